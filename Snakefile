@@ -1,0 +1,37 @@
+# affectlocus: where a fine-tune landed, and whether that place is what makes it work.
+#
+#   snakemake --cores 2 results/table1.csv             the embedded default's Table 1
+#   snakemake --cores 2                                every table, figure and delta
+#   snakemake --cores 2 --directory experiments/stories     another experiment
+#
+# An experiment is a folder with a params.yaml; its results lie beside it.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "params.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/corpus.smk"
+include: "rules/retrieve.smk"
+include: "rules/pretrain.smk"
+include: "rules/prepare.smk"
+include: "rules/tune.smk"
+include: "rules/deltas.smk"
+include: "rules/evaluate.smk"
+include: "rules/score.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/collect.smk"
+
+
+rule all:
+    input:
+        TABLES,
+        FIGURES,
+        DELTAS,
+        "results/scores.parquet",
+        "results/metrics.json",
+    default_target: True

@@ -1,0 +1,37 @@
+# All scores in one place.
+#
+# in:  results/scores/*, the bases' manifests
+# out: results/scores.parquet (tidy), results/metrics.json (for dvc metrics)
+
+
+rule collect:
+    """Join the scores and sum them up."""
+    input:
+        scores=all_scores,
+        bases=[checkpoint(name) for name in EXPERIMENT.bases],
+    output:
+        scores="results/scores.parquet",
+        summary="results/metrics.json",
+    params:
+        bases=" ".join(f"--checkpoint {checkpoint(name)}" for name in EXPERIMENT.bases),
+        metric=EXPERIMENT.score.metric,
+        code=digest("collect"),
+    log:
+        "results/logs/collect.log",
+    benchmark:
+        "results/benchmarks/collect.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../envs/environment.yaml"
+    shell:
+        """
+        affectlocus collect {input.scores:q} \
+            {params.bases} \
+            --metric {params.metric:q} \
+            --out {output.scores:q} \
+            --summary {output.summary:q} \
+            >{log:q} 2>&1
+        """

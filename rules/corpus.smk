@@ -1,0 +1,34 @@
+# The embedded corpus, for bases and tasks that are generated.
+#
+# in:  the corpus section of params.yaml
+# out: results/corpus/pretraining.txt, results/corpus/TASK.csv
+
+
+rule corpus:
+    """Generate scenes, sums and benchmarks."""
+    output:
+        text="results/corpus/pretraining.txt",
+        tasks=[
+            f"results/corpus/{name}.csv" for name, task in EXPERIMENT.tasks.items() if task.corpus
+        ],
+    params:
+        settings=settings(EXPERIMENT.corpus) if EXPERIMENT.corpus else "{}",
+        folder="results/corpus",
+        code=digest("corpus"),
+    log:
+        "results/logs/corpus.log",
+    benchmark:
+        "results/benchmarks/corpus.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../envs/environment.yaml"
+    shell:
+        """
+        affectlocus corpus \
+            --settings {params.settings:q} \
+            --out {params.folder:q} \
+            >{log:q} 2>&1
+        """

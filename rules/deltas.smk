@@ -1,0 +1,33 @@
+# What the tuning changed.
+#
+# in:  results/checkpoints/BASE.json, results/checkpoints/PAIR.json
+# out: results/deltas/PAIR.parquet, a row per (layer, projection, weight or bias)
+
+
+rule deltas:
+    """Measure a pair's deltas."""
+    input:
+        base=lambda wildcards: checkpoint(EXPERIMENT.pairs[wildcards.pair].base),
+        tuned=checkpoint("{pair}"),
+    output:
+        "results/deltas/{pair}.parquet",
+    params:
+        code=digest("deltas"),
+    log:
+        "results/logs/deltas/{pair}.log",
+    benchmark:
+        "results/benchmarks/deltas/{pair}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    conda:
+        "../envs/environment.yaml"
+    shell:
+        """
+        affectlocus deltas \
+            --base {input.base:q} \
+            --tuned {input.tuned:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """

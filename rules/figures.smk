@@ -1,0 +1,65 @@
+# Figures, each as PNG and SVG.
+#
+# in:  results/deltas/PAIR.parquet, results/table{1,2,3}_intervals.csv
+# out: results/figures/deltas.PAIR, load.PAIR, tune.PAIR, ablate.PAIR
+
+
+rule heat_map:
+    """Draw a pair's deltas: layers by projections, three scores side by side."""
+    input:
+        "results/deltas/{pair}.parquet",
+    output:
+        multiext("results/figures/deltas.{pair}", ".png", ".svg"),
+    params:
+        stem="results/figures/deltas.{pair}",
+        title=lambda wildcards: f"{wildcards.pair}: change of the weights by tuning",
+        code=digest("figures"),
+    log:
+        "results/logs/figures/deltas.{pair}.log",
+    benchmark:
+        "results/benchmarks/figures/deltas.{pair}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../envs/environment.yaml"
+    shell:
+        """
+        affectlocus figures \
+            --heat-map {input:q} \
+            --title {params.title:q} \
+            --out {params.stem:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule bars:
+    """Draw a table: bars of single modules, or drops of ablations."""
+    input:
+        table_intervals,
+    output:
+        multiext("results/figures/{arm}.{pair}", ".png", ".svg"),
+    params:
+        kind=lambda wildcards: "ablation" if wildcards.arm == "ablate" else "singles",
+        stem="results/figures/{arm}.{pair}",
+        title=arm_title,
+        code=digest("figures"),
+    log:
+        "results/logs/figures/{arm}.{pair}.log",
+    benchmark:
+        "results/benchmarks/figures/{arm}.{pair}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../envs/environment.yaml"
+    shell:
+        """
+        affectlocus figures \
+            --{params.kind} {input:q} \
+            --title {params.title:q} \
+            --out {params.stem:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,40 @@
+# Tiny bases of our own.
+#
+# in:  results/corpus/pretraining.txt
+# out: checkpoints/NAME/ (weights), results/checkpoints/NAME.json (manifest with perplexity)
+
+
+rule pretrain:
+    """Pre-train a base on the embedded corpus."""
+    input:
+        text="results/corpus/pretraining.txt",
+    output:
+        checkpoint("{name}"),
+    params:
+        settings=lambda wildcards: settings(EXPERIMENT.bases[wildcards.name].pretrain),
+        folder="checkpoints/{name}",
+        code=digest("pretrain"),
+    log:
+        "results/logs/pretrain/{name}.log",
+    benchmark:
+        "results/benchmarks/pretrain/{name}.tsv"
+    wildcard_constraints:
+        name=alternatives(
+            name for name, base in EXPERIMENT.bases.items() if base.pretrain is not None
+        ),
+    threads: 2
+    resources:
+        mem_mb=2500,
+        runtime=30,
+        gpu=GPU,
+    conda:
+        "../envs/environment.yaml"
+    shell:
+        """
+        affectlocus pretrain \
+            --text {input.text:q} \
+            --settings {params.settings:q} \
+            --folder {params.folder:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,122 @@
+"""Log-likelihoods of a few answers behind a prompt, in one forward pass per sample.
+
+The prompt is read once; every candidate stands behind it under a block mask that lets it see the
+prompt and itself, and at the positions that it would have had alone. The last token of a candidate
+is predicted, never read, so that labels of one token cost nothing beyond the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """What stands behind every prompt of a batch: all candidates but their last tokens."""
+
+    ids: torch.Tensor  # (tail,)
+    offset: torch.Tensor  # (tail,) distance of each token from the prompt's last
+    block: torch.Tensor  # (tail, tail) bool, who sees whom
+    # For each (candidate, token): the row of logits that predicts it, the token, the candidate.
+    rows: torch.Tensor
+    tokens: torch.Tensor
+    owners: torch.Tensor
+
+    @staticmethod
+    def of(candidates: Sequence[Sequence[int]]) -> _Tail:
+        ids: list[int] = []
+        offsets: list[int] = []
+        members: list[int] = []
+        rows: list[int] = []
+        tokens: list[int] = []
+        owners: list[int] = []
+        for number, candidate in enumerate(candidates):
+            row = 0  # the prompt's last token predicts the candidate's first
+            for distance, token in enumerate(candidate):
+                rows.append(row)
+                tokens.append(token)
+                owners.append(number)
+                if distance < len(candidate) - 1:
+                    ids.append(token)
+                    offsets.append(distance + 1)
+                    members.append(number)
+                    row = len(ids)
+        member = torch.tensor(members, dtype=torch.long)
+        offset = torch.tensor(offsets, dtype=torch.long)
+        block = (member[:, None] == member[None, :]) & (offset[:, None] >= offset[None, :])
+        return _Tail(
+            torch.tensor(ids, dtype=torch.long),
+            offset,
+            block,
+            torch.tensor(rows),
+            torch.tensor(tokens),
+            torch.tensor(owners),
+        )
+
+
+@torch.inference_mode()
+def log_likelihoods(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    candidates: Sequence[Sequence[int]],
+    batch_size: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> torch.Tensor:
+    """log p(candidate | prompt) in nats, summed over the candidate's tokens.
+
+    Args:
+        prompts: token ids, none empty.
+        candidates: token ids of each answer, the same for every prompt, none empty.
+        batch_size: prompts in one forward pass; prompts of like length go together.
+        progress: called with the number of prompts done since the last call.
+
+    Returns:
+        float32 of shape (prompts, candidates), on the CPU.
+    """
+    tail = _Tail.of(candidates)
+    result = torch.empty(len(prompts), len(candidates))
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        result[rows] = _batch(model, [prompts[row] for row in rows], tail, len(candidates))
+        progress(len(rows))
+    return result
+
+
+def _batch(
+    model: PreTrainedModel, prompts: list[Sequence[int]], tail: _Tail, candidates: int
+) -> torch.Tensor:
+    lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
+    width = int(lengths.max())
+    # Prompts end at the same column, so that one list of columns gives every logit that is needed.
+    ids = torch.zeros((len(prompts), width), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+    pad = width - lengths  # (B,)
+    columns = torch.arange(width)
+    position = (columns[None, :] - pad[:, None]).clamp(min=0)  # (B, width)
+    real = columns[None, :] >= pad[:, None]  # (B, width)
+    total = width + len(tail.ids)
+    visible = torch.zeros((len(prompts), total, total), dtype=torch.bool)
+    visible[:, :width, :width] = torch.tril(torch.ones(width, width, dtype=torch.bool)) & real[:, None]
+    visible[:, width:, :width] = real[:, None]
+    visible[:, width:, width:] = tail.block
+    # A padding token sees itself: a row of nothing would be a division of zero by zero.
+    visible |= torch.eye(total, dtype=torch.bool)
+    mask = torch.zeros(visible.shape, dtype=model.dtype)
+    mask.masked_fill_(~visible, torch.finfo(model.dtype).min)
+    kept = torch.cat((torch.tensor([width - 1]), torch.arange(width, total)))
+    logits = model(
+        input_ids=torch.cat((ids, tail.ids.expand(len(prompts), -1)), dim=1).to(model.device),
+        position_ids=torch.cat((position, lengths[:, None] - 1 + tail.offset), dim=1).to(model.device),
+        attention_mask=mask[:, None].to(model.device),
+        logits_to_keep=kept.to(model.device),
+        use_cache=False,
+    ).logits  # (B, 1 + tail, vocabulary)
+    logs = logits.float().log_softmax(-1).cpu()
+    each = logs[:, tail.rows, tail.tokens]  # (B, candidate tokens)
+    return torch.zeros(len(prompts), candidates).index_add_(1, tail.owners, each)

@@ -1,0 +1,531 @@
+"""The command line: every step of the workflow by itself, and a few tools for people.
+
+Nothing heavy is imported here: a command loads what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from affectlocus import __version__
+from affectlocus.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pydantic import BaseModel
+
+app = typer.Typer(
+    help=(
+        "Where in a network did a fine-tune land, and is that place what makes it work?\n\n"
+        "The workflow runs these steps for you (snakemake --cores 2). By hand, in this order: "
+        "corpus or retrieve, pretrain, prepare, tune, deltas, evaluate, score, tables, figures. "
+        "Each STEP --help says what it reads and writes."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="what to write; replaced whole or not at all")]
+Settings = Annotated[
+    str,
+    typer.Option(
+        "--settings",
+        help="keys as in this step's section of params.yaml: JSON text, or a yaml or json file",
+    ),
+]
+Model = TypeVar("Model", bound="BaseModel")
+
+
+def _settings(model: type[Model], text: str) -> Model:
+    """Settings from JSON text or from a file, checked by the step's own pydantic model."""
+    import yaml
+    from pydantic import ValidationError
+
+    from affectlocus.parameters import sentence
+
+    source = "--settings"
+    if not text.lstrip().startswith("{"):
+        source = text
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--settings: cannot read {source}: {error.strerror}") from None
+    try:
+        return model.model_validate(yaml.safe_load(text) or {})
+    except yaml.YAMLError as error:
+        raise InputError(f"{source}: not YAML or JSON: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        key, complaint = sentence(error)
+        raise InputError(f"{source}: {key}: {complaint}") from None
+
+
+def _write_frame(frame: pd.DataFrame, path: Path) -> None:
+    from affectlocus.files import replacing
+
+    with replacing(path) as temporary:
+        frame.to_parquet(temporary, compression="zstd", index=False)
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow
+
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the step that writes it first") from None
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"{path}: not a whole parquet file ({line}); delete it and run again") from None
+
+
+def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
+    from affectlocus.checkpoints import manifest
+    from affectlocus.files import write_json
+
+    write_json(out, {"folder": str(folder), **about, "files": manifest(folder)})
+
+
+@app.command()
+def corpus(settings: Settings, out: Out) -> None:
+    """Generate the embedded corpus: pre-training text, training sets, eight small benchmarks.
+
+    Writes a folder with pretraining.txt (a document a line) and a csv for each task.
+
+    Example: affectlocus corpus --settings '{"benchmark_samples": 50}' --out corpus
+    """
+    from affectlocus.corpus import write_corpus
+    from affectlocus.parameters import Corpus
+
+    write_corpus(_settings(Corpus, settings), out)
+
+
+@app.command()
+def retrieve(
+    folder: Annotated[Path, typer.Argument(help="a model or adapter in the Hugging Face layout")],
+    out: Out,
+) -> None:
+    """Take stock of a checkpoint that is on disk: a manifest of its files with their SHA-256.
+
+    Example: affectlocus retrieve ../models/my-model --out results/checkpoints/mine.json
+    """
+    from affectlocus.checkpoints import Adapter, Weights
+
+    if (folder / "adapter_config.json").is_file():
+        adapted = sorted(Adapter(folder).factors)
+        _write_manifest(out, folder, kind="adapter", adapted=len(adapted))
+    else:
+        _write_manifest(out, folder, kind="model", tensors=len(Weights(folder).names()))
+
+
+@app.command()
+def pretrain(
+    text: Annotated[Path, typer.Option(help="pretraining.txt of a corpus, a document a line")],
+    settings: Settings,
+    folder: Annotated[Path, typer.Option(help="where the checkpoint goes")],
+    out: Out,
+    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 2,
+) -> None:
+    """Pre-train a tiny base (Qwen2, LLaMA or Mistral) and save it in the Hugging Face layout.
+
+    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text.
+
+    Example: affectlocus pretrain --text corpus/pretraining.txt
+    --settings '{"architecture": "llama", "steps": 200}' --folder checkpoints/llama --out llama.json
+    """
+    from affectlocus.parameters import Pretraining
+
+    recipe = _settings(Pretraining, settings)
+    import torch
+
+    from affectlocus.files import replacing
+    from affectlocus.pretrain import pretrain as run
+
+    torch.set_num_threads(threads)
+    with replacing(folder) as temporary:
+        measured = run(text, recipe, temporary)
+    _write_manifest(out, folder, kind="model", **measured)
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Option(help="the task's name, for messages")],
+    settings: Settings,
+    out: Out,
+    report: Annotated[Path, typer.Option(help="json of rows read, kept, left out, overlapping")],
+    train: Annotated[Path | None, typer.Option(help="file of the train split")] = None,
+    validation: Annotated[Path | None, typer.Option(help="file of the validation split")] = None,
+    test: Annotated[Path | None, typer.Option(help="file of the test split")] = None,
+    all_splits: Annotated[
+        Path | None, typer.Option("--all", help="file of every split, in a column 'split'")
+    ] = None,
+) -> None:
+    """Read a task's files (csv, tsv, jsonl) into one table of prompts and answers.
+
+    Example: affectlocus prepare --name mine --train train.csv --test test.csv
+    --settings mine.yaml --out mine.parquet --report mine.json
+    """
+    from affectlocus.files import write_json
+    from affectlocus.parameters import Task
+    from affectlocus.prepare import prepare as run
+
+    task = _settings(Task, settings)
+    files = {"train": train, "validation": validation, "test": test, "all": all_splits}
+    samples, found = run(name, task, {split: path for split, path in files.items() if path})
+    samples.attrs = {"task": name, "labels": list(dict.fromkeys((task.labels or {}).values()))}
+    _write_frame(samples, out)
+    write_json(report, found)
+
+
+@app.command()
+def tune(
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    data: Annotated[list[Path], typer.Option(help="prepared task; repeat to mix several")],
+    settings: Settings,
+    folder: Annotated[Path, typer.Option(help="where the adapter or model goes")],
+    out: Out,
+    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
+) -> None:
+    """Tune a base on a module set, by LoRA or in full, within a fixed budget.
+
+    Writes an adapter (LoRA) or a model (SFT), and a manifest (--out) with the losses.
+
+    Example: affectlocus tune --base results/checkpoints/qwen2.json --data results/data/mine.parquet
+    --settings '{"data": ["mine"], "modules": "gate", "rank": 8}' --folder gate --out gate.json
+    """
+    from affectlocus.checkpoints import checkpoint_folder
+    from affectlocus.parameters import Tuning
+
+    recipe = _settings(Tuning, settings)
+    frames = [_read_frame(path) for path in data]
+    base_folder = checkpoint_folder(base)
+    import torch
+
+    from affectlocus.files import replacing
+    from affectlocus.tune import tune as run
+
+    torch.set_num_threads(threads)
+    with replacing(folder) as temporary:
+        measured = run(base_folder, frames, recipe, temporary)
+    kind = "adapter" if recipe.method == "lora" else "model"
+    _write_manifest(out, folder, kind=kind, recipe=recipe.model_dump(), **measured)
+
+
+@app.command()
+def deltas(
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    tuned: Annotated[Path, typer.Option(help="manifest of the tuned model or adapter")],
+    out: Out,
+) -> None:
+    """Measure what the tuning changed, per layer and projection, into a parquet file.
+
+    Columns: layer, projection, parameter, numel, shape, dtype, adapted, l2 (eq. 1), base_l2,
+    relative (eq. 2), rms, cosine, cosine_distance, mean, std, max_abs, dtype_floor.
+
+    Example: affectlocus deltas --base qwen2.json --tuned affective.json --out deltas.parquet
+    """
+    from rich.progress import Progress
+
+    from affectlocus.checkpoints import checkpoint_folder
+    from affectlocus.deltas import deltas as run
+
+    with Progress(disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("tensors")
+
+        def show(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        _write_frame(run(checkpoint_folder(base), checkpoint_folder(tuned), show), out)
+
+
+@app.command()
+def evaluate(
+    cell: Annotated[str, typer.Option(help='the cell as JSON: {"kind", "base", "pair", …}')],
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    data: Annotated[list[Path], typer.Option(help="prepared task; repeat for several")],
+    settings: Settings,
+    out: Out,
+    verification: Annotated[Path, typer.Option(help="json of the bit-for-bit check")],
+    tuned: Annotated[
+        Path | None, typer.Option(help="manifest of the tuned model or adapter")
+    ] = None,
+) -> None:
+    """Build one cell's model, verify it bit for bit, and let it answer every benchmark.
+
+    A cell is a base, a tuned model, a base with the delta of some modules loaded, a base tuned on
+    some modules only, or a tuned model with some modules destroyed. Writes the log-likelihood of
+    every label behind every test prompt; `score` turns them into scores.
+
+    Example: affectlocus evaluate
+    --cell '{"kind": "load", "base": "qwen2", "pair": "mine", "modules": "gate"}'
+    --base qwen2.json --tuned mine.json --data a.parquet --settings '{}'
+    --out predictions.parquet --verification verification.json
+    """
+    from dataclasses import asdict
+
+    from affectlocus.cells import read_cell
+    from affectlocus.checkpoints import checkpoint_folder
+    from affectlocus.parameters import Evaluate
+
+    chosen = _settings(Evaluate, settings)
+    wanted = read_cell(cell)
+    frames = [_read_frame(path) for path in data]
+    tasks = {frame.attrs["task"]: frame for frame in frames}
+    base_folder = checkpoint_folder(base)
+    tuned_folder = checkpoint_folder(tuned) if tuned else None
+    from affectlocus.evaluate import build
+    from affectlocus.evaluate import evaluate as run
+    from affectlocus.files import write_json
+    from affectlocus.prompts import Prompter
+
+    model, counts = build(base_folder, tuned_folder, wanted)
+    predictions = run(
+        model,
+        Prompter(base_folder),
+        tasks,
+        {name: frame.attrs["labels"] for name, frame in tasks.items()},
+        chosen.batch_size,
+        chosen.max_length,
+    )
+    predictions.attrs = {
+        "cell": asdict(wanted),
+        "labels": {name: frame.attrs["labels"] for name, frame in tasks.items()},
+    }
+    write_json(verification, {"cell": wanted.id, **counts})
+    _write_frame(predictions, out)
+
+
+@app.command()
+def score(
+    predictions: Annotated[list[Path], typer.Argument(help="predictions.parquet of each cell")],
+    settings: Settings,
+    out: Out,
+) -> None:
+    """Turn answers into scores with n, a bootstrap interval, and a paired gain.
+
+    The cells must hold the base, and the tuned model where a cell is an ablation: gains are over
+    the base, an ablation's over the tuned model. Writes a row per (cell, task, metric).
+
+    Example: affectlocus score results/cells/*/*/predictions.parquet --settings '{}' --out s.parquet
+    """
+    from affectlocus.parameters import Score
+    from affectlocus.score import score as run
+
+    _write_frame(run([_read_frame(path) for path in predictions], _settings(Score, settings)), out)
+
+
+@app.command()
+def tables(
+    scores: Annotated[Path, typer.Option(help="scores of one table's cells, in order")],
+    metric: Annotated[str, typer.Option(help="weighted_f1, accuracy or macro_f1")],
+    out: Out,
+    intervals: Annotated[Path, typer.Option(help="csv of n, interval and gain of each number")],
+) -> None:
+    """Lay scores out as the paper's tables: num, modules, a column per task, mean; in percent.
+
+    Example: affectlocus tables --scores results/scores/mine/load.parquet --metric weighted_f1
+    --out table1.csv --intervals table1_intervals.csv
+    """
+    from affectlocus.files import replacing
+    from affectlocus.tables import intervals as companion
+    from affectlocus.tables import table
+
+    frame = _read_frame(scores)
+    tasks = [task for task in frame["task"].unique() if task != "mean"]
+    for path, content, digits in (
+        (intervals, companion(frame, metric), 6),
+        (out, table(frame, metric, tasks), 2),
+    ):
+        with replacing(path) as temporary:
+            content.to_csv(temporary, index=False, float_format=f"%.{digits}f")
+
+
+@app.command()
+def figures(
+    out: Annotated[Path, typer.Option(help="file name without suffix; .png and .svg are written")],
+    heat_map: Annotated[Path | None, typer.Option(help="deltas.parquet of a pair")] = None,
+    singles: Annotated[Path | None, typer.Option(help="intervals of a load or tune table")] = None,
+    ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
+    title: Annotated[str, typer.Option(help="what stands above it")] = "",
+) -> None:
+    """Draw one figure as PNG and SVG: a heat map of deltas, bars of single modules, or drops.
+
+    Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
+    """
+    import pandas as pd
+
+    given = [path for path in (heat_map, singles, ablation) if path is not None]
+    if len(given) != 1:
+        raise InputError("give one of --heat-map, --singles and --ablation")
+    from affectlocus import figures as draw
+
+    if heat_map is not None:
+        figure = draw.heat_map(_read_frame(heat_map), title)
+    else:
+        frame = pd.read_csv(given[0], keep_default_na=False)
+        figure = (draw.singles if singles is not None else draw.ablation)(frame, title)
+    draw.save(figure, out)
+
+
+@app.command()
+def collect(
+    scores: Annotated[list[Path], typer.Argument(help="scores of the tables")],
+    metric: Annotated[str, typer.Option(help="the metric of the summary")],
+    out: Out,
+    summary: Annotated[Path, typer.Option(help="json of each cell's mean score, for dvc metrics")],
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="manifest of a base with its perplexity")
+    ] = None,
+) -> None:
+    """Join all scores into one tidy table, and sum them up for `dvc metrics`.
+
+    Example: affectlocus collect results/scores/mine/*.parquet --metric weighted_f1
+    --out results/scores.parquet --summary results/metrics.json
+    """
+    import pandas as pd
+
+    from affectlocus.collect import joined, summarise
+    from affectlocus.files import read_json, write_json
+
+    frame = joined([_read_frame(path) for path in scores])
+    bases = {path.stem: read_json(path) for path in checkpoint or []}
+    _write_frame(pd.DataFrame(frame), out)
+    write_json(summary, summarise(frame, metric, bases))
+
+
+@app.command()
+def show(
+    table: Annotated[Path, typer.Argument(help="a table's csv")],
+    results: Annotated[Path | None, typer.Option(help="folder whose files are listed")] = None,
+) -> None:
+    """Print a table on the terminal, with the path of every result.
+
+    Example: affectlocus show results/table1.csv --results results
+    """
+    from affectlocus.show import print_results, print_table
+
+    print_table(table)
+    if results is not None:
+        print_results(results)
+
+
+@app.command()
+def check(
+    parameters: Annotated[Path, typer.Argument(help="an experiment's params.yaml")] = Path(
+        "params.yaml"
+    ),
+) -> None:
+    """Check a params.yaml without running anything, and say what it would run.
+
+    Example: affectlocus check experiments/stories/params.yaml
+    """
+    from collections import Counter
+
+    from affectlocus.cells import matrix
+    from affectlocus.parameters import load
+
+    loaded = load(parameters)
+    kinds = Counter(cell.kind for cell in matrix(loaded))
+    cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    typer.echo(f"{parameters}: good. {len(loaded.benchmarks)} benchmarks; cells: {cells}.")
+
+
+@app.command()
+def schema(out: Out = Path("workflow/schemas/params.schema.json")) -> None:
+    """Write the JSON schema of params.yaml, for editors and for reading.
+
+    Example: affectlocus schema
+    """
+    from affectlocus.files import write_text
+    from affectlocus.parameters import schema_text
+
+    write_text(out, schema_text())
+
+
+@app.command()
+def graft(
+    base: Annotated[Path, typer.Option(help="folder of the base model")],
+    tuned: Annotated[Path, typer.Option(help="folder of the tuned model or PEFT adapter")],
+    modules: Annotated[str, typer.Option(help="module set, such as gate or q+k+v+o+gate")],
+    out: Out,
+    kind: Annotated[str, typer.Option(help="load, tuned, or ablate")] = "load",
+    mode: Annotated[str, typer.Option(help="ablate: revert, zero, shuffle or noise")] = "",
+    seed: Annotated[int, typer.Option(help="seed of shuffle and noise")] = 0,
+) -> None:
+    """Save a cell as a model of its own: base + the delta of a module set, or the ablated model.
+
+    The result loads with transformers as any other, and is verified bit for bit.
+
+    Example: affectlocus graft --base base --tuned adapter --modules gate --out base-with-gate
+    """
+    from affectlocus.cells import read_cell
+    from affectlocus.files import replacing
+
+    cell = read_cell(
+        json.dumps(
+            {
+                "kind": kind,
+                "base": base.name,
+                "pair": tuned.name,
+                "modules": "" if kind == "tuned" else modules,
+                "mode": mode,
+                "seed": seed if mode in ("shuffle", "noise") else None,
+            }
+        )
+    )
+    from affectlocus.evaluate import build
+    from affectlocus.prompts import Prompter
+
+    model, counts = build(base, tuned, cell)
+    with replacing(out) as temporary:
+        model.save_pretrained(temporary)
+        Prompter(base).tokenizer.save_pretrained(temporary)
+    typer.echo(json.dumps({"out": str(out), **counts}))
+
+
+@app.command()
+def verify(
+    reference: Annotated[Path, typer.Argument(help="folder of a model")],
+    changed: Annotated[Path, typer.Argument(help="folder of a model or adapter made from it")],
+    modules: Annotated[str, typer.Option(help="the module set that alone may differ")],
+) -> None:
+    """Check bit for bit that two checkpoints differ in a module set only; exit code 1 if not.
+
+    Example: affectlocus verify base base-with-gate --modules gate
+    """
+    from affectlocus.interventions import verify_folders
+
+    typer.echo(json.dumps(verify_folders(reference, changed, modules)))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"affectlocus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    # Jobs read what `retrieve` and `pretrain` have put on disk; none may reach for a hub.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def main() -> None:
+    """Runs the command line; bad input ends in one sentence and exit code 1."""
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"affectlocus: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,34 @@
+"""Step `collect`: all scores in one tidy table, and their summary for `dvc metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def joined(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all tables; a cell that stands in several (the base) once."""
+    frame = pd.concat(scores, ignore_index=True)
+    return frame.drop_duplicates(["cell", "task", "metric"], ignore_index=True)
+
+
+def summarise(
+    scores: pd.DataFrame, metric: str, bases: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Mean score over tasks of every cell, nested as its id is; and the bases' perplexity."""
+    rows = scores[(scores["task"] == "mean") & (scores["metric"] == metric)]
+    nested: dict[str, Any] = {}
+    for cell, value in zip(rows["cell"], rows["value"], strict=True):
+        *parents, last = cell.split("/")
+        inner = nested
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = round(float(value), 2)
+    perplexity = {
+        name: round(record["perplexity"], 4)
+        for name, record in bases.items()
+        if "perplexity" in record
+    }
+    return {metric: nested, **({"perplexity": perplexity} if perplexity else {})}

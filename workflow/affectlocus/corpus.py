@@ -1,0 +1,231 @@
+"""Step `corpus`: the embedded default's text, training sets and eight small benchmarks.
+
+Everything is drawn from `scenes` and `arithmetic`. The pre-training text holds scenes with what
+people did next, word games with words of feeling that have nothing to do with any scene, and sums
+told out. So a base that has read it knows the events and the words, and has never been told which
+word fits which event: that is what the affective training set adds. The benchmarks borrow the
+shape of the paper's eight (number of labels, dialogue or not, valence or emotion), not their text;
+their names begin with `mini-`.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from affectlocus.arithmetic import write_problem
+from affectlocus.files import replacing
+from affectlocus.parameters import SPLITS, Corpus
+from affectlocus.scenes import Scene, draw_appraisal, write_reaction, write_scene
+
+ADJECTIVES = {
+    "happy": "happy",
+    "sad": "sad",
+    "angry": "angry",
+    "worried": "worried",
+    "surprised": "surprised",
+    "disgusted": "disgusted",
+    "neutral": "calm",
+}
+NOUNS = {
+    "happy": "joy",
+    "sad": "sadness",
+    "angry": "anger",
+    "worried": "fear",
+    "surprised": "surprise",
+    "disgusted": "disgust",
+    "neutral": "calmness",
+}
+VALENCES = ("positive", "negative", "neutral")
+
+FEELS = "In a word, {person} was"
+EMOTION = "The feeling of {person} was"
+VALENCE = "For {person} the news was"
+
+SIX = ("happy", "sad", "angry", "worried", "surprised", "neutral")
+SEVEN = (*SIX, "disgusted")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A small benchmark: which emotions occur, what is asked, and how the scene is told."""
+
+    emotions: tuple[str, ...]
+    question: str
+    answer: Callable[[Scene], str]
+    told: Callable[[Scene], str]
+
+
+def _plainly(scene: Scene) -> str:
+    return scene.text
+
+
+def _quoted(scene: Scene) -> str:
+    """As a third person reports it."""
+    return f"{scene.other} said: {scene.text}"
+
+
+def _as_dialogue(scene: Scene) -> str:
+    """As a dialogue of the two, a sentence each in turn."""
+    speakers = (scene.other, scene.person)
+    sentences = scene.text.split(". ")
+    return " ".join(
+        f"{speakers[turn % 2]}: {sentence.rstrip('.')}." for turn, sentence in enumerate(sentences)
+    )
+
+
+def _adjective(scene: Scene) -> str:
+    return ADJECTIVES[scene.emotion]
+
+
+def _noun(scene: Scene) -> str:
+    return NOUNS[scene.emotion]
+
+
+def _valence(scene: Scene) -> str:
+    return scene.valence
+
+
+BINARY = ("happy", "sad", "angry", "worried", "hopeful")
+TERNARY = (*BINARY, "neutral")
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "mini-MER23": Benchmark(SIX, FEELS, _adjective, _plainly),
+    "mini-MER24": Benchmark(SIX, FEELS, _adjective, _quoted),
+    "mini-MELD": Benchmark(SEVEN, EMOTION, _noun, _as_dialogue),
+    "mini-IEMOCAP": Benchmark(
+        ("happy", "sad", "angry", "neutral"), FEELS, _adjective, _as_dialogue
+    ),
+    "mini-MOSI": Benchmark(BINARY, VALENCE, _valence, _plainly),
+    "mini-MOSEI": Benchmark(TERNARY, VALENCE, _valence, _quoted),
+    "mini-SIMS": Benchmark(TERNARY, VALENCE, _valence, _plainly),
+    "mini-SIMSv2": Benchmark(TERNARY, VALENCE, _valence, _as_dialogue),
+}
+TRAINING = "mini-caption"
+CONTROL = "mini-sums"
+PRETRAINING = "pretraining.txt"
+
+Row = dict[str, str]
+
+
+NEGATED_IN_TEXT = 0.25
+"""Share of negated clues in running text; the benchmarks have as many negated as plain ones."""
+
+
+def _scene(
+    rng: random.Random,
+    emotions: tuple[str, ...],
+    negated_share: float = NEGATED_IN_TEXT,
+    luck_share: float = 0.0,
+) -> Scene:
+    return write_scene(rng, draw_appraisal(rng, rng.choice(emotions)), negated_share, luck_share)
+
+
+def _tell(rng: random.Random) -> Callable[[Scene], str]:
+    return rng.choice((_plainly, _plainly, _quoted, _as_dialogue))
+
+
+def pretraining_document(rng: random.Random) -> str:
+    """A scene and what its person did next, a word game, or a sum; in shares of 70, 15, 15 %."""
+    kind = rng.random()
+    if kind < 0.15:
+        problem = write_problem(rng)
+        return f"{problem.text} {problem.question} {problem.answer}"
+    scene = _scene(rng, (*SEVEN, "hopeful"), luck_share=0.6)
+    if kind < 0.30:
+        question, words = rng.choice(
+            ((FEELS, [*ADJECTIVES.values()]), (EMOTION, [*NOUNS.values()]), (VALENCE, VALENCES))
+        )
+        said = question.format(person=scene.person)
+        return f"{scene.person} and {scene.other} played with words. {said} {rng.choice(words)}."
+    return f"{_tell(rng)(scene)} {write_reaction(rng, scene)}"
+
+
+def training_row(rng: random.Random) -> Row:
+    """A scene, one of the three questions, and its answer."""
+    question, answer, emotions = rng.choice(
+        (
+            (FEELS, _adjective, SEVEN),
+            (EMOTION, _noun, SEVEN),
+            (VALENCE, _valence, (*SEVEN, "hopeful")),
+        )
+    )
+    scene = _scene(rng, emotions)
+    return {
+        "text": _tell(rng)(scene),
+        "question": question.format(person=scene.person),
+        "target": f"{answer(scene)}.",
+    }
+
+
+def control_row(rng: random.Random) -> Row:
+    """An arithmetic word problem in the columns of the affective training set."""
+    problem = write_problem(rng)
+    return {"text": problem.text, "question": problem.question, "target": problem.answer}
+
+
+def benchmark_row(benchmark: Benchmark, rng: random.Random) -> Row:
+    """One labelled sample."""
+    scene = _scene(rng, benchmark.emotions, negated_share=0.5)
+    return {
+        "text": benchmark.told(scene),
+        "question": benchmark.question.format(person=scene.person),
+        "label": benchmark.answer(scene),
+    }
+
+
+def draw_rows(
+    rng: random.Random, draw: Callable[[random.Random], Row], sizes: dict[str, int], seen: set[str]
+) -> list[Row]:
+    """Rows with `id` and `split`; no text that is in `seen`, which grows by these.
+
+    One `seen` for all tasks keeps every split apart from every other, and every benchmark apart
+    from the training sets.
+    """
+    rows: list[Row] = []
+    for split, size in sizes.items():
+        for number in range(size):
+            row = draw(rng)
+            while row["text"] in seen:
+                row = draw(rng)
+            seen.add(row["text"])
+            rows.append({"id": f"{split}-{number}", "split": split, **row})
+    return rows
+
+
+def write_corpus(settings: Corpus, folder: Path) -> None:
+    """Writes `pretraining.txt` (a document a line) and a csv for each task into `folder`."""
+
+    def generator(name: str) -> random.Random:
+        # A stream of its own for each file: a new benchmark leaves the others as they were.
+        return random.Random(f"{settings.seed}/{name}")
+
+    few = settings.benchmark_samples
+    seen: set[str] = set()
+    tasks: dict[str, list[Row]] = {}
+    for name, benchmark in BENCHMARKS.items():
+        draw = partial(benchmark_row, benchmark)
+        tasks[name] = draw_rows(generator(name), draw, dict.fromkeys(SPLITS, few), seen)
+    for name, draw, size in (
+        (TRAINING, training_row, settings.tuning_samples),
+        (CONTROL, control_row, settings.control_samples),
+    ):
+        tasks[name] = draw_rows(generator(name), draw, {"train": size, "validation": few}, seen)
+    rng = generator("pretraining")
+    documents = [pretraining_document(rng) for _ in range(settings.documents)]
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        (temporary / PRETRAINING).write_text("\n".join(documents) + "\n", encoding="utf-8")
+        for name, rows in tasks.items():
+            _write_csv(temporary / f"{name}.csv", rows)
+
+
+def _write_csv(path: Path, rows: list[Row]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,75 @@
+"""A digest of the code that a step runs, so that a changed module reruns just the jobs it feeds.
+
+Snakemake sees neither an imported module nor a package's version. Every rule therefore carries
+`digest("step")` among its params.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+# Their versions can change a number; those of plotting or logging libraries cannot.
+NUMERICAL = ("torch", "transformers", "peft", "tokenizers")
+# Sentences and file names: nothing in them changes a result.
+_INERT = ("errors", "files")
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """The package's modules that a module imports, itself and all that those import included."""
+    found = {module}
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("affectlocus."):
+            found |= imports(str(node.module).removeprefix("affectlocus."))
+    return frozenset(found)
+
+
+@cache
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+@cache
+def _third_party(module: str) -> frozenset[str]:
+    names = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return frozenset(names)
+
+
+@cache
+def digest(step: str) -> str:
+    """Sixteen hex digits that change with the step's code or a numerical library's version.
+
+    Comments and docstrings do not count: the syntax tree is what is hashed.
+    """
+    total = hashlib.sha256()
+    libraries: set[str] = set()
+    for module in sorted(imports(step) - set(_INERT)):
+        tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if (
+                isinstance(body, list)
+                and body
+                and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)
+                and isinstance(body[0].value.value, str)
+            ):
+                body.pop(0)
+        total.update(f"{module}\0{ast.dump(tree)}\0".encode())
+        libraries |= _third_party(module) & set(NUMERICAL)
+    for package in sorted(libraries):
+        total.update(f"{package}\0{_installed(package)}\0".encode())
+    return total.hexdigest()[:16]

@@ -1,0 +1,92 @@
+"""Step `evaluate`: one cell answers every benchmark; its answers are kept, not yet scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from rich.progress import Progress
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from affectlocus.candidates import log_likelihoods
+from affectlocus.cells import Cell
+from affectlocus.checkpoints import Pair
+from affectlocus.errors import InputError
+from affectlocus.interventions import intervened, verify
+from affectlocus.prompts import Prompter
+
+
+def build(base: Path, tuned: Path | None, cell: Cell) -> tuple[PreTrainedModel, dict[str, int]]:
+    """The cell's model on the device at hand, and what `verify` counted."""
+    if (cell.kind == "base") != (tuned is None):
+        expected = "no tuned checkpoint" if cell.kind == "base" else "a tuned checkpoint"
+        raise InputError(f"cell {cell.id}: expected {expected} for kind {cell.kind!r}")
+    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype="auto")
+    counts: dict[str, int] = {}
+    if tuned is not None:
+        pair = Pair(base, tuned)
+        tensors = model.state_dict()  # shares the model's memory: writing here edits the model
+        for name in pair.names:
+            if name in tensors:
+                tensors[name].copy_(intervened(pair, name, cell))
+        counts = verify(tensors, pair, cell)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device).eval(), counts
+
+
+def evaluate(
+    model: PreTrainedModel,
+    prompter: Prompter,
+    tasks: dict[str, pd.DataFrame],
+    labels: dict[str, list[str]],
+    batch_size: int,
+    max_length: int,
+) -> pd.DataFrame:
+    """The log-likelihood of every label behind every test prompt.
+
+    Args:
+        tasks: prepared tasks, columns `id`, `split`, `prompt`, `answer`.
+        labels: the label words of each task, in the order of params.yaml.
+
+    Returns:
+        A row per (task, sample, candidate): `task`, `sample`, `label` (the true one), `candidate`,
+        `loglik` (nats, float32), `tokens` of the candidate.
+    """
+    frames = []
+    total = sum(int((frame["split"] == "test").sum()) for frame in tasks.values())
+    with Progress() as progress:
+        bar = progress.add_task("samples", total=total)
+        for task, frame in tasks.items():
+            test = frame[frame["split"] == "test"]
+            words = labels[task]
+            candidates = [prompter.answer(word) for word in words]
+            values = log_likelihoods(
+                model,
+                prompter.prompts(test["prompt"].tolist(), max_length),
+                candidates,
+                batch_size,
+                lambda done: progress.advance(bar, done),
+            )
+            if not torch.isfinite(values).all():
+                raise InputError(
+                    f"task {task}: the model's log-likelihoods are not finite; "
+                    "its weights hold NaN or overflow in their dtype"
+                )
+            frames.append(_tidy(task, test, words, [len(ids) for ids in candidates], values))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _tidy(
+    task: str, test: pd.DataFrame, words: list[str], tokens: list[int], values: torch.Tensor
+) -> pd.DataFrame:
+    columns: dict[str, Any] = {
+        "task": task,
+        "sample": test["id"].repeat(len(words)).to_numpy(),
+        "label": test["answer"].repeat(len(words)).to_numpy(),
+        "candidate": words * len(test),
+        "loglik": values.flatten().numpy(),
+        "tokens": tokens * len(test),
+    }
+    return pd.DataFrame(columns).astype({"tokens": "int16"})

@@ -1,0 +1,201 @@
+"""Step `figures`: heat maps of the deltas, bars of the loads and tunes, drops of the ablations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from affectlocus.errors import InputError
+from affectlocus.files import replacing
+from affectlocus.projections import PROJECTIONS
+from affectlocus.tables import MEAN
+
+# Okabe and Ito's palette: told apart by colour-blind readers and in print.
+COLOURS = dict(
+    zip(
+        PROJECTIONS,
+        ("#56B4E9", "#0072B2", "#CC79A7", "#000000", "#D55E00", "#009E73", "#E69F00"),
+        strict=True,
+    )
+)
+HATCHES = dict(zip(PROJECTIONS, ("", "///", "", "", "", "\\\\\\", ""), strict=True))
+MODES = {"revert": "#0072B2", "zero": "#D55E00", "shuffle": "#E69F00", "noise": "#999999"}
+SCORES = {
+    "l2": "L2 norm of the delta (eq. 1)",
+    "relative": "relative to the base's norm (eq. 2)",
+    "rms": "RMS change per weight",
+}
+METRICS = {
+    "weighted_f1": "weighted F1 (%)",
+    "accuracy": "accuracy (%)",
+    "macro_f1": "macro F1 (%)",
+}
+
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.hashsalt": "affectlocus",
+    "svg.fonttype": "none",
+}
+
+
+def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
+    """Layers × projections of the weights' deltas: L2, relative and RMS side by side."""
+    weights = deltas[deltas["parameter"] == "weight"]
+    layers = sorted(weights["layer"].unique())
+    with plt.rc_context(_STYLE):
+        height = max(2.6, 1.7 + 0.22 * len(layers))
+        figure, axes = plt.subplots(1, len(SCORES), figsize=(10, height), layout="constrained")
+        for axis, (score, label) in zip(axes, SCORES.items(), strict=True):
+            grid = weights.pivot_table(
+                index="layer", columns="projection", values=score, dropna=False
+            ).reindex(index=layers, columns=list(PROJECTIONS))
+            sns.heatmap(
+                grid,
+                ax=axis,
+                cmap="viridis",
+                vmin=0,
+                annot=len(layers) <= 8,
+                fmt=".2g",
+                annot_kws={"size": 7},
+                linewidths=0.5,
+                cbar_kws={"label": label},
+            )
+            for column, projection in enumerate(PROJECTIONS):
+                for row, layer in enumerate(layers):
+                    if np.isnan(grid.loc[layer, projection]):
+                        axis.add_patch(
+                            plt.Rectangle(
+                                (column, row), 1, 1, fill=False, hatch="////", edgecolor="#999999", lw=0
+                            )
+                        )
+            axis.set_xlabel("projection")
+            axis.set_ylabel("layer" if score == "l2" else "")
+            axis.tick_params(axis="y", rotation=0)
+        if not weights["adapted"].all():
+            figure.legend(
+                handles=[Patch(facecolor="white", edgecolor="#999999", hatch="////")],
+                labels=["not adapted"],
+                loc="outside lower right",
+            )
+        figure.suptitle(title)
+    return figure
+
+
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Several seeds of a cell as one row: the mean of values, and of interval ends."""
+    columns = ["value", "low", "high", "gain", "gain_low", "gain_high"]
+    return rows.groupby(["kind", "modules", "mode", "task"], sort=False)[columns].mean().reset_index()
+
+
+def _bars(axis: Axes, x: np.ndarray, rows: pd.DataFrame, width: float, **style: object) -> None:
+    values = rows["value"].to_numpy()
+    spans = np.vstack([values - rows["low"], rows["high"] - values]).clip(min=0)
+    axis.bar(x, values, width, yerr=spans, error_kw={"lw": 0.7}, **style)  # type: ignore[arg-type]
+
+
+def singles(intervals: pd.DataFrame, title: str) -> Figure:
+    """Bars of the seven single-module cells on every task and in the mean, with intervals.
+
+    Args:
+        intervals: the companion of table 1 or 2.
+    """
+    rows = _means(intervals)
+    tasks = [task for task in rows["task"].unique() if task != MEAN] + [MEAN]
+    base = rows[rows["kind"] == "base"].set_index("task").loc[tasks]
+    whole = rows[rows["modules"] == "all"].set_index("task").loc[tasks]
+    present = [p for p in PROJECTIONS if (rows["modules"] == p).any()]
+    if not present:
+        raise InputError(f"{title}: no single projection among the cells; nothing to draw")
+    width = 0.84 / len(present)
+    places = np.arange(len(tasks))
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(max(6, 1.25 * len(tasks)), 3.6), layout="constrained")
+        for number, projection in enumerate(present):
+            each = rows[rows["modules"] == projection].set_index("task").loc[tasks]
+            offset = (number - (len(present) - 1) / 2) * width
+            _bars(
+                axis,
+                places + offset,
+                each,
+                width,
+                color=COLOURS[projection],
+                ecolor="#555555",
+                edgecolor="white",
+                linewidth=0.3,
+                hatch=HATCHES[projection],
+                label=projection,
+            )
+        for place, (low, high) in enumerate(zip(base["value"], whole["value"], strict=True)):
+            ends = (place - 0.45, place + 0.45)
+            axis.hlines(low, *ends, colors="#555555", linestyles="dotted", lw=1.4,
+                        label="base" if place == 0 else None)
+            axis.hlines(high, *ends, colors="#555555", linestyles="solid", lw=1.4,
+                        label="all seven" if place == 0 else None)
+        axis.set_xticks(places, tasks, rotation=20 if len(tasks) > 5 else 0)
+        axis.set_ylim(0, 100)
+        axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
+        axis.set_xlabel("task; whiskers: bootstrap interval over samples")
+        axis.set_title(title)
+        figure.legend(loc="outside right upper")
+    return figure
+
+
+def ablation(intervals: pd.DataFrame, title: str) -> Figure:
+    """Change of the mean score when a module set of the tuned model is destroyed.
+
+    Args:
+        intervals: the companion of table 3, whose gains are over the tuned model.
+    """
+    rows = _means(intervals)
+    rows = rows[(rows["kind"] == "ablate") & (rows["task"] == MEAN)]
+    if rows.empty:
+        raise InputError(f"{title}: no ablated cell; nothing to draw")
+    modules = list(dict.fromkeys(rows["modules"]))
+    modes = [mode for mode in MODES if (rows["mode"] == mode).any()]
+    height = 0.8 / len(modes)
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(7, 1.2 + 0.42 * len(modules)), layout="constrained")
+        for number, mode in enumerate(modes):
+            each = rows[rows["mode"] == mode].set_index("modules").reindex(modules)
+            places = np.arange(len(modules)) + (number - (len(modes) - 1) / 2) * height
+            gains = each["gain"].to_numpy()
+            spans = np.vstack([gains - each["gain_low"], each["gain_high"] - gains]).clip(min=0)
+            axis.barh(places, gains, height, xerr=spans, color=MODES[mode], label=mode,
+                      error_kw={"lw": 0.7, "ecolor": "#333333"}, edgecolor="white", linewidth=0.3)
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set_yticks(range(len(modules)), modules)
+        axis.invert_yaxis()
+        axis.set_ylabel("destroyed modules")
+        axis.set_xlabel(
+            f"change of mean {METRICS[intervals['metric'].iloc[0]].replace('(%)', '(points)')} "
+            "against the tuned model; whiskers: paired bootstrap interval"
+        )
+        axis.set_title(title)
+        figure.legend(title="put in its place", loc="outside right upper")
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Writes `stem`.png (200 dpi) and `stem`.svg, the same bytes for the same figure."""
+    for suffix in (".png", ".svg"):
+        with (
+            plt.rc_context(_STYLE),
+            replacing(stem.with_name(stem.name + suffix)) as temporary,
+        ):
+            metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
+            figure.savefig(temporary, dpi=200, metadata=metadata, facecolor="white")
+    plt.close(figure)

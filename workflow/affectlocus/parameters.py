@@ -1,0 +1,460 @@
+"""The parameters of an experiment: these models are the one definition of params.yaml.
+
+The JSON schema in `workflow/schemas` is generated from them (`affectlocus schema`). `load`
+turns whatever is wrong into one sentence that names the file and the key.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from affectlocus.errors import InputError
+from affectlocus.projections import ALL, format_modules, parse_modules
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
+        raise ValueError(
+            f"the name {text!r} becomes a folder; "
+            "expected letters, digits, '.', '_' and '-', a letter or digit first"
+        )
+    return text
+
+
+def _modules(text: str) -> str:
+    try:
+        return format_modules(parse_modules(text))
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    for position, value in enumerate(values):
+        if value in values[:position]:
+            raise ValueError(f"{value!r} is listed twice; list it once")
+    return values
+
+
+def _words(value: Any) -> Any:
+    """A list of labels is a map of each to itself; YAML's numbers and booleans become text."""
+    if isinstance(value, list):
+        value = {item: item for item in value}
+    if isinstance(value, dict):
+        return {_plain(key): _plain(word) for key, word in value.items()}
+    return value
+
+
+def _plain(value: Any) -> Any:
+    # YAML 1.1 reads an unquoted yes or no as a boolean, a label nobody meant.
+    if isinstance(value, bool):
+        raise ValueError(f"the label {value} was read as a boolean; put it in quotes")
+    return str(value) if isinstance(value, int | float) else value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+ModuleSet = Annotated[
+    str, AfterValidator(_modules), Field(examples=["gate", "q+k+v+o+gate", "all"])
+]
+ModuleSets = Annotated[list[ModuleSet], AfterValidator(_distinct)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """A group of keys: unknown ones are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Corpus(Strict):
+    """The embedded corpus: generated text and benchmarks, so that nothing is downloaded."""
+
+    seed: int = Field(0, ge=0, description="seed of the generator")
+    documents: PositiveInt = Field(30000, description="pre-training documents")
+    tuning_samples: PositiveInt = Field(6000, description="affective training samples")
+    control_samples: PositiveInt = Field(6000, description="non-affective training samples")
+    benchmark_samples: PositiveInt = Field(
+        200, description="test samples of each benchmark; as many again for train and validation"
+    )
+
+
+class Pretraining(Strict):
+    """A tiny base of our own, trained on the embedded corpus."""
+
+    architecture: Literal["qwen2", "llama", "mistral"]
+    hidden_size: PositiveInt = 64
+    intermediate_size: PositiveInt = 176
+    layers: PositiveInt = 3
+    heads: PositiveInt = 4
+    kv_heads: PositiveInt = 2
+    steps: PositiveInt = 1200
+    batch_size: PositiveInt = 32
+    learning_rate: Positive = 5e-3
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Pretraining:
+        if self.hidden_size % self.heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}"
+            )
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
+        return self
+
+
+class Base(Strict):
+    """A base checkpoint: a Hugging Face folder, or one to pre-train."""
+
+    folder: str | None = Field(None, description="config, tokenizer and safetensors, as saved")
+    pretrain: Pretraining | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Base:
+        if (self.folder is None) == (self.pretrain is None):
+            raise ValueError("expected either folder or pretrain")
+        return self
+
+
+class Recipe(Strict):
+    """How a model is tuned: the budget, the same for every arm that is compared."""
+
+    method: Literal["lora", "sft"] = Field(
+        "lora", description="LoRA adapters, or full tuning of the chosen projections"
+    )
+    data: Annotated[list[str], AfterValidator(_distinct), Field(min_length=1)] = Field(
+        description="tasks whose train splits are mixed, each sample once per pass"
+    )
+    rank: PositiveInt = Field(8, description="LoRA rank r")
+    alpha: Positive = Field(16, description="LoRA alpha: the delta is alpha / r · B·A")
+    dropout: Fraction = 0.0
+    steps: PositiveInt = 300
+    batch_size: PositiveInt = 32
+    learning_rate: Positive = 3e-3
+    warmup: Fraction = Field(0.05, description="share of the steps in which the rate rises")
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_length: PositiveInt = Field(256, description="tokens of prompt and target together")
+
+
+class Tuning(Recipe):
+    """A recipe and where it may act."""
+
+    modules: ModuleSet = ALL
+    seed: int = Field(0, ge=0)
+
+
+class Pair(Strict):
+    """A base and a tuned checkpoint: one to read, or one to tune."""
+
+    base: str
+    domain: Literal["affective", "control", "null"] = "affective"
+    tuned: str | None = Field(None, description="folder of a tuned model or of a PEFT adapter")
+    tuning: Tuning | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Pair:
+        if (self.tuned is None) == (self.tuning is None):
+            raise ValueError("expected either tuned (a folder) or tuning (a recipe)")
+        return self
+
+
+class Files(Strict):
+    """A file for each split; csv, tsv or jsonl, plain or .gz."""
+
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+
+    def items(self) -> Iterator[tuple[Split, str]]:
+        for split in SPLITS:
+            name = getattr(self, split)
+            if name is not None:
+                yield split, name
+
+
+class Columns(Strict):
+    """Which columns of the file hold what."""
+
+    text: str = "text"
+    label: str | None = Field(None, description="the label; tasks with labels")
+    target: str | None = Field(None, description="free text to learn; tasks without labels")
+    id: str | None = Field(None, description="sample id; by default the row's number")
+
+
+class Task(Strict):
+    """A benchmark, or a text to tune on: samples, labels, prompt."""
+
+    corpus: bool = Field(False, description="made by the embedded corpus generator")
+    files: Files | None = None
+    header: list[str] | None = Field(None, description="column names of a file that has none")
+    columns: Columns = Columns()
+    labels: Annotated[dict[str, str], BeforeValidator(_words)] | None = Field(
+        None,
+        description="label in the file → word that the model is to say; a list says both are one",
+    )
+    unlisted_labels: Literal["refuse", "drop"] = Field(
+        "refuse", description="rows with another label: an error, or left out and counted"
+    )
+    prompt: str = Field(
+        "{text}", description="text before the answer; {column} inserts a column of the row"
+    )
+    overlap_limit: Fraction = Field(
+        0.25, description="share of test texts that may also stand in the train split"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Task:
+        if self.corpus == (self.files is not None):
+            raise ValueError("expected either corpus: true or files")
+        if self.files is not None and not list(self.files.items()):
+            raise ValueError("files names no split; expected train, validation or test")
+        if self.labels is not None and len(set(self.labels.values())) < 2:
+            raise ValueError("labels needs at least two different words")
+        for _, field, spec, conversion in _fields(self.prompt):
+            if field is not None and (spec or conversion or not re.fullmatch(r"[\w .-]+", field)):
+                raise ValueError(f"prompt: {{{field}}} is not a column's name in braces")
+        if self.files is not None and (self.labels is None) == (self.columns.target is None):
+            raise ValueError("expected either labels or columns.target")
+        if self.files is not None and self.labels is not None and self.columns.label is None:
+            raise ValueError("columns.label is missing; name the column that holds the label")
+        return self
+
+    @property
+    def scored(self) -> bool:
+        """Whether the task is a benchmark: it has labels and a test split."""
+        return self.labels is not None and (
+            self.files is None or any(split == "test" for split, _ in self.files.items())
+        )
+
+
+def _fields(prompt: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    try:
+        return list(string.Formatter().parse(prompt))
+    except ValueError as error:
+        raise ValueError(
+            f"prompt: {error}; write {{column}} for a column, {{{{ for a brace"
+        ) from None
+
+
+SINGLES: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
+COMBINATIONS: tuple[str, ...] = (
+    "q+k+v+o",
+    "q+k+v+o+down",
+    "q+k+v+o+up",
+    "q+k+v+o+gate",
+    "q+k+v+o+up+down",
+    "q+k+v+o+gate+down",
+    "q+k+v+o+gate+up",
+    "o+gate",
+    "all",
+)
+
+
+class Matrix(Strict):
+    """The cells: which module sets are loaded, tuned and ablated, in which pairs."""
+
+    pairs: Annotated[list[str], AfterValidator(_distinct), Field(min_length=1)] = Field(
+        description="pairs that get the whole matrix; the first gives tables 1 to 3"
+    )
+    load: ModuleSets = [*SINGLES, *COMBINATIONS]
+    tune: ModuleSets = [*SINGLES, *COMBINATIONS]
+    ablate: ModuleSets = [*SINGLES, "gate+up+down", "q+k+v+o"]
+    modes: Annotated[
+        list[Literal["revert", "zero", "shuffle", "noise"]], AfterValidator(_distinct)
+    ] = Field(
+        ["revert", "zero", "shuffle", "noise"],
+        description="what is put in the place of an ablated module",
+    )
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct), Field(min_length=1)
+    ] = Field([0], description="seeds of the tune cells and of the random ablations")
+
+
+class Evaluate(Strict):
+    """How a cell answers: every label's log-likelihood behind the prompt."""
+
+    batch_size: PositiveInt = Field(64, description="samples in one forward pass")
+    max_length: PositiveInt = Field(
+        512, description="tokens of a prompt; a longer one loses its start"
+    )
+
+
+class Score(Strict):
+    """How answers become scores and intervals."""
+
+    metric: Literal["weighted_f1", "accuracy", "macro_f1"] = Field(
+        "weighted_f1", description="the one that the tables show; scores.parquet holds all"
+    )
+    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws")
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: int = Field(0, ge=0)
+
+
+class Parameters(Strict):
+    """One experiment."""
+
+    data_root: str = Field(
+        ".", description="folder that relative paths start from, itself relative to params.yaml"
+    )
+    corpus: Corpus | None = None
+    bases: Annotated[dict[Name, Base], Field(min_length=1)]
+    pairs: Annotated[dict[Name, Pair], Field(min_length=1)]
+    tasks: Annotated[dict[Name, Task], Field(min_length=1)]
+    matrix: Matrix
+    tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
+    evaluate: Evaluate = Evaluate()
+    score: Score = Score()
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """The tasks that cells are scored on, in the order of params.yaml."""
+        return [name for name, task in self.tasks.items() if task.scored]
+
+
+def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    """(key, complaint) for every name or combination that does not hold together."""
+
+    def known(key: str, name: str, group: dict[str, Any], what: str) -> Iterator[tuple[str, str]]:
+        if name not in group:
+            yield key, f"no {what} named {name!r}; expected one of {', '.join(group)}"
+
+    for name, pair in parameters.pairs.items():
+        yield from known(f"pairs.{name}.base", pair.base, parameters.bases, "base")
+        if name in parameters.bases:
+            yield f"pairs.{name}", "a base has the same name; give each a name of its own"
+    recipes: list[tuple[str, Recipe]] = [
+        (f"pairs.{name}.tuning", pair.tuning)
+        for name, pair in parameters.pairs.items()
+        if pair.tuning is not None
+    ]
+    if parameters.tune is not None:
+        recipes.append(("tune", parameters.tune))
+    for key, recipe in recipes:
+        for name in recipe.data:
+            yield from known(f"{key}.data", name, parameters.tasks, "task")
+            task = parameters.tasks.get(name)
+            if task is not None and task.files is not None and task.files.train is None:
+                yield f"{key}.data", f"task {name!r} has no train split to tune on"
+    for name in parameters.matrix.pairs:
+        yield from known("matrix.pairs", name, parameters.pairs, "pair")
+    if parameters.matrix.tune and parameters.tune is None:
+        yield "tune", "missing; matrix.tune lists module sets, so say how they are tuned"
+    if not parameters.benchmarks:
+        yield "tasks", "no task has labels and a test split; the tables need at least one"
+    if parameters.corpus is None:
+        for name, base in parameters.bases.items():
+            if base.pretrain is not None:
+                yield f"bases.{name}.pretrain", "needs the corpus section, which is missing"
+        for name, task in parameters.tasks.items():
+            if task.corpus:
+                yield f"tasks.{name}.corpus", "needs the corpus section, which is missing"
+
+
+def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
+    """(key, complaint) for every file or folder that is named and not there."""
+    root = folder / parameters.data_root
+    for name, task in parameters.tasks.items():
+        if task.files is None:
+            continue
+        seen: dict[Path, str] = {}
+        for split, file in task.files.items():
+            path = root / file
+            key = f"tasks.{name}.files.{split}"
+            if not path.is_file():
+                yield key, f"no such file: {path}; correct it, or data_root"
+            elif path.resolve() in seen:
+                other = seen[path.resolve()]
+                yield key, f"the same file as {other}: {path}; a split must not overlap another"
+            seen[path.resolve()] = split
+    for name, base in parameters.bases.items():
+        if base.folder is not None and not (root / base.folder / "config.json").is_file():
+            path = root / base.folder
+            yield f"bases.{name}.folder", f"no config.json in {path}; expected a Hugging Face model"
+    for name, pair in parameters.pairs.items():
+        if pair.tuned is not None:
+            path = root / pair.tuned
+            if not any(
+                (path / file).is_file() for file in ("config.json", "adapter_config.json")
+            ):
+                yield (
+                    f"pairs.{name}.tuned",
+                    f"neither config.json nor adapter_config.json in {path}; "
+                    "expected a Hugging Face model or a PEFT adapter",
+                )
+
+
+def sentence(error: ValidationError) -> tuple[str, str]:
+    """The key and one sentence for the first of pydantic's complaints."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return key, "unknown key; remove it or correct its spelling"
+    if first["type"] == "missing":
+        return key, "missing; expected a value"
+    if first["type"] == "value_error":
+        return key, message
+    return key, f"found {first['input']!r}; {message[0].lower()}{message[1:]}"
+
+
+def validate(config: dict[str, Any], folder: Path, source: str = "params.yaml") -> Parameters:
+    """The parameters in `config`, checked against each other and against the files they name.
+
+    Args:
+        config: the parsed params.yaml.
+        folder: the experiment's folder, where `data_root` starts from.
+        source: how error messages name the file.
+
+    Raises:
+        InputError: one sentence with the file and the key.
+    """
+    try:
+        parameters = Parameters.model_validate(config)
+    except ValidationError as error:
+        key, complaint = sentence(error)
+        raise InputError(f"{source}: {key}: {complaint}") from None
+    for problems in (_references(parameters), _paths(parameters, folder)):
+        for key, complaint in problems:
+            raise InputError(f"{source}: {key}: {complaint}")
+    return parameters
+
+
+def load(path: Path) -> Parameters:
+    """The parameters in a params.yaml; `InputError` names the file and the key."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected an experiment's params.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"{path}: not YAML: {line}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected keys and values, found {type(config).__name__}")
+    return validate(config, path.parent, str(path))
+
+
+def schema_text() -> str:
+    """The JSON schema of params.yaml, generated from these models."""
+    schema = Parameters.model_json_schema()
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,162 @@
+"""Step `prepare`: a task's files, as their owner keeps them, into one tidy table and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from affectlocus.errors import InputError
+from affectlocus.parameters import SPLITS, Task
+
+COLUMNS = ["id", "split", "text", "prompt", "answer"]
+
+
+def read_rows(path: Path, header: list[str] | None) -> pd.DataFrame:
+    """The rows of a csv, tsv or jsonl file (or .gz of one), every value as text.
+
+    Raises:
+        InputError: an unknown kind of file, a broken one, or one that is not UTF-8.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    kind = suffixes[-1] if suffixes else ""
+    try:
+        if kind in (".jsonl", ".json"):
+            frame = pd.read_json(path, lines=True, dtype=False, encoding="utf-8")
+            return frame.astype(object).where(frame.notna(), "").astype(str)
+        if kind not in (".csv", ".tsv"):
+            raise InputError(f"{path}: unknown kind of file {kind!r}; expected csv, tsv or jsonl")
+        return pd.read_csv(
+            path,
+            sep="\t" if kind == ".tsv" else ",",
+            names=header,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8",
+            # In a tsv of running text a quotation mark is a quotation mark.
+            quoting=3 if kind == ".tsv" else 0,
+        )
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error}); convert it first") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as {kind[1:]}: {line}") from None
+
+
+def _check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str]) -> None:
+    for column in wanted:
+        if column not in frame.columns:
+            raise InputError(
+                f"{path}: no column {column!r}; it has {', '.join(map(str, frame.columns))}"
+            )
+
+
+def _normal(text: pd.Series) -> pd.Series:
+    return text.str.casefold().str.split().str.join(" ")
+
+
+def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """One task's samples, ready for tuning and evaluation, and what was found on the way.
+
+    Args:
+        name: the task's name, for messages.
+        files: split → file; a file under the key `all` holds every split in its column `split`.
+
+    Returns:
+        A row per sample with `id` (unique), `split`, `text`, `prompt` and `answer` (the label's
+        word, or the target), all text; and a report of rows read, kept and left out.
+
+    Raises:
+        InputError: a missing column, a label that is not in the list, an empty text, an id twice
+            in a split, or more overlap between splits than the task allows.
+    """
+    report: dict[str, Any] = {"task": name, "splits": {}}
+    parts = []
+    for split, path in files.items():
+        frame = read_rows(path, task.header)
+        groups = (
+            [(split, frame)]
+            if split != "all"
+            else [(key, frame[frame["split"] == key]) for key in SPLITS if key in set(frame["split"])]
+        )
+        for key, rows in groups:
+            part, counts = _split(task, path, str(key), rows)
+            report["splits"][key] = counts
+            parts.append(part)
+    samples = pd.concat(parts, ignore_index=True)
+    report["overlap"] = _overlap(name, task, samples)
+    return samples[COLUMNS], report
+
+
+def _split(
+    task: Task, path: Path, split: str, rows: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    columns = task.columns
+    answer = columns.label if task.labels is not None else columns.target
+    assert answer is not None
+    _check_columns(path, rows, [columns.text, answer, *([columns.id] if columns.id else [])])
+    rows = rows.reset_index(names="_row")
+    counts: dict[str, Any] = {"file": path.name, "read": len(rows)}
+    empty = rows[columns.text].str.strip() == ""
+    counts["empty_text"] = int(empty.sum())
+    rows = rows[~empty]
+    if task.labels is not None:
+        unlisted = ~rows[answer].isin(list(task.labels))
+        counts["unlisted_label"] = int(unlisted.sum())
+        if task.unlisted_labels == "refuse" and unlisted.any():
+            row = rows[unlisted].iloc[0]
+            raise InputError(
+                f"{path}: row {row['_row'] + 1} has the label {row[answer]!r}, "
+                f"expected one of {', '.join(task.labels)} ({counts['unlisted_label']} rows so); "
+                "add it to labels, or set unlisted_labels: drop"
+            )
+        rows = rows[~unlisted]
+    if rows.empty:
+        raise InputError(f"{path}: no row of split {split!r} is left; check columns and labels")
+    values = rows[answer] if task.labels is None else rows[answer].map(task.labels)
+    try:
+        prompts = [task.prompt.format_map(row) for row in rows.to_dict("records")]
+    except KeyError as error:
+        raise InputError(
+            f"{path}: the prompt asks for column {error}; it has {', '.join(rows.columns[1:])}"
+        ) from None
+    ids = rows[columns.id] if columns.id else f"{split}-" + rows["_row"].astype(str)
+    if ids.duplicated().any():
+        twice = ids[ids.duplicated()].iloc[0]
+        raise InputError(f"{path}: id {twice!r} stands twice in split {split!r}; expected it once")
+    part = pd.DataFrame(
+        {
+            "id": ids.to_numpy(),
+            "split": split,
+            "text": rows[columns.text].to_numpy(),
+            "prompt": prompts,
+            "answer": values.to_numpy(),
+        }
+    )
+    counts["kept"] = len(part)
+    counts["duplicate_text"] = int(_normal(part["text"]).duplicated().sum())
+    if task.labels is not None:
+        counts["labels"] = part["answer"].value_counts().sort_index().to_dict()
+    return part, counts
+
+
+def _overlap(name: str, task: Task, samples: pd.DataFrame) -> dict[str, int]:
+    """Samples of a later split whose normalised text also stands in an earlier one, counted."""
+    normal = _normal(samples["text"])
+    counts = {}
+    present = [split for split in SPLITS if split in set(samples["split"])]
+    for position, earlier in enumerate(present):
+        known = set(normal[samples["split"] == earlier])
+        for later in present[position + 1 :]:
+            rows = normal[samples["split"] == later]
+            shared = int(rows.isin(known).sum())
+            counts[f"{later} in {earlier}"] = shared
+            if later == "test" and shared > task.overlap_limit * len(rows):
+                raise InputError(
+                    f"tasks.{name}.files: {shared} of {len(rows)} test texts also stand in the "
+                    f"{earlier} split, more than overlap_limit {task.overlap_limit}; "
+                    "give splits that are apart, or raise the limit and say so"
+                )
+    return counts

@@ -1,0 +1,263 @@
+"""Short scenes whose emotion follows from appraisal, never from a keyword.
+
+A scene tells what somebody wished for, what became of it, whether it was expected, and
+whose doing it was. The emotion is a function of those five appraisals (`Appraisal.emotion`),
+in the spirit of appraisal theories of emotion: desirable or not, certain or not, whose fault,
+expected or not, revolting or not. Every clue is written in a plain and a negated form, each
+as likely as the other, so that no single word carries the label: "lost" is good news behind
+"did not", rain is good news for whoever hoped for it.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+Desirable = Literal["good", "bad", "indifferent"]
+Agent = Literal["self", "other", "nobody"]
+Valence = Literal["positive", "negative", "neutral"]
+
+EMOTIONS = ("happy", "sad", "angry", "worried", "surprised", "disgusted", "hopeful", "neutral")
+
+PEOPLE = "Mia Tom Ana Ben Lea Sam Eva Max Ida Leo Nora Finn".split()
+
+
+@dataclass(frozen=True)
+class Topic:
+    """Something a person can get or miss; verbs as (infinitive, past)."""
+
+    wish: str
+    good: tuple[str, str]
+    bad: tuple[str, str]
+
+
+def _topic(thing: str, good: str, bad: str) -> Topic:
+    good_infinitive, good_past = good.split("/")
+    bad_infinitive, bad_past = bad.split("/")
+    return Topic(
+        wish=f"{good_infinitive} {thing}",
+        good=(f"{good_infinitive} {thing}", f"{good_past} {thing}"),
+        bad=(f"{bad_infinitive} {thing}", f"{bad_past} {thing}"),
+    )
+
+
+TOPICS = (
+    _topic("the match", "win/won", "lose/lost"),
+    _topic("the exam", "pass/passed", "fail/failed"),
+    _topic("the bus", "catch/caught", "miss/missed"),
+    _topic("the train", "catch/caught", "miss/missed"),
+    _topic("the keys", "find/found", "lose/lost"),
+    _topic("the dog", "find/found", "lose/lost"),
+    _topic("the job", "keep/kept", "lose/lost"),
+    _topic("the vase", "mend/mended", "break/broke"),
+    _topic("the roses", "save/saved", "ruin/ruined"),
+    _topic("the cake", "save/saved", "burn/burned"),
+)
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that befalls everybody; good or bad only by what one wished."""
+
+    clause: str  # "it would rain"
+    may: str  # "it may rain"
+    came: str  # "it rained"
+    stayed_away: str  # "it did not rain"
+
+
+HAPPENINGS = tuple(
+    Happening(*line.split("|"))
+    for line in (
+        "it would rain|it may rain|it rained|it did not rain",
+        "the guests would stay|the guests may stay|the guests stayed|the guests did not stay",
+        "the shop would close|the shop may close|the shop closed|the shop did not close",
+        "the music would stop|the music may stop|the music stopped|the music did not stop",
+        "the ship would leave|the ship may leave|the ship left|the ship did not leave",
+        "the lights would go out|the lights may go out|the lights went out|the lights did not go out",
+    )
+)
+
+FOUL = (
+    "spat in the soup of {p}|left dead mice on the plate of {p}|put rotten fish in the bed of {p}|"
+    "sneezed on the bread of {p}"
+).split("|")
+
+LUCK: dict[Valence, str] = {
+    "positive": "This was good luck for {p}.",
+    "negative": "This was bad luck for {p}.",
+    "neutral": "This was nothing to {p}.",
+}
+
+REACTIONS: dict[str, tuple[str, ...]] = {
+    "happy": ("{p} smiled.", "{p} danced.", "{p} sang a song."),
+    "sad": ("{p} cried.", "{p} sat alone.", "{p} wept for hours."),
+    "angry": ("{p} shouted.", "{p} slammed the door.", "{p} stamped and swore."),
+    "worried": ("{p} paced up and down.", "{p} trembled.", "{p} could not sleep."),
+    "surprised": ("{p} gasped.", "{p} stared with open mouth.", "{p} blinked twice."),
+    "disgusted": ("{p} turned away.", "{p} felt sick.", "{p} washed both hands."),
+    "hopeful": ("{p} crossed two fingers.", "{p} waited by the window."),
+    "neutral": ("{p} went on as before.", "{p} said nothing more.", "{p} read a book."),
+}
+
+
+@dataclass(frozen=True)
+class Appraisal:
+    """How the focal person sees the event: the only thing that the emotion depends on."""
+
+    desirable: Desirable
+    certain: bool
+    expected: bool
+    agent: Agent
+    foul: bool = False
+
+    @property
+    def emotion(self) -> str:
+        """One of `EMOTIONS`; the first rule that fits decides."""
+        if self.desirable == "indifferent":
+            return "neutral"
+        if not self.certain:
+            return "worried" if self.desirable == "bad" else "hopeful"
+        if self.foul:
+            return "disgusted"
+        if self.desirable == "bad" and self.agent == "other":
+            return "angry"
+        if not self.expected:
+            return "surprised"
+        return "happy" if self.desirable == "good" else "sad"
+
+    @property
+    def valence(self) -> Valence:
+        """The sign of the event for the focal person."""
+        signs: dict[Desirable, Valence] = {
+            "good": "positive",
+            "bad": "negative",
+            "indifferent": "neutral",
+        }
+        return signs[self.desirable]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene: its text, whom it is about, and the appraisal that it was written from."""
+
+    text: str
+    person: str
+    other: str
+    appraisal: Appraisal
+
+    @property
+    def emotion(self) -> str:
+        return self.appraisal.emotion
+
+    @property
+    def valence(self) -> Valence:
+        return self.appraisal.valence
+
+
+def draw_appraisal(rng: random.Random, emotion: str) -> Appraisal:
+    """An appraisal that gives `emotion`, uniform over those that do."""
+    fitting = [
+        Appraisal(desirable, certain, expected, agent, foul)
+        for desirable in ("good", "bad", "indifferent")
+        for certain in (True, False)
+        for expected in (True, False)
+        for agent in ("self", "other", "nobody")
+        for foul in (True, False)
+        # A foul deed is somebody else's, certain, and unwished.
+        if not foul or (certain and desirable == "bad" and agent == "other")
+    ]
+    matching = [appraisal for appraisal in fitting if appraisal.emotion == emotion]
+    if not matching:
+        raise ValueError(f"no appraisal gives {emotion!r}; the emotions are {', '.join(EMOTIONS)}")
+    return rng.choice(matching)
+
+
+def _outcome(
+    rng: random.Random, person: str, good: bool, certain: bool, negated_share: float
+) -> list[str]:
+    """What was wished and what became of it."""
+    if rng.random() < 0.5:
+        topic = rng.choice(TOPICS)
+        negated = rng.random() < negated_share
+        infinitive, past = topic.good if good != negated else topic.bad
+        wish = f"{person} hoped to {topic.wish}."
+        if certain:
+            event = f"did not {infinitive}" if negated else past
+        else:
+            event = f"may not {infinitive}" if negated else f"may {infinitive}"
+        return [wish, f"{person} {event}."]
+    happening = rng.choice(HAPPENINGS)
+    came = rng.random() >= negated_share
+    # Good is what was hoped and came, or was feared and stayed away.
+    verb = "hoped" if good == came else "dreaded"
+    wish = f"{person} {verb} that {happening.clause}."
+    if certain:
+        event = happening.came if came else happening.stayed_away
+    else:
+        event = happening.may if came else happening.may.replace(" may ", " may not ")
+    return [wish, f"{event}."]
+
+
+def _expectation(rng: random.Random, expected: bool, negated_share: float) -> str:
+    plain, negated = (
+        ("it was expected", "it was no news")
+        if expected
+        else ("it was news", "it was not expected")
+    )
+    return f"{negated if rng.random() < negated_share else plain}."
+
+
+def _agency(rng: random.Random, person: str, other: str, agent: Agent) -> str:
+    """Whose doing it was; either person is named in every form, so that a name tells nothing."""
+    if agent == "nobody":
+        return f"neither {person} nor {other} did it."
+    doer, bystander = (person, other) if agent == "self" else (other, person)
+    forms = (
+        f"{doer} did it, not {bystander}.",
+        f"not {bystander}, but {doer} did it.",
+    )
+    return rng.choice(forms)
+
+
+def write_scene(
+    rng: random.Random,
+    appraisal: Appraisal,
+    negated_share: float = 0.5,
+    luck_share: float = 0.0,
+) -> Scene:
+    """A scene of the given appraisal.
+
+    Args:
+        negated_share: how often a clue stands in its negated form. At one half, no word tells
+            anything by itself; below it, a reader may start from the plain form.
+        luck_share: how often the teller says outright whether it was good or bad luck.
+    """
+    person, other = rng.sample(PEOPLE, 2)
+    if appraisal.foul:
+        deed = rng.choice(FOUL).format(p=person)
+        event = [f"{other} {deed}."]
+    elif appraisal.desirable == "indifferent":
+        # The same outcomes as elsewhere, and a sentence that takes their weight away.
+        event = _outcome(rng, person, rng.random() < 0.5, appraisal.certain, negated_share)
+        event.append(f"{person} did not mind.")
+    else:
+        event = _outcome(rng, person, appraisal.desirable == "good", appraisal.certain, negated_share)
+        if rng.random() < 0.15:
+            event.append(f"{person} did mind.")
+    if rng.random() < luck_share:
+        event.append(LUCK[appraisal.valence].format(p=person))
+    # What goes without saying is often left unsaid: that it was expected, that nobody did it.
+    tail = []
+    if not appraisal.expected or rng.random() < 0.4:
+        tail.append(_expectation(rng, appraisal.expected, negated_share))
+    if appraisal.agent != "nobody" or rng.random() < 0.4:
+        tail.append(_agency(rng, person, other, appraisal.agent))
+    rng.shuffle(tail)
+    sentences = [line[0].upper() + line[1:] for line in (*event, *tail)]
+    return Scene(" ".join(sentences), person, other, appraisal)
+
+
+def write_reaction(rng: random.Random, scene: Scene) -> str:
+    """What the focal person then did: tells the emotion to who knows people, names none."""
+    return rng.choice(REACTIONS[scene.emotion]).format(p=scene.person)

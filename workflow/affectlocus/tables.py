@@ -1,0 +1,53 @@
+"""Step `tables`: scores laid out as the paper's tables, and their intervals beside them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+MEAN = "mean"
+KEYS = ["num", "modules", "mode"]
+
+
+def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
+    """One table: `num`, `modules`, (`mode` for ablations,) a column per task, `mean`; in percent.
+
+    Args:
+        scores: the rows of one table in order, a row per (cell, task, metric); the first cell is
+            the base (`modules` base), the last the whole affective model (`modules` all).
+        metric: which metric to show.
+        tasks: the columns, in order.
+
+    Returns:
+        Values as measured; several seeds of a cell are averaged into one row.
+    """
+    wide = intervals(scores, metric).pivot_table(
+        index=["num", "modules", "mode"], columns="task", values="value", sort=False
+    )
+    result = wide.reset_index().rename_axis(columns=None)[[*KEYS, *tasks, MEAN]]
+    return result.drop(columns="mode") if (result["mode"] == "").all() else result
+
+
+def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The companion: a row per (cell, task) with n, interval, and paired gain over the base."""
+    rows = scores[scores["metric"] == metric].copy()
+    rows["modules"] = rows["modules"].mask(rows["kind"] == "base", "base")
+    rows["modules"] = rows["modules"].mask(rows["kind"] == "tuned", "all")
+    # A row of the table for each (kind, modules, mode), whatever the number of seeds.
+    rows.insert(0, "num", pd.factorize(rows["kind"] + "|" + rows["modules"] + "|" + rows["mode"])[0])
+    return rows[
+        [
+            *KEYS,
+            "kind",
+            "seed",
+            "task",
+            "metric",
+            "value",
+            "n",
+            "low",
+            "high",
+            "gain",
+            "gain_low",
+            "gain_high",
+            "cell",
+        ]
+    ]

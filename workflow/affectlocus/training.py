@@ -1,0 +1,109 @@
+"""The one training loop, of pre-training and of tuning: transformers' Trainer, made repeatable."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from affectlocus.errors import InputError
+
+IGNORED = -100
+"""Label of a token that the loss leaves out (padding, prompts)."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token ids, and how many of them are prompt: they are read, not learned."""
+
+    ids: list[int]
+    prompt_length: int = 0
+
+
+def collate(examples: Sequence[Example], pad: int = 0) -> dict[str, torch.Tensor]:
+    """Pads to the longest: `input_ids`, `attention_mask`, `labels`, each int64 (batch, tokens)."""
+    width = max(len(example.ids) for example in examples)
+    ids = torch.full((len(examples), width), pad)
+    mask = torch.zeros((len(examples), width), dtype=torch.long)
+    labels = torch.full((len(examples), width), IGNORED)
+    for row, example in enumerate(examples):
+        length = len(example.ids)
+        tokens = torch.tensor(example.ids)
+        ids[row, :length] = tokens
+        mask[row, :length] = 1
+        labels[row, example.prompt_length : length] = tokens[example.prompt_length :]
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every compared arm gets the same of."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup: float
+    weight_decay: float
+    seed: int
+
+
+class _StopAtNaN(TrainerCallback):
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if logs and not math.isfinite(logs.get("loss", 0.0)):
+            raise InputError(
+                f"the loss is {logs['loss']} at step {state.global_step}: training has diverged; "
+                "lower learning_rate"
+            )
+
+
+def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -> list[dict]:
+    """Trains the parameters of `model` that require a gradient; AdamW, cosine after a warm-up.
+
+    Deterministic for a seed, a device and a number of threads.
+
+    Returns:
+        The log: a dict with `step`, `loss` (mean nats per learned token since the last entry) and
+        `learning_rate` for every twentieth of the steps.
+    """
+    if not examples:
+        raise InputError("no training samples are left; check the train split of the tasks")
+    set_seed(budget.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            max_steps=budget.steps,
+            per_device_train_batch_size=budget.batch_size,
+            learning_rate=budget.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=max(1, round(budget.warmup * budget.steps)),
+            weight_decay=budget.weight_decay,
+            max_grad_norm=1.0,
+            bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+            seed=budget.seed,
+            data_seed=budget.seed,
+            save_strategy="no",
+            logging_steps=max(1, budget.steps // 20),
+            report_to="none",
+            remove_unused_columns=False,
+            dataloader_num_workers=0,
+            disable_tqdm=not sys.stderr.isatty(),
+        )
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=list(examples),  # type: ignore[arg-type]
+            data_collator=collate,
+            callbacks=[_StopAtNaN()],
+        )
+        trainer.train()
+    return [
+        {key: entry[key] for key in ("step", "loss", "learning_rate")}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]

@@ -1,0 +1,114 @@
+"""Step `tune`: a base tuned on a module set, by LoRA or in full, within a fixed budget."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from affectlocus.errors import InputError
+from affectlocus.parameters import Tuning
+from affectlocus.projections import locate, parse_modules
+from affectlocus.prompts import Prompter
+from affectlocus.training import Budget, Example, train
+
+
+def training_examples(
+    prompter: Prompter, frames: Sequence[pd.DataFrame], max_length: int, seed: int
+) -> list[Example]:
+    """The train splits of prepared tasks as token ids, mixed.
+
+    Args:
+        frames: prepared tasks, columns `split`, `prompt` and `answer`.
+        max_length: tokens of prompt, answer and end token; a longer prompt loses its start.
+    """
+    examples = []
+    for frame in frames:
+        rows = frame[frame["split"] == "train"]
+        answers = [[*prompter.answer(word), *prompter.end()] for word in rows["answer"]]
+        room = max_length - max(map(len, answers), default=0)
+        if room < 1:
+            raise InputError(
+                f"max_length {max_length} leaves no room for a prompt: an answer has "
+                f"{max_length - room} tokens; raise max_length"
+            )
+        prompts = prompter.prompts(rows["prompt"].tolist(), room)
+        for prompt, answer in zip(prompts, answers, strict=True):
+            examples.append(Example([*prompt, *answer], len(prompt)))
+    random.Random(seed).shuffle(examples)
+    return examples
+
+
+def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Path) -> dict:
+    """Tunes `base` and saves an adapter (LoRA) or a whole model (SFT) into `folder`.
+
+    Embeddings, norms, biases outside the module set and the head stay frozen in both methods, as
+    in the paper's Algorithm 1.
+
+    Returns:
+        `trainable` and `total` parameter counts, `samples`, and the `log` of the losses.
+    """
+    prompter = Prompter(base)
+    examples = training_examples(prompter, frames, recipe.max_length, recipe.seed)
+    torch.manual_seed(recipe.seed)
+    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    projections = parse_modules(recipe.modules)
+    if recipe.method == "lora":
+        # The base may have other modules of these names (a vision tower): full names only.
+        targets = [
+            name.removesuffix(".weight")
+            for name, _ in model.named_parameters()
+            if (location := locate(name)) is not None
+            and location.parameter == "weight"
+            and location.projection in projections
+        ]
+        _refuse_none(targets, recipe.modules, base)
+        adapter = LoraConfig(
+            r=recipe.rank,
+            lora_alpha=recipe.alpha,  # type: ignore[arg-type]
+            lora_dropout=recipe.dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+        )
+        model = get_peft_model(model, adapter)
+    else:
+        chosen = []
+        for name, parameter in model.named_parameters():
+            location = locate(name)
+            parameter.requires_grad = location is not None and location.projection in projections
+            chosen += [name] * parameter.requires_grad
+        _refuse_none(chosen, recipe.modules, base)
+    trainable = sum(
+        parameter.numel() for parameter in model.parameters() if parameter.requires_grad
+    )
+    log = train(
+        model,
+        examples,
+        Budget(
+            steps=recipe.steps,
+            batch_size=recipe.batch_size,
+            learning_rate=recipe.learning_rate,
+            warmup=recipe.warmup,
+            weight_decay=recipe.weight_decay,
+            seed=recipe.seed,
+        ),
+    )
+    folder.mkdir(parents=True)
+    model.save_pretrained(folder)
+    if recipe.method == "sft":
+        prompter.tokenizer.save_pretrained(folder)
+    return {"trainable": trainable, "total": total, "samples": len(examples), "log": log}
+
+
+def _refuse_none(names: list[str], modules: str, base: Path) -> None:
+    if not names:
+        raise InputError(
+            f"{base}: no layer has the projections {modules}; "
+            "expected q, k, v, o, gate, up or down_proj below self_attn and mlp"
+        )
