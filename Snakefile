@@ -28,10 +28,10 @@ include: "rules/collect.smk"
 
 
 rule all:
+    default_target: True
     input:
-        TABLES,
-        FIGURES,
-        DELTAS,
+        DAG.tables,
+        DAG.figures,
+        DAG.deltas,
         "results/scores.parquet",
         "results/metrics.json",
-    default_target: True

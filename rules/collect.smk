@@ -7,25 +7,25 @@
 rule collect:
     """Join the scores and sum them up."""
     input:
-        scores=all_scores,
+        scores=DAG.all_scores,
         bases=[checkpoint(name) for name in EXPERIMENT.bases],
     output:
         scores="results/scores.parquet",
         summary="results/metrics.json",
-    params:
-        bases=" ".join(f"--checkpoint {checkpoint(name)}" for name in EXPERIMENT.bases),
-        metric=EXPERIMENT.score.metric,
-        code=digest("collect"),
     log:
         "results/logs/collect.log",
     benchmark:
         "results/benchmarks/collect.tsv"
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../envs/environment.yaml"
+    params:
+        bases=lambda wildcards, input: repeated("checkpoint", input.bases),
+        metric=EXPERIMENT.score.metric,
+        code=digest("collect"),
     shell:
         """
         affectlocus collect {input.scores:q} \

@@ -8,23 +8,21 @@ rule corpus:
     """Generate scenes, sums and benchmarks."""
     output:
         text="results/corpus/pretraining.txt",
-        tasks=[
-            f"results/corpus/{name}.csv" for name, task in EXPERIMENT.tasks.items() if task.corpus
-        ],
-    params:
-        settings=settings(EXPERIMENT.corpus) if EXPERIMENT.corpus else "{}",
-        folder="results/corpus",
-        code=digest("corpus"),
+        tasks=DAG.corpus_tasks,
     log:
         "results/logs/corpus.log",
     benchmark:
         "results/benchmarks/corpus.tsv"
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../envs/environment.yaml"
+    params:
+        settings=settings(EXPERIMENT.corpus) if EXPERIMENT.corpus else "{}",
+        folder=subpath(output.text, parent=True),
+        code=digest("corpus"),
     shell:
         """
         affectlocus corpus \

@@ -7,22 +7,22 @@
 rule deltas:
     """Measure a pair's deltas."""
     input:
-        base=lambda wildcards: checkpoint(EXPERIMENT.pairs[wildcards.pair].base),
+        base=DAG.pair_base,
         tuned=checkpoint("{pair}"),
     output:
         "results/deltas/{pair}.parquet",
-    params:
-        code=digest("deltas"),
     log:
         "results/logs/deltas/{pair}.log",
     benchmark:
         "results/benchmarks/deltas/{pair}.tsv"
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-    conda:
-        "../envs/environment.yaml"
+    params:
+        code=digest("deltas"),
     shell:
         """
         affectlocus deltas \

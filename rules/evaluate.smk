@@ -7,28 +7,28 @@
 rule evaluate:
     """Build a cell's model, verify it bit for bit, and let it answer."""
     input:
-        unpack(cell_checkpoints),
-        data=[f"results/data/{task}.parquet" for task in EXPERIMENT.benchmarks],
+        unpack(DAG.cell_checkpoints),
+        data=DAG.benchmark_data,
     output:
         predictions="results/cells/{cell}/predictions.parquet",
         verification="results/cells/{cell}/verification.json",
-    params:
-        cell=cell_json,
-        tuned=cell_flags,
-        data=lambda wildcards, input: " ".join(f"--data {quote(f)}" for f in input.data),
-        settings=settings(EXPERIMENT.evaluate),
-        code=digest("evaluate"),
     log:
         "results/logs/evaluate/{cell}.log",
     benchmark:
         "results/benchmarks/evaluate/{cell}.tsv"
-    threads: 1
-    resources:
-        mem_mb=memory_of_cell,
-        runtime=120,
-        gpu=GPU,
     conda:
         "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=DAG.memory_of_cell,
+        runtime=120,
+        gpu=GPUS,
+    params:
+        cell=DAG.cell_json,
+        tuned=DAG.cell_flags,
+        data=lambda wildcards, input: repeated("data", input.data),
+        settings=settings(EXPERIMENT.evaluate),
+        code=digest("evaluate"),
     shell:
         """
         affectlocus evaluate \

@@ -10,20 +10,20 @@ rule heat_map:
         "results/deltas/{pair}.parquet",
     output:
         multiext("results/figures/deltas.{pair}", ".png", ".svg"),
-    params:
-        stem="results/figures/deltas.{pair}",
-        title=lambda wildcards: f"{wildcards.pair}: change of the weights by tuning",
-        code=digest("figures"),
     log:
         "results/logs/figures/deltas.{pair}.log",
     benchmark:
         "results/benchmarks/figures/deltas.{pair}.tsv"
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../envs/environment.yaml"
+    params:
+        stem="results/figures/deltas.{pair}",
+        title=lambda wildcards: f"{wildcards.pair}: change of the weights by tuning",
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \
@@ -37,24 +37,24 @@ rule heat_map:
 rule bars:
     """Draw a table: bars of single modules, or drops of ablations."""
     input:
-        table_intervals,
+        DAG.table_intervals,
     output:
         multiext("results/figures/{arm}.{pair}", ".png", ".svg"),
-    params:
-        kind=lambda wildcards: "ablation" if wildcards.arm == "ablate" else "singles",
-        stem="results/figures/{arm}.{pair}",
-        title=arm_title,
-        code=digest("figures"),
     log:
         "results/logs/figures/{arm}.{pair}.log",
     benchmark:
         "results/benchmarks/figures/{arm}.{pair}.tsv"
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../envs/environment.yaml"
+    params:
+        kind=lambda wildcards: "ablation" if wildcards.arm == "ablate" else "singles",
+        stem="results/figures/{arm}.{pair}",
+        title=DAG.arm_title,
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \

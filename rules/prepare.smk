@@ -7,24 +7,24 @@
 rule prepare:
     """Read and check a task's samples."""
     input:
-        unpack(task_files),
+        unpack(DAG.task_files),
     output:
         samples="results/data/{task}.parquet",
         report="results/data/{task}.json",
-    params:
-        settings=lambda wildcards: settings(EXPERIMENT.tasks[wildcards.task]),
-        files=task_flags,
-        code=digest("prepare"),
     log:
         "results/logs/prepare/{task}.log",
     benchmark:
         "results/benchmarks/prepare/{task}.tsv"
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../envs/environment.yaml"
+    params:
+        settings=DAG.task_settings,
+        files=DAG.task_flags,
+        code=digest("prepare"),
     shell:
         """
         affectlocus prepare \

@@ -10,25 +10,23 @@ rule pretrain:
         text="results/corpus/pretraining.txt",
     output:
         checkpoint("{name}"),
-    params:
-        settings=lambda wildcards: settings(EXPERIMENT.bases[wildcards.name].pretrain),
-        folder="checkpoints/{name}",
-        code=digest("pretrain"),
     log:
         "results/logs/pretrain/{name}.log",
     benchmark:
         "results/benchmarks/pretrain/{name}.tsv"
     wildcard_constraints:
-        name=alternatives(
-            name for name, base in EXPERIMENT.bases.items() if base.pretrain is not None
-        ),
+        name=alternatives(DAG.pretrained),
+    conda:
+        "../envs/environment.yaml"
     threads: 2
     resources:
         mem_mb=2500,
         runtime=30,
-        gpu=GPU,
-    conda:
-        "../envs/environment.yaml"
+        gpu=GPUS,
+    params:
+        settings=DAG.pretraining_settings,
+        folder="checkpoints/{name}",
+        code=digest("pretrain"),
     shell:
         """
         affectlocus pretrain \

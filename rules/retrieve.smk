@@ -7,29 +7,24 @@
 rule retrieve:
     """Take stock of a checkpoint on disk."""
     input:
-        source_files,
+        DAG.brought_files,
     output:
         checkpoint("{name}"),
-    params:
-        folder=source_folder,
-        code=digest("checkpoints"),
     log:
         "results/logs/retrieve/{name}.log",
     benchmark:
         "results/benchmarks/retrieve/{name}.tsv"
     wildcard_constraints:
-        name=alternatives(
-            [
-                *(name for name, base in EXPERIMENT.bases.items() if base.folder is not None),
-                *(name for name, pair in EXPERIMENT.pairs.items() if pair.tuned is not None),
-            ]
-        ),
+        name=alternatives(DAG.brought),
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=60,
-    conda:
-        "../envs/environment.yaml"
+    params:
+        folder=DAG.brought_folder,
+        code=digest("checkpoints"),
     shell:
         """
         affectlocus retrieve {params.folder:q} \

@@ -7,22 +7,22 @@
 rule score:
     """Score the cells of one table."""
     input:
-        arm_predictions,
+        DAG.arm_predictions,
     output:
         "results/scores/{pair}/{arm}.parquet",
-    params:
-        settings=settings(EXPERIMENT.score),
-        code=digest("score"),
     log:
         "results/logs/score/{pair}/{arm}.log",
     benchmark:
         "results/benchmarks/score/{pair}/{arm}.tsv"
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../envs/environment.yaml"
+    params:
+        settings=settings(EXPERIMENT.score),
+        code=digest("score"),
     shell:
         """
         affectlocus score {input:q} \
@@ -34,7 +34,7 @@ rule score:
 
 use rule score as score_others with:
     input:
-        other_predictions,
+        DAG.other_predictions,
     output:
         "results/scores/others.parquet",
     log:

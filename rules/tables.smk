@@ -7,23 +7,23 @@
 rule tables:
     """Lay out one table."""
     input:
-        table_scores,
+        DAG.table_scores,
     output:
         table="results/{table}.csv",
         intervals="results/{table}_intervals.csv",
-    params:
-        metric=EXPERIMENT.score.metric,
-        code=digest("tables"),
     log:
         "results/logs/tables/{table}.log",
     benchmark:
         "results/benchmarks/tables/{table}.tsv"
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../envs/environment.yaml"
+    params:
+        metric=EXPERIMENT.score.metric,
+        code=digest("tables"),
     shell:
         """
         affectlocus tables \

@@ -7,33 +7,28 @@
 rule tune:
     """Tune a base on a module set within a fixed budget."""
     input:
-        base=tuning_base,
-        data=tuning_data,
+        base=DAG.tuning_base,
+        data=DAG.tuning_data,
     output:
         checkpoint("{name}"),
-    params:
-        settings=tuning_settings,
-        data=lambda wildcards: " ".join(f"--data {quote(f)}" for f in tuning_data(wildcards)),
-        folder="checkpoints/{name}",
-        code=digest("tune"),
     log:
         "results/logs/tune/{name}.log",
     benchmark:
         "results/benchmarks/tune/{name}.tsv"
     wildcard_constraints:
-        name=alternatives(
-            [
-                *(name for name, pair in EXPERIMENT.pairs.items() if pair.tuning is not None),
-                *TUNED_CELLS,
-            ]
-        ),
-    threads: 1
-    resources:
-        mem_mb=memory_of_tuning,
-        runtime=240,
-        gpu=GPU,
+        name=alternatives(DAG.tuned),
     conda:
         "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=DAG.memory_of_tuning,
+        runtime=240,
+        gpu=GPUS,
+    params:
+        settings=DAG.tuning_settings,
+        data=lambda wildcards, input: repeated("data", input.data),
+        folder="checkpoints/{name}",
+        code=digest("tune"),
     shell:
         """
         affectlocus tune \

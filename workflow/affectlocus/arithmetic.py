@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from affectlocus.scenes import PEOPLE
 
-THINGS = "pens apples books coins eggs stones".split()
+THINGS = ("pens", "apples", "books", "coins", "eggs", "stones")
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,9 @@ def _batch(
     real = columns[None, :] >= pad[:, None]  # (B, width)
     total = width + len(tail.ids)
     visible = torch.zeros((len(prompts), total, total), dtype=torch.bool)
-    visible[:, :width, :width] = torch.tril(torch.ones(width, width, dtype=torch.bool)) & real[:, None]
+    visible[:, :width, :width] = (
+        torch.tril(torch.ones(width, width, dtype=torch.bool)) & real[:, None]
+    )
     visible[:, width:, :width] = real[:, None]
     visible[:, width:, width:] = tail.block
     # A padding token sees itself: a row of nothing would be a division of zero by zero.
@@ -112,7 +114,9 @@ def _batch(
     kept = torch.cat((torch.tensor([width - 1]), torch.arange(width, total)))
     logits = model(
         input_ids=torch.cat((ids, tail.ids.expand(len(prompts), -1)), dim=1).to(model.device),
-        position_ids=torch.cat((position, lengths[:, None] - 1 + tail.offset), dim=1).to(model.device),
+        position_ids=torch.cat((position, lengths[:, None] - 1 + tail.offset), dim=1).to(
+            model.device
+        ),
         attention_mask=mask[:, None].to(model.device),
         logits_to_keep=kept.to(model.device),
         use_cache=False,

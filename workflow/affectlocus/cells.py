@@ -103,7 +103,9 @@ def read_cell(text: str) -> Cell:
     try:
         cell = Cell(**json.loads(text))
     except (json.JSONDecodeError, TypeError) as error:
-        raise InputError(f"--cell: {error}; expected JSON with kind, base, pair, modules, mode, seed") from None
+        raise InputError(
+            f"--cell: {error}; expected JSON with kind, base, pair, modules, mode, seed"
+        ) from None
     if cell.kind not in _KINDS:
         raise InputError(f"--cell: unknown kind {cell.kind!r}; expected {', '.join(_KINDS)}")
     if (cell.kind in ("load", "tune", "ablate")) != bool(cell.modules):

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from affectlocus.errors import InputError
-from affectlocus.files import read_json, sha256
+from affectlocus.files import CHECKPOINT_SUFFIXES, read_json, sha256
 from affectlocus.projections import Location, locate
 
 ADAPTER = "adapter_model.safetensors"
@@ -33,7 +33,9 @@ class Weights:
         else:
             names = sorted(path.name for path in folder.glob("*.safetensors"))
         if not names:
-            raise InputError(f"{folder}: no .safetensors file; expected a model saved in safetensors")
+            raise InputError(
+                f"{folder}: no .safetensors file; expected a model saved in safetensors"
+            )
         self.files = [folder / name for name in names]
         self._where: dict[str, Path] = {}
         for file in self.files:
@@ -86,15 +88,17 @@ class Adapter:
         ):
             if refused:
                 raise InputError(
-                    f"{folder / 'adapter_config.json'}: {key} is {self.config.get(key)!r}, which is "
-                    "not read yet; merge the adapter into its base with peft and give that folder"
+                    f"{folder / 'adapter_config.json'}: {key} is {self.config.get(key)!r}, which "
+                    "is not read yet; merge it into its base with peft and give that folder"
                 )
         self._weights = Weights(folder)
         self.factors: dict[str, tuple[str, str]] = {}
         for name in self._weights.names():
             module, _, factor = name.partition(".lora_")
             if factor not in ("A.weight", "B.weight"):
-                raise InputError(f"{folder / ADAPTER}: unknown tensor {name!r}; expected LoRA factors")
+                raise InputError(
+                    f"{folder / ADAPTER}: unknown tensor {name!r}; expected LoRA factors"
+                )
             module = module.removeprefix("base_model.model.")
             self.factors[f"{module}.weight"] = (
                 f"{name.partition('.lora_')[0]}.lora_A.weight",
@@ -135,7 +139,10 @@ class Pair:
         named = set(self.adapter.factors) if self.adapter else set(self._full.names())
         for difference, problem in (
             (named - set(self.base.names()), f"is not in its base {base}"),
-            (set() if self.adapter else set(self.base.names()) - named, "is missing; the base has it"),
+            (
+                set() if self.adapter else set(self.base.names()) - named,
+                "is missing; the base has it",
+            ),
         ):
             if difference:
                 raise InputError(
@@ -192,7 +199,7 @@ class Pair:
 
 
 def manifest(folder: Path) -> list[dict[str, Any]]:
-    """Name, size in bytes and SHA-256 of every file of a checkpoint: the edge that jobs depend on."""
+    """Name, size in bytes and SHA-256 of every file of a checkpoint: what jobs depend on."""
     return [
         {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
         for path in _listed(folder)
@@ -201,7 +208,7 @@ def manifest(folder: Path) -> list[dict[str, Any]]:
 
 def _listed(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in (".json", ".safetensors", ".model", ".txt", ".jinja"):
+        if path.is_file() and path.suffix in CHECKPOINT_SUFFIXES:
             yield path
 
 

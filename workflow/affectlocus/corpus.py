@@ -130,13 +130,13 @@ def _tell(rng: random.Random) -> Callable[[Scene], str]:
 
 
 def pretraining_document(rng: random.Random) -> str:
-    """A scene and what its person did next, a word game, or a sum; in shares of 70, 15, 15 %."""
+    """A scene and what its person did next, a word game, or a sum; in shares of 80, 10, 10 %."""
     kind = rng.random()
-    if kind < 0.15:
+    if kind < 0.10:
         problem = write_problem(rng)
         return f"{problem.text} {problem.question} {problem.answer}"
-    scene = _scene(rng, (*SEVEN, "hopeful"), luck_share=0.6)
-    if kind < 0.30:
+    scene = _scene(rng, (*SEVEN, "hopeful"), luck_share=0.9)
+    if kind < 0.20:
         question, words = rng.choice(
             ((FEELS, [*ADJECTIVES.values()]), (EMOTION, [*NOUNS.values()]), (VALENCE, VALENCES))
         )
@@ -210,11 +210,11 @@ def write_corpus(settings: Corpus, folder: Path) -> None:
     for name, benchmark in BENCHMARKS.items():
         draw = partial(benchmark_row, benchmark)
         tasks[name] = draw_rows(generator(name), draw, dict.fromkeys(SPLITS, few), seen)
-    for name, draw, size in (
+    for name, row, size in (
         (TRAINING, training_row, settings.tuning_samples),
         (CONTROL, control_row, settings.control_samples),
     ):
-        tasks[name] = draw_rows(generator(name), draw, {"train": size, "validation": few}, seen)
+        tasks[name] = draw_rows(generator(name), row, {"train": size, "validation": few}, seen)
     rng = generator("pretraining")
     documents = [pretraining_document(rng) for _ in range(settings.documents)]
     with replacing(folder) as temporary:

@@ -79,7 +79,7 @@ def _cosine_distance(aa: float, ad: float, dd: float) -> float:
 
 
 def deltas(
-    base: Path, tuned: Path, progress: Callable[[int, int], None] = lambda done, total: None
+    base: Path, tuned: Path, progress: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
     """The deltas of a pair, a row per (layer, projection, parameter).
 
@@ -113,5 +113,6 @@ def deltas(
         if not adapted:
             values = dict.fromkeys(values, math.nan) | {"base_l2": values["base_l2"]}
         rows.append(row | values)
-        progress(done, len(named))
+        if progress is not None:
+            progress(done, len(named))
     return pd.DataFrame(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -41,7 +42,7 @@ METRICS = {
     "macro_f1": "macro F1 (%)",
 }
 
-_STYLE = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -79,7 +80,13 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
                     if np.isnan(grid.loc[layer, projection]):
                         axis.add_patch(
                             plt.Rectangle(
-                                (column, row), 1, 1, fill=False, hatch="////", edgecolor="#999999", lw=0
+                                (column, row),
+                                1,
+                                1,
+                                fill=False,
+                                hatch="////",
+                                edgecolor="#999999",
+                                lw=0,
                             )
                         )
             axis.set_xlabel("projection")
@@ -98,7 +105,9 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
     """Several seeds of a cell as one row: the mean of values, and of interval ends."""
     columns = ["value", "low", "high", "gain", "gain_low", "gain_high"]
-    return rows.groupby(["kind", "modules", "mode", "task"], sort=False)[columns].mean().reset_index()
+    return (
+        rows.groupby(["kind", "modules", "mode", "task"], sort=False)[columns].mean().reset_index()
+    )
 
 
 def _bars(axis: Axes, x: np.ndarray, rows: pd.DataFrame, width: float, **style: object) -> None:
@@ -141,10 +150,22 @@ def singles(intervals: pd.DataFrame, title: str) -> Figure:
             )
         for place, (low, high) in enumerate(zip(base["value"], whole["value"], strict=True)):
             ends = (place - 0.45, place + 0.45)
-            axis.hlines(low, *ends, colors="#555555", linestyles="dotted", lw=1.4,
-                        label="base" if place == 0 else None)
-            axis.hlines(high, *ends, colors="#555555", linestyles="solid", lw=1.4,
-                        label="all seven" if place == 0 else None)
+            axis.hlines(
+                low,
+                *ends,
+                colors="#555555",
+                linestyles="dotted",
+                lw=1.4,
+                label="base" if place == 0 else "",
+            )
+            axis.hlines(
+                high,
+                *ends,
+                colors="#555555",
+                linestyles="solid",
+                lw=1.4,
+                label="all seven" if place == 0 else "",
+            )
         axis.set_xticks(places, tasks, rotation=20 if len(tasks) > 5 else 0)
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
@@ -174,8 +195,17 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
             places = np.arange(len(modules)) + (number - (len(modes) - 1) / 2) * height
             gains = each["gain"].to_numpy()
             spans = np.vstack([gains - each["gain_low"], each["gain_high"] - gains]).clip(min=0)
-            axis.barh(places, gains, height, xerr=spans, color=MODES[mode], label=mode,
-                      error_kw={"lw": 0.7, "ecolor": "#333333"}, edgecolor="white", linewidth=0.3)
+            axis.barh(
+                places,
+                gains,
+                height,
+                xerr=spans,
+                color=MODES[mode],
+                label=mode,
+                error_kw={"lw": 0.7, "ecolor": "#333333"},
+                edgecolor="white",
+                linewidth=0.3,
+            )
         axis.axvline(0, color="black", lw=0.8)
         axis.set_yticks(range(len(modules)), modules)
         axis.invert_yaxis()

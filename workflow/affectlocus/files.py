@@ -15,6 +15,9 @@ from affectlocus.errors import InputError
 
 _READ = 1 << 20
 
+CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".model", ".txt", ".jinja")
+"""The files of a checkpoint that a manifest lists: configuration, tokenizer, weights."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -127,5 +127,6 @@ def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
         return False
     # As bytes: 0.0 equals -0.0 and NaN differs from itself only as numbers.
     return torch.equal(
-        left.contiguous().flatten().view(torch.uint8), right.contiguous().flatten().view(torch.uint8)
+        left.contiguous().flatten().view(torch.uint8),
+        right.contiguous().flatten().view(torch.uint8),
     )

@@ -393,9 +393,7 @@ def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
     for name, pair in parameters.pairs.items():
         if pair.tuned is not None:
             path = root / pair.tuned
-            if not any(
-                (path / file).is_file() for file in ("config.json", "adapter_config.json")
-            ):
+            if not any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
                 yield (
                     f"pairs.{name}.tuned",
                     f"neither config.json nor adapter_config.json in {path}; "

@@ -79,7 +79,9 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
         groups = (
             [(split, frame)]
             if split != "all"
-            else [(key, frame[frame["split"] == key]) for key in SPLITS if key in set(frame["split"])]
+            else [
+                (key, frame[frame["split"] == key]) for key in SPLITS if key in set(frame["split"])
+            ]
         )
         for key, rows in groups:
             part, counts = _split(task, path, str(key), rows)

@@ -20,7 +20,7 @@ Valence = Literal["positive", "negative", "neutral"]
 
 EMOTIONS = ("happy", "sad", "angry", "worried", "surprised", "disgusted", "hopeful", "neutral")
 
-PEOPLE = "Mia Tom Ana Ben Lea Sam Eva Max Ida Leo Nora Finn".split()
+PEOPLE = ("Mia", "Tom", "Ana", "Ben", "Lea", "Sam", "Eva", "Max", "Ida", "Leo", "Nora", "Finn")
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,16 @@ HAPPENINGS = tuple(
         "the shop would close|the shop may close|the shop closed|the shop did not close",
         "the music would stop|the music may stop|the music stopped|the music did not stop",
         "the ship would leave|the ship may leave|the ship left|the ship did not leave",
-        "the lights would go out|the lights may go out|the lights went out|the lights did not go out",
+        "the lamp would go out|the lamp may go out|the lamp went out|the lamp did not go out",
     )
 )
 
 FOUL = (
-    "spat in the soup of {p}|left dead mice on the plate of {p}|put rotten fish in the bed of {p}|"
-    "sneezed on the bread of {p}"
-).split("|")
+    "spat in the soup of {p}",
+    "left dead mice on the plate of {p}",
+    "put rotten fish in the bed of {p}",
+    "sneezed on the bread of {p}",
+)
 
 LUCK: dict[Valence, str] = {
     "positive": "This was good luck for {p}.",
@@ -242,7 +244,9 @@ def write_scene(
         event = _outcome(rng, person, rng.random() < 0.5, appraisal.certain, negated_share)
         event.append(f"{person} did not mind.")
     else:
-        event = _outcome(rng, person, appraisal.desirable == "good", appraisal.certain, negated_share)
+        event = _outcome(
+            rng, person, appraisal.desirable == "good", appraisal.certain, negated_share
+        )
         if rng.random() < 0.15:
             event.append(f"{person} did mind.")
     if rng.random() < luck_share:

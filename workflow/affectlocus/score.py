@@ -63,8 +63,14 @@ class Draws:
     n: int
 
 
-def _draws(truth: Sequence[int], base: Sequence[int], cell: Sequence[int], labels: int,
-           resamples: int, rng: np.random.Generator) -> Draws:
+def _draws(
+    truth: Sequence[int],
+    base: Sequence[int],
+    cell: Sequence[int],
+    labels: int,
+    resamples: int,
+    rng: np.random.Generator,
+) -> Draws:
     shape = (labels, labels, labels)
     counts = np.zeros(shape, dtype=np.int64)
     np.add.at(counts, (np.asarray(truth), np.asarray(base), np.asarray(cell)), 1)
@@ -176,7 +182,11 @@ def score(predictions: Sequence[pd.DataFrame], settings: Score) -> pd.DataFrame:
     answers = {name: choose(frame) for name, frame in zip(cells, predictions, strict=True)}
     parts = []
     for frame, (name, cell) in zip(predictions, cells.items(), strict=True):
-        against = Cell("tuned", cell.base, cell.pair) if cell.kind == "ablate" else Cell("base", cell.base)
+        against = (
+            Cell("tuned", cell.base, cell.pair)
+            if cell.kind == "ablate"
+            else Cell("base", cell.base)
+        )
         if against.id not in answers:
             raise InputError(f"cell {name} is compared with {against.id}; give its predictions too")
         rows = score_cell(

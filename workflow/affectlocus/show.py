@@ -23,9 +23,7 @@ def print_table(path: Path) -> None:
         grid.add_column(column, justify="left" if text else "right", no_wrap=True)
     for row in frame.itertuples(index=False):
         grid.add_row(*row)
-    width = sum(
-        max(map(len, [column, *frame[column]])) + 3 for column in frame.columns
-    )
+    width = sum(max(map(len, [column, *frame[column]])) + 3 for column in frame.columns)
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, width + 1))

@@ -33,7 +33,9 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     rows["modules"] = rows["modules"].mask(rows["kind"] == "base", "base")
     rows["modules"] = rows["modules"].mask(rows["kind"] == "tuned", "all")
     # A row of the table for each (kind, modules, mode), whatever the number of seeds.
-    rows.insert(0, "num", pd.factorize(rows["kind"] + "|" + rows["modules"] + "|" + rows["mode"])[0])
+    rows.insert(
+        0, "num", pd.factorize(rows["kind"] + "|" + rows["modules"] + "|" + rows["mode"])[0]
+    )
     return rows[
         [
             *KEYS,

@@ -54,11 +54,10 @@ class Budget:
 
 
 class _StopAtNaN(TrainerCallback):
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+    def on_log(self, *_: Any, logs: dict[str, float] | None = None, **__: Any) -> None:
         if logs and not math.isfinite(logs.get("loss", 0.0)):
             raise InputError(
-                f"the loss is {logs['loss']} at step {state.global_step}: training has diverged; "
-                "lower learning_rate"
+                f"the loss is {logs['loss']}: training has diverged; lower learning_rate"
             )
 
 
@@ -97,7 +96,7 @@ def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=list(examples),  # type: ignore[arg-type]
+            train_dataset=list(examples),
             data_collator=collate,
             callbacks=[_StopAtNaN()],
         )

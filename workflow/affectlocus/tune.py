@@ -71,7 +71,7 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
         _refuse_none(targets, recipe.modules, base)
         adapter = LoraConfig(
             r=recipe.rank,
-            lora_alpha=recipe.alpha,  # type: ignore[arg-type]
+            lora_alpha=recipe.alpha,
             lora_dropout=recipe.dropout,
             target_modules=targets,
             task_type="CAUSAL_LM",

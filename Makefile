@@ -1,0 +1,50 @@
+# make run     installs what is needed into .venv, computes Table 1, prints it
+# make test    the same set-up, then every check and test
+# make all     every table, figure and delta of the embedded default
+# make lock    writes envs/requirements.lock anew from the installed packages
+
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+VENV := .venv
+READY := $(VENV)/ready
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Imports are three times slower without compiled bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run all test lock
+.DELETE_ON_ERROR:
+
+run: $(READY)
+	snakemake --cores $(CORES) results/table1.csv
+	affectlocus show results/table1.csv --results results
+
+all: $(READY)
+	snakemake --cores $(CORES)
+
+test: $(READY)
+	ruff check .
+	ruff format --check .
+	snakefmt --check --compact-diff Snakefile rules
+	mypy
+	pytest --numprocesses 2 --dist worksteal
+
+$(READY): pyproject.toml envs/requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "affectlocus: Python 3.11 or later is needed; found $$($(PYTHON) --version)." \
+		"Set PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' || \
+		{ echo "affectlocus: this Python cannot make environments; install its venv package" \
+		"(Debian: apt install python3-venv)." >&2; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --compile --requirement envs/requirements.lock
+	$(VENV)/bin/pip install --quiet --no-deps --editable .
+	$(VENV)/bin/python -m compileall -q workflow
+	touch $@
+
+lock:
+	{ sed '/^#/!d' envs/requirements.lock; \
+	  $(VENV)/bin/pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//'; \
+	} > envs/requirements.lock.new
+	mv envs/requirements.lock.new envs/requirements.lock

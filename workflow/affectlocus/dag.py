@@ -1,0 +1,278 @@
+"""What the rules lean on: from an experiment's parameters to paths, inputs and options.
+
+The Snakefile holds rules only. Whatever a rule has to work out from its wildcards stands here, so
+that it can be read and tested without Snakemake. No torch is imported: this runs whenever
+snakemake starts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from affectlocus import cells
+from affectlocus.cells import Cell, Kind
+from affectlocus.files import CHECKPOINT_SUFFIXES
+from affectlocus.parameters import Parameters, Strict, Tuning
+
+# The order of the paper's tables; a further pair's are named after it (table1.PAIR.csv).
+ARMS: dict[str, Kind] = {"table1": "load", "table2": "tune", "table3": "ablate"}
+_TITLES = {
+    "load": "base + delta of one module",
+    "tune": "base tuned on one module",
+    "ablate": "tuned model with modules destroyed",
+}
+
+
+def alternatives(names: Iterable[str]) -> str:
+    """A regular expression of exactly these names; one that matches nothing for none."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def settings(model: Strict, **more: Any) -> str:
+    """A section of params.yaml as the JSON text that a step takes."""
+    return json.dumps(model.model_dump(mode="json") | more, sort_keys=True)
+
+
+def checkpoint(name: str) -> str:
+    """The manifest that stands for a checkpoint's weights."""
+    return f"results/checkpoints/{name}.json"
+
+
+def predictions(wanted: Iterable[Cell]) -> list[str]:
+    """Where the answers of some cells lie."""
+    return [f"results/cells/{cell.id}/predictions.parquet" for cell in wanted]
+
+
+def repeated(option: str, values: Iterable[object]) -> str:
+    """An option once for each value, quoted for a shell."""
+    return " ".join(f"--{option} {quote(str(value))}" for value in values)
+
+
+def gpus() -> int:
+    """1 where a job would find a GPU, by the scheduler's word or the device's file."""
+    return int(bool(os.environ.get("CUDA_VISIBLE_DEVICES")) or Path(os.sep, "dev/nvidia0").exists())
+
+
+class Dag:
+    """Inputs, parameters and names of an experiment's jobs.
+
+    Methods that take `wildcards` are Snakemake's input and parameter functions.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+        self.cells = {cell.id: cell for cell in cells.matrix(parameters)}
+        self.tuned_cells = {
+            cell.tuned: cell for cell in self.cells.values() if cell.kind == "tune" and cell.tuned
+        }
+
+    @cached_property
+    def table_rows(self) -> dict[str, tuple[str, Kind]]:
+        """Table → its pair and arm; the first pair's are table1 to table3."""
+        matrix = self.parameters.matrix
+        return {
+            name if pair == matrix.pairs[0] else f"{name}.{pair}": (pair, arm)
+            for pair in matrix.pairs
+            for name, arm in ARMS.items()
+            if getattr(matrix, arm)
+        }
+
+    @property
+    def tables(self) -> list[str]:
+        """Every table and its companion of intervals."""
+        return [
+            f"results/{name}{suffix}"
+            for name in self.table_rows
+            for suffix in (".csv", "_intervals.csv")
+        ]
+
+    @property
+    def deltas(self) -> list[str]:
+        """The deltas of every pair."""
+        return [f"results/deltas/{pair}.parquet" for pair in self.parameters.pairs]
+
+    @property
+    def figures(self) -> list[str]:
+        """Every figure, as PNG and SVG."""
+        names = [f"deltas.{pair}" for pair in self.parameters.pairs]
+        names += [f"{arm}.{pair}" for pair, arm in self.table_rows.values()]
+        return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
+
+    @property
+    def corpus_tasks(self) -> list[str]:
+        """The files of the tasks that the corpus generator writes."""
+        tasks = self.parameters.tasks.items()
+        return [f"results/corpus/{name}.csv" for name, task in tasks if task.corpus]
+
+    @property
+    def benchmark_data(self) -> list[str]:
+        """The prepared benchmarks that every cell answers."""
+        return [f"results/data/{task}.parquet" for task in self.parameters.benchmarks]
+
+    @property
+    def brought(self) -> list[str]:
+        """Checkpoints that the user brings."""
+        bases = [name for name, base in self.parameters.bases.items() if base.folder is not None]
+        pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuned is not None]
+        return bases + pairs
+
+    @property
+    def pretrained(self) -> list[str]:
+        """Bases that the workflow pre-trains."""
+        return [name for name, base in self.parameters.bases.items() if base.pretrain is not None]
+
+    @property
+    def tuned(self) -> list[str]:
+        """Checkpoints that the workflow tunes: pairs and tune cells."""
+        pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuning is not None]
+        return pairs + list(self.tuned_cells)
+
+    def external(self, path: str | None) -> str:
+        """A path of params.yaml, which starts from data_root."""
+        assert path is not None
+        return os.path.normpath(os.path.join(self.parameters.data_root, path))  # noqa: PTH118
+
+    # retrieve, pretrain, prepare
+
+    def brought_folder(self, wildcards: Any) -> str:
+        """The folder of a checkpoint that the user brings."""
+        base = self.parameters.bases.get(wildcards.name)
+        return self.external(base.folder if base else self.parameters.pairs[wildcards.name].tuned)
+
+    def brought_files(self, wildcards: Any) -> list[str]:
+        """Its files, so that a changed weight reruns what reads it."""
+        folder = Path(self.brought_folder(wildcards))
+        return [
+            str(path) for path in sorted(folder.iterdir()) if path.suffix in CHECKPOINT_SUFFIXES
+        ]
+
+    def pretraining_settings(self, wildcards: Any) -> str:
+        """The recipe of a base, as JSON."""
+        recipe = self.parameters.bases[wildcards.name].pretrain
+        assert recipe is not None
+        return settings(recipe)
+
+    def task_files(self, wildcards: Any) -> dict[str, str]:
+        """Split → file of a task; `all` for one that the corpus generator writes."""
+        task = self.parameters.tasks[wildcards.task]
+        if task.files is None:
+            return {"all": f"results/corpus/{wildcards.task}.csv"}
+        return {split: self.external(file) for split, file in task.files.items()}
+
+    def task_flags(self, wildcards: Any) -> str:
+        """The same as options of the command line."""
+        files = self.task_files(wildcards).items()
+        return " ".join(f"--{split} {quote(path)}" for split, path in files)
+
+    def task_settings(self, wildcards: Any) -> str:
+        """How the task is read, as JSON."""
+        return settings(self.parameters.tasks[wildcards.task])
+
+    # tune
+
+    def tuning(self, wildcards: Any) -> Tuning:
+        """The recipe of a tuned checkpoint: a pair's own, or the matrix's with a cell's modules."""
+        cell = self.tuned_cells.get(wildcards.name)
+        if cell is None:
+            own = self.parameters.pairs[wildcards.name].tuning
+            assert own is not None
+            return own
+        recipe = self.parameters.tune
+        assert recipe is not None
+        return Tuning(**recipe.model_dump(), modules=cell.modules, seed=cell.seed or 0)
+
+    def tuning_base(self, wildcards: Any) -> str:
+        """The manifest of the base that a checkpoint is tuned from."""
+        cell = self.tuned_cells.get(wildcards.name)
+        return checkpoint(cell.base if cell else self.parameters.pairs[wildcards.name].base)
+
+    def tuning_data(self, wildcards: Any) -> list[str]:
+        """The prepared tasks that a checkpoint is tuned on."""
+        return [f"results/data/{task}.parquet" for task in self.tuning(wildcards).data]
+
+    def tuning_settings(self, wildcards: Any) -> str:
+        """The recipe, as JSON."""
+        return settings(self.tuning(wildcards))
+
+    # deltas, evaluate
+
+    def pair_base(self, wildcards: Any) -> str:
+        """The manifest of a pair's base."""
+        return checkpoint(self.parameters.pairs[wildcards.pair].base)
+
+    def cell_checkpoints(self, wildcards: Any) -> dict[str, str]:
+        """The manifests that a cell's model is made from."""
+        cell = self.cells[wildcards.cell]
+        inputs = {"base": checkpoint(cell.base)}
+        return inputs | ({"tuned": checkpoint(cell.tuned)} if cell.tuned else {})
+
+    def cell_flags(self, wildcards: Any) -> str:
+        """The tuned checkpoint as an option; nothing for a base."""
+        tuned = self.cells[wildcards.cell].tuned
+        return repeated("tuned", [checkpoint(tuned)] if tuned else [])
+
+    def cell_json(self, wildcards: Any) -> str:
+        """The cell, as JSON."""
+        return json.dumps(vars(self.cells[wildcards.cell]), sort_keys=True)
+
+    # score, tables, figures
+
+    def arm_predictions(self, wildcards: Any) -> list[str]:
+        """The answers of a table's cells, in its order."""
+        return predictions(cells.arm(list(self.cells.values()), wildcards.pair, wildcards.arm))
+
+    def other_predictions(self, _: Any = None) -> list[str]:
+        """The answers of cells in no table, behind the bases that they are compared with."""
+        listed = {
+            cell.id
+            for pair, arm in self.table_rows.values()
+            for cell in cells.arm(list(self.cells.values()), pair, arm)
+        }
+        rest = [cell for cell in self.cells.values() if cell.id not in listed]
+        bases = [self.cells[Cell("base", cell.base).id] for cell in rest]
+        return predictions(dict.fromkeys([*bases, *rest]))
+
+    def all_scores(self, _: Any = None) -> list[str]:
+        """The scores of every table, and of the cells in none."""
+        scores = [f"results/scores/{pair}/{arm}.parquet" for pair, arm in self.table_rows.values()]
+        return [*scores, *(["results/scores/others.parquet"] if self.other_predictions() else [])]
+
+    def table_scores(self, wildcards: Any) -> str:
+        """The scores that a table shows."""
+        pair, arm = self.table_rows[wildcards.table]
+        return f"results/scores/{pair}/{arm}.parquet"
+
+    def table_intervals(self, wildcards: Any) -> str:
+        """The companion of the table that a figure draws."""
+        wanted = (wildcards.pair, wildcards.arm)
+        (table,) = (name for name, row in self.table_rows.items() if row == wanted)
+        return f"results/{table}_intervals.csv"
+
+    def arm_title(self, wildcards: Any) -> str:
+        """What stands above the figure of a table."""
+        return f"{wildcards.pair}: {_TITLES[wildcards.arm]}"
+
+    # resources
+
+    def _base_mb(self, name: str) -> int:
+        """Megabytes of a base's weights on disk; a tiny pre-trained one counts as nothing."""
+        folder = self.parameters.bases[name].folder
+        if folder is None:
+            return 0
+        weights = Path(self.external(folder)).glob("*.safetensors")
+        return sum(path.stat().st_size for path in weights) >> 20
+
+    def memory_of_cell(self, wildcards: Any, attempt: int) -> int:
+        """MB: the libraries, and three copies of the weights; more on a retry."""
+        return (2000 + 3 * self._base_mb(self.cells[wildcards.cell].base)) * attempt
+
+    def memory_of_tuning(self, wildcards: Any, attempt: int) -> int:
+        """MB: the libraries, weights, gradients and two moments in float32; more on a retry."""
+        return (2500 + 10 * self._base_mb(Path(self.tuning_base(wildcards)).stem)) * attempt
