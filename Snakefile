@@ -30,8 +30,8 @@ include: "rules/collect.smk"
 rule all:
     default_target: True
     input:
-        DAG.tables,
-        DAG.figures,
-        DAG.deltas,
+        JOBS.tables,
+        JOBS.figures,
+        JOBS.deltas,
         "results/scores.parquet",
         "results/metrics.json",

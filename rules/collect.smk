@@ -7,7 +7,7 @@
 rule collect:
     """Join the scores and sum them up."""
     input:
-        scores=DAG.all_scores,
+        scores=JOBS.all_scores,
         bases=[checkpoint(name) for name in EXPERIMENT.bases],
     output:
         scores="results/scores.parquet",

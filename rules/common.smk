@@ -14,7 +14,7 @@ except InputError as error:
     print(f"affectlocus: {error}", file=sys.stderr)
     sys.exit(1)
 
-DAG = Dag(EXPERIMENT)
+JOBS = Dag(EXPERIMENT)
 GPUS = gpus()
 
 
@@ -22,5 +22,5 @@ wildcard_constraints:
     task=alternatives(EXPERIMENT.tasks),
     pair=alternatives(EXPERIMENT.pairs),
     arm=alternatives(ARMS.values()),
-    table=alternatives(DAG.table_rows),
-    cell=alternatives(DAG.cells),
+    table=alternatives(JOBS.table_rows),
+    cell=alternatives(JOBS.cells),

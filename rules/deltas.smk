@@ -7,7 +7,7 @@
 rule deltas:
     """Measure a pair's deltas."""
     input:
-        base=DAG.pair_base,
+        base=JOBS.pair_base,
         tuned=checkpoint("{pair}"),
     output:
         "results/deltas/{pair}.parquet",

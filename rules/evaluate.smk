@@ -7,8 +7,8 @@
 rule evaluate:
     """Build a cell's model, verify it bit for bit, and let it answer."""
     input:
-        unpack(DAG.cell_checkpoints),
-        data=DAG.benchmark_data,
+        unpack(JOBS.cell_checkpoints),
+        data=JOBS.benchmark_data,
     output:
         predictions="results/cells/{cell}/predictions.parquet",
         verification="results/cells/{cell}/verification.json",
@@ -20,12 +20,12 @@ rule evaluate:
         "../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=DAG.memory_of_cell,
+        mem_mb=JOBS.memory_of_cell,
         runtime=120,
         gpu=GPUS,
     params:
-        cell=DAG.cell_json,
-        tuned=DAG.cell_flags,
+        cell=JOBS.cell_json,
+        tuned=JOBS.cell_flags,
         data=lambda wildcards, input: repeated("data", input.data),
         settings=settings(EXPERIMENT.evaluate),
         code=digest("evaluate"),

@@ -37,7 +37,7 @@ rule heat_map:
 rule bars:
     """Draw a table: bars of single modules, or drops of ablations."""
     input:
-        DAG.table_intervals,
+        JOBS.table_intervals,
     output:
         multiext("results/figures/{arm}.{pair}", ".png", ".svg"),
     log:
@@ -53,7 +53,7 @@ rule bars:
     params:
         kind=lambda wildcards: "ablation" if wildcards.arm == "ablate" else "singles",
         stem="results/figures/{arm}.{pair}",
-        title=DAG.arm_title,
+        title=JOBS.arm_title,
         code=digest("figures"),
     shell:
         """

@@ -7,7 +7,7 @@
 rule prepare:
     """Read and check a task's samples."""
     input:
-        unpack(DAG.task_files),
+        unpack(JOBS.task_files),
     output:
         samples="results/data/{task}.parquet",
         report="results/data/{task}.json",
@@ -22,8 +22,8 @@ rule prepare:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=DAG.task_settings,
-        files=DAG.task_flags,
+        settings=JOBS.task_settings,
+        files=JOBS.task_flags,
         code=digest("prepare"),
     shell:
         """

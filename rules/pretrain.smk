@@ -15,7 +15,7 @@ rule pretrain:
     benchmark:
         "results/benchmarks/pretrain/{name}.tsv"
     wildcard_constraints:
-        name=alternatives(DAG.pretrained),
+        name=alternatives(JOBS.pretrained),
     conda:
         "../envs/environment.yaml"
     threads: 2
@@ -24,7 +24,7 @@ rule pretrain:
         runtime=30,
         gpu=GPUS,
     params:
-        settings=DAG.pretraining_settings,
+        settings=JOBS.pretraining_settings,
         folder="checkpoints/{name}",
         code=digest("pretrain"),
     shell:

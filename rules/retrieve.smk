@@ -7,7 +7,7 @@
 rule retrieve:
     """Take stock of a checkpoint on disk."""
     input:
-        DAG.brought_files,
+        JOBS.brought_files,
     output:
         checkpoint("{name}"),
     log:
@@ -15,7 +15,7 @@ rule retrieve:
     benchmark:
         "results/benchmarks/retrieve/{name}.tsv"
     wildcard_constraints:
-        name=alternatives(DAG.brought),
+        name=alternatives(JOBS.brought),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -23,7 +23,7 @@ rule retrieve:
         mem_mb=1000,
         runtime=60,
     params:
-        folder=DAG.brought_folder,
+        folder=JOBS.brought_folder,
         code=digest("checkpoints"),
     shell:
         """

@@ -7,7 +7,7 @@
 rule score:
     """Score the cells of one table."""
     input:
-        DAG.arm_predictions,
+        JOBS.arm_predictions,
     output:
         "results/scores/{pair}/{arm}.parquet",
     log:
@@ -34,7 +34,7 @@ rule score:
 
 use rule score as score_others with:
     input:
-        DAG.other_predictions,
+        JOBS.other_predictions,
     output:
         "results/scores/others.parquet",
     log:

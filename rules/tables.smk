@@ -7,7 +7,7 @@
 rule tables:
     """Lay out one table."""
     input:
-        DAG.table_scores,
+        JOBS.table_scores,
     output:
         table="results/{table}.csv",
         intervals="results/{table}_intervals.csv",

@@ -7,8 +7,8 @@
 rule tune:
     """Tune a base on a module set within a fixed budget."""
     input:
-        base=DAG.tuning_base,
-        data=DAG.tuning_data,
+        base=JOBS.tuning_base,
+        data=JOBS.tuning_data,
     output:
         checkpoint("{name}"),
     log:
@@ -16,16 +16,16 @@ rule tune:
     benchmark:
         "results/benchmarks/tune/{name}.tsv"
     wildcard_constraints:
-        name=alternatives(DAG.tuned),
+        name=alternatives(JOBS.tuned),
     conda:
         "../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=DAG.memory_of_tuning,
+        mem_mb=JOBS.memory_of_tuning,
         runtime=240,
         gpu=GPUS,
     params:
-        settings=DAG.tuning_settings,
+        settings=JOBS.tuning_settings,
         data=lambda wildcards, input: repeated("data", input.data),
         folder="checkpoints/{name}",
         code=digest("tune"),
