@@ -5,9 +5,16 @@
 #   snakemake --cores 2 --directory experiments/stories     another experiment
 #
 # An experiment is a folder with a params.yaml; its results lie beside it.
+from pathlib import Path
+
 from snakemake.utils import min_version
 
+from affectlocus.errors import or_exit
+from affectlocus.parameters import read
+
 min_version("9.27")
+# Broken YAML, or none: one sentence, where Snakemake would not name the line.
+or_exit(read, Path("params.yaml"))
 
 
 configfile: "params.yaml"

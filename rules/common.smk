@@ -1,19 +1,13 @@
 # The checked parameters, the cell table and the wildcards. No rule stands here; what a rule works
 # out from its wildcards is in workflow/affectlocus/dag.py.
-import sys
 from pathlib import Path
 
 from affectlocus.dag import ARMS, Dag, alternatives, checkpoint, gpus, repeated, settings
 from affectlocus.digest import digest
-from affectlocus.errors import InputError
+from affectlocus.errors import or_exit
 from affectlocus.parameters import validate
 
-try:
-    EXPERIMENT = validate(config, Path.cwd(), "params.yaml")
-except InputError as error:
-    print(f"affectlocus: {error}", file=sys.stderr)
-    sys.exit(1)
-
+EXPERIMENT = or_exit(validate, config, Path.cwd())
 JOBS = Dag(EXPERIMENT)
 GPUS = gpus()
 

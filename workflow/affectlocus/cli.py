@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from affectlocus import __version__
-from affectlocus.errors import InputError
+from affectlocus.errors import InputError, or_exit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -541,8 +541,4 @@ def _root(
 
 def main() -> None:
     """Runs the command line; bad input ends in one sentence and exit code 1."""
-    try:
-        app()
-    except InputError as error:
-        typer.echo(f"affectlocus: {error}", err=True)
-        sys.exit(1)
+    or_exit(app)

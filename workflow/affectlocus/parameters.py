@@ -154,6 +154,9 @@ class Recipe(Strict):
     warmup: Fraction = Field(0.05, description="share of the steps in which the rate rises")
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_length: PositiveInt = Field(256, description="tokens of prompt and target together")
+    group_by_length: bool = Field(
+        False, description="samples of like length share a batch: less padding, batches less mixed"
+    )
 
 
 class Tuning(Recipe):
@@ -437,8 +440,8 @@ def validate(config: dict[str, Any], folder: Path, source: str = "params.yaml") 
     return parameters
 
 
-def load(path: Path) -> Parameters:
-    """The parameters in a params.yaml; `InputError` names the file and the key."""
+def read(path: Path) -> dict[str, Any]:
+    """The keys and values of a params.yaml, unchecked; `InputError` where it is no YAML."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -448,7 +451,12 @@ def load(path: Path) -> Parameters:
         raise InputError(f"{path}: not YAML: {line}") from None
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected keys and values, found {type(config).__name__}")
-    return validate(config, path.parent, str(path))
+    return config
+
+
+def load(path: Path) -> Parameters:
+    """The parameters in a params.yaml; `InputError` names the file and the key."""
+    return validate(read(path), path.parent, str(path))
 
 
 def schema_text() -> str:

@@ -71,16 +71,18 @@ def _draws(
     resamples: int,
     rng: np.random.Generator,
 ) -> Draws:
-    shape = (labels, labels, labels)
-    counts = np.zeros(shape, dtype=np.int64)
-    np.add.at(counts, (np.asarray(truth), np.asarray(base), np.asarray(cell)), 1)
-    occupied = np.flatnonzero(counts)
+    triples = np.stack([truth, base, cell]).astype(np.int64)
+    kinds, counts = np.unique(triples, axis=1, return_counts=True)  # (3, kinds), (kinds,)
     n = int(counts.sum())
-    drawn = np.zeros((resamples + 1, counts.size), dtype=np.int64)
-    drawn[0] = counts.ravel()
-    drawn[1:, occupied] = rng.multinomial(n, counts.ravel()[occupied] / n, size=resamples)
-    cubes = drawn.reshape(-1, *shape)
-    return Draws(cell=metrics(cubes.sum(axis=2)), base=metrics(cubes.sum(axis=3)), n=n)
+    drawn = np.vstack([counts, rng.multinomial(n, counts / n, size=resamples)])  # observed first
+
+    def confusions(answer: np.ndarray) -> np.ndarray:
+        # Which entry of the confusion matrix each kind of triple adds to, as a 0/1 matrix.
+        entry = np.zeros((kinds.shape[1], labels * labels))
+        entry[np.arange(kinds.shape[1]), kinds[0] * labels + answer] = 1
+        return (drawn @ entry).reshape(-1, labels, labels)
+
+    return Draws(cell=metrics(confusions(kinds[2])), base=metrics(confusions(kinds[1])), n=n)
 
 
 def _summary(values: np.ndarray, confidence: float) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from affectlocus.errors import InputError
@@ -51,6 +53,45 @@ class Budget:
     warmup: float
     weight_decay: float
     seed: int
+    group_by_length: bool = False
+
+
+# Batches whose samples are sorted by length among themselves: enough that a batch holds samples of
+# like length and little padding, few enough that batches stay random.
+_POOL = 25
+
+
+def schedule(lengths: Sequence[int], budget: Budget) -> list[int]:
+    """Which sample is read when: steps x batch_size positions, pass after pass.
+
+    Every pass is shuffled. Where the budget groups by length, samples of like length share a batch
+    within a pool of batches.
+    """
+    batch_size, steps = budget.batch_size, budget.steps
+    draw = random.Random(budget.seed)
+    needed = steps * batch_size
+    order: list[int] = []
+    while len(order) < needed:
+        whole = list(range(len(lengths)))
+        draw.shuffle(whole)
+        order += whole
+    del order[needed:]
+    if not budget.group_by_length:
+        return order
+    batches: list[list[int]] = []
+    for start in range(0, needed, _POOL * batch_size):
+        pool = sorted(order[start : start + _POOL * batch_size], key=lambda row: lengths[row])
+        some = [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
+        draw.shuffle(some)
+        batches += some
+    return [row for batch in batches for row in batch]
+
+
+class _InOrder(Trainer):
+    """Reads the samples in the order in which they are given."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(train_dataset or self.train_dataset)
 
 
 class _StopAtNaN(TrainerCallback):
@@ -73,6 +114,8 @@ def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -
     if not examples:
         raise InputError("no training samples are left; check the train split of the tasks")
     set_seed(budget.seed)
+    lengths = [len(example.ids) for example in examples]
+    order = schedule(lengths, budget)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=scratch,
@@ -93,10 +136,10 @@ def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -
             dataloader_num_workers=0,
             disable_tqdm=not sys.stderr.isatty(),
         )
-        trainer = Trainer(
+        trainer = _InOrder(
             model=model,
             args=arguments,
-            train_dataset=list(examples),
+            train_dataset=[examples[row] for row in order],
             data_collator=collate,
             callbacks=[_StopAtNaN()],
         )

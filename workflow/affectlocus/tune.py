@@ -56,7 +56,8 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
     prompter = Prompter(base)
     examples = training_examples(prompter, frames, recipe.max_length, recipe.seed)
     torch.manual_seed(recipe.seed)
-    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype="auto")
+    stored = model.dtype
     total = sum(parameter.numel() for parameter in model.parameters())
     projections = parse_modules(recipe.modules)
     if recipe.method == "lora":
@@ -83,6 +84,8 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
             location = locate(name)
             parameter.requires_grad = location is not None and location.projection in projections
             chosen += [name] * parameter.requires_grad
+        # A small step is lost in a bfloat16 weight: train in float32, save as the base was.
+        model.float()
         _refuse_none(chosen, recipe.modules, base)
     trainable = sum(
         parameter.numel() for parameter in model.parameters() if parameter.requires_grad
@@ -97,12 +100,14 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
             warmup=recipe.warmup,
             weight_decay=recipe.weight_decay,
             seed=recipe.seed,
+            group_by_length=recipe.group_by_length,
         ),
     )
     folder.mkdir(parents=True)
-    model.save_pretrained(folder)
     if recipe.method == "sft":
+        model.to(stored)
         prompter.tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
     return {"trainable": trainable, "total": total, "samples": len(examples), "log": log}
 
 

@@ -1,0 +1,156 @@
+"""The plan, without running it: its shape, its style, and what is refused before any job."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Snakemake on the project's Snakefile, in an experiment's folder."""
+    command: list[str | Path] = [
+        BIN / "snakemake",
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--directory",
+        folder,
+    ]
+    command += ["--cores", "2", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def planned(folder: Path, *targets: str) -> dict[str, int]:
+    """Jobs by rule in a dry run."""
+    run = snakemake(folder, "--dry-run", *targets)
+    assert run.returncode == 0, run.stdout + run.stderr
+    stats = run.stdout.partition("Job stats:")[2].partition("\n\n")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", stats, re.M)}
+
+
+@pytest.fixture
+def default(tmp_path: Path) -> Path:
+    """A folder with the embedded default's params.yaml and no results."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def test_table_1_needs_one_base_one_pair_and_its_loads_only(default: Path) -> None:
+    jobs = planned(default, "results/table1.csv")
+    # base, tuned and the fifteen load cells of the table
+    assert jobs["evaluate"] == 17
+    for rule in ("corpus", "pretrain", "tune", "score", "tables"):
+        assert jobs[rule] == 1
+
+
+def test_everything_is_one_job_for_each_cell_pair_and_figure(default: Path) -> None:
+    jobs = planned(default)
+    # 3 bases, 5 tuned, 16 loads, 16 tunes, 9 sets ablated in 4 modes
+    assert jobs["evaluate"] == 3 + 5 + 16 + 16 + 9 * 4
+    assert jobs["tune"] == 5 + 16
+    assert jobs["deltas"] == jobs["heat_map"] == 5
+    assert jobs["tables"] == jobs["bars"] == jobs["score"] == 3
+
+
+def test_any_other_module_set_is_one_line_and_one_more_cell(default: Path) -> None:
+    file = default / "params.yaml"
+    before = planned(default)
+    file.write_text(file.read_text().replace("    - o+gate\n", "    - o+gate\n    - k+down\n"))
+    after = planned(default)
+    # The list is shared by load and tune: a cell each, and one tuning.
+    assert after["evaluate"] == before["evaluate"] + 2
+    assert after["tune"] == before["tune"] + 1
+
+
+def test_planning_imports_neither_torch_nor_transformers(default: Path) -> None:
+    run = subprocess.run(
+        [
+            sys.executable,
+            *("-X", "importtime", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+            *("--directory", str(default), "--dry-run", "--cores", "1"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "affectlocus.dag" in imported
+    assert not imported & {"torch", "transformers", "peft"}
+
+
+def test_the_workflow_is_lint_clean(default: Path) -> None:
+    run = snakemake(default, "--lint")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_job_has_a_log_a_benchmark_and_resources() -> None:
+    for file in sorted((ROOT / "rules").glob("*.smk")):
+        for rule in re.split(r"^rule ", file.read_text(), flags=re.M)[1:]:
+            for directive in ("log:", "benchmark:", "threads:", "mem_mb=", "runtime=", "conda:"):
+                assert directive in rule, f"{file.name}: {rule.split(':')[0]} lacks {directive}"
+
+
+BAD = {
+    "an unknown key": (lambda p: p["tune"].update(ranc=3), r"tune\.ranc: unknown key"),
+    "an unknown projection": (
+        lambda p: p["matrix"]["load"].append("o+gates"),
+        r"matrix\.load\.16: unknown projection 'gates'",
+    ),
+    "a task without its file": (
+        lambda p: p["tasks"].update(
+            mine={
+                "files": {"train": "a.csv", "test": "b.csv"},
+                "columns": {"label": "y"},
+                "labels": ["x", "z"],
+            }
+        ),
+        r"tasks\.mine\.files\.train: no such file: .*a\.csv",
+    ),
+    "a split that is another": (
+        lambda p: p["tasks"].update(
+            mine={
+                "files": {"train": "rows.csv", "test": "rows.csv"},
+                "columns": {"label": "y"},
+                "labels": ["x", "z"],
+            }
+        ),
+        r"tasks\.mine\.files\.test: the same file as train",
+    ),
+    "a negative rank": (lambda p: p["tune"].update(rank=-8), r"tune\.rank: found -8"),
+    "a base that is not there": (
+        lambda p: p["pairs"]["llama-affective"].update(base="lama"),
+        r"pairs\.llama-affective\.base: no base named 'lama'",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_parameters_end_in_one_line_before_any_job(default: Path, what: str) -> None:
+    change, expected = BAD[what]
+    (default / "rows.csv").write_text("text,y\na,x\n")
+    parameters = yaml.safe_load((default / "params.yaml").read_text())
+    change(parameters)
+    (default / "params.yaml").write_text(yaml.safe_dump(parameters))
+    run = snakemake(default)
+    assert run.returncode == 1
+    said = [line for line in run.stderr.splitlines() if not line.startswith("Using workflow")]
+    assert len(said) == 1, run.stderr
+    assert re.search(rf"params\.yaml: {expected}", said[0])
+    assert not (default / "results").exists()
+
+
+@pytest.mark.parametrize("text", ["tune: [", "- a list", ""])
+def test_a_file_that_is_no_mapping_ends_in_one_line(default: Path, text: str) -> None:
+    (default / "params.yaml").write_text(text)
+    run = snakemake(default)
+    assert run.returncode == 1
+    assert "affectlocus: params.yaml: " in run.stderr
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,217 @@
+"""A whole very small experiment, run once for real; then what a change reruns, and what it spares.
+
+The project is copied, so that its code can be changed; the copy's package is the one that jobs
+import. The tests of this module share one run and restore what they change.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project whose params.yaml is the very small experiment."""
+
+    folder: Path
+
+    def snakemake(self, *arguments: str) -> str:
+        """Runs snakemake to a good end; what it printed on standard output and error."""
+        run = subprocess.run(
+            [str(BIN / "snakemake"), "--cores", "2", *arguments],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+                "PYTHONPATH": str(self.folder / "workflow"),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+        return run.stdout + run.stderr
+
+    def planned(self, *targets: str) -> set[str]:
+        """The rules that have jobs to run."""
+        stats = self.snakemake("--dry-run", *targets).partition("Job stats:")[2]
+        names = re.findall(r"^(\w+) +\d+$", stats.partition("\n\n")[0], re.M)
+        return set(names) - {"total", "all"}
+
+    @contextmanager
+    def changed(self, file: str, old: str, new: str) -> Iterator[None]:
+        """A file of the project with one piece of text replaced, and put back."""
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        try:
+            yield
+        finally:
+            path.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("Snakefile", "rules", "workflow", "profiles", "envs"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder)
+    shutil.copy(Path(__file__).with_name("params.yaml"), folder)
+    copy = Project(folder)
+    copy.snakemake()
+    return copy
+
+
+def test_it_ends_with_tables_whose_first_row_is_the_base_and_last_the_whole(
+    project: Project,
+) -> None:
+    tasks = ["mini-IEMOCAP", "mini-MOSI"]
+    for number in (1, 2, 3):
+        table = pd.read_csv(project.folder / f"results/table{number}.csv")
+        assert list(table.columns) == [
+            "num",
+            "modules",
+            *(["mode"] if number == 3 else []),
+            *tasks,
+            "mean",
+        ]
+        assert table["modules"].iloc[0] == "base"
+        assert table["modules"].iloc[-1] == "all"
+        assert (table["mean"] - table[tasks].mean(axis=1)).abs().max() < 0.011
+
+
+def test_every_number_has_n_and_an_interval_around_it(project: Project) -> None:
+    scores = pd.read_parquet(project.folder / "results/scores.parquet")
+    assert set(scores["kind"]) == {"base", "tuned", "load", "tune", "ablate"}
+    assert (scores["low"] <= scores["high"]).all()
+    assert set(scores.loc[scores["task"] != "mean", "n"]) == {20}
+    companion = pd.read_csv(project.folder / "results/table1_intervals.csv")
+    assert set(companion["task"]) == {"mini-IEMOCAP", "mini-MOSI", "mean"}
+
+
+def test_loading_all_of_a_lora_pair_answers_as_the_tuned_model(project: Project) -> None:
+    cells = project.folder / "results/cells/tiny-affective"
+    loaded = pd.read_parquet(cells / "load/all/predictions.parquet")
+    tuned = pd.read_parquet(cells / "tuned/predictions.parquet")
+    pd.testing.assert_frame_equal(loaded, tuned)
+
+
+def test_the_same_recipe_and_seed_tune_the_same_weights(project: Project) -> None:
+    # The pair and the tune cell of all seven projections share base, data, budget and seed.
+    folder = project.folder / "checkpoints"
+    pair = (folder / "tiny-affective/adapter_model.safetensors").read_bytes()
+    cell = (folder / "tiny-affective.tune.all.seed0/adapter_model.safetensors").read_bytes()
+    assert pair == cell
+
+
+def test_every_cell_was_verified_bit_for_bit(project: Project) -> None:
+    for kind in ("load/gate", "tune/gate/seed0", "ablate/gate/revert", "ablate/gate/noise/seed0"):
+        file = project.folder / f"results/cells/tiny-affective/{kind}/verification.json"
+        counts = pd.read_json(file, typ="series")
+        assert counts["inside"] == counts["changed"] == 2
+        assert counts["outside"] == counts["untouched"] > 0
+
+
+def test_figures_and_deltas_are_there(project: Project) -> None:
+    figures = project.folder / "results/figures"
+    for name in ("deltas", "load", "tune", "ablate"):
+        for suffix in ("png", "svg"):
+            assert (figures / f"{name}.tiny-affective.{suffix}").stat().st_size > 5000
+    deltas = pd.read_parquet(project.folder / "results/deltas/tiny-affective.parquet")
+    assert set(deltas["projection"]) == {"q", "k", "v", "o", "gate", "up", "down"}
+    assert (deltas.loc[deltas["parameter"] == "weight", "l2"] > 0).all()
+
+
+def test_a_second_run_has_nothing_to_do(project: Project) -> None:
+    assert "Nothing to be done" in project.snakemake()
+
+
+def test_a_changed_metric_reruns_scores_and_no_inference(project: Project) -> None:
+    with project.changed("workflow/affectlocus/score.py", "100 * hits", "100.0 * hits"):
+        rules = project.planned()
+    assert "score" in rules
+    assert not rules & {"evaluate", "tune", "pretrain", "deltas", "heat_map"}
+
+
+def test_a_changed_load_step_reruns_cells_and_no_tuning(project: Project) -> None:
+    with project.changed(
+        "workflow/affectlocus/interventions.py", "torch.zeros_like(tuned)", "tuned * 0"
+    ):
+        rules = project.planned()
+    assert "evaluate" in rules
+    assert not rules & {"tune", "pretrain", "corpus", "deltas"}
+
+
+def test_a_changed_comment_reruns_nothing(project: Project) -> None:
+    with project.changed("workflow/affectlocus/score.py", "import numpy", "# why\nimport numpy"):
+        assert project.planned() == set()
+
+
+def test_a_changed_plot_reruns_figures_only(project: Project) -> None:
+    with project.changed("workflow/affectlocus/figures.py", '"font.size": 9', '"font.size": 8'):
+        assert project.planned() == {"heat_map", "bars"}
+
+
+def test_a_changed_tune_rank_reruns_tune_cells_and_their_readers_only(project: Project) -> None:
+    recipe = "{data: [mini-caption], rank: 3, steps: 5, batch_size: 8, learning_rate: 5.0e-3}"
+    with project.changed("params.yaml", "tune: *recipe", f"tune: {recipe}"):
+        plan = project.snakemake("--dry-run")
+    tuned = set(re.findall(r"output: results/checkpoints/(\S+)\.json", plan))
+    assert tuned == {"tiny-affective.tune.gate.seed0", "tiny-affective.tune.all.seed0"}
+    evaluated = set(re.findall(r"output: results/cells/(\S+)/predictions", plan))
+    assert evaluated == {"tiny-affective/tune/gate/seed0", "tiny-affective/tune/all/seed0"}
+    assert "results/table2.csv" in plan
+    assert "output: results/table1.csv" not in plan
+
+
+def test_a_lost_figure_is_drawn_again_with_the_same_bytes(project: Project) -> None:
+    figure = project.folder / "results/figures/load.tiny-affective.svg"
+    before = figure.read_bytes()
+    figure.unlink()
+    project.snakemake()
+    assert figure.read_bytes() == before
+
+
+def test_weights_gone_behind_a_manifest_are_named_with_the_way_out(project: Project) -> None:
+    folder = project.folder / "checkpoints/tiny-affective"
+    away = folder.with_name("away")
+    folder.rename(away)
+    try:
+        run = subprocess.run(
+            [
+                str(BIN / "affectlocus"),
+                "deltas",
+                *("--base", "results/checkpoints/tiny.json"),
+                *("--tuned", "results/checkpoints/tiny-affective.json"),
+                *("--out", "deltas.parquet"),
+            ],
+            cwd=project.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        away.rename(folder)
+    assert run.returncode == 1
+    assert re.fullmatch(r"affectlocus: .*missing, though .* run again\n", run.stderr)
+    assert not (project.folder / "deltas.parquet").exists()
