@@ -16,6 +16,8 @@ rule pretrain:
         "results/benchmarks/pretrain/{name}.tsv"
     wildcard_constraints:
         name=alternatives(JOBS.pretrained),
+    # Bases first: everything waits for them.
+    priority: 1
     conda:
         "../envs/environment.yaml"
     threads: 2

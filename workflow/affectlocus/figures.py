@@ -32,8 +32,8 @@ COLOURS = dict(
 HATCHES = dict(zip(PROJECTIONS, ("", "///", "", "", "", "\\\\\\", ""), strict=True))
 MODES = {"revert": "#0072B2", "zero": "#D55E00", "shuffle": "#E69F00", "noise": "#999999"}
 SCORES = {
-    "l2": "L2 norm of the delta (eq. 1)",
-    "relative": "relative to the base's norm (eq. 2)",
+    "l2": "L2 norm of the change (eq. 1)",
+    "relative": "L2 relative to the base's norm (eq. 2)",
     "rms": "RMS change per weight",
 }
 METRICS = {
@@ -58,7 +58,7 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
     weights = deltas[deltas["parameter"] == "weight"]
     layers = sorted(weights["layer"].unique())
     with plt.rc_context(_STYLE):
-        height = max(2.6, 1.7 + 0.22 * len(layers))
+        height = max(2.9, 1.7 + 0.22 * len(layers))
         figure, axes = plt.subplots(1, len(SCORES), figsize=(10, height), layout="constrained")
         for axis, (score, label) in zip(axes, SCORES.items(), strict=True):
             grid = weights.pivot_table(
@@ -73,7 +73,6 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
                 fmt=".2g",
                 annot_kws={"size": 7},
                 linewidths=0.5,
-                cbar_kws={"label": label},
             )
             for column, projection in enumerate(PROJECTIONS):
                 for row, layer in enumerate(layers):
@@ -89,6 +88,7 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
                                 lw=0,
                             )
                         )
+            axis.set_title(label)
             axis.set_xlabel("projection")
             axis.set_ylabel("layer" if score == "l2" else "")
             axis.tick_params(axis="y", rotation=0)
@@ -167,6 +167,7 @@ def singles(intervals: pd.DataFrame, title: str) -> Figure:
                 label="all seven" if place == 0 else "",
             )
         axis.set_xticks(places, tasks, rotation=20 if len(tasks) > 5 else 0)
+        axis.set_xlim(-0.6, len(tasks) - 0.4)
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
         axis.set_xlabel("task; whiskers: bootstrap interval over samples")

@@ -1,0 +1,200 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from affectlocus.cells import Cell
+from affectlocus.cli import app
+from affectlocus.parameters import schema_text
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = sorted(str(command.callback.__name__) for command in app.registered_commands)
+LABELLED = {"files": {"test": "x"}, "columns": {"label": "mood"}, "labels": ["joy", "fear"]}
+TASK = json.dumps(LABELLED)
+
+
+def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The installed command, run in a folder."""
+    command = [Path(sys.executable).with_name("affectlocus"), *arguments]
+    # Narrow terminals break lines; a test reads whole ones.
+    environment = os.environ | {"COLUMNS": "400", "NO_COLOR": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def refusal(folder: Path, *arguments: str | Path) -> str:
+    """The one line on stderr of a command that fails, writes nothing, and has exit code 1."""
+    before = sorted(folder.rglob("*"))
+    done = run(folder, *arguments)
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert sorted(folder.rglob("*")) == before
+    assert line.startswith("affectlocus: ")
+    return line.removeprefix("affectlocus: ")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A few good files and a few that are none."""
+    (tmp_path / "bad.csv").write_text("text,mood\nI won,rage\n")
+    (tmp_path / "text.parquet").write_text("no parquet")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "latin.yaml").write_bytes("seed: é".encode("latin-1"))
+    (tmp_path / "params.yaml").write_text("bases: {a/b: {folder: x}}\npairs: {}\n")
+    return tmp_path
+
+
+PREPARE = ("--name", "moods", "--out", "a.parquet", "--report", "a.json", "--settings")
+CORPUS = ("corpus", "--out", "made", "--settings")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((*CORPUS, '{"sead": 1}'), "--settings: sead: unknown key"),
+        ((*CORPUS, '{"seed": -1}'), "--settings: seed: found -1"),
+        ((*CORPUS, '{"seed":'), "--settings: not YAML or JSON"),
+        ((*CORPUS, "nowhere.yaml"), "--settings: cannot read nowhere.yaml"),
+        ((*CORPUS, "list.yaml"), "list.yaml: "),
+        (("prepare", "--test", "bad.csv", *PREPARE, TASK), "bad.csv: row 1 has the label 'rage'"),
+        (("score", "text.parquet", "--settings", "{}", "--out", "a"), "not a whole parquet file"),
+        (("figures", "--out", "a"), "give one of --heat-map, --singles and --ablation"),
+        (("show", "nowhere.csv"), "nowhere.csv: no table there"),
+        (("check",), "params.yaml: bases.a/b: the name 'a/b' becomes a folder"),
+        (("check", "nowhere.yaml"), "nowhere.yaml: no such file"),
+        (
+            ("graft", "--base", "b", "--tuned", "t", "--modules", "gat", "--out", "a"),
+            "unknown projection 'gat'",
+        ),
+    ],
+)
+def test_bad_input_ends_in_one_line_with_exit_code_1_and_writes_nothing(
+    folder: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    assert words in refusal(folder, *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((*CORPUS, "latin.yaml"), id="settings that are not UTF-8"),
+        pytest.param(("prepare", "--test", "no.csv", *PREPARE, TASK), id="a missing file"),
+        pytest.param(("check", "."), id="a folder for a params.yaml"),
+    ],
+)
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="a traceback")
+def test_bad_input_is_never_a_traceback(folder: Path, arguments: tuple[str, ...]) -> None:
+    refusal(folder, *arguments)
+
+
+@pytest.mark.xfail(strict=True, reason="the key is empty: '--settings: : hidden_size 64 is ...'")
+def test_a_complaint_about_settings_as_a_whole_has_no_empty_key(folder: Path) -> None:
+    recipe = '{"architecture": "llama", "heads": 3}'
+    line = refusal(
+        folder, "pretrain", "--text", "t", "--settings", recipe, "--folder", "f", "--out", "a"
+    )
+    assert line.startswith("--settings: hidden_size 64 is not a multiple")
+
+
+def help_text(*arguments: str) -> str:
+    """What --help prints, by the commands themselves but in this process: 17 are many to start."""
+    done = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "400"})
+    assert done.exit_code == 0
+    return done.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example_of_that_command(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # the command line would set it for good
+    assert f"Example: affectlocus {command}" in help_text(command)
+
+
+def test_help_without_a_command_lists_every_command() -> None:
+    assert all(f"  {command} " in help_text() for command in COMMANDS)
+
+
+def test_importing_the_command_line_imports_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "peft", "pandas", "numpy", "matplotlib", "sklearn"]
+    code = f"import sys, affectlocus.cli; print(*[name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_the_embedded_default_checks_as_good(tmp_path: Path) -> None:
+    done = run(tmp_path, "check", ROOT / "params.yaml")
+    assert done.returncode == 0
+    assert "8 benchmarks; cells: 3 base, 5 tuned, 16 load, 16 tune, 36 ablate." in done.stdout
+
+
+def test_the_schema_is_written_where_asked_for(tmp_path: Path) -> None:
+    assert run(tmp_path, "schema", "--out", "new/schema.json").returncode == 0
+    assert (tmp_path / "new/schema.json").read_text(encoding="utf-8") == schema_text()
+
+
+def test_a_corpus_is_prepared_from_settings_in_a_yaml_file(tmp_path: Path) -> None:
+    sizes = "documents: 5\ntuning_samples: 5\ncontrol_samples: 5\nbenchmark_samples: 6\n"
+    (tmp_path / "corpus.yaml").write_text(sizes)
+    labels = ["positive", "negative"]
+    settings = {"corpus": True, "columns": {"label": "label"}, "labels": labels}
+    (tmp_path / "task.yaml").write_text(json.dumps(settings | {"prompt": "{text} {question}"}))
+    assert run(tmp_path, *CORPUS, "corpus.yaml").stderr == ""
+    done = run(tmp_path, "prepare", "--all", "made/mini-MOSI.csv", *PREPARE, "task.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    samples = pd.read_parquet(tmp_path / "a.parquet")
+    assert samples["split"].value_counts().to_dict() == {"train": 6, "validation": 6, "test": 6}
+    assert samples.attrs == {"task": "moods", "labels": labels}
+    assert samples["prompt"].str.endswith("the news was").all()
+    assert json.loads((tmp_path / "a.json").read_text())["splits"]["test"]["kept"] == 6
+
+
+def test_answers_go_through_score_and_tables_to_the_terminal(tmp_path: Path) -> None:
+    cells = {"base": Cell("base", "b"), "q": Cell("load", "b", "p", "q")}
+    cells["tuned"] = Cell("tuned", "b", "p")
+    for number, (name, cell) in enumerate(cells.items()):
+        # Two right answers more with every cell: 0, 2 and 4 of 4.
+        truth = ["joy", "fear"] * 2
+        answers = [t if i < 2 * number else {"joy": "fear", "fear": "joy"}[t]
+                   for i, t in enumerate(truth)]  # fmt: skip
+        frame = pd.DataFrame(
+            [
+                ("moods", str(i), truth[i], word, -1.0 if word == answers[i] else -2.0)
+                for i in range(4)
+                for word in ("joy", "fear")
+            ],
+            columns=["task", "sample", "label", "candidate", "loglik"],
+        )
+        frame.attrs = {"cell": asdict(cell), "labels": {"moods": ["joy", "fear"]}}
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+    names = [f"{name}.parquet" for name in cells]
+    settings = '{"resamples": 100}'
+    for arguments in (
+        ("score", *names, "--settings", settings, "--out", "scores.parquet"),
+        ("tables", "--scores", "scores.parquet", "--metric", "accuracy", "--out", "t.csv",
+         "--intervals", "i.csv"),
+    ):  # fmt: skip
+        done = run(tmp_path, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "t.csv").read_text().splitlines() == [
+        "num,modules,moods,mean",
+        "0,base,0.00,0.00",
+        "1,q,50.00,50.00",
+        "2,all,100.00,100.00",
+    ]
+    intervals = pd.read_csv(tmp_path / "i.csv")
+    assert intervals["gain"].tolist() == [0, 0, 50, 50, 100, 100]
+    shown = run(tmp_path, "show", "t.csv", "--results", ".").stdout
+    assert "100.00" in shown
+    assert "scores.parquet" in shown.splitlines()

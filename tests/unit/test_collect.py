@@ -1,0 +1,52 @@
+"""All scores in one table, and their summary."""
+
+from __future__ import annotations
+
+import pandas as pd
+from affectlocus.collect import joined, summarise
+
+
+def scores(**means: float) -> pd.DataFrame:
+    """A table's rows; the cell `a__b` is a/b, its task scores lie one below and above its mean."""
+    rows = [
+        {"cell": cell.replace("__", "/"), "task": task, "metric": metric, "value": value + shift}
+        for cell, value in means.items()
+        for metric, shift in (("weighted_f1", 0.0), ("accuracy", 5.0))
+        for task, value in (("one", value - 1), ("two", value + 1), ("mean", value))
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_cell_that_stands_in_several_tables_is_listed_once() -> None:
+    frame = joined([scores(b__base=30, p__load__q=40), scores(b__base=30, p__tune__q__seed0=50)])
+    assert frame["cell"].unique().tolist() == ["b/base", "p/load/q", "p/tune/q/seed0"]
+    assert not frame.duplicated(["cell", "task", "metric"]).any()
+    assert len(frame) == 3 * 2 * 3
+    assert frame.index.tolist() == list(range(len(frame)))
+
+
+def test_joining_keeps_every_row_of_a_single_table() -> None:
+    one = scores(b__base=30, p__load__q=40)
+    pd.testing.assert_frame_equal(joined([one]), one)
+
+
+def test_the_summary_is_nested_as_the_ids_are_and_holds_the_mean_of_one_metric() -> None:
+    frame = scores(b__base=30.126, p__load__q=40, p__ablate__q__zero=20, p__tuned=60)
+    assert summarise(frame, "weighted_f1", {}) == {
+        "weighted_f1": {
+            "b": {"base": 30.13},
+            "p": {"load": {"q": 40.0}, "ablate": {"q": {"zero": 20.0}}, "tuned": 60.0},
+        }
+    }
+    assert summarise(frame, "accuracy", {})["accuracy"]["p"]["tuned"] == 65.0
+
+
+def test_the_perplexity_of_bases_that_have_one_is_reported() -> None:
+    bases = {"qwen2": {"kind": "model", "perplexity": 3.14159265}, "brought": {"kind": "model"}}
+    summary = summarise(scores(qwen2__base=30), "weighted_f1", bases)
+    assert summary["perplexity"] == {"qwen2": 3.1416}
+
+
+def test_no_perplexity_means_no_such_key() -> None:
+    summary = summarise(scores(b__base=30), "weighted_f1", {"b": {"kind": "model"}})
+    assert list(summary) == ["weighted_f1"]

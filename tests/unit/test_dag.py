@@ -1,0 +1,224 @@
+"""Paths, inputs and options of the jobs, worked out without Snakemake."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from affectlocus.cells import read_cell
+from affectlocus.dag import Dag, alternatives, repeated, settings
+from affectlocus.parameters import Parameters, Score, Task, Tuning, load
+
+CONFIG = """
+data_root: ../data
+corpus: {seed: 3}
+bases:
+  brought: {folder: models/small}
+  own: {pretrain: {architecture: llama}}
+tune: {data: [stories], rank: 4}
+pairs:
+  felt: {base: own, tuning: {data: [stories, mini-MOSI], modules: gate+q, seed: 5}}
+  given: {base: brought, tuned: models/adapter, domain: control}
+tasks:
+  stories: {files: {train: it's mine.csv}, columns: {target: t}}
+  moods: {files: {train: a.csv, test: /far/b.csv}, columns: {label: l}, labels: [joy, fear]}
+  mini-MOSI: {corpus: true, columns: {label: label}, labels: [positive, negative]}
+matrix: {pairs: [felt], load: [q, all], tune: [q, all], ablate: [q], modes: [zero, noise]}
+"""
+
+
+def dag(**changes: Any) -> Dag:
+    return Dag(Parameters.model_validate(yaml.safe_load(CONFIG) | changes))
+
+
+def wild(**names: str) -> SimpleNamespace:
+    """Wildcards as Snakemake hands them over: attributes."""
+    return SimpleNamespace(**names)
+
+
+def test_alternatives_match_these_names_only() -> None:
+    names = ["table1", "table1.a+b", "mini-MOSI"]
+    pattern = alternatives(names)
+    assert all(re.fullmatch(pattern, name) for name in names)
+    assert not any(re.fullmatch(pattern, name) for name in ("table1xa+b", "table1.aab", "table"))
+
+
+def test_no_names_match_nothing_at_all() -> None:
+    assert not re.search(alternatives([]), "anything")
+    assert not re.search(alternatives([]), "")
+
+
+def test_settings_are_json_that_the_model_reads_back() -> None:
+    score = Score(resamples=500, seed=2)
+    assert Score.model_validate_json(settings(score)) == score
+    task = Task.model_validate(yaml.safe_load(CONFIG)["tasks"]["moods"])
+    assert Task.model_validate_json(settings(task)) == task
+
+
+def test_repeated_options_survive_a_shell() -> None:
+    text = repeated("data", ["a b.parquet", "it's", "$HOME"])
+    assert shlex.split(text) == ["--data", "a b.parquet", "--data", "it's", "--data", "$HOME"]
+    assert repeated("data", []) == ""
+
+
+def test_the_first_pair_gives_tables_1_to_3_and_others_are_named_after_their_pair() -> None:
+    jobs = dag(matrix=yaml.safe_load(CONFIG)["matrix"] | {"pairs": ["given", "felt"]})
+    assert jobs.table_rows == {
+        "table1": ("given", "load"),
+        "table2": ("given", "tune"),
+        "table3": ("given", "ablate"),
+        "table1.felt": ("felt", "load"),
+        "table2.felt": ("felt", "tune"),
+        "table3.felt": ("felt", "ablate"),
+    }
+
+
+def test_an_arm_without_sets_has_no_table_and_no_figure() -> None:
+    jobs = dag(matrix={"pairs": ["felt"], "load": ["q"], "tune": [], "ablate": []})
+    assert jobs.tables == ["results/table1.csv", "results/table1_intervals.csv"]
+    assert jobs.figures == [
+        f"results/figures/{name}.{suffix}"
+        for name in ("deltas.felt", "deltas.given", "load.felt")
+        for suffix in ("png", "svg")
+    ]
+
+
+def test_what_is_brought_and_what_is_made_do_not_overlap() -> None:
+    jobs = dag()
+    assert jobs.brought == ["brought", "given"]
+    assert jobs.pretrained == ["own"]
+    assert jobs.tuned == ["felt", "felt.tune.q.seed0", "felt.tune.all.seed0"]
+
+
+def test_every_checkpoint_that_a_cell_needs_is_brought_or_made() -> None:
+    jobs = dag()
+    there = {f"results/checkpoints/{n}.json" for n in jobs.brought + jobs.pretrained + jobs.tuned}
+    for cell in jobs.cells:
+        assert set(jobs.cell_checkpoints(wild(cell=cell)).values()) <= there
+
+
+def test_paths_of_the_user_start_from_data_root_and_absolute_ones_stay() -> None:
+    jobs = dag()
+    assert jobs.task_files(wild(task="moods")) == {"train": "../data/a.csv", "test": "/far/b.csv"}
+    assert jobs.brought_folder(wild(name="brought")) == "../data/models/small"
+    assert jobs.brought_folder(wild(name="given")) == "../data/models/adapter"
+
+
+def test_a_generated_task_is_read_from_one_file_of_all_splits() -> None:
+    jobs = dag()
+    assert jobs.task_files(wild(task="mini-MOSI")) == {"all": "results/corpus/mini-MOSI.csv"}
+    assert jobs.corpus_tasks == ["results/corpus/mini-MOSI.csv"]
+    assert jobs.task_flags(wild(task="mini-MOSI")) == "--all results/corpus/mini-MOSI.csv"
+
+
+def test_file_options_survive_a_shell() -> None:
+    flags = dag().task_flags(wild(task="stories"))
+    assert shlex.split(flags) == ["--train", "../data/it's mine.csv"]
+
+
+def test_the_files_of_a_brought_checkpoint_are_those_that_its_manifest_lists(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "models/small"
+    folder.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json", "merges.txt", "README.md", "a.bin"):
+        (folder / name).touch()
+    files = dag(data_root=str(tmp_path)).brought_files(wild(name="brought"))
+    names = ["config.json", "merges.txt", "model.safetensors"]
+    assert files == [str(folder / name) for name in names]
+
+
+def test_a_tune_cell_takes_the_matrix_recipe_with_its_own_modules_and_seed() -> None:
+    matrix = yaml.safe_load(CONFIG)["matrix"] | {"seeds": [4]}
+    jobs = dag(matrix=matrix)
+    text = jobs.tuning_settings(wild(name="felt.tune.q.seed4"))
+    recipe = Tuning.model_validate_json(text)
+    assert (recipe.modules, recipe.seed, recipe.rank, recipe.data) == ("q", 4, 4, ["stories"])
+    assert jobs.tuning_base(wild(name="felt.tune.q.seed4")) == "results/checkpoints/own.json"
+
+
+def test_a_pair_takes_its_own_recipe() -> None:
+    jobs = dag()
+    recipe = Tuning.model_validate_json(jobs.tuning_settings(wild(name="felt")))
+    assert (recipe.modules, recipe.seed, recipe.rank) == ("q+gate", 5, 8)
+    assert jobs.tuning_data(wild(name="felt")) == [
+        "results/data/stories.parquet",
+        "results/data/mini-MOSI.parquet",
+    ]
+
+
+def test_a_cell_goes_through_its_json_to_the_command_line_and_back() -> None:
+    jobs = dag()
+    for name, cell in jobs.cells.items():
+        assert read_cell(jobs.cell_json(wild(cell=name))) == cell
+
+
+def test_a_base_has_no_tuned_option_and_other_cells_name_theirs() -> None:
+    jobs = dag()
+    assert jobs.cell_flags(wild(cell="own/base")) == ""
+    flags = shlex.split(jobs.cell_flags(wild(cell="felt/tune/q/seed0")))
+    assert flags == ["--tuned", "results/checkpoints/felt.tune.q.seed0.json"]
+
+
+@pytest.mark.parametrize("file", [None, "params.yaml"])
+def test_every_cell_is_scored_and_each_score_finds_its_reference(file: str | None) -> None:
+    jobs = Dag(load(Path(__file__).parents[2] / file)) if file else dag()
+    lists = [
+        jobs.arm_predictions(wild(pair=pair, arm=arm)) for pair, arm in jobs.table_rows.values()
+    ]
+    lists.append(jobs.other_predictions())
+    folders = [[path.split("/", 2)[2].rsplit("/", 1)[0] for path in paths] for paths in lists]
+    assert set(jobs.cells) == {cell for names in folders for cell in names}
+    for names in folders:
+        assert len(set(names)) == len(names)
+        for name in names:
+            cell = jobs.cells[name]
+            reference = f"{cell.pair}/tuned" if cell.kind == "ablate" else f"{cell.base}/base"
+            assert reference in names
+
+
+def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
+    jobs = dag()
+    assert jobs.table_scores(wild(table="table2")) == "results/scores/felt/tune.parquet"
+    assert jobs.table_intervals(wild(pair="felt", arm="ablate")) == "results/table3_intervals.csv"
+    assert "felt" in jobs.arm_title(wild(pair="felt", arm="ablate"))
+    assert jobs.all_scores()[:3] == [
+        f"results/scores/felt/{arm}.parquet" for arm in ("load", "tune", "ablate")
+    ]
+    assert jobs.all_scores()[3:] == ["results/scores/others.parquet"]
+
+
+def test_memory_grows_with_the_weights_of_the_base_and_with_every_retry(tmp_path: Path) -> None:
+    folder = tmp_path / "models/small"
+    folder.mkdir(parents=True)
+    for number in (1, 2):
+        with (folder / f"model-{number}.safetensors").open("wb") as stream:
+            stream.truncate(50 << 20)  # sparse: 50 MB that take no room
+    jobs = dag(data_root=str(tmp_path))
+    brought, own = wild(cell="brought/base"), wild(cell="own/base")
+    assert jobs.memory_of_cell(brought, 1) - jobs.memory_of_cell(own, 1) == 3 * 100
+    assert jobs.memory_of_cell(brought, 2) == 2 * jobs.memory_of_cell(brought, 1)
+
+
+def test_tuning_a_brought_base_asks_for_more_than_answering_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "models/small"
+    folder.mkdir(parents=True)
+    with (folder / "model.safetensors").open("wb") as stream:
+        stream.truncate(100 << 20)
+    pairs = yaml.safe_load(CONFIG)["pairs"] | {
+        "heavy": {"base": "brought", "tuning": {"data": ["stories"]}}
+    }
+    jobs = dag(data_root=str(tmp_path), pairs=pairs)
+    heavy, light = wild(name="heavy"), wild(name="felt")
+    assert jobs.memory_of_tuning(heavy, 1) - jobs.memory_of_tuning(light, 1) == 10 * 100
+
+
+def test_the_json_of_a_setting_is_the_same_text_every_time() -> None:
+    text = dag().pretraining_settings(wild(name="own"))
+    assert list(json.loads(text)) == sorted(json.loads(text))

@@ -1,0 +1,159 @@
+"""A step's digest: what changes it, what does not, and that Snakemake can take it cheaply."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from affectlocus import digest as module
+from affectlocus.digest import digest, imports
+
+ROOT = Path(__file__).parents[2]
+STEPS = sorted(
+    {
+        step
+        for rules in (ROOT / "rules").glob("*.smk")
+        for step in re.findall(r'digest\("(\w+)"\)', rules.read_text(encoding="utf-8"))
+    }
+)
+STEP = '''"""A step."""
+
+import torch
+from affectlocus.helper import half
+
+LIMIT = 2
+
+
+class Thing:
+    """A thing."""
+
+    def halve(self, value):
+        """Gives half."""
+        # by the helper
+        return half(value) / LIMIT
+'''
+HELPER = "from affectlocus.errors import InputError\n\n\ndef half(value):\n    return value / 2\n"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """`package(step=..., helper=...)` writes a small package and gives the step's digest."""
+
+    def forget() -> None:
+        for cached in (imports, digest, module._third_party, module._installed):
+            cached.cache_clear()
+
+    def write(step: str = STEP, helper: str = HELPER, errors: str = "", other: str = "") -> str:
+        for name, text in (("errors", errors), ("other", other), ("step", step)):
+            (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+        (tmp_path / "helper.py").write_text(helper, encoding="utf-8")
+        forget()
+        return digest("step")
+
+    monkeypatch.setattr(module, "PACKAGE", tmp_path)
+    yield write
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# by the helper", "# by somebody else"),
+        ("        # by the helper\n", "\n\n"),
+        ('"""A step."""', '"""Another sentence.\n\nAnd more.\n"""'),
+        ('"""A thing."""', '"""Something."""'),
+        ('        """Gives half."""\n', ""),
+        ("half(value) / LIMIT", "(half(value)  /  LIMIT)"),
+    ],
+)
+def test_comments_docstrings_and_spacing_change_nothing(
+    package: Callable[..., str], old: str, new: str
+) -> None:
+    assert old in STEP
+    assert package(step=STEP.replace(old, new)) == package()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LIMIT = 2", "LIMIT = 3"),
+        ("/ LIMIT", "* LIMIT"),
+        ("def halve", "def halved"),
+        ("halve(self, value)", "halve(self, value=0)"),
+        ("LIMIT = 2", "LIMIT = 2\nMORE = 1"),
+        ("import torch\n", ""),
+    ],
+)
+def test_code_changes_the_digest(package: Callable[..., str], old: str, new: str) -> None:
+    assert package(step=STEP.replace(old, new)) != package()
+
+
+def test_an_imported_modules_code_counts_and_anothers_does_not(package: Callable[..., str]) -> None:
+    before = package()
+    assert package(helper=HELPER.replace("/ 2", "/ 3")) != before
+    assert package(other="x = 1\n") == before
+
+
+def test_sentences_of_errors_change_nothing(package: Callable[..., str]) -> None:
+    assert package(errors="class InputError(Exception): ...\n") == package()
+
+
+@pytest.mark.xfail(strict=True, reason="only a body's first string is taken for a docstring")
+def test_the_docstring_of_a_constant_changes_nothing(package: Callable[..., str]) -> None:
+    documented = STEP.replace("LIMIT = 2\n", 'LIMIT = 2\n"""The limit."""\n')
+    assert package(step=documented) == package()
+
+
+@pytest.mark.parametrize(("library", "counts"), [("torch", True), ("transformers", False)])
+def test_the_version_of_a_library_counts_where_it_is_imported(
+    package: Callable[..., str], monkeypatch: pytest.MonkeyPatch, library: str, counts: bool
+) -> None:
+    before = package()
+    real = module.version
+    monkeypatch.setattr(module, "version", lambda name: "0" if name == library else real(name))
+    assert (package() != before) == counts
+
+
+def test_every_step_of_the_rules_has_a_digest_of_its_own() -> None:
+    assert {"corpus", "tune", "deltas", "evaluate", "score", "tables", "figures"} <= set(STEPS)
+    digests = [digest(step) for step in STEPS]
+    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in digests)
+    assert len(set(digests)) == len(digests)
+
+
+def test_a_changed_score_or_figure_does_not_rerun_the_evaluation() -> None:
+    assert not imports("score") & {"evaluate", "candidates", "checkpoints", "prompts"}
+    assert not imports("evaluate") & {"score", "tables", "figures", "collect"}
+    assert not imports("deltas") & {"evaluate", "candidates", "tune", "training"}
+
+
+def test_imports_are_followed_to_the_end() -> None:
+    # evaluate → interventions → checkpoints, which evaluate's own line also names; → projections.
+    assert {"evaluate", "interventions", "checkpoints", "cells", "projections"} <= imports(
+        "evaluate"
+    )
+    assert {"corpus", "scenes", "arithmetic"} <= imports("corpus")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_import_of_a_step_is_in_the_form_that_is_followed(step: str) -> None:
+    for name in imports(step):
+        text = (module.PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+        assert not re.search(
+            r"^\s*(from affectlocus import|import affectlocus|from \.)", text, re.M
+        )
+
+
+def test_no_digest_needs_a_heavy_library() -> None:
+    heavy = ["torch", "transformers", "peft", "tokenizers", "pandas", "matplotlib"]
+    code = (
+        "import sys; from affectlocus.digest import digest\n"
+        f"for step in {STEPS}: print(digest(step))\n"
+        f"assert not set({heavy}) & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [digest(step) for step in STEPS]

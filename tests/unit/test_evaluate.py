@@ -1,0 +1,303 @@
+"""One cell's model and its answers, against peft's merge and against plain forward passes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from affectlocus.cells import Cell
+from affectlocus.errors import InputError
+from affectlocus.evaluate import build, evaluate
+from affectlocus.prompts import Prompter
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+MODES = ("revert", "zero", "shuffle", "noise")
+WEIGHTS = "model.safetensors"
+GATE = "model.layers.1.mlp.gate_proj.weight"
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+BASE, TUNED = Cell("base", "base"), Cell("tuned", "base", "pair")
+
+LABELS = {"feel": ["sad", "happy", "very angry"], "news": ["positive", "negative"]}
+TASKS = {
+    task: pd.DataFrame(
+        {
+            "id": [f"{split}-{number}" for split in ("train", "test") for number in range(many)],
+            "split": ["train"] * many + ["test"] * many,
+            "prompt": [f"{'Well, ' * number}Anna was" for number in range(2 * many)],
+            "answer": [words[number % len(words)] for number in range(2 * many)],
+        },
+        # As after filtering: the index says nothing of the position.
+        index=range(50, 50 + 2 * many),
+    )
+    for (task, words), many in zip(LABELS.items(), (5, 4), strict=True)
+}
+
+
+def cell(kind: str, modules: str = "", mode: str = "", seed: int | None = None) -> Cell:
+    return Cell(kind, "base", "pair", modules, mode, seed)  # type: ignore[arg-type]
+
+
+def tensors(base: Path, tuned: Path | None, cell: Cell) -> dict[str, torch.Tensor]:
+    return build(base, tuned, cell)[0].state_dict()
+
+
+def bits(tensor: torch.Tensor) -> list[int]:
+    whole = {2: torch.int16, 4: torch.int32}[tensor.element_size()]
+    return tensor.contiguous().view(whole).flatten().tolist()
+
+
+def edited(folder: Path, copy: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
+    """A copy of a model whose tensors `change` has edited."""
+    shutil.copytree(folder, copy)
+    stored = load_file(copy / WEIGHTS)
+    change(stored)
+    save_file(stored, copy / WEIGHTS, metadata={"format": "pt"})
+    return copy
+
+
+# build
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_base_cell_is_the_base_as_stored(checkpoint, dtype) -> None:
+    base = checkpoint(dtype=dtype)
+    model, counts = build(base, None, BASE)
+    assert counts == {}
+    assert not model.training
+    assert model.dtype == getattr(torch, dtype)
+    found = model.state_dict()
+    for name, tensor in load_file(base / WEIGHTS).items():
+        assert bits(found[name]) == bits(tensor), name
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "llama", "mistral"])
+def test_a_tuned_cell_of_an_adapter_is_pefts_merged_model(
+    checkpoint, lora, merged, architecture
+) -> None:
+    base = checkpoint(architecture)
+    adapter = lora(base, [*ATTENTION, "gate_proj"], use_rslora=True, alpha_pattern={"k_proj": 2})
+    model, _ = build(base, adapter, TUNED)
+    reference = AutoModelForCausalLM.from_pretrained(base)
+    ids = torch.tensor([[5, 90, 17, 44]])
+    with torch.inference_mode():
+        untuned = reference(ids).logits
+        reference.load_state_dict(merged(base, adapter))
+        expected = reference(ids).logits
+        torch.testing.assert_close(model(ids).logits, expected, rtol=1e-4, atol=1e-4)
+    assert float((untuned - expected).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "llama"])
+def test_a_tuned_cell_of_a_full_tuning_is_the_tuned_checkpoint(
+    checkpoint, twin, architecture
+) -> None:
+    base = checkpoint(architecture, dtype="bfloat16")
+    tuned = twin(base)
+    found = tensors(base, tuned, TUNED)
+    for name, tensor in load_file(tuned / WEIGHTS).items():
+        assert bits(found[name]) == bits(tensor), name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_load_all_of_an_adapter_is_the_tuned_model_bit_for_bit(checkpoint, lora, dtype) -> None:
+    base = checkpoint(dtype=dtype)
+    adapter = lora(base, ["up_proj", "v_proj"])
+    loaded, tuned = (tensors(base, adapter, each) for each in (cell("load", "all"), TUNED))
+    assert loaded.keys() == tuned.keys()
+    for name, tensor in loaded.items():
+        assert bits(tensor) == bits(tuned[name]), name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_revert_of_all_of_an_adapter_is_the_base_bit_for_bit(checkpoint, lora, dtype) -> None:
+    base = checkpoint("llama", dtype=dtype)
+    adapter = lora(base, ["up_proj", "v_proj"])
+    reverted = tensors(base, adapter, cell("ablate", "all", "revert"))
+    for name, tensor in tensors(base, None, BASE).items():
+        assert bits(tensor) == bits(reverted[name]), name
+
+
+def test_a_load_cell_has_the_tuned_gate_in_the_base(checkpoint, twin, projection) -> None:
+    base = checkpoint()
+    tuned = twin(base)
+    model, counts = build(base, tuned, cell("load", "gate"))
+    before, after, found = load_file(base / WEIGHTS), load_file(tuned / WEIGHTS), model.state_dict()
+    for name in before:
+        source = after if projection(name) == "gate" else before
+        assert bits(found[name]) == bits(source[name]), name
+    assert counts == {"inside": 2, "changed": 2, "outside": 24, "untouched": 24}
+    # Qwen2's head is its embedding: one tensor, not two.
+    assert model.lm_head.weight.data_ptr() == model.model.embed_tokens.weight.data_ptr()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_ablate_cell_is_the_tuned_model_but_for_its_set(
+    checkpoint, twin, projection, mode
+) -> None:
+    base = checkpoint()
+    tuned = twin(base)
+    model, counts = build(base, tuned, cell("ablate", "o+gate", mode, 0))
+    before, after, found = load_file(base / WEIGHTS), load_file(tuned / WEIGHTS), model.state_dict()
+    for name in after:
+        if projection(name) not in ("o", "gate"):
+            assert bits(found[name]) == bits(after[name]), name
+    assert (counts["inside"], counts["changed"], counts["outside"]) == (4, 4, 22)
+    if mode == "revert":
+        assert bits(found[GATE]) == bits(before[GATE])
+    elif mode == "zero":
+        assert not found[GATE].any()
+    else:
+        delta, change = after[GATE] - before[GATE], found[GATE] - before[GATE]
+        assert float(change.norm()) == pytest.approx(float(delta.norm()), rel=1e-4)
+        assert not torch.allclose(change, delta, atol=0.01)
+
+
+def test_a_tune_cell_whose_training_left_its_set_is_refused(checkpoint, twin, projection) -> None:
+    base = checkpoint()
+    kept = twin(base, lambda name: projection(name) == "gate")
+    model, counts = build(base, kept, cell("tune", "gate", seed=0))
+    assert counts["changed"] == 2
+    assert bits(model.state_dict()[GATE]) == bits(load_file(kept / WEIGHTS)[GATE])
+    left = twin(base, lambda name: projection(name) in ("gate", "down"))
+    with pytest.raises(InputError, match=r"down_proj\.weight lies outside gate"):
+        build(base, left, cell("tune", "gate", seed=0))
+
+
+def test_a_base_cell_with_a_tuned_checkpoint_is_refused(checkpoint, twin) -> None:
+    base = checkpoint()
+    with pytest.raises(InputError, match="expected no tuned checkpoint for kind 'base'"):
+        build(base, twin(base), BASE)
+
+
+@pytest.mark.parametrize(
+    "each", [TUNED, cell("load", "gate"), cell("tune", "gate"), cell("ablate", "gate", "zero")]
+)
+def test_any_other_cell_without_a_tuned_checkpoint_is_refused(checkpoint, each) -> None:
+    with pytest.raises(InputError, match=f"expected a tuned checkpoint for kind '{each.kind}'"):
+        build(checkpoint(), None, each)
+
+
+def test_an_adapter_of_another_base_is_refused(checkpoint, lora) -> None:
+    adapter = lora(checkpoint(num_hidden_layers=3), ["q_proj"])
+    with pytest.raises(InputError, match="check that this is the base"):
+        build(checkpoint(), adapter, TUNED)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=InputError,
+    reason="a stored tensor that the model does not have counts as a leak",
+)
+@pytest.mark.parametrize("each", [cell("load", "gate"), cell("ablate", "gate", "zero")])
+def test_buffers_that_older_checkpoints_store_are_no_leak(checkpoint, twin, tmp_path, each) -> None:
+    # As in the published LLaMA-2 checkpoints; transformers leaves them out.
+    name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    base, tuned = (
+        edited(folder, tmp_path / side, lambda stored: stored.update({name: torch.ones(4)}))
+        for side, folder in (("base", checkpoint("llama")), ("tuned", twin(checkpoint("llama"))))
+    )
+    assert build(base, tuned, each)[1]["inside"] == 2
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the tuned model is rounded to the base's dtype, then taken for a leak"
+)
+def test_an_ablation_of_a_pair_in_two_dtypes_is_built_or_refused_for_its_dtype(
+    checkpoint, twin
+) -> None:
+    base, tuned = checkpoint(dtype="bfloat16"), twin(checkpoint(dtype="float32"))
+    try:
+        assert build(base, tuned, cell("ablate", "gate", "zero"))[1]["inside"] == 2
+    except InputError as error:
+        assert "float32" in str(error)
+
+
+# evaluate
+
+
+@pytest.fixture(scope="module")
+def answered(checkpoint) -> pd.DataFrame:
+    base = checkpoint("llama")
+    return evaluate(build(base, None, BASE)[0], Prompter(base), TASKS, LABELS, 3, 64)
+
+
+def test_the_frame_has_a_row_for_each_test_sample_and_candidate(answered) -> None:
+    assert list(answered.columns) == ["task", "sample", "label", "candidate", "loglik", "tokens"]
+    assert answered.index.tolist() == list(range(5 * 3 + 4 * 2))
+    expected = [
+        (task, row.id, row.answer, word)
+        for task, frame in TASKS.items()
+        for row in frame[frame["split"] == "test"].itertuples()
+        for word in LABELS[task]
+    ]
+    found = answered[["task", "sample", "label", "candidate"]]
+    assert list(found.itertuples(index=False, name=None)) == expected
+    assert answered["loglik"].dtype == "float32"
+    assert answered["tokens"].dtype == "int16"
+
+
+def test_every_row_holds_its_own_samples_and_candidates_score(checkpoint, answered) -> None:
+    prompter = Prompter(checkpoint("llama"))
+    model = AutoModelForCausalLM.from_pretrained(checkpoint("llama")).eval()
+    prompts = pd.concat([frame.assign(task=task) for task, frame in TASKS.items()])
+    prompts = prompts.set_index(["task", "id"])["prompt"]
+    for row in answered.itertuples():
+        [prompt] = prompter.prompts([prompts[row.task, row.sample]], 64)
+        candidate = prompter.answer(row.candidate)
+        with torch.inference_mode():
+            logs = model(torch.tensor([[*prompt, *candidate]])).logits[0].log_softmax(-1)
+        places = range(len(prompt) - 1, len(prompt) + len(candidate) - 1)
+        expected = sum(float(logs[at, id_]) for at, id_ in zip(places, candidate, strict=True))
+        assert row.loglik == pytest.approx(expected, abs=1e-4)
+        assert row.tokens == len(candidate)
+    assert answered["tokens"].nunique() > 1
+
+
+def test_labels_are_answered_in_their_given_order(checkpoint, answered) -> None:
+    base = checkpoint("llama")
+    turned = {task: words[::-1] for task, words in LABELS.items()}
+    other = evaluate(build(base, None, BASE)[0], Prompter(base), TASKS, turned, 3, 64)
+    assert other["candidate"].tolist()[:3] == ["very angry", "happy", "sad"]
+    keys = ["task", "sample", "candidate"]
+    both = answered.merge(other, on=keys, suffixes=("", "_turned"))
+    assert len(both) == len(answered)
+    assert both["loglik"].tolist() == pytest.approx(both["loglik_turned"].tolist(), abs=1e-4)
+
+
+def test_a_prompt_beyond_max_length_is_scored_on_its_end(checkpoint, answered) -> None:
+    base = checkpoint("llama")
+    prompter = Prompter(base)
+    short = evaluate(build(base, None, BASE)[0], prompter, TASKS, LABELS, 3, 8)
+    lengths = [
+        len(prompter.prompts([prompt], 64)[0])
+        for prompt in TASKS["feel"].query("split == 'test'")["prompt"]
+    ]
+    assert min(lengths) > 8
+    # Cut to one length, the prompts that repeat themselves have become the same.
+    feel = short[short["task"] == "feel"]
+    cut = feel.pivot_table(index="sample", columns="candidate", values="loglik")
+    assert float(cut.std().max()) < 1e-4
+    assert (feel["loglik"] - answered.loc[feel.index, "loglik"]).abs().max() > 0.01
+
+
+def test_weights_with_nan_are_refused_with_the_task(checkpoint, tmp_path) -> None:
+    def spoil(stored: dict[str, torch.Tensor]) -> None:
+        stored[GATE][0, 0] = float("nan")
+
+    base = edited(checkpoint("llama"), tmp_path / "nan", spoil)
+    model, _ = build(base, None, BASE)
+    with pytest.raises(InputError, match=r"task feel: .* not finite"):
+        evaluate(model, Prompter(base), TASKS, LABELS, 3, 64)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_model_in_half_precision_answers_in_finite_numbers(checkpoint, dtype) -> None:
+    base = checkpoint("mistral", dtype=dtype)
+    found = evaluate(build(base, None, BASE)[0], Prompter(base), TASKS, LABELS, 4, 64)
+    assert found["loglik"].dtype == "float32"
+    assert (found["loglik"] < 0).all()

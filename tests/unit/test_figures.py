@@ -1,0 +1,164 @@
+"""Figures: what they show, and that the same numbers give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from affectlocus.errors import InputError
+from affectlocus.figures import ablation, heat_map, save, singles
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+
+PROJECTIONS = ["q", "k", "v", "o", "gate", "up", "down"]
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def deltas(layers: int = 2, adapted: tuple[str, ...] = tuple(PROJECTIONS)) -> pd.DataFrame:
+    """Weights of every projection, and a bias of q that no heat map shows."""
+    rows: list[dict[str, Any]] = []
+    for layer in range(layers):
+        for number, projection in enumerate(PROJECTIONS):
+            value = layer + number / 10 + 0.1 if projection in adapted else np.nan
+            rows.append(
+                {"layer": layer, "projection": projection, "parameter": "weight"}
+                | {"adapted": projection in adapted}
+                | {"l2": value, "relative": value / 10, "rms": value / 100}
+            )
+    bias = {"layer": 0, "projection": "q", "parameter": "bias", "adapted": False}
+    return pd.DataFrame([*rows, bias | dict.fromkeys(("l2", "relative", "rms"), 99.0)])
+
+
+def intervals(kind: str, modules: list[str], modes: tuple[str, ...] = ("",)) -> pd.DataFrame:
+    """The companion of a table: base 30, whole model 70, and cells from 40 upwards."""
+    cells = [("base", "base", "", 30.0), ("tuned", "all", "", 70.0)]
+    cells += [
+        (kind, name, mode, 40.0 + 2 * number + place)
+        for number, name in enumerate(modules)
+        for place, mode in enumerate(modes)
+    ]
+    rows = [
+        {"kind": kind, "modules": name, "mode": mode, "task": task, "metric": "weighted_f1"}
+        | {"value": value, "low": value - 2, "high": value + 3}
+        | {"gain": value - 70, "gain_low": value - 73, "gain_high": value - 68}
+        for kind, name, mode, value in cells
+        for task in ("moods", "mean")
+    ]
+    return pd.DataFrame(rows)
+
+
+def texts(figure: Figure) -> list[str]:
+    """Every text of a figure's legends."""
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def bars(figure: Figure, side: str) -> dict[str, list[float]]:
+    """Label of each set of bars → their heights or widths."""
+    (axis,) = figure.axes
+    sets = [each for each in axis.containers if isinstance(each, BarContainer)]
+    return {each.get_label(): [getattr(bar, f"get_{side}")() for bar in each] for each in sets}
+
+
+def test_a_heat_map_shows_every_weight_by_layer_and_projection_in_three_scores() -> None:
+    figure = heat_map(deltas(11).sample(frac=1, random_state=0), "a pair")
+    panels = [axis for axis in figure.axes if axis.get_xlabel() == "projection"]
+    assert len(panels) == 3
+    for panel, scale in zip(panels, (1, 10, 100), strict=True):
+        assert [text.get_text() for text in panel.get_xticklabels()] == PROJECTIONS
+        shown = panel.collections[0].get_array().reshape(11, 7)
+        expected = [[layer + n / 10 + 0.1 for n in range(7)] for layer in range(11)]
+        np.testing.assert_allclose(shown * scale, expected)
+    assert figure.get_suptitle() == "a pair"
+    assert texts(figure) == []
+
+
+def test_a_projection_that_was_not_adapted_is_hatched_and_has_a_legend() -> None:
+    figure = heat_map(deltas(adapted=("gate", "up")), "a pair")
+    assert texts(figure) == ["not adapted"]
+    panel = figure.axes[0]
+    hatched = {(p.get_x(), p.get_y()) for p in panel.patches if p.get_hatch()}
+    assert hatched == {(column, row) for column in (0, 1, 2, 3, 6) for row in (0, 1)}
+
+
+def test_singles_are_bars_of_each_projection_on_every_task_and_the_mean() -> None:
+    figure = singles(intervals("load", [*PROJECTIONS, "q+k"]), "a pair: load")
+    (axis,) = figure.axes
+    assert bars(figure, "height") == {name: [40 + 2 * n] * 2 for n, name in enumerate(PROJECTIONS)}
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["moods", "mean"]
+    assert axis.get_ylabel() == "weighted F1 (%)"
+    assert texts(figure) == ["base", "all seven", *PROJECTIONS]
+
+
+def test_a_single_projection_alone_is_drawn() -> None:
+    figure = singles(intervals("tune", ["gate", "q+k"]), "")
+    assert "gate" in texts(figure)
+    assert not {"q", "q+k"} & set(texts(figure))
+
+
+def test_singles_without_any_single_projection_are_refused() -> None:
+    with pytest.raises(InputError, match="my title: no single projection among the cells"):
+        singles(intervals("load", ["q+k+v+o"]), "my title")
+
+
+def test_several_seeds_are_drawn_as_their_mean() -> None:
+    frame = intervals("tune", ["q"])
+    second = frame[frame["kind"] == "tune"].assign(value=50.0, low=48.0, high=53.0)
+    figure = singles(pd.concat([frame, second]), "")
+    assert bars(figure, "height") == {"q": [45, 45]}
+
+
+def test_ablations_are_drops_of_the_mean_by_module_set_and_mode() -> None:
+    frame = intervals("ablate", ["gate", "q+k"], ("zero", "revert"))
+    figure = ablation(frame, "a pair: ablate")
+    # Against 70 for the tuned model: 40 and 42 with zero, one more with revert.
+    assert bars(figure, "width") == {"revert": [-29, -27], "zero": [-30, -28]}
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["gate", "q+k"]
+    assert texts(figure) == ["revert", "zero"]
+
+
+def test_a_mode_that_a_module_set_lacks_leaves_a_gap() -> None:
+    frame = intervals("ablate", ["gate", "q"], ("zero", "revert"))
+    figure = ablation(frame[(frame["modules"] != "q") | (frame["mode"] != "zero")], "")
+    assert np.isnan(bars(figure, "width")["zero"]).tolist() == [False, True]
+
+
+def test_a_table_without_ablations_is_refused() -> None:
+    with pytest.raises(InputError, match="my title: no ablated cell"):
+        ablation(intervals("load", ["q"]), "my title")
+
+
+@pytest.mark.parametrize("kind", ["heat map", "singles", "ablation"])
+def test_the_same_numbers_give_the_same_bytes_as_png_and_svg(tmp_path: Path, kind: str) -> None:
+    def draw() -> Figure:
+        if kind == "heat map":
+            return heat_map(deltas(1, ("gate",)), kind)
+        if kind == "singles":
+            return singles(intervals("load", ["q", "gate"]), kind)
+        return ablation(intervals("ablate", ["gate"], ("zero",)), kind)
+
+    for name in ("one", "two"):
+        save(draw(), tmp_path / f"{name}.pair")
+    for suffix in ("png", "svg"):
+        one, two = ((tmp_path / f"{name}.pair.{suffix}").read_bytes() for name in ("one", "two"))
+        assert one == two
+    assert (tmp_path / "one.pair.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    svg = (tmp_path / "one.pair.svg").read_text(encoding="utf-8")
+    assert svg.rstrip().endswith("</svg>")
+    assert f">{kind}<" in svg, "text stays text, for search and for editing"
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_saving_closes_the_figure(tmp_path: Path) -> None:
+    figure = plt.figure(figsize=(1, 1))
+    save(figure, tmp_path / "empty")
+    assert not plt.fignum_exists(figure.number)

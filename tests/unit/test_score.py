@@ -1,0 +1,331 @@
+"""Answers into scores, intervals and paired gains, against scikit-learn and a naive bootstrap."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from affectlocus.cells import Cell
+from affectlocus.errors import InputError
+from affectlocus.parameters import Score
+from affectlocus.score import METRICS, choose, metrics, score, score_cell
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+WORDS = ["joy", "fear", "rage"]
+BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
+LOAD, ABLATE = Cell("load", "b", "p", "q"), Cell("ablate", "b", "p", "q", "zero")
+
+
+def answered(answers: list[str], truth: list[str], task: str = "moods") -> pd.DataFrame:
+    """Chosen answers of one task, as `choose` gives them."""
+    return pd.DataFrame(
+        {"task": task, "sample": range(len(truth)), "label": truth, "answer": answers}
+    )
+
+
+def predictions(
+    cell: Cell, answers: list[str], truth: list[str], task: str = "moods"
+) -> pd.DataFrame:
+    """Log-likelihoods that make these answers, as `evaluate` writes them."""
+    frame = pd.DataFrame(
+        [
+            (task, str(sample), label, word, -1.0 if word == answer else -2.0)
+            for sample, (label, answer) in enumerate(zip(truth, answers, strict=True))
+            for word in WORDS
+        ],
+        columns=["task", "sample", "label", "candidate", "loglik"],
+    )
+    frame.attrs = {"cell": asdict(cell), "labels": {task: WORDS}}
+    return frame
+
+
+def drawn(n: int, right: float, seed: int) -> tuple[list[str], list[str]]:
+    """Truth with uneven labels, and answers of which a share is right and others are drawn."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(WORDS, n, p=[0.5, 0.3, 0.2])
+    answers = np.where(rng.random(n) < right, truth, rng.choice(WORDS, n))
+    return truth.tolist(), answers.tolist()
+
+
+def get(rows: pd.DataFrame, metric: str = "weighted_f1", task: str = "moods") -> pd.Series:
+    return rows[(rows["task"] == task) & (rows["metric"] == metric)].iloc[0]
+
+
+def cell_rows(cell: Any, base: Any, resamples: int = 200, seed: int = 0, **more: Any) -> Any:
+    return score_cell(cell, base, {"moods": WORDS}, resamples, more.get("confidence", 0.95), seed)
+
+
+def test_the_likeliest_candidate_is_the_answer_within_each_task_and_sample() -> None:
+    frame = pd.concat(
+        [
+            predictions(BASE, ["fear", "rage"], ["joy", "rage"]),
+            predictions(BASE, ["joy", "fear"], ["fear", "fear"], "other"),
+        ]
+    ).reset_index(drop=True)
+    chosen = choose(frame.sample(frac=1, random_state=3)).sort_values(["task", "sample"])
+    assert chosen.values.tolist() == [
+        ["moods", "0", "joy", "fear"],
+        ["moods", "1", "rage", "rage"],
+        ["other", "0", "fear", "joy"],
+        ["other", "1", "fear", "fear"],
+    ]
+
+
+def test_a_tie_goes_to_the_candidate_that_is_listed_first() -> None:
+    frame = predictions(BASE, ["joy"] * 3, ["joy"] * 3)
+    frame["loglik"] = [-2, -1, -1, -1, -2, -1, -1, -1, -1]
+    assert choose(frame)["answer"].tolist() == ["fear", "joy", "joy"]
+
+
+def test_a_confusion_table_counted_by_hand() -> None:
+    # Six joyful of which four were seen; three fearful of which two; rage answered once, wrongly.
+    scores = metrics(np.array([[4, 1, 1], [1, 2, 0], [0, 0, 0]]))
+    joy, fear, rage = 2 * 4 / (6 + 5), 2 * 2 / (3 + 3), 0
+    assert scores["accuracy"] == pytest.approx(100 * 6 / 9)
+    assert scores["weighted_f1"] == pytest.approx(100 * (6 * joy + 3 * fear) / 9)
+    assert scores["macro_f1"] == pytest.approx(100 * (joy + fear + rage) / 3)
+
+
+def test_a_label_that_never_occurs_counts_in_no_average() -> None:
+    scores = metrics(np.array([[4, 1, 0], [1, 2, 0], [0, 0, 0]]))
+    assert scores["macro_f1"] == metrics(np.array([[4, 1], [1, 2]]))["macro_f1"]
+
+
+LABELS = st.integers(0, 4)
+SAMPLES = st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=60)
+
+
+def confusion(samples: list[tuple[int, int]]) -> np.ndarray:
+    return confusion_matrix(*zip(*samples, strict=True), labels=range(5))
+
+
+@given(SAMPLES)
+@settings(deadline=None, max_examples=60)
+def test_every_metric_is_scikit_learns_in_percent(samples: list[tuple[int, int]]) -> None:
+    truth, answers = zip(*samples, strict=True)
+    scores = metrics(confusion(samples))
+    assert scores["accuracy"] == pytest.approx(100 * accuracy_score(truth, answers))
+    for name, average in (("weighted_f1", "weighted"), ("macro_f1", "macro")):
+        expected = 100 * f1_score(truth, answers, average=average, zero_division=0)
+        assert scores[name] == pytest.approx(expected)
+
+
+@given(SAMPLES, st.permutations(range(5)), st.integers(2, 50))
+@settings(deadline=None, max_examples=60)
+def test_names_of_labels_and_repetition_of_samples_change_no_score(
+    samples: list[tuple[int, int]], order: list[int], times: int
+) -> None:
+    before = metrics(confusion(samples))
+    renamed = metrics(confusion(samples)[np.ix_(order, order)])
+    repeated = metrics(confusion(samples) * times)
+    for name in METRICS:
+        assert renamed[name] == pytest.approx(before[name])
+        assert repeated[name] == pytest.approx(before[name])
+
+
+@given(SAMPLES)
+@settings(deadline=None, max_examples=60)
+def test_scores_lie_between_0_and_100_and_only_perfect_answers_reach_it(
+    samples: list[tuple[int, int]],
+) -> None:
+    perfect = all(truth == answer for truth, answer in samples)
+    for value in metrics(confusion(samples)).values():
+        assert -1e-9 <= value <= 100 + 1e-9
+        assert (value > 100 - 1e-9) == perfect
+
+
+def test_a_stack_of_tables_is_scored_table_by_table() -> None:
+    stack = np.random.default_rng(0).integers(0, 9, (2, 7, 3, 3))
+    stacked = metrics(stack)
+    for place in np.ndindex(2, 7):
+        for name, value in metrics(stack[place]).items():
+            assert stacked[name][place] == pytest.approx(value)
+
+
+def test_values_are_scikit_learns_and_the_gain_is_their_difference() -> None:
+    truth, mine = drawn(200, 0.7, 1)
+    _, theirs = drawn(200, 0.4, 1)
+    rows = cell_rows(answered(mine, truth), answered(theirs, truth))
+    assert rows["n"].unique().tolist() == [200]
+    for name, average in (("weighted_f1", "weighted"), ("macro_f1", "macro")):
+        row = get(rows, name)
+        expected = [100 * f1_score(truth, one, average=average) for one in (mine, theirs)]
+        assert row["value"] == pytest.approx(expected[0])
+        assert row["gain"] == pytest.approx(expected[0] - expected[1])
+
+
+def naive(truth: Any, mine: Any, theirs: Any, draws: int) -> dict[str, np.ndarray]:
+    """Interval ends of value and gain in weighted F1 and accuracy, drawing sample by sample."""
+
+    def both(truth: np.ndarray, answers: np.ndarray) -> list[float]:
+        weighted = 0.0
+        for word in WORDS:
+            right = np.sum((truth == word) & (answers == word))
+            both = np.sum(truth == word) + np.sum(answers == word)
+            weighted += np.mean(truth == word) * (2 * right / both if both else 0)
+        return [100 * weighted, 100 * np.mean(truth == answers)]
+
+    truth, mine, theirs = (np.array(one) for one in (truth, mine, theirs))
+    rng = np.random.default_rng(99)
+    picks = [rng.integers(0, len(truth), len(truth)) for _ in range(draws)]
+    own = np.array([both(truth[pick], mine[pick]) for pick in picks])
+    base = np.array([both(truth[pick], theirs[pick]) for pick in picks])
+    return {"": np.percentile(own, [5, 95], 0), "gain_": np.percentile(own - base, [5, 95], 0)}
+
+
+def test_intervals_are_those_of_a_bootstrap_that_draws_samples_one_by_one() -> None:
+    truth, mine = drawn(150, 0.7, 2)
+    _, theirs = drawn(150, 0.5, 3)
+    theirs = [one if i % 3 else two for i, (one, two) in enumerate(zip(mine, theirs, strict=True))]
+    rows = cell_rows(answered(mine, truth), answered(theirs, truth), 4000, confidence=0.9)
+    expected = naive(truth, mine, theirs, 2500)
+    for column, name in enumerate(("weighted_f1", "accuracy")):
+        row = get(rows, name)
+        for kind in ("", "gain_"):
+            low, high = expected[kind][:, column]
+            width = high - low
+            assert row[f"{kind}high"] - row[f"{kind}low"] == pytest.approx(width, rel=0.1)
+            assert row[f"{kind}low"] == pytest.approx(low, abs=0.1 * width)
+
+
+def test_identical_answers_gain_exactly_nothing() -> None:
+    truth, mine = drawn(80, 0.6, 4)
+    rows = cell_rows(answered(mine, truth), answered(mine, truth))
+    assert (rows[["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
+    assert (rows["low"] < rows["high"]).all()
+
+
+def test_gains_are_paired_by_sample_whatever_the_order_of_rows() -> None:
+    truth, mine = drawn(120, 0.6, 5)
+    cell, base = answered(mine, truth), answered(mine, truth)
+    rows = cell_rows(cell, base.sample(frac=1, random_state=1))
+    assert (rows[["gain_low", "gain_high"]] == 0).all(axis=None)
+
+
+def test_a_gain_on_the_same_samples_is_narrower_than_the_scores_themselves() -> None:
+    truth, mine = drawn(200, 0.5, 6)
+    theirs = [*mine[:-4], *truth[-4:]]
+    row = get(cell_rows(answered(mine, truth), answered(theirs, truth)), "accuracy")
+    assert row["gain_high"] - row["gain_low"] < 0.5 * (row["high"] - row["low"])
+
+
+def test_more_confidence_is_a_wider_interval_about_the_same_value() -> None:
+    truth, mine = drawn(100, 0.6, 7)
+    cell, base = answered(mine, truth), answered(truth, truth)
+    wide, narrow = (get(cell_rows(cell, base, confidence=c)) for c in (0.99, 0.5))
+    assert wide["low"] < narrow["low"] < narrow["value"] < narrow["high"] < wide["high"]
+    assert wide["value"] == narrow["value"]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_intervals() -> None:
+    truth, mine = drawn(100, 0.6, 8)
+    cell, base = answered(mine, truth), answered(truth, truth)
+    first, again, other = (cell_rows(cell, base, seed=seed) for seed in (0, 0, 1))
+    assert first.to_csv().encode() == again.to_csv().encode()
+    assert (first["value"] == other["value"]).all()
+    assert (first["low"] != other["low"]).any()
+
+
+def test_a_tasks_interval_does_not_depend_on_the_other_tasks() -> None:
+    truth, mine = drawn(60, 0.6, 9)
+    frames = [answered(mine, truth, task) for task in ("a", "b")]
+    both = pd.concat(frames)
+    alone = score_cell(frames[1], frames[1], {"b": WORDS}, 200, 0.95, 0)
+    together = score_cell(both, both, {"a": WORDS, "b": WORDS}, 200, 0.95, 0)
+    pd.testing.assert_series_equal(
+        get(alone, task="b"), get(together, task="b"), check_names=False, check_index=False
+    )
+
+
+def test_the_mean_row_weighs_tasks_alike_and_counts_all_samples() -> None:
+    labels = {"big": WORDS, "small": WORDS[:2]}
+    few = np.random.default_rng(0).choice(WORDS[:2], (2, 20)).tolist()
+    parts = {"big": drawn(300, 0.8, 10), "small": few}
+    frame = pd.concat(answered(mine, truth, task) for task, (truth, mine) in parts.items())
+    base = frame.assign(answer=["joy"] * len(frame))
+    rows = score_cell(frame, base, labels, 500, 0.95, 0)
+    for name in METRICS:
+        big, small, mean = (get(rows, name, task) for task in ("big", "small", "mean"))
+        assert mean["n"] == 320
+        assert mean["value"] == pytest.approx((big["value"] + small["value"]) / 2)
+        assert mean["gain"] == pytest.approx((big["gain"] + small["gain"]) / 2)
+        # The mean of independent tasks varies less than the worse of them alone.
+        assert mean["high"] - mean["low"] < small["high"] - small["low"]
+    assert list(rows["task"].unique()) == ["big", "small", "mean"]
+
+
+@pytest.mark.parametrize("missing", ["last", "all", "other ids"])
+def test_different_samples_are_refused_with_the_task(missing: str) -> None:
+    truth, mine = drawn(10, 0.6, 11)
+    base = answered(mine, truth)
+    if missing == "other ids":
+        base["sample"] += 1
+    else:
+        base = base.iloc[: {"last": -1, "all": 0}[missing]]
+    with pytest.raises(InputError, match="task moods: cell and base answered different samples"):
+        cell_rows(answered(mine, truth), base)
+
+
+def scored(*frames: pd.DataFrame, **changes: Any) -> pd.DataFrame:
+    return score(frames, Score(resamples=100, **changes))
+
+
+def test_a_cell_is_compared_with_its_base_and_an_ablation_with_the_tuned_model() -> None:
+    truth, mine = drawn(50, 0.7, 12)
+    rows = scored(
+        predictions(BASE, ["joy"] * 50, truth),
+        predictions(LOAD, mine, truth),
+        predictions(ABLATE, mine, truth),
+        predictions(TUNED, truth, truth),
+    )
+    references = rows.groupby("cell", sort=False)["reference"].unique().str[0].to_dict()
+    assert references == {
+        "b/base": "b/base",
+        "p/load/q": "b/base",
+        "p/ablate/q/zero": "p/tuned",
+        "p/tuned": "b/base",
+    }
+    accuracy = {cell: get(part, "accuracy") for cell, part in rows.groupby("cell")}
+    ablated = accuracy["p/ablate/q/zero"]
+    assert ablated["gain"] == pytest.approx(ablated["value"] - 100)
+    loaded = accuracy["p/load/q"]
+    assert loaded["gain"] == pytest.approx(loaded["value"] - accuracy["b/base"]["value"])
+    assert accuracy["b/base"]["gain"] == 0
+
+
+@pytest.mark.parametrize(("cell", "missing"), [(LOAD, "b/base"), (ABLATE, "p/tuned")])
+def test_a_missing_reference_is_named(cell: Cell, missing: str) -> None:
+    truth, mine = drawn(10, 0.6, 13)
+    frames = [predictions(one, mine, truth) for one in (BASE, cell) if one.id != missing]
+    with pytest.raises(InputError, match=f"is compared with {missing}; give its predictions"):
+        scored(*frames)
+
+
+def test_rows_say_which_cell_they_are_of_and_survive_parquet(tmp_path: Any) -> None:
+    truth, mine = drawn(30, 0.6, 14)
+    seeded = Cell("tune", "b", "p", "q+k", seed=3)
+    rows = scored(predictions(BASE, mine, truth), predictions(seeded, mine, truth))
+    assert list(rows.columns) == [
+        *("cell", "kind", "base", "pair", "modules", "mode", "seed", "task", "metric", "value"),
+        *("n", "low", "high", "gain", "gain_low", "gain_high", "reference"),
+    ]
+    assert len(rows) == 2 * 2 * 3
+    first, last = rows.iloc[0], rows.iloc[-1]
+    assert (first["cell"], first["pair"]) == ("b/base", "")
+    assert pd.isna(first["seed"])
+    assert (last["cell"], last["pair"], last["seed"]) == ("p/tune/q+k/seed3", "p", 3)
+    rows.to_parquet(tmp_path / "a.parquet", index=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), rows)
+
+
+def test_scoring_twice_gives_the_same_bytes(tmp_path: Any) -> None:
+    truth, mine = drawn(30, 0.6, 15)
+    frames = [predictions(BASE, ["joy"] * 30, truth), predictions(LOAD, mine, truth)]
+    for name in ("one", "two"):
+        scored(*frames, seed=4).to_parquet(tmp_path / name, index=False)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()

@@ -1,0 +1,127 @@
+"""The layout of the paper's tables, and of the intervals beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from affectlocus.cells import Cell
+from affectlocus.errors import InputError
+from affectlocus.tables import intervals, table
+
+BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
+TASKS = ["mini-SIMS", "mini-MELD"]
+
+
+def scores(*cells: tuple[Cell, float]) -> pd.DataFrame:
+    """Rows as `score` gives them; the second task lies 2 below the first, accuracy 10 above F1."""
+    rows: list[dict[str, Any]] = []
+    for cell, value in cells:
+        for task, shift in ((TASKS[0], 0), (TASKS[1], -2), ("mean", -1)):
+            for metric, more in (("weighted_f1", 0), ("accuracy", 10)):
+                number = value + shift + more
+                rows.append(
+                    vars(cell)
+                    | {"cell": cell.id, "pair": cell.pair or "", "task": task, "metric": metric}
+                    | {"value": number, "n": 50, "low": number - 3, "high": number + 4}
+                    | {"gain": 1.0, "gain_low": -1.0, "gain_high": 2.0, "reference": "b/base"}
+                )
+    return pd.DataFrame(rows).astype({"seed": "Int64"})
+
+
+def load(modules: str) -> Cell:
+    return Cell("load", "b", "p", modules)
+
+
+LOADED = scores((BASE, 30), (load("q"), 40), (load("o+gate"), 45), (load("k"), 35), (TUNED, 60))
+
+
+def test_a_table_runs_from_the_base_to_the_whole_model_in_the_order_of_the_cells() -> None:
+    shown = table(LOADED, "weighted_f1", TASKS)
+    assert list(shown.columns) == ["num", "modules", *TASKS, "mean"]
+    assert shown["num"].tolist() == [0, 1, 2, 3, 4]
+    assert shown["modules"].tolist() == ["base", "q", "o+gate", "k", "all"]
+    assert shown["mean"].tolist() == [29, 39, 44, 34, 59]
+    assert shown[TASKS].iloc[1].tolist() == [40, 38]
+
+
+def test_tasks_stand_in_the_order_asked_for() -> None:
+    shown = table(LOADED, "weighted_f1", TASKS[::-1])
+    assert list(shown.columns) == ["num", "modules", *TASKS[::-1], "mean"]
+    assert shown[TASKS[0]].iloc[0] == 30
+
+
+def test_only_the_metric_asked_for_is_shown() -> None:
+    difference = (
+        table(LOADED, "accuracy", TASKS)["mean"] - table(LOADED, "weighted_f1", TASKS)["mean"]
+    )
+    assert (difference == 10).all()
+
+
+def test_ablations_have_a_column_for_their_mode() -> None:
+    cells = [Cell("ablate", "b", "p", m, mode) for m in ("q", "k") for mode in ("zero", "revert")]
+    frame = scores((BASE, 30), *((cell, 50 - n) for n, cell in enumerate(cells)), (TUNED, 60))
+    shown = table(frame, "weighted_f1", TASKS)
+    assert list(shown.columns) == ["num", "modules", "mode", *TASKS, "mean"]
+    assert shown[["num", "modules", "mode"]].values.tolist() == [
+        [0, "base", ""],
+        [1, "q", "zero"],
+        [2, "q", "revert"],
+        [3, "k", "zero"],
+        [4, "k", "revert"],
+        [5, "all", ""],
+    ]
+
+
+def test_several_seeds_of_a_cell_are_averaged_into_one_row() -> None:
+    seeded = [(Cell("tune", "b", "p", "q", seed=seed), 40 + seed) for seed in (0, 1, 5)]
+    whole = [(Cell("tune", "b", "p", "all", seed=seed), 60 + seed) for seed in (0, 1, 5)]
+    shown = table(scores((BASE, 30), *seeded, *whole), "weighted_f1", TASKS)
+    assert shown["modules"].tolist() == ["base", "q", "all"]
+    assert shown["num"].tolist() == [0, 1, 2]
+    assert shown["mean"].tolist() == [29, 41, 61]
+
+
+def test_an_ablation_of_all_is_another_row_than_the_whole_model() -> None:
+    frame = scores((BASE, 30), (Cell("ablate", "b", "p", "all", "zero"), 10), (TUNED, 60))
+    shown = table(frame, "weighted_f1", TASKS)
+    assert shown[["modules", "mode", "mean"]].values.tolist() == [
+        ["base", "", 29],
+        ["all", "zero", 9],
+        ["all", "", 59],
+    ]
+
+
+def test_the_companion_keeps_every_seed_with_its_interval_under_the_tables_number() -> None:
+    seeded = [(Cell("tune", "b", "p", "q", seed=seed), 40 + seed) for seed in (0, 1)]
+    rows = intervals(scores((BASE, 30), *seeded, (TUNED, 60)), "weighted_f1")
+    assert list(rows.columns) == [
+        *("num", "modules", "mode", "kind", "seed", "task", "metric", "value", "n"),
+        *("low", "high", "gain", "gain_low", "gain_high", "cell"),
+    ]
+    means = rows[rows["task"] == "mean"]
+    assert means["num"].tolist() == [0, 1, 1, 2]
+    assert means["cell"].tolist() == ["b/base", "p/tune/q/seed0", "p/tune/q/seed1", "p/tuned"]
+    assert means["low"].tolist() == [26, 36, 37, 56]
+    assert (rows["metric"] == "weighted_f1").all()
+
+
+def test_every_number_of_a_table_has_its_row_in_the_companion() -> None:
+    shown = table(LOADED, "weighted_f1", TASKS).melt(["num", "modules"], var_name="task")
+    rows = intervals(LOADED, "weighted_f1")
+    both = shown.merge(rows, on=["num", "modules", "task"], how="outer", suffixes=("", "_i"))
+    assert len(both) == len(shown) == len(rows)
+    assert (both["value"] == both["value_i"]).all()
+
+
+def test_the_scores_that_come_in_are_left_as_they_were() -> None:
+    before = LOADED.copy(deep=True)
+    table(LOADED, "weighted_f1", TASKS)
+    pd.testing.assert_frame_equal(LOADED, before)
+
+
+@pytest.mark.xfail(strict=True, raises=KeyError, reason="a KeyError from pandas")
+def test_a_metric_that_was_not_scored_is_refused() -> None:
+    with pytest.raises(InputError, match="f1"):
+        table(LOADED, "f1", TASKS)

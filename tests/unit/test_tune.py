@@ -1,0 +1,276 @@
+"""Tuning a tiny base: what is touched, what is not, and how many parameters that is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from affectlocus.checkpoints import Pair
+from affectlocus.errors import InputError
+from affectlocus.interventions import verify_folders
+from affectlocus.parameters import Tuning
+from affectlocus.prompts import Prompter
+from affectlocus.tune import training_examples, tune
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+# (d_in, d_out) of the tiny models: hidden 32, intermediate 48, two of four heads for k and v.
+SIDES = {
+    "q": (32, 32),
+    "k": (32, 16),
+    "v": (32, 16),
+    "o": (32, 32),
+    "gate": (32, 48),
+    "up": (32, 48),
+    "down": (48, 32),
+}
+LAYERS = 2
+SETS = ["gate", "q+k+v+o", "v+down", "all"]
+WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
+
+FRAME = pd.DataFrame(
+    [
+        {
+            "id": f"{split}-{number}",
+            "split": split,
+            "text": "",
+            "prompt": f"Anna lost {number} coins. Anna was",
+            "answer": ("sad", "happy", "angry")[number % 3],
+        }
+        for split, many in (("train", 9), ("validation", 3), ("test", 4))
+        for number in range(many)
+    ]
+)
+
+
+def recipe(modules: str = "all", method: str = "lora", **others: object) -> Tuning:
+    settings: dict[str, object] = {"steps": 4, "batch_size": 3, "learning_rate": 0.02, "rank": 2}
+    return Tuning.model_validate(
+        {"data": ["task"], "modules": modules, "method": method, "alpha": 4, **settings, **others}
+    )
+
+
+def parts(modules: str) -> list[str]:
+    return list(SIDES) if modules == "all" else modules.split("+")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def prompter(checkpoint) -> Prompter:
+    return Prompter(checkpoint())
+
+
+# Examples
+
+
+def test_an_example_is_prompt_answer_and_end_and_learns_the_answer(prompter) -> None:
+    examples = training_examples(prompter, [FRAME], 64, 0)
+    told = {prompter.tokenizer.decode(example.ids) for example in examples}
+    expected = FRAME[FRAME["split"] == "train"]
+    assert len(examples) == len(expected) == len(told)
+    assert told == {f"{row.prompt} {row.answer}<|end|>" for row in expected.itertuples()}
+    for example in examples:
+        learned = prompter.tokenizer.decode(example.ids[example.prompt_length :])
+        assert learned in (" sad<|end|>", " happy<|end|>", " angry<|end|>")
+
+
+def test_tasks_are_mixed_in_an_order_that_the_seed_alone_decides(prompter) -> None:
+    other = FRAME.assign(prompt="Ben was well. " + FRAME["prompt"])
+    mixed = training_examples(prompter, [FRAME, other], 64, 0)
+    lengths = [len(example.ids) for example in mixed]
+    assert len(mixed) == 18
+    assert mixed == training_examples(prompter, [FRAME, other], 64, 0)
+    again = training_examples(prompter, [FRAME, other], 64, 1)
+    assert mixed != again
+    assert sorted(map(str, mixed)) == sorted(map(str, again))
+    # Neither task comes first.
+    long = [length > sum(lengths) / 18 for length in lengths]
+    assert any(long[:9])
+    assert any(long[9:])
+
+
+def test_a_long_prompt_loses_its_start_and_keeps_the_answer(prompter) -> None:
+    whole = {tuple(example.ids) for example in training_examples(prompter, [FRAME], 64, 0)}
+    longest = max(map(len, whole))
+    limit = longest - 5
+    for example in training_examples(prompter, [FRAME], limit, 0):
+        assert len(example.ids) <= limit
+        assert any(ids[-len(example.ids) :] == tuple(example.ids) for ids in whole)
+        assert 0 < example.prompt_length < len(example.ids)
+
+
+def test_a_start_token_survives_the_cut(checkpoint) -> None:
+    prompter = Prompter(checkpoint("llama"))
+    for example in training_examples(prompter, [FRAME], 12, 0):
+        assert example.ids[0] == prompter.tokenizer.bos_token_id
+        assert prompter.tokenizer.bos_token_id not in example.ids[1:]
+        assert len(example.ids) <= 12
+
+
+def test_a_max_length_without_room_for_a_prompt_is_refused(checkpoint, tmp_path) -> None:
+    prompter = Prompter(checkpoint())
+    longest = max(len(prompter.answer(word)) for word in FRAME["answer"]) + 1
+    with pytest.raises(InputError, match=rf"max_length {longest} .* has {longest} tokens; raise"):
+        training_examples(prompter, [FRAME], longest, 0)
+    assert training_examples(prompter, [FRAME], longest + 1, 0)
+    with pytest.raises(InputError, match="max_length 2 leaves no room"):
+        tune(checkpoint(), [FRAME], recipe(max_length=2), tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.xfail(
+    strict=True, raises=IndexError, reason="the tokenizer fails on an empty list of prompts"
+)
+def test_tasks_without_a_train_split_are_refused(checkpoint, tmp_path) -> None:
+    with pytest.raises(InputError, match="no training samples are left"):
+        tune(checkpoint(), [FRAME[FRAME["split"] == "test"]], recipe(), tmp_path / "never")
+
+
+# LoRA
+
+
+@pytest.mark.parametrize("modules", SETS)
+def test_lora_touches_the_chosen_projections_and_nothing_else(
+    checkpoint, tmp_path, projection, modules
+) -> None:
+    base, folder = checkpoint(), tmp_path / "adapter"
+    measured = tune(base, [FRAME], recipe(modules), folder)
+    weights = LAYERS * len(parts(modules))
+    biases = LAYERS * sum(part in "qkv" for part in parts(modules))
+    counts = verify_folders(base, folder, modules)
+    assert counts["changed"] == weights
+    assert counts["inside"] == weights + biases
+    assert counts["outside"] == counts["untouched"] > 0
+    pair = Pair(base, folder)
+    assert pair.adapter is not None
+    assert {projection(name) for name in pair.adapter.factors} == set(parts(modules))
+    assert len(pair.adapter.factors) == weights
+    assert measured["trainable"] == LAYERS * 2 * sum(sum(SIDES[part]) for part in parts(modules))
+    assert measured["total"] == sum(tensor.numel() for tensor in load_file(base / WEIGHTS).values())
+    assert measured["samples"] == 9
+    assert [entry["step"] for entry in measured["log"]] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("rank", [1, 5])
+def test_the_adapter_has_the_recipes_rank_and_scaling(checkpoint, tmp_path, rank) -> None:
+    folder = tmp_path / "adapter"
+    tune(checkpoint(), [FRAME], recipe("gate", rank=rank, alpha=7), folder)
+    adapter = Pair(checkpoint(), folder).adapter
+    assert adapter is not None
+    name = "model.layers.0.mlp.gate_proj.weight"
+    assert torch.linalg.matrix_rank(adapter.delta(name)) == rank
+    assert adapter.scaling(name, rank) == 7 / rank
+
+
+def test_the_same_seed_gives_the_same_adapter_byte_for_byte(checkpoint, tmp_path) -> None:
+    def adapter(name: str, seed: int) -> bytes:
+        tune(checkpoint("llama"), [FRAME], recipe("o+gate", seed=seed), tmp_path / name)
+        return (tmp_path / name / ADAPTER).read_bytes()
+
+    first = adapter("first", 0)
+    torch.manual_seed(4321)
+    assert adapter("second", 0) == first
+    assert adapter("third", 1) != first
+
+
+@pytest.mark.xfail(
+    strict=True, reason="peft writes target_modules as a set: its order changes with the hash seed"
+)
+def test_the_adapters_configuration_lists_its_targets_in_order(checkpoint, tmp_path) -> None:
+    tune(checkpoint(), [FRAME], recipe("all"), tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text("utf-8"))
+    assert len(config["target_modules"]) == 14
+    assert config["target_modules"] == sorted(config["target_modules"])
+
+
+def test_lora_of_a_bfloat16_base_is_trained_and_saved_in_float32(checkpoint, tmp_path) -> None:
+    base, folder = checkpoint(dtype="bfloat16"), tmp_path / "adapter"
+    tune(base, [FRAME], recipe("up"), folder)
+    assert {tensor.dtype for tensor in load_file(folder / ADAPTER).values()} == {torch.float32}
+    assert verify_folders(base, folder, "up")["changed"] == LAYERS
+
+
+# SFT
+
+
+@pytest.mark.parametrize("modules", SETS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_full_tuning_changes_the_chosen_projections_bit_for_bit(
+    checkpoint, tmp_path, projection, modules, dtype
+) -> None:
+    base, folder = checkpoint(dtype=dtype), tmp_path / "model"
+    measured = tune(base, [FRAME], recipe(modules, "sft"), folder)
+    before, after = load_file(base / WEIGHTS), load_file(folder / WEIGHTS)
+    assert before.keys() == after.keys()
+    chosen = {name for name in before if projection(name) in parts(modules)}
+    for name, tensor in before.items():
+        assert after[name].dtype == tensor.dtype
+        same = torch.equal(after[name].view(torch.uint8), tensor.view(torch.uint8))
+        assert same == (name not in chosen), name
+    assert measured["trainable"] == sum(before[name].numel() for name in chosen)
+    assert measured["total"] == sum(tensor.numel() for tensor in before.values())
+    assert verify_folders(base, folder, modules)["changed"] == len(chosen)
+
+
+def test_full_tuning_keeps_steps_that_bfloat16_would_lose(checkpoint, tmp_path) -> None:
+    # Entries of about 0.2 have a bfloat16 step of 0.001; forty steps of 0.0001 add up to more.
+    base = checkpoint(dtype="bfloat16")
+    tune(base, [FRAME], recipe("gate", "sft", learning_rate=1e-4, steps=40), tmp_path / "model")
+    name = "model.layers.0.mlp.gate_proj.weight"
+    delta = Pair(base, tmp_path / "model").delta(name).abs()
+    assert float((delta > 5e-4).double().mean()) > 0.3
+
+
+def test_a_fully_tuned_folder_is_a_model_with_its_tokenizer(checkpoint, tmp_path) -> None:
+    base, folder = checkpoint("mistral", dtype="bfloat16"), tmp_path / "model"
+    tune(base, [FRAME], recipe("gate", "sft"), folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.config.model_type == "mistral"
+    assert model.dtype == torch.bfloat16
+    text = ["Anna was sad."]
+    assert Prompter(folder).prompts(text, 50) == Prompter(base).prompts(text, 50)
+
+
+def test_the_same_seed_gives_the_same_model_byte_for_byte(checkpoint, tmp_path) -> None:
+    for name in ("first", "second"):
+        tune(checkpoint(), [FRAME], recipe("down", "sft"), tmp_path / name)
+    first, second = ((tmp_path / name / WEIGHTS).read_bytes() for name in ("first", "second"))
+    assert first == second
+
+
+# Both
+
+
+@pytest.mark.parametrize("method", ["lora", "sft"])
+def test_tuning_teaches_the_answers(checkpoint, tmp_path, method) -> None:
+    measured = tune(checkpoint(), [FRAME], recipe("all", method, steps=40), tmp_path / "tuned")
+    assert measured["log"][-1]["loss"] < 0.5 * measured["log"][0]["loss"]
+
+
+@pytest.mark.parametrize("method", ["lora", "sft"])
+def test_a_base_without_the_chosen_projections_is_refused(tmp_path, tokenizer, method) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    base = tmp_path / "gpt2"
+    GPT2LMHeadModel(GPT2Config(vocab_size=290, n_embd=16, n_layer=1, n_head=2)).save_pretrained(
+        base
+    )
+    tokenizer(False).save_pretrained(base)
+    with pytest.raises(InputError, match="no layer has the projections gate") as error:
+        tune(base, [FRAME], recipe("gate", method), tmp_path / "never")
+    assert str(base) in str(error.value)
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("method", ["lora", "sft"])
+def test_the_base_on_disk_stays_as_it_was(checkpoint, tmp_path, method) -> None:
+    base: Path = checkpoint("llama")
+    before = contents(base)
+    tune(base, [FRAME], recipe("all", method), tmp_path / "tuned")
+    assert contents(base) == before
