@@ -6,10 +6,11 @@ import random
 import re
 from itertools import pairwise
 
-from affectlocus.arithmetic import THINGS, Problem, write_problem
-from affectlocus.scenes import EMOTIONS, PEOPLE, REACTIONS
 from hypothesis import given
 from hypothesis import strategies as st
+
+from affectlocus.arithmetic import THINGS, Problem, write_problem
+from affectlocus.scenes import EMOTIONS, PEOPLE, REACTIONS
 
 SEEDS = st.integers(0, 2**32)
 

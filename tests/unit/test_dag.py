@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from affectlocus.cells import read_cell
 from affectlocus.dag import Dag, alternatives, repeated, settings
 from affectlocus.parameters import Parameters, Score, Task, Tuning, load

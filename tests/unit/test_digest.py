@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from affectlocus import digest as module
 from affectlocus.digest import digest, imports
 
@@ -102,7 +103,6 @@ def test_sentences_of_errors_change_nothing(package: Callable[..., str]) -> None
     assert package(errors="class InputError(Exception): ...\n") == package()
 
 
-@pytest.mark.xfail(strict=True, reason="only a body's first string is taken for a docstring")
 def test_the_docstring_of_a_constant_changes_nothing(package: Callable[..., str]) -> None:
     documented = STEP.replace("LIMIT = 2\n", 'LIMIT = 2\n"""The limit."""\n')
     assert package(step=documented) == package()

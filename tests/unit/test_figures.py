@@ -10,10 +10,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from affectlocus.errors import InputError
-from affectlocus.figures import ablation, heat_map, save, singles
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+
+from affectlocus.errors import InputError
+from affectlocus.figures import ablation, heat_map, save, singles
 
 PROJECTIONS = ["q", "k", "v", "o", "gate", "up", "down"]
 
@@ -124,6 +125,7 @@ def test_ablations_are_drops_of_the_mean_by_module_set_and_mode() -> None:
     assert bars(figure, "width") == {"revert": [-29, -27], "zero": [-30, -28]}
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["gate", "q+k"]
     assert texts(figure) == ["revert", "zero"]
+    assert figure.axes[0].yaxis_inverted(), "the first module set stands on top"
 
 
 def test_a_mode_that_a_module_set_lacks_leaves_a_gap() -> None:

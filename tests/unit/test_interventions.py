@@ -10,6 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from safetensors.torch import load_file, save_file
+
 from affectlocus.cells import Cell
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
@@ -23,10 +28,6 @@ from affectlocus.interventions import (
     verify,
     verify_folders,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-from safetensors.torch import load_file, save_file
 
 MODES = ("revert", "zero", "shuffle", "noise")
 SETS = ("gate", "k", "q+k+v+o", "o+gate", "all")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from affectlocus.errors import InputError
 from affectlocus.projections import (
     ATTENTION,
@@ -13,8 +16,6 @@ from affectlocus.projections import (
     locate,
     parse_modules,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 ORDER = ["q", "k", "v", "o", "gate", "up", "down"]
 SETS = st.lists(st.sampled_from(ORDER), min_size=1, unique=True)
@@ -124,11 +125,6 @@ def test_a_tensor_that_is_none_of_the_seven_has_no_location(name: str) -> None:
     assert locate(name) is None
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a CLIP or Whisper tower's encoder.layers.N.self_attn.q_proj counts as the language "
-    "model's layer N, and takes its place in Weights.projections",
-)
 @pytest.mark.parametrize(
     "name",
     [

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from affectlocus.pretrain import train_tokenizer
-from affectlocus.prompts import Prompter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
+
+from affectlocus.pretrain import train_tokenizer
+from affectlocus.prompts import Prompter
 
 TEXT = "Anna lost her coins. In a word, Anna was"
 WORDS = ["happy", "sad", "a little afraid", "über-froh", "7"]
@@ -102,12 +103,7 @@ def test_a_long_prompt_keeps_its_end(prompters, name, limit) -> None:
 @pytest.mark.parametrize(
     "limit",
     [
-        pytest.param(
-            1,
-            marks=pytest.mark.xfail(
-                strict=True, reason="ids[-0:] is the whole prompt, not none of it"
-            ),
-        ),
+        1,
         2,
         5,
         1000,
@@ -121,9 +117,6 @@ def test_a_long_prompt_keeps_its_end_and_its_start_token(prompters, name, limit)
     assert cut[1:] == (whole[1:][-(limit - 1) :] if limit > 1 else [])
 
 
-@pytest.mark.xfail(
-    strict=True, raises=IndexError, reason="the tokenizer fails on an empty list of texts"
-)
 def test_no_prompts_give_no_ids(prompters) -> None:
     assert prompters["bytes"].prompts([], 10) == []
 

@@ -11,6 +11,11 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
 from affectlocus.corpus import BENCHMARKS, benchmark_row
 from affectlocus.scenes import (
     EMOTIONS,
@@ -20,10 +25,6 @@ from affectlocus.scenes import (
     write_reaction,
     write_scene,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
 
 ANYBODY = "|".join(PEOPLE)
 LUCKY = {"win", "won", "pass", "passed", "catch", "caught", "find", "found", "keep", "kept"}
@@ -205,9 +206,9 @@ def rows(name: str, number: int) -> tuple[list[str], list[str], list[str]]:
 
 
 # Accuracy of a bag of words on 2,000 samples after learning from 4,000, and of the commonest label:
-# MOSI 0.69 (0.60), SIMS 0.73 (0.51), IEMOCAP 0.75 (0.25), MER23 0.75 (0.17). Whoever reads: 1.00.
+# MOSI 0.70 (0.60), SIMSv2 0.72 (0.51), IEMOCAP 0.75 (0.25), MER23 0.75 (0.17). Whoever reads: 1.00.
 @pytest.mark.parametrize(
-    ("name", "measured"), [("mini-MOSI", 0.69), ("mini-SIMSv2", 0.73), ("mini-IEMOCAP", 0.75)]
+    ("name", "measured"), [("mini-MOSI", 0.70), ("mini-SIMSv2", 0.72), ("mini-IEMOCAP", 0.75)]
 )
 def test_a_bag_of_words_stays_clearly_below_a_reader(name: str, measured: float) -> None:
     texts, people, labels = rows(name, 6000)
@@ -222,11 +223,6 @@ def test_a_bag_of_words_stays_clearly_below_a_reader(name: str, measured: float)
     assert [words.get(answer, answer) for answer in answers] == labels
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the past forms (lost, won, failed, found, ...) are never negated: they are always "
-    "bad or good where the outcome is certain",
-)
 def test_no_single_word_gives_the_valence_away() -> None:
     texts, _, labels = rows("mini-MOSI", 6000)
     seen: dict[str, Counter[str]] = defaultdict(Counter)

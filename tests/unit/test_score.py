@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
 from affectlocus.parameters import Score
 from affectlocus.score import METRICS, choose, metrics, score, score_cell
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 WORDS = ["joy", "fear", "rage"]
 BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
@@ -240,6 +241,14 @@ def test_a_tasks_interval_does_not_depend_on_the_other_tasks() -> None:
     pd.testing.assert_series_equal(
         get(alone, task="b"), get(together, task="b"), check_names=False, check_index=False
     )
+
+
+def test_tasks_are_drawn_apart_even_where_their_answers_are_alike() -> None:
+    truth, mine = drawn(100, 0.6, 16)
+    frame = pd.concat(answered(mine, truth, task) for task in ("a", "b"))
+    rows = score_cell(frame, frame, {"a": WORDS, "b": WORDS}, 2000, 0.95, 0)
+    width = {one: get(rows, task=one)["high"] - get(rows, task=one)["low"] for one in ("a", "mean")}
+    assert width["mean"] == pytest.approx(width["a"] / 2**0.5, rel=0.1)
 
 
 def test_the_mean_row_weighs_tasks_alike_and_counts_all_samples() -> None:

@@ -109,18 +109,38 @@ def _batch(
     visible[:, width:, width:] = tail.block
     # A padding token sees itself: a row of nothing would be a division of zero by zero.
     visible |= torch.eye(total, dtype=torch.bool)
-    mask = torch.zeros(visible.shape, dtype=model.dtype)
-    mask.masked_fill_(~visible, torch.finfo(model.dtype).min)
+    at = torch.cat((position, lengths[:, None] - 1 + tail.offset), dim=1)  # (B, total)
     kept = torch.cat((torch.tensor([width - 1]), torch.arange(width, total)))
     logits = model(
         input_ids=torch.cat((ids, tail.ids.expand(len(prompts), -1)), dim=1).to(model.device),
-        position_ids=torch.cat((position, lengths[:, None] - 1 + tail.offset), dim=1).to(
-            model.device
-        ),
-        attention_mask=mask[:, None].to(model.device),
+        position_ids=at.to(model.device),
+        attention_mask=_masks(model, visible, at),
         logits_to_keep=kept.to(model.device),
         use_cache=False,
     ).logits  # (B, 1 + tail, vocabulary)
     logs = logits.float().log_softmax(-1).cpu()
     each = logs[:, tail.rows, tail.tokens]  # (B, candidate tokens)
     return torch.zeros(len(prompts), candidates).index_add_(1, tail.owners, each)
+
+
+def _masks(
+    model: PreTrainedModel, visible: torch.Tensor, position: torch.Tensor
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The additive mask (B, 1, total, total), for each kind of layer where there are two.
+
+    A mask of our own replaces the model's, its sliding window included: so it has to hold it.
+    """
+    distance = position[:, :, None] - position[:, None, :]
+    window = getattr(model.config, "sliding_window", None)
+    kinds = set(getattr(model.config, "layer_types", None) or ())
+
+    def additive(seen: torch.Tensor) -> torch.Tensor:
+        mask = torch.zeros(seen.shape, dtype=model.dtype)
+        return mask.masked_fill_(~seen, torch.finfo(model.dtype).min)[:, None].to(model.device)
+
+    if not window:
+        return additive(visible)
+    near = visible & (distance < window)
+    if "sliding_attention" in kinds:
+        return {"full_attention": additive(visible), "sliding_attention": additive(near)}
+    return additive(near)

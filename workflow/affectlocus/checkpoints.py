@@ -6,6 +6,7 @@ interventions need.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +86,13 @@ class Adapter:
             ("fan_in_fan_out", bool(self.config.get("fan_in_fan_out"))),
             ("modules_to_save", bool(self.config.get("modules_to_save"))),
             ("bias", self.config.get("bias", "none") != "none"),
+            # These begin from a changed base, so that B·A is not the whole delta.
+            (
+                "init_lora_weights",
+                str(self.config.get("init_lora_weights")).startswith(
+                    ("pissa", "olora", "corda", "loftq")
+                ),
+            ),
         ):
             if refused:
                 raise InputError(
@@ -105,6 +113,11 @@ class Adapter:
                 f"{name.partition('.lora_')[0]}.lora_B.weight",
             )
 
+        for pair in self.factors.values():
+            for name in pair:
+                if name not in self._weights:
+                    raise InputError(f"{folder / ADAPTER}: {name!r} is missing; its twin is there")
+
     def scaling(self, name: str, rank: int) -> float:
         """alpha / r (or alpha / √r with rsLoRA) of a weight, by peft's patterns."""
         module = name.removesuffix(".weight")
@@ -112,8 +125,9 @@ class Adapter:
         return alpha / (rank**0.5 if self.config.get("use_rslora") else rank)
 
     def _pattern(self, key: str, module: str, default: float) -> float:
-        for suffix, value in (self.config.get(key) or {}).items():
-            if module == suffix or module.endswith(f".{suffix}"):
+        # As peft does it: a key is a regular expression for the end of a module's name.
+        for pattern, value in (self.config.get(key) or {}).items():
+            if re.match(rf"(?:.*\.)?({pattern})$", module):
                 return float(value)
         return float(default)
 

@@ -69,15 +69,16 @@ def _settings(model: type[Model], text: str) -> Model:
         source = text
         try:
             text = Path(text).read_text(encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"--settings: cannot read {source}: {error.strerror}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"--settings: cannot read {source}: {error}") from None
     try:
         return model.model_validate(yaml.safe_load(text) or {})
     except yaml.YAMLError as error:
         raise InputError(f"{source}: not YAML or JSON: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         key, complaint = sentence(error)
-        raise InputError(f"{source}: {key}: {complaint}") from None
+        where = f"{source}: {key}" if key else source
+        raise InputError(f"{where}: {complaint}") from None
 
 
 def _write_frame(frame: pd.DataFrame, path: Path) -> None:
@@ -87,12 +88,13 @@ def _write_frame(frame: pd.DataFrame, path: Path) -> None:
         frame.to_parquet(temporary, compression="zstd", index=False)
 
 
-def _read_frame(path: Path) -> pd.DataFrame:
+def _read_frame(path: Path, *columns: str) -> pd.DataFrame:
+    """A parquet file of an earlier step, which has these columns and that step's attributes."""
     import pandas as pd
     import pyarrow
 
     try:
-        return pd.read_parquet(path)
+        frame = pd.read_parquet(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run the step that writes it first") from None
     except (pyarrow.ArrowInvalid, OSError) as error:
@@ -100,6 +102,10 @@ def _read_frame(path: Path) -> pd.DataFrame:
         raise InputError(
             f"{path}: not a whole parquet file ({line}); delete it and run again"
         ) from None
+    missing = [name for name in columns if name not in frame.columns and name not in frame.attrs]
+    if missing:
+        raise InputError(f"{path}: no {missing[0]!r} in it; expected another step's file")
+    return frame
 
 
 def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
@@ -217,11 +223,12 @@ def tune(
     Example: affectlocus tune --base results/checkpoints/qwen2.json --data results/data/mine.parquet
     --settings '{"data": ["mine"], "modules": "gate", "rank": 8}' --folder gate --out gate.json
     """
-    from affectlocus.checkpoints import checkpoint_folder
     from affectlocus.parameters import Tuning
 
     recipe = _settings(Tuning, settings)
-    frames = [_read_frame(path) for path in data]
+    from affectlocus.checkpoints import checkpoint_folder
+
+    frames = [_read_frame(path, "split", "prompt", "answer") for path in data]
     base_folder = checkpoint_folder(base)
     with _importing():
         import torch
@@ -289,12 +296,13 @@ def evaluate(
     from dataclasses import asdict
 
     from affectlocus.cells import read_cell
-    from affectlocus.checkpoints import checkpoint_folder
     from affectlocus.parameters import Evaluate
 
     chosen = _settings(Evaluate, settings)
     wanted = read_cell(cell)
-    frames = [_read_frame(path) for path in data]
+    from affectlocus.checkpoints import checkpoint_folder
+
+    frames = [_read_frame(path, "prompt", "answer", "task", "labels") for path in data]
     tasks = {frame.attrs["task"]: frame for frame in frames}
     base_folder = checkpoint_folder(base)
     tuned_folder = checkpoint_folder(tuned) if tuned else None
@@ -336,7 +344,13 @@ def score(
     from affectlocus.parameters import Score
     from affectlocus.score import score as run
 
-    _write_frame(run([_read_frame(path) for path in predictions], _settings(Score, settings)), out)
+    _write_frame(
+        run(
+            [_read_frame(path, "cell", "loglik") for path in predictions],
+            _settings(Score, settings),
+        ),
+        out,
+    )
 
 
 @app.command()
@@ -355,7 +369,7 @@ def tables(
     from affectlocus.tables import intervals as companion
     from affectlocus.tables import table
 
-    frame = _read_frame(scores)
+    frame = _read_frame(scores, "metric", "task")
     tasks = [task for task in frame["task"].unique() if task != "mean"]
     for path, content, digits in (
         (intervals, companion(frame, metric), 6),
@@ -385,9 +399,13 @@ def figures(
     from affectlocus import figures as draw
 
     if heat_map is not None:
-        figure = draw.heat_map(_read_frame(heat_map), title)
+        figure = draw.heat_map(_read_frame(heat_map, "projection", "l2"), title)
     else:
-        frame = pd.read_csv(given[0], keep_default_na=False)
+        try:
+            frame = pd.read_csv(given[0], keep_default_na=False)
+            frame["gain"]
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{given[0]}: no table's intervals ({error})") from None
         figure = (draw.singles if singles is not None else draw.ablation)(frame, title)
     draw.save(figure, out)
 
@@ -412,7 +430,7 @@ def collect(
     from affectlocus.collect import joined, summarise
     from affectlocus.files import read_json, write_json
 
-    frame = joined([_read_frame(path) for path in scores])
+    frame = joined([_read_frame(path, "cell", "metric") for path in scores])
     bases = {path.stem: read_json(path) for path in checkpoint or []}
     _write_frame(pd.DataFrame(frame), out)
     write_json(summary, summarise(frame, metric, bases))
@@ -446,11 +464,11 @@ def check(
     """
     from collections import Counter
 
-    from affectlocus.cells import matrix
+    from affectlocus.matrix import all_cells
     from affectlocus.parameters import load
 
     loaded = load(parameters)
-    kinds = Counter(cell.kind for cell in matrix(loaded))
+    kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     typer.echo(f"{parameters}: good. {len(loaded.benchmarks)} benchmarks; cells: {cells}.")
 

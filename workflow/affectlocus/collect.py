@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from affectlocus.tables import MEAN, of_metric
+
 
 def joined(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The rows of all tables; a cell that stands in several (the base) once."""
@@ -18,7 +20,8 @@ def summarise(
     scores: pd.DataFrame, metric: str, bases: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """Mean score over tasks of every cell, nested as its id is; and the bases' perplexity."""
-    rows = scores[(scores["task"] == "mean") & (scores["metric"] == metric)]
+    rows = of_metric(scores, metric)
+    rows = rows[rows["task"] == MEAN]
     nested: dict[str, Any] = {}
     for cell, value in zip(rows["cell"], rows["value"], strict=True):
         *parents, last = cell.split("/")

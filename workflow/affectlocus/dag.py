@@ -16,10 +16,11 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from affectlocus import cells
 from affectlocus.cells import Cell, Kind
 from affectlocus.files import CHECKPOINT_SUFFIXES
+from affectlocus.matrix import all_cells, table_cells
 from affectlocus.parameters import Parameters, Strict, Tuning
+from affectlocus.projections import PROJECTIONS
 
 # The order of the paper's tables; a further pair's are named after it (table1.PAIR.csv).
 ARMS: dict[str, Kind] = {"table1": "load", "table2": "tune", "table3": "ablate"}
@@ -57,7 +58,10 @@ def repeated(option: str, values: Iterable[object]) -> str:
 
 def gpus() -> int:
     """1 where a job would find a GPU, by the scheduler's word or the device's file."""
-    return int(bool(os.environ.get("CUDA_VISIBLE_DEVICES")) or Path(os.sep, "dev/nvidia0").exists())
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return int(given not in ("", "-1"))
+    return int(Path(os.sep, "dev/nvidia0").exists())
 
 
 class Dag:
@@ -68,7 +72,7 @@ class Dag:
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
-        self.cells = {cell.id: cell for cell in cells.matrix(parameters)}
+        self.cells = {cell.id: cell for cell in all_cells(parameters)}
         self.tuned_cells = {
             cell.tuned: cell for cell in self.cells.values() if cell.kind == "tune" and cell.tuned
         }
@@ -102,8 +106,13 @@ class Dag:
     def figures(self) -> list[str]:
         """Every figure, as PNG and SVG."""
         names = [f"deltas.{pair}" for pair in self.parameters.pairs]
-        names += [f"{arm}.{pair}" for pair, arm in self.table_rows.values()]
+        names += [f"{arm}.{pair}" for pair, arm in self.table_rows.values() if self._drawn(arm)]
         return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
+
+    def _drawn(self, arm: Kind) -> bool:
+        """Whether an arm has anything to draw: ablations, or a single projection."""
+        sets = getattr(self.parameters.matrix, arm)
+        return arm == "ablate" or any(modules in PROJECTIONS for modules in sets)
 
     @property
     def corpus_tasks(self) -> list[str]:
@@ -226,14 +235,14 @@ class Dag:
 
     def arm_predictions(self, wildcards: Any) -> list[str]:
         """The answers of a table's cells, in its order."""
-        return predictions(cells.arm(list(self.cells.values()), wildcards.pair, wildcards.arm))
+        return predictions(table_cells(list(self.cells.values()), wildcards.pair, wildcards.arm))
 
     def other_predictions(self, _: Any = None) -> list[str]:
         """The answers of cells in no table, behind the bases that they are compared with."""
         listed = {
             cell.id
             for pair, arm in self.table_rows.values()
-            for cell in cells.arm(list(self.cells.values()), pair, arm)
+            for cell in table_cells(list(self.cells.values()), pair, arm)
         }
         rest = [cell for cell in self.cells.values() if cell.id not in listed]
         bases = [self.cells[Cell("base", cell.base).id] for cell in rest]

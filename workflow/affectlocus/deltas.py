@@ -47,7 +47,8 @@ def measure(
         largest = max(largest, float(d.abs().max()))
         # Rounding is off by at most half a unit in the last place, evenly: a variance of ulp²/12.
         _, exponent = torch.frexp(b)
-        ulp = torch.finfo(tuned.dtype).eps * torch.exp2(exponent.double() - 1)
+        kind = torch.finfo(tuned.dtype)
+        ulp = (kind.eps * torch.exp2(exponent.double() - 1)).clamp(min=kind.eps * kind.tiny)
         sums["floor"] += float(torch.where(b == 0, 0.0, ulp.square()).sum()) / 12
     numel = base.numel()
     l2, base_l2 = math.sqrt(sums["dd"]), math.sqrt(sums["aa"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 # Their versions can change a number; those of plotting or logging libraries cannot.
-NUMERICAL = ("torch", "transformers", "peft", "tokenizers")
+NUMERICAL = ("torch", "transformers", "peft", "tokenizers", "numpy")
 # Sentences and file names change no result; what parameters hold reaches a job through its own
 # params, default values included.
 _INERT = ("errors", "files", "parameters")
@@ -28,6 +28,15 @@ def imports(module: str) -> frozenset[str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("affectlocus."):
             found |= imports(str(node.module).removeprefix("affectlocus."))
     return frozenset(found)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """A string that stands alone: a docstring, of whatever it follows."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
 
 
 @cache
@@ -61,14 +70,8 @@ def digest(step: str) -> str:
         tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
-            if (
-                isinstance(body, list)
-                and body
-                and isinstance(body[0], ast.Expr)
-                and isinstance(body[0].value, ast.Constant)
-                and isinstance(body[0].value.value, str)
-            ):
-                body.pop(0)
+            if isinstance(body, list):
+                body[:] = [statement for statement in body if not _is_text(statement)]
         total.update(f"{module}\0{ast.dump(tree)}\0".encode())
         libraries |= _third_party(module) & set(NUMERICAL)
     for package in sorted(libraries):

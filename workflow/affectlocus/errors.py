@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -11,7 +12,13 @@ T = TypeVar("T")
 
 
 class InputError(Exception):
-    """Bad input: the message says what was found, what was expected, and what to do."""
+    """Bad input: the message says what was found, what was expected, and what to do.
+
+    Always one line: line breaks, which bad input may hold, become spaces.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(re.sub(r"\s*[\r\n]+\s*", " ", message))
 
 
 def or_exit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -29,8 +29,15 @@ def build(base: Path, tuned: Path | None, cell: Cell) -> tuple[PreTrainedModel, 
         pair = Pair(base, tuned)
         tensors = model.state_dict()  # shares the model's memory: writing here edits the model
         for name in pair.names:
-            if name in tensors:
-                tensors[name].copy_(intervened(pair, name, cell))
+            if name not in tensors:
+                continue
+            value = intervened(pair, name, cell)
+            if value.dtype != tensors[name].dtype:
+                raise InputError(
+                    f"{tuned}: {name} is stored as {value.dtype}, in the base {base} as "
+                    f"{tensors[name].dtype}; save both in one dtype"
+                )
+            tensors[name].copy_(value)
         counts = verify(tensors, pair, cell)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device).eval(), counts

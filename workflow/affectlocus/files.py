@@ -28,16 +28,25 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays the last one: writers choose a format, and compression, by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    old = temporary.with_suffix(".old")
+    _remove(temporary)
     try:
         yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_dir() and temporary.exists():
+            # A folder cannot be renamed onto another: the old one steps aside, and goes last.
+            _remove(old)
+            path.rename(old)
         temporary.replace(path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -30,6 +30,13 @@ from affectlocus.projections import ALL, format_modules, parse_modules
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+CORPUS_TASKS = (
+    *("mini-caption", "mini-sums"),
+    *("mini-MER23", "mini-MER24", "mini-MELD", "mini-IEMOCAP"),
+    *("mini-MOSI", "mini-MOSEI", "mini-SIMS", "mini-SIMSv2"),
+)
+"""The tasks that the embedded corpus generator writes."""
+_COLUMNS_OF_TABLES = ("num", "modules", "mode", "mean")
 
 
 def _name(text: str) -> str:
@@ -58,7 +65,8 @@ def _distinct(values: list[Any]) -> list[Any]:
 def _words(value: Any) -> Any:
     """A list of labels is a map of each to itself; YAML's numbers and booleans become text."""
     if isinstance(value, list):
-        value = {item: item for item in value}
+        words = _distinct([_plain(item) for item in value])
+        return dict(zip(words, words, strict=True))
     if isinstance(value, dict):
         return {_plain(key): _plain(word) for key, word in value.items()}
     return value
@@ -68,7 +76,9 @@ def _plain(value: Any) -> Any:
     # YAML 1.1 reads an unquoted yes or no as a boolean, a label nobody meant.
     if isinstance(value, bool):
         raise ValueError(f"the label {value} was read as a boolean; put it in quotes")
-    return str(value) if isinstance(value, int | float) else value
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"found {value!r} among the labels; expected text or a number")
+    return str(value)
 
 
 Name = Annotated[str, AfterValidator(_name)]
@@ -83,7 +93,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Strict(BaseModel):
     """A group of keys: unknown ones are refused, values never change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Corpus(Strict):
@@ -170,7 +180,11 @@ class Pair(Strict):
     """A base and a tuned checkpoint: one to read, or one to tune."""
 
     base: str
-    domain: Literal["affective", "control", "null"] = "affective"
+    # YAML's bare null is the word, not an absence.
+    domain: Annotated[
+        Literal["affective", "control", "null"],
+        BeforeValidator(lambda value: "null" if value is None else value),
+    ] = "affective"
     tuned: str | None = Field(None, description="folder of a tuned model or of a PEFT adapter")
     tuning: Tuning | None = None
 
@@ -222,7 +236,7 @@ class Task(Strict):
         "{text}", description="text before the answer; {column} inserts a column of the row"
     )
     overlap_limit: Fraction = Field(
-        0.25, description="share of test texts that may also stand in the train split"
+        0.25, description="share of test texts that may also stand in another split"
     )
 
     @model_validator(mode="after")
@@ -234,11 +248,11 @@ class Task(Strict):
         if self.labels is not None and len(set(self.labels.values())) < 2:
             raise ValueError("labels needs at least two different words")
         for _, field, spec, conversion in _fields(self.prompt):
-            if field is not None and (spec or conversion or not re.fullmatch(r"[\w .-]+", field)):
+            if field is not None and (spec or conversion or not field or not field.isprintable()):
                 raise ValueError(f"prompt: {{{field}}} is not a column's name in braces")
-        if self.files is not None and (self.labels is None) == (self.columns.target is None):
+        if (self.labels is None) == (self.columns.target is None):
             raise ValueError("expected either labels or columns.target")
-        if self.files is not None and self.labels is not None and self.columns.label is None:
+        if self.labels is not None and self.columns.label is None:
             raise ValueError("columns.label is missing; name the column that holds the label")
         return self
 
@@ -283,7 +297,9 @@ class Matrix(Strict):
     tune: ModuleSets = [*SINGLES, *COMBINATIONS]
     ablate: ModuleSets = [*SINGLES, "gate+up+down", "q+k+v+o"]
     modes: Annotated[
-        list[Literal["revert", "zero", "shuffle", "noise"]], AfterValidator(_distinct)
+        list[Literal["revert", "zero", "shuffle", "noise"]],
+        AfterValidator(_distinct),
+        Field(min_length=1),
     ] = Field(
         ["revert", "zero", "shuffle", "noise"],
         description="what is put in the place of an ablated module",
@@ -364,6 +380,14 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
         yield "tune", "missing; matrix.tune lists module sets, so say how they are tuned"
     if not parameters.benchmarks:
         yield "tasks", "no task has labels and a test split; the tables need at least one"
+    for name, task in parameters.tasks.items():
+        if name in _COLUMNS_OF_TABLES:
+            yield f"tasks.{name}", "a table has a column of this name; give the task another"
+        if task.corpus and name not in CORPUS_TASKS:
+            yield (
+                f"tasks.{name}.corpus",
+                f"the corpus holds no such task; expected one of {', '.join(CORPUS_TASKS)}",
+            )
     if parameters.corpus is None:
         for name, base in parameters.bases.items():
             if base.pretrain is not None:
@@ -440,13 +464,27 @@ def validate(config: dict[str, Any], folder: Path, source: str = "params.yaml") 
     return parameters
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """YAML, safely; a key that stands twice is refused, where the last would win unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read(path: Path) -> dict[str, Any]:
     """The keys and values of a params.yaml, unchecked; `InputError` where it is no YAML."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected an experiment's params.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         line = " ".join(str(error).split())
         raise InputError(f"{path}: not YAML: {line}") from None
     if not isinstance(config, dict):
@@ -455,7 +493,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def load(path: Path) -> Parameters:
-    """The parameters in a params.yaml; `InputError` names the file and the key."""
+    """The parameters in a params.yaml, or in a folder's; `InputError` names file and key."""
+    if path.is_dir():
+        path = path / "params.yaml"
     return validate(read(path), path.parent, str(path))
 
 

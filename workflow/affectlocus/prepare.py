@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import string
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,27 +26,60 @@ def read_rows(path: Path, header: list[str] | None) -> pd.DataFrame:
     """
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
+    if kind not in (".csv", ".tsv", ".jsonl", ".json"):
+        raise InputError(f"{path}: unknown kind of file {kind!r}; expected csv, tsv or jsonl")
     try:
         if kind in (".jsonl", ".json"):
-            frame = pd.read_json(path, lines=True, dtype=False, encoding="utf-8")
-            return frame.astype(object).where(frame.notna(), "").astype(str)
-        if kind not in (".csv", ".tsv"):
-            raise InputError(f"{path}: unknown kind of file {kind!r}; expected csv, tsv or jsonl")
-        return pd.read_csv(
-            path,
-            sep="\t" if kind == ".tsv" else ",",
-            names=header,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8",
-            # In a tsv of running text a quotation mark is a quotation mark.
-            quoting=3 if kind == ".tsv" else 0,
-        )
+            return _json_rows(path)
+        with warnings.catch_warnings():
+            # A row with more fields than the header would lose or shift them.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path,
+                sep="\t" if kind == ".tsv" else ",",
+                names=header,
+                index_col=False,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8",
+                # In a tsv of running text a quotation mark is a quotation mark.
+                quoting=3 if kind == ".tsv" else 0,
+            ).fillna("")  # a short row lacks its last fields
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; correct the path") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 ({error}); convert it first") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+    except (
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        pd.errors.ParserWarning,
+        ValueError,
+        OSError,
+        EOFError,
+    ) as error:
         line = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as {kind[1:]}: {line}") from None
+
+
+def _json_rows(path: Path) -> pd.DataFrame:
+    """A JSON object a line; strings as they are, nothing for null, other values as JSON."""
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    rows = []
+    with opened(path, "rt", encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is no JSON object")
+            rows.append({key: _json_text(value) for key, value in row.items()})
+    return pd.DataFrame(rows, dtype=object).fillna("")
+
+
+def _json_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str]) -> None:
@@ -72,17 +109,13 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
         InputError: a missing column, a label that is not in the list, an empty text, an id twice
             in a split, or more overlap between splits than the task allows.
     """
+    if not files:
+        raise InputError(f"task {name}: no file given; give one for train, validation or test")
     report: dict[str, Any] = {"task": name, "splits": {}}
     parts = []
     for split, path in files.items():
         frame = read_rows(path, task.header)
-        groups = (
-            [(split, frame)]
-            if split != "all"
-            else [
-                (key, frame[frame["split"] == key]) for key in SPLITS if key in set(frame["split"])
-            ]
-        )
+        groups = [(split, frame)] if split != "all" else _by_split(path, frame)
         for key, rows in groups:
             part, counts = _split(task, path, str(key), rows)
             report["splits"][key] = counts
@@ -92,6 +125,16 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
     return samples[COLUMNS], report
 
 
+def _by_split(path: Path, frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    _check_columns(path, frame, ["split"])
+    unknown = set(frame["split"]) - set(SPLITS)
+    if unknown:
+        raise InputError(
+            f"{path}: column 'split' holds {min(unknown)!r}; expected {', '.join(SPLITS)}"
+        )
+    return [(key, rows) for key in SPLITS if len(rows := frame[frame["split"] == key])]
+
+
 def _split(
     task: Task, path: Path, split: str, rows: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -99,7 +142,7 @@ def _split(
     answer = columns.label if task.labels is not None else columns.target
     assert answer is not None
     _check_columns(path, rows, [columns.text, answer, *([columns.id] if columns.id else [])])
-    rows = rows.reset_index(names="_row")
+    rows = rows.reset_index(drop=True)  # rows keep their number, from 0, whatever is left out
     counts: dict[str, Any] = {"file": path.name, "read": len(rows)}
     empty = rows[columns.text].str.strip() == ""
     counts["empty_text"] = int(empty.sum())
@@ -110,23 +153,27 @@ def _split(
         if task.unlisted_labels == "refuse" and unlisted.any():
             row = rows[unlisted].iloc[0]
             raise InputError(
-                f"{path}: row {row['_row'] + 1} has the label {row[answer]!r}, "
+                f"{path}: row {int(rows[unlisted].index[0]) + 1} has the label {row[answer]!r}, "
                 f"expected one of {', '.join(task.labels)} ({counts['unlisted_label']} rows so); "
                 "add it to labels, or set unlisted_labels: drop"
             )
         rows = rows[~unlisted]
+    else:
+        silent = rows[answer].str.strip() == ""
+        counts["empty_target"] = int(silent.sum())
+        rows = rows[~silent]
     if rows.empty:
         raise InputError(f"{path}: no row of split {split!r} is left; check columns and labels")
     values = rows[answer] if task.labels is None else rows[answer].map(task.labels)
     try:
-        prompts = [task.prompt.format_map(row) for row in rows.to_dict("records")]
+        prompts = _prompts(task.prompt, rows)
     except KeyError as error:
         raise InputError(
-            f"{path}: the prompt asks for column {error}; it has {', '.join(rows.columns[1:])}"
+            f"{path}: the prompt asks for column {error}; it has {', '.join(rows.columns)}"
         ) from None
-    ids = rows[columns.id] if columns.id else f"{split}-" + rows["_row"].astype(str)
+    ids = rows[columns.id] if columns.id else f"{split}-" + rows.index.astype(str)
     if ids.duplicated().any():
-        twice = ids[ids.duplicated()].iloc[0]
+        twice = next(iter(ids[ids.duplicated()]))
         raise InputError(f"{path}: id {twice!r} stands twice in split {split!r}; expected it once")
     part = pd.DataFrame(
         {
@@ -142,6 +189,20 @@ def _split(
     if task.labels is not None:
         counts["labels"] = part["answer"].value_counts().sort_index().to_dict()
     return part, counts
+
+
+def _prompts(template: str, rows: pd.DataFrame) -> list[str]:
+    """The template with each row's columns put in; names are looked up, never evaluated."""
+    pieces = list(string.Formatter().parse(template))
+    for _, field, _, _ in pieces:
+        if field is not None and field not in rows.columns:
+            raise KeyError(field)
+    columns = [rows[field] if field is not None else [""] * len(rows) for _, field, _, _ in pieces]
+    literals = [literal for literal, _, _, _ in pieces]
+    return [
+        "".join(part for pair in zip(literals, values, strict=True) for part in pair)
+        for values in zip(*columns, strict=True)
+    ]
 
 
 def _overlap(name: str, task: Task, samples: pd.DataFrame) -> dict[str, int]:

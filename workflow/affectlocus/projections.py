@@ -21,6 +21,11 @@ _TENSOR = re.compile(
     r"_proj\.(?P<parameter>weight|bias)$"
 )
 
+# A multimodal model's encoders have layers of the same names; they are not the language model.
+_OTHER_TOWERS = frozenset(
+    ("vision_tower", "vision_model", "visual", "image_encoder", "audio_tower", "audio_model")
+)
+
 
 @dataclass(frozen=True, order=True)
 class Location:
@@ -34,7 +39,7 @@ class Location:
 def locate(tensor_name: str) -> Location | None:
     """The location of a tensor by its name in a checkpoint; None outside the seven projections."""
     match = _TENSOR.search(tensor_name)
-    if match is None:
+    if match is None or not _OTHER_TOWERS.isdisjoint(tensor_name[: match.start()].split(".")):
         return None
     return Location(
         layer=int(match["layer"]),

@@ -21,11 +21,13 @@ class Prompter:
 
         A tokenizer with a start token gets it in front, whether or not it adds one itself.
         """
+        if not texts:
+            return []
         encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         start = self.tokenizer.bos_token_id
-        if start is None:
-            return [ids[-max_length:] for ids in encoded]
-        return [[start, *ids[-(max_length - 1) :]] for ids in encoded]
+        first = [] if start is None else [start]
+        room = max_length - len(first)
+        return [[*first, *ids[max(0, len(ids) - room) :]] for ids in encoded]
 
     def answer(self, word: str) -> list[int]:
         """Token ids of an answer behind a prompt and a space, without an end token.

@@ -3,9 +3,10 @@
 A scene tells what somebody wished for, what became of it, whether it was expected, and
 whose doing it was. The emotion is a function of those five appraisals (`Appraisal.emotion`),
 in the spirit of appraisal theories of emotion: desirable or not, certain or not, whose fault,
-expected or not, revolting or not. Every clue is written in a plain and a negated form, each
-as likely as the other, so that no single word carries the label: "lost" is good news behind
-"did not", rain is good news for whoever hoped for it.
+expected or not, revolting or not. What is desirable, expected and whose fault is written in a plain
+and a negated form, each as likely as the other, so that no word tells: "lose" is good news behind
+"did not", rain is good news for whoever hoped for it. Certainty ("may") and revulsion have words of
+their own; they narrow the emotion down and never settle its valence.
 """
 
 from __future__ import annotations
@@ -25,34 +26,23 @@ PEOPLE = ("Mia", "Tom", "Ana", "Ben", "Lea", "Sam", "Eva", "Max", "Ida", "Leo", 
 
 @dataclass(frozen=True)
 class Topic:
-    """Something a person can get or miss; verbs as (infinitive, past)."""
+    """Something a person can get or miss: what is hoped for, and its opposite."""
 
-    wish: str
-    good: tuple[str, str]
-    bad: tuple[str, str]
-
-
-def _topic(thing: str, good: str, bad: str) -> Topic:
-    good_infinitive, good_past = good.split("/")
-    bad_infinitive, bad_past = bad.split("/")
-    return Topic(
-        wish=f"{good_infinitive} {thing}",
-        good=(f"{good_infinitive} {thing}", f"{good_past} {thing}"),
-        bad=(f"{bad_infinitive} {thing}", f"{bad_past} {thing}"),
-    )
+    good: str
+    bad: str
 
 
 TOPICS = (
-    _topic("the match", "win/won", "lose/lost"),
-    _topic("the exam", "pass/passed", "fail/failed"),
-    _topic("the bus", "catch/caught", "miss/missed"),
-    _topic("the train", "catch/caught", "miss/missed"),
-    _topic("the keys", "find/found", "lose/lost"),
-    _topic("the dog", "find/found", "lose/lost"),
-    _topic("the job", "keep/kept", "lose/lost"),
-    _topic("the vase", "mend/mended", "break/broke"),
-    _topic("the roses", "save/saved", "ruin/ruined"),
-    _topic("the cake", "save/saved", "burn/burned"),
+    Topic("win the match", "lose the match"),
+    Topic("pass the exam", "fail the exam"),
+    Topic("catch the bus", "miss the bus"),
+    Topic("catch the train", "miss the train"),
+    Topic("find the keys", "lose the keys"),
+    Topic("find the dog", "lose the dog"),
+    Topic("keep the job", "lose the job"),
+    Topic("mend the vase", "break the vase"),
+    Topic("save the roses", "ruin the roses"),
+    Topic("save the cake", "burn the cake"),
 )
 
 
@@ -182,13 +172,10 @@ def _outcome(
     if rng.random() < 0.5:
         topic = rng.choice(TOPICS)
         negated = rng.random() < negated_share
-        infinitive, past = topic.good if good != negated else topic.bad
-        wish = f"{person} hoped to {topic.wish}."
-        if certain:
-            event = f"did not {infinitive}" if negated else past
-        else:
-            event = f"may not {infinitive}" if negated else f"may {infinitive}"
-        return [wish, f"{person} {event}."]
+        act = topic.good if good != negated else topic.bad
+        # "did lose", not "lost": a past form that is never negated would give the outcome away.
+        verb = ("did" if certain else "may") + (" not" if negated else "")
+        return [f"{person} hoped to {topic.good}.", f"{person} {verb} {act}."]
     happening = rng.choice(HAPPENINGS)
     came = rng.random() >= negated_share
     # Good is what was hoped and came, or was feared and stayed away.
@@ -247,7 +234,7 @@ def write_scene(
         event = _outcome(
             rng, person, appraisal.desirable == "good", appraisal.certain, negated_share
         )
-        if rng.random() < 0.15:
+        if rng.random() < 0.35:
             event.append(f"{person} did mind.")
     if rng.random() < luck_share:
         event.append(LUCK[appraisal.valence].format(p=person))

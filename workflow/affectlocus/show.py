@@ -15,7 +15,7 @@ def print_table(path: Path) -> None:
     """Prints a table's csv, numbers to the right, wide enough for its columns."""
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (FileNotFoundError, pd.errors.EmptyDataError):
+    except (OSError, ValueError):
         raise InputError(f"{path}: no table there; build it with snakemake first") from None
     grid = Table(title=str(path), title_justify="left")
     for column in frame.columns:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from affectlocus.errors import InputError
+
 MEAN = "mean"
 KEYS = ["num", "modules", "mode"]
 
@@ -29,7 +31,7 @@ def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
 
 def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The companion: a row per (cell, task) with n, interval, and paired gain over the base."""
-    rows = scores[scores["metric"] == metric].copy()
+    rows = of_metric(scores, metric).copy()
     rows["modules"] = rows["modules"].mask(rows["kind"] == "base", "base")
     rows["modules"] = rows["modules"].mask(rows["kind"] == "tuned", "all")
     # A row of the table for each (kind, modules, mode), whatever the number of seeds.
@@ -53,3 +55,12 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
             "cell",
         ]
     ]
+
+
+def of_metric(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of one metric; `InputError` where there are none."""
+    rows = scores[scores["metric"] == metric]
+    if rows.empty:
+        known = ", ".join(map(str, scores["metric"].unique()))
+        raise InputError(f"no scores of metric {metric!r}; expected one of {known}")
+    return rows

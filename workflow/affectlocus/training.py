@@ -131,6 +131,8 @@ def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -
             data_seed=budget.seed,
             save_strategy="no",
             logging_steps=max(1, budget.steps // 20),
+            # Left on, NaN would be logged as 0.
+            logging_nan_inf_filter=False,
             report_to="none",
             remove_unused_columns=False,
             dataloader_num_workers=0,

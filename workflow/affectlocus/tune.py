@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from affectlocus.errors import InputError
+from affectlocus.files import read_json, write_json
 from affectlocus.parameters import Tuning
 from affectlocus.projections import locate, parse_modules
 from affectlocus.prompts import Prompter
@@ -108,6 +109,13 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
         model.to(stored)
         prompter.tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
+    if recipe.method == "lora":
+        # peft writes the set of targets in an order that changes from run to run.
+        config = read_json(folder / "adapter_config.json")
+        write_json(
+            folder / "adapter_config.json",
+            config | {"target_modules": sorted(config["target_modules"])},
+        )
     return {"trainable": trainable, "total": total, "samples": len(examples), "log": log}
 
 

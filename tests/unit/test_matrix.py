@@ -1,0 +1,130 @@
+"""The matrix of cells, their names, and the rows of each table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from affectlocus.cells import Cell, read_cell
+from affectlocus.matrix import all_cells, table_cells
+from affectlocus.parameters import Parameters, load
+
+RECIPE = {"data": ["moods"]}
+
+
+def parameters(**cells: Any) -> Parameters:
+    """Two pairs on two bases; the first gets the matrix that is asked for."""
+    config = f"""
+    bases: {{small: {{folder: a}}, other: {{folder: b}}}}
+    tune: {RECIPE}
+    pairs:
+      felt: {{base: small, tuning: {RECIPE}}}
+      control: {{base: other, tuned: c, domain: control}}
+    tasks:
+      moods: {{files: {{train: a, test: b}}, columns: {{label: l}}, labels: [joy, fear]}}
+    """
+    sets = {"pairs": ["felt"], "load": [], "tune": [], "ablate": [], **cells}
+    return Parameters.model_validate(yaml.safe_load(config) | {"matrix": sets})
+
+
+def ids(cells: list[Cell]) -> list[str]:
+    return [cell.id for cell in cells]
+
+
+def test_bases_and_tuned_models_are_cells_even_outside_the_matrix() -> None:
+    assert ids(all_cells(parameters())) == [
+        "small/base",
+        "other/base",
+        "felt/tuned",
+        "control/tuned",
+    ]
+
+
+def test_a_base_of_several_pairs_is_one_cell() -> None:
+    loaded = load(Path(__file__).parents[2] / "params.yaml")
+    bases = [cell for cell in all_cells(loaded) if cell.kind == "base"]
+    assert ids(bases) == ["qwen2/base", "llama/base", "mistral/base"]
+
+
+def test_the_embedded_default_has_its_cells_each_with_a_name_of_its_own() -> None:
+    cells = all_cells(load(Path(__file__).parents[2] / "params.yaml"))
+    kinds = [cell.kind for cell in cells]
+    counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+    # 9 module sets in 4 modes of ablation.
+    assert counts == {"base": 3, "tuned": 5, "load": 16, "tune": 16, "ablate": 36}
+    assert len(set(ids(cells))) == len(cells)
+    tuned = {cell.tuned for cell in cells if cell.kind == "tune"}
+    assert len(tuned) == 16
+
+
+def test_cells_stand_in_the_order_of_the_sets() -> None:
+    cells = all_cells(parameters(load=["down", "q"], tune=["o+gate"]))
+    assert ids(cells)[4:] == ["felt/load/down", "felt/load/q", "felt/tune/o+gate/seed0"]
+
+
+def test_every_tune_cell_has_every_seed() -> None:
+    cells = all_cells(parameters(tune=["q", "k"], seeds=[3, 1]))
+    assert ids(cells)[4:] == [f"felt/tune/{set_}/seed{seed}" for set_ in "qk" for seed in (3, 1)]
+
+
+def test_an_ablation_has_seeds_only_where_something_is_drawn() -> None:
+    cells = all_cells(
+        parameters(ablate=["up"], modes=["zero", "noise", "revert", "shuffle"], seeds=[0, 7])
+    )
+    assert ids(cells)[4:] == [
+        "felt/ablate/up/zero",
+        "felt/ablate/up/noise/seed0",
+        "felt/ablate/up/noise/seed7",
+        "felt/ablate/up/revert",
+        "felt/ablate/up/shuffle/seed0",
+        "felt/ablate/up/shuffle/seed7",
+    ]
+
+
+def rows(kind: Any, **sets: Any) -> list[str]:
+    return ids(table_cells(all_cells(parameters(**sets)), "felt", kind))
+
+
+def test_a_load_table_runs_from_the_base_to_the_tuned_model() -> None:
+    assert rows("load", load=["q", "all", "k"]) == [
+        "small/base",
+        "felt/load/q",
+        "felt/load/k",
+        "felt/tuned",
+    ]
+
+
+def test_a_tune_table_ends_with_the_base_tuned_on_all_seven() -> None:
+    assert rows("tune", tune=["all", "q"], seeds=[0, 1]) == [
+        "small/base",
+        "felt/tune/q/seed0",
+        "felt/tune/q/seed1",
+        "felt/tune/all/seed0",
+        "felt/tune/all/seed1",
+    ]
+
+
+def test_a_tune_table_without_all_ends_with_the_tuned_model() -> None:
+    assert rows("tune", tune=["q"]) == ["small/base", "felt/tune/q/seed0", "felt/tuned"]
+
+
+def test_an_ablation_table_keeps_the_ablation_of_all_before_the_tuned_model() -> None:
+    assert rows("ablate", ablate=["all"], modes=["zero"]) == [
+        "small/base",
+        "felt/ablate/all/zero",
+        "felt/tuned",
+    ]
+
+
+def test_a_table_holds_no_cell_of_another_kind_or_pair() -> None:
+    loaded = parameters(pairs=["felt", "control"], load=["q"], tune=["q"], ablate=["q"])
+    cells = table_cells(all_cells(loaded), "control", "load")
+    assert ids(cells) == ["other/base", "control/load/q", "control/tuned"]
+
+
+def test_every_cell_of_a_matrix_comes_back_from_its_json() -> None:
+    for cell in all_cells(parameters(load=["q"], tune=["q"], ablate=["q+k"], seeds=[0, 1])):
+        assert read_cell(json.dumps(vars(cell))) == cell
