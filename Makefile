@@ -27,7 +27,7 @@ test: $(READY)
 	ruff format --check .
 	snakefmt --check --compact-diff Snakefile rules
 	mypy
-	pytest --numprocesses 2 --dist worksteal
+	pytest --numprocesses 2 --dist loadgroup
 
 $(READY): pyproject.toml envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

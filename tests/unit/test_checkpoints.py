@@ -129,6 +129,8 @@ def test_a_missing_shard_is_refused_by_name(checkpoint, tmp_path) -> None:
         {"r": 3, "lora_alpha": 5, "alpha_pattern": {"v_proj": 11}},
         {"r": 3, "lora_alpha": 5, "alpha_pattern": {"model.layers.0.self_attn.q_proj": 1}},
         {"r": 3, "lora_alpha": 5, "alpha_pattern": {"1.mlp.up_proj": 20, "up_proj": 2}},
+        # No whole part of a module's name: matches nothing.
+        {"r": 3, "lora_alpha": 5, "alpha_pattern": {"proj": 20, "lf_attn.q_proj": 2}},
         {
             "r": 2,
             "lora_alpha": 5,

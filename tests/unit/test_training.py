@@ -155,6 +155,13 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(start) -> None:
     assert not identical(first, start.state_dict())
 
 
+def test_dropout_is_drawn_from_the_seed_too(random_model) -> None:
+    model = random_model("qwen2", attention_dropout=0.5)
+    first, _ = trained(model, BUDGET)
+    torch.manual_seed(777)
+    assert identical(trained(model, BUDGET)[0], first)
+
+
 def test_another_seed_gives_other_weights(start) -> None:
     assert not identical(trained(start, BUDGET)[0], trained(start, replace(BUDGET, seed=1))[0])
 
