@@ -20,7 +20,7 @@ rule pretrain:
     priority: 1
     conda:
         "../envs/environment.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=2500,
         runtime=30,

@@ -159,9 +159,20 @@ def test_progress_adds_up_to_the_prompts(models) -> None:
     assert told == [3, 3, 1]
 
 
-@pytest.mark.parametrize("architecture", ["mistral", "qwen2"])
-def test_a_sliding_window_that_is_shorter_than_the_prompt_holds(random_model, architecture) -> None:
-    more = {"use_sliding_window": True, "max_window_layers": 0} if architecture == "qwen2" else {}
+@pytest.mark.parametrize(
+    ("architecture", "more"),
+    [
+        ("mistral", {}),
+        ("qwen2", {"use_sliding_window": True, "max_window_layers": 0}),
+        # The first layer sees everything, the second a window.
+        ("qwen2", {"use_sliding_window": True, "max_window_layers": 1}),
+        ("qwen2", {"use_sliding_window": False}),
+    ],
+    ids=["mistral", "qwen2", "qwen2 in one layer", "qwen2 without"],
+)
+def test_a_sliding_window_that_is_shorter_than_the_prompt_holds(
+    random_model, architecture, more
+) -> None:
     model = random_model(architecture, sliding_window=4, **more)
     given_prompts = prompts([12, 7])
     close(log_likelihoods(model, given_prompts, MIXED, 2), alone(model, given_prompts, MIXED))

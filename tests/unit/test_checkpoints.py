@@ -116,6 +116,13 @@ def test_a_missing_shard_is_refused_by_name(checkpoint, tmp_path) -> None:
     assert str(lost) in str(error.value)
 
 
+def test_an_index_without_a_map_is_refused_by_name(checkpoint, tmp_path) -> None:
+    folder = shutil.copytree(checkpoint(shard="20KB"), tmp_path / "model")
+    (folder / "model.safetensors.index.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="weight_map"):
+        Weights(folder)
+
+
 # Adapter
 
 
@@ -199,6 +206,8 @@ def test_an_adapters_delta_is_not_rounded_and_its_sum_is(checkpoint, lora) -> No
         ("fan_in_fan_out", True),
         ("modules_to_save", ["lm_head"]),
         ("bias", "lora_only"),
+        pytest.param("init_lora_weights", "lora_ga"),
+        pytest.param("alora_invocation_tokens", [5, 6]),
     ],
 )
 def test_an_adapter_that_is_not_plain_lora_is_refused_by_its_key(
@@ -217,7 +226,15 @@ def test_a_dora_adapter_saved_by_peft_is_refused(checkpoint, lora) -> None:
         Pair(base, lora(base, ["q_proj"], use_dora=True))
 
 
-@pytest.mark.parametrize("method", ["pissa", "olora"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "pissa",
+        "pissa_niter_2",
+        "olora",
+        pytest.param("OLoRA"),
+    ],
+)
 def test_an_adapter_that_was_initialised_from_its_base_is_refused_or_read_as_peft_does(
     checkpoint, lora, merged, method
 ) -> None:

@@ -189,6 +189,19 @@ def test_an_adapter_of_another_base_is_refused(checkpoint, lora) -> None:
         build(checkpoint(), adapter, TUNED)
 
 
+@pytest.mark.parametrize("each", [BASE, TUNED, cell("load", "gate")], ids=lambda each: each.kind)
+def test_a_model_that_its_checkpoints_do_not_fill_is_refused(
+    checkpoint, twin, tmp_path, each
+) -> None:
+    name = "model.layers.0.mlp.up_proj.weight"
+    base, tuned = (
+        edited(folder, tmp_path / side, lambda stored: stored.pop(name))
+        for side, folder in (("base", checkpoint()), ("tuned", twin(checkpoint())))
+    )
+    with pytest.raises(InputError, match=r"layers\.0\.mlp\.up_proj"):
+        build(base, None if each == BASE else tuned, each)
+
+
 @pytest.mark.parametrize("each", [cell("load", "gate"), cell("ablate", "gate", "zero")])
 def test_buffers_that_older_checkpoints_store_are_no_leak(checkpoint, twin, tmp_path, each) -> None:
     # As in the published LLaMA-2 checkpoints; transformers leaves them out.

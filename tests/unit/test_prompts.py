@@ -75,6 +75,14 @@ def test_a_start_token_stands_in_front_and_only_once(prompters, name) -> None:
         assert ids.count(start) == 1
 
 
+@pytest.mark.parametrize("name", STARTING)
+def test_a_prompt_that_names_the_start_token_itself_gets_no_second(prompters, name) -> None:
+    # As in a template copied from a model card: "<s>[INST] ...".
+    prompter = prompters[name]
+    [ids] = prompter.prompts([prompter.tokenizer.bos_token + TEXT], 100)
+    assert ids.count(prompter.tokenizer.bos_token_id) == 1
+
+
 @pytest.mark.parametrize("name", ["bytes", "words"])
 def test_a_tokenizer_without_a_start_token_gets_none(prompters, name) -> None:
     prompter = prompters[name]
@@ -100,15 +108,7 @@ def test_a_long_prompt_keeps_its_end(prompters, name, limit) -> None:
 
 
 @pytest.mark.parametrize("name", STARTING)
-@pytest.mark.parametrize(
-    "limit",
-    [
-        1,
-        2,
-        5,
-        1000,
-    ],
-)
+@pytest.mark.parametrize("limit", [1, 2, 5, 1000])
 def test_a_long_prompt_keeps_its_end_and_its_start_token(prompters, name, limit) -> None:
     prompter = prompters[name]
     [whole], [cut] = prompter.prompts([TEXT], 10_000), prompter.prompts([TEXT], limit)

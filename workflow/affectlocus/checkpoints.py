@@ -30,7 +30,10 @@ class Weights:
         self.folder = folder
         index = folder / _INDEX
         if index.is_file():
-            names = sorted(set(read_json(index)["weight_map"].values()))
+            placed = read_json(index).get("weight_map")
+            if not placed:
+                raise InputError(f"{index}: no weight_map; expected the names of all tensors")
+            names = sorted(set(placed.values()))
         else:
             names = sorted(path.name for path in folder.glob("*.safetensors"))
         if not names:
@@ -83,15 +86,16 @@ class Adapter:
         for key, refused in (
             ("peft_type", self.config.get("peft_type") != "LORA"),
             ("use_dora", bool(self.config.get("use_dora"))),
+            ("alora_invocation_tokens", bool(self.config.get("alora_invocation_tokens"))),
             ("fan_in_fan_out", bool(self.config.get("fan_in_fan_out"))),
             ("modules_to_save", bool(self.config.get("modules_to_save"))),
             ("bias", self.config.get("bias", "none") != "none"),
             # These begin from a changed base, so that B·A is not the whole delta.
             (
                 "init_lora_weights",
-                str(self.config.get("init_lora_weights")).startswith(
-                    ("pissa", "olora", "corda", "loftq")
-                ),
+                str(self.config.get("init_lora_weights"))
+                .lower()
+                .startswith(("pissa", "olora", "corda", "loftq", "lora_ga")),
             ),
         ):
             if refused:

@@ -153,7 +153,7 @@ def pretrain(
     settings: Settings,
     folder: Annotated[Path, typer.Option(help="where the checkpoint goes")],
     out: Out,
-    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 2,
+    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
 ) -> None:
     """Pre-train a tiny base (Qwen2, LLaMA or Mistral) and save it in the Hugging Face layout.
 

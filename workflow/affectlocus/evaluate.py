@@ -23,7 +23,13 @@ def build(base: Path, tuned: Path | None, cell: Cell) -> tuple[PreTrainedModel, 
     if (cell.kind == "base") != (tuned is None):
         expected = "no tuned checkpoint" if cell.kind == "base" else "a tuned checkpoint"
         raise InputError(f"cell {cell.id}: expected {expected} for kind {cell.kind!r}")
-    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype="auto")
+    model, loading = AutoModelForCausalLM.from_pretrained(
+        base, local_files_only=True, dtype="auto", output_loading_info=True
+    )
+    # transformers would draw these at random, and the cell would answer with them.
+    if loading["missing_keys"]:
+        name = min(loading["missing_keys"])
+        raise InputError(f"{base}: the model needs {name}, which no file of the checkpoint holds")
     counts: dict[str, int] = {}
     if tuned is not None:
         pair = Pair(base, tuned)

@@ -35,7 +35,7 @@ def noise_of_equal_norm(delta: torch.Tensor, random: torch.Generator) -> torch.T
 
 
 def destroyed(pair: Pair, name: str, mode: str, seed: int) -> torch.Tensor:
-    """An ablated tensor in the base's dtype.
+    """An ablated tensor, in the dtype of the checkpoint that it comes from.
 
     Args:
         mode: `revert` to the base's values, `zero` them, `shuffle` the delta's entries within the

@@ -27,7 +27,8 @@ class Prompter:
         start = self.tokenizer.bos_token_id
         first = [] if start is None else [start]
         room = max_length - len(first)
-        return [[*first, *ids[max(0, len(ids) - room) :]] for ids in encoded]
+        bare = [ids[1:] if first and ids[:1] == first else ids for ids in encoded]
+        return [[*first, *ids[max(0, len(ids) - room) :]] for ids in bare]
 
     def answer(self, word: str) -> list[int]:
         """Token ids of an answer behind a prompt and a space, without an end token.

@@ -146,6 +146,9 @@ def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -
             callbacks=[_StopAtNaN()],
         )
         trainer.train()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not torch.isfinite(parameter).all():
+            raise InputError(f"{name} is not finite: training has diverged; lower learning_rate")
     return [
         {key: entry[key] for key in ("step", "loss", "learning_rate")}
         for entry in trainer.state.log_history
