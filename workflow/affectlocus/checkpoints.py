@@ -111,12 +111,8 @@ class Adapter:
                 raise InputError(
                     f"{folder / ADAPTER}: unknown tensor {name!r}; expected LoRA factors"
                 )
-            module = module.removeprefix("base_model.model.")
-            self.factors[f"{module}.weight"] = (
-                f"{name.partition('.lora_')[0]}.lora_A.weight",
-                f"{name.partition('.lora_')[0]}.lora_B.weight",
-            )
-
+            weight = f"{module.removeprefix('base_model.model.')}.weight"
+            self.factors[weight] = (f"{module}.lora_A.weight", f"{module}.lora_B.weight")
         for pair in self.factors.values():
             for name in pair:
                 if name not in self._weights:

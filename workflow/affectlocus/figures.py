@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 
@@ -148,23 +148,19 @@ def singles(intervals: pd.DataFrame, title: str) -> Figure:
                 hatch=HATCHES[projection],
                 label=projection,
             )
-        for place, (low, high) in enumerate(zip(base["value"], whole["value"], strict=True)):
-            ends = (place - 0.45, place + 0.45)
+        lines: tuple[tuple[pd.DataFrame, Literal["dotted", "solid"], str], ...] = (
+            (base, "dotted", "base"),
+            (whole, "solid", "all seven"),
+        )
+        for each, style, label in lines:
             axis.hlines(
-                low,
-                *ends,
+                each["value"],
+                places - 0.45,
+                places + 0.45,
                 colors="#555555",
-                linestyles="dotted",
+                linestyles=style,
                 lw=1.4,
-                label="base" if place == 0 else "",
-            )
-            axis.hlines(
-                high,
-                *ends,
-                colors="#555555",
-                linestyles="solid",
-                lw=1.4,
-                label="all seven" if place == 0 else "",
+                label=label,
             )
         axis.set_xticks(places, tasks, rotation=20 if len(tasks) > 5 else 0)
         axis.set_xlim(-0.6, len(tasks) - 0.4)

@@ -1,0 +1,112 @@
+"""The stories experiment on real material, at a reduced size; skips where the material is missing.
+
+The whole of it takes some twenty minutes; here the same params.yaml runs on the first rows of
+each file, with few steps and few cells. What is read from the whole files is checked as well.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from affectlocus.parameters import load
+from affectlocus.prepare import prepare
+from affectlocus.prompts import Prompter
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+PARAMETERS = ROOT / "experiments/stories/params.yaml"
+DATA_ROOT = PARAMETERS.parent / yaml.safe_load(PARAMETERS.read_text())["data_root"]
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.xdist_group("stories"),
+    pytest.mark.skipif(
+        not (DATA_ROOT / "models/stories260K/config.json").is_file(),
+        reason=f"the real material is not in {DATA_ROOT}",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def reduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The experiment's folder after a run on the first 150 rows of each file."""
+    folder = tmp_path_factory.mktemp("stories")
+    parameters = yaml.safe_load(PARAMETERS.read_text())
+    (folder / "data/models").mkdir(parents=True)
+    (folder / "data/models/stories260K").symlink_to((DATA_ROOT / "models/stories260K").resolve())
+    for task in parameters["tasks"].values():
+        for file in task["files"].values():
+            target = folder / "data" / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with (DATA_ROOT / file).open(encoding="utf-8") as lines:
+                target.write_text("".join(islice(lines, 150)), encoding="utf-8")
+        # Of so few rows, more are repeated between splits.
+        task["overlap_limit"] = 1.0
+    for pair in parameters["pairs"].values():
+        pair["tuning"]["steps"] = 3
+    parameters["data_root"] = "data"
+    parameters["matrix"] |= {"load": ["gate"], "tune": [], "ablate": ["gate"], "modes": ["revert"]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
+    run = subprocess.run(
+        [
+            str(BIN / "snakemake"),
+            *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)),
+            *("--cores", "1"),
+        ],
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return folder
+
+
+def test_real_text_and_a_real_model_give_tables_and_figures(reduced: Path) -> None:
+    table = pd.read_csv(reduced / "results/table1.csv")
+    assert list(table["modules"]) == ["base", "gate", "all"]
+    assert list(table.columns[2:]) == ["MELD-emotion", "MELD-sentiment", "GoEmotions", "mean"]
+    assert (reduced / "results/table3.csv").is_file()
+    deltas = pd.read_parquet(reduced / "results/deltas/stories-control.parquet")
+    # Five layers of seven projections, no biases.
+    assert len(deltas) == 35
+    assert (deltas["relative"] > 0).all()
+    assert (reduced / "results/figures/deltas.stories-affective.png").is_file()
+
+
+def test_the_whole_test_splits_are_read() -> None:
+    parameters = load(PARAMETERS)
+    kept = {}
+    for name in parameters.benchmarks:
+        task = parameters.tasks[name]
+        files = {split: DATA_ROOT / file for split, file in task.files.items()}
+        samples, report = prepare(name, task, files)
+        kept[name] = int((samples["split"] == "test").sum())
+    assert kept["MELD-emotion"] == kept["MELD-sentiment"] == 2610
+    # Of GoEmotions' 5427 test rows those of a single label.
+    single = report["splits"]["test"]
+    assert kept["GoEmotions"] == 5427 - single["unlisted_label"] == 4968
+
+
+def test_the_base_is_read_rightly() -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = DATA_ROOT / "models/stories260K"
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    prompter = Prompter(folder)
+    import torch
+
+    (ids,) = prompter.prompts(["Once upon a time, there was a little girl"], 100)
+    with torch.inference_mode():
+        told = model.generate(torch.tensor([ids]), max_new_tokens=24, do_sample=False)
+    text = prompter.tokenizer.decode(told[0, len(ids) :], skip_special_tokens=True)
+    # The continuation that the model's own documentation gives.
+    assert "named Lily. She loved to play outside in the park." in text
