@@ -6,8 +6,10 @@ from affectlocus.dag import ARMS, Dag, alternatives, checkpoint, gpus, repeated,
 from affectlocus.digest import digest
 from affectlocus.errors import or_exit
 from affectlocus.parameters import validate
+from affectlocus.precheck import precheck
 
 EXPERIMENT = or_exit(validate, config, Path.cwd())
+or_exit(precheck, EXPERIMENT, Path.cwd())
 JOBS = Dag(EXPERIMENT)
 GPUS = gpus()
 

@@ -147,6 +147,33 @@ def test_bad_parameters_end_in_one_line_before_any_job(default: Path, what: str)
     assert not (default / "results").exists()
 
 
+DATA = {
+    "a column that is not there": ("text,mood\na,x\n", r"no column 'y'"),
+    "a label that is not listed": ("text,y\na,q\n", r"row 1 has the label 'q'"),
+    "splits that overlap": ("text,y\na,x\nb,z\n", r"2 of 2 test texts also stand in the train"),
+}
+
+
+@pytest.mark.parametrize("what", DATA)
+def test_bad_data_end_in_one_line_before_any_job(default: Path, what: str) -> None:
+    content, expected = DATA[what]
+    for split in ("train", "test"):
+        (default / f"{split}.csv").write_text(content)
+    parameters = yaml.safe_load((default / "params.yaml").read_text())
+    parameters["tasks"]["mine"] = {
+        "files": {"train": "train.csv", "test": "test.csv"},
+        "columns": {"label": "y"},
+        "labels": ["x", "z"],
+    }
+    (default / "params.yaml").write_text(yaml.safe_dump(parameters))
+    run = snakemake(default)
+    assert run.returncode == 1
+    said = [line for line in run.stderr.splitlines() if not line.startswith("Using workflow")]
+    assert len(said) == 1, run.stderr
+    assert re.search(rf"params\.yaml: tasks\.mine: .*{expected}", said[0])
+    assert not (default / "results").exists()
+
+
 @pytest.mark.parametrize("text", ["tune: [", "- a list", ""])
 def test_a_file_that_is_no_mapping_ends_in_one_line(default: Path, text: str) -> None:
     (default / "params.yaml").write_text(text)

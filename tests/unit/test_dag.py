@@ -221,5 +221,13 @@ def test_tuning_a_brought_base_asks_for_more_than_answering_with_it(tmp_path: Pa
 
 
 def test_the_json_of_a_setting_is_the_same_text_every_time() -> None:
-    text = dag().pretraining_settings(wild(name="own"))
-    assert list(json.loads(text)) == sorted(json.loads(text))
+    assert dag().pretraining_settings(wild(name="own")) == dag().pretraining_settings(
+        wild(name="own")
+    )
+
+
+def test_the_labels_of_a_task_keep_their_order_because_it_decides_ties() -> None:
+    parameters = dag().parameters
+    name = next(name for name, task in parameters.tasks.items() if task.labels)
+    settings = json.loads(dag().task_settings(wild(task=name)))
+    assert list(settings["labels"]) == list(parameters.tasks[name].labels)

@@ -241,7 +241,7 @@ def test_overlap_over_the_limit_is_refused_with_the_count(tmp_path: Path) -> Non
     with pytest.raises(InputError) as caught:
         prepare("moods", task(overlap_limit=0.49), files)
     message = str(caught.value)
-    assert message.startswith("tasks.moods.files: 2 of 4 test texts also stand in the train split")
+    assert message.startswith("files: 2 of 4 test texts also stand in the train split")
     assert len(message.splitlines()) == 1
 
 

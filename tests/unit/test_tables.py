@@ -99,7 +99,7 @@ def test_the_companion_keeps_every_seed_with_its_interval_under_the_tables_numbe
     rows = intervals(scores((BASE, 30), *seeded, (TUNED, 60)), "weighted_f1")
     assert list(rows.columns) == [
         *("num", "modules", "mode", "kind", "seed", "task", "metric", "value", "n"),
-        *("low", "high", "gain", "gain_low", "gain_high", "cell"),
+        *("low", "high", "gain", "gain_low", "gain_high", "reference", "cell"),
     ]
     means = rows[rows["task"] == "mean"]
     assert means["num"].tolist() == [0, 1, 1, 2]

@@ -466,8 +466,10 @@ def check(
 
     from affectlocus.matrix import all_cells
     from affectlocus.parameters import load
+    from affectlocus.precheck import precheck
 
     loaded = load(parameters)
+    precheck(loaded, parameters if parameters.is_dir() else parameters.parent)
     kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     typer.echo(f"{parameters}: good. {len(loaded.benchmarks)} benchmarks; cells: {cells}.")

@@ -38,7 +38,8 @@ def alternatives(names: Iterable[str]) -> str:
 
 def settings(model: Strict, **more: Any) -> str:
     """A section of params.yaml as the JSON text that a step takes."""
-    return json.dumps(model.model_dump(mode="json") | more, sort_keys=True)
+    # The order of keys is kept: that of labels decides ties.
+    return json.dumps(model.model_dump(mode="json") | more)
 
 
 def checkpoint(name: str) -> str:

@@ -25,11 +25,12 @@ from affectlocus.tables import MEAN
 COLOURS = dict(
     zip(
         PROJECTIONS,
-        ("#56B4E9", "#0072B2", "#CC79A7", "#000000", "#D55E00", "#009E73", "#E69F00"),
+        ("#56B4E9", "#0072B2", "#CC79A7", "#F0E442", "#D55E00", "#009E73", "#E69F00"),
         strict=True,
     )
 )
 HATCHES = dict(zip(PROJECTIONS, ("", "///", "", "", "", "\\\\\\", ""), strict=True))
+MODE_HATCHES = {"revert": "", "zero": "////", "shuffle": "....", "noise": "\\\\\\\\"}
 MODES = {"revert": "#0072B2", "zero": "#D55E00", "shuffle": "#E69F00", "noise": "#999999"}
 SCORES = {
     "l2": "L2 norm of the change (eq. 1)",
@@ -64,6 +65,11 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
             grid = weights.pivot_table(
                 index="layer", columns="projection", values=score, dropna=False
             ).reindex(index=layers, columns=list(PROJECTIONS))
+            # Small changes are shown in a power of ten, so that their figures fit their cells.
+            largest = float(np.nanmax(grid.to_numpy())) if grid.notna().any(axis=None) else 1.0
+            power = min(0, int(np.floor(np.log10(largest)))) if largest > 0 else 0
+            unit = f" (×$10^{{{power}}}$)" if power < -1 else ""
+            grid = grid / 10.0**power if unit else grid
             sns.heatmap(
                 grid,
                 ax=axis,
@@ -88,7 +94,7 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
                                 lw=0,
                             )
                         )
-            axis.set_title(label)
+            axis.set_title(label + unit)
             axis.set_xlabel("projection")
             axis.set_ylabel("layer" if score == "l2" else "")
             axis.tick_params(axis="y", rotation=0)
@@ -99,6 +105,7 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
                 loc="outside lower right",
             )
         figure.suptitle(title)
+        figure.supxlabel("every panel of every figure has a colour scale of its own", fontsize=7)
     return figure
 
 
@@ -166,7 +173,7 @@ def singles(intervals: pd.DataFrame, title: str) -> Figure:
         axis.set_xlim(-0.6, len(tasks) - 0.4)
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
-        axis.set_xlabel("task; whiskers: bootstrap interval over samples")
+        axis.set_xlabel("task; whiskers: bootstrap interval over samples (95 % by default)")
         axis.set_title(title)
         figure.legend(loc="outside right upper")
     return figure
@@ -198,6 +205,7 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
                 height,
                 xerr=spans,
                 color=MODES[mode],
+                hatch=MODE_HATCHES[mode],
                 label=mode,
                 error_kw={"lw": 0.7, "ecolor": "#333333"},
                 edgecolor="white",

@@ -112,9 +112,9 @@ def verify(tensors: dict[str, torch.Tensor], pair: Pair, cell: Cell) -> dict[str
             counts["untouched"] += same
             if not same:
                 raise InputError(
-                    f"cell {cell.id}: {name} lies outside {cell.modules} and differs from its "
-                    f"{'tuned' if cell.kind == 'ablate' else 'base'} checkpoint; "
-                    "the intervention leaked, and its score would mean nothing"
+                    f"{cell.id}: {name} lies outside {cell.modules} and differs from the "
+                    f"{'tuned' if cell.kind == 'ablate' else 'base'} checkpoint; what is said of "
+                    f"{cell.modules} alone would not hold"
                 )
     return counts
 

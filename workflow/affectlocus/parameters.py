@@ -117,6 +117,9 @@ class Pretraining(Strict):
     layers: PositiveInt = 3
     heads: PositiveInt = 4
     kv_heads: PositiveInt = 2
+    sliding_window: PositiveInt | None = Field(
+        None, description="tokens that a position sees back; none: all (Mistral's first had one)"
+    )
     steps: PositiveInt = 1200
     batch_size: PositiveInt = 32
     learning_rate: Positive = 5e-3
@@ -224,6 +227,9 @@ class Task(Strict):
     corpus: bool = Field(False, description="made by the embedded corpus generator")
     files: Files | None = None
     header: list[str] | None = Field(None, description="column names of a file that has none")
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
+        None, description="what separates columns; by default ',' in a csv and a tab in a tsv"
+    )
     columns: Columns = Columns()
     labels: Annotated[dict[str, str], BeforeValidator(_words)] | None = Field(
         None,

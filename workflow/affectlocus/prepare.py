@@ -18,7 +18,9 @@ from affectlocus.parameters import SPLITS, Task
 COLUMNS = ["id", "split", "text", "prompt", "answer"]
 
 
-def read_rows(path: Path, header: list[str] | None) -> pd.DataFrame:
+def read_rows(
+    path: Path, header: list[str] | None = None, delimiter: str | None = None
+) -> pd.DataFrame:
     """The rows of a csv, tsv or jsonl file (or .gz of one), every value as text.
 
     Raises:
@@ -36,14 +38,14 @@ def read_rows(path: Path, header: list[str] | None) -> pd.DataFrame:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(
                 path,
-                sep="\t" if kind == ".tsv" else ",",
+                sep=delimiter or ("\t" if kind == ".tsv" else ","),
                 names=header,
                 index_col=False,
                 dtype=str,
                 keep_default_na=False,
                 encoding="utf-8",
                 # In a tsv of running text a quotation mark is a quotation mark.
-                quoting=3 if kind == ".tsv" else 0,
+                quoting=3 if kind == ".tsv" and delimiter is None else 0,
             ).fillna("")  # a short row lacks its last fields
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; correct the path") from None
@@ -87,6 +89,7 @@ def _check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str]) -> No
         if column not in frame.columns:
             raise InputError(
                 f"{path}: no column {column!r}; it has {', '.join(map(str, frame.columns))}"
+                + ("; is delimiter right?" if len(frame.columns) == 1 else "")
             )
 
 
@@ -114,14 +117,14 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
     report: dict[str, Any] = {"task": name, "splits": {}}
     parts = []
     for split, path in files.items():
-        frame = read_rows(path, task.header)
+        frame = read_rows(path, task.header, task.delimiter)
         groups = [(split, frame)] if split != "all" else _by_split(path, frame)
         for key, rows in groups:
             part, counts = _split(task, path, str(key), rows)
             report["splits"][key] = counts
             parts.append(part)
     samples = pd.concat(parts, ignore_index=True)
-    report["overlap"] = _overlap(name, task, samples)
+    report["overlap"] = _overlap(task, samples)
     return samples[COLUMNS], report
 
 
@@ -205,7 +208,7 @@ def _prompts(template: str, rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _overlap(name: str, task: Task, samples: pd.DataFrame) -> dict[str, int]:
+def _overlap(task: Task, samples: pd.DataFrame) -> dict[str, int]:
     """Samples of a later split whose normalised text also stands in an earlier one, counted."""
     normal = _normal(samples["text"])
     counts = {}
@@ -218,7 +221,7 @@ def _overlap(name: str, task: Task, samples: pd.DataFrame) -> dict[str, int]:
             counts[f"{later} in {earlier}"] = shared
             if later == "test" and shared > task.overlap_limit * len(rows):
                 raise InputError(
-                    f"tasks.{name}.files: {shared} of {len(rows)} test texts also stand in the "
+                    f"files: {shared} of {len(rows)} test texts also stand in the "
                     f"{earlier} split, more than overlap_limit {task.overlap_limit}; "
                     "give splits that are apart, or raise the limit and say so"
                 )

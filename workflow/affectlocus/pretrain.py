@@ -62,7 +62,7 @@ def configure(settings: Pretraining, tokenizer: PreTrainedTokenizerFast) -> Pret
         # Wider than the 0.02 of large models: at width 64 it starts too close to zero to learn.
         initializer_range=0.05,
         tie_word_embeddings=True,
-        sliding_window=None,
+        sliding_window=settings.sliding_window,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -16,7 +16,7 @@ def print_table(path: Path) -> None:
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError):
-        raise InputError(f"{path}: no table there; build it with snakemake first") from None
+        raise InputError(f"{path}: no csv table there; snakemake builds them in results") from None
     grid = Table(title=str(path), title_justify="left")
     for column in frame.columns:
         text = column in ("modules", "mode")

@@ -52,6 +52,7 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
             "gain",
             "gain_low",
             "gain_high",
+            "reference",
             "cell",
         ]
     ]
