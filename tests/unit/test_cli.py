@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from affectlocus import parameters
 from affectlocus.cells import Cell
 from affectlocus.cli import app
 from affectlocus.parameters import schema_text
@@ -197,3 +199,20 @@ def test_answers_go_through_score_and_tables_to_the_terminal(tmp_path: Path) -> 
     shown = run(tmp_path, "show", "t.csv", "--results", ".").stdout
     assert "100.00" in shown
     assert "scores.parquet" in shown.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("command", "model"),
+    [
+        ("corpus", "Corpus"),
+        ("pretrain", "Pretraining"),
+        ("prepare", "Task"),
+        ("tune", "Tuning"),
+        ("evaluate", "Evaluate"),
+        ("score", "Score"),
+    ],
+)
+def test_the_help_of_settings_names_every_key_of_its_section(command: str, model: str) -> None:
+    said = " ".join(help_text(command, "--help").split())
+    for key in getattr(parameters, model).model_fields:
+        assert re.search(rf"\b{key}\b", said), key

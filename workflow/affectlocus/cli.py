@@ -37,13 +37,16 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", help="what to write; replaced whole or not at all")]
-Settings = Annotated[
-    str,
-    typer.Option(
+
+
+def _settings_option(keys: str) -> Any:
+    return typer.Option(
         "--settings",
-        help="keys as in this step's section of params.yaml: JSON text, or a yaml or json file",
-    ),
-]
+        help=f"JSON text, or a yaml or json file, with any of: {keys} "
+        "(what each means: workflow/schemas/params.schema.json)",
+    )
+
+
 Model = TypeVar("Model", bound="BaseModel")
 
 
@@ -116,7 +119,13 @@ def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
 
 
 @app.command()
-def corpus(settings: Settings, out: Out) -> None:
+def corpus(
+    settings: Annotated[
+        str,
+        _settings_option("seed, documents, tuning_samples, control_samples, benchmark_samples"),
+    ],
+    out: Out,
+) -> None:
     """Generate the embedded corpus: pre-training text, training sets, eight small benchmarks.
 
     Writes a folder with pretraining.txt (a document a line) and a csv for each task.
@@ -150,7 +159,13 @@ def retrieve(
 @app.command()
 def pretrain(
     text: Annotated[Path, typer.Option(help="pretraining.txt of a corpus, a document a line")],
-    settings: Settings,
+    settings: Annotated[
+        str,
+        _settings_option(
+            "architecture, hidden_size, intermediate_size, layers, heads, kv_heads,"
+            " sliding_window, steps, batch_size, learning_rate, seed"
+        ),
+    ],
     folder: Annotated[Path, typer.Option(help="where the checkpoint goes")],
     out: Out,
     threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
@@ -180,7 +195,13 @@ def pretrain(
 @app.command()
 def prepare(
     name: Annotated[str, typer.Option(help="the task's name, for messages")],
-    settings: Settings,
+    settings: Annotated[
+        str,
+        _settings_option(
+            "columns, labels, unlisted_labels, prompt, overlap_limit, header, "
+            "delimiter, files, corpus"
+        ),
+    ],
     out: Out,
     report: Annotated[Path, typer.Option(help="json of rows read, kept, left out, overlapping")],
     train: Annotated[Path | None, typer.Option(help="file of the train split")] = None,
@@ -211,7 +232,13 @@ def prepare(
 def tune(
     base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
     data: Annotated[list[Path], typer.Option(help="prepared task; repeat to mix several")],
-    settings: Settings,
+    settings: Annotated[
+        str,
+        _settings_option(
+            "method, data, modules, rank, alpha, dropout, steps, batch_size, "
+            "learning_rate, warmup, weight_decay, max_length, group_by_length, seed"
+        ),
+    ],
     folder: Annotated[Path, typer.Option(help="where the adapter or model goes")],
     out: Out,
     threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
@@ -275,7 +302,10 @@ def evaluate(
     cell: Annotated[str, typer.Option(help='the cell as JSON: {"kind", "base", "pair", …}')],
     base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
     data: Annotated[list[Path], typer.Option(help="prepared task; repeat for several")],
-    settings: Settings,
+    settings: Annotated[
+        str,
+        _settings_option("batch_size, max_length"),
+    ],
     out: Out,
     verification: Annotated[Path, typer.Option(help="json of the bit-for-bit check")],
     tuned: Annotated[
@@ -331,7 +361,10 @@ def evaluate(
 @app.command()
 def score(
     predictions: Annotated[list[Path], typer.Argument(help="predictions.parquet of each cell")],
-    settings: Settings,
+    settings: Annotated[
+        str,
+        _settings_option("metric, resamples, confidence, seed"),
+    ],
     out: Out,
 ) -> None:
     """Turn answers into scores with n, a bootstrap interval, and a paired gain.
