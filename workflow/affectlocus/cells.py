@@ -57,19 +57,19 @@ def read_cell(text: str) -> Cell:
         cell = Cell(**json.loads(text))
     except (json.JSONDecodeError, TypeError) as error:
         raise InputError(
-            f"--cell: {error}; expected JSON with kind, base, pair, modules, mode, seed"
+            f"cell: {error}; expected JSON with kind, base, pair, modules, mode, seed"
         ) from None
     if cell.kind not in _KINDS:
-        raise InputError(f"--cell: unknown kind {cell.kind!r}; expected {', '.join(_KINDS)}")
+        raise InputError(f"cell: unknown kind {cell.kind!r}; expected {', '.join(_KINDS)}")
     if not isinstance(cell.modules, str):
-        raise InputError(f"--cell: modules is {cell.modules!r}; expected text such as gate or q+k")
+        raise InputError(f"cell: modules is {cell.modules!r}; expected text such as gate or q+k")
     if (cell.kind in ("load", "tune", "ablate")) != bool(cell.modules):
-        raise InputError(f"--cell: kind {cell.kind!r} with modules {cell.modules!r} makes no sense")
+        raise InputError(f"cell: kind {cell.kind!r} with modules {cell.modules!r} makes no sense")
     if cell.modules:
         parse_modules(cell.modules)
     if (cell.kind == "ablate") != (cell.mode in _MODES):
         raise InputError(
-            f"--cell: kind {cell.kind!r} with mode {cell.mode!r}; "
+            f"cell: kind {cell.kind!r} with mode {cell.mode!r}; "
             f"an ablation has one of {', '.join(_MODES)}, other cells none"
         )
     return cell

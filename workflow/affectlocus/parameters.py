@@ -239,7 +239,7 @@ class Task(Strict):
         "refuse", description="rows with another label: an error, or left out and counted"
     )
     prompt: str = Field(
-        "{text}", description="text before the answer; {column} inserts a column of the row"
+        "{text}", description="text before the answer; {column} inserts a column, {text} the text's"
     )
     overlap_limit: Fraction = Field(
         0.25, description="share of test texts that may also stand in another split"

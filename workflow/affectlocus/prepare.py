@@ -169,7 +169,7 @@ def _split(
         raise InputError(f"{path}: no row of split {split!r} is left; check columns and labels")
     values = rows[answer] if task.labels is None else rows[answer].map(task.labels)
     try:
-        prompts = _prompts(task.prompt, rows)
+        prompts = _prompts(task.prompt, rows, columns.text)
     except KeyError as error:
         raise InputError(
             f"{path}: the prompt asks for column {error}; it has {', '.join(rows.columns)}"
@@ -194,8 +194,10 @@ def _split(
     return part, counts
 
 
-def _prompts(template: str, rows: pd.DataFrame) -> list[str]:
+def _prompts(template: str, rows: pd.DataFrame, text: str) -> list[str]:
     """The template with each row's columns put in; names are looked up, never evaluated."""
+    if "text" not in rows.columns:
+        rows = rows.assign(text=rows[text])  # {text} is the column of the text, whatever its name
     pieces = list(string.Formatter().parse(template))
     for _, field, _, _ in pieces:
         if field is not None and field not in rows.columns:
