@@ -114,14 +114,20 @@ def test_a_start_token_survives_the_cut(checkpoint) -> None:
         assert len(example.ids) <= 12
 
 
-def test_a_max_length_without_room_for_a_prompt_is_refused(checkpoint, tmp_path) -> None:
+def test_a_long_answer_loses_its_end_for_half_of_the_prompt(checkpoint) -> None:
     prompter = Prompter(checkpoint())
-    longest = max(len(prompter.answer(word)) for word in FRAME["answer"]) + 1
-    with pytest.raises(InputError, match=rf"max_length {longest} .* has {longest} tokens; raise"):
-        training_examples(prompter, [FRAME], longest, 0)
-    assert training_examples(prompter, [FRAME], longest + 1, 0)
-    with pytest.raises(InputError, match="max_length 2 leaves no room"):
-        tune(checkpoint(), [FRAME], recipe(max_length=2), tmp_path / "never")
+    frame = pd.DataFrame({"split": ["train"], "prompt": ["Nora won " * 40], "answer": ["so " * 90]})
+    (whole,) = training_examples(prompter, [frame], 10_000, 0)
+    (cut,) = training_examples(prompter, [frame], 40, 0)
+    assert len(cut.ids) == 40
+    assert cut.prompt_length == 20
+    assert cut.ids[:20] == whole.ids[whole.prompt_length - 20 : whole.prompt_length]
+    assert cut.ids[20:] == whole.ids[whole.prompt_length :][:20]
+
+
+def test_a_max_length_without_room_for_an_answer_is_refused(checkpoint, tmp_path) -> None:
+    with pytest.raises(InputError, match="max_length 1 leaves no room"):
+        tune(checkpoint(), [FRAME], recipe(max_length=1), tmp_path / "never")
     assert not (tmp_path / "never").exists()
 
 

@@ -54,7 +54,7 @@ def reduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pair["tuning"]["steps"] = 3
     parameters["data_root"] = "data"
     parameters["matrix"] |= {"load": ["gate"], "tune": [], "ablate": ["gate"], "modes": ["revert"]}
-    (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
+    (folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
     run = subprocess.run(
         [
             str(BIN / "snakemake"),

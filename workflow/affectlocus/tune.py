@@ -26,20 +26,22 @@ def training_examples(
 
     Args:
         frames: prepared tasks, columns `split`, `prompt` and `answer`.
-        max_length: tokens of prompt, answer and end token; a longer prompt loses its start.
+        max_length: tokens of prompt, answer and end token. Where a sample has more, its prompt
+            keeps the last half of them at least, and its answer loses its end for that.
     """
+    if max_length < 2:
+        raise InputError(f"max_length {max_length} leaves no room for an answer; raise max_length")
     examples = []
     for frame in frames:
         rows = frame[frame["split"] == "train"]
-        answers = [[*prompter.answer(word), *prompter.end()] for word in rows["answer"]]
-        room = max_length - max(map(len, answers), default=0)
-        if room < 1:
-            raise InputError(
-                f"max_length {max_length} leaves no room for a prompt: an answer has "
-                f"{max_length - room} tokens; raise max_length"
-            )
-        prompts = prompter.prompts(rows["prompt"].tolist(), room)
-        for prompt, answer in zip(prompts, answers, strict=True):
+        texts = rows["prompt"].tolist()
+        prompts = prompter.prompts(texts, max_length)
+        for text, prompt, word in zip(texts, prompts, rows["answer"], strict=True):
+            answer = [*prompter.answer(word), *prompter.end()]
+            answer = answer[: max_length - min(len(prompt), max_length // 2)]
+            room = max_length - len(answer)
+            if len(prompt) > room:
+                (prompt,) = prompter.prompts([text], room)
             examples.append(Example([*prompt, *answer], len(prompt)))
     random.Random(seed).shuffle(examples)
     return examples
