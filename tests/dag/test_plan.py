@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -98,6 +99,12 @@ def test_every_job_has_a_log_a_benchmark_and_resources() -> None:
                 assert directive in rule, f"{file.name}: {rule.split(':')[0]} lacks {directive}"
 
 
+def own_task(train: str, test: str) -> dict[str, Any]:
+    """A task on files of one's own, labels x and z in column y."""
+    files = {"train": train, "test": test}
+    return {"files": files, "columns": {"label": "y"}, "labels": ["x", "z"]}
+
+
 BAD = {
     "an unknown key": (lambda p: p["tune"].update(ranc=3), r"tune\.ranc: unknown key"),
     "an unknown projection": (
@@ -105,23 +112,11 @@ BAD = {
         r"matrix\.load\.16: unknown projection 'gates'",
     ),
     "a task without its file": (
-        lambda p: p["tasks"].update(
-            mine={
-                "files": {"train": "a.csv", "test": "b.csv"},
-                "columns": {"label": "y"},
-                "labels": ["x", "z"],
-            }
-        ),
+        lambda p: p["tasks"].update(mine=own_task("a.csv", "b.csv")),
         r"tasks\.mine\.files\.train: no such file: .*a\.csv",
     ),
     "a split that is another": (
-        lambda p: p["tasks"].update(
-            mine={
-                "files": {"train": "rows.csv", "test": "rows.csv"},
-                "columns": {"label": "y"},
-                "labels": ["x", "z"],
-            }
-        ),
+        lambda p: p["tasks"].update(mine=own_task("rows.csv", "rows.csv")),
         r"tasks\.mine\.files\.test: the same file as train",
     ),
     "a negative rank": (lambda p: p["tune"].update(rank=-8), r"tune\.rank: found -8"),
@@ -160,11 +155,7 @@ def test_bad_data_end_in_one_line_before_any_job(default: Path, what: str) -> No
     for split in ("train", "test"):
         (default / f"{split}.csv").write_text(content)
     parameters = yaml.safe_load((default / "params.yaml").read_text())
-    parameters["tasks"]["mine"] = {
-        "files": {"train": "train.csv", "test": "test.csv"},
-        "columns": {"label": "y"},
-        "labels": ["x", "z"],
-    }
+    parameters["tasks"]["mine"] = own_task("train.csv", "test.csv")
     (default / "params.yaml").write_text(yaml.safe_dump(parameters))
     run = snakemake(default)
     assert run.returncode == 1

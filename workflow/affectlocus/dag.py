@@ -36,10 +36,10 @@ def alternatives(names: Iterable[str]) -> str:
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
-def settings(model: Strict, **more: Any) -> str:
+def settings(model: Strict) -> str:
     """A section of params.yaml as the JSON text that a step takes."""
     # The order of keys is kept: that of labels decides ties.
-    return json.dumps(model.model_dump(mode="json") | more)
+    return json.dumps(model.model_dump(mode="json"))
 
 
 def checkpoint(name: str) -> str:
