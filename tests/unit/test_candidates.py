@@ -94,7 +94,7 @@ def test_candidates_of_any_shape_score_as_each_would_alone(models, candidates) -
         )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6),
     candidates=st.lists(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -100,7 +100,6 @@ def test_a_tensor_that_is_not_contiguous_is_measured_entry_by_entry() -> None:
         assert found[name] == pytest.approx(value, rel=1e-12), name
 
 
-@settings(deadline=None)
 @given(exponent=st.floats(-9, 3), slant=st.floats(0.2, math.pi - 0.2), seed=st.integers(0, 2**16))
 def test_cosine_distance_is_right_for_tiny_large_and_obtuse_deltas(exponent, slant, seed) -> None:
     # A base of length 1 and a delta of known length and direction, in a random plane.
@@ -151,7 +150,6 @@ def test_a_tensor_tuned_to_zeros_has_no_angle() -> None:
     assert found["dtype_floor"] == 0
 
 
-@settings(deadline=None)
 @given(power=st.integers(-8, 8), seed=st.integers(0, 2**16))
 def test_scaling_both_tensors_scales_norms_and_keeps_ratios(power, seed) -> None:
     base, tuned = drawn((9, 5), torch.float32, 0.02, seed)
@@ -162,7 +160,6 @@ def test_scaling_both_tensors_scales_norms_and_keeps_ratios(power, seed) -> None
         assert scaled[name] == pytest.approx(found[name], rel=1e-12), name
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**16))
 def test_the_squares_of_two_halves_norms_add_up(seed) -> None:
     base, tuned = drawn((8, 6), torch.float32, 0.02, seed)

@@ -159,7 +159,7 @@ def test_revert_of_all_of_an_adapter_is_the_base_bit_for_bit(pairs, dtype) -> No
         assert same(tensor, pair.base.tensor(name)), name
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(chosen=some_sets.filter(lambda parts: len(parts) < len(PARTS)))
 def test_loading_a_set_of_an_adapter_is_reverting_all_other_projections(pairs, chosen) -> None:
     pair = pairs["lora bfloat16"]
@@ -169,7 +169,7 @@ def test_loading_a_set_of_an_adapter_is_reverting_all_other_projections(pairs, c
         assert same(tensor, loaded[name]), name
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(first=some_sets, second=some_sets)
 def test_the_set_of_a_union_is_the_union_of_the_sets(pairs, first, second) -> None:
     cells = [load("+".join(parts)) for parts in (first, second, first | second)]
@@ -213,11 +213,11 @@ def test_noise_has_the_norm_of_a_stored_delta_and_nothing_else_of_it(pairs) -> N
 deltas = arrays.arrays(
     np.float64,
     arrays.array_shapes(min_dims=1, max_dims=2, max_side=12),
-    elements=st.floats(-1e3, 1e3, allow_subnormal=False),
+    # As wide as weights are stored: the square of the smallest still fits in float64.
+    elements=st.floats(-1e3, 1e3, allow_subnormal=False, width=32).map(float),
 )
 
 
-@settings(deadline=None)
 @given(values=deltas, seed=st.integers(0, 2**31), name=st.text(max_size=8))
 def test_shuffling_keeps_every_entry_the_shape_and_the_norm(values, seed, name) -> None:
     delta = torch.from_numpy(values)
@@ -228,7 +228,6 @@ def test_shuffling_keeps_every_entry_the_shape_and_the_norm(values, seed, name) 
     assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(values), rel=1e-12)
 
 
-@settings(deadline=None)
 @given(values=deltas, seed=st.integers(0, 2**31), name=st.text(max_size=8))
 def test_noise_has_the_frobenius_norm_of_the_delta(values, seed, name) -> None:
     found = noise_of_equal_norm(torch.from_numpy(values), generator(seed, name))
@@ -330,7 +329,7 @@ def built(pair: Pair, cell: Cell) -> dict[str, torch.Tensor]:
     return model(pair, cell)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data(), cell=st.sampled_from(CELLS))
 def test_verify_finds_any_single_flipped_bit_outside_the_set(made, data, cell) -> None:
     tensors = built(made, cell)

@@ -176,7 +176,6 @@ def test_perplexity_switches_dropout_off(random_model) -> None:
 # The tokenizer
 
 
-@settings(deadline=None)
 @given(text=any_text)
 def test_the_tokenizer_gives_back_any_text(tokenizer, text) -> None:
     # As Qwen2's, it composes characters first; nothing else is lost.
@@ -217,7 +216,7 @@ def test_the_saved_tokenizer_encodes_as_the_one_that_the_model_read(
 def test_the_saved_tokenizer_gives_back_any_text(made, architecture) -> None:
     saved = AutoTokenizer.from_pretrained(made[architecture].folder, local_files_only=True)
 
-    @settings(deadline=None, database=None)
+    @settings(database=None)
     @given(text=any_text | st.sampled_from(["e\u0301", "\u212b", "a  b \n c"]))
     def gives_back(text: str) -> None:
         # Qwen2's tokenizer composes characters first.

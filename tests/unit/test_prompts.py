@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -132,7 +132,6 @@ def test_prompt_and_answer_joined_are_the_encoding_of_the_whole_text(prompters, 
     assert prompter.answer(word)
 
 
-@settings(deadline=None)
 @given(text=st.from_regex(r"[A-Za-z,.:;!?'äß漢 ]{0,20}[A-Za-z.:?!]", fullmatch=True))
 def test_any_prompt_that_does_not_end_in_space_joins_with_an_answer(prompters, text) -> None:
     for name in ("bytes", "bytes with a start token", "words"):

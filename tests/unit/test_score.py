@@ -106,7 +106,7 @@ def confusion(samples: list[tuple[int, int]]) -> np.ndarray:
 
 
 @given(SAMPLES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_metric_is_scikit_learns_in_percent(samples: list[tuple[int, int]]) -> None:
     truth, answers = zip(*samples, strict=True)
     scores = metrics(confusion(samples))
@@ -117,7 +117,7 @@ def test_every_metric_is_scikit_learns_in_percent(samples: list[tuple[int, int]]
 
 
 @given(SAMPLES, st.permutations(range(5)), st.integers(2, 50))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_names_of_labels_and_repetition_of_samples_change_no_score(
     samples: list[tuple[int, int]], order: list[int], times: int
 ) -> None:
@@ -130,7 +130,7 @@ def test_names_of_labels_and_repetition_of_samples_change_no_score(
 
 
 @given(SAMPLES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_scores_lie_between_0_and_100_and_only_perfect_answers_reach_it(
     samples: list[tuple[int, int]],
 ) -> None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
@@ -77,7 +77,6 @@ def test_padding_and_company_do_not_change_an_examples_loss(start) -> None:
 # Order
 
 
-@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60),
     batch_size=st.integers(1, 9),

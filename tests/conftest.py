@@ -1,0 +1,9 @@
+"""How property tests draw their examples, everywhere."""
+
+from hypothesis import settings
+
+# The same examples at every run: a change is judged by what it changed, not by luck. To look for
+# new ones: pytest --hypothesis-profile explore.
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
