@@ -1,0 +1,310 @@
+"""The benchmark of the delta engine, start to end: `python benchmarks/deltas/run.py --help`.
+
+Every arm is a process of its own, so that imports and peak memory are its own too. This process
+stays small: a child's peak is never below what its parent held when it was started.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "workflow"))
+
+from affectlocus.files import replacing, write_text  # noqa: E402
+
+FULL = ["cat", "from_pretrained", "lazy", "basic", "scores", "whole"]
+LORA = ["lora_norms", "lora_spectra", "lora_product"]
+GROWTH = ["cat", "basic"]
+ALL = [*FULL, "accuracy", *LORA, "growth"]
+WORDS = {
+    "cat": "`cat` of both files",
+    "from_pretrained": "two `from_pretrained` in float32, `torch.norm` of each difference",
+    "lazy": "a tensor at a time through safetensors, the basic scores in float32",
+    "basic": "**affectlocus**, basic scores: L2, relative, RMS, cosine",
+    "scores": "**affectlocus**, and mean, deviation, largest entry, dtype floor",
+    "whole": "**affectlocus**, whole contract: and histograms, norms of FFN neurons",
+    "lora_norms": "**affectlocus**, L2 norms from Gram matrices",
+    "lora_spectra": "**affectlocus**, L2 norms and whole spectra, by QR",
+    "lora_product": "B·A multiplied out in float32, `torch.norm`",
+}
+COLUMNS = [
+    "part",
+    "material",
+    "gigabytes",
+    "arm",
+    "repetitions",
+    "engine_s",
+    "engine_min_s",
+    "engine_max_s",
+    "process_s",
+    "process_min_s",
+    "process_max_s",
+    "peak_mb",
+]
+
+
+@dataclass
+class Result:
+    """One arm on one material, repetition by repetition."""
+
+    part: str
+    material: str
+    gigabytes: float
+    arm: str
+    engine: list[float] = field(default_factory=list)
+    process: list[float] = field(default_factory=list)
+    peak: list[float] = field(default_factory=list)
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def row(self) -> list[Any]:
+        times = [
+            f"{how(times):.3f}"
+            for times in (self.engine, self.process)
+            for how in (statistics.median, min, max)
+        ]
+        return [
+            self.part,
+            self.material,
+            f"{self.gigabytes:.3f}",
+            self.arm,
+            len(self.engine),
+            *times,
+            f"{max(self.peak):.0f}",
+        ]
+
+
+def child(command: list[str]) -> tuple[str, float, float]:
+    """Output, seconds and peak memory (MB) of a process; its own, not its children's."""
+    start = time.perf_counter()
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert running.stdout is not None
+    output = running.stdout.read()
+    _, status, usage = os.wait4(running.pid, 0)
+    seconds = time.perf_counter() - start
+    running.returncode = os.waitstatus_to_exitcode(status)
+    if running.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {running.returncode}")
+    return output, seconds, usage.ru_maxrss / 1024
+
+
+def once(result: Result, folder: Path) -> None:
+    """Runs an arm, its files warm in the page cache, and adds what was measured."""
+    files = sorted(str(path) for path in folder.rglob("*.safetensors"))
+    cat = ["sh", "-c", 'cat "$@" > /dev/null', "cat", *files]
+    subprocess.run(cat, check=True)
+    if result.arm == "cat":
+        _, seconds, peak = child(cat)
+        engine = seconds
+    else:
+        output, seconds, peak = child(
+            [sys.executable, str(HERE / "arms.py"), result.arm, str(folder)]
+        )
+        result.found = json.loads(output)
+        engine = result.found["engine"]
+    result.engine.append(engine)
+    result.process.append(seconds)
+    result.peak.append(peak)
+    typer.echo(
+        f"{result.material:10} {result.arm:16} engine {engine:7.3f} s   process {seconds:7.3f} s   "
+        f"peak {peak:6.0f} MB",
+        err=True,
+    )
+
+
+@contextmanager
+def material(kind: str, model: str, parent: Path) -> Iterator[Path]:
+    """A generated pair or adapter, removed at the end."""
+    typer.echo(f"{model:10} generating the {kind}", err=True)
+    folder = Path(tempfile.mkdtemp(prefix="affectlocus-", dir=parent))
+    try:
+        child([sys.executable, str(HERE / "material.py"), kind, model, str(folder)])
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def part(
+    name: str, kind: str, model: str, arms: list[str], repetitions: int, parent: Path
+) -> list[Result]:
+    """All arms on one material; each repetition goes through all, so a drift meets all alike."""
+    if not arms:
+        return []
+    with material(kind, model, parent) as folder:
+        size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e9
+        results = [Result(name, model, size, arm) for arm in arms]
+        for repetition in range(repetitions):
+            for result in results:
+                if result.arm != "accuracy" or repetition == 0:
+                    once(result, folder)
+    return results
+
+
+def machine() -> str:
+    """The machine in words."""
+    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    name = next((line for line in cpu.splitlines() if line.startswith("model name")), ": CPU")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    packages = ", ".join(
+        f"{package} {version(package)}"
+        for package in ("torch", "numpy", "safetensors", "transformers")
+    )
+    return (
+        f"{len(os.sched_getaffinity(0))} cores ({name.split(':', 1)[1].strip()}), "
+        f"{memory:.0f} GB of memory, {platform.system()}, Python {platform.python_version()}, "
+        f"{packages}"
+    )
+
+
+def report(results: list[Result], words: str) -> str:
+    """The tables in markdown."""
+    lines = [f"{words}.", ""]
+    by = {(result.part, result.material, result.arm): result for result in results}
+
+    def median(result: Result) -> float:
+        return statistics.median(result.engine)
+
+    def span(times: list[float]) -> str:
+        middle = f"{statistics.median(times):.2f}"
+        return middle if len(times) == 1 else f"{middle} ({min(times):.2f}–{max(times):.2f})"
+
+    for name, title, unit, against in (
+        ("full", "Full deltas", "`cat`", "cat"),
+        ("lora", "LoRA deltas", "the norms", "lora_norms"),
+    ):
+        chosen = [r for r in results if r.part == name and r.arm != "accuracy"]
+        if not chosen:
+            continue
+        first = chosen[0]
+        lines += [
+            f"### {title}: {first.material.upper()} shapes, {first.gigabytes:.2f} GB",
+            "",
+            f"| way | engine, s | whole process, s | peak, MB | times {unit} |",
+            "|---|--:|--:|--:|--:|",
+        ]
+        one = by.get((name, first.material, against))
+        for result in chosen:
+            ratio = f"{median(result) / median(one):.2f}" if one else ""
+            lines.append(
+                f"| {WORDS[result.arm]} | {span(result.engine)} | {span(result.process)} "
+                f"| {max(result.peak):.0f} | {ratio} |"
+            )
+        lines.append("")
+    growth = [r for r in results if r.part == "growth" and r.arm == "basic"]
+    if growth:
+        lines += [
+            "### Growth: basic scores",
+            "",
+            "| shapes | both sides, GB | engine, s | GB/s | peak, MB | times `cat` |",
+            "|---|--:|--:|--:|--:|--:|",
+        ]
+        for result in growth:
+            cat = by.get(("growth", result.material, "cat"))
+            ratio = f"{median(result) / median(cat):.2f}" if cat else ""
+            lines.append(
+                f"| {result.material.upper()} | {result.gigabytes:.2f} | {span(result.engine)} "
+                f"| {result.gigabytes / median(result):.1f} | {max(result.peak):.0f} | {ratio} |"
+            )
+        lines.append("")
+    for result in results:
+        if result.arm == "accuracy":
+            lines += accuracy(result)
+    return "\n".join(lines)
+
+
+def accuracy(result: Result) -> list[str]:
+    """Errors against float64, ours by score and torch.norm's by the tensor's size."""
+    lines = [
+        "### Largest relative error over all tensors, against float64",
+        "",
+        "| score | affectlocus |",
+        "|---|--:|",
+    ]
+    lines += [f"| {score} | {error:.0e} |" for score, error in result.found["ours"].items()]
+    lines += ["", "| entries of the tensor | L2 by `torch.norm` in float32 |", "|--:|--:|"]
+    sizes = sorted((int(size), error) for size, error in result.found["torch_norm"].items())
+    lines += [f"| {size:,} | {error:.0e} |" for size, error in sizes]
+    return [*lines, ""]
+
+
+def main(
+    out: Annotated[
+        Path, typer.Option(help="folder for results.csv; a README.md there gets the tables")
+    ] = HERE,
+    quick: Annotated[bool, typer.Option("--quick", help="tiny material, one repetition")] = False,
+    repetitions: Annotated[int, typer.Option(min=1, help="of every arm but accuracy")] = 3,
+    arm: Annotated[
+        list[str] | None, typer.Option(help=f"only these; repeatable: {', '.join(ALL)}")
+    ] = None,
+    scratch: Annotated[
+        Path | None, typer.Option(help="where material is generated (default: the temp folder)")
+    ] = None,
+) -> None:
+    """Full and low-rank deltas against other ways, with peak memory, growth and accuracy.
+
+    Takes some 8 minutes on 2 cores, 14 GB of disk for a while, and 16 GB of memory for the arm that
+    loads both models; --quick takes some 20 seconds. Nothing else should run beside it.
+    """
+    chosen = arm or ALL
+    unknown = sorted(set(chosen) - set(ALL))
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is no arm; expected {', '.join(ALL)}")
+    parent = scratch or Path(tempfile.gettempdir())
+    need, free = (1 << 28 if quick else 14e9), shutil.disk_usage(parent).free
+    if free < need:
+        raise typer.BadParameter(
+            f"{parent} has {free / 1e9:.1f} GB free of {need / 1e9:.0f} needed; choose another "
+            "folder with --scratch"
+        )
+    repetitions = 1 if quick else repetitions
+    pair, small, large, lora = (
+        ("tiny", "tiny", "tiny-wide", "tiny") if quick else ("1.5b", "0.5b", "3b", "7b")
+    )
+    results = part(
+        "full", "pair", pair, [a for a in [*FULL, "accuracy"] if a in chosen], repetitions, parent
+    )
+    results += part("lora", "adapter", lora, [a for a in LORA if a in chosen], repetitions, parent)
+    for model in (small, large) if "growth" in chosen else ():
+        results += part("growth", "pair", model, GROWTH, repetitions, parent)
+    words = machine()
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        replacing(out / "results.csv") as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*COLUMNS, "machine"])
+        writer.writerows([*result.row(), words] for result in results)
+    text = report(results, words)
+    readme = out / "README.md"
+    if readme.is_file() and not quick:
+        before, _, rest = readme.read_text(encoding="utf-8").partition("<!-- measured -->\n")
+        _, _, after = rest.partition("<!-- end -->")
+        write_text(readme, f"{before}<!-- measured -->\n{text}<!-- end -->{after}")
+    typer.echo(text)
+
+
+if __name__ == "__main__":
+    typer.run(main)
