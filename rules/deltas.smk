@@ -1,7 +1,8 @@
 # What the tuning changed.
 #
 # in:  results/checkpoints/BASE.json, results/checkpoints/PAIR.json
-# out: results/deltas/PAIR.parquet, a row per (layer, projection, weight or bias)
+# out: results/deltas/PAIR.parquet, a row per (layer, projection, weight or bias), and beside it
+#      .experts (of a mixture), .histogram (relative change), .neurons (of the feed-forward blocks)
 
 
 rule deltas:
@@ -10,24 +11,31 @@ rule deltas:
         base=JOBS.pair_base,
         tuned=checkpoint("{pair}"),
     output:
-        "results/deltas/{pair}.parquet",
+        table="results/deltas/{pair}.parquet",
+        companions=multiext(
+            "results/deltas/{pair}", ".experts.parquet", ".histogram.parquet", ".neurons.parquet"
+        ),
     log:
         "results/logs/deltas/{pair}.log",
     benchmark:
         "results/benchmarks/deltas/{pair}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=2000,
         runtime=60,
     params:
+        settings=settings(EXPERIMENT.deltas),
+        reading=JOBS.pair_reading,
         code=digest("deltas"),
     shell:
         """
         affectlocus deltas \
             --base {input.base:q} \
             --tuned {input.tuned:q} \
-            --out {output:q} \
+            --settings {params.settings:q} \
+            --reading {params.reading:q} \
+            --out {output.table:q} \
             >{log:q} 2>&1
         """

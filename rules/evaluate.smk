@@ -28,6 +28,7 @@ rule evaluate:
         tuned=JOBS.cell_flags,
         data=lambda wildcards, input: repeated("data", input.data),
         settings=settings(EXPERIMENT.evaluate),
+        reading=JOBS.cell_reading,
         code=digest("evaluate"),
     shell:
         """
@@ -37,6 +38,7 @@ rule evaluate:
             {params.tuned} \
             {params.data} \
             --settings {params.settings:q} \
+            --reading {params.reading:q} \
             --out {output.predictions:q} \
             --verification {output.verification:q} \
             >{log:q} 2>&1

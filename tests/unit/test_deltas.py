@@ -1,4 +1,4 @@
-"""Norms and moments of deltas, against numpy in float64 and against actual rounding."""
+"""A pair's deltas: what each row says, against numpy in float64."""
 
 from __future__ import annotations
 
@@ -6,30 +6,27 @@ import math
 import shutil
 from pathlib import Path
 
+import layouts
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from affectlocus.deltas import deltas, measure
+from affectlocus.adapters import Adapter
+from affectlocus.checkpoints import Pair
+from affectlocus.deltas import COLUMNS, SCORES, adapter_alone, deltas, summary, write_tables
 from affectlocus.errors import InputError
 
-DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-MEASURES = [
-    "l2",
-    "base_l2",
-    "relative",
-    "rms",
-    "cosine",
-    "cosine_distance",
-    "mean",
-    "std",
-    "max_abs",
-    "dtype_floor",
-]
+REAL = Path(__file__).parents[3] / "shared" / "real" / "adapters"
+KEYS = ["layer", "projection", "parameter", "numel", "shape", "dtype", "adapted"]
+MEASURES = [name for name in COLUMNS if name not in KEYS]
+
+
+def table(*pair: Path, **options) -> pd.DataFrame:
+    """The rows of a pair's deltas."""
+    return pd.DataFrame(deltas(Pair(*pair), **options).rows)
 
 
 def reference(base: torch.Tensor, tuned: torch.Tensor) -> dict[str, float]:
@@ -52,159 +49,11 @@ def reference(base: torch.Tensor, tuned: torch.Tensor) -> dict[str, float]:
     }
 
 
-def drawn(shape: tuple[int, ...], dtype: torch.dtype, size: float, seed: int = 0):
-    """A base with entries about 0.05 and a tuned tensor `size` away, with a mean that is not 0."""
-    random = torch.Generator().manual_seed(seed)
-    base = 0.05 * torch.randn(shape, generator=random, dtype=torch.float64)
-    delta = size * (torch.randn(shape, generator=random, dtype=torch.float64) + 0.3)
-    return base.to(dtype), (base + delta).to(dtype)
-
-
-@pytest.mark.parametrize("size", [0.002, 0.05, 3.0])
-@pytest.mark.parametrize("shape", [(1,), (7,), (32, 48), (129, 33)])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_measure_is_numpys_in_float64(dtype, shape, size) -> None:
-    base, tuned = drawn(shape, dtype, size)
-    found = measure(base, tuned)
-    assert list(found) == MEASURES
-    for name, value in reference(base, tuned).items():
-        # A distance of zero is a difference of near ones, and the deviation of one entry too.
-        absolute = 1e-9 * found["max_abs"] if name == "std" else 1e-12
-        assert found[name] == pytest.approx(value, rel=1e-9, abs=absolute), name
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_tensor_of_several_chunks_is_measured_whole(dtype) -> None:
-    # Above 1M entries a float32 norm of the whole is wrong in the fifth digit.
-    base, tuned = drawn((1031, 2048), dtype, 0.01)
-    found = measure(base, tuned)
-    for name, value in reference(base, tuned).items():
-        assert found[name] == pytest.approx(value, rel=1e-9), name
-
-
-def test_a_delta_that_is_known_takes_the_place_of_the_difference() -> None:
-    base, tuned = drawn((16, 16), torch.bfloat16, 1e-5)
-    delta = 1e-5 * torch.randn(16, 16, generator=torch.Generator().manual_seed(1)).double()
-    found = measure(base, tuned, delta)
-    exact = reference(base.double(), base.double() + delta)
-    for name, value in exact.items():
-        assert found[name] == pytest.approx(value, rel=1e-6), name
-    assert found["l2"] != pytest.approx(measure(base, tuned)["l2"], rel=0.01)
-    assert found["dtype_floor"] == measure(base, tuned)["dtype_floor"]
-
-
-def test_a_tensor_that_is_not_contiguous_is_measured_entry_by_entry() -> None:
-    base, tuned = drawn((16, 24), torch.float32, 0.01)
-    found = measure(base.T, tuned.T.contiguous())
-    for name, value in measure(base, tuned).items():
-        assert found[name] == pytest.approx(value, rel=1e-12), name
-
-
-@given(exponent=st.floats(-9, 3), slant=st.floats(0.2, math.pi - 0.2), seed=st.integers(0, 2**16))
-def test_cosine_distance_is_right_for_tiny_large_and_obtuse_deltas(exponent, slant, seed) -> None:
-    # A base of length 1 and a delta of known length and direction, in a random plane.
-    plane, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(30, 2)))
-    along, across = 10**exponent * math.cos(slant), 10**exponent * math.sin(slant)
-    base = torch.from_numpy(plane[:, 0].copy())
-    delta = torch.from_numpy(plane @ [along, across])
-    found = measure(base, base + delta, delta)
-    angle = math.atan2(across, 1 + along)
-    assert found["cosine_distance"] == pytest.approx(2 * math.sin(angle / 2) ** 2, rel=1e-6)
-    assert found["cosine"] == pytest.approx(math.cos(angle), abs=1e-6)
-
-
-def test_cosine_distance_of_a_right_angle_is_one() -> None:
-    found = measure(torch.tensor([3.0, 0.0]), torch.tensor([0.0, 5.0]))
-    assert found["cosine_distance"] == pytest.approx(1, abs=1e-7)
-    assert found["cosine"] == pytest.approx(0, abs=1e-7)
-
-
-def test_cosine_distance_of_opposite_tensors_is_two() -> None:
-    base = torch.tensor([1.0, -2.0, 3.0])
-    found = measure(base, -2 * base)
-    assert found["cosine_distance"] == pytest.approx(2)
-    assert found["cosine"] == pytest.approx(-1)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_an_unchanged_tensor_has_a_delta_of_exactly_zero(dtype) -> None:
-    base, _ = drawn((8, 8), dtype, 1.0)
-    found = measure(base, base.clone())
-    for name in ("l2", "relative", "rms", "cosine_distance", "mean", "std", "max_abs"):
-        assert found[name] == 0, name
-    assert found["cosine"] == 1
-    assert found["base_l2"] > 0
-
-
-def test_a_base_of_zeros_has_no_relative_change_and_no_angle() -> None:
-    found = measure(torch.zeros(4), torch.ones(4))
-    assert found["l2"] == 2
-    assert math.isnan(found["relative"])
-    assert math.isnan(found["cosine_distance"])
-
-
-def test_a_tensor_tuned_to_zeros_has_no_angle() -> None:
-    found = measure(torch.ones(4), torch.zeros(4))
-    assert found["relative"] == 1
-    assert math.isnan(found["cosine_distance"])
-    assert found["dtype_floor"] == 0
-
-
-@given(power=st.integers(-8, 8), seed=st.integers(0, 2**16))
-def test_scaling_both_tensors_scales_norms_and_keeps_ratios(power, seed) -> None:
-    base, tuned = drawn((9, 5), torch.float32, 0.02, seed)
-    found, scaled = measure(base, tuned), measure(base * 2.0**power, tuned * 2.0**power)
-    for name in ("l2", "base_l2", "rms", "mean", "std", "max_abs", "dtype_floor"):
-        assert scaled[name] == pytest.approx(found[name] * 2.0**power, rel=1e-12), name
-    for name in ("relative", "cosine", "cosine_distance"):
-        assert scaled[name] == pytest.approx(found[name], rel=1e-12), name
-
-
-@given(seed=st.integers(0, 2**16))
-def test_the_squares_of_two_halves_norms_add_up(seed) -> None:
-    base, tuned = drawn((8, 6), torch.float32, 0.02, seed)
-    top, bottom, whole = (
-        measure(base[rows], tuned[rows]) for rows in (slice(3), slice(3, 8), slice(8))
-    )
-    for name in ("l2", "base_l2", "dtype_floor"):
-        assert math.hypot(top[name], bottom[name]) == pytest.approx(whole[name], rel=1e-12), name
-
-
-@pytest.mark.parametrize("spread", [0.02, 1.0, 30.0])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_the_dtype_floor_is_the_norm_of_an_actual_rounding(dtype, spread) -> None:
-    random = torch.Generator().manual_seed(4)
-    exact = spread * torch.randn(200_000, generator=random, dtype=torch.float64)
-    rounded = exact.to(dtype)
-    error = float(np.linalg.norm(rounded.double().numpy() - exact.numpy()))
-    assert measure(rounded, rounded)["dtype_floor"] == pytest.approx(error, rel=0.01)
-
-
-def test_the_dtype_floor_holds_for_float16_below_its_normal_range() -> None:
-    random = torch.Generator().manual_seed(4)
-    exact = 1e-5 * torch.randn(200_000, generator=random, dtype=torch.float64)
-    rounded = exact.to(torch.float16)
-    error = float(np.linalg.norm(rounded.double().numpy() - exact.numpy()))
-    assert measure(rounded, rounded)["dtype_floor"] == pytest.approx(error, rel=0.05)
-
-
-# A pair's frame
-
-
-def test_the_frame_of_a_full_pair_has_a_row_for_each_weight_and_bias(checkpoint, twin) -> None:
+def test_a_full_pair_has_a_row_for_each_weight_and_bias(checkpoint, twin) -> None:
     base = checkpoint(dtype="bfloat16")
     tuned = twin(base)
-    frame = deltas(base, tuned)
-    assert list(frame.columns) == [
-        "layer",
-        "projection",
-        "parameter",
-        "numel",
-        "shape",
-        "dtype",
-        "adapted",
-        *MEASURES,
-    ]
+    frame = table(base, tuned)
+    assert list(frame.columns) == list(COLUMNS)
     # Seven weights and the biases of q, k and v, in two layers.
     assert len(frame) == 20
     assert not frame[["layer", "projection", "parameter"]].duplicated().any()
@@ -217,13 +66,13 @@ def test_the_frame_of_a_full_pair_has_a_row_for_each_weight_and_bias(checkpoint,
         assert row["numel"] == before[name].numel()
         assert row["shape"] == "x".join(str(side) for side in before[name].shape)
         for measured, value in reference(before[name], after[name]).items():
-            assert row[measured] == pytest.approx(value, rel=1e-9, abs=1e-15), (name, measured)
+            assert row[measured] == pytest.approx(value, rel=1e-6, abs=1e-15), (name, measured)
 
 
 def test_biases_of_qwen2_have_rows_of_their_own(checkpoint, twin) -> None:
     base = checkpoint()
     tuned = twin(base, lambda name: name.endswith("v_proj.bias"))
-    frame = deltas(base, tuned).set_index(["projection", "parameter"]).sort_index()
+    frame = table(base, tuned).set_index(["projection", "parameter"]).sort_index()
     biases = frame.xs("bias", level="parameter")
     assert sorted(biases.index) == sorted(["q", "k", "v"] * 2)
     assert (frame.loc[("v", "bias"), "l2"] > 0.1).all()
@@ -233,7 +82,7 @@ def test_biases_of_qwen2_have_rows_of_their_own(checkpoint, twin) -> None:
 
 def test_what_an_adapter_cannot_touch_has_a_base_and_no_delta(checkpoint, lora) -> None:
     base = checkpoint()
-    frame = deltas(base, lora(base, ["gate_proj", "q_proj"]))
+    frame = table(base, lora(base, ["gate_proj", "q_proj"]))
     touched = frame["projection"].isin(["gate", "q"]) & (frame["parameter"] == "weight")
     assert frame["adapted"].tolist() == touched.tolist()
     assert touched.sum() == 4
@@ -255,7 +104,7 @@ def test_an_adapters_delta_is_measured_before_it_is_rounded(checkpoint, lora, tm
         name: tensor * (1e-3 if "lora_B" in name else 1) for name, tensor in load_file(file).items()
     }
     save_file(stored, file)
-    frame = deltas(base, folder)
+    frame = table(base, folder)
     row = frame[(frame["projection"] == "down") & (frame["layer"] == 0)].iloc[0]
     prefix = "base_model.model.model.layers.0.mlp.down_proj.lora_"
     a, b = (stored[f"{prefix}{factor}.weight"].double().numpy() for factor in "AB")
@@ -267,7 +116,7 @@ def test_an_adapters_delta_is_measured_before_it_is_rounded(checkpoint, lora, tm
 def test_progress_is_told_after_every_tensor(checkpoint, twin) -> None:
     told: list[tuple[int, int]] = []
     base = checkpoint("mistral")
-    deltas(base, twin(base), lambda done, total: told.append((done, total)))
+    table(base, twin(base), progress=lambda done, total: told.append((done, total)))
     assert told == [(done, 14) for done in range(1, 15)]
 
 
@@ -284,15 +133,15 @@ def test_a_tensor_with_nan_or_infinity_is_refused_by_name(
     tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = value
     save_file(tensors, file)
     with pytest.raises(InputError, match=r"model\.layers\.1\.mlp\.up_proj\.weight"):
-        deltas(folders["base"], folders["tuned"])
+        table(folders["base"], folders["tuned"])
 
 
 def test_a_model_without_the_seven_projections_is_refused(tmp_path) -> None:
     for side in ("base", "tuned"):
         (tmp_path / side).mkdir()
         save_file({"h.0.attn.c_attn.weight": torch.ones(2, 2)}, tmp_path / side / "m.safetensors")
-    with pytest.raises(InputError, match="expected the names of Qwen2, LLaMA or Mistral") as error:
-        deltas(tmp_path / "base", tmp_path / "tuned")
+    with pytest.raises(InputError, match="no gated feed-forward") as error:
+        table(tmp_path / "base", tmp_path / "tuned")
     assert str(tmp_path / "base") in str(error.value)
 
 
@@ -303,6 +152,272 @@ def test_a_pair_stored_in_two_dtypes_is_compared_by_value(checkpoint, tmp_path) 
     save_file(
         {name: tensor.float() for name, tensor in tensors.items()}, tuned / "model.safetensors"
     )
-    frame: pd.DataFrame = deltas(base, tuned)
+    frame = table(base, tuned)
     assert (frame["l2"] == 0).all()
     assert set(frame["dtype"]) == {"float32"}
+
+
+# The same pair in other layouts
+
+
+def agree(found: pd.DataFrame, plain: pd.DataFrame, ignored: tuple[str, ...] = ()) -> None:
+    """Every row and number of two tables, to 1e-6."""
+    keys = ["layer", "projection", "parameter", "adapted", "numel"]
+    assert found[keys].to_dict("records") == plain[keys].to_dict("records")
+    for name in [one for one in MEASURES if one not in ignored]:
+        np.testing.assert_allclose(
+            found[name].astype(float),
+            plain[name].astype(float),
+            rtol=1e-6,
+            atol=1e-12,
+            err_msg=name,
+        )
+
+
+@pytest.mark.parametrize(
+    "layout", ["sharded", "bin", "pth below model", "phi3", "internlm2", "wrapped", "unwrapped"]
+)
+def test_a_full_pair_in_another_layout_has_the_deltas_of_its_plain_twin(
+    checkpoint, twin, tmp_path, layout
+) -> None:
+    base = checkpoint("llama")
+    tuned = twin(base)
+    plain = table(base, tuned)
+    assert len(plain) == 14
+    assert (plain["l2"] > 0.1).all()
+    before, after = tmp_path / "before", tmp_path / "after"
+    if layout == "sharded":
+        found = table(checkpoint("llama", shard="20KB"), twin(base, max_shard_size="20KB"))
+    elif layout == "bin":
+        for side, folder in ((base, before), (tuned, after)):
+            layouts.pickled(side, folder / "pytorch_model.bin")
+        found = table(before, after)
+    elif layout == "pth below model":
+        found = table(base, layouts.pickled(tuned, tmp_path / "tuned.pth", key="model"))
+    elif layout == "unwrapped":
+        # The language model out of a multimodal model, against its plain base.
+        pair = Pair(base, layouts.wrapped(tuned, after), prefix="language_model.")
+        found = pd.DataFrame(deltas(pair).rows)
+    else:
+        make = getattr(layouts, layout)
+        found = table(make(base, before), make(tuned, after))
+    agree(found, plain)
+
+
+def test_an_adapter_on_a_fused_model_is_split_as_its_rows_are(
+    checkpoint, lora, merged, tmp_path
+) -> None:
+    base = checkpoint("phi3", tie_word_embeddings=False)
+    adapter = lora(base, ["qkv_proj", "gate_up_proj", "down_proj"])
+    found = table(base, adapter)
+    tensors, config = layouts.read(base)
+    layouts.write(
+        {name: value.float() for name, value in merged(base, adapter).items() if name in tensors},
+        tmp_path / "merged",
+        config,
+    )
+    plain = table(base, tmp_path / "merged")
+    assert found["projection"].tolist()[:7] == ["q", "k", "v", "o", "gate", "up", "down"]
+    assert found["adapted"].tolist() == [row != "o" for row in found["projection"]]
+    touched = found["adapted"]
+    # peft's merge is in float32.
+    for name in ("l2", "relative", "rms", "spectral_norm"):
+        np.testing.assert_allclose(found[touched][name], plain[touched][name], rtol=1e-4)
+
+
+def test_affectgpts_checkpoint_has_the_deltas_of_its_peft_twin(checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("qwen2", dtype="bfloat16")
+    plain = lora(base, ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"], r=3, lora_alpha=6)
+    file = layouts.trained_only(plain, tmp_path / "checkpoint.pth", {"lora_alpha": 6})
+    agree(table(base, file), table(base, plain))
+
+
+def test_emotion_llamas_chain_has_the_deltas_of_merged_models(checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("llama")
+    tensors, config = layouts.read(base)
+    files, folders = [], []
+    for seed in (1, 2):
+        adapter = lora(base, ["q_proj", "v_proj"], r=4, lora_alpha=2, seed=seed)
+        files.append(
+            layouts.trained_only(adapter, tmp_path / f"{seed}.pth", {"model": {"lora_alpha": 2}})
+        )
+        pair = Pair(base, adapter)
+        whole = {name: tensors[name].double() + pair.delta(name) for name in tensors}
+        folders.append(layouts.write(whole, tmp_path / f"merged{seed}", config))
+    found = pd.DataFrame(deltas(Pair([base, files[0]], files[1])).rows)
+    plain = table(*folders)
+    touched = plain["projection"].isin(["q", "v"])
+    assert found["adapted"].tolist() == touched.tolist()
+    for name in MEASURES:
+        if name not in ("share_ratio", "dtype_floor"):
+            np.testing.assert_allclose(
+                found[touched][name], plain[touched][name], rtol=1e-6, err_msg=name
+            )
+    # Its gate could not be touched: not a change of zero, no change to speak of.
+    assert found[~touched]["l2"].isna().all()
+
+
+def test_experts_are_summed_and_kept_apart(checkpoint, twin, tmp_path) -> None:
+    base = checkpoint("llama")
+    tuned = twin(base)
+    plain = table(base, tuned).set_index(["layer", "projection"])
+    pair = Pair(
+        layouts.mixtral(base, tmp_path / "base"), layouts.mixtral(tuned, tmp_path / "tuned")
+    )
+    measured = deltas(pair)
+    found = pd.DataFrame(measured.rows).set_index(["layer", "projection"])
+    experts = pd.DataFrame(measured.experts)
+    assert len(experts) == 2 * 3 * 3
+    for projection in ("gate", "up", "down"):
+        one, three = plain.loc[(1, projection)], found.loc[(1, projection)]
+        # The experts are the plain FFN times 1, 2 and 3.
+        assert three["l2"] == pytest.approx(one["l2"] * math.sqrt(1 + 4 + 9), rel=1e-6)
+        assert three["numel"] == 3 * one["numel"]
+        assert three["cosine"] == pytest.approx(one["cosine"], rel=1e-6)
+        assert math.isnan(three["spectral_norm"])
+        own = experts[(experts["layer"] == 1) & (experts["projection"] == projection)]
+        assert own["expert"].tolist() == ["0", "1", "2"]
+        np.testing.assert_allclose(own["l2"], one["l2"] * np.array([1, 2, 3]), rtol=1e-6)
+        np.testing.assert_allclose(own["stable_rank"], one["stable_rank"], rtol=1e-6)
+    assert found.loc[(1, "q")]["l2"] == plain.loc[(1, "q")]["l2"]
+
+
+# What the columns mean
+
+
+def test_the_share_ratio_is_the_share_of_change_over_the_share_of_weights(checkpoint, twin) -> None:
+    base = checkpoint("qwen2")
+    frame = table(base, twin(base))
+    weights = frame[frame["parameter"] == "weight"]
+    expected = (weights["l2"] ** 2 / (weights["l2"] ** 2).sum()) / (
+        weights["numel"] / weights["numel"].sum()
+    )
+    np.testing.assert_allclose(weights["share_ratio"], expected, rtol=1e-12)
+    assert frame[frame["parameter"] == "bias"]["share_ratio"].isna().all()
+    # Weighted by their sizes, the ratios are 1 on average.
+    assert np.average(weights["share_ratio"], weights=weights["numel"]) == pytest.approx(1)
+
+
+def test_spectra_are_numpys_of_the_delta(checkpoint, twin, lora) -> None:
+    base = checkpoint("llama")
+    for tuned in (twin(base), lora(base, ["down_proj"], r=3)):
+        pair = Pair(base, tuned)
+        row = next(
+            row for row in deltas(pair).rows if (row["layer"], row["projection"]) == (1, "down")
+        )
+        values = np.linalg.svd(pair.delta("model.layers.1.mlp.down_proj.weight"), compute_uv=False)
+        share = values / values.sum()
+        share = share[share > 1e-12]
+        assert row["spectral_norm"] == pytest.approx(values[0], rel=1e-6)
+        assert row["stable_rank"] == pytest.approx((values**2).sum() / values[0] ** 2, rel=1e-6)
+        assert row["effective_rank"] == pytest.approx(
+            math.exp(-(share * np.log(share)).sum()), rel=1e-4
+        )
+
+
+def test_histograms_and_neurons_are_numpys(checkpoint, twin) -> None:
+    base = checkpoint("llama")
+    pair = Pair(base, twin(base))
+    measured = deltas(pair)
+    name = "model.layers.1.mlp.{}_proj.weight"
+    for projection, axis in (("gate", 1), ("up", 1), ("down", 0)):
+        a = pair.base.tensor(name.format(projection)).double().numpy()
+        d = pair.delta(name.format(projection)).numpy()
+        counts = [
+            row["count"]
+            for row in measured.histogram
+            if (row["layer"], row["projection"]) == (1, projection)
+        ]
+        edges = [row["from"] for row in measured.histogram[: len(counts) - 1]] + [1.0]
+        expected, _ = np.histogram(np.clip(d / a, -1, 1), bins=edges)
+        assert sum(counts) == a.size
+        # An entry that stands on an edge may fall to either side of it.
+        assert np.abs(np.array(counts[:-1]) - expected).sum() <= 4
+        norms = [
+            row["l2"]
+            for row in measured.neurons
+            if (row["layer"], row["projection"]) == (1, projection)
+        ]
+        np.testing.assert_allclose(norms, np.linalg.norm(d, axis=axis), rtol=1e-6)
+
+
+def test_without_companions_and_spectra_the_rows_are_the_same_but_for_the_spectra(
+    checkpoint, twin
+) -> None:
+    base = checkpoint("llama")
+    pair = Pair(base, twin(base))
+    measured = deltas(pair, spectra=False, companions=False)
+    spectra = ("spectral_norm", "stable_rank", "effective_rank")
+    agree(pd.DataFrame(measured.rows), table(*(base, pair._tuned.path)), ignored=spectra)
+    assert not measured.histogram
+    assert not measured.neurons
+    assert all(math.isnan(row[name]) for row in measured.rows for name in spectra)
+
+
+# An adapter alone, summaries, files
+
+
+def test_an_adapter_alone_has_the_absolute_sizes_that_it_has_on_its_base(checkpoint, lora) -> None:
+    base = checkpoint("llama")
+    adapter = lora(base, ["q_proj", "gate_proj"])
+    alone = pd.DataFrame(adapter_alone(Adapter(adapter)).rows)
+    whole = table(base, adapter)
+    whole = whole[whole["adapted"]].reset_index(drop=True)
+    known = ("l2", "rms", "mean", "std", "spectral_norm", "stable_rank", "effective_rank")
+    for name in (*known, "share_ratio", "numel"):
+        np.testing.assert_allclose(alone[name], whole[name], rtol=1e-6, err_msg=name)
+    assert alone[["relative", "base_l2", "cosine"]].isna().all(axis=None)
+
+
+def test_dora_alone_is_refused(checkpoint, lora) -> None:
+    adapter = Adapter(lora(checkpoint("llama"), ["gate_proj"], use_dora=True))
+    with pytest.raises(InputError, match="give the base as well"):
+        adapter_alone(adapter)
+
+
+def test_a_summary_has_means_over_layers_and_null_where_nothing_was_adapted(
+    checkpoint, lora
+) -> None:
+    base = checkpoint("llama")
+    rows = deltas(Pair(base, lora(base, ["gate_proj"], layers_to_transform=[1]))).rows
+    found = summary(rows)
+    assert list(found) == ["q", "k", "v", "o", "gate", "up", "down"]
+    gate = next(row for row in rows if row["adapted"])
+    assert found["gate"]["adapted"]
+    assert found["gate"]["layers"] == 1
+    for name in SCORES:
+        assert found["gate"][name] == gate[name]
+        assert found["up"][name] is None
+    assert found["up"]["adapted"] is False
+
+
+def test_tables_are_written_beside_each_other_with_null_where_there_is_nothing(
+    checkpoint, lora, tmp_path
+) -> None:
+    base = checkpoint("llama")
+    measured = deltas(Pair(base, lora(base, ["gate_proj"])))
+    written = write_tables(measured, tmp_path / "pair.parquet")
+    assert [path.name for path in written] == [
+        "pair.parquet",
+        "pair.experts.parquet",
+        "pair.histogram.parquet",
+        "pair.neurons.parquet",
+    ]
+    table = pq.read_table(written[0])
+    assert table.column_names == list(COLUMNS)
+    assert table["l2"].null_count == 12
+    assert table["base_l2"].null_count == 0
+    assert pq.read_table(written[3]).num_rows == 2 * 48
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
+def test_real_adapters_have_the_sizes_that_are_known_of_them() -> None:
+    found = summary(adapter_alone(Adapter(REAL / "law-qwen2.5-3b")).rows)
+    assert {name for name, row in found.items() if row["adapted"]} == {"q", "v"}
+    assert found["q"]["l2"] == pytest.approx(0.458, abs=5e-4)
+    assert found["v"]["l2"] == pytest.approx(0.171, abs=5e-4)
+    assert found["q"]["rms"] == pytest.approx(2.24e-4, abs=5e-7)
+    assert found["v"]["rms"] == pytest.approx(2.36e-4, abs=5e-7)
+    rows = adapter_alone(Adapter(REAL / "mlx-qwen2.5-0.5b")).rows
+    assert sorted({row["layer"] for row in rows}) == [20, 21, 22, 23]

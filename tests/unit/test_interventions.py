@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from affectlocus.cells import Cell
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
+from affectlocus.evaluate import build
 from affectlocus.interventions import (
     destroyed,
     generator,
@@ -173,8 +174,9 @@ def test_loading_a_set_of_an_adapter_is_reverting_all_other_projections(pairs, c
 @given(first=some_sets, second=some_sets)
 def test_the_set_of_a_union_is_the_union_of_the_sets(pairs, first, second) -> None:
     cells = [load("+".join(parts)) for parts in (first, second, first | second)]
-    for name in pairs["full float32"].names:
-        one, two, both = (inside(name, cell) for cell in cells)
+    pair = pairs["full float32"]
+    for name in pair.names:
+        one, two, both = (inside(pair, name, cell) for cell in cells)
         assert both == (one or two)
 
 
@@ -339,7 +341,7 @@ def test_verify_finds_any_single_flipped_bit_outside_the_set(made, data, cell) -
     bit = data.draw(st.integers(0, 31))
     bits = tensors[name].view(torch.int32).flatten()
     bits[entry] ^= -(2**31) if bit == 31 else 2**bit
-    if inside(name, cell):
+    if inside(made, name, cell):
         verify(tensors, made, cell)
     else:
         with pytest.raises(InputError, match="would not hold") as error:
@@ -406,3 +408,68 @@ def test_folders_that_differ_outside_the_set_are_refused(checkpoint, twin, lora)
 def test_folders_are_compared_over_a_set_that_exists(checkpoint) -> None:
     with pytest.raises(InputError, match="unknown projection 'gat'"):
         verify_folders(checkpoint(), checkpoint(), "gat")
+
+
+# Fused tensors: q, k and v in one, gate and up in one
+
+
+@pytest.fixture(scope="module")
+def fused(checkpoint, twin) -> Pair:
+    base = checkpoint("phi3", tie_word_embeddings=False)
+    return Pair(base, twin(base))
+
+
+QKV = "model.layers.1.self_attn.qkv_proj.weight"
+# HIDDEN 32, four heads of 8, two of them key-value heads: 32 rows of q, 16 of k, 16 of v.
+ROWS = {"q": slice(0, 32), "k": slice(32, 48), "v": slice(48, 64)}
+
+
+@pytest.mark.parametrize("projection", ["q", "k", "v"])
+def test_a_load_takes_the_rows_of_its_projection_alone(fused, projection) -> None:
+    base, tuned = fused.sides(QKV)
+    found = intervened(fused, QKV, load(projection))
+    for name, rows in ROWS.items():
+        assert same(found[rows], (tuned if name == projection else base)[rows]), name
+    assert not torch.equal(base, tuned)
+
+
+@pytest.mark.parametrize("mode", ["revert", "zero", "shuffle", "noise"])
+def test_an_ablation_destroys_the_rows_of_its_projections_alone(fused, mode) -> None:
+    base, tuned = fused.sides(QKV)
+    found = intervened(fused, QKV, ablate("q+v", mode, 0))
+    assert same(found[ROWS["k"]], tuned[ROWS["k"]])
+    for name in "qv":
+        rows = ROWS[name]
+        assert not torch.equal(found[rows], tuned[rows])
+        delta = (tuned[rows].double() - base[rows].double()).norm()
+        if mode == "revert":
+            assert same(found[rows], base[rows])
+        elif mode == "zero":
+            assert not found[rows].any()
+        else:
+            change = (found[rows].double() - base[rows].double()).norm()
+            assert float(change) == pytest.approx(float(delta), rel=1e-5)
+
+
+@pytest.mark.parametrize("cell", [load("q+gate"), ablate("q+gate", "shuffle", 1)], ids=str)
+def test_verify_looks_at_the_other_rows_of_a_fused_tensor(fused, cell) -> None:
+    tensors = {name: intervened(fused, name, cell) for name in fused.names}
+    counts = verify(tensors, fused, cell)
+    assert counts["inside"] == 4
+    assert counts["changed"] == 4
+    tensors[QKV] = tensors[QKV].clone()
+    tensors[QKV][40, 3] += 1
+    with pytest.raises(InputError, match=f"{QKV} lies outside"):
+        verify(tensors, fused, cell)
+
+
+def test_a_fused_models_cell_is_built_and_holds_the_loaded_rows(checkpoint, twin) -> None:
+    base = checkpoint("phi3", tie_word_embeddings=False)
+    tuned = twin(base)
+    built_model, counts = build(base, tuned, load("up"))
+    before, after = Pair(base, tuned).sides("model.layers.0.mlp.gate_up_proj.weight")
+    found = built_model.state_dict()["model.layers.0.mlp.gate_up_proj.weight"]
+    half = len(before) // 2
+    assert same(found[:half], before[:half])
+    assert same(found[half:], after[half:])
+    assert counts["changed"] == 2

@@ -97,7 +97,7 @@ def test_the_saved_folder_is_a_model_of_the_architecture_asked_for(made, archite
     assert model.dtype == torch.float32
     count = sum(parameter.numel() for parameter in model.parameters())
     assert made[architecture].measured["parameters"] == count
-    found = Weights(made[architecture].folder).projections()
+    found = Weights(made[architecture].folder).projections
     assert len(found) == (20 if architecture == "qwen2" else 14)
 
 

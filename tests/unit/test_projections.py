@@ -13,7 +13,6 @@ from affectlocus.projections import (
     PROJECTIONS,
     Location,
     format_modules,
-    locate,
     parse_modules,
 )
 
@@ -85,58 +84,15 @@ def test_any_text_is_a_set_or_refused_in_one_line(text: str) -> None:
         assert len(str(error).splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "location"),
-    [
-        ("model.layers.0.self_attn.q_proj.weight", Location(0, "q", "weight")),
-        ("model.layers.3.self_attn.k_proj.bias", Location(3, "k", "bias")),
-        ("model.layers.11.self_attn.v_proj.weight", Location(11, "v", "weight")),
-        ("layers.7.self_attn.o_proj.weight", Location(7, "o", "weight")),
-        ("model.language_model.layers.27.mlp.gate_proj.weight", Location(27, "gate", "weight")),
-        ("language_model.model.layers.100.mlp.up_proj.weight", Location(100, "up", "weight")),
-        ("model.layers.10.mlp.down_proj.weight", Location(10, "down", "weight")),
-    ],
-)
-def test_a_projection_is_found_behind_any_wrapper(name: str, location: Location) -> None:
-    assert locate(name) == location
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "model.embed_tokens.weight",
-        "lm_head.weight",
-        "model.norm.weight",
-        "model.layers.0.input_layernorm.weight",
-        "model.layers.0.self_attn.q_norm.weight",
-        "model.layers.0.self_attn.qkv_proj.weight",
-        "model.layers.0.mlp.gate_up_proj.weight",
-        "model.layers.0.mlp.experts.3.gate_proj.weight",
-        "model.layers.0.self_attn.gate_proj.weight",
-        "model.layers.0.mlp.q_proj.weight",
-        "model.layers.0.self_attn.q_proj.lora_A.weight",
-        "model.layers.0.self_attn.q_proj.weight_scale",
-        "model.layers.self_attn.q_proj.weight",
-        "model.sublayers.0.self_attn.q_proj.weight",
-        "visual.blocks.0.attn.q_proj.weight",
-    ],
-)
-def test_a_tensor_that_is_none_of_the_seven_has_no_location(name: str) -> None:
-    assert locate(name) is None
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight",
-        "audio_tower.layers.0.self_attn.q_proj.weight",
-    ],
-)
-def test_a_layer_of_a_vision_or_audio_tower_is_none_of_the_language_model(name: str) -> None:
-    assert locate(name) is None
-
-
-def test_locations_sort_by_layer_as_a_number() -> None:
-    names = [f"model.layers.{layer}.mlp.up_proj.weight" for layer in (10, 2, 1)]
-    located = [location for name in names if (location := locate(name))]
-    assert [location.layer for location in sorted(located)] == [1, 2, 10]
+def test_locations_sort_by_layer_projection_and_expert_as_numbers() -> None:
+    order = [
+        Location(2, "q", "bias"),
+        Location(2, "q", "weight"),
+        Location(2, "gate", "weight", "shared"),
+        Location(2, "gate", "weight", "9"),
+        Location(2, "gate", "weight", "10"),
+        Location(2, "down", "weight"),
+        Location(10, "q", "weight"),
+    ]
+    shuffled = order[::-1]
+    assert sorted(shuffled, key=lambda one: one.order) == order

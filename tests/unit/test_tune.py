@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from affectlocus.adapters import Adapter
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
 from affectlocus.interventions import verify_folders
@@ -153,8 +154,9 @@ def test_lora_touches_the_chosen_projections_and_nothing_else(
     assert counts["outside"] == counts["untouched"] > 0
     pair = Pair(base, folder)
     assert pair.adapter is not None
-    assert {projection(name) for name in pair.adapter.factors} == set(parts(modules))
-    assert len(pair.adapter.factors) == weights
+    adapted = [name for name in pair.names if pair.adapted(name)]
+    assert {projection(name) for name in adapted} == set(parts(modules))
+    assert len(adapted) == weights
     assert measured["trainable"] == LAYERS * 2 * sum(sum(SIDES[part]) for part in parts(modules))
     assert measured["total"] == sum(tensor.numel() for tensor in load_file(base / WEIGHTS).values())
     assert measured["samples"] == 9
@@ -165,11 +167,11 @@ def test_lora_touches_the_chosen_projections_and_nothing_else(
 def test_the_adapter_has_the_recipes_rank_and_scaling(checkpoint, tmp_path, rank) -> None:
     folder = tmp_path / "adapter"
     tune(checkpoint(), [FRAME], recipe("gate", rank=rank, alpha=7), folder)
-    adapter = Pair(checkpoint(), folder).adapter
-    assert adapter is not None
-    name = "model.layers.0.mlp.gate_proj.weight"
-    assert torch.linalg.matrix_rank(adapter.delta(name)) == rank
-    assert adapter.scaling(name, rank) == 7 / rank
+    module = "model.layers.0.mlp.gate_proj"
+    adapter = Adapter(folder)
+    assert torch.linalg.matrix_rank(Pair(checkpoint(), folder).delta(f"{module}.weight")) == rank
+    assert adapter.rank(module) == rank
+    assert adapter.scaling(module) == 7 / rank
 
 
 def test_the_same_seed_gives_the_same_adapter_byte_for_byte(checkpoint, tmp_path) -> None:

@@ -7,209 +7,432 @@ interventions need.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
+from affectlocus.adapters import CONFIG, Adapter, aligned
+from affectlocus.architectures import Rows, parts
 from affectlocus.errors import InputError
 from affectlocus.files import CHECKPOINT_SUFFIXES, read_json, sha256
-from affectlocus.projections import Location, locate
+from affectlocus.measure import Held, Side
+from affectlocus.projections import Location
+from affectlocus.sides import DoraDelta, Sum, dense
+from affectlocus.spectra import LowRank
+from affectlocus.stored import Tensors
 
-ADAPTER = "adapter_model.safetensors"
-_INDEX = "model.safetensors.index.json"
+_SAFETENSORS, _BIN = "model.safetensors.index.json", "pytorch_model.bin.index.json"
+_BUFFER = ".rotary_emb.inv_freq"
+_HEAD = "lm_head.weight"
+_QUANTISED = (".qweight", ".qzeros", ".absmax", ".quant_map", ".weight_scale", ".weight_scale_inv")
 
 
 class Weights:
-    """The tensors of a folder's safetensors files, single or sharded."""
+    """The tensors of a whole model: a folder of safetensors or .bin files, or a single file.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        index = folder / _INDEX
+    Args:
+        path: the folder, or a .safetensors, .bin, .pt or .pth file.
+        prefix: what every name begins with that counts, and is then left out: `language_model.`
+            reads the language model alone out of a multimodal checkpoint.
+
+    Raises:
+        InputError: no weights there, incomplete ones, or quantised ones.
+    """
+
+    def __init__(self, path: Path, prefix: str = "") -> None:
+        self.path = path
+        self.files = _weight_files(path)
+        self.tensors = Tensors(self.files)
+        self._stored = {
+            name.removeprefix(prefix): name
+            for name in self.tensors.names()
+            if name.startswith(prefix)
+        }
+        if not self._stored:
+            raise InputError(f"{path}: no tensor's name begins with {prefix!r}")
+        config = path / "config.json"
+        self.config: dict[str, Any] | None = read_json(config) if config.is_file() else None
+        self._refuse_quantised()
+
+    def _refuse_quantised(self) -> None:
+        settings = (self.config or {}).get("quantization_config")
+        method = settings.get("quant_method", "unnamed") if isinstance(settings, dict) else None
+        odd = next((name for name in self._stored if name.endswith(_QUANTISED)), None)
+        if method or odd:
+            found = f"quantised by {method!r}" if method else f"quantised ({odd})"
+            raise InputError(
+                f"{self.path}: its weights are {found}, so their values are not in the files; "
+                "expected float16, bfloat16, float32 or float64 (dequantise it with its own tool)"
+            )
+
+    def names(self) -> list[str]:
+        """Every tensor's name, sorted."""
+        return sorted(self._stored)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._stored
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, from its file's header."""
+        return self.tensors.shape(self._stored[name])
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor, in its stored dtype, on the CPU."""
+        return self.tensors.tensor(self._stored[name])
+
+    def part(self, name: str, rows: Rows | None = None) -> Side:
+        """Some rows of a tensor (None: all), to be read by chunks."""
+        return self.tensors.part(self._stored[name], rows)
+
+    @cached_property
+    def located(self) -> dict[str, list[tuple[Location, Rows | None]]]:
+        """Tensor → the projections it holds, each with its rows, for those that hold any."""
+        found: dict[str, list[tuple[Location, Rows | None]]] = {}
+        for location, (name, rows) in self.projections.items():
+            found.setdefault(name, []).append((location, rows))
+        return found
+
+    @cached_property
+    def projections(self) -> dict[Location, tuple[str, Rows | None]]:
+        """Location → tensor and its rows, for the weights and biases of the seven projections."""
+        found: dict[Location, tuple[str, Rows | None]] = {}
+        for name in self.names():
+            for location, rows in parts(name, self.shape(name)[0], self.config):
+                if location in found:
+                    raise InputError(
+                        f"{self.path}: both {found[location][0]} and {name} hold "
+                        f"{location.projection} of layer {location.layer}; give the prefix of the "
+                        "language model"
+                    )
+                found[location] = (name, rows)
+        return {location: found[location] for location in sorted(found, key=lambda one: one.order)}
+
+    @cached_property
+    def layers_prefix(self) -> str | None:
+        """What stands before `layers.N.` in the names of the language model's tensors."""
+        for name, _ in self.projections.values():
+            return re.sub(r"layers\.\d+\..*", "", name)
+        return None
+
+
+def _weight_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; expected a model or an adapter")
+    for index in (path / _SAFETENSORS, path / _BIN):
         if index.is_file():
             placed = read_json(index).get("weight_map")
             if not placed:
                 raise InputError(f"{index}: no weight_map; expected the names of all tensors")
-            names = sorted(set(placed.values()))
-        else:
-            names = sorted(path.name for path in folder.glob("*.safetensors"))
-        if not names:
-            raise InputError(
-                f"{folder}: no .safetensors file; expected a model saved in safetensors"
-            )
-        self.files = [folder / name for name in names]
-        self._where: dict[str, Path] = {}
-        for file in self.files:
-            with _opened(file) as tensors:
-                self._where.update(dict.fromkeys(tensors.keys(), file))
+            files = [path / name for name in sorted(set(placed.values()))]
+            for file in files:
+                if not file.is_file():
+                    raise InputError(f"{file}: no such file; the checkpoint is incomplete")
+            return files
+    for pattern in ("*.safetensors", "pytorch_model*.bin", "*.pth", "*.pt"):
+        files = sorted(path.glob(pattern))
+        if files:
+            return files
+    raise InputError(
+        f"{path}: no .safetensors file, no pytorch_model.bin and no .pth; "
+        "expected a model as it was saved"
+    )
 
-    def names(self) -> list[str]:
-        """Every tensor's name, sorted."""
-        return sorted(self._where)
+
+class Applied:
+    """An adapter on a base: what it does to the base's tensors, by their names there."""
+
+    def __init__(self, adapter: Adapter, base: Weights) -> None:
+        self.adapter = adapter
+        names = adapter.changed()
+        where = aligned(names, base.names())
+        self.names = {where[name]: name for name in names if name in where}
+        self.other = sorted(set(names) - set(where))
+        lost = [name for name in self.other if name not in adapter.replaced]
+        if adapter.layout != "trained-only":
+            lost = self.other
+        if lost or not self.names:
+            first = lost[0] if lost else next(iter(sorted(names)), "nothing")
+            raise InputError(
+                f"{adapter.path}: {first!r} is not in its base {base.path} "
+                f"({len(lost) or len(names)} tensors so); check that this is the base that it was "
+                "tuned from"
+            )
+        for name in self.names:
+            self._check_shape(name, base)
+
+    def _check_shape(self, name: str, base: Weights) -> None:
+        given = self.names[name]
+        if given in self.adapter.replaced:
+            found = self.adapter.tensors.shape(self.adapter.replaced[given])
+            what = f"{name} has shape {found}"
+        elif given.endswith(".weight"):
+            factors = self.adapter.factors[given.removesuffix(".weight")]
+            a, b = (self.adapter.tensors.shape(part) for part in (factors.a, factors.b))
+            found = (b[0], a[1]) if factors.layout == "linear" else (a[-1], b[0])
+            if factors.layout == "mlx":
+                found = (b[1], a[0])
+            what = f"the delta of {name} has shape {found}"
+        else:
+            return
+        if found != base.shape(name):
+            raise InputError(
+                f"{self.adapter.path}: {what}, the base's weight {base.shape(name)}; "
+                "this is not the adapter's base"
+            )
 
     def __contains__(self, name: str) -> bool:
-        return name in self._where
+        return name in self.names
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """One tensor, in its stored dtype, on the CPU."""
-        with _opened(self._where[name]) as tensors:
-            return tensors.get_tensor(name)
+    def module(self, name: str) -> str | None:
+        """The adapter's module that changes a weight by low-rank factors; else None."""
+        given = self.names.get(name, "")
+        module = given.removesuffix(".weight")
+        return module if given.endswith(".weight") and module in self.adapter.factors else None
 
-    def projections(self) -> dict[Location, str]:
-        """Location → tensor name, for the weights and biases of the seven projections."""
-        found = {}
-        for name in self.names():
-            location = locate(name)
-            if location is not None:
-                found[location] = name
-        return dict(sorted(found.items()))
+    def low_rank(self, name: str, rows: Rows | None) -> LowRank | None:
+        """The low-rank change of a weight, if that is what becomes of it."""
+        module = self.module(name)
+        return None if module is None else self.adapter.low_rank(module, rows)
 
-
-def _opened(file: Path) -> Any:
-    try:
-        return safe_open(file, framework="pt")
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file; the checkpoint is incomplete") from None
-    except SafetensorError as error:
-        raise InputError(f"{file}: not a whole safetensors file ({error})") from None
-
-
-class Adapter:
-    """A LoRA adapter in peft's layout: delta = scaling · B·A for each module it touches."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config: dict[str, Any] = read_json(folder / "adapter_config.json")
-        for key, refused in (
-            ("peft_type", self.config.get("peft_type") != "LORA"),
-            ("use_dora", bool(self.config.get("use_dora"))),
-            ("alora_invocation_tokens", bool(self.config.get("alora_invocation_tokens"))),
-            ("fan_in_fan_out", bool(self.config.get("fan_in_fan_out"))),
-            ("modules_to_save", bool(self.config.get("modules_to_save"))),
-            ("bias", self.config.get("bias", "none") != "none"),
-            # These begin from a changed base, so that B·A is not the whole delta.
-            (
-                "init_lora_weights",
-                str(self.config.get("init_lora_weights"))
-                .lower()
-                .startswith(("pissa", "olora", "corda", "loftq", "lora_ga")),
-            ),
-        ):
-            if refused:
-                raise InputError(
-                    f"{folder / 'adapter_config.json'}: {key} is {self.config.get(key)!r}, which "
-                    "is not read yet; merge it into its base with peft and give that folder"
-                )
-        self._weights = Weights(folder)
-        self.factors: dict[str, tuple[str, str]] = {}
-        for name in self._weights.names():
-            module, _, factor = name.partition(".lora_")
-            if factor not in ("A.weight", "B.weight"):
-                raise InputError(
-                    f"{folder / ADAPTER}: unknown tensor {name!r}; expected LoRA factors"
-                )
-            weight = f"{module.removeprefix('base_model.model.')}.weight"
-            self.factors[weight] = (f"{module}.lora_A.weight", f"{module}.lora_B.weight")
-        for pair in self.factors.values():
-            for name in pair:
-                if name not in self._weights:
-                    raise InputError(f"{folder / ADAPTER}: {name!r} is missing; its twin is there")
-
-    def scaling(self, name: str, rank: int) -> float:
-        """alpha / r (or alpha / √r with rsLoRA) of a weight, by peft's patterns."""
-        module = name.removesuffix(".weight")
-        alpha = self._pattern("alpha_pattern", module, self.config.get("lora_alpha", rank))
-        return alpha / (rank**0.5 if self.config.get("use_rslora") else rank)
-
-    def _pattern(self, key: str, module: str, default: float) -> float:
-        # As peft does it: a key is a regular expression for the end of a module's name.
-        for pattern, value in (self.config.get(key) or {}).items():
-            if re.match(rf"(?:.*\.)?({pattern})$", module):
-                return float(value)
-        return float(default)
-
-    def delta(self, name: str) -> torch.Tensor:
-        """The delta of a weight, float64, shape (d_out, d_in)."""
-        first, second = self.factors[name]
-        a = self._weights.tensor(first).double()  # (r, d_in)
-        b = self._weights.tensor(second).double()  # (d_out, r)
-        return self.scaling(name, a.shape[0]) * (b @ a)
+    def change(self, name: str, rows: Rows | None, base: Side) -> Side:
+        """Tuned minus base of one tensor that the adapter changes, unrounded."""
+        module = self.module(name)
+        given = self.names[name]
+        if module is not None:
+            low_rank = self.adapter.low_rank(module, rows)
+            magnitude = self.adapter.magnitude(module, rows)
+            return low_rank if magnitude is None else DoraDelta(base, low_rank, magnitude)
+        if given in self.adapter.replaced:
+            stored = self.adapter.tensors.part(self.adapter.replaced[given], rows)
+            return Held(dense(stored) - dense(base))
+        owner = given.removesuffix(".bias")
+        factors = self.adapter.factors[owner]
+        assert factors.bias is not None
+        added = self.adapter.tensors.tensor(factors.bias).double() * self.adapter.scaling(owner)
+        return Held(added if rows is None else torch.cat([added[a:b] for a, b in rows]))
 
 
 class Pair:
     """A base and what was tuned from it, seen tensor by tensor.
 
+    Args:
+        base: a model, or a chain: a model and the adapters that made it the base in question. A
+            file of trained tensors that continues another one's training takes its place; any other
+            adapter is added on top.
+        tuned: a model or an adapter.
+        alpha: LoRA alpha of a file of trained tensors that does not tell its own.
+        prefix: reads the language model alone out of a multimodal tuned model (see `Weights`).
+        any_base: whether an adapter that names another base is read all the same.
+
+    Attributes:
+        notes: sentences about what was let pass.
+
     Raises:
         InputError: tensors that are missing on a side, or differ in shape.
     """
 
-    def __init__(self, base: Path, tuned: Path) -> None:
-        self.base = Weights(base)
-        self.adapter = Adapter(tuned) if (tuned / "adapter_config.json").is_file() else None
-        self._tuned = None if self.adapter else Weights(tuned)
-        named = set(self.adapter.factors) if self.adapter else set(self._full.names())
-        for difference, problem in (
-            (named - set(self.base.names()), f"is not in its base {base}"),
-            (
-                set() if self.adapter else set(self.base.names()) - named,
-                "is missing; the base has it",
-            ),
-        ):
-            if difference:
-                raise InputError(
-                    f"{tuned}: {min(difference)!r} {problem} ({len(difference)} tensors so); "
-                    "check that this is the base that it was tuned from"
+    def __init__(
+        self,
+        base: Path | Sequence[Path],
+        tuned: Path,
+        alpha: float | None = None,
+        prefix: str = "",
+        any_base: bool = False,
+    ) -> None:
+        first, *chain = [base] if isinstance(base, Path) else base
+        self.base = Weights(first)
+        self.notes: list[str] = []
+        self.before = [Applied(Adapter(path, alpha), self.base) for path in chain]
+        self.adapter: Applied | None = None
+        self._tuned: Weights | None = None
+        if is_adapter(tuned, self.base):
+            adapter = Adapter(tuned, alpha)
+            if not any_base:
+                _refuse_other_base(adapter, first)
+            self.adapter = Applied(adapter, self.base)
+            if self.adapter.other:
+                self.notes.append(
+                    f"{tuned} holds {len(self.adapter.other)} trained tensors outside the base, "
+                    f"as {self.adapter.other[0]}: not measured"
                 )
+        else:
+            self._tuned = Weights(tuned, prefix)
+            self._compare(self._tuned)
 
-    @property
-    def _full(self) -> Weights:
-        assert self._tuned is not None
-        return self._tuned
+    def _compare(self, tuned: Weights) -> None:
+        """Refuses a full model that is no twin of the base; what may differ is noted."""
+        mine, theirs = set(self.base.names()), set(tuned.names())
+        tied = {
+            name
+            for name in mine ^ theirs
+            if name.endswith(_BUFFER)
+            or (name.endswith(_HEAD) and any(_tied(side) for side in (self.base, tuned)))
+        }
+        for difference, problem in (
+            (theirs - mine - tied, f"is not in its base {self.base.path}"),
+            (mine - theirs - tied, "is missing; the base has it"),
+        ):
+            if not difference:
+                continue
+            advice = "check that this is the base that it was tuned from"
+            here, there = tuned.layers_prefix, self.base.layers_prefix
+            if here is not None and there is not None and here != there:
+                advice = f"its layers' names begin with {here!r}, the base's with {there!r}"
+                if here.endswith(there):
+                    advice += f": the prefix {here.removesuffix(there)!r} would match"
+                elif there.endswith(here):
+                    advice += f": the base's prefix {there.removesuffix(here)!r} stands in the way"
+            raise InputError(
+                f"{tuned.path}: {min(difference)!r} {problem} ({len(difference)} tensors so); "
+                f"{advice}"
+            )
+        located = {name for name, _ in self.base.projections.values()}
+        for name in sorted(mine & theirs):
+            a, b = self.base.shape(name), tuned.shape(name)
+            if a == b:
+                continue
+            if name in located or a[1:] != b[1:] or not _vocabulary(name):
+                raise InputError(
+                    f"{tuned.path}: {name} has shape {b}, in the base {a}; the two are no pair"
+                )
+            self.notes.append(
+                f"the vocabulary was resized: {name} has {a[0]} rows in the base, {b[0]} tuned"
+            )
 
     @cached_property
     def names(self) -> list[str]:
-        """Every tensor of the base, sorted."""
-        return self.base.names()
+        """Every tensor of the base that the tuned model has as well, sorted."""
+        return [name for name in self.base.names() if self._tuned is None or name in self._tuned]
+
+    @property
+    def projections(self) -> dict[Location, tuple[str, Rows | None]]:
+        """Location → tensor and rows of the seven projections, in the tables' order."""
+        return self.base.projections
 
     def adapted(self, name: str) -> bool:
         """Whether the tuning could touch this tensor at all."""
-        return name in self.adapter.factors if self.adapter else True
+        return name in self.adapter if self.adapter else True
+
+    def base_side(self, name: str, rows: Rows | None = None) -> Side:
+        """A tensor of the base, with what the chain's adapters made of it."""
+        side = self.base.part(name, rows)
+        for applied in self._standing(name):
+            side = Sum(side, applied.change(name, rows, side))
+        return side
+
+    def _standing(self, name: str) -> list[Applied]:
+        """The chain's adapters that change a tensor; of a continued training, the last."""
+        found = [applied for applied in self.before if name in applied]
+        last = next((one for one in reversed(found) if _continues(one.adapter)), None)
+        return [one for one in found if one is last or not _continues(one.adapter)]
+
+    def delta_side(self, name: str, rows: Rows | None = None) -> Side | None:
+        """The delta of a tensor where an adapter tells it, unrounded; None for full models."""
+        if self.adapter is None or name not in self.adapter:
+            return None
+        earlier = None
+        if _continues(self.adapter.adapter):
+            earlier = next((one for one in self._standing(name) if _continues(one.adapter)), None)
+        if earlier is None:
+            return self.adapter.change(name, rows, self.base_side(name, rows))
+        after, before = self.adapter.low_rank(name, rows), earlier.low_rank(name, rows)
+        if after is not None and before is not None:
+            return _difference(after, before)
+        stored = self.base.part(name, rows)
+        now = dense(self.adapter.change(name, rows, stored))
+        return Held(now - dense(earlier.change(name, rows, stored)))
+
+    def tuned_side(self, name: str, rows: Rows | None = None) -> Side:
+        """A tensor of the tuned model; an adapter's is merged, and not rounded."""
+        if self._tuned is not None:
+            return self._tuned.part(name, rows)
+        base = self.base_side(name, rows)
+        delta = self.delta_side(name, rows)
+        return base if delta is None else Sum(base, delta)
 
     def sides(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The tensor in the base and in the tuned model, both in the base's dtype or the tuned's.
 
         An adapter is merged in float64 and rounded once to the base's dtype.
         """
-        base = self.base.tensor(name)
-        if self.adapter is None:
-            tuned = self._full.tensor(name)
-            if tuned.shape != base.shape:
-                raise InputError(
-                    f"{self._full.folder}: {name} has shape {tuple(tuned.shape)}, "
-                    f"in the base {tuple(base.shape)}; the two are no pair"
-                )
-            return base, tuned
+        stored = self.base.tensor(name)
+        base = dense(self.base_side(name)).to(stored.dtype) if self._standing(name) else stored
+        if self._tuned is not None:
+            return base, self._tuned.tensor(name)
         if not self.adapted(name):
             return base, base
-        delta = self.adapter.delta(name)
-        if delta.shape != base.shape:
-            raise InputError(
-                f"{self.adapter.folder}: the delta of {name} has shape {tuple(delta.shape)}, "
-                f"the base's weight {tuple(base.shape)}; this is not the adapter's base"
-            )
-        return base, (base.double() + delta).to(base.dtype)
+        return base, (dense(self.base_side(name)) + self.delta(name)).to(stored.dtype)
 
     def delta(self, name: str) -> torch.Tensor:
         """Tuned minus base in float64, as trained: an adapter's before any rounding."""
-        if self.adapter is None:
-            base, tuned = self.sides(name)
-            return tuned.double() - base.double()
-        if self.adapted(name):
-            return self.adapter.delta(name)
-        return torch.zeros_like(self.base.tensor(name), dtype=torch.float64)
+        if self._tuned is not None:
+            return self._tuned.tensor(name).double() - dense(self.base_side(name))
+        side = self.delta_side(name)
+        if side is None:
+            return torch.zeros(self.base.shape(name), dtype=torch.float64)
+        return dense(side)
+
+
+def is_adapter(path: Path, base: Weights | None = None) -> bool:
+    """Whether a checkpoint holds changes of a base, not a whole model."""
+    if path.is_dir():
+        return (path / CONFIG).is_file()
+    if path.suffix == ".safetensors" or not path.is_file():
+        return False
+    names = Tensors([path]).names()
+    if any(".lora_" in name for name in names):
+        return True
+    # A part of the base's tensors, and nothing of the rest: what else than those that were trained?
+    return base is not None and bool(set(base.names()) - set(aligned(names, base.names()).values()))
+
+
+def _difference(after: LowRank, before: LowRank) -> LowRank:
+    """Two low-rank changes' difference, of the sum of their ranks."""
+    return LowRank(
+        torch.cat([after.a, before.a]),
+        torch.cat([after.scaling * after.b, -before.scaling * before.b], dim=1),
+        1.0,
+    )
+
+
+def _continues(adapter: Adapter) -> bool:
+    return adapter.layout == "trained-only"
+
+
+def _tied(side: Weights) -> bool:
+    config = side.config or {}
+    text = config.get("text_config") or {}
+    return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
+
+
+def _vocabulary(name: str) -> bool:
+    return name.endswith(("embed_tokens.weight", "lm_head.weight", "tok_embeddings.weight"))
+
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>.+)")
+
+
+def _refuse_other_base(adapter: Adapter, base: Path) -> None:
+    """Refuses a base from the hub where the adapter names another one from the hub.
+
+    A path says nothing about what lies there now, and many adapters name none.
+    """
+    cached = next((_CACHED.fullmatch(part) for part in base.parts if _CACHED.fullmatch(part)), None)
+    named = adapter.base_name
+    if cached is None or named is None or not _HUB_ID.fullmatch(str(named)):
+        return
+    if named.rpartition("/")[2].lower() != cached["name"].lower():
+        raise InputError(
+            f"{adapter.path / CONFIG}: its base is {named!r}, not "
+            f"{cached['owner']}/{cached['name']}; give that one, or say that any base will do "
+            "(--any-base)"
+        )
 
 
 def manifest(folder: Path) -> list[dict[str, Any]]:
@@ -242,3 +465,9 @@ def checkpoint_folder(manifest_file: Path) -> Path:
                 f"lists it with {entry['bytes']} bytes; delete {manifest_file} and run again"
             )
     return folder
+
+
+def checkpoint_chain(manifest_file: Path) -> list[Path]:
+    """The folder of a base's manifest, and the adapters that made it the base in question."""
+    record = read_json(manifest_file)
+    return [checkpoint_folder(manifest_file), *map(Path, record.get("then", []))]

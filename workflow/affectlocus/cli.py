@@ -275,26 +275,149 @@ def deltas(
     base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
     tuned: Annotated[Path, typer.Option(help="manifest of the tuned model or adapter")],
     out: Out,
+    settings: Annotated[str, _settings_option("spectra, companions")] = "{}",
+    reading: Annotated[
+        str, typer.Option(help="JSON of how the pair is read: alpha, prefix, any_base")
+    ] = "{}",
 ) -> None:
     """Measure what the tuning changed, per layer and projection, into a parquet file.
 
     Columns: layer, projection, parameter, numel, shape, dtype, adapted, l2 (eq. 1), base_l2,
-    relative (eq. 2), rms, cosine, cosine_distance, mean, std, max_abs, dtype_floor.
+    relative (eq. 2), rms, share_ratio, cosine, cosine_distance, mean, std, max_abs, spectral_norm,
+    stable_rank, effective_rank, dtype_floor. Beside it: the same for single experts (.experts),
+    histograms of the element-wise relative change (.histogram), norms of FFN neurons (.neurons).
 
     Example: affectlocus deltas --base qwen2.json --tuned affective.json --out deltas.parquet
     """
+    from affectlocus.checkpoints import Pair, checkpoint_chain, checkpoint_folder
+    from affectlocus.deltas import deltas as run
+    from affectlocus.deltas import write_tables
+    from affectlocus.parameters import Deltas, Reading
+
+    chosen, how = _settings(Deltas, settings), _settings(Reading, reading)
+    pair = Pair(checkpoint_chain(base), checkpoint_folder(tuned), **how.model_dump())
+    with _tensors() as show:
+        measured = run(pair, spectra=chosen.spectra, companions=chosen.companions, progress=show)
+    for note in measured.notes:
+        typer.echo(f"note: {note}", err=True)
+    write_tables(measured, out)
+
+
+@app.command()
+def diff(
+    base: Annotated[
+        str, typer.Argument(help="a model: folder or file; or an adapter, if it is all there is")
+    ],
+    tuned: Annotated[
+        str | None, typer.Argument(help="what was tuned from it: a model, an adapter, a .pth")
+    ] = None,
+    score: Annotated[
+        str, typer.Option(help="what to sort by: l2, relative, rms or share_ratio")
+    ] = "rms",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="folder for the parquet files and the heat map  [default: diff]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    then: Annotated[
+        list[Path] | None,
+        typer.Option(help="adapter that made BASE the base in question; repeat for a chain"),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="LoRA alpha, if a .pth has none")] = None,
+    prefix: Annotated[
+        str, typer.Option(help="what the tuned model's names begin with, as language_model.")
+    ] = "",
+    any_base: Annotated[
+        bool, typer.Option(help="read an adapter that names another base all the same")
+    ] = False,
+    spectra: Annotated[
+        bool, typer.Option(help="spectra of full deltas too; minutes for a large model")
+    ] = False,
+) -> None:
+    """Show where a fine-tune landed: the seven projections, best first, for two checkpoints.
+
+    Works on an adapter alone too, with the sizes that need no base. Reads safetensors, .bin and
+    .pth, peft's and MLX's adapters, at about the speed of the disk and in little memory. --json
+    prints the same as one object, and writes files only where --out is given.
+
+    Example: affectlocus diff Qwen2.5-3B law-adapter --score relative
+    """
+    from affectlocus.adapters import Adapter
+    from affectlocus.checkpoints import Pair, is_adapter
+    from affectlocus.deltas import SCORES, adapter_alone, summary, write_tables
+    from affectlocus.deltas import deltas as run
+    from affectlocus.diff import print_table, report
+
+    if score not in SCORES:
+        raise InputError(f"--score: unknown {score!r}; expected one of {', '.join(SCORES)}")
+    first, second = Path(base), Path(tuned) if tuned else None
+    if second is None:
+        if not is_adapter(first):
+            raise InputError(
+                f"{first}: a model alone has no delta; give the base first and then the tuned one"
+            )
+        measured = adapter_alone(Adapter(first, alpha))
+    else:
+        pair = Pair([first, *(then or [])], second, alpha, prefix, any_base)
+        with _tensors() as show:
+            measured = run(pair, spectra=spectra, companions=out is not None, progress=show)
+    for note in measured.notes:
+        typer.echo(f"note: {note}", err=True)
+    found = summary(measured.rows)
+    title = f"{base} → {tuned}" if tuned else f"{base} (no base given: absolute sizes only)"
+    if as_json:
+        about = report(found, base=base if tuned else None, tuned=tuned or base, score=score)
+        typer.echo(json.dumps(about, indent=2))
+    else:
+        print_table(found, score, title)
+    if as_json and out is None:
+        return
+    folder = out or Path("diff")
+    sys.stdout.flush()
+    written = write_tables(measured, folder / "deltas.parquet")
+    from affectlocus.figures import heat_map, save
+
+    save(heat_map(_read_frame(written[0], "l2"), title), folder / "heat_map")
+    typer.echo(f"written: {', '.join(map(str, written))}, {folder / 'heat_map'}.png", err=True)
+
+
+@contextmanager
+def _tensors() -> Iterator[Any]:
+    """A progress bar of tensors measured, on a terminal."""
+    from rich.console import Console
     from rich.progress import Progress
 
-    from affectlocus.checkpoints import checkpoint_folder
-    from affectlocus.deltas import deltas as run
-
-    with Progress(disable=not sys.stderr.isatty()) as progress:
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("tensors")
 
         def show(done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total)
 
-        _write_frame(run(checkpoint_folder(base), checkpoint_folder(tuned), show), out)
+        yield show
+
+
+@app.command()
+def convert(
+    adapter: Annotated[
+        Path, typer.Argument(help="a .pth of trained tensors, or MLX's adapter folder")
+    ],
+    out: Out,
+    alpha: Annotated[float | None, typer.Option(help="LoRA alpha, if the file has none")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="hub id or folder of the base, for the configuration")
+    ] = None,
+) -> None:
+    """Turn an adapter in another layout into a PEFT directory that peft loads.
+
+    Trained tensors that are no LoRA factors (projectors, token embeddings) have no place in one;
+    their names are printed.
+
+    Example: affectlocus convert checkpoint_000030_loss_0.7.pth --alpha 32 --out adapter
+    """
+    from affectlocus.adapters import Adapter
+    from affectlocus.convert import convert as run
+
+    typer.echo(json.dumps({"out": str(out), **run(Adapter(adapter, alpha), out, base)}, indent=2))
 
 
 @app.command()
@@ -311,6 +434,9 @@ def evaluate(
     tuned: Annotated[
         Path | None, typer.Option(help="manifest of the tuned model or adapter")
     ] = None,
+    reading: Annotated[
+        str, typer.Option(help="JSON of how the pair is read: alpha, prefix, any_base")
+    ] = "{}",
 ) -> None:
     """Build one cell's model, verify it bit for bit, and let it answer every benchmark.
 
@@ -326,9 +452,9 @@ def evaluate(
     from dataclasses import asdict
 
     from affectlocus.cells import read_cell
-    from affectlocus.parameters import Evaluate
+    from affectlocus.parameters import Evaluate, Reading
 
-    chosen = _settings(Evaluate, settings)
+    chosen, how = _settings(Evaluate, settings), _settings(Reading, reading)
     wanted = read_cell(cell)
     from affectlocus.checkpoints import checkpoint_folder
 
@@ -341,7 +467,7 @@ def evaluate(
         from affectlocus.evaluate import evaluate as run
         from affectlocus.files import write_json
         from affectlocus.prompts import Prompter
-    model, counts = build(base_folder, tuned_folder, wanted)
+    model, counts = build(base_folder, tuned_folder, wanted, **how.model_dump())
     predictions = run(
         model,
         Prompter(base_folder),

@@ -19,7 +19,7 @@ from typing import Any
 from affectlocus.cells import Cell, Kind
 from affectlocus.files import CHECKPOINT_SUFFIXES
 from affectlocus.matrix import all_cells, table_cells
-from affectlocus.parameters import Parameters, Strict, Tuning
+from affectlocus.parameters import Parameters, Reading, Strict, Tuning
 from affectlocus.projections import PROJECTIONS
 
 # The order of the paper's tables; a further pair's are named after it (table1.PAIR.csv).
@@ -216,6 +216,16 @@ class Dag:
     def pair_base(self, wildcards: Any) -> str:
         """The manifest of a pair's base."""
         return checkpoint(self.parameters.pairs[wildcards.pair].base)
+
+    def pair_reading(self, wildcards: Any) -> str:
+        """How a pair's tuned checkpoint is read, as JSON."""
+        return settings(self.parameters.pairs[wildcards.pair].reading)
+
+    def cell_reading(self, wildcards: Any) -> str:
+        """The same for a cell; a checkpoint that the workflow tuned itself tells everything."""
+        cell = self.cells[wildcards.cell]
+        pair = self.parameters.pairs.get(cell.pair or "")
+        return settings(pair.reading if pair and cell.tuned == cell.pair else Reading())
 
     def cell_checkpoints(self, wildcards: Any) -> dict[str, str]:
         """The manifests that a cell's model is made from."""

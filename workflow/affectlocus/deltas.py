@@ -3,117 +3,372 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import pandas as pd
-import torch
-
+from affectlocus.adapters import Adapter
+from affectlocus.architectures import Rows, parts
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
+from affectlocus.measure import BINS, Job, Sums, measure_all
+from affectlocus.projections import FFN, PROJECTIONS, Location
+from affectlocus.spectra import LowRank, Spectrum, full_spectrum, spectrum_of_values
 
-# Entries of one pass: float64 copies of a chunk stay within a few tens of MB.
-_CHUNK = 1 << 20
+Row = dict[str, Any]
+Progress = Callable[[int, int], None]
+
+SCORES = ("l2", "relative", "rms", "share_ratio")
+"""The sizes that tables rank by, side by side: none of them is fair to every projection."""
+
+COLUMNS = (
+    *("layer", "projection", "parameter", "numel", "shape", "dtype", "adapted"),
+    *("l2", "base_l2", "relative", "rms", "share_ratio", "cosine", "cosine_distance"),
+    *("mean", "std", "max_abs", "spectral_norm", "stable_rank", "effective_rank", "dtype_floor"),
+)
+
+_MEASURED = (
+    *("l2", "base_l2", "relative", "rms", "cosine", "cosine_distance"),
+    *("mean", "std", "max_abs", "dtype_floor"),
+)
 
 
-def measure(
-    base: torch.Tensor, tuned: torch.Tensor, delta: torch.Tensor | None = None
-) -> dict[str, float]:
-    """Norms and moments of one tensor's delta; every sum in float64.
+@dataclass
+class Measured:
+    """The tables of one pair, as lists of rows.
 
-    Args:
-        base, tuned: the same shape, any float dtype.
-        delta: where known better than by subtraction, as an adapter's before rounding.
-
-    Returns:
-        `l2` (eq. 1: Frobenius norm of the delta), `base_l2`, `relative` (eq. 2: l2 / base_l2),
-        `rms` (l2 / √numel), `cosine` and `cosine_distance` of the two tensors, `mean`, `std` and
-        `max_abs` of the delta's entries, and `dtype_floor`: the l2 that rounding the tuned tensor
-        to its stored dtype would give by itself, on average.
+    Attributes:
+        rows: `COLUMNS`, a row per (layer, projection, parameter); experts are summed.
+        experts: the same with `expert`, a row each; empty without a mixture of experts.
+        histogram: `layer`, `projection`, `from`, `to`, `count` of the element-wise relative change
+            Δ/w, clipped to [−1, 1]; `from` and `to` null counts the entries whose w is 0.
+        neurons: `layer`, `projection`, `expert`, `neuron`, `l2` of the change of an FFN neuron's
+            weights: its row of gate and up, its column of down.
+        notes: sentences about what was let pass.
     """
-    sums = dict.fromkeys(("aa", "ad", "dd", "d", "floor"), 0.0)
-    largest = 0.0
-    flat_base, flat_tuned = base.flatten(), tuned.flatten()
-    flat_delta = None if delta is None else delta.flatten()
-    for start in range(0, base.numel(), _CHUNK):
-        a = flat_base[start : start + _CHUNK].double()
-        b = flat_tuned[start : start + _CHUNK].double()
-        d = b - a if flat_delta is None else flat_delta[start : start + _CHUNK].double()
-        sums["aa"] += float(a @ a)
-        sums["ad"] += float(a @ d)
-        sums["dd"] += float(d @ d)
-        sums["d"] += float(d.sum())
-        largest = max(largest, float(d.abs().max()))
-        # Rounding is off by at most half a unit in the last place, evenly: a variance of ulp²/12.
-        _, exponent = torch.frexp(b)
-        kind = torch.finfo(tuned.dtype)
-        ulp = (kind.eps * torch.exp2(exponent.double() - 1)).clamp(min=kind.eps * kind.tiny)
-        sums["floor"] += float(torch.where(b == 0, 0.0, ulp.square()).sum()) / 12
-    numel = base.numel()
-    l2, base_l2 = math.sqrt(sums["dd"]), math.sqrt(sums["aa"])
-    mean = sums["d"] / numel
-    distance = _cosine_distance(sums["aa"], sums["ad"], sums["dd"])
-    return {
-        "l2": l2,
-        "base_l2": base_l2,
-        "relative": l2 / base_l2 if base_l2 else math.nan,
-        "rms": l2 / math.sqrt(numel),
-        "cosine": 1 - distance,
-        "cosine_distance": distance,
-        "mean": mean,
-        "std": math.sqrt(max(0.0, sums["dd"] / numel - mean**2)),
-        "max_abs": largest,
-        "dtype_floor": math.sqrt(sums["floor"]),
-    }
+
+    rows: list[Row] = field(default_factory=list)
+    experts: list[Row] = field(default_factory=list)
+    histogram: list[Row] = field(default_factory=list)
+    neurons: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def _cosine_distance(aa: float, ad: float, dd: float) -> float:
-    """1 − cos of a and a + d; from the sine, which keeps its digits where the cosine is near 1."""
-    bb = aa + 2 * ad + dd
-    if aa == 0 or bb <= 0:
-        return math.nan
-    sine2 = min(1.0, max(0.0, (aa * dd - ad * ad) / (aa * bb)))
-    cosine = math.sqrt(1 - sine2)
-    # Beyond a right angle (b·a < 0) the cosine is the negative root.
-    return sine2 / (1 + cosine) if aa + ad >= 0 else 1 + cosine
+@dataclass
+class _Found:
+    """What is known of one location before experts are summed."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    adapted: bool
+    scores: dict[str, float]
+    sums: Sums | None = None
+    spectrum: Spectrum | None = None
 
 
 def deltas(
-    base: Path, tuned: Path, progress: Callable[[int, int], None] | None = None
-) -> pd.DataFrame:
-    """The deltas of a pair, a row per (layer, projection, parameter).
+    pair: Pair, *, spectra: bool = True, companions: bool = True, progress: Progress | None = None
+) -> Measured:
+    """The deltas of a pair.
 
-    Returns:
-        `layer`, `projection`, `parameter` (weight or bias), `numel`, `shape`, `dtype`, `adapted`,
-        and the columns of `measure`, all but `base_l2` NaN where the adapter could not touch it.
+    Args:
+        spectra: whether the spectra of full deltas are worked out (a low-rank delta's always are:
+            they cost nothing).
+        companions: whether histograms and norms of neurons are.
+        progress: called with the tensors done and their number.
+
+    Raises:
+        InputError: no projections in the base, NaN or infinity, tensors that are no weights.
     """
-    pair = Pair(base, tuned)
-    named = pair.base.projections()
-    if not named:
-        raise InputError(
-            f"{base}: none of its tensors is a q, k, v, o, gate, up or down_proj of a layer; "
-            "expected the names of Qwen2, LLaMA or Mistral"
+    located = pair.projections
+    if not located:
+        raise InputError(_nothing_located(pair))
+    jobs = (
+        Job(
+            key=location,
+            base=(base := pair.base_side(name, rows)),
+            tuned=pair.tuned_side(name, rows) if pair.adapter is None else None,
+            delta=pair.delta_side(name, rows),
+            histogram=companions and location.parameter == "weight" and pair.adapted(name),
+            neurons=_neurons(location) if companions and pair.adapted(name) else None,
         )
-    rows: list[dict[str, Any]] = []
-    for done, (location, name) in enumerate(named.items(), start=1):
-        before, after = pair.sides(name)
+        for location, (name, rows) in located.items()
+    )
+    found: dict[Location, _Found] = {}
+    for location, sums in measure_all(jobs, progress=progress):
+        name, rows = located[location]
+        base = pair.base_side(name, rows)
+        if sums.nonfinite:
+            row, column = divmod(sums.first_nonfinite or 0, base.shape[-1])
+            raise InputError(
+                f"{name}: {sums.nonfinite} entries of the base or the tuned model are NaN or "
+                f"infinite, the first in row {row}, column {column}; its delta means nothing"
+            )
+        scores, spectrum = sums.scores(), None
         adapted = pair.adapted(name)
-        row: dict[str, Any] = {
+        if adapted and location.parameter == "weight":
+            change = pair.delta_side(name, rows)
+            if isinstance(change, LowRank):
+                spectrum = spectrum_of_values(change.singular_values())
+                scores |= {"l2": change.l2, "mean": change.mean, "std": change.std}
+            elif spectra:
+                spectrum = full_spectrum(base, pair.tuned_side(name, rows))
+        found[location] = _Found(
+            base.shape,
+            str(pair.tuned_side(name, rows).dtype).removeprefix("torch."),
+            adapted,
+            scores,
+            sums,
+            spectrum,
+        )
+    measured = _tables(found)
+    measured.notes = pair.notes
+    return measured
+
+
+def adapter_alone(adapter: Adapter) -> Measured:
+    """The deltas of a LoRA adapter without its base: sizes that need no base, the rest null."""
+    found: dict[Location, _Found] = {}
+    for location, module, rows in _located(adapter):
+        if adapter.factors[module].magnitude is not None:
+            raise InputError(
+                f"{adapter.path}: {module} is tuned by DoRA, whose delta depends on the base's "
+                "weight; give the base as well"
+            )
+        change = adapter.low_rank(module, rows)
+        numel = math.prod(change.shape)
+        nothing = dict.fromkeys(_MEASURED, math.nan)
+        scores = {
+            "l2": change.l2,
+            "rms": change.l2 / math.sqrt(numel),
+            "mean": change.mean,
+            "std": change.std,
+        }
+        if not math.isfinite(change.l2):
+            raise InputError(f"{adapter.path}: the factors of {module} hold NaN or infinity")
+        found[location] = _Found(
+            change.shape,
+            "",
+            True,
+            nothing | scores,
+            spectrum=spectrum_of_values(change.singular_values()),
+        )
+    if not found:
+        touched = sorted({module.rpartition(".")[2] for module in adapter.factors})
+        raise InputError(
+            f"{adapter.path}: it touches {', '.join(touched) or 'nothing'}, none of the seven "
+            "projections; expected a model with q, k, v, o, gate, up and down"
+        )
+    return _tables(found)
+
+
+def _located(adapter: Adapter) -> Iterator[tuple[Location, str, Rows | None]]:
+    config = adapter.base_config
+    for module in adapter.factors:
+        name = f"{module}.weight"
+        rows = adapter.tensors.shape(adapter.factors[module].b)[
+            1 if adapter.factors[module].layout == "mlx" else 0
+        ]
+        for location, ranges in parts(name, rows, config):
+            yield location, module, ranges
+
+
+def _neurons(location: Location) -> Literal["rows", "columns"] | None:
+    if location.projection not in FFN or location.parameter != "weight":
+        return None
+    return "columns" if location.projection == "down" else "rows"
+
+
+def _tables(found: dict[Location, _Found]) -> Measured:
+    measured = Measured()
+    groups: dict[tuple[int, str, str], dict[Location, _Found]] = {}
+    for location in sorted(found, key=lambda one: one.order):
+        key = (location.layer, location.projection, location.parameter)
+        groups.setdefault(key, {})[location] = found[location]
+    for key, members in groups.items():
+        here = dict(zip(("layer", "projection", "parameter"), key, strict=True))
+        measured.rows.append(here | _summed(list(members.values())))
+        for location, one in members.items():
+            if location.expert is not None:
+                measured.experts.append(here | {"expert": location.expert} | _summed([one]))
+            measured.neurons += _neuron_rows(location, one)
+        measured.histogram += _histogram_rows(key, list(members.values()))
+    _add_shares(measured.rows)
+    _add_shares(measured.experts)
+    measured.rows = [{name: row[name] for name in COLUMNS} for row in measured.rows]
+    return measured
+
+
+def _summed(members: list[_Found]) -> Row:
+    """One row for a projection of a layer, whether it is one matrix or many experts'."""
+    adapted = [one for one in members if one.adapted]
+    scores, spectrum = members[0].scores, members[0].spectrum
+    if len(members) > 1:
+        spectrum = None  # the experts' spectra are in their own table
+        sums = [one.sums for one in members]
+        if all(one is not None for one in sums):
+            total = sums[0]
+            for one in sums[1:]:
+                total = total + one  # type: ignore[operator]
+            assert total is not None
+            scores = total.scores()
+        else:
+            numel = sum(math.prod(one.shape) for one in members)
+            l2 = math.sqrt(sum(one.scores["l2"] ** 2 for one in members))
+            scores = dict.fromkeys(_MEASURED, math.nan)
+            scores |= {"l2": l2, "rms": l2 / math.sqrt(numel)}
+    if not adapted:
+        scores = dict.fromkeys(scores, math.nan) | {"base_l2": scores["base_l2"]}
+    shape = "x".join(map(str, members[0].shape))
+    return {
+        "numel": sum(math.prod(one.shape) for one in members),
+        "shape": shape if len(members) == 1 else f"{len(members)}x{shape}",
+        "dtype": members[0].dtype,
+        "adapted": bool(adapted),
+        **scores,
+        "spectral_norm": spectrum.spectral_norm if spectrum else math.nan,
+        "stable_rank": spectrum.stable_rank if spectrum else math.nan,
+        "effective_rank": spectrum.effective_rank if spectrum else math.nan,
+    }
+
+
+def _add_shares(rows: list[Row]) -> None:
+    """share_ratio: a weight's share of all squared change over its share of the parameters."""
+    weights = [row for row in rows if row["adapted"] and row["parameter"] == "weight"]
+    squares = sum(row["l2"] ** 2 for row in weights)
+    numel = sum(row["numel"] for row in weights)
+    for row in rows:
+        row["share_ratio"] = math.nan
+    for row in weights:
+        if squares:
+            row["share_ratio"] = row["l2"] ** 2 / squares / (row["numel"] / numel)
+
+
+def _histogram_rows(key: tuple[int, str, str], members: list[_Found]) -> Iterator[Row]:
+    counted = [one.sums for one in members if one.sums and one.sums.histogram is not None]
+    if not counted:
+        return
+    layer, projection, _ = key
+    counts = sum(one.histogram for one in counted if one.histogram is not None)
+    assert not isinstance(counts, int)
+    for number, count in enumerate(counts.tolist()):
+        low, high = (min(1.0, max(-1.0, edge)) for edge in _edges(number))
+        yield {"layer": layer, "projection": projection, "from": low, "to": high, "count": count}
+    zeros = sum(one.zeros for one in counted)
+    yield {"layer": layer, "projection": projection, "from": None, "to": None, "count": zeros}
+
+
+def _edges(number: int) -> tuple[float, float]:
+    """Where a bin begins and ends, before it is clipped: no change is the middle of its bin."""
+    half = BINS // 2
+    return (number - half - 0.5) / half, (number - half + 0.5) / half
+
+
+def _neuron_rows(location: Location, one: _Found) -> Iterator[Row]:
+    if one.sums is None:
+        return
+    squares = one.sums.row_squares if one.sums.row_squares is not None else one.sums.column_squares
+    if squares is None:
+        return
+    for neuron, value in enumerate(squares.sqrt().tolist()):
+        yield {
             "layer": location.layer,
             "projection": location.projection,
-            "parameter": location.parameter,
-            "numel": before.numel(),
-            "shape": "x".join(map(str, before.shape)),
-            "dtype": str(after.dtype).removeprefix("torch."),
-            "adapted": adapted,
+            "expert": location.expert,
+            "neuron": neuron,
+            "l2": value,
         }
-        values = measure(before, after, pair.delta(name) if pair.adapter and adapted else None)
-        if not math.isfinite(values["l2"]) or not math.isfinite(values["base_l2"]):
-            raise InputError(f"{tuned}: {name} holds NaN or infinity; its delta means nothing")
-        if not adapted:
-            values = dict.fromkeys(values, math.nan) | {"base_l2": values["base_l2"]}
-        rows.append(row | values)
-        if progress is not None:
-            progress(done, len(named))
-    return pd.DataFrame(rows)
+
+
+def _nothing_located(pair: Pair) -> str:
+    names = pair.base.names()
+    if any("c_attn" in name for name in names):
+        return (
+            f"{pair.base.path}: GPT-2's layers (c_attn, c_fc) have no gated feed-forward block, so "
+            "there is no gate to compare; expected a model with gate, up and down projections"
+        )
+    return (
+        f"{pair.base.path}: none of its tensors is a q, k, v, o, gate, up or down projection of a "
+        f"layer (the first is {names[0]}); expected the names of Qwen, LLaMA, Mistral, Gemma, "
+        "Phi-3 or InternLM2"
+    )
+
+
+def summary(rows: list[Row]) -> dict[str, Row]:
+    """Projection → `adapted`, `layers`, and the means over layers of its weights' scores.
+
+    A mean that no adapted layer gives is None.
+    """
+    found: dict[str, Row] = {}
+    for projection in PROJECTIONS:
+        weights = [
+            row
+            for row in rows
+            if row["projection"] == projection and row["parameter"] == "weight" and row["adapted"]
+        ]
+        means: Row = {"adapted": bool(weights), "layers": len(weights)}
+        for name in COLUMNS[COLUMNS.index("l2") :]:
+            values = [row[name] for row in weights if not math.isnan(row[name])]
+            means[name] = math.fsum(values) / len(values) if values else None
+        found[projection] = means
+    return found
+
+
+def write_tables(measured: Measured, out: Path) -> list[Path]:
+    """Writes `out` (the rows) and its companions beside it: .experts, .histogram, .neurons."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from affectlocus.files import replacing
+
+    def plain(row: Row) -> Row:
+        # Null, not NaN: nothing was measured.
+        return {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in row.items()
+        }
+
+    written = []
+    for suffix, rows, schema in (
+        ("", measured.rows, _schema(pa)),
+        ("experts", measured.experts, _schema(pa, expert=True)),
+        ("histogram", measured.histogram, _HISTOGRAM),
+        ("neurons", measured.neurons, _NEURONS),
+    ):
+        path = out.with_suffix(f".{suffix}{out.suffix}") if suffix else out
+        kinds = schema if isinstance(schema, pa.Schema) else pa.schema(schema)
+        with replacing(path) as temporary:
+            pq.write_table(
+                pa.Table.from_pylist([plain(row) for row in rows], schema=kinds),
+                temporary,
+                compression="zstd",
+            )
+        written.append(path)
+    return written
+
+
+_HISTOGRAM = [
+    *(("layer", "int32"), ("projection", "string")),
+    *(("from", "double"), ("to", "double"), ("count", "int64")),
+]
+_NEURONS = [
+    *(("layer", "int32"), ("projection", "string"), ("expert", "string")),
+    *(("neuron", "int32"), ("l2", "double")),
+]
+
+
+def _schema(pa: Any, expert: bool = False) -> Any:
+    kinds = {
+        "layer": "int32",
+        "projection": "string",
+        "parameter": "string",
+        "numel": "int64",
+        "shape": "string",
+        "dtype": "string",
+        "adapted": "bool",
+    }
+    names = [*COLUMNS[:3], "expert", *COLUMNS[3:]] if expert else list(COLUMNS)
+    return pa.schema(
+        [(name, kinds.get(name, "string" if name == "expert" else "double")) for name in names]
+    )

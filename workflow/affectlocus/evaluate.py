@@ -18,8 +18,14 @@ from affectlocus.interventions import intervened, verify
 from affectlocus.prompts import Prompter
 
 
-def build(base: Path, tuned: Path | None, cell: Cell) -> tuple[PreTrainedModel, dict[str, int]]:
-    """The cell's model on the device at hand, and what `verify` counted."""
+def build(
+    base: Path, tuned: Path | None, cell: Cell, **reading: Any
+) -> tuple[PreTrainedModel, dict[str, int]]:
+    """The cell's model on the device at hand, and what `verify` counted.
+
+    Args:
+        reading: how the tuned checkpoint is read (`checkpoints.Pair`).
+    """
     if (cell.kind == "base") != (tuned is None):
         expected = "no tuned checkpoint" if cell.kind == "base" else "a tuned checkpoint"
         raise InputError(f"cell {cell.id}: expected {expected} for kind {cell.kind!r}")
@@ -32,12 +38,17 @@ def build(base: Path, tuned: Path | None, cell: Cell) -> tuple[PreTrainedModel, 
         raise InputError(f"{base}: the model needs {name}, which no file of the checkpoint holds")
     counts: dict[str, int] = {}
     if tuned is not None:
-        pair = Pair(base, tuned)
+        pair = Pair(base, tuned, **reading)
         tensors = model.state_dict()  # shares the model's memory: writing here edits the model
         for name in pair.names:
             if name not in tensors:
                 continue
             value = intervened(pair, name, cell)
+            if value.shape != tensors[name].shape:
+                raise InputError(
+                    f"{tuned}: {name} has shape {tuple(value.shape)}, the base's model "
+                    f"{tuple(tensors[name].shape)}; a {cell.kind} cell cannot hold it"
+                )
             if value.dtype != tensors[name].dtype:
                 raise InputError(
                     f"{tuned}: {name} is stored as {value.dtype}, in the base {base} as "

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from affectlocus.architectures import Rows
 from affectlocus.cells import Cell
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
-from affectlocus.projections import format_modules, locate, parse_modules
+from affectlocus.projections import format_modules, parse_modules
 
 # Old LLaMA checkpoints store the rotary frequencies; no model keeps them, and none is tuned.
 _BUFFER = ".rotary_emb.inv_freq"
@@ -34,49 +35,74 @@ def noise_of_equal_norm(delta: torch.Tensor, random: torch.Generator) -> torch.T
     return noise * (delta.norm() / noise.norm())
 
 
-def destroyed(pair: Pair, name: str, mode: str, seed: int) -> torch.Tensor:
-    """An ablated tensor, in the dtype of the checkpoint that it comes from.
+def destroyed(
+    pair: Pair, name: str, mode: str, seed: int, rows: Rows | None = None, key: str | None = None
+) -> torch.Tensor:
+    """An ablated tensor, or some of its rows, in the dtype of the checkpoint that it comes from.
 
     Args:
         mode: `revert` to the base's values, `zero` them, `shuffle` the delta's entries within the
-            tensor, or put `noise` of the delta's norm in its place.
+            matrix, or put `noise` of the delta's norm in its place.
+        key: what the random numbers depend on besides the seed; by default the tensor's name.
     """
-    base, tuned = pair.sides(name)
+    base, tuned = (picked(side, rows) for side in pair.sides(name))
     if mode == "revert":
         return base
     if mode == "zero":
         return torch.zeros_like(tuned)
-    delta = pair.delta(name)
+    delta = picked(pair.delta(name), rows)
     if mode == "shuffle":
-        delta = shuffled(delta, generator(seed, name))
+        delta = shuffled(delta, generator(seed, key or name))
     elif mode == "noise":
-        delta = noise_of_equal_norm(delta, generator(seed, name))
+        delta = noise_of_equal_norm(delta, generator(seed, key or name))
     else:
         raise InputError(f"unknown ablation {mode!r}; expected revert, zero, shuffle or noise")
     return (base.double() + delta).to(tuned.dtype)
 
 
-def inside(name: str, cell: Cell) -> bool:
-    """Whether a tensor belongs to the cell's module set."""
-    location = locate(name)
-    return (
-        bool(cell.modules)
-        and location is not None
-        and location.projection in parse_modules(cell.modules)
-    )
+def picked(tensor: torch.Tensor, rows: Rows | None) -> torch.Tensor:
+    """Ranges of a tensor's first axis, one after the other; None: all of it."""
+    return tensor if rows is None else torch.cat([tensor[start:stop] for start, stop in rows])
+
+
+def inside(pair: Pair, name: str, cell: Cell) -> list[tuple[str, Rows | None]]:
+    """The cell's projections that a tensor holds, with their rows; empty where it holds none."""
+    if not cell.modules:
+        return []
+    wanted = parse_modules(cell.modules)
+    return [
+        (location.projection, rows)
+        for location, rows in pair.base.located.get(name, ())
+        if location.projection in wanted
+    ]
 
 
 def intervened(pair: Pair, name: str, cell: Cell) -> torch.Tensor:
     """One tensor of a cell's model, (d_out, d_in) for a weight, in the stored dtype."""
+    base, tuned = pair.sides(name)
     if cell.kind in ("tuned", "tune"):
-        return pair.sides(name)[1]
-    if cell.kind == "load":
-        return pair.sides(name)[1] if inside(name, cell) else pair.base.tensor(name)
-    if cell.kind == "ablate":
-        if inside(name, cell):
-            return destroyed(pair, name, cell.mode, cell.seed or 0)
-        return pair.sides(name)[1]
-    return pair.base.tensor(name)
+        return tuned
+    if cell.kind not in ("load", "ablate"):
+        return base
+    result = base if cell.kind == "load" else tuned
+    for projection, rows in inside(pair, name, cell):
+        key = name if rows is None else f"{name}[{projection}]"
+        value = (
+            picked(tuned, rows)
+            if cell.kind == "load"
+            else destroyed(pair, name, cell.mode, cell.seed or 0, rows, key)
+        )
+        if rows is None:
+            return value
+        # A fused tensor: the other projections' rows stay as they are.
+        result = result.to(value.dtype, copy=True)
+        for (start, stop), block in zip(rows, _blocks(value, rows), strict=True):
+            result[start:stop] = block
+    return result
+
+
+def _blocks(value: torch.Tensor, rows: Rows) -> tuple[torch.Tensor, ...]:
+    return value.split([stop - start for start, stop in rows])
 
 
 def verify(tensors: dict[str, torch.Tensor], pair: Pair, cell: Cell) -> dict[str, int]:
@@ -104,18 +130,19 @@ def verify(tensors: dict[str, torch.Tensor], pair: Pair, cell: Cell) -> dict[str
         base, tuned = pair.sides(name)
         reference = tuned if cell.kind == "ablate" else base
         same = name in tensors and _same_bits(tensors[name], reference)
-        if inside(name, cell):
+        chosen = inside(pair, name, cell)
+        if chosen:
             counts["inside"] += 1
             counts["changed"] += not same
         else:
             counts["outside"] += 1
             counts["untouched"] += same
-            if not same:
-                raise InputError(
-                    f"{cell.id}: {name} lies outside {cell.modules} and differs from the "
-                    f"{'tuned' if cell.kind == 'ablate' else 'base'} checkpoint; what is said of "
-                    f"{cell.modules} alone would not hold"
-                )
+        if not same and not _same_outside(tensors.get(name), reference, chosen):
+            raise InputError(
+                f"{cell.id}: {name} lies outside {cell.modules} and differs from the "
+                f"{'tuned' if cell.kind == 'ablate' else 'base'} checkpoint; what is said of "
+                f"{cell.modules} alone would not hold"
+            )
     return counts
 
 
@@ -125,6 +152,22 @@ def verify_folders(reference: Path, changed: Path, modules: str) -> dict[str, in
     tensors = {name: pair.sides(name)[1] for name in pair.names}
     modules = format_modules(parse_modules(modules))
     return verify(tensors, pair, Cell("load", reference.name, changed.name, modules))
+
+
+def _same_outside(
+    found: torch.Tensor | None, reference: torch.Tensor, chosen: list[tuple[str, Rows | None]]
+) -> bool:
+    """Whether a tensor that is not the reference differs from it inside the module set only."""
+    if not chosen or found is None or found.shape != reference.shape:
+        return False
+    if any(rows is None for _, rows in chosen):
+        return True
+    # A fused tensor: the rows of the other projections lie outside.
+    outside = torch.ones(len(reference), dtype=torch.bool)
+    for _, rows in chosen:
+        for start, stop in rows or ():
+            outside[start:stop] = False
+    return _same_bits(found[outside], reference[outside])
 
 
 def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from dataclasses import field as with_default
 from functools import reduce
 from operator import add
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 
@@ -40,6 +40,9 @@ BINS = 129
 """Bins of a histogram of relative change, centred at k/64 for k = -64 … 64, each with its lower
 edge: edges that float32 and float64 agree on, and entries without a change in the middle bin."""
 _NOWHERE = BINS  # where entries with w = 0 are put
+
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Side(Protocol):
@@ -183,20 +186,20 @@ def _cosine_distance(aa: float, ad: float, dd: float) -> float:
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[Key]):
     """One tensor to measure; `key` is the caller's own name for it.
 
     Attributes:
         base: None for an adapter alone: base_l2 and what follows from it are then NaN.
-        tuned: may be None where `delta` is given and no `dtype_floor` is wanted. With neither, only
-            base_l2 is measured.
+        tuned: may be None where `delta` is given: base + delta then, in the base's dtype. With
+            neither, only base_l2 is measured.
         delta: where known better than by subtraction, as an adapter's before rounding.
         whole: all scores, or only l2, base_l2, relative, rms, cosine and cosine_distance.
         histogram: counts of the relative change of the entries.
         neurons: squares of the delta by rows or by columns; the shape must be (rows, columns).
     """
 
-    key: Hashable
+    key: Key
     base: Side | None
     tuned: Side | None
     delta: Side | None = None
@@ -220,6 +223,11 @@ class Job:
             raise ValueError(f"{self.key}: shapes {[tuple(side.shape) for side in self._sides]}")
         if self.neurons and len(self.shape) != 2:
             raise ValueError(f"{self.key}: neurons of shape {self.shape}")
+
+    @property
+    def stored(self) -> Side | None:
+        """The side in whose dtype the tuned tensor is kept, or would be."""
+        return self.base if self.tuned is None and self.delta is not None else self.tuned
 
     @property
     def wide(self) -> bool:
@@ -254,10 +262,10 @@ def measure(
 
 
 def measure_all(
-    jobs: Iterable[Job],
+    jobs: Iterable[Job[Key]],
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[tuple[Hashable, Sums]]:
+) -> Iterator[tuple[Key, Sums]]:
     """`measure` for many tensors, spread over threads; results in the jobs' order.
 
     Args:
@@ -271,10 +279,10 @@ def measure_all(
     for job in listed:
         job.check()
     threads = threads or min(4, len(os.sched_getaffinity(0)))
-    running: deque[tuple[Job, bool, list[Future[Sums]]]] = deque()
+    running: deque[tuple[Job[Key], bool, list[Future[Sums]]]] = deque()
     with _one_thread_each(), ThreadPoolExecutor(threads) as pool:
 
-        def begun(job: Job, wide: bool) -> tuple[Job, bool, list[Future[Sums]]]:
+        def begun(job: Job[Key], wide: bool) -> tuple[Job[Key], bool, list[Future[Sums]]]:
             return (
                 job,
                 wide,
@@ -392,7 +400,7 @@ def _span(job: Job, start: int, stop: int, wide: bool) -> Sums:
     grams = torch.empty(sum(-(-n // _ROW) for _, n in chunks), 2, 2, dtype=dtype)
     more = _More(job, wide)
     known = job.tuned is not None or job.delta is not None
-    stored = job.tuned if job.whole else None
+    stored = job.stored if job.whole else None
     row = 0
     for at, n in chunks:
         room = _rooms.of(n, dtype)
@@ -403,7 +411,9 @@ def _span(job: Job, start: int, stop: int, wide: bool) -> Sums:
             job.base.read(at, at + n, a)
         if job.delta is not None:
             job.delta.read(at, at + n, d)
-            if stored is not None:
+            if job.tuned is None:
+                torch.add(a, d, out=b)
+            elif stored is not None:
                 stored.read(at, at + n, b)
         elif stored is not None:
             stored.read(at, at + n, b)

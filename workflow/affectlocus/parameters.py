@@ -179,6 +179,14 @@ class Tuning(Recipe):
     seed: int = Field(0, ge=0)
 
 
+class Reading(Strict):
+    """How a tuned checkpoint is read, where its files do not tell."""
+
+    alpha: Positive | None = Field(None, description="LoRA alpha of a .pth that has none")
+    prefix: str = Field("", description="what a multimodal model's names begin with")
+    any_base: bool = Field(False, description="read an adapter that names another base")
+
+
 class Pair(Strict):
     """A base and a tuned checkpoint: one to read, or one to tune."""
 
@@ -190,6 +198,7 @@ class Pair(Strict):
     ] = "affective"
     tuned: str | None = Field(None, description="folder of a tuned model or of a PEFT adapter")
     tuning: Tuning | None = None
+    reading: Reading = Reading()
 
     @model_validator(mode="after")
     def _one_source(self) -> Pair:
@@ -335,6 +344,17 @@ class Score(Strict):
     seed: int = Field(0, ge=0)
 
 
+class Deltas(Strict):
+    """What is measured of each pair."""
+
+    spectra: bool = Field(
+        True, description="spectra of full deltas too (a low-rank delta's cost nothing)"
+    )
+    companions: bool = Field(
+        True, description="histograms of the relative change, and norms of FFN neurons"
+    )
+
+
 class Parameters(Strict):
     """One experiment."""
 
@@ -347,6 +367,7 @@ class Parameters(Strict):
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     matrix: Matrix
     tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
+    deltas: Deltas = Deltas()
     evaluate: Evaluate = Evaluate()
     score: Score = Score()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from affectlocus.errors import InputError
@@ -14,38 +13,25 @@ PROJECTIONS = ATTENTION + FFN
 
 ALL = "all"
 
-# The language model's own layers, whatever wrapper stands in front of them. The same names on
-# Qwen2, LLaMA and Mistral; a fused or renamed layout needs a map of its own.
-_TENSOR = re.compile(
-    r"(?:^|\.)layers\.(?P<layer>\d+)\.(?:self_attn\.(?P<attention>[qkvo])|mlp\.(?P<ffn>gate|up|down))"
-    r"_proj\.(?P<parameter>weight|bias)$"
-)
 
-# A multimodal model's encoders have layers of the same names; they are not the language model.
-_OTHER_TOWERS = frozenset(
-    ("vision_tower", "vision_model", "visual", "image_encoder", "audio_tower", "audio_model")
-)
-
-
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Location:
-    """Where a tensor stands: layer (from 0), projection, and `weight` or `bias`."""
+    """Where a projection's tensor stands: layer (from 0), projection, and `weight` or `bias`.
+
+    `expert` tells the experts of a mixture apart: a number as text, or `shared`; None elsewhere.
+    """
 
     layer: int
     projection: str
     parameter: str
+    expert: str | None = None
 
-
-def locate(tensor_name: str) -> Location | None:
-    """The location of a tensor by its name in a checkpoint; None outside the seven projections."""
-    match = _TENSOR.search(tensor_name)
-    if match is None or not _OTHER_TOWERS.isdisjoint(tensor_name[: match.start()].split(".")):
-        return None
-    return Location(
-        layer=int(match["layer"]),
-        projection=match["attention"] or match["ffn"],
-        parameter=match["parameter"],
-    )
+    @property
+    def order(self) -> tuple[int, int, str, int, str]:
+        """Sorts as every table does: by layer, projection, parameter and expert."""
+        expert = self.expert or ""
+        number = int(expert) if expert.isdigit() else -1
+        return self.layer, PROJECTIONS.index(self.projection), self.parameter, number, expert
 
 
 def parse_modules(text: str) -> tuple[str, ...]:

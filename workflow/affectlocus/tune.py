@@ -11,10 +11,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from affectlocus.architectures import locate
 from affectlocus.errors import InputError
 from affectlocus.files import read_json, write_json
 from affectlocus.parameters import Tuning
-from affectlocus.projections import locate, parse_modules
+from affectlocus.projections import parse_modules
 from affectlocus.prompts import Prompter
 from affectlocus.training import Budget, Example, train
 

@@ -1,0 +1,277 @@
+"""`affectlocus diff` and `convert`, as a person with two checkpoints types them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import layouts
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from affectlocus.checkpoints import Pair
+from affectlocus.cli import app
+from affectlocus.deltas import deltas
+from affectlocus.diff import ranked
+from affectlocus.errors import InputError
+
+REAL = Path(__file__).parents[3] / "shared" / "real" / "adapters"
+GATE = "model.layers.1.mlp.gate_proj.weight"
+
+
+def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("affectlocus"), *map(str, arguments)]
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def refusal(folder: Path, *arguments: str | Path) -> str:
+    """What the command says that fails, in this process: in one line, and nothing is written."""
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(InputError) as error:
+        app([str(argument) for argument in arguments], standalone_mode=False)
+    (line,) = str(error.value).splitlines()
+    assert sorted(folder.rglob("*")) == before
+    return line
+
+
+def test_a_pair_is_ranked_and_its_files_are_written(checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("llama")
+    adapter = lora(base, ["gate_proj", "q_proj"])
+    done = run(tmp_path, "diff", base, adapter, "--score", "l2")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if "│" in line]
+    names = [row[1] for row in rows]
+    means = {
+        name: sum(
+            row["l2"] for row in deltas(Pair(base, adapter)).rows if row["projection"] == name
+        )
+        for name in ("gate", "q")
+    }
+    assert names[:2] == sorted(means, key=lambda name: -means[name])
+    assert sorted(names[2:]) == ["down", "k", "o", "up", "v"]
+    assert done.stdout.count("not adapted") == 5
+    written = sorted(path.name for path in (tmp_path / "diff").iterdir())
+    assert written == [
+        "deltas.experts.parquet",
+        "deltas.histogram.parquet",
+        "deltas.neurons.parquet",
+        "deltas.parquet",
+        "heat_map.png",
+        "heat_map.svg",
+    ]
+    assert len(pd.read_parquet(tmp_path / "diff/deltas.parquet")) == 14
+
+
+def test_json_is_one_object_with_null_where_there_is_nothing(checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("llama")
+    adapter = lora(base, ["gate_proj"])
+    done = run(tmp_path, "diff", base, adapter, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert list(found["projections"]) == ["q", "k", "v", "o", "gate", "up", "down"]
+    gate, up = found["projections"]["gate"], found["projections"]["up"]
+    values = [row for row in deltas(Pair(base, adapter)).rows if row["projection"] == "gate"]
+    for name in ("l2", "relative", "rms", "spectral_norm"):
+        mean = sum(row[name] for row in values) / len(values)
+        assert gate[name] == pytest.approx(mean, rel=1e-12), name
+        assert up[name] is None
+    assert (gate["adapted"], up["adapted"]) == (True, False)
+    assert not list(tmp_path.iterdir()), "--json without --out writes no file"
+
+
+def test_an_adapter_alone_needs_no_base(checkpoint, lora, tmp_path) -> None:
+    adapter = lora(checkpoint("llama"), ["gate_proj"])
+    done = run(tmp_path, "diff", adapter, "--json", "--out", "here")
+    assert done.returncode == 0, done.stderr
+    gate = json.loads(done.stdout)["projections"]["gate"]
+    assert gate["l2"] > 0
+    assert gate["relative"] is None
+    assert (tmp_path / "here/heat_map.png").stat().st_size > 10_000
+
+
+def test_an_adapter_is_shown_without_transformers_and_peft(checkpoint, lora, tmp_path) -> None:
+    adapter = lora(checkpoint("llama"), ["gate_proj"])
+    code = (
+        "import sys; from affectlocus.cli import app; "
+        f"app(['diff', {str(adapter)!r}, '--json'], standalone_mode=False); "
+        "print(sorted({'transformers', 'peft', 'pandas', 'matplotlib'} & set(sys.modules)),"
+        " file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_projections_without_a_score_come_last() -> None:
+    rows = {"q": {"rms": None}, "gate": {"rms": 1.0}, "up": {"rms": 2.0}}
+    assert ranked(rows, "rms") == ["up", "gate", "q"]
+
+
+def test_a_chain_is_given_by_then(checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("llama")
+    files = [
+        layouts.trained_only(lora(base, ["q_proj"], seed=seed), tmp_path / f"{seed}.pth")
+        for seed in (1, 2)
+    ]
+    done = run(tmp_path, "diff", base, files[1], "--then", files[0], "--alpha", "6", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = deltas(Pair([base, files[0]], files[1], alpha=6)).rows
+    l2 = [row["l2"] for row in rows if row["projection"] == "q"]
+    found = json.loads(done.stdout)["projections"]
+    assert found["q"]["l2"] == pytest.approx(sum(l2) / 2, rel=1e-9)
+    assert found["gate"]["adapted"] is False
+    assert "20 trained tensors outside the base" in done.stderr
+
+
+def edited(folder: Path, out: Path, change) -> Path:
+    shutil.copytree(folder, out)
+    file = next(out.glob("*.safetensors"))
+    tensors = load_file(file)
+    change(tensors)
+    save_file({name: value.contiguous() for name, value in tensors.items()}, file)
+    return out
+
+
+def configured(folder: Path, out: Path, name: str, **values: Any) -> Path:
+    shutil.copytree(folder, out)
+    file = out / name
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    file.write_text(json.dumps(config | values), encoding="utf-8")
+    return out
+
+
+def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Path], str]:
+    """A bad pair of each kind, and what must be said of it."""
+    base: Path = make["checkpoint"]("llama")
+    lora, twin = make["lora"], make["twin"]
+    there = tmp_path / "there"
+    if kind == "no gated feed-forward":
+        for side in ("a", "b"):
+            (tmp_path / side).mkdir()
+            save_file(
+                {"h.0.attn.c_attn.weight": torch.ones(2, 2)}, tmp_path / side / "model.safetensors"
+            )
+        return [tmp_path / "a", tmp_path / "b"], "GPT-2's layers (c_attn, c_fc) have no gated"
+    if kind == "shapes differ":
+        tuned = edited(base, there, lambda one: one.update({GATE: one[GATE].T}))
+        return [base, tuned], f"{GATE} has shape (32, 48), in the base (48, 32)"
+    if kind == "a missing tensor":
+        return [base, edited(base, there, lambda one: one.pop(GATE))], f"{GATE!r} is missing"
+    if kind == "a prefix":
+        return [base, layouts.wrapped(base, there)], "the prefix 'language_model.' would match"
+    if kind == "quantised by its configuration":
+        quantised = {"quant_method": "gptq", "bits": 4}
+        tuned = configured(base, there, "config.json", quantization_config=quantised)
+        return [base, tuned], "its weights are quantised by 'gptq'"
+    if kind == "quantised tensors":
+        tuned = edited(base, there, lambda one: one.update({GATE: one[GATE].to(torch.int8)}))
+        return [base, tuned], "int8"
+    if kind == "another base":
+        snapshot = tmp_path / "models--Qwen--Qwen2.5-7B" / "snapshots" / ("0" * 40)
+        shutil.copytree(base, snapshot)
+        adapter = configured(
+            lora(base, ["q_proj"]),
+            there,
+            "adapter_config.json",
+            base_model_name_or_path="Qwen/Qwen2.5-3B",
+        )
+        return [snapshot, adapter], "its base is 'Qwen/Qwen2.5-3B', not Qwen/Qwen2.5-7B"
+    if kind == "another base's shapes":
+        adapter = lora(make["checkpoint"]("llama", intermediate_size=64), ["gate_proj"])
+        return [base, adapter], "this is not the adapter's base"
+    if kind == "infinity":
+        tuned = edited(base, there, lambda one: one[GATE][3, 4:6].fill_(math.inf))
+        return [base, tuned], f"{GATE}: 2 entries"
+    if kind == "pickled code":
+        torch.save({"model": Path("x")}, tmp_path / "code.pth")
+        return [base, tmp_path / "code.pth"], "its code is never run"
+    if kind == "no alpha":
+        return [base, layouts.trained_only(lora(base, ["q_proj"]), tmp_path / "a.pth")], "--alpha"
+    if kind == "a model alone":
+        return [base], "a model alone has no delta"
+    if kind == "nothing there":
+        return [base, tmp_path / "nowhere"], "no such file or folder"
+    if kind == "a cut file":
+        tuned = shutil.copytree(twin(base), there)
+        data = (tuned / "model.safetensors").read_bytes()
+        (tuned / "model.safetensors").write_bytes(data[:-100])
+        return [base, tuned], "not a whole safetensors file"
+    if kind == "an unknown score":
+        return [base, twin(base), "--score", "size"], "--score: unknown 'size'"
+    assert kind == "another kind of adapter"
+    return [
+        base,
+        configured(lora(base, ["q_proj"]), there, "adapter_config.json", peft_type="IA3"),
+    ], "peft_type is 'IA3': only LoRA is read"
+
+
+KINDS = (
+    *("no gated feed-forward", "shapes differ", "a missing tensor", "a prefix"),
+    *("quantised by its configuration", "quantised tensors", "another base"),
+    *("another base's shapes", "infinity", "pickled code", "no alpha", "a model alone"),
+    *("nothing there", "a cut file", "an unknown score", "another kind of adapter"),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_input_is_refused_in_one_line(
+    kind, checkpoint, lora, twin, tmp_path, monkeypatch
+) -> None:
+    make = {"checkpoint": checkpoint, "lora": lora, "twin": twin}
+    arguments, expected = bad(kind, make, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    line = refusal(tmp_path, "diff", *arguments)
+    assert expected in line
+    assert len(line) < 500
+
+
+def test_a_resized_vocabulary_is_noted_and_the_seven_are_measured(checkpoint, tmp_path) -> None:
+    base = checkpoint("llama")
+
+    def grow(tensors: dict[str, torch.Tensor]) -> None:
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            tensors[name] = torch.cat([tensors[name], torch.zeros(2, 32)])
+        tensors[GATE] = tensors[GATE] + 1
+
+    done = run(tmp_path, "diff", base, edited(base, tmp_path / "tuned", grow), "--json")
+    assert done.returncode == 0, done.stderr
+    assert "the vocabulary was resized: lm_head.weight has 290 rows" in done.stderr
+    gate = json.loads(done.stdout)["projections"]["gate"]
+    assert gate["l2"] == pytest.approx(math.sqrt(48 * 32) / 2, rel=1e-6)
+
+
+def test_convert_writes_what_peft_loads_and_names_the_rest(checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("llama")
+    file = layouts.trained_only(lora(base, ["q_proj"], r=3, lora_alpha=6), tmp_path / "a.pth")
+    done = run(tmp_path, "convert", file, "--alpha", "6", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["modules"], told["rank"], told["alpha"]) == (2, 3, 6)
+    assert "image_llama_proj.weight" in told["other"]
+    assert (tmp_path / "out/adapter_config.json").is_file()
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
+def test_real_adapters_are_shown(tmp_path) -> None:
+    done = run(tmp_path, "diff", REAL / "law-qwen2.5-3b")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if "│" in line]
+    assert [line[1] for line in lines[:2]] == ["v", "q"]  # by RMS; by L2 it is the other way round
+    assert "0.458" in done.stdout
+    assert done.stdout.count("not adapted") == 5
+    mlx = json.loads(run(tmp_path, "diff", REAL / "mlx-qwen2.5-0.5b", "--json").stdout)
+    assert mlx["projections"]["q"]["layers"] == 4
+    assert mlx["projections"]["gate"]["adapted"] is False

@@ -1,0 +1,67 @@
+"""Command `diff`: where a fine-tune landed, for two checkpoints and no workflow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from affectlocus.deltas import SCORES, Row
+
+_TITLES = {
+    "l2": "L2",
+    "relative": "relative",
+    "rms": "RMS",
+    "share_ratio": "share ratio",
+    "spectral_norm": "spectral norm",
+    "stable_rank": "stable rank",
+}
+
+
+def ranked(projections: dict[str, Row], score: str) -> list[str]:
+    """The projections, largest mean score first; those that were not adapted last."""
+
+    def size(name: str) -> float:
+        value = projections[name][score]
+        return -math.inf if value is None else value
+
+    return sorted(projections, key=size, reverse=True)
+
+
+def print_table(projections: dict[str, Row], score: str, title: str) -> None:
+    """Prints the projections best first, with every size side by side."""
+    grid = Table(title=title, title_justify="left")
+    grid.add_column("projection")
+    grid.add_column("layers", justify="right")
+    shown = [name for name in _TITLES if any(row[name] is not None for row in projections.values())]
+    for name in shown:
+        mark = " *" if name == score else ""
+        grid.add_column(_TITLES[name] + mark, justify="right", no_wrap=True)
+    for name in ranked(projections, score):
+        row = projections[name]
+        if row["adapted"]:
+            grid.add_row(name, str(row["layers"]), *(_figure(row[column]) for column in shown))
+        else:
+            grid.add_row(name, "", "not adapted")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 100))
+    console.print(grid)
+    console.print(
+        "Means over layers. L2: eq. 1; relative: to the base's norm, eq. 2; RMS: per weight; share "
+        "ratio: the share of all squared change over the share of the weights, 1 is even. "
+        f"* is what the rows are sorted by (--score {', '.join(SCORES)}).",
+        highlight=False,
+        style="dim",
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def report(projections: dict[str, Row], **about: Any) -> dict[str, Any]:
+    """One JSON object: `about`, and projection → its means over layers (null where none)."""
+    return {**about, "projections": projections}
