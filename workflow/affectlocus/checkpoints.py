@@ -465,9 +465,3 @@ def checkpoint_folder(manifest_file: Path) -> Path:
                 f"lists it with {entry['bytes']} bytes; delete {manifest_file} and run again"
             )
     return folder
-
-
-def checkpoint_chain(manifest_file: Path) -> list[Path]:
-    """The folder of a base's manifest, and the adapters that made it the base in question."""
-    record = read_json(manifest_file)
-    return [checkpoint_folder(manifest_file), *map(Path, record.get("then", []))]

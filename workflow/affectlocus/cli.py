@@ -36,6 +36,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Reading = Annotated[
+    str, typer.Option(help="JSON of how the pair is read, with any of: alpha, prefix, any_base")
+]
+Then = Annotated[
+    list[Path] | None,
+    typer.Option(help="adapter that made the base the one in question; repeat for a chain"),
+]
 Out = Annotated[Path, typer.Option("--out", help="what to write; replaced whole or not at all")]
 
 
@@ -276,9 +283,8 @@ def deltas(
     tuned: Annotated[Path, typer.Option(help="manifest of the tuned model or adapter")],
     out: Out,
     settings: Annotated[str, _settings_option("spectra, companions")] = "{}",
-    reading: Annotated[
-        str, typer.Option(help="JSON of how the pair is read: alpha, prefix, any_base")
-    ] = "{}",
+    reading: Reading = "{}",
+    then: Then = None,
 ) -> None:
     """Measure what the tuning changed, per layer and projection, into a parquet file.
 
@@ -289,13 +295,15 @@ def deltas(
 
     Example: affectlocus deltas --base qwen2.json --tuned affective.json --out deltas.parquet
     """
-    from affectlocus.checkpoints import Pair, checkpoint_chain, checkpoint_folder
+    from affectlocus.checkpoints import Pair, checkpoint_folder
     from affectlocus.deltas import deltas as run
     from affectlocus.deltas import write_tables
-    from affectlocus.parameters import Deltas, Reading
+    from affectlocus import parameters
 
-    chosen, how = _settings(Deltas, settings), _settings(Reading, reading)
-    pair = Pair(checkpoint_chain(base), checkpoint_folder(tuned), **how.model_dump())
+    chosen = _settings(parameters.Deltas, settings)
+    how = _settings(parameters.Reading, reading)
+    chain = [checkpoint_folder(base), *(then or [])]
+    pair = Pair(chain, checkpoint_folder(tuned), **how.model_dump())
     with _tensors() as show:
         measured = run(pair, spectra=chosen.spectra, companions=chosen.companions, progress=show)
     for note in measured.notes:
@@ -319,10 +327,7 @@ def diff(
         typer.Option(help="folder for the parquet files and the heat map  [default: diff]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
-    then: Annotated[
-        list[Path] | None,
-        typer.Option(help="adapter that made BASE the base in question; repeat for a chain"),
-    ] = None,
+    then: Then = None,
     alpha: Annotated[float | None, typer.Option(help="LoRA alpha, if a .pth has none")] = None,
     prefix: Annotated[
         str, typer.Option(help="what the tuned model's names begin with, as language_model.")
@@ -434,9 +439,8 @@ def evaluate(
     tuned: Annotated[
         Path | None, typer.Option(help="manifest of the tuned model or adapter")
     ] = None,
-    reading: Annotated[
-        str, typer.Option(help="JSON of how the pair is read: alpha, prefix, any_base")
-    ] = "{}",
+    reading: Reading = "{}",
+    then: Then = None,
 ) -> None:
     """Build one cell's model, verify it bit for bit, and let it answer every benchmark.
 
@@ -452,9 +456,10 @@ def evaluate(
     from dataclasses import asdict
 
     from affectlocus.cells import read_cell
-    from affectlocus.parameters import Evaluate, Reading
+    from affectlocus import parameters
 
-    chosen, how = _settings(Evaluate, settings), _settings(Reading, reading)
+    chosen = _settings(parameters.Evaluate, settings)
+    how = _settings(parameters.Reading, reading)
     wanted = read_cell(cell)
     from affectlocus.checkpoints import checkpoint_folder
 
@@ -467,7 +472,8 @@ def evaluate(
         from affectlocus.evaluate import evaluate as run
         from affectlocus.files import write_json
         from affectlocus.prompts import Prompter
-    model, counts = build(base_folder, tuned_folder, wanted, **how.model_dump())
+    chain = [base_folder, *(then or [])]
+    model, counts = build(chain, tuned_folder, wanted, **how.model_dump())
     predictions = run(
         model,
         Prompter(base_folder),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +20,32 @@ from affectlocus.prompts import Prompter
 
 
 def build(
-    base: Path, tuned: Path | None, cell: Cell, **reading: Any
+    base: Path | Sequence[Path], tuned: Path | None, cell: Cell, **reading: Any
 ) -> tuple[PreTrainedModel, dict[str, int]]:
     """The cell's model on the device at hand, and what `verify` counted.
 
     Args:
+        base: a model's folder; with adapters that made it the base in question behind it, a chain.
         reading: how the tuned checkpoint is read (`checkpoints.Pair`).
     """
     if (cell.kind == "base") != (tuned is None):
         expected = "no tuned checkpoint" if cell.kind == "base" else "a tuned checkpoint"
         raise InputError(f"cell {cell.id}: expected {expected} for kind {cell.kind!r}")
+    chain = [base] if isinstance(base, Path) else list(base)
     model, loading = AutoModelForCausalLM.from_pretrained(
-        base, local_files_only=True, dtype="auto", output_loading_info=True
+        chain[0], local_files_only=True, dtype="auto", output_loading_info=True
     )
     # transformers would draw these at random, and the cell would answer with them.
     if loading["missing_keys"]:
         name = min(loading["missing_keys"])
-        raise InputError(f"{base}: the model needs {name}, which no file of the checkpoint holds")
+        raise InputError(f"{chain[0]}: the model needs {name}, which no file of the checkpoint holds")
     counts: dict[str, int] = {}
+    if tuned is None and len(chain) > 1:
+        # The base in question is what the chain's last adapter made of the others.
+        *chain, tuned = chain
+        cell = Cell("tuned", cell.base)
     if tuned is not None:
-        pair = Pair(base, tuned, **reading)
+        pair = Pair(chain, tuned, **reading)
         tensors = model.state_dict()  # shares the model's memory: writing here edits the model
         for name in pair.names:
             if name not in tensors:
@@ -51,7 +58,7 @@ def build(
                 )
             if value.dtype != tensors[name].dtype:
                 raise InputError(
-                    f"{tuned}: {name} is stored as {value.dtype}, in the base {base} as "
+                    f"{tuned}: {name} is stored as {value.dtype}, in the base {chain[0]} as "
                     f"{tensors[name].dtype}; save both in one dtype"
                 )
             tensors[name].copy_(value)
