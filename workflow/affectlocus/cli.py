@@ -140,20 +140,34 @@ def corpus(
 
 @app.command()
 def retrieve(
-    folder: Annotated[Path, typer.Argument(help="a model or adapter in the Hugging Face layout")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="a folder in the Hugging Face layout or a file of weights, a hub id (owner/name), "
+            "or an http(s) URL, in which ${NAME} stands for an environment variable"
+        ),
+    ],
     out: Out,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="of a hub id: a commit's 40 hex digits; a branch is pinned in --lock"),
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="of a URL: the file's SHA-256")] = None,
+    lock: Annotated[
+        Path, typer.Option(help="json of the commits that branches are pinned to")
+    ] = Path("checkpoints.lock.json"),
 ) -> None:
-    """Take stock of a checkpoint that is on disk: a manifest of its files with their SHA-256.
+    """Bring a checkpoint: download what is not here yet, verify it, write a manifest of its files.
 
-    Example: affectlocus retrieve ../models/my-model --out results/checkpoints/mine.json
+    Downloads resume, are verified by their hashes, and stay below HF_HOME. HF_TOKEN, HF_ENDPOINT
+    and HF_HUB_OFFLINE are honoured.
+
+    Example: affectlocus retrieve Qwen/Qwen2.5-0.5B --revision main --out results/checkpoints/q.json
     """
-    from affectlocus.checkpoints import Adapter, Weights
+    from affectlocus.files import write_json
+    from affectlocus.retrieve import retrieve as run
 
-    if (folder / "adapter_config.json").is_file():
-        adapted = sorted(Adapter(folder).factors)
-        _write_manifest(out, folder, kind="adapter", adapted=len(adapted))
-    else:
-        _write_manifest(out, folder, kind="model", tensors=len(Weights(folder).names()))
+    write_json(out, run(source, revision, sha256, lock))
 
 
 @app.command()
@@ -584,12 +598,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    # Jobs read what `retrieve` and `pretrain` have put on disk; none may reach for a hub.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # Jobs read what `retrieve` and `pretrain` have put on disk; no other may reach for a hub.
+    if context.invoked_subcommand != "retrieve":
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def main() -> None:

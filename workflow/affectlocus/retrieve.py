@@ -1,0 +1,152 @@
+"""A checkpoint that a user brings: from disk, a model hub or a URL, to a manifest of its files.
+
+Neither transformers nor peft is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError, safe_open
+
+from affectlocus.errors import InputError
+from affectlocus.files import checkpoint_paths, is_weights, read_json, sha256
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+|[\w-][\w.-]*")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_INDEX = "model.safetensors.index.json"
+
+
+def retrieve(
+    source: str, revision: str | None = None, digest: str | None = None, pins: Path | None = None
+) -> dict[str, Any]:
+    """The manifest of a checkpoint, which is on disk, whole and verified, when this returns.
+
+    Args:
+        source: a folder, or one file of weights; `owner/name` on the hub; an http(s) URL.
+        revision: of a hub id: a commit's 40 hex digits, or a branch or tag to pin.
+        digest: SHA-256 of a URL's file.
+        pins: where branches are pinned; by default checkpoints.lock.json in this folder.
+
+    Returns:
+        folder, kind (model, adapter, file), source, revision, licence, files (file, bytes,
+        sha256); for safetensors also the number of tensors, or of adapted modules.
+
+    Raises:
+        InputError: what is missing or wrong, and what to do.
+    """
+    if re.match("https?://", source):
+        record = _from_url(source, digest)
+    elif revision is not None or (not Path(source).exists() and _HUB_ID.fullmatch(source)):
+        record = _from_hub(source, revision, pins or Path("checkpoints.lock.json"))
+    else:
+        record = _from_disk(Path(source))
+    files = record.pop("files")
+    return {**record, **_stock(Path(record["folder"]), record["kind"], files), "files": files}
+
+
+def _from_hub(hub: str, revision: str | None, pins: Path) -> dict[str, Any]:
+    if not _HUB_ID.fullmatch(hub):
+        raise InputError(f"{hub}: a revision goes with a hub id, expected owner/name")
+    from affectlocus.hub import retrieve_hub
+
+    snapshot = retrieve_hub(hub, revision, pins)
+    return {
+        "folder": str(snapshot.folder),
+        "kind": _kind(snapshot.folder),
+        "source": {"hub": hub},
+        "revision": snapshot.commit,
+        "licence": snapshot.licence,
+        "files": snapshot.files,
+    }
+
+
+def _from_url(url: str, digest: str | None) -> dict[str, Any]:
+    from affectlocus.download import fetch, shown
+
+    if digest is None or not _SHA256.fullmatch(digest):
+        raise InputError(
+            f"{shown(url)}: the sha256 is {'missing' if digest is None else 'not 64 hex digits'}; "
+            "take it from where the file is published, or from sha256sum of a copy you trust"
+        )
+    path, found = fetch(url, digest.lower())
+    return {
+        "folder": str(path.parent),
+        "kind": "file",
+        "source": {"url": shown(url)},
+        "revision": None,
+        "licence": None,
+        "files": [{"file": path.name, "bytes": path.stat().st_size, "sha256": found}],
+    }
+
+
+def _from_disk(path: Path) -> dict[str, Any]:
+    if path.is_file():
+        if not is_weights(path.name):
+            raise InputError(f"{path}: no checkpoint; expected a folder, or a .pth or .bin file")
+        folder, paths, kind = path.parent, [path], "file"
+    elif path.is_dir():
+        folder, kind = path, _kind(path)
+        paths = checkpoint_paths(path)
+        if not any(is_weights(file.name) for file in paths):
+            raise InputError(f"{path}: no .safetensors, .bin or .pth file; expected a saved model")
+    else:
+        raise InputError(
+            f"{path}: no such file or folder; expected a checkpoint's path, a hub id (owner/name) "
+            "or an http(s) URL"
+        )
+    return {
+        "folder": str(folder),
+        "kind": kind,
+        "source": {"folder": str(path)},
+        "revision": None,
+        "licence": _card_licence(folder),
+        "files": [
+            {"file": file.name, "bytes": file.stat().st_size, "sha256": sha256(file)}
+            for file in paths
+        ],
+    }
+
+
+def _kind(folder: Path) -> str:
+    return "adapter" if (folder / "adapter_config.json").is_file() else "model"
+
+
+def _card_licence(folder: Path) -> str | None:
+    """The licence that a model card (README.md) names on top, if it names one."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        card = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else None
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    licence = card.get("license") if isinstance(card, dict) else None
+    return None if licence is None else str(licence)
+
+
+def _stock(folder: Path, kind: str, files: list[dict[str, Any]]) -> dict[str, int]:
+    """Counts what is in safetensors files, which shows that they are whole."""
+    stored = [entry["file"] for entry in files if entry["file"].endswith(".safetensors")]
+    if not stored:
+        return {}
+    if kind == "adapter":
+        from affectlocus.checkpoints import Adapter
+
+        return {"adapted": len(Adapter(folder).factors)}
+    index = folder / _INDEX
+    if kind == "model" and index.is_file():
+        for name in sorted(set((read_json(index).get("weight_map") or {}).values())):
+            if not (folder / name).is_file():
+                raise InputError(f"{folder / name}: no such file; the checkpoint is incomplete")
+    return {"tensors": sum(_count(folder / name) for name in stored)}
+
+
+def _count(file: Path) -> int:
+    try:
+        with safe_open(os.fspath(file), framework="np") as tensors:
+            return len(tensors.keys())
+    except SafetensorError as error:
+        raise InputError(f"{file}: not a whole safetensors file ({error})") from None
