@@ -257,7 +257,7 @@ class _Partial:
             self.digest.update(block)
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         return self._stream.tell()
 
     def append(self, block: bytes) -> None:
@@ -278,31 +278,31 @@ def _downloaded(url: str, what: str, path: Path) -> str:
     with closing(_Partial(path)) as partial:
         waits = _waits()
         while True:
-            before = partial.bytes
+            before = partial.size
             try:
                 _receive(url, what, partial, path.parent)
                 return partial.digest.hexdigest()
             except _CUT as error:
-                if partial.bytes > before:
+                if partial.size > before:
                     waits = _waits()
                 wait = next(waits, None)
                 if wait is None:
                     raise InputError(
                         f"{what}: the connection is cut again and again ({type(error).__name__}); "
-                        f"run again: it goes on from {partial.bytes} bytes"
+                        f"run again: it goes on from {partial.size} bytes"
                     ) from None
-                say(f"{what}: cut at {partial.bytes} bytes; going on in {wait:g} s")
+                say(f"{what}: cut at {partial.size} bytes; going on in {wait:g} s")
                 time.sleep(wait)
 
 
 def _receive(url: str, what: str, partial: _Partial, folder: Path) -> None:
     headers = {"Accept-Encoding": "identity"}
-    if partial.bytes:
-        headers["Range"] = f"bytes={partial.bytes}-"
+    if partial.size:
+        headers["Range"] = f"bytes={partial.size}-"
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
     with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
         status = response.status_code
-        if status == 416 and partial.bytes:
+        if status == 416 and partial.size:
             return  # nothing is left to send: whole, or another file, which the digest tells
         if status in (401, 403):
             raise InputError(
@@ -311,15 +311,15 @@ def _receive(url: str, what: str, partial: _Partial, folder: Path) -> None:
             )
         if status >= 400:
             raise InputError(f"{what}: HTTP {status}; correct the address")
-        if status != 206 and partial.bytes:
+        if status != 206 and partial.size:
             partial.restart()  # a server that knows no ranges sends it all again
         length = int(response.headers.get("Content-Length", 0))
         check_disk(folder, length, what)
         with _progress() as bar:
             task = bar.add_task(
                 what.rpartition("/")[2],
-                total=partial.bytes + length if length else None,
-                completed=partial.bytes,
+                total=partial.size + length if length else None,
+                completed=partial.size,
             )
             for block in response.iter_bytes(_CHUNK):
                 partial.append(block)
