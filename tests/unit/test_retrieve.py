@@ -318,7 +318,7 @@ def test_a_killed_download_is_never_taken_for_whole(
     assert hub.held.wait(20)
     process.kill()
     process.communicate()
-    assert "not whole in the cache" in bad(*HUB, HF_HUB_OFFLINE="1")
+    assert "not whole in " in bad(*HUB, HF_HUB_OFFLINE="1")
     assert contents(good(*HUB)[0]) == MODEL
 
 
@@ -383,7 +383,7 @@ def test_offline_a_checkpoint_that_another_program_downloaded_is_verified_by_its
     assert again == manifest | {"licence": None}
     shutil.rmtree(tmp_path / "home/affectlocus")
     (Path(manifest["folder"]) / "model.safetensors").resolve().write_bytes(WEIGHTS[:-1])
-    assert "not whole in the cache" in bad(*HUB, HF_HUB_OFFLINE="1")
+    assert "not whole in " in bad(*HUB, HF_HUB_OFFLINE="1")
 
 
 def test_a_checkpoint_larger_than_the_disk_is_refused_before_it_starts(
@@ -492,7 +492,7 @@ def test_a_cut_file_resumes_from_where_it_was_cut(
     manifest, said = good(*file())
     assert contents(manifest) == {"a.pth": WEIGHTS}
     start = int((hub.requests[-1].range or "").removeprefix("bytes=").removesuffix("-"))
-    assert f"a.pth: cut at {start} bytes; going on in" in said
+    assert f"127.0.0.1: cut at byte {start} (" in said
     assert start == 70_000 if how == "close" else 0 < start <= 70_000
 
 
@@ -550,8 +550,7 @@ def test_a_connection_that_is_cut_every_time_ends_in_one_line(
 ) -> None:
     hub.fail("GET", "a.pth", after=0, times=100)
     line = bad(*file())
-    assert "a.pth: the connection is cut again and again" in line
-    assert "run again: it goes on from 0 bytes" in line
+    assert "a.pth: 127.0.0.1: cut at byte 0 (RemoteProtocolError); check the network" in line
 
 
 @pytest.mark.parametrize(
@@ -655,7 +654,7 @@ def test_secrets_in_an_address_reach_the_server_and_nothing_else(
         assert manifest["source"] == {"url": url}
         said += lines
         (Path(manifest["folder"]) / "a.pth").unlink()
-    assert "going on" in said
+    assert "cut at byte 70000" in said
     said += bad(f"http://me:pass-word@{host}?token=t0ken", option, sha256(b"other"))
     said += bad(f"http://you:pass-word@{host}?token=t0ken", option, digest)
     said += bad("http://me:pass-word@127.0.0.1:9/a.pth?token=t0ken", option, digest)
@@ -751,11 +750,10 @@ def test_the_workflow_downloads_what_params_yaml_names_and_only_once(
     hub: Hub, file: Callable[..., Any], tmp_path: Path
 ) -> None:
     url, _, digest = file()
+    tuned = {"url": f"{url}?key=${{KEY}}", "sha256": digest}
     parameters = {
         "bases": {"base": {"hub": "o/m", "revision": "main"}},
-        "pairs": {
-            "pair": {"base": "base", "tuned": {"url": f"{url}?key=${{KEY}}", "sha256": digest}}
-        },
+        "pairs": {"pair": {"base": "base", "tuned": tuned}},
         "tasks": {
             "mini-MOSI": {"corpus": True, "columns": {"label": "label"}, "labels": ["a", "b"]}
         },

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -64,30 +64,25 @@ class NoAnswerError(InputError):
     """A server that cannot be reached, or stays unable to answer."""
 
 
-class _Body(httpx2.SyncByteStream):
-    """A body whose every kind of cut is the one that huggingface_hub resumes from."""
-
-    def __init__(self, body: Any) -> None:
-        self._body = body
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self._body
-        except httpx2.ReadError as error:
-            raise httpx2.RemoteProtocolError(str(error)) from None
-
-    def close(self) -> None:
-        self._body.close()
-
-
 class PatientClient(httpx2.Client):
-    """An HTTP client that asks again, with growing waits, where a try may help.
+    """An HTTP client that asks again, with growing waits, where that may help.
+
+    A body that is cut goes on where it was cut, by a request for the rest: who reads it sees none
+    of this.
 
     Raises:
-        NoAnswerError: after six tries; the sentence names the host alone.
+        NoAnswerError: six tries in a row without a byte; the sentence names the host alone.
     """
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        response = self.ask(request, **options)
+        plain = "Content-Encoding" not in response.headers and response.status_code in (200, 206)
+        if options.get("stream") and request.method == "GET" and plain:
+            response.stream = _Body(self, request, options, response.stream)
+        return response
+
+    def ask(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """An answer that more tries would not change."""
         waits = _waits()
         while True:
             asked = 0.0
@@ -99,20 +94,73 @@ class PatientClient(httpx2.Client):
                 problem = f"no answer ({said or type(error).__name__})"
             else:
                 if response.status_code not in _PASSING:
-                    response.stream = _Body(response.stream)
                     return response
                 problem, asked = f"HTTP {response.status_code}", _asked(response)
                 response.close()
-            wait = next(waits, None)
-            if wait is None or asked > _PATIENCE:
-                later = f" in {asked:g} s" if asked else ""
-                raise NoAnswerError(
-                    f"{request.url.host}: {problem}; check the network or run again later{later}: "
-                    "what has come whole is kept"
-                )
-            wait = max(wait, asked)
-            say(f"{request.url.host}: {problem}; trying again in {wait:g} s")
-            time.sleep(wait)
+            _pause(waits, request.url.host, problem, asked)
+
+
+def _pause(waits: Iterator[float], host: str, problem: str, asked: float = 0.0) -> None:
+    """Says what went wrong and waits for the next try, if there is one."""
+    wait = next(waits, None)
+    if wait is None or asked > _PATIENCE:
+        later = f" in {asked:g} s" if asked else ""
+        raise NoAnswerError(
+            f"{host}: {problem}; check the network or run again later{later}: "
+            "what has come is not lost"
+        )
+    wait = max(wait, asked)
+    say(f"{host}: {problem}; trying again in {wait:g} s")
+    time.sleep(wait)
+
+
+class _Body(httpx2.SyncByteStream):
+    """The bytes that answer a request, put together from as many answers as it takes."""
+
+    def __init__(
+        self, client: PatientClient, request: httpx2.Request, options: dict[str, Any], stream: Any
+    ) -> None:
+        self._client, self._request, self._options, self._stream = client, request, options, stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        asked = re.fullmatch(r"bytes=(\d+)-", self._request.headers.get("Range", ""))
+        position = int(asked[1]) if asked else 0
+        skipped, waits = 0, _waits()
+        while True:
+            try:
+                for block in self._stream:
+                    rest = block[skipped:]
+                    skipped -= len(block) - len(rest)
+                    if rest:
+                        position += len(rest)
+                        waits = _waits()
+                        yield rest
+                return
+            except _CUT as error:
+                problem = f"cut at byte {position} ({type(error).__name__})"
+                _pause(waits, self._request.url.host, problem)
+                # A server that knows no ranges sends all of it again.
+                skipped = 0 if self._resume(position) else position
+
+    def _resume(self, position: int) -> bool:
+        """Asks for the bytes from a position on; whether just these are what comes."""
+        self.close()
+        headers = self._request.headers.copy()
+        headers["Range"] = f"bytes={position}-"
+        request = httpx2.Request(
+            "GET", self._request.url, headers=headers, extensions=self._request.extensions
+        )
+        response = self._client.ask(request, **self._options)
+        self._stream = response.stream
+        if response.status_code not in (200, 206):
+            raise NoAnswerError(
+                f"{request.url.host}: HTTP {response.status_code} for the rest of a file, from "
+                f"byte {position}; run again"
+            )
+        return response.status_code == 206
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 # The hub's own hooks refuse a request in offline mode.
@@ -246,84 +294,46 @@ def _named(address: str, file: Path) -> str:
     return f"{stem}.safetensors" if start[8:9] == b"{" else f"{stem}.pth"
 
 
-class _Partial:
-    """A file that is not whole yet, and the digest of what it holds."""
-
-    def __init__(self, path: Path) -> None:
-        self._stream = path.open("ab+")
-        self._stream.seek(0)
-        self.digest = hashlib.sha256()
-        while block := self._stream.read(_CHUNK):
-            self.digest.update(block)
-
-    @property
-    def size(self) -> int:
-        return self._stream.tell()
-
-    def append(self, block: bytes) -> None:
-        self._stream.write(block)
-        self.digest.update(block)
-
-    def restart(self) -> None:
-        self._stream.truncate(0)
-        self._stream.seek(0)
-        self.digest = hashlib.sha256()
-
-    def close(self) -> None:
-        self._stream.close()
-
-
 def _downloaded(url: str, what: str, path: Path) -> str:
     """The SHA-256 of `path` once the whole file is in it; goes on from what is there already."""
-    with closing(_Partial(path)) as partial:
-        waits = _waits()
-        while True:
-            before = partial.size
-            try:
-                _receive(url, what, partial, path.parent)
-                return partial.digest.hexdigest()
-            except _CUT as error:
-                if partial.size > before:
-                    waits = _waits()
-                wait = next(waits, None)
-                if wait is None:
-                    raise InputError(
-                        f"{what}: the connection is cut again and again ({type(error).__name__}); "
-                        f"run again: it goes on from {partial.size} bytes"
-                    ) from None
-                say(f"{what}: cut at {partial.size} bytes; going on in {wait:g} s")
-                time.sleep(wait)
+    digest = hashlib.sha256()
+    with path.open("ab+") as stream:
+        stream.seek(0)
+        while block := stream.read(_CHUNK):
+            digest.update(block)
+        there = stream.tell()
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
+        timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+        with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
+            status = response.status_code
+            if status == 416 and there:
+                # Nothing is left to send: it is whole, or another file, which the digest tells.
+                return digest.hexdigest()
+            _refused(status, what)
+            if status != 206 and there:
+                # A server that knows no ranges.
+                stream.truncate(0)
+                digest, there = hashlib.sha256(), 0
+            length = int(response.headers.get("Content-Length", 0))
+            check_disk(path.parent, length, what)
+            with _progress() as bar:
+                total = there + length if length else None
+                task = bar.add_task(what.rpartition("/")[2], total=total, completed=there)
+                for block in response.iter_bytes():
+                    stream.write(block)
+                    digest.update(block)
+                    bar.advance(task, len(block))
+    return digest.hexdigest()
 
 
-def _receive(url: str, what: str, partial: _Partial, folder: Path) -> None:
-    headers = {"Accept-Encoding": "identity"}
-    if partial.size:
-        headers["Range"] = f"bytes={partial.size}-"
-    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
-        status = response.status_code
-        if status == 416 and partial.size:
-            return  # nothing is left to send: whole, or another file, which the digest tells
-        if status in (401, 403):
-            raise InputError(
-                f"{what}: no access (HTTP {status}); put the user and password, or the key, that "
-                "its owner gave you into the address, as ${NAME} of an environment variable"
-            )
-        if status >= 400:
-            raise InputError(f"{what}: HTTP {status}; correct the address")
-        if status != 206 and partial.size:
-            partial.restart()  # a server that knows no ranges sends it all again
-        length = int(response.headers.get("Content-Length", 0))
-        check_disk(folder, length, what)
-        with _progress() as bar:
-            task = bar.add_task(
-                what.rpartition("/")[2],
-                total=partial.size + length if length else None,
-                completed=partial.size,
-            )
-            for block in response.iter_bytes(_CHUNK):
-                partial.append(block)
-                bar.advance(task, len(block))
+def _refused(status: int, what: str) -> None:
+    if status in (401, 403):
+        raise InputError(
+            f"{what}: no access (HTTP {status}); put the user and password, or the key, that "
+            "its owner gave you into the address, as ${NAME} of an environment variable"
+        )
+    if status >= 400:
+        raise InputError(f"{what}: HTTP {status}; correct the address")
 
 
 def _progress() -> Progress:

@@ -171,19 +171,14 @@ def _licence(info: ModelInfo) -> str | None:
 
 def _from_cache(hub: str, commit: str) -> dict[str, Listed]:
     """What another program has downloaded; the blobs' names are their digests."""
-    folder = (
-        Path(constants.HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}" / "snapshots" / commit
-    )
-    if not folder.is_dir():
+    config = _cached(hub, commit, "config.json") or _cached(hub, commit, "adapter_config.json")
+    paths = [path for path in config.parent.iterdir() if path.is_file()] if config else []
+    if not any(is_weights(path.name) for path in paths):
         raise InputError(
-            f"{hub}: commit {commit} is not in {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is "
-            "set; unset it once"
+            f"{hub}: commit {commit} is not whole in {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE "
+            "is set; unset it once"
         )
-    return {
-        path.name: Listed(path.stat().st_size, path.resolve().name)
-        for path in folder.iterdir()
-        if path.is_file()
-    }
+    return {path.name: Listed(path.stat().st_size, path.resolve().name) for path in paths}
 
 
 def _cached(hub: str, commit: str, name: str) -> Path | None:
