@@ -130,7 +130,11 @@ class _Handler(BaseHTTPRequestHandler):
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", plain):
             return self._model(found[1], found[2] or "main")
         if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", plain):
-            return self._resolve(found[1], found[2], found[3], fault)
+            return self._resolve(found[1], found[2], found[3])
+        if found := re.fullmatch(r"/api/resolve-cache/models/([^/]+/[^/]+)/([^/]+)/(.+)", plain):
+            content = hub.repositories[found[1]].commits[found[2]][found[3]]
+            about = {"X-Repo-Commit": found[2], "ETag": f'"{git_digest(content)}"'}
+            return self._content(content, about, fault)
         if plain.startswith("/cdn/"):
             digest = plain.removeprefix("/cdn/")
             for repository in hub.repositories.values():
@@ -180,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = {"id": name, "sha": commit, "cardData": repository.card, "siblings": siblings}
         self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
-    def _resolve(self, name: str, revision: str, file: str, fault: Fault | None) -> None:
+    def _resolve(self, name: str, revision: str, file: str) -> None:
         repository = self._repository(name)
         commit = self._commit(repository, revision) if repository else None
         if repository is None or commit is None:
@@ -192,8 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
         if not file.endswith(LARGE):
-            etag = f'"{git_digest(content)}"'
-            return self._content(content, {"X-Repo-Commit": commit, "ETag": etag}, fault)
+            target = f"/api/resolve-cache/models/{name}/{commit}/{file}"
+            return self._send(307, b"", {"X-Repo-Commit": commit, "Location": target})
         digest = hashlib.sha256(content).hexdigest()
         headers = {
             "X-Repo-Commit": commit,

@@ -9,11 +9,14 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -196,10 +199,15 @@ def test_a_cut_download_resumes_from_where_it_was_cut(
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
-    [("GET", "/api/models/"), ("HEAD", "config.json"), ("GET", "config.json"), ("GET", "/cdn/")],
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/models/", 500),
+        ("HEAD", "config.json", 503),
+        ("GET", "config.json", 429),
+        ("GET", "/cdn/", 503),
+        ("GET", "/cdn/", 429),
+    ],
 )
-@pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_hub_that_is_busy_or_down_for_a_moment_is_asked_again(
     hub: Hub, good: Callable[..., Any], method: str, path: str, status: int
 ) -> None:
@@ -209,19 +217,21 @@ def test_a_hub_that_is_busy_or_down_for_a_moment_is_asked_again(
     assert said.count(f"127.0.0.1: HTTP {status}; trying again in 0.0") == 3
 
 
+@pytest.mark.parametrize("headers", [{"Retry-After": "1"}, {"RateLimit": '"resolvers";r=0;t=1'}])
 def test_a_hub_that_says_when_to_come_back_is_waited_for(
-    hub: Hub, good: Callable[..., Any]
+    hub: Hub, good: Callable[..., Any], headers: dict[str, str]
 ) -> None:
-    hub.fail("GET", "/cdn/", status=429, headers={"Retry-After": "1"})
+    hub.fail("GET", "/cdn/", status=429, headers=headers)
     start = time.monotonic()
     _, said = good(*HUB)
     assert time.monotonic() - start >= 1
     assert "trying again in 1 s" in said
 
 
-def test_a_wait_of_an_hour_is_not_waited_for(hub: Hub, bad: Callable[..., str]) -> None:
-    hub.fail("GET", "/api/models/", status=429, headers={"Retry-After": "3600"})
-    assert "HTTP 429; check the network or run again later in 3600 s" in bad(*HUB)
+@pytest.mark.parametrize("when", ["3600", format_datetime(datetime(2999, 1, 1, tzinfo=UTC))])
+def test_a_wait_of_an_hour_is_not_waited_for(hub: Hub, bad: Callable[..., str], when: str) -> None:
+    hub.fail("GET", "/api/models/", status=429, headers={"Retry-After": when})
+    assert re.search(r"HTTP 429; check the network or run again in \d{4,} s:", bad(*HUB))
 
 
 def test_a_hub_that_stays_down_ends_in_one_line(hub: Hub, bad: Callable[..., str]) -> None:
@@ -289,9 +299,17 @@ def test_a_missing_revision_is_named(
 
 
 def test_without_a_revision_the_line_says_which_commit_main_is(bad: Callable[..., str]) -> None:
-    assert bad("o/m").startswith(
-        f"o/m: the revision is missing; write a commit's 40 hex digits: main is now {COMMIT}"
-    )
+    line = bad("o/m")
+    assert line.startswith("o/m: no such folder; as a hub id it needs a revision: a commit's 40")
+    assert line.endswith(f"main is now {COMMIT}")
+
+
+def test_without_a_revision_and_without_a_network_nothing_is_waited_for(
+    hub: Hub, bad: Callable[..., str]
+) -> None:
+    hub.fail("GET", "/api/models/", status=503, times=100)
+    assert bad("o/m").endswith("40 hex digits, from the repository's history on the hub")
+    assert len(hub.requests) == 1
 
 
 def test_a_repository_that_moved_is_followed(hub: Hub, good: Callable[..., Any]) -> None:
@@ -398,12 +416,17 @@ def test_a_checkpoint_larger_than_the_disk_is_refused_before_it_starts(
 
 
 def test_only_what_is_not_in_the_cache_counts_for_the_disk(
-    hub: Hub, good: Callable[..., Any], tmp_path: Path
+    hub: Hub, good: Callable[..., Any]
 ) -> None:
-    manifest, _ = good(*HUB)
-    shutil.rmtree(tmp_path / "home/affectlocus")
-    hub.repositories["o/m"].listed["model.safetensors"] = {"size": 10**18}
-    assert good(*HUB)[0] == manifest
+    good(*HUB)
+    # A later commit of the same weights, which the listing makes larger than any disk.
+    repository = hub.repositories["o/m"]
+    repository.commits[LATER] = MODEL | {"config.json": b"{ }"}
+    lfs = {"size": 10**18, "sha256": sha256(WEIGHTS), "pointerSize": 134}
+    repository.listed["model.safetensors"] = {"size": 10**18, "lfs": lfs}
+    later, _ = good("o/m", "--revision", LATER)
+    assert contents(later) == repository.commits[LATER]
+    assert len(hub.seen("GET", sha256(WEIGHTS))) == 1
 
 
 def test_a_mirror_that_lists_no_digests_is_verified_by_its_etags(
@@ -727,6 +750,7 @@ def test_a_folder_without_whole_weights_is_refused(
         ("../a/b/c", None, "no such file or folder"),
         (__file__, None, "no checkpoint; expected a folder, or a .pth or .bin file"),
         ("./gone", COMMIT, "a revision goes with a hub id, expected owner/name"),
+        ("gone", None, "no such file or folder"),
     ],
 )
 def test_what_is_no_source_is_refused(source: str, revision: str | None, words: str) -> None:

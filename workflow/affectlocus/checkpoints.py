@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from affectlocus.errors import InputError
-from affectlocus.files import checkpoint_paths, read_json, sha256
+from affectlocus.files import checkpoint_paths, manifest_entry, read_json
 from affectlocus.projections import Location, locate
 
 ADAPTER = "adapter_model.safetensors"
@@ -213,10 +213,7 @@ class Pair:
 
 def manifest(folder: Path) -> list[dict[str, Any]]:
     """Name, size in bytes and SHA-256 of every file of a checkpoint: what jobs depend on."""
-    return [
-        {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in checkpoint_paths(folder)
-    ]
+    return [manifest_entry(path) for path in checkpoint_paths(folder)]
 
 
 def checkpoint_folder(manifest_file: Path) -> Path:

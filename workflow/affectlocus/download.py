@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 import httpx2
 from filelock import FileLock, Timeout
 from huggingface_hub import constants, set_client_factory
-from huggingface_hub.utils import get_session
+from huggingface_hub.utils import get_session, parse_ratelimit_headers
 from huggingface_hub.utils import logging as hub_logging
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -28,7 +30,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from affectlocus.errors import InputError
 from affectlocus.files import is_weights, sha256
 
-_TRIES = 6
 _PASSING = (408, 429, 500, 502, 503, 504)
 _LONGEST = 8.0  # seconds between two tries, unless the server asks for more
 _PATIENCE = 600.0  # seconds that a server may ask for
@@ -46,18 +47,39 @@ def cache() -> Path:
     return Path(constants.HF_HOME) / "affectlocus"
 
 
+_tries: ContextVar[int] = ContextVar("tries", default=6)
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """In this block nothing is tried again: for what is only nice to know."""
+    token = _tries.set(1)
+    try:
+        yield
+    finally:
+        _tries.reset(token)
+
+
 def _waits() -> Iterator[float]:
     """Seconds to wait between tries; AFFECTLOCUS_RETRY_WAIT sets the first (1)."""
     wait = float(os.environ.get("AFFECTLOCUS_RETRY_WAIT", "1"))
-    for _ in range(_TRIES - 1):
+    for _ in range(_tries.get() - 1):
         yield wait
         wait = min(2 * wait, _LONGEST)
 
 
 def _asked(response: httpx2.Response) -> float:
-    """Seconds that a Retry-After header asks for; 0 without one, or with a date."""
+    """Seconds to wait that an answer asks for, by Retry-After or the hub's RateLimit; or 0."""
     text = response.headers.get("Retry-After", "")
-    return float(text) if re.fullmatch(r"\d+", text) else 0.0
+    if re.fullmatch(r"\d+", text):
+        return float(text)
+    if text:
+        try:
+            return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+        except ValueError:
+            return 0.0
+    limit = parse_ratelimit_headers(response.headers) if response.status_code == 429 else None
+    return float(limit.reset_in_seconds) if limit and not limit.remaining else 0.0
 
 
 class NoAnswerError(InputError):
@@ -104,10 +126,9 @@ def _pause(waits: Iterator[float], host: str, problem: str, asked: float = 0.0) 
     """Says what went wrong and waits for the next try, if there is one."""
     wait = next(waits, None)
     if wait is None or asked > _PATIENCE:
-        later = f" in {asked:g} s" if asked else ""
+        later = f"in {asked:.0f} s" if asked else "later"
         raise NoAnswerError(
-            f"{host}: {problem}; check the network or run again later{later}: "
-            "what has come is not lost"
+            f"{host}: {problem}; check the network or run again {later}: whole files are kept"
         )
     wait = max(wait, asked)
     say(f"{host}: {problem}; trying again in {wait:g} s")
@@ -184,7 +205,7 @@ def alone(what: str) -> Iterator[None]:
         except Timeout:
             say(f"{what}: another job is retrieving it; waiting")
             lock.acquire()
-    except PermissionError:
+    except OSError:
         # A cache that somebody else fills, and nobody here can write to.
         yield
         return

@@ -58,6 +58,11 @@ def checkpoint_paths(folder: Path) -> list[Path]:
     return [folder / name for name in checkpoint_files(names)]
 
 
+def manifest_entry(path: Path, digest: str | None = None) -> dict[str, Any]:
+    """A file as a manifest lists it: name, size in bytes, SHA-256 (read off it, if not known)."""
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest or sha256(path)}
+
+
 def is_weights(name: str) -> bool:
     """Whether a file holds tensors, by its name."""
     return name.endswith((".safetensors", *PICKLED))

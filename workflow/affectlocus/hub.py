@@ -22,9 +22,10 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import ModelInfo
 
-from affectlocus.download import NoAnswerError, alone, cache, check_disk, say
+from affectlocus.download import NoAnswerError, alone, cache, check_disk, once, say
 from affectlocus.errors import InputError
 from affectlocus.files import checkpoint_files, is_weights, read_json, write_json
 
@@ -64,11 +65,11 @@ def retrieve_hub(hub: str, revision: str | None, pins: Path) -> Snapshot:
             file that is not what the hub lists.
     """
     if revision is None:
-        raise InputError(f"{hub}: the revision is missing; {_suggestion(hub)}")
-    with alone(f"{hub} at {revision}"):
-        commit = revision.lower() if COMMIT.fullmatch(revision) else _pinned(hub, revision, pins)
-        if commit is None:
-            commit = _resolved(hub, revision, pins)
+        raise InputError(
+            f"{hub}: no such folder; as a hub id it needs a revision: {_suggestion(hub)}"
+        )
+    commit = revision.lower() if COMMIT.fullmatch(revision) else _pinned(hub, revision, pins)
+    with alone(f"{hub} at {commit}"):
         licence, listed = _listing(hub, commit)
         names = checkpoint_files(listed)
         if not any(is_weights(name) for name in names):
@@ -76,49 +77,46 @@ def retrieve_hub(hub: str, revision: str | None, pins: Path) -> Snapshot:
                 f"{hub}: neither .safetensors nor PyTorch weights at the top of commit {commit}; "
                 f"it has {', '.join(sorted(listed)[:5]) or 'no files'}"
             )
-        check_disk(
-            Path(constants.HF_HUB_CACHE),
-            sum(listed[name].bytes or 0 for name in names if not _cached(hub, commit, name)),
-            hub,
-        )
+        missing = [name for name in names if not _held(hub, commit, name, listed[name])]
+        needed = sum(listed[name].bytes or 0 for name in missing)
+        check_disk(Path(constants.HF_HUB_CACHE), needed, hub)
         # Small files first: what is wrong with access shows before the long download.
         order = sorted(names, key=lambda name: listed[name].bytes or 0)
         files = {name: _verified(hub, commit, name, listed[name]) for name in order}
         _remember(hub, commit, licence, listed)
-        # Of a name, so that links are not followed: the folder of the commit, not of its blobs.
         folder = _downloaded(hub, commit, names[0]).parent
     return Snapshot(folder, commit, licence, [files[name] for name in names])
 
 
 def _suggestion(hub: str) -> str:
-    advice = "write a commit's 40 hex digits"
+    advice = "a commit's 40 hex digits"
     try:
-        return f"{advice}: main is now {_info(hub, None).sha}"
+        with once():
+            return f"{advice}; main is now {_info(hub, None).sha}"
     except InputError:
         return f"{advice}, from the repository's history on the hub"
 
 
-def _pinned(hub: str, revision: str, pins: Path) -> str | None:
-    commit = read_json(pins).get(f"{hub}@{revision}") if pins.is_file() else None
-    if commit is not None and not COMMIT.fullmatch(str(commit)):
-        raise InputError(
-            f"{pins}: {hub}@{revision}: found {commit!r}, expected a commit's 40 hex digits"
-        )
-    return commit
-
-
-def _resolved(hub: str, revision: str, pins: Path) -> str:
-    if constants.is_offline_mode():
-        raise InputError(
-            f"{hub}: which commit {revision!r} is cannot be asked with HF_HUB_OFFLINE set; "
-            "write a commit's 40 hex digits as the revision, or unset it once"
-        )
-    commit = _info(hub, revision).sha
-    if commit is None or not COMMIT.fullmatch(commit):
-        raise InputError(f"{hub}: the hub names no commit for {revision!r}; check HF_ENDPOINT")
-    with alone(f"pins {pins.resolve()}"):
+def _pinned(hub: str, revision: str, pins: Path) -> str:
+    """The commit that a branch or tag stands for, here and from now on."""
+    key = f"{hub}@{revision}"
+    with alone(str(pins.resolve())):
         known = read_json(pins) if pins.is_file() else {}
-        write_json(pins, dict(sorted((known | {f"{hub}@{revision}": commit}).items())))
+        if key in known:
+            if not COMMIT.fullmatch(str(known[key])):
+                raise InputError(
+                    f"{pins}: {key}: found {known[key]!r}, expected a commit's 40 hex digits"
+                )
+            return str(known[key])
+        if constants.is_offline_mode():
+            raise InputError(
+                f"{hub}: which commit {revision!r} is cannot be asked with HF_HUB_OFFLINE set; "
+                "write a commit's 40 hex digits as the revision, or unset it once"
+            )
+        commit = _info(hub, revision).sha
+        if commit is None or not COMMIT.fullmatch(commit):
+            raise InputError(f"{hub}: the hub names no commit for {revision!r}; check HF_ENDPOINT")
+        write_json(pins, dict(sorted((known | {key: commit}).items())))
     say(
         f"warning: {hub}: {revision!r} can move; pinned to what it is now in {pins}; "
         f"write revision: {commit} in params.yaml"
@@ -141,7 +139,7 @@ def _remember(hub: str, commit: str, licence: str | None, listed: dict[str, List
     try:
         if not path.is_file():
             write_json(path, {"licence": licence, "files": files})
-    except PermissionError:
+    except OSError:
         pass  # a shared cache that is only read
 
 
@@ -184,6 +182,13 @@ def _from_cache(hub: str, commit: str) -> dict[str, Listed]:
 def _cached(hub: str, commit: str, name: str) -> Path | None:
     found = try_to_load_from_cache(hub, name, revision=commit)
     return Path(found) if isinstance(found, str) else None
+
+
+def _held(hub: str, commit: str, name: str, listed: Listed) -> bool:
+    """Whether a file takes no room any more: it is there, for this commit or for another."""
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub, repo_type="model")
+    blob = folder / "blobs" / (listed.digest or "unknown")
+    return blob.exists() or _cached(hub, commit, name) is not None
 
 
 def _downloaded(hub: str, commit: str, name: str) -> Path:

@@ -14,9 +14,10 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from affectlocus.errors import InputError
-from affectlocus.files import checkpoint_paths, is_weights, read_json, sha256
+from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+|[\w-][\w.-]*")
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+_NAMED = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _INDEX = "model.safetensors.index.json"
 
@@ -39,9 +40,12 @@ def retrieve(
     Raises:
         InputError: what is missing or wrong, and what to do.
     """
-    if re.match("https?://", source):
+    at_url = re.match("https?://", source) is not None
+    if digest is not None and not at_url:
+        raise InputError(f"{source}: a sha256 goes with an http(s) URL; leave it out")
+    if at_url:
         record = _from_url(source, digest)
-    elif revision is not None or (not Path(source).exists() and _HUB_ID.fullmatch(source)):
+    elif revision is not None or (_NAMED.fullmatch(source) and not Path(source).exists()):
         record = _from_hub(source, revision, pins or Path("checkpoints.lock.json"))
     else:
         record = _from_disk(Path(source))
@@ -80,7 +84,7 @@ def _from_url(url: str, digest: str | None) -> dict[str, Any]:
         "source": {"url": shown(url)},
         "revision": None,
         "licence": None,
-        "files": [{"file": path.name, "bytes": path.stat().st_size, "sha256": found}],
+        "files": [manifest_entry(path, found)],
     }
 
 
@@ -105,10 +109,7 @@ def _from_disk(path: Path) -> dict[str, Any]:
         "source": {"folder": str(path)},
         "revision": None,
         "licence": _card_licence(folder),
-        "files": [
-            {"file": file.name, "bytes": file.stat().st_size, "sha256": sha256(file)}
-            for file in paths
-        ],
+        "files": [manifest_entry(file) for file in paths],
     }
 
 
