@@ -6,13 +6,17 @@ Most tests run the command as a user or a job would: a process of its own, with 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
+import pty
 import re
+import resource
 import shutil
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -71,7 +75,9 @@ def hub() -> Iterator[Hub]:
 def command(hub: Hub, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """`command("o/m", "--revision", COMMIT)`: starts `affectlocus retrieve` in `tmp_path`."""
 
-    def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        *arguments: str | Path, errors: int = subprocess.PIPE, room: int = -1, **environment: str
+    ) -> subprocess.Popen[str]:
         own = {
             **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
             "HF_HOME": str(tmp_path / "home"),
@@ -85,8 +91,10 @@ def command(hub: Hub, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             cwd=tmp_path,
             env=own,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=errors,
             text=True,
+            # As a full disk: no file grows past `room` bytes.
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
         )
 
     return start
@@ -109,9 +117,9 @@ def good(command: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> Calla
 def bad(command: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> Callable[..., str]:
     """`bad(...)`: runs to exit code 1 without a manifest; the last line on standard error."""
 
-    def run(*arguments: str | Path, **environment: str) -> str:
+    def run(*arguments: str | Path, **options: Any) -> str:
         (tmp_path / "out.json").unlink(missing_ok=True)
-        process = command(*arguments, **environment)
+        process = command(*arguments, **options)
         output, said = process.communicate(timeout=60)
         assert (process.returncode, output) == (1, ""), said
         lines = said.splitlines()
@@ -452,6 +460,40 @@ def test_a_shard_that_is_not_there_is_named(hub: Hub, bad: Callable[..., str]) -
     )
 
 
+def test_a_disk_that_is_full_half_way_ends_in_one_line(
+    bad: Callable[..., str], good: Callable[..., Any], tmp_path: Path
+) -> None:
+    line = bad(*HUB, room=70_000)
+    assert line.startswith(f"o/m: cannot write {tmp_path}/home/hub (File too large); make room")
+    assert contents(good(*HUB)[0]) == MODEL
+
+
+def drawn(command: Callable[..., subprocess.Popen[str]], *arguments: str) -> str:
+    """What a terminal shows of a command that ends well."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 100))
+    process = command(*arguments, errors=theirs)
+    os.close(theirs)
+    text = b""
+    # Reading a terminal that nobody has open any more is an error.
+    with contextlib.suppress(OSError):
+        while block := os.read(ours, 4096):
+            text += block
+    process.communicate()
+    os.close(ours)
+    assert process.returncode == 0
+    return text.decode()
+
+
+def test_a_terminal_shows_progress(
+    command: Callable[..., subprocess.Popen[str]], file: Callable[..., Any]
+) -> None:
+    shown = drawn(command, *HUB)
+    assert "model.safetensors: 100%" in shown
+    assert "X-Signature" not in shown
+    assert "a.pth" in drawn(command, *file())
+
+
 def written(folder: Path) -> str:
     """Every byte and name below a folder."""
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -638,6 +680,16 @@ def test_a_file_larger_than_the_disk_is_refused(
     arguments = file()
     hub.fail("GET", "a.pth", status=200, headers={"Content-Length": str(10**18)})
     assert "a.pth: needs 1000000000.0 GB more" in bad(*arguments)
+
+
+def test_a_file_that_finds_the_disk_full_half_way_goes_on_when_there_is_room(
+    hub: Hub, bad: Callable[..., str], good: Callable[..., Any], file: Callable[..., Any]
+) -> None:
+    line = bad(*file(), room=70_000)
+    assert "a.pth: cannot write" in line
+    assert "(File too large); make room, or set HF_HOME to another disk" in line
+    assert contents(good(*file())[0]) == {"a.pth": WEIGHTS}
+    assert hub.requests[-1].range == "bytes=70000-"
 
 
 def test_two_jobs_download_a_file_once(

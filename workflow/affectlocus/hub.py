@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import ModelInfo
+from huggingface_hub.utils import tqdm
 
 from affectlocus.download import NoAnswerError, alone, cache, check_disk, once, say
 from affectlocus.errors import InputError
@@ -193,7 +194,19 @@ def _held(hub: str, commit: str, name: str, listed: Listed) -> bool:
 
 def _downloaded(hub: str, commit: str, name: str) -> Path:
     with _explained(hub, commit):
-        return Path(hf_hub_download(hub, name, revision=commit))
+        return Path(hf_hub_download(hub, name, revision=commit, tqdm_class=_bar(name)))
+
+
+def _bar(name: str) -> type[tqdm]:
+    """A progress bar with the file's name, where the library shows the end of a signed address."""
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            if not str(options.get("desc")).startswith(name):
+                options["desc"] = name
+            super().__init__(*args, **options)
+
+    return Bar
 
 
 def _verified(hub: str, commit: str, name: str, listed: Listed) -> dict[str, Any]:
