@@ -1,11 +1,12 @@
 # Checkpoints that the user brings: a base model, a tuned model, a PEFT adapter.
 #
-# in:  the files of the folder that params.yaml names
+# in:  the files of the folder that params.yaml names; nothing for a hub id or a URL, whose revision
+#      or SHA-256 decides
 # out: results/checkpoints/NAME.json, a manifest with the SHA-256 of each file
 
 
 rule retrieve:
-    """Take stock of a checkpoint on disk."""
+    """Download a checkpoint, or take stock of one on disk."""
     input:
         JOBS.brought_files,
     output:
@@ -21,13 +22,13 @@ rule retrieve:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=60,
+        runtime=720,
     params:
-        folder=JOBS.brought_folder,
-        code=digest("checkpoints"),
+        source=JOBS.brought_flags,
+        code=digest("retrieve"),
     shell:
         """
-        affectlocus retrieve {params.folder:q} \
+        affectlocus retrieve {params.source} \
             --out {output:q} \
             >{log:q} 2>&1
         """

@@ -129,6 +129,7 @@ def test_help_without_a_command_lists_every_command() -> None:
 
 def test_importing_the_command_line_imports_nothing_heavy() -> None:
     heavy = ["torch", "transformers", "peft", "pandas", "numpy", "matplotlib", "sklearn"]
+    heavy += ["huggingface_hub", "httpx2"]
     code = f"import sys, affectlocus.cli; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

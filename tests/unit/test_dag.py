@@ -107,8 +107,8 @@ def test_every_checkpoint_that_a_cell_needs_is_brought_or_made() -> None:
 def test_paths_of_the_user_start_from_data_root_and_absolute_ones_stay() -> None:
     jobs = dag()
     assert jobs.task_files(wild(task="moods")) == {"train": "../data/a.csv", "test": "/far/b.csv"}
-    assert jobs.brought_folder(wild(name="brought")) == "../data/models/small"
-    assert jobs.brought_folder(wild(name="given")) == "../data/models/adapter"
+    assert jobs.brought_flags(wild(name="brought")) == "../data/models/small"
+    assert jobs.brought_flags(wild(name="given")) == "../data/models/adapter"
 
 
 def test_a_generated_task_is_read_from_one_file_of_all_splits() -> None:
@@ -133,6 +133,32 @@ def test_the_files_of_a_brought_checkpoint_are_those_that_its_manifest_lists(
     files = dag(data_root=str(tmp_path)).brought_files(wild(name="brought"))
     names = ["config.json", "merges.txt", "model.safetensors"]
     assert files == [str(folder / name) for name in names]
+
+
+def far(**tuned: str) -> Dag:
+    """A base from the hub, and a tuned checkpoint from anywhere."""
+    bases = yaml.safe_load(CONFIG)["bases"] | {"brought": {"hub": "o/m", "revision": "it's"}}
+    pairs = yaml.safe_load(CONFIG)["pairs"] | {"given": {"base": "brought", "tuned": tuned}}
+    return dag(bases=bases, pairs=pairs)
+
+
+def test_what_is_downloaded_has_no_files_to_wait_for_and_flags_that_survive_a_shell() -> None:
+    jobs = far(url="https://a.b/c.pth?key=${KEY}", sha256="0" * 64)
+    assert jobs.brought == ["brought", "given"]
+    flags = [shlex.split(jobs.brought_flags(wild(name=name))) for name in jobs.brought]
+    assert flags == [
+        ["o/m", "--revision", "it's"],
+        ["https://a.b/c.pth?key=${KEY}", "--sha256", "0" * 64],
+    ]
+    assert "'https://a.b/c.pth?key=${KEY}'" in jobs.brought_flags(wild(name="given"))
+    assert jobs.brought_files(wild(name="brought")) == []
+    assert jobs.brought_files(wild(name="given")) == []
+
+
+def test_a_single_file_of_weights_is_its_own_input(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").touch()
+    jobs = far(folder=str(tmp_path / "a.pth"))
+    assert jobs.brought_files(wild(name="given")) == [str(tmp_path / "a.pth")]
 
 
 def test_a_tune_cell_takes_the_matrix_recipe_with_its_own_modules_and_seed() -> None:
@@ -218,6 +244,23 @@ def test_tuning_a_brought_base_asks_for_more_than_answering_with_it(tmp_path: Pa
     jobs = dag(data_root=str(tmp_path), pairs=pairs)
     heavy, light = wild(name="heavy"), wild(name="felt")
     assert jobs.memory_of_tuning(heavy, 1) - jobs.memory_of_tuning(light, 1) == 10 * 100
+
+
+def test_memory_for_a_base_from_the_hub_follows_its_manifest_once_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = far(folder="x")
+    with pytest.raises(FileNotFoundError) as caught:
+        jobs.memory_of_cell(wild(cell="brought/base"), 1)
+    # Snakemake takes it for what it is by this name: an input of the job that is yet to be made.
+    assert caught.value.filename == jobs.cell_checkpoints(wild(cell="brought/base"))["base"]
+    sizes = {"model.safetensors": 100 << 20, "tokenizer.json": 9 << 20}
+    manifest = {"files": [{"file": name, "bytes": size} for name, size in sizes.items()]}
+    Path("results/checkpoints").mkdir(parents=True)
+    Path("results/checkpoints/brought.json").write_text(json.dumps(manifest))
+    own = jobs.memory_of_cell(wild(cell="own/base"), 1)
+    assert jobs.memory_of_cell(wild(cell="brought/base"), 1) - own == 3 * 100
 
 
 def test_the_json_of_a_setting_is_the_same_text_every_time() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from affectlocus.errors import InputError
-from affectlocus.files import read_json, replacing, sha256, write_json, write_text
+from affectlocus.files import checkpoint_files, read_json, replacing, sha256, write_json, write_text
 
 
 def test_a_block_that_ends_well_puts_the_file_in_place(tmp_path: Path) -> None:
@@ -122,3 +122,41 @@ def test_the_digest_of_a_file_is_that_of_its_bytes_around_every_block(
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "weights").write_bytes(content[:size])
     assert sha256(tmp_path / "weights") == hashlib.sha256(content[:size]).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("there", "needed"),
+    [
+        (
+            "config.json model.safetensors pytorch_model.bin tokenizer.model merges.txt README.md",
+            "config.json merges.txt model.safetensors tokenizer.model",
+        ),
+        (
+            "model.safetensors.index.json model-00001-of-00002.safetensors consolidated.safetensors"
+            " model-00002-of-00002.safetensors model.safetensors",
+            "model-00001-of-00002.safetensors model-00002-of-00002.safetensors"
+            " model.safetensors.index.json",
+        ),
+        (
+            "pytorch_model-00001-of-00001.bin pytorch_model.bin.index.json training_args.bin"
+            " optimizer.pt scheduler.pt rng_state.pth",
+            "pytorch_model-00001-of-00001.bin pytorch_model.bin.index.json",
+        ),
+        (
+            "adapter_config.json adapter_model.safetensors adapter_model.bin model.safetensors",
+            "adapter_config.json adapter_model.safetensors",
+        ),
+        (
+            "adapter_config.json adapters.safetensors 0000100_adapters.safetensors",
+            "adapter_config.json adapters.safetensors",
+        ),
+        ("one.safetensors two.safetensors three.pth", "one.safetensors two.safetensors"),
+        ("checkpoint_30.pth notes.md", "checkpoint_30.pth"),
+        ("config.json original/model.safetensors onnx/model.onnx q4.gguf", "config.json"),
+        ("", ""),
+    ],
+)
+def test_a_checkpoint_is_its_configuration_its_tokenizer_and_one_set_of_weights(
+    there: str, needed: str
+) -> None:
+    assert checkpoint_files(there.split()) == needed.split()

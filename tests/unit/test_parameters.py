@@ -120,8 +120,27 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("matrix.pairs", ["flet"], "matrix.pairs", "no pair named 'flet'; expected one of felt"),
         ("pairs.felt.base", "big", "pairs.felt.base", "no base named 'big'; expected one of small"),
         ("pairs.small", CONFIG["pairs"]["felt"], "pairs.small", "a base has the same name"),
-        ("pairs.felt.tuned", "adapter", "pairs.felt", "either tuned (a folder) or tuning"),
-        ("bases.small", {}, "bases.small", "either folder or pretrain"),
+        ("pairs.felt.tuned", "adapter", "pairs.felt", "either tuned (a checkpoint) or tuning"),
+        ("bases.small", {}, "bases.small", "expected one of folder, hub, url, pretrain"),
+        ("bases.small", {"hub": "a/b"}, "bases.small", "revision is missing beside hub; write a"),
+        ("bases.small", {"hub": "a/b/c", "revision": "main"}, "bases.small.hub", "'a/b/c'"),
+        ("bases.small", {"folder": "base", "hub": "a/b"}, "bases.small", "expected one of folder"),
+        ("bases.small", {"folder": "base", "revision": "x"}, "bases.small", "goes with hub only"),
+        ("pairs.brought.tuned", {}, "pairs.brought.tuned", "expected one of folder, hub, url"),
+        ("pairs.brought.tuned", {"url": "a.pth"}, "pairs.brought.tuned.url", "begins with https"),
+        (
+            "pairs.brought.tuned",
+            {"url": "https://a.b/c.pth"},
+            "pairs.brought.tuned",
+            "sha256 is missing beside url; write the SHA-256",
+        ),
+        (
+            "pairs.brought.tuned",
+            {"url": "https://a.b/c.pth", "sha256": "12"},
+            "pairs.brought.tuned.sha256",
+            "'12'",
+        ),
+        ("pairs.brought.tuned", {"pretrain": {}}, "pairs.brought.tuned.pretrain", "unknown key"),
         ("bases.a/b", {"folder": "base"}, "bases.a/b", "the name 'a/b' becomes a folder"),
         ("tasks.a b", CONFIG["tasks"]["moods"], "tasks.a b", "the name 'a b'"),
         ("pairs.-x", CONFIG["pairs"]["felt"], "pairs.-x", "a letter or digit first"),
@@ -199,6 +218,43 @@ def test_a_file_or_folder_that_is_not_there_is_named_with_its_key(
     message = refusal(written(folder, path, value))
     assert message.startswith(f"{path}: ")
     assert str(folder / missing) in message
+
+
+SHA256 = "0a" * 32
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("bases.small", {"hub": "Qwen/Qwen2.5-0.5B", "revision": "main"}),
+        ("bases.small", {"url": "https://a.b/c.safetensors?download=1", "sha256": SHA256}),
+        ("pairs.brought.tuned", {"hub": "o/lora", "revision": "0a" * 20}),
+        ("pairs.brought.tuned", {"url": "https://${ME}@a.b/c.pth?token=${T}", "sha256": SHA256}),
+        ("pairs.brought.tuned", {"url": "https://${ME}:${PW}@a.b/c.pth", "sha256": SHA256}),
+        ("pairs.brought.tuned", {"folder": "adapter"}),
+        ("pairs.brought.tuned", "adapter"),
+        ("pairs.brought.tuned", "tuned.pth"),
+    ],
+)
+def test_a_checkpoint_comes_from_the_disk_the_hub_or_an_address(
+    folder: Path, path: str, value: Any
+) -> None:
+    (folder / "tuned.pth").touch()
+    loaded = load(written(folder, path, value))
+    source = loaded.bases["small"] if path == "bases.small" else loaded.pairs["brought"].tuned
+    expected = {"folder": value} if isinstance(value, str) else value
+    assert source is not None
+    assert source.model_dump(exclude_none=True) == expected
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:s3cret@a.b/c", "https://s3cret@a.b/c", "https://a.b/c?X-Signature=s3cret"]
+)
+def test_a_secret_in_an_address_is_refused_and_not_repeated(folder: Path, url: str) -> None:
+    message = refusal(written(folder, "pairs.brought.tuned", {"url": url, "sha256": SHA256}))
+    assert message.startswith("pairs.brought.tuned.url: the address holds a secret")
+    assert "write ${NAME} in its place" in message
+    assert "s3cret" not in message
 
 
 @pytest.mark.parametrize("spelling", ["train.csv", "./train.csv", "base/../train.csv", "link.csv"])

@@ -7,7 +7,7 @@ interventions need.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from affectlocus.adapters import CONFIG, Adapter, aligned
 from affectlocus.architectures import Rows, parts
 from affectlocus.errors import InputError
-from affectlocus.files import CHECKPOINT_SUFFIXES, read_json, sha256
+from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json
 from affectlocus.measure import Held, Side
 from affectlocus.projections import Location
 from affectlocus.sides import DoraDelta, Sum, dense
@@ -133,10 +133,9 @@ def _weight_files(path: Path) -> list[Path]:
                 if not file.is_file():
                     raise InputError(f"{file}: no such file; the checkpoint is incomplete")
             return files
-    for pattern in ("*.safetensors", "pytorch_model*.bin", "*.pth", "*.pt"):
-        files = sorted(path.glob(pattern))
-        if files:
-            return files
+    files = [file for file in checkpoint_paths(path) if is_weights(file.name)]
+    if files:
+        return files
     raise InputError(
         f"{path}: no .safetensors file, no pytorch_model.bin and no .pth; "
         "expected a model as it was saved"
@@ -437,31 +436,27 @@ def _refuse_other_base(adapter: Adapter, base: Path) -> None:
 
 def manifest(folder: Path) -> list[dict[str, Any]]:
     """Name, size in bytes and SHA-256 of every file of a checkpoint: what jobs depend on."""
-    return [
-        {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in _listed(folder)
-    ]
-
-
-def _listed(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in CHECKPOINT_SUFFIXES:
-            yield path
+    return [manifest_entry(path) for path in checkpoint_paths(folder)]
 
 
 def checkpoint_folder(manifest_file: Path) -> Path:
     """The folder of a manifest's checkpoint, with every file there and of its size.
+
+    A checkpoint that is a single file (kind "file") is given by that file's own path.
 
     Raises:
         InputError: weights that the manifest lists are gone or were changed.
     """
     record = read_json(manifest_file)
     folder = Path(record["folder"])
+    source = record.get("source", {})
+    again = "download it" if "hub" in source or "url" in source else "take stock of it"
     for entry in record["files"]:
         path = folder / entry["file"]
         if not path.is_file() or path.stat().st_size != entry["bytes"]:
             raise InputError(
                 f"{path}: {'changed' if path.is_file() else 'missing'}, though {manifest_file} "
-                f"lists it with {entry['bytes']} bytes; delete {manifest_file} and run again"
+                f"lists it with {entry['bytes']} bytes; delete {manifest_file} and run again, to "
+                f"{again} anew"
             )
-    return folder
+    return folder / record["files"][0]["file"] if record.get("kind") == "file" else folder

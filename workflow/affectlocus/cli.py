@@ -147,20 +147,34 @@ def corpus(
 
 @app.command()
 def retrieve(
-    folder: Annotated[Path, typer.Argument(help="a model or adapter in the Hugging Face layout")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="a folder in the Hugging Face layout or a file of weights, a hub id (owner/name), "
+            "or an http(s) URL, in which ${NAME} stands for an environment variable"
+        ),
+    ],
     out: Out,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="of a hub id: a commit's 40 hex digits; a branch is pinned in --lock"),
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="of a URL: the file's SHA-256")] = None,
+    lock: Annotated[
+        Path, typer.Option(help="json of the commits that branches are pinned to")
+    ] = Path("checkpoints.lock.json"),
 ) -> None:
-    """Take stock of a checkpoint that is on disk: a manifest of its files with their SHA-256.
+    """Bring a checkpoint: download what is not here yet, verify it, write a manifest of its files.
 
-    Example: affectlocus retrieve ../models/my-model --out results/checkpoints/mine.json
+    Downloads resume, are verified by their hashes, and stay below HF_HOME. HF_TOKEN, HF_ENDPOINT
+    and HF_HUB_OFFLINE are honoured.
+
+    Example: affectlocus retrieve Qwen/Qwen2.5-0.5B --revision main --out results/checkpoints/q.json
     """
-    from affectlocus.checkpoints import Adapter, Weights
+    from affectlocus.files import write_json
+    from affectlocus.retrieve import retrieve as run
 
-    if (folder / "adapter_config.json").is_file():
-        adapted = sorted(Adapter(folder).factors)
-        _write_manifest(out, folder, kind="adapter", adapted=len(adapted))
-    else:
-        _write_manifest(out, folder, kind="model", tensors=len(Weights(folder).names()))
+    write_json(out, run(source, revision, sha256, lock))
 
 
 @app.command()
@@ -295,10 +309,10 @@ def deltas(
 
     Example: affectlocus deltas --base qwen2.json --tuned affective.json --out deltas.parquet
     """
+    from affectlocus import parameters
     from affectlocus.checkpoints import Pair, checkpoint_folder
     from affectlocus.deltas import deltas as run
     from affectlocus.deltas import write_tables
-    from affectlocus import parameters
 
     chosen = _settings(parameters.Deltas, settings)
     how = _settings(parameters.Reading, reading)
@@ -314,7 +328,11 @@ def deltas(
 @app.command()
 def diff(
     base: Annotated[
-        str, typer.Argument(help="a model: folder or file; or an adapter, if it is all there is")
+        str,
+        typer.Argument(
+            help="a model: folder, file or hub id (owner/name, or owner/name@revision); "
+            "or an adapter, if it is all there is"
+        ),
     ],
     tuned: Annotated[
         str | None, typer.Argument(help="what was tuned from it: a model, an adapter, a .pth")
@@ -355,7 +373,7 @@ def diff(
 
     if score not in SCORES:
         raise InputError(f"--score: unknown {score!r}; expected one of {', '.join(SCORES)}")
-    first, second = Path(base), Path(tuned) if tuned else None
+    first, second = _brought(base), _brought(tuned) if tuned else None
     if second is None:
         if not is_adapter(first):
             raise InputError(
@@ -384,6 +402,16 @@ def diff(
 
     save(heat_map(_read_frame(written[0], "l2"), title), folder / "heat_map")
     typer.echo(f"written: {', '.join(map(str, written))}, {folder / 'heat_map'}.png", err=True)
+
+
+def _brought(source: str) -> Path:
+    """A path as it is, or where a hub id's files lie once they are downloaded."""
+    hub, _, revision = source.partition("@")
+    if Path(source).exists() or source.startswith((".", "/", "~")) or hub.count("/") != 1:
+        return Path(source).expanduser()
+    from affectlocus.retrieve import retrieve as run
+
+    return Path(run(hub, revision or "main", pins=Path("checkpoints.lock.json"))["folder"])
 
 
 @contextmanager
@@ -455,8 +483,8 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from affectlocus.cells import read_cell
     from affectlocus import parameters
+    from affectlocus.cells import read_cell
 
     chosen = _settings(parameters.Evaluate, settings)
     how = _settings(parameters.Reading, reading)
@@ -716,12 +744,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    # Jobs read what `retrieve` and `pretrain` have put on disk; none may reach for a hub.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # Jobs read what `retrieve` and `pretrain` have put on disk; no other may reach for a hub.
+    if context.invoked_subcommand not in ("retrieve", "diff"):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def main() -> None:

@@ -14,12 +14,13 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
+from types import SimpleNamespace
 from typing import Any
 
 from affectlocus.cells import Cell, Kind
-from affectlocus.files import CHECKPOINT_SUFFIXES
+from affectlocus.files import checkpoint_paths, is_weights
 from affectlocus.matrix import all_cells, table_cells
-from affectlocus.parameters import Parameters, Reading, Strict, Tuning
+from affectlocus.parameters import Parameters, Reading, Source, Strict, Tuning
 from affectlocus.projections import PROJECTIONS
 
 # The order of the paper's tables; a further pair's are named after it (table1.PAIR.csv).
@@ -129,7 +130,7 @@ class Dag:
     @property
     def brought(self) -> list[str]:
         """Checkpoints that the user brings."""
-        bases = [name for name, base in self.parameters.bases.items() if base.folder is not None]
+        bases = [name for name, base in self.parameters.bases.items() if base.pretrain is None]
         pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuned is not None]
         return bases + pairs
 
@@ -151,17 +152,28 @@ class Dag:
 
     # retrieve, pretrain, prepare
 
-    def brought_folder(self, wildcards: Any) -> str:
-        """The folder of a checkpoint that the user brings."""
-        base = self.parameters.bases.get(wildcards.name)
-        return self.external(base.folder if base else self.parameters.pairs[wildcards.name].tuned)
+    def brought_source(self, name: str) -> Source:
+        """Where a checkpoint that the user brings comes from."""
+        source = self.parameters.bases.get(name) or self.parameters.pairs[name].tuned
+        assert source is not None
+        return source
+
+    def brought_flags(self, wildcards: Any) -> str:
+        """The same as an argument and options of the command line."""
+        source = self.brought_source(wildcards.name)
+        if source.hub is not None:
+            return f"{quote(source.hub)} {repeated('revision', [source.revision])}"
+        if source.url is not None:
+            return f"{quote(source.url)} {repeated('sha256', [source.sha256])}"
+        return quote(self.external(source.folder))
 
     def brought_files(self, wildcards: Any) -> list[str]:
-        """Its files, so that a changed weight reruns what reads it."""
-        folder = Path(self.brought_folder(wildcards))
-        return [
-            str(path) for path in sorted(folder.iterdir()) if path.suffix in CHECKPOINT_SUFFIXES
-        ]
+        """Its files, so that a changed weight reruns what reads it; none of what is downloaded."""
+        source = self.brought_source(wildcards.name)
+        if source.folder is None:
+            return []
+        path = Path(self.external(source.folder))
+        return [str(file) for file in (checkpoint_paths(path) if path.is_dir() else [path])]
 
     def pretraining_settings(self, wildcards: Any) -> str:
         """The recipe of a base, as JSON."""
@@ -282,17 +294,29 @@ class Dag:
     # resources
 
     def _base_mb(self, name: str) -> int:
-        """Megabytes of a base's weights on disk; a tiny pre-trained one counts as nothing."""
-        folder = self.parameters.bases[name].folder
-        if folder is None:
-            return 0
-        weights = Path(self.external(folder)).glob("*.safetensors")
-        return sum(path.stat().st_size for path in weights) >> 20
+        """Megabytes of a base's weights; a tiny pre-trained one counts as nothing.
 
-    def memory_of_cell(self, wildcards: Any, attempt: int) -> int:
-        """MB: the libraries, and three copies of the weights; more on a retry."""
+        Raises:
+            FileNotFoundError: of a base that is still to be downloaded; Snakemake asks again then.
+        """
+        base = self.parameters.bases[name]
+        if base.pretrain is not None:
+            return 0
+        if base.folder is not None:
+            files = self.brought_files(SimpleNamespace(name=name))
+            sizes = {file: Path(file).stat().st_size for file in files}
+        else:
+            record = json.loads(Path(checkpoint(name)).read_text(encoding="utf-8"))
+            sizes = {entry["file"]: entry["bytes"] for entry in record["files"]}
+        return sum(size for file, size in sizes.items() if is_weights(file)) >> 20
+
+    def memory_of_cell(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
+        """MB: the libraries, and three copies of the weights; more on a retry.
+
+        Snakemake asks again about an `input` that is not there yet, if it is among the arguments.
+        """
         return (2000 + 3 * self._base_mb(self.cells[wildcards.cell].base)) * attempt
 
-    def memory_of_tuning(self, wildcards: Any, attempt: int) -> int:
+    def memory_of_tuning(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
         """MB: the libraries, weights, gradients and two moments in float32; more on a retry."""
         return (2500 + 10 * self._base_mb(Path(self.tuning_base(wildcards)).stem)) * attempt

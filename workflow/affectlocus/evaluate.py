@@ -25,7 +25,7 @@ def build(
     """The cell's model on the device at hand, and what `verify` counted.
 
     Args:
-        base: a model's folder; with adapters that made it the base in question behind it, a chain.
+        base: a model's folder; or a chain, with the adapters that made it the base in question.
         reading: how the tuned checkpoint is read (`checkpoints.Pair`).
     """
     if (cell.kind == "base") != (tuned is None):
@@ -38,7 +38,9 @@ def build(
     # transformers would draw these at random, and the cell would answer with them.
     if loading["missing_keys"]:
         name = min(loading["missing_keys"])
-        raise InputError(f"{chain[0]}: the model needs {name}, which no file of the checkpoint holds")
+        raise InputError(
+            f"{chain[0]}: the model needs {name}, which no file of the checkpoint holds"
+        )
     counts: dict[str, int] = {}
     if tuned is None and len(chain) > 1:
         # The base in question is what the chain's last adapter made of the others.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,54 @@ _READ = 1 << 20
 
 CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".model", ".txt", ".jinja")
 """The files of a checkpoint that a manifest lists: configuration, tokenizer, weights."""
+
+PICKLED = (".bin", ".pth", ".pt")
+"""Weights as PyTorch saves them; read only where there is no safetensors file."""
+
+# What a trainer leaves beside the weights, and second copies of them.
+_ASIDE = re.compile(
+    r"consolidated|training_args|optimizer|scheduler|scaler|rng_state|random_states"
+)
+# One set of weights out of several; the first that is there.
+_SETS = (r"adapter_model\.", r"adapters\.", r".+-\d+-of-\d+\.", r"(pytorch_)?model\.")
+
+
+def checkpoint_files(names: Iterable[str]) -> list[str]:
+    """The files of a checkpoint's folder that a step may read, sorted, out of all its files' names.
+
+    Configuration, tokenizer and one set of weights: safetensors, or else PyTorch's. An adapter's
+    weights come before whole ones, shards before a single file. Subfolders, other formats, other
+    copies and the state of an optimizer are left out.
+    """
+    flat = {name for name in names if "/" not in name}
+    small = {name for name in flat if name.endswith(CHECKPOINT_SUFFIXES)}
+    small -= {name for name in flat if name.endswith(".safetensors")}
+    weights = [name for name in flat if not _ASIDE.match(name)]
+    for suffixes in ((".safetensors",), PICKLED):
+        stored = [name for name in weights if name.endswith(suffixes)]
+        for first in _SETS:
+            chosen = [name for name in stored if re.match(first, name)]
+            if chosen:
+                return sorted(small.union(chosen))
+        if stored:
+            return sorted(small.union(stored))
+    return sorted(small)
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """The same of a folder on disk."""
+    names = (path.name for path in folder.iterdir() if path.is_file())
+    return [folder / name for name in checkpoint_files(names)]
+
+
+def manifest_entry(path: Path, digest: str | None = None) -> dict[str, Any]:
+    """A file as a manifest lists it: name, size in bytes, SHA-256 (read off it, if not known)."""
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest or sha256(path)}
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file holds tensors, by its name."""
+    return name.endswith((".safetensors", *PICKLED))
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from pydantic import (
@@ -26,6 +27,7 @@ from pydantic import (
 )
 
 from affectlocus.errors import InputError
+from affectlocus.files import is_weights
 from affectlocus.projections import ALL, format_modules, parse_modules
 
 Split = Literal["train", "validation", "test"]
@@ -37,6 +39,8 @@ CORPUS_TASKS = (
 )
 """The tasks that the embedded corpus generator writes."""
 _COLUMNS_OF_TABLES = ("num", "modules", "mode", "mean")
+# Query keys of an address whose values open it; Zenodo's download=1 and an id do not.
+_SECRET = re.compile(r"token|key|sig|secret|pass|pw|auth|credential|session|jwt", re.IGNORECASE)
 
 
 def _name(text: str) -> str:
@@ -79,6 +83,28 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, str | int | float):
         raise ValueError(f"found {value!r} among the labels; expected text or a number")
     return str(value)
+
+
+def _public(url: str) -> str:
+    """An http(s) address without secrets: what params.yaml holds, logs and ledgers hold too."""
+    if not re.match(r"https?://[^/]", url):
+        raise ValueError("expected an address that begins with https:// or http://")
+    # What comes from the environment is no secret here.
+    parts = urlsplit(re.sub(r"\$\{\w+\}", "", url))
+    secrets = [key for key, value in parse_qsl(parts.query) if value and _SECRET.search(key)]
+    if parts.netloc.rpartition("@")[0].strip(":"):
+        secrets.append("user and password")
+    if secrets:
+        raise ValueError(
+            f"the address holds a secret ({secrets[0]}), which logs would show; "
+            "put it into an environment variable NAME, and write ${NAME} in its place"
+        )
+    return url
+
+
+def _placed(value: Any) -> Any:
+    """A path alone is a source on disk."""
+    return {"folder": value} if isinstance(value, str) else value
 
 
 Name = Annotated[str, AfterValidator(_name)]
@@ -136,17 +162,50 @@ class Pretraining(Strict):
         return self
 
 
-class Base(Strict):
-    """A base checkpoint: a Hugging Face folder, or one to pre-train."""
+class Source(Strict):
+    """Where a checkpoint comes from: the disk, a model hub, or a URL."""
 
-    folder: str | None = Field(None, description="config, tokenizer and safetensors, as saved")
-    pretrain: Pretraining | None = None
+    folder: str | None = Field(
+        None, description="config, tokenizer and weights, as saved; or a file of weights"
+    )
+    hub: str | None = Field(
+        None, pattern=r"^[\w-][\w.-]*(/[\w.-]+)?$", description="owner/name on the model hub"
+    )
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="commit of the hub id, 40 hex digits; a branch or tag is pinned once",
+    )
+    url: Annotated[str, AfterValidator(_public)] | None = Field(
+        None, description="address of a file of weights; ${NAME} is an environment variable"
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the file at the URL"
+    )
+
+    _places: ClassVar[tuple[str, ...]] = ("folder", "hub", "url")
 
     @model_validator(mode="after")
-    def _one_source(self) -> Base:
-        if (self.folder is None) == (self.pretrain is None):
-            raise ValueError("expected either folder or pretrain")
+    def _one_source(self) -> Self:
+        if sum(getattr(self, place) is not None for place in self._places) != 1:
+            raise ValueError(f"expected one of {', '.join(self._places)}")
+        for key, of, what in (
+            ("revision", "hub", "a commit's 40 hex digits, or a branch or tag to be pinned"),
+            ("sha256", "url", "the SHA-256 of the file, 64 hex digits"),
+        ):
+            if getattr(self, of) is not None and getattr(self, key) is None:
+                raise ValueError(f"{key} is missing beside {of}; write {what}")
+            if getattr(self, of) is None and getattr(self, key) is not None:
+                raise ValueError(f"{key} goes with {of} only; remove it")
         return self
+
+
+class Base(Source):
+    """A base checkpoint: a Hugging Face model, or one to pre-train."""
+
+    pretrain: Pretraining | None = None
+
+    _places: ClassVar[tuple[str, ...]] = (*Source._places, "pretrain")
 
 
 class Recipe(Strict):
@@ -196,14 +255,16 @@ class Pair(Strict):
         Literal["affective", "control", "null"],
         BeforeValidator(lambda value: "null" if value is None else value),
     ] = "affective"
-    tuned: str | None = Field(None, description="folder of a tuned model or of a PEFT adapter")
+    tuned: (
+        Annotated[Source, BeforeValidator(_placed, json_schema_input_type=str | Source)] | None
+    ) = Field(None, description="a tuned model or an adapter: its path, or where it comes from")
     tuning: Tuning | None = None
     reading: Reading = Reading()
 
     @model_validator(mode="after")
     def _one_source(self) -> Pair:
         if (self.tuned is None) == (self.tuning is None):
-            raise ValueError("expected either tuned (a folder) or tuning (a recipe)")
+            raise ValueError("expected either tuned (a checkpoint) or tuning (a recipe)")
         return self
 
 
@@ -445,13 +506,15 @@ def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
             path = root / base.folder
             yield f"bases.{name}.folder", f"no config.json in {path}; expected a Hugging Face model"
     for name, pair in parameters.pairs.items():
-        if pair.tuned is not None:
-            path = root / pair.tuned
+        if pair.tuned is not None and pair.tuned.folder is not None:
+            path = root / pair.tuned.folder
+            if path.is_file() and is_weights(path.name):
+                continue
             if not any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
                 yield (
                     f"pairs.{name}.tuned",
                     f"neither config.json nor adapter_config.json in {path}; "
-                    "expected a Hugging Face model or a PEFT adapter",
+                    "expected a Hugging Face model, a PEFT adapter, or a .pth or .bin file",
                 )
 
 
