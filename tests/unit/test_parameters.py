@@ -127,7 +127,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("bases.small", {"folder": "base", "hub": "a/b"}, "bases.small", "expected one of folder"),
         ("bases.small", {"folder": "base", "revision": "x"}, "bases.small", "goes with hub only"),
         ("pairs.brought.tuned", {}, "pairs.brought.tuned", "expected one of folder, hub, url"),
-        ("pairs.brought.tuned", {"url": "a.pth"}, "pairs.brought.tuned.url", "begins with https"),
+        ("pairs.brought.tuned", {"url": "a.pth"}, "pairs.brought.tuned.url", "https://host/path"),
         (
             "pairs.brought.tuned",
             {"url": "https://a.b/c.pth"},
@@ -245,6 +245,15 @@ def test_a_checkpoint_comes_from_the_disk_the_hub_or_an_address(
     expected = {"folder": value} if isinstance(value, str) else value
     assert source is not None
     assert source.model_dump(exclude_none=True) == expected
+
+
+def test_an_address_whose_password_breaks_it_is_refused_and_not_repeated(folder: Path) -> None:
+    for url in ("https://me:s3cret/s3cret@a.b/c", "https://me:s3cret?s3cret@a.b/c", "https://["):
+        source = {"url": url, "sha256": SHA256}
+        message = refusal(written(folder, "pairs.brought.tuned", source))
+        assert (
+            message == "pairs.brought.tuned.url: expected an address: https://host/path, or http://"
+        )
 
 
 @pytest.mark.parametrize(

@@ -584,12 +584,17 @@ def test_a_killed_download_of_a_file_goes_on_in_the_next_run(
     assert hub.requests[-1].range == f"bytes={there}-"
 
 
+@pytest.mark.parametrize("there", [0, 50_000, 90_000])
 def test_a_server_without_ranges_sends_it_all_again(
-    hub: Hub, good: Callable[..., Any], file: Callable[..., Any]
+    hub: Hub, good: Callable[..., Any], file: Callable[..., Any], tmp_path: Path, there: int
 ) -> None:
+    folder = tmp_path / f"home/affectlocus/files/{sha256(WEIGHTS)}"
+    folder.mkdir(parents=True)
+    (folder / ".partial").write_bytes(WEIGHTS[:there])
     hub.ranges = False
     hub.fail("GET", "a.pth", after=70_000)
     assert contents(good(*file())[0]) == {"a.pth": WEIGHTS}
+    assert len(hub.requests) == 2
 
 
 @pytest.mark.parametrize("stale", [b"x" * 900, WEIGHTS + b"x", b"x" * len(WEIGHTS)])
@@ -733,7 +738,8 @@ def test_secrets_in_an_address_reach_the_server_and_nothing_else(
     said += bad(f"http://me:pass-word@{host}?token=t0ken", option, sha256(b"other"))
     said += bad(f"http://you:pass-word@{host}?token=t0ken", option, digest)
     said += bad("http://me:pass-word@127.0.0.1:9/a.pth?token=t0ken", option, digest)
-    said += bad("http://me:pass-word@127.0.0.1:port/a.pth?token=t0ken", option, digest)
+    for broken in ("127.0.0.1:port", "[", "/pass-word@a.b", "?pass-word@a.b", "#pass-word@a.b"):
+        said += bad(f"http://me:pass-word@{broken}/a.pth?token=t0ken", option, digest)
     for secret in ("pass-word", "t0ken", base64.b64encode(b"me:pass-word").decode()):
         assert secret not in said + written(tmp_path)
     assert all("token=t0ken" in request.path for request in hub.requests)
@@ -779,6 +785,13 @@ def test_one_file_of_weights_is_a_checkpoint(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     out.write_text(json.dumps(manifest))
     assert checkpoint_folder(out) == folder / "checkpoint_40.pth"
+
+
+def test_an_adapter_on_disk_is_counted_by_the_modules_it_adapts(
+    checkpoint: Callable[..., Path], lora: Callable[..., Path]
+) -> None:
+    manifest = retrieve(str(lora(checkpoint("llama"), ["q_proj", "v_proj"])))
+    assert (manifest["kind"], manifest["adapted"]) == ("adapter", 4)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import httpx2
 from filelock import FileLock, Timeout
@@ -100,7 +100,7 @@ class PatientClient(httpx2.Client):
         response = self.ask(request, **options)
         plain = "Content-Encoding" not in response.headers and response.status_code in (200, 206)
         if options.get("stream") and request.method == "GET" and plain:
-            response.stream = _Body(self, request, options, response.stream)
+            response.stream = _Body(self, request, options, response)
         return response
 
     def ask(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -139,14 +139,20 @@ class _Body(httpx2.SyncByteStream):
     """The bytes that answer a request, put together from as many answers as it takes."""
 
     def __init__(
-        self, client: PatientClient, request: httpx2.Request, options: dict[str, Any], stream: Any
+        self,
+        client: PatientClient,
+        request: httpx2.Request,
+        options: dict[str, Any],
+        response: httpx2.Response,
     ) -> None:
-        self._client, self._request, self._options, self._stream = client, request, options, stream
+        self._client, self._request, self._options = client, request, options
+        self._stream: Any = response.stream
+        asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        # A server that knows no ranges sends all of it, status 200, whatever was asked for.
+        self._start = int(asked[1]) if asked and response.status_code == 206 else 0
 
     def __iter__(self) -> Iterator[bytes]:
-        asked = re.fullmatch(r"bytes=(\d+)-", self._request.headers.get("Range", ""))
-        position = int(asked[1]) if asked else 0
-        skipped, waits = 0, _waits()
+        position, skipped, waits = self._start, 0, _waits()
         while True:
             try:
                 for block in self._stream:
@@ -160,7 +166,6 @@ class _Body(httpx2.SyncByteStream):
             except _CUT as error:
                 problem = f"cut at byte {position} ({type(error).__name__})"
                 _pause(waits, self._request.url.host, problem)
-                # A server that knows no ranges sends all of it again.
                 skipped = 0 if self._resume(position) else position
 
     def _resume(self, position: int) -> bool:
@@ -234,8 +239,10 @@ def check_disk(folder: Path, needed: int, what: str) -> None:
 
 def shown(url: str) -> str:
     """An address as people and files may see it: without user, password, query and fragment."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    scheme, _, rest = url.partition("://")
+    place = re.split("[?#]", rest)[0]
+    # A password may hold characters that should have been written as %2F, %3F or %23.
+    return f"{scheme}://{'…' if '@' in rest and '@' not in place else place.rpartition('@')[2]}"
 
 
 def _filled(url: str) -> str:
@@ -299,7 +306,7 @@ def fetch(url: str, expected: str) -> tuple[Path, str]:
                 f"{' (it is a web page, not the file)' if page else ''}; the file was removed; "
                 "correct the address or the sha256"
             )
-        path = folder / _named(urlsplit(url).path, partial)
+        path = folder / _named(what, partial)
         partial.replace(path)
         return path, expected
 
@@ -360,7 +367,7 @@ def _refused(status: int, what: str) -> None:
 def _progress() -> Progress:
     """Bytes so far and per second, on standard error where that is a terminal."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

@@ -31,6 +31,7 @@ from affectlocus.errors import InputError
 from affectlocus.files import checkpoint_files, is_weights, read_json, write_json
 
 COMMIT = re.compile(r"[0-9a-fA-F]{40}")
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0  # seconds, for an answer about a repository
 
@@ -234,6 +235,8 @@ def _digests(path: Path, listed: Listed) -> tuple[int, str, str, str]:
     A mirror that lists no digests still names its blobs by them.
     """
     expected = listed.digest or path.resolve().name
+    if not _DIGEST.fullmatch(expected):
+        raise InputError(f"{path}: {constants.ENDPOINT} lists no digest for it; use another hub")
     size = path.stat().st_size
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     is_git = len(expected) == 40

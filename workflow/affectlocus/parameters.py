@@ -87,10 +87,15 @@ def _plain(value: Any) -> Any:
 
 def _public(url: str) -> str:
     """An http(s) address without secrets: what params.yaml holds, logs and ledgers hold too."""
-    if not re.match(r"https?://[^/]", url):
-        raise ValueError("expected an address that begins with https:// or http://")
     # What comes from the environment is no secret here.
-    parts = urlsplit(re.sub(r"\$\{\w+\}", "", url))
+    try:
+        parts = urlsplit(re.sub(r"\$\{\w+\}", "", url))
+        whole = parts.scheme in ("http", "https") and parts.hostname is not None
+        _ = parts.port
+    except ValueError:
+        whole = False  # its message could hold a part of a password
+    if not whole:
+        raise ValueError("expected an address: https://host/path, or http://")
     secrets = [key for key, value in parse_qsl(parts.query) if value and _SECRET.search(key)]
     if parts.netloc.rpartition("@")[0].strip(":"):
         secrets.append("user and password")
