@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import io
 import json
 import os
 import pty
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hub import Hub, serving
 from safetensors.numpy import save
@@ -37,7 +39,21 @@ from affectlocus.retrieve import retrieve
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 COMMIT, LATER, ABSENT = "a1" * 20, "b2" * 20, "c3" * 20
+
+
+def pickled(**tensors: torch.Tensor) -> bytes:
+    """What torch.save writes."""
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    return buffer.getvalue()
+
+
 WEIGHTS = save({"model.layers.0.mlp.gate_proj.weight": np.arange(50_000, dtype=np.float32)})
+PICKLED = pickled(weight=torch.arange(50_000, dtype=torch.float32))
+OTHER = pickled(weight=torch.ones(3))
+FACTORS = pickled(
+    **{f"model.layers.0.mlp.up_proj.lora_{one}.weight": torch.ones(2, 2) for one in "AB"}
+)
 MODEL = {
     "config.json": b"{}",
     "model.safetensors": WEIGHTS,
@@ -48,7 +64,7 @@ MODEL = {
 }
 UNNEEDED = {
     "README.md": b"---\nlicense: mit\n---\n",
-    "pytorch_model.bin": b"pickled",
+    "pytorch_model.bin": OTHER,
     "model.onnx": b"onnx",
     "model-q4.gguf": b"gguf",
     "original/model.safetensors": b"other",
@@ -175,7 +191,7 @@ def test_without_safetensors_the_weights_of_pytorch_come_and_no_trainer_state(
 
 def test_an_adapter_repository_is_an_adapter(hub: Hub, good: Callable[..., Any]) -> None:
     config = b'{"peft_type": "LORA"}'
-    files = {"adapter_config.json": config, "adapter_model.bin": b"x", "training_args.bin": b"y"}
+    files = {"adapter_config.json": config, "adapter_model.bin": FACTORS, "training_args.bin": b"y"}
     hub.add("o/lora", COMMIT, files)
     manifest, _ = good("o/lora", "--revision", COMMIT)
     assert manifest["kind"] == "adapter"
@@ -526,7 +542,7 @@ def test_a_token_reaches_the_hub_and_nothing_else(
 def file(hub: Hub) -> Callable[..., tuple[str, str, str]]:
     """`file("a.pth", content)`: puts it on the server; the arguments that retrieve it."""
 
-    def put(name: str = "a.pth", content: bytes = WEIGHTS) -> tuple[str, str, str]:
+    def put(name: str = "a.pth", content: bytes = PICKLED) -> tuple[str, str, str]:
         hub.files[f"/far/{name}"] = content
         return f"{hub.url}/far/{name}", "--sha256", sha256(content)
 
@@ -539,11 +555,11 @@ def test_a_file_comes_by_its_address_once(
     arguments = file("checkpoint_30.pth")
     manifest, said = good(*arguments)
     assert said == ""
-    assert contents(manifest) == {"checkpoint_30.pth": WEIGHTS}
+    assert contents(manifest) == {"checkpoint_30.pth": PICKLED}
     assert manifest["kind"] == "file"
     assert manifest["source"] == {"url": arguments[0]}
     path = checkpoint_folder(tmp_path / "out.json")
-    assert path.read_bytes() == WEIGHTS
+    assert path.read_bytes() == PICKLED
     assert path.is_relative_to(tmp_path / "home")
     assert good(*arguments, HF_HUB_OFFLINE="1") == (manifest, "")
     assert len(hub.requests) == 1
@@ -555,7 +571,7 @@ def test_a_cut_file_resumes_from_where_it_was_cut(
 ) -> None:
     hub.fail("GET", "a.pth", after=70_000, how=how)
     manifest, said = good(*file())
-    assert contents(manifest) == {"a.pth": WEIGHTS}
+    assert contents(manifest) == {"a.pth": PICKLED}
     start = int((hub.requests[-1].range or "").removeprefix("bytes=").removesuffix("-"))
     assert f"127.0.0.1: cut at byte {start} (" in said
     assert start == 70_000 if how == "close" else 0 < start <= 70_000
@@ -568,7 +584,9 @@ def test_a_killed_download_of_a_file_goes_on_in_the_next_run(
     tmp_path: Path,
     file: Callable[..., Any],
 ) -> None:
-    content = WEIGHTS * 12  # a buffer's length is written at once
+    content = pickled(
+        weight=torch.arange(600_000, dtype=torch.float32)
+    )  # a buffer's length is written at once
     arguments = file(content=content)
     hub.fail("GET", "a.pth", after=2_000_000, how="hold")
     process = command(*arguments)
@@ -588,23 +606,23 @@ def test_a_killed_download_of_a_file_goes_on_in_the_next_run(
 def test_a_server_without_ranges_sends_it_all_again(
     hub: Hub, good: Callable[..., Any], file: Callable[..., Any], tmp_path: Path, there: int
 ) -> None:
-    folder = tmp_path / f"home/affectlocus/files/{sha256(WEIGHTS)}"
+    folder = tmp_path / f"home/affectlocus/files/{sha256(PICKLED)}"
     folder.mkdir(parents=True)
-    (folder / ".partial").write_bytes(WEIGHTS[:there])
+    (folder / ".partial").write_bytes(PICKLED[:there])
     hub.ranges = False
     hub.fail("GET", "a.pth", after=70_000)
-    assert contents(good(*file())[0]) == {"a.pth": WEIGHTS}
+    assert contents(good(*file())[0]) == {"a.pth": PICKLED}
     assert len(hub.requests) == 2
 
 
-@pytest.mark.parametrize("stale", [b"x" * 900, WEIGHTS + b"x", b"x" * len(WEIGHTS)])
+@pytest.mark.parametrize("stale", [b"x" * 900, PICKLED + b"x", b"x" * len(PICKLED)])
 def test_what_another_file_left_behind_is_not_built_upon(
     good: Callable[..., Any], file: Callable[..., Any], tmp_path: Path, stale: bytes
 ) -> None:
-    folder = tmp_path / f"home/affectlocus/files/{sha256(WEIGHTS)}"
+    folder = tmp_path / f"home/affectlocus/files/{sha256(PICKLED)}"
     folder.mkdir(parents=True)
     (folder / ".partial").write_bytes(stale)
-    assert contents(good(*file())[0]) == {"a.pth": WEIGHTS}
+    assert contents(good(*file())[0]) == {"a.pth": PICKLED}
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -612,7 +630,7 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(
     hub: Hub, good: Callable[..., Any], file: Callable[..., Any], status: int
 ) -> None:
     hub.fail("GET", "a.pth", status=status, times=3)
-    assert contents(good(*file())[0]) == {"a.pth": WEIGHTS}
+    assert contents(good(*file())[0]) == {"a.pth": PICKLED}
 
 
 def test_a_connection_that_is_cut_every_time_ends_in_one_line(
@@ -631,8 +649,8 @@ def test_a_file_with_another_digest_is_removed(
     bad: Callable[..., str], file: Callable[..., Any], tmp_path: Path, content: bytes, words: str
 ) -> None:
     url, _, _ = file(content=content)
-    line = bad(url, "--sha256", sha256(WEIGHTS))
-    assert f"the SHA-256 of what came is {sha256(content)}, expected {sha256(WEIGHTS)}" in line
+    line = bad(url, "--sha256", sha256(PICKLED))
+    assert f"the SHA-256 of what came is {sha256(content)}, expected {sha256(PICKLED)}" in line
     assert words in line
     assert "the file was removed" in line
     assert not [path for path in (tmp_path / "home/affectlocus/files").rglob("*") if path.is_file()]
@@ -642,9 +660,9 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(
     good: Callable[..., Any], file: Callable[..., Any]
 ) -> None:
     manifest, _ = good(*file())
-    (Path(manifest["folder"]) / "a.pth").write_bytes(WEIGHTS[:-1])
+    (Path(manifest["folder"]) / "a.pth").write_bytes(PICKLED[:-1])
     again, said = good(*file())
-    assert contents(again) == {"a.pth": WEIGHTS}
+    assert contents(again) == {"a.pth": PICKLED}
     assert "damaged in the cache" in said
 
 
@@ -672,7 +690,7 @@ def test_an_address_without_a_digest_is_refused(
 def test_an_address_that_points_elsewhere_is_followed(
     hub: Hub, good: Callable[..., Any], file: Callable[..., Any]
 ) -> None:
-    _, option, digest = file()
+    _, option, digest = file(content=WEIGHTS)
     hub.fail("GET", "/share", status=302, headers={"Location": f"{hub.cdn}/far/a.pth"})
     manifest, _ = good(f"{hub.url}/share?id=3", option, digest)
     # A name without a suffix gets one, by what is in the file.
@@ -693,7 +711,7 @@ def test_a_file_that_finds_the_disk_full_half_way_goes_on_when_there_is_room(
     line = bad(*file(), room=70_000)
     assert "a.pth: cannot write" in line
     assert "(File too large); make room, or set HF_HOME to another disk" in line
-    assert contents(good(*file())[0]) == {"a.pth": WEIGHTS}
+    assert contents(good(*file())[0]) == {"a.pth": PICKLED}
     assert hub.requests[-1].range == "bytes=70000-"
 
 
@@ -773,15 +791,15 @@ def test_a_folder_is_taken_stock_of_with_the_licence_of_its_card(tmp_path: Path)
 
 
 def test_a_folder_of_pickled_weights_is_taken_stock_of(tmp_path: Path) -> None:
-    files = {"config.json": b"{}", "pytorch_model.bin": b"x", "training_args.bin": b"y"}
+    files = {"config.json": b"{}", "pytorch_model.bin": OTHER, "training_args.bin": b"y"}
     manifest = retrieve(str(folder_of(tmp_path / "m", files)))
     assert set(contents(manifest)) == {"config.json", "pytorch_model.bin"}
 
 
 def test_one_file_of_weights_is_a_checkpoint(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "m", {"checkpoint_30.pth": b"x", "checkpoint_40.pth": b"y"})
+    folder = folder_of(tmp_path / "m", {"checkpoint_30.pth": b"x", "checkpoint_40.pth": OTHER})
     manifest = retrieve(str(folder / "checkpoint_40.pth"))
-    assert contents(manifest) == {"checkpoint_40.pth": b"y"}
+    assert contents(manifest) == {"checkpoint_40.pth": OTHER}
     out = tmp_path / "out.json"
     out.write_text(json.dumps(manifest))
     assert checkpoint_folder(out) == folder / "checkpoint_40.pth"
@@ -798,7 +816,7 @@ def test_an_adapter_on_disk_is_counted_by_the_modules_it_adapts(
     ("files", "words"),
     [
         ({"config.json": b"{}"}, "no .safetensors, .bin or .pth file"),
-        (MODEL | {"model.safetensors": WEIGHTS[:-1]}, "not a whole safetensors file"),
+        (MODEL | {"model.safetensors": PICKLED[:-1]}, "not a whole safetensors file"),
     ],
 )
 def test_a_folder_without_whole_weights_is_refused(

@@ -5,17 +5,20 @@ Neither transformers nor peft is imported.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError, safe_open
 
 from affectlocus.errors import InputError
-from affectlocus.files import checkpoint_paths, is_weights, manifest_entry
+from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _NAMED = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_INDEX = "model.safetensors.index.json"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -134,10 +137,28 @@ def _stock(path: Path, kind: str) -> dict[str, Any]:
     Of an adapter: the modules that it adapts, and the names of the other tensors that were trained
     with it.
     """
+    if kind == "model":
+        files = [file for file in checkpoint_paths(path) if file.suffix == ".safetensors"]
+        index = path / _INDEX
+        if index.is_file():
+            for name in sorted(set((read_json(index).get("weight_map") or {}).values())):
+                if not (path / name).is_file():
+                    raise InputError(f"{path / name}: no such file; the checkpoint is incomplete")
+        if files:
+            return {"tensors": sum(map(_count, files))}
+    # Torch is imported only where it is needed: these take a second, the above a tenth.
     from affectlocus.adapters import Adapter
     from affectlocus.checkpoints import Weights, is_adapter
 
-    if kind == "adapter" or is_adapter(path):
+    if is_adapter(path):
         adapter = Adapter(path)
         return {"adapted": len(adapter.factors), "other_trained": sorted(adapter.replaced)}
     return {"tensors": len(Weights(path).names())}
+
+
+def _count(file: Path) -> int:
+    try:
+        with safe_open(os.fspath(file), framework="np") as tensors:
+            return len(tensors.keys())
+    except SafetensorError as error:
+        raise InputError(f"{file}: not a whole safetensors file ({error})") from None
