@@ -10,6 +10,7 @@ rule deltas:
     input:
         base=JOBS.pair_base,
         tuned=checkpoint("{pair}"),
+        chain=JOBS.pair_chain,
     output:
         table="results/deltas/{pair}.parquet",
         companions=multiext(
@@ -28,12 +29,14 @@ rule deltas:
     params:
         settings=settings(EXPERIMENT.deltas),
         reading=JOBS.pair_reading,
+        chain=JOBS.pair_chain_flags,
         code=digest("deltas"),
     shell:
         """
         affectlocus deltas \
             --base {input.base:q} \
             --tuned {input.tuned:q} \
+            {params.chain} \
             --settings {params.settings:q} \
             --reading {params.reading:q} \
             --out {output.table:q} \

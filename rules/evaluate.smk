@@ -9,6 +9,7 @@ rule evaluate:
     input:
         unpack(JOBS.cell_checkpoints),
         data=JOBS.benchmark_data,
+        chain=JOBS.cell_chain,
     output:
         predictions="results/cells/{cell}/predictions.parquet",
         verification="results/cells/{cell}/verification.json",
@@ -29,13 +30,14 @@ rule evaluate:
         data=lambda wildcards, input: repeated("data", input.data),
         settings=settings(EXPERIMENT.evaluate),
         reading=JOBS.cell_reading,
+        chain=JOBS.cell_chain_flags,
         code=digest("evaluate"),
     shell:
         """
         affectlocus evaluate \
             --cell {params.cell:q} \
             --base {input.base:q} \
-            {params.tuned} \
+            {params.tuned} {params.chain} \
             {params.data} \
             --settings {params.settings:q} \
             --reading {params.reading:q} \

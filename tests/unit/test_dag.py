@@ -161,6 +161,32 @@ def test_a_single_file_of_weights_is_its_own_input(tmp_path: Path) -> None:
     assert jobs.brought_files(wild(name="given")) == [str(tmp_path / "a.pth")]
 
 
+def test_a_chained_base_names_its_adapters_to_deltas_and_cells(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / "one" / name).touch()
+    (tmp_path / "it's.pth").touch()
+    config = yaml.safe_load(CONFIG)
+    config["bases"]["brought"]["then"] = ["one", "it's.pth"]
+    config["matrix"] |= {"pairs": ["given"], "tune": []}
+    config["pairs"]["given"]["reading"] = {"alpha": 32}
+    jobs = Dag(Parameters.model_validate(config | {"data_root": str(tmp_path)}))
+    chain = [str(tmp_path / name) for name in ("one", "it's.pth")]
+    files = [str(path) for path in (*sorted((tmp_path / "one").iterdir()), tmp_path / "it's.pth")]
+    assert jobs.pair_chain(wild(pair="given")) == files
+    flags = shlex.split(jobs.pair_chain_flags(wild(pair="given")))
+    assert flags == ["--then", chain[0], "--then", chain[1]]
+    cells = {name: cell for name, cell in jobs.cells.items() if cell.base == "brought"}
+    assert {cell.kind for cell in cells.values()} == {"base", "tuned", "load", "ablate"}
+    for name, cell in cells.items():
+        assert jobs.cell_chain(wild(cell=name)) == files
+        assert shlex.split(jobs.cell_chain_flags(wild(cell=name))) == flags
+        alpha = json.loads(jobs.cell_reading(wild(cell=name)))["alpha"]
+        assert alpha == (None if cell.kind == "base" else 32)
+    assert jobs.pair_chain(wild(pair="felt")) == []
+    assert jobs.pair_chain_flags(wild(pair="felt")) == ""
+
+
 def test_a_tune_cell_takes_the_matrix_recipe_with_its_own_modules_and_seed() -> None:
     matrix = yaml.safe_load(CONFIG)["matrix"] | {"seeds": [4]}
     jobs = dag(matrix=matrix)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import layouts
 import pandas as pd
 import pytest
 import torch
@@ -91,6 +92,32 @@ def test_a_tuned_cell_of_an_adapter_is_pefts_merged_model(
         expected = reference(ids).logits
         torch.testing.assert_close(model(ids).logits, expected, rtol=1e-4, atol=1e-4)
     assert float((untuned - expected).abs().max()) > 0.1
+
+
+def test_a_chained_base_answers_as_the_model_that_its_last_adapter_made(
+    checkpoint, lora, merged, tmp_path
+) -> None:
+    base = checkpoint("llama")
+    first, last = (lora(base, ["q_proj", "v_proj"], seed=seed) for seed in (1, 2))
+    files = [
+        layouts.trained_only(adapter, tmp_path / f"{number}.pth", {"lora_alpha": 6})
+        for number, adapter in enumerate((first, last))
+    ]
+    before, after = merged(base, first), merged(base, last)
+    cells = {
+        "base": (build([base, files[0]], None, BASE), before, before),
+        "load": (build([base, files[0]], files[1], cell("load", "q")), before, after),
+        "tuned": (build([base, files[0]], files[1], TUNED), after, after),
+    }
+    for kind, ((model, _), elsewhere, in_q) in cells.items():
+        found = model.state_dict()
+        for name in ("q_proj", "v_proj", "gate_proj"):
+            part = "mlp" if name == "gate_proj" else "self_attn"
+            full = f"model.layers.1.{part}.{name}.weight"
+            expected = (in_q if name == "q_proj" else elsewhere)[full]
+            torch.testing.assert_close(
+                found[full], expected, rtol=0, atol=2e-6, msg=f"{kind} {name}"
+            )
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "llama"])

@@ -233,6 +233,35 @@ class Dag:
         """How a pair's tuned checkpoint is read, as JSON."""
         return settings(self.parameters.pairs[wildcards.pair].reading)
 
+    def chain(self, base: str) -> list[str]:
+        """The files of the adapters that make a base the one in question."""
+        paths = [self.external(path) for path in self.parameters.bases[base].then]
+        return [
+            str(file)
+            for path in map(Path, paths)
+            for file in (checkpoint_paths(path) if path.is_dir() else [path])
+        ]
+
+    def chain_flags(self, base: str) -> str:
+        """The same as options of the command line."""
+        return repeated("then", map(self.external, self.parameters.bases[base].then))
+
+    def pair_chain(self, wildcards: Any) -> list[str]:
+        """The chain of a pair's base, as inputs."""
+        return self.chain(self.parameters.pairs[wildcards.pair].base)
+
+    def pair_chain_flags(self, wildcards: Any) -> str:
+        """The chain of a pair's base, as options."""
+        return self.chain_flags(self.parameters.pairs[wildcards.pair].base)
+
+    def cell_chain(self, wildcards: Any) -> list[str]:
+        """The chain of a cell's base, as inputs."""
+        return self.chain(self.cells[wildcards.cell].base)
+
+    def cell_chain_flags(self, wildcards: Any) -> str:
+        """The chain of a cell's base, as options."""
+        return self.chain_flags(self.cells[wildcards.cell].base)
+
     def cell_reading(self, wildcards: Any) -> str:
         """The same for a cell; a checkpoint that the workflow tuned itself tells everything."""
         cell = self.cells[wildcards.cell]

@@ -209,6 +209,9 @@ class Base(Source):
     """A base checkpoint: a Hugging Face model, or one to pre-train."""
 
     pretrain: Pretraining | None = None
+    then: list[str] = Field(
+        [], description="adapters on disk that make it the base in question: a chain"
+    )
 
     _places: ClassVar[tuple[str, ...]] = (*Source._places, "pretrain")
 
@@ -467,6 +470,16 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
             task = parameters.tasks.get(name)
             if task is not None and task.files is not None and task.files.train is None:
                 yield f"{key}.data", f"task {name!r} has no train split to tune on"
+    chained = {name for name, base in parameters.bases.items() if base.then}
+    for name, pair in parameters.pairs.items():
+        if pair.base in chained and (
+            pair.tuning is not None or (parameters.matrix.tune and name in parameters.matrix.pairs)
+        ):
+            yield (
+                f"bases.{pair.base}.then",
+                f"pair {name!r} is to be tuned here, which needs one model: merge the chain into "
+                "a folder first (affectlocus graft --kind tuned), and give that",
+            )
     for name in parameters.matrix.pairs:
         yield from known("matrix.pairs", name, parameters.pairs, "pair")
     if parameters.matrix.tune and parameters.tune is None:
@@ -510,6 +523,9 @@ def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
         if base.folder is not None and not (root / base.folder / "config.json").is_file():
             path = root / base.folder
             yield f"bases.{name}.folder", f"no config.json in {path}; expected a Hugging Face model"
+        for file in base.then:
+            if not (root / file).exists():
+                yield f"bases.{name}.then", f"no such file or folder: {root / file}; correct it"
     for name, pair in parameters.pairs.items():
         if pair.tuned is not None and pair.tuned.folder is not None:
             path = root / pair.tuned.folder
