@@ -87,8 +87,30 @@ def test_a_projection_that_was_not_adapted_is_hatched_and_has_a_legend() -> None
     figure = heat_map(deltas(adapted=("gate", "up")), "a pair")
     assert texts(figure) == ["not adapted"]
     panel = figure.axes[0]
-    hatched = {(p.get_x(), p.get_y()) for p in panel.patches if p.get_hatch()}
+    hatched = {
+        (patch.get_x(), patch.get_y() + row)
+        for patch in panel.patches
+        if patch.get_hatch()
+        for row in range(int(patch.get_height()))
+    }
     assert hatched == {(column, row) for column in (0, 1, 2, 3, 6) for row in (0, 1)}
+
+
+def test_a_layer_in_the_middle_that_was_not_adapted_is_hatched_by_itself() -> None:
+    frame = deltas(5)
+    frame.loc[(frame["layer"].isin([1, 3, 4])) & (frame["projection"] == "up"), "l2"] = np.nan
+    panel = heat_map(frame, "").axes[0]
+    found = [(p.get_x(), p.get_y(), p.get_height()) for p in panel.patches if p.get_hatch()]
+    assert found == [(5, 1, 1), (5, 3, 2)]
+
+
+def test_a_score_that_no_weight_has_gets_no_panel() -> None:
+    frame = deltas(2, ("q",)).assign(relative=np.nan)
+    figure = heat_map(frame[frame["projection"] == "q"], "")
+    titles = [axis.get_title() for axis in figure.axes if axis.get_xlabel() == "projection"]
+    assert len(titles) == 2
+    assert not any("relative" in title for title in titles)
+    assert texts(figure) == ["not adapted"]
 
 
 def test_singles_are_bars_of_each_projection_on_every_task_and_the_mean() -> None:

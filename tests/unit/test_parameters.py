@@ -247,7 +247,7 @@ def test_a_checkpoint_comes_from_the_disk_the_hub_or_an_address(
     source = loaded.bases["small"] if path == "bases.small" else loaded.pairs["brought"].tuned
     expected = {"folder": value} if isinstance(value, str) else value
     assert source is not None
-    assert source.model_dump(exclude_none=True) == expected
+    assert source.model_dump(exclude_defaults=True) == expected
 
 
 def test_an_address_whose_password_breaks_it_is_refused_and_not_repeated(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,13 +56,25 @@ _STYLE: Any = {
 
 
 def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
-    """Layers × projections of the weights' deltas: L2, relative and RMS side by side."""
+    """Layers × projections of the weights' deltas: L2, relative and RMS side by side.
+
+    A score that no weight has (the relative change of an adapter without its base) gets no panel.
+    """
     weights = deltas[deltas["parameter"] == "weight"]
     layers = sorted(weights["layer"].unique())
+    known = {name: label for name, label in SCORES.items() if weights[name].notna().any()}
+    known = known or SCORES
+    hatched = False
     with plt.rc_context(_STYLE):
         height = max(2.9, 1.7 + 0.22 * len(layers))
-        figure, axes = plt.subplots(1, len(SCORES), figsize=(10, height), layout="constrained")
-        for axis, (score, label) in zip(axes, SCORES.items(), strict=True):
+        figure, axes = plt.subplots(
+            1,
+            len(known),
+            figsize=(10 / 3 * len(known), height),
+            layout="constrained",
+            squeeze=False,
+        )
+        for axis, (score, label) in zip(axes[0], known.items(), strict=True):
             grid = weights.pivot_table(
                 index="layer", columns="projection", values=score, dropna=False
             ).reindex(index=layers, columns=list(PROJECTIONS))
@@ -81,24 +94,24 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
                 linewidths=0.5,
             )
             for column, projection in enumerate(PROJECTIONS):
-                for row, layer in enumerate(layers):
-                    if np.isnan(grid.loc[layer, projection]):
-                        axis.add_patch(
-                            plt.Rectangle(
-                                (column, row),
-                                1,
-                                1,
-                                fill=False,
-                                hatch="////",
-                                edgecolor="#999999",
-                                lw=0,
-                            )
+                for start, stop in _runs(grid[projection].isna().to_list()):
+                    hatched = True
+                    axis.add_patch(
+                        plt.Rectangle(
+                            (column, start),
+                            1,
+                            stop - start,
+                            fill=False,
+                            hatch="////",
+                            edgecolor="#999999",
+                            lw=0,
                         )
+                    )
             axis.set_title(label + unit)
             axis.set_xlabel("projection")
             axis.set_ylabel("layer" if score == "l2" else "")
             axis.tick_params(axis="y", rotation=0)
-        if not weights["adapted"].all():
+        if hatched:
             figure.legend(
                 handles=[Patch(facecolor="white", edgecolor="#999999", hatch="////")],
                 labels=["not adapted"],
@@ -107,6 +120,17 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
         figure.suptitle(title)
         figure.supxlabel("every panel of every figure has a colour scale of its own", fontsize=7)
     return figure
+
+
+def _runs(flags: list[bool]) -> Iterator[tuple[int, int]]:
+    """Start and stop of every run of true flags: one patch for a whole run draws fast."""
+    start = None
+    for position, flag in enumerate([*flags, False]):
+        if flag and start is None:
+            start = position
+        elif not flag and start is not None:
+            yield start, position
+            start = None
 
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
