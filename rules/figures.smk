@@ -1,7 +1,7 @@
 # Figures, each as PNG and SVG.
 #
-# in:  results/deltas/PAIR.parquet, results/table{1,2,3}_intervals.csv
-# out: results/figures/deltas.PAIR, load.PAIR, tune.PAIR, ablate.PAIR
+# in:  results/deltas/PAIR.parquet and PAIR.histogram.parquet, results/table{1,2,3}_intervals.csv
+# out: results/figures/deltas.PAIR, relative.PAIR, load.PAIR, tune.PAIR, ablate.PAIR
 
 
 rule heat_map:
@@ -28,6 +28,36 @@ rule heat_map:
         """
         affectlocus figures \
             --heat-map {input:q} \
+            --title {params.title:q} \
+            --out {params.stem:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule relative_changes:
+    """Draw how each projection's weights changed, relative to themselves."""
+    input:
+        "results/deltas/{pair}.histogram.parquet",
+    output:
+        multiext("results/figures/relative.{pair}", ".png", ".svg"),
+    log:
+        "results/logs/figures/relative.{pair}.log",
+    benchmark:
+        "results/benchmarks/figures/relative.{pair}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        stem="results/figures/relative.{pair}",
+        title=lambda wildcards: f"{wildcards.pair}: relative change of single weights",
+        code=digest("figures"),
+    shell:
+        """
+        affectlocus figures \
+            --histogram {input:q} \
             --title {params.title:q} \
             --out {params.stem:q} \
             >{log:q} 2>&1

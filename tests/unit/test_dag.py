@@ -85,7 +85,7 @@ def test_an_arm_without_sets_has_no_table_and_no_figure() -> None:
     assert jobs.tables == ["results/table1.csv", "results/table1_intervals.csv"]
     assert jobs.figures == [
         f"results/figures/{name}.{suffix}"
-        for name in ("deltas.felt", "deltas.given", "load.felt")
+        for name in ("deltas.felt", "deltas.given", "relative.felt", "relative.given", "load.felt")
         for suffix in ("png", "svg")
     ]
 

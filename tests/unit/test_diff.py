@@ -15,6 +15,7 @@ import layouts
 import pandas as pd
 import pytest
 import torch
+from hub import serving
 from safetensors.torch import load_file, save_file
 
 from affectlocus.checkpoints import Pair
@@ -27,9 +28,10 @@ REAL = Path(__file__).parents[3] / "shared" / "real" / "adapters"
 GATE = "model.layers.1.mlp.gate_proj.weight"
 
 
-def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     command = [Path(sys.executable).with_name("affectlocus"), *map(str, arguments)]
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    own = {"COLUMNS": "200", "NO_COLOR": "1", "HF_HUB_OFFLINE": "0"}
+    environment = os.environ | own | more
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -275,3 +277,20 @@ def test_real_adapters_are_shown(tmp_path) -> None:
     mlx = json.loads(run(tmp_path, "diff", REAL / "mlx-qwen2.5-0.5b", "--json").stdout)
     assert mlx["projections"]["q"]["layers"] == 4
     assert mlx["projections"]["gate"]["adapted"] is False
+
+
+def test_a_pair_may_lie_on_a_hub(checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("llama")
+    adapter = lora(base, ["gate_proj"])
+    commits = {"o/base": "a1" * 20, "o/adapter": "b2" * 20}
+    with serving() as hub:
+        for name, folder in (("o/base", base), ("o/adapter", adapter)):
+            files = {path.name: path.read_bytes() for path in folder.iterdir()}
+            hub.add(name, commits[name], files)
+        home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
+        done = run(tmp_path, "diff", f"o/base@{commits['o/base']}", "o/adapter", "--json", **home)
+    assert done.returncode == 0, done.stderr
+    assert f"write revision: {commits['o/adapter']}" in done.stderr
+    found = json.loads(done.stdout)["projections"]["gate"]["l2"]
+    rows = deltas(Pair(base, adapter)).rows
+    assert found == pytest.approx(sum(r["l2"] for r in rows if r["adapted"]) / 2, rel=1e-9)

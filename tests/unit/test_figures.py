@@ -14,7 +14,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from affectlocus.errors import InputError
-from affectlocus.figures import ablation, heat_map, save, singles
+from affectlocus.figures import ablation, heat_map, relative_changes, save, singles
 
 PROJECTIONS = ["q", "k", "v", "o", "gate", "up", "down"]
 
@@ -111,6 +111,30 @@ def test_a_score_that_no_weight_has_gets_no_panel() -> None:
     assert len(titles) == 2
     assert not any("relative" in title for title in titles)
     assert texts(figure) == ["not adapted"]
+
+
+def test_relative_changes_are_shares_of_each_projections_weights_over_all_layers() -> None:
+    rows = [
+        (layer, name, low, low + 1, count)
+        for layer in (0, 1)
+        for name, counts in (("q", (1, 3)), ("up", (10, 0)))
+        for low, count in zip((-1.0, 0.0), counts, strict=True)
+    ]
+    columns = ["layer", "projection", "from", "to", "count"]
+    frame = pd.DataFrame([*rows, (0, "q", np.nan, np.nan, 5)], columns=columns)
+    (axis,) = relative_changes(frame, "a pair").axes
+    lines = {line.get_label(): line for line in axis.lines}
+    assert list(lines) == ["q", "up"]
+    np.testing.assert_allclose(lines["q"].get_xdata(), [-0.5, 0.5])
+    np.testing.assert_allclose(lines["q"].get_ydata(), [25, 75])
+    np.testing.assert_allclose(lines["up"].get_ydata(), [100, np.nan])
+    assert axis.get_ylabel() == "share of the weights (%)"
+
+
+def test_relative_changes_that_were_not_counted_are_refused() -> None:
+    empty = pd.DataFrame({"projection": [], "from": [], "to": [], "count": []})
+    with pytest.raises(InputError, match=r"set deltas\.companions"):
+        relative_changes(empty, "a pair")
 
 
 def test_singles_are_bars_of_each_projection_on_every_task_and_the_mean() -> None:

@@ -576,23 +576,28 @@ def tables(
 def figures(
     out: Annotated[Path, typer.Option(help="file name without suffix; .png and .svg are written")],
     heat_map: Annotated[Path | None, typer.Option(help="deltas.parquet of a pair")] = None,
+    histogram: Annotated[
+        Path | None, typer.Option(help="deltas.histogram.parquet of a pair")
+    ] = None,
     singles: Annotated[Path | None, typer.Option(help="intervals of a load or tune table")] = None,
     ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
     title: Annotated[str, typer.Option(help="what stands above it")] = "",
 ) -> None:
-    """Draw one figure as PNG and SVG: a heat map of deltas, bars of single modules, or drops.
+    """Draw one figure as PNG and SVG: deltas, relative changes, bars of single modules, or drops.
 
     Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
     """
     import pandas as pd
 
-    given = [path for path in (heat_map, singles, ablation) if path is not None]
+    given = [path for path in (heat_map, histogram, singles, ablation) if path is not None]
     if len(given) != 1:
-        raise InputError("give one of --heat-map, --singles and --ablation")
+        raise InputError("give one of --heat-map, --histogram, --singles and --ablation")
     from affectlocus import figures as draw
 
     if heat_map is not None:
         figure = draw.heat_map(_read_frame(heat_map, "projection", "l2"), title)
+    elif histogram is not None:
+        figure = draw.relative_changes(_read_frame(histogram, "projection", "count"), title)
     else:
         try:
             frame = pd.read_csv(given[0], keep_default_na=False)

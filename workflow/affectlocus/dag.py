@@ -107,7 +107,8 @@ class Dag:
     @property
     def figures(self) -> list[str]:
         """Every figure, as PNG and SVG."""
-        names = [f"deltas.{pair}" for pair in self.parameters.pairs]
+        kinds = ["deltas", *(["relative"] if self.parameters.deltas.companions else [])]
+        names = [f"{kind}.{pair}" for kind in kinds for pair in self.parameters.pairs]
         names += [f"{arm}.{pair}" for pair, arm in self.table_rows.values() if self._drawn(arm)]
         return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
 

@@ -31,6 +31,7 @@ COLOURS = dict(
     )
 )
 HATCHES = dict(zip(PROJECTIONS, ("", "///", "", "", "", "\\\\\\", ""), strict=True))
+DASHES = dict(zip(PROJECTIONS, ("-", "--", "-.", ":", "-", "--", "-."), strict=True))
 MODE_HATCHES = {"revert": "", "zero": "////", "shuffle": "....", "noise": "\\\\\\\\"}
 MODES = {"revert": "#0072B2", "zero": "#D55E00", "shuffle": "#E69F00", "noise": "#999999"}
 SCORES = {
@@ -119,6 +120,39 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
             )
         figure.suptitle(title)
         figure.supxlabel("every panel of every figure has a colour scale of its own", fontsize=7)
+    return figure
+
+
+def relative_changes(histogram: pd.DataFrame, title: str) -> Figure:
+    """How a projection's weights changed, each relative to itself, over all layers (Fig. 10).
+
+    Args:
+        histogram: the companion of a pair's deltas, `projection`, `from`, `to` and `count`.
+    """
+    rows = histogram.dropna(subset=["from", "to"])
+    if rows.empty:
+        raise InputError(f"{title}: no histogram was counted; set deltas.companions to true")
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+        for projection in PROJECTIONS:
+            own = rows[rows["projection"] == projection]
+            if own.empty:
+                continue
+            counts = own.groupby(["from", "to"], as_index=False)["count"].sum()
+            share = 100 * counts["count"] / counts["count"].sum()
+            axis.plot(
+                (counts["from"] + counts["to"]) / 2,
+                share.where(share > 0),
+                color=COLOURS[projection],
+                linestyle=DASHES[projection],
+                label=projection,
+                lw=1.4,
+            )
+        axis.set_yscale("log")
+        axis.set_xlabel("relative change of a weight; the ends hold all beyond −1 and 1")
+        axis.set_ylabel("share of the weights (%)")
+        axis.set_title(title)
+        figure.legend(loc="outside right upper")
     return figure
 
 
