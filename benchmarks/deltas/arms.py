@@ -194,10 +194,10 @@ def lora_spectra(folder: Path) -> dict[str, Any]:
     """affectlocus: L2 norm and whole spectrum of every module from its factors."""
     import torch  # noqa: F401
 
-    import affectlocus.spectra  # noqa: F401
+    import affectlocus.spectra
 
     start = time.perf_counter()
-    found = [(delta.l2, delta.spectrum().effective_rank) for delta in _factors(folder)]
+    found = list(affectlocus.spectra.low_rank_spectra(_factors(folder)))
     return {"engine": time.perf_counter() - start, "norms": [norm for norm, _ in found]}
 
 

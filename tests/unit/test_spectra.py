@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from affectlocus import spectra
 from affectlocus.measure import Held
-from affectlocus.spectra import LowRank, full_spectrum, spectrum_of_values
+from affectlocus.spectra import (
+    LowRank,
+    full_spectrum,
+    low_rank_spectra,
+    spectrum_of_values,
+)
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
@@ -87,6 +92,15 @@ def test_factors_that_do_not_fit_are_refused() -> None:
         LowRank(torch.ones(4, 8), torch.ones(8, 3), 1.0)
     with pytest.raises(ValueError, match="a base of shape"):
         LowRank(torch.ones(2, 8), torch.ones(8, 2), 1.0).inner(Held(torch.ones(8, 7)))
+
+
+def test_many_spectra_come_in_order_with_the_norms_of_the_factors() -> None:
+    deltas = [LowRank(drawn(3, 40, seed=i), drawn(20, 3, seed=i + 9), -0.5) for i in range(9)]
+    found = list(low_rank_spectra(deltas, 3))
+    for (l2, spectrum), seed in zip(found, range(9), strict=True):
+        fresh = LowRank(drawn(3, 40, seed=seed), drawn(20, 3, seed=seed + 9), -0.5)
+        assert l2 == pytest.approx(fresh.l2, rel=1e-12)
+        assert torch.equal(spectrum.values, fresh.singular_values())
 
 
 # Spectra

@@ -21,8 +21,8 @@ from typing import Literal, Protocol
 
 import torch
 
-# Two sides of a chunk in float32, and their raw bytes, fit into 1 MB of cache together.
-_CHUNK = 1 << 16
+# Smaller chunks cost more calls, larger ones leave the cache.
+_CHUNK = 1 << 17
 # Sums in float32 are over so many entries, then in float64: right to 5e-7 where all are the same,
 # to 1e-8 where they are not.
 _ROW = 1 << 10
@@ -37,9 +37,11 @@ _PARALLEL = 0.1
 _FAINT = 1e-30
 
 BINS = 129
-"""Bins of a histogram of relative change, centred at k/64 for k = -64 … 64, each with its lower
-edge: edges that float32 and float64 agree on, and entries without a change in the middle bin."""
-_NOWHERE = BINS  # where entries with w = 0 are put
+"""Bins of a histogram of relative change, centred at k/64 for k = -64 … 64; entries without a
+change lie in the middle one, and a change right between two bins counts in the even one. These are
+edges that float32 and float64 agree on."""
+# And one more for entries with w = 0.
+_KINDS = BINS + 1
 
 
 class Side(Protocol):
@@ -245,7 +247,7 @@ def measure(
     """
     job = Job(None, base, tuned, delta, whole, histogram, neurons)
     job.check()
-    with _one_thread_each():
+    with one_thread_each():
         for wide in (job.wide, True):
             sums = _total(job, [_span(job, start, stop, wide) for start, stop in _spans(job)])
             if wide or _trusted(sums):
@@ -261,7 +263,7 @@ def measure_all(
     """`measure` for many tensors, spread over threads; results in the jobs' order.
 
     Args:
-        threads: default: the CPUs that this process may use, at most 4.
+        threads: default: `default_threads()`.
         progress: told the jobs done and their number after each.
 
     Yields:
@@ -270,9 +272,9 @@ def measure_all(
     listed = list(jobs)
     for job in listed:
         job.check()
-    threads = threads or min(4, len(os.sched_getaffinity(0)))
+    threads = threads or default_threads()
     running: deque[tuple[Job, bool, list[Future[Sums]]]] = deque()
-    with _one_thread_each(), ThreadPoolExecutor(threads) as pool:
+    with one_thread_each(), ThreadPoolExecutor(threads) as pool:
 
         def begun(job: Job, wide: bool) -> tuple[Job, bool, list[Future[Sums]]]:
             return (
@@ -301,9 +303,14 @@ def measure_all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def default_threads() -> int:
+    """The CPUs that this process may use, at most 4: more wait for memory."""
+    return min(4, len(os.sched_getaffinity(0)))
+
+
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """One thread for each operation: a chunk is too small to be shared."""
+def one_thread_each() -> Iterator[None]:
+    """One thread for each of torch's operations, where they are too small to be shared."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -358,6 +365,8 @@ class _Room:
         self.rows = -(-n // _ROW)
         self.base, self.delta, self.tuned, self.other = space[:, :n]
         self.padding = space[:2, n : self.rows * _ROW] if n % _ROW else None
+        integer = torch.int64 if space.dtype == torch.float64 else torch.int32
+        self.tuned_bits, self.other_bits = self.tuned.view(integer), self.other.view(integer)
         # (rows, 2, _ROW): the Gram matrix of base and delta within each row.
         grid = space[:2, : self.rows * _ROW].unflatten(1, (self.rows, _ROW)).permute(1, 0, 2)
         self.grid, self.turned = grid, grid.transpose(1, 2)
@@ -441,8 +450,8 @@ class _More:
         self.extremes: list[torch.Tensor] = []
         self.floors: list[torch.Tensor] = []
         self.row_squares: list[torch.Tensor] = []
-        self.histogram = torch.zeros(BINS, dtype=torch.int64) if job.histogram else None
-        self.zeros = 0
+        self.pairs = torch.zeros(_KINDS**2 if job.histogram else 0, dtype=torch.int64)
+        self.odd = self.zeros = 0
         self.eps = math.nan
         self.columns = None
         if job.neurons == "columns":
@@ -467,23 +476,30 @@ class _More:
                 self.row_squares.append(squares.sum(1).double())
 
     def _count(self, room: _Room) -> None:
-        a, d, ratio = room.base, room.delta, room.other
-        torch.div(d, a, out=ratio)
-        ratio.clamp_(-1, 1).mul_(BINS // 2).add_(0.5).floor_().add_(BINS // 2)
-        zeros = len(a) - int(torch.count_nonzero(a))
-        if zeros:
-            ratio.masked_fill_(a == 0, _NOWHERE)
-            self.zeros += zeros
+        a, d, place = room.base, room.delta, room.other
+        torch.div(d, a, out=place)
+        some = not math.isfinite(float(place.sum()))
+        place.clamp_(-1, 1).mul_(BINS // 2).round_()
+        if some:
+            zero = a == 0
+            place.masked_fill_(zero, _KINDS - 1 - BINS // 2).nan_to_num_(nan=0)
+            self.zeros += int(torch.count_nonzero(zero))
         # Two entries make one number, which halves what is counted one by one.
         half = len(a) // 2
-        kinds = BINS + 1
-        pairs = torch.add(ratio[half : 2 * half], ratio[:half], alpha=kinds, out=ratio[:half])
-        counts = torch.bincount(pairs.nan_to_num_(nan=0).int(), minlength=kinds**2)
-        counts = counts.view(kinds, kinds).sum(0) + counts.view(kinds, kinds).sum(1)
-        if len(a) % 2 and ratio[-1] == ratio[-1]:
-            counts[int(ratio[-1])] += 1
-        assert self.histogram is not None
-        self.histogram += counts[:BINS]
+        pairs = torch.add(place[half : 2 * half], place[:half], alpha=_KINDS, out=place[:half])
+        pairs.add_((_KINDS + 1) * (BINS // 2))
+        whole = room.tuned_bits[:half].copy_(pairs)  # its floats are no longer needed
+        self.pairs += torch.bincount(whole, minlength=len(self.pairs))
+        if len(a) % 2:
+            self.pairs[int(place[-1]) + BINS // 2] += 1
+            self.odd += 1
+
+    def _histogram(self) -> torch.Tensor:
+        both = self.pairs.view(_KINDS, _KINDS)
+        counts = both.sum(0) + both.sum(1)
+        # An entry without a partner was counted with one of the first kind.
+        counts[0] -= self.odd
+        return counts[:BINS].clone()
 
     def into(self, sums: Sums) -> None:
         if self.job.whole:
@@ -493,16 +509,15 @@ class _More:
             if self.floors:
                 total = float(torch.stack(self.floors).sum(dtype=torch.float64))
                 sums.floor = total * self.eps**2 / 12
-        sums.histogram, sums.zeros, sums.column_squares = self.histogram, self.zeros, self.columns
+        sums.zeros, sums.column_squares = self.zeros, self.columns
+        if self.job.histogram:
+            sums.histogram = self._histogram()
         if self.job.neurons == "rows":
             empty = torch.zeros(0, dtype=torch.float64)
             sums.row_squares = torch.cat([empty, *self.row_squares])
 
 
-_EXPONENT = {
-    torch.float32: (torch.int32, 0x7F800000),
-    torch.float64: (torch.int64, 0x7FF0000000000000),
-}
+_EXPONENT = {torch.float32: 0x7F800000, torch.float64: 0x7FF0000000000000}
 
 
 def _ulps(room: _Room, stored: torch.dtype, wide: bool) -> torch.Tensor:
@@ -511,10 +526,9 @@ def _ulps(room: _Room, stored: torch.dtype, wide: bool) -> torch.Tensor:
     Rounding is off by at most half a unit in the last place, evenly: a variance of ulp²/12, where
     ulp = eps · 2^e and no smaller than that of the dtype's smallest normal number.
     """
-    integer, mask = _EXPONENT[room.tuned.dtype]
     powers = room.other
     # All but the exponent's bits taken away, a float is the power of two below it.
-    torch.bitwise_and(room.tuned.view(integer), mask, out=powers.view(integer))
+    torch.bitwise_and(room.tuned_bits, _EXPONENT[powers.dtype], out=room.other_bits)
     if stored == torch.float16 or wide:
         powers.clamp_(min=torch.finfo(stored).tiny)
         powers.masked_fill_(room.tuned == 0, 0)

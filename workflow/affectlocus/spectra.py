@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
-from affectlocus.measure import Side
+from affectlocus.measure import Side, default_threads, one_thread_each
 
 # Entries of a block of a full delta: 32 MB in float64.
 _BLOCK = 1 << 22
@@ -101,7 +103,9 @@ class LowRank:
 
     @property
     def l2(self) -> float:
-        """The Frobenius norm: ‖BA‖² = Σ (A·Aᵀ) ∘ (Bᵀ·B)."""
+        """The Frobenius norm: ‖BA‖² = Σ (A·Aᵀ) ∘ (Bᵀ·B); from the spectrum where that is there."""
+        if "core" in self.__dict__:
+            return float(torch.linalg.matrix_norm(self.core))
         a, b = self.grams()
         return abs(self.scaling) * math.sqrt(max(0.0, float((a * b).sum())))
 
@@ -116,11 +120,16 @@ class LowRank:
         """The standard deviation of the delta's entries."""
         return math.sqrt(max(0.0, self.l2**2 / math.prod(self.shape) - self.mean**2))
 
-    def singular_values(self) -> torch.Tensor:
-        """All that can differ from zero: (min(r, d_out, d_in),) float64, descending."""
+    @cached_property
+    def core(self) -> torch.Tensor:
+        """(min(r, d_out), min(r, d_in)) float64: the delta but for a rotation on either side."""
         _, inner_a = torch.linalg.qr(self.a.double().T, mode="r")  # (min(r, d_in), r)
         _, inner_b = torch.linalg.qr(self.b.double(), mode="r")  # (min(r, d_out), r)
-        return abs(self.scaling) * torch.linalg.svdvals(inner_b @ inner_a.T)
+        return self.scaling * (inner_b @ inner_a.T)
+
+    def singular_values(self) -> torch.Tensor:
+        """All that can differ from zero: (min(r, d_out, d_in),) float64, descending."""
+        return torch.linalg.svdvals(self.core)
 
     def spectrum(self) -> Spectrum:
         """The exact spectrum."""
@@ -145,6 +154,22 @@ class LowRank:
             products = (rows @ a.T).mul_(b[first : first + len(rows)])
             total += float(products.sum(dtype=torch.float64))
         return total
+
+
+def low_rank_spectra(
+    deltas: Iterable[LowRank], threads: int | None = None
+) -> Iterator[tuple[float, Spectrum]]:
+    """Frobenius norm and spectrum of many deltas, spread over threads, in their order.
+
+    One thread each: to share out a QR this small costs more than it gains.
+    """
+
+    def one(delta: LowRank) -> tuple[float, Spectrum]:
+        spectrum = delta.spectrum()
+        return delta.l2, spectrum
+
+    with one_thread_each(), ThreadPoolExecutor(threads or default_threads()) as pool:
+        yield from pool.map(one, deltas)
 
 
 def full_spectrum(base: Side, tuned: Side | None, delta: Side | None = None) -> Spectrum:

@@ -67,8 +67,10 @@ class _File:
 
     def read(self, into: memoryview, offset: int) -> None:
         """Fills `into` with the bytes from `offset` on."""
-        while len(into):
+        while True:
             done = os.preadv(self._descriptor, [into], offset)
+            if done == len(into):
+                return
             if not done:
                 raise InputError(
                     f"{self.path}: ends at {offset} bytes though its header promised more; "
@@ -93,15 +95,21 @@ class _Thread(threading.local):
     """What a thread keeps between reads: a buffer, and the last tensor that lies transposed."""
 
     def __init__(self) -> None:
-        self.raw = torch.empty(0, dtype=torch.uint8)
-        self.bytes = memoryview(b"")
+        self._raw = torch.empty(0, dtype=torch.uint8)
+        self._views: dict[tuple[torch.dtype, int], tuple[torch.Tensor, memoryview]] = {}
         self.last: tuple[_Entry, torch.Tensor] | None = None
 
-    def room(self, size: int) -> tuple[torch.Tensor, memoryview]:
-        if len(self.raw) < size:
-            self.raw = torch.empty(-(-size // 4096) * 4096, dtype=torch.uint8)
-            self.bytes = _bytes(self.raw)
-        return self.raw[:size], self.bytes[:size]
+    def room(self, dtype: torch.dtype, count: int) -> tuple[torch.Tensor, memoryview]:
+        """Space for so many entries, and its bytes."""
+        try:
+            return self._views[dtype, count]
+        except KeyError:
+            size = count * dtype.itemsize
+            if len(self._raw) < size or len(self._views) > 64:
+                self._views.clear()
+                self._raw = torch.empty(max(size, len(self._raw)), dtype=torch.uint8)
+            raw = self._raw[:size]
+            return self._views.setdefault((dtype, count), (raw.view(dtype), _bytes(raw)))
 
 
 _thread = _Thread()
@@ -218,15 +226,15 @@ class Stored:
                 f"{str(self.dtype).removeprefix('torch.')}; expected float weights (float64, "
                 "float32, float16 or bfloat16): quantised ones must be converted first"
             )
+        if len(self._runs) == 1:
+            self._read(self._runs[0][0] + start, stop - start, out)
+            return
         run = bisect.bisect_right(self._begins, start) - 1
         at = start
         while at < stop:
             until = min(stop, self._begins[run + 1])
             first = self._runs[run][0] + at - self._begins[run]
-            if at == start and until == stop:
-                self._read(first, until - at, out)
-            else:
-                self._read(first, until - at, out[at - start : until - start])
+            self._read(first, until - at, out[at - start : until - start])
             at, run = until, run + 1
 
     def tensor(self) -> torch.Tensor:
@@ -246,14 +254,16 @@ class Stored:
 
     def _read(self, first: int, count: int, out: torch.Tensor) -> None:
         entry = self._entry
+        if not count:
+            return
         if entry.stride is not None or entry.held is not None:
             out.copy_(_gathered(entry)[first : first + count])
         elif out.dtype == self.dtype:
             entry.file.read(_bytes(out), entry.offset + first * self.dtype.itemsize)
         else:
-            raw, view = _thread.room(count * self.dtype.itemsize)
-            entry.file.read(view, entry.offset + first * self.dtype.itemsize)
-            out.copy_(raw.view(self.dtype))
+            stored, raw = _thread.room(self.dtype, count)
+            entry.file.read(raw, entry.offset + first * self.dtype.itemsize)
+            out.copy_(stored)
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:
