@@ -184,9 +184,11 @@ def lora_norms(folder: Path) -> dict[str, Any]:
     import torch  # noqa: F401 (its import is no part of the engine)
 
     import affectlocus.spectra  # noqa: F401
+    from affectlocus.measure import one_thread_each
 
     start = time.perf_counter()
-    norms = [delta.l2 for delta in _factors(folder)]
+    with one_thread_each():
+        norms = [delta.l2 for delta in _factors(folder)]
     return {"engine": time.perf_counter() - start, "norms": norms}
 
 

@@ -286,7 +286,7 @@ def test_basic_scores_are_the_same_and_the_rest_is_left_out() -> None:
     base, tuned = drawn(LARGE, torch.bfloat16, 0.01)
     whole, basic = scores(base, tuned), scores(base, tuned, whole=False)
     for name in BASIC:
-        assert basic[name] == whole[name], name
+        assert basic[name] == pytest.approx(whole[name], rel=1e-7), name
     for name in set(SCORES) - set(BASIC):
         assert math.isnan(basic[name]), name
 

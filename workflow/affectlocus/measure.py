@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from dataclasses import field as with_default
 from functools import reduce
 from operator import add
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
-# Smaller chunks cost more calls, larger ones leave the cache.
-_CHUNK = 1 << 17
+from affectlocus.stored import Stored
+
+# Smaller chunks cost more calls, larger ones leave the cache. Half of it where little is done.
+_CHUNK = 3 << 16
 # Sums in float32 are over so many entries, then in float64: right to 5e-7 where all are the same,
 # to 1e-8 where they are not.
 _ROW = 1 << 10
@@ -344,11 +346,12 @@ def _trusted(sums: Sums) -> bool:
 
 
 def _step(job: Job) -> int:
-    """Entries of a chunk: whole rows, so that sides computed by rows compute none twice."""
+    """Entries of a chunk; whole rows for neurons, and for sides that are computed by rows."""
+    chunk = _CHUNK if job.whole else _CHUNK // 2
     width = math.prod(job.shape[1:])
-    if job.neurons and width > _CHUNK:
-        return width
-    return _CHUNK // width * width if len(job.shape) > 1 and 0 < width <= _CHUNK else _CHUNK
+    if len(job.shape) < 2 or width == 0 or (_plain(job) and not job.neurons):
+        return chunk
+    return max(1, chunk // width) * width if job.neurons or width <= chunk else chunk
 
 
 def _spans(job: Job) -> Iterator[tuple[int, int]]:
@@ -359,17 +362,28 @@ def _spans(job: Job) -> Iterator[tuple[int, int]]:
 
 
 class _Room:
-    """A thread's space for a chunk of n entries: both sides, the tuned one, and one for work."""
+    """A thread's space for a chunk of n entries: the sides, their delta, and one row for work."""
 
     def __init__(self, space: torch.Tensor, n: int) -> None:
         self.rows = -(-n // _ROW)
-        self.base, self.delta, self.tuned, self.other = space[:, :n]
-        self.padding = space[:2, n : self.rows * _ROW] if n % _ROW else None
+        # In this order two sides can be converted at once, and base and delta lie together.
+        self.tuned, self.base, self.delta, self.other = space[:, :n]
+        self.sides, self.pair = space[0:2, :n], space[1:3, :n]
+        self.padding = space[1:3, n : self.rows * _ROW] if n % _ROW else None
         integer = torch.int64 if space.dtype == torch.float64 else torch.int32
         self.tuned_bits, self.other_bits = self.tuned.view(integer), self.other.view(integer)
         # (rows, 2, _ROW): the Gram matrix of base and delta within each row.
-        grid = space[:2, : self.rows * _ROW].unflatten(1, (self.rows, _ROW)).permute(1, 0, 2)
+        grid = space[1:3, : self.rows * _ROW].unflatten(1, (self.rows, _ROW)).permute(1, 0, 2)
         self.grid, self.turned = grid, grid.transpose(1, 2)
+        self._raw: dict[torch.dtype, tuple[torch.Tensor, memoryview, memoryview]] = {}
+
+    def raw(self, dtype: torch.dtype) -> tuple[torch.Tensor, memoryview, memoryview]:
+        """(2, n) entries as stored, and the bytes of either row."""
+        if dtype not in self._raw:
+            raw = torch.empty(2, len(self.base), dtype=dtype)
+            array: Any = raw.view(torch.uint8).numpy()
+            self._raw[dtype] = (raw, memoryview(array[0]), memoryview(array[1]))
+        return self._raw[dtype]
 
 
 class _Rooms(threading.local):
@@ -398,47 +412,75 @@ def _span(job: Job, start: int, stop: int, wide: bool) -> Sums:
     dtype = torch.float64 if wide else torch.float32
     step = _step(job)
     chunks = [(at, min(step, stop - at)) for at in range(start, stop, step)]
-    grams = torch.empty(sum(-(-n // _ROW) for _, n in chunks), 2, 2, dtype=dtype)
+    rows = [-(-n // _ROW) for _, n in chunks]
+    grams = torch.empty(sum(rows), 2, 2, dtype=dtype)
     more = _More(job, wide)
+    plain, room, last = _plain(job), None, 0
     known = job.tuned is not None or job.delta is not None
     stored = job.tuned if job.whole else None
-    row = 0
-    for at, n in chunks:
-        room = _rooms.of(n, dtype)
-        a, d, b = room.base, room.delta, room.tuned
-        if job.base is None:
-            a.zero_()
+    for (at, n), gram in zip(chunks, grams.split(rows), strict=True):
+        if room is None or n != last:
+            room, last = _rooms.of(n, dtype), n
+        if plain is None:
+            _read(job, room, at, at + n)
         else:
-            job.base.read(at, at + n, a)
-        if job.delta is not None:
-            job.delta.read(at, at + n, d)
-            if stored is not None:
-                stored.read(at, at + n, b)
-        elif stored is not None:
-            stored.read(at, at + n, b)
-            torch.sub(b, a, out=d)
-        elif job.tuned is not None:
-            job.tuned.read(at, at + n, d)
-            d.sub_(a)
-        else:
-            d.zero_()
+            _read_plain(*plain, job.whole, room, at)
         if room.padding is not None:
             room.padding.zero_()
-        torch.bmm(room.grid, room.turned, out=grams[row : row + room.rows])
-        row += room.rows
+        torch.bmm(room.grid, room.turned, out=gram)
         if known:
             more.take(room, stored)
-    gram = grams.sum(0, dtype=torch.float64).tolist()
+    (aa, ad), (_, dd) = grams.sum(0, dtype=torch.float64).tolist()
     sums = Sums(
         stop - start,
-        math.nan if job.base is None else gram[0][0],
-        gram[0][1] if known and job.base is not None else math.nan,
-        gram[1][1] if known else math.nan,
+        math.nan if job.base is None else aa,
+        ad if known and job.base is not None else math.nan,
+        dd if known else math.nan,
     )
     more.into(sums)
-    if not math.isfinite(sum(map(sum, gram)) + (0 if stored is None else sums.floor)):
+    if not math.isfinite(aa + ad + dd + (0 if stored is None else sums.floor)):
         _locate(job, chunks, start, sums)
     return sums
+
+
+def _plain(job: Job) -> tuple[Stored, Stored] | None:
+    """Both sides, where they lie plainly in their files in one dtype and are all there is."""
+    base, tuned = job.base, job.tuned
+    if job.delta is None and isinstance(base, Stored) and isinstance(tuned, Stored):
+        return (base, tuned) if base.plain and tuned.plain and base.dtype == tuned.dtype else None
+    return None
+
+
+def _read_plain(base: Stored, tuned: Stored, whole: bool, room: _Room, start: int) -> None:
+    """As `_read`, with fewer calls: both sides are converted at once."""
+    raw, first, second = room.raw(base.dtype)
+    if whole:
+        tuned.fill(start, first)
+        base.fill(start, second)
+        room.sides.copy_(raw)
+        torch.sub(room.tuned, room.base, out=room.delta)
+    else:
+        base.fill(start, first)
+        tuned.fill(start, second)
+        room.pair.copy_(raw)
+        room.delta.sub_(room.base)
+
+
+def _read(job: Job, room: _Room, start: int, stop: int) -> None:
+    """Base and delta, and the tuned tensor where the whole contract is asked for."""
+    base, tuned, delta = job.base, job.tuned, job.delta
+    if base is None:
+        room.base.zero_()
+    else:
+        base.read(start, stop, room.base)
+    if delta is not None:
+        delta.read(start, stop, room.delta)
+    if tuned is not None and (job.whole or delta is None):
+        tuned.read(start, stop, room.tuned)
+        if delta is None:
+            torch.sub(room.tuned, room.base, out=room.delta)
+    elif delta is None:
+        room.delta.zero_()
 
 
 class _More:

@@ -237,6 +237,18 @@ class Stored:
             self._read(first, until - at, out[at - start : until - start])
             at, run = until, run + 1
 
+    @property
+    def plain(self) -> bool:
+        """Whether its entries are floats that lie in the file one after another."""
+        entry = self._entry
+        lies = entry.stride is None and entry.held is None
+        return lies and len(self._runs) == 1 and self.dtype in _WEIGHTS
+
+    def fill(self, start: int, into: memoryview) -> None:
+        """The bytes of the entries from `start` on, as stored; only where the part is `plain`."""
+        first = self._runs[0][0] + start
+        self._entry.file.read(into, self._entry.offset + first * self.dtype.itemsize)
+
     def tensor(self) -> torch.Tensor:
         """The whole part in its stored dtype, on the CPU, in memory of its own."""
         entry = self._entry
