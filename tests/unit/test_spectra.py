@@ -67,6 +67,22 @@ def test_factors_are_taken_as_stored_and_multiplied_in_float64(dtype) -> None:
     assert np.allclose(delta.singular_values(), np.linalg.svd(whole)[1][:16], rtol=1e-10)
 
 
+@pytest.mark.parametrize("condition", [1e1, 1e3, 1e7])
+def test_factors_of_any_condition_keep_their_digits(condition) -> None:
+    scales = torch.logspace(0, -math.log10(condition), 5, dtype=torch.float64)
+    left, _ = torch.linalg.qr(drawn(50, 5))
+    right, _ = torch.linalg.qr(drawn(30, 5, seed=1))
+    turn, _ = torch.linalg.qr(drawn(5, 5, seed=2))
+    delta = LowRank(turn.T @ right.T, left @ torch.diag(scales) @ turn, 1.0)
+    assert np.allclose(delta.singular_values(), scales, rtol=1e-8 if condition > 1e3 else 1e-10)
+
+
+def test_factors_with_nan_have_a_norm_and_values_of_nan() -> None:
+    delta = LowRank(drawn(2, 9), torch.full((7, 2), math.nan), 1.0)
+    assert math.isnan(delta.l2)
+    assert math.isnan(delta.spectrum().spectral_norm)
+
+
 @given(start=st.integers(0, 63), stop=st.integers(0, 63))
 def test_any_range_of_the_product_can_be_read(start, stop) -> None:
     start, stop = min(start, stop), max(start, stop)

@@ -57,18 +57,18 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; the checkpoint is incomplete") from None
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        self.close = weakref.finalize(self, os.close, self._descriptor)
-        self.size = os.fstat(self._descriptor).st_size
+        self.close = weakref.finalize(self, os.close, self.descriptor)
+        self.size = os.fstat(self.descriptor).st_size
 
     def read(self, into: memoryview, offset: int) -> None:
         """Fills `into` with the bytes from `offset` on."""
         while True:
-            done = os.preadv(self._descriptor, [into], offset)
+            done = os.preadv(self.descriptor, [into], offset)
             if done == len(into):
                 return
             if not done:
@@ -207,6 +207,8 @@ class Stored:
             self.shape = (sum(stop - start for start, stop in rows), *entry.shape[1:])
         self.numel = prod(self.shape)
         self._runs = runs
+        self._descriptor, self._size = entry.file.descriptor, entry.dtype.itemsize
+        self._first = entry.offset + runs[0][0] * self._size if runs else 0
         self._begins = [0]
         for start, stop in runs:
             self._begins.append(self._begins[-1] + stop - start)
@@ -246,8 +248,10 @@ class Stored:
 
     def fill(self, start: int, into: memoryview) -> None:
         """The bytes of the entries from `start` on, as stored; only where the part is `plain`."""
-        first = self._runs[0][0] + start
-        self._entry.file.read(into, self._entry.offset + first * self.dtype.itemsize)
+        at = self._first + start * self._size
+        # One call for nearly every chunk of a checkpoint: the loop below it is for what it left.
+        if os.preadv(self._descriptor, (into,), at) != len(into):
+            self._entry.file.read(into, at)
 
     def tensor(self) -> torch.Tensor:
         """The whole part in its stored dtype, on the CPU, in memory of its own."""
