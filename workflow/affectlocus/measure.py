@@ -24,7 +24,7 @@ import torch
 from affectlocus.stored import Stored
 
 # Smaller chunks cost more calls, larger ones leave the cache. Half of it where little is done.
-_CHUNK = 3 << 16
+_CHUNK = 1 << 17
 # Sums in float32 are over so many entries, then in float64: right to 5e-7 where all are the same,
 # to 1e-8 where they are not.
 _ROW = 1 << 10
