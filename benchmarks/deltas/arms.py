@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,26 @@ def from_pretrained(folder: Path) -> dict[str, Any]:
     for name, before in base.items():
         if name != "lm_head.weight":
             torch.norm(tuned[name] - before).item()
+    return {"engine": time.perf_counter() - start}
+
+
+def from_pretrained_scores(folder: Path) -> dict[str, Any]:
+    """The same, and all that the basic scores need: the base's norm and the cosine."""
+    import torch
+    from transformers import Qwen2ForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    start = time.perf_counter()
+    base, tuned = (
+        Qwen2ForCausalLM.from_pretrained(folder / side, dtype=torch.float32).state_dict()
+        for side in ("base", "tuned")
+    )
+    for name, a in base.items():
+        if name != "lm_head.weight":
+            b = tuned[name]
+            torch.norm(b - a).item(), torch.norm(a).item()
+            torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).item()
     return {"engine": time.perf_counter() - start}
 
 
@@ -167,16 +187,14 @@ def _exact(base: Any, tuned: Any) -> dict[str, float]:
     }
 
 
-def _factors(folder: Path) -> list[Any]:
+def _factors(folder: Path) -> Iterator[Any]:
     from affectlocus.spectra import LowRank
     from affectlocus.stored import Tensors
 
     stored = Tensors([folder / "adapter_model.safetensors"])
     names = [name for name in stored.names() if name.endswith("lora_A.weight")]
-    return [
-        LowRank(stored.tensor(name), stored.tensor(name.replace("lora_A", "lora_B")), 2.0)
-        for name in names
-    ]
+    for name in names:
+        yield LowRank(stored.tensor(name), stored.tensor(name.replace("lora_A", "lora_B")), 2.0)
 
 
 def lora_norms(folder: Path) -> dict[str, Any]:
@@ -184,9 +202,11 @@ def lora_norms(folder: Path) -> dict[str, Any]:
     import torch  # noqa: F401 (its import is no part of the engine)
 
     import affectlocus.spectra  # noqa: F401
+    from affectlocus.threads import one_thread_each
 
     start = time.perf_counter()
-    norms = [delta.l2 for delta in _factors(folder)]
+    with one_thread_each():
+        norms = [delta.l2 for delta in _factors(folder)]
     return {"engine": time.perf_counter() - start, "norms": norms}
 
 
@@ -194,10 +214,10 @@ def lora_spectra(folder: Path) -> dict[str, Any]:
     """affectlocus: L2 norm and whole spectrum of every module from its factors."""
     import torch  # noqa: F401
 
-    import affectlocus.spectra  # noqa: F401
+    import affectlocus.spectra
 
     start = time.perf_counter()
-    found = [(delta.l2, delta.spectrum().effective_rank) for delta in _factors(folder)]
+    found = list(affectlocus.spectra.low_rank_spectra(_factors(folder)))
     return {"engine": time.perf_counter() - start, "norms": [norm for norm, _ in found]}
 
 
@@ -220,6 +240,7 @@ ARMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     arm.__name__: arm
     for arm in (
         from_pretrained,
+        from_pretrained_scores,
         lazy,
         basic,
         scores,

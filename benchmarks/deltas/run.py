@@ -30,19 +30,20 @@ sys.path.insert(0, str(HERE.parents[1] / "workflow"))
 
 from affectlocus.files import replacing, write_text  # noqa: E402
 
-FULL = ["cat", "from_pretrained", "lazy", "basic", "scores", "whole"]
+FULL = ["cat", "from_pretrained", "from_pretrained_scores", "lazy", "basic", "scores", "whole"]
 LORA = ["lora_norms", "lora_spectra", "lora_product"]
 GROWTH = ["cat", "basic"]
 ALL = [*FULL, "accuracy", *LORA, "growth"]
 WORDS = {
     "cat": "`cat` of both files",
     "from_pretrained": "two `from_pretrained` in float32, `torch.norm` of each difference",
+    "from_pretrained_scores": "the same, and the base's norm and cosine: the basic scores",
     "lazy": "a tensor at a time through safetensors, the basic scores in float32",
     "basic": "**affectlocus**, basic scores: L2, relative, RMS, cosine",
     "scores": "**affectlocus**, and mean, deviation, largest entry, dtype floor",
     "whole": "**affectlocus**, whole contract: and histograms, norms of FFN neurons",
     "lora_norms": "**affectlocus**, L2 norms from Gram matrices",
-    "lora_spectra": "**affectlocus**, L2 norms and whole spectra, by QR",
+    "lora_spectra": "**affectlocus**, L2 norms and whole spectra",
     "lora_product": "B·A multiplied out in float32, `torch.norm`",
 }
 COLUMNS = [
@@ -113,10 +114,9 @@ def child(command: list[str]) -> tuple[str, float, float]:
 def once(result: Result, folder: Path) -> None:
     """Runs an arm, its files warm in the page cache, and adds what was measured."""
     files = sorted(str(path) for path in folder.rglob("*.safetensors"))
-    cat = ["sh", "-c", 'cat "$@" > /dev/null', "cat", *files]
-    subprocess.run(cat, check=True)
+    subprocess.run(["cat", *files], stdout=subprocess.DEVNULL, check=True)
     if result.arm == "cat":
-        _, seconds, peak = child(cat)
+        _, seconds, peak = child(["sh", "-c", 'exec cat "$@" > /dev/null', "cat", *files])
         engine = seconds
     else:
         output, seconds, peak = child(
@@ -128,7 +128,7 @@ def once(result: Result, folder: Path) -> None:
     result.process.append(seconds)
     result.peak.append(peak)
     typer.echo(
-        f"{result.material:10} {result.arm:16} engine {engine:7.3f} s   process {seconds:7.3f} s   "
+        f"{result.material:10} {result.arm:22} engine {engine:7.3f} s   process {seconds:7.3f} s   "
         f"peak {peak:6.0f} MB",
         err=True,
     )

@@ -348,7 +348,7 @@ def test_without_companions_and_spectra_the_rows_are_the_same_but_for_the_spectr
     pair = Pair(base, twin(base))
     measured = deltas(pair, spectra=False, companions=False)
     spectra = ("spectral_norm", "stable_rank", "effective_rank")
-    agree(pd.DataFrame(measured.rows), table(*(base, pair._tuned.path)), ignored=spectra)
+    agree(pd.DataFrame(measured.rows), table(base, pair.tuned), ignored=spectra)
     assert not measured.histogram
     assert not measured.neurons
     assert all(math.isnan(row[name]) for row in measured.rows for name in spectra)

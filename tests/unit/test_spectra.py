@@ -11,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affectlocus import spectra
-from affectlocus.measure import Held
-from affectlocus.spectra import LowRank, full_spectrum, spectrum_of_values
+from affectlocus.spectra import (
+    LowRank,
+    full_spectrum,
+    low_rank_spectra,
+    spectrum_of_values,
+)
+from affectlocus.stored import Held
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
@@ -62,6 +67,22 @@ def test_factors_are_taken_as_stored_and_multiplied_in_float64(dtype) -> None:
     assert np.allclose(delta.singular_values(), np.linalg.svd(whole)[1][:16], rtol=1e-10)
 
 
+@pytest.mark.parametrize("condition", [1e1, 1e3, 1e7])
+def test_factors_of_any_condition_keep_their_digits(condition) -> None:
+    scales = torch.logspace(0, -math.log10(condition), 5, dtype=torch.float64)
+    left, _ = torch.linalg.qr(drawn(50, 5))
+    right, _ = torch.linalg.qr(drawn(30, 5, seed=1))
+    turn, _ = torch.linalg.qr(drawn(5, 5, seed=2))
+    delta = LowRank(turn.T @ right.T, left @ torch.diag(scales) @ turn, 1.0)
+    assert np.allclose(delta.singular_values(), scales, rtol=1e-8 if condition > 1e3 else 1e-10)
+
+
+def test_factors_with_nan_have_a_norm_and_values_of_nan() -> None:
+    delta = LowRank(drawn(2, 9), torch.full((7, 2), math.nan), 1.0)
+    assert math.isnan(delta.l2)
+    assert math.isnan(delta.spectrum().spectral_norm)
+
+
 @given(start=st.integers(0, 63), stop=st.integers(0, 63))
 def test_any_range_of_the_product_can_be_read(start, stop) -> None:
     start, stop = min(start, stop), max(start, stop)
@@ -87,6 +108,15 @@ def test_factors_that_do_not_fit_are_refused() -> None:
         LowRank(torch.ones(4, 8), torch.ones(8, 3), 1.0)
     with pytest.raises(ValueError, match="a base of shape"):
         LowRank(torch.ones(2, 8), torch.ones(8, 2), 1.0).inner(Held(torch.ones(8, 7)))
+
+
+def test_many_spectra_come_in_order_with_the_norms_of_the_factors() -> None:
+    deltas = [LowRank(drawn(3, 40, seed=i), drawn(20, 3, seed=i + 9), -0.5) for i in range(9)]
+    found = list(low_rank_spectra(deltas, 3))
+    for (l2, spectrum), seed in zip(found, range(9), strict=True):
+        fresh = LowRank(drawn(3, 40, seed=seed), drawn(20, 3, seed=seed + 9), -0.5)
+        assert l2 == pytest.approx(fresh.l2, rel=1e-12)
+        assert torch.equal(spectrum.values, fresh.singular_values())
 
 
 # Spectra

@@ -18,11 +18,10 @@ from affectlocus.adapters import CONFIG, Adapter, aligned
 from affectlocus.architectures import Rows, parts
 from affectlocus.errors import InputError
 from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json
-from affectlocus.measure import Held, Side
 from affectlocus.projections import Location
 from affectlocus.sides import DoraDelta, Sum, dense
 from affectlocus.spectra import LowRank
-from affectlocus.stored import Tensors
+from affectlocus.stored import Held, Side, Tensors
 
 _SAFETENSORS, _BIN = "model.safetensors.index.json", "pytorch_model.bin.index.json"
 _BUFFER = ".rotary_emb.inv_freq"
@@ -229,6 +228,7 @@ class Pair:
         any_base: whether an adapter that names another base is read all the same.
 
     Attributes:
+        tuned: its path.
         notes: sentences about what was let pass.
 
     Raises:
@@ -244,6 +244,7 @@ class Pair:
         any_base: bool = False,
     ) -> None:
         first, *chain = [base] if isinstance(base, Path) else base
+        self.tuned = tuned
         self.base = Weights(first)
         self.notes: list[str] = []
         self.before = [Applied(Adapter(path, alpha), self.base) for path in chain]

@@ -102,7 +102,7 @@ def deltas(
         if sums.nonfinite:
             row, column = divmod(sums.first_nonfinite or 0, base.shape[-1])
             raise InputError(
-                f"{name}: {sums.nonfinite} entries of the base or the tuned model are NaN or "
+                f"{pair.tuned}: {name}: {sums.nonfinite} entries of it or of its base are NaN or "
                 f"infinite, the first in row {row}, column {column}; its delta means nothing"
             )
         scores, spectrum = sums.scores(), None

@@ -7,22 +7,23 @@ than a chunk: the pass runs at about the speed of reading, and its memory is a f
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field as with_default
 from functools import reduce
 from operator import add
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 
-# Two sides of a chunk in float32, and their raw bytes, fit into 1 MB of cache together.
-_CHUNK = 1 << 16
+from affectlocus.stored import Side, Stored
+from affectlocus.threads import default_threads, one_thread_each
+
+# Smaller chunks cost more calls, larger ones leave the cache. Half of it where little is done.
+_CHUNK = 1 << 17
 # Sums in float32 are over so many entries, then in float64: right to 5e-7 where all are the same,
 # to 1e-8 where they are not.
 _ROW = 1 << 10
@@ -37,43 +38,14 @@ _PARALLEL = 0.1
 _FAINT = 1e-30
 
 BINS = 129
-"""Bins of a histogram of relative change, centred at k/64 for k = -64 … 64, each with its lower
-edge: edges that float32 and float64 agree on, and entries without a change in the middle bin."""
-_NOWHERE = BINS  # where entries with w = 0 are put
+"""Bins of a histogram of relative change, centred at k/64 for k = -64 … 64; entries without a
+change lie in the middle one, and a change right between two bins counts in the even one. These are
+edges that float32 and float64 agree on."""
+# And one more for entries with w = 0.
+_KINDS = BINS + 1
 
 
 Key = TypeVar("Key", bound=Hashable)
-
-
-class Side(Protocol):
-    """A tensor that can be read piece by piece, from a file or computed on the fly."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """As stored, or as it would be."""
-
-    def read(self, start: int, stop: int, out: torch.Tensor) -> None:
-        """Entries [start, stop) of the flattened tensor into `out` (float32 or float64)."""
-
-
-class Held:
-    """A tensor in memory as a side; it need not be contiguous.
-
-    Args:
-        dtype: where the tensor counts as stored in another dtype than its own.
-    """
-
-    def __init__(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
-        self.shape = tuple(tensor.shape)
-        self.dtype = tensor.dtype if dtype is None else dtype
-        self._flat = tensor.detach().reshape(-1)
-
-    def read(self, start: int, stop: int, out: torch.Tensor) -> None:
-        """As `Side.read`."""
-        out.copy_(self._flat[start:stop])
 
 
 @dataclass
@@ -253,7 +225,7 @@ def measure(
     """
     job = Job(None, base, tuned, delta, whole, histogram, neurons)
     job.check()
-    with _one_thread_each():
+    with one_thread_each():
         for wide in (job.wide, True):
             sums = _total(job, [_span(job, start, stop, wide) for start, stop in _spans(job)])
             if wide or _trusted(sums):
@@ -269,7 +241,7 @@ def measure_all(
     """`measure` for many tensors, spread over threads; results in the jobs' order.
 
     Args:
-        threads: default: the CPUs that this process may use, at most 4.
+        threads: default: `default_threads()`.
         progress: told the jobs done and their number after each.
 
     Yields:
@@ -278,9 +250,9 @@ def measure_all(
     listed = list(jobs)
     for job in listed:
         job.check()
-    threads = threads or min(4, len(os.sched_getaffinity(0)))
+    threads = threads or default_threads()
     running: deque[tuple[Job[Key], bool, list[Future[Sums]]]] = deque()
-    with _one_thread_each(), ThreadPoolExecutor(threads) as pool:
+    with one_thread_each(), ThreadPoolExecutor(threads) as pool:
 
         def begun(job: Job[Key], wide: bool) -> tuple[Job[Key], bool, list[Future[Sums]]]:
             return (
@@ -309,17 +281,6 @@ def measure_all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """One thread for each operation: a chunk is too small to be shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _total(job: Job, parts: list[Sums]) -> Sums:
     if parts:
         return reduce(add, parts)
@@ -345,11 +306,12 @@ def _trusted(sums: Sums) -> bool:
 
 
 def _step(job: Job) -> int:
-    """Entries of a chunk: whole rows, so that sides computed by rows compute none twice."""
+    """Entries of a chunk; whole rows for neurons, and for sides that are computed by rows."""
+    chunk = _CHUNK if job.whole else _CHUNK // 2
     width = math.prod(job.shape[1:])
-    if job.neurons and width > _CHUNK:
-        return width
-    return _CHUNK // width * width if len(job.shape) > 1 and 0 < width <= _CHUNK else _CHUNK
+    if len(job.shape) < 2 or width == 0 or (_plain(job) and not job.neurons):
+        return chunk
+    return max(1, chunk // width) * width if job.neurons or width <= chunk else chunk
 
 
 def _spans(job: Job) -> Iterator[tuple[int, int]]:
@@ -360,15 +322,28 @@ def _spans(job: Job) -> Iterator[tuple[int, int]]:
 
 
 class _Room:
-    """A thread's space for a chunk of n entries: both sides, the tuned one, and one for work."""
+    """A thread's space for a chunk of n entries: the sides, their delta, and one row for work."""
 
     def __init__(self, space: torch.Tensor, n: int) -> None:
         self.rows = -(-n // _ROW)
-        self.base, self.delta, self.tuned, self.other = space[:, :n]
-        self.padding = space[:2, n : self.rows * _ROW] if n % _ROW else None
+        # In this order two sides can be converted at once, and base and delta lie together.
+        self.tuned, self.base, self.delta, self.other = space[:, :n]
+        self.sides, self.pair = space[0:2, :n], space[1:3, :n]
+        self.padding = space[1:3, n : self.rows * _ROW] if n % _ROW else None
+        integer = torch.int64 if space.dtype == torch.float64 else torch.int32
+        self.tuned_bits, self.other_bits = self.tuned.view(integer), self.other.view(integer)
         # (rows, 2, _ROW): the Gram matrix of base and delta within each row.
-        grid = space[:2, : self.rows * _ROW].unflatten(1, (self.rows, _ROW)).permute(1, 0, 2)
+        grid = space[1:3, : self.rows * _ROW].unflatten(1, (self.rows, _ROW)).permute(1, 0, 2)
         self.grid, self.turned = grid, grid.transpose(1, 2)
+        self._raw: dict[torch.dtype, tuple[torch.Tensor, memoryview, memoryview]] = {}
+
+    def raw(self, dtype: torch.dtype) -> tuple[torch.Tensor, memoryview, memoryview]:
+        """(2, n) entries as stored, and the bytes of either row."""
+        if dtype not in self._raw:
+            raw = torch.empty(2, len(self.base), dtype=dtype)
+            array: Any = raw.view(torch.uint8).numpy()
+            self._raw[dtype] = (raw, memoryview(array[0]), memoryview(array[1]))
+        return self._raw[dtype]
 
 
 class _Rooms(threading.local):
@@ -383,7 +358,7 @@ class _Rooms(threading.local):
             space = torch.empty(4, -(-max(n, _CHUNK) // _ROW) * _ROW, dtype=dtype)
             self._spaces[dtype] = space
         if (dtype, n) not in self._rooms:
-            if len(self._rooms) > 32:
+            if len(self._rooms) >= 8:
                 self._rooms.clear()
             self._rooms[dtype, n] = _Room(space, n)
         return self._rooms[dtype, n]
@@ -397,49 +372,96 @@ def _span(job: Job, start: int, stop: int, wide: bool) -> Sums:
     dtype = torch.float64 if wide else torch.float32
     step = _step(job)
     chunks = [(at, min(step, stop - at)) for at in range(start, stop, step)]
-    grams = torch.empty(sum(-(-n // _ROW) for _, n in chunks), 2, 2, dtype=dtype)
+    rows = [-(-n // _ROW) for _, n in chunks]
+    grams = torch.empty(sum(rows), 2, 2, dtype=dtype)
     more = _More(job, wide)
+    plain, each = _plain(job), grams.split(rows)
     known = job.tuned is not None or job.delta is not None
     stored = job.stored if job.whole else None
-    row = 0
-    for at, n in chunks:
-        room = _rooms.of(n, dtype)
-        a, d, b = room.base, room.delta, room.tuned
-        if job.base is None:
-            a.zero_()
-        else:
-            job.base.read(at, at + n, a)
-        if job.delta is not None:
-            job.delta.read(at, at + n, d)
-            if job.tuned is None:
-                torch.add(a, d, out=b)
-            elif stored is not None:
-                stored.read(at, at + n, b)
-        elif stored is not None:
-            stored.read(at, at + n, b)
-            torch.sub(b, a, out=d)
-        elif job.tuned is not None:
-            job.tuned.read(at, at + n, d)
-            d.sub_(a)
-        else:
-            d.zero_()
-        if room.padding is not None:
-            room.padding.zero_()
-        torch.bmm(room.grid, room.turned, out=grams[row : row + room.rows])
-        row += room.rows
-        if known:
-            more.take(room, stored)
-    gram = grams.sum(0, dtype=torch.float64).tolist()
+    if plain and chunks and not (job.whole or job.histogram or job.neurons):
+        _basic(*plain, chunks, each)
+    else:
+        for (at, n), gram in zip(chunks, each, strict=True):
+            room = _rooms.of(n, dtype)
+            if plain is None:
+                _read(job, room, at, at + n)
+            else:
+                _read_plain(*plain, room, at)
+            if room.padding is not None:
+                room.padding.zero_()
+            torch.bmm(room.grid, room.turned, out=gram)
+            if known:
+                more.take(room, stored)
+    (aa, ad), (_, dd) = grams.sum(0, dtype=torch.float64).tolist()
     sums = Sums(
         stop - start,
-        math.nan if job.base is None else gram[0][0],
-        gram[0][1] if known and job.base is not None else math.nan,
-        gram[1][1] if known else math.nan,
+        math.nan if job.base is None else aa,
+        ad if known and job.base is not None else math.nan,
+        dd if known else math.nan,
     )
     more.into(sums)
-    if not math.isfinite(sum(map(sum, gram)) + (0 if stored is None else sums.floor)):
+    if not math.isfinite(aa + ad + dd + (0 if stored is None else sums.floor)):
         _locate(job, chunks, start, sums)
     return sums
+
+
+def _plain(job: Job) -> tuple[Stored, Stored] | None:
+    """Both sides, where they lie plainly in their files in one dtype and are all there is."""
+    base, tuned = job.base, job.tuned
+    if job.delta is None and isinstance(base, Stored) and isinstance(tuned, Stored):
+        return (base, tuned) if base.plain and tuned.plain and base.dtype == tuned.dtype else None
+    return None
+
+
+def _read_plain(base: Stored, tuned: Stored, room: _Room, start: int) -> None:
+    """As `_read` for the whole contract, with fewer calls: both sides are converted at once."""
+    raw, first, second = room.raw(base.dtype)
+    tuned.fill(start, first)
+    base.fill(start, second)
+    room.sides.copy_(raw)
+    torch.sub(room.tuned, room.base, out=room.delta)
+
+
+def _basic(
+    base: Stored, tuned: Stored, chunks: list[tuple[int, int]], grams: Sequence[torch.Tensor]
+) -> None:
+    """The Gram matrices of the chunks, and nothing else; the loop that decides the speed.
+
+    Five calls a chunk, and as little as can be between them: Python's share is a fifth as it is.
+    """
+    dtype, last = grams[0].dtype, 0
+    for (start, n), gram in zip(chunks, grams, strict=True):
+        if n != last:
+            room, last = _rooms.of(n, dtype), n
+            raw, first, second = room.raw(base.dtype)
+            convert, subtract = room.pair.copy_, room.delta.sub_
+            before, grid, turned, padding = room.base, room.grid, room.turned, room.padding
+        base.fill(start, first)
+        tuned.fill(start, second)
+        convert(raw)
+        subtract(before)
+        if padding is not None:
+            padding.zero_()
+        torch.bmm(grid, turned, out=gram)
+
+
+def _read(job: Job, room: _Room, start: int, stop: int) -> None:
+    """Base and delta, and the tuned tensor where the whole contract is asked for."""
+    base, tuned, delta = job.base, job.tuned, job.delta
+    if base is None:
+        room.base.zero_()
+    else:
+        base.read(start, stop, room.base)
+    if delta is not None:
+        delta.read(start, stop, room.delta)
+        if tuned is None:
+            torch.add(room.base, room.delta, out=room.tuned)
+    if tuned is not None and (job.whole or delta is None):
+        tuned.read(start, stop, room.tuned)
+        if delta is None:
+            torch.sub(room.tuned, room.base, out=room.delta)
+    elif delta is None:
+        room.delta.zero_()
 
 
 class _More:
@@ -451,8 +473,8 @@ class _More:
         self.extremes: list[torch.Tensor] = []
         self.floors: list[torch.Tensor] = []
         self.row_squares: list[torch.Tensor] = []
-        self.histogram = torch.zeros(BINS, dtype=torch.int64) if job.histogram else None
-        self.zeros = 0
+        self.pairs = torch.zeros(_KINDS**2 if job.histogram else 0, dtype=torch.int64)
+        self.odd = self.zeros = 0
         self.eps = math.nan
         self.columns = None
         if job.neurons == "columns":
@@ -477,23 +499,30 @@ class _More:
                 self.row_squares.append(squares.sum(1).double())
 
     def _count(self, room: _Room) -> None:
-        a, d, ratio = room.base, room.delta, room.other
-        torch.div(d, a, out=ratio)
-        ratio.clamp_(-1, 1).mul_(BINS // 2).add_(0.5).floor_().add_(BINS // 2)
-        zeros = len(a) - int(torch.count_nonzero(a))
-        if zeros:
-            ratio.masked_fill_(a == 0, _NOWHERE)
-            self.zeros += zeros
+        a, d, place = room.base, room.delta, room.other
+        torch.div(d, a, out=place)
+        some = not math.isfinite(float(place.sum()))
+        place.clamp_(-1, 1).mul_(BINS // 2).round_()
+        if some:
+            zero = a == 0
+            place.masked_fill_(zero, _KINDS - 1 - BINS // 2).nan_to_num_(nan=0)
+            self.zeros += int(torch.count_nonzero(zero))
         # Two entries make one number, which halves what is counted one by one.
         half = len(a) // 2
-        kinds = BINS + 1
-        pairs = torch.add(ratio[half : 2 * half], ratio[:half], alpha=kinds, out=ratio[:half])
-        counts = torch.bincount(pairs.nan_to_num_(nan=0).int(), minlength=kinds**2)
-        counts = counts.view(kinds, kinds).sum(0) + counts.view(kinds, kinds).sum(1)
-        if len(a) % 2 and ratio[-1] == ratio[-1]:
-            counts[int(ratio[-1])] += 1
-        assert self.histogram is not None
-        self.histogram += counts[:BINS]
+        pairs = torch.add(place[half : 2 * half], place[:half], alpha=_KINDS, out=place[:half])
+        pairs.add_((_KINDS + 1) * (BINS // 2))
+        whole = room.tuned_bits[:half].copy_(pairs)  # its floats are no longer needed
+        self.pairs += torch.bincount(whole, minlength=len(self.pairs))
+        if len(a) % 2:
+            self.pairs[int(place[-1]) + BINS // 2] += 1
+            self.odd += 1
+
+    def _histogram(self) -> torch.Tensor:
+        both = self.pairs.view(_KINDS, _KINDS)
+        counts = both.sum(0) + both.sum(1)
+        # An entry without a partner was counted with one of the first kind.
+        counts[0] -= self.odd
+        return counts[:BINS].clone()
 
     def into(self, sums: Sums) -> None:
         if self.job.whole:
@@ -503,16 +532,15 @@ class _More:
             if self.floors:
                 total = float(torch.stack(self.floors).sum(dtype=torch.float64))
                 sums.floor = total * self.eps**2 / 12
-        sums.histogram, sums.zeros, sums.column_squares = self.histogram, self.zeros, self.columns
+        sums.zeros, sums.column_squares = self.zeros, self.columns
+        if self.job.histogram:
+            sums.histogram = self._histogram()
         if self.job.neurons == "rows":
             empty = torch.zeros(0, dtype=torch.float64)
             sums.row_squares = torch.cat([empty, *self.row_squares])
 
 
-_EXPONENT = {
-    torch.float32: (torch.int32, 0x7F800000),
-    torch.float64: (torch.int64, 0x7FF0000000000000),
-}
+_EXPONENT = {torch.float32: 0x7F800000, torch.float64: 0x7FF0000000000000}
 
 
 def _ulps(room: _Room, stored: torch.dtype, wide: bool) -> torch.Tensor:
@@ -521,10 +549,9 @@ def _ulps(room: _Room, stored: torch.dtype, wide: bool) -> torch.Tensor:
     Rounding is off by at most half a unit in the last place, evenly: a variance of ulp²/12, where
     ulp = eps · 2^e and no smaller than that of the dtype's smallest normal number.
     """
-    integer, mask = _EXPONENT[room.tuned.dtype]
     powers = room.other
     # All but the exponent's bits taken away, a float is the power of two below it.
-    torch.bitwise_and(room.tuned.view(integer), mask, out=powers.view(integer))
+    torch.bitwise_and(room.tuned_bits, _EXPONENT[powers.dtype], out=room.other_bits)
     if stored == torch.float16 or wide:
         powers.clamp_(min=torch.finfo(stored).tiny)
         powers.masked_fill_(room.tuned == 0, 0)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from affectlocus.measure import Side
 from affectlocus.spectra import LowRank
+from affectlocus.stored import Side
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import bisect
 import json
 import os
 import pickle
+import re
 import struct
 import threading
 import weakref
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -57,18 +58,20 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; the checkpoint is incomplete") from None
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        self.close = weakref.finalize(self, os.close, self._descriptor)
-        self.size = os.fstat(self._descriptor).st_size
+        self.close = weakref.finalize(self, os.close, self.descriptor)
+        self.size = os.fstat(self.descriptor).st_size
 
     def read(self, into: memoryview, offset: int) -> None:
         """Fills `into` with the bytes from `offset` on."""
-        while len(into):
-            done = os.preadv(self._descriptor, [into], offset)
+        while True:
+            done = os.preadv(self.descriptor, [into], offset)
+            if done == len(into):
+                return
             if not done:
                 raise InputError(
                     f"{self.path}: ends at {offset} bytes though its header promised more; "
@@ -93,15 +96,21 @@ class _Thread(threading.local):
     """What a thread keeps between reads: a buffer, and the last tensor that lies transposed."""
 
     def __init__(self) -> None:
-        self.raw = torch.empty(0, dtype=torch.uint8)
-        self.bytes = memoryview(b"")
+        self._raw = torch.empty(0, dtype=torch.uint8)
+        self._views: dict[tuple[torch.dtype, int], tuple[torch.Tensor, memoryview]] = {}
         self.last: tuple[_Entry, torch.Tensor] | None = None
 
-    def room(self, size: int) -> tuple[torch.Tensor, memoryview]:
-        if len(self.raw) < size:
-            self.raw = torch.empty(-(-size // 4096) * 4096, dtype=torch.uint8)
-            self.bytes = _bytes(self.raw)
-        return self.raw[:size], self.bytes[:size]
+    def room(self, dtype: torch.dtype, count: int) -> tuple[torch.Tensor, memoryview]:
+        """Space for so many entries, and its bytes."""
+        try:
+            return self._views[dtype, count]
+        except KeyError:
+            size = count * dtype.itemsize
+            if len(self._raw) < size or len(self._views) > 64:
+                self._views.clear()
+                self._raw = torch.empty(max(size, len(self._raw)), dtype=torch.uint8)
+            raw = self._raw[:size]
+            return self._views.setdefault((dtype, count), (raw.view(dtype), _bytes(raw)))
 
 
 _thread = _Thread()
@@ -169,6 +178,37 @@ class Tensors:
         return Stored(name, self._entries[name], rows)
 
 
+class Side(Protocol):
+    """A tensor that can be read piece by piece, from a file or computed on the fly."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """As stored, or as it would be."""
+
+    def read(self, start: int, stop: int, out: torch.Tensor) -> None:
+        """Entries [start, stop) of the flattened tensor into `out` (float32 or float64)."""
+
+
+class Held:
+    """A tensor in memory as a side; it need not be contiguous.
+
+    Args:
+        dtype: where the tensor counts as stored in another dtype than its own.
+    """
+
+    def __init__(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+        self.shape = tuple(tensor.shape)
+        self.dtype = tensor.dtype if dtype is None else dtype
+        self._flat = tensor.detach().reshape(-1)
+
+    def read(self, start: int, stop: int, out: torch.Tensor) -> None:
+        """As `Side.read`."""
+        out.copy_(self._flat[start:stop])
+
+
 class Stored:
     """Rows of a tensor in a file, as entries in one line: a side of `measure`.
 
@@ -199,6 +239,8 @@ class Stored:
             self.shape = (sum(stop - start for start, stop in rows), *entry.shape[1:])
         self.numel = prod(self.shape)
         self._runs = runs
+        self._descriptor, self._size = entry.file.descriptor, entry.dtype.itemsize
+        self._first = entry.offset + runs[0][0] * self._size if runs else 0
         self._begins = [0]
         for start, stop in runs:
             self._begins.append(self._begins[-1] + stop - start)
@@ -218,16 +260,30 @@ class Stored:
                 f"{str(self.dtype).removeprefix('torch.')}; expected float weights (float64, "
                 "float32, float16 or bfloat16): quantised ones must be converted first"
             )
+        if len(self._runs) == 1:
+            self._read(self._runs[0][0] + start, stop - start, out)
+            return
         run = bisect.bisect_right(self._begins, start) - 1
         at = start
         while at < stop:
             until = min(stop, self._begins[run + 1])
             first = self._runs[run][0] + at - self._begins[run]
-            if at == start and until == stop:
-                self._read(first, until - at, out)
-            else:
-                self._read(first, until - at, out[at - start : until - start])
+            self._read(first, until - at, out[at - start : until - start])
             at, run = until, run + 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether its entries are floats that lie in the file one after another."""
+        entry = self._entry
+        lies = entry.stride is None and entry.held is None
+        return lies and len(self._runs) == 1 and self.dtype in _WEIGHTS
+
+    def fill(self, start: int, into: memoryview) -> None:
+        """The bytes of the entries from `start` on, as stored; only where the part is `plain`."""
+        at = self._first + start * self._size
+        # One call for nearly every chunk of a checkpoint: the loop below it is for what it left.
+        if os.preadv(self._descriptor, (into,), at) != len(into):
+            self._entry.file.read(into, at)
 
     def tensor(self) -> torch.Tensor:
         """The whole part in its stored dtype, on the CPU, in memory of its own."""
@@ -246,14 +302,16 @@ class Stored:
 
     def _read(self, first: int, count: int, out: torch.Tensor) -> None:
         entry = self._entry
+        if not count:
+            return
         if entry.stride is not None or entry.held is not None:
             out.copy_(_gathered(entry)[first : first + count])
         elif out.dtype == self.dtype:
             entry.file.read(_bytes(out), entry.offset + first * self.dtype.itemsize)
         else:
-            raw, view = _thread.room(count * self.dtype.itemsize)
-            entry.file.read(view, entry.offset + first * self.dtype.itemsize)
-            out.copy_(raw.view(self.dtype))
+            stored, raw = _thread.room(self.dtype, count)
+            entry.file.read(raw, entry.offset + first * self.dtype.itemsize)
+            out.copy_(stored)
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:
@@ -401,11 +459,12 @@ def _unpickled(path: Path, device: str) -> Any:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n", maxsplit=1)[0][:200]
+        # Torch's own advice is to run the code all the same; only what it stumbled over is of use.
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise InputError(
-            f"{path}: holds more than plain tensors, and its code is never run ({reason}); where "
-            "you trust it, load it yourself and save its state_dict() with torch.save, or as "
-            "safetensors"
+            f"{path}: holds more than plain tensors{f' ({wanted[1]})' if wanted else ''}, and no "
+            "code out of a file is ever run; where you trust it, load it yourself and save its "
+            "state_dict() with torch.save, or as safetensors"
         ) from None
     except (
         RuntimeError,
