@@ -79,7 +79,7 @@ def _one_wheel(
     gold: Sequence[str], answers: Sequence[Sequence[str]], clusters: Mapping[str, str]
 ) -> OpenSet:
     clusters = {**clusters, NEUTRAL: NEUTRAL}
-    by_emotion: dict[str, list[tuple[float, float, float]]] = {}
+    by_emotion: dict[str, list[tuple[float | None, ...]]] = {}
     labels = mapped = 0
     for emotion, answer in zip(gold, answers, strict=True):
         given = set(answer)
@@ -89,22 +89,30 @@ def _one_wheel(
         if emotion in clusters:
             answered = set(known) if given else {NEUTRAL}
             hit = clusters[emotion] in answered
-            precision = 1 / len(answered) if hit else 0.0
-            f1 = 2 / (len(answered) + 1) if hit else 0.0
-            by_emotion.setdefault(emotion, []).append((precision, float(hit), f1))
+            score = (1 / len(answered), 1.0, 2 / (len(answered) + 1)) if hit else (0.0, 0.0, 0.0)
+            by_emotion.setdefault(emotion, []).append(score)
     scores = [score for rows in by_emotion.values() for score in rows]
-    macro = [[_mean(column) for column in zip(*rows, strict=True)] for rows in by_emotion.values()]
-    each = [_mean(score[number] for score in scores) for number in range(3)]
-    balanced = [_mean(score[number] for score in macro) for number in range(3)]
+    balanced = [_means(rows) for rows in by_emotion.values()]
+    precision, recall, f1 = _means(scores)
+    macro_precision, macro_recall, macro_f1 = _means(balanced)
     n = len(gold)
     return OpenSet(
-        len(scores),
-        len(scores) / n if n else None,
-        *each,
-        *balanced,
+        n_scored=len(scores),
+        coverage=len(scores) / n if n else None,
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        macro_precision=macro_precision,
+        macro_recall=macro_recall,
+        macro_f1=macro_f1,
         labels_per_sample=labels / n if n else None,
         mapped_labels=mapped / labels if labels else None,
     )
+
+
+def _means(rows: Sequence[tuple[float | None, ...]]) -> tuple[float | None, ...]:
+    """Precision, recall and F1, each the mean of its column."""
+    return tuple(_mean(row[number] for row in rows) for number in range(3))
 
 
 def mean_over_wheels(scores: Mapping[int, OpenSet]) -> OpenSet:

@@ -117,7 +117,7 @@ def fetch(host: str = HOST) -> Wheels:
 
 
 def _read(files: dict[str, Path]) -> Wheels:
-    for name, path in files.items():
+    for path in files.values():
         if not path.is_file():
             raise InputError(
                 f"{path}: no such file; a folder of wheels holds {', '.join(SHA256)}, as released "
@@ -143,8 +143,8 @@ def _forms(path: Path) -> dict[str, tuple[str, ...]]:
                     owners.setdefault(form, {})[base] = None
     except (KeyError, ValueError, AttributeError, csv.Error) as error:
         raise InputError(
-            f"{path}: not the released list of forms ({type(error).__name__}); expected the columns "
-            "name and format"
+            f"{path}: not the released list of forms ({type(error).__name__}); expected the "
+            "columns name and format"
         ) from None
     return {form: tuple(bases) for form, bases in owners.items()}
 
@@ -158,7 +158,8 @@ def _synonyms(path: Path) -> dict[str, frozenset[str]]:
         for word, listed in pairs
     ):
         raise InputError(
-            f"{path}: not the released lists of synonyms; expected columns word_run1, synonym_run1, …"
+            f"{path}: not the released lists of synonyms; expected the columns word_run1, "
+            "synonym_run1, …"
         )
     found: dict[str, set[str]] = {}
     for row in rows:
