@@ -523,7 +523,7 @@ def score(
     context: typer.Context,
     cells: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PREDICTIONS...", help="predictions.parquet of each cell"),
+        typer.Argument(metavar="PREDICTIONS", help="predictions.parquet of each cell"),
     ] = None,
     settings: Annotated[str | None, _settings_option("metric, resamples, confidence, seed")] = None,
     out: Annotated[
@@ -629,7 +629,12 @@ def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
     from affectlocus.files import write_json
 
     kind, choose = options["kind"], options["choose"] or "last"
-    needed = {"kind": " or ".join(outputs.KINDS)}
+    kinds = " or ".join(outputs.KINDS)
+    if kind not in (None, *outputs.KINDS):
+        raise InputError(f"--kind: found {kind!r}; expected {kinds}")
+    if choose not in outputs.CHOICES:
+        raise InputError(f"--choose: found {choose!r}; expected {', '.join(outputs.CHOICES)}")
+    needed = {"kind": kinds}
     if kind == "hit-rate":
         needed["wheels"] = "a folder, or released"
     needed |= {"gold": "a csv file", "predictions": "a csv file"}
@@ -639,10 +644,6 @@ def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
     for option, expected in needed.items():
         if options[option] is None:
             raise InputError(f"--{option} is missing; --protocol mer-unibench needs {expected}")
-    if kind not in outputs.KINDS:
-        raise InputError(f"--kind: found {kind!r}; expected {' or '.join(outputs.KINDS)}")
-    if choose not in outputs.CHOICES:
-        raise InputError(f"--choose: found {choose!r}; expected {', '.join(outputs.CHOICES)}")
     for option in for_validation:
         if choose != "validation" and options[option] is not None:
             raise InputError(f"--{option} belongs to --choose validation; add that, or drop it")

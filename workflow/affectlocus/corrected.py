@@ -72,17 +72,17 @@ def open_sets(
         answers: the open set of each of these samples.
         wheels: wheel → word → cluster, from `Wheels.corrected`.
     """
-    return {wheel: _one_wheel(gold, answers, clusters) for wheel, clusters in wheels.items()}
+    given = [frozenset(answer) for answer in answers]
+    return {wheel: _one_wheel(gold, given, clusters) for wheel, clusters in wheels.items()}
 
 
 def _one_wheel(
-    gold: Sequence[str], answers: Sequence[Sequence[str]], clusters: Mapping[str, str]
+    gold: Sequence[str], answers: Sequence[frozenset[str]], clusters: Mapping[str, str]
 ) -> OpenSet:
     clusters = {**clusters, NEUTRAL: NEUTRAL}
     by_emotion: dict[str, list[tuple[float | None, ...]]] = {}
     labels = mapped = 0
-    for emotion, answer in zip(gold, answers, strict=True):
-        given = set(answer)
+    for emotion, given in zip(gold, answers, strict=True):
         known = [clusters[label] for label in given if label in clusters]
         labels += len(given)
         mapped += len(known)

@@ -169,8 +169,9 @@ def scorer(kind: str, wheels: Wheels | None = None) -> Scorer:
     def fixed(gold: Sequence[str]) -> list[tuple[str, list[str]]]:
         most = [baselines.majority(gold)]
         pair = baselines.best_pair(gold, wheels.published)
-        constants = [("constant", [label]) for label in sorted(set(gold))]
-        return [("majority", most), ("best pair", pair), *constants]
+        labels = sorted(set(gold))
+        constants = [("constant", [label]) for label in labels]
+        return [("majority", most), ("best pair", pair), ("every label", labels), *constants]
 
     return Scorer("hit_rate", published, honest, fixed)
 

@@ -67,11 +67,12 @@ def print_outputs(answer: dict[str, Any]) -> None:
         if row.get("wheel", "mean") == "mean":
             rows[row["checkpoint"]] |= _corrected(row)
     for row in answer["baselines"]:
-        said = row["answer"] if isinstance(row["answer"], str) else ", ".join(row["answer"])
+        said = [row["answer"]] if isinstance(row["answer"], str) else row["answer"]
+        name = row["baseline"] if len(said) > 2 else f"{row['baseline']}: {', '.join(said)}"
         published = {"mean" if main == "hit_rate" else "WAF": _percent(row["mer-unibench"][main])}
         if main == "waf":
             published["acc."] = _percent(row["mer-unibench"]["accuracy"])
-        rows[f"{row['baseline']}: {said}"] = published | _corrected(row["corrected"])
+        rows[name] = published | _corrected(row["corrected"])
     columns = list(next(iter(rows.values())))
     grid = Table(title="mer-unibench | corrected, in percent", title_justify="left")
     grid.add_column("checkpoint or baseline", no_wrap=True)
