@@ -520,30 +520,158 @@ def evaluate(
 
 @app.command()
 def score(
-    predictions: Annotated[list[Path], typer.Argument(help="predictions.parquet of each cell")],
-    settings: Annotated[
+    context: typer.Context,
+    cells: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PREDICTIONS", help="predictions.parquet of each cell"),
+    ] = None,
+    settings: Annotated[str | None, _settings_option("metric, resamples, confidence, seed")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="what to write; replaced whole or not at all"),
+    ] = None,
+    protocol: Annotated[
         str,
-        _settings_option("metric, resamples, confidence, seed"),
-    ],
-    out: Out,
+        typer.Option(help="label (this workflow's cells) or mer-unibench (any system's csv files)"),
+    ] = "label",
+    kind: Annotated[
+        str | None, typer.Option(help="mer-unibench: hit-rate (emotions) or waf (valence)")
+    ] = None,
+    wheels: Annotated[
+        str | None,
+        typer.Option(
+            help="hit-rate: folder of AffectGPT's emotion_wheel files, or `released` to download"
+        ),
+    ] = None,
+    gold: Annotated[
+        Path | None, typer.Option(help="mer-unibench: csv of sample and emotion, or value (waf)")
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            help="mer-unibench: csv of checkpoint, sample and openset (labels joined by |), or "
+            "prediction (waf)"
+        ),
+    ] = None,
+    choose: Annotated[
+        str | None,
+        typer.Option(
+            help="mer-unibench: which checkpoint stands for the system: last (the default), "
+            "validation, or test (how it is published)"
+        ),
+    ] = None,
+    validation_gold: Annotated[
+        Path | None, typer.Option(help="--choose validation: as --gold")
+    ] = None,
+    validation_predictions: Annotated[
+        Path | None, typer.Option(help="--choose validation: as --predictions")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="mer-unibench: print one object instead of a table")
+    ] = False,
 ) -> None:
     """Turn answers into scores with n, a bootstrap interval, and a paired gain.
 
     The cells must hold the base, and the tuned model where a cell is an ablation: gains are over
     the base, an ablation's over the tuned model. Writes a row per (cell, task, metric).
 
+    With --protocol mer-unibench, scores any system's answers in csv files as MER-UniBench does,
+    with a corrected protocol and constant answers beside it. Scores are fractions in JSON,
+    percent in the table.
+
     Example: affectlocus score results/cells/*/*/predictions.parquet --settings '{}' --out s.parquet
+
+    Example: affectlocus score --protocol mer-unibench --kind hit-rate --wheels released
+    --gold gold.csv --predictions openset.csv --choose test
     """
+    csv_options = {
+        "kind": kind,
+        "wheels": wheels,
+        "gold": gold,
+        "predictions": predictions,
+        "choose": choose,
+        "validation-gold": validation_gold,
+        "validation-predictions": validation_predictions,
+        "json": as_json or None,
+    }
+    if protocol == "mer-unibench":
+        if cells or settings is not None:
+            raise InputError("--protocol mer-unibench takes no cells and no --settings; drop them")
+        _score_outputs(csv_options, out)
+        return
+    if protocol != "label":
+        raise InputError(f"--protocol: found {protocol!r}; expected label or mer-unibench")
+    for option, value in csv_options.items():
+        if value is not None:
+            raise InputError(f"--{option} belongs to --protocol mer-unibench; add that, or drop it")
+    if not cells:
+        context.fail("Missing argument 'PREDICTIONS...'.")
+    if settings is None:
+        context.fail("Missing option '--settings'.")
+    if out is None:
+        context.fail("Missing option '--out'.")
     from affectlocus.parameters import Score
     from affectlocus.score import score as run
 
     _write_frame(
         run(
-            [_read_frame(path, "cell", "loglik") for path in predictions],
+            [_read_frame(path, "cell", "loglik") for path in cells],
             _settings(Score, settings),
         ),
         out,
     )
+
+
+def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
+    """`score --protocol mer-unibench`: checks the options, reads, scores, and prints."""
+    from affectlocus import outputs
+    from affectlocus import wheels as released
+    from affectlocus.files import write_json
+
+    kind, choose = options["kind"], options["choose"] or "last"
+    kinds = " or ".join(outputs.KINDS)
+    if kind not in (None, *outputs.KINDS):
+        raise InputError(f"--kind: found {kind!r}; expected {kinds}")
+    if choose not in outputs.CHOICES:
+        raise InputError(f"--choose: found {choose!r}; expected {', '.join(outputs.CHOICES)}")
+    needed = {"kind": kinds}
+    if kind == "hit-rate":
+        needed["wheels"] = "a folder, or released"
+    needed |= {"gold": "a csv file", "predictions": "a csv file"}
+    for_validation = {"validation-gold": "a csv file", "validation-predictions": "a csv file"}
+    if choose == "validation":
+        needed |= for_validation
+    for option, expected in needed.items():
+        if options[option] is None:
+            raise InputError(f"--{option} is missing; --protocol mer-unibench needs {expected}")
+    for option in for_validation:
+        if choose != "validation" and options[option] is not None:
+            raise InputError(f"--{option} belongs to --choose validation; add that, or drop it")
+    wheels = None
+    if kind == "hit-rate":
+        place = options["wheels"]
+        wheels = released.fetch() if place == "released" else released.read(Path(place))
+    elif options["wheels"] is not None:
+        raise InputError("--wheels belongs to --kind hit-rate; drop it")
+    test = outputs.read_outputs(kind, options["gold"], options["predictions"])
+    validation = None
+    if choose == "validation":
+        validation = outputs.read_outputs(
+            kind, options["validation-gold"], options["validation-predictions"]
+        )
+    answer = {
+        "protocol": "mer-unibench",
+        "kind": kind,
+        **outputs.score_outputs(test, outputs.scorer(kind, wheels), choose, validation),
+    }
+    if out is not None:
+        write_json(out, answer)
+    if options["json"]:
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        return
+    from affectlocus.show import print_outputs
+
+    print_outputs(answer)
 
 
 @app.command()
@@ -755,7 +883,8 @@ def _root(
     ] = False,
 ) -> None:
     # Jobs read what `retrieve` and `pretrain` have put on disk; no other may reach for a hub.
-    if context.invoked_subcommand not in ("retrieve", "diff"):
+    # `score` may bring the released wheels, when asked to by name.
+    if context.invoked_subcommand not in ("retrieve", "diff", "score"):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 

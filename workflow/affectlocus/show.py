@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -24,10 +25,83 @@ def print_table(path: Path) -> None:
     for row in frame.itertuples(index=False):
         grid.add_row(*row)
     width = sum(max(map(len, [column, *frame[column]])) + 3 for column in frame.columns)
+    _print(grid, width)
+
+
+def _print(grid: Table, width: int) -> None:
+    """Never narrower than its columns where nobody looks: a file, a pipe."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, width + 1))
     console.print(grid)
+
+
+_CORRECTED = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "accuracy": "3-way acc.",
+    "weighted_f1": "3-way wF1",
+    "macro_f1": "macro F1",
+    "binary_macro_f1": "binary mF1",
+    "coverage": "coverage",
+    "polar": "polar",
+}
+
+
+def print_outputs(answer: dict[str, Any]) -> None:
+    """Prints what `outputs.score_outputs` found: a line per checkpoint and baseline, in percent.
+
+    Published columns (wheels and their mean, or WAF) come first, then the corrected ones.
+    """
+    main = "hit_rate" if answer["kind"] == "hit-rate" else "waf"
+    rows: dict[str, dict[str, str]] = {}
+    for row in answer["mer-unibench"]:
+        line = rows.setdefault(row["checkpoint"], {})
+        wheel = row.get("wheel")
+        if wheel is None:
+            line |= {"WAF": _percent(row[main]), "acc.": _percent(row["accuracy"])}
+        else:
+            line[wheel if wheel == "mean" else f"wheel {wheel}"] = _percent(row[main])
+    for row in answer["corrected"]:
+        if row.get("wheel", "mean") == "mean":
+            rows[row["checkpoint"]] |= _corrected(row)
+    for row in answer["baselines"]:
+        said = [row["answer"]] if isinstance(row["answer"], str) else row["answer"]
+        name = row["baseline"] if len(said) > 2 else f"{row['baseline']}: {', '.join(said)}"
+        published = {"mean" if main == "hit_rate" else "WAF": _percent(row["mer-unibench"][main])}
+        if main == "waf":
+            published["acc."] = _percent(row["mer-unibench"]["accuracy"])
+        rows[name] = published | _corrected(row["corrected"])
+    columns = list(next(iter(rows.values())))
+    grid = Table(title="mer-unibench | corrected, in percent", title_justify="left")
+    grid.add_column("checkpoint or baseline", no_wrap=True)
+    for column in columns:
+        grid.add_column(column, justify="right", no_wrap=True)
+    for name, line in rows.items():
+        grid.add_row(name, *(line.get(column, "") for column in columns))
+    width = max(map(len, [*rows, "checkpoint or baseline"])) + sum(
+        max(len(c), 6) + 3 for c in columns
+    )
+    _print(grid, width + 4)
+    choice = answer["choice"]
+    last, mean, best = (_percent(choice[key]) for key in ("last", "mean", "best_on_test"))
+    print(  # noqa: T201
+        f"chosen: {choice['checkpoint']}, {choice['meaning']}: {_percent(choice[main])} "
+        f"(last {last}, mean {mean}, best on test {best})"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f}"
+
+
+def _corrected(row: dict[str, Any]) -> dict[str, str]:
+    line = {title: _percent(row[key]) for key, title in _CORRECTED.items() if key in row}
+    if "labels_per_sample" in row:
+        labels = row["labels_per_sample"]
+        line["labels"] = "" if labels is None else f"{labels:.2f}"
+    return line
 
 
 def print_results(folder: Path) -> None:

@@ -1,0 +1,326 @@
+"""`affectlocus score --protocol mer-unibench`: files in, both protocols and the baselines out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+from wheel_files import REAL, write_wheels
+
+from affectlocus.cli import app
+from affectlocus.errors import InputError
+from affectlocus.outputs import natural, read_outputs
+from affectlocus.wheels import COMMIT
+
+GOLD = "sample,emotion\ns1,joy\ns2,anger\ns3,neutral\ns4, Fear \n"
+OPEN = (
+    "checkpoint,sample,openset\n"
+    "10,s1,joy|kind\n10,s2,joy\n10,s3,\n10,s4,Happy | afraid\n"
+    "9,s2,anger\n9,s1,joy\n9,s4,joy\n9,s3,anger\n"
+)
+VALUES = "sample,value\ns1,1.5\ns2,-1\ns3,0\n"
+SAID = "checkpoint,sample,prediction\na,s1,positive\na,s2,neutral\na,s3,positive\n"
+HIT_RATE = ("--kind", "hit-rate", "--wheels", "wheels", "--gold", "gold.csv")
+WAF = ("--kind", "waf", "--gold", "values.csv", "--predictions", "said.csv")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("outputs")
+    write_wheels(folder / "wheels")
+    (folder / "gold.csv").write_text(GOLD)
+    (folder / "open.csv").write_text(OPEN)
+    (folder / "values.csv").write_text(VALUES)
+    (folder / "said.csv").write_text(SAID)
+    (folder / "happy.csv").write_text(GOLD.replace("neutral", "joy").replace("Fear", "joy"))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _there(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+
+
+def run(*arguments: str) -> str:
+    """What the command prints."""
+    done = CliRunner().invoke(app, ["score", "--protocol", "mer-unibench", *arguments])
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout
+
+
+def answer(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json"))
+
+
+def refused(*arguments: str) -> str:
+    with pytest.raises(InputError) as found:
+        run(*arguments)
+    return str(found.value)
+
+
+def test_every_checkpoint_has_a_row_for_each_wheel_and_for_their_mean() -> None:
+    found = answer(*HIT_RATE, "--predictions", "open.csv")
+    rows = {(row["checkpoint"], row["wheel"]): row for row in found["mer-unibench"]}
+    assert list(rows) == [
+        (checkpoint, wheel) for checkpoint in ("9", "10") for wheel in (*"12345", "mean")
+    ]
+    assert rows["9", "1"] == {
+        "checkpoint": "9", "wheel": "1", "n_scored": 3, "hit_rate": pytest.approx(2 / 3),
+    }  # fmt: skip
+    assert rows["9", "5"]["n_scored"] == 2
+    assert rows["10", "mean"]["hit_rate"] == pytest.approx((4 * 2 / 3 + 1) / 5)
+    assert [list(row)[:2] for row in found["corrected"]] == [["checkpoint", "wheel"]] * 12
+
+
+def test_baselines_stand_beside_the_scores() -> None:
+    found = answer(*HIT_RATE, "--predictions", "open.csv")["baselines"]
+    named = [(row["baseline"], row["answer"]) for row in found]
+    assert named == [
+        ("majority", ["anger"]),
+        ("best pair", ["fear", "joy"]),  # on wheel 5 nobody is angry
+        ("every label", ["anger", "fear", "joy", "neutral"]),
+        *[("constant", [label]) for label in ("anger", "fear", "joy", "neutral")],
+    ]
+    assert found[2]["mer-unibench"]["hit_rate"] == 1
+    assert found[2]["corrected"]["f1"] < 0.5
+    assert found[-1]["mer-unibench"]["hit_rate"] == 0
+    assert found[-1]["corrected"]["recall"] > 0
+
+
+def test_valences_are_scored_by_both_protocols() -> None:
+    found = answer(*WAF)
+    assert found["mer-unibench"] == [
+        {"checkpoint": "a", "n_scored": 2, "waf": 1.0, "accuracy": 1.0}
+    ]
+    (row,) = found["corrected"]
+    assert (row["n_scored"], row["accuracy"], row["polar"]) == (3, pytest.approx(1 / 3), 0.5)
+    assert [row["answer"] for row in found["baselines"]] == [
+        "negative", "negative", "neutral", "positive",
+    ]  # fmt: skip
+
+
+def test_the_last_checkpoint_is_taken_unless_another_rule_is_named() -> None:
+    given = (*HIT_RATE, "--predictions", "open.csv")
+    assert answer(*given)["choice"]["checkpoint"] == "10"
+    assert answer(*given)["choice"]["choose"] == "last"
+
+
+def test_the_best_on_test_is_named_as_such(files: Path) -> None:
+    (files / "worse.csv").write_text(OPEN.replace("10,s1,joy|kind", "10,s1,"))
+    found = answer(*HIT_RATE, "--predictions", "worse.csv", "--choose", "test")["choice"]
+    assert (found["checkpoint"], found["choose"]) == ("9", "test")
+    assert "best on test" in found["meaning"]
+    assert found["hit_rate"] == found["best_on_test"] > found["mean"] > found["last"]
+
+
+def test_the_best_on_validation_is_chosen_by_validation_alone(files: Path) -> None:
+    (files / "worse.csv").write_text(OPEN.replace("10,s1,joy|kind", "10,s1,"))
+    validation = ("--validation-gold", "happy.csv", "--validation-predictions", "open.csv")
+    given = (*HIT_RATE, "--predictions", "worse.csv", "--choose", "validation")
+    found = answer(*given, *validation)["choice"]
+    assert (found["checkpoint"], found["choose"]) == ("9", "validation")
+    (files / "odd.csv").write_text(OPEN.replace("9,", "8,"))
+    line = refused(*given, "--validation-gold", "happy.csv", "--validation-predictions", "odd.csv")
+    assert "checkpoint '8' has answers on only one of test and validation" in line
+
+
+def test_a_table_is_printed_for_people() -> None:
+    text = run(*HIT_RATE, "--predictions", "open.csv", "--choose", "test")
+    assert "wheel 5" in text
+    assert "constant: neutral" in text
+    assert "every label  " in text
+    assert "the best on test (how it is published; it flatters)" in text.splitlines()[-1]
+    assert "3-way wF1" in run(*WAF)
+
+
+def test_the_answer_is_written_where_asked(tmp_path: Path) -> None:
+    out = tmp_path / "scores.json"
+    printed = answer(*WAF, "--out", str(out))
+    assert json.loads(out.read_text()) == printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "--kind is missing; --protocol mer-unibench needs hit-rate or waf"),
+        (("--kind", "hit-rate"), "--wheels is missing"),
+        (("--kind", "waf"), "--gold is missing"),
+        (HIT_RATE, "--predictions is missing"),
+        (("--kind", "f1", *WAF[2:]), "--kind: found 'f1'; expected hit-rate or waf"),
+        ((*WAF, "--choose", "best"), "--choose: found 'best'; expected last, validation, test"),
+        ((*WAF, "--choose", "validation"), "--validation-gold is missing"),
+        ((*WAF, "--validation-gold", "gold.csv"), "--validation-gold belongs to --choose"),
+        ((*WAF, "--wheels", "wheels"), "--wheels belongs to --kind hit-rate"),
+        ((*WAF, "--settings", "{}"), "takes no cells and no --settings"),
+        ((*WAF, "cell.parquet"), "takes no cells and no --settings"),
+        ((*HIT_RATE[:2], "--wheels", ".", *WAF[2:]), "format.csv: no such file; a folder of"),
+    ],
+)
+def test_a_wrong_option_is_refused_in_one_line(arguments: tuple[str, ...], words: str) -> None:
+    assert words in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("gold", "predictions", "words"),
+    [
+        ("sample,mood\ns1,joy\n", OPEN, "bad.csv: no column 'emotion'; expected sample, emotion"),
+        (GOLD, "checkpoint,sample\n9,s1\n", "no column 'openset'"),
+        (GOLD, "sample,openset\ns1,joy\n", "no column 'checkpoint'"),
+        ("sample,emotion\n", OPEN, "bad.csv: no rows"),
+        (GOLD, "checkpoint,sample,openset\n", "no rows"),
+        ("", OPEN, "bad.csv: cannot be read as csv"),
+        (GOLD + "s1,joy\n", OPEN, "sample 's1' is there twice (1 such rows)"),
+        (GOLD, OPEN + "9,s1,joy\n", "checkpoint '9', sample 's1' is there twice"),
+        (GOLD, OPEN + "9,s5,joy\n", "sample 's5' is not in bad.csv (1 such samples)"),
+        (GOLD + "s5,joy\n", OPEN, "checkpoint 9 has no answer to sample 's5'"),
+        (GOLD.replace("anger", " "), OPEN, "sample 's2' has no emotion"),
+        (
+            GOLD.replace("joy", "neutral").replace("anger", "kind").replace("Fear", "kind"),
+            OPEN,
+            "wheel 1: none of the gold emotions (kind, neutral) has a cluster",
+        ),
+    ],
+)
+def test_bad_open_sets_are_refused_in_one_line(
+    files: Path, gold: str, predictions: str, words: str
+) -> None:
+    (files / "bad.csv").write_text(gold)
+    (files / "answers.csv").write_text(predictions)
+    line = refused(*HIT_RATE[:4], "--gold", "bad.csv", "--predictions", "answers.csv")
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (VALUES.replace("1.5", "high"), "sample 's1' has the value 'high'; expected a number"),
+        (VALUES.replace("1.5", ""), "sample 's1' has the value ''; expected a number"),
+        (VALUES.replace("1.5", "0").replace("-1", "-0"), "every gold value is 0 (3 samples)"),
+    ],
+)
+def test_bad_valences_are_refused_in_one_line(files: Path, values: str, words: str) -> None:
+    (files / "bad.csv").write_text(values)
+    assert words in refused("--kind", "waf", "--gold", "bad.csv", "--predictions", "said.csv")
+
+
+def test_options_of_one_protocol_are_refused_with_another() -> None:
+    def line(*arguments: str) -> str:
+        return str(CliRunner().invoke(app, ["score", *arguments]).exception)
+
+    assert line("--kind", "waf") == (
+        "--kind belongs to --protocol mer-unibench; add that, or drop it"
+    )
+    assert "--json belongs to" in line("a.parquet", "--json")
+    assert line("--protocol", "mer") == ("--protocol: found 'mer'; expected label or mer-unibench")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        ((), "PREDICTIONS..."),
+        (("a.parquet", "--out", "b"), "--settings"),
+        (("a.parquet", "--settings", "{}"), "--out"),
+    ],
+)
+def test_cells_need_their_options_as_ever(arguments: tuple[str, ...], missing: str) -> None:
+    done = CliRunner().invoke(app, ["score", *arguments])
+    assert done.exit_code == 2
+    assert f"'{missing}'" in done.output
+
+
+def test_checkpoints_are_in_the_order_that_people_count_in() -> None:
+    names = ["epoch 30", "epoch 5", "100", "epoch 100", "20", "final"]
+    assert sorted(names, key=natural) == ["20", "100", "epoch 5", "epoch 30", "epoch 100", "final"]
+
+
+@given(st.permutations(OPEN.splitlines()[1:]), st.permutations(GOLD.splitlines()[1:]))
+@settings(max_examples=20)
+def test_the_order_of_rows_changes_no_pairing(rows: list[str], truths: list[str]) -> None:
+    Path("mixed.csv").write_text("\n".join([OPEN.splitlines()[0], *rows]))
+    Path("turned.csv").write_text("\n".join([GOLD.splitlines()[0], *truths]))
+    mixed = read_outputs("hit-rate", Path("turned.csv"), Path("mixed.csv"))
+    plain = read_outputs("hit-rate", Path("gold.csv"), Path("open.csv"))
+
+    def pairs(outputs: Any, checkpoint: str) -> list[Any]:
+        return sorted(zip(outputs.gold, outputs.answers[checkpoint], strict=True))
+
+    assert list(mixed.answers) == ["9", "10"]
+    assert all(pairs(mixed, one) == pairs(plain, one) for one in ("9", "10"))
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
+def test_the_installed_command_scores_meld_as_published_without_a_model_library() -> None:
+    program = (
+        "import sys; from affectlocus.cli import app; app(standalone_mode=False);"
+        "assert not {'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)"
+    )
+    material = {
+        "--wheels": "emotion_wheel",
+        "--gold": "meld_gold.csv",
+        "--predictions": "meld_openset.csv",
+    }
+    options = [word for option, name in material.items() for word in (option, str(REAL / name))]
+    command = [sys.executable, "-c", program, "score", "--protocol", "mer-unibench"]
+    command += ["--kind", "hit-rate", *options, "--choose", "test", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    rows = {(row["checkpoint"], row["wheel"]): row for row in found["mer-unibench"]}
+    with (REAL / "expected.csv").open(encoding="utf-8", newline="") as stream:
+        expected = list(csv.DictReader(stream))
+    assert len(rows) == len(expected)
+    for row in expected:
+        mine = rows[row["checkpoint"], row["wheel"]]
+        assert str(mine["n_scored"] or "") == row["n_scored"]
+        assert mine["hit_rate"] == pytest.approx(float(row["hit_rate"]), abs=1e-12, rel=0)
+    assert found["choice"]["checkpoint"] == "30"
+    assert f"{100 * found['choice']['hit_rate']:.2f}" == "55.65"
+    best = found["baselines"][1]
+    assert best["mer-unibench"]["hit_rate"] > found["choice"]["best_on_test"]
+
+
+def test_wheels_that_cannot_be_downloaded_end_in_one_line(files: Path, tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("affectlocus"), "score", "--protocol", "mer-unibench"]
+    done = subprocess.run(
+        [
+            *command,
+            *HIT_RATE[:2],
+            "--wheels",
+            "released",
+            *HIT_RATE[4:],
+            "--predictions",
+            "open.csv",
+        ],
+        cwd=files,
+        env=os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert f"{COMMIT}/AffectGPT/emotion_wheel/format.csv: not in {tmp_path}" in line
+
+
+def test_a_bad_file_ends_the_installed_command_with_exit_code_1(files: Path) -> None:
+    command = [Path(sys.executable).with_name("affectlocus"), "score", "--protocol", "mer-unibench"]
+    done = subprocess.run(
+        [*command, *HIT_RATE, "--predictions", "nowhere.csv"],
+        cwd=files,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "affectlocus: nowhere.csv: no such file; correct the path\n"

@@ -1,0 +1,236 @@
+"""The released wheels: files into words and clusters."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hub import Hub, serving
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wheel_files import REAL, SPACE, write_sheet, write_wheels
+
+from affectlocus.errors import InputError
+from affectlocus.files import sha256
+from affectlocus.wheels import COMMIT, SHA256, WHEELS, Wheels, read
+from affectlocus.xlsx import read_sheet
+
+real = pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
+PLACE = f"/{COMMIT}/AffectGPT/emotion_wheel"
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
+    return read(write_wheels(tmp_path_factory.mktemp("wheels") / "made"))
+
+
+def test_an_empty_cell_continues_the_cluster_above(wheels: Wheels) -> None:
+    assert wheels.clusters[1]["bold"] == "happy"
+    assert wheels.clusters[1]["hateful"] == "mad"
+
+
+def test_a_word_that_a_wheel_has_twice_is_in_the_cluster_read_last(wheels: Wheels) -> None:
+    assert wheels.clusters[1]["bitter"] == "scared"
+
+
+def test_a_form_is_in_the_cluster_of_its_alphabetically_first_wheel_word(wheels: Wheels) -> None:
+    assert wheels.published[1]["joys"] == "happy"
+    assert wheels.published[1]["anger"] == "mad"
+    # fear: fearful, so anxious; fearless, so bold. The first of them is anxious.
+    assert wheels.published[1]["fear"] == "scared"
+    assert wheels.published[1]["fearless"] == "happy"
+
+
+def test_a_form_without_a_word_on_the_wheel_has_no_cluster(wheels: Wheels) -> None:
+    assert "anger" not in wheels.published[5]
+    assert "kind" not in wheels.published[1]
+
+
+def test_a_wheel_word_that_is_no_form_has_a_cluster_only_when_corrected(wheels: Wheels) -> None:
+    assert "furious" not in wheels.published[1]
+    assert wheels.corrected[1]["furious"] == "mad"
+
+
+def test_a_base_word_without_forms_is_its_own_form(wheels: Wheels) -> None:
+    assert wheels.published[1]["no words"] == "bad"
+
+
+def mapped(forms: dict[str, tuple[str, ...]], listed: dict[str, set[str]]) -> Wheels:
+    clusters = {1: {"alert": "mad", "bold": "happy", "fear": "scared", "worried": "scared"}}
+    return Wheels(forms, {word: frozenset(by) for word, by in listed.items()}, clusters)
+
+
+def test_corrected_takes_the_word_itself_before_anything_else() -> None:
+    wheels = mapped({"fear": ("alert", "fear")}, {})
+    assert wheels.published[1]["fear"] == "mad"
+    assert wheels.corrected[1]["fear"] == "scared"
+
+
+def test_corrected_takes_base_words_before_synonyms() -> None:
+    wheels = mapped({"fears": ("fear",)}, {"fear": {"bold"}})
+    assert wheels.published[1]["fears"] == "happy"
+    assert wheels.corrected[1]["fears"] == "scared"
+
+
+def test_corrected_knows_that_fearless_is_no_fear() -> None:
+    wheels = mapped(
+        {"afraid": ("fearful", "fearless"), "fearless": ("fearless",)},
+        {"fearful": {"worried"}, "fearless": {"bold"}},
+    )
+    assert wheels.published[1]["afraid"] == "happy"
+    assert wheels.corrected[1] == wheels.clusters[1] | {"afraid": "scared", "fearless": "happy"}
+
+
+@pytest.mark.real
+@real
+def test_the_released_files_give_the_expected_mapping() -> None:
+    expected: dict[int, dict[str, str]] = defaultdict(dict)
+    with (REAL / "wheels.csv").open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            expected[int(row["wheel"])][row["form"]] = row["cluster"]
+    wheels = read(REAL / "emotion_wheel")
+    assert wheels.published == expected
+    assert len(wheels.forms) == 7386
+
+
+@pytest.mark.real
+@real
+def test_the_released_wheels_take_fear_for_joy_and_corrected_does_not() -> None:
+    wheels = read(REAL / "emotion_wheel")
+    published = [wheels.published[wheel]["fear"] for wheel in WHEELS]
+    assert published == ["scared", "happy", "joyful", "genius", "joyful"]
+    corrected = [wheels.corrected[wheel]["fear"] for wheel in WHEELS]
+    assert corrected == ["scared", "fearful", "scared", "fear", "scared"]
+
+
+@pytest.mark.real
+@real
+def test_no_wheel_word_is_outside_its_own_cluster_when_corrected() -> None:
+    wheels = read(REAL / "emotion_wheel")
+    for wheel, clusters in wheels.clusters.items():
+        assert {word: wheels.corrected[wheel][word] for word in clusters} == clusters
+
+
+def fetched(hub: Hub, home: Path, offline: bool = False) -> subprocess.CompletedProcess[str]:
+    """The wheels from a server, in a process that may use a network; prints what fear is."""
+    program = (
+        "import sys; from affectlocus.errors import or_exit; from affectlocus.wheels import fetch;"
+        "print(or_exit(fetch, sys.argv[1]).published[2]['fear'])"
+    )
+    own = {"HF_HOME": str(home), "AFFECTLOCUS_RETRY_WAIT": "0", "HF_HUB_OFFLINE": str(int(offline))}
+    command = [sys.executable, "-c", program, hub.url]
+    return subprocess.run(
+        command, env=os.environ | own, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.real
+@real
+def test_the_released_wheels_are_fetched_once_and_checked(tmp_path: Path) -> None:
+    with serving() as hub:
+        for name in SHA256:
+            hub.files[f"{PLACE}/{name}"] = (REAL / "emotion_wheel" / name).read_bytes()
+        first = fetched(hub, tmp_path)
+        assert (first.returncode, first.stdout) == (0, "happy\n"), first.stderr
+        assert len(hub.requests) == 7
+    again = fetched(hub, tmp_path, offline=True)
+    assert (again.returncode, again.stdout) == (0, "happy\n"), again.stderr
+
+
+@pytest.mark.real
+@real
+@pytest.mark.parametrize("name", SHA256)
+def test_the_recorded_digests_are_those_of_the_released_files(name: str) -> None:
+    assert sha256(REAL / "emotion_wheel" / name) == SHA256[name]
+
+
+def test_another_file_than_the_released_one_is_refused(tmp_path: Path) -> None:
+    with serving() as hub:
+        hub.files[f"{PLACE}/format.csv"] = b"name,format\nfear,fear\n"
+        done = fetched(hub, tmp_path)
+    assert done.returncode == 1
+    assert f"{PLACE}/format.csv: the SHA-256 of what came is" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", SHA256)
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    folder = write_wheels(tmp_path / "made")
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"{name}: no such file; a folder of wheels holds"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("wheel3.xlsx", b"", "wheel3.xlsx: not a whole Excel workbook"),
+        ("synonym.xlsx", b"PK\x03\x04 cut", "synonym.xlsx: not a whole Excel workbook"),
+        ("format.csv", b"word,forms\nfear,fears\n", "expected the columns name and format"),
+        ("format.csv", b"name,format\n,fears\n", "expected the columns name and format"),
+        ("format.csv", b"name,format\nfear\n", "expected the columns name and format"),
+        ("format.csv", "name,format\nfé,f\n".encode("latin-1"), "UnicodeDecodeError"),
+    ],
+)
+def test_a_file_with_something_else_in_it_is_refused(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    folder = write_wheels(tmp_path / "made")
+    (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        read(folder)
+
+
+def test_files_that_have_changed_places_are_refused(tmp_path: Path) -> None:
+    folder = write_wheels(tmp_path / "made")
+    shutil.copy(folder / "synonym.xlsx", folder / "wheel2.xlsx")
+    with pytest.raises(InputError, match=r"wheel2\.xlsx: not a released wheel"):
+        read(folder)
+    write_wheels(folder)
+    shutil.copy(folder / "wheel2.xlsx", folder / "synonym.xlsx")
+    with pytest.raises(InputError, match=r"synonym\.xlsx: not the released lists of synonyms"):
+        read(folder)
+
+
+def test_a_workbook_without_a_sheet_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as book:
+        book.writestr("xl/sharedStrings.xml", f"<sst {SPACE}/>")
+    with pytest.raises(InputError, match="not a whole Excel workbook"):
+        read_sheet(tmp_path / "a.xlsx")
+
+
+def test_a_text_in_several_styles_is_one_text(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as book:
+        book.writestr(
+            "xl/sharedStrings.xml",
+            f"<sst {SPACE}><si><r><t>low </t></r><r><t>spirits</t></r></si></sst>",
+        )
+        book.writestr(
+            "xl/worksheets/sheet1.xml",
+            f'<worksheet {SPACE}><sheetData><row r="1"><c r="B1" t="s"><v>0</v></c>'
+            '<c r="C1"><v>7</v></c></row></sheetData></worksheet>',
+        )
+    assert read_sheet(tmp_path / "a.xlsx") == [{"B": "low spirits", "C": "7"}]
+
+
+TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FFF), max_size=6)
+
+
+@given(st.lists(st.lists(TEXT, max_size=4), max_size=4), st.booleans())
+@settings(max_examples=50)
+def test_what_a_sheet_holds_is_what_is_read(rows: list[list[str]], inline: bool) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.xlsx"
+        write_sheet(path, rows, inline)
+        found = read_sheet(path)
+    assert found == [
+        {column: text for column, text in zip("ABCD", row, strict=False) if text} for row in rows
+    ]

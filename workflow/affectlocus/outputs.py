@@ -1,0 +1,265 @@
+"""Another system's answers from csv files: scored by both protocols, beside the baselines.
+
+The files are the caller's; every sample that one has and another lacks is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from affectlocus import baselines, corrected, mer_unibench
+from affectlocus.errors import InputError
+from affectlocus.prepare import read_rows
+from affectlocus.wheels import Wheels, words
+
+KINDS = ("hit-rate", "waf")
+
+CHOICES = {
+    "last": "the last checkpoint",
+    "validation": "the best on validation",
+    "test": "the best on test (how it is published; it flatters)",
+}
+
+Answer: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Gold labels, and answers to the same samples in the same order.
+
+    Attributes:
+        gold: an emotion (hit-rate) or a valence (waf) per sample.
+        answers: checkpoint, in the order of `natural` → an open set (hit-rate) or a word (waf)
+            per sample.
+    """
+
+    gold: list[Any]
+    answers: dict[str, list[Any]]
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sorts names of checkpoints as people count: epoch 5, 30, 100."""
+    pieces = re.findall(r"\d+|\D+", name)
+    return [(0, int(one), "") if one.isdecimal() else (1, 0, one) for one in pieces]
+
+
+def read_outputs(kind: str, gold: Path, predictions: Path) -> Outputs:
+    """The two files, checked against each other.
+
+    Args:
+        kind: one of `KINDS`.
+        gold: columns sample and emotion (hit-rate) or value (waf).
+        predictions: columns checkpoint, sample and openset (labels joined by |; hit-rate) or
+            prediction (waf).
+
+    Raises:
+        InputError: a missing column, no rows, a sample twice, a sample that only one of the files
+            has, an emotion that is blank, a value that is no number.
+    """
+    known, column = ("emotion", "openset") if kind == "hit-rate" else ("value", "prediction")
+    truth = _table(gold, ["sample", known], ["sample"])
+    given = _table(predictions, ["checkpoint", "sample", column], ["checkpoint", "sample"])
+    extra = given[~given["sample"].isin(truth["sample"])]
+    if len(extra):
+        raise InputError(
+            f"{predictions}: sample {extra['sample'].iloc[0]!r} is not in {gold} "
+            f"({extra['sample'].nunique()} such samples); score answers to these gold samples only"
+        )
+    answers: dict[str, list[Any]] = {}
+    for checkpoint in sorted(given["checkpoint"].unique(), key=natural):
+        rows = given[given["checkpoint"] == checkpoint].set_index("sample")[column]
+        without = truth[~truth["sample"].isin(rows.index)]["sample"]
+        if len(without):
+            raise InputError(
+                f"{predictions}: checkpoint {checkpoint} has no answer to sample "
+                f"{without.iloc[0]!r} ({len(without)} such samples); an answer may be empty, but "
+                "must be there"
+            )
+        ordered = rows.loc[truth["sample"]].tolist()
+        answers[checkpoint] = (
+            [words(one, "|") for one in ordered] if kind == "hit-rate" else ordered
+        )
+    values = [
+        (_emotion if kind == "hit-rate" else _number)(gold, sample, text)
+        for sample, text in truth[["sample", known]].itertuples(index=False)
+    ]
+    return Outputs(values, answers)
+
+
+def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
+    frame = read_rows(path)
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise InputError(
+            f"{path}: no column {missing[0]!r}; expected {', '.join(columns)}, found "
+            f"{', '.join(map(str, frame.columns))}"
+        )
+    if frame.empty:
+        raise InputError(f"{path}: no rows; expected a sample in each")
+    twice = frame[frame.duplicated(key)]
+    if len(twice):
+        row = ", ".join(f"{name} {twice[name].iloc[0]!r}" for name in key)
+        raise InputError(f"{path}: {row} is there twice ({len(twice)} such rows); keep one of them")
+    return frame
+
+
+def _emotion(path: Path, sample: str, text: str) -> str:
+    emotion = text.strip().lower()
+    if not emotion:
+        raise InputError(f"{path}: sample {sample!r} has no emotion; expected a word")
+    return emotion
+
+
+def _number(path: Path, sample: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            f"{path}: sample {sample!r} has the value {text!r}; expected a number, such as -1.5"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Both protocols for one kind of answer.
+
+    Attributes:
+        main: the published measure, by which a checkpoint is chosen.
+        published, honest: rows of one list of answers under each protocol; the last row sums up.
+        fixed: the answers of baselines: what each is called, and what it says to every sample.
+    """
+
+    main: str
+    published: Callable[[Sequence[Any], Sequence[Any]], list[Answer]]
+    honest: Callable[[Sequence[Any], Sequence[Any]], list[Answer]]
+    fixed: Callable[[Sequence[Any]], list[tuple[str, Any]]]
+
+
+def scorer(kind: str, wheels: Wheels | None = None) -> Scorer:
+    """The scorer of a kind; hit-rate needs wheels.
+
+    Raises:
+        InputError: an unknown kind.
+    """
+    if kind == "waf":
+        return Scorer("waf", _waf, _valence, _fixed_words)
+    if kind != "hit-rate" or wheels is None:
+        raise InputError(f"found the kind {kind!r}; expected {' or '.join(KINDS)}")
+
+    def published(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Answer]:
+        rates = mer_unibench.hit_rates(gold, answers, wheels.published)
+        rows: list[Answer] = [
+            {"wheel": str(wheel), "n_scored": one.n_scored, "hit_rate": one.hit_rate}
+            for wheel, one in rates.items()
+        ]
+        mean = mer_unibench.mean_rate(rates)
+        return [*rows, {"wheel": "mean", "n_scored": None, "hit_rate": mean}]
+
+    def honest(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Answer]:
+        scores = corrected.open_sets(gold, answers, wheels.corrected)
+        rows = [{"wheel": str(wheel), **asdict(one)} for wheel, one in scores.items()]
+        return [*rows, {"wheel": "mean", **asdict(corrected.mean_over_wheels(scores))}]
+
+    def fixed(gold: Sequence[str]) -> list[tuple[str, list[str]]]:
+        most = [baselines.majority(gold)]
+        pair = baselines.best_pair(gold, wheels.published)
+        labels = sorted(set(gold))
+        constants = [("constant", [label]) for label in labels]
+        return [("majority", most), ("best pair", pair), ("every label", labels), *constants]
+
+    return Scorer("hit_rate", published, honest, fixed)
+
+
+def _waf(gold: Sequence[float], answers: Sequence[str]) -> list[Answer]:
+    return [asdict(mer_unibench.waf(gold, answers))]
+
+
+def _valence(gold: Sequence[float], answers: Sequence[str]) -> list[Answer]:
+    return [asdict(corrected.valence(gold, answers))]
+
+
+def _fixed_words(gold: Sequence[float]) -> list[tuple[str, str]]:
+    most = baselines.majority([baselines.valence_label(value) for value in gold if value != 0])
+    return [
+        ("majority", most),
+        *(("constant", word) for word in ("negative", "neutral", "positive")),
+    ]
+
+
+def score_outputs(
+    outputs: Outputs, by: Scorer, choose: str, validation: Outputs | None = None
+) -> Answer:
+    """Everything about a system's answers in one object, ready for JSON; scores are fractions.
+
+    Args:
+        choose: one of `CHOICES`: which checkpoint stands for the system.
+        validation: answers to validation samples, by which `validation` chooses.
+
+    Returns:
+        `mer-unibench` and `corrected`: rows of each checkpoint (and wheel, and the mean over
+        wheels); `baselines`: rows of the same scores of answers that look at no sample; `choice`:
+        the rule, the checkpoint it takes, its main score, and the last, mean and best on test.
+
+    Raises:
+        InputError: what the published protocol does not define.
+    """
+    rows: dict[str, list[Answer]] = {"mer-unibench": [], "corrected": []}
+    main: dict[str, float] = {}
+    for checkpoint, answers in outputs.answers.items():
+        published = by.published(outputs.gold, answers)
+        honest = by.honest(outputs.gold, answers)
+        main[checkpoint] = published[-1][by.main]
+        rows["mer-unibench"] += [{"checkpoint": checkpoint, **row} for row in published]
+        rows["corrected"] += [{"checkpoint": checkpoint, **row} for row in honest]
+    chosen = _chosen(choose, main, by, validation)
+    return {
+        **rows,
+        "baselines": [
+            _baseline(name, said, outputs.gold, by) for name, said in by.fixed(outputs.gold)
+        ],
+        "choice": {
+            "choose": choose,
+            "meaning": CHOICES[choose],
+            "checkpoint": chosen,
+            by.main: main[chosen],
+            "last": list(main.values())[-1],
+            "mean": sum(main.values()) / len(main),
+            "best_on_test": max(main.values()),
+        },
+    }
+
+
+def _baseline(name: str, said: Any, gold: Sequence[Any], by: Scorer) -> Answer:
+    answers = [said] * len(gold)
+    return {
+        "baseline": name,
+        "answer": said,
+        "mer-unibench": by.published(gold, answers)[-1],
+        "corrected": by.honest(gold, answers)[-1],
+    }
+
+
+def _chosen(choose: str, test: dict[str, float], by: Scorer, validation: Outputs | None) -> str:
+    """The checkpoint that a rule takes; of equally good ones the first."""
+    if choose == "last":
+        return list(test)[-1]
+    if choose == "test":
+        return max(test, key=test.__getitem__)
+    if choose != "validation" or validation is None:
+        raise InputError(f"found the choice {choose!r}; expected {', '.join(CHOICES)}")
+    if set(validation.answers) != set(test):
+        odd = sorted(set(validation.answers) ^ set(test), key=natural)[0]
+        raise InputError(
+            f"checkpoint {odd!r} has answers on only one of test and validation; give both"
+        )
+    scores = {
+        checkpoint: by.published(validation.gold, answers)[-1][by.main]
+        for checkpoint, answers in validation.answers.items()
+    }
+    return max(scores, key=scores.__getitem__)
