@@ -198,7 +198,8 @@ def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Pat
         return [base, tuned], f"{GATE}: 2 entries"
     if kind == "pickled code":
         torch.save({"model": Path("x")}, tmp_path / "code.pth")
-        return [base, tmp_path / "code.pth"], "(pathlib.PosixPath), and no code out of a file is ever run"
+        said = "(pathlib.PosixPath), and no code out of a file is ever run"
+        return [base, tmp_path / "code.pth"], said
     if kind == "no alpha":
         return [base, layouts.trained_only(lora(base, ["q_proj"]), tmp_path / "a.pth")], "--alpha"
     if kind == "a model alone":

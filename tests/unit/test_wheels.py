@@ -10,13 +10,10 @@ import sys
 import zipfile
 from collections import defaultdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hub import Hub, serving
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from wheel_files import REAL, SPACE, write_sheet, write_wheels
+from wheel_files import REAL, write_sheet, write_wheels
 
 from affectlocus.errors import InputError
 from affectlocus.files import sha256
@@ -200,37 +197,13 @@ def test_files_that_have_changed_places_are_refused(tmp_path: Path) -> None:
         read(folder)
 
 
-def test_a_workbook_without_a_sheet_is_refused(tmp_path: Path) -> None:
+def test_a_zip_that_is_no_workbook_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as book:
-        book.writestr("xl/sharedStrings.xml", f"<sst {SPACE}/>")
+        book.writestr("xl/sharedStrings.xml", "<sst/>")
     with pytest.raises(InputError, match="not a whole Excel workbook"):
         read_sheet(tmp_path / "a.xlsx")
 
 
-def test_a_text_in_several_styles_is_one_text(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as book:
-        book.writestr(
-            "xl/sharedStrings.xml",
-            f"<sst {SPACE}><si><r><t>low </t></r><r><t>spirits</t></r></si></sst>",
-        )
-        book.writestr(
-            "xl/worksheets/sheet1.xml",
-            f'<worksheet {SPACE}><sheetData><row r="1"><c r="B1" t="s"><v>0</v></c>'
-            '<c r="C1"><v>7</v></c></row></sheetData></worksheet>',
-        )
-    assert read_sheet(tmp_path / "a.xlsx") == [{"B": "low spirits", "C": "7"}]
-
-
-TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FFF), max_size=6)
-
-
-@given(st.lists(st.lists(TEXT, max_size=4), max_size=4), st.booleans())
-@settings(max_examples=50)
-def test_what_a_sheet_holds_is_what_is_read(rows: list[list[str]], inline: bool) -> None:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "a.xlsx"
-        write_sheet(path, rows, inline)
-        found = read_sheet(path)
-    assert found == [
-        {column: text for column, text in zip("ABCD", row, strict=False) if text} for row in rows
-    ]
+def test_texts_and_numbers_are_text_and_empty_cells_are_absent(tmp_path: Path) -> None:
+    write_sheet(tmp_path / "a.xlsx", [("", "low spirits", "7"), ("a",)])
+    assert read_sheet(tmp_path / "a.xlsx") == [{"B": "low spirits", "C": "7"}, {"A": "a"}]

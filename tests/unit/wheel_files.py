@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from xml.sax.saxutils import escape
+
+from openpyxl import Workbook
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "mer_unibench"
-
-SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 
 WHEEL = [
     ("Happy", "Joyful", "Proud"),
@@ -38,28 +36,14 @@ SYNONYMS = [
 ]
 
 
-def write_sheet(path: Path, rows: Sequence[Sequence[str]], inline: bool = False) -> None:
+def write_sheet(path: Path, rows: Sequence[Sequence[str]]) -> None:
     """A workbook with these rows from A1 on; an empty text is an empty cell."""
-    strings: list[str] = []
-    lines = []
+    book = Workbook()
     for number, row in enumerate(rows, start=1):
-        cells = []
-        for column, text in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", row, strict=False):
-            place = f'r="{column}{number}"'
-            piece = f'<t xml:space="preserve">{escape(text)}</t>'
-            if not text:
-                cells.append(f"<c {place}/>")
-            elif inline:
-                cells.append(f'<c {place} t="inlineStr"><is>{piece}</is></c>')
-            else:
-                cells.append(f'<c {place} t="s"><v>{len(strings)}</v></c>')
-                strings.append(f"<si>{piece}</si>")
-        lines.append(f'<row r="{number}">{"".join(cells)}</row>')
-    with zipfile.ZipFile(path, "w") as book:
-        sheet = f"<worksheet {SPACE}><sheetData>{''.join(lines)}</sheetData></worksheet>"
-        book.writestr("xl/worksheets/sheet1.xml", sheet)
-        if not inline:
-            book.writestr("xl/sharedStrings.xml", f"<sst {SPACE}>{''.join(strings)}</sst>")
+        for column, text in enumerate(row, start=1):
+            if text:
+                book.worksheets[0].cell(number, column).value = text
+    book.save(path)
 
 
 def write_wheels(folder: Path) -> Path:
