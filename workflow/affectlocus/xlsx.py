@@ -19,15 +19,17 @@ def read_sheet(path: Path) -> list[dict[str, str]]:
         InputError: no such file, or no workbook in it.
     """
     try:
-        book = load_workbook(path, read_only=True, data_only=True)
-        return [
-            {
-                get_column_letter(cell.column): str(cell.value)
-                for cell in row
-                if cell.value not in (None, "")
-            }
-            for row in book.worksheets[0].iter_rows()
-        ]
+        # By what is in it, whatever the file's suffix.
+        with path.open("rb") as stream:
+            book = load_workbook(stream, read_only=True, data_only=True)
+            return [
+                {
+                    get_column_letter(cell.column): str(cell.value)
+                    for cell in row
+                    if cell.value not in (None, "")
+                }
+                for row in book.worksheets[0].iter_rows()
+            ]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected an Excel workbook there") from None
     except (
