@@ -87,7 +87,7 @@ def test_the_whole_test_splits_are_read() -> None:
     kept = {}
     for name in parameters.benchmarks:
         task = parameters.tasks[name]
-        files = {split: DATA_ROOT / file for split, file in task.files.items()}
+        files = {split: DATA_ROOT / table.file for split, table in task.files.items()}
         samples, report = prepare(name, task, files)
         kept[name] = int((samples["split"] == "test").sum())
     assert kept["MELD-emotion"] == kept["MELD-sentiment"] == 2610
