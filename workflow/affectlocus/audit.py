@@ -77,8 +77,8 @@ def overlap(samples: pd.DataFrame) -> dict[str, dict[str, int]]:
         case, punctuation, white space, Unicode's form) and id.
     """
     counts = {}
-    parts = {split: rows for split, rows in samples.groupby("split")}
-    present = [split for split in SPLITS if split in parts]
+    present = [split for split in SPLITS if (samples["split"] == split).any()]
+    parts = {split: samples[samples["split"] == split] for split in present}
     for position, earlier in enumerate(present):
         for later in present[position + 1 :]:
             counts[f"{later} in {earlier}"] = {

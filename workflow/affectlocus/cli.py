@@ -244,7 +244,7 @@ def prepare(
         Path | None,
         typer.Option("--all", help="file of every split, told apart by a column ('split')"),
     ] = None,
-    join: Annotated[Path | None, typer.Option(help="file that the settings' join describes")] = None,
+    join: Annotated[Path | None, typer.Option(help="the file of the settings' join")] = None,
 ) -> None:
     """Read a task's files (csv, tsv, jsonl, parquet) into one table of prompts and answers.
 

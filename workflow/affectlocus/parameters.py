@@ -441,7 +441,7 @@ class Task(Strict):
         None, description="what separates columns; by default ',' in a csv and a tab in a tsv"
     )
     pattern: Pattern | None = Field(
-        None, description="regular expression: a line that it finds is a row, a named group a column"
+        None, description="regular expression: each line it finds is a row, its groups the columns"
     )
     encoding: Annotated[str, AfterValidator(_codec)] = Field(
         "utf-8", description="how characters are stored, as Python names it"

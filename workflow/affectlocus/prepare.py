@@ -13,12 +13,14 @@ import pandas as pd
 from affectlocus.audit import describe, normalised, overlap
 from affectlocus.context import previous_turns
 from affectlocus.errors import InputError
-from affectlocus.parameters import EVERY_SPLIT, SIGNS, Join, Split, SplitBy, Task
+from affectlocus.parameters import EVERY_SPLIT, SIGNS, SPLITS, Join, Split, SplitBy, Task
 from affectlocus.presets import PRESETS
 from affectlocus.rows import LayoutError, read_rows
 
 COLUMNS = ["id", "split", "text", "prompt", "answer"]
-_PARTNER = "\0partner"  # whether the joined file had the row's id; no file's column has this name
+# Columns of our own, with names that no file's column has: whether the joined file had the row's
+# id; the row's number in the file, from 1; a score as a number.
+_PARTNER, _ROW, _SCORE = "\0partner", "\0row", "\0score"
 
 
 def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -143,24 +145,30 @@ def _by_split(
     _check_columns(path, rows, [by.column])
     values = rows[by.column]
     known: dict[str, Split] = {value: split for split, listed in by.items() for value in listed}
-    other = values[~values.isin(list(known))].value_counts().sort_index().to_dict()
+    counted = values[~values.isin(list(known))].value_counts().sort_index()
+    other = {str(value): int(count) for value, count in counted.items()}
     if by is EVERY_SPLIT and other:
         raise LayoutError(
             f"{path}: column {by.column!r} holds {min(other)!r}; "
             f"expected {', '.join(known)}, or say under split which value means which"
         )
     splits = values.map(known)
-    groups = [(split, rows[splits == split]) for split, _ in by.items()]
-    if by is not EVERY_SPLIT:
-        for split, group in groups:
-            if group.empty:
-                expected = ", ".join(repr(value) for value, meant in known.items() if meant == split)
+    groups: list[tuple[str, pd.DataFrame]] = []
+    for split, _ in by.items():
+        group = rows[splits == split]
+        if group.empty:
+            if by is not EVERY_SPLIT:
+                expected = ", ".join(map(repr, dict(by.items())[split]))
                 found = ", ".join(map(repr, sorted(values.unique())[:10]))
                 raise LayoutError(
                     f"{path}: no row of split {split!r}: column {by.column!r} holds {found}, "
                     f"expected {expected}"
                 )
-    return [(split, group) for split, group in groups if len(group)], other
+        else:
+            groups.append((split, group))
+    if not groups:
+        raise LayoutError(f"{path}: no row in it; expected rows of {', '.join(SPLITS)}")
+    return groups, other
 
 
 def _split(
@@ -171,8 +179,8 @@ def _split(
     answer = columns.label or columns.score or columns.target
     assert answer is not None
     _check_columns(path, rows, [columns.text, answer, *(columns.id or [])])
-    # The number in the file, from 1, for messages; that in the split, from 0, for ids.
-    rows = rows.assign(**{"\0row": rows.index + 1}).reset_index(drop=True)
+    # From here on the index is the row's number in the split, which ids are made of.
+    rows = rows.assign(**{_ROW: rows.index + 1}).reset_index(drop=True)
     counts: dict[str, Any] = {"file": path.name, "read": len(rows)}
     if _PARTNER in rows.columns:
         counts["no_partner"] = int((~rows[_PARTNER]).sum())
@@ -181,15 +189,15 @@ def _split(
     counts["empty_text"] = int(empty.sum())
     rows = rows[~empty]
     if columns.score is not None:
-        rows = rows.assign(**{"\0score": _scores(path, rows, answer)})
+        rows = rows.assign(**{_SCORE: _scores(path, rows, answer)})
     if task.labels is not None:
-        given = rows[answer] if columns.score is None else _signs(rows["\0score"])
+        given = rows[answer] if columns.score is None else _signs(rows[_SCORE])
         unlisted = ~given.isin(list(task.labels))
         counts["unlisted_label"] = int(unlisted.sum())
         if task.unlisted_labels == "refuse" and unlisted.any():
-            first = unlisted.idxmax()
             raise InputError(
-                f"{path}: row {rows.loc[first, chr(0) + 'row']} has the label {given[first]!r}, "
+                f"{path}: row {rows[_ROW][unlisted].iloc[0]} has the label "
+                f"{given[unlisted].iloc[0]!r}, "
                 f"expected one of {', '.join(task.labels)} ({counts['unlisted_label']} rows so); "
                 "add it to labels, or set unlisted_labels: drop"
             )
@@ -221,7 +229,7 @@ def _split(
         }
     )
     if columns.score is not None:
-        part["score"] = rows["\0score"].to_numpy()
+        part["score"] = rows[_SCORE].to_numpy()
     counts["kept"] = len(part)
     return part, counts
 
@@ -237,12 +245,11 @@ def _ids(rows: pd.DataFrame, split: str, columns: list[str] | None) -> pd.Series
 
 def _scores(path: Path, rows: pd.DataFrame, column: str) -> pd.Series:
     scores = pd.to_numeric(rows[column], errors="coerce").astype(float)
-    wrong = ~np.isfinite(scores)
-    if wrong.any():
-        first = wrong.idxmax()
+    wrong = rows[~np.isfinite(scores)]
+    if len(wrong):
         raise LayoutError(
-            f"{path}: row {rows.loc[first, chr(0) + 'row']} has the score "
-            f"{rows.loc[first, column]!r}, expected a number ({int(wrong.sum())} rows so)"
+            f"{path}: row {wrong[_ROW].iloc[0]} has the score {wrong[column].iloc[0]!r}, "
+            f"expected a number ({len(wrong)} rows so)"
         )
     return scores
 

@@ -31,11 +31,11 @@ def read_rows(
     pattern: str | None = None,
     encoding: str = "utf-8",
 ) -> pd.DataFrame:
-    """The rows of a file, every value as text: strings as they are, nothing for null, the rest JSON.
+    """The rows of a file, every value as text: strings as they are, null as nothing, else JSON.
 
     Args:
         path: a csv, tsv or jsonl file (or .gz of one) or a parquet file; a text file if there is a
-            pattern. With * or ?, every file that fits, in order, and a column `file` of their stems.
+            pattern. With * or ?, every file that fits, in order, their stems in a column `file`.
         header: column names of a csv or tsv that has none.
         delimiter: what separates its columns, where it is neither comma nor tab.
         pattern: a regular expression with named groups; each line that it finds is a row.
