@@ -20,6 +20,7 @@ from affectlocus.errors import InputError
 from affectlocus.parameters import Task
 from affectlocus.sources import handed
 
+ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 COMMIT, LATER = "a1" * 20, "b2" * 20
 ROWS = pd.DataFrame({"text": ["a", "b"], "mood": [0, 1]})
@@ -49,17 +50,20 @@ def hub() -> Iterator[Hub]:
 def run(hub: Hub, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run("retrieve", ...)`: the command line in `tmp_path`, with its own HF_HOME."""
 
-    def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def start(
+        *arguments: str, program: str = "affectlocus", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         own = {
             **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
             "HF_HOME": str(tmp_path / "home"),
             "HF_ENDPOINT": hub.url,
             "AFFECTLOCUS_RETRY_WAIT": "0.01",
             "NO_PROXY": "127.0.0.1",
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             **environment,
         }
         return subprocess.run(
-            [BIN / "affectlocus", *arguments],
+            [BIN / program, *arguments],
             cwd=tmp_path,
             env=own,
             capture_output=True,
@@ -182,6 +186,19 @@ def test_check_names_the_task_whose_data_set_is_not_there(
     done = run("check", str(experiment))
     assert done.returncode == 1
     assert done.stderr.startswith("affectlocus: params.yaml: tasks.moods: datasets/o/gone: no such")
+
+
+def test_the_workflow_retrieves_and_prepares_it_and_then_has_nothing_to_do(
+    run: Callable[..., Any], experiment: Path
+) -> None:
+    flags = ("--snakefile", str(ROOT / "Snakefile"), "--cores", "1", "results/data/moods.parquet")
+    done = run(*flags, program="snakemake")
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = experiment.parent / "results/data"
+    assert pd.read_parquet(made / "moods.parquet")["answer"].tolist() == ["joy", "fear"]
+    assert json.loads((made / "sources/moods.test.json").read_text())["revision"] == COMMIT
+    again = run(*flags, "--dry-run", program="snakemake", HF_HUB_OFFLINE="1")
+    assert "Nothing to be done" in again.stdout + again.stderr
 
 
 def test_a_job_handed_something_else_than_a_manifest_refuses(tmp_path: Path) -> None:

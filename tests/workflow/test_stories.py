@@ -126,7 +126,7 @@ def test_the_dialogue_before_an_utterance_can_stand_in_its_prompt() -> None:
     samples, report = prepare("MELD", task, files)
     prompts = samples["prompt"][samples["split"] == "test"].tolist()
     assert len(prompts) == report["splits"]["test"]["kept"] == 2610
-    first, second, third, fourth = (prompt.split("\n") for prompt in prompts[:4])
-    assert [len(first), len(second), len(third), len(fourth)] == [2, 3, 4, 4]
-    assert third[:2] == [first[0], second[1]]
-    assert fourth[0] == second[1]
+    first, second, third, other = (prompt.split("\n") for prompt in prompts[:4])
+    assert third[:3] == [first[0], second[1], third[2]]
+    # The first dialogue has three turns.
+    assert [len(first), len(second), len(third), len(other)] == [2, 3, 4, 2]

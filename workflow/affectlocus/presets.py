@@ -163,7 +163,8 @@ PRESETS: dict[str, Preset] = {
     "iemocap": Preset(
         "Session1 to Session5 with dialog/EmoEvaluation/Ses*.txt (labels) and "
         "dialog/transcriptions/Ses*.txt (what is said); four classes, excited counts as happy, "
-        "rows of other labels are left out and counted; session 5 is the test split",
+        "rows of other labels are left out and counted; session 5 is the test split, and since all "
+        "sessions act the same scripts, no limit is set to its overlap, which is reported",
         "SAIL at USC, by its release form (sail.usc.edu/iemocap)",
         False,
         {
@@ -190,6 +191,7 @@ PRESETS: dict[str, Preset] = {
                 "sad": "sad",
             },
             "unlisted_labels": "drop",
+            "overlap_limit": 1.0,
             "prompt": "{text}\nEmotion:",
         },
     ),
