@@ -47,6 +47,7 @@ def test_the_brief_report_names_what_is_there_and_nothing_else() -> None:
             "train": clean,
             "test": {**clean, "read": 9, "empty_text": 4, "unlisted_label": 1, "kept": 4},
         },
+        "other_lines": 5,
         "other_splits": {"dev": 7},
         "overlap": {"test in train": {"exact": 1, "normalised": 2, "id": 0}},
     }
@@ -54,6 +55,7 @@ def test_the_brief_report_names_what_is_there_and_nothing_else() -> None:
         "moods: train 3, test 4",
         "  left out: without text: test 4",
         "  left out: with a label that is not listed: test 1",
+        "  left out: 5 lines that are no rows",
         "  left out: 7 rows of split 'dev'",
         "  overlap, test in train: 1 texts exactly, 2 normalised, 0 ids, of 4",
     ]

@@ -540,6 +540,7 @@ def test_transcripts_of_a_second_file_stand_beside_the_labels(tmp_path: Path) ->
         ("id\ttext\nx1\ta\n", "none of its ids is in labels.csv: there id is '1', say, here 'x1'"),
         ("id\ttext\tmood\n1\ta\tjoy\n", "column 'mood' stands in labels.csv as well"),
         ("no\ttext\n1\ta\n", "no column 'id'; it has no, text"),
+        ("id\ttext\n", "none of its ids is in labels.csv: there id is '1', say, here missing"),
     ],
 )
 def test_a_second_file_that_does_not_fit_is_refused(tmp_path: Path, said: str, words: str) -> None:
@@ -618,3 +619,9 @@ def test_rows_whose_text_has_another_label_elsewhere_are_counted(tmp_path: Path)
     )
     _, report = prepare("moods", task(), files)
     assert [c["conflicting_label"] for c in report["splits"].values()] == [1, 1]
+
+
+def test_a_file_of_a_header_alone_is_refused_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    for changes in ({}, SIGNED, {"context": CONTEXT, "prompt": "{context}", **SPOKEN}):
+        message = refusal(tmp_path, "text,mood,v,said,who,talk,turn\n", **changes)
+        assert message == "no row of split 'test' is left; check columns and labels"

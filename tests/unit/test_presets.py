@@ -18,6 +18,7 @@ from affectlocus.sources import located
 
 ROOT = Path(__file__).parents[2]
 
+SPLIT_NAMES = {"train": "train", "validation": "dev", "test": "test"}
 MELD = (
     "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,"
     "StartTime,EndTime\n"
@@ -198,6 +199,45 @@ def test_files_without_the_columns_are_refused_with_what_the_preset_expects(
     message = str(caught.value)
     assert f"; preset {preset} expects {PRESETS[preset].about}" in message
     assert len(message.splitlines()) == 1
+
+
+def test_the_presets_of_the_stories_experiment_are_what_was_written_out_before() -> None:
+    files = {split: f"m/{name}_sent_emo.csv" for split, name in SPLIT_NAMES.items()}
+    written_out = {
+        "meld-emotion": {
+            "files": files,
+            "columns": {"text": "Utterance", "label": "Emotion"},
+            "labels": ["neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear"],
+            "prompt": "{Utterance}\nEmotion:",
+        },
+        "meld-sentiment": {
+            "files": files,
+            "columns": {"text": "Utterance", "label": "Sentiment"},
+            "labels": ["neutral", "positive", "negative"],
+            "prompt": "{Utterance}\nSentiment:",
+        },
+        "goemotions-ekman": {
+            "files": {split: f"m/{name}.tsv" for split, name in SPLIT_NAMES.items()},
+            "header": ["text", "label", "id"],
+            "columns": {"text": "text", "label": "label", "id": "id"},
+            "labels": dict(
+                enumerate(["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"])
+            ),
+            "unlisted_labels": "drop",
+            "prompt": "{text}\nEmotion:",
+        },
+        "gsm8k": {
+            "files": {"train": "m/train.jsonl", "test": "m/test.jsonl"},
+            "columns": {"text": "question", "target": "answer"},
+            "prompt": "{question}\nAnswer:",
+        },
+    }
+    for preset, keys in written_out.items():
+        task = Task.model_validate({"preset": preset, "root": "m"})
+        plain = Task.model_validate(keys)
+        assert task.model_copy(update={"preset": None, "context": None}) == plain
+        # The order of labels decides ties.
+        assert list((task.labels or {}).items()) == list((plain.labels or {}).items())
 
 
 def test_a_preset_that_was_never_seen_says_so() -> None:

@@ -112,6 +112,8 @@ def brief(report: dict[str, Any]) -> list[str]:
             if counts:
                 numbers = ", ".join(f"{split} {count}" for split, count in counts.items())
                 lines.append(f"  {title}: {words}: {numbers}")
+    if "other_lines" in report:
+        lines.append(f"  left out: {report['other_lines']} lines that are no rows")
     for value, count in report.get("other_splits", {}).items():
         lines.append(f"  left out: {count} rows of split {value!r}")
     for pair, counts in report["overlap"].items():

@@ -337,10 +337,6 @@ class DataFile(Strict):
             raise ValueError(f"{missing} is missing; hub and revision go together")
         return self
 
-    def below(self, root: Path) -> Path:
-        """Where one on disk lies."""
-        return root / self.file
-
 
 Table = Annotated[DataFile, BeforeValidator(_filed, json_schema_input_type=str | DataFile)]
 

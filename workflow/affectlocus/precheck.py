@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from affectlocus.digest import digest
 from affectlocus.errors import InputError
 from affectlocus.files import matching, write_json
 from affectlocus.parameters import Parameters, Task
@@ -20,8 +21,8 @@ REMEMBERED = Path(".snakemake/affectlocus-precheck.json")
 
 
 def _state(task: Task, files: dict[str, Path]) -> str:
-    """A digest of what a task's check depends on."""
-    parts: list[object] = [task.model_dump(mode="json")]
+    """A digest of what a task's check depends on, the code included."""
+    parts: list[object] = [digest("prepare"), task.model_dump(mode="json")]
     for key, path in files.items():
         for file in matching(path):
             stat = file.stat()

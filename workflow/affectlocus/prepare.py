@@ -13,6 +13,7 @@ import pandas as pd
 from affectlocus.audit import describe, normalised, overlap
 from affectlocus.context import previous_turns
 from affectlocus.errors import InputError
+from affectlocus.files import matching
 from affectlocus.parameters import EVERY_SPLIT, SIGNS, SPLITS, Join, Split, SplitBy, Task
 from affectlocus.presets import PRESETS
 from affectlocus.rows import LayoutError, read_rows
@@ -54,7 +55,8 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
     if not tables:
         raise InputError(f"task {name}: no file given; give one for train, validation or test")
     partners = _partners(task.join, files) if task.join is not None else None
-    report: dict[str, Any] = {"task": name, "preset": task.preset, "splits": {}}
+    report: dict[str, Any] = {"task": name, "preset": task.preset, "encoding": task.encoding}
+    report["splits"] = {}
     parts = []
     for key, path in tables.items():
         rows = read_rows(path, task.header, task.delimiter, task.pattern, task.encoding)
@@ -99,8 +101,8 @@ def _partners(join: Join, files: dict[str, Path]) -> tuple[Path, pd.DataFrame]:
     key = join.key or join.on
     _check_columns(path, rows, [key, *(join.columns or [])])
     rows = rows[[key, *(join.columns or [name for name in rows.columns if name != key])]]
-    if len(rows.columns) > 1 and "file" in rows.columns and not join.columns:
-        rows = rows.drop(columns="file")
+    if not join.columns and matching(path) != [path]:
+        rows = rows.drop(columns="file")  # a pattern's own column, which both may have
     rows = rows.drop_duplicates()
     twice = rows[key][rows[key].duplicated()]
     if len(twice):
@@ -122,9 +124,10 @@ def _joined(
         )
     there = rows[join.on].isin(found.index)
     if not there.any():
+        one, two = ([*ids[:1].map(repr), "missing"][0] for ids in (rows[join.on], found.index))
         raise LayoutError(
-            f"{other}: none of its ids is in {path.name}: there {join.on} is "
-            f"{rows[join.on].iloc[0]!r}, say, here {found.index[0]!r}; check join.on and join.key"
+            f"{other}: none of its ids is in {path.name}: there {join.on} is {one}, say, "
+            f"here {two}; check join.on and join.key"
         )
     return rows.join(found, on=join.on).fillna("").assign(**{_PARTNER: there})
 
