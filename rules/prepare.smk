@@ -1,7 +1,35 @@
 # Tasks: from their owners' files to one tidy table each.
 #
 # in:  the files that params.yaml names, or results/corpus/TASK.csv
-# out: results/data/TASK.parquet (id, split, text, prompt, answer), results/data/TASK.json (report)
+# out: results/data/TASK.parquet (id, split, text, prompt, answer), results/data/TASK.json (report);
+#      results/data/sources/TASK.SPLIT.json, the manifest of a file that comes from a hub
+
+
+rule retrieve_data:
+    """Download a file of a data set on the hub."""
+    output:
+        "results/data/sources/{name}.json",
+    log:
+        "results/logs/retrieve_data/{name}.log",
+    benchmark:
+        "results/benchmarks/retrieve_data/{name}.tsv"
+    wildcard_constraints:
+        name=alternatives(JOBS.hub_tables),
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        source=JOBS.table_flags,
+        code=digest("sources"),
+    shell:
+        """
+        affectlocus retrieve {params.source} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
 
 
 rule prepare:

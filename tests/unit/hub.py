@@ -1,7 +1,8 @@
 """A model hub on loopback: real HTTP, the paths and headers that huggingface_hub uses, and faults.
 
-Large files lie behind a redirect to another origin, as the hub's do. Each request is written down,
-so that a test can ask what was fetched, from which byte on, and who saw a token.
+Large files lie behind a redirect to another origin, as the hub's do. A data set's repository is
+added as datasets/owner/name, which is how the hub writes its addresses. Each request is written
+down, so that a test can ask what was fetched, from which byte on, and who saw a token.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-LARGE = (".safetensors", ".bin", ".pth", ".model")
+LARGE = (".safetensors", ".bin", ".pth", ".model", ".parquet")
 
 
 def git_digest(content: bytes) -> str:
@@ -127,11 +128,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.status:
             return self._send(fault.status, fault.content or b"", fault.headers)
         plain = unquote(urlsplit(path).path)
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", plain):
+        named = r"((?:datasets/)?[^/]+/[^/]+)"
+        if found := re.fullmatch(rf"/api/(?:models/)?{named}(?:/revision/(.+))?", plain):
             return self._model(found[1], found[2] or "main")
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", plain):
+        if found := re.fullmatch(rf"/{named}/resolve/([^/]+)/(.+)", plain):
             return self._resolve(found[1], found[2], found[3])
-        if found := re.fullmatch(r"/api/resolve-cache/models/([^/]+/[^/]+)/([^/]+)/(.+)", plain):
+        if found := re.fullmatch(rf"/api/resolve-cache/(?:models/)?{named}/([^/]+)/(.+)", plain):
             content = hub.repositories[found[1]].commits[found[2]][found[3]]
             about = {"X-Repo-Commit": found[2], "ETag": f'"{git_digest(content)}"'}
             return self._content(content, about, fault)
@@ -196,7 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
         if not file.endswith(LARGE):
-            target = f"/api/resolve-cache/models/{name}/{commit}/{file}"
+            of = name if name.startswith("datasets/") else f"models/{name}"
+            target = f"/api/resolve-cache/{of}/{commit}/{file}"
             return self._send(307, b"", {"X-Repo-Commit": commit, "Location": target})
         digest = hashlib.sha256(content).hexdigest()
         headers = {

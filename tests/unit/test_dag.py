@@ -300,3 +300,40 @@ def test_the_labels_of_a_task_keep_their_order_because_it_decides_ties() -> None
     name = next(name for name, task in parameters.tasks.items() if task.labels)
     settings = json.loads(dag().task_settings(wild(task=name)))
     assert list(settings["labels"]) == list(parameters.tasks[name].labels)
+
+
+def table_dag(tmp_path: Path) -> Dag:
+    """A task with a pattern of files, a joined file, and a split on the hub."""
+    config = yaml.safe_load(CONFIG)
+    config["data_root"] = str(tmp_path)
+    hub = {"hub": "o/d", "revision": "main", "file": "it's a/test.parquet"}
+    config["tasks"]["moods"] |= {
+        "files": {"train": "S*/a.csv", "test": hub},
+        "join": {"file": "said.csv", "on": "id"},
+    }
+    for name in ("S2/a.csv", "S1/a.csv", "S1/b.csv", "said.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return Dag(Parameters.model_validate(config))
+
+
+def test_a_job_depends_on_every_file_of_a_pattern_and_is_told_the_pattern(tmp_path: Path) -> None:
+    jobs = table_dag(tmp_path)
+    assert jobs.task_files(wild(task="moods")) == {
+        "train": [str(tmp_path / "S1/a.csv"), str(tmp_path / "S2/a.csv")],
+        "test": "results/data/sources/moods.test.json",
+        "join": str(tmp_path / "said.csv"),
+    }
+    assert shlex.split(jobs.task_flags(wild(task="moods"))) == [
+        *("--train", str(tmp_path / "S*/a.csv")),
+        *("--test", "results/data/sources/moods.test.json"),
+        *("--join", str(tmp_path / "said.csv")),
+    ]
+
+
+def test_a_table_on_the_hub_is_retrieved_by_a_job_of_its_own(tmp_path: Path) -> None:
+    jobs = table_dag(tmp_path)
+    assert list(jobs.hub_tables) == ["moods.test"]
+    assert shlex.split(jobs.table_flags(wild(name="moods.test"))) == [
+        *("o/d", "--revision", "main", "--file", "it's a/test.parquet")
+    ]

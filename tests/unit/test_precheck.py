@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ import yaml
 from affectlocus.errors import InputError
 from affectlocus.parameters import Parameters
 from affectlocus.precheck import REMEMBERED, precheck
+from affectlocus.prepare import prepare
 
 PARAMETERS = """
 bases: {base: {folder: base}}
@@ -45,13 +47,19 @@ def test_good_files_pass_and_are_remembered(folder: Path) -> None:
 def test_a_remembered_file_is_not_read_again_until_it_changes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    precheck(parameters(), folder)
+    reports = precheck(parameters(), folder)
+    assert reports["moods"]["splits"]["test"]["labels"] == {"fear": 1}
     read: list[str] = []
-    monkeypatch.setattr("affectlocus.prepare.prepare", lambda name, *_: read.append(name))
-    precheck(parameters(), folder)
+
+    def reading(name: str, *arguments: Any) -> Any:
+        read.append(name)
+        return prepare(name, *arguments)
+
+    monkeypatch.setattr("affectlocus.prepare.prepare", reading)
+    assert precheck(parameters(), folder) == reports
     assert read == []
-    (folder / "test.csv").write_text("said;mood\noh no, not again;fear\n")
-    precheck(parameters(), folder)
+    (folder / "test.csv").write_text("said;mood\noh no, not again;fear\nhm;joy\n")
+    assert precheck(parameters(), folder)["moods"]["splits"]["test"]["kept"] == 2
     assert read == ["moods"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,12 @@ def test_every_kind_of_file_gives_the_same_samples(
         "read": 2,
         "empty_text": 0,
         "unlisted_label": 0,
+        "duplicate_id": 0,
         "kept": 2,
         "duplicate_text": 0,
+        "odd_characters": 0,
+        "characters": {"min": 5, "median": 5.5, "mean": 5.5, "max": 6},
+        "conflicting_label": 0,
         "labels": {"joy": 1, "sorrow": 1},
     }
 
@@ -204,7 +209,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(
         ("a.csv", "text,mood\ncafé,joy\n".encode("latin-1"), "not UTF-8"),
         ("a.jsonl", '{"text":"café","mood":"joy"}\n'.encode("latin-1"), "not UTF-8"),
         ("a.csv", CSV.encode("utf-16"), "not UTF-8"),
-        ("a.xlsx", b"PK", "unknown kind of file '.xlsx'; expected csv, tsv or jsonl"),
+        ("a.xlsx", b"PK", "unknown kind of file '.xlsx'; expected csv, tsv, jsonl or parquet"),
         ("README", b"", "unknown kind of file ''"),
         ("a.csv", b"", "cannot be read as csv"),
         ("a.csv", b"text,mood\nI won,joy\nI, too,won,joy\n", "cannot be read as csv"),
@@ -228,9 +233,9 @@ def test_the_overlap_of_every_two_splits_is_reported(tmp_path: Path) -> None:
     )
     samples, report = prepare("moods", task(), files)
     assert report["overlap"] == {
-        "validation in train": 1,
-        "test in train": 1,
-        "test in validation": 1,
+        "validation in train": {"exact": 0, "normalised": 1, "id": 0},
+        "test in train": {"exact": 0, "normalised": 1, "id": 0},
+        "test in validation": {"exact": 1, "normalised": 1, "id": 0},
     }
     assert samples["split"].value_counts().to_dict() == {"train": 4, "validation": 2, "test": 4}
     assert samples["id"].is_unique
@@ -247,12 +252,14 @@ def test_overlap_over_the_limit_is_refused_with_the_count(tmp_path: Path) -> Non
 
 def test_overlap_at_the_limit_is_let_through(tmp_path: Path) -> None:
     files = splits(tmp_path, train=["a", "b"], test=["a", "b", "x", "y"])
-    assert prepare("moods", task(overlap_limit=0.5), files)[1]["overlap"] == {"test in train": 2}
+    _, report = prepare("moods", task(overlap_limit=0.5), files)
+    assert report["overlap"]["test in train"]["normalised"] == 2
 
 
 def test_a_validation_split_like_the_train_split_is_let_through(tmp_path: Path) -> None:
     files = splits(tmp_path, train=["a"], validation=["a"], test=["x"])
-    assert prepare("moods", task(), files)[1]["overlap"]["validation in train"] == 1
+    _, report = prepare("moods", task(), files)
+    assert report["overlap"]["validation in train"]["exact"] == 1
 
 
 def test_one_file_of_every_split_is_taken_apart_by_its_column(tmp_path: Path) -> None:
@@ -332,3 +339,289 @@ def test_a_file_of_every_split_without_sound_splits_is_refused(
     path.write_text(content)
     with pytest.raises(InputError, match="split"):
         prepare("moods", task(), {"all": path})
+
+
+# Files of other kinds
+
+
+def test_a_parquet_file_gives_what_the_same_csv_does(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": EXOTIC, "mood": "joy", "n": range(len(EXOTIC))})
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    asked = task(prompt="{n}: {text}")
+    samples, _ = prepare("moods", asked, {"test": tmp_path / "a.parquet"})
+    pd.testing.assert_frame_equal(samples, prepare("moods", asked, {"test": tmp_path / "a.csv"})[0])
+
+
+def test_numbers_lists_and_nothing_in_a_parquet_become_text(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["a", None, "c"], "mood": [[0], [1], [0, 1]], "n": [1, 2, 3]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    asked = task(labels=["[0]", "[0, 1]"], columns={"label": "mood", "id": "n"})
+    samples, report = prepare("moods", asked, {"test": tmp_path / "a.parquet"})
+    assert samples[["id", "text", "answer"]].values.tolist() == [
+        ["1", "a", "[0]"],
+        ["3", "c", "[0, 1]"],
+    ]
+    assert report["splits"]["test"]["empty_text"] == 1
+
+
+def test_a_broken_parquet_file_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path, b"PAR1", "a.parquet").startswith("cannot be read as parquet")
+
+
+@pytest.mark.parametrize("kind", ["pkl", "pickle", "p", "npz", "npy"])
+def test_a_pickled_file_is_never_opened_and_the_way_out_is_named(tmp_path: Path, kind: str) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "opened",)
+
+    message = refusal(tmp_path, pickle.dumps(Trap()), f"a.{kind}")
+    assert "can run any program" in message
+    assert ".to_csv(" in message
+    assert not (tmp_path / "opened").exists()
+
+
+LINES = "[1] a.1 joy said\n# a remark\n[2] a.2 sorrow said\n"
+
+
+def test_a_pattern_makes_rows_of_lines_and_counts_the_others(tmp_path: Path) -> None:
+    pattern = r"^\[(?P<n>\d)\] (?P<text>\S+) (?P<mood>\w+)"
+    samples, report = run(tmp_path, LINES, "a.txt", pattern=pattern)
+    assert samples[["text", "answer"]].values.tolist() == [["a.1", "joy"], ["a.2", "sorrow"]]
+    assert report["other_lines"] == 1
+
+
+def test_a_pattern_that_finds_no_line_is_refused_with_the_first_line(tmp_path: Path) -> None:
+    message = refusal(tmp_path, LINES, "a.txt", pattern="^<(?P<text>.*)>$")
+    assert message == "no line is as the pattern says; its first is '[1] a.1 joy said'"
+
+
+def test_a_path_with_a_star_stands_for_every_file_that_fits(tmp_path: Path) -> None:
+    for name, text in (("b.csv", "late"), ("a.csv", "early"), ("c.txt", "other")):
+        (tmp_path / name).write_text(f"text,mood\n{text},joy\n")
+    samples, report = prepare("moods", task(prompt="{file}"), {"test": tmp_path / "*.csv"})
+    assert samples[["text", "prompt"]].values.tolist() == [["early", "a"], ["late", "b"]]
+    assert report["splits"]["test"]["read"] == 2
+
+
+# Encodings
+
+
+def test_bytes_that_are_not_utf_8_are_named_with_their_place_and_a_guess(tmp_path: Path) -> None:
+    for content, guess in (
+        ("café".encode("cp1252"), "cp1252"),
+        ("我很高兴".encode("gb18030"), "gb18030"),
+    ):
+        message = refusal(tmp_path, b"text,mood\nok,joy\n" + content + b",joy\n")
+        assert message.startswith("not UTF-8: byte 0x")
+        assert "line 3; name its encoding" in message
+        assert f"encoding: {guess}" in message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "gb18030", "utf-8"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl.gz"])
+def test_a_file_in_the_named_encoding_is_read(tmp_path: Path, encoding: str, name: str) -> None:
+    if name == "a.csv":
+        content = "text,mood\n我很高兴,joy\n".encode(encoding)
+    else:
+        content = gzip.compress('{"text": "我很高兴", "mood": "joy"}\n'.encode(encoding))
+    samples, report = run(tmp_path, content, name, encoding=encoding)
+    assert samples["text"].tolist() == ["我很高兴"]
+    assert report["splits"]["test"]["odd_characters"] == 0
+
+
+def test_what_a_wrong_encoding_leaves_behind_is_counted(tmp_path: Path) -> None:
+    content = "text,mood\nit\x92s,joy\n".encode() + "caf\ufffd,joy\nfine,joy\n".encode()
+    _, report = run(tmp_path, content)
+    assert report["splits"]["test"]["odd_characters"] == 2
+
+
+# Splits, ids, scores, joins
+
+ALL = "text,mood,part\na,joy,dev\nb,joy,tr\nc,sorrow,tr2\nd,sorrow,te\ne,joy,unused\n"
+
+
+def test_a_column_says_which_row_is_of_which_split(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text(ALL)
+    split = {"column": "part", "train": ["tr", "tr2"], "validation": "dev", "test": "te"}
+    asked = task(files={"all": "x"}, split=split)
+    samples, report = prepare("moods", asked, {"all": path})
+    assert samples[["id", "text"]].values.tolist() == [
+        ["train-0", "b"],
+        ["train-1", "c"],
+        ["validation-0", "a"],
+        ["test-0", "d"],
+    ]
+    assert report["other_splits"] == {"unused": 1}
+
+
+def test_a_split_whose_value_no_row_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text(ALL)
+    asked = task(files={"all": "x"}, split={"column": "part", "test": "test"})
+    with pytest.raises(
+        InputError, match=r"no row of split 'test': column 'part' holds 'dev', 'te'"
+    ):
+        prepare("moods", asked, {"all": path})
+
+
+def test_a_row_is_named_by_its_number_in_the_file_whatever_its_split(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text("text,mood,split\na,joy,train\nb,joy,train\nc,rage,test\n")
+    with pytest.raises(InputError, match="row 3 has the label 'rage'"):
+        prepare("moods", task(files={"all": "x"}), {"all": path})
+
+
+TWICE = "no,text,mood\n7,a,joy\n7,b,joy\n8,c,joy\n"
+
+
+def test_of_an_id_that_stands_twice_the_first_can_be_kept_and_is_counted(tmp_path: Path) -> None:
+    columns = {"label": "mood", "id": "no"}
+    samples, report = run(tmp_path, TWICE, columns=columns, duplicate_ids="first")
+    assert samples["text"].tolist() == ["a", "c"]
+    assert report["splits"]["test"]["duplicate_id"] == 1
+
+
+def test_several_columns_make_an_id(tmp_path: Path) -> None:
+    columns = {"label": "mood", "id": ["no", "text"]}
+    assert run(tmp_path, TWICE, columns=columns)[0]["id"].tolist() == ["7_a", "7_b", "8_c"]
+
+
+SIGNED = {
+    "columns": {"score": "v"},
+    "labels": {"negative": "bad", "neutral": "so", "positive": "good"},
+}
+SCORES = "text,v\na,-0.2\nb,0\nc,3\nd,-0.0\n"
+
+
+def test_a_score_is_answered_by_its_sign(tmp_path: Path) -> None:
+    samples, _ = run(tmp_path, SCORES, **SIGNED)
+    assert samples["answer"].tolist() == ["bad", "so", "good", "so"]
+    assert samples["score"].tolist() == [-0.2, 0.0, 3.0, 0.0]
+
+
+def test_scores_of_nought_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
+    labels = ["negative", "positive"]
+    samples, report = run(
+        tmp_path, SCORES, **SIGNED | {"labels": labels, "unlisted_labels": "drop"}
+    )
+    assert samples["text"].tolist() == ["a", "c"]
+    assert report["splits"]["test"]["unlisted_label"] == 2
+
+
+@pytest.mark.parametrize("value", ["", "good", "nan", "inf"])
+def test_a_score_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
+    message = refusal(tmp_path, f"text,v\na,1\nb,{value}\n", **SIGNED)
+    assert message == f"row 2 has the score {value!r}, expected a number (1 rows so)"
+
+
+def joined(folder: Path, labels: str, said: str, **join: Any) -> Any:
+    (folder / "labels.csv").write_text(labels)
+    (folder / "said.tsv").write_text(said)
+    asked = task(join={"file": "said.tsv", "on": "id", **join})
+    return prepare("moods", asked, {"test": folder / "labels.csv", "join": folder / "said.tsv"})
+
+
+LABELS = "id,mood\n1,joy\n2,sorrow\n3,joy\n"
+
+
+def test_transcripts_of_a_second_file_stand_beside_the_labels(tmp_path: Path) -> None:
+    samples, report = joined(tmp_path, LABELS, "no\ttext\n2\tno\n1\tyes\n4\t-\n", key="no")
+    assert samples[["text", "answer"]].values.tolist() == [["yes", "joy"], ["no", "sorrow"]]
+    counts = report["splits"]["test"]
+    assert (counts["no_partner"], counts["empty_text"], counts["kept"]) == (1, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("id\ttext\n1\ta\n1\tb\n", "id '1' stands twice with different values"),
+        ("id\ttext\nx1\ta\n", "none of its ids is in labels.csv: there id is '1', say, here 'x1'"),
+        ("id\ttext\tmood\n1\ta\tjoy\n", "column 'mood' stands in labels.csv as well"),
+        ("no\ttext\n1\ta\n", "no column 'id'; it has no, text"),
+        ("id\ttext\n", "none of its ids is in labels.csv: there id is '1', say, here missing"),
+    ],
+)
+def test_a_second_file_that_does_not_fit_is_refused(tmp_path: Path, said: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        joined(tmp_path, LABELS, said)
+    assert str(caught.value).startswith(f"{tmp_path / 'said.tsv'}: {words}")
+
+
+def test_of_a_second_file_only_the_named_columns_are_taken(tmp_path: Path) -> None:
+    said = "id\ttext\tmood\n1\ta\trage\n"
+    samples, _ = joined(tmp_path, LABELS, said, columns=["text"])
+    assert samples["answer"].tolist() == ["joy"]
+
+
+# Context
+
+TALK = (
+    "said,mood,who,talk,turn\n"
+    "hi,joy,Ann,1,2\n"
+    "oh,rage,Ben,1,10\n"
+    "no,sorrow,Ann,1,11\n"
+    "ah,joy,Cleo,2,1\n"
+)
+CONTEXT = {"dialogue": "talk", "order": "turn", "speaker": "who"}
+SPOKEN = {"columns": {"text": "said", "label": "mood"}, "unlisted_labels": "drop"}
+
+
+def test_the_prompt_holds_the_previous_turns_those_of_dropped_rows_too(tmp_path: Path) -> None:
+    samples, report = run(
+        tmp_path, TALK, **SPOKEN, context=CONTEXT, prompt="{context}{who}: {text} ->"
+    )
+    assert samples["prompt"].tolist() == [
+        "Ann: hi ->",
+        "Ann: hi\nBen: oh\nAnn: no ->",
+        "Cleo: ah ->",
+    ]
+    assert report["splits"]["test"]["unlisted_label"] == 1
+
+
+def test_a_prompt_without_context_is_as_if_none_were_described(tmp_path: Path) -> None:
+    asked = {**SPOKEN, "labels": ["joy", "sorrow"]}
+    plain, _ = run(tmp_path, TALK, **asked)
+    described = task(
+        **asked, preset="meld-emotion", files={"test": "a.csv"}, context=CONTEXT, prompt="{text}"
+    )
+    same, _ = prepare("moods", described, {"test": tmp_path / "a.csv"})
+    pd.testing.assert_frame_equal(plain, same)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"speaker": "whom"}, "no column 'whom'"),
+        ({"order": "who"}, "row 1 has 'Ann' in column 'who', expected a number"),
+    ],
+)
+def test_a_context_that_the_file_does_not_hold_is_refused(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    message = refusal(tmp_path, TALK, **SPOKEN, context=CONTEXT | changes, prompt="{context}")
+    assert message.startswith(words)
+
+
+def test_context_in_a_prompt_of_a_task_without_dialogues_says_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    assert refusal(tmp_path, CSV, prompt="{context}").endswith(
+        "describe the dialogues under context"
+    )
+
+
+def test_rows_whose_text_has_another_label_elsewhere_are_counted(tmp_path: Path) -> None:
+    files = splits(tmp_path, train=["Well...", "a"], test=["x", "y", "z", "u"])
+    files["test"].write_text(
+        "text,mood\nwell,sorrow\na,joy\nb,joy\nc,joy\nd,joy\ne,joy\nf,joy\ng,joy\n"
+    )
+    _, report = prepare("moods", task(), files)
+    assert [c["conflicting_label"] for c in report["splits"].values()] == [1, 1]
+
+
+def test_a_file_of_a_header_alone_is_refused_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    for changes in ({}, SIGNED, {"context": CONTEXT, "prompt": "{context}", **SPOKEN}):
+        message = refusal(tmp_path, "text,mood,v,said,who,talk,turn\n", **changes)
+        assert message == "no row of split 'test' is left; check columns and labels"

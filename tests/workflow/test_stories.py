@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from affectlocus.parameters import load
+from affectlocus.parameters import Task, load
 from affectlocus.prepare import prepare
 from affectlocus.prompts import Prompter
 
@@ -42,12 +42,14 @@ def reduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parameters = yaml.safe_load(PARAMETERS.read_text())
     (folder / "data/models").mkdir(parents=True)
     (folder / "data/models/stories260K").symlink_to((DATA_ROOT / "models/stories260K").resolve())
+    for table in {
+        table.file for task in load(PARAMETERS).tasks.values() for _, table in task.files.items()
+    }:
+        target = folder / "data" / table
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (DATA_ROOT / table).open(encoding="utf-8") as lines:
+            target.write_text("".join(islice(lines, 150)), encoding="utf-8")
     for task in parameters["tasks"].values():
-        for file in task["files"].values():
-            target = folder / "data" / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with (DATA_ROOT / file).open(encoding="utf-8") as lines:
-                target.write_text("".join(islice(lines, 150)), encoding="utf-8")
         # Of so few rows, more are repeated between splits.
         task["overlap_limit"] = 1.0
     for pair in parameters["pairs"].values():
@@ -87,7 +89,7 @@ def test_the_whole_test_splits_are_read() -> None:
     kept = {}
     for name in parameters.benchmarks:
         task = parameters.tasks[name]
-        files = {split: DATA_ROOT / file for split, file in task.files.items()}
+        files = {split: DATA_ROOT / table.file for split, table in task.files.items()}
         samples, report = prepare(name, task, files)
         kept[name] = int((samples["split"] == "test").sum())
     assert kept["MELD-emotion"] == kept["MELD-sentiment"] == 2610
@@ -110,3 +112,21 @@ def test_the_base_is_read_rightly() -> None:
     text = prompter.tokenizer.decode(told[0, len(ids) :], skip_special_tokens=True)
     # The continuation that the model's own documentation gives.
     assert "named Lily. She loved to play outside in the park." in text
+
+
+def test_the_dialogue_before_an_utterance_can_stand_in_its_prompt() -> None:
+    said = {
+        "preset": "meld-emotion",
+        "root": "datasets/meld",
+        "context": {"turns": 2},
+        "prompt": "{context}{Speaker}: {Utterance}\nEmotion:",
+    }
+    task = Task.model_validate(said)
+    files = {split: DATA_ROOT / table.file for split, table in task.files.items()}
+    samples, report = prepare("MELD", task, files)
+    prompts = samples["prompt"][samples["split"] == "test"].tolist()
+    assert len(prompts) == report["splits"]["test"]["kept"] == 2610
+    first, second, third, other = (prompt.split("\n") for prompt in prompts[:4])
+    assert third[:3] == [first[0], second[1], third[2]]
+    # The first dialogue has three turns.
+    assert [len(first), len(second), len(third), len(other)] == [2, 3, 4, 2]

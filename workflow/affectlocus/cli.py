@@ -163,6 +163,10 @@ def retrieve(
     lock: Annotated[
         Path, typer.Option(help="json of the commits that branches are pinned to")
     ] = Path("checkpoints.lock.json"),
+    file: Annotated[
+        str | None,
+        typer.Option(help="of a data set on the hub: the one file to bring; SOURCE is its id then"),
+    ] = None,
 ) -> None:
     """Bring a checkpoint: download what is not here yet, verify it, write a manifest of its files.
 
@@ -172,6 +176,14 @@ def retrieve(
     Example: affectlocus retrieve Qwen/Qwen2.5-0.5B --revision main --out results/checkpoints/q.json
     """
     from affectlocus.files import write_json
+
+    if file is not None:
+        from affectlocus.sources import retrieve_table
+
+        if revision is None:
+            raise InputError(f"{source}: --revision is missing; --file goes with a data set's")
+        write_json(out, retrieve_table(source, revision, file, lock))
+        return
     from affectlocus.retrieve import retrieve as run
 
     write_json(out, run(source, revision, sha256, lock))
@@ -219,8 +231,8 @@ def prepare(
     settings: Annotated[
         str,
         _settings_option(
-            "columns, labels, unlisted_labels, prompt, overlap_limit, header, "
-            "delimiter, files, corpus"
+            "columns, labels, unlisted_labels, duplicate_ids, prompt, context, overlap_limit, "
+            "header, delimiter, pattern, encoding, split, join, files, preset, root, corpus"
         ),
     ],
     out: Out,
@@ -229,10 +241,12 @@ def prepare(
     validation: Annotated[Path | None, typer.Option(help="file of the validation split")] = None,
     test: Annotated[Path | None, typer.Option(help="file of the test split")] = None,
     all_splits: Annotated[
-        Path | None, typer.Option("--all", help="file of every split, in a column 'split'")
+        Path | None,
+        typer.Option("--all", help="file of every split, told apart by a column ('split')"),
     ] = None,
+    join: Annotated[Path | None, typer.Option(help="the file of the settings' join")] = None,
 ) -> None:
-    """Read a task's files (csv, tsv, jsonl) into one table of prompts and answers.
+    """Read a task's files (csv, tsv, jsonl, parquet) into one table of prompts and answers.
 
     Example: affectlocus prepare --name mine --train train.csv --test test.csv
     --settings mine.yaml --out mine.parquet --report mine.json
@@ -240,10 +254,12 @@ def prepare(
     from affectlocus.files import write_json
     from affectlocus.parameters import Task
     from affectlocus.prepare import prepare as run
+    from affectlocus.sources import handed
 
     task = _settings(Task, settings)
     files = {"train": train, "validation": validation, "test": test, "all": all_splits}
-    samples, found = run(name, task, {split: path for split, path in files.items() if path})
+    given = {key: path for key, path in (files | {"join": join}).items() if path}
+    samples, found = run(name, task, handed(task, given))
     samples.attrs = {"task": name, "labels": list(dict.fromkeys((task.labels or {}).values()))}
     _write_frame(samples, out)
     write_json(report, found)
@@ -784,18 +800,21 @@ def check(
         "params.yaml"
     ),
 ) -> None:
-    """Check a params.yaml without running anything, and say what it would run.
+    """Check a params.yaml without running anything, and say what it would run on which data.
 
     Example: affectlocus check experiments/stories/params.yaml
     """
     from collections import Counter
 
+    from affectlocus.audit import brief
     from affectlocus.matrix import all_cells
     from affectlocus.parameters import load
     from affectlocus.precheck import precheck
 
     loaded = load(parameters)
-    precheck(loaded, parameters if parameters.is_dir() else parameters.parent)
+    reports = precheck(loaded, parameters if parameters.is_dir() else parameters.parent)
+    for report in reports.values():
+        typer.echo("\n".join(brief(report)))
     kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     typer.echo(f"{parameters}: good. {len(loaded.benchmarks)} benchmarks; cells: {cells}.")
@@ -882,9 +901,8 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    # Jobs read what `retrieve` and `pretrain` have put on disk; no other may reach for a hub.
-    # `score` may bring the released wheels, when asked to by name.
-    if context.invoked_subcommand not in ("retrieve", "diff", "score"):
+    # Jobs read what these have put on disk; no other may reach for a hub.
+    if context.invoked_subcommand not in ("retrieve", "diff", "check", "score"):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 

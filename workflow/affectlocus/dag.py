@@ -18,10 +18,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from affectlocus.cells import Cell, Kind
-from affectlocus.files import checkpoint_paths, is_weights
+from affectlocus.files import checkpoint_paths, is_weights, matching
 from affectlocus.matrix import all_cells, table_cells
-from affectlocus.parameters import Parameters, Reading, Source, Strict, Tuning
+from affectlocus.parameters import DataFile, Parameters, Reading, Source, Strict, Tuning
 from affectlocus.projections import PROJECTIONS
+from affectlocus.sources import tables
 
 # The order of the paper's tables; a further pair's are named after it (table1.PAIR.csv).
 ARMS: dict[str, Kind] = {"table1": "load", "table2": "tune", "table3": "ablate"}
@@ -182,17 +183,47 @@ class Dag:
         assert recipe is not None
         return settings(recipe)
 
-    def task_files(self, wildcards: Any) -> dict[str, str]:
-        """Split → file of a task; `all` for one that the corpus generator writes."""
-        task = self.parameters.tasks[wildcards.task]
-        if task.files is None:
-            return {"all": f"results/corpus/{wildcards.task}.csv"}
-        return {split: self.external(file) for split, file in task.files.items()}
+    @property
+    def hub_tables(self) -> dict[str, DataFile]:
+        """TASK.KEY → a task's file that lies in a data set on the hub."""
+        return {
+            f"{name}.{key}": table
+            for name, task in self.parameters.tasks.items()
+            for key, table in tables(task).items()
+            if table.hub is not None
+        }
+
+    def table_flags(self, wildcards: Any) -> str:
+        """Where such a file comes from, as an argument and options of the command line."""
+        table = self.hub_tables[wildcards.name]
+        return (
+            f"{quote(str(table.hub))} {repeated('revision', [table.revision])} "
+            f"{repeated('file', [table.file])}"
+        )
+
+    def _task_paths(self, task: str) -> dict[str, str]:
+        """Split, all or join → a path, perhaps with * or ?, or the manifest of a hub's file."""
+        if self.parameters.tasks[task].files is None:
+            return {"all": f"results/corpus/{task}.csv"}
+        return {
+            key: f"results/data/sources/{task}.{key}.json"
+            if table.hub is not None
+            else self.external(table.file)
+            for key, table in tables(self.parameters.tasks[task]).items()
+        }
+
+    def task_files(self, wildcards: Any) -> dict[str, str | list[str]]:
+        """Split → file of a task, or files; `all` for one that the corpus generator writes."""
+        files: dict[str, str | list[str]] = {}
+        for key, path in self._task_paths(wildcards.task).items():
+            found = [str(file) for file in matching(Path(path))]
+            files[key] = path if found in ([path], []) else found
+        return files
 
     def task_flags(self, wildcards: Any) -> str:
         """The same as options of the command line."""
-        files = self.task_files(wildcards).items()
-        return " ".join(f"--{split} {quote(path)}" for split, path in files)
+        paths = self._task_paths(wildcards.task).items()
+        return " ".join(f"--{key} {quote(path)}" for key, path in paths)
 
     def task_settings(self, wildcards: Any) -> str:
         """How the task is read, as JSON."""

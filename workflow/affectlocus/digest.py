@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent
 NUMERICAL = ("torch", "transformers", "peft", "tokenizers", "numpy")
 # Sentences and file names change no result; what parameters hold reaches a job through its own
 # params, default values included.
-_INERT = ("errors", "files", "parameters")
+_INERT = ("errors", "files", "parameters", "presets")
 
 
 @cache

@@ -68,6 +68,14 @@ def is_weights(name: str) -> bool:
     return name.endswith((".safetensors", *PICKLED))
 
 
+def matching(path: Path) -> list[Path]:
+    """The path itself, or the files that one with * or ? in it stands for, sorted."""
+    if not re.search(r"[*?]", str(path)) or path.exists():
+        return [path]
+    anchor = Path(path.anchor)
+    return sorted(file for file in anchor.glob(str(path.relative_to(anchor))) if file.is_file())
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file or folder beside `path`, renamed to it if the block ends well.

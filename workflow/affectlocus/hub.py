@@ -1,4 +1,6 @@
-"""A checkpoint on a model hub: pinned to a commit, only the files a step needs, each verified.
+"""What lies on a model hub: pinned to a commit, only the files a step needs, each verified.
+
+A data set is written datasets/owner/name here, as in the hub's own addresses.
 
 huggingface_hub downloads (HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE hold as everywhere);
 here is decided what, and whether what came is what the hub lists.
@@ -23,7 +25,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.hf_api import ModelInfo
+from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 from huggingface_hub.utils import tqdm
 
 from affectlocus.download import NoAnswerError, alone, cache, check_disk, once, say
@@ -90,6 +92,47 @@ def retrieve_hub(hub: str, revision: str | None, pins: Path) -> Snapshot:
     return Snapshot(folder, commit, licence, [files[name] for name in names])
 
 
+def retrieve_file(hub: str, revision: str, file: str, pins: Path) -> Snapshot:
+    """One file of a data set's commit, from the cache or the hub, verified.
+
+    Args:
+        hub: `owner/name` of the data set.
+        revision: a commit's 40 hex digits; or a branch or tag, which is looked up once.
+        file: its path inside the data set.
+        pins: JSON file of `datasets/owner/name@branch` → commit, added to where needed.
+
+    Returns:
+        A snapshot whose only entry is the file, which lies at this path below its folder.
+
+    Raises:
+        InputError: no such data set, revision or file, no access, no network, no room, a file that
+            is not what the hub lists.
+    """
+    hub = f"datasets/{hub}"
+    commit = revision.lower() if COMMIT.fullmatch(revision) else _pinned(hub, revision, pins)
+    with alone(f"{hub} at {commit}"):
+        licence, listed = _listing(hub, commit, file)
+        if file not in listed:
+            there = [name for name in sorted(listed) if not name.startswith(".")]
+            raise InputError(
+                f"{hub}: no file {file!r} in commit {commit}; it has {', '.join(there[:9])}"
+                + (" …" if len(there) > 9 else "")
+            )
+        if not _held(hub, commit, file, listed[file]):
+            check_disk(Path(constants.HF_HUB_CACHE), listed[file].bytes or 0, hub)
+        entry = _verified(hub, commit, file, listed[file])
+        _remember(hub, commit, licence, listed)
+        path = _downloaded(hub, commit, file)
+    folder = path.parents[file.count("/")]
+    return Snapshot(folder, commit, licence, [entry])
+
+
+def _kind(hub: str) -> tuple[str, str]:
+    """What a repository holds, as the hub's library calls it, and its id."""
+    kind, _, name = hub.partition("/")
+    return ("dataset", name) if kind == "datasets" and "/" in name else ("model", hub)
+
+
 def _suggestion(hub: str) -> str:
     advice = "a commit's 40 hex digits"
     try:
@@ -126,9 +169,11 @@ def _pinned(hub: str, revision: str, pins: Path) -> str:
     return commit
 
 
-def _info(hub: str, revision: str | None) -> ModelInfo:
+def _info(hub: str, revision: str | None) -> ModelInfo | DatasetInfo:
+    kind, name = _kind(hub)
+    ask = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
     with _explained(hub, revision):
-        return HfApi().model_info(hub, revision=revision, files_metadata=True, timeout=_TIMEOUT)
+        return ask(name, revision=revision, files_metadata=True, timeout=_TIMEOUT)
 
 
 def _record(hub: str, commit: str) -> Path:
@@ -145,14 +190,16 @@ def _remember(hub: str, commit: str, licence: str | None, listed: dict[str, List
         pass  # a shared cache that is only read
 
 
-def _listing(hub: str, commit: str) -> tuple[str | None, dict[str, Listed]]:
+def _listing(
+    hub: str, commit: str, wanted: str | None = None
+) -> tuple[str | None, dict[str, Listed]]:
     """Licence and files of a commit: as once retrieved, as the hub says, or as the cache holds."""
     path = _record(hub, commit)
     if path.is_file():
         record = read_json(path)
         return record["licence"], {n: Listed(**entry) for n, entry in record["files"].items()}
     if constants.is_offline_mode():
-        return None, _from_cache(hub, commit)
+        return None, _from_cache(hub, commit, wanted)
     info = _info(hub, commit)
     files = {
         entry.rfilename: Listed(entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
@@ -161,7 +208,7 @@ def _listing(hub: str, commit: str) -> tuple[str | None, dict[str, Listed]]:
     return _licence(info), files
 
 
-def _licence(info: ModelInfo) -> str | None:
+def _licence(info: ModelInfo | DatasetInfo) -> str | None:
     card = info.card_data
     if card is None or card.license is None:
         return None
@@ -169,8 +216,12 @@ def _licence(info: ModelInfo) -> str | None:
     return ", ".join(card.license) if isinstance(card.license, list) else str(named or card.license)
 
 
-def _from_cache(hub: str, commit: str) -> dict[str, Listed]:
+def _from_cache(hub: str, commit: str, wanted: str | None) -> dict[str, Listed]:
     """What another program has downloaded; the blobs' names are their digests."""
+    if wanted is not None:
+        with _explained(hub, commit):
+            path = _downloaded(hub, commit, wanted)
+        return {wanted: Listed(path.stat().st_size, path.resolve().name)}
     config = _cached(hub, commit, "config.json") or _cached(hub, commit, "adapter_config.json")
     paths = [path for path in config.parent.iterdir() if path.is_file()] if config else []
     if not any(is_weights(path.name) for path in paths):
@@ -182,20 +233,27 @@ def _from_cache(hub: str, commit: str) -> dict[str, Listed]:
 
 
 def _cached(hub: str, commit: str, name: str) -> Path | None:
-    found = try_to_load_from_cache(hub, name, revision=commit)
+    kind, repository = _kind(hub)
+    found = try_to_load_from_cache(repository, name, revision=commit, repo_type=kind)
     return Path(found) if isinstance(found, str) else None
 
 
 def _held(hub: str, commit: str, name: str, listed: Listed) -> bool:
     """Whether a file takes no room any more: it is there, for this commit or for another."""
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub, repo_type="model")
+    kind, repository = _kind(hub)
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type=kind)
     blob = folder / "blobs" / (listed.digest or "unknown")
     return blob.exists() or _cached(hub, commit, name) is not None
 
 
 def _downloaded(hub: str, commit: str, name: str) -> Path:
+    kind, repository = _kind(hub)
     with _explained(hub, commit):
-        return Path(hf_hub_download(hub, name, revision=commit, tqdm_class=_bar(name)))
+        return Path(
+            hf_hub_download(
+                repository, name, repo_type=kind, revision=commit, tqdm_class=_bar(name)
+            )
+        )
 
 
 def _bar(name: str) -> type[tqdm]:

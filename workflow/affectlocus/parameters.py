@@ -6,6 +6,7 @@ turns whatever is wrong into one sentence that names the file and the key.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import string
@@ -27,11 +28,14 @@ from pydantic import (
 )
 
 from affectlocus.errors import InputError
-from affectlocus.files import is_weights
+from affectlocus.files import is_weights, matching
+from affectlocus.presets import PRESETS, PresetName, expanded
 from affectlocus.projections import ALL, format_modules, parse_modules
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SIGNS = ("negative", "neutral", "positive")
+"""The labels that a score's sign gives."""
 CORPUS_TASKS = (
     *("mini-caption", "mini-sums"),
     *("mini-MER23", "mini-MER24", "mini-MELD", "mini-IEMOCAP"),
@@ -112,7 +116,43 @@ def _placed(value: Any) -> Any:
     return {"folder": value} if isinstance(value, str) else value
 
 
+def _filed(value: Any) -> Any:
+    """A path alone is a file on disk."""
+    return {"file": value} if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    """One value alone is a list of one; numbers become the text that a file holds."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if value is None else [_plain(value)]
+
+
+def _groups(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    if not groups:
+        raise ValueError("it names no column; write (?P<column>...) around what becomes one")
+    return pattern
+
+
+def _codec(name: str) -> str:
+    try:
+        "".encode(name)
+        return codecs.lookup(name).name
+    except LookupError:
+        raise ValueError(f"unknown encoding {name!r}; expected utf-8, gb18030, cp1252, …") from None
+
+
 Name = Annotated[str, AfterValidator(_name)]
+Pattern = Annotated[str, AfterValidator(_groups)]
+Listed = Annotated[
+    list[str],
+    AfterValidator(_distinct),
+    BeforeValidator(_listed, json_schema_input_type=str | int | list[str | int]),
+]
 ModuleSet = Annotated[
     str, AfterValidator(_modules), Field(examples=["gate", "q+k+v+o+gate", "all"])
 ]
@@ -276,18 +316,95 @@ class Pair(Strict):
         return self
 
 
+_HUB_ID = r"^[\w-][\w.-]*(/[\w.-]+)?$"
+
+
+class DataFile(Strict):
+    """A file of samples, on disk or in a data set on the hub; a path alone is one on disk."""
+
+    file: str = Field(min_length=1, description="path; inside the data set, if hub is given")
+    hub: str | None = Field(None, pattern=_HUB_ID, description="owner/name of a data set")
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="commit of the data set, 40 hex digits; a branch or tag is pinned once",
+    )
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if (self.hub is None) != (self.revision is None):
+            missing = "hub" if self.hub is None else "revision"
+            raise ValueError(f"{missing} is missing; hub and revision go together")
+        return self
+
+
+Table = Annotated[DataFile, BeforeValidator(_filed, json_schema_input_type=str | DataFile)]
+
+
 class Files(Strict):
-    """A file for each split; csv, tsv or jsonl, plain or .gz."""
+    """A file for each split, or one for all: csv, tsv or jsonl, plain or .gz, or parquet."""
 
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
+    train: Table | None = None
+    validation: Table | None = None
+    test: Table | None = None
+    all: Table | None = Field(None, description="one file of every split; see split")
 
-    def items(self) -> Iterator[tuple[Split, str]]:
+    def items(self) -> Iterator[tuple[str, DataFile]]:
+        for key in (*SPLITS, "all"):
+            file = getattr(self, key)
+            if file is not None:
+                yield key, file
+
+
+class SplitBy(Strict):
+    """Which values of a column make which split; rows with others are left out and counted."""
+
+    column: str = "split"
+    train: Listed = []
+    validation: Listed = []
+    test: Listed = []
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        values = [value for _, values in self.items() for value in values]
+        if not values:
+            raise ValueError("names no split; give the values that mean train, validation or test")
+        try:
+            _distinct(values)
+        except ValueError as error:
+            raise ValueError(f"{error}: a value belongs to one split") from None
+        return self
+
+    def items(self) -> Iterator[tuple[Split, list[str]]]:
         for split in SPLITS:
-            name = getattr(self, split)
-            if name is not None:
-                yield split, name
+            if values := getattr(self, split):
+                yield split, values
+
+
+EVERY_SPLIT = SplitBy(train=["train"], validation=["validation"], test=["test"])
+
+
+class Join(DataFile):
+    """A second file, whose columns stand beside the first one's: transcripts beside labels."""
+
+    on: str = Field(description="column of the id that both have")
+    key: str | None = Field(None, description="the same column's name in this file, if another")
+    columns: list[str] | None = Field(None, description="which columns are taken; by default all")
+    header: list[str] | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    pattern: Pattern | None = None
+    encoding: Annotated[str, AfterValidator(_codec)] = "utf-8"
+
+
+class Context(Strict):
+    """The previous turns of a dialogue, for {context} in the prompt: a line each, oldest first."""
+
+    dialogue: str = Field(description="column that tells dialogues apart")
+    order: str | None = Field(
+        None, description="column of numbers that orders the turns; by default the file's order"
+    )
+    turns: PositiveInt = Field(3, description="turns at most; never a later one")
+    speaker: str | None = Field(None, description="column of the name in front of a turn")
 
 
 class Columns(Strict):
@@ -295,20 +412,38 @@ class Columns(Strict):
 
     text: str = "text"
     label: str | None = Field(None, description="the label; tasks with labels")
+    score: str | None = Field(
+        None, description="instead of a label, a number: its sign is negative, neutral or positive"
+    )
     target: str | None = Field(None, description="free text to learn; tasks without labels")
-    id: str | None = Field(None, description="sample id; by default the row's number")
+    id: Listed | None = Field(
+        None, description="sample id, or columns that make one; by default the row's number"
+    )
 
 
 class Task(Strict):
     """A benchmark, or a text to tune on: samples, labels, prompt."""
 
     corpus: bool = Field(False, description="made by the embedded corpus generator")
+    preset: PresetName | None = Field(
+        None, description="a public data set's layout; fills in the keys that are left out"
+    )
+    root: str | None = Field(None, description="the preset's folder, below data_root")
     files: Files | None = None
+    split: SplitBy | None = Field(None, description="how files.all is taken apart")
+    join: Join | None = None
     header: list[str] | None = Field(None, description="column names of a file that has none")
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
         None, description="what separates columns; by default ',' in a csv and a tab in a tsv"
     )
+    pattern: Pattern | None = Field(
+        None, description="regular expression: each line it finds is a row, its groups the columns"
+    )
+    encoding: Annotated[str, AfterValidator(_codec)] = Field(
+        "utf-8", description="how characters are stored, as Python names it"
+    )
     columns: Columns = Columns()
+    context: Context | None = None
     labels: Annotated[dict[str, str], BeforeValidator(_words)] | None = Field(
         None,
         description="label in the file → word that the model is to say; a list says both are one",
@@ -316,36 +451,87 @@ class Task(Strict):
     unlisted_labels: Literal["refuse", "drop"] = Field(
         "refuse", description="rows with another label: an error, or left out and counted"
     )
+    duplicate_ids: Literal["refuse", "first"] = Field(
+        "refuse", description="an id twice in a split: an error, or the first row kept, and counted"
+    )
     prompt: str = Field(
-        "{text}", description="text before the answer; {column} inserts a column, {text} the text's"
+        "{text}",
+        description="text before the answer; {column} inserts a column, {text} the text's, "
+        "{context} the previous turns",
     )
     overlap_limit: Fraction = Field(
         0.25, description="share of test texts that may also stand in another split"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, given: Any) -> Any:
+        known = isinstance(given, dict) and given.get("preset") in PRESETS
+        return expanded(given) if known else given
+
     @model_validator(mode="after")
     def _whole(self) -> Task:
+        if self.root is not None:
+            raise ValueError("root goes with preset only; remove it, or name the preset")
         if self.corpus == (self.files is not None):
             raise ValueError("expected either corpus: true or files")
-        if self.files is not None and not list(self.files.items()):
-            raise ValueError("files names no split; expected train, validation or test")
+        if self.files is not None:
+            self._files_are_sound(self.files)
+        if self.pattern is not None and (self.header or self.delimiter):
+            raise ValueError("pattern goes without header and delimiter; remove those")
         if self.labels is not None and len(set(self.labels.values())) < 2:
             raise ValueError("labels needs at least two different words")
+        asked = []
         for _, field, spec, conversion in _fields(self.prompt):
             if field is not None and (spec or conversion or not field or not field.isprintable()):
                 raise ValueError(f"prompt: {{{field}}} is not a column's name in braces")
+            asked.append(field)
+        if self.context is not None and self.preset is None and "context" not in asked:
+            raise ValueError("context is given, but the prompt has no {context}; write it there")
+        self._answers_are_sound()
+        return self
+
+    def _files_are_sound(self, files: Files) -> None:
+        names = [key for key, _ in files.items()]
+        if not names:
+            raise ValueError("files names no split; expected train, validation or test")
+        if "all" in names and len(names) > 1:
+            raise ValueError(f"files.all holds every split; remove files.{names[0]}")
+        if self.split is not None and names != ["all"]:
+            raise ValueError("split takes files.all apart; name the file as files.all")
+
+    def _answers_are_sound(self) -> None:
+        given = [key for key in ("label", "score", "target") if getattr(self.columns, key)]
+        if self.labels is None and self.columns.score is not None:
+            raise ValueError("labels is missing; columns.score needs negative, neutral, positive")
         if (self.labels is None) == (self.columns.target is None):
             raise ValueError("expected either labels or columns.target")
-        if self.labels is not None and self.columns.label is None:
+        if not given:
             raise ValueError("columns.label is missing; name the column that holds the label")
-        return self
+        if len(given) > 1:
+            raise ValueError(f"columns.{given[0]} and columns.{given[1]} exclude each other")
+        if self.columns.score is not None and self.labels is not None:
+            for label in self.labels:
+                if label not in SIGNS:
+                    raise ValueError(
+                        f"labels: found {label!r}; of a score the sign is the label: "
+                        f"{', '.join(SIGNS)}"
+                    )
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that the files are said to hold."""
+        if self.files is None:
+            return SPLITS
+        names = [key for key, _ in self.files.items()]
+        if names == ["all"]:
+            names = [split for split, _ in (self.split or EVERY_SPLIT).items()]
+        return tuple(split for split in SPLITS if split in names)
 
     @property
     def scored(self) -> bool:
         """Whether the task is a benchmark: it has labels and a test split."""
-        return self.labels is not None and (
-            self.files is None or any(split == "test" for split, _ in self.files.items())
-        )
+        return self.labels is not None and "test" in self.splits
 
 
 def _fields(prompt: str) -> list[tuple[str, str | None, str | None, str | None]]:
@@ -468,7 +654,7 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
         for name in recipe.data:
             yield from known(f"{key}.data", name, parameters.tasks, "task")
             task = parameters.tasks.get(name)
-            if task is not None and task.files is not None and task.files.train is None:
+            if task is not None and "train" not in task.splits:
                 yield f"{key}.data", f"task {name!r} has no train split to tune on"
     chained = {name for name, base in parameters.bases.items() if base.then}
     for name, pair in parameters.pairs.items():
@@ -509,16 +695,20 @@ def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
     for name, task in parameters.tasks.items():
         if task.files is None:
             continue
+        hint = f" (preset {task.preset}: {PRESETS[task.preset].about})" if task.preset else ""
         seen: dict[Path, str] = {}
-        for split, file in task.files.items():
-            path = root / file
-            key = f"tasks.{name}.files.{split}"
-            if not path.is_file():
-                yield key, f"no such file: {path}; correct it, or data_root"
-            elif path.resolve() in seen:
+        tables: list[tuple[str, DataFile]] = [(f"files.{key}", f) for key, f in task.files.items()]
+        for part, table in [*tables, *([("join", task.join)] if task.join else [])]:
+            if table.hub is not None:
+                continue
+            path = root / table.file
+            key = f"tasks.{name}.{part}"
+            if not all(file.is_file() for file in matching(path)) or not matching(path):
+                yield key, f"no such file: {path}; correct it, or data_root{hint}"
+            elif part != "join" and path.resolve() in seen:
                 other = seen[path.resolve()]
                 yield key, f"the same file as {other}: {path}; a split must not overlap another"
-            seen[path.resolve()] = split
+            seen[path.resolve()] = part.removeprefix("files.")
     for name, base in parameters.bases.items():
         if base.folder is not None and not (root / base.folder / "config.json").is_file():
             path = root / base.folder

@@ -9,28 +9,37 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
+from affectlocus.digest import digest
 from affectlocus.errors import InputError
-from affectlocus.files import write_json
+from affectlocus.files import matching, write_json
 from affectlocus.parameters import Parameters, Task
+from affectlocus.sources import located
 
 REMEMBERED = Path(".snakemake/affectlocus-precheck.json")
 
 
 def _state(task: Task, files: dict[str, Path]) -> str:
-    """A digest of what a task's check depends on."""
-    parts: list[object] = [task.model_dump(mode="json")]
-    for split, path in files.items():
-        stat = path.stat()
-        parts.append([split, str(path), stat.st_size, stat.st_mtime_ns])
+    """A digest of what a task's check depends on, the code included."""
+    parts: list[object] = [digest("prepare"), task.model_dump(mode="json")]
+    for key, path in files.items():
+        for file in matching(path):
+            stat = file.stat()
+            parts.append([key, str(file), stat.st_size, stat.st_mtime_ns])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def precheck(parameters: Parameters, folder: Path) -> None:
+def precheck(parameters: Parameters, folder: Path) -> dict[str, dict[str, Any]]:
     """Reads every task that has files of its own as the `prepare` step would.
+
+    Files of a data set on the hub are downloaded first, if they are not here yet.
 
     Args:
         folder: the experiment's folder.
+
+    Returns:
+        The data report of each such task.
 
     Raises:
         InputError: what is wrong with which task.
@@ -39,20 +48,24 @@ def precheck(parameters: Parameters, folder: Path) -> None:
         known = json.loads((folder / REMEMBERED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = {}
-    good: dict[str, str] = {}
+    good: dict[str, dict[str, Any]] = {}
     for name, task in parameters.tasks.items():
         if task.files is None:
             continue
-        files: dict[str, Path] = {
-            split: folder / parameters.data_root / file for split, file in task.files.items()
-        }
-        good[name] = _state(task, files)
-        if known.get(name) != good[name]:
+        try:
+            pins = folder / "checkpoints.lock.json"
+            files = located(task, folder / parameters.data_root, pins)
+            state = _state(task, files)
+            entry = known.get(name)
+            if isinstance(entry, dict) and entry.get("state") == state:
+                good[name] = entry
+                continue
             from affectlocus.prepare import prepare
 
-            try:
-                prepare(name, task, files)
-            except InputError as error:
-                raise InputError(f"params.yaml: tasks.{name}: {error}") from None
+            _, report = prepare(name, task, files)
+        except InputError as error:
+            raise InputError(f"params.yaml: tasks.{name}: {error}") from None
+        good[name] = {"state": state, "report": report}
     if good != known and (folder / REMEMBERED).parent.is_dir():
         write_json(folder / REMEMBERED, good)
+    return {name: entry["report"] for name, entry in good.items()}

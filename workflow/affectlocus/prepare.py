@@ -2,99 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import string
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from affectlocus.audit import describe, normalised, overlap
+from affectlocus.context import previous_turns
 from affectlocus.errors import InputError
-from affectlocus.parameters import SPLITS, Task
+from affectlocus.files import matching
+from affectlocus.parameters import EVERY_SPLIT, SIGNS, SPLITS, Join, Split, SplitBy, Task
+from affectlocus.presets import PRESETS
+from affectlocus.rows import LayoutError, read_rows
 
 COLUMNS = ["id", "split", "text", "prompt", "answer"]
-
-
-def read_rows(
-    path: Path, header: list[str] | None = None, delimiter: str | None = None
-) -> pd.DataFrame:
-    """The rows of a csv, tsv or jsonl file (or .gz of one), every value as text.
-
-    Raises:
-        InputError: an unknown kind of file, a broken one, or one that is not UTF-8.
-    """
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    kind = suffixes[-1] if suffixes else ""
-    if kind not in (".csv", ".tsv", ".jsonl", ".json"):
-        raise InputError(f"{path}: unknown kind of file {kind!r}; expected csv, tsv or jsonl")
-    try:
-        if kind in (".jsonl", ".json"):
-            return _json_rows(path)
-        with warnings.catch_warnings():
-            # A row with more fields than the header would lose or shift them.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path,
-                sep=delimiter or ("\t" if kind == ".tsv" else ","),
-                names=header,
-                index_col=False,
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8",
-                # In a tsv of running text a quotation mark is a quotation mark.
-                quoting=3 if kind == ".tsv" and delimiter is None else 0,
-            ).fillna("")  # a short row lacks its last fields
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; correct the path") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 ({error}); convert it first") from None
-    except (
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-        pd.errors.ParserWarning,
-        ValueError,
-        OSError,
-        EOFError,
-    ) as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as {kind[1:]}: {line}") from None
-
-
-def _json_rows(path: Path) -> pd.DataFrame:
-    """A JSON object a line; strings as they are, nothing for null, other values as JSON."""
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
-    rows = []
-    with opened(path, "rt", encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is no JSON object")
-            rows.append({key: _json_text(value) for key, value in row.items()})
-    return pd.DataFrame(rows, dtype=object).fillna("")
-
-
-def _json_text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str]) -> None:
-    for column in wanted:
-        if column not in frame.columns:
-            raise InputError(
-                f"{path}: no column {column!r}; it has {', '.join(map(str, frame.columns))}"
-                + ("; is delimiter right?" if len(frame.columns) == 1 else "")
-            )
-
-
-def _normal(text: pd.Series) -> pd.Series:
-    return text.str.casefold().str.split().str.join(" ")
+# Columns of our own, with names that no file's column has: whether the joined file had the row's
+# id; the row's number in the file, from 1; a score as a number.
+_PARTNER, _ROW, _SCORE = "\0partner", "\0row", "\0score"
 
 
 def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -102,106 +29,255 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
 
     Args:
         name: the task's name, for messages.
-        files: split → file; a file under the key `all` holds every split in its column `split`.
+        files: split → file; a file under the key `all` holds every split, told apart as
+            `task.split` says; under `join` the file that `task.join` describes.
 
     Returns:
-        A row per sample with `id` (unique), `split`, `text`, `prompt` and `answer` (the label's
-        word, or the target), all text; and a report of rows read, kept and left out.
+        A row per sample with `id` (unique in its split), `split`, `text`, `prompt` and `answer`
+        (the label's word, or the target), all text; `score` (float64) where labels are scores'
+        signs. And the data report: rows read, kept and left out, and what the kept ones are like.
 
     Raises:
-        InputError: a missing column, a label that is not in the list, an empty text, an id twice
-            in a split, or more overlap between splits than the task allows.
+        InputError: a missing column, a label that is not in the list, an id twice in a split, or
+            more overlap between splits than the task allows.
     """
-    if not files:
+    try:
+        return _prepare(name, task, files)
+    except LayoutError as error:
+        if task.preset is None:
+            raise
+        expected = PRESETS[task.preset].expectation
+        raise InputError(f"{error}; preset {task.preset} expects {expected}") from None
+
+
+def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    tables = {key: path for key, path in files.items() if key != "join"}
+    if not tables:
         raise InputError(f"task {name}: no file given; give one for train, validation or test")
-    report: dict[str, Any] = {"task": name, "splits": {}}
+    partners = _partners(task.join, files) if task.join is not None else None
+    report: dict[str, Any] = {"task": name, "preset": task.preset, "encoding": task.encoding}
+    report["splits"] = {}
     parts = []
-    for split, path in files.items():
-        frame = read_rows(path, task.header, task.delimiter)
-        groups = [(split, frame)] if split != "all" else _by_split(path, frame)
-        for key, rows in groups:
-            part, counts = _split(task, path, str(key), rows)
-            report["splits"][key] = counts
+    for key, path in tables.items():
+        rows = read_rows(path, task.header, task.delimiter, task.pattern, task.encoding)
+        other_lines = rows.attrs.pop("other_lines", 0)
+        if task.join is not None and partners is not None:
+            rows = _joined(path, rows, task.join, partners)
+        rows = _with_context(path, rows, task)
+        groups: list[tuple[str, pd.DataFrame]] = [(key, rows)]
+        if key == "all":
+            groups, report["other_splits"] = _by_split(path, rows, task.split or EVERY_SPLIT)
+        if other_lines:
+            report["other_lines"] = report.get("other_lines", 0) + other_lines
+        for split, group in groups:
+            part, counts = _split(task, path, split, group)
+            report["splits"][split] = counts
             parts.append(part)
     samples = pd.concat(parts, ignore_index=True)
-    report["overlap"] = _overlap(task, samples)
-    return samples[COLUMNS], report
+    samples["normal"] = samples["text"].map(normalised)
+    for split, about in describe(samples, labelled=task.labels is not None).items():
+        report["splits"][split] |= about
+    report["overlap"] = overlap(samples)
+    _check_overlap(task, report)
+    return samples[[*COLUMNS, *(["score"] if task.columns.score else [])]], report
 
 
-def _by_split(path: Path, frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    _check_columns(path, frame, ["split"])
-    unknown = set(frame["split"]) - set(SPLITS)
-    if unknown:
-        raise InputError(
-            f"{path}: column 'split' holds {min(unknown)!r}; expected {', '.join(SPLITS)}"
+def _check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str | None]) -> None:
+    for column in wanted:
+        if column is not None and column not in frame.columns:
+            there = ", ".join(str(name) for name in frame.columns if name != _PARTNER)
+            raise LayoutError(
+                f"{path}: no column {column!r}; it has {there}"
+                + ("; is delimiter right?" if len(frame.columns) == 1 else "")
+            )
+
+
+def _partners(join: Join, files: dict[str, Path]) -> tuple[Path, pd.DataFrame]:
+    """The joined file and its rows, by their id."""
+    if "join" not in files:
+        raise InputError(f"join: the file {join.file} was not given; give it too")
+    path = files["join"]
+    rows = read_rows(path, join.header, join.delimiter, join.pattern, join.encoding)
+    key = join.key or join.on
+    _check_columns(path, rows, [key, *(join.columns or [])])
+    rows = rows[[key, *(join.columns or [name for name in rows.columns if name != key])]]
+    if not join.columns and matching(path) != [path]:
+        rows = rows.drop(columns="file")  # a pattern's own column, which both may have
+    rows = rows.drop_duplicates()
+    twice = rows[key][rows[key].duplicated()]
+    if len(twice):
+        raise LayoutError(
+            f"{path}: {key} {twice.iloc[0]!r} stands twice with different values; expected it once"
         )
-    return [(key, rows) for key in SPLITS if len(rows := frame[frame["split"] == key])]
+    return path, rows.set_index(key)
+
+
+def _joined(
+    path: Path, rows: pd.DataFrame, join: Join, partners: tuple[Path, pd.DataFrame]
+) -> pd.DataFrame:
+    other, found = partners
+    _check_columns(path, rows, [join.on])
+    if both := [name for name in found.columns if name in rows.columns]:
+        raise LayoutError(
+            f"{other}: column {both[0]!r} stands in {path.name} as well; list the columns to take "
+            "as join.columns"
+        )
+    there = rows[join.on].isin(found.index)
+    if not there.any():
+        one, two = ([*ids[:1].map(repr), "missing"][0] for ids in (rows[join.on], found.index))
+        raise LayoutError(
+            f"{other}: none of its ids is in {path.name}: there {join.on} is {one}, say, "
+            f"here {two}; check join.on and join.key"
+        )
+    return rows.join(found, on=join.on).fillna("").assign(**{_PARTNER: there})
+
+
+def _with_context(path: Path, rows: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The rows with a column `context`, if the prompt asks for the previous turns."""
+    context, text = task.context, task.columns.text
+    if context is None or "context" not in [field for _, field, _, _ in _pieces(task.prompt)]:
+        return rows
+    _check_columns(path, rows, [text, context.dialogue, context.order, context.speaker])
+    return rows.assign(context=previous_turns(rows, context, text, str(path)))
+
+
+def _by_split(
+    path: Path, rows: pd.DataFrame, by: SplitBy
+) -> tuple[list[tuple[str, pd.DataFrame]], dict[str, int]]:
+    """(split, rows) for each that is there, and how many rows have which other value."""
+    _check_columns(path, rows, [by.column])
+    values = rows[by.column]
+    known: dict[str, Split] = {value: split for split, listed in by.items() for value in listed}
+    counted = values[~values.isin(list(known))].value_counts().sort_index()
+    other = {str(value): int(count) for value, count in counted.items()}
+    if by is EVERY_SPLIT and other:
+        raise LayoutError(
+            f"{path}: column {by.column!r} holds {min(other)!r}; "
+            f"expected {', '.join(known)}, or say under split which value means which"
+        )
+    splits = values.map(known)
+    groups: list[tuple[str, pd.DataFrame]] = []
+    for split, _ in by.items():
+        group = rows[splits == split]
+        if group.empty:
+            if by is not EVERY_SPLIT:
+                expected = ", ".join(map(repr, dict(by.items())[split]))
+                found = ", ".join(map(repr, sorted(values.unique())[:10]))
+                raise LayoutError(
+                    f"{path}: no row of split {split!r}: column {by.column!r} holds {found}, "
+                    f"expected {expected}"
+                )
+        else:
+            groups.append((split, group))
+    if not groups:
+        raise LayoutError(f"{path}: no row in it; expected rows of {', '.join(SPLITS)}")
+    return groups, other
 
 
 def _split(
     task: Task, path: Path, split: str, rows: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The samples of one split, and the counts of what was read and left out."""
     columns = task.columns
-    answer = columns.label if task.labels is not None else columns.target
+    answer = columns.label or columns.score or columns.target
     assert answer is not None
-    _check_columns(path, rows, [columns.text, answer, *([columns.id] if columns.id else [])])
-    rows = rows.reset_index(drop=True)  # rows keep their number, from 0, whatever is left out
+    _check_columns(path, rows, [columns.text, answer, *(columns.id or [])])
+    # From here on the index is the row's number in the split, which ids are made of.
+    rows = rows.assign(**{_ROW: rows.index + 1}).reset_index(drop=True)
     counts: dict[str, Any] = {"file": path.name, "read": len(rows)}
+    if _PARTNER in rows.columns:
+        counts["no_partner"] = int((~rows[_PARTNER]).sum())
+        rows = rows[rows[_PARTNER]]
     empty = rows[columns.text].str.strip() == ""
     counts["empty_text"] = int(empty.sum())
     rows = rows[~empty]
+    if columns.score is not None:
+        rows = rows.assign(**{_SCORE: _scores(path, rows, answer)})
     if task.labels is not None:
-        unlisted = ~rows[answer].isin(list(task.labels))
+        given = rows[answer] if columns.score is None else _signs(rows[_SCORE])
+        unlisted = ~given.isin(list(task.labels))
         counts["unlisted_label"] = int(unlisted.sum())
         if task.unlisted_labels == "refuse" and unlisted.any():
-            row = rows[unlisted].iloc[0]
             raise InputError(
-                f"{path}: row {int(rows[unlisted].index[0]) + 1} has the label {row[answer]!r}, "
+                f"{path}: row {rows[_ROW][unlisted].iloc[0]} has the label "
+                f"{given[unlisted].iloc[0]!r}, "
                 f"expected one of {', '.join(task.labels)} ({counts['unlisted_label']} rows so); "
                 "add it to labels, or set unlisted_labels: drop"
             )
-        rows = rows[~unlisted]
+        rows, values = rows[~unlisted], given[~unlisted].map(task.labels)
     else:
         silent = rows[answer].str.strip() == ""
         counts["empty_target"] = int(silent.sum())
         rows = rows[~silent]
-    if rows.empty:
-        raise InputError(f"{path}: no row of split {split!r} is left; check columns and labels")
-    values = rows[answer] if task.labels is None else rows[answer].map(task.labels)
-    try:
-        prompts = _prompts(task.prompt, rows, columns.text)
-    except KeyError as error:
+        values = rows[answer]
+    ids = _ids(rows, split, columns.id)
+    repeated = ids.duplicated()
+    counts["duplicate_id"] = int(repeated.sum())
+    if task.duplicate_ids == "refuse" and repeated.any():
         raise InputError(
-            f"{path}: the prompt asks for column {error}; it has {', '.join(rows.columns)}"
-        ) from None
-    ids = rows[columns.id] if columns.id else f"{split}-" + rows.index.astype(str)
-    if ids.duplicated().any():
-        twice = next(iter(ids[ids.duplicated()]))
-        raise InputError(f"{path}: id {twice!r} stands twice in split {split!r}; expected it once")
+            f"{path}: id {ids[repeated].iloc[0]!r} stands twice in split {split!r}; expected it "
+            f"once ({counts['duplicate_id']} rows so); name another column as columns.id, or set "
+            "duplicate_ids: first"
+        )
+    rows, values, ids = rows[~repeated], values[~repeated], ids[~repeated]
+    if rows.empty:
+        raise LayoutError(f"{path}: no row of split {split!r} is left; check columns and labels")
     part = pd.DataFrame(
         {
             "id": ids.to_numpy(),
             "split": split,
             "text": rows[columns.text].to_numpy(),
-            "prompt": prompts,
+            "prompt": _prompts(path, task, rows),
             "answer": values.to_numpy(),
         }
     )
+    if columns.score is not None:
+        part["score"] = rows[_SCORE].to_numpy()
     counts["kept"] = len(part)
-    counts["duplicate_text"] = int(_normal(part["text"]).duplicated().sum())
-    if task.labels is not None:
-        counts["labels"] = part["answer"].value_counts().sort_index().to_dict()
     return part, counts
 
 
-def _prompts(template: str, rows: pd.DataFrame, text: str) -> list[str]:
+def _ids(rows: pd.DataFrame, split: str, columns: list[str] | None) -> pd.Series:
+    if columns is None:
+        return pd.Series(f"{split}-" + rows.index.astype(str), index=rows.index)
+    ids = rows[columns[0]]
+    for column in columns[1:]:
+        ids = ids + "_" + rows[column]
+    return ids
+
+
+def _scores(path: Path, rows: pd.DataFrame, column: str) -> pd.Series:
+    scores = pd.to_numeric(rows[column], errors="coerce").astype(float)
+    wrong = rows[~np.isfinite(scores)]
+    if len(wrong):
+        raise LayoutError(
+            f"{path}: row {wrong[_ROW].iloc[0]} has the score {wrong[column].iloc[0]!r}, "
+            f"expected a number ({len(wrong)} rows so)"
+        )
+    return scores
+
+
+def _signs(scores: pd.Series) -> pd.Series:
+    return (np.sign(scores).astype(int) + 1).map(dict(enumerate(SIGNS)))
+
+
+def _pieces(prompt: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    return list(string.Formatter().parse(prompt))
+
+
+def _prompts(path: Path, task: Task, rows: pd.DataFrame) -> list[str]:
     """The template with each row's columns put in; names are looked up, never evaluated."""
     if "text" not in rows.columns:
-        rows = rows.assign(text=rows[text])  # {text} is the column of the text, whatever its name
-    pieces = list(string.Formatter().parse(template))
+        # {text} is the column of the text, whatever its name.
+        rows = rows.assign(text=rows[task.columns.text])
+    pieces = _pieces(task.prompt)
     for _, field, _, _ in pieces:
         if field is not None and field not in rows.columns:
-            raise KeyError(field)
+            there = ", ".join(name for name in rows.columns if not name.startswith("\0"))
+            raise LayoutError(
+                f"{path}: the prompt asks for column {field!r}; it has {there}"
+                + ("; describe the dialogues under context" if field == "context" else "")
+            )
     columns = [rows[field] if field is not None else [""] * len(rows) for _, field, _, _ in pieces]
     literals = [literal for literal, _, _, _ in pieces]
     return [
@@ -210,21 +286,13 @@ def _prompts(template: str, rows: pd.DataFrame, text: str) -> list[str]:
     ]
 
 
-def _overlap(task: Task, samples: pd.DataFrame) -> dict[str, int]:
-    """Samples of a later split whose normalised text also stands in an earlier one, counted."""
-    normal = _normal(samples["text"])
-    counts = {}
-    present = [split for split in SPLITS if split in set(samples["split"])]
-    for position, earlier in enumerate(present):
-        known = set(normal[samples["split"] == earlier])
-        for later in present[position + 1 :]:
-            rows = normal[samples["split"] == later]
-            shared = int(rows.isin(known).sum())
-            counts[f"{later} in {earlier}"] = shared
-            if later == "test" and shared > task.overlap_limit * len(rows):
-                raise InputError(
-                    f"files: {shared} of {len(rows)} test texts also stand in the "
-                    f"{earlier} split, more than overlap_limit {task.overlap_limit}; "
-                    "give splits that are apart, or raise the limit and say so"
-                )
-    return counts
+def _check_overlap(task: Task, report: dict[str, Any]) -> None:
+    for pair, counts in report["overlap"].items():
+        later, _, earlier = pair.partition(" in ")
+        rows, shared = report["splits"][later]["kept"], counts["normalised"]
+        if later == "test" and shared > task.overlap_limit * rows:
+            raise InputError(
+                f"files: {shared} of {rows} test texts also stand in the {earlier} split "
+                f"({counts['exact']} of them exactly), more than overlap_limit "
+                f"{task.overlap_limit}; give splits that are apart, or raise the limit and say so"
+            )

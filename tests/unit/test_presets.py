@@ -1,0 +1,315 @@
+"""Presets: small files in each owner's layout become samples; another layout is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+import pytest
+
+from affectlocus.errors import InputError
+from affectlocus.parameters import Parameters, Task, validate
+from affectlocus.prepare import prepare
+from affectlocus.presets import PRESETS, PresetName
+from affectlocus.sources import located
+
+ROOT = Path(__file__).parents[2]
+
+SPLIT_NAMES = {"train": "train", "validation": "dev", "test": "test"}
+MELD = (
+    "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,"
+    "StartTime,EndTime\n"
+)
+
+
+def meld(folder: Path) -> None:
+    for name, mood in (("train", "joy,positive"), ("dev", "fear,negative"), ("test", None)):
+        rows = f'1,"{name}, said",Ross,{mood},0,0,1,1,"0:0:1,0","0:0:2,0"\n'
+        if mood is None:
+            rows = '1,Why?,Mark,surprise,positive,0,0,3,19,"0,1","0,2"\n'
+            rows += '2,"Oh, so.",Rachel,anger,negative,0,1,3,19,"0,2","0,3"\n'
+        (folder / f"{name}_sent_emo.csv").write_text(MELD + rows, encoding="utf-8")
+
+
+def goemotions(folder: Path) -> None:
+    (folder / "train.tsv").write_text('say "no\t0\tt1\nfine\t3,4\tt2\n')
+    (folder / "dev.tsv").write_text("hm\t4\td1\n")
+    (folder / "test.tsv").write_text("I’m sad\t5\te1\nyes\t3\te2\n")
+
+
+def gsm8k(folder: Path) -> None:
+    for name in ("train", "test"):
+        row = {"question": f"{name}: 1+1?", "answer": "It is 2.\n#### 2"}
+        (folder / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+
+
+def clips(name: str, text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        rows = [
+            ["v1", "0001", f"{text} 1", -0.8, "Negative", "train"],
+            ["v1", "0002", f"{text} 2", 0.0, "Neutral", "valid"],
+            ["v2", "0001", f"{text} 3", 0.4, "Positive", "test"],
+            ["v2", "0002", f"{text} 4", -1.0, "Negative", "test"],
+        ]
+        columns = ["video_id", "clip_id", "text", "label", "annotation", "mode"]
+        pd.DataFrame(rows, columns=columns).to_csv(folder / name, index=False)
+
+    return write
+
+
+def iemocap(folder: Path) -> None:
+    for session in (1, 5):
+        dialogue = f"Ses0{session}F_impro01"
+        turns = [("F000", 6.2, "neu", "Excuse me."), ("M000", 10.1, "exc", "Yes!")]
+        turns += [("F001", 15.0, "fru", "No.")]
+        about = folder / f"Session{session}/dialog"
+        for part in ("EmoEvaluation", "EmoEvaluation/Categorical", "transcriptions"):
+            (about / part).mkdir(parents=True)
+        labels = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
+        said = ""
+        for turn, start, label, text in turns:
+            end = start + 1
+            labels += f"[{start:.4f} - {end:.4f}]\t{dialogue}_{turn}\t{label}\t[2.5, 2.5, 2.5]\n"
+            labels += "C-E2:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n\n"
+            said += f"{dialogue}_{turn} [{start:08.4f}-{end:08.4f}]: {text}\n"
+        (about / f"EmoEvaluation/{dialogue}.txt").write_text(labels)
+        (about / f"EmoEvaluation/Categorical/{dialogue}_e1.txt").write_text("not this one\n")
+        (about / f"EmoEvaluation/._{dialogue}.txt").write_bytes(b"\0\xff")
+        (about / f"transcriptions/{dialogue}.txt").write_text(said + "M: Mm.\n")
+
+
+def mer(train: str, test: str, transcripts: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / train).write_text("name,discrete,valence\ns_1,happy,2.5\ns_2,worried,-1\n")
+        (folder / test).write_text("name,discrete\ns_3,angry\ns_4,neutral\n")
+        said = [[f"s_{n}", f"english {n}", f"中文{n}。"] for n in (1, 2, 3, 4)]
+        frame = pd.DataFrame(said, columns=["name", "english", "chinese"])
+        frame.to_csv(folder / transcripts, index=False)
+
+    return write
+
+
+# What writes the layout, the test split's prompts and answers, and rows left out.
+LAYOUTS: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]]]] = {
+    "meld-emotion": (meld, [("Why?\nEmotion:", "surprise"), ("Oh, so.\nEmotion:", "anger")]),
+    "meld-sentiment": (
+        meld,
+        [("Why?\nSentiment:", "positive"), ("Oh, so.\nSentiment:", "negative")],
+    ),
+    "goemotions-ekman": (goemotions, [("I’m sad\nEmotion:", "sadness"), ("yes\nEmotion:", "joy")]),
+    "gsm8k": (gsm8k, [("test: 1+1?\nAnswer:", "It is 2.\n#### 2")]),
+    **{
+        name: (
+            clips(file, text),
+            [(f"{text} 3\nSentiment:", "positive"), (f"{text} 4\nSentiment:", "negative")],
+        )
+        for name, file, text in (
+            ("mosi", "label.csv", "said"),
+            ("mosei", "label.csv", "said"),
+            ("sims", "label.csv", "我说"),
+            ("simsv2", "meta.csv", "我说"),
+        )
+    },
+    "iemocap": (iemocap, [("Excuse me.\nEmotion:", "neutral"), ("Yes!\nEmotion:", "happy")]),
+    "mer2023": (
+        mer("train-label.csv", "test1-label.csv", "transcription-engchi-polish.csv"),
+        [("中文3。\nEmotion:", "angry"), ("中文4。\nEmotion:", "neutral")],
+    ),
+    "mer2024": (
+        mer("label-disdim.csv", "reference-semi.csv", "transcription-merge.csv"),
+        [("中文3。\nEmotion:", "angry"), ("中文4。\nEmotion:", "neutral")],
+    ),
+}
+
+
+def read(folder: Path, preset: str, **keys: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Samples and report of a preset's files, which are in `set` below this folder."""
+    task = Task.model_validate({"preset": preset, "root": "set", **keys})
+    return prepare(preset, task, located(task, folder, folder / "pins.json"))
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[str], Path]:
+    """`written(preset)`: a folder with the layout in `set`."""
+
+    def write(preset: str) -> Path:
+        (tmp_path / "set").mkdir()
+        LAYOUTS[preset][0](tmp_path / "set")
+        return tmp_path
+
+    return write
+
+
+def test_every_preset_has_a_layout_here() -> None:
+    assert set(LAYOUTS) == set(PRESETS) == set(get_args(PresetName))
+
+
+@pytest.mark.parametrize("preset", LAYOUTS)
+def test_the_owners_layout_becomes_samples(written: Callable[[str], Path], preset: str) -> None:
+    samples, report = read(written(preset), preset)
+    test = samples[samples["split"] == "test"]
+    assert list(zip(test["prompt"], test["answer"], strict=True)) == LAYOUTS[preset][1]
+    assert report["preset"] == preset
+    assert "train" in report["splits"]
+
+
+@pytest.mark.parametrize("preset", LAYOUTS)
+def test_an_expanded_preset_goes_through_a_job_s_settings_unchanged(preset: str) -> None:
+    task = Task.model_validate({"preset": preset, "root": "set"})
+    assert Task.model_validate(json.loads(json.dumps(task.model_dump(mode="json")))) == task
+
+
+@pytest.mark.parametrize("preset", LAYOUTS)
+def test_a_missing_file_is_refused_with_what_the_preset_expects(
+    tmp_path: Path, preset: str
+) -> None:
+    config = {
+        "bases": {"b": {"folder": "b"}},
+        "pairs": {"p": {"base": "b", "tuned": "t"}},
+        "tasks": {
+            "set": {"preset": preset, "root": "nowhere"},
+            "other": {"corpus": True, "labels": ["a", "b"], "columns": {"label": "l"}},
+        },
+        "matrix": {"pairs": ["p"], "tune": []},
+    }
+    config["tasks"]["mini-MOSI"] = config["tasks"].pop("other")
+    config["corpus"] = {}
+    with pytest.raises(InputError) as caught:
+        validate(config, tmp_path)
+    message = str(caught.value)
+    assert message.startswith("params.yaml: tasks.set.files.")
+    assert "no such file: " in message
+    assert f"(preset {preset}: " in message
+
+
+@pytest.mark.parametrize("preset", LAYOUTS)
+def test_files_without_the_columns_are_refused_with_what_the_preset_expects(
+    written: Callable[[str], Path], preset: str
+) -> None:
+    folder = written(preset)
+    for path in (folder / "set").rglob("*"):
+        if path.is_file():
+            # One column, of another name; a line, to a pattern.
+            path.write_text('{"a": 1}\n' if path.suffix == ".jsonl" else "a\nb\n")
+    with pytest.raises(InputError) as caught:
+        read(folder, preset)
+    message = str(caught.value)
+    assert f"; preset {preset} expects {PRESETS[preset].about}" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_the_presets_of_the_stories_experiment_are_what_was_written_out_before() -> None:
+    files = {split: f"m/{name}_sent_emo.csv" for split, name in SPLIT_NAMES.items()}
+    written_out = {
+        "meld-emotion": {
+            "files": files,
+            "columns": {"text": "Utterance", "label": "Emotion"},
+            "labels": ["neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear"],
+            "prompt": "{Utterance}\nEmotion:",
+        },
+        "meld-sentiment": {
+            "files": files,
+            "columns": {"text": "Utterance", "label": "Sentiment"},
+            "labels": ["neutral", "positive", "negative"],
+            "prompt": "{Utterance}\nSentiment:",
+        },
+        "goemotions-ekman": {
+            "files": {split: f"m/{name}.tsv" for split, name in SPLIT_NAMES.items()},
+            "header": ["text", "label", "id"],
+            "columns": {"text": "text", "label": "label", "id": "id"},
+            "labels": dict(
+                enumerate(["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"])
+            ),
+            "unlisted_labels": "drop",
+            "prompt": "{text}\nEmotion:",
+        },
+        "gsm8k": {
+            "files": {"train": "m/train.jsonl", "test": "m/test.jsonl"},
+            "columns": {"text": "question", "target": "answer"},
+            "prompt": "{question}\nAnswer:",
+        },
+    }
+    for preset, keys in written_out.items():
+        task = Task.model_validate({"preset": preset, "root": "m"})
+        plain = Task.model_validate(keys)
+        assert task.model_copy(update={"preset": None, "context": None}) == plain
+        # The order of labels decides ties.
+        assert list((task.labels or {}).items()) == list((plain.labels or {}).items())
+
+
+def test_a_preset_that_was_never_seen_says_so() -> None:
+    seen = {name for name, preset in PRESETS.items() if preset.checked}
+    assert seen == {"meld-emotion", "meld-sentiment", "goemotions-ekman", "gsm8k"}
+    assert "by public documentation alone" in PRESETS["iemocap"].expectation
+
+
+def test_single_keys_of_a_preset_are_overridden(written: Callable[[str], Path]) -> None:
+    folder = written("mer2023")
+    prompt, words = "They say: {text}", {"angry": "furious", "neutral": "calm"}
+    samples, report = read(
+        folder,
+        "mer2023",
+        columns={"text": "english"},
+        prompt=prompt,
+        labels=words,
+        files={"train": None},
+    )
+    assert samples[["prompt", "answer"]].values.tolist() == [
+        ["They say: english 3", "furious"],
+        ["They say: english 4", "calm"],
+    ]
+    assert list(report["splits"]) == ["test"]
+
+
+def test_one_file_in_place_of_a_preset_s_split_files(written: Callable[[str], Path]) -> None:
+    folder = written("meld-emotion")
+    (folder / "set/one.csv").write_text("Utterance,Emotion,split\na,joy,test\nb,joy,train\n")
+    samples, _ = read(folder, "meld-emotion", files={"all": "one.csv"})
+    assert samples["split"].tolist() == ["train", "test"]
+
+
+def test_files_without_a_root_are_the_task_s_own(written: Callable[[str], Path]) -> None:
+    folder = written("sims")
+    task = Task.model_validate({"preset": "sims", "files": {"all": "set/label.csv"}})
+    assert task.splits == ("train", "validation", "test")
+    samples, _ = prepare("sims", task, located(task, folder, folder / "pins.json"))
+    assert samples["id"].tolist() == ["v1_0001", "v1_0002", "v2_0001", "v2_0002"]
+    assert samples["score"].tolist() == [-0.8, 0.0, 0.4, -1.0]
+
+
+def test_a_dialogue_s_turns_are_those_of_the_preset(written: Callable[[str], Path]) -> None:
+    prompt = "{context}{Speaker}: {text} =>"
+    samples, _ = read(written("meld-emotion"), "meld-emotion", prompt=prompt, context={"turns": 1})
+    assert samples["prompt"].tolist()[-1] == "Mark: Why?\nRachel: Oh, so. =>"
+
+
+def test_turns_that_are_not_scored_are_context_in_iemocap(written: Callable[[str], Path]) -> None:
+    labels = {"fru": "frustrated", "neu": "neutral"}
+    samples, report = read(
+        written("iemocap"), "iemocap", prompt="{context}{speaker}: {text}", labels=labels
+    )
+    assert samples["prompt"].tolist()[-1] == "F: Excuse me.\nM: Yes!\nF: No."
+    assert report["splits"]["test"]["unlisted_label"] == 1
+    assert report["other_lines"] == 2 * (1 + 3 * 2)
+
+
+def test_the_labels_of_a_preset_as_a_pickled_archive_are_refused(
+    written: Callable[[str], Path],
+) -> None:
+    folder = written("mer2023")
+    (folder / "set/label-6way.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"can run any program.*allow_pickle=True.*to_csv"):
+        read(folder, "mer2023", files={"train": None, "test": "label-6way.npz"})
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_readme_says_where_each_set_is_requested(preset: str) -> None:
+    assert f"`{preset}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_schema_names_every_preset() -> None:
+    schema = json.dumps(Parameters.model_json_schema())
+    assert all(f'"{preset}"' in schema for preset in PRESETS)

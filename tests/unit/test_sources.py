@@ -1,0 +1,207 @@
+"""Files of a data set on a hub: real HTTP on loopback, pinned and verified, through to samples."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from hub import Hub, serving
+
+from affectlocus.errors import InputError
+from affectlocus.parameters import Task
+from affectlocus.sources import handed
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+COMMIT, LATER = "a1" * 20, "b2" * 20
+ROWS = pd.DataFrame({"text": ["a", "b"], "mood": [0, 1]})
+TASK = {
+    "files": {"test": {"hub": "o/d", "revision": COMMIT, "file": "data/test.parquet"}},
+    "columns": {"label": "mood"},
+    "labels": {"0": "joy", "1": "fear"},
+}
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A hub with one data set, o/d, whose main is COMMIT."""
+    with serving() as hub:
+        files = {"data/test.parquet": parquet(ROWS), "train.csv": b"text,mood\nc,0\n"}
+        hub.add("datasets/o/d", COMMIT, files, card={"license": "cc-by-4.0"})
+        yield hub
+
+
+@pytest.fixture
+def run(hub: Hub, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run("retrieve", ...)`: the command line in `tmp_path`, with its own HF_HOME."""
+
+    def start(
+        *arguments: str, program: str = "affectlocus", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        own = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_ENDPOINT": hub.url,
+            "AFFECTLOCUS_RETRY_WAIT": "0.01",
+            "NO_PROXY": "127.0.0.1",
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            **environment,
+        }
+        return subprocess.run(
+            [BIN / program, *arguments],
+            cwd=tmp_path,
+            env=own,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return start
+
+
+RETRIEVE = ("retrieve", "o/d", "--file", "data/test.parquet", "--out", "out.json")
+
+
+def test_a_file_of_a_data_set_becomes_samples_with_its_commit_on_record(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = run(*RETRIEVE, "--revision", COMMIT)
+    assert (done.returncode, done.stderr) == (0, "")
+    manifest = json.loads((tmp_path / "out.json").read_text())
+    assert manifest["source"] == {"hub": "datasets/o/d"}
+    assert (manifest["revision"], manifest["licence"]) == (COMMIT, "cc-by-4.0")
+    (entry,) = manifest["files"]
+    content = (Path(manifest["folder"]) / entry["file"]).read_bytes()
+    assert (entry["file"], entry["bytes"], content) == (
+        "data/test.parquet",
+        len(content),
+        parquet(ROWS),
+    )
+    (tmp_path / "task.json").write_text(json.dumps(TASK))
+    done = run(
+        *("prepare", "--name", "moods", "--settings", "task.json", "--test", "out.json"),
+        *("--out", "a.parquet", "--report", "a.json"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert pd.read_parquet(tmp_path / "a.parquet")["answer"].tolist() == ["joy", "fear"]
+
+
+def test_a_branch_is_pinned_and_a_later_commit_does_not_move_it(
+    hub: Hub, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = run(*RETRIEVE, "--revision", "main")
+    assert "warning: datasets/o/d: 'main' can move; pinned" in done.stderr
+    repository = hub.repositories["datasets/o/d"]
+    repository.commits[LATER] = {"data/test.parquet": b"other"}
+    repository.branches["main"] = LATER
+    assert run(*RETRIEVE, "--revision", "main").returncode == 0
+    assert json.loads((tmp_path / "out.json").read_text())["revision"] == COMMIT
+    pins = json.loads((tmp_path / "checkpoints.lock.json").read_text())
+    assert pins == {"datasets/o/d@main": COMMIT}
+
+
+def test_a_file_that_is_not_what_the_hub_lists_is_refused_and_removed(
+    hub: Hub, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    content = parquet(ROWS)
+    hub.fail("GET", "/cdn/", times=9, content=content[:-1] + b"x")
+    done = run(*RETRIEVE, "--revision", COMMIT)
+    assert done.returncode == 1
+    assert "its digest is" in done.stderr
+    assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("o/d", "--file", "no.csv"), "no file 'no.csv' in commit"),
+        (("o/none", "--file", "train.csv"), "no such repository, or no access (HTTP 401)"),
+    ],
+)
+def test_what_a_data_set_does_not_hold_is_refused_in_one_line(
+    run: Callable[..., Any], arguments: tuple[str, ...], words: str
+) -> None:
+    done = run("retrieve", *arguments, "--revision", COMMIT, "--out", "out.json")
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_without_a_revision_is_refused(run: Callable[..., Any]) -> None:
+    done = run(*RETRIEVE)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "affectlocus: o/d: --revision is missing; --file goes with a data set's\n",
+    )
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """A params.yaml whose one task lies on the hub."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/config.json").write_text("{}")
+    (tmp_path / "a.pth").touch()
+    config = {
+        "bases": {"b": {"folder": "base"}},
+        "pairs": {"p": {"base": "b", "tuned": "a.pth"}},
+        "tasks": {"moods": TASK},
+        "matrix": {"pairs": ["p"], "load": ["gate"], "tune": [], "ablate": []},
+    }
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+def test_check_brings_and_reads_the_data_set_and_prints_its_report(
+    hub: Hub, run: Callable[..., Any], experiment: Path
+) -> None:
+    done = run("check", str(experiment))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "moods: test 2"
+    hub.requests.clear()
+    assert run("check", str(experiment)).returncode == 0
+    assert hub.seen("GET", "/cdn/") == []
+    assert run("check", str(experiment), HF_HUB_OFFLINE="1").returncode == 0
+
+
+def test_check_names_the_task_whose_data_set_is_not_there(
+    run: Callable[..., Any], experiment: Path
+) -> None:
+    experiment.write_text(experiment.read_text().replace("o/d", "o/gone"))
+    done = run("check", str(experiment))
+    assert done.returncode == 1
+    assert done.stderr.startswith("affectlocus: params.yaml: tasks.moods: datasets/o/gone: no such")
+
+
+def test_the_workflow_retrieves_and_prepares_it_and_then_has_nothing_to_do(
+    run: Callable[..., Any], experiment: Path
+) -> None:
+    flags = ("--snakefile", str(ROOT / "Snakefile"), "--cores", "1", "results/data/moods.parquet")
+    done = run(*flags, program="snakemake")
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = experiment.parent / "results/data"
+    assert pd.read_parquet(made / "moods.parquet")["answer"].tolist() == ["joy", "fear"]
+    assert json.loads((made / "sources/moods.test.json").read_text())["revision"] == COMMIT
+    again = run(*flags, "--dry-run", program="snakemake", HF_HUB_OFFLINE="1")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_job_handed_something_else_than_a_manifest_refuses(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(InputError, match="no manifest of a data set's file"):
+        handed(Task.model_validate(TASK), {"test": tmp_path / "a.json"})

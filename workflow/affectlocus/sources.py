@@ -1,0 +1,69 @@
+"""Where a task's files lie: on disk as they are named, or downloaded from a data set on the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from affectlocus.errors import InputError
+from affectlocus.files import read_json
+from affectlocus.parameters import DataFile, Task
+
+
+def tables(task: Task) -> dict[str, DataFile]:
+    """Split, `all` or `join` → the file that params.yaml names."""
+    files: dict[str, DataFile] = dict(task.files.items()) if task.files is not None else {}
+    return files | ({"join": task.join} if task.join is not None else {})
+
+
+def retrieve_table(hub: str, revision: str, file: str, pins: Path) -> dict[str, Any]:
+    """The manifest of a data set's file, which is on disk and verified when this returns."""
+    from affectlocus.hub import retrieve_file
+
+    snapshot = retrieve_file(hub, revision, file, pins)
+    return {
+        "folder": str(snapshot.folder),
+        "kind": "data",
+        "source": {"hub": f"datasets/{hub}"},
+        "revision": snapshot.commit,
+        "licence": snapshot.licence,
+        "files": snapshot.files,
+    }
+
+
+def manifest_path(manifest: dict[str, Any]) -> Path:
+    """The file that such a manifest stands for."""
+    return Path(manifest["folder"]) / str(manifest["files"][0]["file"])
+
+
+def located(task: Task, root: Path, pins: Path) -> dict[str, Path]:
+    """Every file of a task on this machine; those of a hub are downloaded if they are not here.
+
+    Args:
+        task: as params.yaml describes it.
+        root: the experiment's `data_root`.
+        pins: where branches are pinned.
+    """
+    places = {}
+    for key, table in tables(task).items():
+        if table.hub is None:
+            places[key] = root / table.file
+        else:
+            assert table.revision is not None
+            record = retrieve_table(table.hub, table.revision, table.file, pins)
+            places[key] = manifest_path(record)
+    return places
+
+
+def handed(task: Task, files: dict[str, Path]) -> dict[str, Path]:
+    """The files that a job was handed, each manifest of a hub's file replaced by what it lists."""
+    named = tables(task)
+    places = {}
+    for key, path in files.items():
+        places[key] = path
+        if key in named and named[key].hub is not None:
+            record = read_json(path)
+            if not isinstance(record, dict) or record.get("kind") != "data":
+                raise InputError(f"{path}: no manifest of a data set's file; run retrieve first")
+            places[key] = manifest_path(record)
+    return places
