@@ -72,7 +72,7 @@ CORPUS = ("corpus", "--out", "made", "--settings")
         ((*CORPUS, "list.yaml"), "list.yaml: "),
         (("prepare", "--test", "bad.csv", *PREPARE, TASK), "bad.csv: row 1 has the label 'rage'"),
         (("score", "text.parquet", "--settings", "{}", "--out", "a"), "not a whole parquet file"),
-        (("figures", "--out", "a"), "give one of --heat-map, --singles and --ablation"),
+        (("figures", "--out", "a"), "give one of --heat-map, --histogram, --singles"),
         (("show", "nowhere.csv"), "nowhere.csv: no csv table there"),
         (("check",), "params.yaml: bases.a/b: the name 'a/b' becomes a folder"),
         (("check", "nowhere.yaml"), "nowhere.yaml: no such file"),

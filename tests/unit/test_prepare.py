@@ -58,13 +58,15 @@ def splits(folder: Path, **texts: list[str]) -> dict[str, Path]:
         ("a.csv", CSV.encode(), {}),
         ("a.CSV", CSV.encode(), {}),
         ("a.v2.csv", b"\xef\xbb\xbf" + CSV.encode(), {}),
-        ("a.csv.gz", gzip.compress(CSV.encode()), {}),
+        ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0), {}),
         ("a.tsv", b"I won\tjoy\nI lost\tsorrow\n", {"header": ["text", "mood"]}),
         ("a.tsv", b"text\tmood\r\nI won\tjoy\r\nI lost\tsorrow\r\n", {}),
         ("a.jsonl", b'{"text":"I won","mood":"joy"}\n{"text":"I lost","mood":"sorrow"}\n', {}),
         (
             "a.jsonl.gz",
-            gzip.compress(b'{"text":"I won","mood":"joy"}\n{"mood":"sorrow","text":"I lost"}'),
+            gzip.compress(
+                b'{"text":"I won","mood":"joy"}\n{"mood":"sorrow","text":"I lost"}', mtime=0
+            ),
             {},
         ),
     ],
@@ -286,7 +288,7 @@ TARGET = {"labels": None, "columns": {"target": "goal"}}
         ("a.csv", "text,goal\na,b,c\nd,e,f\n", TARGET),
         ("a.tsv", "a\tb\tc\n", {"header": ["text", "goal"], **TARGET}),
         ("a.csv.gz", CSV, {}),
-        ("a.csv.gz", gzip.compress(CSV.encode() * 99)[:40], {}),
+        ("a.csv.gz", gzip.compress(CSV.encode() * 99, mtime=0)[:40], {}),
         ("a.csv", CSV, {"prompt": "{0}"}),
         ("a.csv", CSV, {"prompt": "{text.upper}"}),
     ],
@@ -424,7 +426,7 @@ def test_a_file_in_the_named_encoding_is_read(tmp_path: Path, encoding: str, nam
     if name == "a.csv":
         content = "text,mood\n我很高兴,joy\n".encode(encoding)
     else:
-        content = gzip.compress('{"text": "我很高兴", "mood": "joy"}\n'.encode(encoding))
+        content = gzip.compress('{"text": "我很高兴", "mood": "joy"}\n'.encode(encoding), mtime=0)
     samples, report = run(tmp_path, content, name, encoding=encoding)
     assert samples["text"].tolist() == ["我很高兴"]
     assert report["splits"]["test"]["odd_characters"] == 0

@@ -169,7 +169,7 @@ def test_a_changed_comment_reruns_nothing(project: Project) -> None:
 
 def test_a_changed_plot_reruns_figures_only(project: Project) -> None:
     with project.changed("workflow/affectlocus/figures.py", '"font.size": 9', '"font.size": 8'):
-        assert project.planned() == {"heat_map", "bars"}
+        assert project.planned() == {"heat_map", "relative_changes", "bars"}
 
 
 def test_a_changed_tune_rank_reruns_tune_cells_and_their_readers_only(project: Project) -> None:

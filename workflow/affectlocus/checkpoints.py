@@ -451,13 +451,13 @@ def checkpoint_folder(manifest_file: Path) -> Path:
     record = read_json(manifest_file)
     folder = Path(record["folder"])
     source = record.get("source", {})
-    again = "download it" if "hub" in source or "url" in source else "take stock of it"
+    again = ", to download it anew" if "hub" in source or "url" in source else ""
     for entry in record["files"]:
         path = folder / entry["file"]
         if not path.is_file() or path.stat().st_size != entry["bytes"]:
             raise InputError(
                 f"{path}: {'changed' if path.is_file() else 'missing'}, though {manifest_file} "
-                f"lists it with {entry['bytes']} bytes; delete {manifest_file} and run again, to "
-                f"{again} anew"
+                f"lists it with {entry['bytes']} bytes; delete {manifest_file} and run again"
+                f"{again}"
             )
     return folder / record["files"][0]["file"] if record.get("kind") == "file" else folder
