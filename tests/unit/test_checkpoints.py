@@ -116,6 +116,33 @@ def test_an_index_without_a_map_is_refused_by_name(checkpoint, tmp_path) -> None
         Weights(folder)
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", '{"weight_map": ["a"]}', '{"weight_map": {"a": 1}}', '{"weight_map": {}}'],
+)
+def test_an_index_of_another_form_is_refused_by_name(checkpoint, tmp_path, content) -> None:
+    folder = shutil.copytree(checkpoint(shard="20KB"), tmp_path / "model")
+    (folder / "model.safetensors.index.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"index\.json: no weight_map"):
+        Weights(folder)
+
+
+def test_a_shard_without_a_tensor_that_the_index_promises_is_refused(checkpoint, tmp_path) -> None:
+    folder = shutil.copytree(checkpoint(shard="20KB"), tmp_path / "model")
+    shard = sorted(folder.glob("*.safetensors"))[1]
+    tensors = load_file(shard)
+    lost = sorted(tensors)[0]
+    save_file({name: one for name, one in tensors.items() if name != lost}, shard)
+    with pytest.raises(InputError, match=f"{shard.name}: {lost!r} is not in it"):
+        Weights(folder)
+
+
+def test_a_single_shard_is_no_model(checkpoint) -> None:
+    shard = sorted(checkpoint(shard="20KB").glob("*.safetensors"))[0]
+    with pytest.raises(InputError, match=r"one shard of \d+; give the folder of them all"):
+        Weights(shard)
+
+
 # Adapters on a base
 
 

@@ -282,6 +282,106 @@ def test_experts_are_summed_and_kept_apart(checkpoint, twin, tmp_path) -> None:
     assert found.loc[(1, "q")]["l2"] == plain.loc[(1, "q")]["l2"]
 
 
+def renamed(folder: Path, out: Path, names: dict[str, str], layers: str = "01") -> Path:
+    """A model with some modules under other names."""
+    tensors, config = layouts.read(folder)
+
+    def change(name: str) -> str:
+        for old, new in names.items():
+            if f".{old}." in name and name.split(".")[2] in layers:
+                return name.replace(f".{old}.", f".{new}.")
+        return name
+
+    return layouts.write({change(name): one for name, one in tensors.items()}, out, config)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ({"gate_proj": "fc1", "up_proj": "fc2"}, "no gate, up among the modules of its layers"),
+        ({"q_proj": "q_a", "k_proj": "kv_a"}, "no q, k among .* its layout is not known"),
+    ],
+)
+def test_a_layout_that_is_half_known_is_refused_and_never_called_not_adapted(
+    checkpoint, twin, tmp_path, names, problem
+) -> None:
+    base = checkpoint("llama")
+    pair = [renamed(one, tmp_path / str(n), names) for n, one in enumerate((base, twin(base)))]
+    with pytest.raises(InputError, match=problem) as error:
+        table(*pair)
+    assert next(iter(names.values())) in str(error.value)
+
+
+def test_layers_of_another_kind_are_noted(checkpoint, twin, tmp_path) -> None:
+    base = checkpoint("llama")
+    names = {f"self_attn.{one}_proj": f"linear_attn.in_{one}" for one in "qkvo"}
+    pair = Pair(
+        *(renamed(x, tmp_path / str(n), names, "0") for n, x in enumerate((base, twin(base))))
+    )
+    found = deltas(pair)
+    assert sum(row["projection"] == "q" for row in found.rows) == 1
+    assert len(found.notes) == 4
+    assert "q is not known in 1 of 2 layers, as layer 0 (linear_attn.in_k" in found.notes[0]
+
+
+def expert_adapter(out: Path, expert: int) -> Path:
+    """A peft adapter on the gate of one expert of a small Mixtral's layers."""
+    random = torch.Generator().manual_seed(expert)
+    tensors = {}
+    for layer in (0, 1):
+        stem = f"base_model.model.model.layers.{layer}.block_sparse_moe.experts.{expert}.w1.lora_"
+        tensors[f"{stem}A.weight"] = torch.randn(2, 32, generator=random)
+        tensors[f"{stem}B.weight"] = torch.randn(48, 2, generator=random)
+    out.mkdir()
+    save_file(tensors, out / "adapter_model.safetensors")
+    (out / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["w1"]}'
+    )
+    return out
+
+
+def test_of_a_mixture_with_one_expert_adapted_that_one_is_measured(checkpoint, tmp_path) -> None:
+    base = layouts.mixtral(checkpoint("llama"), tmp_path / "base")
+    adapter = expert_adapter(tmp_path / "adapter", 1)
+    measured = deltas(Pair(base, adapter))
+    gate = next(row for row in measured.rows if row["projection"] == "gate")
+    experts = {
+        row["expert"]: row
+        for row in measured.experts
+        if (row["layer"], row["projection"]) == (0, "gate")
+    }
+    assert gate["adapted"]
+    assert gate["numel"] == 48 * 32
+    assert [experts[one]["adapted"] for one in "012"] == [False, True, False]
+    for name in ("l2", "relative", "rms", "cosine"):
+        assert gate[name] == pytest.approx(experts["1"][name], rel=1e-12)
+    assert math.isnan(experts["0"]["l2"])
+    assert gate["share_ratio"] == pytest.approx(
+        gate["l2"] ** 2
+        / sum(r["l2"] ** 2 for r in measured.rows if r["adapted"])
+        * sum(r["numel"] for r in measured.rows if r["adapted"])
+        / gate["numel"]
+    )
+
+
+def test_experts_of_different_width_are_summed(checkpoint, twin, tmp_path) -> None:
+    plain = checkpoint("llama")
+    sides = []
+    for side, folder in (("base", plain), ("tuned", twin(plain))):
+        tensors, config = layouts.read(layouts.mixtral(folder, tmp_path / f"whole-{side}", 2))
+        for name in [one for one in tensors if ".experts.1." in one]:
+            narrow = tensors[name][:, :20] if ".w2." in name else tensors[name][:20]
+            tensors[name] = narrow
+        sides.append(layouts.write(tensors, tmp_path / side, config))
+    measured = deltas(Pair(*sides))
+    row = next(r for r in measured.rows if (r["layer"], r["projection"]) == (0, "down"))
+    own = [r for r in measured.experts if (r["layer"], r["projection"]) == (0, "down")]
+    assert row["numel"] == 32 * (48 + 20)
+    assert row["l2"] == pytest.approx(math.hypot(*(r["l2"] for r in own)), rel=1e-9)
+    neurons = [r for r in measured.neurons if (r["layer"], r["projection"]) == (0, "down")]
+    assert [sum(r["expert"] == one for r in neurons) for one in "01"] == [48, 20]
+
+
 # What the columns mean
 
 
@@ -367,6 +467,21 @@ def test_an_adapter_alone_has_the_absolute_sizes_that_it_has_on_its_base(checkpo
     for name in (*known, "share_ratio", "numel"):
         np.testing.assert_allclose(alone[name], whole[name], rtol=1e-6, err_msg=name)
     assert alone[["relative", "base_l2", "cosine"]].isna().all(axis=None)
+
+
+def test_an_adapter_alone_says_what_else_it_touches(tmp_path) -> None:
+    adapter = expert_adapter(tmp_path / "adapter", 0)
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    extra = {name.replace("experts.0.w1", "router"): one.clone() for name, one in tensors.items()}
+    save_file(tensors | extra, adapter / "adapter_model.safetensors")
+    (note,) = adapter_alone(Adapter(adapter)).notes
+    assert "also adapts block_sparse_moe.router: none of the seven" in note
+
+
+def test_a_projection_saved_whole_needs_its_base(checkpoint, lora) -> None:
+    adapter = Adapter(lora(checkpoint("llama"), ["q_proj"], modules_to_save=["down_proj"]))
+    with pytest.raises(InputError, match=r"mlp\.down_proj\.weight is saved whole"):
+        adapter_alone(adapter)
 
 
 def test_dora_alone_is_refused(checkpoint, lora) -> None:

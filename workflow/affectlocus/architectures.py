@@ -160,10 +160,13 @@ def _heads(
             "heads each has; give the base as well"
         )
     text = config.get("text_config") or config.get("llm_config") or config
-    heads = text.get("num_attention_heads")
-    if not heads:
-        raise InputError(f"config.json: no num_attention_heads; {tensor_name} cannot be split")
-    shared = text.get("num_key_value_heads") or heads
+    heads = text.get("num_attention_heads") if isinstance(text, dict) else None
+    shared = (text.get("num_key_value_heads") or heads) if heads else None
+    if not (isinstance(heads, int) and isinstance(shared, int) and heads > 0 and shared > 0):
+        raise InputError(
+            "config.json: no num_attention_heads and num_key_value_heads as whole numbers; "
+            f"{tensor_name} cannot be split without them"
+        )
     total = heads + 2 * shared
     if rows % total or heads % shared:
         raise InputError(

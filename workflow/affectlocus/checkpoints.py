@@ -18,7 +18,7 @@ from affectlocus.adapters import CONFIG, Adapter, aligned
 from affectlocus.architectures import Rows, parts
 from affectlocus.errors import InputError
 from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json
-from affectlocus.projections import Location
+from affectlocus.projections import PROJECTIONS, Location
 from affectlocus.sides import DoraDelta, Sum, dense
 from affectlocus.spectra import LowRank
 from affectlocus.stored import Held, Side, Tensors
@@ -26,6 +26,7 @@ from affectlocus.stored import Held, Side, Tensors
 _SAFETENSORS, _BIN = "model.safetensors.index.json", "pytorch_model.bin.index.json"
 _BUFFER = ".rotary_emb.inv_freq"
 _HEAD = "lm_head.weight"
+_SHARD = re.compile(r"-\d+-of-(\d+)\.")
 _QUANTISED = (".qweight", ".qzeros", ".absmax", ".quant_map", ".weight_scale", ".weight_scale_inv")
 
 
@@ -45,6 +46,14 @@ class Weights:
         self.path = path
         self.files = _weight_files(path)
         self.tensors = Tensors(self.files)
+        for index in (path / _SAFETENSORS, path / _BIN):
+            promised = read_json(index)["weight_map"] if index.is_file() else {}
+            lost = sorted(set(promised) - set(self.tensors.names()))
+            if lost and promised[lost[0]] in {file.name for file in self.files}:
+                raise InputError(
+                    f"{path / promised[lost[0]]}: {lost[0]!r} is not in it, though {index.name} "
+                    f"says so ({len(lost)} tensors so); fetch the shard again"
+                )
         self._stored = {
             name.removeprefix(prefix): name
             for name in self.tensors.names()
@@ -55,6 +64,16 @@ class Weights:
         config = path / "config.json"
         self.config: dict[str, Any] | None = read_json(config) if config.is_file() else None
         self._refuse_quantised()
+
+    def modules(self, layer: int) -> list[str]:
+        """The modules with weights in a layer of the language model, but for norms."""
+        stem = f"{self.layers_prefix}layers.{layer}."
+        names = {
+            name.removeprefix(stem).rpartition(".")[0]
+            for name in self._stored
+            if name.startswith(stem) and len(self.shape(name)) > 1
+        }
+        return sorted(re.sub(r"\.\d+(?=\.|$)", ".N", name) for name in names)
 
     def _refuse_quantised(self) -> None:
         settings = (self.config or {}).get("quantization_config")
@@ -95,6 +114,15 @@ class Weights:
         return found
 
     @cached_property
+    def unread(self) -> dict[str, list[int]]:
+        """Projection → the layers of the language model that have none that is known."""
+        found: dict[str, set[int]] = {projection: set() for projection in PROJECTIONS}
+        for location in self.projections:
+            found[location.projection].add(location.layer)
+        layers = set().union(*found.values())
+        return {name: sorted(layers - there) for name, there in found.items() if layers - there}
+
+    @cached_property
     def projections(self) -> dict[Location, tuple[str, Rows | None]]:
         """Location → tensor and its rows, for the weights and biases of the seven projections."""
         found: dict[Location, tuple[str, Rows | None]] = {}
@@ -117,15 +145,27 @@ class Weights:
         return None
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _weight_files(path: Path) -> list[Path]:
     if path.is_file():
+        shard = _SHARD.search(path.name)
+        if shard is not None and int(shard[1]) > 1:
+            raise InputError(f"{path}: one shard of {int(shard[1])}; give the folder of them all")
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; expected a model or an adapter")
     for index in (path / _SAFETENSORS, path / _BIN):
         if index.is_file():
-            placed = read_json(index).get("weight_map")
-            if not placed:
+            content = read_json(index)
+            placed = content.get("weight_map") if isinstance(content, dict) else None
+            if (
+                not isinstance(placed, dict)
+                or not all(map(_is_text, placed.values()))
+                or not placed
+            ):
                 raise InputError(f"{index}: no weight_map; expected the names of all tensors")
             files = [path / name for name in sorted(set(placed.values()))]
             for file in files:
@@ -139,6 +179,33 @@ def _weight_files(path: Path) -> list[Path]:
         f"{path}: no .safetensors file, no pytorch_model.bin and no .pth; "
         "expected a model as it was saved"
     )
+
+
+def _refuse_unread(base: Weights) -> list[str]:
+    """Refuses a model that has none of some projection; notes about single layers without it.
+
+    What is there and not known by name must never pass for "not adapted".
+    """
+    unread = base.unread
+    if not base.projections or not unread:
+        return []
+    layers = {location.layer for location in base.projections}
+    nowhere = [name for name, missing in unread.items() if set(missing) == layers]
+    first = min(min(missing) for missing in unread.values())
+    modules = ", ".join(base.modules(first))
+    if nowhere:
+        why = (
+            "its feed-forward block has no gate" if "gate" in nowhere else "its layout is not known"
+        )
+        raise InputError(
+            f"{base.path}: no {', '.join(nowhere)} among the modules of its layers ({modules}): "
+            f"{why}; a few lines in workflow/affectlocus/architectures.py teach another layout"
+        )
+    return [
+        f"{base.path}: {name} is not known in {len(missing)} of {len(layers)} layers, as layer "
+        f"{missing[0]} ({', '.join(base.modules(missing[0]))}): not measured there"
+        for name, missing in unread.items()
+    ]
 
 
 class Applied:
@@ -246,7 +313,9 @@ class Pair:
         first, *chain = [base] if isinstance(base, Path) else base
         self.tuned = tuned
         self.base = Weights(first)
-        self.notes: list[str] = []
+        if prefix and any(name.startswith(prefix) for name in self.base.names()):
+            self.base = Weights(first, prefix)
+        self.notes: list[str] = _refuse_unread(self.base)
         self.before = [Applied(Adapter(path, alpha), self.base) for path in chain]
         self.adapter: Applied | None = None
         self._tuned: Weights | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any, Literal
 
 from affectlocus.adapters import Adapter
-from affectlocus.architectures import Rows, parts
+from affectlocus.architectures import Rows, parts, place
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
 from affectlocus.measure import BINS, Job, Sums, measure_all
@@ -130,6 +132,25 @@ def deltas(
 def adapter_alone(adapter: Adapter) -> Measured:
     """The deltas of a LoRA adapter without its base: sizes that need no base, the rest null."""
     found: dict[Location, _Found] = {}
+    notes = []
+    for name in adapter.replaced:
+        if place(name) is not None:
+            raise InputError(
+                f"{adapter.path}: {name} is saved whole, so its change depends on the base's; give "
+                "the base as well"
+            )
+    elsewhere = sorted(
+        {
+            module.rpartition("layers.")[2].partition(".")[2] or module
+            for module in adapter.factors
+            if place(f"{module}.weight") is None
+        }
+    )
+    if elsewhere:
+        notes.append(
+            f"{adapter.path} also adapts {', '.join(elsewhere)}: none of the seven projections, "
+            "and not measured"
+        )
     for location, module, rows in _located(adapter):
         if adapter.factors[module].magnitude is not None:
             raise InputError(
@@ -160,7 +181,9 @@ def adapter_alone(adapter: Adapter) -> Measured:
             f"{adapter.path}: it touches {', '.join(touched) or 'nothing'}, none of the seven "
             "projections; expected a model with q, k, v, o, gate, up and down"
         )
-    return _tables(found)
+    measured = _tables(found)
+    measured.notes = notes
+    return measured
 
 
 def _located(adapter: Adapter) -> Iterator[tuple[Location, str, Rows | None]]:
@@ -203,16 +226,19 @@ def _tables(found: dict[Location, _Found]) -> Measured:
 def _summed(members: list[_Found]) -> Row:
     """One row for a projection of a layer, whether it is one matrix or many experts'."""
     adapted = [one for one in members if one.adapted]
+    # Of a mixture with some experts adapted, these are what was measured; the rest was frozen.
+    members = adapted or members
     scores, spectrum = members[0].scores, members[0].spectrum
     if len(members) > 1:
         spectrum = None  # the experts' spectra are in their own table
-        sums = [one.sums for one in members]
-        if all(one is not None for one in sums):
-            total = sums[0]
-            for one in sums[1:]:
-                total = total + one  # type: ignore[operator]
-            assert total is not None
-            scores = total.scores()
+        # Experts may differ in width: norms of their neurons do not add up.
+        sums = [
+            replace(one.sums, row_squares=None, column_squares=None, histogram=None)
+            for one in members
+            if one.sums is not None
+        ]
+        if sums:
+            scores = reduce(add, sums).scores()
         else:
             numel = sum(math.prod(one.shape) for one in members)
             l2 = math.sqrt(sum(one.scores["l2"] ** 2 for one in members))
