@@ -197,7 +197,11 @@ def check_apart(out: Path, *inputs: Path) -> None:
 
 def check_folder_of_outputs(folder: Path, names: Iterable[str]) -> None:
     """Refuses a folder that files cannot be written into, before the work whose files they are."""
-    if folder.exists() and not folder.is_dir():
+    try:
+        taken = folder.exists() and not folder.is_dir()
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    if taken:
         raise InputError(f"{folder}: a file is there; expected a folder, or nothing")
     for name in names:
         check_output(folder / name)

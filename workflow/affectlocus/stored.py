@@ -504,6 +504,7 @@ def _unpickled(path: Path, device: str) -> Any:
     except (
         RuntimeError,
         OSError,
+        struct.error,
         EOFError,
         ValueError,
         KeyError,
