@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from affectlocus.errors import InputError
 from affectlocus.files import (
@@ -192,6 +194,12 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"far", "link.csv", "model", "way"}
 
 
+def test_a_path_that_climbs_means_the_folder_it_ends_in(tmp_path: Path) -> None:
+    (tmp_path / "model" / "below").mkdir(parents=True)
+    made(tmp_path / "model" / "below" / "..", "new")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {MARKER, "new"}
+
+
 def test_a_link_to_itself_and_a_device_are_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert "leads to itself" in refused(tmp_path / "loop")
@@ -215,6 +223,15 @@ def test_what_the_disk_refuses_names_the_output(tmp_path: Path) -> None:
     ):
         temporary.symlink_to("/dev/full")
         temporary.write_text("whole")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_cannot_be_saved_name_the_output(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"model: cannot be written \(Error while serializing"),
+        replacing(tmp_path / "model", "graft") as temporary,
+    ):
+        save_file({"w": np.zeros(2)}, temporary / "missing" / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 

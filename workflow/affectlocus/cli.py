@@ -450,9 +450,9 @@ def _brought(source: str) -> Path:
 
     hub, _, revision = source.partition("@")
     try:
-        path = Path(source).expanduser()
-        if path.exists():
-            return path
+        for path in (Path(source), Path(source).expanduser()):
+            if path.exists():
+                return path
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such home"
         raise InputError(f"{shortened(source)}: cannot be read ({reason})") from None

@@ -108,7 +108,8 @@ def replacing(
         InputError: before the block, where `path` must not be replaced or cannot be.
     """
     check_output(path, step, ours=ours, inputs=inputs)
-    path = path.resolve() if path.is_symlink() else path
+    if path.is_symlink() or path.name == "..":
+        path = path.resolve()
     # The suffix stays the last one: writers choose a format, and compression, by it.
     temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}{path.suffix}")
     old = temporary.with_name(f"{temporary.name}.old")
@@ -129,6 +130,11 @@ def replacing(
             ):
                 raise
             raise _unwritable(path, error) from None
+        except Exception as error:
+            # safetensors tells of a full disk by an exception of its own, which is no OSError.
+            if not str(error).startswith("Error while serializing: I/O error"):
+                raise
+            raise InputError(f"{path}: cannot be written ({error})") from None
         aside = path.is_dir() and temporary.exists()
         if aside:
             # A folder cannot be renamed onto another: the old one steps aside, and goes last.
