@@ -238,10 +238,14 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 def _below(folder: Path) -> Iterator[str]:
     """Every file below a folder, and every link: what would be gone with it."""
-    for at, folders, files in os.walk(folder):
+    for at, folders, files in os.walk(folder, onerror=_raise):
         links = [name for name in folders if Path(at, name).is_symlink()]
         for name in (*files, *links):
             yield Path(at, name).relative_to(folder).as_posix()
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _mark(folder: Path, step: str) -> None:
