@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from affectlocus import parameters
 from affectlocus.cells import Cell
 from affectlocus.cli import app
+from affectlocus.errors import or_exit
 from affectlocus.parameters import schema_text
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,35 @@ def test_bad_input_ends_in_one_line_with_exit_code_1_and_writes_nothing(
     folder: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     assert words in refusal(folder, *arguments)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device", "out/a.csv"), PermissionError(13, "denied", "a\nb")],
+)
+def test_what_the_system_refuses_is_one_line_that_names_the_file(
+    error: OSError, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(SystemExit, match="1"):
+        or_exit(fail)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line in (
+        "affectlocus: out/a.csv: No space left on device",
+        "affectlocus: a\N{REPLACEMENT CHARACTER}b: denied",
+    )
+
+
+def test_a_defect_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        or_exit(divmod, 1, 0)
+
+
+def test_a_manifest_does_not_take_a_folders_place(folder: Path) -> None:
+    (folder / "there").mkdir()
+    assert "there: a folder is there" in refusal(folder, "retrieve", "nowhere", "--out", "there")
 
 
 @pytest.mark.parametrize(

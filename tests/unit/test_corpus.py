@@ -23,6 +23,7 @@ from affectlocus.corpus import (
     training_row,
     write_corpus,
 )
+from affectlocus.files import MARKER
 from affectlocus.parameters import Corpus
 from affectlocus.scenes import PEOPLE
 
@@ -64,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_folder_holds_the_text_and_a_file_for_every_task(folder: Path) -> None:
     tasks = {f"{name}.csv" for name in (*LABELS, TRAINING, CONTROL)}
-    assert {path.name for path in folder.iterdir()} == {PRETRAINING, *tasks}
+    assert {path.name for path in folder.iterdir()} == {MARKER, PRETRAINING, *tasks}
     assert list(folder.parent.iterdir()) == [folder]
 
 

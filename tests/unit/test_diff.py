@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import os
@@ -18,11 +19,14 @@ import torch
 from hub import serving
 from safetensors.torch import load_file, save_file
 
+from affectlocus.adapters import Adapter
 from affectlocus.checkpoints import Pair
 from affectlocus.cli import app
-from affectlocus.deltas import deltas
+from affectlocus.convert import convert
+from affectlocus.deltas import Measured, deltas, write_tables
 from affectlocus.diff import ranked
 from affectlocus.errors import InputError
+from affectlocus.files import MARKER
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "adapters"
 GATE = "model.layers.1.mlp.gate_proj.weight"
@@ -65,14 +69,17 @@ def test_a_pair_is_ranked_and_its_files_are_written(checkpoint, lora, tmp_path) 
     assert done.stdout.count("not adapted") == 5
     written = sorted(path.name for path in (tmp_path / "diff").iterdir())
     assert written == [
-        "deltas.experts.parquet",
         "deltas.histogram.parquet",
         "deltas.neurons.parquet",
         "deltas.parquet",
         "heat_map.png",
         "heat_map.svg",
     ]
+    assert all(f"diff/{name}" in done.stderr for name in written[:3])
+    assert "experts" not in done.stderr
     assert len(pd.read_parquet(tmp_path / "diff/deltas.parquet")) == 14
+    for name in ("histogram", "neurons"):
+        assert len(pd.read_parquet(tmp_path / f"diff/deltas.{name}.parquet"))
 
 
 def test_json_is_one_object_with_null_where_there_is_nothing(checkpoint, lora, tmp_path) -> None:
@@ -100,6 +107,7 @@ def test_an_adapter_alone_needs_no_base(checkpoint, lora, tmp_path) -> None:
     assert gate["l2"] > 0
     assert gate["relative"] is None
     assert (tmp_path / "here/heat_map.png").stat().st_size > 10_000
+    assert not list((tmp_path / "here").glob("deltas.*.parquet")), "no companion has a row"
 
 
 def test_an_adapter_is_shown_without_transformers_and_peft(checkpoint, lora, tmp_path) -> None:
@@ -213,6 +221,38 @@ def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Pat
         return [base, tuned], "not a whole safetensors file"
     if kind == "an unknown score":
         return [base, twin(base), "--score", "size"], "--score: unknown 'size'"
+    if kind == "a file for a folder":
+        there.touch()
+        return [base, twin(base), "--out", there], "there: a file is there; expected a folder"
+    if kind == "a folder for a file":
+        (there / "heat_map.svg").mkdir(parents=True)
+        return [base, twin(base), "--out", there], "heat_map.svg: a folder is there"
+    if kind == "a folder below a file":
+        there.touch()
+        return [base, twin(base), "--out", there / "below"], f"{there} is no folder"
+    if kind == "a folder's name that is too long":
+        return [base, twin(base), "--out", "x" * 5000], "cannot be written (File name too long)"
+    if kind == "a path that is too long":
+        return [base, "x" * 5000], "cannot be read (File name too long)"
+    if kind == "a slip in a path":
+        return [base, "models/./tuned"], "no such file or folder"
+    if kind == "a slip in a file's name":
+        return [base, "runs/model.safetensors"], "no such file or folder; expected a model's"
+    if kind == "a path of another system":
+        return [base, "models\\a/b"], "no such file or folder"
+    if kind == "a slip below a folder":
+        (tmp_path / "runs").mkdir()
+        return [base, "runs/tuend"], "no such file or folder in runs; if it is a hub's"
+    if kind == "a link that leads nowhere":
+        (tmp_path / "runs").mkdir()
+        (tmp_path / "runs" / "last").symlink_to("gone")
+        return [base, "runs/last"], "no such file or folder; the link leads to gone, which is"
+    if kind.startswith("--"):
+        alone: list[str | Path] = [lora(base, ["q_proj"])]
+        option, _, against = kind.partition(" ")
+        sides = {"": alone, "adapter": [base, *alone], "model": [base, twin(base)]}[against]
+        value = {"--any-base": [], "--alpha": ["2"]}.get(option, ["x"])
+        return [*sides, option, *value], f"{option} has no effect: "
     assert kind == "another kind of adapter"
     return [
         base,
@@ -225,6 +265,11 @@ KINDS = (
     *("quantised by its configuration", "quantised tensors", "another base"),
     *("another base's shapes", "infinity", "pickled code", "no alpha", "a model alone"),
     *("nothing there", "a cut file", "an unknown score", "another kind of adapter"),
+    *("a file for a folder", "a folder for a file", "a folder below a file"),
+    *("a folder's name that is too long", "a path that is too long", "a slip in a path"),
+    *("a slip in a file's name", "a path of another system", "a slip below a folder"),
+    *("a link that leads nowhere", "--alpha", "--prefix", "--then", "--any-base"),
+    *("--alpha adapter", "--alpha model", "--prefix adapter", "--any-base model"),
 )
 
 
@@ -238,6 +283,60 @@ def test_bad_input_is_refused_in_one_line(
     line = refusal(tmp_path, "diff", *arguments)
     assert expected in line
     assert len(line) < 500
+
+
+def test_an_out_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    assert "file: a file is there" in refusal(tmp_path, "diff", "a/b", "--out", tmp_path / "file")
+
+
+def test_a_path_may_hold_what_markup_and_formulae_are_made_of(
+    checkpoint, lora, tmp_path, monkeypatch, capsys
+) -> None:
+    name = r"[red]$\frac{$[/b]"
+    shutil.copytree(lora(checkpoint("llama"), ["gate_proj"]), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    app(["diff", f"./{name}"], standalone_mode=False)
+    title = f"./{name} (no base given: absolute sizes only)"
+    assert title in capsys.readouterr().out
+    assert title in html.unescape((tmp_path / "diff/heat_map.svg").read_text(encoding="utf-8"))
+
+
+def test_a_companion_of_an_earlier_pair_does_not_stay(tmp_path) -> None:
+    measured = Measured(neurons=[{"layer": 0, "projection": "up", "neuron": 0, "l2": 1.0}])
+    out = tmp_path / "deltas.parquet"
+    neurons = tmp_path / "deltas.neurons.parquet"
+    assert write_tables(measured, out, empty=False) == [out, neurons]
+    assert write_tables(Measured(), out, empty=False) == [out]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("command", ["convert", "graft"])
+def test_a_folder_of_somebody_is_no_output(command, checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("llama")
+    adapter = lora(base, ["q_proj"])
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").touch()
+    inside = adapter / "out"
+    arguments: list[str | Path] = [adapter]
+    if command == "graft":
+        arguments = ["--base", base, "--tuned", adapter, "--modules", "q"]
+    for out, said in (
+        (tmp_path / "home", "holds thesis.tex"),
+        (adapter, "an input would be replaced"),
+        (adapter.parent, "in it would be replaced"),
+        (inside, f"lies inside the input {adapter}"),
+    ):
+        assert said in refusal(tmp_path, command, *arguments, "--out", out)
+
+
+def test_convert_replaces_what_it_wrote(checkpoint, lora, tmp_path) -> None:
+    adapter, out = lora(checkpoint("llama"), ["q_proj"]), tmp_path / "out"
+    for _ in range(2):
+        convert(Adapter(adapter), out)
+    names = {"adapter_config.json", "adapter_model.safetensors", MARKER}
+    assert {path.name for path in out.iterdir()} == names
 
 
 def test_a_resized_vocabulary_is_noted_and_the_seven_are_measured(checkpoint, tmp_path) -> None:

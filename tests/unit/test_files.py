@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from affectlocus.errors import InputError
-from affectlocus.files import checkpoint_files, read_json, replacing, sha256, write_json, write_text
+from affectlocus.files import (
+    CHECKPOINT,
+    MARKER,
+    check_apart,
+    check_output,
+    checkpoint_files,
+    read_json,
+    replacing,
+    sha256,
+    write_json,
+    write_text,
+)
+
+
+def made(folder: Path, *names: str) -> Path:
+    """A folder as a step writes it."""
+    with replacing(folder, "graft") as temporary:
+        temporary.mkdir()
+        for name in names:
+            (temporary / name).touch()
+    return folder
 
 
 def test_a_block_that_ends_well_puts_the_file_in_place(tmp_path: Path) -> None:
@@ -47,22 +70,19 @@ def test_a_crash_before_the_first_byte_leaves_nothing_at_all(tmp_path: Path) -> 
 
 
 def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "old").touch()
-    with replacing(folder) as temporary:
+    folder = made(tmp_path / "model", "old")
+    with replacing(folder, "graft") as temporary:
         temporary.mkdir()
         (temporary / "new").touch()
         assert (folder / "old").exists()
-    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert {path.name for path in folder.iterdir()} == {MARKER, "new"}
     assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_crash_leaves_the_old_folder_and_nothing_temporary(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
+    folder = made(tmp_path / "model", "old")
     (folder / "old").write_text("weights")
-    with pytest.raises(RuntimeError), replacing(folder) as temporary:
+    with pytest.raises(RuntimeError), replacing(folder, "graft") as temporary:
         temporary.mkdir()
         (temporary / "half").touch()
         raise RuntimeError
@@ -73,9 +93,152 @@ def test_a_crash_leaves_the_old_folder_and_nothing_temporary(tmp_path: Path) -> 
 def test_a_block_that_writes_nothing_leaves_the_old_folder(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    with pytest.raises(FileNotFoundError), replacing(folder):
+    with pytest.raises(FileNotFoundError), replacing(folder, "graft"):
         pass
     assert folder.is_dir()
+
+
+def refused(path: Path, *step: str, **more: Any) -> str:
+    """What is said of an output before the block is entered; nothing on the disk changes."""
+    before = sorted(path.parent.rglob("*"))
+    with pytest.raises(InputError) as caught, replacing(path, *step, **more):
+        pytest.fail("the work began")
+    assert sorted(path.parent.rglob("*")) == before
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+def test_a_folder_of_somebody_is_never_replaced(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "papers").mkdir(parents=True)
+    (home / "papers" / "thesis.tex").touch()
+    assert "holds papers/thesis.tex, which convert did not write" in refused(home, "convert")
+
+
+def test_a_file_put_into_a_folder_of_ours_is_not_taken_away_with_it(tmp_path: Path) -> None:
+    folder = made(tmp_path / "model", "weights")
+    (folder / "notes.md").touch()
+    assert "holds notes.md, which graft did not write" in refused(folder, "graft")
+
+
+def test_a_link_in_a_folder_of_ours_is_somebodys(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    folder = made(tmp_path / "model", "weights")
+    (folder / "data").symlink_to(tmp_path / "data")
+    assert "holds data, which graft did not write" in refused(folder, "graft")
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    made(tmp_path / "model", "weights")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {MARKER, "weights"}
+
+
+def test_a_folder_from_before_the_markers_is_known_by_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors", "README.md"):
+        (folder / name).touch()
+    assert "did not write" in refused(folder, "convert")
+    with replacing(folder, "tune", ours=CHECKPOINT) as temporary:
+        temporary.mkdir()
+    assert [path.name for path in folder.iterdir()] == [MARKER]
+
+
+@pytest.mark.parametrize("name", ["README.md", "notes.txt", "sub/config.json", ".git"])
+def test_other_folders_are_not_taken_for_older_ones(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "model" / name
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert f"holds {name}" in refused(tmp_path / "model", "tune", ours=CHECKPOINT)
+
+
+def test_no_output_takes_an_input_away(tmp_path: Path) -> None:
+    base = made(tmp_path / "model", "weights")
+    assert "an input would be replaced" in refused(base, "graft", inputs=[base])
+    inside = [base / "weights"]
+    assert f"the input {inside[0]} in it would be" in refused(base, "graft", inputs=inside)
+    with pytest.raises(InputError, match="lies inside the input"):
+        check_apart(base / "grafted", base)
+    check_apart(tmp_path / "model-2", base)
+
+
+def test_the_folder_a_command_runs_in_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(), Path(".."), tmp_path):
+        with pytest.raises(InputError, match="runs in it"):
+            check_output(path, "graft")
+
+
+def test_a_file_does_not_take_a_folders_place_nor_a_folder_a_files(tmp_path: Path) -> None:
+    (tmp_path / "folder.json").mkdir()
+    assert "a folder is there" in refused(tmp_path / "folder.json")
+    (tmp_path / "file").touch()
+    assert "a file is there; graft writes a folder" in refused(tmp_path / "file", "graft")
+    assert "is no folder" in refused(tmp_path / "file" / "below.json")
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    target, link = tmp_path / "far" / "table.csv", tmp_path / "link.csv"
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    folder, way = made(tmp_path / "model", "old"), tmp_path / "way"
+    way.symlink_to(folder)
+    made(way, "new")
+    assert way.is_symlink()
+    assert {path.name for path in folder.iterdir()} == {MARKER, "new"}
+    assert {path.name for path in tmp_path.iterdir()} == {"far", "link.csv", "model", "way"}
+
+
+def test_a_path_that_climbs_means_the_folder_it_ends_in(tmp_path: Path) -> None:
+    (tmp_path / "model" / "below").mkdir(parents=True)
+    made(tmp_path / "model" / "below" / "..", "new")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {MARKER, "new"}
+
+
+def test_a_link_to_itself_and_a_device_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "leads to itself" in refused(tmp_path / "loop")
+    with pytest.raises(InputError, match="not a plain file"):
+        check_output(Path("/dev/null"))
+
+
+def test_a_name_too_long_is_one_short_line(tmp_path: Path) -> None:
+    assert len(refused(tmp_path / ("x" * 5000))) < 300
+
+
+def test_a_long_name_that_fits_has_room_for_its_temporary_file(tmp_path: Path) -> None:
+    write_text(tmp_path / ("x" * 250 + ".csv"), "whole")
+    assert [len(path.name) for path in tmp_path.iterdir()] == [254]
+
+
+def test_what_the_disk_refuses_names_the_output(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"a\.csv: cannot be written \(No space left on device\)"),
+        replacing(tmp_path / "a.csv") as temporary,
+    ):
+        temporary.symlink_to("/dev/full")
+        temporary.write_text("whole")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_cannot_be_saved_name_the_output(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"model: cannot be written \(Error while serializing"),
+        replacing(tmp_path / "model", "graft") as temporary,
+    ):
+        save_file({"w": np.zeros(2)}, temporary / "missing" / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_of_another_file_that_fails_in_the_block_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "a.csv"):
+        (tmp_path / "other").read_bytes()
+    assert caught.value.filename == str(tmp_path / "other")
 
 
 def test_text_is_written_as_utf_8_whatever_the_locale(tmp_path: Path) -> None:

@@ -248,11 +248,50 @@ def test_every_cut_of_a_file_is_noticed(tmp_path_factory, keep) -> None:
             Tensors([folder / name])
 
 
-def test_a_git_lfs_pointer_is_called_one(tmp_path) -> None:
-    path = tmp_path / "m.safetensors"
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
-    with pytest.raises(InputError, match="Git LFS pointer"):
+LOOKS = {
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n": (
+        "a Git LFS pointer); run git lfs pull"
+    ),
+    b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>": "an HTML page, perhaps an error or",
+    b"<html>\n": "an HTML page, perhaps an error or login page of the download); fetch the file",
+    b"GGUF\x03\0\0\0": "a GGUF file, which holds quantised weights); fetch the model as",
+    b"": "empty); fetch it again",
+}
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.pth", "m.bin"])
+@pytest.mark.parametrize("content", LOOKS)
+def test_what_came_in_a_checkpoints_place_is_called_by_its_name(tmp_path, name, content) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
         Tensors([path])
+    assert f"{path}: not a whole" in str(error.value)
+    assert LOOKS[content] in str(error.value)
+
+
+def test_a_folder_under_a_files_name_is_refused(tmp_path) -> None:
+    (tmp_path / "m.pth").mkdir()
+    with pytest.raises(InputError, match=r"m\.pth: cannot be read \(Is a directory\)"):
+        Tensors([tmp_path / "m.pth"])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pth_cut_anywhere_is_one_line(tmp_path, zipped) -> None:
+    path = tmp_path / "m.pth"
+    torch.save({"w": drawn(40, 40)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for keep in (1, 4, 30, 100, len(whole) // 2, len(whole) - 22, len(whole) - 1):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(InputError, match=r"m\.pth: (not a whole|holds more than)"):
+            Tensors([path])
+
+
+@pytest.mark.parametrize("shape", [(), (2, 3, 4)])
+def test_rows_of_what_is_no_matrix_are_refused(tmp_path, shape) -> None:
+    found = written(tmp_path / "m.safetensors", {"w": drawn(*shape)})
+    with pytest.raises(InputError, match=f"m.safetensors: w has {len(shape)} dimensions"):
+        found.part("w", ((0, 1),))
 
 
 def test_a_dtype_that_is_not_known_is_named(tmp_path) -> None:

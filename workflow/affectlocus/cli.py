@@ -175,8 +175,9 @@ def retrieve(
 
     Example: affectlocus retrieve Qwen/Qwen2.5-0.5B --revision main --out results/checkpoints/q.json
     """
-    from affectlocus.files import write_json
+    from affectlocus.files import check_output, write_json
 
+    check_output(out)
     if file is not None:
         from affectlocus.sources import retrieve_table
 
@@ -216,11 +217,12 @@ def pretrain(
     with _importing():
         import torch
 
-        from affectlocus.files import replacing
+        from affectlocus.files import CHECKPOINT, check_output, replacing
         from affectlocus.pretrain import pretrain as run
 
     torch.set_num_threads(threads)
-    with replacing(folder) as temporary:
+    check_output(out)
+    with replacing(folder, "pretrain", ours=CHECKPOINT, inputs=[text]) as temporary:
         measured = run(text, recipe, temporary)
     _write_manifest(out, folder, kind="model", **measured)
 
@@ -297,11 +299,13 @@ def tune(
     with _importing():
         import torch
 
-        from affectlocus.files import replacing
+        from affectlocus.files import CHECKPOINT, check_output, replacing
         from affectlocus.tune import tune as run
 
     torch.set_num_threads(threads)
-    with replacing(folder) as temporary:
+    check_output(out)
+    inputs = [base, base_folder, *data]
+    with replacing(folder, "tune", ours=CHECKPOINT, inputs=inputs) as temporary:
         measured = run(base_folder, frames, recipe, temporary)
     kind = "adapter" if recipe.method == "lora" else "model"
     _write_manifest(out, folder, kind=kind, recipe=recipe.model_dump(), **measured)
@@ -385,35 +389,54 @@ def diff(
     from affectlocus.checkpoints import Pair, is_adapter
     from affectlocus.deltas import SCORES, adapter_alone, summary, write_tables
     from affectlocus.deltas import deltas as run
-    from affectlocus.diff import print_table, report
+    from affectlocus.diff import FILES, print_table, report, without_effect
+    from affectlocus.errors import shortened
+    from affectlocus.files import check_folder_of_outputs
 
     if score not in SCORES:
         raise InputError(f"--score: unknown {score!r}; expected one of {', '.join(SCORES)}")
+    folder = None if as_json and out is None else out or Path("diff")
+    if folder is not None:
+        check_folder_of_outputs(folder, FILES)
+    if tuned is None:
+        unused = {"then": then, "prefix": prefix, "any-base": any_base}
+        without_effect(unused, "it goes with a base and a TUNED")
     first, second = _brought(base), _brought(tuned) if tuned else None
+    told = "only a .pth of trained tensors needs it, and none is given"
     if second is None:
         if not is_adapter(first):
             raise InputError(
                 f"{first}: a model alone has no delta; give the base first and then the tuned one"
             )
-        measured = adapter_alone(Adapter(first, alpha))
+        alone = Adapter(first, alpha)
+        if alone.layout != "trained-only":
+            without_effect({"alpha": alpha is not None}, told)
+        measured = adapter_alone(alone)
     else:
         pair = Pair([first, *(then or [])], second, alpha, prefix, any_base)
+        applied = [*pair.before, *([pair.adapter] if pair.adapter else [])]
+        if all(one.adapter.layout != "trained-only" for one in applied):
+            without_effect({"alpha": alpha is not None}, told)
+        if pair.adapter is None:
+            without_effect({"any-base": any_base}, f"{second} is a model, not an adapter")
+        else:
+            without_effect({"prefix": prefix}, f"{second} is an adapter, not a model")
         with _tensors() as show:
-            measured = run(pair, spectra=spectra, companions=out is not None, progress=show)
+            measured = run(pair, spectra=spectra, companions=folder is not None, progress=show)
     for note in measured.notes:
         typer.echo(f"note: {note}", err=True)
     found = summary(measured.rows)
-    title = f"{base} → {tuned}" if tuned else f"{base} (no base given: absolute sizes only)"
+    title = shortened(base, 120)
+    title += f" → {shortened(tuned, 120)}" if tuned else " (no base given: absolute sizes only)"
     if as_json:
         about = report(found, base=base if tuned else None, tuned=tuned or base, score=score)
         typer.echo(json.dumps(about, indent=2))
     else:
         print_table(found, score, title)
-    if as_json and out is None:
+    if folder is None:
         return
-    folder = out or Path("diff")
     sys.stdout.flush()
-    written = write_tables(measured, folder / "deltas.parquet")
+    written = write_tables(measured, folder / "deltas.parquet", empty=False)
     from affectlocus.figures import heat_map, save
 
     save(heat_map(_read_frame(written[0], "l2"), title), folder / "heat_map")
@@ -422,9 +445,19 @@ def diff(
 
 def _brought(source: str) -> Path:
     """A path as it is, or where a hub id's files lie once they are downloaded."""
+    from affectlocus.diff import mistyped
+    from affectlocus.errors import shortened
+
     hub, _, revision = source.partition("@")
-    if Path(source).exists() or source.startswith((".", "/", "~")) or hub.count("/") != 1:
-        return Path(source).expanduser()
+    try:
+        for path in (Path(source), Path(source).expanduser()):
+            if path.exists():
+                return path
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such home"
+        raise InputError(f"{shortened(source)}: cannot be read ({reason})") from None
+    if reason := mistyped(source):
+        raise InputError(f"{shortened(source)}: no such file or folder{reason}")
     from affectlocus.retrieve import retrieve as run
 
     return Path(run(hub, revision or "main", pins=Path("checkpoints.lock.json"))["folder"])
@@ -849,7 +882,7 @@ def graft(
     Example: affectlocus graft --base base --tuned adapter --modules gate --out base-with-gate
     """
     from affectlocus.cells import read_cell
-    from affectlocus.files import replacing
+    from affectlocus.files import check_apart, check_output, replacing
 
     cell = read_cell(
         json.dumps(
@@ -863,11 +896,13 @@ def graft(
             }
         )
     )
+    check_apart(out, base, tuned)
+    check_output(out, "graft", inputs=[base, tuned])
     from affectlocus.evaluate import build
     from affectlocus.prompts import Prompter
 
     model, counts = build(base, tuned, cell)
-    with replacing(out) as temporary:
+    with replacing(out, "graft") as temporary:
         model.save_pretrained(temporary)
         Prompter(base).tokenizer.save_pretrained(temporary)
     typer.echo(json.dumps({"out": str(out), **counts}))

@@ -10,14 +10,14 @@ from safetensors.torch import save_file
 
 from affectlocus.adapters import CONFIG, PEFT, Adapter
 from affectlocus.errors import InputError
-from affectlocus.files import replacing, write_json
+from affectlocus.files import check_apart, check_output, replacing, write_json
 
 
 def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[str, Any]:
     """Writes an adapter's low-rank factors as peft saves them.
 
     Args:
-        out: the folder; replaced whole.
+        out: the folder; replaced whole, if it is empty or was written so before.
         base_name: what `base_model_name_or_path` is to say; by default what the adapter says.
 
     Returns:
@@ -25,8 +25,10 @@ def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[s
         LoRA factors, which a PEFT directory has no place for.
 
     Raises:
-        InputError: no low-rank factors in it.
+        InputError: no low-rank factors in it; an output that would take somebody's files away.
     """
+    check_apart(out, adapter.path)
+    check_output(out, "convert", inputs=[adapter.path])
     if not adapter.factors:
         raise InputError(
             f"{adapter.path}: no LoRA factors in it; expected lora_A and lora_B tensors"
@@ -64,7 +66,7 @@ def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[s
         "inference_mode": True,
     }
     other = sorted(adapter.replaced.values())
-    with replacing(out) as temporary:
+    with replacing(out, "convert") as temporary:
         temporary.mkdir()
         save_file(tensors, temporary / f"{PEFT}.safetensors", metadata={"format": "pt"})
         write_json(temporary / CONFIG, config)

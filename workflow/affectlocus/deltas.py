@@ -341,8 +341,13 @@ def summary(rows: list[Row]) -> dict[str, Row]:
     return found
 
 
-def write_tables(measured: Measured, out: Path) -> list[Path]:
-    """Writes `out` (the rows) and its companions beside it: .experts, .histogram, .neurons."""
+def write_tables(measured: Measured, out: Path, *, empty: bool = True) -> list[Path]:
+    """Writes `out` (the rows) and its companions beside it: .experts, .histogram, .neurons.
+
+    Args:
+        empty: whether companions without a row are written too; else an earlier one goes, as it
+            tells of another pair.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -363,6 +368,9 @@ def write_tables(measured: Measured, out: Path) -> list[Path]:
         ("neurons", measured.neurons, _NEURONS),
     ):
         path = out.with_suffix(f".{suffix}{out.suffix}") if suffix else out
+        if suffix and not rows and not empty:
+            path.unlink(missing_ok=True)
+            continue
         kinds = schema if isinstance(schema, pa.Schema) else pa.schema(schema)
         with replacing(path) as temporary:
             pq.write_table(

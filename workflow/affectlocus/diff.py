@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from affectlocus.deltas import SCORES, Row
+from affectlocus.errors import InputError
+from affectlocus.files import CHECKPOINT_SUFFIXES, PICKLED
+
+FILES = (
+    *("deltas.parquet", "deltas.experts.parquet", "deltas.histogram.parquet"),
+    *("deltas.neurons.parquet", "heat_map.png", "heat_map.svg"),
+)
+"""What the command may write into its folder."""
+
+_LOCAL = (*CHECKPOINT_SUFFIXES, *PICKLED, ".gguf")
 
 _TITLES = {
     "l2": "L2",
@@ -30,9 +42,34 @@ def ranked(projections: dict[str, Row], score: str) -> list[str]:
     return sorted(projections, key=size, reverse=True)
 
 
+def mistyped(source: str) -> str | None:
+    """Why what is not there was meant for a path all the same; None for what may be a hub id.
+
+    The answer goes behind "no such file or folder".
+    """
+    hub, at, _ = source.partition("@")
+    owner, _, name = hub.partition("/")
+    if Path(source).is_symlink():
+        return f"; the link leads to {Path(source).readlink()}, which is not there"
+    pathlike = source.startswith((".", "/", "~")) or "./" in source or "\\" in source
+    if pathlike or source.endswith(_LOCAL) or not owner or not name or "/" in name:
+        return "; expected a model's or an adapter's folder or file, or a hub id (owner/name)"
+    if not at and Path(owner).is_dir():
+        return f" in {owner}; if it is a hub's, give the revision: {source}@main"
+    return None
+
+
+def without_effect(options: dict[str, Any], why: str) -> None:
+    """Refuses the first of these options that was given: it would change nothing."""
+    for name, value in options.items():
+        if value:
+            raise InputError(f"--{name} has no effect: {why}; leave it out")
+
+
 def print_table(projections: dict[str, Row], score: str, title: str) -> None:
     """Prints the projections best first, with every size side by side."""
-    grid = Table(title=title, title_justify="left")
+    # Not markup: paths may hold brackets.
+    grid = Table(title=Text(title, style="table.title"), title_justify="left")
     grid.add_column("projection")
     grid.add_column("layers", justify="right")
     shown = [name for name in _TITLES if any(row[name] is not None for row in projections.values())]

@@ -21,10 +21,29 @@ class InputError(Exception):
         super().__init__(re.sub(r"\s*[\r\n]+\s*", " ", message))
 
 
+def shortened(name: object, longest: int = 200) -> str:
+    """A path for a message: one line, and no longer than somebody reads."""
+    text = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(name))
+    return text if len(text) <= longest else f"{text[: longest - 61]}…{text[-60:]}"
+
+
 def or_exit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Calls `function`; bad input ends the process with its sentence and exit code 1."""
+    """Calls `function`; bad input ends the process with its sentence and exit code 1.
+
+    So does what the system refuses: no space, no permission, no folder. All else is a defect of
+    ours, and its traceback says where.
+    """
     try:
         return function(*args, **kwargs)
     except InputError as error:
         sys.stderr.write(f"affectlocus: {error}\n")
         sys.exit(1)
+    except OSError as error:
+        sys.stderr.write(f"affectlocus: {_of_the_system(error)}\n")
+        sys.exit(1)
+
+
+def _of_the_system(error: OSError) -> str:
+    names = [shortened(name) for name in (error.filename, error.filename2) if name is not None]
+    said = error.strerror or str(error) or type(error).__name__
+    return str(InputError(f"{' → '.join(names)}: {said}" if names else said))

@@ -118,7 +118,7 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
                 labels=["not adapted"],
                 loc="outside lower right",
             )
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
         figure.supxlabel("every panel of every figure has a colour scale of its own", fontsize=7)
     return figure
 
@@ -151,7 +151,7 @@ def relative_changes(histogram: pd.DataFrame, title: str) -> Figure:
         axis.set_yscale("log")
         axis.set_xlabel("relative change of a weight; the ends hold all beyond −1 and 1")
         axis.set_ylabel("share of the weights (%)")
-        axis.set_title(title)
+        axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")
     return figure
 
@@ -232,7 +232,7 @@ def singles(intervals: pd.DataFrame, title: str) -> Figure:
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
         axis.set_xlabel("task; whiskers: bootstrap interval over samples (95 % by default)")
-        axis.set_title(title)
+        axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")
     return figure
 
@@ -277,7 +277,7 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
             f"change of mean {METRICS[intervals['metric'].iloc[0]].replace('(%)', '(points)')} "
             "against the tuned model; whiskers: paired bootstrap interval"
         )
-        axis.set_title(title)
+        axis.set_title(title, parse_math=False)
         figure.legend(title="put in its place", loc="outside right upper")
     return figure
 

@@ -16,6 +16,7 @@ import struct
 import threading
 import weakref
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -69,7 +70,10 @@ class _File:
     def read(self, into: memoryview, offset: int) -> None:
         """Fills `into` with the bytes from `offset` on."""
         while True:
-            done = os.preadv(self.descriptor, [into], offset)
+            try:
+                done = os.preadv(self.descriptor, [into], offset)
+            except OSError as error:
+                raise InputError(f"{self.path}: cannot be read ({error.strerror})") from None
             if done == len(into):
                 return
             if not done:
@@ -137,6 +141,7 @@ class Tensors:
         self._entries: dict[str, _Entry] = {}
         for path in self.files:
             file = _File(path)
+            _refuse_what_is_no_checkpoint(file)
             if path.suffix == ".safetensors":
                 found = _safetensors(file)
             else:
@@ -227,6 +232,11 @@ class Stored:
             self.shape = entry.shape
             runs = [(0, prod(entry.shape))]
         else:
+            if len(entry.shape) not in (1, 2):
+                raise InputError(
+                    f"{entry.file.path}: {name} has {len(entry.shape)} dimensions "
+                    f"{entry.shape}; expected the rows of a matrix, or a bias"
+                )
             width = prod(entry.shape[1:])
             runs = []
             for start, stop in rows:
@@ -345,14 +355,39 @@ def _gathered(entry: _Entry) -> torch.Tensor:
     return _thread.last[1]
 
 
+# What lies under a checkpoint's name when a download went wrong: how it begins, and what to do.
+_MISTAKEN = (
+    (
+        re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)\b", re.IGNORECASE),
+        "an HTML page, perhaps an error or login page of the download",
+        "fetch the file itself",
+    ),
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer", "run git lfs pull"),
+    (
+        re.compile(rb"GGUF"),
+        "a GGUF file, which holds quantised weights",
+        "fetch the model as safetensors",
+    ),
+)
+
+
+def _refuse_what_is_no_checkpoint(file: _File) -> None:
+    kind = "safetensors" if file.path.suffix == ".safetensors" else "PyTorch"
+    if not file.size:
+        raise InputError(f"{file.path}: not a whole {kind} file (it is empty); fetch it again")
+    head = bytearray(min(512, file.size))
+    file.read(memoryview(head), 0)
+    for begins, what, remedy in _MISTAKEN:
+        if begins.match(head):
+            raise InputError(f"{file.path}: not a whole {kind} file (it is {what}); {remedy}")
+
+
 # safetensors: eight bytes with the header's length, the header in JSON, the tensors' bytes
 
 
 def _safetensors(file: _File) -> dict[str, _Entry]:
     head = bytearray(min(8, file.size))
     file.read(memoryview(head), 0)
-    if head == b"version ":
-        raise _broken(file, "it is a Git LFS pointer; fetch the file itself")
     length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
     if not 2 <= length <= min(_HEADER, file.size - 8):
         raise _broken(file, f"{file.size} bytes, which is no header and its tensors")
@@ -442,7 +477,7 @@ def _storages(file: _File) -> dict[int | None, int] | None:
             order = next((r for r in records if r.filename.endswith("/byteorder")), None)
             if order is not None and archive.read(order) != b"little":
                 return None
-    except (zipfile.BadZipFile, OSError, NotImplementedError):
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError):
         return None
     found: dict[int | None, int] = {}
     for record in records:
@@ -468,6 +503,8 @@ def _unpickled(path: Path, device: str) -> Any:
         ) from None
     except (
         RuntimeError,
+        OSError,
+        struct.error,
         EOFError,
         ValueError,
         KeyError,
