@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from affectlocus.adapters import Adapter
+from affectlocus.adapters import Adapter, layered
 from affectlocus.architectures import Rows, parts
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
@@ -130,7 +130,19 @@ def deltas(
 def adapter_alone(adapter: Adapter) -> Measured:
     """The deltas of a LoRA adapter without its base: sizes that need no base, the rest null."""
     found: dict[Location, _Found] = {}
+    owners: dict[Location, str] = {}
     for location, module, rows in _located(adapter):
+        rival = owners.get(location)
+        if rival is None and owners:
+            # Two models' layers may have other numbers, so that no two of them ever meet.
+            first = next(iter(owners.values()))
+            rival = first if layered(first)[0] != layered(module)[0] else None
+        if rival is not None:
+            raise InputError(
+                f"{adapter.path}: {rival} and {module} may both be the language model's; give the "
+                "base as well, which tells"
+            )
+        owners[location] = module
         if adapter.factors[module].magnitude is not None:
             raise InputError(
                 f"{adapter.path}: {module} is tuned by DoRA, whose delta depends on the base's "
@@ -160,7 +172,18 @@ def adapter_alone(adapter: Adapter) -> Measured:
             f"{adapter.path}: it touches {', '.join(touched) or 'nothing'}, none of the seven "
             "projections; expected a model with q, k, v, o, gate, up and down"
         )
-    return _tables(found)
+    measured = _tables(found)
+    if adapter.replaced:
+        measured.notes.append(
+            f"{adapter.path} holds {len(adapter.replaced)} whole tensors, as "
+            f"{min(adapter.replaced)}: not measured, as the base tells what they replace"
+        )
+    if untouched := adapter.untouched_targets():
+        measured.notes.append(
+            f"{adapter.path}: target_modules names {', '.join(untouched)}, and there are no "
+            "factors of that name: if its base has such modules, the adapter is incomplete"
+        )
+    return measured
 
 
 def _located(adapter: Adapter) -> Iterator[tuple[Location, str, Rows | None]]:
