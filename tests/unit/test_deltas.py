@@ -399,7 +399,7 @@ def test_an_adapter_alone_is_measured_without_its_encoders(tmp_path, tower) -> N
 def test_an_adapter_alone_of_two_parts_is_refused(tmp_path) -> None:
     adapter = alone(tmp_path / "a", "llm.model.", "llm.model.", "encoder.")
     said = (
-        r"llm\.model\.layers\.0\.self_attn\.q_proj and encoder\.layers\.2\..* may both be .* "
+        r"encoder\.layers\.2\.self_attn\.q_proj and llm\.model\.layers\.0\..* may both be .* "
         "give the base"
     )
     with pytest.raises(InputError, match=said):

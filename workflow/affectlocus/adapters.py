@@ -149,13 +149,16 @@ class Adapter:
             names[key] = name
 
         adapters: set[str] = set()
-        for name in self.tensors.names():
+        names = self.tensors.names()
+        # Several wrapped models stay told apart by where each of them stands.
+        several = len({name.rpartition(_WRAPPER)[0] for name in names if _WRAPPER in name}) > 1
+        for name in names:
             match = _LORA.fullmatch(name)
             if match is None:
                 if self.layout == "mlx" and name.endswith(".m"):
                     keep(found.setdefault(name.removesuffix(".m"), {}), "magnitude", name)
                     continue
-                keep(self.replaced, _SAVED.sub("", _unwrapped(name)), name)
+                keep(self.replaced, _SAVED.sub("", _unwrapped(name, several)), name)
                 continue
             adapters |= {match["adapter"]} - {None}
             if len(adapters) > 1:
@@ -164,7 +167,7 @@ class Adapter:
                     "one"
                 )
             key = match["factor"] + (".bias" if match["leaf"] == ".bias" else "")
-            keep(found.setdefault(_unwrapped(match["module"]), {}), key, name)
+            keep(found.setdefault(_unwrapped(match["module"], several), {}), key, name)
         for module, names in found.items():
             self.factors[module] = self._factors(names)
 
@@ -210,12 +213,9 @@ class Adapter:
                     )
                 for pattern, value in patterns.items():
                     _positive(value, file, f"{key}[{pattern!r}]")
-                    try:
-                        re.compile(pattern)
-                    except re.error as error:
-                        raise InputError(
-                            f"{file}: {key}: {pattern!r} is no regular expression ({error})"
-                        ) from None
+                    _check_pattern(pattern, file, key)
+            if isinstance(left_out := self.config.get("exclude_modules"), str):
+                _check_pattern(left_out, file, "exclude_modules")
 
     def _check_factors(self, module: str, factors: Factors) -> None:
         """Refuses factors that cannot be multiplied, or are not what the configuration says."""
@@ -404,10 +404,16 @@ def _peft_weights(folder: Path) -> Path:
     )
 
 
-def _unwrapped(name: str) -> str:
+def _unwrapped(name: str, several: bool) -> str:
     before, _, rest = name.rpartition(_WRAPPER)
-    # An encoder with a wrapper of its own stays told apart from the language model.
-    return f"{before}{rest}" if in_other_tower(before) else rest
+    return f"{before}{rest}" if several or in_other_tower(before) else rest
+
+
+def _check_pattern(pattern: str, file: Path, key: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"{file}: {key}: {pattern!r} is no regular expression ({error})") from None
 
 
 def _positive(value: Any, file: Path, key: str) -> float:
