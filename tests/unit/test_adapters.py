@@ -415,6 +415,14 @@ def test_what_lies_outside_the_seven_and_does_not_fit_is_noted(tmp_path, kind) -
     assert pair.sides(embedding)[1].shape == (20, 32)
 
 
+def test_a_saved_module_counts_and_not_pefts_second_copy_of_it(tmp_path) -> None:
+    base, head = by_hand(tmp_path / "base"), "base_model.model.lm_head"
+    trained, stale = numbers(20, 32, seed=5), numbers(20, 32, seed=6)
+    more = {f"{head}.modules_to_save.weight": trained, f"{head}.weight": stale}
+    pair = Pair(base, saved(tmp_path / "adapter", on_layers("model.", "mlp.gate_proj") | more))
+    assert torch.equal(pair.sides("lm_head.weight")[1], trained)
+
+
 def test_lora_on_the_head_of_a_tied_base_is_noted(tmp_path) -> None:
     base = by_hand(tmp_path / "base", tied=True)
     tensors = on_layers("model.", "mlp.gate_proj") | factors("base_model.model.lm_head", (20, 32))
@@ -593,6 +601,7 @@ def test_conversion_names_every_tensor_that_it_leaves_behind(tmp_path) -> None:
         "base_model.model.model.layers.0.self_attn.q_proj.base_layer.bias": numbers(32),
         "base_model.model.model.layers.0.mlp.gate_proj.bias": numbers(48),
         "base_model.model.lm_head.modules_to_save.default.weight": numbers(20, 32),
+        "base_model.model.lm_head.weight": numbers(20, 32),
         "base_model.model.score.weight": numbers(3, 32),
     }
     folder = saved(tmp_path / "adapter", factors(STEM, (32, 32)) | rest)

@@ -392,8 +392,10 @@ def alone(folder: Path, *prefixes: str, **config) -> Adapter:
 
 @pytest.mark.parametrize("tower", ["vpm.encoder.", "audio_encoder.", "model.vision_tower.model."])
 def test_an_adapter_alone_is_measured_without_its_encoders(tmp_path, tower) -> None:
-    rows = adapter_alone(alone(tmp_path / "a", "llm.model.", tower, "llm.model.")).rows
-    assert [row["layer"] for row in rows] == [0, 2]
+    measured = adapter_alone(alone(tmp_path / "a", "llm.model.", tower, "llm.model."))
+    assert [row["layer"] for row in measured.rows] == [0, 2]
+    (note,) = measured.notes
+    assert f"1 modules beside the language model, as {tower}layers.1.self_attn.q_proj" in note
 
 
 def test_an_adapter_alone_of_two_parts_is_refused(tmp_path) -> None:

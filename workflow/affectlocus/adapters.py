@@ -158,7 +158,11 @@ class Adapter:
                 if self.layout == "mlx" and name.endswith(".m"):
                     keep(found.setdefault(name.removesuffix(".m"), {}), "magnitude", name)
                     continue
-                keep(self.replaced, _SAVED.sub("", _unwrapped(name, several)), name)
+                plain = _SAVED.sub("", _unwrapped(name, several))
+                # peft saves the embeddings a second time, as they were; the trained copy comes
+                # first in the order of names.
+                if ".modules_to_save." not in self.replaced.get(plain, ""):
+                    keep(self.replaced, plain, name)
                 continue
             adapters |= {match["adapter"]} - {None}
             if len(adapters) > 1:
@@ -385,6 +389,16 @@ class Adapter:
             return None
         values = self.tensors.tensor(name).double().flatten()
         return values if rows is None else torch.cat([values[start:stop] for start, stop in rows])
+
+    @property
+    def whole(self) -> list[str]:
+        """The stored tensors that are no part of low-rank factors, sorted."""
+        used = {
+            name
+            for one in self.factors.values()
+            for name in (one.a, one.b, one.magnitude, one.bias)
+        }
+        return sorted(set(self.tensors.names()) - used)
 
     def changed(self) -> dict[str, str]:
         """Tensor (as the adapter names it) → its module or stored tensor, for all it may change."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from affectlocus.adapters import Adapter, layered
-from affectlocus.architectures import Rows, parts
+from affectlocus.architectures import Rows, in_other_tower, parts
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
 from affectlocus.measure import BINS, Job, Sums, measure_all
@@ -177,6 +177,11 @@ def adapter_alone(adapter: Adapter) -> Measured:
         measured.notes.append(
             f"{adapter.path} holds {len(adapter.replaced)} whole tensors, as "
             f"{min(adapter.replaced)}: not measured, as the base tells what they replace"
+        )
+    if encoders := [module for module in adapter.factors if in_other_tower(module)]:
+        measured.notes.append(
+            f"{adapter.path} tunes {len(encoders)} modules beside the language model, as "
+            f"{min(encoders)}: not measured"
         )
     if untouched := adapter.untouched_targets():
         measured.notes.append(
