@@ -149,10 +149,10 @@ class Adapter:
             names[key] = name
 
         adapters: set[str] = set()
-        names = self.tensors.names()
+        stored = self.tensors.names()
         # Several wrapped models stay told apart by where each of them stands.
-        several = len({name.rpartition(_WRAPPER)[0] for name in names if _WRAPPER in name}) > 1
-        for name in names:
+        several = len({name.rpartition(_WRAPPER)[0] for name in stored if _WRAPPER in name}) > 1
+        for name in stored:
             match = _LORA.fullmatch(name)
             if match is None:
                 if self.layout == "mlx" and name.endswith(".m"):
@@ -472,8 +472,8 @@ def aligned(names: Iterable[str], base: Collection[str]) -> dict[str, str]:
     here, there = both
     outside: dict[tuple[str, bool], set[str]] = {}
     for name in known:
-        if (tail := _outside(name, there)) is not None:
-            outside.setdefault(tail, set()).add(name)
+        if (key := _outside(name, there)) is not None:
+            outside.setdefault(key, set()).add(name)
     for name in names:
         if name in known or in_other_tower(name):
             continue
