@@ -240,6 +240,398 @@ def test_an_encoders_layer_is_not_taken_for_the_language_models() -> None:
     assert aligned([f"model.{tail}"], base) == {f"model.{tail}": base[1]}
 
 
+# Small adapters written by hand: what no library would save is read as well, and fast.
+
+SHAPES = {
+    **{"self_attn.q_proj": (32, 32), "self_attn.k_proj": (16, 32), "self_attn.v_proj": (16, 32)},
+    **{"self_attn.o_proj": (32, 32), "mlp.gate_proj": (48, 32), "mlp.up_proj": (48, 32)},
+    "mlp.down_proj": (32, 48),
+}
+CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+TOWERS = (
+    *("vision_tower.vision_model.encoder.", "audio_encoder.", "vpm.encoder.", "talker.model."),
+    *("vision_tower.base_model.model.", "some_part.encoder."),
+)
+
+
+def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
+
+
+def by_hand(folder: Path, prefix: str = "model.", tied: bool = False, **more) -> Path:
+    """A base of two layers with the seven projections each, embeddings and a norm."""
+    tensors = {
+        f"{prefix}layers.{layer}.{module}.weight": numbers(*shape, seed=layer)
+        for layer in (0, 1)
+        for module, shape in SHAPES.items()
+    }
+    tensors[f"{prefix}embed_tokens.weight"] = numbers(20, 32)
+    tensors[f"{prefix}norm.weight"] = numbers(32)
+    if not tied:
+        tensors["lm_head.weight"] = numbers(20, 32, seed=1)
+    return layouts.write(tensors, folder, {"tie_word_embeddings": tied, **more})
+
+
+def factors(stem: str, shape: tuple[int, int], r: int = 2, seed: int = 0) -> layouts.Tensors:
+    return {
+        f"{stem}.lora_A.weight": numbers(r, shape[1], seed=seed),
+        f"{stem}.lora_B.weight": numbers(shape[0], r, seed=seed + 1),
+    }
+
+
+def on_layers(prefix: str, *modules: str, layers=(0, 1), **options) -> layouts.Tensors:
+    found = {}
+    for layer in layers:
+        for module in modules:
+            stem = f"base_model.model.{prefix}layers.{layer}.{module}"
+            found |= factors(stem, SHAPES[module], **options)
+    return found
+
+
+def saved(folder: Path, tensors: layouts.Tensors, **config) -> Path:
+    """A peft directory of these tensors."""
+    folder.mkdir()
+    save_file(
+        {name: value.contiguous() for name, value in tensors.items()},
+        folder / "adapter_model.safetensors",
+    )
+    (folder / "adapter_config.json").write_text(json.dumps(CONFIG | config), encoding="utf-8")
+    return folder
+
+
+def same_deltas(pair: Pair, other: Pair) -> bool:
+    assert any(pair.adapted(name) for name in pair.names)
+    return all(torch.equal(pair.delta(name), other.delta(name)) for name in pair.names)
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_lora_on_an_encoder_leaves_the_language_model_alone(tmp_path, tower) -> None:
+    base = by_hand(tmp_path / "base")
+    plain = on_layers("language_model.model.", "self_attn.q_proj")
+    stem = f"{tower}layers.0.self_attn.q_proj"
+    if "base_model" not in tower:
+        stem = f"base_model.model.{stem}"
+    both = plain | factors(stem, (32, 32), seed=7)
+    pair = Pair(base, saved(tmp_path / "both", both))
+    assert same_deltas(pair, Pair(base, saved(tmp_path / "plain", plain)))
+    assert len(pair.adapter.other) == 1
+    assert f"1 trained tensors outside the base, as {pair.adapter.other[0]}" in pair.notes[0]
+
+
+def test_an_encoder_of_another_width_stands_in_nobodys_way(tmp_path) -> None:
+    base = by_hand(tmp_path / "base")
+    plain = on_layers("language_model.model.", "self_attn.q_proj")
+    stem = "base_model.model.vision_tower.encoder.layers.{}.self_attn.q_proj"
+    towers = [factors(stem.format(layer), (8, 8)) for layer in range(5)]
+    both = plain | {name: value for tower in towers for name, value in tower.items()}
+    pair = Pair(base, saved(tmp_path / "both", both))
+    assert same_deltas(pair, Pair(base, saved(tmp_path / "plain", plain)))
+    assert len(pair.adapter.other) == 5
+
+
+def test_whole_tensors_of_an_encoder_replace_nothing(tmp_path) -> None:
+    base = by_hand(tmp_path / "base")
+    plain = on_layers("", "self_attn.q_proj")
+    plain = {f"llama_model.model.{name.split('model.')[-1]}": one for name, one in plain.items()}
+    encoder = {
+        "audio_encoder.layers.0.self_attn.q_proj.weight": numbers(32, 32, seed=9),
+        "audio_encoder.norm.weight": numbers(32, seed=9),
+        "some_part.norm.weight": numbers(32, seed=9),
+        "norm.weight": numbers(32, seed=9),
+    }
+    for name, tensors in (("plain", plain), ("both", plain | encoder)):
+        torch.save({"model": tensors}, tmp_path / f"{name}.pth")
+    pair = Pair(base, tmp_path / "both.pth", alpha=4)
+    assert same_deltas(pair, Pair(base, tmp_path / "plain.pth", alpha=4))
+    assert pair.adapter.other == sorted(encoder)
+
+
+def test_two_parts_that_may_both_be_the_language_model_are_refused(tmp_path) -> None:
+    base = by_hand(tmp_path / "base")
+    tensors = on_layers("one.", "self_attn.q_proj") | on_layers("two.", "self_attn.q_proj")
+    said = r"'one\.layers\.0\..*'two\.layers\.0\..* may both"
+    with pytest.raises(InputError, match=said) as error:
+        Pair(base, saved(tmp_path / "two", tensors))
+    assert str(tmp_path / "two") in str(error.value)
+
+
+def test_two_wrapped_models_of_one_file_stay_told_apart(tmp_path) -> None:
+    base = by_hand(tmp_path / "base")
+    first = on_layers("model.", "self_attn.q_proj")
+    other = on_layers("model.", "self_attn.q_proj", layers=(0,), seed=5)
+    plain = {f"llama_model.{name}": value for name, value in first.items()}
+    more = {f"some_part.{name}": value for name, value in other.items()}
+    for name, tensors in (("plain", plain), ("both", plain | more)):
+        torch.save({"model": tensors}, tmp_path / f"{name}.pth")
+    pair = Pair(base, tmp_path / "both.pth", alpha=4)
+    assert same_deltas(pair, Pair(base, tmp_path / "plain.pth", alpha=4))
+    assert pair.adapter.other == ["some_part.model.layers.0.self_attn.q_proj.weight"]
+
+
+def test_two_names_of_one_tensor_are_refused() -> None:
+    layer = "layers.0.mlp.up_proj.weight"
+    names = [f"a.b.model.{layer}", "a.lm_head.weight", "a.b.lm_head.weight"]
+    with pytest.raises(InputError, match=r"'a\.lm_head\.weight' and 'a\.b\.lm_head\.weight' would"):
+        aligned(names, [f"model.{layer}", "lm_head.weight"])
+
+
+def test_embeddings_beside_the_layers_and_above_them_are_aligned() -> None:
+    layer = "layers.0.mlp.up_proj.weight"
+    names = [f"llm.model.{layer}", "llm.model.embed_tokens.weight", "llm.lm_head.weight"]
+    base = [f"model.{layer}", "model.embed_tokens.weight", "lm_head.weight"]
+    assert aligned([*names, "embed_tokens.weight"], base) == dict(zip(names, base, strict=True))
+
+
+HEADS = {
+    "a classifier": ({"score.weight": (3, 32)}, False, "score.weight"),
+    "a classifier of two layers": (
+        {"classifier.dense.weight": (32, 32), "classifier.out_proj.weight": (3, 32)},
+        False,
+        "classifier.dense.weight",
+    ),
+    "a tied head": (
+        {"lm_head.modules_to_save.weight": (20, 32), "model.embed_tokens.weight": (20, 32)},
+        True,
+        "lm_head.weight",
+    ),
+    "a resized vocabulary": (
+        {"lm_head.weight": (23, 32), "model.embed_tokens.weight": (23, 32)},
+        False,
+        "lm_head.weight has 20 rows in the base, 23 in",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_what_lies_outside_the_seven_and_does_not_fit_is_noted(tmp_path, kind) -> None:
+    shapes, tied, said = HEADS[kind]
+    base = by_hand(tmp_path / "base", tied=tied)
+    plain = on_layers("model.", "self_attn.q_proj")
+    more = {f"base_model.model.{name}": numbers(*shape) for name, shape in shapes.items()}
+    pair = Pair(base, saved(tmp_path / "both", plain | more, task_type="SEQ_CLS"))
+    twin = Pair(base, saved(tmp_path / "plain", plain))
+    for name in (f"model.layers.{layer}.self_attn.q_proj.weight" for layer in (0, 1)):
+        assert torch.equal(pair.delta(name), twin.delta(name))
+        assert pair.delta(name).any()
+    assert any(said in note for note in pair.notes)
+    embedding = "model.embed_tokens.weight"
+    assert pair.adapted(embedding) == (kind == "a tied head")
+    assert pair.sides(embedding)[1].shape == (20, 32)
+
+
+def test_a_saved_module_counts_and_not_pefts_second_copy_of_it(tmp_path) -> None:
+    base, head = by_hand(tmp_path / "base"), "base_model.model.lm_head"
+    trained, stale = numbers(20, 32, seed=5), numbers(20, 32, seed=6)
+    more = {f"{head}.modules_to_save.weight": trained, f"{head}.weight": stale}
+    pair = Pair(base, saved(tmp_path / "adapter", on_layers("model.", "mlp.gate_proj") | more))
+    assert torch.equal(pair.sides("lm_head.weight")[1], trained)
+
+
+def test_lora_on_the_head_of_a_tied_base_is_noted(tmp_path) -> None:
+    base = by_hand(tmp_path / "base", tied=True)
+    tensors = on_layers("model.", "mlp.gate_proj") | factors("base_model.model.lm_head", (20, 32))
+    pair = Pair(base, saved(tmp_path / "adapter", tensors))
+    assert pair.adapter.other == ["lm_head.weight"]
+    assert "as lm_head.weight: not measured" in pair.notes[0]
+    assert pair.delta(GATE).any()
+
+
+def test_an_adapter_with_no_module_in_the_base_is_refused(tmp_path) -> None:
+    tensors = factors("base_model.model.transformer.h.0.attn.c_attn", (32, 32))
+    tensors["base_model.model.lm_head.weight"] = numbers(20, 32)
+    with pytest.raises(InputError, match=r"h\.0\.attn\.c_attn\.weight' is not in its base"):
+        Pair(by_hand(tmp_path / "base"), saved(tmp_path / "adapter", tensors))
+
+
+STEM = "base_model.model.model.layers.0.self_attn.q_proj"
+A, B, M = f"{STEM}.lora_A.weight", f"{STEM}.lora_B.weight", f"{STEM}.lora_magnitude_vector"
+BAD = {
+    "other ranks": ({B: (32, 3)}, {}, rf"{A} has shape \(2, 32\) and {B} \(32, 3\): ranks 2 and 3"),
+    "no rank": ({A: (0, 32), B: (32, 0)}, {"r": 0}, "ranks 0 and 0; expected the same, above 0"),
+    "no matrix": (
+        {A: (2, 32, 1)},
+        {},
+        rf"{A} has shape \(2, 32, 1\) .*expected two matrices",
+    ),
+    "a short magnitude": ({M: (31,)}, {"use_dora": True}, rf"{M} has shape \(31,\).*32 entries"),
+    "no magnitude": ({}, {"use_dora": True}, r"self_attn\.q_proj has no DoRA magnitude"),
+    "another rank": ({}, {"r": 4}, r"q_proj has rank 2, its configuration says 4"),
+    "another rank by pattern": ({}, {"rank_pattern": {"q_proj": 3}}, "rank 2, its .* says 3"),
+    "an alpha that is a word": ({}, {"lora_alpha": "4"}, "lora_alpha is '4'; expected a number"),
+    "an alpha that is true": ({}, {"lora_alpha": True}, "lora_alpha is True; expected a number"),
+    "an alpha of null": ({}, {"lora_alpha": None}, "lora_alpha is None; expected a number"),
+    "an alpha of NaN": ({}, {"lora_alpha": float("nan")}, "lora_alpha is nan; expected a number"),
+    "an endless alpha": ({}, {"lora_alpha": float("inf")}, "lora_alpha is inf; expected a number"),
+    "an alpha of nought": ({}, {"lora_alpha": 0}, "lora_alpha is 0; expected a number above 0"),
+    "a negative alpha": ({}, {"lora_alpha": -4}, "lora_alpha is -4; expected a number above 0"),
+    "patterns in a list": ({}, {"alpha_pattern": ["q"]}, "alpha_pattern is .*expected an object"),
+    "a broken pattern": ({}, {"rank_pattern": {"(q": 2}}, r"'\(q' is no regular expression"),
+    "a broken exclusion": ({}, {"exclude_modules": "(q"}, r"exclude_modules: '\(q' is no regular"),
+    "a pattern's word": ({}, {"alpha_pattern": {"q": "x"}}, r"alpha_pattern\['q'\] is 'x'"),
+    "a bias of A": ({f"{STEM}.lora_A.bias": (2,)}, {}, "lora_A.bias' is not read"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_factors_and_settings_that_contradict_each_other_are_refused(tmp_path, kind) -> None:
+    shapes, config, said = BAD[kind]
+    tensors = factors(STEM, (32, 32)) | {name: numbers(*shape) for name, shape in shapes.items()}
+    folder = saved(tmp_path / "adapter", tensors, **config)
+    with pytest.raises(InputError, match=said) as error:
+        Adapter(folder)
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_quantised_factors_are_refused(tmp_path, dtype) -> None:
+    tensors = factors(STEM, (32, 32))
+    folder = saved(tmp_path / "adapter", tensors | {B: tensors[B].to(dtype)})
+    with pytest.raises(InputError, match=rf"{B} is stored as {str(dtype)[6:]}; expected float64"):
+        Adapter(folder)
+
+
+def test_a_configuration_that_is_no_object_is_refused(tmp_path) -> None:
+    folder = saved(tmp_path / "adapter", factors(STEM, (32, 32)))
+    (folder / "adapter_config.json").write_text("[1]", encoding="utf-8")
+    with pytest.raises(InputError, match=r"adapter_config\.json: holds a list; expected an object"):
+        Adapter(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"lora_parameters": {"rank": 2, "scale": "big"}}, r"lora_parameters\.scale is 'big'"),
+        ({"lora_parameters": {"rank": 2, "scale": None}}, r"lora_parameters\.scale is None"),
+        ({"lora_parameters": {"rank": 3, "scale": 2.0}}, "rank 2, its configuration says 3"),
+        ({"lora_parameters": [2]}, "lora_parameters is .*expected an object"),
+        ({"fine_tune_type": "dora"}, "no DoRA magnitude"),
+    ],
+)
+def test_mlx_settings_that_contradict_its_tensors_are_refused(tmp_path, config, said) -> None:
+    folder = layouts.mlx(saved(tmp_path / "peft", factors(STEM, (32, 32))), tmp_path / "mlx")
+    assert Adapter(folder).factors
+    file = folder / "adapter_config.json"
+    told = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(told | config), encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        Adapter(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "alpha", "said"),
+    [
+        ({"model": {"lora_r": 64, "lora_alpha": 16}}, None, "rank 2, its configuration says 64"),
+        ({"model": {"lora_alpha": True}}, None, "lora_alpha of its configuration is True"),
+        ({}, float("nan"), "the given alpha is nan; expected a number above 0"),
+        ({}, 0.0, "the given alpha is 0; expected a number above 0"),
+        ({}, -8.0, "the given alpha is -8; expected a number above 0"),
+    ],
+)
+def test_a_trained_only_files_settings_are_held_against_its_tensors(
+    tmp_path, config, alpha, said
+) -> None:
+    peft = saved(tmp_path / "peft", factors(STEM, (32, 32)))
+    file = layouts.trained_only(peft, tmp_path / "a.pth", config)
+    with pytest.raises(InputError, match=said):
+        Adapter(file, alpha).alpha()
+
+
+@pytest.mark.parametrize(
+    ("config", "complete"),
+    [
+        ({}, False),
+        ({"target_modules": ["q_proj", "fc1", "W_pack"]}, True),  # not in this base at all
+        ({"target_modules": ".*_proj"}, True),
+        ({"exclude_modules": ["v_proj"]}, True),
+        ({"exclude_modules": r".*\.v_proj"}, True),
+        ({"layers_to_transform": [2]}, True),
+        ({"layers_to_transform": [1]}, False),
+    ],
+    ids=str,
+)
+def test_a_target_without_factors_is_an_incomplete_adapter(tmp_path, config, complete) -> None:
+    base = by_hand(tmp_path / "base")
+    tensors = on_layers("model.", "self_attn.q_proj")
+    settings = {"target_modules": ["q_proj", "v_proj"], **config}
+    folder = saved(tmp_path / "adapter", tensors, **settings)
+    if complete:
+        assert Pair(base, folder).adapter.names
+        return
+    with pytest.raises(InputError, match="target_modules names 'v_proj', which the base has"):
+        Pair(base, folder)
+
+
+@pytest.mark.parametrize(
+    ("named", "noted"),
+    [
+        ("somebody/Small-Base-2.5", False),
+        ("/models/small_base_2.5-Instruct/", False),
+        ("upstream/origin_7b", False),
+        ("meta-llama/Llama-2-7b-hf", True),
+        (None, False),
+    ],
+)
+def test_a_local_base_of_another_name_is_noted(tmp_path, named, noted) -> None:
+    base = by_hand(tmp_path / "Small-Base-2.5", _name_or_path="x/Origin-7B")
+    tensors = on_layers("model.", "self_attn.q_proj")
+    pair = Pair(base, saved(tmp_path / "adapter", tensors, base_model_name_or_path=named))
+    assert pair.notes == (
+        [
+            f"the adapter names {named} as its base; the base given is {base}: shapes fit, values "
+            "were not compared"
+        ]
+        if noted
+        else []
+    )
+    assert Pair(base, tmp_path / "adapter", any_base=True).notes == []
+
+
+def test_a_peft_adapter_on_a_file_of_trained_tensors_says_that_it_is_added(tmp_path) -> None:
+    base = by_hand(tmp_path / "base")
+    first, last = (
+        saved(tmp_path / name, on_layers("model.", "self_attn.q_proj", seed=seed))
+        for seed, name in enumerate(("first", "last"))
+    )
+    file = layouts.trained_only(first, tmp_path / "first.pth", {"lora_alpha": 4})
+    (note,) = (one for one in Pair([base, file], last).notes if "on top" in one)
+    assert f"{last} is added on top of {file}" in note
+    assert "give the .pth of the continued training" in note
+    assert not any("on top" in one for one in Pair([base, first], last).notes)
+
+
+def test_conversion_names_every_tensor_that_it_leaves_behind(tmp_path) -> None:
+    rest = {
+        "base_model.model.model.layers.0.self_attn.q_proj.base_layer.bias": numbers(32),
+        "base_model.model.model.layers.0.mlp.gate_proj.bias": numbers(48),
+        "base_model.model.lm_head.modules_to_save.default.weight": numbers(20, 32),
+        "base_model.model.lm_head.weight": numbers(20, 32),
+        "base_model.model.score.weight": numbers(3, 32),
+    }
+    folder = saved(tmp_path / "adapter", factors(STEM, (32, 32)) | rest)
+    told = convert(Adapter(folder), tmp_path / "out")
+    assert told["other"] == sorted(rest)
+    assert sorted(load_file(tmp_path / "out/adapter_model.safetensors")) == sorted((A, B))
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_model.bin"])
+def test_an_adapters_file_without_its_folder_is_refused(tmp_path, file) -> None:
+    base = by_hand(tmp_path / "base")
+    folder = saved(tmp_path / "adapter", factors(STEM, (32, 32)))
+    if file.endswith(".bin"):
+        torch.save(load_file(folder / "adapter_model.safetensors"), folder / file)
+    with pytest.raises(InputError, match="without their scaling; give the folder"):
+        Pair(base, folder / file)
+
+
+def test_a_deepspeed_file_is_read_below_module(tmp_path) -> None:
+    base = by_hand(tmp_path / "base")
+    tensors, _ = layouts.read(base)
+    torch.save({"module": {n: v + 1 for n, v in tensors.items()}, "step": 3}, tmp_path / "a.pth")
+    pair = Pair(base, tmp_path / "a.pth")
+    assert torch.equal(pair.sides(GATE)[1], tensors[GATE] + 1)
+
+
 @pytest.mark.real
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
 def test_real_adapters_are_read() -> None:

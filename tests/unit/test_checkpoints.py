@@ -226,9 +226,11 @@ def test_an_adapter_with_tensors_that_its_base_has_not_is_refused(
     folder = changed(
         lora(checkpoint(), ["q_proj"]),
         tmp_path / "adapter",
-        lambda tensors: tensors.update({"base_model.model.score.weight": torch.ones(2, 2)}),
+        lambda tensors: tensors.update(
+            {"base_model.model.model.layers.7.mlp.up_proj.weight": torch.ones(2, 2)}
+        ),
     )
-    with pytest.raises(InputError, match=r"'score\.weight' is not in its base"):
+    with pytest.raises(InputError, match=r"'model\.layers\.7\.mlp\.up_proj\.weight' is not in its"):
         Pair(checkpoint(), folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -488,6 +489,46 @@ def test_dora_alone_is_refused(checkpoint, lora) -> None:
     adapter = Adapter(lora(checkpoint("llama"), ["gate_proj"], use_dora=True))
     with pytest.raises(InputError, match="give the base as well"):
         adapter_alone(adapter)
+
+
+def alone(folder: Path, *prefixes: str, **config) -> Adapter:
+    """LoRA on q of one layer below each prefix, the layers counted up."""
+    folder.mkdir()
+    tensors = {}
+    for layer, prefix in enumerate(prefixes):
+        stem = f"base_model.model.{prefix}layers.{layer}.self_attn.q_proj"
+        tensors[f"{stem}.lora_A.weight"] = torch.ones(2, 8)
+        tensors[f"{stem}.lora_B.weight"] = torch.ones(6, 2)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    told = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, **config}
+    (folder / "adapter_config.json").write_text(json.dumps(told), encoding="utf-8")
+    return Adapter(folder)
+
+
+@pytest.mark.parametrize("tower", ["vpm.encoder.", "audio_encoder.", "model.vision_tower.model."])
+def test_an_adapter_alone_is_measured_without_its_encoders(tmp_path, tower) -> None:
+    measured = adapter_alone(alone(tmp_path / "a", "llm.model.", tower, "llm.model."))
+    assert [row["layer"] for row in measured.rows] == [0, 2]
+    (note,) = measured.notes
+    assert f"1 modules beside the language model, as {tower}layers.1.self_attn.q_proj" in note
+
+
+def test_an_adapter_alone_of_two_parts_is_refused(tmp_path) -> None:
+    adapter = alone(tmp_path / "a", "llm.model.", "llm.model.", "encoder.")
+    said = (
+        r"encoder\.layers\.2\.self_attn\.q_proj and llm\.model\.layers\.0\..* may both be .* "
+        "give the base"
+    )
+    with pytest.raises(InputError, match=said):
+        adapter_alone(adapter)
+
+
+def test_an_adapter_alone_says_which_of_its_targets_it_does_not_hold(tmp_path) -> None:
+    targets = {"target_modules": ["q_proj", "v_proj"]}
+    measured = adapter_alone(alone(tmp_path / "a", "model.", **targets))
+    (note,) = measured.notes
+    assert "target_modules names v_proj, and there are no factors of that name" in note
+    assert len(measured.rows) == 1
 
 
 def test_a_summary_has_means_over_layers_and_null_where_nothing_was_adapted(

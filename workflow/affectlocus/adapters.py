@@ -7,7 +7,9 @@ tensor that they change.
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 import torch
 
-from affectlocus.architectures import Rows, place
+from affectlocus.architectures import Rows, in_other_tower, place
 from affectlocus.errors import InputError
 from affectlocus.files import read_json
 from affectlocus.spectra import LowRank
@@ -29,9 +31,10 @@ _LORA = re.compile(
     r"(?P<module>.+)\.lora_(?P<factor>A|B|embedding_A|embedding_B|magnitude_vector|a|b)"
     r"(?:\.(?P<adapter>(?!weight$|bias$)[^.]+))?(?P<leaf>\.weight|\.bias)?"
 )
-# A wrapper of peft's: whatever stands before it belongs to the model around the language model.
+# A wrapper of peft's: what stands before it belongs to the model around the wrapped one.
 _WRAPPER = "base_model.model."
 _SAVED = re.compile(r"\.modules_to_save(?:\.[^.]+)?(?=\.)|\.base_layer(?=\.)")
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -97,15 +100,21 @@ class Adapter:
         replaced: tensor → the stored tensor that takes its place, likewise.
 
     Raises:
-        InputError: a kind of adapter whose change of the weights cannot be told from its tensors.
+        InputError: a kind of adapter whose change of the weights cannot be told from its tensors;
+            tensors that contradict each other or the configuration.
     """
 
     def __init__(self, path: Path, alpha: float | None = None) -> None:
         self.path = path
-        self._alpha = alpha
+        self._alpha = None if alpha is None else _positive(alpha, path, "the given alpha")
         self.config: dict[str, Any] = {}
         if path.is_dir():
             self.config = read_json(path / CONFIG)
+            if not isinstance(self.config, dict):
+                raise InputError(
+                    f"{path / CONFIG}: holds a {type(self.config).__name__}; expected an object "
+                    "with the adapter's settings, as peft or MLX writes it"
+                )
             if "fine_tune_type" in self.config or "lora_parameters" in self.config:
                 self.layout = "mlx"
                 self.tensors = Tensors([path / MLX])
@@ -124,25 +133,45 @@ class Adapter:
         self.factors: dict[str, Factors] = {}
         self.replaced: dict[str, str] = {}
         self._read_names()
+        self._check_config()
+        for module, factors in self.factors.items():
+            self._check_factors(module, factors)
 
     def _read_names(self) -> None:
         found: dict[str, dict[str, str]] = {}
+
+        def keep(names: dict[str, str], key: str, name: str) -> None:
+            if key in names:
+                raise InputError(
+                    f"{self.path}: {names[key]!r} and {name!r} change the same module; expected "
+                    "one of them"
+                )
+            names[key] = name
+
         adapters: set[str] = set()
-        for name in self.tensors.names():
+        stored = self.tensors.names()
+        # Several wrapped models stay told apart by where each of them stands.
+        several = len({name.rpartition(_WRAPPER)[0] for name in stored if _WRAPPER in name}) > 1
+        for name in stored:
             match = _LORA.fullmatch(name)
             if match is None:
                 if self.layout == "mlx" and name.endswith(".m"):
-                    found.setdefault(name.removesuffix(".m"), {})["magnitude"] = name
+                    keep(found.setdefault(name.removesuffix(".m"), {}), "magnitude", name)
                     continue
-                self.replaced[_SAVED.sub("", _unwrapped(name))] = name
+                plain = _SAVED.sub("", _unwrapped(name, several))
+                # peft saves the embeddings a second time, as they were; the trained copy comes
+                # first in the order of names.
+                if ".modules_to_save." not in self.replaced.get(plain, ""):
+                    keep(self.replaced, plain, name)
                 continue
             adapters |= {match["adapter"]} - {None}
+            if len(adapters) > 1:
+                raise InputError(
+                    f"{self.path}: it holds the adapters {', '.join(sorted(adapters))}; expected "
+                    "one"
+                )
             key = match["factor"] + (".bias" if match["leaf"] == ".bias" else "")
-            found.setdefault(_unwrapped(match["module"]), {})[key] = name
-        if len(adapters) > 1:
-            raise InputError(
-                f"{self.path}: it holds the adapters {', '.join(sorted(adapters))}; expected one"
-            )
+            keep(found.setdefault(_unwrapped(match["module"], several), {}), key, name)
         for module, names in found.items():
             self.factors[module] = self._factors(names)
 
@@ -153,6 +182,12 @@ class Adapter:
             ("mlx", "a", "b"),
         ):
             if first in names and second in names:
+                read = {first, second, "magnitude_vector", "magnitude", "B.bias"}
+                if unread := sorted(set(names) - read):
+                    raise InputError(
+                        f"{self.path}: {names[unread[0]]!r} is not read beside {names[first]!r}; "
+                        "merge the adapter into its base with its own tool and give that folder"
+                    )
                 return Factors(
                     names[first],
                     names[second],
@@ -163,17 +198,138 @@ class Adapter:
         there = next(iter(names.values()))
         raise InputError(f"{self.path}: {there!r} has no twin; expected both LoRA factors")
 
+    def _check_config(self) -> None:
+        """Refuses settings that are no numbers, no mappings or no patterns, by file and key."""
+        file = self.path / CONFIG
+        if self.layout == "mlx":
+            recipe = self._recipe()
+            for key in ("scale", "alpha"):
+                if key in recipe:
+                    _positive(recipe[key], file, f"lora_parameters.{key}")
+        elif self.layout == "peft":
+            if "lora_alpha" in self.config:
+                _positive(self.config["lora_alpha"], file, "lora_alpha")
+            for key in ("alpha_pattern", "rank_pattern"):
+                patterns = self.config.get(key) or {}
+                if not isinstance(patterns, dict):
+                    raise InputError(
+                        f"{file}: {key} is {patterns!r}; expected an object, module → number"
+                    )
+                for pattern, value in patterns.items():
+                    _positive(value, file, f"{key}[{pattern!r}]")
+                    _check_pattern(pattern, file, key)
+            if isinstance(left_out := self.config.get("exclude_modules"), str):
+                _check_pattern(left_out, file, "exclude_modules")
+
+    def _check_factors(self, module: str, factors: Factors) -> None:
+        """Refuses factors that cannot be multiplied, or are not what the configuration says."""
+        tensors = self.tensors
+        a, b = tensors.shape(factors.a), tensors.shape(factors.b)
+        if len(a) != 2 or len(b) != 2:
+            raise InputError(
+                f"{self.path}: {factors.a} has shape {a} and {factors.b} {b}; expected two matrices"
+            )
+        # Along which axis each has the rank.
+        inner = (a[1], b[0]) if factors.layout == "mlx" else (a[0], b[1])
+        if inner[0] != inner[1] or not inner[0]:
+            raise InputError(
+                f"{self.path}: {factors.a} has shape {a} and {factors.b} {b}: ranks {inner[0]} and "
+                f"{inner[1]}; expected the same, above 0"
+            )
+        for name in (factors.a, factors.b, factors.magnitude, factors.bias):
+            if name is not None and tensors.dtype(name) not in _FLOATS:
+                raise InputError(
+                    f"{self.path}: {name} is stored as "
+                    f"{str(tensors.dtype(name)).removeprefix('torch.')}; expected float64, "
+                    "float32, float16 or bfloat16"
+                )
+        width = b[1] if factors.layout == "mlx" else b[0]
+        for name in (factors.magnitude, factors.bias):
+            if name is not None and math.prod(tensors.shape(name)) != width:
+                raise InputError(
+                    f"{self.path}: {name} has shape {tensors.shape(name)} beside {factors.b} of "
+                    f"shape {b}; expected {width} entries"
+                )
+        dora = self.config.get("use_dora") or self.config.get("fine_tune_type") == "dora"
+        if dora and factors.magnitude is None:
+            raise InputError(
+                f"{self.path}: {module} has no DoRA magnitude, though {CONFIG} says DoRA; the "
+                "adapter is incomplete"
+            )
+        told = self._told_rank(module)
+        if told is not None and told != inner[0]:
+            raise InputError(
+                f"{self.path}: {module} has rank {inner[0]}, its configuration says {told:g}; the "
+                "two do not belong together, and the rank decides the scaling"
+            )
+
+    def _told_rank(self, module: str) -> float | None:
+        """The rank that the configuration gives a module; None where it gives none."""
+        if in_other_tower(module):
+            return None
+        if self.layout == "mlx":
+            told = self._recipe().get("rank")
+        elif self.layout == "peft":
+            told = self._patterned("rank_pattern", module, self.config.get("r"))
+        else:
+            told = _sought(self.tensors.extra, "lora_r")
+        if told is None:
+            return None
+        return _positive(told, self.path, "the rank of its configuration")
+
+    def _recipe(self) -> dict[str, Any]:
+        recipe = self.config.get("lora_parameters") or {}
+        if not isinstance(recipe, dict):
+            raise InputError(
+                f"{self.path / CONFIG}: lora_parameters is {recipe!r}; expected an object"
+            )
+        return recipe
+
+    def _patterned(self, key: str, module: str, default: Any) -> Any:
+        # As peft does it: a key is a regular expression for the end of a module's name.
+        for pattern, value in (self.config.get(key) or {}).items():
+            if re.match(rf"(?:.*\.)?({pattern})$", module):
+                return value
+        return default
+
+    def untouched_targets(self) -> list[str]:
+        """Names in peft's list of target modules that no factor belongs to."""
+        targets = self.config.get("target_modules")
+        if self.layout != "peft" or not isinstance(targets, list):
+            return []
+        return [
+            target
+            for target in targets
+            if isinstance(target, str)
+            and not any(f".{module}".endswith(f".{target}") for module in self.factors)
+        ]
+
+    def targets(self, module: str) -> bool:
+        """Whether the settings that leave modules out let LoRA touch a module of the base."""
+        layers, left_out = (
+            self.config.get(key) for key in ("layers_to_transform", "exclude_modules")
+        )
+        found = re.search(r"(?:^|\.)layers\.(\d+)\.", module)
+        if layers is not None and layers != [] and found is not None:
+            chosen = layers if isinstance(layers, list) else [layers]
+            if int(found[1]) not in chosen:
+                return False
+        if isinstance(left_out, str):
+            return re.fullmatch(left_out, module) is None
+        return not any(f".{module}".endswith(f".{name}") for name in left_out or ())
+
     @property
     def base_name(self) -> str | None:
         """The base as the adapter's configuration names it: a hub id, a path, or nothing."""
-        return self.config.get("base_model_name_or_path") or self.config.get("model")
+        named = self.config.get("base_model_name_or_path") or self.config.get("model")
+        return named if isinstance(named, str) else None
 
     @property
     def base_config(self) -> dict[str, Any] | None:
         """The base's config.json where the adapter's folder holds a copy of it."""
         file = self.path / "config.json"
         config = read_json(file) if file.is_file() else {}
-        return config if "num_attention_heads" in config else None
+        return config if isinstance(config, dict) and "num_attention_heads" in config else None
 
     def rank(self, module: str) -> int:
         """The rank r of a module's factors, by their shapes."""
@@ -184,7 +340,7 @@ class Adapter:
         """What B·A is multiplied by: alpha / r, alpha / √r with rsLoRA, or MLX's `scale`."""
         rank = self.rank(module)
         if self.layout == "mlx":
-            recipe = self.config.get("lora_parameters") or {}
+            recipe = self._recipe()
             if "scale" in recipe:
                 return float(recipe["scale"])
             if "alpha" in recipe:
@@ -192,19 +348,14 @@ class Adapter:
             raise InputError(f"{self.path / CONFIG}: lora_parameters has no scale; expected one")
         if self.layout == "trained-only":
             return self.alpha() / rank
-        alpha = float(self.config.get("lora_alpha", rank))
-        # As peft does it: a key is a regular expression for the end of a module's name.
-        for pattern, value in (self.config.get("alpha_pattern") or {}).items():
-            if re.match(rf"(?:.*\.)?({pattern})$", module):
-                alpha = float(value)
-                break
+        alpha = float(self._patterned("alpha_pattern", module, self.config.get("lora_alpha", rank)))
         return alpha / (rank**0.5 if self.config.get("use_rslora") else rank)
 
     def alpha(self) -> float:
         """A trained-only file's LoRA alpha: the caller's, or the one in its saved configuration."""
         found = _sought(self.tensors.extra, "lora_alpha")
         if self._alpha is not None:
-            if found is not None and found != self._alpha:
+            if isinstance(found, int | float) and found != self._alpha:
                 raise InputError(
                     f"{self.path}: its configuration says lora_alpha {found:g}, not the given "
                     f"{self._alpha:g}; leave alpha out, or correct it"
@@ -215,7 +366,7 @@ class Adapter:
                 f"{self.path}: it does not say its LoRA alpha; give it (--alpha, or alpha below "
                 "the pair in params.yaml), as the training code set it"
             )
-        return found
+        return _positive(found, self.path, "lora_alpha of its configuration")
 
     def low_rank(self, module: str, rows: Rows | None = None) -> LowRank:
         """The change of a module's weight (d_out, d_in), or of some of its rows."""
@@ -239,6 +390,16 @@ class Adapter:
         values = self.tensors.tensor(name).double().flatten()
         return values if rows is None else torch.cat([values[start:stop] for start, stop in rows])
 
+    @property
+    def whole(self) -> list[str]:
+        """The stored tensors that are no part of low-rank factors, sorted."""
+        used = {
+            name
+            for one in self.factors.values()
+            for name in (one.a, one.b, one.magnitude, one.bias)
+        }
+        return sorted(set(self.tensors.names()) - used)
+
     def changed(self) -> dict[str, str]:
         """Tensor (as the adapter names it) → its module or stored tensor, for all it may change."""
         names = {f"{module}.weight": module for module in self.factors}
@@ -257,15 +418,33 @@ def _peft_weights(folder: Path) -> Path:
     )
 
 
-def _unwrapped(name: str) -> str:
-    return name.rpartition(_WRAPPER)[2]
+def _unwrapped(name: str, several: bool) -> str:
+    before, _, rest = name.rpartition(_WRAPPER)
+    return f"{before}{rest}" if several or in_other_tower(before) else rest
 
 
-def _sought(value: Any, key: str) -> float | None:
-    """The first number under `key`, however deep a saved configuration nests it."""
+def _check_pattern(pattern: str, file: Path, key: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"{file}: {key}: {pattern!r} is no regular expression ({error})") from None
+
+
+def _positive(value: Any, file: Path, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        found = repr(value)
+    elif math.isfinite(value) and value > 0:
+        return float(value)
+    else:
+        found = f"{value:g}"
+    raise InputError(f"{file}: {key} is {found}; expected a number above 0")
+
+
+def _sought(value: Any, key: str) -> Any:
+    """The first value under `key`, however deep a saved configuration nests it."""
     if isinstance(value, dict):
-        if isinstance(value.get(key), int | float):
-            return float(value[key])
+        if value.get(key) is not None and not isinstance(value[key], dict):
+            return value[key]
         for inner in value.values():
             found = _sought(inner, key)
             if found is not None:
@@ -276,30 +455,101 @@ def _sought(value: Any, key: str) -> float | None:
 def aligned(names: Iterable[str], base: Collection[str]) -> dict[str, str]:
     """Names of an adapter's tensors → the base's, where the two differ by a wrapper's prefix alone.
 
-    A name that the base has stands for itself. Any other is found by what follows the prefix: the
-    part from `layers.N.` on, or the last two words (`embed_tokens.weight`). What the base does not
-    have, or has twice, is left out.
+    A name that the base has stands for itself. Any other is found by what follows the prefix, for
+    the one prefix that the adapter's language model has (see `prefixes`); what lies outside the
+    layers by its last two words (`embed_tokens.weight`), beside the layers or above them on both
+    sides. Other parts of the model, and what the base does not have, are left out.
+
+    Raises:
+        InputError: two names that stand for the same tensor, or two prefixes that may be the
+            language model's.
     """
-    known = set(base)
-    by_tail: dict[str, set[str]] = {}
+    names, known = list(names), set(base)
+    found = {name: name for name in names if name in known}
+    both = prefixes(names, known)
+    if both is None:
+        return found
+    here, there = both
+    outside: dict[tuple[str, bool], set[str]] = {}
     for name in known:
-        by_tail.setdefault(_tail(name), set()).add(name)
-    found = {}
+        if (key := _outside(name, there)) is not None:
+            outside.setdefault(key, set()).add(name)
     for name in names:
-        if name in known:
-            found[name] = name
+        if name in known or in_other_tower(name):
             continue
-        candidates = by_tail.get(_tail(name), set())
-        if len(candidates) > 1:
-            candidates = {other for other in candidates if place(other) is not None}
-        if len(candidates) == 1:
-            (found[name],) = candidates
+        prefix, tail = layered(name)
+        if tail is not None:
+            if prefix == here and f"{there}{tail}" in known:
+                found[name] = f"{there}{tail}"
+        elif (key := _outside(name, here)) is not None and len(outside.get(key, ())) == 1:
+            (found[name],) = outside[key]
+    owners: dict[str, str] = {}
+    for name, target in found.items():
+        if target in owners:
+            raise InputError(
+                f"{owners[target]!r} and {name!r} would both change {target} of the base; expected "
+                "one: leave the other part of the model out, or give the model that has both"
+            )
+        owners[target] = name
     return found
 
 
-_LAYERS = re.compile(r"(?:^|.*?\.)(layers\.\d+\..+)")
+def prefixes(names: Iterable[str], base: Collection[str]) -> tuple[str, str] | None:
+    """What stands before `layers.N.` in the language model, in an adapter's names and its base's.
+
+    The base's is the one that most of its projections have. The adapter's is the same where it has
+    that; or else the one under which the most of its tensors are the base's, those first that are
+    the base's prefix and something in front or less (`llama_model.model.`). None: nothing fits.
+
+    Raises:
+        InputError: two prefixes fit equally well, so it is not told which one the base's is.
+    """
+    located = Counter(layered(name)[0] for name in base if place(name) is not None)
+    if not located:
+        return None
+    there = max(located, key=lambda prefix: (located[prefix], -len(prefix)))
+    fitting: dict[str, list[str]] = {}
+    for name in names:
+        prefix, tail = layered(name)
+        if tail is not None and not in_other_tower(prefix) and f"{there}{tail}" in base:
+            fitting.setdefault(prefix, []).append(name)
+    if there in fitting:
+        return there, there
+    if not fitting:
+        return None
+
+    def fit(prefix: str) -> tuple[bool, int]:
+        one, other = f".{prefix}", f".{there}"
+        return one.endswith(other) or other.endswith(one), len(fitting[prefix])
+
+    first, *rest = sorted(fitting, key=fit, reverse=True)
+    if rest and fit(rest[0]) == fit(first):
+        raise InputError(
+            f"{fitting[first][0]!r} and {fitting[rest[0]][0]!r} may both stand for the language "
+            f"model's {there}layers of the base, and nothing tells which; give the base that has "
+            "both parts"
+        )
+    return first, there
 
 
-def _tail(name: str) -> str:
+_LAYERS = re.compile(r"(?P<prefix>(?:.*\.)?)(?P<tail>layers\.\d+\..+)")
+
+
+def layered(name: str) -> tuple[str, str | None]:
+    """What stands before `layers.N.`, and the rest from there on; None outside layers."""
     match = _LAYERS.fullmatch(name)
-    return match[1] if match else ".".join(name.split(".")[-2:])
+    return (match["prefix"], match["tail"]) if match else (name, None)
+
+
+def _outside(name: str, prefix: str) -> tuple[str, bool] | None:
+    """The last two words of a name outside layers, and whether it stands right beside them.
+
+    None for a name that is neither beside the layers with this prefix nor above them.
+    """
+    if layered(name)[1] is not None:
+        return None
+    words = name.split(".")
+    before = "".join(f"{word}." for word in words[:-2])
+    if not prefix.startswith(before):
+        return None
+    return ".".join(words[-2:]), before == prefix

@@ -67,12 +67,16 @@ MODULES: dict[str, Module] = {
 _LAYER = re.compile(r"(?P<prefix>(?:.*\.)?)layers\.(?P<layer>\d+)\.(?P<module>.+)")
 _EXPERT = re.compile(r"\.(?:experts\.(?P<number>\d+)|(?P<shared>shared_experts?))(?=\.)")
 
-# A multimodal model's encoders have layers of the same names; they are not the language model.
+# A multimodal model's encoders, resamplers and speech generators have layers of the same names, as
+# has the head that predicts further tokens (mtp); they are not the language model.
 _OTHER_TOWERS = frozenset(
     (
         *("vision_tower", "vision_model", "visual", "image_encoder", "visual_encoder"),
-        *("audio_tower", "audio_model", "audio_encoder", "acoustic_encoder"),
-        *("qformer", "Qformer"),
+        *("vision_encoder", "vision_backbone", "image_tower", "video_tower", "video_encoder"),
+        *("audio_tower", "audio_model", "audio_encoder", "acoustic_encoder", "audio_backbone"),
+        *("speech_encoder", "speech_tower", "whisper", "whisper_model", "clip", "clip_model"),
+        *("qformer", "Qformer", "vpm", "apm", "resampler", "perceiver", "perceiver_resampler"),
+        *("talker", "token2wav", "tts", "mtp"),
     )
 )
 
@@ -87,13 +91,18 @@ class Place:
     expert: str | None
 
 
+def in_other_tower(name: str) -> bool:
+    """Whether a name says of itself that it lies in an encoder or another part of its own."""
+    return not _OTHER_TOWERS.isdisjoint(name.split("."))
+
+
 def place(tensor_name: str) -> Place | None:
     """Where a tensor stands, by its name alone; None outside the seven projections."""
     name, _, parameter = tensor_name.rpartition(".")
     match = _LAYER.fullmatch(name)
     if match is None or parameter not in ("weight", "bias"):
         return None
-    if not _OTHER_TOWERS.isdisjoint(match["prefix"].split(".")):
+    if in_other_tower(match["prefix"]):
         return None
     expert = _EXPERT.search(match["module"])
     plain = match["module"]

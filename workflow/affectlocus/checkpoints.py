@@ -7,15 +7,15 @@ interventions need.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from affectlocus.adapters import CONFIG, Adapter, aligned
-from affectlocus.architectures import Rows, parts
+from affectlocus.adapters import CONFIG, PEFT, Adapter, aligned, layered, prefixes
+from affectlocus.architectures import Rows, parts, place
 from affectlocus.errors import InputError
 from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json
 from affectlocus.projections import PROJECTIONS, Location
@@ -209,17 +209,35 @@ def _refuse_unread(base: Weights) -> list[str]:
 
 
 class Applied:
-    """An adapter on a base: what it does to the base's tensors, by their names there."""
+    """An adapter on a base: what it does to the base's tensors, by their names there.
+
+    Attributes:
+        names: tensor of the base → the adapter's name of it, for all that it changes.
+        other: the adapter's names of what it changes elsewhere: encoders, heads of its own, tied or
+            resized embeddings.
+        notes: sentences about them.
+
+    Raises:
+        InputError: a projection of the language model that the base has not, or in another shape;
+            nothing that the base has; modules that the adapter was to change and does not hold.
+    """
 
     def __init__(self, adapter: Adapter, base: Weights) -> None:
         self.adapter = adapter
-        names = adapter.changed()
-        where = aligned(names, base.names())
+        self.notes: list[str] = []
+        names, known = adapter.changed(), set(base.names())
+        where = _aligned(names, known, adapter.path)
+        both = prefixes(names, known)
         self.names = {where[name]: name for name in names if name in where}
         self.other = sorted(set(names) - set(where))
-        lost = [name for name in self.other if name not in adapter.replaced]
-        if adapter.layout != "trained-only":
-            lost = self.other
+        lost = [
+            name
+            for name in self.other
+            if place(name) is not None and (both is None or layered(name)[0] == both[0])
+        ]
+        factors = {name for name in names if name not in adapter.replaced}
+        if not lost and factors and factors.isdisjoint(where):
+            lost = sorted(factors)
         if lost or not self.names:
             first = lost[0] if lost else next(iter(sorted(names)), "nothing")
             raise InputError(
@@ -227,8 +245,37 @@ class Applied:
                 f"({len(lost) or len(names)} tensors so); check that this is the base that it was "
                 "tuned from"
             )
-        for name in self.names:
+        for name in sorted(self.names):
             self._check_shape(name, base)
+        if both is not None:
+            self._refuse_incomplete(base, both[1])
+        if self.other:
+            self.notes.append(
+                f"{adapter.path} holds {len(self.other)} trained tensors outside the base, as "
+                f"{self.other[0]}: not measured"
+            )
+
+    def _refuse_incomplete(self, base: Weights, prefix: str) -> None:
+        """Refuses a peft adapter whose list of targets names projections that it does not hold."""
+        for target in self.adapter.untouched_targets():
+            for name in base.names():
+                module, found = name.removesuffix(".weight"), place(name)
+                # Experts may be one parameter in memory, which the name of a module does not reach.
+                if name in self.names or found is None or found.expert is not None:
+                    continue
+                if layered(name)[0] != prefix or not f".{module}".endswith(f".{target}"):
+                    continue
+                if self.adapter.targets(module):
+                    raise InputError(
+                        f"{self.adapter.path / CONFIG}: target_modules names {target!r}, which the "
+                        f"base has ({module}), and the adapter holds no factors of it; it is "
+                        "incomplete: fetch it again"
+                    )
+
+    def _leave(self, name: str, note: str | None = None) -> None:
+        self.other = sorted([*self.other, self.names.pop(name)])
+        if note is not None:
+            self.notes.append(note)
 
     def _check_shape(self, name: str, base: Weights) -> None:
         given = self.names[name]
@@ -237,6 +284,10 @@ class Applied:
             what = f"{name} has shape {found}"
         elif given.endswith(".weight"):
             factors = self.adapter.factors[given.removesuffix(".weight")]
+            if factors.layout == "embedding" and factors.magnitude is not None:
+                # Its norms are those of the columns; outside the seven, so nobody asks for it.
+                self._leave(name)
+                return
             a, b = (self.adapter.tensors.shape(part) for part in (factors.a, factors.b))
             found = (b[0], a[1]) if factors.layout == "linear" else (a[-1], b[0])
             if factors.layout == "mlx":
@@ -244,9 +295,15 @@ class Applied:
             what = f"the delta of {name} has shape {found}"
         else:
             return
-        if found != base.shape(name):
+        stored = base.shape(name)
+        if found != stored and place(name) is None:
+            resized = _vocabulary(name) and found[1:] == stored[1:]
+            rows = f"{name} has {stored[0]} rows in the base, {found[0]} in {self.adapter.path}"
+            note = f"the vocabulary was resized: {rows}" if resized else None
+            self._leave(name, note)
+        elif found != stored:
             raise InputError(
-                f"{self.adapter.path}: {what}, the base's weight {base.shape(name)}; "
+                f"{self.adapter.path}: {what}, the base's weight {stored}; "
                 "this is not the adapter's base"
             )
 
@@ -315,8 +372,9 @@ class Pair:
         self.base = Weights(first)
         if prefix and any(name.startswith(prefix) for name in self.base.names()):
             self.base = Weights(first, prefix)
-        self.notes: list[str] = _refuse_unread(self.base)
         self.before = [Applied(Adapter(path, alpha), self.base) for path in chain]
+        self.notes = _refuse_unread(self.base)
+        self.notes += [note for applied in self.before for note in applied.notes]
         self.adapter: Applied | None = None
         self._tuned: Weights | None = None
         if is_adapter(tuned, self.base):
@@ -324,10 +382,15 @@ class Pair:
             if not any_base:
                 _refuse_other_base(adapter, first)
             self.adapter = Applied(adapter, self.base)
-            if self.adapter.other:
+            self.notes += self.adapter.notes
+            if not any_base:
+                self.notes += _other_name(adapter, self.base)
+            continued = [one.adapter for one in self.before if _continues(one.adapter)]
+            if continued and not _continues(adapter):
                 self.notes.append(
-                    f"{tuned} holds {len(self.adapter.other)} trained tensors outside the base, "
-                    f"as {self.adapter.other[0]}: not measured"
+                    f"{tuned} is added on top of {continued[-1].path}; if it continues the "
+                    "training of that file, its factors take the place of the earlier ones: give "
+                    "the .pth of the continued training instead"
                 )
         else:
             self._tuned = Weights(tuned, prefix)
@@ -451,13 +514,29 @@ def is_adapter(path: Path, base: Weights | None = None) -> bool:
     """Whether a checkpoint holds changes of a base, not a whole model."""
     if path.is_dir():
         return (path / CONFIG).is_file()
-    if path.suffix == ".safetensors" or not path.is_file():
+    if not path.is_file():
         return False
     names = Tensors([path]).names()
-    if any(".lora_" in name for name in names):
-        return True
+    low_rank = any(".lora_" in name for name in names)
+    if low_rank and (path.suffix == ".safetensors" or path.stem == PEFT):
+        raise InputError(
+            f"{path}: holds an adapter's weights alone, without their scaling; give the folder "
+            f"{path.parent}, with the {CONFIG} in it"
+        )
+    if low_rank or path.suffix == ".safetensors":
+        return low_rank
     # A part of the base's tensors, and nothing of the rest: what else than those that were trained?
-    return base is not None and bool(set(base.names()) - set(aligned(names, base.names()).values()))
+    if base is None:
+        return False
+    known = set(base.names())
+    return bool(known - set(_aligned(names, known, path).values()))
+
+
+def _aligned(names: Iterable[str], base: set[str], path: Path) -> dict[str, str]:
+    try:
+        return aligned(names, base)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _difference(after: LowRank, before: LowRank) -> LowRank:
@@ -502,6 +581,29 @@ def _refuse_other_base(adapter: Adapter, base: Path) -> None:
             f"{cached['owner']}/{cached['name']}; give that one, or say that any base will do "
             "(--any-base)"
         )
+
+
+def _other_name(adapter: Adapter, base: Weights) -> list[str]:
+    """A note where a local base has another name than the one that the adapter gives."""
+    if adapter.base_name is None or any(map(_CACHED.fullmatch, base.path.parts)):
+        return []
+    named = _letters(adapter.base_name)
+    own = base.path.absolute()
+    given = {
+        _letters(own.stem if own.is_file() else own.name),
+        _letters(str((base.config or {}).get("_name_or_path") or "")),
+    } - {""}
+    if not named or any(named in one or one in named for one in given):
+        return []
+    return [
+        f"the adapter names {adapter.base_name} as its base; the base given is {base.path}: shapes "
+        "fit, values were not compared"
+    ]
+
+
+def _letters(name: str) -> str:
+    """The last part of a path or hub id, without case and separators."""
+    return re.sub(r"[\W_]", "", name.replace("\\", "/").rstrip("/").rpartition("/")[2].lower())
 
 
 def manifest(folder: Path) -> list[dict[str, Any]]:

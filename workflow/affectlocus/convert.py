@@ -65,9 +65,8 @@ def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[s
         "lora_dropout": 0.0,
         "inference_mode": True,
     }
-    other = sorted(adapter.replaced.values())
     with replacing(out, "convert") as temporary:
         temporary.mkdir()
         save_file(tensors, temporary / f"{PEFT}.safetensors", metadata={"format": "pt"})
         write_json(temporary / CONFIG, config)
-    return {"modules": len(adapter.factors), "rank": rank, "alpha": alpha, "other": other}
+    return {"modules": len(adapter.factors), "rank": rank, "alpha": alpha, "other": adapter.whole}

@@ -10,8 +10,8 @@ from operator import add
 from pathlib import Path
 from typing import Any, Literal
 
-from affectlocus.adapters import Adapter
-from affectlocus.architectures import Rows, parts, place
+from affectlocus.adapters import Adapter, layered
+from affectlocus.architectures import Rows, in_other_tower, parts, place
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
 from affectlocus.measure import BINS, Job, Sums, measure_all
@@ -143,7 +143,7 @@ def adapter_alone(adapter: Adapter) -> Measured:
         {
             module.rpartition("layers.")[2].partition(".")[2] or module
             for module in adapter.factors
-            if place(f"{module}.weight") is None
+            if place(f"{module}.weight") is None and not in_other_tower(module)
         }
     )
     if elsewhere:
@@ -151,7 +151,19 @@ def adapter_alone(adapter: Adapter) -> Measured:
             f"{adapter.path} also adapts {', '.join(elsewhere)}: none of the seven projections, "
             "and not measured"
         )
+    owners: dict[Location, str] = {}
     for location, module, rows in _located(adapter):
+        rival = owners.get(location)
+        if rival is None and owners:
+            # Two models' layers may have other numbers, so that no two of them ever meet.
+            first = next(iter(owners.values()))
+            rival = first if layered(first)[0] != layered(module)[0] else None
+        if rival is not None:
+            raise InputError(
+                f"{adapter.path}: {rival} and {module} may both be the language model's; give the "
+                "base as well, which tells"
+            )
+        owners[location] = module
         if adapter.factors[module].magnitude is not None:
             raise InputError(
                 f"{adapter.path}: {module} is tuned by DoRA, whose delta depends on the base's "
@@ -183,6 +195,21 @@ def adapter_alone(adapter: Adapter) -> Measured:
         )
     measured = _tables(found)
     measured.notes = notes
+    if adapter.replaced:
+        measured.notes.append(
+            f"{adapter.path} holds {len(adapter.replaced)} whole tensors, as "
+            f"{min(adapter.replaced)}: not measured, as the base tells what they replace"
+        )
+    if encoders := [module for module in adapter.factors if in_other_tower(module)]:
+        measured.notes.append(
+            f"{adapter.path} tunes {len(encoders)} modules beside the language model, as "
+            f"{min(encoders)}: not measured"
+        )
+    if untouched := adapter.untouched_targets():
+        measured.notes.append(
+            f"{adapter.path}: target_modules names {', '.join(untouched)}, and there are no "
+            "factors of that name: if its base has such modules, the adapter is incomplete"
+        )
     return measured
 
 

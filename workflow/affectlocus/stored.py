@@ -50,7 +50,7 @@ _DTYPES = {
 }
 _WEIGHTS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _HEADER = 100_000_000
-_WRAPPED = ("model", "state_dict")
+_WRAPPED = ("model", "state_dict", "module")
 
 
 class _File:
@@ -124,8 +124,8 @@ class Tensors:
     """The tensors of safetensors or PyTorch files, by name, without loading them.
 
     PyTorch files (`.bin`, `.pth`) are read with `weights_only=True`: a dict of tensors, or a dict
-    with one under `model` or `state_dict`. What else such a file holds (epoch, config, optimizer)
-    is in `extra`, without its tensors.
+    with one under `model`, `state_dict` or `module` (DeepSpeed). What else such a file holds
+    (epoch, config, optimizer) is in `extra`, without its tensors.
 
     Files stay open as long as this object, or a part taken from it, lives; all reads are safe from
     several threads.
@@ -522,7 +522,7 @@ def _state(path: Path, loaded: Any) -> tuple[dict[str, torch.Tensor], dict[str, 
     if not isinstance(loaded, Mapping):
         raise InputError(
             f"{path}: holds a {type(loaded).__name__}; expected a dict of tensors, or one under "
-            "'model' or 'state_dict'"
+            "'model', 'state_dict' or 'module'"
         )
     for key in _WRAPPED:
         inner = loaded.get(key)
@@ -534,7 +534,7 @@ def _state(path: Path, loaded: Any) -> tuple[dict[str, torch.Tensor], dict[str, 
     if not found:
         raise InputError(
             f"{path}: no tensor among {', '.join(map(repr, list(loaded)[:8])) or 'no keys'}; "
-            "expected a dict of tensors, or one under 'model' or 'state_dict'"
+            "expected a dict of tensors, or one under 'model', 'state_dict' or 'module'"
         )
     return found, _plain({name: value for name, value in loaded.items() if name not in found})
 
