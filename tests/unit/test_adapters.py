@@ -243,8 +243,12 @@ def test_an_encoders_layer_is_not_taken_for_the_language_models() -> None:
 # Small adapters written by hand: what no library would save is read as well, and fast.
 
 SHAPES = {
-    **{"self_attn.q_proj": (32, 32), "self_attn.k_proj": (16, 32), "self_attn.v_proj": (16, 32)},
-    **{"self_attn.o_proj": (32, 32), "mlp.gate_proj": (48, 32), "mlp.up_proj": (48, 32)},
+    "self_attn.q_proj": (32, 32),
+    "self_attn.k_proj": (16, 32),
+    "self_attn.v_proj": (16, 32),
+    "self_attn.o_proj": (32, 32),
+    "mlp.gate_proj": (48, 32),
+    "mlp.up_proj": (48, 32),
     "mlp.down_proj": (32, 48),
 }
 CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}

@@ -23,6 +23,7 @@ from affectlocus.corpus import (
     training_row,
     write_corpus,
 )
+from affectlocus.errors import InputError
 from affectlocus.files import MARKER
 from affectlocus.parameters import Corpus
 from affectlocus.scenes import PEOPLE
@@ -78,7 +79,7 @@ def test_another_seed_gives_another_text_in_every_file(folder: Path, tmp_path: P
     write_corpus(SMALL.model_copy(update={"seed": 1}), tmp_path / "other")
     before, after = contents(folder), contents(tmp_path / "other")
     assert before.keys() == after.keys()
-    assert all(before[name] != after[name] for name in before)
+    assert all(before[name] != after[name] for name in before if name != MARKER)
 
 
 def test_more_training_samples_leave_the_benchmarks_as_they_were(
@@ -90,11 +91,15 @@ def test_more_training_samples_leave_the_benchmarks_as_they_were(
         assert (tmp_path / "more" / file).read_bytes() == (folder / file).read_bytes()
 
 
-def test_a_corpus_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "old.csv").touch()
+def test_a_corpus_takes_the_place_of_an_old_one_and_of_nothing_else(tmp_path: Path) -> None:
+    write_corpus(SMALL.model_copy(update={"seed": 1}), tmp_path / "corpus")
+    old = contents(tmp_path / "corpus")
     write_corpus(SMALL, tmp_path / "corpus")
-    assert not (tmp_path / "corpus" / "old.csv").exists()
+    assert contents(tmp_path / "corpus") != old
+    (tmp_path / "corpus" / "mine.csv").touch()
+    with pytest.raises(InputError, match=r"holds mine\.csv, which corpus did not write"):
+        write_corpus(SMALL, tmp_path / "corpus")
+    assert (tmp_path / "corpus" / "mine.csv").exists()
 
 
 def test_splits_have_the_sizes_that_were_asked_for(folder: Path) -> None:
