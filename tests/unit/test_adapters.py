@@ -9,6 +9,7 @@ from pathlib import Path
 import layouts
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 from affectlocus.adapters import Adapter, aligned
@@ -602,6 +603,14 @@ def test_a_peft_adapter_on_a_file_of_trained_tensors_says_that_it_is_added(tmp_p
     assert f"{last} is added on top of {file}" in note
     assert "give the .pth of the continued training" in note
     assert not any("on top" in one for one in Pair([base, first], last).notes)
+
+
+def test_an_adapter_without_alpha_has_pefts_default(tmp_path) -> None:
+    folder = saved(tmp_path / "adapter", factors(STEM, (32, 32)))
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    del config["lora_alpha"]
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert Adapter(folder).scaling("model.layers.0.self_attn.q_proj") == LoraConfig().lora_alpha / 2
 
 
 def test_conversion_names_every_tensor_that_it_leaves_behind(tmp_path) -> None:

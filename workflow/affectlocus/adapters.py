@@ -25,6 +25,7 @@ from affectlocus.stored import Tensors
 
 CONFIG = "adapter_config.json"
 PEFT = "adapter_model"
+_PEFT_ALPHA = 8  # what peft takes where a configuration has none
 MLX = "adapters.safetensors"
 
 _LORA = re.compile(
@@ -348,7 +349,8 @@ class Adapter:
             raise InputError(f"{self.path / CONFIG}: lora_parameters has no scale; expected one")
         if self.layout == "trained-only":
             return self.alpha() / rank
-        alpha = float(self._patterned("alpha_pattern", module, self.config.get("lora_alpha", rank)))
+        given = self.config.get("lora_alpha", _PEFT_ALPHA)
+        alpha = float(self._patterned("alpha_pattern", module, given))
         return alpha / (rank**0.5 if self.config.get("use_rslora") else rank)
 
     def alpha(self) -> float:

@@ -127,7 +127,8 @@ class Weights:
         """Location → tensor and its rows, for the weights and biases of the seven projections."""
         found: dict[Location, tuple[str, Rows | None]] = {}
         for name in self.names():
-            for location, rows in parts(name, self.shape(name)[0], self.config):
+            shape = self.shape(name)
+            for location, rows in parts(name, shape[0] if shape else 1, self.config):
                 if location in found:
                     raise InputError(
                         f"{self.path}: both {found[location][0]} and {name} hold "
