@@ -16,7 +16,7 @@ from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
 from affectlocus.measure import BINS, Job, Sums, measure_all
 from affectlocus.projections import FFN, PROJECTIONS, Location
-from affectlocus.spectra import LowRank, Spectrum, full_spectrum, spectrum_of_values
+from affectlocus.spectra import LowRank, Spectrum, full_spectrum
 
 Row = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -86,21 +86,23 @@ def deltas(
     located = pair.projections
     if not located:
         raise InputError(_nothing_located(pair))
-    jobs = (
-        Job(
+    jobs = {
+        location: Job(
             key=location,
-            base=(base := pair.base_side(name, rows)),
+            base=pair.base_side(name, rows),
             tuned=pair.tuned_side(name, rows) if pair.adapter is None else None,
             delta=pair.delta_side(name, rows),
             histogram=companions and location.parameter == "weight" and pair.adapted(name),
             neurons=_neurons(location) if companions and pair.adapted(name) else None,
         )
         for location, (name, rows) in located.items()
-    )
+    }
     found: dict[Location, _Found] = {}
-    for location, sums in measure_all(jobs, progress=progress):
-        name, rows = located[location]
-        base = pair.base_side(name, rows)
+    for location, sums in measure_all(jobs.values(), progress=progress):
+        name, _ = located[location]
+        job = jobs[location]
+        base = job.base
+        assert base is not None
         if sums.nonfinite:
             row, column = divmod(sums.first_nonfinite or 0, base.shape[-1])
             raise InputError(
@@ -110,15 +112,15 @@ def deltas(
         scores, spectrum = sums.scores(), None
         adapted = pair.adapted(name)
         if adapted and location.parameter == "weight":
-            change = pair.delta_side(name, rows)
+            change = job.delta
             if isinstance(change, LowRank):
-                spectrum = spectrum_of_values(change.singular_values())
+                spectrum = change.spectrum()
                 scores |= {"l2": change.l2, "mean": change.mean, "std": change.std}
             elif spectra:
-                spectrum = full_spectrum(base, pair.tuned_side(name, rows))
+                spectrum = full_spectrum(base, job.tuned, change)
         found[location] = _Found(
             base.shape,
-            str(pair.tuned_side(name, rows).dtype).removeprefix("torch."),
+            str((job.stored or base).dtype).removeprefix("torch."),
             adapted,
             scores,
             sums,
@@ -185,7 +187,7 @@ def adapter_alone(adapter: Adapter) -> Measured:
             "",
             True,
             nothing | scores,
-            spectrum=spectrum_of_values(change.singular_values()),
+            spectrum=change.spectrum(),
         )
     if not found:
         touched = sorted({module.rpartition(".")[2] for module in adapter.factors})
