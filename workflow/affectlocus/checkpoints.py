@@ -17,13 +17,12 @@ import torch
 from affectlocus.adapters import CONFIG, PEFT, Adapter, aligned, layered, prefixes
 from affectlocus.architectures import Rows, parts, place
 from affectlocus.errors import InputError
-from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json
+from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json, shards
 from affectlocus.projections import PROJECTIONS, Location
 from affectlocus.sides import DoraDelta, Sum, dense
 from affectlocus.spectra import LowRank
 from affectlocus.stored import Held, Side, Tensors
 
-_SAFETENSORS, _BIN = "model.safetensors.index.json", "pytorch_model.bin.index.json"
 _BUFFER = ".rotary_emb.inv_freq"
 _HEAD = "lm_head.weight"
 _SHARD = re.compile(r"-\d+-of-(\d+)\.")
@@ -44,16 +43,15 @@ class Weights:
 
     def __init__(self, path: Path, prefix: str = "") -> None:
         self.path = path
-        self.files = _weight_files(path)
+        promised = shards(path) if path.is_dir() else {}
+        self.files = sorted(set(promised.values())) or _weight_files(path)
         self.tensors = Tensors(self.files)
-        for index in (path / _SAFETENSORS, path / _BIN):
-            promised = read_json(index)["weight_map"] if index.is_file() else {}
-            lost = sorted(set(promised) - set(self.tensors.names()))
-            if lost and promised[lost[0]] in {file.name for file in self.files}:
-                raise InputError(
-                    f"{path / promised[lost[0]]}: {lost[0]!r} is not in it, though {index.name} "
-                    f"says so ({len(lost)} tensors so); fetch the shard again"
-                )
+        lost = sorted(name for name in promised if name not in self.tensors)
+        if lost:
+            raise InputError(
+                f"{promised[lost[0]]}: {lost[0]!r} is not in it, though the index says so "
+                f"({len(lost)} tensors so); fetch the shard again"
+            )
         self._stored = {
             name.removeprefix(prefix): name
             for name in self.tensors.names()
@@ -146,10 +144,6 @@ class Weights:
         return None
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 def _weight_files(path: Path) -> list[Path]:
     if path.is_file():
         shard = _SHARD.search(path.name)
@@ -158,21 +152,6 @@ def _weight_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; expected a model or an adapter")
-    for index in (path / _SAFETENSORS, path / _BIN):
-        if index.is_file():
-            content = read_json(index)
-            placed = content.get("weight_map") if isinstance(content, dict) else None
-            if (
-                not isinstance(placed, dict)
-                or not all(map(_is_text, placed.values()))
-                or not placed
-            ):
-                raise InputError(f"{index}: no weight_map; expected the names of all tensors")
-            files = [path / name for name in sorted(set(placed.values()))]
-            for file in files:
-                if not file.is_file():
-                    raise InputError(f"{file}: no such file; the checkpoint is incomplete")
-            return files
     files = [file for file in checkpoint_paths(path) if is_weights(file.name)]
     if files:
         return files

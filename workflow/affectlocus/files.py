@@ -53,6 +53,32 @@ def checkpoint_files(names: Iterable[str]) -> list[str]:
     return sorted(small)
 
 
+_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+def shards(folder: Path) -> dict[str, Path]:
+    """Tensor → its shard, as a folder's index places them; empty where there is no index.
+
+    Raises:
+        InputError: an index of another form, or a shard that is not there.
+    """
+    for index in (folder / name for name in _INDICES):
+        if index.is_file():
+            content = read_json(index)
+            placed = content.get("weight_map") if isinstance(content, dict) else None
+            if (
+                not isinstance(placed, dict)
+                or not all(isinstance(name, str) for name in placed.values())
+                or not placed
+            ):
+                raise InputError(f"{index}: no weight_map; expected the names of all tensors")
+            for name in sorted(set(placed.values())):
+                if not (folder / name).is_file():
+                    raise InputError(f"{folder / name}: no such file; the checkpoint is incomplete")
+            return {tensor: folder / name for tensor, name in placed.items()}
+    return {}
+
+
 def checkpoint_paths(folder: Path) -> list[Path]:
     """The same of a folder on disk."""
     names = (path.name for path in folder.iterdir() if path.is_file())

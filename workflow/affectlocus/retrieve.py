@@ -14,11 +14,10 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from affectlocus.errors import InputError
-from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json
+from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, shards
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _NAMED = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_INDEX = "model.safetensors.index.json"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -139,11 +138,7 @@ def _stock(path: Path, kind: str) -> dict[str, Any]:
     """
     if kind == "model":
         files = [file for file in checkpoint_paths(path) if file.suffix == ".safetensors"]
-        index = path / _INDEX
-        if index.is_file():
-            for name in sorted(set((read_json(index).get("weight_map") or {}).values())):
-                if not (path / name).is_file():
-                    raise InputError(f"{path / name}: no such file; the checkpoint is incomplete")
+        shards(path)  # refuses an index whose shards are not all there
         if files:
             return {"tensors": sum(map(_count, files))}
     # Torch is imported only where it is needed: these take a second, the above a tenth.
