@@ -467,18 +467,22 @@ class Pair:
         delta = self.delta_side(name, rows)
         return base if delta is None else Sum(base, delta)
 
+    def base_tensor(self, name: str) -> torch.Tensor:
+        """The tensor in the base, with what the chain's adapters made of it, as stored."""
+        stored = self.base.tensor(name)
+        return dense(self.base_side(name)).to(stored.dtype) if self._standing(name) else stored
+
     def sides(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The tensor in the base and in the tuned model, both in the base's dtype or the tuned's.
 
         An adapter is merged in float64 and rounded once to the base's dtype.
         """
-        stored = self.base.tensor(name)
-        base = dense(self.base_side(name)).to(stored.dtype) if self._standing(name) else stored
+        base = self.base_tensor(name)
         if self._tuned is not None:
             return base, self._tuned.tensor(name)
         if not self.adapted(name):
             return base, base
-        return base, (dense(self.base_side(name)) + self.delta(name)).to(stored.dtype)
+        return base, (dense(self.base_side(name)) + self.delta(name)).to(base.dtype)
 
     def delta(self, name: str) -> torch.Tensor:
         """Tuned minus base in float64, as trained: an adapter's before any rounding."""

@@ -79,13 +79,14 @@ def inside(pair: Pair, name: str, cell: Cell) -> list[tuple[str, Rows | None]]:
 
 def intervened(pair: Pair, name: str, cell: Cell) -> torch.Tensor:
     """One tensor of a cell's model, (d_out, d_in) for a weight, in the stored dtype."""
+    chosen = inside(pair, name, cell)
+    if cell.kind == "base" or (cell.kind == "load" and not chosen):
+        return pair.base_tensor(name)  # nothing to merge
     base, tuned = pair.sides(name)
     if cell.kind in ("tuned", "tune"):
         return tuned
-    if cell.kind not in ("load", "ablate"):
-        return base
     result = base if cell.kind == "load" else tuned
-    for projection, rows in inside(pair, name, cell):
+    for projection, rows in chosen:
         key = name if rows is None else f"{name}[{projection}]"
         value = (
             picked(tuned, rows)

@@ -15,11 +15,10 @@ from affectlocus.stored import Side
 
 
 @dataclass(frozen=True)
-class Sum:
-    """A stored matrix and a change of it, unrounded; `dtype` is the stored one's."""
+class _OnBase:
+    """Of the base's shape, and of its dtype: the one that the result would be stored in."""
 
     base: Side
-    change: Side
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -28,6 +27,13 @@ class Sum:
     @property
     def dtype(self) -> torch.dtype:
         return self.base.dtype
+
+
+@dataclass(frozen=True)
+class Sum(_OnBase):
+    """A stored matrix and a change of it, unrounded."""
+
+    change: Side
 
     def read(self, start: int, stop: int, out: torch.Tensor) -> None:
         """Fills `out` with the flat entries [start, stop) of the sum."""
@@ -38,7 +44,7 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class DoraDelta:
+class DoraDelta(_OnBase):
     """What DoRA changes: m / ‖W + s·BA‖ · (W + s·BA) − W, norms by rows (Liu et al. 2024, eq. 5).
 
     Attributes:
@@ -47,17 +53,8 @@ class DoraDelta:
         magnitude: m, (d_out,), float64.
     """
 
-    base: Side
     low_rank: LowRank
     magnitude: torch.Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.base.shape
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.base.dtype
 
     def read(self, start: int, stop: int, out: torch.Tensor) -> None:
         """Fills `out` with the flat entries [start, stop), worked out in float64 by whole rows."""
