@@ -1,15 +1,27 @@
-# The matrix: every cell answers every benchmark, as a job of its own.
+# The matrix: every cell answers every benchmark, as a job of its own, or some cells of one kind
+# together with one loaded base (matrix.cells_per_job).
 #
 # in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json, results/data/TASK.parquet
 # out: results/cells/CELL/predictions.parquet, results/cells/CELL/verification.json
+
+EVALUATE = """
+    affectlocus evaluate {output.predictions:q} \
+        --base {input.base:q} \
+        {params.tuned} {params.chain} \
+        {params.data} \
+        --settings {params.settings:q} \
+        --reading {params.reading:q} \
+        >{log:q} 2>&1
+    """
 
 
 rule evaluate:
     """Build a cell's model, verify it bit for bit, and let it answer."""
     input:
-        unpack(JOBS.cell_checkpoints),
+        base=JOBS.of_cell("base"),
+        tuned=JOBS.of_cell("tuned"),
         data=JOBS.benchmark_data,
-        chain=JOBS.cell_chain,
+        chain=JOBS.of_cell("chain"),
     output:
         predictions="results/cells/{cell}/predictions.parquet",
         verification="results/cells/{cell}/verification.json",
@@ -17,6 +29,8 @@ rule evaluate:
         "results/logs/evaluate/{cell}.log",
     benchmark:
         "results/benchmarks/evaluate/{cell}.tsv"
+    wildcard_constraints:
+        cell=alternatives(JOBS.single),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -25,23 +39,48 @@ rule evaluate:
         runtime=120,
         gpu=GPUS,
     params:
-        cell=JOBS.cell_json,
-        tuned=JOBS.cell_flags,
+        tuned=lambda wildcards, input: repeated("tuned", input.tuned),
         data=lambda wildcards, input: repeated("data", input.data),
         settings=settings(EXPERIMENT.evaluate),
-        reading=JOBS.cell_reading,
-        chain=JOBS.cell_chain_flags,
+        reading=JOBS.of_cell("reading"),
+        chain=JOBS.of_cell("chain_flags"),
         code=digest("evaluate"),
     shell:
-        """
-        affectlocus evaluate \
-            --cell {params.cell:q} \
-            --base {input.base:q} \
-            {params.tuned} {params.chain} \
-            {params.data} \
-            --settings {params.settings:q} \
-            --reading {params.reading:q} \
-            --out {output.predictions:q} \
-            --verification {output.verification:q} \
-            >{log:q} 2>&1
-        """
+        EVALUATE
+
+
+for number, group in enumerate(JOBS.shared, 1):
+
+    # What a job is goes by its outputs: its parameters do not name the cells, so that a set added
+    # to the matrix reruns only the job that it falls into.
+    rule:
+        name:
+            f"evaluate_group_{number}"
+        input:
+            base=JOBS.evaluation(group).base,
+            tuned=JOBS.evaluation(group).tuned,
+            data=JOBS.benchmark_data,
+            chain=JOBS.evaluation(group).chain,
+        output:
+            predictions=[f"results/cells/{cell.id}/predictions.parquet" for cell in group],
+            verification=[f"results/cells/{cell.id}/verification.json" for cell in group],
+        log:
+            f"results/logs/evaluate/{group[0].pair}/group{number}.log",
+        benchmark:
+            f"results/benchmarks/evaluate/{group[0].pair}/group{number}.tsv"
+        conda:
+            "../envs/environment.yaml"
+        threads: 1
+        resources:
+            mem_mb=JOBS.memory_of_cell,
+            runtime=120 * len(group),
+            gpu=GPUS,
+        params:
+            tuned=lambda wildcards, input: repeated("tuned", input.tuned),
+            data=lambda wildcards, input: repeated("data", input.data),
+            settings=settings(EXPERIMENT.evaluate),
+            reading=JOBS.evaluation(group).reading,
+            chain=JOBS.evaluation(group).chain_flags,
+            code=digest("evaluate"),
+        shell:
+            EVALUATE

@@ -44,16 +44,26 @@ def default(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_table_1_needs_one_base_one_pair_and_its_loads_only(default: Path) -> None:
-    jobs = planned(default, "results/table1.csv")
+@pytest.fixture
+def apart(default: Path) -> Path:
+    """The same with a job for each cell."""
+    file = default / "params.yaml"
+    text = file.read_text()
+    assert "  cells_per_job: 4\n" in text
+    file.write_text(text.replace("  cells_per_job: 4\n", ""))
+    return default
+
+
+def test_table_1_needs_one_base_one_pair_and_its_loads_only(apart: Path) -> None:
+    jobs = planned(apart, "results/table1.csv")
     # base, tuned and the fifteen load cells of the table
     assert jobs["evaluate"] == 17
     for rule in ("corpus", "pretrain", "tune", "score", "tables"):
         assert jobs[rule] == 1
 
 
-def test_everything_is_one_job_for_each_cell_pair_and_figure(default: Path) -> None:
-    jobs = planned(default)
+def test_everything_is_one_job_for_each_cell_pair_and_figure(apart: Path) -> None:
+    jobs = planned(apart)
     # 3 bases, 5 tuned, 16 loads, 16 tunes, 9 sets ablated in 4 modes
     assert jobs["evaluate"] == 3 + 5 + 16 + 16 + 9 * 4
     assert jobs["tune"] == 5 + 16
@@ -61,14 +71,27 @@ def test_everything_is_one_job_for_each_cell_pair_and_figure(default: Path) -> N
     assert jobs["tables"] == jobs["bars"] == jobs["score"] == 3
 
 
-def test_any_other_module_set_is_one_line_and_one_more_cell(default: Path) -> None:
-    file = default / "params.yaml"
-    before = planned(default)
+def test_any_other_module_set_is_one_line_and_one_more_cell(apart: Path) -> None:
+    file = apart / "params.yaml"
+    before = planned(apart)
     file.write_text(file.read_text().replace("    - o+gate\n", "    - o+gate\n    - k+down\n"))
-    after = planned(default)
+    after = planned(apart)
     # The list is shared by load and tune: a cell each, and one tuning.
     assert after["evaluate"] == before["evaluate"] + 2
     assert after["tune"] == before["tune"] + 1
+
+
+def test_the_default_answers_four_cells_with_one_start(default: Path) -> None:
+    jobs = planned(default)
+    together = {name: count for name, count in jobs.items() if name.startswith("evaluate_group")}
+    # 17 tuned and load cells, 16 tune cells, 36 ablations
+    assert len(together) == 4 + 4 + 9
+    assert set(together.values()) == {1}
+    # 3 bases, the tuned model of the 4 other pairs, and the load cell that is left over
+    assert jobs["evaluate"] == 3 + 4 + 1
+    table = planned(default, "results/table1.csv")
+    assert sum(table[name] for name in table if name.startswith("evaluate_group")) == 4
+    assert table["evaluate"] == 1
 
 
 def test_planning_imports_neither_torch_nor_transformers(default: Path) -> None:

@@ -1,10 +1,12 @@
-"""A cell's name, the checkpoints that it needs, and its reading from JSON."""
+"""A cell's name, the checkpoints that it needs, and its folder."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from affectlocus.cells import Cell, read_cell
+from affectlocus.cells import Cell, cell_at, checked
 from affectlocus.errors import InputError
 
 
@@ -25,30 +27,55 @@ def test_a_cell_names_the_checkpoint_that_it_needs_besides_its_base(
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("cell", "words"),
     [
-        ("", "expected JSON"),
-        ("{", "expected JSON"),
-        ("[]", "expected JSON"),
-        ("null", "expected JSON"),
-        ('{"kind": "base"}', "base"),
-        ('{"kind": "base", "base": "b", "module": "q"}', "module"),
-        ('{"kind": "lode", "base": "b", "pair": "p", "modules": "q"}', "unknown kind 'lode'"),
-        ('{"kind": "load", "base": "b", "pair": "p"}', "'load' with modules ''"),
-        ('{"kind": "base", "base": "b", "modules": "q"}', "'base' with modules 'q'"),
-        ('{"kind": "load", "base": "b", "pair": "p", "modules": "gat"}', "projection 'gat'"),
-        ('{"kind": "load", "base": "b", "pair": "p", "modules": "q", "mode": "zero"}', "'zero'"),
-        ('{"kind": "ablate", "base": "b", "pair": "p", "modules": "q"}', "revert, zero, shuffle"),
-        ('{"kind": "ablate", "base": "b", "modules": "q", "mode": "mean"}', "'mean'"),
+        (Cell("lode", "b", "p", "q"), "unknown kind 'lode'"),  # type: ignore[arg-type]
+        (Cell("load", "b", "p"), "'load' with modules ''"),
+        (Cell("base", "b", modules="q"), "'base' with modules 'q'"),
+        (Cell("load", "b", "p", "gat"), "projection 'gat'"),
+        (Cell("load", "b", "p", "q", "zero"), "'zero'"),
+        (Cell("ablate", "b", "p", "q"), "revert, zero, shuffle"),
+        (Cell("ablate", "b", "p", "q", "mean"), "'mean'"),
     ],
 )
-def test_a_cell_that_makes_no_sense_is_refused_in_one_line(text: str, words: str) -> None:
+def test_a_cell_that_makes_no_sense_is_refused_in_one_line(cell: Cell, words: str) -> None:
     with pytest.raises(InputError) as caught:
-        read_cell(text)
+        checked(cell)
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_modules_that_are_no_text_are_refused() -> None:
-    with pytest.raises(InputError):
-        read_cell('{"kind": "load", "base": "b", "pair": "p", "modules": 5}')
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell("base", "b"),
+        Cell("tuned", "b", "base"),
+        Cell("load", "b", "zero", "q+gate"),
+        Cell("tune", "b", "p", "all", seed=12),
+        Cell("ablate", "b", "seed1", "q", "zero"),
+        Cell("ablate", "b", "load", "q", "noise", 3),
+    ],
+)
+def test_a_cells_folder_is_read_back_whatever_the_pair_is_called(cell: Cell) -> None:
+    assert cell_at(Path("results/cells", cell.id), "b") == checked(cell)
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("", "not a cell's folder"),
+        ("base", "not a cell's folder"),
+        ("p/q", "not a cell's folder"),
+        ("load/gate", "not a cell's folder"),
+        ("p/load/gate/extra", "not a cell's folder"),
+        ("p/load/gat", "projection 'gat'"),
+        ("p/load/gate/zero", "'load' with mode 'zero'"),
+        ("p/ablate/gate", "'ablate' with mode ''"),
+        ("other/base", "the cell's base is other, the base given b"),
+    ],
+)
+def test_a_folder_that_is_no_cells_is_refused_in_one_line(folder: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        cell_at(Path(folder), "b")
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

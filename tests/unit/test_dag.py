@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from affectlocus.cells import read_cell
+from affectlocus.cells import cell_at
 from affectlocus.dag import Dag, alternatives, repeated, settings
 from affectlocus.parameters import Parameters, Score, Task, Tuning, load
 
@@ -101,7 +101,8 @@ def test_every_checkpoint_that_a_cell_needs_is_brought_or_made() -> None:
     jobs = dag()
     there = {f"results/checkpoints/{n}.json" for n in jobs.brought + jobs.pretrained + jobs.tuned}
     for cell in jobs.cells:
-        assert set(jobs.cell_checkpoints(wild(cell=cell)).values()) <= there
+        of = wild(cell=cell)
+        assert {jobs.of_cell("base")(of), *jobs.of_cell("tuned")(of)} <= there
 
 
 def test_paths_of_the_user_start_from_data_root_and_absolute_ones_stay() -> None:
@@ -179,9 +180,9 @@ def test_a_chained_base_names_its_adapters_to_deltas_and_cells(tmp_path: Path) -
     cells = {name: cell for name, cell in jobs.cells.items() if cell.base == "brought"}
     assert {cell.kind for cell in cells.values()} == {"base", "tuned", "load", "ablate"}
     for name, cell in cells.items():
-        assert jobs.cell_chain(wild(cell=name)) == files
-        assert shlex.split(jobs.cell_chain_flags(wild(cell=name))) == flags
-        alpha = json.loads(jobs.cell_reading(wild(cell=name)))["alpha"]
+        assert jobs.of_cell("chain")(wild(cell=name)) == files
+        assert shlex.split(jobs.of_cell("chain_flags")(wild(cell=name))) == flags
+        alpha = json.loads(jobs.of_cell("reading")(wild(cell=name)))["alpha"]
         assert alpha == (None if cell.kind == "base" else 32)
     assert jobs.pair_chain(wild(pair="felt")) == []
     assert jobs.pair_chain_flags(wild(pair="felt")) == ""
@@ -206,17 +207,69 @@ def test_a_pair_takes_its_own_recipe() -> None:
     ]
 
 
-def test_a_cell_goes_through_its_json_to_the_command_line_and_back() -> None:
+def test_the_folder_of_a_cell_says_which_cell_it_is() -> None:
     jobs = dag()
     for name, cell in jobs.cells.items():
-        assert read_cell(jobs.cell_json(wild(cell=name))) == cell
+        assert cell_at(Path("/far/results/cells") / name, cell.base) == cell
 
 
-def test_a_base_has_no_tuned_option_and_other_cells_name_theirs() -> None:
+def test_a_base_has_no_tuned_checkpoint_and_other_cells_name_theirs() -> None:
     jobs = dag()
-    assert jobs.cell_flags(wild(cell="own/base")) == ""
-    flags = shlex.split(jobs.cell_flags(wild(cell="felt/tune/q/seed0")))
-    assert flags == ["--tuned", "results/checkpoints/felt.tune.q.seed0.json"]
+    assert jobs.of_cell("tuned")(wild(cell="own/base")) == []
+    tuned = jobs.of_cell("tuned")(wild(cell="felt/tune/q/seed0"))
+    assert tuned == ["results/checkpoints/felt.tune.q.seed0.json"]
+
+
+def together(size: int) -> Dag:
+    matrix = {
+        "pairs": ["felt", "given"],
+        "load": ["q", "k", "v", "all"],
+        "tune": ["q", "k", "v"],
+        "ablate": ["q", "k"],
+        "modes": ["zero"],
+        "cells_per_job": size,
+    }
+    return dag(matrix=matrix)
+
+
+def test_by_default_every_cell_is_a_job_of_its_own() -> None:
+    jobs = dag()
+    assert jobs.shared == []
+    assert jobs.single == list(jobs.cells)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_each_cell_is_in_one_job_and_a_job_holds_no_more_than_it_may(size: int) -> None:
+    jobs = together(size)
+    grouped = [cell.id for group in jobs.shared for cell in group]
+    assert sorted([*grouped, *jobs.single]) == sorted(jobs.cells)
+    assert all(1 < len(group) <= size for group in jobs.shared)
+    assert {"own/base", "brought/base"} <= set(jobs.single)
+
+
+def test_cells_that_share_a_job_share_their_base_and_the_way_that_they_are_read() -> None:
+    jobs = together(3)
+    for group in jobs.shared:
+        assert len({cell.base for cell in group}) == 1
+        assert len({jobs.of_cell("reading")(wild(cell=cell.id)) for cell in group}) == 1
+        needed = jobs.evaluation(group)
+        alone = [jobs.evaluation([cell]) for cell in group]
+        assert {path for one in alone for path in one.tuned} == set(needed.tuned)
+        assert all(one.base == needed.base for one in alone)
+        if group[0].kind != "tune":
+            assert len(needed.tuned) == 1
+
+
+def test_a_set_more_leaves_what_the_other_jobs_read_as_it_was() -> None:
+    before, jobs = together(2), together(2).parameters.model_dump()
+    jobs["matrix"]["ablate"].insert(0, "v")
+    after = Dag(Parameters.model_validate(jobs))
+    # Of a pair's load or ablate cells every job reads the same, however they are dealt.
+    for one in (before, after):
+        ablations = [group for group in one.shared if group[0].kind == "ablate"]
+        for pair in ("felt", "given"):
+            read = [one.evaluation(group) for group in ablations if group[0].pair == pair]
+            assert len({str(vars(each)) for each in read}) == 1
 
 
 @pytest.mark.parametrize("file", [None, "params.yaml"])
@@ -247,6 +300,11 @@ def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
     assert jobs.all_scores()[3:] == ["results/scores/others.parquet"]
 
 
+def memory_of(jobs: Dag, base: str, attempt: int = 1) -> int:
+    cell = wild(cell=f"{base}/base")
+    return jobs.memory_of_cell(cell, attempt, SimpleNamespace(base=jobs.of_cell("base")(cell)))
+
+
 def test_memory_grows_with_the_weights_of_the_base_and_with_every_retry(tmp_path: Path) -> None:
     folder = tmp_path / "models/small"
     folder.mkdir(parents=True)
@@ -254,9 +312,9 @@ def test_memory_grows_with_the_weights_of_the_base_and_with_every_retry(tmp_path
         with (folder / f"model-{number}.safetensors").open("wb") as stream:
             stream.truncate(50 << 20)  # sparse: 50 MB that take no room
     jobs = dag(data_root=str(tmp_path))
-    brought, own = wild(cell="brought/base"), wild(cell="own/base")
-    assert jobs.memory_of_cell(brought, 1) - jobs.memory_of_cell(own, 1) == 3 * 100
-    assert jobs.memory_of_cell(brought, 2) == 2 * jobs.memory_of_cell(brought, 1)
+    brought, own = memory_of(jobs, "brought"), memory_of(jobs, "own")
+    assert brought - own == 3 * 100
+    assert memory_of(jobs, "brought", 2) == 2 * brought
 
 
 def test_tuning_a_brought_base_asks_for_more_than_answering_with_it(tmp_path: Path) -> None:
@@ -278,15 +336,14 @@ def test_memory_for_a_base_from_the_hub_follows_its_manifest_once_it_is_there(
     monkeypatch.chdir(tmp_path)
     jobs = far(folder="x")
     with pytest.raises(FileNotFoundError) as caught:
-        jobs.memory_of_cell(wild(cell="brought/base"), 1)
+        memory_of(jobs, "brought")
     # Snakemake takes it for what it is by this name: an input of the job that is yet to be made.
-    assert caught.value.filename == jobs.cell_checkpoints(wild(cell="brought/base"))["base"]
+    assert caught.value.filename == jobs.of_cell("base")(wild(cell="brought/base"))
     sizes = {"model.safetensors": 100 << 20, "tokenizer.json": 9 << 20}
     manifest = {"files": [{"file": name, "bytes": size} for name, size in sizes.items()]}
     Path("results/checkpoints").mkdir(parents=True)
     Path("results/checkpoints/brought.json").write_text(json.dumps(manifest))
-    own = jobs.memory_of_cell(wild(cell="own/base"), 1)
-    assert jobs.memory_of_cell(wild(cell="brought/base"), 1) - own == 3 * 100
+    assert memory_of(jobs, "brought") - memory_of(jobs, "own") == 3 * 100
 
 
 def test_the_json_of_a_setting_is_the_same_text_every_time() -> None:

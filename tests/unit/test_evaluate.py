@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
-from affectlocus.evaluate import build, evaluate
+from affectlocus.evaluate import Questions, Shared, build, evaluate
 from affectlocus.prompts import Prompter
 
 MODES = ("revert", "zero", "shuffle", "noise")
@@ -42,6 +42,16 @@ TASKS = {
 
 def cell(kind: str, modules: str = "", mode: str = "", seed: int | None = None) -> Cell:
     return Cell(kind, "base", "pair", modules, mode, seed)  # type: ignore[arg-type]
+
+
+def asked(
+    base: Path, labels: dict[str, list[str]] = LABELS, max_length: int = 64
+) -> list[Questions]:
+    prompter = Prompter(base)
+    return [
+        Questions.of(task, frame, labels[task], prompter, max_length)
+        for task, frame in TASKS.items()
+    ]
 
 
 def tensors(base: Path, tuned: Path | None, cell: Cell) -> dict[str, torch.Tensor]:
@@ -250,13 +260,62 @@ def test_an_ablation_of_a_pair_in_two_dtypes_is_built_or_refused_for_its_dtype(
         assert "float32" in str(error)
 
 
+SEQUENCE = [
+    ("adapter", TUNED),
+    ("adapter", cell("load", "gate")),
+    ("adapter", cell("ablate", "q", "zero")),
+    ("other", cell("load", "q+v")),
+    ("other", cell("tune", "o", seed=0)),
+    (None, BASE),
+    ("adapter", cell("ablate", "o+gate", "noise", 1)),
+    ("adapter", cell("load", "all")),
+    (None, BASE),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("chained", [False, True], ids=["base", "chain"])
+def test_one_base_becomes_cell_after_cell_as_if_loaded_anew_each_time(
+    checkpoint, lora, tmp_path, dtype, chained
+) -> None:
+    base = checkpoint("llama", dtype=dtype)
+    folders = {
+        "adapter": lora(base, ["q_proj", "gate_proj", "up_proj"], seed=1),
+        "other": lora(base, ["o_proj"], seed=2),
+        None: None,
+    }
+    start = [base]
+    if chained:
+        before = lora(base, ["q_proj", "down_proj"], seed=3)
+        start.append(layouts.trained_only(before, tmp_path / "before.pth", {"lora_alpha": 6}))
+    shared = Shared(start)
+    for which, each in SEQUENCE:
+        counts = shared.become(folders[which], each, any_base=True)
+        alone, expected = build(start, folders[which], each, any_base=True)
+        assert counts == expected
+        found = shared.model.state_dict()
+        for name, tensor in alone.state_dict().items():
+            assert bits(found[name]) == bits(tensor), (each.id, name)
+
+
+def test_a_full_tuning_is_taken_back_whole_before_the_next_cell(checkpoint, twin) -> None:
+    base = checkpoint()
+    tuned = twin(base)
+    shared = Shared(base)
+    shared.become(tuned, TUNED)
+    shared.become(tuned, cell("load", "gate"))
+    alone = tensors(base, tuned, cell("load", "gate"))
+    for name, tensor in shared.model.state_dict().items():
+        assert bits(tensor) == bits(alone[name]), name
+
+
 # evaluate
 
 
 @pytest.fixture(scope="module")
 def answered(checkpoint) -> pd.DataFrame:
     base = checkpoint("llama")
-    return evaluate(build(base, None, BASE)[0], Prompter(base), TASKS, LABELS, 3, 64)
+    return evaluate(build(base, None, BASE)[0], asked(base), 200)
 
 
 def test_the_frame_has_a_row_for_each_test_sample_and_candidate(answered) -> None:
@@ -294,7 +353,7 @@ def test_every_row_holds_its_own_samples_and_candidates_score(checkpoint, answer
 def test_labels_are_answered_in_their_given_order(checkpoint, answered) -> None:
     base = checkpoint("llama")
     turned = {task: words[::-1] for task, words in LABELS.items()}
-    other = evaluate(build(base, None, BASE)[0], Prompter(base), TASKS, turned, 3, 64)
+    other = evaluate(build(base, None, BASE)[0], asked(base, turned), 200)
     assert other["candidate"].tolist()[:3] == ["very angry", "happy", "sad"]
     keys = ["task", "sample", "candidate"]
     both = answered.merge(other, on=keys, suffixes=("", "_turned"))
@@ -305,7 +364,7 @@ def test_labels_are_answered_in_their_given_order(checkpoint, answered) -> None:
 def test_a_prompt_beyond_max_length_is_scored_on_its_end(checkpoint, answered) -> None:
     base = checkpoint("llama")
     prompter = Prompter(base)
-    short = evaluate(build(base, None, BASE)[0], prompter, TASKS, LABELS, 3, 8)
+    short = evaluate(build(base, None, BASE)[0], asked(base, max_length=8), 200)
     lengths = [
         len(prompter.prompts([prompt], 64)[0])
         for prompt in TASKS["feel"].query("split == 'test'")["prompt"]
@@ -325,12 +384,12 @@ def test_weights_with_nan_are_refused_with_the_task(checkpoint, tmp_path) -> Non
     base = edited(checkpoint("llama"), tmp_path / "nan", spoil)
     model, _ = build(base, None, BASE)
     with pytest.raises(InputError, match=r"task feel: .* not finite"):
-        evaluate(model, Prompter(base), TASKS, LABELS, 3, 64)
+        evaluate(model, asked(base), 200)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_model_in_half_precision_answers_in_finite_numbers(checkpoint, dtype) -> None:
     base = checkpoint("mistral", dtype=dtype)
-    found = evaluate(build(base, None, BASE)[0], Prompter(base), TASKS, LABELS, 4, 64)
+    found = evaluate(build(base, None, BASE)[0], asked(base), 200)
     assert found["loglik"].dtype == "float32"
     assert (found["loglik"] < 0).all()

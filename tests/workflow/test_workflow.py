@@ -52,7 +52,7 @@ class Project:
         """The rules that have jobs to run."""
         stats = self.snakemake("--dry-run", *targets).partition("Job stats:")[2]
         names = re.findall(r"^(\w+) +\d+$", stats.partition("\n\n")[0], re.M)
-        return set(names) - {"total", "all"}
+        return {re.sub(r"_group_\d+$", "", name) for name in names} - {"total", "all"}
 
     @contextmanager
     def changed(self, file: str, old: str, new: str) -> Iterator[None]:
@@ -132,6 +132,23 @@ def test_every_cell_was_verified_bit_for_bit(project: Project) -> None:
         assert counts["outside"] == counts["untouched"] > 0
 
 
+def test_a_cell_that_shared_a_job_is_byte_for_byte_the_cell_alone(
+    project: Project, tmp_path: Path
+) -> None:
+    results = project.folder / "results"
+    log = (results / "logs/evaluate/tiny-affective/group1.log").read_text()
+    assert "tiny-affective/load/gate" in log
+    out = tmp_path / "tiny-affective/load/gate/predictions.parquet"
+    data = [f"--data={results}/data/{task}.parquet" for task in ("mini-IEMOCAP", "mini-MOSI")]
+    manifests = results / "checkpoints"
+    command = [str(BIN / "affectlocus"), "evaluate", str(out), *data, "--settings", "{}"]
+    command += ["--base", f"{manifests}/tiny.json", "--tuned", f"{manifests}/tiny-affective.json"]
+    subprocess.run(command, cwd=project.folder, check=True, capture_output=True)
+    together = results / "cells/tiny-affective/load/gate"
+    for name in ("predictions.parquet", "verification.json"):
+        assert out.with_name(name).read_bytes() == (together / name).read_bytes()
+
+
 def test_figures_and_deltas_are_there(project: Project) -> None:
     figures = project.folder / "results/figures"
     for name in ("deltas", "load", "tune", "ablate"):
@@ -178,7 +195,8 @@ def test_a_changed_tune_rank_reruns_tune_cells_and_their_readers_only(project: P
         plan = project.snakemake("--dry-run")
     tuned = set(re.findall(r"output: results/checkpoints/(\S+)\.json", plan))
     assert tuned == {"tiny-affective.tune.gate.seed0", "tiny-affective.tune.all.seed0"}
-    evaluated = set(re.findall(r"output: results/cells/(\S+)/predictions", plan))
+    outputs = " ".join(re.findall(r"^    output: (.*)$", plan, re.M))
+    evaluated = set(re.findall(r"results/cells/(\S+)/predictions", outputs))
     assert evaluated == {"tiny-affective/tune/gate/seed0", "tiny-affective/tune/all/seed0"}
     assert "results/table2.csv" in plan
     assert "output: results/table1.csv" not in plan

@@ -7,11 +7,14 @@ is predicted, never read, so that labels of one token cost nothing beyond the pr
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
+
+from affectlocus.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -63,28 +66,71 @@ def log_likelihoods(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     candidates: Sequence[Sequence[int]],
-    batch_size: int,
+    batch_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> torch.Tensor:
     """log p(candidate | prompt) in nats, summed over the candidate's tokens.
 
+    Where memory runs out, the budget is halved, as often as it takes, and the work goes on.
+
     Args:
         prompts: token ids, none empty.
         candidates: token ids of each answer, the same for every prompt, none empty.
-        batch_size: prompts in one forward pass; prompts of like length go together.
+        batch_tokens: tokens in one forward pass, padding and candidates included; a single prompt
+            may have more. Prompts of like length go together.
         progress: called with the number of prompts done since the last call.
 
     Returns:
         float32 of shape (prompts, candidates), on the CPU.
+
+    Raises:
+        InputError: a single prompt does not fit into memory.
     """
     tail = _Tail.of(candidates)
     result = torch.empty(len(prompts), len(candidates))
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        result[rows] = _batch(model, [prompts[row] for row in rows], tail, len(candidates))
+    start = 0
+    while start < len(order):
+        rows = _next(order, start, prompts, len(tail.ids), batch_tokens)
+        try:
+            result[rows] = _batch(model, [prompts[row] for row in rows], tail, len(candidates))
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            tokens = len(rows) * (len(prompts[rows[-1]]) + len(tail.ids))
+            if len(rows) == 1:
+                raise InputError(
+                    f"one prompt of {tokens} tokens, candidates included, does not fit into "
+                    "memory; lower evaluate.max_length, or take a device with more memory"
+                ) from None
+            batch_tokens = tokens // 2
+            warnings.warn(
+                f"out of memory with {tokens} tokens in a forward pass; going on with "
+                f"{batch_tokens} (evaluate.batch_tokens)",
+                stacklevel=2,
+            )
+            continue
+        start += len(rows)
         progress(len(rows))
     return result
+
+
+def _next(
+    order: list[int], start: int, prompts: Sequence[Sequence[int]], tail: int, budget: int
+) -> list[int]:
+    """The next prompts of `order`, sorted by length, whose padded tokens fit the budget."""
+    stop = start + 1
+    while stop < len(order):
+        width = len(prompts[order[stop]]) + tail
+        if (stop + 1 - start) * width > budget:
+            break
+        stop += 1
+    return order[start:stop]
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    # The CPU's allocator has no error class of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _batch(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from affectlocus.errors import InputError
 from affectlocus.projections import parse_modules
@@ -45,24 +46,17 @@ class Cell:
 
 _KINDS = ("base", "tuned", "load", "tune", "ablate")
 _MODES = ("revert", "zero", "shuffle", "noise")
+_SEED = re.compile(r"seed(\d+)")
 
 
-def read_cell(text: str) -> Cell:
-    """A cell from JSON with the fields of `Cell`.
+def checked(cell: Cell) -> Cell:
+    """The cell itself.
 
     Raises:
-        InputError: not JSON, an unknown field, or a kind whose modules or mode do not fit.
+        InputError: an unknown kind, or one whose modules or mode do not fit.
     """
-    try:
-        cell = Cell(**json.loads(text))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise InputError(
-            f"cell: {error}; expected JSON with kind, base, pair, modules, mode, seed"
-        ) from None
     if cell.kind not in _KINDS:
         raise InputError(f"cell: unknown kind {cell.kind!r}; expected {', '.join(_KINDS)}")
-    if not isinstance(cell.modules, str):
-        raise InputError(f"cell: modules is {cell.modules!r}; expected text such as gate or q+k")
     if (cell.kind in ("load", "tune", "ablate")) != bool(cell.modules):
         raise InputError(f"cell: kind {cell.kind!r} with modules {cell.modules!r} makes no sense")
     if cell.modules:
@@ -73,3 +67,32 @@ def read_cell(text: str) -> Cell:
             f"an ablation has one of {', '.join(_MODES)}, other cells none"
         )
     return cell
+
+
+def cell_at(folder: Path, base: str) -> Cell:
+    """The cell whose folder this is: `Cell.id` read backwards.
+
+    Args:
+        base: name of the cell's base.
+
+    Raises:
+        InputError: the folder's path is no cell's id.
+    """
+    parts = list(folder.parts)
+    expected = "NAME/base, PAIR/tuned, PAIR/load/MODULES, PAIR/tune/MODULES/seedN or "
+    expected += "PAIR/ablate/MODULES/MODE[/seedN]"
+    found: dict[str, Any] = {"modules": "", "mode": "", "seed": None}
+    if parts and parts[-1] not in ("base", "tuned"):
+        if seed := _SEED.fullmatch(parts[-1]):
+            found["seed"] = int(seed[1])
+            parts.pop()
+        if parts and parts[-1] in _MODES:
+            found["mode"] = parts.pop()
+        if parts:
+            found["modules"] = parts.pop()
+    if len(parts) < 2 or parts[-1] not in _KINDS:
+        raise InputError(f"{folder}: not a cell's folder; expected …/{expected}")
+    *_, name, kind = parts
+    if kind == "base" and name != base:
+        raise InputError(f"{folder}: the cell's base is {name}, the base given {base}; give that")
+    return checked(Cell(kind, base, None if kind == "base" else name, **found))  # type: ignore[arg-type]

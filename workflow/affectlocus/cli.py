@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydantic import BaseModel
 
+    from affectlocus.cells import Cell
+
 app = typer.Typer(
     help=(
         "Where in a network did a fine-tune land, and is that place what makes it work?\n\n"
@@ -504,67 +506,90 @@ def convert(
 
 @app.command()
 def evaluate(
-    cell: Annotated[str, typer.Option(help='the cell as JSON: {"kind", "base", "pair", …}')],
+    predictions: Annotated[
+        list[Path],
+        typer.Argument(
+            help="what to write, …/PAIR/load/gate/predictions.parquet: the folder says which cell"
+        ),
+    ],
     base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
     data: Annotated[list[Path], typer.Option(help="prepared task; repeat for several")],
     settings: Annotated[
         str,
-        _settings_option("batch_size, max_length"),
+        _settings_option("batch_tokens, max_length"),
     ],
-    out: Out,
-    verification: Annotated[Path, typer.Option(help="json of the bit-for-bit check")],
     tuned: Annotated[
-        Path | None, typer.Option(help="manifest of the tuned model or adapter")
+        list[Path] | None,
+        typer.Option(
+            help="manifest of the tuned model or adapter; of tune cells one each, by its name"
+        ),
     ] = None,
     reading: Reading = "{}",
     then: Then = None,
 ) -> None:
-    """Build one cell's model, verify it bit for bit, and let it answer every benchmark.
+    """Build each cell's model, verify it bit for bit, and let it answer every benchmark.
 
     A cell is a base, a tuned model, a base with the delta of some modules loaded, a base tuned on
-    some modules only, or a tuned model with some modules destroyed. Writes the log-likelihood of
-    every label behind every test prompt; `score` turns them into scores.
+    some modules only, or a tuned model with some modules destroyed: PAIR/tuned, PAIR/load/gate,
+    PAIR/tune/gate/seed0, PAIR/ablate/gate/shuffle/seed0. Several share one loaded base. Writes the
+    log-likelihood of every label behind every test prompt (`score` turns them into scores), and
+    the counts of the bit-for-bit check beside it (verification.json).
 
-    Example: affectlocus evaluate
-    --cell '{"kind": "load", "base": "qwen2", "pair": "mine", "modules": "gate"}'
+    Example: affectlocus evaluate cells/mine/load/gate/predictions.parquet
     --base qwen2.json --tuned mine.json --data a.parquet --settings '{}'
-    --out predictions.parquet --verification verification.json
     """
     from dataclasses import asdict
 
     from affectlocus import parameters
-    from affectlocus.cells import read_cell
+    from affectlocus.cells import cell_at
 
     chosen = _settings(parameters.Evaluate, settings)
-    how = _settings(parameters.Reading, reading)
-    wanted = read_cell(cell)
+    how = _settings(parameters.Reading, reading).model_dump()
+    cells = {out: cell_at(out.absolute().parent, base.stem) for out in predictions}
+    manifests = _manifests(list(cells.values()), tuned or [])
     from affectlocus.checkpoints import checkpoint_folder
 
     frames = [_read_frame(path, "prompt", "answer", "task", "labels") for path in data]
-    tasks = {frame.attrs["task"]: frame for frame in frames}
-    base_folder = checkpoint_folder(base)
-    tuned_folder = checkpoint_folder(tuned) if tuned else None
+    labels = {frame.attrs["task"]: frame.attrs["labels"] for frame in frames}
+    folders = {path: checkpoint_folder(path) for path in [base, *(tuned or [])]}
     with _importing():
-        from affectlocus.evaluate import build
+        from rich.progress import Progress
+
+        from affectlocus.evaluate import Questions, Shared
         from affectlocus.evaluate import evaluate as run
         from affectlocus.files import write_json
         from affectlocus.prompts import Prompter
-    chain = [base_folder, *(then or [])]
-    model, counts = build(chain, tuned_folder, wanted, **how.model_dump())
-    predictions = run(
-        model,
-        Prompter(base_folder),
-        tasks,
-        {name: frame.attrs["labels"] for name, frame in tasks.items()},
-        chosen.batch_size,
-        chosen.max_length,
-    )
-    predictions.attrs = {
-        "cell": asdict(wanted),
-        "labels": {name: frame.attrs["labels"] for name, frame in tasks.items()},
-    }
-    write_json(verification, {"cell": wanted.id, **counts})
-    _write_frame(predictions, out)
+    prompter = Prompter(folders[base])
+    asked = [
+        Questions.of(task, frame, words, prompter, chosen.max_length)
+        for frame, (task, words) in zip(frames, labels.items(), strict=True)
+    ]
+    shared = Shared([folders[base], *(then or [])])
+    with Progress() as progress:
+        bar = progress.add_task("", total=len(cells) * sum(len(each.prompts) for each in asked))
+        for (out, cell), manifest in zip(cells.items(), manifests, strict=True):
+            progress.update(bar, description=cell.id)
+            counts = shared.become(manifest and folders[manifest], cell, **how)
+            answers = run(
+                shared.model, asked, chosen.batch_tokens, lambda done: progress.advance(bar, done)
+            )
+            answers.attrs = {"cell": asdict(cell), "labels": labels}
+            write_json(out.with_name("verification.json"), {"cell": cell.id, **counts})
+            _write_frame(answers, out)
+
+
+def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
+    """The tuned checkpoint of each cell: the only one given, or the one of its name."""
+    by_name = {path.stem: path for path in tuned}
+    found: list[Path | None] = []
+    for cell in cells:
+        if cell.kind == "base" or len(tuned) <= 1:
+            found.append(tuned[0] if tuned else None)
+        elif cell.tuned in by_name:
+            found.append(by_name[cell.tuned])
+        else:
+            raise InputError(f"cell {cell.id}: no --tuned is named {cell.tuned}.json; give it")
+    return found
 
 
 @app.command()
@@ -881,19 +906,17 @@ def graft(
 
     Example: affectlocus graft --base base --tuned adapter --modules gate --out base-with-gate
     """
-    from affectlocus.cells import read_cell
+    from affectlocus.cells import Cell, checked
     from affectlocus.files import check_apart, check_output, replacing
 
-    cell = read_cell(
-        json.dumps(
-            {
-                "kind": kind,
-                "base": base.name,
-                "pair": tuned.name,
-                "modules": "" if kind == "tuned" else modules,
-                "mode": mode,
-                "seed": seed if mode in ("shuffle", "noise") else None,
-            }
+    cell = checked(
+        Cell(
+            kind,  # type: ignore[arg-type]
+            base.name,
+            tuned.name,
+            "" if kind == "tuned" else modules,
+            mode,
+            seed if mode in ("shuffle", "noise") else None,
         )
     )
     check_apart(out, base, tuned)

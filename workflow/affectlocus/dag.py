@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
@@ -67,6 +68,17 @@ def gpus() -> int:
     return int(Path(os.sep, "dev/nvidia0").exists())
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The checkpoints of a job of the matrix, as inputs, and how they are read."""
+
+    base: str
+    tuned: list[str]
+    chain: list[str]
+    chain_flags: str
+    reading: str
+
+
 class Dag:
     """Inputs, parameters and names of an experiment's jobs.
 
@@ -79,6 +91,31 @@ class Dag:
         self.tuned_cells = {
             cell.tuned: cell for cell in self.cells.values() if cell.kind == "tune" and cell.tuned
         }
+
+    @cached_property
+    def shared(self) -> list[list[Cell]]:
+        """The cells that a job answers together: of one kind, from the same checkpoints.
+
+        A tuned model goes with the load cells, which read the same two; base cells stay alone.
+        """
+        kinds: dict[tuple[str | None, str], list[Cell]] = {}
+        for cell in self.cells.values():
+            if cell.kind != "base":
+                kind = "load" if cell.kind == "tuned" else cell.kind
+                kinds.setdefault((cell.pair, kind), []).append(cell)
+        size = self.parameters.matrix.cells_per_job
+        groups = [
+            members[start : start + size]
+            for members in kinds.values()
+            for start in range(0, len(members), size)
+        ]
+        return [group for group in groups if len(group) > 1]
+
+    @cached_property
+    def single(self) -> list[str]:
+        """The cells that have a job of their own."""
+        together = {cell.id for group in self.shared for cell in group}
+        return [name for name in self.cells if name not in together]
 
     @cached_property
     def table_rows(self) -> dict[str, tuple[str, Kind]]:
@@ -286,34 +323,22 @@ class Dag:
         """The chain of a pair's base, as options."""
         return self.chain_flags(self.parameters.pairs[wildcards.pair].base)
 
-    def cell_chain(self, wildcards: Any) -> list[str]:
-        """The chain of a cell's base, as inputs."""
-        return self.chain(self.cells[wildcards.cell].base)
+    def evaluation(self, cells: list[Cell]) -> Evaluation:
+        """What a job reads that answers these cells: of one base, and of one kind."""
+        pair = self.parameters.pairs.get(cells[0].pair or "")
+        # A checkpoint that the workflow tuned itself tells everything.
+        reading = pair.reading if pair and cells[0].tuned == cells[0].pair else Reading()
+        return Evaluation(
+            base=checkpoint(cells[0].base),
+            tuned=[checkpoint(name) for name in dict.fromkeys(c.tuned for c in cells) if name],
+            chain=self.chain(cells[0].base),
+            chain_flags=self.chain_flags(cells[0].base),
+            reading=settings(reading),
+        )
 
-    def cell_chain_flags(self, wildcards: Any) -> str:
-        """The chain of a cell's base, as options."""
-        return self.chain_flags(self.cells[wildcards.cell].base)
-
-    def cell_reading(self, wildcards: Any) -> str:
-        """The same for a cell; a checkpoint that the workflow tuned itself tells everything."""
-        cell = self.cells[wildcards.cell]
-        pair = self.parameters.pairs.get(cell.pair or "")
-        return settings(pair.reading if pair and cell.tuned == cell.pair else Reading())
-
-    def cell_checkpoints(self, wildcards: Any) -> dict[str, str]:
-        """The manifests that a cell's model is made from."""
-        cell = self.cells[wildcards.cell]
-        inputs = {"base": checkpoint(cell.base)}
-        return inputs | ({"tuned": checkpoint(cell.tuned)} if cell.tuned else {})
-
-    def cell_flags(self, wildcards: Any) -> str:
-        """The tuned checkpoint as an option; nothing for a base."""
-        tuned = self.cells[wildcards.cell].tuned
-        return repeated("tuned", [checkpoint(tuned)] if tuned else [])
-
-    def cell_json(self, wildcards: Any) -> str:
-        """The cell, as JSON."""
-        return json.dumps(vars(self.cells[wildcards.cell]), sort_keys=True)
+    def of_cell(self, field: str) -> Callable[[Any], Any]:
+        """An input or parameter function: one of a cell's `evaluation`."""
+        return lambda wildcards: getattr(self.evaluation([self.cells[wildcards.cell]]), field)
 
     # score, tables, figures
 
@@ -371,12 +396,12 @@ class Dag:
             sizes = {entry["file"]: entry["bytes"] for entry in record["files"]}
         return sum(size for file, size in sizes.items() if is_weights(file)) >> 20
 
-    def memory_of_cell(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
+    def memory_of_cell(self, _: Any, attempt: int, input: Any) -> int:  # noqa: A002
         """MB: the libraries, and three copies of the weights; more on a retry.
 
         Snakemake asks again about an `input` that is not there yet, if it is among the arguments.
         """
-        return (2000 + 3 * self._base_mb(self.cells[wildcards.cell].base)) * attempt
+        return (2000 + 3 * self._base_mb(Path(input.base).stem)) * attempt
 
     def memory_of_tuning(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
         """MB: the libraries, weights, gradients and two moments in float32; more on a retry."""

@@ -1,125 +1,190 @@
-"""Step `evaluate`: one cell answers every benchmark; its answers are kept, not yet scored."""
+"""Step `evaluate`: cells answer every benchmark; their answers are kept, not yet scored.
+
+One loaded base serves any number of cells: each writes the tensors in which it differs, and puts
+back those of the cell before it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from rich.progress import Progress
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from affectlocus.candidates import log_likelihoods
 from affectlocus.cells import Cell
-from affectlocus.checkpoints import Pair
+from affectlocus.checkpoints import Pair, Weights
 from affectlocus.errors import InputError
-from affectlocus.interventions import intervened, verify
+from affectlocus.interventions import intervened, touched, verify
 from affectlocus.prompts import Prompter
+
+
+class Shared:
+    """A base's model on the device at hand, which becomes one cell after another.
+
+    Args:
+        base: a model's folder; or a chain, with the adapters that made it the base in question.
+
+    Attributes:
+        model: the model, in evaluation mode.
+    """
+
+    def __init__(self, base: Path | Sequence[Path]) -> None:
+        self._chain = [base] if isinstance(base, Path) else list(base)
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            self._chain[0], local_files_only=True, dtype="auto", output_loading_info=True
+        )
+        # transformers would draw these at random, and the cell would answer with them.
+        if loading["missing_keys"]:
+            name = min(loading["missing_keys"])
+            raise InputError(
+                f"{self._chain[0]}: the model needs {name}, which no file of the checkpoint holds"
+            )
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model: PreTrainedModel = model.to(device).eval()
+        # Shares the model's memory: writing here edits the model.
+        self._tensors: dict[str, torch.Tensor] = model.state_dict()
+        self._changed: set[str] | None = None  # by the cell before; None: not known
+        self._last: tuple[tuple[Any, ...], Pair] | None = None
+
+    def become(self, tuned: Path | None, cell: Cell, **reading: Any) -> dict[str, int]:
+        """Makes the model this cell's, bit for bit as if the base had just been loaded.
+
+        Args:
+            reading: how the tuned checkpoint is read (`checkpoints.Pair`).
+
+        Returns:
+            What `interventions.verify` counted.
+
+        Raises:
+            InputError: checkpoints that do not fit the cell, or each other.
+        """
+        if (cell.kind == "base") != (tuned is None):
+            expected = "no tuned checkpoint" if cell.kind == "base" else "a tuned checkpoint"
+            raise InputError(f"cell {cell.id}: expected {expected} for kind {cell.kind!r}")
+        chain = self._chain
+        if tuned is None and len(chain) > 1:
+            # The base in question is what the chain's last adapter made of the others.
+            *chain, tuned = chain
+            cell = Cell("tuned", cell.base)
+        if tuned is None:
+            stored = Weights(chain[0])
+            for name in sorted(self._changed or ()):
+                self._write(name, stored.tensor(name), chain[0], cell)
+            self._changed = set()
+            return {}
+        pair = self._opened(chain, tuned, reading)
+        wanted = {name for name in pair.names if touched(pair, name, cell)}
+        # At first every tensor: a chain's base is not what was loaded, and all are checked.
+        before = set(pair.names) if self._changed is None else self._changed
+        for name in sorted((wanted | before) & set(self._tensors)):
+            value = intervened(pair, name, cell) if name in wanted else pair.base_tensor(name)
+            self._write(name, value, tuned, cell)
+        self._changed = wanted
+        return verify(self._tensors, pair, cell)
+
+    def _opened(self, chain: list[Path], tuned: Path, reading: dict[str, Any]) -> Pair:
+        key = (*chain, tuned, *sorted(reading.items()))
+        if self._last is None or self._last[0] != key:
+            self._last = key, Pair(chain, tuned, **reading)
+        return self._last[1]
+
+    def _write(self, name: str, value: torch.Tensor, tuned: Path, cell: Cell) -> None:
+        held = self._tensors[name]
+        if value.shape != held.shape:
+            raise InputError(
+                f"{tuned}: {name} has shape {tuple(value.shape)}, the base's model "
+                f"{tuple(held.shape)}; a {cell.kind} cell cannot hold it"
+            )
+        if value.dtype != held.dtype:
+            raise InputError(
+                f"{tuned}: {name} is stored as {value.dtype}, in the base {self._chain[0]} as "
+                f"{held.dtype}; save both in one dtype"
+            )
+        held.copy_(value)
 
 
 def build(
     base: Path | Sequence[Path], tuned: Path | None, cell: Cell, **reading: Any
 ) -> tuple[PreTrainedModel, dict[str, int]]:
-    """The cell's model on the device at hand, and what `verify` counted.
+    """One cell's model, and what `Shared.become` counted."""
+    shared = Shared(base)
+    counts = shared.become(tuned, cell, **reading)
+    return shared.model, counts
 
-    Args:
-        base: a model's folder; or a chain, with the adapters that made it the base in question.
-        reading: how the tuned checkpoint is read (`checkpoints.Pair`).
-    """
-    if (cell.kind == "base") != (tuned is None):
-        expected = "no tuned checkpoint" if cell.kind == "base" else "a tuned checkpoint"
-        raise InputError(f"cell {cell.id}: expected {expected} for kind {cell.kind!r}")
-    chain = [base] if isinstance(base, Path) else list(base)
-    model, loading = AutoModelForCausalLM.from_pretrained(
-        chain[0], local_files_only=True, dtype="auto", output_loading_info=True
-    )
-    # transformers would draw these at random, and the cell would answer with them.
-    if loading["missing_keys"]:
-        name = min(loading["missing_keys"])
-        raise InputError(
-            f"{chain[0]}: the model needs {name}, which no file of the checkpoint holds"
+
+@dataclass(frozen=True)
+class Questions:
+    """A benchmark's test split as token ids, made once for any number of cells."""
+
+    task: str
+    samples: pd.DataFrame  # the prepared task's test rows
+    labels: list[str]
+    prompts: list[list[int]]
+    candidates: list[list[int]]
+
+    @staticmethod
+    def of(
+        task: str, frame: pd.DataFrame, labels: list[str], prompter: Prompter, max_length: int
+    ) -> Questions:
+        """The questions of a prepared task, columns `id`, `split`, `prompt`, `answer`.
+
+        Args:
+            labels: the label words, in the order of params.yaml.
+            max_length: tokens of a prompt.
+        """
+        test = frame[frame["split"] == "test"]
+        return Questions(
+            task,
+            test,
+            labels,
+            prompter.prompts(test["prompt"].tolist(), max_length),
+            [prompter.answer(word) for word in labels],
         )
-    counts: dict[str, int] = {}
-    if tuned is None and len(chain) > 1:
-        # The base in question is what the chain's last adapter made of the others.
-        *chain, tuned = chain
-        cell = Cell("tuned", cell.base)
-    if tuned is not None:
-        pair = Pair(chain, tuned, **reading)
-        tensors = model.state_dict()  # shares the model's memory: writing here edits the model
-        for name in pair.names:
-            if name not in tensors:
-                continue
-            value = intervened(pair, name, cell)
-            if value.shape != tensors[name].shape:
-                raise InputError(
-                    f"{tuned}: {name} has shape {tuple(value.shape)}, the base's model "
-                    f"{tuple(tensors[name].shape)}; a {cell.kind} cell cannot hold it"
-                )
-            if value.dtype != tensors[name].dtype:
-                raise InputError(
-                    f"{tuned}: {name} is stored as {value.dtype}, in the base {chain[0]} as "
-                    f"{tensors[name].dtype}; save both in one dtype"
-                )
-            tensors[name].copy_(value)
-        counts = verify(tensors, pair, cell)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device).eval(), counts
 
 
 def evaluate(
     model: PreTrainedModel,
-    prompter: Prompter,
-    tasks: dict[str, pd.DataFrame],
-    labels: dict[str, list[str]],
-    batch_size: int,
-    max_length: int,
+    asked: Sequence[Questions],
+    batch_tokens: int,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> pd.DataFrame:
     """The log-likelihood of every label behind every test prompt.
 
     Args:
-        tasks: prepared tasks, columns `id`, `split`, `prompt`, `answer`.
-        labels: the label words of each task, in the order of params.yaml.
+        batch_tokens: tokens in one forward pass at most (`candidates.log_likelihoods`).
+        progress: called with the number of samples done since the last call.
 
     Returns:
         A row per (task, sample, candidate): `task`, `sample`, `label` (the true one), `candidate`,
         `loglik` (nats, float32), `tokens` of the candidate.
     """
     frames = []
-    total = sum(int((frame["split"] == "test").sum()) for frame in tasks.values())
-    with Progress() as progress:
-        bar = progress.add_task("samples", total=total)
-        for task, frame in tasks.items():
-            test = frame[frame["split"] == "test"]
-            words = labels[task]
-            candidates = [prompter.answer(word) for word in words]
-            values = log_likelihoods(
-                model,
-                prompter.prompts(test["prompt"].tolist(), max_length),
-                candidates,
-                batch_size,
-                lambda done: progress.advance(bar, done),
+    for questions in asked:
+        values = log_likelihoods(
+            model, questions.prompts, questions.candidates, batch_tokens, progress
+        )
+        if not torch.isfinite(values).all():
+            raise InputError(
+                f"task {questions.task}: the model's log-likelihoods are not finite; "
+                "its weights hold NaN or overflow in their dtype"
             )
-            if not torch.isfinite(values).all():
-                raise InputError(
-                    f"task {task}: the model's log-likelihoods are not finite; "
-                    "its weights hold NaN or overflow in their dtype"
-                )
-            frames.append(_tidy(task, test, words, [len(ids) for ids in candidates], values))
+        frames.append(_tidy(questions, values))
     return pd.concat(frames, ignore_index=True)
 
 
-def _tidy(
-    task: str, test: pd.DataFrame, words: list[str], tokens: list[int], values: torch.Tensor
-) -> pd.DataFrame:
+def _tidy(questions: Questions, values: torch.Tensor) -> pd.DataFrame:
+    words, test = questions.labels, questions.samples
     columns: dict[str, Any] = {
-        "task": task,
+        "task": questions.task,
         "sample": test["id"].repeat(len(words)).to_numpy(),
         "label": test["answer"].repeat(len(words)).to_numpy(),
         "candidate": words * len(test),
         "loglik": values.flatten().numpy(),
-        "tokens": tokens * len(test),
+        "tokens": [len(ids) for ids in questions.candidates] * len(test),
     }
     return pd.DataFrame(columns).astype({"tokens": "int16"})

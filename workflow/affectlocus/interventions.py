@@ -77,6 +77,14 @@ def inside(pair: Pair, name: str, cell: Cell) -> list[tuple[str, Rows | None]]:
     ]
 
 
+def touched(pair: Pair, name: str, cell: Cell) -> bool:
+    """Whether a tensor of the cell's model may differ from the base's."""
+    if cell.kind == "base":
+        return False
+    chosen = bool(inside(pair, name, cell))
+    return chosen if cell.kind == "load" else chosen or pair.adapted(name)
+
+
 def intervened(pair: Pair, name: str, cell: Cell) -> torch.Tensor:
     """One tensor of a cell's model, (d_out, d_in) for a weight, in the stored dtype."""
     chosen = inside(pair, name, cell)
@@ -130,7 +138,8 @@ def verify(tensors: dict[str, torch.Tensor], pair: Pair, cell: Cell) -> dict[str
             continue
         base, tuned = pair.sides(name)
         reference = tuned if cell.kind == "ablate" else base
-        same = name in tensors and _same_bits(tensors[name], reference)
+        found = tensors[name].cpu() if name in tensors else None
+        same = found is not None and _same_bits(found, reference)
         chosen = inside(pair, name, cell)
         if chosen:
             counts["inside"] += 1
@@ -138,7 +147,7 @@ def verify(tensors: dict[str, torch.Tensor], pair: Pair, cell: Cell) -> dict[str
         else:
             counts["outside"] += 1
             counts["untouched"] += same
-        if not same and not _same_outside(tensors.get(name), reference, chosen):
+        if not same and not _same_outside(found, reference, chosen):
             raise InputError(
                 f"{cell.id}: {name} lies outside {cell.modules} and differs from the "
                 f"{'tuned' if cell.kind == 'ablate' else 'base'} checkpoint; what is said of "

@@ -577,12 +577,20 @@ class Matrix(Strict):
     seeds: Annotated[
         list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct), Field(min_length=1)
     ] = Field([0], description="seeds of the tune cells and of the random ablations")
+    cells_per_job: PositiveInt = Field(
+        1,
+        description="cells of one kind that a job answers one after the other with one loaded "
+        "base: fewer starts, the same results; 1 spreads a matrix over most machines",
+    )
 
 
 class Evaluate(Strict):
     """How a cell answers: every label's log-likelihood behind the prompt."""
 
-    batch_size: PositiveInt = Field(64, description="samples in one forward pass")
+    batch_tokens: PositiveInt = Field(
+        8192,
+        description="tokens in one forward pass, padding included; halved where memory runs out",
+    )
     max_length: PositiveInt = Field(
         512, description="tokens of a prompt; a longer one loses its start"
     )
