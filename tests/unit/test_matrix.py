@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from affectlocus.cells import Cell, read_cell
+from affectlocus.cells import Cell, cell_at
 from affectlocus.matrix import all_cells, table_cells
 from affectlocus.parameters import Parameters, load
 
@@ -125,6 +124,6 @@ def test_a_table_holds_no_cell_of_another_kind_or_pair() -> None:
     assert ids(cells) == ["other/base", "control/load/q", "control/tuned"]
 
 
-def test_every_cell_of_a_matrix_comes_back_from_its_json() -> None:
+def test_every_cell_of_a_matrix_comes_back_from_its_folder() -> None:
     for cell in all_cells(parameters(load=["q"], tune=["q"], ablate=["q+k"], seeds=[0, 1])):
-        assert read_cell(json.dumps(vars(cell))) == cell
+        assert cell_at(Path(cell.id), cell.base) == cell
