@@ -6,29 +6,24 @@ stays small: a child's peak is never below what its parent held when it was star
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "workflow"))
+sys.path.insert(0, str(HERE.parent))
 
-from affectlocus.files import replacing, write_text  # noqa: E402
+from timing import TIMES, Times, child, machine, put_tables, span, write_results  # noqa: E402
 
 FULL = ["cat", "from_pretrained", "from_pretrained_scores", "lazy", "basic", "scores", "whole"]
 LORA = ["lora_norms", "lora_spectra", "lora_product"]
@@ -46,69 +41,21 @@ WORDS = {
     "lora_spectra": "**affectlocus**, L2 norms and whole spectra",
     "lora_product": "B·A multiplied out in float32, `torch.norm`",
 }
-COLUMNS = [
-    "part",
-    "material",
-    "gigabytes",
-    "arm",
-    "repetitions",
-    "engine_s",
-    "engine_min_s",
-    "engine_max_s",
-    "process_s",
-    "process_min_s",
-    "process_max_s",
-    "peak_mb",
-]
 
 
 @dataclass
 class Result:
-    """One arm on one material, repetition by repetition."""
+    """One arm on one material."""
 
     part: str
     material: str
     gigabytes: float
     arm: str
-    engine: list[float] = field(default_factory=list)
-    process: list[float] = field(default_factory=list)
-    peak: list[float] = field(default_factory=list)
+    times: Times = field(default_factory=Times)
     found: dict[str, Any] = field(default_factory=dict)
 
     def row(self) -> list[Any]:
-        times = [
-            f"{how(times):.3f}"
-            for times in (self.engine, self.process)
-            for how in (statistics.median, min, max)
-        ]
-        return [
-            self.part,
-            self.material,
-            f"{self.gigabytes:.3f}",
-            self.arm,
-            len(self.engine),
-            *times,
-            f"{max(self.peak):.0f}",
-        ]
-
-
-def child(command: list[str]) -> tuple[str, float, float]:
-    """Output, seconds and peak memory (MB) of a process; its own, not its children's."""
-    start = time.perf_counter()
-    running = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )
-    assert running.stdout is not None
-    output = running.stdout.read()
-    _, status, usage = os.wait4(running.pid, 0)
-    seconds = time.perf_counter() - start
-    running.returncode = os.waitstatus_to_exitcode(status)
-    if running.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {running.returncode}")
-    return output, seconds, usage.ru_maxrss / 1024
+        return [self.part, self.material, f"{self.gigabytes:.3f}", self.arm, *self.times.row()]
 
 
 def once(result: Result, folder: Path) -> None:
@@ -124,9 +71,7 @@ def once(result: Result, folder: Path) -> None:
         )
         result.found = json.loads(output)
         engine = result.found["engine"]
-    result.engine.append(engine)
-    result.process.append(seconds)
-    result.peak.append(peak)
+    result.times.add(engine, seconds, peak)
     typer.echo(
         f"{result.material:10} {result.arm:22} engine {engine:7.3f} s   process {seconds:7.3f} s   "
         f"peak {peak:6.0f} MB",
@@ -162,33 +107,13 @@ def part(
     return results
 
 
-def machine() -> str:
-    """The machine in words."""
-    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    name = next((line for line in cpu.splitlines() if line.startswith("model name")), ": CPU")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    packages = ", ".join(
-        f"{package} {version(package)}"
-        for package in ("torch", "numpy", "safetensors", "transformers")
-    )
-    return (
-        f"{len(os.sched_getaffinity(0))} cores ({name.split(':', 1)[1].strip()}), "
-        f"{memory:.0f} GB of memory, {platform.system()}, Python {platform.python_version()}, "
-        f"{packages}"
-    )
-
-
 def report(results: list[Result], words: str) -> str:
     """The tables in markdown."""
     lines = [f"{words}.", ""]
     by = {(result.part, result.material, result.arm): result for result in results}
 
     def median(result: Result) -> float:
-        return statistics.median(result.engine)
-
-    def span(times: list[float]) -> str:
-        middle = f"{statistics.median(times):.2f}"
-        return middle if len(times) == 1 else f"{middle} ({min(times):.2f}–{max(times):.2f})"
+        return statistics.median(result.times.engine)
 
     for name, title, unit, against in (
         ("full", "Full deltas", "`cat`", "cat"),
@@ -208,8 +133,8 @@ def report(results: list[Result], words: str) -> str:
         for result in chosen:
             ratio = f"{median(result) / median(one):.2f}" if one else ""
             lines.append(
-                f"| {WORDS[result.arm]} | {span(result.engine)} | {span(result.process)} "
-                f"| {max(result.peak):.0f} | {ratio} |"
+                f"| {WORDS[result.arm]} | {span(result.times.engine)} "
+                f"| {span(result.times.process)} | {max(result.times.peak):.0f} | {ratio} |"
             )
         lines.append("")
     growth = [r for r in results if r.part == "growth" and r.arm == "basic"]
@@ -224,8 +149,9 @@ def report(results: list[Result], words: str) -> str:
             cat = by.get(("growth", result.material, "cat"))
             ratio = f"{median(result) / median(cat):.2f}" if cat else ""
             lines.append(
-                f"| {result.material.upper()} | {result.gigabytes:.2f} | {span(result.engine)} "
-                f"| {result.gigabytes / median(result):.1f} | {max(result.peak):.0f} | {ratio} |"
+                f"| {result.material.upper()} | {result.gigabytes:.2f} "
+                f"| {span(result.times.engine)} | {result.gigabytes / median(result):.1f} "
+                f"| {max(result.times.peak):.0f} | {ratio} |"
             )
         lines.append("")
     for result in results:
@@ -289,20 +215,12 @@ def main(
     for model in (small, large) if "growth" in chosen else ():
         results += part("growth", "pair", model, GROWTH, repetitions, parent)
     words = machine()
-    out.mkdir(parents=True, exist_ok=True)
-    with (
-        replacing(out / "results.csv") as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, "machine"])
-        writer.writerows([*result.row(), words] for result in results)
+    columns = ["part", "material", "gigabytes", "arm", *TIMES, "machine"]
+    write_results(out / "results.csv", columns, ([*result.row(), words] for result in results))
     text = report(results, words)
     readme = out / "README.md"
     if readme.is_file() and not quick:
-        before, _, rest = readme.read_text(encoding="utf-8").partition("<!-- measured -->\n")
-        _, _, after = rest.partition("<!-- end -->")
-        write_text(readme, f"{before}<!-- measured -->\n{text}<!-- end -->{after}")
+        put_tables(readme, text)
     typer.echo(text)
 
 
