@@ -22,8 +22,9 @@ def scores(out: Path) -> np.ndarray:
     """An arm's log-likelihoods (samples, labels), from whichever file it writes."""
     if (out / "scores.npy").is_file():
         return np.load(out / "scores.npy").astype(float)
-    if (out / "predictions.parquet").is_file():
-        frame = pd.read_parquet(out / "predictions.parquet")
+    predictions = out / "base" / "base" / "predictions.parquet"
+    if predictions.is_file():
+        frame = pd.read_parquet(predictions)
         labels = frame["candidate"].nunique()
         return frame["loglik"].to_numpy(dtype=float).reshape(-1, labels)
     (logged,) = out.rglob("samples_*.jsonl")
@@ -48,12 +49,12 @@ def compared(folder: Path) -> dict[str, dict[str, Any]]:
 
 def differing(shared: Path, single: Path) -> dict[str, int]:
     """Cells, and those of them whose predictions are not the same bit for bit."""
-    names = sorted(path.name for path in single.glob("*.parquet"))
+    names = sorted(path.relative_to(single) for path in single.rglob("predictions.parquet"))
     different = 0
     for name in names:
         one, other = (pd.read_parquet(side / name) for side in (shared, single))
-        bits = (frame["loglik"].to_numpy().tobytes() for frame in (one, other))
-        different += not (one.equals(other) and next(bits) == next(bits))
+        bits, others = (frame["loglik"].to_numpy().tobytes() for frame in (one, other))
+        different += bits != others or not one.equals(other)
     return {"cells": len(names), "different": different}
 
 

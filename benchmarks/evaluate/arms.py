@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-BATCH = 64
+BATCH_TOKENS = 8192
 MAX_LENGTH = 512
+SETTINGS = json.dumps({"batch_tokens": BATCH_TOKENS, "max_length": MAX_LENGTH})
 
 
 def _loaded(material: Path) -> tuple[Any, Any, list[str], list[str]]:
@@ -49,7 +51,7 @@ def _timed(
     model, prompter, texts, labels = _loaded(material)
     start = time.perf_counter()
     prompts = prompter.prompts(texts, MAX_LENGTH)
-    scores = way(model, prompts, [prompter.answer(label) for label in labels], BATCH)
+    scores = way(model, prompts, [prompter.answer(label) for label in labels], BATCH_TOKENS)
     seconds = time.perf_counter() - start
     np.save(out / "scores.npy", scores.numpy())
     return seconds
@@ -69,30 +71,28 @@ def per_candidate(material: Path, out: Path) -> float:
 
 def each_candidate(
     model: PreTrainedModel,
-    prompts: Sequence[list[int]],
-    candidates: Sequence[list[int]],
-    batch_size: int,
+    prompts: Sequence[Sequence[int]],
+    candidates: Sequence[Sequence[int]],
+    batch_tokens: int,
 ) -> torch.Tensor:
     """Log-likelihoods as `affectlocus.candidates` gives them, from a pass for each candidate.
 
-    As good as the plain way gets: prompts of like length together, a candidate's last token not
-    read, and logits only where a candidate is predicted.
+    As good as the plain way gets: prompts of like length together up to the same number of tokens,
+    a candidate's last token not read, and logits only where a candidate is predicted.
     """
     import torch
 
     result = torch.empty(len(prompts), len(candidates))
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            for column, candidate in enumerate(candidates):
-                sequences = [[*prompts[row], *candidate[:-1]] for row in rows]
-                width = max(len(ids) for ids in sequences)
+        for column, candidate in enumerate(candidates):
+            whole = [[*prompt, *candidate[:-1]] for prompt in prompts]
+            for rows in grouped([len(ids) for ids in whole], batch_tokens):
+                width = max(len(whole[row]) for row in rows)
                 ids = torch.zeros((len(rows), width), dtype=torch.long)
                 real = torch.zeros((len(rows), width), dtype=torch.long)
-                for place, sequence in enumerate(sequences):
-                    ids[place, width - len(sequence) :] = torch.tensor(sequence)
-                    real[place, width - len(sequence) :] = 1
+                for place, row in enumerate(rows):
+                    ids[place, width - len(whole[row]) :] = torch.tensor(whole[row])
+                    real[place, width - len(whole[row]) :] = 1
                 logits = model(
                     input_ids=ids,
                     attention_mask=real,
@@ -106,32 +106,42 @@ def each_candidate(
     return result
 
 
+def grouped(lengths: list[int], budget: int) -> Iterator[list[int]]:
+    """Rows of like length, as many at once as stay within a budget of padded tokens."""
+    group: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if group and (len(group) + 1) * lengths[row] > budget:
+            yield group
+            group = []
+        group.append(row)
+    yield group
+
+
 def evaluate(material: Path, out: Path) -> float:
-    """affectlocus's own command line on the base's cell; it writes `predictions.parquet`."""
+    """affectlocus's own command line on the base's cell; it writes a table of predictions."""
     import affectlocus.evaluate as step
-    from affectlocus.cli import main
+    from affectlocus.cli import app
 
-    scoring, taken = step.evaluate, []
+    taken: list[float] = []
 
-    def timed(*given: Any, **named: Any) -> Any:
-        start = time.perf_counter()
-        found = scoring(*given, **named)
-        taken.append(time.perf_counter() - start)
-        return found
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            found = function(*given, **named)
+            taken.append(time.perf_counter() - start)
+            return found
 
-    step.evaluate = timed
-    cell = {"kind": "base", "base": "base"}
-    sys.argv = ["affectlocus", "evaluate", "--cell", json.dumps(cell)]
-    sys.argv += ["--base", str(material / "base.json"), "--data", str(material / "task.parquet")]
-    sys.argv += ["--settings", json.dumps({"batch_size": BATCH, "max_length": MAX_LENGTH})]
-    sys.argv += ["--out", str(out / "predictions.parquet")]
-    sys.argv += ["--verification", str(out / "verification.json")]
-    with redirect_stdout(sys.stderr):
-        try:
-            main()
-        except SystemExit as end:
-            if end.code:
-                raise
+        return timed
+
+    command = ["evaluate", str(out / "base" / "base" / "predictions.parquet")]
+    command += ["--base", str(material / "base.json"), "--data", str(material / "task.parquet")]
+    with (
+        # From texts to tokens, and from tokens to scores.
+        patch.object(step.Questions, "of", counted(step.Questions.of)),
+        patch.object(step, "evaluate", counted(step.evaluate)),
+        redirect_stdout(sys.stderr),
+    ):
+        app([*command, "--settings", SETTINGS], standalone_mode=False)
     return sum(taken)
 
 

@@ -13,12 +13,12 @@ import time
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from arms import BATCH_TOKENS, MAX_LENGTH
 from lm_eval.__main__ import cli_evaluate
 from lm_eval.models.huggingface import HFLM
 
-TASK = "moods"
-BATCH = 64
-MAX_LENGTH = 512
+BATCH = BATCH_TOKENS // 102
+"""Requests in a pass: a prompt of about 100 tokens, and a label of three whose last is not read."""
 
 
 def main(material: Path, out: Path) -> float:
@@ -33,9 +33,10 @@ def main(material: Path, out: Path) -> float:
         return found
 
     HFLM.loglikelihood = timed
+    (task,) = (material / "harness").glob("*.yaml")
     model = f"pretrained={material / 'base'},dtype=float32,max_length={MAX_LENGTH}"
     sys.argv = ["lm-eval", "run", "--model", "hf", "--model_args", model, "--device", "cpu"]
-    sys.argv += ["--tasks", TASK, "--include_path", str(material / "harness")]
+    sys.argv += ["--tasks", task.stem, "--include_path", str(task.parent)]
     sys.argv += ["--batch_size", str(BATCH), "--output_path", str(out), "--log_samples"]
     with redirect_stdout(sys.stderr):
         cli_evaluate()

@@ -24,10 +24,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
-from affectlocus.checkpoints import manifest  # noqa: E402
-from affectlocus.corpus import BENCHMARKS, benchmark_row, pretraining_document  # noqa: E402
-from affectlocus.files import write_json  # noqa: E402
-from affectlocus.pretrain import train_tokenizer  # noqa: E402
+from affectlocus.checkpoints import manifest
+from affectlocus.corpus import BENCHMARKS, benchmark_row, pretraining_document
+from affectlocus.files import write_json
+from affectlocus.pretrain import train_tokenizer
 
 TASK = "moods"
 LABELS = ["glad", "sorry", "bored", "love", "shame", "panic", "awe"]
@@ -70,7 +70,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(32, 64, 2, 4, 2, 24),
-    "small": Size(256, 704, 6, 4, 2, 200),
+    "small": Size(256, 704, 6, 4, 2, 120),
 }
 
 

@@ -21,8 +21,9 @@ import typer
 import yaml
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+from arms import SETTINGS  # noqa: E402
 from timing import (  # noqa: E402
     TIMES,
     WORKFLOW,
@@ -69,13 +70,10 @@ class Result:
     times: Times = field(default_factory=Times)
 
 
-def load_cells() -> list[dict[str, str]]:
-    """The load cells of the embedded default, on the generated base and tuned model."""
+def load_sets() -> list[str]:
+    """The module sets of the embedded default's load cells."""
     default = yaml.safe_load((HERE.parents[1] / "params.yaml").read_text(encoding="utf-8"))
-    return [
-        {"kind": "load", "base": "base", "pair": "tuned", "modules": modules}
-        for modules in default["matrix"]["load"]
-    ]
+    return list(default["matrix"]["load"])
 
 
 def harness_python(folder: Path) -> Path:
@@ -88,9 +86,9 @@ def harness_python(folder: Path) -> Path:
     typer.echo(f"{folder}: installing lm-evaluation-harness (some minutes, 2 GB)", err=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     # torch first and by itself: which build pip takes is the machine's choice, made once.
-    for wanted_packages in ([TORCH], ["--requirement", str(REQUIREMENTS)]):
-        command = [str(python), "-m", "pip", "install", "--quiet", "--compile", *wanted_packages]
-        subprocess.run(command, check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--compile"]
+    for packages in ([TORCH], ["--requirement", str(REQUIREMENTS)]):
+        subprocess.run([*pip, *packages], check=True)
     stamp.write_text(wanted, encoding="utf-8")
     return python
 
@@ -113,10 +111,10 @@ class Bench:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         if arm == "shared":
-            seconds, peak = self._cells(load_cells(), out)
+            seconds, peak = self._cells(load_sets(), out)
             return seconds, seconds, peak
         if arm == "single":
-            each = [self._cells([cell], out) for cell in load_cells()]
+            each = [self._cells([modules], out) for modules in load_sets()]
             seconds = sum(time for time, _ in each)
             return seconds, seconds, max(peak for _, peak in each)
         command = [sys.executable, str(HERE / "arms.py"), arm, str(self.material), str(out)]
@@ -126,9 +124,16 @@ class Bench:
         output, seconds, peak = child(command, home)
         return json.loads(output.splitlines()[-1])["engine"], seconds, peak
 
-    def _cells(self, cells: list[dict[str, str]], out: Path) -> tuple[float, float]:
-        """Seconds and peak memory (MB) of one command that answers with these cells."""
-        raise NotImplementedError
+    def _cells(self, sets: list[str], out: Path) -> tuple[float, float]:
+        """Seconds and peak memory (MB) of one command that answers for these load cells."""
+        tables = [str(out / "tuned" / "load" / modules / "predictions.parquet") for modules in sets]
+        command = [sys.executable, "-c", "from affectlocus.cli import main; main()", "evaluate"]
+        command += [*tables, "--settings", SETTINGS]
+        for option, file in (("base", "base.json"), ("tuned", "tuned.json")):
+            command += [f"--{option}", str(self.material / file)]
+        command += ["--data", str(self.material / "task.parquet")]
+        _, seconds, peak = child(command, {"PYTHONPATH": str(WORKFLOW)})
+        return seconds, peak
 
     def agreement(self) -> dict[str, Any]:
         """What `agreement.py` finds in the arms' files."""
@@ -167,7 +172,7 @@ def report(results: list[Result], agreed: dict[str, Any], words: str) -> str:
             lines += ["| way | all cells, s | peak, MB | times |", "|---|--:|--:|--:|"]
         else:
             lines += [
-                "| way | scoring, s | whole process, s | peak, MB | times, scoring | times, process |",
+                "| way | scoring, s | whole process, s | peak, MB | times: scoring | process |",
                 "|---|--:|--:|--:|--:|--:|",
             ]
         for result in chosen:
