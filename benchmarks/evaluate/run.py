@@ -53,9 +53,9 @@ TITLES = {
 }
 WORDS = {
     "one_pass": "**affectlocus**: all labels in one pass",
-    "per_candidate": "prompt and label anew for each label, same batches",
+    "per_candidate": "a pass for each label, batched alike",
     "evaluate": "**affectlocus** evaluate",
-    "harness": "lm-eval run, same model, samples and batch size",
+    "harness": "lm-eval run: same model and samples, batched alike",
     "shared": "**affectlocus** evaluate, once for all cells",
     "single": "**affectlocus** evaluate, once for each cell",
 }
@@ -77,14 +77,23 @@ def load_sets() -> list[str]:
 
 
 def harness_python(folder: Path) -> Path:
-    """Python of the harness's own environment, made where it is missing or out of date."""
-    stamp = folder / "requirements.txt"
+    """Python of the harness's own environment, made where it is missing or out of date.
+
+    Raises:
+        typer.BadParameter: the folder holds something else.
+    """
+    stamp = folder / "made-for-affectlocus.txt"
     python = folder / "bin" / "python"
     wanted = f"{TORCH}\n{REQUIREMENTS.read_text(encoding='utf-8')}"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return python
+    if folder.exists() and any(folder.iterdir()) and not stamp.is_file():
+        raise typer.BadParameter(
+            f"{folder} was not made here; name an empty or a new folder as --environment"
+        )
     typer.echo(f"{folder}: installing lm-evaluation-harness (some minutes, 2 GB)", err=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    stamp.write_text("unfinished\n", encoding="utf-8")
     # torch first and by itself: which build pip takes is the machine's choice, made once.
     pip = [str(python), "-m", "pip", "install", "--quiet", "--compile"]
     for packages in ([TORCH], ["--requirement", str(REQUIREMENTS)]):
@@ -220,7 +229,7 @@ def disagreements(agreed: dict[str, Any]) -> list[str]:
     found = [
         f"{arm}: off by {one['largest']:.1e}, {one['chosen_otherwise']} labels chosen otherwise"
         for arm, one in agreed["scores"].items()
-        if one["largest"] > TOLERANCE or one["chosen_otherwise"]
+        if not one["largest"] <= TOLERANCE or one["chosen_otherwise"]
     ]
     cells = agreed.get("cells", {})
     if cells.get("different"):
@@ -263,6 +272,9 @@ def main(
         bench.out.mkdir()
         size = "tiny" if quick else "small"
         child([sys.executable, str(HERE / "material.py"), size, str(bench.material)])
+        if python:
+            # As warm in the page cache as what has just made the material.
+            child([str(python), "-c", "import lm_eval.evaluator, lm_eval.models.huggingface"])
         results = measured(bench, arms, 1 if quick else repetitions)
         agreed = bench.agreement()
     finally:

@@ -42,6 +42,11 @@ def agreement() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
+def run() -> ModuleType:
+    return loaded("run")
+
+
+@pytest.fixture(scope="module")
 def made(tmp_path_factory) -> tuple[ModuleType, Path]:
     material = loaded("material")
     folder = tmp_path_factory.mktemp("material")
@@ -126,9 +131,46 @@ def test_a_cell_that_differs_in_a_bit_is_counted(agreement, tmp_path) -> None:
     assert agreement.main(tmp_path)["cells"] == {"cells": 2, "different": 1}
 
 
-def test_a_quick_run_writes_a_row_for_each_arm_and_prints_its_tables(tmp_path) -> None:
-    command = [sys.executable, FOLDER / "run.py", "--quick"]
-    command += ["--arm", "per_candidate", "--arm", "one_pass"]
+AGREED = {
+    "scores": {"per_candidate": {"largest": 3e-6, "chosen_otherwise": 0, "samples": 24}},
+    "cells": {"cells": 16, "different": 0},
+}
+
+
+def test_the_tables_have_ratios_to_the_first_way(run) -> None:
+    one, other, shared = (
+        run.Result("passes", "one_pass"),
+        run.Result("passes", "per_candidate"),
+        run.Result("cells", "shared"),
+    )
+    for result, seconds in ((one, (1.0, 3.0)), (other, (5.0, 7.0)), (shared, (9.0, 11.0))):
+        for second in seconds:
+            result.times.add(second, second + 1, 100.0)
+    text = run.report([one, other, shared], AGREED, "A machine")
+    assert text.startswith("A machine.\n")
+    assert "| 2.00 (1.00–3.00) | 3.00 (2.00–4.00) | 100 | 1.00 | 1.00 |" in text
+    assert "| 6.00 (5.00–7.00) | 7.00 (6.00–8.00) | 100 | 3.00 | 2.33 |" in text
+    assert "within 3e-06 of the first way's, the same label chosen for 24 of 24 samples" in text
+    assert "bit for bit in 16 of 16" in text
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"largest": 2e-4}, {"largest": float("nan")}, {"chosen_otherwise": 1}]
+)
+def test_ways_that_disagree_are_told(run, wrong) -> None:
+    assert run.disagreements(AGREED) == []
+    off = {"scores": {"per_candidate": AGREED["scores"]["per_candidate"] | wrong}}
+    (told,) = run.disagreements(off)
+    assert told.startswith("per_candidate: off by ")
+
+
+def test_shared_cells_that_differ_are_told(run) -> None:
+    off = AGREED | {"cells": {"cells": 16, "different": 3}}
+    assert run.disagreements(off) == ["3 of 16 cells differ when shared"]
+
+
+def test_a_quick_run_writes_a_row_for_each_arm_and_prints_its_table(tmp_path) -> None:
+    command = [sys.executable, FOLDER / "run.py", "--quick", "--arm", "one_pass"]
     done = subprocess.run(
         [*command, "--out", tmp_path / "out", "--scratch", tmp_path],
         capture_output=True,
@@ -136,10 +178,11 @@ def test_a_quick_run_writes_a_row_for_each_arm_and_prints_its_tables(tmp_path) -
         check=True,
     )
     with (tmp_path / "out" / "results.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["arm"] for row in rows] == ["one_pass", "per_candidate"]
-    assert float(rows[0]["process_s"]) > float(rows[0]["engine_s"]) > 0
-    assert "the same label chosen for 24 of 24 samples" in done.stdout
+        (row,) = csv.DictReader(file)
+    assert row["arm"] == "one_pass"
+    assert float(row["process_s"]) > float(row["engine_s"]) > 0
+    assert 100 < float(row["peak_mb"]) < 1500
+    assert "| **affectlocus**: all labels in one pass |" in done.stdout
     # The material is gone.
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -152,3 +195,17 @@ def test_an_arm_that_there_is_not_is_refused(tmp_path) -> None:
     )
     assert done.returncode == 2
     assert "'dog' is no arm" in done.stderr
+
+
+def test_a_folder_of_somebody_s_is_no_place_for_the_harness(tmp_path) -> None:
+    kept = tmp_path / "thesis.txt"
+    kept.touch()
+    command = [sys.executable, FOLDER / "run.py", "--quick", "--arm", "harness"]
+    done = subprocess.run(
+        [*command, "--out", tmp_path / "out", "--environment", tmp_path],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "was not made here" in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == [kept]
