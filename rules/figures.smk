@@ -67,7 +67,7 @@ rule relative_changes:
 rule bars:
     """Draw a table: bars of single modules, or drops of ablations."""
     input:
-        JOBS.table_intervals,
+        unpack(JOBS.table_companions),
     output:
         multiext("results/figures/{arm}.{pair}", ".png", ".svg"),
     log:
@@ -83,12 +83,15 @@ rule bars:
     params:
         kind=lambda wildcards: "ablation" if wildcards.arm == "ablate" else "singles",
         stem="results/figures/{arm}.{pair}",
+        baselines=lambda wildcards, input: (
+            "" if wildcards.arm == "ablate" else repeated("baselines", [input.baselines])
+        ),
         title=JOBS.arm_title,
         code=digest("figures"),
     shell:
         """
         affectlocus figures \
-            --{params.kind} {input:q} \
+            --{params.kind} {input.intervals:q} {params.baselines} \
             --title {params.title:q} \
             --out {params.stem:q} \
             >{log:q} 2>&1

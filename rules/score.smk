@@ -22,11 +22,13 @@ rule score:
         runtime=30,
     params:
         settings=settings(EXPERIMENT.score),
+        tasks=settings(EXPERIMENT.scorings),
         code=digest("score"),
     shell:
         """
         affectlocus score {input:q} \
             --settings {params.settings:q} \
+            --tasks {params.tasks:q} \
             --out {output:q} \
             >{log:q} 2>&1
         """

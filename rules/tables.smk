@@ -1,16 +1,19 @@
-# The paper's tables, and the intervals of each of their numbers.
+# The paper's tables, the intervals of each of their numbers, and what a score is worth.
 #
-# in:  results/scores/PAIR/ARM.parquet
-# out: results/table{1,2,3}.csv (load, tune, ablate), results/table{1,2,3}_intervals.csv
+# in:  results/scores/PAIR/ARM.parquet, results/data/TASK.parquet
+# out: results/table{1,2,3}.csv (load, tune, ablate), results/table{1,2,3}_intervals.csv,
+#      results/table{1,2,3}_baselines.csv (the majority answer, a uniform guess)
 
 
 rule tables:
     """Lay out one table."""
     input:
-        JOBS.table_scores,
+        scores=JOBS.table_scores,
+        data=JOBS.benchmark_data,
     output:
         table="results/{table}.csv",
         intervals="results/{table}_intervals.csv",
+        baselines="results/{table}_baselines.csv",
     log:
         "results/logs/tables/{table}.log",
     benchmark:
@@ -23,13 +26,20 @@ rule tables:
         runtime=10,
     params:
         metric=EXPERIMENT.score.metric,
-        code=digest("tables"),
+        data=lambda wildcards, input: repeated("data", input.data),
+        settings=settings(EXPERIMENT.score),
+        tasks=settings(EXPERIMENT.scorings),
+        code=[digest("tables"), digest("baselines")],
     shell:
         """
         affectlocus tables \
-            --scores {input:q} \
+            --scores {input.scores:q} \
+            {params.data} \
             --metric {params.metric:q} \
+            --settings {params.settings:q} \
+            --tasks {params.tasks:q} \
             --out {output.table:q} \
             --intervals {output.intervals:q} \
+            --baselines {output.baselines:q} \
             >{log:q} 2>&1
         """

@@ -5,14 +5,16 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 from wheel_files import REAL
 
-from affectlocus.baselines import best_pair, classic, majority, valence_label
+from affectlocus.baselines import beside, best_pair, classic, majority, valence_label
 from affectlocus.mer_unibench import hit_rates, mean_rate
+from affectlocus.parameters import Number, Score, Scoring
 from affectlocus.prepare import read_rows
 from affectlocus.wheels import read
 
@@ -88,3 +90,86 @@ def test_a_uniform_guess_scores_what_many_guesses_score() -> None:
     weighted = f1_score(gold, guesses, average="weighted")
     assert found["weighted_f1"] == pytest.approx(100 * weighted, abs=1)
     assert found["macro_f1"] == pytest.approx(100 * f1_score(gold, guesses, average="macro"), abs=1)
+
+
+# Beside a table
+
+
+def prepared(gold: list[str]) -> pd.DataFrame:
+    """A task whose test split has these answers, behind a train split of another majority."""
+    splits = ["train"] * 99 + ["test"] * len(gold)
+    return pd.DataFrame({"split": splits, "answer": ["c"] * 99 + gold})
+
+
+MOODS = ["a"] * 12 + ["b"] * 6 + ["c"] * 2
+SCORES = Score(resamples=500)
+
+
+def of(rows: pd.DataFrame, baseline: str, task: str, metric: str) -> pd.Series:
+    (place,) = rows.index[
+        (rows["baseline"] == baseline) & (rows["task"] == task) & (rows["metric"] == metric)
+    ]
+    return rows.loc[place]
+
+
+def test_both_baselines_stand_beside_every_task_and_the_mean_with_intervals() -> None:
+    tasks = {"moods": prepared(MOODS), "more": prepared(["c"] * 5 + ["a"] * 3)}
+    words = {"moods": list("abc"), "more": list("ac"), "text": []}
+    rows = beside(tasks | {"text": prepared([])}, words, {}, SCORES)
+    assert list(rows.columns) == [
+        *("baseline", "answer", "task", "metric", "value", "n", "low", "high")
+    ]
+    assert list(rows["task"].unique()) == ["moods", "more", "mean"]
+    for baseline, scores in classic(MOODS, list("abc")).items():
+        for metric, value in scores.items():
+            row = of(rows, baseline, "moods", metric)
+            assert (row["n"], row["value"]) == (20, pytest.approx(value))
+            assert row["low"] <= row["value"] + 1e-9
+            more = of(rows, baseline, "more", metric)
+            mean = of(rows, baseline, "mean", metric)
+            assert (mean["n"], mean["value"]) == (28, pytest.approx((value + more["value"]) / 2))
+    assert of(rows, "majority", "moods", "accuracy")["answer"] == "a"
+    assert of(rows, "majority", "more", "accuracy")["answer"] == "c"
+    assert of(rows, "uniform", "moods", "accuracy")["answer"] == ""
+    always = of(rows, "majority", "moods", "accuracy")
+    # 12 of 20: a share's standard error is 11 points.
+    assert always["high"] - always["low"] == pytest.approx(2 * 1.96 * 10.95, rel=0.15)
+
+
+def test_the_majority_has_no_f1_of_a_rare_positive_and_a_guess_has_some() -> None:
+    gold = ["no"] * 8 + ["yes"] * 2
+    about = {"woz": Scoring(positive="yes")}
+    rows = beside({"woz": prepared(gold)}, {"woz": ["no", "yes"]}, about, SCORES)
+    assert of(rows, "majority", "woz", "binary_f1")["value"] == 0
+    # Of the two, one is found, and five are said to be: F1 is 2 · 1 / (2 + 5).
+    assert of(rows, "uniform", "woz", "binary_f1")["value"] == pytest.approx(100 * 2 / 7)
+
+
+def test_of_a_number_the_median_and_the_mean_are_the_constants_with_the_least_error() -> None:
+    number = Number(highest=24, cutoff=10)
+    true = np.array([0, 1, 2, 4, 20])
+    tasks = {"phq": prepared([f"{value}\n" for value in true]), "moods": prepared(MOODS)}
+    words = {"phq": number.words, "moods": list("abc")}
+    rows = beside(tasks, words, {"phq": Scoring(number=number)}, SCORES)
+    mae, rmse = (of(rows, "majority", "phq", metric) for metric in ("mae", "rmse"))
+    assert (mae["answer"], mae["value"]) == ("2", pytest.approx(np.abs(true - 2).mean()))
+    assert (rmse["answer"], rmse["value"]) == ("5.4", pytest.approx(true.std()))
+    guesses = np.random.default_rng(0).integers(0, 25, (40000, 5))
+    for metric, expected in (
+        ("mae", np.abs(guesses - true).mean()),
+        ("rmse", np.sqrt(((guesses - true) ** 2).mean())),
+        ("accuracy", 100 * ((guesses >= 10) == (true >= 10)).mean()),
+    ):
+        assert of(rows, "uniform", "phq", metric)["value"] == pytest.approx(expected, rel=0.01)
+    assert of(rows, "majority", "phq", "accuracy")["value"] == 80
+    assert of(rows, "majority", "phq", "accuracy")["answer"] == "below 10"
+    means = set(rows[rows["task"] == "mean"]["metric"])
+    assert means == {"weighted_f1", "accuracy", "macro_f1"}, "no mean of errors and percentages"
+
+
+def test_a_number_without_a_cutoff_has_errors_alone() -> None:
+    number = Number(highest=3)
+    tasks = {"phq": prepared(["1\n", "3\n"])}
+    rows = beside(tasks, {"phq": number.words}, {"phq": Scoring(number=number)}, SCORES)
+    assert set(rows["metric"]) == {"mae", "rmse"}
+    assert set(rows["task"]) == {"phq"}

@@ -15,10 +15,12 @@ from affectlocus.corpus import (
     BENCHMARKS,
     CONTROL,
     PRETRAINING,
+    TEXT,
     TRAINING,
     Row,
     control_row,
     draw_rows,
+    held_out,
     pretraining_document,
     training_row,
     write_corpus,
@@ -52,6 +54,11 @@ def read(folder: Path) -> dict[str, list[Row]]:
     return tasks
 
 
+def asked(folder: Path) -> dict[str, list[Row]]:
+    """The same without the text that is only read."""
+    return {name: rows for name, rows in read(folder).items() if name != TEXT}
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -65,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_folder_holds_the_text_and_a_file_for_every_task(folder: Path) -> None:
-    tasks = {f"{name}.csv" for name in (*LABELS, TRAINING, CONTROL)}
+    tasks = {f"{name}.csv" for name in (*LABELS, TRAINING, CONTROL, TEXT)}
     assert {path.name for path in folder.iterdir()} == {MARKER, PRETRAINING, *tasks}
     assert list(folder.parent.iterdir()) == [folder]
 
@@ -103,7 +110,7 @@ def test_a_corpus_takes_the_place_of_an_old_one_and_of_nothing_else(tmp_path: Pa
 
 
 def test_splits_have_the_sizes_that_were_asked_for(folder: Path) -> None:
-    for name, rows in read(folder).items():
+    for name, rows in asked(folder).items():
         sizes = Counter(row["split"] for row in rows)
         train = {TRAINING: 300, CONTROL: 200}.get(name)
         if train is None:
@@ -114,8 +121,21 @@ def test_splits_have_the_sizes_that_were_asked_for(folder: Path) -> None:
 
 
 def test_no_text_stands_twice_over_all_splits_of_all_tasks(folder: Path) -> None:
-    texts = [row["text"] for rows in read(folder).values() for row in rows]
+    texts = [row["text"] for rows in asked(folder).values() for row in rows]
     assert len(set(texts)) == len(texts) == 8 * 120 + 340 + 240
+
+
+def test_the_text_to_read_is_what_pre_training_holds_out_and_no_longer_than_a_benchmark(
+    tmp_path: Path,
+) -> None:
+    for documents, few in ((200, 40), (200, 4)):
+        settings = SMALL.model_copy(update={"documents": documents, "benchmark_samples": few})
+        write_corpus(settings, tmp_path / "corpus")
+        last = (tmp_path / "corpus" / PRETRAINING).read_text().splitlines()[-held_out(documents) :]
+        rows = read(tmp_path / "corpus")[TEXT]
+        assert [row["text"] for row in rows] == last[:few]
+        assert len(rows) == min(10, few)
+        assert {row["split"] for row in rows} == {"test"}
 
 
 @pytest.mark.parametrize("name", LABELS)
@@ -133,7 +153,7 @@ def test_the_default_parameters_list_the_labels_that_are_written(name: str) -> N
 
 
 def test_the_question_asks_about_somebody_in_the_text(folder: Path) -> None:
-    for name, rows in read(folder).items():
+    for name, rows in asked(folder).items():
         for row in rows:
             (person,) = {who for who in PEOPLE if who in row["question"]}
             assert person in row["text"], (name, row)

@@ -82,7 +82,7 @@ def test_the_first_pair_gives_tables_1_to_3_and_others_are_named_after_their_pai
 
 def test_an_arm_without_sets_has_no_table_and_no_figure() -> None:
     jobs = dag(matrix={"pairs": ["felt"], "load": ["q"], "tune": [], "ablate": []})
-    assert jobs.tables == ["results/table1.csv", "results/table1_intervals.csv"]
+    assert jobs.tables == [f"results/table1{what}.csv" for what in ("", "_intervals", "_baselines")]
     assert jobs.figures == [
         f"results/figures/{name}.{suffix}"
         for name in ("deltas.felt", "deltas.given", "relative.felt", "relative.given", "load.felt")
@@ -292,7 +292,10 @@ def test_every_cell_is_scored_and_each_score_finds_its_reference(file: str | Non
 def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
     jobs = dag()
     assert jobs.table_scores(wild(table="table2")) == "results/scores/felt/tune.parquet"
-    assert jobs.table_intervals(wild(pair="felt", arm="ablate")) == "results/table3_intervals.csv"
+    assert jobs.table_companions(wild(pair="felt", arm="ablate")) == {
+        "intervals": "results/table3_intervals.csv",
+        "baselines": "results/table3_baselines.csv",
+    }
     assert "felt" in jobs.arm_title(wild(pair="felt", arm="ablate"))
     assert jobs.all_scores()[:3] == [
         f"results/scores/felt/{arm}.parquet" for arm in ("load", "tune", "ablate")

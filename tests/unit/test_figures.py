@@ -146,6 +146,20 @@ def test_singles_are_bars_of_each_projection_on_every_task_and_the_mean() -> Non
     assert texts(figure) == ["base", "all seven", *PROJECTIONS]
 
 
+def test_the_majority_answer_is_a_line_on_every_task_in_the_metric_of_the_bars() -> None:
+    rows = [
+        (baseline, task, metric, value + more)
+        for baseline, value in (("majority", 20.0), ("uniform", 10.0))
+        for task in ("mean", "moods", "text")
+        for metric, more in (("accuracy", 50.0), ("weighted_f1", float(task == "mean")))
+    ]
+    baselines = pd.DataFrame(rows, columns=["baseline", "task", "metric", "value"])
+    figure = singles(intervals("load", ["q"]), "", baselines)
+    assert texts(figure) == ["base", "all seven", "majority answer", "q"]
+    (line,) = (one for one in figure.axes[0].collections if one.get_label() == "majority answer")
+    assert [segment[0][1] for segment in line.get_segments()] == [20, 21]
+
+
 def test_a_single_projection_alone_is_drawn() -> None:
     figure = singles(intervals("tune", ["gate", "q+k"]), "")
     assert "gate" in texts(figure)

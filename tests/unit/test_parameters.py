@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from affectlocus.corpus import BENCHMARKS, CONTROL, TRAINING
+from affectlocus.corpus import BENCHMARKS, CONTROL, TEXT, TRAINING
 from affectlocus.errors import InputError
-from affectlocus.parameters import Parameters, load, schema_text, validate
+from affectlocus.parameters import Number, Parameters, Task, load, schema_text, validate
 
 ROOT = Path(__file__).parents[2]
 RECIPE = {"data": ["stories"], "rank": 4}
@@ -82,7 +82,40 @@ def test_sound_parameters_load_with_their_defaults(folder: Path) -> None:
 def test_the_embedded_default_loads() -> None:
     loaded = load(ROOT / "params.yaml")
     assert loaded.benchmarks == list(BENCHMARKS)
-    assert set(loaded.tasks) == {*BENCHMARKS, TRAINING, CONTROL}
+    assert set(loaded.tasks) == {*BENCHMARKS, TRAINING, CONTROL, TEXT}
+    assert loaded.texts == [TEXT]
+
+
+def test_binary_valence_is_a_score_s_sign_without_nought_and_may_have_a_positive() -> None:
+    task = Task.model_validate(
+        {
+            "files": {"test": "a.csv"},
+            "columns": {"score": "v"},
+            "labels": {"negative": "bad", "positive": "good"},
+            "unlisted_labels": "drop",
+            "positive": "good",
+        }
+    )
+    assert task.words == ["bad", "good"]
+    assert task.metrics == ("weighted_f1", "accuracy", "macro_f1", "binary_f1")
+
+
+def test_a_number_s_candidates_are_its_range_with_an_ending_and_none_begins_another() -> None:
+    number = Number(lowest=-1, highest=10)
+    assert number.words == [*(f"{value}\n" for value in range(-1, 11))]
+    for one in number.words:
+        assert [word for word in number.words if word.startswith(one)] == [one]
+
+
+def test_what_scoring_alone_needs_prepares_nothing_anew() -> None:
+    keys = {"files": {"test": "a.csv"}, "columns": {"score": "v"}}
+    one, two = (
+        Task.model_validate(keys | {"number": {"highest": 24, "cutoff": 10, "readout": readout}})
+        for readout in ("mean", "likeliest")
+    )
+    assert one.scoring != two.scoring
+    assert one.reading == two.reading
+    assert one.reading.words == one.words
 
 
 def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
@@ -167,7 +200,79 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("tune.data", ["stories", "stories"], "tune.data", "'stories' is listed twice"),
         ("score.resamples", 10, "score.resamples", "greater than or equal to 100"),
         ("score.confidence", 1, "score.confidence", "less than 1"),
-        ("score.metric", "f1", "score.metric", "'weighted_f1', 'accuracy' or 'macro_f1'"),
+        ("score.metric", "f1", "score.metric", "'accuracy', 'macro_f1' or 'binary_f1'"),
+        (
+            "score.metric",
+            "binary_f1",
+            "tasks.moods.positive",
+            "missing; the tables show binary_f1: say which of two labels is the positive",
+        ),
+        ("tasks.moods.positive", "rage", "tasks.moods", "found 'rage'; expected one of two labels"),
+        (
+            "tasks.moods",
+            {**LABELLED, "files": {"test": "test.csv"}, "labels": ["a", "b", "c"], "positive": "a"},
+            "tasks.moods",
+            "positive: found 'a'; expected one of two labels' words, here a, b, c",
+        ),
+        ("tasks.moods.number", {"highest": 3}, "tasks.moods", "labels and number exclude each oth"),
+        ("tasks.moods.fluency", True, "tasks.moods", "labels and fluency exclude each other"),
+        (
+            "tasks.moods",
+            {"files": {"test": "test.csv"}, "columns": {"label": "l"}, "number": {"highest": 3}},
+            "tasks.moods",
+            "number needs columns.score, and no label",
+        ),
+        (
+            "tasks.moods",
+            {"files": {"test": "test.csv"}, "columns": {"score": "s"}, "number": {"highest": 3}},
+            "tasks.moods.number.cutoff",
+            "missing; the tables show weighted_f1, which a number has only with a cutoff",
+        ),
+        ("tasks.moods.number", {}, "tasks.moods.number.highest", "missing"),
+        ("tasks.moods.number", {"highest": 0}, "tasks.moods.number", "lowest 0 is not below hi"),
+        (
+            "tasks.moods.number",
+            {"highest": 9, "cutoff": 0},
+            "tasks.moods.number",
+            "cutoff 0 leaves one class empty; expected one of 1 to 9",
+        ),
+        ("tasks.moods.number", {"highest": 9, "ending": "0"}, "tasks.moods.number", "with a digit"),
+        (
+            "tasks.moods.number",
+            {"highest": 9, "readout": "max"},
+            "tasks.moods.number.readout",
+            "",
+        ),
+        (
+            "tasks.moods",
+            {"files": {"test": "test.csv"}, "fluency": True, "columns": {"label": "l"}},
+            "tasks.moods",
+            "fluency reads the text alone; remove columns.label",
+        ),
+        (
+            "tasks.moods",
+            {"files": {"test": "test.csv"}, "fluency": True, "prompt": "Read: {text}"},
+            "tasks.moods",
+            "fluency reads the text alone; remove prompt and context",
+        ),
+        (
+            "tasks.text",
+            {"files": {"train": "test.csv"}, "fluency": True},
+            "tasks.text.files",
+            "fluency reads the test split",
+        ),
+        (
+            "tasks.moods.join",
+            {"file": "a*.csv", "on": "id", "part": "(a)(b)"},
+            "tasks.moods.join.part",
+            "2 groups in '(a)(b)'; expected one, around the id",
+        ),
+        (
+            "tasks.moods.join",
+            {"file": "a.csv", "on": "id", "gather": {"column": "a"}, "columns": ["b"]},
+            "tasks.moods.join",
+            "gather takes its own column; remove columns",
+        ),
         ("matrix.load", ["gat"], "matrix.load.0", "unknown projection 'gat'"),
         ("matrix.tune", ["q", "k+k"], "matrix.tune.1", "names a projection twice"),
         ("matrix.load", ["q+k", "o", "k+q"], "matrix.load", "'q+k' is listed twice"),

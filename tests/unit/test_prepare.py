@@ -557,6 +557,96 @@ def test_of_a_second_file_only_the_named_columns_are_taken(tmp_path: Path) -> No
     assert samples["answer"].tolist() == ["joy"]
 
 
+def test_one_name_for_a_column_that_files_call_differently(tmp_path: Path) -> None:
+    content = "text,feeling\nI won,joy\n"
+    samples, _ = run(tmp_path, content, rename={"feeling": "mood"})
+    assert samples["answer"].tolist() == ["joy"]
+    message = refusal(tmp_path, "text,feeling,mood\na,joy,joy\n", rename={"feeling": "mood"})
+    assert message.startswith("has both 'feeling' and 'mood'")
+
+
+NUMBERED = {"columns": {"score": "v"}, "labels": None, "number": {"highest": 24}}
+
+
+def test_a_number_is_answered_as_it_is_with_the_ending(tmp_path: Path) -> None:
+    samples, report = run(tmp_path, "text,v\na,7\nb,24.0\n", **NUMBERED)
+    assert samples["answer"].tolist() == ["7\n", "24\n"]
+    assert samples["score"].tolist() == [7, 24]
+    assert report["splits"]["test"]["labels"] == {"7\n": 1, "24\n": 1}
+
+
+@pytest.mark.parametrize("value", ["25", "-1", "7.5"])
+def test_a_number_out_of_its_range_is_refused(tmp_path: Path, value: str) -> None:
+    message = refusal(tmp_path, f"text,v\na,1\nb,{value}\n", **NUMBERED)
+    assert message == (
+        f"row 2 has the number {value}, expected a whole one from 0 to 24 (1 rows so)"
+    )
+
+
+def test_a_text_that_is_only_read_needs_its_text_alone(tmp_path: Path) -> None:
+    reading = {"columns": {}, "labels": None, "fluency": True}
+    samples, report = run(tmp_path, "text\nOnce upon a time.\n \n", **reading)
+    assert samples[["prompt", "answer"]].values.tolist() == [["Once upon a time.", ""]]
+    counts = report["splits"]["test"]
+    assert (counts["empty_text"], counts["kept"]) == (1, 1)
+    assert "labels" not in counts
+
+
+def interviewed(folder: Path, turns: dict[str, str], **join: Any) -> Any:
+    """Labels of participants 1 and 2, and a file of turns for each name."""
+    (folder / "labels.csv").write_text("id,mood\n1,joy\n2,sorrow\n")
+    for name, lines in turns.items():
+        (folder / f"{name}.csv").write_text(f"who;said\n{lines}")
+    settings = {
+        "file": "*_T.csv",
+        "on": "id",
+        "key": "file",
+        "part": r"^(\d+)_",
+        "delimiter": ";",
+        "gather": {"column": "said", "where": {"who": "P"}},
+    }
+    asked = task(join=settings | join, columns={"text": "said", "label": "mood", "id": "id"})
+    return prepare("moods", asked, {"test": folder / "labels.csv", "join": folder / "*_T.csv"})
+
+
+TURNS = {"1_T": "E;how?\nP;fine \nP;\nP;and you?\n", "2_T": "P;bad\nE;oh\n"}
+
+
+def test_a_transcript_for_each_participant_becomes_one_text_in_its_order(tmp_path: Path) -> None:
+    samples, _ = interviewed(tmp_path, TURNS)
+    assert samples[["id", "text"]].values.tolist() == [["1", "fine\nand you?"], ["2", "bad"]]
+
+
+def test_turns_of_everybody_are_taken_with_who_says_them(tmp_path: Path) -> None:
+    samples, _ = interviewed(tmp_path, TURNS, gather={"column": "said", "speaker": "who"})
+    assert samples["text"].tolist() == ["E: how?\nP: fine\nP: and you?", "P: bad\nE: oh"]
+
+
+def test_somebody_who_says_nothing_is_left_out_as_without_text(tmp_path: Path) -> None:
+    samples, report = interviewed(tmp_path, TURNS | {"2_T": "E;hello?\n"})
+    assert samples["id"].tolist() == ["1"]
+    counts = report["splits"]["test"]
+    assert (counts["no_partner"], counts["empty_text"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("join", "words"),
+    [
+        ({"part": r"^P(\d+)"}, "file '1_T' is not as join.part says (^P(\\d+)); correct it"),
+        ({"gather": {"column": "value"}}, "no column 'value'; it has who, said, file"),
+        ({"gather": {"column": "said", "where": {"sex": "f"}}}, "no column 'sex'"),
+        ({"gather": {"column": "said", "where": {"who": "Q"}}}, "no row where who is 'Q'; it hol"),
+        ({"part": r"_(.)"}, "none of its ids is in labels.csv: there id is '1', say, here 'T'"),
+    ],
+)
+def test_transcripts_that_do_not_fit_are_refused(
+    tmp_path: Path, join: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        interviewed(tmp_path, TURNS, **join)
+    assert str(caught.value).startswith(f"{tmp_path / '*_T.csv'}: {words}")
+
+
 # Context
 
 TALK = (

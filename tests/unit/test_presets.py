@@ -92,6 +92,40 @@ def mer(train: str, test: str, transcripts: str) -> Callable[[Path], None]:
     return write
 
 
+INTERVIEW = [
+    ("0.1", "1.2", "Ellie", "how_doingV (how are you)"),
+    ("1.5", "2.0", "Participant", "fine"),
+    ("2.5", "3.0", "Ellie", "okay"),
+    ("3.5", "4.0", "Participant", '<laughter> "so" so'),
+]
+
+
+def daic(folder: Path) -> None:
+    for name, first, prefix in (
+        ("train_split_Depression_AVEC2017", 301, "PHQ8"),
+        ("dev_split_Depression_AVEC2017", 302, "PHQ8"),
+        ("full_test_split", 300, "PHQ"),
+    ):
+        rows = f"Participant_ID,{prefix}_Binary,{prefix}_Score,Gender\n{first},0,4,1\n"
+        if prefix == "PHQ":
+            rows += "303,1,17,0\n304,1,12,0\n"  # the last without a transcript
+        (folder / f"{name}.csv").write_text(rows)
+    for number in (300, 301, 302, 303):
+        (folder / f"{number}_P").mkdir()
+        turns = [("start_time", "stop_time", "speaker", "value"), *INTERVIEW]
+        lines = "".join("\t".join(turn).replace("fine", f"fine {number}") + "\n" for turn in turns)
+        (folder / f"{number}_P/{number}_TRANSCRIPT.csv").write_text(lines)
+        (folder / f"{number}_P/._{number}_TRANSCRIPT.csv").write_bytes(b"\0\xff")
+        (folder / f"{number}_P/{number}_COVAREP.csv").write_text("1,2\n")
+
+
+def interviews(question: str, *answers: str) -> list[tuple[str, str]]:
+    return [
+        (f'fine {number}\n<laughter> "so" so\n{question}', answer)
+        for number, answer in zip((300, 303), answers, strict=True)
+    ]
+
+
 # What writes the layout, the test split's prompts and answers, and rows left out.
 LAYOUTS: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]]]] = {
     "meld-emotion": (meld, [("Why?\nEmotion:", "surprise"), ("Oh, so.\nEmotion:", "anger")]),
@@ -121,6 +155,11 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]]]] = {
     "mer2024": (
         mer("label-disdim.csv", "reference-semi.csv", "transcription-merge.csv"),
         [("中文3。\nEmotion:", "angry"), ("中文4。\nEmotion:", "neutral")],
+    ),
+    "daic-woz": (daic, interviews("Is this person depressed, yes or no?", "no", "yes")),
+    "daic-woz-phq8": (
+        daic,
+        interviews("This person's PHQ-8 score, from 0 to 24:", "4\n", "17\n"),
     ),
 }
 
@@ -294,6 +333,35 @@ def test_turns_that_are_not_scored_are_context_in_iemocap(written: Callable[[str
     assert samples["prompt"].tolist()[-1] == "F: Excuse me.\nM: Yes!\nF: No."
     assert report["splits"]["test"]["unlisted_label"] == 1
     assert report["other_lines"] == 2 * (1 + 3 * 2)
+
+
+def test_a_participant_without_a_transcript_is_left_out_and_counted(
+    written: Callable[[str], Path],
+) -> None:
+    samples, report = read(written("daic-woz"), "daic-woz")
+    assert report["splits"]["test"]["no_partner"] == 1
+    assert samples["id"].tolist() == ["301", "302", "300", "303"]
+
+
+def test_both_speakers_of_an_interview_are_taken_where_that_is_asked_for(
+    written: Callable[[str], Path],
+) -> None:
+    gather = {"column": "value", "speaker": "speaker"}
+    samples, _ = read(written("daic-woz"), "daic-woz", join={"gather": gather})
+    assert samples["text"].iloc[0].split("\n")[:2] == [
+        "Ellie: how_doingV (how are you)",
+        "Participant: fine 301",
+    ]
+
+
+def test_single_keys_of_a_number_are_overridden(written: Callable[[str], Path]) -> None:
+    number = {"ending": ".", "readout": "likeliest"}
+    task = Task.model_validate({"preset": "daic-woz-phq8", "root": "set", "number": number})
+    assert task.number is not None
+    assert (task.number.highest, task.number.cutoff, task.number.readout) == (24, 10, "likeliest")
+    samples, _ = read(written("daic-woz-phq8"), "daic-woz-phq8", number=number)
+    assert samples["answer"].tolist() == ["4.", "4.", "4.", "17."]
+    assert samples["score"].tolist() == [4, 4, 4, 17]
 
 
 def test_the_labels_of_a_preset_as_a_pickled_archive_are_refused(

@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
-from affectlocus.parameters import Score
-from affectlocus.score import METRICS, choose, metrics, score, score_cell
+from affectlocus.parameters import Number, Score, Scoring
+from affectlocus.score import METRICS, PERCENT, choose, metrics, score, score_cell
 
 WORDS = ["joy", "fear", "rage"]
 BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
@@ -138,6 +138,18 @@ def test_scores_lie_between_0_and_100_and_only_perfect_answers_reach_it(
     for value in metrics(confusion(samples)).values():
         assert -1e-9 <= value <= 100 + 1e-9
         assert (value > 100 - 1e-9) == perfect
+
+
+@given(SAMPLES, st.integers(0, 4))
+@settings(max_examples=40)
+def test_the_f1_of_the_positive_is_scikit_learns(
+    samples: list[tuple[int, int]], positive: int
+) -> None:
+    truth, answers = zip(*samples, strict=True)
+    found = metrics(confusion(samples), positive)
+    expected = f1_score(truth, answers, labels=[positive], average="macro", zero_division=0)
+    assert found["binary_f1"] == pytest.approx(100 * expected)
+    assert set(found) == set(PERCENT)
 
 
 def test_a_stack_of_tables_is_scored_table_by_table() -> None:
@@ -338,3 +350,124 @@ def test_scoring_twice_gives_the_same_bytes(tmp_path: Any) -> None:
     for name in ("one", "two"):
         scored(*frames, seed=4).to_parquet(tmp_path / name, index=False)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+# Binary F1, numbers, texts
+
+
+def test_the_mean_is_of_metrics_that_every_task_has() -> None:
+    truth, mine = drawn(60, 0.6, 17)
+    frame = pd.concat(answered(mine, truth, task) for task in ("a", "b"))
+    labels = {"a": WORDS, "b": WORDS}
+    one = score_cell(frame, frame, labels, 100, 0.95, 0, {"a": "joy"})
+    assert one[one["metric"] == "binary_f1"]["task"].tolist() == ["a"]
+    both = score_cell(frame, frame, labels, 100, 0.95, 0, {"a": "joy", "b": "fear"})
+    assert both[both["metric"] == "binary_f1"]["task"].tolist() == ["a", "b", "mean"]
+    expected = 100 * f1_score(truth, mine, labels=["fear"], average="macro")
+    assert get(both, "binary_f1", "b")["value"] == pytest.approx(expected)
+
+
+NUMBER = Number(highest=24, cutoff=10)
+
+
+def with_a_number_and_a_text(cell: Cell, seed: int) -> pd.DataFrame:
+    """What a cell says of 40 moods and 30 sums, and 20 documents that it read."""
+    rng = np.random.default_rng(seed)
+    truth, answers = drawn(40, 0.6, seed=18)
+    moods = predictions(cell, answers, truth)
+    sums = pd.DataFrame(
+        [
+            ("phq", f"p{sample}", f"{sample % 25}\n", word, float(value))
+            for sample in range(30)
+            for word, value in zip(NUMBER.words, rng.normal(0, 2, 25), strict=True)
+        ],
+        columns=["task", "sample", "label", "candidate", "loglik"],
+    )
+    texts = pd.DataFrame(
+        {"task": "text", "sample": [f"d{n}" for n in range(20)], "label": "", "candidate": ""}
+        | {"loglik": -rng.uniform(5, 50, 20), "tokens": np.arange(10, 30)}
+    )
+    frame = pd.concat([moods, sums, texts], ignore_index=True)
+    frame.attrs = moods.attrs | {"labels": {"moods": WORDS, "phq": NUMBER.words, "text": []}}
+    return frame
+
+
+def amounts(number: Number = NUMBER) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+    frames = [with_a_number_and_a_text(cell, seed) for seed, cell in enumerate((BASE, LOAD))]
+    rows = score(frames, Score(resamples=400), {"phq": Scoring(number=number)})
+    return frames, rows
+
+
+def test_errors_and_perplexity_stand_beside_percentages_and_have_no_mean() -> None:
+    _, rows = amounts()
+    kinds = {task: set(part["metric"]) for task, part in rows.groupby("task")}
+    assert kinds == {
+        "moods": set(METRICS),
+        "phq": {*PERCENT, "mae", "rmse"},
+        "mean": set(METRICS),
+        "text": {"perplexity"},
+    }
+    row = rows[rows["cell"] == "p/load/q"]
+    mean = get(row, task="mean")
+    assert mean["n"] == 70
+    both = (get(row)["value"], get(row, task="phq")["value"])
+    assert mean["value"] == pytest.approx(np.mean(both))
+    assert rows["base"].eq("b").all()
+
+
+def test_errors_and_perplexity_are_those_of_the_answers_and_gains_are_their_differences() -> None:
+    frames, rows = amounts()
+    values = np.arange(25)
+    expected = []
+    for frame in frames:
+        logs = frame.loc[frame["task"] == "phq", "loglik"].to_numpy().reshape(30, 25)
+        chances = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
+        error = chances @ values - np.arange(30) % 25
+        text = frame[frame["task"] == "text"]
+        expected.append(
+            {
+                "mae": np.abs(error).mean(),
+                "rmse": np.sqrt((error**2).mean()),
+                "perplexity": np.exp(-text["loglik"].sum() / text["tokens"].sum()),
+            }
+        )
+    own = rows[rows["cell"] == "p/load/q"]
+    for metric, task, n in (("mae", "phq", 30), ("rmse", "phq", 30), ("perplexity", "text", 20)):
+        row = get(own, metric, task)
+        assert row["n"] == n
+        assert row["value"] == pytest.approx(expected[1][metric])
+        assert row["gain"] == pytest.approx(expected[1][metric] - expected[0][metric])
+        assert row["low"] < row["value"] < row["high"]
+        assert row["gain_low"] < row["gain"] < row["gain_high"]
+    assert (rows.loc[rows["cell"] == "b/base", "gain"] == 0).all()
+
+
+def test_a_number_s_classes_are_the_sides_of_its_cutoff() -> None:
+    frames, rows = amounts()
+    logs = frames[1].loc[frames[1]["task"] == "phq", "loglik"].to_numpy().reshape(30, 25)
+    chances = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
+    said, truth = chances @ np.arange(25) >= 10, np.arange(30) % 25 >= 10
+    found = get(rows[rows["cell"] == "p/load/q"], "binary_f1", "phq")["value"]
+    assert found == pytest.approx(100 * f1_score(truth, said))
+
+
+def test_a_number_without_a_cutoff_has_errors_alone() -> None:
+    _, rows = amounts(Number(highest=24))
+    assert set(rows[rows["task"] == "phq"]["metric"]) == {"mae", "rmse"}
+    assert get(rows, task="mean")["n"] == 40
+
+
+def test_a_text_that_only_one_of_two_cells_has_read_is_refused() -> None:
+    frames, _ = amounts()
+    frames[0].attrs["labels"] = {"moods": WORDS, "phq": NUMBER.words}
+    with pytest.raises(InputError, match="task text: cell and base answered different samples"):
+        score(frames, Score(resamples=100), {"phq": Scoring(number=NUMBER)})
+
+
+def test_numbers_and_texts_alone_are_scored_too() -> None:
+    frames, _ = amounts()
+    for frame in frames:
+        frame.attrs["labels"] = {"phq": NUMBER.words, "text": []}
+    rows = score(frames, Score(resamples=100), {"phq": Scoring(number=Number(highest=24))})
+    assert set(rows["metric"]) == {"mae", "rmse", "perplexity"}
+    assert set(rows["task"]) == {"phq", "text"}

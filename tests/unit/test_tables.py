@@ -9,7 +9,7 @@ import pytest
 
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
-from affectlocus.tables import intervals, table
+from affectlocus.tables import intervals, table, tasks_of
 
 BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
 TASKS = ["mini-SIMS", "mini-MELD"]
@@ -125,3 +125,26 @@ def test_the_scores_that_come_in_are_left_as_they_were() -> None:
 def test_a_metric_that_was_not_scored_is_refused() -> None:
     with pytest.raises(InputError, match="f1"):
         table(LOADED, "f1", TASKS)
+
+
+def extended(task: str, metric: str) -> pd.DataFrame:
+    """The scores, and those of one more task, which has this metric alone."""
+    rows = LOADED[LOADED["task"] == TASKS[0]].drop_duplicates("cell")
+    return pd.concat([LOADED, rows.assign(task=task, metric=metric)])
+
+
+def test_a_text_to_read_is_no_column_of_a_table() -> None:
+    scores = extended("text", "perplexity")
+    assert tasks_of(scores, "weighted_f1") == TASKS
+    shown = table(scores, "weighted_f1", TASKS)
+    pd.testing.assert_frame_equal(shown, table(LOADED, "weighted_f1", TASKS))
+
+
+def test_a_task_without_the_metric_of_the_table_is_named() -> None:
+    with pytest.raises(InputError, match="task other has no weighted_f1, which the other tasks"):
+        tasks_of(extended("other", "accuracy"), "weighted_f1")
+
+
+def test_an_error_is_refused_as_the_metric_of_a_table() -> None:
+    with pytest.raises(InputError, match="metric 'mae' is in no percent"):
+        tasks_of(extended("phq", "mae"), "mae")

@@ -9,9 +9,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from affectlocus.corrected import NEUTRAL
-from affectlocus.score import metrics
+from affectlocus.numbers import METRICS as ERRORS
+from affectlocus.numbers import classes, errors
+from affectlocus.parameters import Number, Score, Scoring
+from affectlocus.resampling import drawn_sums
+from affectlocus.score import generator, metrics, summary
+
+MAJORITY, UNIFORM = "majority", "uniform"
 
 
 def majority(gold: Sequence[str]) -> str:
@@ -56,22 +63,146 @@ def valence_label(value: float) -> str:
     return NEUTRAL if value == 0 else ("positive" if value > 0 else "negative")
 
 
-def classic(gold: Sequence[str], labels: Sequence[str]) -> dict[str, dict[str, float]]:
+def classic(
+    gold: Sequence[str], labels: Sequence[str], positive: str | None = None
+) -> dict[str, dict[str, float]]:
     """Scores of a single-label task without a model, in percent, as `score.metrics` defines them.
 
     Args:
         gold: a label per sample; at least one.
         labels: all labels that could be answered.
+        positive: the one whose own F1 is `binary_f1`.
 
     Returns:
         `majority` (always the most frequent label) and `uniform` (each label with the same chance)
         → `weighted_f1`, `accuracy`, `macro_f1`. Those of `uniform` come from the expected counts.
     """
     counts = np.array([Counter(gold)[label] for label in labels], dtype=float)
-    always = np.zeros((len(labels), len(labels)))
-    always[:, labels.index(majority(gold))] = counts
-    evenly = np.repeat(counts[:, None] / len(labels), len(labels), axis=1)
+    chances = _chances(gold, labels)
+    place = None if positive is None else list(labels).index(positive)
     return {
-        name: {metric: float(value) for metric, value in metrics(confusion).items()}
-        for name, confusion in (("majority", always), ("uniform", evenly))
+        name: {metric: float(value) for metric, value in metrics(table, place).items()}
+        for name, table in ((name, counts[:, None] * chance) for name, chance in chances.items())
     }
+
+
+def _chances(gold: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """How likely each baseline answers each label, (labels,)."""
+    most = majority(gold)
+    return {
+        MAJORITY: np.array([float(label == most) for label in labels]),
+        UNIFORM: np.full(len(labels), 1 / len(labels)),
+    }
+
+
+def beside(
+    tasks: Mapping[str, pd.DataFrame],
+    words: Mapping[str, list[str]],
+    about: Mapping[str, Scoring],
+    settings: Score,
+) -> pd.DataFrame:
+    """What the scores of a table are worth: those of answers that look at no input, per task.
+
+    Args:
+        tasks: prepared tasks, columns `split` and `answer`; those without words are left out.
+        words: what can be answered in each task.
+        about: what scoring a task needs to know beyond that.
+        settings: draws, confidence and seed of the intervals, over test samples.
+
+    Returns:
+        A row per (baseline, task, metric): `baseline` (majority or uniform), `answer` (what it
+        says: the most frequent label of the test split; for `mae` the median number, for `rmse`
+        the mean; nothing for uniform), `task` (`mean` for the mean over tasks, of metrics that all
+        of them have), `metric`, `value`, `n`, `low`, `high`.
+    """
+    rows: list[dict[str, object]] = []
+    drawn: dict[str, list[dict[str, np.ndarray]]] = {MAJORITY: [], UNIFORM: []}
+    samples = 0
+    for task, frame in tasks.items():
+        if not words[task]:
+            continue
+        gold = frame.loc[frame["split"] == "test", "answer"].tolist()
+        scoring = about.get(task, Scoring())
+        if scoring.number is None:
+            found = _labelled(task, gold, words[task], scoring.positive, None, settings)
+        else:
+            found = _numbered(task, gold, scoring.number, settings)
+        for name, (answers, values) in found.items():
+            rows += _rows(name, task, answers, values, len(gold), settings)
+            drawn[name].append({key: values[key] for key in values if key not in ERRORS})
+        samples += len(gold)
+    for name, each in drawn.items():
+        shared = [key for key in each[0] if all(key in one for one in each)] if each else []
+        means = {key: np.mean([one[key] for one in each], axis=0) for key in shared}
+        rows += _rows(name, "mean", {}, means, samples, settings)
+    return pd.DataFrame(rows)
+
+
+# Of each baseline: metric → what it answers, metric → its score as observed (first) and drawn.
+_Found = dict[str, tuple[dict[str, str], dict[str, np.ndarray]]]
+
+
+def _labelled(
+    task: str,
+    gold: Sequence[str],
+    words: Sequence[str],
+    positive: str | None,
+    guess: np.ndarray | None,
+    settings: Score,
+) -> _Found:
+    """Of a task with labels; `guess` are the chances of a uniform answer, if they are not even."""
+    counts = np.array([Counter(gold)[word] for word in words])
+    rng = generator(settings.seed, task)
+    draws = rng.multinomial(len(gold), counts / len(gold), size=settings.resamples)
+    counts = np.vstack([counts, draws])[..., None]  # (1 + draws, labels, 1)
+    chances = _chances(gold, words)
+    if guess is not None:
+        chances[UNIFORM] = guess
+    place = None if positive is None else list(words).index(positive)
+    found: _Found = {}
+    for name, chance in chances.items():
+        values = metrics(counts * chance, place)
+        said = majority(gold) if name == MAJORITY else ""
+        found[name] = (dict.fromkeys(values, said), values)
+    return found
+
+
+def _numbered(task: str, gold: Sequence[str], number: Number, settings: Score) -> _Found:
+    """Of a task with a number: errors of a constant and of a guess, and scores of the two sides."""
+    value_of = dict(zip(number.words, number.values, strict=True))
+    true = np.array([value_of[word] for word in gold], dtype=float)
+    median, mean = float(np.median(true)), float(np.mean(true))
+    off = true[:, None] - np.array(number.values)  # (samples, candidates)
+    one = np.ones_like(true)
+    each = {
+        MAJORITY: np.stack([np.abs(true - median), (true - mean) ** 2, one], axis=1),
+        UNIFORM: np.stack([np.abs(off).mean(axis=1), (off**2).mean(axis=1), one], axis=1),
+    }
+    found: _Found = {MAJORITY: ({}, {}), UNIFORM: ({}, {})}
+    if number.cutoff is not None:
+        sides = classes(number)
+        above = np.mean([value >= number.cutoff for value in number.values])
+        guess = np.array([1 - above, above])
+        labels = [sides[int(value >= number.cutoff)] for value in true]
+        found = _labelled(task, labels, sides, sides[-1], guess, settings)
+    for name, values in each.items():
+        totals = drawn_sums(values, settings.resamples, generator(settings.seed, task))
+        answers = {"mae": f"{median:g}", "rmse": f"{mean:g}"} if name == MAJORITY else {}
+        found[name] = (found[name][0] | answers, found[name][1] | errors(totals))
+    return found
+
+
+def _rows(
+    baseline: str,
+    task: str,
+    answers: Mapping[str, str],
+    values: Mapping[str, np.ndarray],
+    n: int,
+    settings: Score,
+) -> list[dict[str, object]]:
+    return [
+        {"baseline": baseline, "answer": answers.get(metric, ""), "task": task, "metric": metric}
+        | {"value": 0.0, "n": n}
+        | dict(zip(("value", "low", "high"), summary(drawn, settings.confidence), strict=True))
+        for metric, drawn in values.items()
+    ]

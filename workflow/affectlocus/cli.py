@@ -45,6 +45,13 @@ Then = Annotated[
     list[Path] | None,
     typer.Option(help="adapter that made the base the one in question; repeat for a chain"),
 ]
+Tasks = Annotated[
+    str,
+    typer.Option(
+        help='JSON of what scoring a task needs to know: {"TASK": {"positive": "yes"}} for '
+        'binary_f1, {"TASK": {"number": {"highest": 24, "cutoff": 10}}} for an error'
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="what to write; replaced whole or not at all")]
 
 
@@ -69,20 +76,20 @@ def _importing() -> Iterator[None]:
         gc.enable()
 
 
-def _settings(model: type[Model], text: str) -> Model:
+def _settings(model: type[Model], text: str, option: str = "--settings") -> Model:
     """Settings from JSON text or from a file, checked by the step's own pydantic model."""
     import yaml
     from pydantic import ValidationError
 
     from affectlocus.parameters import sentence
 
-    source = "--settings"
+    source = option
     if not text.lstrip().startswith("{"):
         source = text
         try:
             text = Path(text).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--settings: cannot read {source}: {error}") from None
+            raise InputError(f"{option}: cannot read {source}: {error}") from None
     try:
         return model.model_validate(yaml.safe_load(text) or {})
     except yaml.YAMLError as error:
@@ -117,6 +124,18 @@ def _read_frame(path: Path, *columns: str) -> pd.DataFrame:
     missing = [name for name in columns if name not in frame.columns and name not in frame.attrs]
     if missing:
         raise InputError(f"{path}: no {missing[0]!r} in it; expected another step's file")
+    return frame
+
+
+def _read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
+    """A csv beside a table, known by one of its columns."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, keep_default_na=False)
+        frame[column]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: no table's {what} ({error})") from None
     return frame
 
 
@@ -236,7 +255,8 @@ def prepare(
         str,
         _settings_option(
             "columns, labels, unlisted_labels, duplicate_ids, prompt, context, overlap_limit, "
-            "header, delimiter, pattern, encoding, split, join, files, preset, root, corpus"
+            "header, delimiter, pattern, encoding, rename, split, join, number, positive, fluency, "
+            "files, preset, root, corpus"
         ),
     ],
     out: Out,
@@ -264,7 +284,7 @@ def prepare(
     files = {"train": train, "validation": validation, "test": test, "all": all_splits}
     given = {key: path for key, path in (files | {"join": join}).items() if path}
     samples, found = run(name, task, handed(task, given))
-    samples.attrs = {"task": name, "labels": list(dict.fromkeys((task.labels or {}).values()))}
+    samples.attrs = {"task": name, "labels": task.words}
     _write_frame(samples, out)
     write_json(report, found)
 
@@ -604,6 +624,7 @@ def score(
         Path | None,
         typer.Option("--out", help="what to write; replaced whole or not at all"),
     ] = None,
+    tasks: Tasks = "{}",
     protocol: Annotated[
         str,
         typer.Option(help="label (this workflow's cells) or mer-unibench (any system's csv files)"),
@@ -671,6 +692,8 @@ def score(
     if protocol == "mer-unibench":
         if cells or settings is not None:
             raise InputError("--protocol mer-unibench takes no cells and no --settings; drop them")
+        if tasks != "{}":
+            raise InputError("--protocol mer-unibench takes no --tasks; drop it")
         _score_outputs(csv_options, out)
         return
     if protocol != "label":
@@ -684,13 +707,14 @@ def score(
         context.fail("Missing option '--settings'.")
     if out is None:
         context.fail("Missing option '--out'.")
-    from affectlocus.parameters import Score
+    from affectlocus.parameters import Score, Scorings
     from affectlocus.score import score as run
 
     _write_frame(
         run(
             [_read_frame(path, "cell", "loglik") for path in cells],
             _settings(Score, settings),
+            _settings(Scorings, tasks, "--tasks").root,
         ),
         out,
     )
@@ -751,25 +775,51 @@ def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
 @app.command()
 def tables(
     scores: Annotated[Path, typer.Option(help="scores of one table's cells, in order")],
-    metric: Annotated[str, typer.Option(help="weighted_f1, accuracy or macro_f1")],
+    metric: Annotated[str, typer.Option(help="weighted_f1, accuracy, macro_f1 or binary_f1")],
     out: Out,
     intervals: Annotated[Path, typer.Option(help="csv of n, interval and gain of each number")],
+    baselines: Annotated[
+        Path | None, typer.Option(help="csv of what answers score that look at no input")
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="--baselines: prepared task; repeat for several")
+    ] = None,
+    settings: Annotated[str, _settings_option("resamples, confidence, seed")] = "{}",
+    tasks: Tasks = "{}",
 ) -> None:
     """Lay scores out as the paper's tables: num, modules, a column per task, mean; in percent.
+
+    With --baselines, also what a score is worth: the scores of the majority answer and of a
+    uniform guess on the same test samples.
 
     Example: affectlocus tables --scores results/scores/mine/load.parquet --metric weighted_f1
     --out table1.csv --intervals table1_intervals.csv
     """
     from affectlocus.files import replacing
+    from affectlocus.parameters import Score, Scorings
     from affectlocus.tables import intervals as companion
-    from affectlocus.tables import table
+    from affectlocus.tables import table, tasks_of
 
+    if (baselines is None) != (not data):
+        missing = "--data" if baselines is not None else "--baselines"
+        raise InputError(f"{missing} is missing; --baselines and --data go together")
     frame = _read_frame(scores, "metric", "task")
-    tasks = [task for task in frame["task"].unique() if task != "mean"]
-    for path, content, digits in (
+    written = [
         (intervals, companion(frame, metric), 6),
-        (out, table(frame, metric, tasks), 2),
-    ):
+        (out, table(frame, metric, tasks_of(frame, metric)), 2),
+    ]
+    if baselines is not None:
+        from affectlocus.baselines import beside
+
+        frames = [_read_frame(path, "split", "answer", "task", "labels") for path in data or []]
+        found = beside(
+            {one.attrs["task"]: one for one in frames},
+            {one.attrs["task"]: one.attrs["labels"] for one in frames},
+            _settings(Scorings, tasks, "--tasks").root,
+            _settings(Score, settings),
+        )
+        written.insert(0, (baselines, found, 6))
+    for path, content, digits in written:
         with replacing(path) as temporary:
             content.to_csv(temporary, index=False, float_format=f"%.{digits}f")
 
@@ -783,14 +833,15 @@ def figures(
     ] = None,
     singles: Annotated[Path | None, typer.Option(help="intervals of a load or tune table")] = None,
     ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
+    baselines: Annotated[
+        Path | None, typer.Option(help="--singles: baselines of the table, a line on each task")
+    ] = None,
     title: Annotated[str, typer.Option(help="what stands above it")] = "",
 ) -> None:
     """Draw one figure as PNG and SVG: deltas, relative changes, bars of single modules, or drops.
 
     Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
     """
-    import pandas as pd
-
     given = [path for path in (heat_map, histogram, singles, ablation) if path is not None]
     if len(given) != 1:
         raise InputError("give one of --heat-map, --histogram, --singles and --ablation")
@@ -801,12 +852,12 @@ def figures(
     elif histogram is not None:
         figure = draw.relative_changes(_read_frame(histogram, "projection", "count"), title)
     else:
-        try:
-            frame = pd.read_csv(given[0], keep_default_na=False)
-            frame["gain"]
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{given[0]}: no table's intervals ({error})") from None
-        figure = (draw.singles if singles is not None else draw.ablation)(frame, title)
+        frame = _read_companion(given[0], "intervals", "gain")
+        if singles is not None:
+            beside = _read_companion(baselines, "baselines", "baseline") if baselines else None
+            figure = draw.singles(frame, title, beside)
+        else:
+            figure = draw.ablation(frame, title)
     draw.save(figure, out)
 
 

@@ -117,12 +117,20 @@ BENCHMARKS: dict[str, Benchmark] = {
 TRAINING = "mini-caption"
 CONTROL = "mini-sums"
 PRETRAINING = "pretraining.txt"
+TEXT = "mini-text"
+HELD_OUT = 0.05
+"""Share of the pre-training text, at its end, that no base is trained on."""
 
 Row = dict[str, str]
 
 
 NEGATED_IN_TEXT = 0.25
 """Share of negated clues in running text; the benchmarks have as many negated as plain ones."""
+
+
+def held_out(documents: int) -> int:
+    """How many of the pre-training documents, the last ones, are held out."""
+    return max(1, round(HELD_OUT * documents))
 
 
 def _scene(
@@ -207,7 +215,10 @@ def draw_rows(
 
 
 def write_corpus(settings: Corpus, folder: Path) -> None:
-    """Writes `pretraining.txt` (a document a line) and a csv for each task into `folder`."""
+    """Writes `pretraining.txt` (a document a line) and a csv for each task into `folder`.
+
+    The text to read, `mini-text`, is of what every base's pre-training holds out.
+    """
 
     def generator(name: str) -> random.Random:
         # A stream of its own for each file: a new benchmark leaves the others as they were.
@@ -226,6 +237,11 @@ def write_corpus(settings: Corpus, folder: Path) -> None:
         tasks[name] = draw_rows(generator(name), row, {"train": size, "validation": few}, seen)
     rng = generator("pretraining")
     documents = [pretraining_document(rng) for _ in range(settings.documents)]
+    general = documents[-held_out(len(documents)) :][:few]
+    tasks[TEXT] = [
+        {"id": f"test-{number}", "split": "test", "text": text}
+        for number, text in enumerate(general)
+    ]
     ours = (PRETRAINING, *(f"{name}.csv" for name in tasks))
     with replacing(folder, "corpus", ours=ours) as temporary:
         temporary.mkdir()

@@ -21,7 +21,15 @@ from typing import Any
 from affectlocus.cells import Cell, Kind
 from affectlocus.files import checkpoint_paths, is_weights, matching
 from affectlocus.matrix import all_cells, table_cells
-from affectlocus.parameters import DataFile, Parameters, Reading, Source, Strict, Tuning
+from affectlocus.parameters import (
+    DataFile,
+    Parameters,
+    Reading,
+    Scorings,
+    Source,
+    Strict,
+    Tuning,
+)
 from affectlocus.projections import PROJECTIONS
 from affectlocus.sources import tables
 
@@ -39,7 +47,7 @@ def alternatives(names: Iterable[str]) -> str:
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
-def settings(model: Strict) -> str:
+def settings(model: Strict | Scorings) -> str:
     """A section of params.yaml as the JSON text that a step takes."""
     # The order of keys is kept: that of labels decides ties.
     return json.dumps(model.model_dump(mode="json"))
@@ -130,11 +138,11 @@ class Dag:
 
     @property
     def tables(self) -> list[str]:
-        """Every table and its companion of intervals."""
+        """Every table and its companions: intervals, and baselines."""
         return [
             f"results/{name}{suffix}"
             for name in self.table_rows
-            for suffix in (".csv", "_intervals.csv")
+            for suffix in (".csv", "_intervals.csv", "_baselines.csv")
         ]
 
     @property
@@ -165,6 +173,11 @@ class Dag:
     def benchmark_data(self) -> list[str]:
         """The prepared benchmarks that every cell answers."""
         return [f"results/data/{task}.parquet" for task in self.parameters.benchmarks]
+
+    @property
+    def text_data(self) -> list[str]:
+        """The prepared texts whose perplexity every cell is asked."""
+        return [f"results/data/{task}.parquet" for task in self.parameters.texts]
 
     @property
     def brought(self) -> list[str]:
@@ -264,7 +277,7 @@ class Dag:
 
     def task_settings(self, wildcards: Any) -> str:
         """How the task is read, as JSON."""
-        return settings(self.parameters.tasks[wildcards.task])
+        return settings(self.parameters.tasks[wildcards.task].reading)
 
     # tune
 
@@ -367,11 +380,11 @@ class Dag:
         pair, arm = self.table_rows[wildcards.table]
         return f"results/scores/{pair}/{arm}.parquet"
 
-    def table_intervals(self, wildcards: Any) -> str:
-        """The companion of the table that a figure draws."""
+    def table_companions(self, wildcards: Any) -> dict[str, str]:
+        """The companions of the table that a figure draws."""
         wanted = (wildcards.pair, wildcards.arm)
         (table,) = (name for name, row in self.table_rows.items() if row == wanted)
-        return f"results/{table}_intervals.csv"
+        return {kind: f"results/{table}_{kind}.csv" for kind in ("intervals", "baselines")}
 
     def arm_title(self, wildcards: Any) -> str:
         """What stands above the figure of a table."""

@@ -43,6 +43,7 @@ METRICS = {
     "weighted_f1": "weighted F1 (%)",
     "accuracy": "accuracy (%)",
     "macro_f1": "macro F1 (%)",
+    "binary_f1": "F1 of the positive class (%)",
 }
 
 _STYLE: Any = {
@@ -181,11 +182,12 @@ def _bars(axis: Axes, x: np.ndarray, rows: pd.DataFrame, width: float, **style: 
     axis.bar(x, values, width, yerr=spans, error_kw={"lw": 0.7}, **style)  # type: ignore[arg-type]
 
 
-def singles(intervals: pd.DataFrame, title: str) -> Figure:
+def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None) -> Figure:
     """Bars of the seven single-module cells on every task and in the mean, with intervals.
 
     Args:
         intervals: the companion of table 1 or 2.
+        baselines: the other one, of which the majority answer is drawn as a line.
     """
     rows = _means(intervals)
     tasks = [task for task in rows["task"].unique() if task != MEAN] + [MEAN]
@@ -213,10 +215,15 @@ def singles(intervals: pd.DataFrame, title: str) -> Figure:
                 hatch=HATCHES[projection],
                 label=projection,
             )
-        lines: tuple[tuple[pd.DataFrame, Literal["dotted", "solid"], str], ...] = (
+        lines: list[tuple[pd.DataFrame, Literal["dotted", "solid", "dashed"], str]] = [
             (base, "dotted", "base"),
             (whole, "solid", "all seven"),
-        )
+        ]
+        if baselines is not None:
+            metric = intervals["metric"].iloc[0]
+            chosen = (baselines["baseline"] == "majority") & (baselines["metric"] == metric)
+            most = baselines[chosen].set_index("task").loc[tasks]
+            lines.append((most, "dashed", "majority answer"))
         for each, style, label in lines:
             axis.hlines(
                 each["value"],
@@ -224,7 +231,7 @@ def singles(intervals: pd.DataFrame, title: str) -> Figure:
                 places + 0.45,
                 colors="#555555",
                 linestyles=style,
-                lw=1.4,
+                lw=0.8 if style == "dashed" else 1.4,
                 label=label,
             )
         axis.set_xticks(places, tasks, rotation=20 if len(tasks) > 5 else 0)

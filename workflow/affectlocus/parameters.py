@@ -23,6 +23,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveInt,
+    RootModel,
     ValidationError,
     model_validator,
 )
@@ -40,6 +41,7 @@ CORPUS_TASKS = (
     *("mini-caption", "mini-sums"),
     *("mini-MER23", "mini-MER24", "mini-MELD", "mini-IEMOCAP"),
     *("mini-MOSI", "mini-MOSEI", "mini-SIMS", "mini-SIMSv2"),
+    "mini-text",
 )
 """The tasks that the embedded corpus generator writes."""
 _COLUMNS_OF_TABLES = ("num", "modules", "mode", "mean")
@@ -135,6 +137,16 @@ def _groups(pattern: str) -> str:
         raise ValueError(f"not a regular expression: {error}") from None
     if not groups:
         raise ValueError("it names no column; write (?P<column>...) around what becomes one")
+    return pattern
+
+
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError(f"{groups} groups in {pattern!r}; expected one, around the id")
     return pattern
 
 
@@ -384,16 +396,36 @@ class SplitBy(Strict):
 EVERY_SPLIT = SplitBy(train=["train"], validation=["validation"], test=["test"])
 
 
+class Gather(Strict):
+    """Rows of one id made one: the turns of an interview into its text, a line each, in order."""
+
+    column: str = Field(description="column whose values become the lines, and that holds them")
+    where: dict[str, Listed] = Field(
+        {}, description="column → values: only rows with one of them are taken"
+    )
+    speaker: str | None = Field(None, description="column of the name in front of a line")
+
+
 class Join(DataFile):
     """A second file, whose columns stand beside the first one's: transcripts beside labels."""
 
     on: str = Field(description="column of the id that both have")
     key: str | None = Field(None, description="the same column's name in this file, if another")
+    part: Annotated[str, AfterValidator(_one_group)] | None = Field(
+        None, description="regular expression with one group: the part of that column that is it"
+    )
     columns: list[str] | None = Field(None, description="which columns are taken; by default all")
+    gather: Gather | None = Field(None, description="where an id has many rows: how they are one")
     header: list[str] | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     pattern: Pattern | None = None
     encoding: Annotated[str, AfterValidator(_codec)] = "utf-8"
+
+    @model_validator(mode="after")
+    def _gathers(self) -> Self:
+        if self.gather is not None and self.columns is not None:
+            raise ValueError("gather takes its own column; remove columns")
+        return self
 
 
 class Context(Strict):
@@ -413,7 +445,9 @@ class Columns(Strict):
     text: str = "text"
     label: str | None = Field(None, description="the label; tasks with labels")
     score: str | None = Field(
-        None, description="instead of a label, a number: its sign is negative, neutral or positive"
+        None,
+        description="instead of a label, a number: its sign is negative, neutral or positive; or, "
+        "beside the task's key number, the answer itself",
     )
     target: str | None = Field(None, description="free text to learn; tasks without labels")
     id: Listed | None = Field(
@@ -421,8 +455,62 @@ class Columns(Strict):
     )
 
 
+class Number(Strict):
+    """The answer is a whole number: each one in the range is a candidate."""
+
+    lowest: int = 0
+    highest: int
+    ending: str = Field(
+        "\n",
+        min_length=1,
+        description="what ends an answer; without it, the likelihood of 1 would hold that of 10",
+    )
+    readout: Literal["mean", "likeliest"] = Field(
+        "mean", description="the candidates' mean, weighted by their likelihood, or the likeliest"
+    )
+    cutoff: int | None = Field(
+        None, description="from here on a sample counts as positive: two classes, and their scores"
+    )
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        if self.lowest >= self.highest:
+            raise ValueError(f"lowest {self.lowest} is not below highest {self.highest}")
+        if self.cutoff is not None and not self.lowest < self.cutoff <= self.highest:
+            raise ValueError(
+                f"cutoff {self.cutoff} leaves one class empty; expected one of "
+                f"{self.lowest + 1} to {self.highest}"
+            )
+        if self.ending[0].isdigit():
+            raise ValueError(f"ending {self.ending!r} starts with a digit, and would lengthen one")
+        return self
+
+    @property
+    def values(self) -> range:
+        """The numbers that can be answered."""
+        return range(self.lowest, self.highest + 1)
+
+    @property
+    def words(self) -> list[str]:
+        """The candidates, as the model is to say them."""
+        return [f"{value}{self.ending}" for value in self.values]
+
+
+class Scoring(Strict):
+    """What scoring a task's answers needs to know beyond its labels."""
+
+    positive: str | None = None
+    number: Number | None = None
+
+
+class Scorings(RootModel[dict[str, Scoring]]):
+    """The same for several tasks, by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+
 class Task(Strict):
-    """A benchmark, or a text to tune on: samples, labels, prompt."""
+    """A benchmark, a text to tune on, or a text to read: samples, labels, prompt."""
 
     corpus: bool = Field(False, description="made by the embedded corpus generator")
     preset: PresetName | None = Field(
@@ -442,11 +530,23 @@ class Task(Strict):
     encoding: Annotated[str, AfterValidator(_codec)] = Field(
         "utf-8", description="how characters are stored, as Python names it"
     )
+    rename: dict[str, str] = Field(
+        {}, description="a column's name in some of the files → the name that is meant here"
+    )
     columns: Columns = Columns()
     context: Context | None = None
     labels: Annotated[dict[str, str], BeforeValidator(_words)] | None = Field(
         None,
         description="label in the file → word that the model is to say; a list says both are one",
+    )
+    positive: str | None = Field(
+        None, description="of two labels, the word that binary_f1 is the F1 of"
+    )
+    number: Number | None = Field(
+        None, description="instead of labels: columns.score is a whole number to be answered"
+    )
+    fluency: bool = Field(
+        False, description="instead of labels: general text, whose perplexity every cell is asked"
     )
     unlisted_labels: Literal["refuse", "drop"] = Field(
         "refuse", description="rows with another label: an error, or left out and counted"
@@ -501,22 +601,74 @@ class Task(Strict):
             raise ValueError("split takes files.all apart; name the file as files.all")
 
     def _answers_are_sound(self) -> None:
-        given = [key for key in ("label", "score", "target") if getattr(self.columns, key)]
-        if self.labels is None and self.columns.score is not None:
+        columns = self.columns
+        kinds = {
+            "labels": self.labels is not None,
+            "number": self.number is not None,
+            "fluency": self.fluency,
+            "columns.target": columns.target is not None,
+        }
+        given = [key for key in ("label", "score", "target") if getattr(columns, key)]
+        if sum(kinds.values()) == 0 and columns.score is not None:
             raise ValueError("labels is missing; columns.score needs negative, neutral, positive")
-        if (self.labels is None) == (self.columns.target is None):
+        if sum(kinds.values()) == 0 or (self.labels is not None and columns.target is not None):
             raise ValueError("expected either labels or columns.target")
-        if not given:
+        if sum(kinds.values()) > 1:
+            one, two = [key for key, there in kinds.items() if there][:2]
+            raise ValueError(f"{one} and {two} exclude each other; remove one")
+        if self.fluency:
+            if given:
+                raise ValueError(f"fluency reads the text alone; remove columns.{given[0]}")
+            if self.prompt != "{text}" or self.context is not None:
+                raise ValueError("fluency reads the text alone; remove prompt and context")
+        elif self.number is not None and given != ["score"]:
+            raise ValueError("number needs columns.score, and no label; name the column of numbers")
+        elif not given:
             raise ValueError("columns.label is missing; name the column that holds the label")
-        if len(given) > 1:
+        elif len(given) > 1:
             raise ValueError(f"columns.{given[0]} and columns.{given[1]} exclude each other")
-        if self.columns.score is not None and self.labels is not None:
+        if self.positive is not None:
+            words = self.words
+            if self.labels is None or self.positive not in words or len(words) != 2:
+                raise ValueError(
+                    f"positive: found {self.positive!r}; expected one of two labels' words, here "
+                    + (", ".join(words) if self.labels else "none")
+                )
+        if columns.score is not None and self.labels is not None:
             for label in self.labels:
                 if label not in SIGNS:
                     raise ValueError(
                         f"labels: found {label!r}; of a score the sign is the label: "
                         f"{', '.join(SIGNS)}"
                     )
+
+    @property
+    def words(self) -> list[str]:
+        """What the model can answer, in the order that decides ties; none where it only reads."""
+        if self.number is not None:
+            return self.number.words
+        return list(dict.fromkeys((self.labels or {}).values()))
+
+    @property
+    def scoring(self) -> Scoring:
+        """What scoring needs to know of it."""
+        return Scoring(positive=self.positive, number=self.number)
+
+    @property
+    def reading(self) -> Task:
+        """The task without what scoring alone needs, a change of which prepares nothing anew."""
+        number = self.number
+        if number is not None:
+            number = Number(lowest=number.lowest, highest=number.highest, ending=number.ending)
+        return self.model_copy(update={"positive": None, "number": number})
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The scores in percent that its answers have."""
+        if self.number is not None and self.number.cutoff is None:
+            return ()
+        binary = self.positive is not None or self.number is not None
+        return ("weighted_f1", "accuracy", "macro_f1", *(["binary_f1"] if binary else []))
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -530,8 +682,8 @@ class Task(Strict):
 
     @property
     def scored(self) -> bool:
-        """Whether the task is a benchmark: it has labels and a test split."""
-        return self.labels is not None and "test" in self.splits
+        """Whether the task is a benchmark: it has labels, or a number, and a test split."""
+        return bool(self.words) and "test" in self.splits
 
 
 def _fields(prompt: str) -> list[tuple[str, str | None, str | None, str | None]]:
@@ -599,8 +751,10 @@ class Evaluate(Strict):
 class Score(Strict):
     """How answers become scores and intervals."""
 
-    metric: Literal["weighted_f1", "accuracy", "macro_f1"] = Field(
-        "weighted_f1", description="the one that the tables show; scores.parquet holds all"
+    metric: Literal["weighted_f1", "accuracy", "macro_f1", "binary_f1"] = Field(
+        "weighted_f1",
+        description="the one that the tables show; scores.parquet holds all. binary_f1 wants tasks "
+        "with positive, or with a number and its cutoff",
     )
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws")
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -639,6 +793,17 @@ class Parameters(Strict):
         """The tasks that cells are scored on, in the order of params.yaml."""
         return [name for name, task in self.tasks.items() if task.scored]
 
+    @property
+    def scorings(self) -> Scorings:
+        """What scoring needs to know of the benchmarks beyond their labels."""
+        known = {name: self.tasks[name].scoring for name in self.benchmarks}
+        return Scorings({name: one for name, one in known.items() if one != Scoring()})
+
+    @property
+    def texts(self) -> list[str]:
+        """The tasks that are general text to read."""
+        return [name for name, task in self.tasks.items() if task.fluency]
+
 
 def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
     """(key, complaint) for every name or combination that does not hold together."""
@@ -662,7 +827,9 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
         for name in recipe.data:
             yield from known(f"{key}.data", name, parameters.tasks, "task")
             task = parameters.tasks.get(name)
-            if task is not None and "train" not in task.splits:
+            if task is not None and task.fluency:
+                yield f"{key}.data", f"task {name!r} is text to read, and has no answers to tune on"
+            elif task is not None and "train" not in task.splits:
                 yield f"{key}.data", f"task {name!r} has no train split to tune on"
     chained = {name for name, base in parameters.bases.items() if base.then}
     for name, pair in parameters.pairs.items():
@@ -680,6 +847,22 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
         yield "tune", "missing; matrix.tune lists module sets, so say how they are tuned"
     if not parameters.benchmarks:
         yield "tasks", "no task has labels and a test split; the tables need at least one"
+    for name in parameters.benchmarks:
+        task, metric = parameters.tasks[name], parameters.score.metric
+        if metric not in task.metrics:
+            if task.number is not None:
+                yield (
+                    f"tasks.{name}.number.cutoff",
+                    f"missing; the tables show {metric}, which a number has only with a cutoff",
+                )
+            else:
+                yield (
+                    f"tasks.{name}.positive",
+                    f"missing; the tables show {metric}: say which of two labels is the positive",
+                )
+    for name in parameters.texts:
+        if "test" not in parameters.tasks[name].splits:
+            yield f"tasks.{name}.files", "fluency reads the test split; name a file for it"
     for name, task in parameters.tasks.items():
         if name in _COLUMNS_OF_TABLES:
             yield f"tasks.{name}", "a table has a column of this name; give the task another"

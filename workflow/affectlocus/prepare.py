@@ -14,7 +14,17 @@ from affectlocus.audit import describe, normalised, overlap
 from affectlocus.context import previous_turns
 from affectlocus.errors import InputError
 from affectlocus.files import matching
-from affectlocus.parameters import EVERY_SPLIT, SIGNS, SPLITS, Join, Split, SplitBy, Task
+from affectlocus.parameters import (
+    EVERY_SPLIT,
+    SIGNS,
+    SPLITS,
+    Gather,
+    Join,
+    Number,
+    Split,
+    SplitBy,
+    Task,
+)
 from affectlocus.presets import PRESETS
 from affectlocus.rows import LayoutError, read_rows
 
@@ -34,12 +44,13 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
 
     Returns:
         A row per sample with `id` (unique in its split), `split`, `text`, `prompt` and `answer`
-        (the label's word, or the target), all text; `score` (float64) where labels are scores'
-        signs. And the data report: rows read, kept and left out, and what the kept ones are like.
+        (the label's word, the number's, the target, or nothing where the text is only read), all
+        text; `score` (float64) where there is one. And the data report: rows read, kept and left
+        out, and what the kept ones are like.
 
     Raises:
-        InputError: a missing column, a label that is not in the list, an id twice in a split, or
-            more overlap between splits than the task allows.
+        InputError: a missing column, a label that is not in the list, a number out of its range,
+            an id twice in a split, or more overlap between splits than the task allows.
     """
     try:
         return _prepare(name, task, files)
@@ -61,6 +72,7 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
     for key, path in tables.items():
         rows = read_rows(path, task.header, task.delimiter, task.pattern, task.encoding)
         other_lines = rows.attrs.pop("other_lines", 0)
+        rows = _renamed(path, rows, task.rename)
         if task.join is not None and partners is not None:
             rows = _joined(path, rows, task.join, partners)
         rows = _with_context(path, rows, task)
@@ -75,7 +87,7 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
             parts.append(part)
     samples = pd.concat(parts, ignore_index=True)
     samples["normal"] = samples["text"].map(normalised)
-    for split, about in describe(samples, labelled=task.labels is not None).items():
+    for split, about in describe(samples, labelled=bool(task.words)).items():
         report["splits"][split] |= about
     report["overlap"] = overlap(samples)
     _check_overlap(task, report)
@@ -92,6 +104,15 @@ def _check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str | None]
             )
 
 
+def _renamed(path: Path, rows: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    for old, new in names.items():
+        if old in rows.columns and new in rows.columns:
+            raise LayoutError(
+                f"{path}: has both {old!r} and {new!r}, which rename makes one; remove that line"
+            )
+    return rows.rename(columns=names)
+
+
 def _partners(join: Join, files: dict[str, Path]) -> tuple[Path, pd.DataFrame]:
     """The joined file and its rows, by their id."""
     if "join" not in files:
@@ -100,6 +121,10 @@ def _partners(join: Join, files: dict[str, Path]) -> tuple[Path, pd.DataFrame]:
     rows = read_rows(path, join.header, join.delimiter, join.pattern, join.encoding)
     key = join.key or join.on
     _check_columns(path, rows, [key, *(join.columns or [])])
+    if join.part is not None:
+        rows[key] = _parts(path, rows[key], key, join.part)
+    if join.gather is not None:
+        return path, _gathered(path, rows, key, join.gather)
     rows = rows[[key, *(join.columns or [name for name in rows.columns if name != key])]]
     if not join.columns and matching(path) != [path]:
         rows = rows.drop(columns="file")  # a pattern's own column, which both may have
@@ -110,6 +135,36 @@ def _partners(join: Join, files: dict[str, Path]) -> tuple[Path, pd.DataFrame]:
             f"{path}: {key} {twice.iloc[0]!r} stands twice with different values; expected it once"
         )
     return path, rows.set_index(key)
+
+
+def _parts(path: Path, values: pd.Series, column: str, pattern: str) -> pd.Series:
+    """What the pattern's one group finds in each value."""
+    parts = values.str.extract(pattern, expand=False)
+    if parts.isna().any():
+        raise LayoutError(
+            f"{path}: {column} {values[parts.isna()].iloc[0]!r} is not as join.part says "
+            f"({pattern}); correct it"
+        )
+    return parts
+
+
+def _gathered(path: Path, rows: pd.DataFrame, key: str, gather: Gather) -> pd.DataFrame:
+    """One row an id: the lines that are taken, in the file's order; nothing where none is."""
+    _check_columns(path, rows, [gather.column, *gather.where, gather.speaker])
+    taken = rows[gather.column].str.strip() != ""
+    for column, values in gather.where.items():
+        known = rows[column].isin(values)
+        if not known.any():
+            found = ", ".join(map(repr, sorted(rows[column].unique())[:10]))
+            raise LayoutError(
+                f"{path}: no row where {column} is {', '.join(map(repr, values))}; it holds {found}"
+            )
+        taken &= known
+    lines = rows[gather.column].str.strip()
+    if gather.speaker is not None:
+        lines = rows[gather.speaker] + ": " + lines
+    texts = lines[taken].groupby(rows[key][taken], sort=False).agg("\n".join)
+    return texts.reindex(rows[key].unique(), fill_value="").to_frame(gather.column)
 
 
 def _joined(
@@ -180,7 +235,6 @@ def _split(
     """The samples of one split, and the counts of what was read and left out."""
     columns = task.columns
     answer = columns.label or columns.score or columns.target
-    assert answer is not None
     _check_columns(path, rows, [columns.text, answer, *(columns.id or [])])
     # From here on the index is the row's number in the split, which ids are made of.
     rows = rows.assign(**{_ROW: rows.index + 1}).reset_index(drop=True)
@@ -192,8 +246,12 @@ def _split(
     counts["empty_text"] = int(empty.sum())
     rows = rows[~empty]
     if columns.score is not None:
-        rows = rows.assign(**{_SCORE: _scores(path, rows, answer)})
-    if task.labels is not None:
+        rows = rows.assign(**{_SCORE: _scores(path, rows, columns.score)})
+    if answer is None:
+        values = pd.Series("", index=rows.index)
+    elif task.number is not None:
+        values = _numbers(path, rows, task.number)
+    elif task.labels is not None:
         given = rows[answer] if columns.score is None else _signs(rows[_SCORE])
         unlisted = ~given.isin(list(task.labels))
         counts["unlisted_label"] = int(unlisted.sum())
@@ -255,6 +313,18 @@ def _scores(path: Path, rows: pd.DataFrame, column: str) -> pd.Series:
             f"expected a number ({len(wrong)} rows so)"
         )
     return scores
+
+
+def _numbers(path: Path, rows: pd.DataFrame, number: Number) -> pd.Series:
+    """Each row's number as the model is to say it."""
+    scores = rows[_SCORE]
+    wrong = rows[~scores.isin(list(number.values))]
+    if len(wrong):
+        raise LayoutError(
+            f"{path}: row {wrong[_ROW].iloc[0]} has the number {wrong[_SCORE].iloc[0]:g}, expected "
+            f"a whole one from {number.lowest} to {number.highest} ({len(wrong)} rows so)"
+        )
+    return scores.map(lambda score: f"{int(score)}{number.ending}")
 
 
 def _signs(scores: pd.Series) -> pd.Series:

@@ -23,6 +23,8 @@ PresetName = Literal[
     "iemocap",
     "mer2023",
     "mer2024",
+    "daic-woz",
+    "daic-woz-phq8",
 ]
 
 
@@ -80,6 +82,38 @@ def _mer(train: str, test: str, transcripts: str) -> dict[str, Any]:
         "prompt": "{text}\nEmotion:",
     }
 
+
+def _daic(**task: Any) -> dict[str, Any]:
+    """Interviews: a table of participants a split, and a transcript for each of them.
+
+    Only what the participant says is taken: from the interviewer's questions after past troubles a
+    model learns the answer by a shortcut (Burdisso et al. 2024, arXiv 2404.14463).
+    """
+    return {
+        "files": {
+            "train": "train_split_Depression_AVEC2017.csv",
+            "validation": "dev_split_Depression_AVEC2017.csv",
+            "test": "full_test_split.csv",
+        },
+        "rename": {"PHQ_Binary": "PHQ8_Binary", "PHQ_Score": "PHQ8_Score"},
+        "join": {
+            "file": "*_P/[0-9]*_TRANSCRIPT.csv",
+            "delimiter": "\t",
+            "on": "Participant_ID",
+            "key": "file",
+            "part": r"^(\d+)_",
+            "gather": {"column": "value", "where": {"speaker": "Participant"}},
+        },
+        **task,
+    }
+
+
+_DAIC = (
+    "train_split_Depression_AVEC2017.csv, dev_split_…, full_test_split.csv (Participant_ID, "
+    "PHQ8_Binary, PHQ8_Score) and each participant's NNN_P/NNN_TRANSCRIPT.csv (tab-separated: "
+    "start_time, stop_time, speaker, value)"
+)
+_ICT = "ICT at USC, by its agreement (dcapswoz.ict.usc.edu)"
 
 PRESETS: dict[str, Preset] = {
     "meld-emotion": Preset(
@@ -209,16 +243,37 @@ PRESETS: dict[str, Preset] = {
         False,
         _mer("label-disdim.csv", "reference-semi.csv", "transcription-merge.csv"),
     ),
+    "daic-woz": Preset(
+        f"{_DAIC}; depressed (PHQ-8 of 10 and more) or not",
+        _ICT,
+        False,
+        _daic(
+            columns={"text": "value", "label": "PHQ8_Binary", "id": "Participant_ID"},
+            labels={"0": "no", "1": "yes"},
+            positive="yes",
+            prompt="{value}\nIs this person depressed, yes or no?",
+        ),
+    ),
+    "daic-woz-phq8": Preset(
+        f"{_DAIC}; the PHQ-8 sum, 0 to 24",
+        _ICT,
+        False,
+        _daic(
+            columns={"text": "value", "score": "PHQ8_Score", "id": "Participant_ID"},
+            number={"lowest": 0, "highest": 24, "cutoff": 10},
+            prompt="{value}\nThis person's PHQ-8 score, from 0 to 24:",
+        ),
+    ),
 }
 
-_BY_KEY = ("columns", "context", "join", "split")
+_BY_KEY = ("columns", "context", "join", "number", "split")
 
 
 def expanded(given: dict[str, Any]) -> dict[str, Any]:
     """A task with its preset's keys beside its own; paths of `files` and `join` start from `root`.
 
-    Of columns, context, join and split single keys override; of the rest, whole ones. Without a
-    root a task must name all its files itself. An expanded task expands to itself.
+    Of columns, context, join, number and split single keys override; of the rest, whole ones.
+    Without a root a task must name all its files itself. An expanded task expands to itself.
 
     Raises:
         ValueError: no root and no files.

@@ -16,11 +16,12 @@ from transformers import (
 )
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
+from affectlocus.corpus import held_out
+from affectlocus.fluency import text_nats
 from affectlocus.parameters import Pretraining
-from affectlocus.training import IGNORED, Budget, Example, collate, train
+from affectlocus.training import Budget, Example, train
 
 END = "<|endoftext|>"
-HELD_OUT = 0.05
 VOCABULARY = 768
 
 
@@ -71,16 +72,8 @@ def configure(settings: Pretraining, tokenizer: PreTrainedTokenizerFast) -> Pret
 
 def perplexity(model: PreTrainedModel, examples: list[Example], batch_size: int = 64) -> float:
     """exp of the mean negative log-likelihood per token (nats), first tokens left out."""
-    model.eval()
-    total, count = 0.0, 0
-    with torch.inference_mode():
-        for start in range(0, len(examples), batch_size):
-            batch = collate(examples[start : start + batch_size])
-            batch = {key: value.to(model.device) for key, value in batch.items()}
-            tokens = int((batch["labels"][:, 1:] != IGNORED).sum())
-            total += float(model(**batch).loss) * tokens
-            count += tokens
-    return math.exp(total / count)
+    nats, tokens = text_nats(model.eval(), [example.ids for example in examples], batch_size)
+    return math.exp(nats.sum() / tokens.sum())
 
 
 def pretrain(text: Path, settings: Pretraining, folder: Path) -> dict[str, float]:
@@ -90,8 +83,8 @@ def pretrain(text: Path, settings: Pretraining, folder: Path) -> dict[str, float
         `perplexity` on the held-out documents, `parameters` (a count), and `tokens` of one pass.
     """
     documents = text.read_text(encoding="utf-8").splitlines()
-    held_out = max(1, round(HELD_OUT * len(documents)))
-    tokenizer = train_tokenizer(documents[:-held_out])
+    last = held_out(len(documents))
+    tokenizer = train_tokenizer(documents[:-last])
     examples = [
         Example([*encoding, tokenizer.eos_token_id])
         for encoding in tokenizer(documents, return_attention_mask=False)["input_ids"]
@@ -100,7 +93,7 @@ def pretrain(text: Path, settings: Pretraining, folder: Path) -> dict[str, float
     model = AutoModelForCausalLM.from_config(configure(settings, tokenizer))
     train(
         model,
-        examples[:-held_out],
+        examples[:-last],
         Budget(
             steps=settings.steps,
             batch_size=settings.batch_size,
@@ -114,7 +107,7 @@ def pretrain(text: Path, settings: Pretraining, folder: Path) -> dict[str, float
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {
-        "perplexity": perplexity(model, examples[-held_out:]),
+        "perplexity": perplexity(model, examples[-last:]),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "tokens": sum(len(example.ids) for example in examples[:-held_out]),
+        "tokens": sum(len(example.ids) for example in examples[:-last]),
     }

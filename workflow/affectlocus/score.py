@@ -3,21 +3,30 @@
 The bootstrap draws samples with replacement within each task. A score depends on the samples only
 through how often each (true, base's, cell's) triple of labels occurs, so a draw is one multinomial
 sample of those counts: the same distribution as drawing samples one by one, thousands at a time.
+An error of numbers and a perplexity are functions of sums over samples, which are drawn themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
-from affectlocus.parameters import Score
+from affectlocus.numbers import classed, classes, errors, read_out
+from affectlocus.numbers import sums as sums_of_errors
+from affectlocus.parameters import Score, Scoring
+from affectlocus.perplexity import perplexity
+from affectlocus.perplexity import sums as sums_of_text
+from affectlocus.resampling import drawn_sums
 
 METRICS = ("weighted_f1", "accuracy", "macro_f1")
+"""In percent, of every task with labels."""
+PERCENT = (*METRICS, "binary_f1")
+"""`binary_f1` beside them where one of two labels is the positive."""
 
 
 def choose(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -30,16 +39,17 @@ def choose(predictions: pd.DataFrame) -> pd.DataFrame:
     return rows.rename(columns={"candidate": "answer"}).reset_index(drop=True)
 
 
-def metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
+def metrics(confusion: np.ndarray, positive: int | None = None) -> dict[str, np.ndarray]:
     """Scores in percent from counts.
 
     Args:
         confusion: (..., labels, labels), true label first; may hold a bootstrap's draws.
+        positive: the number of the label whose own F1 is `binary_f1`.
 
     Returns:
-        `weighted_f1` (each label's F1 weighted by its true count), `accuracy`, and `macro_f1` over
-        the labels that occur as truth or answer, each of shape (...). As scikit-learn defines them,
-        an F1 without any true or answered sample is 0.
+        `weighted_f1` (each label's F1 weighted by its true count), `accuracy`, `macro_f1` over the
+        labels that occur as truth or answer, and, with `positive`, `binary_f1`, each of shape
+        (...). As scikit-learn defines them, an F1 without any true or answered sample is 0.
     """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
     truth = confusion.sum(axis=-1).astype(float)
@@ -47,11 +57,12 @@ def metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
     present = (truth + answered) > 0
     f1 = np.divide(2 * hits, truth + answered, out=np.zeros_like(hits), where=present)
     total = truth.sum(axis=-1)
-    return {
+    scores = {
         "weighted_f1": 100 * (f1 * truth).sum(axis=-1) / total,
         "accuracy": 100 * hits.sum(axis=-1) / total,
         "macro_f1": 100 * f1.sum(axis=-1) / present.sum(axis=-1),
     }
+    return scores if positive is None else scores | {"binary_f1": 100 * f1[..., positive]}
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ def _draws(
     labels: int,
     resamples: int,
     rng: np.random.Generator,
+    positive: int | None = None,
 ) -> Draws:
     triples = np.stack([truth, base, cell]).astype(np.int64)
     kinds, counts = np.unique(triples, axis=1, return_counts=True)  # (3, kinds), (kinds,)
@@ -82,10 +94,12 @@ def _draws(
         entry[np.arange(kinds.shape[1]), kinds[0] * labels + answer] = 1
         return (drawn @ entry).reshape(-1, labels, labels)
 
-    return Draws(cell=metrics(confusions(kinds[2])), base=metrics(confusions(kinds[1])), n=n)
+    own, others = (metrics(confusions(kinds[row]), positive) for row in (2, 1))
+    return Draws(cell=own, base=others, n=n)
 
 
-def _summary(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
+def summary(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """A score as observed (first of the values), and its percentile interval over the draws."""
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(values[1:], [tail, 100 - tail])
     return float(values[0]), float(low), float(high)
@@ -98,15 +112,18 @@ def score_cell(
     resamples: int,
     confidence: float,
     seed: int,
+    positive: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Scores of one cell on every task and their mean, with percentile bootstrap intervals.
 
     Args:
         answers, base: chosen answers of the cell and of its base, from `choose`.
         labels: the label words of each task.
+        positive: the word whose F1 is `binary_f1`, of the tasks that have one.
 
     Returns:
-        A row per (task, metric): `task` (`mean` for the mean over tasks), `metric`, `value`, `n`
+        A row per (task, metric): `task` (`mean` for the mean over tasks, of metrics that all of
+        them have), `metric`, `value`, `n`
         (samples), `low`, `high`, and `gain`, `gain_low`, `gain_high` over the base on the same
         samples. Scores are in percent, gains in percentage points.
 
@@ -116,16 +133,9 @@ def score_cell(
     rows = []
     each: list[Draws] = []
     for task, words in labels.items():
-        mine = answers[answers["task"] == task].set_index("sample")
-        theirs = base[base["task"] == task].set_index("sample")
-        if len(mine) != len(theirs) or set(mine.index) != set(theirs.index) or mine.empty:
-            raise InputError(
-                f"task {task}: cell and base answered different samples ({len(mine)} and "
-                f"{len(theirs)}); evaluate both on the same data"
-            )
-        theirs = theirs.loc[mine.index]
+        mine, theirs = _paired(task, answers, base)
         code = {word: number for number, word in enumerate(words)}
-        rng = np.random.default_rng([seed, *task.encode()])
+        rng = generator(seed, task)
         drawn = _draws(
             mine["label"].map(code).tolist(),
             theirs["answer"].map(code).tolist(),
@@ -133,23 +143,45 @@ def score_cell(
             len(words),
             resamples,
             rng,
+            code.get((positive or {}).get(task, "")),
         )
         each.append(drawn)
         rows += _rows(task, drawn, confidence)
-    mean = Draws(
-        cell={metric: np.mean([one.cell[metric] for one in each], axis=0) for metric in METRICS},
-        base={metric: np.mean([one.base[metric] for one in each], axis=0) for metric in METRICS},
-        n=sum(one.n for one in each),
-    )
-    rows += _rows("mean", mean, confidence)
+    if each:
+        shared = [metric for metric in each[0].cell if all(metric in one.cell for one in each)]
+        mean = Draws(
+            cell={metric: np.mean([one.cell[metric] for one in each], axis=0) for metric in shared},
+            base={metric: np.mean([one.base[metric] for one in each], axis=0) for metric in shared},
+            n=sum(one.n for one in each),
+        )
+        rows += _rows("mean", mean, confidence)
     return pd.DataFrame(rows)
+
+
+def generator(seed: int, task: str) -> np.random.Generator:
+    """A task's own stream of draws: the same for every cell, whatever other tasks there are."""
+    return np.random.default_rng([seed, *task.encode()])
+
+
+def _paired(
+    task: str, answers: pd.DataFrame, base: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The task's rows of a cell and of what it is compared with, by sample, in one order."""
+    mine = answers[answers["task"] == task].set_index("sample")
+    theirs = base[base["task"] == task].set_index("sample")
+    if len(mine) != len(theirs) or set(mine.index) != set(theirs.index) or mine.empty:
+        raise InputError(
+            f"task {task}: cell and base answered different samples ({len(mine)} and "
+            f"{len(theirs)}); evaluate both on the same data"
+        )
+    return mine, theirs.loc[mine.index]
 
 
 def _rows(task: str, drawn: Draws, confidence: float) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    for metric in METRICS:
-        value, low, high = _summary(drawn.cell[metric], confidence)
-        gain, gain_low, gain_high = _summary(drawn.cell[metric] - drawn.base[metric], confidence)
+    for metric in drawn.cell:
+        value, low, high = summary(drawn.cell[metric], confidence)
+        gain, gain_low, gain_high = summary(drawn.cell[metric] - drawn.base[metric], confidence)
         rows.append(
             {
                 "task": task,
@@ -166,24 +198,99 @@ def _rows(task: str, drawn: Draws, confidence: float) -> list[dict[str, object]]
     return rows
 
 
-def score(predictions: Sequence[pd.DataFrame], settings: Score) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Answers:
+    """What a cell said, in the forms in which it is scored, each with `task` and `sample`.
+
+    `chosen` has `label` and `answer`, `labels` the words of its tasks; `numbers` has `true` and
+    `read`; `texts` has `loglik` and `tokens` of each document.
+    """
+
+    chosen: pd.DataFrame
+    labels: dict[str, list[str]]
+    positive: dict[str, str]
+    numbers: dict[str, pd.DataFrame] = field(default_factory=dict)
+    texts: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+
+def answered(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> Answers:
+    """A cell's answers, as `evaluate` wrote them.
+
+    Args:
+        frame: with the words of each task in `attrs["labels"]`: none for a text that is read.
+        tasks: what scoring a task needs to know beyond its words.
+    """
+    words: dict[str, list[str]] = dict(frame.attrs["labels"])
+    about = {task: tasks.get(task, Scoring()) for task in words}
+    asked = {task: one.number for task, one in about.items() if one.number is not None}
+    read = {
+        task: read_out(task, frame[frame["task"] == task], number).assign(task=task)
+        for task, number in asked.items()
+    }
+    texts = {task: frame[frame["task"] == task] for task in words if not words[task]}
+    labelled = [task for task in words if words[task] and task not in asked]
+    chosen = [choose(frame[frame["task"].isin(labelled)])]
+    labels = {task: words[task] for task in labelled}
+    positive = {task: one.positive for task, one in about.items() if one.positive is not None}
+    for task, number in asked.items():
+        if number.cutoff is not None:
+            chosen.append(classed(task, read[task], number))
+            labels[task] = classes(number)
+            positive[task] = labels[task][-1]
+    ordered = {task: labels[task] for task in words if task in labels}
+    return Answers(pd.concat(chosen, ignore_index=True), ordered, positive, read, texts)
+
+
+def score_amounts(
+    cell: Answers, base: Answers, resamples: int, confidence: float, seed: int
+) -> list[dict[str, object]]:
+    """Scores that are no percentages, and of which less is better: rows as those of `score_cell`.
+
+    `mae` and `rmse` of tasks with a number, in its unit (n samples); `perplexity` of texts (n
+    documents). No mean: the tasks' units differ.
+    """
+    rows: list[dict[str, object]] = []
+    kinds = (
+        (cell.numbers, base.numbers, sums_of_errors, errors),
+        (cell.texts, base.texts, sums_of_text, lambda totals: {"perplexity": perplexity(totals)}),
+    )
+    for mine, theirs, sums, measured in kinds:
+        for task, frame in mine.items():
+            own, other = _paired(task, frame, theirs.get(task, frame.iloc[:0]))
+            both = np.concatenate([sums(own), sums(other)], axis=1)
+            totals = drawn_sums(both, resamples, generator(seed, task))
+            half = both.shape[1] // 2
+            drawn = Draws(measured(totals[:, :half]), measured(totals[:, half:]), len(own))
+            rows += _rows(task, drawn, confidence)
+    return rows
+
+
+def score(
+    predictions: Sequence[pd.DataFrame],
+    settings: Score,
+    tasks: Mapping[str, Scoring] | None = None,
+) -> pd.DataFrame:
     """Scores of several cells, each against the cell that it is to be compared with.
 
     Args:
         predictions: of each cell, with the cell and the labels in `attrs`, as `evaluate` wrote
             them; base first, then the cells in the order of a table.
+        tasks: what scoring a task needs to know beyond its labels, of those that need it.
 
     Returns:
-        The rows of `score_cell` with `cell`, `kind`, `base`, `pair`, `modules`, `mode`, `seed` in
-        front and `reference` (a cell's id) behind: the base, or the tuned model for an ablation.
+        The rows of `score_cell` and `score_amounts` with `cell`, `kind`, `base`, `pair`,
+        `modules`, `mode`, `seed` in front and `reference` (a cell's id) behind: the base, or the
+        tuned model for an ablation.
 
     Raises:
         InputError: a reference is not among the cells.
     """
     cells = {(cell := Cell(**frame.attrs["cell"])).id: cell for frame in predictions}
-    answers = {name: choose(frame) for name, frame in zip(cells, predictions, strict=True)}
+    answers = {
+        name: answered(frame, tasks or {}) for name, frame in zip(cells, predictions, strict=True)
+    }
     parts = []
-    for frame, (name, cell) in zip(predictions, cells.items(), strict=True):
+    for name, cell in cells.items():
         against = (
             Cell("tuned", cell.base, cell.pair)
             if cell.kind == "ablate"
@@ -191,14 +298,11 @@ def score(predictions: Sequence[pd.DataFrame], settings: Score) -> pd.DataFrame:
         )
         if against.id not in answers:
             raise InputError(f"cell {name} is compared with {against.id}; give its predictions too")
-        rows = score_cell(
-            answers[name],
-            answers[against.id],
-            frame.attrs["labels"],
-            settings.resamples,
-            settings.confidence,
-            settings.seed,
-        )
+        mine, theirs = answers[name], answers[against.id]
+        draws = (settings.resamples, settings.confidence, settings.seed)
+        rows = score_cell(mine.chosen, theirs.chosen, mine.labels, *draws, mine.positive)
+        amounts = score_amounts(mine, theirs, *draws)
+        rows = pd.concat([rows, pd.DataFrame(amounts)]) if amounts else rows
         for position, (column, value) in enumerate({"cell": name, **asdict(cell)}.items()):
             rows.insert(position, column, "" if value is None and column == "pair" else value)
         parts.append(rows.assign(reference=against.id))

@@ -11,9 +11,14 @@ from rich.table import Table
 
 from affectlocus.errors import InputError
 
+NAMES = {"majority": "majority answer", "uniform": "uniform guess"}
+
 
 def print_table(path: Path) -> None:
-    """Prints a table's csv, numbers to the right, wide enough for its columns."""
+    """Prints a table's csv, numbers to the right, wide enough for its columns.
+
+    Where its companions lie beside it, the baselines follow, dimmed.
+    """
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError):
@@ -24,8 +29,28 @@ def print_table(path: Path) -> None:
         grid.add_column(column, justify="left" if text else "right", no_wrap=True)
     for row in frame.itertuples(index=False):
         grid.add_row(*row)
+    below = _baselines(path, list(frame.columns))
+    if not below.empty:
+        grid.add_section()
+        for row in below.itertuples(index=False):
+            grid.add_row(*row, style="dim")
+        frame = pd.concat([frame, below])
     width = sum(max(map(len, [column, *frame[column]])) + 3 for column in frame.columns)
     _print(grid, width)
+
+
+def _baselines(path: Path, columns: list[str]) -> pd.DataFrame:
+    """The baselines of a table in its own columns and metric; no row where they are not there."""
+    companions = [path.with_name(f"{path.stem}_{kind}.csv") for kind in ("intervals", "baselines")]
+    try:
+        shown, rows = (pd.read_csv(one) for one in companions)
+        wide = rows[rows["metric"] == shown["metric"].iloc[0]].pivot_table(
+            index="baseline", columns="task", values="value", sort=False
+        )
+    except (OSError, ValueError, KeyError, IndexError):
+        return pd.DataFrame(columns=columns)
+    wide = wide.reindex(columns=columns).map(lambda value: f"{value:.2f}").replace("nan", "")
+    return wide.assign(modules=[NAMES.get(str(name), str(name)) for name in wide.index])
 
 
 def _print(grid: Table, width: int) -> None:

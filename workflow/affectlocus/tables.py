@@ -5,9 +5,33 @@ from __future__ import annotations
 import pandas as pd
 
 from affectlocus.errors import InputError
+from affectlocus.score import PERCENT
 
 MEAN = "mean"
 KEYS = ["num", "modules", "mode"]
+
+
+def tasks_of(scores: pd.DataFrame, metric: str) -> list[str]:
+    """The columns of a table: the tasks that have scores in percent, in the order of params.yaml.
+
+    Raises:
+        InputError: the metric is no percentage, whose means over tasks make no sense; or a task
+            lacks it, and the table would have a gap.
+    """
+    having = set(of_metric(scores, metric)["task"])
+    if metric not in PERCENT:
+        raise InputError(
+            f"metric {metric!r} is in no percent, and has no mean over tasks; a table shows one of "
+            f"{', '.join(PERCENT)} (scores.parquet holds the others)"
+        )
+    tasks = scores.loc[scores["metric"].isin(PERCENT), "task"].unique()
+    for task in tasks:
+        if task not in having and task != MEAN:
+            raise InputError(
+                f"task {task} has no {metric}, which the other tasks have; set score.metric to "
+                "one that all of them have, or give the task a positive label or a cutoff"
+            )
+    return [task for task in tasks if task != MEAN]
 
 
 def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
