@@ -232,6 +232,49 @@ def test_answers_go_through_score_and_tables_to_the_terminal(tmp_path: Path) -> 
     assert "scores.parquet" in shown.splitlines()
 
 
+def test_a_number_s_errors_and_the_baselines_go_through_the_command_line(tmp_path: Path) -> None:
+    words = ["0.", "1.", "2."]
+    truth = ["0.", "2.", "2.", "1."]
+    rows = [
+        ("phq", str(i), label, word, -float(word != "1."))
+        for i, label in enumerate(truth)
+        for word in words
+    ]
+    frame = pd.DataFrame(rows, columns=["task", "sample", "label", "candidate", "loglik"])
+    frame.attrs = {"cell": asdict(Cell("base", "b")), "labels": {"phq": words}}
+    frame.to_parquet(tmp_path / "base.parquet")
+    data = pd.DataFrame({"split": "test", "answer": truth})
+    data.attrs = {"task": "phq", "labels": words}
+    data.to_parquet(tmp_path / "phq.parquet")
+    number = {"highest": 2, "ending": ".", "readout": "likeliest", "cutoff": 2}
+    tasks = json.dumps({"phq": {"number": number}})
+    settings = ("--settings", '{"resamples": 100}', "--tasks", tasks)
+    for arguments in (
+        ("score", "base.parquet", *settings, "--out", "scores.parquet"),
+        ("tables", "--scores", "scores.parquet", "--metric", "accuracy", "--out", "t.csv",
+         "--intervals", "t_intervals.csv", "--baselines", "t_baselines.csv",
+         "--data", "phq.parquet", *settings),
+    ):  # fmt: skip
+        done = run(tmp_path, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+    scores = pd.read_parquet(tmp_path / "scores.parquet").set_index("metric")["value"]
+    assert scores["mae"].tolist() == [0.75]
+    # "2 and above" is never read out, and right for two of four.
+    assert (tmp_path / "t.csv").read_text() == "num,modules,phq,mean\n0,base,50.00,50.00\n"
+    shown = run(tmp_path, "show", "t.csv").stdout
+    assert "majority answer" in shown
+    baselines = pd.read_csv(tmp_path / "t_baselines.csv").set_index(["baseline", "task", "metric"])
+    assert baselines["value"]["majority", "phq", "mae"] == 0.75
+    assert baselines["value"]["uniform", "phq", "accuracy"] == 50
+
+
+def test_baselines_need_the_prepared_tasks(tmp_path: Path) -> None:
+    done = run(tmp_path, "tables", "--scores", "s", "--metric", "accuracy", "--out", "t.csv",
+               "--intervals", "i.csv", "--baselines", "b.csv")  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == ("affectlocus: --data is missing; --baselines and --data go together\n")
+
+
 @pytest.mark.parametrize(
     ("command", "model"),
     [

@@ -42,6 +42,14 @@ def test_the_summary_is_nested_as_the_ids_are_and_holds_the_mean_of_one_metric()
     assert summarise(frame, "accuracy", {})["accuracy"]["p"]["tuned"] == 65.0
 
 
+def test_the_summary_has_the_perplexity_of_every_cell_on_every_text() -> None:
+    frame = scores(b__base=30, p__tuned=60)
+    text = frame.drop_duplicates("cell").assign(task="text", metric="perplexity", value=[3.217, 4])
+    summary = summarise(pd.concat([frame, text]), "weighted_f1", {})
+    assert summary["fluency"] == {"text": {"b": {"base": 3.22}, "p": {"tuned": 4.0}}}
+    assert summary["weighted_f1"] == {"b": {"base": 30.0}, "p": {"tuned": 60.0}}
+
+
 def test_the_perplexity_of_bases_that_have_one_is_reported() -> None:
     bases = {"qwen2": {"kind": "model", "perplexity": 3.14159265}, "brought": {"kind": "model"}}
     summary = summarise(scores(qwen2__base=30), "weighted_f1", bases)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
-from affectlocus.evaluate import Questions, Shared, build, evaluate
+from affectlocus.evaluate import Questions, Shared, Text, build, evaluate
 from affectlocus.prompts import Prompter
 
 MODES = ("revert", "zero", "shuffle", "noise")
@@ -393,3 +393,62 @@ def test_a_model_in_half_precision_answers_in_finite_numbers(checkpoint, dtype) 
     found = evaluate(build(base, None, BASE)[0], asked(base), 200)
     assert found["loglik"].dtype == "float32"
     assert (found["loglik"] < 0).all()
+
+
+# Texts
+
+STORY = pd.DataFrame(
+    {
+        "id": ["train-0", "test-0", "test-1"],
+        "split": ["train", "test", "test"],
+        "prompt": ["Ben was sad.", "Anna was happy. All was well.", "Cleo!"],
+    }
+)
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "llama"])
+def test_a_text_is_a_row_for_each_document_beside_the_answers(checkpoint, architecture) -> None:
+    base = checkpoint(architecture)
+    model, _ = build(base, None, BASE)
+    prompter = Prompter(base)
+    text = Text.of("story", STORY, prompter, 100)
+    frame = evaluate(model, [*asked(base), text], 200)
+    alone = evaluate(model, asked(base), 200)
+    pd.testing.assert_frame_equal(frame[frame["task"] != "story"], alone, check_dtype=False)
+    rows = frame[frame["task"] == "story"]
+    assert rows["sample"].tolist() == ["test-0", "test-1"]
+    assert (rows[["label", "candidate"]] == "").all(axis=None)
+    for row, said in zip(rows.itertuples(), STORY["prompt"][1:], strict=True):
+        ids = prompter.tokenizer(said, add_special_tokens=False)["input_ids"]
+        # With a start token in front, the first word is predicted too.
+        ids = [1, *ids] if architecture == "llama" else ids
+        with torch.inference_mode():
+            loss = model(torch.tensor([ids]), labels=torch.tensor([ids])).loss
+        assert row.tokens == len(ids) - 1
+        assert row.loglik == pytest.approx(-float(loss) * row.tokens, rel=1e-5)
+
+
+def test_a_text_is_read_by_at_most_max_length_tokens_at_once(checkpoint) -> None:
+    base = checkpoint("qwen2")
+    model, _ = build(base, None, BASE)
+    whole, cut = (
+        evaluate(model, [Text.of("story", STORY, Prompter(base), length)], 200)
+        for length in (100, 4)
+    )
+    assert whole["tokens"].tolist() == cut["tokens"].tolist()
+    assert abs(whole["loglik"][0] - cut["loglik"][0]) > 1e-3
+
+
+def test_a_text_without_a_token_to_predict_is_refused(checkpoint) -> None:
+    base = checkpoint("qwen2")
+    text = Text.of("story", STORY.assign(prompt="!"), Prompter(base), 100)
+    with pytest.raises(InputError, match="task story: no document has two tokens"):
+        evaluate(build(base, None, BASE)[0], [text], 200)
+
+
+def test_a_text_that_costs_no_number_is_refused(checkpoint) -> None:
+    base = checkpoint("qwen2")
+    model, _ = build(base, None, BASE)
+    torch.nn.init.constant_(model.model.norm.weight, float("nan"))
+    with pytest.raises(InputError, match="task story: the model's log-likelihoods are not finite"):
+        evaluate(model, [Text.of("story", STORY, Prompter(base), 100)], 200)

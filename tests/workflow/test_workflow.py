@@ -25,6 +25,9 @@ BIN = Path(sys.executable).parent
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 
 
+TASKS = ("mini-IEMOCAP", "mini-MOSI", "mini-text")
+
+
 @dataclass(frozen=True)
 class Project:
     """A copy of the project whose params.yaml is the very small experiment."""
@@ -139,7 +142,7 @@ def test_a_cell_that_shared_a_job_is_byte_for_byte_the_cell_alone(
     log = (results / "logs/evaluate/tiny-affective/group1.log").read_text()
     assert "tiny-affective/load/gate" in log
     out = tmp_path / "tiny-affective/load/gate/predictions.parquet"
-    data = [f"--data={results}/data/{task}.parquet" for task in ("mini-IEMOCAP", "mini-MOSI")]
+    data = [f"--data={results}/data/{task}.parquet" for task in TASKS]
     manifests = results / "checkpoints"
     command = [str(BIN / "affectlocus"), "evaluate", str(out), *data, "--settings", "{}"]
     command += ["--base", f"{manifests}/tiny.json", "--tuned", f"{manifests}/tiny-affective.json"]

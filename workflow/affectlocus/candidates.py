@@ -7,14 +7,13 @@ is predicted, never read, so that labels of one token cost nothing beyond the pr
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
-from affectlocus.errors import InputError
+from affectlocus.batching import in_batches
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,11 @@ def log_likelihoods(
 ) -> torch.Tensor:
     """log p(candidate | prompt) in nats, summed over the candidate's tokens.
 
-    Where memory runs out, the budget is halved, as often as it takes, and the work goes on.
-
     Args:
         prompts: token ids, none empty.
         candidates: token ids of each answer, the same for every prompt, none empty.
-        batch_tokens: tokens in one forward pass, padding and candidates included; a single prompt
-            may have more. Prompts of like length go together.
+        batch_tokens: tokens in one forward pass, padding and candidates included, as in
+            `batching.in_batches`.
         progress: called with the number of prompts done since the last call.
 
     Returns:
@@ -88,49 +85,14 @@ def log_likelihoods(
     """
     tail = _Tail.of(candidates)
     result = torch.empty(len(prompts), len(candidates))
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    start = 0
-    while start < len(order):
-        rows = _next(order, start, prompts, len(tail.ids), batch_tokens)
-        try:
-            result[rows] = _batch(model, [prompts[row] for row in rows], tail, len(candidates))
-        except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise
-            tokens = len(rows) * (len(prompts[rows[-1]]) + len(tail.ids))
-            if len(rows) == 1:
-                raise InputError(
-                    f"one prompt of {tokens} tokens, candidates included, does not fit into "
-                    "memory; lower evaluate.max_length, or take a device with more memory"
-                ) from None
-            batch_tokens = tokens // 2
-            warnings.warn(
-                f"out of memory with {tokens} tokens in a forward pass; going on with "
-                f"{batch_tokens} (evaluate.batch_tokens)",
-                stacklevel=2,
-            )
-            continue
-        start += len(rows)
+
+    def run(rows: list[int]) -> None:
+        result[rows] = _batch(model, [prompts[row] for row in rows], tail, len(candidates))
         progress(len(rows))
+
+    widths = [len(prompt) + len(tail.ids) for prompt in prompts]
+    in_batches(widths, batch_tokens, run, "prompt, candidates included,")
     return result
-
-
-def _next(
-    order: list[int], start: int, prompts: Sequence[Sequence[int]], tail: int, budget: int
-) -> list[int]:
-    """The next prompts of `order`, sorted by length, whose padded tokens fit the budget."""
-    stop = start + 1
-    while stop < len(order):
-        width = len(prompts[order[stop]]) + tail
-        if (stop + 1 - start) * width > budget:
-            break
-        stop += 1
-    return order[start:stop]
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    # The CPU's allocator has no error class of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _batch(

@@ -552,8 +552,9 @@ def evaluate(
     A cell is a base, a tuned model, a base with the delta of some modules loaded, a base tuned on
     some modules only, or a tuned model with some modules destroyed: PAIR/tuned, PAIR/load/gate,
     PAIR/tune/gate/seed0, PAIR/ablate/gate/shuffle/seed0. Several share one loaded base. Writes the
-    log-likelihood of every label behind every test prompt (`score` turns them into scores), and
-    the counts of the bit-for-bit check beside it (verification.json).
+    log-likelihood of every label behind every test prompt, and of every text of a task with
+    fluency (`score` turns them into scores), and the counts of the bit-for-bit check beside it
+    (verification.json).
 
     Example: affectlocus evaluate cells/mine/load/gate/predictions.parquet
     --base qwen2.json --tuned mine.json --data a.parquet --settings '{}'
@@ -575,13 +576,15 @@ def evaluate(
     with _importing():
         from rich.progress import Progress
 
-        from affectlocus.evaluate import Questions, Shared
+        from affectlocus.evaluate import Questions, Shared, Text
         from affectlocus.evaluate import evaluate as run
         from affectlocus.files import write_json
         from affectlocus.prompts import Prompter
     prompter = Prompter(folders[base])
     asked = [
         Questions.of(task, frame, words, prompter, chosen.max_length)
+        if words
+        else Text.of(task, frame, prompter, chosen.max_length)
         for frame, (task, words) in zip(frames, labels.items(), strict=True)
     ]
     shared = Shared([folders[base], *(then or [])])

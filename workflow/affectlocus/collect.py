@@ -19,9 +19,25 @@ def joined(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def summarise(
     scores: pd.DataFrame, metric: str, bases: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Mean score over tasks of every cell, nested as its id is; and the bases' perplexity."""
+    """Mean score over tasks of every cell, nested as its id is; its perplexity of each text; and
+    the bases' perplexity in pre-training, whose documents end with an end token."""
     rows = of_metric(scores, metric)
-    rows = rows[rows["task"] == MEAN]
+    texts = scores[scores["metric"] == "perplexity"]
+    fluency = {str(task): _nested(part) for task, part in texts.groupby("task", sort=False)}
+    perplexity = {
+        name: round(record["perplexity"], 4)
+        for name, record in bases.items()
+        if "perplexity" in record
+    }
+    return {
+        metric: _nested(rows[rows["task"] == MEAN]),
+        **({"fluency": fluency} if fluency else {}),
+        **({"perplexity": perplexity} if perplexity else {}),
+    }
+
+
+def _nested(rows: pd.DataFrame) -> dict[str, Any]:
+    """The cells' values, nested as their ids are."""
     nested: dict[str, Any] = {}
     for cell, value in zip(rows["cell"], rows["value"], strict=True):
         *parents, last = cell.split("/")
@@ -29,9 +45,4 @@ def summarise(
         for parent in parents:
             inner = inner.setdefault(parent, {})
         inner[last] = round(float(value), 2)
-    perplexity = {
-        name: round(record["perplexity"], 4)
-        for name, record in bases.items()
-        if "perplexity" in record
-    }
-    return {metric: nested, **({"perplexity": perplexity} if perplexity else {})}
+    return nested

@@ -175,9 +175,10 @@ class Dag:
         return [f"results/data/{task}.parquet" for task in self.parameters.benchmarks]
 
     @property
-    def text_data(self) -> list[str]:
-        """The prepared texts whose perplexity every cell is asked."""
-        return [f"results/data/{task}.parquet" for task in self.parameters.texts]
+    def asked_data(self) -> list[str]:
+        """The same, and the prepared texts that every cell reads."""
+        texts = [f"results/data/{task}.parquet" for task in self.parameters.texts]
+        return self.benchmark_data + texts
 
     @property
     def brought(self) -> list[str]:

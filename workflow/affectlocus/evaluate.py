@@ -6,11 +6,13 @@ back those of the cell before it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -19,6 +21,7 @@ from affectlocus.candidates import log_likelihoods
 from affectlocus.cells import Cell
 from affectlocus.checkpoints import Pair, Weights
 from affectlocus.errors import InputError
+from affectlocus.fluency import text_nats
 from affectlocus.interventions import intervened, touched, verify
 from affectlocus.prompts import Prompter
 
@@ -147,13 +150,33 @@ class Questions:
         )
 
 
+@dataclass(frozen=True)
+class Text:
+    """General text to read as token ids, made once for any number of cells."""
+
+    task: str
+    samples: pd.DataFrame
+    prompts: list[list[int]]  # whole documents, a start token in front where there is one
+    window: int
+
+    @staticmethod
+    def of(task: str, frame: pd.DataFrame, prompter: Prompter, max_length: int) -> Text:
+        """The documents of a prepared task, columns `id`, `split`, `prompt`.
+
+        Args:
+            max_length: tokens that the model reads at once.
+        """
+        test = frame[frame["split"] == "test"]
+        return Text(task, test, prompter.prompts(test["prompt"].tolist(), sys.maxsize), max_length)
+
+
 def evaluate(
     model: PreTrainedModel,
-    asked: Sequence[Questions],
+    asked: Sequence[Questions | Text],
     batch_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> pd.DataFrame:
-    """The log-likelihood of every label behind every test prompt.
+    """The log-likelihood of every label behind every test prompt, and of every text.
 
     Args:
         batch_tokens: tokens in one forward pass at most (`candidates.log_likelihoods`).
@@ -161,20 +184,43 @@ def evaluate(
 
     Returns:
         A row per (task, sample, candidate): `task`, `sample`, `label` (the true one), `candidate`,
-        `loglik` (nats, float32), `tokens` of the candidate.
+        `loglik` (nats, float32), `tokens` of the candidate. Of a text, a row per document, without
+        label and candidate: its log-likelihood and the number of tokens that were predicted.
     """
     frames = []
     for questions in asked:
+        if isinstance(questions, Text):
+            frames.append(_read(model, questions, batch_tokens, progress))
+            continue
         values = log_likelihoods(
             model, questions.prompts, questions.candidates, batch_tokens, progress
         )
-        if not torch.isfinite(values).all():
-            raise InputError(
-                f"task {questions.task}: the model's log-likelihoods are not finite; "
-                "its weights hold NaN or overflow in their dtype"
-            )
+        _check_finite(questions.task, bool(torch.isfinite(values).all()))
         frames.append(_tidy(questions, values))
     return pd.concat(frames, ignore_index=True)
+
+
+def _check_finite(task: str, finite: bool) -> None:
+    if not finite:
+        raise InputError(
+            f"task {task}: the model's log-likelihoods are not finite; "
+            "its weights hold NaN or overflow in their dtype"
+        )
+
+
+def _read(
+    model: PreTrainedModel, text: Text, batch_tokens: int, progress: Callable[[int], None]
+) -> pd.DataFrame:
+    nats, tokens = text_nats(model, text.prompts, batch_tokens, text.window, progress)
+    _check_finite(text.task, bool(np.isfinite(nats).all()))
+    if not tokens.sum():
+        raise InputError(
+            f"task {text.task}: no document has two tokens, and the first is never predicted; "
+            "give longer texts"
+        )
+    columns = {"task": text.task, "sample": text.samples["id"].to_numpy()}
+    columns |= {"label": "", "candidate": "", "loglik": -nats, "tokens": tokens}
+    return pd.DataFrame(columns).astype({"loglik": "float32", "tokens": "int32"})
 
 
 def _tidy(questions: Questions, values: torch.Tensor) -> pd.DataFrame:

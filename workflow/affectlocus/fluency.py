@@ -5,21 +5,23 @@ What is made of it, a perplexity with its interval, is in `perplexity`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-# Logits of one forward pass: 256 MB in float32. A large vocabulary makes batches smaller.
-_LOGITS = 2**26
+from affectlocus.batching import in_batches
+
+# Logits of one forward pass at most: 512 MB in float32.
+_LOGITS = 2**27
 
 
 @torch.inference_mode()
 def text_nats(
     model: PreTrainedModel,
     documents: Sequence[Sequence[int]],
-    batch_size: int,
+    batch_tokens: int,
     window: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +30,8 @@ def text_nats(
     Args:
         model: in eval mode.
         documents: token ids; the first token of each is given, not predicted.
-        batch_size: pieces in one forward pass at most; pieces of like length go together.
+        batch_tokens: tokens in one forward pass at most, fewer for a large vocabulary; as in
+            `batching.in_batches`.
         window: tokens that the model reads at once. A longer document is read in pieces that
             overlap by a token, so that each token is predicted once; none: never cut.
         progress: called with the number of documents done since the last call; one in several
@@ -36,20 +39,28 @@ def text_nats(
 
     Returns:
         Nats (float64) and predicted tokens (int64), each of shape (documents,).
+
+    Raises:
+        InputError: a single piece does not fit into memory.
     """
     owners, parts = _pieces(documents, window)
-    order = sorted(range(len(parts)), key=lambda row: len(parts[row]))
     nats = np.zeros(len(documents))
     tokens = np.zeros(len(documents), dtype=np.int64)
-    left = np.bincount(owners, minlength=len(documents))
-    for rows in _batches([len(parts[row]) for row in order], batch_size, model.config.vocab_size):
-        chosen = [order[row] for row in rows]
-        for row, value in zip(chosen, _batch(model, [parts[row] for row in chosen]), strict=True):
-            nats[owners[row]] += value
+    left = np.bincount(np.array(owners, dtype=np.int64), minlength=len(documents))
+
+    def run(rows: list[int]) -> None:
+        costs = _batch(model, [parts[row] for row in rows])
+        for row, cost in zip(rows, costs, strict=True):
+            nats[owners[row]] += cost
             tokens[owners[row]] += len(parts[row]) - 1
             left[owners[row]] -= 1
             if not left[owners[row]]:
                 progress(1)
+
+    # All logits of a pass are kept, not just those of a few candidates.
+    budget = min(batch_tokens, _LOGITS // model.config.vocab_size)
+    in_batches([len(part) for part in parts], budget, run, "piece of text")
+    progress(len(documents) - len(set(owners)))
     return nats, tokens
 
 
@@ -65,21 +76,6 @@ def _pieces(
             owners.append(number)
             parts.append(ids[start : start + step + 1])
     return owners, parts
-
-
-def _batches(lengths: Sequence[int], batch_size: int, vocabulary: int) -> Iterator[range]:
-    """Runs of rows, sorted by length, whose logits fit."""
-    start = 0
-    while start < len(lengths):
-        stop = start + 1
-        while (
-            stop < len(lengths)
-            and stop - start < batch_size
-            and (stop - start + 1) * lengths[stop] * vocabulary <= _LOGITS
-        ):
-            stop += 1
-        yield range(start, stop)
-        start = stop
 
 
 def _batch(model: PreTrainedModel, parts: list[Sequence[int]]) -> list[float]:

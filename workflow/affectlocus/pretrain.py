@@ -70,9 +70,9 @@ def configure(settings: Pretraining, tokenizer: PreTrainedTokenizerFast) -> Pret
     )
 
 
-def perplexity(model: PreTrainedModel, examples: list[Example], batch_size: int = 64) -> float:
+def perplexity(model: PreTrainedModel, examples: list[Example], batch_tokens: int = 8192) -> float:
     """exp of the mean negative log-likelihood per token (nats), first tokens left out."""
-    nats, tokens = text_nats(model.eval(), [example.ids for example in examples], batch_size)
+    nats, tokens = text_nats(model.eval(), [example.ids for example in examples], batch_tokens)
     return math.exp(nats.sum() / tokens.sum())
 
 
