@@ -585,7 +585,7 @@ def test_a_number_out_of_its_range_is_refused(tmp_path: Path, value: str) -> Non
 
 def test_a_text_that_is_only_read_needs_its_text_alone(tmp_path: Path) -> None:
     reading = {"columns": {}, "labels": None, "fluency": True}
-    samples, report = run(tmp_path, "text\nOnce upon a time.\n \n", **reading)
+    samples, report = run(tmp_path, 'text\nOnce upon a time.\n" "\n', **reading)
     assert samples[["prompt", "answer"]].values.tolist() == [["Once upon a time.", ""]]
     counts = report["splits"]["test"]
     assert (counts["empty_text"], counts["kept"]) == (1, 1)

@@ -229,7 +229,7 @@ def answered(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> Answers:
     }
     texts = {task: frame[frame["task"] == task] for task in words if not words[task]}
     labelled = [task for task in words if words[task] and task not in asked]
-    chosen = [choose(frame[frame["task"].isin(labelled)])]
+    chosen = [choose(frame[frame["task"].isin(labelled)])] if labelled else []
     labels = {task: words[task] for task in labelled}
     positive = {task: one.positive for task, one in about.items() if one.positive is not None}
     for task, number in asked.items():
@@ -238,12 +238,14 @@ def answered(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> Answers:
             labels[task] = classes(number)
             positive[task] = labels[task][-1]
     ordered = {task: labels[task] for task in words if task in labels}
+    if not chosen:
+        chosen = [pd.DataFrame(columns=["task", "sample", "label", "answer"])]
     return Answers(pd.concat(chosen, ignore_index=True), ordered, positive, read, texts)
 
 
 def score_amounts(
     cell: Answers, base: Answers, resamples: int, confidence: float, seed: int
-) -> list[dict[str, object]]:
+) -> pd.DataFrame:
     """Scores that are no percentages, and of which less is better: rows as those of `score_cell`.
 
     `mae` and `rmse` of tasks with a number, in its unit (n samples); `perplexity` of texts (n
@@ -262,7 +264,7 @@ def score_amounts(
             half = both.shape[1] // 2
             drawn = Draws(measured(totals[:, :half]), measured(totals[:, half:]), len(own))
             rows += _rows(task, drawn, confidence)
-    return rows
+    return pd.DataFrame(rows)
 
 
 def score(
@@ -300,9 +302,11 @@ def score(
             raise InputError(f"cell {name} is compared with {against.id}; give its predictions too")
         mine, theirs = answers[name], answers[against.id]
         draws = (settings.resamples, settings.confidence, settings.seed)
-        rows = score_cell(mine.chosen, theirs.chosen, mine.labels, *draws, mine.positive)
-        amounts = score_amounts(mine, theirs, *draws)
-        rows = pd.concat([rows, pd.DataFrame(amounts)]) if amounts else rows
+        found = (
+            score_cell(mine.chosen, theirs.chosen, mine.labels, *draws, mine.positive),
+            score_amounts(mine, theirs, *draws),
+        )
+        rows = pd.concat([one for one in found if not one.empty], ignore_index=True)
         for position, (column, value) in enumerate({"cell": name, **asdict(cell)}.items()):
             rows.insert(position, column, "" if value is None and column == "pair" else value)
         parts.append(rows.assign(reference=against.id))
