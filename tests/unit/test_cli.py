@@ -258,7 +258,7 @@ def test_a_number_s_errors_and_the_baselines_go_through_the_command_line(tmp_pat
         done = run(tmp_path, *arguments)
         assert (done.returncode, done.stderr) == (0, "")
     scores = pd.read_parquet(tmp_path / "scores.parquet").set_index("metric")["value"]
-    assert scores["mae"].tolist() == [0.75]
+    assert scores["mae"] == 0.75
     # "2 and above" is never read out, and right for two of four.
     assert (tmp_path / "t.csv").read_text() == "num,modules,phq,mean\n0,base,50.00,50.00\n"
     shown = run(tmp_path, "show", "t.csv").stdout
