@@ -200,9 +200,10 @@ def _rows(
     n: int,
     settings: Score,
 ) -> list[dict[str, object]]:
-    return [
-        {"baseline": baseline, "answer": answers.get(metric, ""), "task": task, "metric": metric}
-        | {"value": 0.0, "n": n}
-        | dict(zip(("value", "low", "high"), summary(drawn, settings.confidence), strict=True))
-        for metric, drawn in values.items()
-    ]
+    rows: list[dict[str, object]] = []
+    for metric, drawn in values.items():
+        value, low, high = summary(drawn, settings.confidence)
+        about = {"baseline": baseline, "answer": answers.get(metric, ""), "task": task}
+        found = {"metric": metric, "value": value, "n": n, "low": low, "high": high}
+        rows.append(about | found)
+    return rows
