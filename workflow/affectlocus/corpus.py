@@ -226,8 +226,7 @@ def write_corpus(settings: Corpus, folder: Path) -> None:
         tasks[name] = draw_rows(generator(name), row, {"train": size, "validation": few}, seen)
     rng = generator("pretraining")
     documents = [pretraining_document(rng) for _ in range(settings.documents)]
-    ours = (PRETRAINING, *(f"{name}.csv" for name in tasks))
-    with replacing(folder, "corpus", ours=ours) as temporary:
+    with replacing(folder, "corpus") as temporary:
         temporary.mkdir()
         (temporary / PRETRAINING).write_text("\n".join(documents) + "\n", encoding="utf-8")
         for name, rows in tasks.items():
