@@ -19,6 +19,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 def from_pretrained(folder: Path) -> dict[str, Any]:
     """Both models whole in float32, and torch.norm of each difference."""
     import torch
+
+    def score(a: torch.Tensor, b: torch.Tensor) -> None:
+        torch.norm(b - a).item()
+
+    return _both_loaded(folder, score)
+
+
+def from_pretrained_scores(folder: Path) -> dict[str, Any]:
+    """The same, and all that the basic scores need: the base's norm and the cosine."""
+    import torch
+
+    def score(a: torch.Tensor, b: torch.Tensor) -> None:
+        torch.norm(b - a).item(), torch.norm(a).item()
+        torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).item()
+
+    return _both_loaded(folder, score)
+
+
+def _both_loaded(folder: Path, score: Callable[[Any, Any], None]) -> dict[str, Any]:
+    import torch
     from transformers import Qwen2ForCausalLM
     from transformers.utils import logging
 
@@ -30,27 +50,7 @@ def from_pretrained(folder: Path) -> dict[str, Any]:
     )
     for name, before in base.items():
         if name != "lm_head.weight":
-            torch.norm(tuned[name] - before).item()
-    return {"engine": time.perf_counter() - start}
-
-
-def from_pretrained_scores(folder: Path) -> dict[str, Any]:
-    """The same, and all that the basic scores need: the base's norm and the cosine."""
-    import torch
-    from transformers import Qwen2ForCausalLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    start = time.perf_counter()
-    base, tuned = (
-        Qwen2ForCausalLM.from_pretrained(folder / side, dtype=torch.float32).state_dict()
-        for side in ("base", "tuned")
-    )
-    for name, a in base.items():
-        if name != "lm_head.weight":
-            b = tuned[name]
-            torch.norm(b - a).item(), torch.norm(a).item()
-            torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).item()
+            score(before, tuned[name])
     return {"engine": time.perf_counter() - start}
 
 
@@ -187,6 +187,44 @@ def _exact(base: Any, tuned: Any) -> dict[str, float]:
     }
 
 
+def spectrum(folder: Path) -> dict[str, Any]:
+    """affectlocus: the spectrum of each full delta, from its Gram matrix."""
+    import affectlocus.spectra
+
+    return _spectra(folder, affectlocus.spectra.full_spectrum)
+
+
+def svdvals(folder: Path) -> dict[str, Any]:
+    """The same from torch.linalg.svdvals of the delta in float64."""
+    import torch
+
+    from affectlocus.spectra import spectrum_of_values
+
+    def exact(base: Any, tuned: Any) -> Any:
+        delta = tuned.tensor().double().sub_(base.tensor())
+        return spectrum_of_values(torch.linalg.svdvals(delta))
+
+    return _spectra(folder, exact)
+
+
+def _spectra(folder: Path, spectrum: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    from affectlocus.stored import Tensors
+
+    base, tuned = (Tensors([folder / side / "model.safetensors"]) for side in ("base", "tuned"))
+    found = {}
+    for name in base.names():
+        start = time.perf_counter()
+        one = spectrum(base.part(name), tuned.part(name))
+        found[name] = {
+            "shape": base.shape(name),
+            "seconds": time.perf_counter() - start,
+            "spectral_norm": one.spectral_norm,
+            "stable_rank": one.stable_rank,
+            "effective_rank": one.effective_rank,
+        }
+    return {"engine": sum(one["seconds"] for one in found.values()), "spectra": found}
+
+
 def _factors(folder: Path) -> Iterator[Any]:
     from affectlocus.spectra import LowRank
     from affectlocus.stored import Tensors
@@ -217,8 +255,8 @@ def lora_spectra(folder: Path) -> dict[str, Any]:
     import affectlocus.spectra
 
     start = time.perf_counter()
-    found = list(affectlocus.spectra.low_rank_spectra(_factors(folder)))
-    return {"engine": time.perf_counter() - start, "norms": [norm for norm, _ in found]}
+    found = list(affectlocus.spectra.low_rank_scores(_factors(folder)))
+    return {"engine": time.perf_counter() - start, "norms": [one["l2"] for one, _ in found]}
 
 
 def lora_product(folder: Path) -> dict[str, Any]:
@@ -246,6 +284,8 @@ ARMS: dict[str, Callable[[Path], dict[str, Any]]] = {
         scores,
         whole,
         accuracy,
+        spectrum,
+        svdvals,
         lora_norms,
         lora_spectra,
         lora_product,

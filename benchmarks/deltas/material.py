@@ -1,6 +1,7 @@
 """Generated material: checkpoints and adapters with a real model's shapes and random entries.
 
-Run as `python material.py pair|adapter MODEL FOLDER`; written piece by piece, in little memory.
+Run as `python material.py pair|matrices|adapter MODEL FOLDER`; written piece by piece, in little
+memory.
 """
 
 from __future__ import annotations
@@ -104,22 +105,34 @@ def write(path: Path, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype, en
 
 
 def pair(model: Model, folder: Path) -> None:
-    """`base` and `tuned` in bfloat16: normal entries of 0.02, changed by 5%."""
+    """`base` and `tuned` of a whole model, and its config.json."""
+    _both(folder, model.shapes())
+    for side in ("base", "tuned"):
+        (folder / side / "config.json").write_text(json.dumps(model.config()))
+
+
+def matrices(model: Model, folder: Path) -> None:
+    """`base` and `tuned` of two weights of a layer: the query's and the gate's."""
+    chosen = ("self_attn.q_proj", "mlp.gate_proj")
+    _both(folder, {f"{name}.weight": model.projections()[name] for name in chosen})
+
+
+def _both(folder: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Both sides in bfloat16: normal entries of 0.02, changed by 5%."""
     random = torch.Generator().manual_seed(0)
     # Drawn once and shifted from piece to piece: random enough for time and for rounding.
     pools = [torch.randn(2 * PIECE, generator=random) for _ in range(2)]
 
     def base(start: int, n: int) -> torch.Tensor:
-        shift = start * 7919 % PIECE
+        shift = start // PIECE * 7919 % PIECE
         return 0.02 * pools[0][shift : shift + n]
 
     def tuned(start: int, n: int) -> torch.Tensor:
-        shift = start * 104_729 % PIECE
+        shift = start // PIECE * 104_729 % PIECE
         return base(start, n) + 0.001 * pools[1][shift : shift + n]
 
     for side, entries in (("base", base), ("tuned", tuned)):
-        write(folder / side / "model.safetensors", model.shapes(), torch.bfloat16, entries)
-        (folder / side / "config.json").write_text(json.dumps(model.config()))
+        write(folder / side / "model.safetensors", shapes, torch.bfloat16, entries)
 
 
 def adapter(model: Model, folder: Path, rank: int = 16) -> None:
@@ -136,7 +149,7 @@ def adapter(model: Model, folder: Path, rank: int = 16) -> None:
         folder / "adapter_model.safetensors",
         shapes,
         torch.float32,
-        lambda start, n: pool[start * 7919 % PIECE :][:n],
+        lambda start, n: pool[start // PIECE * 7919 % PIECE :][:n],
     )
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "bias": "none"}
     (folder / "adapter_config.json").write_text(json.dumps(config))
@@ -144,4 +157,4 @@ def adapter(model: Model, folder: Path, rank: int = 16) -> None:
 
 if __name__ == "__main__":
     kind, size, target = sys.argv[1:]
-    {"pair": pair, "adapter": adapter}[kind](MODELS[size], Path(target))
+    {"pair": pair, "matrices": matrices, "adapter": adapter}[kind](MODELS[size], Path(target))

@@ -27,8 +27,9 @@ from timing import TIMES, Times, child, machine, put_tables, span, write_results
 
 FULL = ["cat", "from_pretrained", "from_pretrained_scores", "lazy", "basic", "scores", "whole"]
 LORA = ["lora_norms", "lora_spectra", "lora_product"]
+SPECTRA = ["spectrum", "svdvals"]
 GROWTH = ["cat", "basic"]
-ALL = [*FULL, "accuracy", *LORA, "growth"]
+ALL = [*FULL, "accuracy", *LORA, *SPECTRA, "growth"]
 WORDS = {
     "cat": "`cat` of both files",
     "from_pretrained": "two `from_pretrained` in float32, `torch.norm` of each difference",
@@ -39,6 +40,8 @@ WORDS = {
     "whole": "**affectlocus**, whole contract: and histograms, norms of FFN neurons",
     "lora_norms": "**affectlocus**, L2 norms from Gram matrices",
     "lora_spectra": "**affectlocus**, L2 norms and whole spectra",
+    "spectrum": "**affectlocus**, from the eigenvalues of the Gram matrix",
+    "svdvals": "`torch.linalg.svdvals` of the delta in float64",
     "lora_product": "B·A multiplied out in float32, `torch.norm`",
 }
 
@@ -118,6 +121,7 @@ def report(results: list[Result], words: str) -> str:
     for name, title, unit, against in (
         ("full", "Full deltas", "`cat`", "cat"),
         ("lora", "LoRA deltas", "the norms", "lora_norms"),
+        ("spectra", "Spectra of a full delta: q and gate of a layer", "`svdvals`", "svdvals"),
     ):
         chosen = [r for r in results if r.part == name and r.arm != "accuracy"]
         if not chosen:
@@ -137,6 +141,8 @@ def report(results: list[Result], words: str) -> str:
                 f"| {span(result.times.process)} | {max(result.times.peak):.0f} | {ratio} |"
             )
         lines.append("")
+        if name == "spectra" and one and first is not one:
+            lines += spectra(first, one)
     growth = [r for r in results if r.part == "growth" and r.arm == "basic"]
     if growth:
         lines += [
@@ -175,12 +181,33 @@ def accuracy(result: Result) -> list[str]:
     return [*lines, ""]
 
 
+def spectra(ours: Result, exact: Result) -> list[str]:
+    """Seconds by matrix, and how far what a spectrum says is from the exact one's."""
+    said = ("spectral_norm", "stable_rank", "effective_rank")
+    names = " | ".join(f"error of the {name.replace('_', ' ')}" for name in said)
+    lines = [
+        f"| matrix | shape | affectlocus, s | `svdvals`, s | ratio | {names} |",
+        f"|---|{'--:|' * (4 + len(said))}",
+    ]
+    for name, there in exact.found["spectra"].items():
+        here = ours.found["spectra"][name]
+        errors = (f"{abs(here[one] / there[one] - 1):.0e}" for one in said)
+        lines.append(
+            f"| {name} | {'×'.join(map(str, there['shape']))} | {here['seconds']:.1f} "
+            f"| {there['seconds']:.1f} | {here['seconds'] / there['seconds']:.2f} "
+            f"| {' | '.join(errors)} |"
+        )
+    return [*lines, ""]
+
+
 def main(
     out: Annotated[
         Path, typer.Option(help="folder for results.csv; a README.md there gets the tables")
     ] = HERE,
     quick: Annotated[bool, typer.Option("--quick", help="tiny material, one repetition")] = False,
-    repetitions: Annotated[int, typer.Option(min=1, help="of every arm but accuracy")] = 3,
+    repetitions: Annotated[
+        int, typer.Option(min=1, help="of every arm but accuracy, spectrum and svdvals")
+    ] = 3,
     arm: Annotated[
         list[str] | None, typer.Option(help=f"only these; repeatable: {', '.join(ALL)}")
     ] = None,
@@ -190,7 +217,7 @@ def main(
 ) -> None:
     """Full and low-rank deltas against other ways, with peak memory, growth and accuracy.
 
-    Takes some 8 minutes on 2 cores, 14 GB of disk for a while, and 16 GB of memory for the arm that
+    Takes some 12 minutes on 2 cores, 14 GB of disk for a while, and 16 GB of memory for an arm that
     loads both models; --quick takes some 20 seconds. Nothing else should run beside it.
     """
     chosen = arm or ALL
@@ -212,6 +239,7 @@ def main(
         "full", "pair", pair, [a for a in [*FULL, "accuracy"] if a in chosen], repetitions, parent
     )
     results += part("lora", "adapter", lora, [a for a in LORA if a in chosen], repetitions, parent)
+    results += part("spectra", "matrices", lora, [a for a in SPECTRA if a in chosen], 1, parent)
     for model in (small, large) if "growth" in chosen else ():
         results += part("growth", "pair", model, GROWTH, repetitions, parent)
     words = machine()

@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import resource
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+BIN = Path(sys.executable).parent
 LARGE = (".safetensors", ".bin", ".pth", ".model", ".parquet")
 
 
@@ -273,3 +279,38 @@ def serving() -> Iterator[Hub]:
         for server in servers:
             server.shutdown()
             server.server_close()
+
+
+def start(
+    hub: Hub,
+    folder: Path,
+    program: str,
+    *arguments: str | Path,
+    errors: int = subprocess.PIPE,
+    room: int = -1,
+    **environment: str,
+) -> subprocess.Popen[str]:
+    """Starts a program of this environment in `folder`, with this hub and an HF_HOME of its own.
+
+    Args:
+        errors: where its standard error goes.
+        room: as on a full disk, no file grows past so many bytes; -1 for no limit.
+    """
+    own = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
+        "HF_HOME": str(folder / "home"),
+        "HF_ENDPOINT": hub.url,
+        "AFFECTLOCUS_RETRY_WAIT": "0.01",
+        "NO_PROXY": "127.0.0.1",
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        **environment,
+    }
+    return subprocess.Popen(
+        [BIN / program, *arguments],
+        cwd=folder,
+        env=own,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+    )

@@ -360,6 +360,24 @@ def test_two_parts_that_may_both_be_the_language_model_are_refused(tmp_path) -> 
     assert str(tmp_path / "two") in str(error.value)
 
 
+NAMES = ("model.", "model.language_model.", "language_model.model.")
+
+
+@pytest.mark.parametrize("here", NAMES)
+@pytest.mark.parametrize("there", NAMES)
+def test_names_of_older_and_newer_transformers_mean_the_same(tmp_path, here, there) -> None:
+    base = by_hand(tmp_path / "base", there)
+    plain = on_layers(there, "self_attn.q_proj", "mlp.gate_proj")
+    tuned = on_layers(here, "self_attn.q_proj", "mlp.gate_proj")
+    # More of the base's names than the language model itself has.
+    tuned |= on_layers("some_part.model.", *SHAPES, seed=7)
+    tuned |= factors("base_model.model.visual.blocks.0.attn.qkv", (24, 8))
+    tuned |= factors("base_model.model.model.visual.merger.mlp.0", (8, 8))
+    pair = Pair(base, saved(tmp_path / "tuned", tuned))
+    assert same_deltas(pair, Pair(base, saved(tmp_path / "plain", plain)))
+    assert len(pair.adapter.other) == 2 * 7 + 2
+
+
 def test_two_wrapped_models_of_one_file_stay_told_apart(tmp_path) -> None:
     base = by_hand(tmp_path / "base")
     first = on_layers("model.", "self_attn.q_proj")

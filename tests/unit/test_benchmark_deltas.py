@@ -38,6 +38,14 @@ def pair(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def matrices(tmp_path_factory) -> Path:
+    material = loaded("material")
+    folder = tmp_path_factory.mktemp("matrices")
+    material.matrices(material.MODELS["tiny"], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def adapter(tmp_path_factory) -> Path:
     material = loaded("material")
     folder = tmp_path_factory.mktemp("adapter")
@@ -70,8 +78,17 @@ def test_the_factors_give_the_norms_of_the_product(arms, adapter) -> None:
         assert arm(adapter)["norms"] == pytest.approx(product, rel=1e-5)
 
 
+def test_both_ways_to_a_spectrum_agree(arms, matrices) -> None:
+    ours, exact = (arm(matrices)["spectra"] for arm in (arms.spectrum, arms.svdvals))
+    assert [one["shape"] for one in ours.values()] == [(352, 128), (128, 128)]
+    for name, one in exact.items():
+        for key in ("spectral_norm", "stable_rank", "effective_rank"):
+            assert ours[name][key] == pytest.approx(one[key], rel=1e-9)
+
+
 def test_a_quick_run_writes_a_row_for_each_arm_and_prints_its_tables(tmp_path) -> None:
     command = [sys.executable, FOLDER / "run.py", "--quick", "--arm", "cat", "--arm", "basic"]
+    command += ["--arm", "spectrum", "--arm", "svdvals"]
     done = subprocess.run(
         [*command, "--out", tmp_path / "out", "--scratch", tmp_path],
         capture_output=True,
@@ -80,11 +97,12 @@ def test_a_quick_run_writes_a_row_for_each_arm_and_prints_its_tables(tmp_path) -
     )
     with (tmp_path / "out" / "results.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["arm"] for row in rows] == ["cat", "basic"]
+    assert [row["arm"] for row in rows] == ["cat", "basic", "spectrum", "svdvals"]
     assert float(rows[1]["process_s"]) > float(rows[1]["engine_s"]) > 0
     assert 50 < float(rows[1]["peak_mb"]) < 400
     assert "cores" in rows[0]["machine"]
     assert "| **affectlocus**, basic scores" in done.stdout
+    assert "| mlp.gate_proj.weight | 352×128 |" in done.stdout
     # The material is gone.
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

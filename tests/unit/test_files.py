@@ -12,7 +12,6 @@ from safetensors.numpy import save_file
 
 from affectlocus.errors import InputError
 from affectlocus.files import (
-    CHECKPOINT,
     MARKER,
     check_apart,
     check_output,
@@ -134,23 +133,14 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "model").iterdir()} == {MARKER, "weights"}
 
 
-def test_a_folder_from_before_the_markers_is_known_by_its_files(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name in ("adapter_config.json", "adapter_model.safetensors", "README.md"):
-        (folder / name).touch()
-    assert "did not write" in refused(folder, "convert")
-    with replacing(folder, "tune", ours=CHECKPOINT) as temporary:
-        temporary.mkdir()
-    assert [path.name for path in folder.iterdir()] == [MARKER]
-
-
-@pytest.mark.parametrize("name", ["README.md", "notes.txt", "sub/config.json", ".git"])
-def test_other_folders_are_not_taken_for_older_ones(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "README.md", "notes.txt", "sub/config.json", ".git"]
+)
+def test_a_folder_without_a_marker_is_somebody_elses(tmp_path: Path, name: str) -> None:
     file = tmp_path / "model" / name
     file.parent.mkdir(parents=True)
     file.touch()
-    assert f"holds {name}" in refused(tmp_path / "model", "tune", ours=CHECKPOINT)
+    assert f"holds {name}, which tune did not write" in refused(tmp_path / "model", "tune")
 
 
 def test_no_output_takes_an_input_away(tmp_path: Path) -> None:

@@ -386,6 +386,36 @@ def test_a_file_or_folder_that_is_not_there_is_named_with_its_key(
     assert str(folder / missing) in message
 
 
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("model-00001-of-00002.safetensors", None),
+        ("pytorch_model.bin", None),
+        ("config.json", None),
+        ("adapter_model.safetensors", "nor adapter_config.json"),
+        ("adapters.safetensors", "nor adapter_config.json"),
+        ("notes.txt", "neither a model's weights"),
+    ],
+)
+def test_a_tuned_models_folder_needs_its_weights_alone(
+    folder: Path, file: str, words: str | None
+) -> None:
+    (folder / "wrapped").mkdir()
+    (folder / "wrapped" / file).touch()
+    if words is None:
+        assert load(written(folder, "pairs.brought.tuned", "wrapped")).pairs["brought"].tuned
+    else:
+        assert words in refusal(written(folder, "pairs.brought.tuned", "wrapped"))
+
+
+def test_a_base_without_its_configuration_is_refused_with_the_reason(folder: Path) -> None:
+    (folder / "wrapped").mkdir()
+    (folder / "wrapped/model.safetensors").touch()
+    message = refusal(written(folder, "bases.small.folder", "wrapped"))
+    assert "no config.json" in message
+    assert "the base is run too" in message
+
+
 SHA256 = "0a" * 32
 
 

@@ -13,10 +13,8 @@ import json
 import os
 import pty
 import re
-import resource
 import shutil
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +27,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hub import Hub, serving
+from hub import Hub, serving, start
 from safetensors.numpy import save
 
 from affectlocus.checkpoints import checkpoint_folder
@@ -37,7 +35,6 @@ from affectlocus.errors import InputError
 from affectlocus.retrieve import retrieve
 
 ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 COMMIT, LATER, ABSENT = "a1" * 20, "b2" * 20, "c3" * 20
 
 
@@ -91,29 +88,11 @@ def hub() -> Iterator[Hub]:
 def command(hub: Hub, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """`command("o/m", "--revision", COMMIT)`: starts `affectlocus retrieve` in `tmp_path`."""
 
-    def start(
-        *arguments: str | Path, errors: int = subprocess.PIPE, room: int = -1, **environment: str
-    ) -> subprocess.Popen[str]:
-        own = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
-            "HF_HOME": str(tmp_path / "home"),
-            "HF_ENDPOINT": hub.url,
-            "AFFECTLOCUS_RETRY_WAIT": "0.01",
-            "NO_PROXY": "127.0.0.1",
-            **environment,
-        }
-        return subprocess.Popen(
-            [BIN / "affectlocus", "retrieve", *arguments, "--out", "out.json"],
-            cwd=tmp_path,
-            env=own,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            # As a full disk: no file grows past `room` bytes.
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
-        )
+    def begin(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+        whole = ("retrieve", *arguments, "--out", "out.json")
+        return start(hub, tmp_path, "affectlocus", *whole, **options)
 
-    return start
+    return begin
 
 
 @pytest.fixture
@@ -868,26 +847,13 @@ def test_the_workflow_downloads_what_params_yaml_names_and_only_once(
         "matrix": {"pairs": ["pair"], "load": ["q"], "tune": [], "ablate": []},
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(parameters))
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_ENDPOINT": hub.url,
-        "NO_PROXY": "127.0.0.1",
-        "KEY": "k3y-of-mine",
-    }
 
     def snakemake(*arguments: str) -> str:
-        done = subprocess.run(
-            [BIN / "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "1", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        flags = ("--snakefile", ROOT / "Snakefile", "--cores", "1")
+        process = start(hub, tmp_path, "snakemake", *flags, *arguments, KEY="k3y-of-mine")
+        output, said = process.communicate(timeout=120)
+        assert process.returncode == 0, output + said
+        return output + said
 
     manifests = [f"results/checkpoints/{name}.json" for name in ("base", "pair")]
     # Memory for a base that is not here yet is asked for once it is.

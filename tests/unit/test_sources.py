@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from hub import Hub, serving
+from hub import Hub, serving, start
 
 from affectlocus.errors import InputError
 from affectlocus.parameters import Task
 from affectlocus.sources import handed
 
 ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 COMMIT, LATER = "a1" * 20, "b2" * 20
 ROWS = pd.DataFrame({"text": ["a", "b"], "mood": [0, 1]})
 TASK = {
@@ -48,30 +45,16 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 def run(hub: Hub, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`run("retrieve", ...)`: the command line in `tmp_path`, with its own HF_HOME."""
+    """`run("retrieve", ...)`: the command line in `tmp_path`, run to its end."""
 
-    def start(
+    def to_its_end(
         *arguments: str, program: str = "affectlocus", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        own = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
-            "HF_HOME": str(tmp_path / "home"),
-            "HF_ENDPOINT": hub.url,
-            "AFFECTLOCUS_RETRY_WAIT": "0.01",
-            "NO_PROXY": "127.0.0.1",
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            **environment,
-        }
-        return subprocess.run(
-            [BIN / program, *arguments],
-            cwd=tmp_path,
-            env=own,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        process = start(hub, tmp_path, program, *arguments, **environment)
+        output, said = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(arguments, process.returncode, output, said)
 
-    return start
+    return to_its_end
 
 
 RETRIEVE = ("retrieve", "o/d", "--file", "data/test.parquet", "--out", "out.json")

@@ -500,8 +500,9 @@ def prefixes(names: Iterable[str], base: Collection[str]) -> tuple[str, str] | N
     """What stands before `layers.N.` in the language model, in an adapter's names and its base's.
 
     The base's is the one that most of its projections have. The adapter's is the same where it has
-    that; or else the one under which the most of its tensors are the base's, those first that are
-    the base's prefix and something in front or less (`llama_model.model.`). None: nothing fits.
+    that; or else the one under which most of its tensors are the base's, those first that differ
+    by nothing but how transformers called the language model at the time, then those that are the
+    base's prefix and something in front or less (`llama_model.model.`). None: nothing fits.
 
     Raises:
         InputError: two prefixes fit equally well, so it is not told which one the base's is.
@@ -520,9 +521,10 @@ def prefixes(names: Iterable[str], base: Collection[str]) -> tuple[str, str] | N
     if not fitting:
         return None
 
-    def fit(prefix: str) -> tuple[bool, int]:
+    def fit(prefix: str) -> tuple[bool, bool, int]:
         one, other = f".{prefix}", f".{there}"
-        return one.endswith(other) or other.endswith(one), len(fitting[prefix])
+        longer = one.endswith(other) or other.endswith(one)
+        return _around(prefix) == _around(there), longer, len(fitting[prefix])
 
     first, *rest = sorted(fitting, key=fit, reverse=True)
     if rest and fit(rest[0]) == fit(first):
@@ -532,6 +534,14 @@ def prefixes(names: Iterable[str], base: Collection[str]) -> tuple[str, str] | N
             "both parts"
         )
     return first, there
+
+
+def _around(prefix: str) -> list[str]:
+    """The words of a prefix that stay when a version of transformers renames the model's parts.
+
+    `language_model.model.` became `model.language_model.`, Qwen-VL's `model.` did as well.
+    """
+    return [word for word in prefix.split(".") if word not in ("model", "language_model")]
 
 
 _LAYERS = re.compile(r"(?P<prefix>(?:.*\.)?)(?P<tail>layers\.\d+\..+)")

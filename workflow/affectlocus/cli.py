@@ -238,12 +238,12 @@ def pretrain(
     with _importing():
         import torch
 
-        from affectlocus.files import CHECKPOINT, check_output, replacing
+        from affectlocus.files import check_output, replacing
         from affectlocus.pretrain import pretrain as run
 
     torch.set_num_threads(threads)
     check_output(out)
-    with replacing(folder, "pretrain", ours=CHECKPOINT, inputs=[text]) as temporary:
+    with replacing(folder, "pretrain", inputs=[text]) as temporary:
         measured = run(text, recipe, temporary)
     _write_manifest(out, folder, kind="model", **measured)
 
@@ -321,13 +321,13 @@ def tune(
     with _importing():
         import torch
 
-        from affectlocus.files import CHECKPOINT, check_output, replacing
+        from affectlocus.files import check_output, replacing
         from affectlocus.tune import tune as run
 
     torch.set_num_threads(threads)
     check_output(out)
     inputs = [base, base_folder, *data]
-    with replacing(folder, "tune", ours=CHECKPOINT, inputs=inputs) as temporary:
+    with replacing(folder, "tune", inputs=inputs) as temporary:
         measured = run(base_folder, frames, recipe, temporary)
     kind = "adapter" if recipe.method == "lora" else "model"
     _write_manifest(out, folder, kind=kind, recipe=recipe.model_dump(), **measured)

@@ -242,8 +242,7 @@ def write_corpus(settings: Corpus, folder: Path) -> None:
         {"id": f"test-{number}", "split": "test", "text": text}
         for number, text in enumerate(general)
     ]
-    ours = (PRETRAINING, *(f"{name}.csv" for name in tasks))
-    with replacing(folder, "corpus", ours=ours) as temporary:
+    with replacing(folder, "corpus") as temporary:
         temporary.mkdir()
         (temporary / PRETRAINING).write_text("\n".join(documents) + "\n", encoding="utf-8")
         for name, rows in tasks.items():

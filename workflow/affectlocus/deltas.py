@@ -16,7 +16,7 @@ from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
 from affectlocus.measure import BINS, Job, Sums, measure_all
 from affectlocus.projections import FFN, PROJECTIONS, Location
-from affectlocus.spectra import LowRank, Spectrum, full_spectrum
+from affectlocus.spectra import LowRank, Spectrum, full_spectrum, low_rank_scores
 
 Row = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -97,6 +97,12 @@ def deltas(
         )
         for location, (name, rows) in located.items()
     }
+    changes = {
+        location: job.delta
+        for location, job in jobs.items()
+        if isinstance(job.delta, LowRank) and location.parameter == "weight"
+    }
+    low_rank = dict(zip(changes, low_rank_scores(changes.values()), strict=True))
     found: dict[Location, _Found] = {}
     for location, sums in measure_all(jobs.values(), progress=progress):
         name, _ = located[location]
@@ -111,13 +117,11 @@ def deltas(
             )
         scores, spectrum = sums.scores(), None
         adapted = pair.adapted(name)
-        if adapted and location.parameter == "weight":
-            change = job.delta
-            if isinstance(change, LowRank):
-                spectrum = change.spectrum()
-                scores |= {"l2": change.l2, "mean": change.mean, "std": change.std}
-            elif spectra:
-                spectrum = full_spectrum(base, job.tuned, change)
+        if location in low_rank:
+            exact, spectrum = low_rank[location]
+            scores |= exact
+        elif spectra and adapted and location.parameter == "weight":
+            spectrum = full_spectrum(base, job.tuned, job.delta)
         found[location] = _Found(
             base.shape,
             str((job.stored or base).dtype).removeprefix("torch."),
@@ -153,42 +157,39 @@ def adapter_alone(adapter: Adapter) -> Measured:
             f"{adapter.path} also adapts {', '.join(elsewhere)}: none of the seven projections, "
             "and not measured"
         )
-    owners: dict[Location, str] = {}
+    chosen: dict[Location, tuple[str, Rows | None]] = {}
     for location, module, rows in _located(adapter):
-        rival = owners.get(location)
-        if rival is None and owners:
+        rival = chosen[location][0] if location in chosen else None
+        if rival is None and chosen:
             # Two models' layers may have other numbers, so that no two of them ever meet.
-            first = next(iter(owners.values()))
+            first, _ = next(iter(chosen.values()))
             rival = first if layered(first)[0] != layered(module)[0] else None
         if rival is not None:
             raise InputError(
                 f"{adapter.path}: {rival} and {module} may both be the language model's; give the "
                 "base as well, which tells"
             )
-        owners[location] = module
         if adapter.factors[module].magnitude is not None:
             raise InputError(
                 f"{adapter.path}: {module} is tuned by DoRA, whose delta depends on the base's "
                 "weight; give the base as well"
             )
-        change = adapter.low_rank(module, rows)
-        numel = math.prod(change.shape)
-        nothing = dict.fromkeys(_MEASURED, math.nan)
-        scores = {
-            "l2": change.l2,
-            "rms": change.l2 / math.sqrt(numel),
-            "mean": change.mean,
-            "std": change.std,
-        }
-        if not math.isfinite(change.l2):
+        chosen[location] = module, rows
+    shapes: dict[Location, tuple[int, ...]] = {}
+
+    def changes() -> Iterator[LowRank]:
+        for location, (module, rows) in chosen.items():
+            change = adapter.low_rank(module, rows)
+            shapes[location] = change.shape
+            yield change
+
+    nothing = dict.fromkeys(_MEASURED, math.nan)
+    for (location, (module, _)), (scores, spectrum) in zip(
+        chosen.items(), low_rank_scores(changes()), strict=True
+    ):
+        if not math.isfinite(scores["l2"]):
             raise InputError(f"{adapter.path}: the factors of {module} hold NaN or infinity")
-        found[location] = _Found(
-            change.shape,
-            "",
-            True,
-            nothing | scores,
-            spectrum=change.spectrum(),
-        )
+        found[location] = _Found(shapes[location], "", True, nothing | scores, spectrum=spectrum)
     if not found:
         touched = sorted({module.rpartition(".")[2] for module in adapter.factors})
         raise InputError(

@@ -7,9 +7,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -106,20 +105,9 @@ def matching(path: Path) -> list[Path]:
 MARKER = ".affectlocus"
 """In a folder that a step wrote: the step's name, and below it the files it wrote, one a line."""
 
-CHECKPOINT = (
-    *("config.json", "generation_config.json", "chat_template.jinja", "README.md"),
-    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
-    *("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer.model"),
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "merges.txt"),
-)
-"""What may lie in a checkpoint's folder that a step wrote before there were markers."""
-
 
 @contextmanager
-def replacing(
-    path: Path, step: str = "", *, ours: Sequence[str] = (), inputs: Iterable[Path] = ()
-) -> Iterator[Path]:
+def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """A temporary file or folder beside `path`, renamed to it if the block ends well.
 
     A crash leaves `path` as it was: a reader never sees half a file. What a link leads to is
@@ -127,13 +115,12 @@ def replacing(
 
     Args:
         step: as in `check_output`; goes into the folder's `MARKER`.
-        ours: as there.
         inputs: as there.
 
     Raises:
         InputError: before the block, where `path` must not be replaced or cannot be.
     """
-    check_output(path, step, ours=ours, inputs=inputs)
+    check_output(path, step, inputs=inputs)
     if path.is_symlink() or path.name == "..":
         path = path.resolve()
     # The suffix stays the last one: writers choose a format, and compression, by it.
@@ -177,17 +164,13 @@ def replacing(
     _remove(old)
 
 
-def check_output(
-    path: Path, step: str = "", *, ours: Sequence[str] = (), inputs: Iterable[Path] = ()
-) -> None:
+def check_output(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> None:
     """Refuses an output that would take somebody's files away, or cannot be written.
 
     A folder is replaced where it is empty, or where it holds nothing but what its `MARKER` lists.
 
     Args:
         step: the step that writes a folder; empty where a file is to be written.
-        ours: patterns of what this step wrote before there were markers: a folder of nothing else
-            is replaced too.
         inputs: what is read; the output is none of them and holds none.
 
     Raises:
@@ -209,7 +192,7 @@ def check_output(
         if not whole.exists():
             return
         if whole.is_dir():
-            _check_folder(path, step, ours)
+            _check_folder(path, step)
         elif not whole.is_file():
             raise InputError(f"{path}: not a plain file; write somewhere else")
         elif step:
@@ -239,27 +222,20 @@ def check_folder_of_outputs(folder: Path, names: Iterable[str]) -> None:
         check_output(folder / name)
 
 
-def _check_folder(path: Path, step: str, ours: Sequence[str]) -> None:
+def _check_folder(path: Path, step: str) -> None:
     if not step:
         raise InputError(f"{path}: a folder is there, and a file is to be written; name the file")
     marker = path / MARKER
+    known: set[str] = set()
     if marker.is_file():
         lines = marker.read_text(encoding="utf-8", errors="replace").splitlines()
         known = {MARKER, *lines[1:]}
-        foreign = next((name for name in _below(path) if name not in known), None)
-    else:
-        foreign = next((name for name in _below(path) if not _matches(name, ours)), None)
-        if foreign is None and [one.name for one in path.iterdir()] == ["README.md"]:
-            foreign = "README.md"  # of an adapter of ours, or of anything
+    foreign = next((name for name in _below(path) if name not in known), None)
     if foreign is not None:
         raise InputError(
             f"{path}: holds {foreign}, which {step} did not write, and would be replaced whole; "
             "name a new or an empty folder, or delete it yourself"
         )
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return "/" not in name and any(fnmatchcase(name, one) for one in patterns)
 
 
 def _below(folder: Path) -> Iterator[str]:

@@ -28,7 +28,7 @@ _CHUNK = 1 << 17
 # to 1e-8 where they are not.
 _ROW = 1 << 10
 # A thread's turn: long enough that handing it out costs nothing.
-_TURN = 1 << 22
+_TURN = 1 << 23
 # Below this size, float64 costs nothing either.
 _SMALL = 1 << 16
 # Where a delta is parallel to its base, the angle between base and tuned is a difference of near

@@ -29,7 +29,7 @@ from pydantic import (
 )
 
 from affectlocus.errors import InputError
-from affectlocus.files import is_weights, matching
+from affectlocus.files import checkpoint_paths, is_weights, matching
 from affectlocus.presets import PRESETS, PresetName, expanded
 from affectlocus.projections import ALL, format_modules, parse_modules
 
@@ -903,7 +903,11 @@ def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
     for name, base in parameters.bases.items():
         if base.folder is not None and not (root / base.folder / "config.json").is_file():
             path = root / base.folder
-            yield f"bases.{name}.folder", f"no config.json in {path}; expected a Hugging Face model"
+            yield (
+                f"bases.{name}.folder",
+                f"no config.json in {path}; expected a Hugging Face model with its configuration "
+                "and tokenizer, as the base is run too (affectlocus diff takes weights alone)",
+            )
         for file in base.then:
             if not (root / file).exists():
                 yield f"bases.{name}.then", f"no such file or folder: {root / file}; correct it"
@@ -912,12 +916,20 @@ def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
             path = root / pair.tuned.folder
             if path.is_file() and is_weights(path.name):
                 continue
-            if not any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
+            if not any(map(_tells_a_checkpoint, checkpoint_paths(path) if path.is_dir() else [])):
                 yield (
                     f"pairs.{name}.tuned",
-                    f"neither config.json nor adapter_config.json in {path}; "
+                    f"neither a model's weights nor adapter_config.json in {path}; "
                     "expected a Hugging Face model, a PEFT adapter, or a .pth or .bin file",
                 )
+
+
+def _tells_a_checkpoint(file: Path) -> bool:
+    """Whether a folder with this file is a model, which needs its weights alone, or an adapter."""
+    if file.name in ("config.json", "adapter_config.json"):
+        return True
+    # An adapter's weights without its configuration are no checkpoint.
+    return is_weights(file.name) and not file.name.startswith(("adapter_model.", "adapters."))
 
 
 def sentence(error: ValidationError) -> tuple[str, str]:

@@ -106,17 +106,15 @@ class LowRank:
         a, b = self.grams()
         return abs(self.scaling) * math.sqrt(float((a * b).sum().clamp(min=0)))
 
-    @property
-    def mean(self) -> float:
-        """The mean of the delta's entries: column sums of B times row sums of A."""
+    def scores(self) -> dict[str, float]:
+        """`l2`, `rms` (l2 / √numel), and `mean` and `std` of the delta's entries."""
+        l2, numel = self.l2, math.prod(self.shape)
+        # Column sums of B times row sums of A.
         total = self.b.double().sum(0) @ self.a.double().sum(1)
-        return self.scaling * float(total) / math.prod(self.shape)
-
-    @property
-    def std(self) -> float:
-        """The standard deviation of the delta's entries."""
-        variance = self.l2**2 / math.prod(self.shape) - self.mean**2
-        return variance if math.isnan(variance) else math.sqrt(max(0.0, variance))
+        mean = self.scaling * float(total) / numel
+        variance = l2**2 / numel - mean**2
+        std = variance if math.isnan(variance) else math.sqrt(max(0.0, variance))
+        return {"l2": l2, "rms": l2 / math.sqrt(numel), "mean": mean, "std": std}
 
     @cached_property
     def core(self) -> torch.Tensor:
@@ -135,26 +133,6 @@ class LowRank:
         """The exact spectrum."""
         return spectrum_of_values(self.singular_values())
 
-    def inner(self, base: Side) -> float:
-        """⟨W, scaling · B·A⟩ of a weight W of the delta's shape, read by blocks of rows.
-
-        As Σ (W·Aᵀ) ∘ B: d_out × r sums instead of d_out × d_in products. Float64 where W is stored
-        so, else W·Aᵀ in float32.
-        """
-        if tuple(base.shape) != self.shape:
-            raise ValueError(f"a base of shape {tuple(base.shape)} for a delta of {self.shape}")
-        wide = torch.float64 in (base.dtype, self.dtype)
-        a = self.a.to(torch.float64 if wide else torch.float32)
-        total = 0.0
-        height, width = self.shape
-        space = torch.empty(min(128, height), width, dtype=a.dtype)
-        for first in range(0, height, 128):
-            rows = space[: height - first]
-            base.read(first * width, (first + len(rows)) * width, rows.view(-1))
-            products = (rows @ a.T).double()
-            total += float((products * self._scaled(first, first + len(rows))).sum())
-        return total
-
 
 def _triangle(factor: torch.Tensor) -> torch.Tensor:
     """R of the QR decomposition of a (d, r) float64 factor, up to signs: (min(d, r), r).
@@ -170,20 +148,20 @@ def _triangle(factor: torch.Tensor) -> torch.Tensor:
     return torch.linalg.qr(factor, mode="r").R
 
 
-def low_rank_spectra(
+def low_rank_scores(
     deltas: Iterable[LowRank], threads: int | None = None
-) -> Iterator[tuple[float, Spectrum]]:
-    """Frobenius norm and spectrum of many deltas, spread over threads, in their order.
+) -> Iterator[tuple[dict[str, float], Spectrum]]:
+    """`LowRank.scores` and spectra of many deltas, spread over threads, in their order.
 
     One thread each: to share out a QR this small costs more than it gains.
     """
 
-    def one(delta: LowRank) -> tuple[float, Spectrum]:
+    def one(delta: LowRank) -> tuple[dict[str, float], Spectrum]:
         spectrum = delta.spectrum()
-        return delta.l2, spectrum
+        return delta.scores(), spectrum
 
     with one_thread_each(), ThreadPoolExecutor(threads or default_threads()) as pool:
-        waiting: deque[Future[tuple[float, Spectrum]]] = deque()
+        waiting: deque[Future[tuple[dict[str, float], Spectrum]]] = deque()
         for delta in deltas:
             waiting.append(pool.submit(one, delta))
             # Not all at once, so that factors which are read on the way go as they came.
