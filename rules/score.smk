@@ -1,13 +1,14 @@
 # Scores, apart from inference: a changed metric costs no evaluation.
 #
-# in:  results/cells/CELL/predictions.parquet
+# in:  results/cells/CELL/predictions.parquet, or openset.parquet where any task has free text
 # out: results/scores/PAIR/ARM.parquet (a table's cells), results/scores/others.parquet
 
 
 rule score:
     """Score the cells of one table."""
     input:
-        JOBS.arm_predictions,
+        answers=JOBS.arm_predictions,
+        wheels=JOBS.wheel_files,
     output:
         "results/scores/{pair}/{arm}.parquet",
     log:
@@ -23,11 +24,12 @@ rule score:
     params:
         settings=settings(EXPERIMENT.score),
         tasks=settings(EXPERIMENT.scorings),
-        code=digest("score"),
+        wheels=repeated("wheels", [JOBS.wheels] if JOBS.wheels else []),
+        code=digest("protocols" if EXPERIMENT.score.protocols else "score"),
     shell:
         """
-        affectlocus score {input:q} \
-            --settings {params.settings:q} \
+        affectlocus score {input.answers:q} \
+            --settings {params.settings:q} {params.wheels} \
             --tasks {params.tasks:q} \
             --out {output:q} \
             >{log:q} 2>&1
@@ -36,7 +38,8 @@ rule score:
 
 use rule score as score_others with:
     input:
-        JOBS.other_predictions,
+        answers=JOBS.other_predictions,
+        wheels=JOBS.wheel_files,
     output:
         "results/scores/others.parquet",
     log:

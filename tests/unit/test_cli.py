@@ -283,6 +283,7 @@ def test_baselines_need_the_prepared_tasks(tmp_path: Path) -> None:
         ("prepare", "Task"),
         ("tune", "Tuning"),
         ("evaluate", "Evaluate"),
+        ("extract", "Extraction"),
         ("score", "Score"),
     ],
 )

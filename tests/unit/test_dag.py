@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from affectlocus.cells import cell_at
-from affectlocus.dag import Dag, alternatives, repeated, settings
+from affectlocus.dag import EXTRACTOR, Dag, alternatives, repeated, settings
 from affectlocus.parameters import Parameters, Score, Task, Tuning, load
 
 CONFIG = """
@@ -397,3 +397,39 @@ def test_a_table_on_the_hub_is_retrieved_by_a_job_of_its_own(tmp_path: Path) -> 
     assert shlex.split(jobs.table_flags(wild(name="moods.test"))) == [
         *("o/d", "--revision", "main", "--file", "it's a/test.parquet")
     ]
+
+
+SPOKEN = {"evaluate": {"readouts": {"moods": "generation"}}}
+
+
+def test_where_a_task_is_answered_in_free_text_scores_are_made_from_what_was_read_in_it() -> None:
+    plain, jobs = dag(), dag(**SPOKEN)
+    arm = wild(pair="felt", arm="load")
+    expected = [path.replace("predictions", "openset") for path in plain.arm_predictions(arm)]
+    assert jobs.arm_predictions(arm) == expected
+    assert "predictions" in plain.arm_predictions(arm)[0]
+    assert jobs.extracted(wild(cell="felt/tuned")) == []
+    assert EXTRACTOR not in jobs.brought
+
+
+def test_an_extraction_model_is_brought_as_other_checkpoints_are() -> None:
+    jobs = dag(**SPOKEN, extraction={"model": {"hub": "owner/name", "revision": "main"}})
+    assert EXTRACTOR in jobs.brought
+    flags = shlex.split(jobs.brought_flags(wild(name=EXTRACTOR)))
+    assert flags == ["owner/name", "--revision", "main"]
+    assert jobs.extracted(wild(cell="felt/tuned")) == ["results/cells/felt/tuned/extracted.parquet"]
+    assert EXTRACTOR not in dag(extraction={"model": "models/large"}).brought
+    with pytest.raises(FileNotFoundError):
+        jobs.memory_of_extraction(None, 1, SimpleNamespace(model=f"{EXTRACTOR}.json"))
+
+
+def test_wheels_are_inputs_where_a_score_needs_them(tmp_path: Path) -> None:
+    for name in ("wheel1.xlsx", "format.csv", "README.md"):
+        (tmp_path / name).touch()
+    asked = {"protocols": {"moods": "mer-unibench"}, "wheels": str(tmp_path)}
+    jobs = dag(**SPOKEN, score=asked)
+    assert [Path(file).name for file in jobs.wheel_files] == ["format.csv", "wheel1.xlsx"]
+    assert jobs.wheels == str(tmp_path)
+    released = dag(**SPOKEN, score=asked | {"wheels": "released"})
+    assert (released.wheels, released.wheel_files) == ("released", [])
+    assert dag(score={"wheels": str(tmp_path)}).wheel_files == []

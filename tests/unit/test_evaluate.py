@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
-from affectlocus.evaluate import Questions, Shared, Text, build, evaluate
+from affectlocus.evaluate import Openings, Questions, Shared, Text, build, evaluate
+from affectlocus.parameters import Generation
 from affectlocus.prompts import Prompter
 
 MODES = ("revert", "zero", "shuffle", "noise")
@@ -452,3 +453,74 @@ def test_a_text_that_costs_no_number_is_refused(checkpoint) -> None:
     torch.nn.init.constant_(model.model.norm.weight, float("nan"))
     with pytest.raises(InputError, match="task story: the model's log-likelihoods are not finite"):
         evaluate(model, [Text.of("story", STORY, Prompter(base), 100)], 200)
+
+
+# free text
+
+WRITE = Generation(sampling="nucleus", max_new_tokens=8, batch_size=2)
+
+
+def openings(base: Path, model: PreTrainedModel, settings: Generation = WRITE) -> list[Openings]:
+    frames = {task: frame.assign(text=frame["prompt"]) for task, frame in TASKS.items()}
+    return [
+        Openings.of(task, frame, Prompter(base), 64, settings, model)
+        for task, frame in frames.items()
+    ]
+
+
+def test_free_text_has_a_row_for_each_test_sample(checkpoint) -> None:
+    base = checkpoint("llama")
+    model, _ = build(base, None, BASE)
+    found = evaluate(model, openings(base, model), 200)
+    expected = [
+        (task, row.id, row.answer)
+        for task, frame in TASKS.items()
+        for row in frame[frame["split"] == "test"].itertuples()
+    ]
+    keys = found[["task", "sample", "label"]]
+    assert list(keys.itertuples(index=False, name=None)) == expected
+    assert found[["candidate", "loglik"]].isna().all(axis=None)
+    assert found["text"].map(type).eq(str).all()
+    assert found["text"].nunique() > 5
+    assert found["tokens"].between(1, 8).all()
+    assert found["loglik"].dtype == "float32"
+    assert found["tokens"].dtype == "int16"
+
+
+def test_a_task_of_either_readout_stands_beside_the_other(checkpoint, tmp_path) -> None:
+    base = checkpoint("llama")
+    model, _ = build(base, None, BASE)
+    asks, writes = asked(base)[0], openings(base, model)[1]
+    evaluate(model, [asks, writes], 200).to_parquet(tmp_path / "both.parquet", index=False)
+    both = pd.read_parquet(tmp_path / "both.parquet")
+    assert both["text"].notna().tolist() == [False] * 15 + [True] * 4
+    assert both["candidate"].isna().tolist() == both["text"].notna().tolist()
+    assert both["loglik"].isna().tolist() == both["text"].notna().tolist()
+    alone = evaluate(model, [asks], 200)
+    assert "text" not in alone
+    assert both["loglik"][:15].tolist() == alone["loglik"].tolist()
+
+
+def test_cells_on_a_shared_base_write_as_each_alone(checkpoint, twin) -> None:
+    base = checkpoint("qwen2")
+    tuned = twin(base)
+    shared = Shared(base)
+    texts = {}
+    for each in (TUNED, BASE, cell("load", "gate")):
+        folder = None if each.kind == "base" else tuned
+        shared.become(folder, each)
+        texts[each.kind] = evaluate(shared.model, openings(base, shared.model), 200)
+        model, _ = build(base, folder, each)
+        pd.testing.assert_frame_equal(texts[each.kind], evaluate(model, openings(base, model), 200))
+    assert texts["base"]["text"].tolist() != texts["tuned"]["text"].tolist()
+
+
+def test_affectgpts_template_goes_around_the_bare_text(checkpoint) -> None:
+    base = checkpoint("llama", max_position_embeddings=512)
+    model, _ = build(base, None, BASE)
+    settings = Generation(template="affectgpt", max_new_tokens=4)
+    frame = TASKS["feel"].assign(text="Hello there.")
+    found = Openings.of("feel", frame, Prompter(base), 500, settings, model)
+    told = Prompter(base).tokenizer.decode(found.prompts[0])
+    assert "<Subtitle>Hello there.</Subtitle>" in told
+    assert "Anna was" not in told

@@ -11,7 +11,15 @@ import yaml
 
 from affectlocus.corpus import BENCHMARKS, CONTROL, TEXT, TRAINING
 from affectlocus.errors import InputError
-from affectlocus.parameters import Number, Parameters, Task, load, schema_text, validate
+from affectlocus.parameters import (
+    Evaluate,
+    Number,
+    Parameters,
+    Task,
+    load,
+    schema_text,
+    validate,
+)
 
 ROOT = Path(__file__).parents[2]
 RECIPE = {"data": ["stories"], "rank": 4}
@@ -200,7 +208,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("tune.data", ["stories", "stories"], "tune.data", "'stories' is listed twice"),
         ("score.resamples", 10, "score.resamples", "greater than or equal to 100"),
         ("score.confidence", 1, "score.confidence", "less than 1"),
-        ("score.metric", "f1", "score.metric", "'accuracy', 'macro_f1' or 'binary_f1'"),
+        ("score.metric", "f1", "score.metric", "'macro_f1', 'binary_f1', 'mer_uni"),
         (
             "score.metric",
             "binary_f1",
@@ -569,3 +577,39 @@ def test_a_folder_stands_for_its_params_yaml(folder: Path, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty/params\.yaml: no such file"):
         load(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"evaluate": {"readouts": {"mods": "generation"}}}, "evaluate.readouts: no task named"),
+        ({"evaluate": {"readouts": {"stories": "generation"}}}, "no task named 'stories'"),
+        ({"evaluate": {"generation": {"top_p": 0}}}, "evaluate.generation.top_p: found 0"),
+        ({"evaluate": {"generation": {"stop": ["a", ""]}}}, "stop holds an empty text"),
+        ({"extraction": {"model": "nowhere"}}, "extraction.model: no config.json in"),
+        ({"extraction": {"model": {"hub": "o/n"}}}, "revision is missing beside hub"),
+        ({"score": {"protocols": {"moods": "mer-unibench"}}}, "scores free text of a benchmark"),
+        (
+            {
+                "evaluate": {"readout": "generation"},
+                "score": {"protocols": {"moods": "mer-unibench"}},
+            },
+            "score.wheels: missing; task 'moods' is scored over emotion wheels",
+        ),
+        (
+            {"evaluate": {"readout": "generation"}, "score": {"metric": "mer_unibench"}},
+            "mer_unibench is no score of task 'moods'",
+        ),
+        ({"score": {"wheels": "nowhere"}}, "score.wheels: no such folder"),
+    ],
+)
+def test_free_text_that_cannot_be_asked_or_scored_is_refused(folder, changes, words) -> None:
+    config = changed() | changes
+    with pytest.raises(InputError) as caught:
+        validate(config, folder)
+    assert words in str(caught.value)
+
+
+def test_a_task_has_its_own_readout_or_the_experiments() -> None:
+    free = Evaluate(readout="generation", readouts={"sums": "candidates"})
+    assert (free.of("moods"), free.of("sums")) == ("generation", "candidates")

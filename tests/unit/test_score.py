@@ -97,6 +97,64 @@ def test_a_label_that_never_occurs_counts_in_no_average() -> None:
     assert scores["macro_f1"] == metrics(np.array([[4, 1], [1, 2]]))["macro_f1"]
 
 
+def test_answers_that_are_no_label_are_wrong_and_in_no_average() -> None:
+    without = metrics(np.array([[4, 1, 1], [1, 2, 0], [0, 0, 0]]))
+    beside = metrics(np.array([[4, 1, 1], [1, 2, 0]]))
+    assert beside["accuracy"] == without["accuracy"]
+    assert beside["weighted_f1"] == without["weighted_f1"]
+    assert beside["macro_f1"] == pytest.approx(without["macro_f1"] * 3 / 2)
+
+
+def spoken(cell: Cell, answers: list[str], truth: list[str]) -> pd.DataFrame:
+    """Free texts with the labels that were read in them, as `openset` writes them."""
+    frame = pd.DataFrame({"task": "moods", "sample": map(str, range(len(truth))), "label": truth})
+    read = {"openset": [[answer] if answer else [] for answer in answers], "valence": ""}
+    frame = frame.assign(candidate=None, loglik=np.nan, text="…", **read, answer=answers)
+    frame.attrs = {"cell": asdict(cell), "labels": {"moods": WORDS}}
+    return frame
+
+
+def test_free_text_has_the_same_scores_and_its_coverage() -> None:
+    truth, base = ["joy", "joy", "fear", "rage"], ["joy", "fear", "fear", "joy"]
+    cell = ["joy", "", "fear", ""]
+    rows = score([spoken(BASE, base, truth), spoken(TUNED, cell, truth)], Score(resamples=200))
+    rows = rows[rows["cell"] == "p/tuned"].set_index(["task", "metric"])
+    assert rows.loc[("moods", "accuracy"), "value"] == 50
+    assert rows.loc[("moods", "weighted_f1"), "value"] == pytest.approx((2 * 200 / 3 + 100) / 4)
+    assert rows.loc[("moods", "coverage"), "value"] == 50
+    assert rows.loc[("moods", "coverage"), "gain"] == -50
+    assert rows.loc[("mean", "coverage"), "value"] == 50
+    # With nothing left unsaid, as if candidates had been chosen.
+    both = [
+        score([make(BASE, base, truth), make(TUNED, base[::-1], truth)], Score(resamples=200))
+        for make in (spoken, predictions)
+    ]
+    same = both[0][both[0]["metric"] != "coverage"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, both[1])
+
+
+def test_a_task_of_candidates_beside_one_of_free_text_shares_its_mean() -> None:
+    truth, said = ["joy", "fear"], ["joy", "joy"]
+    frames = []
+    for cell in (BASE, TUNED):
+        both = pd.concat([spoken(cell, said, truth), predictions(cell, truth, truth, "other")])
+        both.attrs = {"cell": asdict(cell), "labels": {"moods": WORDS, "other": WORDS}}
+        frames.append(both.reset_index(drop=True))
+    rows = score(frames, Score(resamples=200)).set_index(["cell", "task", "metric"])["value"]
+    assert rows["b/base", "mean", "accuracy"] == 75
+    assert rows["b/base", "moods", "coverage"] == 100
+    assert ("b/base", "other", "coverage") not in rows.index
+    assert ("b/base", "mean", "coverage") not in rows.index
+
+
+def test_free_text_that_nobody_has_read_is_refused() -> None:
+    frame = spoken(BASE, ["joy"], ["joy"])
+    unread = frame.drop(columns=["openset", "valence", "answer"])
+    unread.attrs = frame.attrs
+    with pytest.raises(InputError, match="task moods: answered in free text"):
+        choose(unread)
+
+
 LABELS = st.integers(0, 4)
 SAMPLES = st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=60)
 

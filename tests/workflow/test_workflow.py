@@ -88,7 +88,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_it_ends_with_tables_whose_first_row_is_the_base_and_last_the_whole(
     project: Project,
 ) -> None:
-    tasks = ["mini-IEMOCAP", "mini-MOSI"]
+    tasks = ["mini-IEMOCAP", "mini-MOSI", "mini-SIMS"]
     for number in (1, 2, 3):
         table = pd.read_csv(project.folder / f"results/table{number}.csv")
         assert list(table.columns) == [
@@ -109,7 +109,42 @@ def test_every_number_has_n_and_an_interval_around_it(project: Project) -> None:
     assert (scores["low"] <= scores["high"]).all()
     assert set(scores.loc[scores["task"] != "mean", "n"]) == {20}
     companion = pd.read_csv(project.folder / "results/table1_intervals.csv")
-    assert set(companion["task"]) == {"mini-IEMOCAP", "mini-MOSI", "mean"}
+    assert set(companion["task"]) == {"mini-IEMOCAP", "mini-MOSI", "mini-SIMS", "mean"}
+
+
+def test_a_task_in_free_text_has_its_text_its_labels_and_both_protocols(project: Project) -> None:
+    cells = project.folder / "results/cells"
+    texts = []
+    for cell in ("tiny/base", "tiny-affective/tuned", "tiny-affective/load/all"):
+        read = pd.read_parquet(cells / cell / "openset.parquet")
+        spoken = read[read["task"] == "mini-SIMS"]
+        assert len(spoken) == 20
+        assert spoken[["text", "openset", "valence", "answer"]].notna().all(axis=None)
+        assert read.loc[read["task"] != "mini-SIMS", "text"].isna().all()
+        texts.append(spoken["text"].tolist())
+    assert texts[0] != texts[1] == texts[2]
+    scores = pd.read_parquet(project.folder / "results/scores.parquet")
+    metrics = scores.groupby("task")["metric"].unique()
+    more = {"coverage", "mer_unibench", "corrected_f1", "corrected_macro_f1"}
+    assert more <= set(metrics["mini-SIMS"])
+    assert not more & (set(metrics["mini-MOSI"]) | set(metrics["mean"]))
+
+
+def test_changed_rules_of_reading_rerun_no_inference(project: Project) -> None:
+    with project.changed("workflow/affectlocus/openset.py", "_LONGEST = 3", "_LONGEST = 4"):
+        rules = project.planned()
+    assert {"openset", "score"} <= rules
+    assert not any(rule.startswith("evaluate") for rule in rules)
+    assert not rules & {"extract", "tune", "pretrain"}
+
+
+def test_a_model_that_reads_is_asked_without_new_inference(project: Project) -> None:
+    with project.changed(
+        "params.yaml", "matrix:", "extraction: {model: checkpoints/tiny}\nmatrix:"
+    ):
+        rules = project.planned()
+    assert {"retrieve", "extract", "openset", "score"} <= rules
+    assert not any(rule.startswith("evaluate") for rule in rules)
 
 
 def test_loading_all_of_a_lora_pair_answers_as_the_tuned_model(project: Project) -> None:

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from affectlocus.cells import Cell
+    from affectlocus.wheels import Wheels
 
 app = typer.Typer(
     help=(
         "Where in a network did a fine-tune land, and is that place what makes it work?\n\n"
         "The workflow runs these steps for you (snakemake --cores 2). By hand, in this order: "
-        "corpus or retrieve, pretrain, prepare, tune, deltas, evaluate, score, tables, figures. "
+        "corpus or retrieve, pretrain, prepare, tune, deltas, evaluate, (extract, openset,) score, "
+        "tables, figures. "
         "Each STEP --help says what it reads and writes."
     ),
     no_args_is_help=True,
@@ -536,7 +538,7 @@ def evaluate(
     data: Annotated[list[Path], typer.Option(help="prepared task; repeat for several")],
     settings: Annotated[
         str,
-        _settings_option("batch_tokens, max_length"),
+        _settings_option("readout, readouts, generation, batch_tokens, max_length"),
     ],
     tuned: Annotated[
         list[Path] | None,
@@ -556,8 +558,17 @@ def evaluate(
     fluency (`score` turns them into scores), and the counts of the bit-for-bit check beside it
     (verification.json).
 
+    With readout generation, writes free text instead: greedy, or drawn (sampling nucleus: the
+    paper's has temperature 1, top_p 0.9 and 1200 max_new_tokens), behind the task's own prompt,
+    AffectGPT's, or the tokenizer's chat template. A sample's text is the same in any batch and at
+    any run of one seed. `openset` reads the labels in it.
+
     Example: affectlocus evaluate cells/mine/load/gate/predictions.parquet
     --base qwen2.json --tuned mine.json --data a.parquet --settings '{}'
+
+    Example: affectlocus evaluate cells/mine/tuned/predictions.parquet
+    --base qwen2.json --tuned mine.json --data a.parquet --settings '{"readout": "generation",
+    "generation": {"template": "affectgpt", "sampling": "nucleus", "max_new_tokens": 1200}}'
     """
     from dataclasses import asdict
 
@@ -570,24 +581,26 @@ def evaluate(
     manifests = _manifests(list(cells.values()), tuned or [])
     from affectlocus.checkpoints import checkpoint_folder
 
-    frames = [_read_frame(path, "prompt", "answer", "task", "labels") for path in data]
+    frames = [_read_frame(path, "text", "prompt", "answer", "task", "labels") for path in data]
     labels = {frame.attrs["task"]: frame.attrs["labels"] for frame in frames}
     folders = {path: checkpoint_folder(path) for path in [base, *(tuned or [])]}
     with _importing():
         from rich.progress import Progress
 
-        from affectlocus.evaluate import Questions, Shared, Text
+        from affectlocus.evaluate import Openings, Questions, Shared, Text
         from affectlocus.evaluate import evaluate as run
         from affectlocus.files import write_json
         from affectlocus.prompts import Prompter
-    prompter = Prompter(folders[base])
+    prompter, length = Prompter(folders[base]), chosen.max_length
+    shared = Shared([folders[base], *(then or [])])
     asked = [
-        Questions.of(task, frame, words, prompter, chosen.max_length)
-        if words
-        else Text.of(task, frame, prompter, chosen.max_length)
+        Text.of(task, frame, prompter, length)
+        if not words
+        else Openings.of(task, frame, prompter, length, chosen.generation, shared.model)
+        if chosen.of(task) == "generation"
+        else Questions.of(task, frame, words, prompter, length)
         for frame, (task, words) in zip(frames, labels.items(), strict=True)
     ]
-    shared = Shared([folders[base], *(then or [])])
     with Progress() as progress:
         bar = progress.add_task("", total=len(cells) * sum(len(each.prompts) for each in asked))
         for (out, cell), manifest in zip(cells.items(), manifests, strict=True):
@@ -616,13 +629,94 @@ def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
 
 
 @app.command()
+def extract(
+    predictions: Annotated[Path, typer.Argument(help="predictions.parquet of a cell")],
+    model: Annotated[
+        Path, typer.Option(help="a causal language model: its folder, or its manifest")
+    ],
+    cache: Annotated[
+        Path, typer.Option(help="folder of its replies, which jobs may share; made if missing")
+    ],
+    out: Out,
+    settings: Annotated[str, _settings_option("batch_size, max_new_tokens")] = "{}",
+) -> None:
+    """Let a language model read the emotions out of a cell's free texts.
+
+    It is asked, behind two examples, for a list of the emotions in each text, and for valence tasks
+    (labels positive, negative, neutral) then for the polarity of that list, as AffectGPT asks
+    Qwen2.5-7B-Instruct; greedily, so that the same text has the same reply. A reply is kept in
+    --cache by the SHA-256 of the model's files, the prompt and the settings: nothing is asked
+    twice, and where every reply is there the model is not loaded. `openset` reads what is written.
+
+    Example: affectlocus extract predictions.parquet --model Qwen2.5-7B-Instruct --cache replies
+    --out extracted.parquet
+    """
+    from affectlocus import parameters
+    from affectlocus.files import check_output, read_json
+
+    chosen = _settings(parameters.Extraction, settings)
+    frame = _read_frame(predictions, "text", "labels")
+    check_output(out)
+    with _importing():
+        from rich.progress import Progress
+
+        from affectlocus.checkpoints import checkpoint_folder, manifest
+        from affectlocus.extract import Extractor, Replies, identity
+        from affectlocus.extract import extract as run
+    if model.is_dir():
+        folder, files = model, manifest(model)
+    else:
+        folder, files = checkpoint_folder(model), read_json(model)["files"]
+    with Progress() as progress:
+        bar = progress.add_task("texts asked", total=None)
+        found = run(
+            frame,
+            Replies(cache, identity(files), chosen),
+            Extractor(folder, chosen),
+            lambda done: progress.advance(bar, done),
+        )
+    _write_frame(found, out)
+
+
+@app.command()
+def openset(
+    predictions: Annotated[Path, typer.Argument(help="predictions.parquet of a cell")],
+    out: Out,
+    extracted: Annotated[
+        Path | None, typer.Option(help="what a model read out of its texts (extract)")
+    ] = None,
+) -> None:
+    """Read the labels in a cell's free texts: words for feelings, and which is one of the task's.
+
+    Without --extracted by fixed rules, in English and Chinese: lists in brackets, sentences such
+    as "the character's emotional state is happy and a bit worried", commas of either width,
+    negations. Writes the predictions with openset (the words), valence (of valence tasks) and
+    answer (the first label that is named, or none), which `score` takes in their place.
+
+    Example: affectlocus openset predictions.parquet --out openset.parquet
+    """
+    from affectlocus.openset import opened
+
+    frame = _read_frame(predictions, "text", "labels", "cell")
+    found = None
+    if extracted is not None:
+        found = _read_frame(extracted, "task", "sample", "emotions", "valence")
+    _write_frame(opened(frame, found), out)
+
+
+@app.command()
 def score(
     context: typer.Context,
     cells: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PREDICTIONS", help="predictions.parquet of each cell"),
+        typer.Argument(
+            metavar="PREDICTIONS",
+            help="predictions.parquet of each cell; openset.parquet, if it answered in free text",
+        ),
     ] = None,
-    settings: Annotated[str | None, _settings_option("metric, resamples, confidence, seed")] = None,
+    settings: Annotated[
+        str | None, _settings_option("metric, protocols, wheels, resamples, confidence, seed")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="what to write; replaced whole or not at all"),
@@ -638,7 +732,8 @@ def score(
     wheels: Annotated[
         str | None,
         typer.Option(
-            help="hit-rate: folder of AffectGPT's emotion_wheel files, or `released` to download"
+            help="hit-rate, and protocols of cells: folder of AffectGPT's emotion_wheel files, or "
+            "`released` to download; for cells in place of the settings' wheels"
         ),
     ] = None,
     gold: Annotated[
@@ -671,7 +766,10 @@ def score(
     """Turn answers into scores with n, a bootstrap interval, and a paired gain.
 
     The cells must hold the base, and the tuned model where a cell is an ablation: gains are over
-    the base, an ablation's over the tuned model. Writes a row per (cell, task, metric).
+    the base, an ablation's over the tuned model. Writes a row per (cell, task, metric). Free text
+    has coverage beside the other metrics: the share of samples in which a label was named; a sample
+    without one is wrong. Tasks under the settings' protocols have MER-UniBench's score as well
+    (mer_unibench), and the corrected ones.
 
     With --protocol mer-unibench, scores any system's answers in csv files as MER-UniBench does,
     with a corrected protocol and constant answers beside it. Scores are fractions in JSON,
@@ -684,7 +782,6 @@ def score(
     """
     csv_options = {
         "kind": kind,
-        "wheels": wheels,
         "gold": gold,
         "predictions": predictions,
         "choose": choose,
@@ -697,7 +794,7 @@ def score(
             raise InputError("--protocol mer-unibench takes no cells and no --settings; drop them")
         if tasks != "{}":
             raise InputError("--protocol mer-unibench takes no --tasks; drop it")
-        _score_outputs(csv_options, out)
+        _score_outputs(csv_options | {"wheels": wheels}, out)
         return
     if protocol != "label":
         raise InputError(f"--protocol: found {protocol!r}; expected label or mer-unibench")
@@ -713,20 +810,28 @@ def score(
     from affectlocus.parameters import Score, Scorings
     from affectlocus.score import score as run
 
-    _write_frame(
-        run(
-            [_read_frame(path, "cell", "loglik") for path in cells],
-            _settings(Score, settings),
-            _settings(Scorings, tasks, "--tasks").root,
-        ),
-        out,
-    )
+    chosen = _settings(Score, settings)
+    frames = [_read_frame(path, "cell", "labels", "loglik") for path in cells]
+    protocols = None
+    if chosen.protocols:
+        from affectlocus.protocols import of_tasks
+
+        labels = {task: words for one in frames for task, words in one.attrs["labels"].items()}
+        place = wheels or chosen.wheels
+        protocols = of_tasks(chosen.protocols, labels, _wheels(place) if place else None)
+    about = _settings(Scorings, tasks, "--tasks").root
+    _write_frame(run(frames, chosen, about, protocols), out)
+
+
+def _wheels(place: str) -> Wheels:
+    from affectlocus import wheels as released
+
+    return released.fetch() if place == "released" else released.read(Path(place))
 
 
 def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
     """`score --protocol mer-unibench`: checks the options, reads, scores, and prints."""
     from affectlocus import outputs
-    from affectlocus import wheels as released
     from affectlocus.files import write_json
 
     kind, choose = options["kind"], options["choose"] or "last"
@@ -750,8 +855,7 @@ def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
             raise InputError(f"--{option} belongs to --choose validation; add that, or drop it")
     wheels = None
     if kind == "hit-rate":
-        place = options["wheels"]
-        wheels = released.fetch() if place == "released" else released.read(Path(place))
+        wheels = _wheels(options["wheels"])
     elif options["wheels"] is not None:
         raise InputError("--wheels belongs to --kind hit-rate; drop it")
     test = outputs.read_outputs(kind, options["gold"], options["predictions"])

@@ -33,6 +33,9 @@ from affectlocus.parameters import (
 from affectlocus.projections import PROJECTIONS
 from affectlocus.sources import tables
 
+EXTRACTOR = "_extractor"
+"""Names the extraction model's manifest; no base or pair may be called so."""
+
 # The order of the paper's tables; a further pair's are named after it (table1.PAIR.csv).
 ARMS: dict[str, Kind] = {"table1": "load", "table2": "tune", "table3": "ablate"}
 _TITLES = {
@@ -56,11 +59,6 @@ def settings(model: Strict | Scorings) -> str:
 def checkpoint(name: str) -> str:
     """The manifest that stands for a checkpoint's weights."""
     return f"results/checkpoints/{name}.json"
-
-
-def predictions(wanted: Iterable[Cell]) -> list[str]:
-    """Where the answers of some cells lie."""
-    return [f"results/cells/{cell.id}/predictions.parquet" for cell in wanted]
 
 
 def repeated(option: str, values: Iterable[object]) -> str:
@@ -185,7 +183,8 @@ class Dag:
         """Checkpoints that the user brings."""
         bases = [name for name, base in self.parameters.bases.items() if base.pretrain is None]
         pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuned is not None]
-        return bases + pairs
+        extracts = self.parameters.spoken and self.parameters.extraction.model is not None
+        return bases + pairs + ([EXTRACTOR] if extracts else [])
 
     @property
     def pretrained(self) -> list[str]:
@@ -207,7 +206,9 @@ class Dag:
 
     def brought_source(self, name: str) -> Source:
         """Where a checkpoint that the user brings comes from."""
-        source = self.parameters.bases.get(name) or self.parameters.pairs[name].tuned
+        source: Source | None = self.parameters.extraction.model
+        if name != EXTRACTOR:
+            source = self.parameters.bases.get(name) or self.parameters.pairs[name].tuned
         assert source is not None
         return source
 
@@ -354,11 +355,38 @@ class Dag:
         """An input or parameter function: one of a cell's `evaluation`."""
         return lambda wildcards: getattr(self.evaluation([self.cells[wildcards.cell]]), field)
 
-    # score, tables, figures
+    # openset, score, tables, figures
+
+    def extracted(self, wildcards: Any) -> list[str]:
+        """What a model read out of a cell's texts, if one is asked."""
+        if self.parameters.extraction.model is None:
+            return []
+        return [f"results/cells/{wildcards.cell}/extracted.parquet"]
+
+    def answers(self, wanted: Iterable[Cell]) -> list[str]:
+        """Where the answers of some cells lie, free text with the labels that were read in it."""
+        kind = "openset" if self.parameters.spoken else "predictions"
+        return [f"results/cells/{cell.id}/{kind}.parquet" for cell in wanted]
+
+    @property
+    def wheels(self) -> str | None:
+        """The folder of emotion wheels, or `released`, if any score needs them."""
+        score = self.parameters.score
+        if not score.protocols or score.wheels in (None, "released"):
+            return score.wheels if score.protocols else None
+        return self.external(score.wheels)
+
+    @property
+    def wheel_files(self) -> list[str]:
+        """The same as inputs; none of what is downloaded, whose hashes are fixed."""
+        if self.wheels is None or self.wheels == "released":
+            return []
+        files = sorted(Path(self.wheels).iterdir())
+        return [str(file) for file in files if file.suffix in (".csv", ".xlsx")]
 
     def arm_predictions(self, wildcards: Any) -> list[str]:
         """The answers of a table's cells, in its order."""
-        return predictions(table_cells(list(self.cells.values()), wildcards.pair, wildcards.arm))
+        return self.answers(table_cells(list(self.cells.values()), wildcards.pair, wildcards.arm))
 
     def other_predictions(self, _: Any = None) -> list[str]:
         """The answers of cells in no table, behind the bases that they are compared with."""
@@ -369,7 +397,7 @@ class Dag:
         }
         rest = [cell for cell in self.cells.values() if cell.id not in listed]
         bases = [self.cells[Cell("base", cell.base).id] for cell in rest]
-        return predictions(dict.fromkeys([*bases, *rest]))
+        return self.answers(dict.fromkeys([*bases, *rest]))
 
     def all_scores(self, _: Any = None) -> list[str]:
         """The scores of every table, and of the cells in none."""
@@ -399,10 +427,14 @@ class Dag:
         Raises:
             FileNotFoundError: of a base that is still to be downloaded; Snakemake asks again then.
         """
-        base = self.parameters.bases[name]
-        if base.pretrain is not None:
-            return 0
-        if base.folder is not None:
+        source: Source | None = self.parameters.extraction.model
+        if name != EXTRACTOR:
+            base = self.parameters.bases[name]
+            if base.pretrain is not None:
+                return 0
+            source = base
+        assert source is not None
+        if source.folder is not None:
             files = self.brought_files(SimpleNamespace(name=name))
             sizes = {file: Path(file).stat().st_size for file in files}
         else:
@@ -416,6 +448,10 @@ class Dag:
         Snakemake asks again about an `input` that is not there yet, if it is among the arguments.
         """
         return (2000 + 3 * self._base_mb(Path(input.base).stem)) * attempt
+
+    def memory_of_extraction(self, _: Any, attempt: int, input: Any) -> int:  # noqa: A002
+        """MB: the libraries, and two copies of the extraction model; more on a retry."""
+        return (2000 + 2 * self._base_mb(Path(input.model).stem)) * attempt
 
     def memory_of_tuning(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
         """MB: the libraries, weights, gradients and two moments in float32; more on a retry."""

@@ -22,8 +22,11 @@ from affectlocus.cells import Cell
 from affectlocus.checkpoints import Pair, Weights
 from affectlocus.errors import InputError
 from affectlocus.fluency import text_nats
+from affectlocus.generate import room, texts
 from affectlocus.interventions import intervened, touched, verify
+from affectlocus.parameters import Generation
 from affectlocus.prompts import Prompter
+from affectlocus.templates import column, stops, wrapped
 
 
 class Shared:
@@ -170,13 +173,49 @@ class Text:
         return Text(task, test, prompter.prompts(test["prompt"].tolist(), sys.maxsize), max_length)
 
 
+@dataclass(frozen=True)
+class Openings:
+    """A benchmark's test split as token ids that free text goes on from."""
+
+    task: str
+    samples: pd.DataFrame  # the prepared task's test rows
+    prompts: list[list[int]]
+    prompter: Prompter
+    settings: Generation
+
+    @staticmethod
+    def of(
+        task: str,
+        frame: pd.DataFrame,
+        prompter: Prompter,
+        max_length: int,
+        settings: Generation,
+        model: PreTrainedModel,
+    ) -> Openings:
+        """The prompts of a prepared task, columns `id`, `split`, `prompt`, `text`, `answer`.
+
+        Args:
+            max_length: tokens of a prompt; fewer, where the model has no positions for more and
+                the text behind it.
+            model: any cell's.
+        """
+        test = frame[frame["split"] == "test"]
+        limit = room(model, max_length, settings.max_new_tokens)
+        told = test[column(settings.template)].tolist()
+        if settings.template == "task":
+            prompts = prompter.prompts(told, limit)
+        else:
+            prompts = wrapped(prompter.tokenizer, told, settings, limit)
+        return Openings(task, test, prompts, prompter, settings)
+
+
 def evaluate(
     model: PreTrainedModel,
-    asked: Sequence[Questions | Text],
+    asked: Sequence[Questions | Text | Openings],
     batch_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> pd.DataFrame:
-    """The log-likelihood of every label behind every test prompt, and of every text.
+    """The log-likelihood of every label behind every test prompt, or free text; and of every text.
 
     Args:
         batch_tokens: tokens in one forward pass at most (`candidates.log_likelihoods`).
@@ -185,12 +224,17 @@ def evaluate(
     Returns:
         A row per (task, sample, candidate): `task`, `sample`, `label` (the true one), `candidate`,
         `loglik` (nats, float32), `tokens` of the candidate. Of a text, a row per document, without
-        label and candidate: its log-likelihood and the number of tokens that were predicted.
+        label and candidate: its log-likelihood and the number of tokens that were predicted. Of
+        free text, a row per (task, sample) without candidate and loglik, with a column `text`
+        that is empty in the other rows; every cell draws from one and the same stream for a sample.
     """
     frames = []
     for questions in asked:
         if isinstance(questions, Text):
             frames.append(_read(model, questions, batch_tokens, progress))
+            continue
+        if isinstance(questions, Openings):
+            frames.append(_written(model, questions, progress))
             continue
         values = log_likelihoods(
             model, questions.prompts, questions.candidates, batch_tokens, progress
@@ -221,6 +265,32 @@ def _read(
     columns = {"task": text.task, "sample": text.samples["id"].to_numpy()}
     columns |= {"label": "", "candidate": "", "loglik": -nats, "tokens": tokens}
     return pd.DataFrame(columns).astype({"loglik": "float32", "tokens": "int32"})
+
+
+def _written(
+    model: PreTrainedModel, openings: Openings, progress: Callable[[int], None]
+) -> pd.DataFrame:
+    test, settings = openings.samples, openings.settings
+    found, tokens = texts(
+        model,
+        openings.prompter.tokenizer,
+        openings.prompts,
+        [f"{openings.task}\0{sample}" for sample in test["id"]],
+        settings,
+        settings.batch_size,
+        stops(settings),
+        progress,
+    )
+    columns: dict[str, Any] = {
+        "task": openings.task,
+        "sample": test["id"].to_numpy(),
+        "label": test["answer"].to_numpy(),
+        "candidate": pd.Series([None] * len(test), dtype="str"),
+        "loglik": torch.full((len(test),), torch.nan).numpy(),
+        "tokens": tokens,
+        "text": found,
+    }
+    return pd.DataFrame(columns).astype({"tokens": "int16"})
 
 
 def _tidy(questions: Questions, values: torch.Tensor) -> pd.DataFrame:

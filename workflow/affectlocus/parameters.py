@@ -10,7 +10,7 @@ import codecs
 import json
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -47,6 +47,11 @@ CORPUS_TASKS = (
 _COLUMNS_OF_TABLES = ("num", "modules", "mode", "mean")
 # Query keys of an address whose values open it; Zenodo's download=1 and an id do not.
 _SECRET = re.compile(r"token|key|sig|secret|pass|pw|auth|credential|session|jwt", re.IGNORECASE)
+
+
+def is_valence(labels: Iterable[str]) -> bool:
+    """Whether a task's labels are those of valence: positive, negative, neutral."""
+    return set(labels) <= set(SIGNS)
 
 
 def _name(text: str) -> str:
@@ -736,29 +741,119 @@ class Matrix(Strict):
     )
 
 
-class Evaluate(Strict):
-    """How a cell answers: every label's log-likelihood behind the prompt."""
+Readout = Literal["candidates", "generation"]
 
+
+class Generation(Strict):
+    """How a cell writes free text."""
+
+    sampling: Literal["greedy", "nucleus"] = Field(
+        "greedy", description="the likeliest token each time, or drawn from the likeliest ones"
+    )
+    temperature: Positive = Field(1.0, description="nucleus: divides the logits")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="nucleus: share of the probability that a token is drawn from"
+    )
+    seed: int = Field(0, ge=0, description="nucleus: with task and sample id, decides every draw")
+    max_new_tokens: PositiveInt = Field(
+        128, description="tokens at most; the paper's evaluation allows 1200"
+    )
+    template: Literal["task", "affectgpt", "chat"] = Field(
+        "task",
+        description="what the model reads: the task's prompt, AffectGPT's around the bare text, or "
+        "the chat template of the base's tokenizer around the task's prompt",
+    )
+    question: str = Field(
+        "Please recognize all possible emotional states of the character.",
+        min_length=1,
+        description="affectgpt: what is asked",
+    )
+    stop: Listed = Field(
+        [], description="texts before which an answer ends; affectgpt has ### beside them"
+    )
+    batch_size: PositiveInt = Field(
+        64, description="answers written at once; halved where memory runs out"
+    )
+
+    @model_validator(mode="after")
+    def _stops(self) -> Self:
+        if "" in self.stop:
+            raise ValueError("stop holds an empty text, before which every answer would end")
+        return self
+
+
+class Evaluate(Strict):
+    """How a cell answers: every label's log-likelihood behind the prompt, or free text."""
+
+    readout: Readout = Field(
+        "candidates",
+        description="candidates: the labels' log-likelihoods; generation: free text, from which "
+        "labels are read afterwards",
+    )
+    readouts: dict[Name, Readout] = Field({}, description="tasks with another readout")
+    generation: Generation = Generation()
     batch_tokens: PositiveInt = Field(
         8192,
-        description="tokens in one forward pass, padding included; halved where memory runs out",
+        description="candidates: tokens in one forward pass, padding included; halved where memory "
+        "runs out",
     )
     max_length: PositiveInt = Field(
         512, description="tokens of a prompt; a longer one loses its start"
     )
 
+    def of(self, task: str) -> Readout:
+        """A task's readout."""
+        return self.readouts.get(task, self.readout)
+
+
+FREE_METRICS = ("mer_unibench", "corrected_f1", "corrected_macro_f1")
+"""Scores in percent of free text under the protocol mer-unibench."""
+
 
 class Score(Strict):
     """How answers become scores and intervals."""
 
-    metric: Literal["weighted_f1", "accuracy", "macro_f1", "binary_f1"] = Field(
+    metric: Literal[
+        "weighted_f1",
+        "accuracy",
+        "macro_f1",
+        "binary_f1",
+        "mer_unibench",
+        "corrected_f1",
+        "corrected_macro_f1",
+    ] = Field(
         "weighted_f1",
         description="the one that the tables show; scores.parquet holds all. binary_f1 wants tasks "
-        "with positive, or with a number and its cutoff",
+        "with positive, or with a number and its cutoff; the last three want every benchmark in "
+        "protocols",
+    )
+    protocols: dict[Name, Literal["mer-unibench"]] = Field(
+        {},
+        description="tasks answered in free text that are also scored as MER-UniBench does (hit "
+        "rate over wheels, WAF of valence), with the corrected scores beside",
+    )
+    wheels: str | None = Field(
+        None,
+        description="folder of AffectGPT's emotion_wheel files, or `released` to download them; "
+        "for protocols of emotions",
     )
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws")
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     seed: int = Field(0, ge=0)
+
+
+class Extraction(Strict):
+    """How labels are read out of free text; without a model, by fixed rules."""
+
+    model: (
+        Annotated[Source, BeforeValidator(_placed, json_schema_input_type=str | Source)] | None
+    ) = Field(
+        None,
+        description="a causal language model that lists the emotions in a text: its path, or where "
+        "it comes from (AffectGPT's is Qwen/Qwen2.5-7B-Instruct)",
+    )
+    batch_size: PositiveInt = Field(16, description="texts in one batch")
+    max_new_tokens: PositiveInt = Field(64, description="tokens of its reply")
 
 
 class Deltas(Strict):
@@ -786,6 +881,7 @@ class Parameters(Strict):
     tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
     deltas: Deltas = Deltas()
     evaluate: Evaluate = Evaluate()
+    extraction: Extraction = Extraction()
     score: Score = Score()
 
     @property
@@ -803,6 +899,11 @@ class Parameters(Strict):
     def texts(self) -> list[str]:
         """The tasks that are general text to read."""
         return [name for name, task in self.tasks.items() if task.fluency]
+
+    @property
+    def spoken(self) -> list[str]:
+        """The benchmarks that are answered in free text."""
+        return [name for name in self.benchmarks if self.evaluate.of(name) == "generation"]
 
 
 def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
@@ -871,6 +972,15 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
                 f"tasks.{name}.corpus",
                 f"the corpus holds no such task; expected one of {', '.join(CORPUS_TASKS)}",
             )
+    for name in parameters.evaluate.readouts:
+        yield from known("evaluate.readouts", name, dict.fromkeys(parameters.benchmarks), "task")
+    for name in parameters.spoken:
+        if parameters.tasks[name].labels is None:
+            yield (
+                "evaluate.readouts",
+                f"task {name!r} is a number, which is read off candidates; set it to candidates",
+            )
+    yield from _protocols(parameters)
     if parameters.corpus is None:
         for name, base in parameters.bases.items():
             if base.pretrain is not None:
@@ -878,6 +988,33 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
         for name, task in parameters.tasks.items():
             if task.corpus:
                 yield f"tasks.{name}.corpus", "needs the corpus section, which is missing"
+
+
+def _protocols(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    """(key, complaint) for what the scores of free text want and have not."""
+    score, spoken = parameters.score, parameters.spoken
+    for name in score.protocols:
+        if name not in spoken:
+            yield (
+                f"score.protocols.{name}",
+                "mer-unibench scores free text of a benchmark; set evaluate.readouts to "
+                "generation for it, or remove it here",
+            )
+        labels = (parameters.tasks[name].labels or {}) if name in parameters.tasks else {}
+        if score.wheels is None and not is_valence(labels.values()):
+            yield (
+                "score.wheels",
+                f"missing; task {name!r} is scored over emotion wheels: name the folder of "
+                "AffectGPT's files, or `released` to download them",
+            )
+    if score.metric in FREE_METRICS:
+        for name in parameters.benchmarks:
+            if name not in score.protocols:
+                yield (
+                    "score.metric",
+                    f"{score.metric} is no score of task {name!r}; list it under score.protocols, "
+                    "or show another metric",
+                )
 
 
 def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
@@ -911,6 +1048,17 @@ def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
         for file in base.then:
             if not (root / file).exists():
                 yield f"bases.{name}.then", f"no such file or folder: {root / file}; correct it"
+    asked = parameters.extraction.model
+    if asked is not None and asked.folder is not None:
+        path = root / asked.folder
+        if not (path / "config.json").is_file():
+            yield "extraction.model", f"no config.json in {path}; expected a Hugging Face model"
+    wheels = parameters.score.wheels
+    if wheels not in (None, "released") and not (root / str(wheels)).is_dir():
+        yield (
+            "score.wheels",
+            f"no such folder: {root / str(wheels)}; correct it, or write released to download them",
+        )
     for name, pair in parameters.pairs.items():
         if pair.tuned is not None and pair.tuned.folder is not None:
             path = root / pair.tuned.folder

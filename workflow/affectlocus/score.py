@@ -8,7 +8,7 @@ An error of numbers and a perplexity are functions of sums over samples, which a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -18,32 +18,48 @@ from affectlocus.cells import Cell
 from affectlocus.errors import InputError
 from affectlocus.numbers import classed, classes, errors, read_out
 from affectlocus.numbers import sums as sums_of_errors
-from affectlocus.parameters import Score, Scoring
+from affectlocus.parameters import FREE_METRICS, Score, Scoring
 from affectlocus.perplexity import perplexity
 from affectlocus.perplexity import sums as sums_of_text
 from affectlocus.resampling import drawn_sums
 
 METRICS = ("weighted_f1", "accuracy", "macro_f1")
 """In percent, of every task with labels."""
-PERCENT = (*METRICS, "binary_f1")
-"""`binary_f1` beside them where one of two labels is the positive."""
+PERCENT = (*METRICS, "binary_f1", *FREE_METRICS)
+"""`binary_f1` beside them where one of two labels is the positive, others of free text."""
 
 
 def choose(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The likeliest candidate of each sample: `task`, `sample`, `label`, `answer`.
+    """The answer to each sample: `task`, `sample`, `label`, `answer`.
 
-    A tie goes to the candidate that stands first in params.yaml.
+    Of candidates the likeliest; a tie goes to the one that stands first in params.yaml. Of free
+    text the label that `openset` read in it, empty for none, with `openset` and `valence` beside.
+
+    Raises:
+        InputError: free text that `openset` has not read.
     """
-    best = predictions.groupby(["task", "sample"], sort=False, observed=True)["loglik"].idxmax()
-    rows = predictions.loc[best, ["task", "sample", "label", "candidate"]]
-    return rows.rename(columns={"candidate": "answer"}).reset_index(drop=True)
+    spoken = predictions[predictions["text"].notna()] if "text" in predictions else None
+    asked = predictions if spoken is None else predictions[predictions["text"].isna()]
+    best = asked.groupby(["task", "sample"], sort=False, observed=True)["loglik"].idxmax()
+    rows = asked.loc[best, ["task", "sample", "label", "candidate"]]
+    rows = rows.rename(columns={"candidate": "answer"}).reset_index(drop=True)
+    if spoken is None or spoken.empty:
+        return rows
+    if "answer" not in spoken:
+        raise InputError(
+            f"task {spoken['task'].iloc[0]}: answered in free text, whose labels were not read "
+            "yet; run openset on these predictions, and score what it writes"
+        )
+    read = spoken[["task", "sample", "label", "answer", "openset", "valence"]]
+    return pd.concat([rows, read], ignore_index=True)
 
 
 def metrics(confusion: np.ndarray, positive: int | None = None) -> dict[str, np.ndarray]:
     """Scores in percent from counts.
 
     Args:
-        confusion: (..., labels, labels), true label first; may hold a bootstrap's draws.
+        confusion: (..., labels, labels), true label first; may hold a bootstrap's draws. Columns
+            beyond the labels count answers that are no label: wrong, and in no average.
         positive: the number of the label whose own F1 is `binary_f1`.
 
     Returns:
@@ -53,7 +69,7 @@ def metrics(confusion: np.ndarray, positive: int | None = None) -> dict[str, np.
     """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
     truth = confusion.sum(axis=-1).astype(float)
-    answered = confusion.sum(axis=-2).astype(float)
+    answered = confusion[..., : confusion.shape[-2]].sum(axis=-2).astype(float)
     present = (truth + answered) > 0
     f1 = np.divide(2 * hits, truth + answered, out=np.zeros_like(hits), where=present)
     total = truth.sum(axis=-1)
@@ -74,6 +90,10 @@ class Draws:
     n: int
 
 
+Protocol = Callable[[pd.DataFrame, pd.DataFrame, int, np.random.Generator], Draws]
+"""Further scores from a cell's and its base's answers to one task, in one order of samples."""
+
+
 def _draws(
     truth: Sequence[int],
     base: Sequence[int],
@@ -82,6 +102,7 @@ def _draws(
     resamples: int,
     rng: np.random.Generator,
     positive: int | None = None,
+    spoken: bool = False,
 ) -> Draws:
     triples = np.stack([truth, base, cell]).astype(np.int64)
     kinds, counts = np.unique(triples, axis=1, return_counts=True)  # (3, kinds), (kinds,)
@@ -89,13 +110,20 @@ def _draws(
     drawn = np.vstack([counts, rng.multinomial(n, counts / n, size=resamples)])  # observed first
 
     def confusions(answer: np.ndarray) -> np.ndarray:
-        # Which entry of the confusion matrix each kind of triple adds to, as a 0/1 matrix.
-        entry = np.zeros((kinds.shape[1], labels * labels))
-        entry[np.arange(kinds.shape[1]), kinds[0] * labels + answer] = 1
-        return (drawn @ entry).reshape(-1, labels, labels)
+        # Which entry of the confusion matrix each kind of triple adds to, as a 0/1 matrix; the
+        # last column counts free text that names no label.
+        entry = np.zeros((kinds.shape[1], labels * (labels + 1)))
+        entry[np.arange(kinds.shape[1]), kinds[0] * (labels + 1) + answer] = 1
+        return (drawn @ entry).reshape(-1, labels, labels + 1)
 
-    own, others = (metrics(confusions(kinds[row]), positive) for row in (2, 1))
-    return Draws(cell=own, base=others, n=n)
+    def scores(answer: np.ndarray) -> dict[str, np.ndarray]:
+        found = confusions(answer)
+        measured = metrics(found, positive)
+        if spoken:
+            measured["coverage"] = 100 * (1 - found[..., labels].sum(axis=-1) / n)
+        return measured
+
+    return Draws(cell=scores(kinds[2]), base=scores(kinds[1]), n=n)
 
 
 def summary(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
@@ -113,6 +141,7 @@ def score_cell(
     confidence: float,
     seed: int,
     positive: Mapping[str, str] | None = None,
+    protocols: Mapping[str, Protocol] | None = None,
 ) -> pd.DataFrame:
     """Scores of one cell on every task and their mean, with percentile bootstrap intervals.
 
@@ -120,6 +149,7 @@ def score_cell(
         answers, base: chosen answers of the cell and of its base, from `choose`.
         labels: the label words of each task.
         positive: the word whose F1 is `binary_f1`, of the tasks that have one.
+        protocols: further scores of single tasks.
 
     Returns:
         A row per (task, metric): `task` (`mean` for the mean over tasks, of metrics that all of
@@ -138,13 +168,17 @@ def score_cell(
         rng = generator(seed, task)
         drawn = _draws(
             mine["label"].map(code).tolist(),
-            theirs["answer"].map(code).tolist(),
-            mine["answer"].map(code).tolist(),
+            [code.get(answer, len(words)) for answer in theirs["answer"]],
+            [code.get(answer, len(words)) for answer in mine["answer"]],
             len(words),
             resamples,
             rng,
             code.get((positive or {}).get(task, "")),
+            "openset" in mine and mine["openset"].notna().all(),
         )
+        if protocols is not None and task in protocols:
+            more = protocols[task](mine, theirs, resamples, rng)
+            drawn = Draws(drawn.cell | more.cell, drawn.base | more.base, drawn.n)
         each.append(drawn)
         rows += _rows(task, drawn, confidence)
     if each:
@@ -271,6 +305,7 @@ def score(
     predictions: Sequence[pd.DataFrame],
     settings: Score,
     tasks: Mapping[str, Scoring] | None = None,
+    protocols: Mapping[str, Protocol] | None = None,
 ) -> pd.DataFrame:
     """Scores of several cells, each against the cell that it is to be compared with.
 
@@ -278,6 +313,7 @@ def score(
         predictions: of each cell, with the cell and the labels in `attrs`, as `evaluate` wrote
             them; base first, then the cells in the order of a table.
         tasks: what scoring a task needs to know beyond its labels, of those that need it.
+        protocols: further scores of single tasks (`protocols.of_task`).
 
     Returns:
         The rows of `score_cell` and `score_amounts` with `cell`, `kind`, `base`, `pair`,
@@ -303,7 +339,7 @@ def score(
         mine, theirs = answers[name], answers[against.id]
         draws = (settings.resamples, settings.confidence, settings.seed)
         found = (
-            score_cell(mine.chosen, theirs.chosen, mine.labels, *draws, mine.positive),
+            score_cell(mine.chosen, theirs.chosen, mine.labels, *draws, mine.positive, protocols),
             score_amounts(mine, theirs, *draws),
         )
         rows = pd.concat([one for one in found if not one.empty], ignore_index=True)

@@ -1,0 +1,67 @@
+# Free text into labels, apart from inference: changed rules of reading cost no evaluation, and a
+# model that reads is asked once for each text.
+#
+# in:  results/cells/CELL/predictions.parquet, results/checkpoints/_extractor.json
+# out: results/cells/CELL/extracted.parquet (replies of the model, kept in results/extraction),
+#      results/cells/CELL/openset.parquet
+
+
+rule extract:
+    """Let a language model read the emotions out of a cell's texts."""
+    input:
+        predictions="results/cells/{cell}/predictions.parquet",
+        model=checkpoint(EXTRACTOR),
+    output:
+        "results/cells/{cell}/extracted.parquet",
+    log:
+        "results/logs/extract/{cell}.log",
+    benchmark:
+        "results/benchmarks/extract/{cell}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=JOBS.memory_of_extraction,
+        runtime=240,
+        gpu=GPUS,
+    params:
+        settings=settings(EXPERIMENT.extraction),
+        cache="results/extraction",
+        code=digest("extract"),
+    shell:
+        """
+        affectlocus extract {input.predictions:q} \
+            --model {input.model:q} \
+            --settings {params.settings:q} \
+            --cache {params.cache:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule openset:
+    """Read the labels in a cell's texts."""
+    input:
+        predictions="results/cells/{cell}/predictions.parquet",
+        extracted=JOBS.extracted,
+    output:
+        "results/cells/{cell}/openset.parquet",
+    log:
+        "results/logs/openset/{cell}.log",
+    benchmark:
+        "results/benchmarks/openset/{cell}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        extracted=lambda wildcards, input: repeated("extracted", input.extracted),
+        code=digest("openset"),
+    shell:
+        """
+        affectlocus openset {input.predictions:q} {params.extracted} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,196 @@
+"""Free text into open sets: what each rule takes and leaves, in English and Chinese."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from affectlocus import mer_unibench
+from affectlocus.errors import InputError
+from affectlocus.openset import listed, named, open_set, opened
+from affectlocus.polarity import NEGATIVE, NEUTRAL, POSITIVE
+
+CASES = {
+    # lists
+    "[happy, surprised]": "happy, surprised",
+    "['happy', \"sad\"]": "happy, sad",
+    "Output: [Happy, SAD].": "happy, sad",
+    '{"emotions": ["happy", "at ease"]}': "happy, at ease",
+    "[happy, sad": "happy, sad",
+    "[happy]\nInput: She is angry; Output: [angry]": "happy",
+    "[]": "",
+    "【高兴，惊讶】": "高兴, 惊讶",
+    "happy, sad": "happy, sad",
+    "Happy; sad/angry | calm": "happy, sad, angry, calm",
+    "1. happy\n2. sad\n3) calm": "happy, sad, calm",
+    "- happy\n- **very sad**\n* calm": "happy, sad, calm",
+    "happy，惊讶、生气；难过": "happy, 惊讶, 生气, 难过",
+    # states
+    "The character's emotional state is happy and a bit worried.": "happy, worried",
+    "The character’s emotional state is concern, pessimism.": "concern, pessimism",
+    "His emotional state is happy, sad, and angry": "happy, sad, angry",
+    "The emotional states of the main character are joy, hope.": "joy, hope",
+    "Emotions: happy; sad": "happy, sad",
+    "Answer: happy.": "happy",
+    "The woman smiles at the camera. She feels happy and slightly relaxed.": "happy, relaxed",
+    "He seems to be very angry because nobody came.": "angry",
+    "She looks at the door. She appears nervous.": "nervous",
+    "It was late. He felt a sense of relief.": "relief",
+    "The man expresses both joy and surprise.": "joy, surprise",
+    "人物的情绪状态是开心和惊讶。": "开心, 惊讶",
+    "她感到非常难过，也有点生气。": "难过, 生气",
+    "情绪：平和、温和与自信": "平和, 温和, 自信",
+    "他的心情是不安的，因为没有消息。": "不安",
+    # first sentences
+    "happy": "happy",
+    " happy. In a word, Sam was angry.": "happy",
+    "Anna was happy.": "happy",
+    "Anna is let down by her friend.": "let down",
+    "She's angry at him.": "angry",
+    # negation
+    "not happy but sad": "sad",
+    "He is not angry.": "",
+    "She feels not happy or sad, but calm.": "calm",
+    "neither angry nor sad": "",
+    "no longer sad, happy": "happy",
+    "He isn't angry": "",
+    "unhappy": "unhappy",
+    "没有生气，只是不满": "不满",
+    # nothing
+    "": "",
+    "   \n ": "",
+    "...": "",
+    "We cannot recognize his emotional state": "",
+    "We cannot tell what he feels: the picture is dark.": "",
+    "The camera moves slowly along the long corridor of the house": "",
+    # what surrounds a word
+    "happy (very)": "happy",
+    "a mixture of joy and fear": "joy, fear",
+    "positive emotions": "positive",
+    "a little bit sad": "sad",
+    "self-confident, let-down": "self-confident, let-down",
+    "happy, Happy, HAPPY": "happy",
+    "afraid of dogs": "afraid",
+}
+
+
+@pytest.mark.parametrize(("text", "words"), CASES.items())
+def test_a_text_names_these_words(text: str, words: str) -> None:
+    assert open_set(text) == [word for word in words.split(", ") if word]
+
+
+@given(st.text())
+def test_any_text_gives_distinct_words_in_lower_case(text: str) -> None:
+    words = open_set(text)
+    assert len(set(words)) == len(words)
+    assert all(word == word.strip() and word and word == word.lower() for word in words)
+
+
+@given(st.lists(st.sampled_from(sorted(POSITIVE | NEGATIVE | NEUTRAL)), unique=True))
+def test_a_list_of_plain_words_is_read_back_whole(words: list[str]) -> None:
+    assert open_set(f"[{', '.join(words)}]") == words
+    assert open_set("，".join(words)) == words
+
+
+@given(st.sampled_from(sorted(POSITIVE | NEGATIVE)))
+def test_the_target_of_affectgpts_training_is_read_back(word: str) -> None:
+    assert open_set(f"The character's emotional state is {word}.") == [word]
+
+
+def test_a_label_of_the_task_is_kept_as_it_is() -> None:
+    assert open_set("very angry, no emotion") == ["angry"]
+    assert open_set("Very angry, no emotion", ["very angry", "no emotion"]) == [
+        "very angry",
+        "no emotion",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "labels", "label"),
+    [
+        (["calm", "joy", "rage"], ["rage", "joy"], "joy"),
+        (["calm"], ["rage", "joy"], None),
+        ([], ["rage"], None),
+        (["angry"], ["very angry", "sad"], "very angry"),
+        (["angry"], ["very angry", "angry"], "angry"),
+        (["anger"], ["Anger"], "Anger"),
+        (["不高兴"], ["高兴"], None),
+    ],
+)
+def test_the_first_word_that_is_a_label_is_the_answer(words, labels, label) -> None:
+    assert named(words, labels) == label
+
+
+# opened
+
+
+LABELS = {"moods": ["sad", "happy"], "MOSI": ["negative", "positive"], "choice": ["a", "b"]}
+
+
+def predictions() -> pd.DataFrame:
+    frame = pd.DataFrame(
+        [
+            ("moods", "1", "sad", None, "She was happy and sad."),
+            ("choice", "1", "a", "a", None),
+            ("choice", "1", "a", "b", None),
+            ("moods", "2", "sad", None, "It was news."),
+            ("MOSI", "1", "positive", None, "He feels angry."),
+            ("MOSI", "2", "positive", None, ""),
+        ],
+        columns=["task", "sample", "label", "candidate", "text"],
+        index=[4, 9, 2, 3, 7, 1],
+    )
+    frame.attrs = {"labels": LABELS, "cell": {"kind": "base"}}
+    return frame
+
+
+def test_a_cells_texts_become_open_sets_and_answers_beside_its_other_rows() -> None:
+    found = opened(predictions())
+    pd.testing.assert_frame_equal(found[list(predictions().columns)], predictions())
+    assert found.attrs == predictions().attrs
+    spoken = found[found["text"].notna()]
+    assert spoken["openset"].tolist() == [["happy", "sad"], ["news"], ["angry"], []]
+    assert spoken["answer"].tolist() == ["happy", "", "negative", ""]
+    assert spoken["valence"].tolist() == ["", "", "negative", ""]
+    assert found.loc[found["text"].isna(), ["openset", "valence", "answer"]].isna().all(axis=None)
+
+
+def test_open_sets_outlive_parquet(tmp_path) -> None:
+    file = tmp_path / "openset.parquet"
+    opened(predictions()).to_parquet(file, index=False)
+    back = pd.read_parquet(file)
+    found = [list(one) for one in back["openset"].dropna()]
+    assert found == [["happy", "sad"], ["news"], ["angry"], []]
+    assert back.attrs["labels"] == LABELS
+
+
+def test_what_a_model_extracted_goes_before_the_rules() -> None:
+    extracted = pd.DataFrame(
+        {
+            "task": ["MOSI", "MOSI", "moods", "moods"],
+            "sample": ["2", "1", "2", "1"],
+            "emotions": ["", "[furious]", "[Sad, at ease]", "Output: ['joy']"],
+            "valence": ["", "Positive.", "", ""],
+        }
+    )
+    found = opened(predictions(), extracted)
+    spoken = found[found["text"].notna()]
+    assert spoken["openset"].tolist() == [["joy"], ["sad", "at ease"], ["furious"], []]
+    assert spoken["answer"].tolist() == ["", "sad", "positive", ""]
+    assert spoken["valence"].tolist() == ["", "", "Positive.", ""]
+    with pytest.raises(InputError, match=r"task moods: nothing was extracted .* sample '1'"):
+        opened(predictions(), extracted[:3])
+
+
+@given(st.lists(st.text("ab ,'\"[]", max_size=6), max_size=4))
+def test_a_models_list_is_read_as_mer_unibench_reads_it(words: list[str]) -> None:
+    reply = f"[{', '.join(words)}]"
+    if "[" not in reply[1:]:
+        assert listed(reply) == mer_unibench.open_set(reply)
+
+
+def test_a_lone_bracket_and_no_list_are_no_crash() -> None:
+    assert listed("[") == listed("") == listed("[]") == []
+    assert listed("happy, Sad") == ["happy", "sad"]

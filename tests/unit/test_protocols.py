@@ -1,0 +1,129 @@
+"""Free text under both protocols in the workflow, against the scorers of outputs in files."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wheel_files import REAL, write_wheels
+
+from affectlocus import corrected, mer_unibench
+from affectlocus.errors import InputError
+from affectlocus.parameters import FREE_METRICS
+from affectlocus.protocols import of_task, of_tasks
+from affectlocus.score import Draws
+from affectlocus.wheels import Wheels, read
+
+real = pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
+SIGNS = ["negative", "neutral", "positive"]
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
+    return read(write_wheels(tmp_path_factory.mktemp("wheels")))
+
+
+def answers(gold: list[str], opensets: list[list[str]], valence: list[str] | str = "") -> object:
+    return pd.DataFrame({"label": gold, "openset": opensets, "valence": valence})
+
+
+def scores(mine: object, wheels: Wheels | None, theirs: object = None, draws: int = 100) -> Draws:
+    labels = SIGNS if wheels is None else ["joy", "anger"]
+    other = mine if theirs is None else theirs
+    return of_task("moods", labels, wheels)(mine, other, draws, np.random.default_rng(0))
+
+
+def first(found: Draws) -> dict[str, float]:
+    return {metric: values[0] for metric, values in found.cell.items()}
+
+
+WORDS = st.sampled_from(["joy", "angry", "fear", "tired", "bold", "odd", "neutral"])
+
+
+@given(st.lists(st.tuples(WORDS, st.lists(WORDS, max_size=3)), min_size=1, max_size=20))
+@settings(max_examples=40)
+def test_emotions_score_as_another_systems_outputs_do(wheels, samples) -> None:
+    gold = [emotion for emotion, _ in samples] + ["joy"]
+    opensets = [words for _, words in samples] + [["joy"]]
+    found = first(scores(answers(gold, opensets), wheels))
+    rates = mer_unibench.hit_rates(gold, opensets, wheels.published)
+    honest = corrected.mean_over_wheels(corrected.open_sets(gold, opensets, wheels.corrected))
+    assert found["mer_unibench"] == pytest.approx(100 * mer_unibench.mean_rate(rates))
+    assert found["corrected_f1"] == pytest.approx(100 * honest.f1)
+    assert found["corrected_macro_f1"] == pytest.approx(100 * honest.macro_f1)
+    assert found["labels_per_sample"] == pytest.approx(honest.labels_per_sample)
+
+
+SAID = st.sampled_from([*SIGNS, "Positive.", "mixed", ""])
+
+
+@given(st.lists(st.tuples(st.sampled_from(SIGNS), SAID), min_size=1, max_size=30))
+@settings(max_examples=40)
+def test_valence_scores_as_another_systems_outputs_do(samples) -> None:
+    gold = [sign for sign, _ in samples] + ["negative"]
+    said = [word for _, word in samples] + ["neutral"]
+    found = first(scores(answers(gold, [[]] * len(gold), said), None))
+    numbers = [float(SIGNS.index(sign) - 1) for sign in gold]
+    honest = corrected.valence(numbers, said)
+    assert found["mer_unibench"] == pytest.approx(100 * mer_unibench.waf(numbers, said).waf)
+    assert found["corrected_f1"] == pytest.approx(100 * honest.weighted_f1)
+    assert found["corrected_macro_f1"] == pytest.approx(100 * honest.macro_f1)
+
+
+def test_draws_spread_around_the_score_and_pair_the_cell_with_its_base(wheels) -> None:
+    rng = np.random.default_rng(3)
+    gold = rng.choice(["joy", "anger", "tired"], 300).tolist()
+    good = [[one] if rng.random() < 0.7 else ["odd"] for one in gold]
+    worse = [words if rng.random() < 0.8 else ["odd"] for words in good]
+    found = scores(answers(gold, good), wheels, answers(gold, worse), 400)
+    for metric in FREE_METRICS:
+        cell, base = found.cell[metric], found.base[metric]
+        assert cell[1:].mean() == pytest.approx(cell[0], abs=1)
+        assert 1 < cell[1:].std() < 4
+        assert (cell - base)[1:].std() < cell[1:].std()
+        assert (cell - base)[1:].min() > 0
+    assert found.n == 300
+
+
+def test_emotions_without_wheels_and_tasks_that_are_not_there_are_refused() -> None:
+    with pytest.raises(InputError, match="'moods' is scored over wheels; give a folder"):
+        of_tasks({"moods": "mer-unibench"}, {"moods": ["joy", "fear"]}, None)
+    with pytest.raises(InputError, match="no task 'mood'"):
+        of_tasks({"mood": "mer-unibench"}, {"moods": ["joy", "fear"]}, None)
+    assert list(of_tasks({"MOSI": "mer-unibench"}, {"MOSI": SIGNS}, None)) == ["MOSI"]
+
+
+def test_a_task_that_was_answered_by_candidates_is_refused(wheels) -> None:
+    chosen = answers(["joy"], [["joy"]]).drop(columns="openset")  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"task moods: score.protocols wants free text"):
+        scores(chosen, wheels)
+
+
+def test_gold_that_no_wheel_has_is_refused_where_the_published_protocol_has_no_result(
+    wheels,
+) -> None:
+    with pytest.raises(InputError, match="none of the gold emotions"):
+        scores(answers(["odd", "odd"], [["joy"], []]), wheels)
+
+
+@pytest.mark.real
+@real
+def test_the_best_released_checkpoint_has_its_published_hit_rate() -> None:
+    def rows(name: str) -> list[dict[str, str]]:
+        with (REAL / name).open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    gold = {row["sample"]: row["emotion"] for row in rows("meld_gold.csv")}
+    said = [row for row in rows("meld_openset.csv") if row["checkpoint"] == "30"]
+    mine = answers(
+        [gold[row["sample"]] for row in said],
+        [row["openset"].split("|") if row["openset"] else [] for row in said],
+    )
+    found = scores(mine, read(REAL / "emotion_wheel"))
+    assert round(first(found)["mer_unibench"], 2) == 55.65
+    assert round(first(found)["corrected_f1"], 2) == 23.71
+    assert round(first(found)["labels_per_sample"], 2) == 2.98

@@ -1,0 +1,183 @@
+"""Scores of free text beyond the label that it names: MER-UniBench's, and the corrected ones.
+
+Emotions are scored over the released wheels (hit rate; F1 per sample), valence over the signs (WAF;
+three ways), as `mer_unibench` and `corrected` score any system's outputs. Each is a function of
+sums over samples, which is what the bootstrap draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from affectlocus import corrected, mer_unibench
+from affectlocus.errors import InputError
+from affectlocus.parameters import is_valence
+from affectlocus.resampling import drawn_sums
+from affectlocus.score import Draws, Protocol, metrics
+from affectlocus.wheels import Wheels
+
+Sums = Callable[[pd.DataFrame], np.ndarray]
+Scores = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A task's scores in two steps.
+
+    `sums` turns answers into what is summed, (samples, columns); `scores` turns such sums, (draws,
+    columns), into metrics, (draws,).
+    """
+
+    sums: Sums
+    scores: Scores
+
+
+def of_tasks(
+    protocols: Mapping[str, str], labels: Mapping[str, Sequence[str]], wheels: Wheels | None
+) -> dict[str, Protocol]:
+    """The further scores that some tasks ask for, as `score.score` takes them.
+
+    Args:
+        protocols: task → `mer-unibench`.
+        labels: the labels of every task.
+
+    Raises:
+        InputError: a task that is not there, or emotions without wheels.
+    """
+    found = {}
+    for task in protocols:
+        if task not in labels:
+            raise InputError(f"score.protocols: no task {task!r} in these predictions")
+        if not is_valence(labels[task]) and wheels is None:
+            raise InputError(
+                f"score.protocols: task {task!r} is scored over wheels; give a folder of "
+                "AffectGPT's emotion_wheel files as score.wheels, or `released` to download them"
+            )
+        found[task] = of_task(task, labels[task], wheels)
+    return found
+
+
+def of_task(task: str, labels: Sequence[str], wheels: Wheels | None) -> Protocol:
+    """One task's scores, as a function of a cell's and its base's answers."""
+
+    def drawn(
+        mine: pd.DataFrame, theirs: pd.DataFrame, resamples: int, rng: np.random.Generator
+    ) -> Draws:
+        if "openset" not in mine or mine["openset"].isna().any():
+            raise InputError(
+                f"task {task}: score.protocols wants free text, and its answers are candidates; "
+                "set its readout to generation, or take it out of score.protocols"
+            )
+        gold = mine["label"].tolist()
+        measure = _valence() if wheels is None or is_valence(labels) else _emotions(gold, wheels)
+        both = np.concatenate([measure.sums(mine), measure.sums(theirs)], axis=1)
+        totals = drawn_sums(both, resamples, rng)
+        half = both.shape[1] // 2
+        own, others = measure.scores(totals[:, :half]), measure.scores(totals[:, half:])
+        return Draws(own, others, len(mine))
+
+    return drawn
+
+
+def _mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The mean of values / counts over the last axis, of those that count anything."""
+    shares = np.divide(values, counts, out=np.zeros_like(values), where=counts > 0)
+    return np.divide(
+        shares.sum(axis=-1),
+        (counts > 0).sum(axis=-1),
+        out=np.full(shares.shape[:-1], np.nan),
+        where=(counts > 0).any(axis=-1),
+    )
+
+
+def _emotions(gold: Sequence[str], wheels: Wheels) -> Measure:
+    """Hits and F1 of each wheel; the F1 apart for each gold emotion, for its macro average.
+
+    `mer_unibench` is the published hit rate, mean over wheels, `corrected_f1` the mean over samples
+    and wheels, both in percent; `labels_per_sample` counts different labels.
+    """
+    emotions = {emotion: number for number, emotion in enumerate(dict.fromkeys(gold))}
+    turns = list(wheels.published)
+    shape = (len(turns), len(emotions))
+    # Where nothing can be scored the published protocol has no result: it says so.
+    mer_unibench.hit_rates([one.lower() for one in gold], [[]] * len(gold), wheels.published)
+    known: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
+
+    def one(label: str, openset: tuple[str, ...]) -> np.ndarray:
+        truth = label.lower()
+        scored, hits = np.zeros(len(turns)), np.zeros(len(turns))
+        counts, f1 = np.zeros(shape), np.zeros(shape)
+        honest = corrected.open_sets([truth], [openset], wheels.corrected)
+        for at, wheel in enumerate(turns):
+            clusters = wheels.published[wheel]
+            cluster = clusters.get(truth)
+            scored[at] = cluster is not None
+            hits[at] = scored[at] and any(clusters.get(word) == cluster for word in openset)
+            value = honest[wheel].f1
+            if value is not None:
+                counts[at, emotions[label]], f1[at, emotions[label]] = 1, value
+        return np.concatenate([scored, hits, counts.ravel(), f1.ravel(), [len(set(openset)), 1]])
+
+    def sums(rows: pd.DataFrame) -> np.ndarray:
+        found = []
+        for label, openset in rows[["label", "openset"]].itertuples(index=False):
+            key = (label, tuple(openset))
+            if key not in known:
+                known[key] = one(*key)
+            found.append(known[key])
+        return np.stack(found)
+
+    def scores(totals: np.ndarray) -> dict[str, np.ndarray]:
+        w = len(turns)
+        scored, hits = totals[:, :w], totals[:, w : 2 * w]
+        counts, f1 = (part.reshape(-1, *shape) for part in np.split(totals[:, 2 * w : -2], 2, 1))
+        each = np.stack([_mean(f1[:, at], counts[:, at]) for at in range(w)], axis=1)
+        there = (~np.isnan(each)).astype(float)
+        return {
+            "mer_unibench": 100 * _mean(hits, scored),
+            "corrected_f1": 100 * _mean(f1.sum(axis=-1), counts.sum(axis=-1)),
+            "corrected_macro_f1": 100 * _mean(np.nan_to_num(each), there),
+            "labels_per_sample": totals[:, -2] / totals[:, -1],
+        }
+
+    return Measure(sums, scores)
+
+
+_SIGNS = ("negative", "neutral", "positive")
+
+
+def _valence() -> Measure:
+    """The published confusion of positive against not, and the corrected one of three signs.
+
+    `mer_unibench` is the published WAF; the corrected F1 is weighted, three ways.
+    """
+
+    def one(label: str, answer: str) -> np.ndarray:
+        published, honest = np.zeros((2, 2)), np.zeros((3, 4))
+        if label != "neutral":
+            published[int(label == "positive"), int(answer == "positive")] = 1
+        said = answer.strip().lower().removesuffix(".")
+        honest[_SIGNS.index(label), _SIGNS.index(said) if said in _SIGNS else 3] = 1
+        return np.concatenate([published.ravel(), honest.ravel()])
+
+    def sums(rows: pd.DataFrame) -> np.ndarray:
+        return np.stack([one(*row) for row in rows[["label", "valence"]].itertuples(index=False)])
+
+    def scores(totals: np.ndarray) -> dict[str, np.ndarray]:
+        honest = totals[:, 4:].reshape(-1, 3, 4)
+        truth, answered = honest.sum(axis=2), honest.sum(axis=1)[:, :3]
+        hits = np.diagonal(honest, axis1=1, axis2=2)
+        f1 = np.divide(2 * hits, truth + answered, out=np.zeros_like(truth), where=truth > 0)
+        with np.errstate(invalid="ignore"):
+            waf = metrics(totals[:, :4].reshape(-1, 2, 2))["weighted_f1"]
+        return {
+            "mer_unibench": waf,
+            "corrected_f1": 100 * (f1 * truth).sum(axis=1) / truth.sum(axis=1),
+            "corrected_macro_f1": 100 * f1.sum(axis=1) / (truth > 0).sum(axis=1),
+        }
+
+    return Measure(sums, scores)
