@@ -950,7 +950,7 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
         yield "tasks", "no task has labels and a test split; the tables need at least one"
     for name in parameters.benchmarks:
         task, metric = parameters.tasks[name], parameters.score.metric
-        if metric not in task.metrics:
+        if metric not in (*task.metrics, *FREE_METRICS):
             if task.number is not None:
                 yield (
                     f"tasks.{name}.number.cutoff",

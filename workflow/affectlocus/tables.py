@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from affectlocus.errors import InputError
+from affectlocus.parameters import FREE_METRICS
 from affectlocus.score import PERCENT
 
 MEAN = "mean"
@@ -19,12 +20,13 @@ def tasks_of(scores: pd.DataFrame, metric: str) -> list[str]:
             lacks it, and the table would have a gap.
     """
     having = set(of_metric(scores, metric)["task"])
-    if metric not in PERCENT:
+    shown = (*PERCENT, *FREE_METRICS)
+    if metric not in shown:
         raise InputError(
             f"metric {metric!r} is in no percent, and has no mean over tasks; a table shows one of "
-            f"{', '.join(PERCENT)} (scores.parquet holds the others)"
+            f"{', '.join(shown)} (scores.parquet holds the others)"
         )
-    tasks = scores.loc[scores["metric"].isin(PERCENT), "task"].unique()
+    tasks = scores.loc[scores["metric"].isin(shown), "task"].unique()
     for task in tasks:
         if task not in having and task != MEAN:
             raise InputError(
