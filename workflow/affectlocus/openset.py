@@ -173,7 +173,7 @@ def named(words: Sequence[str], labels: Sequence[str]) -> str | None:
     is named by "angry", unless another label is that very word.
     """
     exact = {label.strip().lower(): label for label in labels}
-    meant = {}
+    meant: dict[str, str] = {}
     for label in labels:
         for word in _pieces(label.lower(), set()):
             meant.setdefault(word, label)
@@ -221,8 +221,9 @@ def opened(predictions: pd.DataFrame, extracted: pd.DataFrame | None = None) -> 
     else:
         keys = pd.MultiIndex.from_frame(rows.loc[spoken, ["task", "sample"]])
         found = extracted.set_index(["task", "sample"])
-        if len(keys.difference(found.index)):
-            task, sample = keys.difference(found.index)[0]
+        lost = keys[~keys.isin(found.index)]
+        if len(lost):
+            task, sample = lost[0]
             raise InputError(
                 f"task {task}: nothing was extracted from the text of sample {sample!r}; run "
                 "extract again on these predictions"

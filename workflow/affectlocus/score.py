@@ -174,7 +174,7 @@ def score_cell(
             resamples,
             rng,
             code.get((positive or {}).get(task, "")),
-            "openset" in mine and mine["openset"].notna().all(),
+            "openset" in mine and bool(mine["openset"].notna().all()),
         )
         if protocols is not None and task in protocols:
             more = protocols[task](mine, theirs, resamples, rng)
