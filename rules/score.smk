@@ -25,7 +25,7 @@ rule score:
         settings=settings(EXPERIMENT.score),
         tasks=settings(EXPERIMENT.scorings),
         wheels=repeated("wheels", [JOBS.wheels] if JOBS.wheels else []),
-        code=digest("protocols" if EXPERIMENT.score.protocols else "score"),
+        code=digest("protocols") if EXPERIMENT.score.protocols else digest("score"),
     shell:
         """
         affectlocus score {input.answers:q} \

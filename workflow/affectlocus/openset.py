@@ -30,9 +30,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from affectlocus import polarity
 from affectlocus.errors import InputError
 from affectlocus.parameters import is_valence
+from affectlocus.polarity import valence as polarity
 
 _LONGEST = 3  # words of a label: "let down", "at a loss"
 
@@ -217,7 +217,7 @@ def opened(predictions: pd.DataFrame, extracted: pd.DataFrame | None = None) -> 
             open_set(text, labels[task])
             for task, text in rows.loc[spoken, ["task", "text"]].itertuples(index=False)
         ]
-        polar = [polarity.valence(words) or "" for words in sets]
+        polar = [polarity(words) or "" for words in sets]
     else:
         keys = pd.MultiIndex.from_frame(rows.loc[spoken, ["task", "sample"]])
         found = extracted.set_index(["task", "sample"])

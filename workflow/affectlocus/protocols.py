@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from affectlocus import corrected, mer_unibench
+from affectlocus.corrected import open_sets
 from affectlocus.errors import InputError
+from affectlocus.mer_unibench import hit_rates
 from affectlocus.parameters import is_valence
 from affectlocus.resampling import drawn_sums
 from affectlocus.score import Draws, Protocol, metrics
@@ -104,14 +105,14 @@ def _emotions(gold: Sequence[str], wheels: Wheels) -> Measure:
     turns = list(wheels.published)
     shape = (len(turns), len(emotions))
     # Where nothing can be scored the published protocol has no result: it says so.
-    mer_unibench.hit_rates([one.lower() for one in gold], [[]] * len(gold), wheels.published)
+    hit_rates([one.lower() for one in gold], [[]] * len(gold), wheels.published)
     known: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
 
     def one(label: str, openset: tuple[str, ...]) -> np.ndarray:
         truth = label.lower()
         scored, hits = np.zeros(len(turns)), np.zeros(len(turns))
         counts, f1 = np.zeros(shape), np.zeros(shape)
-        honest = corrected.open_sets([truth], [openset], wheels.corrected)
+        honest = open_sets([truth], [openset], wheels.corrected)
         for at, wheel in enumerate(turns):
             clusters = wheels.published[wheel]
             cluster = clusters.get(truth)
