@@ -19,6 +19,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from affectlocus.dag import Dag, settings
+from affectlocus.parameters import load
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
@@ -177,9 +180,11 @@ def test_a_cell_that_shared_a_job_is_byte_for_byte_the_cell_alone(
     log = (results / "logs/evaluate/tiny-affective/group1.log").read_text()
     assert "tiny-affective/load/gate" in log
     out = tmp_path / "tiny-affective/load/gate/predictions.parquet"
-    data = [f"--data={results}/data/{task}.parquet" for task in TASKS]
+    parameters = load(project.folder)
+    data = [f"--data={path}" for path in Dag(parameters).asked_data]
     manifests = results / "checkpoints"
-    command = [str(BIN / "affectlocus"), "evaluate", str(out), *data, "--settings", "{}"]
+    command = [str(BIN / "affectlocus"), "evaluate", str(out), *data]
+    command += ["--settings", settings(parameters.evaluate)]
     command += ["--base", f"{manifests}/tiny.json", "--tuned", f"{manifests}/tiny-affective.json"]
     subprocess.run(command, cwd=project.folder, check=True, capture_output=True)
     together = results / "cells/tiny-affective/load/gate"

@@ -806,6 +806,10 @@ class Evaluate(Strict):
         return self.readouts.get(task, self.readout)
 
 
+LABEL_METRICS = ("weighted_f1", "accuracy", "macro_f1")
+"""In percent, of every task with labels."""
+PERCENT = (*LABEL_METRICS, "binary_f1")
+"""`binary_f1` beside them where one of two labels is the positive."""
 FREE_METRICS = ("mer_unibench", "corrected_f1", "corrected_macro_f1")
 """Scores in percent of free text under the protocol mer-unibench."""
 

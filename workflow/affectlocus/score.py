@@ -18,15 +18,12 @@ from affectlocus.cells import Cell
 from affectlocus.errors import InputError
 from affectlocus.numbers import classed, classes, errors, read_out
 from affectlocus.numbers import sums as sums_of_errors
-from affectlocus.parameters import Score, Scoring
+from affectlocus.parameters import LABEL_METRICS, Score, Scoring
 from affectlocus.perplexity import perplexity
 from affectlocus.perplexity import sums as sums_of_text
 from affectlocus.resampling import drawn_sums
 
-METRICS = ("weighted_f1", "accuracy", "macro_f1")
-"""In percent, of every task with labels."""
-PERCENT = (*METRICS, "binary_f1")
-"""`binary_f1` beside them where one of two labels is the positive."""
+METRICS = LABEL_METRICS
 
 
 def choose(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from affectlocus.errors import InputError
-from affectlocus.parameters import FREE_METRICS
-from affectlocus.score import PERCENT
+from affectlocus.parameters import FREE_METRICS, PERCENT
 
 MEAN = "mean"
 KEYS = ["num", "modules", "mode"]
