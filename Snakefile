@@ -32,6 +32,7 @@ include: "rules/score.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/collect.smk"
+include: "rules/claims.smk"
 
 
 rule all:
@@ -42,3 +43,4 @@ rule all:
         JOBS.deltas,
         "results/scores.parquet",
         "results/metrics.json",
+        "results/claims.csv",

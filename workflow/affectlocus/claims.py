@@ -1,0 +1,101 @@
+"""Step `claims`: a verdict on every claim of the paper, for an experiment or for its own tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from affectlocus import contrasts, locus, paper
+from affectlocus.agreement import agreement
+from affectlocus.evidence import Key, Locus, Scores, gather, loci
+from affectlocus.facts import ClaimsSettings
+from affectlocus.statistics import Draws
+from affectlocus.verdicts import Finding, Verdict, judge, table, with_headlines
+
+
+def ledger(
+    frames: Sequence[pd.DataFrame],
+    tables: Mapping[str, pd.DataFrame],
+    histograms: Mapping[str, pd.DataFrame],
+    settings: ClaimsSettings,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The verdicts on an experiment, and the agreement of its rankings.
+
+    Args:
+        frames: predictions of every cell, with the cell and the labels in `attrs`.
+        tables, histograms: pair → its deltas, and their histogram.
+
+    Returns:
+        Columns `verdicts.COLUMNS` and `agreement.COLUMNS`.
+    """
+    measured = loci(tables, histograms, settings)
+    scores = gather(frames, settings) if frames else None
+    verdicts = judged(scores, measured, settings.confidence)
+    return table(verdicts), agreement(scores, measured)
+
+
+def judged(scores: Scores | None, measured: Sequence[Locus], confidence: float) -> list[Verdict]:
+    """Verdicts on all claims, each claim's row before its details."""
+    found = locus.findings(measured, confidence)
+    if scores is None:
+        lacking = "no answers of any cell"
+        found += [Finding(f"C{number}", "score", lacking=lacking) for number in range(5, 15)]
+    else:
+        found += [_with_share(one, measured) for one in contrasts.findings(scores)]
+    rows = judge(found, confidence)
+    return with_headlines([*rows, *locus.c4(rows, measured)])
+
+
+def _with_share(one: Finding, measured: Sequence[Locus]) -> Finding:
+    """C12 also names a number of parameters: gate's share of them, by the shapes of the deltas."""
+    mine = next((place for place in measured if place.name == one.pair), None)
+    if one.claim != "C12" or one.lacking or mine is None:
+        return one
+    rows = next(iter(mine.tables.values())).query("parameter == 'weight'")
+    sides = rows["shape"].str.split("x", expand=True).astype(float)
+    counts = {"LoRA": sides.sum(axis=1), "all": sides.prod(axis=1)}
+    shares = [
+        f"{100 * count[rows['projection'] == 'gate'].sum() / count.sum():.2f}% of {kind} parameters"
+        for kind, count in counts.items()
+    ]
+    return replace(one, why=f"{one.why}; gate has {' and '.join(shares)} of the seven")
+
+
+def on_paper() -> tuple[pd.DataFrame, list[str]]:
+    """The same rules on the paper's own two tables, and every mean that they misprint.
+
+    There are neither samples nor seeds, so no intervals: the signs of the differences decide, and
+    the verdicts say "as printed". Means are worked out anew from the tables' cells.
+    """
+    places: dict[Key, str] = {("", "base", "", ""): "Table 1 row 0"}
+    values = [paper.printed("load")[0][0]]
+    for number, arm in ((1, "load"), (2, "tune")):
+        for row, modules in enumerate(paper.SETS, start=1):
+            places["", arm, modules, ""] = f"Table {number} row {row}"
+            values.append(paper.printed(arm)[0][row])
+    scores = Scores(
+        draws=Draws(
+            {key: place for place, key in enumerate(places)}, paper.TASKS, np.array([values])
+        ),
+        by="score",
+        cells={key: [name] for key, name in places.items()},
+        source=paper.SOURCE,
+        noun="row",
+    )
+    lacking = "the paper shows it as a heat map or a distribution, without numbers"
+    found = [
+        Finding(claim, "relative" if claim == "C2" else "l2", lacking=lacking)
+        for claim in ("C1", "C2", "C3", "C4")
+    ]
+    found += contrasts.findings(scores)
+    flags = paper.misprints()
+    rows = with_headlines(judge(_without_details(found), 0.95))
+    return table(rows), flags
+
+
+def _without_details(found: Sequence[Finding]) -> list[Finding]:
+    """Without what stands beside a claim, where neither can be judged."""
+    return [one for one in found if one.stated]
