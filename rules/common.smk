@@ -2,7 +2,16 @@
 # out from its wildcards is in workflow/affectlocus/dag.py.
 from pathlib import Path
 
-from affectlocus.dag import ARMS, Dag, alternatives, checkpoint, gpus, predictions, repeated, settings
+from affectlocus.dag import (
+    ARMS,
+    Dag,
+    alternatives,
+    checkpoint,
+    gpus,
+    predictions,
+    repeated,
+    settings,
+)
 from affectlocus.digest import digest
 from affectlocus.errors import or_exit
 from affectlocus.parameters import validate

@@ -131,8 +131,7 @@ def test_no_result_depends_on_the_chunk_and_every_one_on_the_seed() -> None:
     tasks = {"a": answers()}
     groups = [Group("g", ((0,), (1,)), (0, 1))]
     whole, small, other = (
-        bootstrap(tasks, groups, 50, **more).values
-        for more in ({}, {"chunk": 7}, {"seed": 1})
+        bootstrap(tasks, groups, 50, **more).values for more in ({}, {"chunk": 7}, {"seed": 1})
     )
     np.testing.assert_allclose(whole, small, rtol=1e-12)
     assert (whole[0] == other[0]).all()
@@ -284,10 +283,14 @@ def test_a_null_is_rarely_significant_and_a_planted_difference_is(seeds: int) ->
         rng = np.random.default_rng([seeds, trial])
         for gap in (0.0, 0.35):
             luck = rng.normal(0, 0.05 if seeds > 1 else 0, 2 * seeds)
-            right = np.clip([*([0.5] * seeds), *([0.5 + gap] * seeds)] + luck, 0, 1)
-            tasks = {name: answers(60, right, 7 * trial + i, 100 * i) for i, name in enumerate("ab")}
+            right = np.clip(np.repeat([0.5, 0.5 + gap], seeds) + luck, 0, 1)
+            tasks = {
+                name: answers(60, right, 7 * trial + i, 100 * i) for i, name in enumerate("ab")
+            }
             labels = tuple(range(seeds))
-            members = [tuple((place,) for place in range(k * seeds, (k + 1) * seeds)) for k in (0, 1)]
+            members = [
+                tuple((place,) for place in range(k * seeds, (k + 1) * seeds)) for k in (0, 1)
+            ]
             groups = [Group(k, member, labels) for k, member in enumerate(members)]
             draws = bootstrap(tasks, groups, 600)
             found = estimate(draws.mean(1) - draws.mean(0))

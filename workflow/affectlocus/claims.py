@@ -90,12 +90,15 @@ def on_paper() -> tuple[pd.DataFrame, list[str]]:
         Finding(claim, "relative" if claim == "C2" else "l2", lacking=lacking)
         for claim in ("C1", "C2", "C3", "C4")
     ]
-    found += contrasts.findings(scores)
     flags = paper.misprints()
-    rows = with_headlines(judge(_without_details(found), 0.95))
-    return table(rows), flags
+    # What stands beside a claim is untestable here like the claim.
+    found += [_of_tables(one, flags) for one in contrasts.findings(scores) if one.stated]
+    return table(with_headlines(judge(found, 0.95))), list(flags.values())
 
 
-def _without_details(found: Sequence[Finding]) -> list[Finding]:
-    """Without what stands beside a claim, where neither can be judged."""
-    return [one for one in found if one.stated]
+def _of_tables(one: Finding, flags: Mapping[str, str]) -> Finding:
+    """What the two tables lack is said of them, and a misprint where it is rested on."""
+    if one.lacking.startswith("no row"):
+        return replace(one, lacking=f"its two tables have {one.lacking}")
+    found = [flag for place, flag in flags.items() if place in one.basis]
+    return replace(one, why="; ".join([one.why, *found]))

@@ -75,8 +75,18 @@ def gather(frames: Sequence[pd.DataFrame], settings: ClaimsSettings) -> Scores:
     cells = [Cell(**frame.attrs["cell"]) for frame in frames]
     if not cells:
         raise InputError("no predictions; give predictions.parquet of every cell")
-    tasks = _answers(frames, cells, settings)
-    texts = _texts(frames, cells, settings)
+    return drawn(
+        cells, _answers(frames, cells, settings), _texts(frames, cells, settings), settings
+    )
+
+
+def drawn(
+    cells: Sequence[Cell],
+    tasks: Mapping[str, Answers],
+    texts: Mapping[str, Texts],
+    settings: ClaimsSettings,
+) -> Scores:
+    """The same from what the cells answered, a row of `tasks` and `texts` for each cell."""
     groups = _groups(cells, settings)
     if not tasks:
         raise InputError("no task with labels among the predictions; expected at least one")

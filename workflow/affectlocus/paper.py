@@ -147,16 +147,19 @@ def printed(arm: str) -> tuple[np.ndarray, np.ndarray]:
     return numbers[:, :-1], numbers[:, -1]
 
 
-def misprints() -> list[str]:
-    """Every printed mean that its own row does not give when rounded to two digits."""
-    found = []
+def misprints() -> dict[str, str]:
+    """Every printed mean that its own row does not give when rounded to two digits.
+
+    Returns:
+        `Table T row R` → a sentence.
+    """
+    found = {}
     for number, arm in ((1, "load"), (2, "tune")):
         scores, means = printed(arm)
         for row, (cells, mean) in enumerate(zip(scores, means, strict=True)):
             # A half in the third digit may have been rounded either way.
             if abs(cells.mean() - mean) > 0.005 + 1e-9:
-                found.append(
-                    f"Table {number}, row {row}: mean {mean:.2f} printed, its cells give "
-                    f"{cells.mean():.2f}"
-                )
+                place = f"Table {number} row {row}"
+                found[place] = f"{place} prints the mean {mean:.2f}, its cells give "
+                found[place] += f"{cells.mean():.2f}"
     return found
