@@ -118,15 +118,18 @@ def drawn(
 def _tidied(
     frames: Sequence[pd.DataFrame],
     cells: Sequence[Cell],
+    wanted: Sequence[str],
     prepare: Callable[[pd.DataFrame], pd.DataFrame],
 ) -> Iterator[tuple[str, list[pd.DataFrame]]]:
     """(task, a frame for each cell, sorted by sample) where all cells had the same samples."""
     prepared = [
         {str(task): part.sort_values("sample") for task, part in frame.groupby("task", sort=False)}
-        for frame in map(prepare, frames)
+        for frame in (
+            prepare(frame[frame["task"].isin(wanted)].reset_index(drop=True)) for frame in frames
+        )
     ]
-    for task, first in prepared[0].items():
-        parts = []
+    for task in [name for name in wanted if name in prepared[0]]:
+        first, parts = prepared[0][task], []
         for cell, tables in zip(cells, prepared, strict=True):
             part = tables.get(task)
             if part is None or not np.array_equal(part["sample"], first["sample"]):
@@ -143,12 +146,8 @@ def _answers(
 ) -> dict[str, Answers]:
     labels: dict[str, list[str]] = frames[0].attrs["labels"]
     wanted = settings.tasks or [name for name in labels if name not in settings.fluency]
-
-    def prepare(frame: pd.DataFrame) -> pd.DataFrame:
-        return choose(frame[frame["task"].isin(wanted)].reset_index(drop=True))
-
     found = {}
-    for task, parts in _tidied(frames, cells, prepare):
+    for task, parts in _tidied(frames, cells, wanted, choose):
         words = labels[task]
         codes = [
             np.asarray(pd.Categorical(part[column], categories=words).codes)
@@ -168,8 +167,7 @@ def _texts(
     frames: Sequence[pd.DataFrame], cells: Sequence[Cell], settings: ClaimsSettings
 ) -> dict[str, Texts]:
     def prepare(frame: pd.DataFrame) -> pd.DataFrame:
-        rows = frame[frame["task"].isin(settings.fluency)]
-        sums = rows.groupby(["task", "sample"], sort=False, observed=True)[["loglik", "tokens"]]
+        sums = frame.groupby(["task", "sample"], sort=False, observed=True)[["loglik", "tokens"]]
         return sums.sum().reset_index()
 
     if not settings.fluency:
@@ -180,7 +178,7 @@ def _texts(
             -np.stack([part["loglik"].to_numpy(float) for part in parts]),
             parts[0]["tokens"].to_numpy(float),
         )
-        for task, parts in _tidied(frames, cells, prepare)
+        for task, parts in _tidied(frames, cells, settings.fluency, prepare)
     }
 
 

@@ -137,7 +137,8 @@ def _quantile(rows: pd.DataFrame, share: float) -> float:
     rows = rows.sort_values("from")
     counts = rows["count"].to_numpy(float)
     edges = np.append(rows["from"].to_numpy(), rows["to"].to_numpy()[-1])
-    return float(np.interp(share * counts.sum(), np.append(0, counts.cumsum()), edges))
+    found = np.interp(share * counts.sum(), np.append(0, counts.cumsum()), edges)
+    return round(float(found), 9)  # alike but for rounding is a tie, and no win
 
 
 def c3(loci: Sequence[Locus], confidence: float) -> list[Finding]:

@@ -24,7 +24,7 @@ class Finding:
     Args:
         by: what is measured: a score of `deltas`, or a metric of answers.
         part: which statement, where a claim makes several.
-        stated: whether the paper states it so; else it stands beside, and has its own family.
+        stated: whether the paper states it so; else it stands beside.
         effect, low, high, unit: with its interval.
         p: two-sided; NaN where nothing could be drawn.
         agrees: whether the effect lies on the claim's side.
@@ -76,14 +76,15 @@ class Verdict(Finding):
 def judge(findings: Sequence[Finding], confidence: float) -> list[Verdict]:
     """Verdicts of all findings of an experiment, and of the claims that they are parts of.
 
-    What the paper states is one family of tests; of what stands beside, each measure is a family.
-    Supported or contradicted is what Holm's correction leaves significant, by its side; the rest
-    is inconclusive. Where nothing was drawn the sign decides, and the verdict says "as printed".
+    The tests by one measure are a family: all that the paper states by it, and apart from them all
+    that stands beside. Supported or contradicted is what Holm's correction leaves significant, by
+    its side; the rest is inconclusive. Where nothing was drawn the sign decides, and the verdict
+    says "as printed".
     """
     adjusted = [math.nan] * len(findings)
-    families: dict[str, list[int]] = {}
+    families: dict[tuple[str, bool], list[int]] = {}
     for place, one in enumerate(findings):
-        families.setdefault("" if one.stated else one.by, []).append(place)
+        families.setdefault((one.by, one.stated), []).append(place)
     for places in families.values():
         values = holm([findings[place].p for place in places])
         for place, value in zip(places, values, strict=True):
