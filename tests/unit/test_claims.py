@@ -107,7 +107,7 @@ def histogram(wide: str = "gate", layers: int = 8, shift: float = 0.2) -> pd.Dat
         for name in PROJECTIONS:
             width, center = (0.5, shift) if name == wide else (0.2, 0.0)
             middle = (edges[1:] + edges[:-1]) / 2
-            counts = np.maximum(0, 1000 * (1 - abs(middle - center) / width)).astype(int)
+            counts = np.maximum(0, 1000 * (1 - abs(middle - center) / width)).round()
             part = {"layer": layer, "projection": name, "from": edges[:-1], "to": edges[1:]}
             rows.append(pd.DataFrame(part | {"count": counts}))
             rows.append(pd.DataFrame({"layer": [layer], "projection": [name], "count": [5]}))
@@ -388,6 +388,28 @@ def test_fluency_is_unchanged_within_five_per_cent(more: float, verdict: str) ->
     assert row.verdict == verdict, row.why
     assert row.effect == pytest.approx(math.exp((gate - nll).sum() / tokens.sum()))
     assert row.n == 40
+
+
+def test_the_steadiest_has_the_best_mean_rank_over_tasks() -> None:
+    row = PLANTED["C5"]
+    scores = drawn(cells(), GATED, {}, settings())
+    steady = next(r for r in judged(scores, [], 0.95) if (r.claim, r.part) == ("C5", "steadiest"))
+    assert row.verdict == steady.verdict == "supported"
+    loaded = np.array([scores.single[f"felt/load/{name}"] for name in PROJECTIONS])  # (7, tasks)
+    ranks = pd.DataFrame(-loaded, index=PROJECTIONS).rank().mean(axis=1)
+    assert ranks["gate"] == 1
+    assert steady.effect == pytest.approx(ranks.drop("gate").min() - 1)
+    assert "gate 1.00, the best other" in steady.why
+
+
+def test_destruction_counts_what_the_tuned_model_loses() -> None:
+    scores = drawn(cells(), GATED, {}, settings())
+    row = next(r for r in judged(scores, [], 0.95) if (r.claim, r.part) == ("C13", "zero"))
+    left = {name: scores.single[f"felt/ablate/{name}/zero"].mean() for name in PROJECTIONS}
+    assert row.effect == pytest.approx(
+        min(v for n, v in left.items() if n != "gate") - left["gate"]
+    )
+    assert row.cohens_h > 0.5
 
 
 def test_contrasts_are_differences_of_the_cells_scores() -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from affectlocus.cells import cell_at
 from affectlocus.dag import Dag, alternatives, repeated, settings
+from affectlocus.facts import ClaimsSettings
 from affectlocus.parameters import Parameters, Score, Task, Tuning, load
 
 CONFIG = """
@@ -397,3 +398,32 @@ def test_a_table_on_the_hub_is_retrieved_by_a_job_of_its_own(tmp_path: Path) -> 
     assert shlex.split(jobs.table_flags(wild(name="moods.test"))) == [
         *("o/d", "--revision", "main", "--file", "it's a/test.parquet")
     ]
+
+
+def test_the_claims_know_what_each_pair_is() -> None:
+    jobs = dag(score={"metric": "accuracy", "seed": 3})
+    wanted = ClaimsSettings.model_validate_json(jobs.claims_settings())
+    assert (wanted.metric, wanted.seed, wanted.tasks) == ("accuracy", 3, ["moods", "mini-MOSI"])
+    felt, given = wanted.pairs["felt"], wanted.pairs["given"]
+    assert (felt.domain, felt.base, felt.method, felt.seed) == ("affective", "own", "lora", 5)
+    assert (felt.family, given.family) == ("llama", "")
+    assert (given.domain, given.method, given.budget) == ("control", "", "")
+
+
+def test_a_budget_is_a_recipe_without_its_data_and_seed() -> None:
+    pairs = yaml.safe_load(CONFIG)["pairs"]
+    tuning = pairs["felt"]["tuning"]
+    more = {
+        "twin": {"base": "own", "tuning": tuning | {"seed": 9, "data": ["stories"]}},
+        "longer": {"base": "own", "tuning": tuning | {"steps": 7}},
+    }
+    wanted = ClaimsSettings.model_validate_json(dag(pairs=pairs | more).claims_settings())
+    budgets = {name: pair.budget for name, pair in wanted.pairs.items()}
+    assert budgets["felt"] == budgets["twin"] != budgets["longer"]
+
+
+def test_the_claims_read_histograms_where_they_are_counted() -> None:
+    assert dag().claimed_histograms == [
+        f"results/deltas/{pair}.histogram.parquet" for pair in ("felt", "given")
+    ]
+    assert dag(deltas={"companions": False}).claimed_histograms == []

@@ -103,12 +103,14 @@ class Rules:
         rivals: Sequence[Key],
         of: dict[Key, np.ndarray] | None = None,
         unit: str = "points",
+        shown: float = 1.0,
     ) -> Finding:
         """One group's mean score, or another statistic `of` every group, is above all rivals'.
 
         Effect and interval are those against the best rival. Where the group leads, p is the
         largest of all rivals' (each has to be beaten); where a rival leads, the smallest among the
-        leading, times the number of rivals (one of them was bound to lead by chance).
+        leading, times the number of rivals (one of them was bound to lead by chance). `shown` is
+        the sign that `why` gives the statistic back.
         """
         if lacking := self._lacking([key, *rivals]):
             return replace(start, lacking=lacking)
@@ -122,7 +124,8 @@ class Rules:
             ahead = [one.p for one in each.values() if one.value <= 0]
             p = float(np.minimum(1, len(rivals) * min(ahead)))
         names = [" ".join(filter(None, one[2:])) for one in (key, first)]
-        why = f"{names[0]} {of[key][0]:.2f}, the best other, {names[1]}, {of[first][0]:.2f}"
+        mine, theirs = shown * of[key][0], shown * of[first][0]
+        why = f"{names[0]} {mine:.2f}, the best other, {names[1]}, {theirs:.2f}"
         one = replace(start.measured(found, unit), p=p, why=why)
         rest = [rival for rival in rivals if rival != first]
         return self._about(one, key, first, *rest)
@@ -141,8 +144,8 @@ class Rules:
         values = np.stack([self.scores.draws.tasks_of(one) for one in (key, *rivals)])
         ranks = rankdata(-values, axis=0).mean(axis=-1)  # (7, 1 + draws); 1 is best
         of = {one: -rank for one, rank in zip((key, *rivals), ranks, strict=True)}
-        found = self.best(stable, key, rivals, of, "mean rank")
-        return [*parts, replace(found, why=f"mean rank over tasks, negative: {found.why}")]
+        found = self.best(stable, key, rivals, of, "mean rank", -1.0)
+        return [*parts, replace(found, why=f"mean rank over tasks: {found.why}")]
 
     def _singles(self, kind: str, first: str, mode: str = "") -> list[Key]:
         others = [name for name in PROJECTIONS if name != first]
@@ -239,7 +242,8 @@ class Rules:
             whole = self.scores.draws.mean(self.key("tuned"))
             drops = {one: whole - self.scores.draws.mean(one) for one in (key, *rivals)}
             one = self.best(start, key, rivals, drops)
-            found.append(replace(one, why=f"drop of the tuned model's mean: {one.why}"))
+            why = f"drop of the tuned model's mean: {one.why}"
+            found.append(replace(one, why=why, cohens_h=-one.cohens_h))
         return found
 
     def c14(self) -> Finding:
