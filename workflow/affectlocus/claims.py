@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from affectlocus import contrasts, locus, paper
 from affectlocus.agreement import agreement
+from affectlocus.contrasts import findings as of_scores
 from affectlocus.evidence import Key, Locus, Scores, gather, loci
 from affectlocus.facts import ClaimsSettings
+from affectlocus.locus import c4
+from affectlocus.locus import findings as of_deltas
+from affectlocus.paper import SETS, SOURCE, TASKS, misprints, printed
 from affectlocus.statistics import Draws
 from affectlocus.verdicts import Finding, Verdict, judge, table, with_headlines
 
@@ -39,14 +42,14 @@ def ledger(
 
 def judged(scores: Scores | None, measured: Sequence[Locus], confidence: float) -> list[Verdict]:
     """Verdicts on all claims, each claim's row before its details."""
-    found = locus.findings(measured, confidence)
+    found = of_deltas(measured, confidence)
     if scores is None:
         lacking = "no answers of any cell"
         found += [Finding(f"C{number}", "score", lacking=lacking) for number in range(5, 15)]
     else:
-        found += [_with_share(one, measured) for one in contrasts.findings(scores)]
+        found += [_with_share(one, measured) for one in of_scores(scores)]
     rows = judge(found, confidence)
-    return with_headlines([*rows, *locus.c4(rows, measured)])
+    return with_headlines([*rows, *c4(rows, measured)])
 
 
 def _with_share(one: Finding, measured: Sequence[Locus]) -> Finding:
@@ -71,18 +74,16 @@ def on_paper() -> tuple[pd.DataFrame, list[str]]:
     the verdicts say "as printed". Means are worked out anew from the tables' cells.
     """
     places: dict[Key, str] = {("", "base", "", ""): "Table 1 row 0"}
-    values = [paper.printed("load")[0][0]]
+    values = [printed("load")[0][0]]
     for number, arm in ((1, "load"), (2, "tune")):
-        for row, modules in enumerate(paper.SETS, start=1):
+        for row, modules in enumerate(SETS, start=1):
             places["", arm, modules, ""] = f"Table {number} row {row}"
-            values.append(paper.printed(arm)[0][row])
+            values.append(printed(arm)[0][row])
     scores = Scores(
-        draws=Draws(
-            {key: place for place, key in enumerate(places)}, paper.TASKS, np.array([values])
-        ),
+        draws=Draws({key: place for place, key in enumerate(places)}, TASKS, np.array([values])),
         by="score",
         cells={key: [name] for key, name in places.items()},
-        source=paper.SOURCE,
+        source=SOURCE,
         noun="row",
     )
     lacking = "the paper shows it as a heat map or a distribution, without numbers"
@@ -90,9 +91,9 @@ def on_paper() -> tuple[pd.DataFrame, list[str]]:
         Finding(claim, "relative" if claim == "C2" else "l2", lacking=lacking)
         for claim in ("C1", "C2", "C3", "C4")
     ]
-    flags = paper.misprints()
+    flags = misprints()
     # What stands beside a claim is untestable here like the claim.
-    found += [_of_tables(one, flags) for one in contrasts.findings(scores) if one.stated]
+    found += [_of_tables(one, flags) for one in of_scores(scores) if one.stated]
     return table(with_headlines(judge(found, 0.95))), list(flags.values())
 
 

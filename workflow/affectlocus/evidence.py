@@ -55,7 +55,7 @@ class Scores:
 
     @property
     def keys(self) -> list[Key]:
-        return list(self.draws.groups)  # type: ignore[arg-type]
+        return list(self.draws.groups)
 
     def basis(self, *keys: Key) -> str:
         """Where the numbers of some groups come from."""
@@ -197,7 +197,7 @@ def _groups(cells: Sequence[Cell], settings: ClaimsSettings) -> list[Group]:
         group = own[cell.pair]
         if cell.base in bases:
             found.setdefault((group, "base", "", ""), [(bases[cell.base], cell)])
-        key = (group, cell.kind, cell.modules, cell.mode)
+        key: Key = (group, cell.kind, cell.modules, cell.mode)
         found.setdefault(key, []).append((place, cell))
     groups = []
     for key, members in found.items():

@@ -135,14 +135,14 @@ def print_claims(verdicts: pd.DataFrame) -> None:
     grid = Table(title="claims", title_justify="left")
     for column in ("claim", "by", "verdict", "effect", "interval", "p", "why"):
         grid.add_column(column, no_wrap=column != "why", overflow="fold")
-    for row in rows.itertuples():
+    for row in rows.to_dict("records"):
         numbers = [
-            "" if pd.isna(row.effect) else f"{row.effect:.3g}",
-            "" if pd.isna(row.low) else f"{row.low:.3g} to {row.high:.3g}",
-            "" if pd.isna(row.p) else f"{row.p:.2g}",
+            "" if pd.isna(row["effect"]) else f"{row['effect']:.3g}",
+            "" if pd.isna(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}",
+            "" if pd.isna(row["p"]) else f"{row['p']:.2g}",
         ]
-        by = str(row.by) if row.stated else f"({row.by})"
-        grid.add_row(str(row.claim), by, str(row.verdict), *numbers, str(row.why))
+        by = row["by"] if row["stated"] else f"({row['by']})"
+        grid.add_row(row["claim"], by, row["verdict"], *numbers, row["why"])
     _print(grid, 160)
     print("by in brackets: beside the claim, which the paper states otherwise")  # noqa: T201
 

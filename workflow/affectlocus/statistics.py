@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.stats import binomtest, chi2, rankdata
@@ -27,7 +27,9 @@ _MANY_RATERS = 15  # from here on Friedman's chi-squared is as good as permutati
 class Scored(Protocol):
     """One task: its samples, and what each cell scores on any weighting of them."""
 
-    samples: np.ndarray
+    @property
+    def samples(self) -> np.ndarray:
+        """(n,) ids."""
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
         """(draws, n) weights → (draws, cells) scores."""
@@ -119,12 +121,12 @@ class Group:
     """Cells that are one thing but for their seed.
 
     Args:
-        key: what the group is asked for by.
+        key: what the group is asked for by; anything hashable.
         members: for each seed the cells' places; several cells of one seed are averaged.
         seeds: a name for each seed; groups of the same seeds are drawn together.
     """
 
-    key: Hashable
+    key: Any
     members: tuple[tuple[int, ...], ...]
     seeds: tuple[Hashable, ...] = (0,)
 
@@ -136,7 +138,7 @@ class Draws:
     `values` has shape (1 + draws, groups, tasks); only the first row where nothing was drawn.
     """
 
-    groups: Mapping[Hashable, int]
+    groups: Mapping[Any, int]
     tasks: tuple[str, ...]
     values: np.ndarray
 
