@@ -24,7 +24,7 @@ from affectlocus.evidence import drawn, gather, loci
 from affectlocus.facts import ClaimsSettings, PairFacts
 from affectlocus.parameters import COMBINATIONS, SINGLES
 from affectlocus.projections import PROJECTIONS, parse_modules
-from affectlocus.statistics import Answers, Texts
+from affectlocus.statistics import Labelled, Texts
 from affectlocus.verdicts import Finding, combined, judge, with_headlines
 
 WORDS = ["joy", "fear", "rage"]
@@ -60,7 +60,7 @@ def skilled(cell: Cell, carrier: str, low: float = 0.4, high: float = 0.85) -> f
 
 def answered(
     wanted: list[Cell], right: Any, n: int = 120, seed: int = 0, tasks: int = 3
-) -> dict[str, Answers]:
+) -> dict[str, Labelled]:
     """What cells answer that are right with the share `right(cell)`, each sample drawn apart."""
     rng = np.random.default_rng(seed)
     found = {}
@@ -69,7 +69,7 @@ def answered(
         wrong = (truth + rng.integers(1, len(WORDS), size=(len(wanted), n))) % len(WORDS)
         shares = np.array([right(cell) for cell in wanted])[:, None]
         given = np.where(rng.random((len(wanted), n)) < shares, truth, wrong)
-        found[f"t{task}"] = Answers(np.arange(n) + 1000 * task, truth, given, len(WORDS))
+        found[f"t{task}"] = Labelled(np.arange(n) + 1000 * task, truth, given, len(WORDS))
     return found
 
 
@@ -492,7 +492,7 @@ def test_the_papers_numbers_are_the_papers() -> None:
     assert {name: claim.kind for name, claim in paper.CLAIMS.items()} == kinds
 
 
-def predictions(cell: Cell, answers: dict[str, Answers], place: int) -> pd.DataFrame:
+def predictions(cell: Cell, answers: dict[str, Labelled], place: int) -> pd.DataFrame:
     """Log-likelihoods as `evaluate` writes them."""
     parts = []
     for name, task in answers.items():
@@ -515,7 +515,7 @@ def predictions(cell: Cell, answers: dict[str, Answers], place: int) -> pd.DataF
     return frame
 
 
-def small() -> tuple[list[pd.DataFrame], list[Cell], dict[str, Answers]]:
+def small() -> tuple[list[pd.DataFrame], list[Cell], dict[str, Labelled]]:
     mine = cells()
     answers = answered(mine, lambda cell: skilled(cell, "gate"), n=30)
     frames = [predictions(cell, answers, place) for place, cell in enumerate(mine)]
@@ -541,8 +541,8 @@ def test_texts_among_the_predictions_are_read_as_fluency() -> None:
     for frame in frames[:3]:
         text = {"task": "text", "sample": ["a", "b"], "loglik": [-6.0, -30.0], "tokens": [2, 10]}
         with_text.append(pd.concat([frame, pd.DataFrame(text)], ignore_index=True))
-        with_text[-1].attrs = frame.attrs
-    read = gather(with_text, settings(draws=100, fluency=["text"]))
+        with_text[-1].attrs = frame.attrs | {"labels": frame.attrs["labels"] | {"text": []}}
+    read = gather(with_text, settings(draws=100))
     assert read.fluency is not None
     assert read.fluency.mean(("felt", "base", "", ""))[0] == pytest.approx(3)
     assert read.texts == 2

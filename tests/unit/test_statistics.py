@@ -15,8 +15,8 @@ from affectlocus.errors import InputError
 from affectlocus.score import METRICS
 from affectlocus.score import metrics as score_metrics
 from affectlocus.statistics import (
-    Answers,
     Group,
+    Labelled,
     Texts,
     bootstrap,
     cohens_h,
@@ -32,13 +32,13 @@ LABELS = 4
 
 def answers(
     n: int = 60, right: Any = (0.6, 0.4), seed: int = 0, ids: int = 0, metric: str = "weighted_f1"
-) -> Answers:
+) -> Labelled:
     """A cell for each share of right answers; uneven labels."""
     rng = np.random.default_rng(seed)
     truth = rng.choice(LABELS, n, p=[0.5, 0.3, 0.15, 0.05])
     drawn = rng.integers(LABELS, size=(len(right), n))
     given = np.where(rng.random((len(right), n)) < np.array(right)[:, None], truth, drawn)
-    return Answers(np.arange(n) + ids, truth, given, LABELS, metric)
+    return Labelled(np.arange(n) + ids, truth, given, LABELS, metric)
 
 
 def each(cells: int) -> list[Group]:
@@ -72,7 +72,7 @@ def test_a_weight_is_a_repetition_of_the_sample(samples: list[tuple[int, int]]) 
     truth, given = np.array(samples).T
     times = np.arange(len(samples)) % 3 + 1
     for metric in METRICS:
-        task = Answers(np.arange(len(truth)), truth, given[None], LABELS, metric)
+        task = Labelled(np.arange(len(truth)), truth, given[None], LABELS, metric)
         weighted = task.scores(times[None].astype(np.float32))[0, 0]
         repeated = counted(np.repeat(truth, times), np.repeat(given, times))
         assert weighted == pytest.approx(score_metrics(repeated)[metric])
@@ -80,9 +80,20 @@ def test_a_weight_is_a_repetition_of_the_sample(samples: list[tuple[int, int]]) 
 
 def test_an_answer_that_is_no_label_is_wrong_and_answers_none() -> None:
     truth = np.array([0, 0, 1, 1])
-    silent = Answers(np.arange(4), truth, np.array([[0, -1, 1, -1]]), 2)
+    silent = Labelled(np.arange(4), truth, np.array([[0, -1, 1, -1]]), 2)
     expected = f1_score(truth, [0, 2, 1, 2], average="weighted", labels=[0, 1], zero_division=0)
     assert silent.scores(np.ones((1, 4), np.float32))[0, 0] == pytest.approx(100 * expected)
+
+
+def test_binary_f1_is_that_of_the_positive_label() -> None:
+    truth, given = np.array([1, 1, 0, 0, 1]), np.array([[1, 0, 1, 0, 1]])
+    task = Labelled(np.arange(5), truth, given, 2, "binary_f1", positive=1)
+    weights = np.array([[1, 1, 1, 1, 1], [2, 0, 1, 1, 1]], np.float32)
+    scores = task.scores(weights)[:, 0]
+    assert scores[0] == pytest.approx(100 * f1_score(truth, given[0]))
+    assert scores[1] == pytest.approx(100 * f1_score(truth, given[0], sample_weight=weights[1]))
+    with pytest.raises(InputError, match="binary_f1"):
+        Labelled(np.arange(5), truth, given, 2, "binary_f1")
 
 
 def test_an_unknown_metric_is_refused() -> None:
@@ -112,7 +123,7 @@ def test_intervals_are_those_of_drawing_samples_one_by_one() -> None:
 
 def test_every_cell_has_the_same_draws() -> None:
     task = answers(right=(0.5, 0.5))
-    twins = Answers(task.samples, task.truth, task.given[[0, 0, 1]], LABELS)
+    twins = Labelled(task.samples, task.truth, task.given[[0, 0, 1]], LABELS)
     draws = bootstrap({"a": twins}, each(3), 200)
     assert (draws.mean(0) == draws.mean(1)).all()
     assert draws.mean(0)[1:].std() > 0
@@ -166,7 +177,7 @@ def test_seeds_that_differ_widen_the_interval_and_paired_seeds_cancel() -> None:
     task = answers(150, right=shares)
     pairs = np.concatenate([task.given, task.given])
     pairs[3:, :3] = np.where(pairs[3:, :3] == 0, 1, 0)  # the second group differs a little
-    both = Answers(task.samples, task.truth, pairs, LABELS)
+    both = Labelled(task.samples, task.truth, pairs, LABELS)
     one = Group("one", ((0,), (1,), (2,)), (0, 1, 2))
     two = Group("two", ((3,), (4,), (5,)), (0, 1, 2))
     other = Group("other seeds", ((3,), (4,), (5,)), (7, 8, 9))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from affectlocus.verdicts import Finding, Verdict, judge, table, with_headlines
 
 
 def ledger(
-    frames: Sequence[pd.DataFrame],
+    frames: Iterable[pd.DataFrame] | None,
     tables: Mapping[str, pd.DataFrame],
     histograms: Mapping[str, pd.DataFrame],
     settings: ClaimsSettings,
@@ -28,14 +28,15 @@ def ledger(
     """The verdicts on an experiment, and the agreement of its rankings.
 
     Args:
-        frames: predictions of every cell, with the cell and the labels in `attrs`.
+        frames: predictions of every cell, with the cell and the labels in `attrs`; none: the
+            locus alone.
         tables, histograms: pair → its deltas, and their histogram.
 
     Returns:
         Columns `verdicts.COLUMNS` and `agreement.COLUMNS`.
     """
     measured = loci(tables, histograms, settings)
-    scores = gather(frames, settings) if frames else None
+    scores = None if frames is None else gather(frames, settings)
     verdicts = judged(scores, measured, settings.confidence)
     return table(verdicts), agreement(scores, measured)
 

@@ -904,7 +904,7 @@ def claims(
     ] = None,
     settings: Annotated[
         str,
-        _settings_option("metric, draws, confidence, seed, tasks, fluency, pairs"),
+        _settings_option("metric, draws, confidence, seed, tasks, pairs"),
     ] = "{}",
     out: Annotated[
         Path | None, typer.Option("--out", help="csv of the verdicts; replaced whole or not at all")
@@ -947,7 +947,7 @@ def claims(
         from affectlocus.facts import ClaimsSettings
 
         verdicts, ranked = ledger(
-            [_read_frame(path, "cell", "loglik") for path in cells or []],
+            (_read_frame(path, "cell", "loglik") for path in cells) if cells else None,
             {path.stem: _read_frame(path, "projection", "l2") for path in delta or []},
             {
                 path.name.removesuffix(".histogram.parquet"): _read_frame(path, "from", "count")

@@ -409,7 +409,7 @@ class Dag:
                 metric=wanted.metric,
                 confidence=wanted.confidence,
                 seed=wanted.seed,
-                tasks=self.parameters.benchmarks,
+                tasks=self.parameters.scorings.root,
                 pairs={name: self._facts(pair) for name, pair in self.parameters.pairs.items()},
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,8 @@ from affectlocus.cells import Cell
 from affectlocus.errors import InputError
 from affectlocus.facts import ClaimsSettings, PairFacts
 from affectlocus.projections import PROJECTIONS
-from affectlocus.score import choose
-from affectlocus.statistics import Answers, Draws, Group, Texts, bootstrap
+from affectlocus.score import Answers, answered
+from affectlocus.statistics import Draws, Group, Labelled, Texts, bootstrap
 
 Key = tuple[str, str, str, str]
 """What a group of cells is asked for by: pair's group, kind, module set, mode."""
@@ -63,26 +63,28 @@ class Scores:
         return f"{self.source}, {self.noun}s {', '.join(dict.fromkeys(names))}"
 
 
-def gather(frames: Sequence[pd.DataFrame], settings: ClaimsSettings) -> Scores:
+def gather(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> Scores:
     """Scores of all cells, drawn together.
 
     Args:
-        frames: predictions of every cell, as `evaluate` writes them, with the cell in `attrs`.
+        frames: predictions of every cell, as `evaluate` writes them, with the cell in `attrs`; read
+            one after the other.
 
     Raises:
         InputError: no cell, or cells that did not answer the same samples.
     """
-    cells = [Cell(**frame.attrs["cell"]) for frame in frames]
+    cells, read = [], []
+    for frame in frames:
+        cells.append(Cell(**frame.attrs["cell"]))
+        read.append(answered(frame, settings.tasks))
     if not cells:
         raise InputError("no predictions; give predictions.parquet of every cell")
-    return drawn(
-        cells, _answers(frames, cells, settings), _texts(frames, cells, settings), settings
-    )
+    return drawn(cells, _labelled(read, cells, settings), _texts(read, cells), settings)
 
 
 def drawn(
     cells: Sequence[Cell],
-    tasks: Mapping[str, Answers],
+    tasks: Mapping[str, Labelled],
     texts: Mapping[str, Texts],
     settings: ClaimsSettings,
 ) -> Scores:
@@ -115,24 +117,16 @@ def drawn(
     )
 
 
-def _tidied(
-    frames: Sequence[pd.DataFrame],
-    cells: Sequence[Cell],
-    wanted: Sequence[str],
-    prepare: Callable[[pd.DataFrame], pd.DataFrame],
+def _aligned(
+    tables: Sequence[Mapping[str, pd.DataFrame]], cells: Sequence[Cell]
 ) -> Iterator[tuple[str, list[pd.DataFrame]]]:
     """(task, a frame for each cell, sorted by sample) where all cells had the same samples."""
-    prepared = [
-        {str(task): part.sort_values("sample") for task, part in frame.groupby("task", sort=False)}
-        for frame in (
-            prepare(frame[frame["task"].isin(wanted)].reset_index(drop=True)) for frame in frames
-        )
-    ]
-    for task in [name for name in wanted if name in prepared[0]]:
-        first, parts = prepared[0][task], []
-        for cell, tables in zip(cells, prepared, strict=True):
-            part = tables.get(task)
-            if part is None or not np.array_equal(part["sample"], first["sample"]):
+    for task, first in tables[0].items():
+        samples = first["sample"].sort_values()
+        parts = []
+        for cell, own in zip(cells, tables, strict=True):
+            part = own[task].sort_values("sample") if task in own else None
+            if part is None or not np.array_equal(part["sample"], samples):
                 raise InputError(
                     f"cell {cell.id}: task {task} has other samples than in cell {cells[0].id}; "
                     "evaluate all cells on the same data"
@@ -141,44 +135,39 @@ def _tidied(
         yield task, parts
 
 
-def _answers(
-    frames: Sequence[pd.DataFrame], cells: Sequence[Cell], settings: ClaimsSettings
-) -> dict[str, Answers]:
-    labels: dict[str, list[str]] = frames[0].attrs["labels"]
-    wanted = settings.tasks or [name for name in labels if name not in settings.fluency]
+def _labelled(
+    read: Sequence[Answers], cells: Sequence[Cell], settings: ClaimsSettings
+) -> dict[str, Labelled]:
+    tables = []
+    for one in read:
+        parts = dict(iter(one.chosen.groupby("task", sort=False)))
+        tables.append({task: parts[task] for task in one.labels if task in parts})
     found = {}
-    for task, parts in _tidied(frames, cells, wanted, choose):
-        words = labels[task]
+    for task, frames in _aligned(tables, cells):
+        words, positive = read[0].labels[task], read[0].positive.get(task)
         codes = [
             np.asarray(pd.Categorical(part[column], categories=words).codes)
-            for part, column in [(parts[0], "label"), *((part, "answer") for part in parts)]
+            for part, column in [(frames[0], "label"), *((part, "answer") for part in frames)]
         ]
-        found[task] = Answers(
-            parts[0]["sample"].to_numpy(),
+        found[task] = Labelled(
+            frames[0]["sample"].to_numpy(),
             codes[0],
             np.stack(codes[1:]),
             len(words),
             settings.metric,
+            None if positive is None else words.index(positive),
         )
     return found
 
 
-def _texts(
-    frames: Sequence[pd.DataFrame], cells: Sequence[Cell], settings: ClaimsSettings
-) -> dict[str, Texts]:
-    def prepare(frame: pd.DataFrame) -> pd.DataFrame:
-        sums = frame.groupby(["task", "sample"], sort=False, observed=True)[["loglik", "tokens"]]
-        return sums.sum().reset_index()
-
-    if not settings.fluency:
-        return {}
+def _texts(read: Sequence[Answers], cells: Sequence[Cell]) -> dict[str, Texts]:
     return {
         task: Texts(
             parts[0]["sample"].to_numpy(),
             -np.stack([part["loglik"].to_numpy(float) for part in parts]),
             parts[0]["tokens"].to_numpy(float),
         )
-        for task, parts in _tidied(frames, cells, settings.fluency, prepare)
+        for task, parts in _aligned([one.texts for one in read], cells)
     }
 
 

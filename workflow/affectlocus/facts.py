@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from affectlocus.parameters import Strict
+from affectlocus.parameters import Scoring, Strict
 
 FAMILIES = ("qwen", "llama", "mistral")
 """The architectures that the paper names (section 4.3)."""
@@ -31,8 +31,9 @@ class ClaimsSettings(Strict):
     draws: int = Field(10_000, ge=100)
     confidence: float = Field(0.95, gt=0, lt=1)
     seed: int = Field(0, ge=0)
-    tasks: list[str] = Field([], description="tasks that count; by default all with labels")
-    fluency: list[str] = Field([], description="tasks of general text")
+    tasks: dict[str, Scoring] = Field(
+        {}, description="what scoring a task needs to know beyond its labels"
+    )
     pairs: dict[str, PairFacts] = Field({}, description="what each pair is")
 
     def facts(self, pair: str) -> PairFacts:

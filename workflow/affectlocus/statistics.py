@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import binomtest, chi2, rankdata
 
 from affectlocus.errors import InputError
-from affectlocus.score import METRICS
+from affectlocus.score import METRICS, PERCENT
 
 DRAWS = 10_000
 _CHUNK = 1000  # draws at a time: what bounds the memory
@@ -36,11 +36,12 @@ class Scored(Protocol):
 
 
 @dataclass(frozen=True)
-class Answers:
+class Labelled:
     """What every cell answered to the samples of one task with labels.
 
     `samples` (n,) ids; `truth` (n,) codes of labels from 0; `given` (cells, n) codes, -1 for an
-    answer that is no label; `labels` is their number; `metric` one of `score.METRICS`.
+    answer that is no label; `labels` is their number; `metric` one of `score.PERCENT`; `positive`
+    the code of the label that `binary_f1` is the F1 of.
     """
 
     samples: np.ndarray
@@ -48,9 +49,10 @@ class Answers:
     given: np.ndarray
     labels: int
     metric: str = "weighted_f1"
+    positive: int | None = None
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
+        if self.metric not in (METRICS if self.positive is None else PERCENT):
             known = ", ".join(METRICS)
             raise InputError(f"no intervals for metric {self.metric!r}; expected one of {known}")
 
@@ -81,6 +83,8 @@ class Answers:
         total = np.zeros((len(weights), cells))
         present, share = np.zeros_like(total), np.empty_like(total)
         for label, rows in enumerate(self._rows):
+            if self.metric == "binary_f1" and label != self.positive:
+                continue
             mine = slice(label * cells, (label + 1) * cells)
             true = weights[:, rows]
             hits = true @ self._columns[rows, mine]  # (draws, cells)
@@ -94,8 +98,10 @@ class Answers:
                 present += there > 0
             np.maximum(there, 1, out=there)  # where nothing is there, nothing is hit
             np.divide(hits, there, out=share, dtype=np.float64)
-            share *= 2 if self.metric == "macro_f1" else 2 * truth
+            share *= 2 * truth if self.metric == "weighted_f1" else 2
             total += share  # F1, or F1 times the label's true count
+        if self.metric == "binary_f1":
+            return 100 * total
         if self.metric != "macro_f1":
             present = weights.sum(axis=1, dtype=np.float64, keepdims=True)
         return 100 * total / present
