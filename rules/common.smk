@@ -2,16 +2,9 @@
 # out from its wildcards is in workflow/affectlocus/dag.py.
 from pathlib import Path
 
-from affectlocus.dag import (
-    ARMS,
-    Dag,
-    alternatives,
-    checkpoint,
-    gpus,
-    predictions,
-    repeated,
-    settings,
-)
+# On a line of its own `checkpoint` would be a keyword; so this import is two.
+from affectlocus.dag import ARMS, Dag, alternatives, checkpoint, gpus, repeated, settings
+from affectlocus.dag import predictions
 from affectlocus.digest import digest
 from affectlocus.errors import or_exit
 from affectlocus.parameters import validate

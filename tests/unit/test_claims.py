@@ -123,7 +123,8 @@ def verdicts(
     histograms = {"felt": histogram()} if histograms is None else histograms
     mine = cells()
     scores = drawn(mine, answers, {}, wanted) if answers is not None else None
-    rows = judged(scores, loci(tables, histograms, wanted), wanted.confidence)
+    measured = loci(tables, histograms, wanted)
+    rows = judged(scores, measured, wanted.confidence, "no answers of any cell")
     found = {}
     for row in rows:
         if row.level == "claim":
@@ -546,6 +547,15 @@ def test_texts_among_the_predictions_are_read_as_fluency() -> None:
     assert read.fluency is not None
     assert read.fluency.mean(("felt", "base", "", ""))[0] == pytest.approx(3)
     assert read.texts == 2
+
+
+def test_an_experiment_without_labels_is_untestable_not_an_error() -> None:
+    frame = pd.DataFrame({"task": "text", "sample": ["a"], "loglik": [-6.0], "tokens": [2]})
+    frame.attrs = {"cell": asdict(Cell("base", "b")), "labels": {"text": []}}
+    table, _ = ledger([frame], {"felt": deltas()}, {}, settings())
+    rows = table.set_index("claim")
+    assert rows.loc["C9", "why"] == "no task with labels among the predictions"
+    assert set(rows.loc[["C5", "C9", "C14"], "verdict"]) == {"untestable"}
 
 
 def test_cells_with_other_samples_are_refused() -> None:

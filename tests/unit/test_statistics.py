@@ -238,6 +238,9 @@ def test_mcnemar_looks_at_the_differing_samples_alone() -> None:
     assert mcnemar(first, second) == pytest.approx(binomtest(9, 10).pvalue)
     assert mcnemar(first, second) == pytest.approx(2 * 11 / 2**10)
     assert mcnemar(first, first) == 1
+    # Of two tasks on the same samples: a sample counts once, by its balance.
+    both = np.array([2, 1, 1, 0, 2]), np.array([0, 1, 0, 1, 1])
+    assert mcnemar(*both) == pytest.approx(binomtest(3, 4).pvalue)
 
 
 def test_cohens_h_is_zero_for_equals_and_pi_for_all_against_nothing() -> None:

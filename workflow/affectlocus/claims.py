@@ -10,7 +10,7 @@ import pandas as pd
 
 from affectlocus.agreement import agreement
 from affectlocus.contrasts import findings as of_scores
-from affectlocus.evidence import Key, Locus, Scores, gather, loci
+from affectlocus.evidence import Key, LackingError, Locus, Scores, gather, loci
 from affectlocus.facts import ClaimsSettings
 from affectlocus.locus import c4
 from affectlocus.locus import findings as of_deltas
@@ -36,16 +36,26 @@ def ledger(
         Columns `verdicts.COLUMNS` and `agreement.COLUMNS`.
     """
     measured = loci(tables, histograms, settings)
-    scores = None if frames is None else gather(frames, settings)
-    verdicts = judged(scores, measured, settings.confidence)
+    scores, lacking = None, "no answers of any cell"
+    if frames is not None:
+        try:
+            scores = gather(frames, settings)
+        except LackingError as error:
+            lacking = str(error)
+    verdicts = judged(scores, measured, settings.confidence, lacking)
     return table(verdicts), agreement(scores, measured)
 
 
-def judged(scores: Scores | None, measured: Sequence[Locus], confidence: float) -> list[Verdict]:
-    """Verdicts on all claims, each claim's row before its details."""
+def judged(
+    scores: Scores | None, measured: Sequence[Locus], confidence: float, lacking: str = ""
+) -> list[Verdict]:
+    """Verdicts on all claims, each claim's row before its details.
+
+    Args:
+        lacking: why there are no scores, where there are none.
+    """
     found = of_deltas(measured, confidence)
     if scores is None:
-        lacking = "no answers of any cell"
         found += [Finding(f"C{number}", "score", lacking=lacking) for number in range(5, 15)]
     else:
         found += [_with_share(one, measured) for one in of_scores(scores)]

@@ -14,11 +14,15 @@ from affectlocus.errors import InputError
 from affectlocus.facts import ClaimsSettings, PairFacts
 from affectlocus.projections import PROJECTIONS
 from affectlocus.score import Answers, answered
-from affectlocus.statistics import Draws, Group, Labelled, Texts, bootstrap
+from affectlocus.statistics import Draws, Group, Labelled, Texts, bootstrap, first_alike
 
 Key = tuple[str, str, str, str]
 """What a group of cells is asked for by: pair's group, kind, module set, mode."""
 COLUMNS = list(PROJECTIONS)
+
+
+class LackingError(Exception):
+    """What a claim needs and an experiment has not: the claim is untestable."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Scores:
 
     `by` is the metric, `n` the samples of all tasks, `texts` those of general text. Of each group:
     `seeds`, their number; `cells`, their ids; `accuracy`, (tasks,) shares of right answers; and of
-    one cell alone `right`, (n,) whether each answer is. `single`: cell id → (tasks,) scores.
+    one cell alone `right`, (n,) in how many tasks a sample's answer is. `single`: cell id →
+    (tasks,) scores.
     """
 
     draws: Draws
@@ -72,6 +77,7 @@ def gather(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> Scores:
 
     Raises:
         InputError: no cell, or cells that did not answer the same samples.
+        LackingError: no task with labels.
     """
     cells, read = [], []
     for frame in frames:
@@ -91,9 +97,13 @@ def drawn(
     """The same from what the cells answered, a row of `tasks` and `texts` for each cell."""
     groups = _groups(cells, settings)
     if not tasks:
-        raise InputError("no task with labels among the predictions; expected at least one")
+        raise LackingError("no task with labels among the predictions")
     places = {group.key: [place for unit in group.members for place in unit] for group in groups}
     right = [task.right for task in tasks.values()]  # each (cells, n)
+    counts: dict[str, np.ndarray] = {}
+    for task, each in zip(tasks.values(), right, strict=True):
+        first = first_alike(tasks, task)
+        counts[first] = counts.get(first, 0) + each.astype(int)
     share = np.array([each.mean(axis=1) for each in right])  # (tasks, cells)
     alone = [Group(cell.id, ((place,),)) for place, cell in enumerate(cells)]
     observed = bootstrap(tasks, alone, draws=0).values[0]  # (cells, tasks)
@@ -107,7 +117,7 @@ def drawn(
         seeds={group.key: len(group.seeds) for group in groups},
         cells={key: [cells[place].id for place in members] for key, members in places.items()},
         right={
-            key: np.concatenate([each[members[0]] for each in right])
+            key: np.concatenate([each[members[0]] for each in counts.values()])
             for key, members in places.items()
             if len(members) == 1
         },
@@ -241,10 +251,6 @@ class Locus:
         if len({table.shape for table in tables}) != 1:
             raise LackingError(f"the pairs of {self.name} differ in their layers")
         return np.stack(tables)
-
-
-class LackingError(Exception):
-    """What a claim needs and an experiment has not: the claim is untestable."""
 
 
 def loci(

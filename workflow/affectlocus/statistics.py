@@ -191,7 +191,8 @@ def bootstrap(
 ) -> Draws:
     """Draws of samples within each task and of seeds, the same for all groups.
 
-    Tasks on the same samples (MELD's emotion and sentiment) are drawn together. Samples and seeds
+    Tasks whose samples have the same ids (MELD's emotion and sentiment) are drawn together; where
+    they are other samples all the same, that changes no interval on average. Samples and seeds
     are crossed, and their interaction counts in both: intervals over several seeds are rather too
     wide than too narrow (Owen 2007, the pigeonhole bootstrap).
 
@@ -212,7 +213,7 @@ def bootstrap(
         for seeds, numbers in alike.items()
     ]
     for place, task in enumerate(tasks.values()):
-        rng = _rng(seed, _first(tasks, task))
+        rng = _rng(seed, first_alike(tasks, task))
         for start, drawn in _chunks(len(task.samples), draws, chunk, rng):
             scores = task.scores(drawn)  # (chunk, cells)
             rows = slice(start, start + len(drawn))
@@ -229,8 +230,8 @@ def _averaged(scores: np.ndarray, members: list[tuple[int, ...]]) -> np.ndarray:
     return np.stack([scores[:, list(member)].mean(axis=1) for member in members], axis=1)
 
 
-def _first(tasks: Mapping[str, Scored], task: Scored) -> str:
-    """The first task on the same samples."""
+def first_alike(tasks: Mapping[str, Scored], task: Scored) -> str:
+    """The name of the first task on the same samples."""
     return next(n for n, one in tasks.items() if np.array_equal(one.samples, task.samples))
 
 
@@ -291,10 +292,11 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     """Exact two-sided p that two cells are equally often right on the same samples.
 
     Args:
-        first, second: (n,), whether each was right; of several tasks one after the other.
+        first, second: (n,), whether each was right; of tasks on the same samples in how many it
+            was (the sign test of the difference), of other tasks one after the other.
     """
-    only = int((first & ~second).sum())
-    differing = only + int((second & ~first).sum())
+    only = int((first > second).sum())
+    differing = only + int((first < second).sum())
     return float(binomtest(only, differing).pvalue) if differing else 1.0
 
 
