@@ -434,6 +434,13 @@ def test_all_that_the_paper_states_by_one_measure_is_a_family() -> None:
     ]
 
 
+def test_what_only_the_family_takes_away_is_said() -> None:
+    findings = [Finding("C6", "f1", p=p, agrees=True, why="a") for p in (0.03, 0.04, 0.6)]
+    rows = judge(findings, 0.95)
+    assert {row.verdict for row in rows} == {"inconclusive"}
+    assert ["significant alone" in row.why for row in rows] == [True, True, False]
+
+
 def test_a_whole_is_decided_by_its_parts() -> None:
     good = judge([Finding("C8", "f1", p=0.001, agrees=True)], 0.95)[0]
     bad = replace(good, verdict="contradicted")

@@ -89,10 +89,14 @@ def judge(findings: Sequence[Finding], confidence: float) -> list[Verdict]:
         values = holm([findings[place].p for place in places])
         for place, value in zip(places, values, strict=True):
             adjusted[place] = float(value)
-    return [
-        Verdict(**asdict(one), holm_p=p, verdict=_verdict(one, p, 1 - confidence))
-        for one, p in zip(findings, adjusted, strict=True)
-    ]
+    rows = []
+    for one, p in zip(findings, adjusted, strict=True):
+        verdict = _verdict(one, p, 1 - confidence)
+        if verdict == INCONCLUSIVE and one.p < 1 - confidence:
+            why = f"{one.why}; significant alone, and not among the tests of its family"
+            one = replace(one, why=why)
+        rows.append(Verdict(**asdict(one), holm_p=p, verdict=verdict))
+    return rows
 
 
 def _verdict(one: Finding, p: float, level: float) -> str:
