@@ -33,6 +33,7 @@ include: "rules/score.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/collect.smk"
+include: "rules/claims.smk"
 
 
 rule all:
@@ -43,3 +44,4 @@ rule all:
         JOBS.deltas,
         "results/scores.parquet",
         "results/metrics.json",
+        "results/claims.csv",

@@ -2,6 +2,7 @@
 # out from its wildcards is in workflow/affectlocus/dag.py.
 from pathlib import Path
 
+# On a line of its own `checkpoint` would be a keyword; so this import is two.
 from affectlocus.dag import ARMS, EXTRACTOR, Dag
 from affectlocus.dag import alternatives, checkpoint, gpus, repeated, settings
 from affectlocus.digest import digest

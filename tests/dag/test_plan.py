@@ -69,6 +69,7 @@ def test_everything_is_one_job_for_each_cell_pair_and_figure(apart: Path) -> Non
     assert jobs["tune"] == 5 + 16
     assert jobs["deltas"] == jobs["heat_map"] == 5
     assert jobs["tables"] == jobs["bars"] == jobs["score"] == 3
+    assert jobs["claims"] == 1
 
 
 def test_any_other_module_set_is_one_line_and_one_more_cell(apart: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from affectlocus.cells import cell_at
 from affectlocus.dag import EXTRACTOR, Dag, alternatives, repeated, settings
+from affectlocus.facts import ClaimsSettings
 from affectlocus.parameters import Parameters, Score, Task, Tuning, load
 
 CONFIG = """
@@ -433,3 +434,32 @@ def test_wheels_are_inputs_where_a_score_needs_them(tmp_path: Path) -> None:
     released = dag(**SPOKEN, score=asked | {"wheels": "released"})
     assert (released.wheels, released.wheel_files) == ("released", [])
     assert dag(score={"wheels": str(tmp_path)}).wheel_files == []
+
+
+def test_the_claims_know_what_each_pair_is() -> None:
+    jobs = dag(score={"metric": "accuracy", "seed": 3})
+    wanted = ClaimsSettings.model_validate_json(jobs.claims_settings())
+    assert (wanted.metric, wanted.seed, wanted.tasks) == ("accuracy", 3, {})
+    felt, given = wanted.pairs["felt"], wanted.pairs["given"]
+    assert (felt.domain, felt.base, felt.method, felt.seed) == ("affective", "own", "lora", 5)
+    assert (felt.family, given.family) == ("llama", "")
+    assert (given.domain, given.method, given.budget) == ("control", "", "")
+
+
+def test_a_budget_is_a_recipe_without_its_data_and_seed() -> None:
+    pairs = yaml.safe_load(CONFIG)["pairs"]
+    tuning = pairs["felt"]["tuning"]
+    more = {
+        "twin": {"base": "own", "tuning": tuning | {"seed": 9, "data": ["stories"]}},
+        "longer": {"base": "own", "tuning": tuning | {"steps": 7}},
+    }
+    wanted = ClaimsSettings.model_validate_json(dag(pairs=pairs | more).claims_settings())
+    budgets = {name: pair.budget for name, pair in wanted.pairs.items()}
+    assert budgets["felt"] == budgets["twin"] != budgets["longer"]
+
+
+def test_the_claims_read_histograms_where_they_are_counted() -> None:
+    assert dag().claimed_histograms == [
+        f"results/deltas/{pair}.histogram.parquet" for pair in ("felt", "given")
+    ]
+    assert dag(deltas={"companions": False}).claimed_histograms == []

@@ -995,6 +995,86 @@ def collect(
 
 
 @app.command()
+def claims(
+    cells: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PREDICTIONS", help="predictions.parquet of each cell"),
+    ] = None,
+    delta: Annotated[
+        list[Path] | None, typer.Option(help="deltas of a pair, PAIR.parquet; repeat")
+    ] = None,
+    histogram: Annotated[
+        list[Path] | None, typer.Option(help="PAIR.histogram.parquet beside it; repeat")
+    ] = None,
+    settings: Annotated[
+        str,
+        _settings_option("metric, draws, confidence, seed, tasks, pairs"),
+    ] = "{}",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="csv of the verdicts; replaced whole or not at all")
+    ] = None,
+    agreement: Annotated[
+        Path | None, typer.Option(help="csv of how far rankings agree (Kendall's W)")
+    ] = None,
+    on: Annotated[str | None, typer.Option(help="paper: judge the paper's own tables")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one object instead of a table")
+    ] = False,
+) -> None:
+    """Judge every claim of the paper: supported, contradicted, inconclusive or untestable, and why.
+
+    The rules were written before any result was seen; they are in the package's modules locus and
+    contrasts. What a pair is (domain, base, method, family, budget, group, seed) stands in the
+    settings under pairs; a pair that is not named there counts as affective.
+
+    Example: affectlocus claims --on paper
+
+    Example: affectlocus claims $(find results/cells -name predictions.parquet)
+    --delta results/deltas/mine.parquet --out claims.csv
+    """
+    from affectlocus.files import replacing
+    from affectlocus.show import print_claims
+
+    flags: list[str] = []
+    if on is not None:
+        if on != "paper":
+            raise InputError(f"--on: found {on!r}; expected paper")
+        if cells or delta or histogram or agreement:
+            raise InputError("--on paper reads no files; drop them, or drop --on")
+        from affectlocus.claims import on_paper
+
+        verdicts, flags = on_paper()
+    else:
+        if not cells and not delta:
+            raise InputError("nothing to judge; give predictions, --delta, or --on paper")
+        from affectlocus.claims import ledger
+        from affectlocus.facts import ClaimsSettings
+
+        verdicts, ranked = ledger(
+            (_read_frame(path, "cell", "loglik") for path in cells) if cells else None,
+            {path.stem: _read_frame(path, "projection", "l2") for path in delta or []},
+            {
+                path.name.removesuffix(".histogram.parquet"): _read_frame(path, "from", "count")
+                for path in histogram or []
+            },
+            _settings(ClaimsSettings, settings),
+        )
+        if agreement is not None:
+            with replacing(agreement) as temporary:
+                ranked.to_csv(temporary, index=False, float_format="%.6g")
+    if out is not None:
+        with replacing(out) as temporary:
+            verdicts.to_csv(temporary, index=False, float_format="%.6g")
+    if as_json:
+        rows = json.loads(verdicts.to_json(orient="records"))
+        typer.echo(json.dumps({"claims": rows, "flags": flags}, indent=2, ensure_ascii=False))
+    elif out is None:
+        print_claims(verdicts)
+        for flag in flags:
+            typer.echo(flag)
+
+
+@app.command()
 def show(
     table: Annotated[Path, typer.Argument(help="a table's csv")],
     results: Annotated[Path | None, typer.Option(help="folder whose files are listed")] = None,

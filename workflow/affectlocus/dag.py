@@ -19,10 +19,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from affectlocus.cells import Cell, Kind
+from affectlocus.facts import FAMILIES, ClaimsSettings, PairFacts
 from affectlocus.files import checkpoint_paths, is_weights, matching
 from affectlocus.matrix import all_cells, table_cells
 from affectlocus.parameters import (
     DataFile,
+    Pair,
     Parameters,
     Reading,
     Scorings,
@@ -418,6 +420,42 @@ class Dag:
     def arm_title(self, wildcards: Any) -> str:
         """What stands above the figure of a table."""
         return f"{wildcards.pair}: {_TITLES[wildcards.arm]}"
+
+    # claims
+
+    @property
+    def claimed_histograms(self) -> list[str]:
+        """The histograms of the pairs' relative changes, where they are counted."""
+        pairs = self.parameters.pairs if self.parameters.deltas.companions else []
+        return [f"results/deltas/{pair}.histogram.parquet" for pair in pairs]
+
+    def claims_settings(self, _: Any = None) -> str:
+        """How the claims are judged, and what they need to know of each pair, as JSON."""
+        wanted = self.parameters.score
+        return settings(
+            ClaimsSettings(
+                metric=wanted.metric,
+                confidence=wanted.confidence,
+                seed=wanted.seed,
+                tasks=self.parameters.scorings.root,
+                pairs={name: self._facts(pair) for name, pair in self.parameters.pairs.items()},
+            )
+        )
+
+    def _facts(self, pair: Pair) -> PairFacts:
+        recipe = pair.tuning
+        budget = recipe.model_dump(mode="json", exclude={"data", "seed"}) if recipe else None
+        base = self.parameters.bases[pair.base]
+        named = base.pretrain.architecture if base.pretrain else base.hub or base.folder or ""
+        families = (family for family in FAMILIES if family in named.lower())
+        return PairFacts(
+            domain=pair.domain,
+            base=pair.base,
+            method=recipe.method if recipe else "",
+            family=next(families, ""),
+            budget=json.dumps(budget, sort_keys=True) if budget else "",
+            seed=recipe.seed if recipe else 0,
+        )
 
     # resources
 

@@ -129,6 +129,24 @@ def _corrected(row: dict[str, Any]) -> dict[str, str]:
     return line
 
 
+def print_claims(verdicts: pd.DataFrame) -> None:
+    """Prints the experiment's row of every claim; what each rests on is in the csv."""
+    rows = verdicts[verdicts["level"] == "claim"]
+    grid = Table(title="claims", title_justify="left")
+    for column in ("claim", "by", "verdict", "effect", "interval", "p", "why"):
+        grid.add_column(column, no_wrap=column != "why", overflow="fold")
+    for row in rows.to_dict("records"):
+        numbers = [
+            "" if pd.isna(row["effect"]) else f"{row['effect']:.3g}",
+            "" if pd.isna(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}",
+            "" if pd.isna(row["p"]) else f"{row['p']:.2g}",
+        ]
+        by = row["by"] if row["stated"] else f"({row['by']})"
+        grid.add_row(row["claim"], by, row["verdict"], *numbers, row["why"])
+    _print(grid, 160)
+    print("by in brackets: beside the claim, which the paper states otherwise")  # noqa: T201
+
+
 def print_results(folder: Path) -> None:
     """Prints the path of every result for people to read: tables, scores, deltas, figures."""
     patterns = ("*.csv", "*.json", "*.parquet", "deltas/*.parquet", "figures/*")

@@ -1,0 +1,40 @@
+# The paper's claims, judged.
+#
+# in:  results/cells/*/predictions.parquet (openset.parquet), results/deltas/PAIR.parquet and PAIR.histogram.parquet
+# out: results/claims.csv (a verdict on each claim), results/agreement.csv (Kendall's W of rankings)
+
+
+rule claims:
+    """Judge every claim by the rules that were written before."""
+    input:
+        cells=JOBS.answers(JOBS.cells.values()),
+        deltas=JOBS.deltas,
+        histograms=JOBS.claimed_histograms,
+    output:
+        claims="results/claims.csv",
+        agreement="results/agreement.csv",
+    log:
+        "results/logs/claims.log",
+    benchmark:
+        "results/benchmarks/claims.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        deltas=lambda wildcards, input: repeated("delta", input.deltas),
+        histograms=lambda wildcards, input: repeated("histogram", input.histograms),
+        settings=JOBS.claims_settings,
+        code=digest("claims"),
+    shell:
+        """
+        affectlocus claims {input.cells:q} \
+            {params.deltas} \
+            {params.histograms} \
+            --settings {params.settings:q} \
+            --agreement {output.agreement:q} \
+            --out {output.claims:q} \
+            >{log:q} 2>&1
+        """

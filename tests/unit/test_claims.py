@@ -1,0 +1,633 @@
+"""Verdicts on planted truths, on nulls, on the paper's own tables, and what is untestable."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest, ttest_1samp
+from typer.testing import CliRunner
+
+from affectlocus import paper
+from affectlocus.cells import Cell
+from affectlocus.claims import judged, ledger, on_paper
+from affectlocus.cli import app
+from affectlocus.errors import InputError
+from affectlocus.evidence import drawn, gather, loci
+from affectlocus.facts import ClaimsSettings, PairFacts
+from affectlocus.parameters import COMBINATIONS, SINGLES
+from affectlocus.projections import PROJECTIONS, parse_modules
+from affectlocus.statistics import Labelled, Texts
+from affectlocus.verdicts import Finding, combined, judge, with_headlines
+
+WORDS = ["joy", "fear", "rage"]
+MODES = ("revert", "zero")
+SHARED = Path(__file__).parents[3] / "shared/paper"
+FACTS = {
+    "felt": PairFacts(base="b", method="lora", family="qwen", budget="same"),
+    "sums": PairFacts(base="b", method="lora", family="qwen", budget="same", domain="control"),
+}
+
+
+def cells(pair: str = "felt", seeds: tuple[int, ...] = (0,)) -> list[Cell]:
+    """A whole matrix of one pair."""
+    sets = [*SINGLES, *COMBINATIONS]
+    return [
+        Cell("base", "b"),
+        Cell("tuned", "b", pair),
+        *(Cell("load", "b", pair, modules) for modules in sets),
+        *(Cell("tune", "b", pair, modules, seed=seed) for modules in sets for seed in seeds),
+        *(Cell("ablate", "b", pair, modules, mode) for modules in SINGLES for mode in MODES),
+    ]
+
+
+def skilled(cell: Cell, carrier: str, low: float = 0.4, high: float = 0.85) -> float:
+    """The share of right answers, where one projection's change carries all of the skill."""
+    if cell.kind == "base":
+        return low
+    if cell.kind == "tuned":
+        return high
+    has = carrier in parse_modules(cell.modules)
+    return high if has != (cell.kind == "ablate") else low
+
+
+def answered(
+    wanted: list[Cell], right: Any, n: int = 120, seed: int = 0, tasks: int = 3
+) -> dict[str, Labelled]:
+    """What cells answer that are right with the share `right(cell)`, each sample drawn apart."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for task in range(tasks):
+        truth = rng.integers(len(WORDS), size=n)
+        wrong = (truth + rng.integers(1, len(WORDS), size=(len(wanted), n))) % len(WORDS)
+        shares = np.array([right(cell) for cell in wanted])[:, None]
+        given = np.where(rng.random((len(wanted), n)) < shares, truth, wrong)
+        found[f"t{task}"] = Labelled(np.arange(n) + 1000 * task, truth, given, len(WORDS))
+    return found
+
+
+def settings(**more: Any) -> ClaimsSettings:
+    # The most that Holm's correction of some forty tests leaves significant: p of 0.001 each.
+    return ClaimsSettings(**({"draws": 4000, "pairs": FACTS} | more))
+
+
+def deltas(largest: str = "gate", layers: int = 8, seed: int = 0, **more: float) -> pd.DataFrame:
+    """Deltas as `deltas` writes them: noise about 1, the largest 2 and others as told, by L2.
+
+    gate, up and down are four times the others' size, so that RMS is L2 over 2.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for layer in range(layers):
+        for name in PROJECTIONS:
+            sides = (40, 10) if name in ("gate", "up", "down") else (10, 10)
+            l2 = more.get(name, 2.0 if name == largest else 1.0) * rng.uniform(0.95, 1.05)
+            numel = sides[0] * sides[1]
+            rows.append(
+                {"layer": layer, "projection": name, "parameter": "weight", "adapted": True}
+                | {"shape": f"{sides[0]}x{sides[1]}", "l2": l2, "relative": l2 / 10}
+                | {"rms": l2 / numel**0.5, "share_ratio": l2**2 / numel}
+            )
+            rows.append(rows[-1] | {"parameter": "bias", "adapted": False, "l2": 100.0})
+    return pd.DataFrame(rows)
+
+
+def histogram(wide: str = "gate", layers: int = 8, shift: float = 0.2) -> pd.DataFrame:
+    """Triangles of counts around 0, one projection's wider and shifted; and the zeros' row."""
+    edges = np.linspace(-1, 1, 41)
+    rows = []
+    for layer in range(layers):
+        for name in PROJECTIONS:
+            width, center = (0.5, shift) if name == wide else (0.2, 0.0)
+            middle = (edges[1:] + edges[:-1]) / 2
+            counts = np.maximum(0, 1000 * (1 - abs(middle - center) / width)).round()
+            part = {"layer": layer, "projection": name, "from": edges[:-1], "to": edges[1:]}
+            rows.append(pd.DataFrame(part | {"count": counts}))
+            rows.append(pd.DataFrame({"layer": [layer], "projection": [name], "count": [5]}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def verdicts(
+    answers: Any = None, tables: Any = None, histograms: Any = None, **more: Any
+) -> dict[str, pd.Series]:
+    """claim, or (claim, by) for what stands beside → its row."""
+    wanted = settings(**more)
+    tables = {"felt": deltas(), "sums": deltas("up", seed=1)} if tables is None else tables
+    histograms = {"felt": histogram()} if histograms is None else histograms
+    mine = cells()
+    scores = drawn(mine, answers, {}, wanted) if answers is not None else None
+    measured = loci(tables, histograms, wanted)
+    rows = judged(scores, measured, wanted.confidence, "no answers of any cell")
+    found = {}
+    for row in rows:
+        if row.level == "claim":
+            found[row.claim if row.stated else (row.claim, row.by)] = row
+    return found
+
+
+GATED = answered(cells(), lambda cell: skilled(cell, "gate"))
+PLANTED = verdicts(GATED)
+
+
+@pytest.mark.parametrize("claim", ["C1", "C2", "C3", "C5", "C6", "C9", "C13"])
+def test_what_gate_alone_carries_is_judged_so(claim: str) -> None:
+    row = PLANTED[claim]
+    assert row.verdict == "supported", row.why
+    assert row.low < row.effect < row.high or row.effect == row.high == 1
+    assert row.p <= row.holm_p < 0.05
+
+
+@pytest.mark.parametrize("claim", ["C7", "C10", "C11"])
+def test_what_makes_no_difference_there_is_inconclusive(claim: str) -> None:
+    row = PLANTED[claim]
+    assert row.verdict == "inconclusive"
+    assert row.low < 0 < row.high
+
+
+def test_what_up_alone_carries_contradicts_gate() -> None:
+    found = verdicts(answered(cells(), lambda cell: skilled(cell, "up")), {"felt": deltas("up")})
+    for claim in ("C1", "C5", "C6", "C9", "C12", "C13"):
+        assert found[claim].verdict == "contradicted", claim
+    assert "the best other, up" in found["C9"].why
+    assert found["C5"].effect < -30
+
+
+def test_a_null_is_inconclusive_in_95_of_100_seeds() -> None:
+    """No cell differs from another: nothing that the answers are judged by may be decided."""
+    mine, quick = cells(), settings(draws=1000)
+    decided = []
+    for seed in range(100):
+        scores = drawn(mine, answered(mine, lambda _: 0.5, 40, seed, tasks=2), {}, quick)
+        rows = judged(scores, [], quick.confidence)
+        decided.append([row.claim for row in rows if row.verdict in ("supported", "contradicted")])
+    assert sum(map(bool, decided)) <= 5, decided
+    # As few draws find a planted difference.
+    answers = answered(mine, lambda cell: skilled(cell, "gate"), 40, tasks=2)
+    rows = judged(drawn(mine, answers, {}, quick), [], quick.confidence)
+    assert "supported" in [row.verdict for row in rows if row.claim == "C9"]
+
+
+def test_a_size_that_the_matrix_explains_is_supported_by_l2_and_not_by_rms() -> None:
+    even = deltas(gate=2.1, up=2.0, down=2.0, q=1.2, k=1.2, v=1.2, o=1.2)
+    found = verdicts(tables={"felt": even})
+    assert found["C1", "relative"].verdict == "inconclusive" or found["C1"].effect > 0.5
+    assert found["C1", "rms"].verdict == "contradicted"
+    assert found["C1", "share_ratio"].verdict == "contradicted"
+
+
+@pytest.mark.parametrize(("layers", "verdict"), [(28, "supported"), (5, "inconclusive")])
+def test_c1_counts_layers_by_an_exact_binomial(layers: int, verdict: str) -> None:
+    (row,) = (
+        row
+        for row in judge(
+            [
+                one
+                for one in _locus({"felt": deltas(layers=layers)})
+                if (one.claim, one.by) == ("C1", "l2")
+            ],
+            0.95,
+        )
+    )
+    assert row.verdict == verdict
+    test = binomtest(layers, layers)
+    assert row.p == pytest.approx(test.pvalue)
+    assert row.low == pytest.approx(test.proportion_ci().low)
+    assert (row.n, row.seeds, row.effect, row.high) == (layers, 1, 1, 1)
+    assert "one seed" in row.why
+    assert ("too few to tell" in row.why) == (layers == 5)
+
+
+def _locus(tables: Any, histograms: Any = None, **more: Any) -> list[Finding]:
+    from affectlocus.locus import findings
+
+    return findings(loci(tables, histograms or {}, settings(**more)), 0.95)
+
+
+def test_pairs_of_one_group_are_seeds_of_one_row() -> None:
+    facts = {
+        f"felt{seed}": PairFacts(base="b", group="felt", seed=seed, family="llama", method="sft")
+        for seed in (2, 0, 1)
+    }
+    tables = {name: deltas(layers=3, seed=fact.seed) for name, fact in facts.items()}
+    rows = [one for one in _locus(tables, pairs=facts) if (one.claim, one.by) == ("C1", "l2")]
+    assert [(one.pair, one.n, one.seeds) for one in rows] == [("felt", 9, 3)]
+    assert "9 of 9 layers of 3 seeds" in rows[0].why
+    assert "one seed" not in rows[0].why
+
+
+def test_cells_of_seeds_of_pairs_are_drawn_as_seeds() -> None:
+    facts = {name: PairFacts(base="b", group="felt", seed=n) for n, name in enumerate("xyz")}
+    mine = [Cell("base", "b"), *(Cell("load", "b", name, "gate") for name in facts)]
+    mine += [Cell("ablate", "b", name, "gate", "noise", s) for name in facts for s in (0, 1)]
+    scores = drawn(mine, answered(mine, lambda _: 0.5), {}, settings(pairs=facts))
+    assert scores.seeds == {
+        ("felt", "base", "", ""): 1,
+        ("felt", "load", "gate", ""): 3,
+        ("felt", "ablate", "gate", "noise"): 3,
+    }
+    key = ("felt", "ablate", "gate", "noise")
+    assert scores.cells[key][:2] == ["x/ablate/gate/noise/seed0", "x/ablate/gate/noise/seed1"]
+    expected = np.mean([scores.single[name].mean() for name in scores.cells[key]])
+    assert scores.draws.mean(key)[0] == pytest.approx(expected)
+
+
+def test_one_seed_says_that_its_interval_is_over_samples_alone() -> None:
+    one = cells()
+    several = cells(seeds=(0, 1, 2))
+    for mine, seeds in ((one, 1), (several, 3)):
+        scores = drawn(mine, answered(mine, lambda cell: skilled(cell, "gate")), {}, settings())
+        row = next(row for row in judged(scores, [], 0.95) if row.claim == "C9")
+        assert row.seeds == seeds
+        assert ("one seed" in row.why) == (seeds == 1)
+        assert math.isnan(row.mcnemar_p) == (seeds > 1)
+        assert row.cohens_h > 0.5
+
+
+def test_c2_needs_a_wide_and_shifted_distribution_too() -> None:
+    centred = verdicts(histograms={"felt": histogram(shift=0.0)})
+    assert centred["C2"].verdict == "contradicted"
+    assert "median farthest from 0" in centred["C2"].why
+    narrow = verdicts(histograms={"felt": histogram("up")})
+    assert narrow["C2"].verdict == "contradicted"
+    assert verdicts(histograms={})["C2"].verdict == "untestable"
+
+
+def test_c3_is_contradicted_where_the_control_moves_gate_as_well() -> None:
+    found = verdicts(tables={"felt": deltas(), "sums": deltas("gate", seed=1)})
+    assert found["C3"].verdict == "contradicted"
+    same = found["C3", "gate/up, log"]
+    assert same.verdict == "inconclusive"
+    assert abs(same.effect) < 0.1
+
+
+def test_the_contrast_of_domains_knows_no_size_and_is_a_paired_t_test() -> None:
+    felt, sums = deltas(), deltas("up", seed=1)
+    start = verdicts(tables={"felt": felt, "sums": sums})["C3", "gate/up, log"]
+    bigger = [
+        frame.assign(l2=frame["l2"] * np.where(frame["projection"] == "gate", 50.0, 1.0))
+        for frame in (felt, sums)
+    ]
+    again = verdicts(tables={"felt": bigger[0], "sums": bigger[1]})["C3", "gate/up, log"]
+    assert start.effect == pytest.approx(again.effect)
+    leads = []
+    for frame in (felt, sums):
+        wide = frame[frame["parameter"] == "weight"].pivot(
+            index="layer", columns="projection", values="l2"
+        )
+        leads.append(np.log(wide["gate"] / wide["up"]))
+    assert start.p == pytest.approx(ttest_1samp(leads[0] - leads[1], 0).pvalue)
+    assert start.verdict == "supported"
+
+
+def test_a_control_of_another_budget_is_no_control() -> None:
+    other = FACTS | {"sums": FACTS["sums"].model_copy(update={"budget": "more"})}
+    row = verdicts(pairs=other)["C3"]
+    assert row.verdict == "untestable"
+    assert "same base, method and budget" in (row.why or row.lacking)
+    unknown = FACTS | {"sums": FACTS["sums"].model_copy(update={"budget": ""})}
+    row = verdicts(pairs=unknown)["C3"]
+    assert row.verdict == "supported"
+    assert "not known" in row.why
+
+
+def test_c4_needs_both_methods_and_all_three_families() -> None:
+    facts, tables = {}, {}
+    for method in ("lora", "sft"):
+        for family in ("qwen", "llama", "mistral"):
+            name = f"{family}-{method}"
+            facts[name] = PairFacts(base=family, method=method, family=family)
+            tables[name] = deltas(layers=12)
+    whole = verdicts(tables=tables, histograms={}, pairs=facts)
+    assert whole["C4"].verdict == "supported"
+    less = {name: table for name, table in tables.items() if "mistral" not in name}
+    assert verdicts(tables=less, histograms={}, pairs=facts)["C4"].verdict == "untestable"
+    tables["llama-sft"] = deltas("up", layers=12)
+    against = verdicts(tables=tables, histograms={}, pairs=facts)
+    assert against["C4"].verdict == against["C1"].verdict == "contradicted"
+    assert "llama-sft" in against["C4"].why
+
+
+def test_a_projection_that_was_not_adapted_is_never_ranked() -> None:
+    table = deltas()
+    table.loc[table["projection"] == "k", ["adapted", "l2"]] = [False, math.nan]
+    row = verdicts(tables={"felt": table})["C1"]
+    assert row.verdict == "untestable"
+    assert "k of felt not adapted" in row.lacking
+
+
+def test_an_untestable_pair_is_skipped_where_others_are_tested() -> None:
+    table = deltas()
+    table.loc[table["projection"] == "gate", "adapted"] = False
+    facts = FACTS | {"other": PairFacts(base="c")}
+    row = verdicts(tables={"felt": deltas(), "other": table}, pairs=facts)["C1"]
+    assert row.verdict == "supported"
+    assert "1 of 2 untestable" in row.why
+
+
+def test_what_is_lacking_is_named() -> None:
+    mine = [cell for cell in cells() if cell.kind != "tune" and cell.modules != "o+gate"]
+    scores = drawn(mine, answered(mine, lambda _: 0.5), {}, settings())
+    rows = {row.claim: row for row in judged(scores, [], 0.95) if row.level == "claim"}
+    assert {claim for claim, row in rows.items() if row.verdict == "untestable"} == {
+        *("C1", "C2", "C3", "C4", "C8", "C9", "C10", "C11", "C12", "C14")
+    }
+    assert rows["C8"].lacking == "no cell load o+gate"
+    assert rows["C10"].lacking == "no cell tune q+k+v+o, tune q+k+v+o+down"
+    assert rows["C14"].lacking == "no fluency was measured: no task of general text"
+
+
+def test_no_matrix_leaves_only_the_locus() -> None:
+    found = verdicts()
+    assert found["C1"].verdict == "supported"
+    assert all(found[f"C{n}"].verdict == "untestable" for n in range(5, 15))
+
+
+def test_nothing_can_be_kept_where_nothing_was_gained() -> None:
+    row = verdicts(answered(cells(), lambda _: 0.5))["C12"]
+    assert row.verdict == "inconclusive"
+    assert "nothing to keep" in row.why
+
+
+def test_a_score_that_the_base_has_is_no_gain_kept() -> None:
+    def right(cell: Cell) -> float:
+        if cell.kind != "tune":
+            return 0.80 if cell.kind == "base" else 0.9
+        return 0.99 if cell.modules == "all" else 0.81
+
+    mine = cells()
+    found = verdicts(answered(mine, right, n=1500))
+    assert found["C12"].effect > 0.8
+    assert found["C12", "gain kept"].effect < 0.3
+    assert found["C12", "gain kept"].verdict == "contradicted"
+
+
+def test_c12_names_gates_share_of_the_parameters() -> None:
+    # Of three matrices 40 by 10 and four of 10 by 10, at one rank and whole.
+    assert "21.74% of LoRA parameters and 25.00% of all parameters" in PLANTED["C12"].why
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"), [(0.0, "supported"), (0.2, "contradicted"), (0.05, "inconclusive")]
+)
+def test_fluency_is_unchanged_within_five_per_cent(more: float, verdict: str) -> None:
+    mine = cells()
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(50, 100, 40).astype(float)
+    nll = tokens * rng.normal(3, 0.1, 40)
+    gate = nll + tokens * (more + rng.normal(0, 0.02, 40))
+    loaded = [cell.kind == "load" and cell.modules == "gate" for cell in mine]
+    texts = {"text": Texts(np.arange(40), np.where(np.array(loaded)[:, None], gate, nll), tokens)}
+    scores = drawn(mine, answered(mine, lambda _: 0.5, 30), texts, settings())
+    row = next(row for row in judged(scores, [], 0.95) if row.claim == "C14")
+    assert row.verdict == verdict, row.why
+    assert row.effect == pytest.approx(math.exp((gate - nll).sum() / tokens.sum()))
+    assert row.n == 40
+
+
+def test_the_steadiest_has_the_best_mean_rank_over_tasks() -> None:
+    row = PLANTED["C5"]
+    scores = drawn(cells(), GATED, {}, settings())
+    steady = next(r for r in judged(scores, [], 0.95) if (r.claim, r.part) == ("C5", "steadiest"))
+    assert row.verdict == steady.verdict == "supported"
+    loaded = np.array([scores.single[f"felt/load/{name}"] for name in PROJECTIONS])  # (7, tasks)
+    ranks = pd.DataFrame(-loaded, index=PROJECTIONS).rank().mean(axis=1)
+    assert ranks["gate"] == 1
+    assert steady.effect == pytest.approx(ranks.drop("gate").min() - 1)
+    assert "gate 1.00, the best other" in steady.why
+
+
+def test_destruction_counts_what_the_tuned_model_loses() -> None:
+    scores = drawn(cells(), GATED, {}, settings())
+    row = next(r for r in judged(scores, [], 0.95) if (r.claim, r.part) == ("C13", "zero"))
+    left = {name: scores.single[f"felt/ablate/{name}/zero"].mean() for name in PROJECTIONS}
+    assert row.effect == pytest.approx(
+        min(v for n, v in left.items() if n != "gate") - left["gate"]
+    )
+    assert row.cohens_h > 0.5
+
+
+def test_contrasts_are_differences_of_the_cells_scores() -> None:
+    mine = cells()
+    scores = drawn(mine, GATED, {}, settings())
+    rows = judged(scores, [], 0.95)
+    row = next(row for row in rows if row.claim == "C6" and row.part == "above q+k+v+o")
+    first, second = (scores.single[f"felt/load/{name}"] for name in ("q+k+v+o+gate", "q+k+v+o"))
+    assert row.effect == pytest.approx((first - second).mean())
+    assert row.n == 360
+    assert row.basis.endswith("cells felt/load/q+k+v+o+gate, felt/load/q+k+v+o")
+
+
+def test_all_that_the_paper_states_by_one_measure_is_a_family() -> None:
+    stated = [Finding("C6", "f1", p=p, agrees=True) for p in (0.01, 0.03)]
+    beside = [Finding("C6", "f1", p=0.04, stated=False, agrees=False)]
+    rows = judge([*stated, *beside, Finding("C8", "f1", lacking="no cell")], 0.95)
+    assert [row.holm_p for row in rows[:3]] == pytest.approx([0.02, 0.03, 0.04])
+    assert [row.verdict for row in rows] == [
+        *("supported", "supported", "contradicted", "untestable")
+    ]
+
+
+def test_what_only_the_family_takes_away_is_said() -> None:
+    findings = [Finding("C6", "f1", p=p, agrees=True, why="a") for p in (0.03, 0.04, 0.6)]
+    rows = judge(findings, 0.95)
+    assert {row.verdict for row in rows} == {"inconclusive"}
+    assert ["significant alone" in row.why for row in rows] == [True, True, False]
+
+
+def test_a_whole_is_decided_by_its_parts() -> None:
+    good = judge([Finding("C8", "f1", p=0.001, agrees=True)], 0.95)[0]
+    bad = replace(good, verdict="contradicted")
+    open_one = replace(good, verdict="inconclusive")
+    lacking = replace(good, verdict="untestable")
+    assert combined([good, bad, open_one, lacking]).verdict == "contradicted"
+    assert combined([good, open_one]).verdict == "inconclusive"
+    assert combined([good, lacking]).verdict == "untestable"
+    assert combined([good, lacking], skip_untestable=True).verdict == "supported"
+    assert combined([lacking], skip_untestable=True).verdict == "untestable"
+    weaker = replace(good, holm_p=0.04, part="b")
+    assert combined([good, weaker]).part == "b"
+
+
+def test_a_claims_row_stands_before_its_details_and_repeats_one_of_them() -> None:
+    parts = [Finding("C6", "f1", "p", part, p=0.001, agrees=True, effect=2.0) for part in "abc"]
+    rows = with_headlines(judge([*parts, Finding("C7", "f1", "p", p=0.001)], 0.95))
+    assert [(row.claim, row.level, row.part) for row in rows] == [
+        ("C6", "claim", ""),
+        *(("C6", "detail", part) for part in "abc"),
+        ("C7", "claim", ""),
+    ]
+    assert rows[0].effect == 2.0
+    assert rows[0].why.startswith("3 of 3 supported")
+
+
+def test_the_papers_own_tables_by_the_same_rules() -> None:
+    rows, flags = on_paper()
+    found = rows[rows["level"] == "claim"].set_index("claim")["verdict"].to_dict()
+    assert list(found) == [f"C{n}" for n in range(1, 15)]
+    assert {claim for claim, verdict in found.items() if verdict == "untestable"} == {
+        *("C1", "C2", "C3", "C4", "C5", "C8", "C9", "C12", "C13", "C14")
+    }
+    assert {found[claim] for claim in ("C6", "C7", "C10", "C11")} == {"supported (as printed)"}
+    effects = rows[rows["level"] == "claim"].set_index("claim")["effect"]
+    assert effects["C10"] == pytest.approx(9.19)
+    assert effects["C7"] == pytest.approx(8.05, abs=0.005)
+    assert rows[["low", "high", "p"]].isna().all(axis=None)
+    assert flags == ["Table 1 row 2 prints the mean 63.75, its cells give 63.74"]
+    down = rows[rows["part"] == "above q+k+v+o+down"].iloc[0]
+    assert flags[0] in down["why"]
+    o_gate = rows[(rows["claim"] == "C8")].iloc[0]
+    assert "its two tables have no row load o+gate" in o_gate["why"]
+
+
+def test_the_papers_numbers_are_the_papers() -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the paper's tables are not beside the checkout")
+    for arm, name in (("load", "table1_load"), ("tune", "table2_tune")):
+        rows = list(csv.reader((SHARED / f"{name}.csv").open(encoding="utf-8")))[1:]
+        scores, means = paper.printed(arm)
+        assert [row[1] for row in rows] == ["base", *paper.SETS]
+        expected = np.array([[float(word) for word in row[2:]] for row in rows])
+        assert (np.column_stack([scores, means]) == expected).all()
+    with (SHARED / "claims.csv").open(encoding="utf-8") as stream:
+        kinds = {row["id"]: row["kind"] for row in csv.DictReader(stream)}
+    assert {name: claim.kind for name, claim in paper.CLAIMS.items()} == kinds
+
+
+def predictions(cell: Cell, answers: dict[str, Labelled], place: int) -> pd.DataFrame:
+    """Log-likelihoods as `evaluate` writes them."""
+    parts = []
+    for name, task in answers.items():
+        given = task.given[place]
+        likelihood = np.where(np.arange(len(WORDS)) == given[:, None], -1.0, -2.0)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "task": name,
+                    "sample": np.repeat([f"s{one}" for one in task.samples], len(WORDS)),
+                    "label": np.repeat(np.array(WORDS)[task.truth], len(WORDS)),
+                    "candidate": np.tile(WORDS, len(given)),
+                    "loglik": likelihood.ravel(),
+                    "tokens": 1,
+                }
+            )
+        )
+    frame = pd.concat(parts, ignore_index=True)
+    frame.attrs = {"cell": asdict(cell), "labels": dict.fromkeys(answers, WORDS)}
+    return frame
+
+
+def small() -> tuple[list[pd.DataFrame], list[Cell], dict[str, Labelled]]:
+    mine = cells()
+    answers = answered(mine, lambda cell: skilled(cell, "gate"), n=30)
+    frames = [predictions(cell, answers, place) for place, cell in enumerate(mine)]
+    return frames, mine, answers
+
+
+def test_predictions_are_read_in_whatever_order_their_rows_are() -> None:
+    frames, mine, answers = small()
+    mixed = []
+    for frame in frames:
+        mixed.append(frame.sample(frac=1, random_state=1).reset_index(drop=True))
+        mixed[-1].attrs = frame.attrs
+    read = gather(mixed, settings(draws=100))
+    expected = drawn(mine, answers, {}, settings(draws=100))
+    for cell in mine:
+        assert read.single[cell.id] == pytest.approx(expected.single[cell.id])
+    assert read.n == 90
+
+
+def test_texts_among_the_predictions_are_read_as_fluency() -> None:
+    frames, *_ = small()
+    with_text = []
+    for frame in frames[:3]:
+        text = {"task": "text", "sample": ["a", "b"], "loglik": [-6.0, -30.0], "tokens": [2, 10]}
+        with_text.append(pd.concat([frame, pd.DataFrame(text)], ignore_index=True))
+        with_text[-1].attrs = frame.attrs | {"labels": frame.attrs["labels"] | {"text": []}}
+    read = gather(with_text, settings(draws=100))
+    assert read.fluency is not None
+    assert read.fluency.mean(("felt", "base", "", ""))[0] == pytest.approx(3)
+    assert read.texts == 2
+
+
+def test_an_experiment_without_labels_is_untestable_not_an_error() -> None:
+    frame = pd.DataFrame({"task": "text", "sample": ["a"], "loglik": [-6.0], "tokens": [2]})
+    frame.attrs = {"cell": asdict(Cell("base", "b")), "labels": {"text": []}}
+    table, _ = ledger([frame], {"felt": deltas()}, {}, settings())
+    rows = table.set_index("claim")
+    assert rows.loc["C9", "why"] == "no task with labels among the predictions"
+    assert set(rows.loc[["C5", "C9", "C14"], "verdict"]) == {"untestable"}
+
+
+def test_cells_with_other_samples_are_refused() -> None:
+    frames, *_ = small()
+    frames[1]["sample"] = "x" + frames[1]["sample"]
+    with pytest.raises(InputError, match="cell felt/tuned: task t0 has other samples"):
+        gather(frames, settings())
+
+
+def test_the_agreement_of_rankings_stands_beside() -> None:
+    frames, *_ = small()
+    table, agreement = ledger(
+        frames, {"felt": deltas(), "sums": deltas("up", seed=1)}, {}, settings(draws=100)
+    )
+    assert set(agreement["over"]) == {"layers", "tasks"}
+    row = agreement.set_index(["by", "of", "over"]).loc[("l2", "felt", "layers")]
+    assert (row["raters"], row["items"]) == (8, 7)
+    assert row["ranking"].startswith("gate > ")
+    assert row["p"] < 0.05
+    assert {"C1", "C14"} <= set(table["claim"])
+
+
+def test_the_command_judges_files_and_writes_both_tables(tmp_path: Path) -> None:
+    frames, mine, _ = small()
+    paths = []
+    for frame, cell in zip(frames, mine, strict=True):
+        path = tmp_path / f"{cell.id.replace('/', '.')}.parquet"
+        frame.to_parquet(path, index=False)
+        paths.append(str(path))
+    deltas().to_parquet(tmp_path / "felt.parquet", index=False)
+    histogram().to_parquet(tmp_path / "felt.histogram.parquet", index=False)
+    out, beside = tmp_path / "claims.csv", tmp_path / "agreement.csv"
+    arguments = ["claims", *paths, "--delta", str(tmp_path / "felt.parquet")]
+    arguments += ["--histogram", str(tmp_path / "felt.histogram.parquet")]
+    arguments += ["--settings", '{"draws": 500}', "--out", str(out), "--agreement", str(beside)]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    rows = pd.read_csv(out, keep_default_na=False)
+    assert set(rows["claim"]) == set(paper.CLAIMS)
+    assert rows[rows["claim"] == "C2"]["verdict"].iloc[0] == "supported"
+    again = tmp_path / "again.csv"
+    CliRunner().invoke(app, [*arguments[:-3], str(again)], catch_exceptions=False)
+    assert again.read_bytes() == out.read_bytes()
+    assert len(pd.read_csv(beside)) > 0
+
+
+def test_the_command_on_the_paper_prints_a_table_or_one_object() -> None:
+    shown = CliRunner().invoke(app, ["claims", "--on", "paper"], catch_exceptions=False).output
+    assert "supported (as printed)" in shown
+    assert "63.75" in shown
+    done = CliRunner().invoke(app, ["claims", "--on", "paper", "--json"], catch_exceptions=False)
+    content = json.loads(done.output)
+    assert len(content["flags"]) == 1
+    assert {row["claim"] for row in content["claims"]} == set(paper.CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--on", "tables"], "--on: found 'tables'; expected paper"),
+        (["--on", "paper", "--delta", "a.parquet"], "--on paper reads no files"),
+        ([], "nothing to judge"),
+        (["--delta", "none.parquet"], "none.parquet: no such file"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        CliRunner().invoke(app, ["claims", *arguments], catch_exceptions=False)

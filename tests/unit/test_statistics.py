@@ -1,0 +1,316 @@
+"""Bootstrap, corrections and rank agreement against brute force, scikit-learn and scipy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest, friedmanchisquare, t
+from sklearn.metrics import accuracy_score, f1_score
+
+from affectlocus.errors import InputError
+from affectlocus.score import METRICS
+from affectlocus.score import metrics as score_metrics
+from affectlocus.statistics import (
+    Group,
+    Labelled,
+    Texts,
+    bootstrap,
+    cohens_h,
+    estimate,
+    holm,
+    kendalls_w,
+    mcnemar,
+    seed_weights,
+)
+
+LABELS = 4
+
+
+def answers(
+    n: int = 60, right: Any = (0.6, 0.4), seed: int = 0, ids: int = 0, metric: str = "weighted_f1"
+) -> Labelled:
+    """A cell for each share of right answers; uneven labels."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(LABELS, n, p=[0.5, 0.3, 0.15, 0.05])
+    drawn = rng.integers(LABELS, size=(len(right), n))
+    given = np.where(rng.random((len(right), n)) < np.array(right)[:, None], truth, drawn)
+    return Labelled(np.arange(n) + ids, truth, given, LABELS, metric)
+
+
+def each(cells: int) -> list[Group]:
+    return [Group(cell, ((cell,),)) for cell in range(cells)]
+
+
+def counted(truth: np.ndarray, given: np.ndarray) -> np.ndarray:
+    confusion = np.zeros((LABELS, LABELS))
+    np.add.at(confusion, (truth, given), 1)
+    return confusion
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_observed_scores_are_those_of_the_score_step_and_of_scikit_learn(metric: str) -> None:
+    task = answers(metric=metric)
+    observed = task.scores(np.ones((1, 60), np.float32))[0]
+    for cell, value in enumerate(observed):
+        answered = task.given[cell]
+        assert value == pytest.approx(score_metrics(counted(task.truth, answered))[metric])
+        if metric == "accuracy":
+            expected = accuracy_score(task.truth, answered)
+        else:
+            average = metric.removesuffix("_f1")
+            expected = f1_score(task.truth, answered, average=average, zero_division=0)
+        assert value == pytest.approx(100 * expected)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
+@settings(max_examples=40)
+def test_a_weight_is_a_repetition_of_the_sample(samples: list[tuple[int, int]]) -> None:
+    truth, given = np.array(samples).T
+    times = np.arange(len(samples)) % 3 + 1
+    for metric in METRICS:
+        task = Labelled(np.arange(len(truth)), truth, given[None], LABELS, metric)
+        weighted = task.scores(times[None].astype(np.float32))[0, 0]
+        repeated = counted(np.repeat(truth, times), np.repeat(given, times))
+        assert weighted == pytest.approx(score_metrics(repeated)[metric])
+
+
+def test_an_answer_that_is_no_label_is_wrong_and_answers_none() -> None:
+    truth = np.array([0, 0, 1, 1])
+    silent = Labelled(np.arange(4), truth, np.array([[0, -1, 1, -1]]), 2)
+    expected = f1_score(truth, [0, 2, 1, 2], average="weighted", labels=[0, 1], zero_division=0)
+    assert silent.scores(np.ones((1, 4), np.float32))[0, 0] == pytest.approx(100 * expected)
+
+
+def test_binary_f1_is_that_of_the_positive_label() -> None:
+    truth, given = np.array([1, 1, 0, 0, 1]), np.array([[1, 0, 1, 0, 1]])
+    task = Labelled(np.arange(5), truth, given, 2, "binary_f1", positive=1)
+    weights = np.array([[1, 1, 1, 1, 1], [2, 0, 1, 1, 1]], np.float32)
+    scores = task.scores(weights)[:, 0]
+    assert scores[0] == pytest.approx(100 * f1_score(truth, given[0]))
+    assert scores[1] == pytest.approx(100 * f1_score(truth, given[0], sample_weight=weights[1]))
+    with pytest.raises(InputError, match="binary_f1"):
+        Labelled(np.arange(5), truth, given, 2, "binary_f1")
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(InputError, match="no intervals for metric 'bleu'"):
+        answers(metric="bleu")
+
+
+def test_intervals_are_those_of_drawing_samples_one_by_one() -> None:
+    tasks = {"a": answers(80, seed=1), "b": answers(50, seed=2, ids=100)}
+    draws = bootstrap(tasks, each(2), 4000)
+    found = estimate(draws.mean(0) - draws.mean(1), 0.9)
+    rng, naive = np.random.default_rng(9), []
+    for _ in range(1500):
+        gaps = []
+        for task in tasks.values():
+            pick = rng.integers(len(task.truth), size=len(task.truth))
+            scores = [
+                score_metrics(counted(task.truth[pick], task.given[cell, pick]))["weighted_f1"]
+                for cell in (0, 1)
+            ]
+            gaps.append(scores[0] - scores[1])
+        naive.append(np.mean(gaps))
+    low, high = np.quantile(naive, [0.05, 0.95])
+    assert found.low == pytest.approx(low, abs=0.1 * (high - low))
+    assert found.high == pytest.approx(high, abs=0.1 * (high - low))
+
+
+def test_every_cell_has_the_same_draws() -> None:
+    task = answers(right=(0.5, 0.5))
+    twins = Labelled(task.samples, task.truth, task.given[[0, 0, 1]], LABELS)
+    draws = bootstrap({"a": twins}, each(3), 200)
+    assert (draws.mean(0) == draws.mean(1)).all()
+    assert draws.mean(0)[1:].std() > 0
+    assert estimate(draws.mean(0) - draws.mean(1)).p == 1
+
+
+def test_tasks_on_the_same_samples_are_drawn_together_and_others_apart() -> None:
+    task = answers()
+    again, apart = answers(), answers(ids=500)
+    draws = bootstrap({"a": task, "b": again, "c": apart}, each(2), 300).tasks_of(0)
+    assert (draws[:, 0] == draws[:, 1]).all()
+    assert abs(np.corrcoef(draws[1:, 0], draws[1:, 2])[0, 1]) < 0.3
+
+
+def test_no_result_depends_on_the_chunk_and_every_one_on_the_seed() -> None:
+    tasks = {"a": answers()}
+    groups = [Group("g", ((0,), (1,)), (0, 1))]
+    whole, small, other = (
+        bootstrap(tasks, groups, 50, **more).values for more in ({}, {"chunk": 7}, {"seed": 1})
+    )
+    np.testing.assert_allclose(whole, small, rtol=1e-12)
+    assert (whole[0] == other[0]).all()
+    assert (whole[1:] != other[1:]).any()
+
+
+def test_no_draws_leave_the_observed_scores() -> None:
+    draws = bootstrap({"a": answers()}, each(2), 0)
+    assert draws.values.shape == (1, 2, 1)
+    found = estimate(draws.mean(0))
+    assert np.isnan([found.low, found.high, found.p]).all()
+
+
+def test_a_group_is_the_mean_over_its_seeds_and_over_the_cells_of_one_seed() -> None:
+    task = answers(right=(0.9, 0.6, 0.3))
+    groups = [*each(3), Group("seeds", ((0,), (1, 2)), (0, 1))]
+    scores = bootstrap({"a": task}, groups, 0).values[0, :, 0]
+    assert scores[3] == pytest.approx((scores[0] + (scores[1] + scores[2]) / 2) / 2)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_seeds_alone_give_students_interval(seeds: int) -> None:
+    values = np.random.default_rng(seeds).normal(10, 2, seeds)
+    drawn = seed_weights(seeds, 200_000, np.random.default_rng(1)) @ values
+    assert drawn[0] == pytest.approx(values.mean())
+    expected = t.interval(0.8, seeds - 1, values.mean(), values.std(ddof=1) / seeds**0.5)
+    assert np.quantile(drawn[1:], [0.1, 0.9]) == pytest.approx(expected, rel=0.02)
+
+
+def test_seeds_that_differ_widen_the_interval_and_paired_seeds_cancel() -> None:
+    shares = (0.5, 0.7, 0.9)
+    task = answers(150, right=shares)
+    pairs = np.concatenate([task.given, task.given])
+    pairs[3:, :3] = np.where(pairs[3:, :3] == 0, 1, 0)  # the second group differs a little
+    both = Labelled(task.samples, task.truth, pairs, LABELS)
+    one = Group("one", ((0,), (1,), (2,)), (0, 1, 2))
+    two = Group("two", ((3,), (4,), (5,)), (0, 1, 2))
+    other = Group("other seeds", ((3,), (4,), (5,)), (7, 8, 9))
+    draws = bootstrap({"a": both}, [one, two, other, Group("single", ((1,),))], 2000)
+
+    def width(first: str, second: str) -> float:
+        found = estimate(draws.mean(first) - draws.mean(second))
+        return found.high - found.low
+
+    alone = estimate(draws.mean("one"))
+    single = estimate(draws.mean("single"))
+    assert alone.high - alone.low > 2 * (single.high - single.low)
+    assert width("one", "two") < 0.2 * width("one", "other seeds")
+
+
+def test_perplexities_are_weighed_by_tokens() -> None:
+    text = Texts(np.arange(2), np.array([[2.0, 30.0], [4.0, 10.0]]), np.array([2.0, 10.0]))
+    logs = text.scores(np.array([[1, 1], [2, 0]], np.float32))
+    assert logs == pytest.approx(np.array([[32 / 12, 14 / 12], [1, 2]]))
+
+
+def test_p_is_the_interval_turned_round() -> None:
+    values = np.append(1.0, np.random.default_rng(0).normal(1, 0.5, 9999))
+    found = estimate(values)
+    edge = estimate(values, 1 - found.p)
+    assert 0 < found.p < 0.1
+    assert edge.low == pytest.approx(0, abs=0.02)
+    shifted = estimate(values, null=1.0)
+    assert shifted.p > 0.9
+    assert estimate(-values).p == pytest.approx(found.p)
+
+
+def test_p_is_never_below_what_the_draws_can_tell() -> None:
+    assert estimate(np.full(1000, 3.0)).p == pytest.approx(2 / 1000)
+
+
+def test_holm_on_an_example_worked_by_hand() -> None:
+    adjusted = holm([0.01, np.nan, 0.04, 0.03, 0.5])
+    assert adjusted[[0, 2, 3, 4]] == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert np.isnan(adjusted[1])
+    assert holm([]).shape == (0,)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_what_the_step_down_procedure_rejects(values: list[float]) -> None:
+    level, order = 0.05, np.argsort(values, kind="stable")
+    rejected = set()
+    for step, place in enumerate(order):
+        if values[place] * (len(values) - step) >= level:
+            break
+        rejected.add(int(place))
+    assert {place for place, p in enumerate(holm(values)) if p < level} == rejected
+
+
+def test_mcnemar_looks_at_the_differing_samples_alone() -> None:
+    first = np.array([True] * 9 + [False] * 1 + [True] * 50)
+    second = np.array([False] * 9 + [True] * 1 + [True] * 50)
+    assert mcnemar(first, second) == pytest.approx(binomtest(9, 10).pvalue)
+    assert mcnemar(first, second) == pytest.approx(2 * 11 / 2**10)
+    assert mcnemar(first, first) == 1
+    # Of two tasks on the same samples: a sample counts once, by its balance.
+    both = np.array([2, 1, 1, 0, 2]), np.array([0, 1, 0, 1, 1])
+    assert mcnemar(*both) == pytest.approx(binomtest(3, 4).pvalue)
+
+
+def test_cohens_h_is_zero_for_equals_and_pi_for_all_against_nothing() -> None:
+    assert cohens_h(np.array([0.3]), np.array([0.3])) == 0
+    assert cohens_h(np.array([1.0]), np.array([0.0])) == pytest.approx(np.pi)
+    gap = cohens_h(np.array([0.7, 0.5]), np.array([0.5, 0.5]))
+    assert gap == pytest.approx(2 * (np.arcsin(0.7**0.5) - np.arcsin(0.5**0.5)) / 2)
+
+
+@given(
+    st.integers(3, 6).flatmap(
+        lambda items: st.lists(
+            st.lists(st.integers(0, 4), min_size=items, max_size=items), min_size=3, max_size=6
+        )
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_kendalls_w_is_friedmans_statistic_ties_included(values: list[list[int]]) -> None:
+    table = np.array(values, float)
+    w, p = kendalls_w(table)
+    if all(len(set(row)) == 1 for row in values):
+        assert np.isnan([w, p]).all()
+        return
+    statistic = friedmanchisquare(*table.T).statistic
+    assert w == pytest.approx(statistic / (len(table) * (table.shape[1] - 1)))
+
+
+def test_agreement_of_all_raters_is_1_and_its_p_small() -> None:
+    w, p = kendalls_w(np.tile(np.arange(7.0), (3, 1)))
+    assert w == pytest.approx(1)
+    assert p < 0.001
+    many = np.tile(np.arange(7.0), (40, 1)) + np.random.default_rng(0).normal(0, 3, (40, 7))
+    assert kendalls_w(many)[1] < 1e-6
+
+
+def test_random_rankings_rarely_agree() -> None:
+    rng = np.random.default_rng(1)
+    few = [kendalls_w(rng.random((4, 7)))[1] for _ in range(40)]
+    many = [kendalls_w(rng.random((30, 7)))[1] for _ in range(40)]
+    for p in (few, many):
+        assert np.mean(np.array(p) < 0.05) < 0.15
+        assert 0.3 < np.mean(p) < 0.7
+
+
+def test_one_rater_agrees_with_nobody() -> None:
+    assert np.isnan(kendalls_w(np.arange(7.0)[None])).all()
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_null_is_rarely_significant_and_a_planted_difference_is(seeds: int) -> None:
+    """Two groups alike, but for samples' and seeds' luck; and two of which one is better."""
+    missed = false = 0
+    for trial in range(100):
+        rng = np.random.default_rng([seeds, trial])
+        for gap in (0.0, 0.35):
+            luck = rng.normal(0, 0.05 if seeds > 1 else 0, 2 * seeds)
+            right = np.clip(np.repeat([0.5, 0.5 + gap], seeds) + luck, 0, 1)
+            tasks = {
+                name: answers(60, right, 7 * trial + i, 100 * i) for i, name in enumerate("ab")
+            }
+            labels = tuple(range(seeds))
+            members = [
+                tuple((place,) for place in range(k * seeds, (k + 1) * seeds)) for k in (0, 1)
+            ]
+            groups = [Group(k, member, labels) for k, member in enumerate(members)]
+            draws = bootstrap(tasks, groups, 600)
+            found = estimate(draws.mean(1) - draws.mean(0))
+            if gap:
+                missed += not (found.p < 0.05 and found.value > 0)
+            else:
+                false += found.p < 0.05
+    assert false <= 5
+    assert missed <= (5 if seeds == 1 else 50)

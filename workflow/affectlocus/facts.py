@@ -1,0 +1,50 @@
+"""What the claims need to know of an experiment besides its results: numpy-free, for the rules."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from affectlocus.parameters import Scoring, Strict
+
+FAMILIES = ("qwen", "llama", "mistral")
+"""The architectures that the paper names (section 4.3)."""
+
+
+class PairFacts(Strict):
+    """What the claims need to know of a pair."""
+
+    domain: Literal["affective", "control", "null"] = "affective"
+    base: str = ""
+    method: str = Field("", description="lora or sft; empty where nobody knows")
+    family: str = Field("", description="one of FAMILIES; empty for another, or unknown")
+    budget: str = Field("", description="what one budget is told from another by; empty: unknown")
+    group: str = Field("", description="pairs of one group differ in seed only; by default its own")
+    seed: int = 0
+
+
+class ClaimsSettings(Strict):
+    """How claims are judged."""
+
+    metric: str = "weighted_f1"
+    draws: int = Field(10_000, ge=100)
+    confidence: float = Field(0.95, gt=0, lt=1)
+    seed: int = Field(0, ge=0)
+    tasks: dict[str, Scoring] = Field(
+        {}, description="what scoring a task needs to know beyond its labels"
+    )
+    pairs: dict[str, PairFacts] = Field({}, description="what each pair is")
+
+    def facts(self, pair: str) -> PairFacts:
+        """Of one pair; the defaults where nothing is said of it."""
+        return self.pairs.get(pair, PairFacts())
+
+    def group(self, pair: str) -> str:
+        """The name of the pair's group."""
+        return self.facts(pair).group or pair
+
+    def members(self, group: str) -> list[str]:
+        """The pairs of a group, by seed."""
+        pairs = [pair for pair in self.pairs if self.group(pair) == group] or [group]
+        return sorted(pairs, key=lambda pair: self.facts(pair).seed)
