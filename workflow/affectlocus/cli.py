@@ -527,6 +527,120 @@ def convert(
 
 
 @app.command()
+def ledger(
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="a model's folder, its config.json, or the manifest of a checkpoint"),
+    ],
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(help="module set, such as gate or q+k+v+o; repeat for several"),
+    ] = None,
+    rank: Annotated[int, typer.Option(min=1, help="LoRA rank r")] = 16,
+    method: Annotated[str, typer.Option(help="lora, or sft: the weights themselves")] = "lora",
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="what else is trained: NAME=COUNT, a yaml or json file of such lines (perhaps in "
+            "groups), or affectgpt for the parts that AffectGPT trains; repeat to add"
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="time a step of each set instead, on a small stand-in")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="csv to write; printed where it is none")] = None,
+) -> None:
+    """Count what a tuning trains, before it is run: parameters, shares, optimizer, adapter.
+
+    Everything follows from the configuration, exactly: no weight is read or made. GET (the paper's
+    Algorithm 1) is the row of gate. Each set stands twice: at the given rank, and at the rank at
+    which it comes nearest to the parameters of all seven (equal parameters). Shares in percent:
+    share (of LoRA on all seven), share_of_trained (the others in the denominator),
+    share_plus_others (they stay trained), share_plus_GROUP (one group of them does).
+
+    Example: affectlocus ledger Qwen2.5-7B/config.json --modules all --modules gate --others affectgpt
+    """
+    import pandas as pd
+
+    from affectlocus.budget import SETS
+    from affectlocus.projections import format_modules, parse_modules
+
+    if method not in ("lora", "sft"):
+        raise InputError(f"--method {method}: expected lora or sft")
+    sets = [format_modules(parse_modules(one)) for one in modules or ()]
+    if measure:
+        from affectlocus.diff import without_effect
+
+        without_effect({"others": others}, "a measured table has no shares")
+        if method == "sft":
+            raise InputError("--measure times LoRA; leave --method sft out")
+    with _importing():
+        from affectlocus.budget import ledger as count
+        from affectlocus.targets import config_of, layout_of
+    frames = []
+    for path in models:
+        found = layout_of(path)
+        asked = sets or [one for one in SETS if found.has(one)]
+        if measure:
+            from affectlocus.step_times import step_times
+
+            frame = step_times(config_of(path), asked, rank)
+            frame.insert(0, "model", found.name)
+        else:
+            frame = count(
+                found, asked, rank, "lora" if method == "lora" else "sft", _others(others, found)
+            )
+        frames.append(frame)
+    frame = pd.concat(frames, ignore_index=True)
+    if out is None:
+        from affectlocus.show import print_frame
+
+        # What says the same in every row stands in the title.
+        same = [n for n in ("model", "method") if n in frame and frame[n].nunique() == 1]
+        title = ", ".join([str(frame[n].iloc[0]) for n in same] + ["measured"] * measure)
+        if not frame.get("beyond_full_rank", pd.Series(dtype=bool)).any():
+            same.append("beyond_full_rank")
+        print_frame(frame.drop(columns=same, errors="ignore"), title)
+        return
+    from affectlocus.files import replacing
+
+    with replacing(out) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.4f")
+
+
+def _others(given: list[str] | None, model: Any) -> dict[str, dict[str, int]]:
+    """Parts that are trained beside the language model, by group."""
+    import yaml
+
+    from affectlocus.budget import affectgpt, others_of
+
+    found: dict[str, dict[str, int]] = {}
+    for text in given or ():
+        name, equals, count = text.partition("=")
+        if text == "affectgpt":
+            if model.hidden_size is None:
+                raise InputError(f"{model.name}: no hidden_size, which AffectGPT's parts depend on")
+            groups: Any = affectgpt(model.hidden_size)
+        elif equals and not Path(text).exists():
+            if not count.isdigit():
+                raise InputError(f"--others {text}: expected NAME=COUNT, a number of parameters")
+            groups = {"others": {name: int(count)}}
+        else:
+            try:
+                content = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                line = " ".join(str(error).split())
+                raise InputError(
+                    f"--others {text}: cannot be read ({line}); expected NAME=COUNT, affectgpt, or "
+                    "a yaml or json file"
+                ) from None
+            groups = others_of(content, text)
+        for group, parts in groups.items():
+            found.setdefault(group, {}).update(parts)
+    return found
+
+
+@app.command()
 def evaluate(
     predictions: Annotated[
         list[Path],
