@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig
+from typer.testing import CliRunner
 
 from affectlocus.budget import (
     adapter_bytes,
@@ -23,6 +27,7 @@ from affectlocus.budget import (
     others_of,
     shares,
 )
+from affectlocus.cli import app
 from affectlocus.errors import InputError
 from affectlocus.projections import format_modules, parse_modules
 from affectlocus.targets import Layout, layout, layout_of_config
@@ -202,3 +207,50 @@ def test_parts_are_read_flat_or_in_groups() -> None:
 def test_parts_that_are_no_counts_are_refused(content, words) -> None:
     with pytest.raises(InputError, match=words):
         others_of(content, "f.yaml")
+
+
+def run(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(app, ["ledger", *map(str, arguments)])
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Qwen2.5-7B's config.json, and a file of two other trained parts."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2"} | QWEN_7B))
+    (tmp_path / "parts.yaml").write_text("eyes: {clip: 1000}\nears: {hubert: 500}\n")
+    return tmp_path / "config.json"
+
+
+def test_the_command_counts_from_a_configuration_alone(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ledger.csv"
+    sets = ("--modules", "all", "--modules", "gate")
+    done = run(config, *sets, "--others", "affectgpt", "--out", out)
+    assert done.exit_code == 0, done.output
+    frame = pd.read_csv(out, keep_default_na=False)
+    row = frame[(frame["modules"] == "gate") & (frame["budget"] == "equal rank")].iloc[0]
+    assert (row["strategy"], row["parameters"], row["share"]) == ("GET", 10_092_544, 25.0)
+    assert row["share_plus_fusion"] == pytest.approx(24.5411)
+    assert row["optimizer_bytes"] == 8 * 10_092_544 + 4 * 56
+
+
+def test_the_command_prints_a_table_and_takes_parts_by_name_and_file(config: Path) -> None:
+    parts = ("--others", "extra=250", "--others", config.with_name("parts.yaml"))
+    done = run(config, "--modules", "gate", *parts)
+    assert done.exit_code == 0, done.output
+    for word in ("10,092,544", "share_plus_eyes", "share_plus_ears", "share_plus_others", "GET"):
+        assert word in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--others", "extra=many"), "expected NAME=COUNT, a number of parameters"),
+        (("--others", "nowhere.yaml"), "--others nowhere.yaml: cannot be read"),
+        (("--measure", "--others", "affectgpt"), "--others has no effect"),
+        (("--measure", "--method", "sft"), "leave --method sft out"),
+    ],
+)
+def test_options_that_cannot_be_followed_are_refused(config: Path, options, words) -> None:
+    done = run(config, "--modules", "gate", *options)
+    assert isinstance(done.exception, InputError)
+    assert words in str(done.exception)

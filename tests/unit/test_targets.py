@@ -66,7 +66,9 @@ def test_a_mixtures_experts_are_said_to_be_out_of_reach() -> None:
     config = AutoConfig.for_model("mixtral", num_hidden_layers=1, vocab_size=50)
     found = layout_of_config("mixture", config)
     assert len(found.of("q+k+v+o")) == 4
-    with pytest.raises(InputError, match=r"mixture: no module for gate .*module sets of q\+k\+v\+o"):
+    with pytest.raises(
+        InputError, match=r"mixture: no module for gate .*module sets of q\+k\+v\+o"
+    ):
         found.of("gate")
 
 

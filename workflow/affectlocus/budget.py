@@ -1,8 +1,8 @@
 """Step `ledger`: what a tuning of a module set costs, counted exactly and before any of it is run.
 
 LoRA of rank r on a matrix (d_out, d_in) trains r · (d_in + d_out) parameters (Hu et al. 2022). GET
-(the paper's Algorithm 1) is LoRA on gate alone. Its share depends on what it is a share of, so every
-convention stands side by side.
+(the paper's Algorithm 1) is LoRA on gate alone. Its share depends on what it is a share of: every
+convention stands beside the others.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def lora_parameters(layout: Layout, modules: str, rank: int) -> int:
 def fair_rank(layout: Layout, modules: str, rank: int) -> int:
     """The rank at which LoRA on a module set comes nearest to all seven at `rank`; at least 1.
 
-    It may exceed a matrix's own rank (k and v, which are narrow): such a rank is bought for nothing,
+    It may exceed a matrix's own rank (k and v are narrow): such a rank is bought for nothing,
     and `beyond_full_rank` of the ledger says so.
     """
     whole, each = lora_parameters(layout, ALL, rank), lora_parameters(layout, modules, 1)
@@ -123,7 +123,7 @@ def shares(chosen: int, whole: int, others: Others | None = None) -> dict[str, f
         others: what else is trained with all seven.
 
     Returns:
-        `share`, of LoRA alone; with others also `share_of_trained`, over everything that is trained;
+        `share`, of LoRA alone; with others also `share_of_trained`, over all that is trained;
         `share_plus_others`, with them on both sides, as they stay trained; and for each group
         `share_plus_GROUP`, with that one in the numerator.
     """

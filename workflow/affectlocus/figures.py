@@ -302,7 +302,7 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
         ledger: the rows of its base in a ledger.
 
     Returns:
-        `modules`, `budget`, `parameters`, `value`, `low`, `high` (means over seeds); the base first,
+        `modules`, `budget`, `parameters`, `value`, `low`, `high` (means of seeds); first the base,
         with 0 parameters.
     """
     intervals = intervals[intervals["task"] == MEAN]

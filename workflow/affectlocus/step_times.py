@@ -11,6 +11,7 @@ import copy
 import math
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def stand_in(config: PretrainedConfig) -> PretrainedConfig:
             "head_dim": head,
             "num_hidden_layers": layers,
             "vocab_size": min(VOCABULARY, text.vocab_size),
+            "bos_token_id": None,
+            "eos_token_id": None,
             "pad_token_id": None,
         }
     except AttributeError as error:
@@ -127,7 +130,9 @@ def step_times(
     small = stand_in(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(small, dtype=torch.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of the library to itself
+        model = AutoModelForCausalLM.from_config(small, dtype=torch.float32)
     found = layout(small.model_type, ((n, tuple(p.shape)) for n, p in model.named_parameters()))
     wanted = list(dict.fromkeys([ALL, *sets]))
     arms = {}

@@ -6,6 +6,7 @@ that a model of any size is counted in a second; or from a checkpoint's headers.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
@@ -50,7 +51,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Layout:
-    """A model's targets, in the order of layers and projections, and the number of all its parameters.
+    """A model's targets, in order of layers and projections, and the count of its parameters.
 
     Attributes:
         hidden_size: width of the residual stream, where the configuration says it.
@@ -138,7 +139,9 @@ def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
     for kind in (AutoModelForCausalLM, AutoModelForMultimodalLM, AutoModel):
         if type(config) not in kind._model_mapping:
             continue
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            # Of the library to itself.
+            warnings.simplefilter("ignore", FutureWarning)
             model = kind.from_config(config)
         shapes = ((tensor, tuple(p.shape)) for tensor, p in model.named_parameters())
         return layout(name, shapes, getattr(config.get_text_config(), "hidden_size", None))
