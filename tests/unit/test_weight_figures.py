@@ -71,9 +71,10 @@ def test_directions_are_three_maps_with_chance_below_each() -> None:
     figure = direction_maps(rows(PROJECTIONS), "two pairs")
     maps = [axis for axis in figure.axes if "projection" in axis.get_xlabel()]
     assert [axis.get_title().split()[0] for axis in maps] == ["cosine", "overlap", "overlap"]
-    assert maps[0].collections[0].get_clim() == pytest.approx((-0.3, 0.3))
+    assert maps[0].collections[0].get_clim() == (-1, 1)
     assert maps[1].collections[0].get_clim() == (0, 1)
-    assert "by chance 0.12 to 0.12" in maps[1].get_xlabel()
+    below = [[text.get_text() for text in axis.get_xticklabels()] for axis in maps]
+    assert [each[0] for each in below] == ["q\n±0.01", "q\n0.12", "q\n0.25"]
     assert not figure.legends
 
 
@@ -99,8 +100,8 @@ def test_shifts_are_drawn_for_every_model_and_task() -> None:
         {"model": ["base"], "task": ["a"], "set": ["moved"], "layer": [None]}
         | {"moved": [6], "probability": [0.75], "p": [0.004]}
     )
-    figure = shifts(shift, summary, "moved", "a pair")
-    assert titles(figure)[0] == "base, a\nP(moved > rest) = 0.75, p = 0.004, 6 moved"
+    figure = shifts(shift, summary, "a pair")
+    assert titles(figure)[0] == ("base, a\n6 moved: P(larger than the rest) = 0.75, p = 0.004")
     assert titles(figure)[3] == "tuned, b\nno neuron to compare"
     for axis in figure.axes:
         assert [line.get_label() for line in axis.lines] == ["moved", "the rest"]

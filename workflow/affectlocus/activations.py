@@ -8,7 +8,7 @@ where emotion is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +162,7 @@ def effect_sizes(emotional: np.ndarray, neutral: np.ndarray) -> np.ndarray:
 
 def shifts(
     model: PreTrainedModel,
-    tasks: dict[str, tuple[Sequence[Sequence[int]], Sequence[bool]]],
+    tasks: Mapping[str, tuple[Sequence[Sequence[int]], Sequence[bool]]],
     batch_size: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> pd.DataFrame:
@@ -208,8 +208,10 @@ def moved_against_rest(shift: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     sized = shift.assign(size=shift["effect"].abs()).dropna(subset=["size"])
-    groups = [((task, None), group) for task, group in sized.groupby("task", sort=False)]
-    groups += list(sized.groupby(["task", "layer"], sort=False))
+    groups: list[tuple[Any, pd.DataFrame]] = [
+        ((task, None), group) for task, group in sized.groupby("task", sort=False)
+    ]
+    groups += sized.groupby(["task", "layer"], sort=False)
     for (task, layer), group in groups:
         moved = group.loc[group["moved"], "size"]
         rest = group.loc[~group["moved"], "size"]
@@ -227,7 +229,7 @@ def moved_against_rest(shift: pd.DataFrame) -> pd.DataFrame:
 def gate_shifts(
     chain: Sequence[Path],
     tuned: Path,
-    tasks: dict[str, pd.DataFrame],
+    tasks: Mapping[str, pd.DataFrame],
     neurons: pd.DataFrame,
     again: pd.DataFrame | None,
     which: Neurons,
@@ -282,9 +284,8 @@ def gate_shifts(
 
 def _largest(neurons: pd.DataFrame, share: float) -> set[tuple[int, int]]:
     """(layer, neuron) of the gate's most changed neurons, a share of each layer's."""
-    gate = neurons[neurons["projection"] == "gate"]
-    return {
-        (int(layer), int(neuron))
-        for layer, group in gate.groupby("layer")
-        for neuron in group.nlargest(count_of(share, len(group)), "l2")["neuron"]
-    }
+    found: set[tuple[int, int]] = set()
+    for _, group in neurons[neurons["projection"] == "gate"].groupby("layer"):
+        chosen = group.nlargest(count_of(share, len(group)), "l2")
+        found |= set(zip(chosen["layer"].tolist(), chosen["neuron"].tolist(), strict=True))
+    return found

@@ -1285,9 +1285,8 @@ def figures(
         figure = weight_figures.direction_maps(chosen, title)
     elif activations is not None:
         found = _read_frame(activations.with_suffix(".summary.parquet"), "set", "probability")
-        which = "again" if (found["set"] == "again").any() else "moved"
-        frame = _read_frame(activations, "model", "effect", which)
-        figure = weight_figures.shifts(frame, found, which, title)
+        frame = _read_frame(activations, "model", "effect", "moved")
+        figure = weight_figures.shifts(frame, found, title)
     elif trade_off is not None:
         if ledger is None:
             raise InputError("--trade-off goes with --ledger, which counts what each cell trained")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 from itertools import combinations
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -206,12 +207,14 @@ def _moved(neurons: pd.DataFrame, share: float) -> dict[tuple[int, str, str], tu
     return found
 
 
-def _groups(neurons: pd.DataFrame) -> list[tuple[dict, pd.DataFrame]]:
+def _groups(neurons: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """The neurons of each (layer, projection, expert); an expert of "" where there is none."""
     if neurons.empty:
         raise InputError("no neurons were measured; set deltas.companions to true, and run again")
     filled = neurons.assign(expert=neurons["expert"].fillna(""))
-    return [
-        ({"layer": int(key[0]), "projection": str(key[1]), "expert": str(key[2])}, group)
-        for key, group in filled.groupby(KEYS, sort=False)
-    ]
+    found = []
+    for key, group in filled.groupby(KEYS, sort=False):
+        layer, projection, expert = cast("tuple[int, str, str]", key)
+        names = {"layer": int(layer), "projection": projection, "expert": expert}
+        found.append((names, group))
+    return found

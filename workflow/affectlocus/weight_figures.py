@@ -70,9 +70,8 @@ def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> 
         if not duos:
             style = {"transform": right.transAxes, "ha": "center"}
             right.text(0.5, 0.5, "one pair: nothing to compare", **style)
-        for axis in (left, right):
-            low, high = sorted(axis.get_ylim())
-            axis.set_ylim(max(high, 0.6), min(low, -0.6))
+        for axis, count in ((left, len(pairs)), (right, max(1, len(duos)))):
+            axis.set_ylim(count - 0.4, -0.6)
         handles = [
             Line2D([], [], marker=MARKERS[p], color=COLOURS[p], ls="", mec="#333333", label=p)
             for p in FFN
@@ -102,13 +101,13 @@ def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
         for axis, (score, label, palette) in zip(axes, panels, strict=True):
             grid = rows.pivot_table(index="layer", columns="projection", values=score, dropna=False)
             grid = grid.reindex(index=layers, columns=list(PROJECTIONS))
-            limit = max(0.1, float(grid.abs().max(axis=None))) if score == "cosine" else 1.0
             sns.heatmap(
                 grid,
                 ax=axis,
                 cmap=palette,
-                vmin=-limit if score == "cosine" else 0,
-                vmax=limit,
+                # The same in every figure, so that two of them compare.
+                vmin=-1 if score == "cosine" else 0,
+                vmax=1,
                 annot=len(layers) <= 8,
                 fmt=".2f",
                 annot_kws={"size": 7},
@@ -116,34 +115,42 @@ def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
             )
             for column, projection in enumerate(PROJECTIONS):
                 for start, stop in _runs(grid[projection].isna().to_list()):
-                    size = (1, stop - start)
-                    style = {"fill": False, "hatch": "////", "edgecolor": "#999999", "lw": 0}
-                    axis.add_patch(plt.Rectangle((column, start), *size, **style))
+                    box = plt.Rectangle((column, start), 1, stop - start, fill=False, lw=0)
+                    box.set(hatch="////", edgecolor="#999999")
+                    axis.add_patch(box)
             axis.set_title(label)
-            axis.set_xlabel(f"projection\n{_by_chance(rows, score)}")
+            below = [f"{p}\n{_by_chance(rows, score, p)}" for p in PROJECTIONS]
+            axis.set_xticklabels(below, fontsize=7)
+            axis.set_xlabel("projection, and what it would be by chance")
             axis.set_ylabel("layer" if score == "cosine" else "")
             axis.tick_params(axis="y", rotation=0)
         if set(PROJECTIONS) - set(rows["projection"]):
             patch = Patch(facecolor="white", edgecolor="#999999", hatch="////")
             figure.legend([patch], ["not adapted by both"], loc="outside lower right")
         figure.suptitle(title, parse_math=False)
+        figure.supxlabel(
+            "two LoRAs of one seed begin with the same A: what they read overlaps from the start",
+            fontsize=7,
+        )
     return figure
 
 
-def _by_chance(rows: pd.DataFrame, score: str) -> str:
+def _by_chance(rows: pd.DataFrame, score: str, projection: str) -> str:
+    mine = rows[rows["projection"] == projection]
+    if mine.empty:
+        return ""
     if score == "cosine":
-        return f"by chance 0 ± {rows['cosine_sd'].max():.2g} at most"
-    expected = rows[score.replace("overlap", "expected")]
-    return f"by chance {expected.min():.2g} to {expected.max():.2g}"
+        return f"±{mine['cosine_sd'].mean():.1g}"
+    return f"{mine[score.replace('overlap', 'expected')].mean():.2g}"
 
 
-def shifts(shift: pd.DataFrame, summary: pd.DataFrame, which: str, title: str) -> Figure:
-    """The size of the gate neurons' shift, layer by layer: the moved ones and the rest.
+def shifts(shift: pd.DataFrame, summary: pd.DataFrame, title: str) -> Figure:
+    """The size of the gate neurons' shift, layer by layer: those that the pair moved and the rest.
 
     Args:
-        shift: rows of `activations.shifts` with `model` and the flag `which`.
-        summary: the rows of `activations.moved_against_rest`, with `model` and `set`.
-        which: the column that says which neurons moved, `moved` or `again`.
+        shift: rows of `activations.shifts` with `model` and the flag `moved`.
+        summary: the rows of `activations.moved_against_rest`, with `model` and `set`; each set's
+            comparison over all layers stands above its panel.
     """
     tasks = list(dict.fromkeys(shift["task"]))
     models: Sequence[str] = list(dict.fromkeys(shift["model"]))
@@ -153,7 +160,7 @@ def shifts(shift: pd.DataFrame, summary: pd.DataFrame, which: str, title: str) -
             len(tasks),
             figsize=(1.2 + 3.1 * len(tasks), 0.9 + 2.5 * len(models)),
             sharex=True,
-            sharey=True,
+            sharey="row",
             squeeze=False,
             layout="constrained",
         )
@@ -163,15 +170,16 @@ def shifts(shift: pd.DataFrame, summary: pd.DataFrame, which: str, title: str) -
             axis = axes[row, column]
             mine = shift[(shift["model"] == model) & (shift["task"] == task)]
             for flag, (colour, line, label) in MOVED.items():
-                sizes = mine[mine[which] == flag].assign(size=lambda f: f["effect"].abs())
+                sizes = mine[mine["moved"] == flag].assign(size=lambda f: f["effect"].abs())
                 if sizes.empty:
                     continue
                 each = sizes.groupby("layer")["size"].quantile([0.25, 0.5, 0.75]).unstack()
                 axis.fill_between(each.index, each[0.25], each[0.75], color=colour, alpha=0.2, lw=0)
                 axis.plot(each.index, each[0.5], line, color=colour, marker=".", label=label)
-            axis.set_title(f"{model}, {task}\n{_verdict(summary, model, task, which)}", fontsize=8)
-            axis.set_ylim(bottom=0)
+            axis.set_title(f"{model}, {task}\n{_verdict(summary, model, task)}", fontsize=8)
             axis.xaxis.get_major_locator().set_params(integer=True)
+        for axis in axes.flat:
+            axis.set_ylim(bottom=0)
         for axis in axes[-1]:
             axis.set_xlabel("layer")
         for axis in axes[:, 0]:
@@ -190,14 +198,15 @@ def shifts(shift: pd.DataFrame, summary: pd.DataFrame, which: str, title: str) -
     return figure
 
 
-def _verdict(summary: pd.DataFrame, model: str, task: str, which: str) -> str:
+def _verdict(summary: pd.DataFrame, model: str, task: str) -> str:
     rows = summary[
         (summary["model"] == model)
         & (summary["task"] == task)
-        & (summary["set"] == which)
         & summary["layer"].isna()
+        & summary["p"].notna()
     ]
-    if rows.empty or pd.isna(rows["p"].iloc[0]):
-        return "no neuron to compare"
-    one = rows.iloc[0]
-    return f"P(moved > rest) = {one['probability']:.2f}, p = {one['p']:.2g}, {one['moved']} moved"
+    lines = [
+        f"{row.moved} {row.set}: P(larger than the rest) = {row.probability:.2f}, p = {row.p:.2g}"
+        for row in rows.itertuples()
+    ]
+    return "\n".join(lines) or "no neuron to compare"
