@@ -28,7 +28,7 @@ def test_means_are_those_of_each_text_alone_padding_or_not(
 ) -> None:
     window = {"sliding_window": 64} if architecture == "gemma2" else {}
     model = random_model(architecture, **window)
-    layers, means = mean_activations(model, PROMPTS, batch_size=3)
+    layers, means = mean_activations(model, PROMPTS, batch_tokens=12)
     assert layers == [0, 1]
     for number, layer in enumerate(layers):
         mlp = model.model.layers[layer].mlp
@@ -51,14 +51,14 @@ def test_means_are_those_of_each_text_alone_padding_or_not(
 
 def test_no_hook_stays_on_the_model(random_model: Callable) -> None:
     model = random_model()
-    mean_activations(model, PROMPTS, batch_size=2)
+    mean_activations(model, PROMPTS, batch_tokens=8)
     assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_a_mixture_without_gate_modules_is_refused(random_model: Callable) -> None:
     model = random_model("mixtral", num_local_experts=2)
     with pytest.raises(InputError, match="mixtral: no module is a gate projection"):
-        mean_activations(model, PROMPTS, batch_size=2)
+        mean_activations(model, PROMPTS, batch_tokens=8)
 
 
 def test_the_effect_is_hedges_g_and_sees_no_scale() -> None:
@@ -84,9 +84,9 @@ def test_a_neuron_that_never_varies_has_no_effect_and_one_text_is_too_few() -> N
 def test_a_shift_is_that_of_the_emotional_texts_over_the_neutral(random_model: Callable) -> None:
     model = random_model()
     neutral = [True, False, False, True]
-    frame = shifts(model, {"mood": (PROMPTS, neutral)}, batch_size=4)
+    frame = shifts(model, {"mood": (PROMPTS, neutral)}, batch_tokens=99)
     assert len(frame) == 2 * 48
-    _, means = mean_activations(model, PROMPTS, batch_size=4)
+    _, means = mean_activations(model, PROMPTS, batch_tokens=99)
     row = frame[(frame["layer"] == 1) & (frame["neuron"] == 7)].iloc[0]
     assert row["emotional"] == pytest.approx(means[1][[1, 2], 7].mean(), rel=1e-5)
     assert row["neutral"] == pytest.approx(means[1][[0, 3], 7].mean(), rel=1e-5)

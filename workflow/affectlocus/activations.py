@@ -22,9 +22,10 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from affectlocus.architectures import Rows, parts
+from affectlocus.batching import in_batches
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
-from affectlocus.evaluate import build
+from affectlocus.evaluate import Shared
 from affectlocus.neurons import count_of
 from affectlocus.parameters import Evaluate, Neurons
 from affectlocus.prompts import Prompter
@@ -92,50 +93,49 @@ def _activation(model: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor
 
 @torch.inference_mode()
 def mean_activations(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    batch_size: int,
-    progress: Callable[[int], None] = lambda _: None,
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], batch_tokens: int
 ) -> tuple[list[int], list[np.ndarray]]:
     """Each text's mean activation of each gate neuron over its tokens.
 
     Args:
         prompts: token ids, none empty.
-        batch_size: texts in one forward pass; texts of like length go together.
+        batch_tokens: tokens in one forward pass, padding included; see `batching.in_batches`.
 
     Returns:
         The layers, and for each of them float32 (texts, neurons).
     """
     gates, act = _gates(model), _activation(model)
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    means: list[list[np.ndarray]] = [[] for _ in gates]
-    # Padding stands behind the text, where no token of it can see it.
+    found: dict[int, np.ndarray] = {}
+    batch: dict[int, np.ndarray] = {}
     weights = torch.empty(0)
 
     def heard(number: int, output: torch.Tensor) -> None:
         mean = torch.einsum("btn,bt->bn", act(output).float(), weights)
-        means[number].append(mean.cpu().numpy())
+        batch[number] = mean.cpu().numpy()
+
+    def run(rows: list[int]) -> None:
+        nonlocal weights
+        # Padding stands behind the text, where no token of it can see it.
+        width = max(len(prompts[row]) for row in rows)
+        ids = torch.zeros((len(rows), width), dtype=torch.long)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for place, row in enumerate(rows):
+            ids[place, : len(prompts[row])] = torch.tensor(prompts[row])
+            mask[place, : len(prompts[row])] = 1
+        weights = (mask / mask.sum(1, keepdim=True)).to(model.device)
+        model(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            logits_to_keep=1,
+            use_cache=False,
+        )
+        for number, mean in batch.items():
+            whole = found.setdefault(number, np.empty((len(prompts), mean.shape[1]), mean.dtype))
+            whole[rows] = mean
 
     with _listening(gates, heard):
-        for start in range(0, len(order), batch_size):
-            batch = [prompts[row] for row in order[start : start + batch_size]]
-            width = max(map(len, batch))
-            ids = torch.zeros((len(batch), width), dtype=torch.long)
-            mask = torch.zeros((len(batch), width), dtype=torch.long)
-            for row, prompt in enumerate(batch):
-                ids[row, : len(prompt)] = torch.tensor(prompt)
-                mask[row, : len(prompt)] = 1
-            weights = (mask / mask.sum(1, keepdim=True)).to(model.device)
-            model(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                logits_to_keep=1,
-                use_cache=False,
-            )
-            progress(len(batch))
-    back = np.argsort(order)
-    layers = [gate.layer for gate in gates]
-    return layers, [np.concatenate(each)[back] for each in means]
+        in_batches([len(prompt) for prompt in prompts], batch_tokens, run, "text")
+    return [gate.layer for gate in gates], [found[number] for number in range(len(gates))]
 
 
 def effect_sizes(emotional: np.ndarray, neutral: np.ndarray) -> np.ndarray:
@@ -163,8 +163,7 @@ def effect_sizes(emotional: np.ndarray, neutral: np.ndarray) -> np.ndarray:
 def shifts(
     model: PreTrainedModel,
     tasks: Mapping[str, tuple[Sequence[Sequence[int]], Sequence[bool]]],
-    batch_size: int,
-    progress: Callable[[int], None] = lambda _: None,
+    batch_tokens: int,
 ) -> pd.DataFrame:
     """The shift of every gate neuron, task by task.
 
@@ -177,7 +176,7 @@ def shifts(
     frames = []
     for task, (prompts, neutral) in tasks.items():
         calm = np.asarray(neutral, dtype=bool)
-        layers, means = mean_activations(model, prompts, batch_size, progress)
+        layers, means = mean_activations(model, prompts, batch_tokens)
         for layer, mean in zip(layers, means, strict=True):
             frames.append(
                 pd.DataFrame(
@@ -268,17 +267,17 @@ def gate_shifts(
         rows = again[again["again"] & (again["projection"] == "gate")]
         flags["again"] = set(zip(rows["layer"], rows["neuron"], strict=True))
     frames, summaries = [], []
+    shared = Shared(chain)
     for kind, path in (("base", None), ("tuned", tuned)):
         cell = Cell("base", "base") if path is None else Cell("tuned", "base", "pair")
-        model, _ = build(chain, path, cell, **(reading if path else {}))
-        shift = shifts(model, texts, limits.batch_size).assign(model=kind)
+        shared.become(path, cell, **(reading if path else {}))
+        shift = shifts(shared.model, texts, limits.batch_tokens).assign(model=kind)
         here = list(zip(shift["layer"], shift["neuron"], strict=True))
         for name, chosen in flags.items():
             shift[name] = [place in chosen for place in here]
             found = moved_against_rest(shift.assign(moved=shift[name]))
             summaries.append(found.assign(model=kind, set=name))
         frames.append(shift)
-        del model
     return pd.concat(frames, ignore_index=True), pd.concat(summaries, ignore_index=True)
 
 

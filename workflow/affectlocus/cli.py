@@ -775,7 +775,7 @@ def activations(
         typer.Option(help="moved neurons of the base's pairs, as the step neurons writes them"),
     ] = None,
     settings: Annotated[str, _settings_option("share, neutral")] = "{}",
-    evaluate: Annotated[str, typer.Option(help="JSON, any of: batch_size, max_length")] = "{}",
+    evaluate: Annotated[str, typer.Option(help="JSON, any of: batch_tokens, max_length")] = "{}",
     reading: Reading = "{}",
     then: Then = None,
 ) -> None:

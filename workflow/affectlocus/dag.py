@@ -451,7 +451,7 @@ class Dag:
 
     def tune_intervals(self, wildcards: Any) -> str:
         """The companion of a pair's tune table."""
-        return self.table_intervals(SimpleNamespace(pair=wildcards.pair, arm="tune"))
+        return self.table_companions(SimpleNamespace(pair=wildcards.pair, arm="tune"))["intervals"]
 
     @cached_property
     def siblings(self) -> dict[str, list[str]]:
