@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from affectlocus.errors import InputError
 from affectlocus.figures import (
@@ -265,11 +266,15 @@ def test_no_name_of_a_trade_off_covers_another_or_leaves_the_figure() -> None:
     (axis,) = figure.axes
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in axis.texts]
+    segments = [bar.get_segments()[0] for bar in axis.collections if hasattr(bar, "get_segments")]
+    whiskers = [Bbox(axis.transData.transform(ends)).padded(1) for ends in segments]
+    assert len(whiskers) == len(SETS)
     assert sorted(text.get_text() for text in axis.texts) == sorted(
         {"gate": "gate (GET)", "all": "all seven"}.get(name, name) for name in SETS
     )
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:number])
+        assert not any(box.overlaps(whisker) for whisker in whiskers)
         assert figure.bbox.x0 <= box.x0
         assert box.x1 <= figure.bbox.x1
     assert axis.get_xscale() == "log"

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -386,9 +385,9 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
             title="whiskers and band: bootstrap interval (95 % by default)",
         )
         figure.suptitle(title, parse_math=False)
-        names = ["all seven" if name == ALL else name for name in equal["modules"]]
-        names = ["gate (GET)" if name == "gate" else name for name in names]
-        beside(axis, list(zip(x, equal["value"], names, strict=True)))
+        shown = {ALL: "all seven", "gate": "gate (GET)"}
+        equal = equal.assign(x=x, name=[shown.get(name, name) for name in equal["modules"]])
+        beside(axis, equal)
     return figure
 
 
@@ -408,20 +407,28 @@ def _point(axis: Axes, x: float, row: Any) -> None:
     )
 
 
-def beside(axis: Axes, names: list[tuple[float, float, str]]) -> None:
-    """Writes names beside their points (x, y in data), none over another, a point or a whisker.
+def beside(axis: Axes, marks: pd.DataFrame) -> None:
+    """Writes names beside their points, none over another, over a point or over a whisker.
 
     Each takes the nearest free place around its point, with a line to it where that is far.
+
+    Args:
+        marks: `x`, `value`, `low`, `high` in data, `name`.
     """
     figure = axis.get_figure()
     assert isinstance(figure, Figure)
     figure.draw_without_rendering()
     inside = axis.get_window_extent()
     inch = figure.dpi
-    places = axis.transData.transform([(x, y) for x, y, _ in names])
+    places, lows, highs = (
+        axis.transData.transform(marks[["x", end]].to_numpy()) for end in ("value", "low", "high")
+    )
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in places]
-    bars = (bar for bar in axis.collections if isinstance(bar, LineCollection))
-    taken += [bar.get_window_extent().padded(2) for bar in bars]
+    taken += [
+        Bbox.from_extents(x - 2, low, x + 2, high)
+        for (x, low), (_, high) in zip(lows, highs, strict=True)
+    ]
+    names = list(marks[["x", "value", "name"]].itertuples(index=False, name=None))
     angles = np.deg2rad([0, 180, 45, 315, 135, 225, 90, 270, 22, 338, 158, 202])
     for (x, y), (at, value, name) in sorted(
         zip(places, names, strict=True), key=lambda one: -one[0][1]
