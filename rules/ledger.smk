@@ -80,7 +80,7 @@ rule trade_off:
     params:
         stem="results/figures/fig9_get.{pair}",
         title=lambda wildcards: f"{wildcards.pair}: score against trainable parameters",
-        code=digest("figures"),
+        code=digest("trade_off"),
     shell:
         """
         affectlocus figures \

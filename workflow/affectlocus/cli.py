@@ -1293,8 +1293,11 @@ def figures(
         frame = _read_companion(trade_off, "intervals", "cell")
         counted = _read_companion(ledger, "ledger", "parameters")
         base = frame.loc[frame["kind"] == "base", "cell"].iloc[0].partition("/")[0]
-        cells = draw.points(frame, counted[counted["model"] == base])
-        figure = draw.trade_off(cells, str(frame["metric"].iloc[0]), title)
+        from affectlocus.trade_off import points
+        from affectlocus.trade_off import trade_off as against
+
+        cells = points(frame, counted[counted["model"] == base])
+        figure = against(cells, str(frame["metric"].iloc[0]), title)
     elif heat_map is not None:
         figure = draw.heat_map(_read_frame(heat_map, "projection", "l2"), title)
     elif histogram is not None:
