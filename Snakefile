@@ -32,6 +32,9 @@ include: "rules/openset.smk"
 include: "rules/score.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/ledger.smk"
+include: "rules/neurons.smk"
+include: "rules/directions.smk"
 include: "rules/collect.smk"
 include: "rules/claims.smk"
 
@@ -42,6 +45,11 @@ rule all:
         JOBS.tables,
         JOBS.figures,
         JOBS.deltas,
+        JOBS.ledgers,
+        JOBS.neurons,
+        JOBS.directions,
+        JOBS.activations,
+        JOBS.weight_figures,
         "results/scores.parquet",
         "results/metrics.json",
         "results/claims.csv",

@@ -18,7 +18,9 @@ GPUS = gpus()
 
 wildcard_constraints:
     task=alternatives(EXPERIMENT.tasks),
+    base=alternatives(EXPERIMENT.bases),
     pair=alternatives(EXPERIMENT.pairs),
+    duo=alternatives(JOBS.duos),
     arm=alternatives(ARMS.values()),
     table=alternatives(JOBS.table_rows),
     cell=alternatives(JOBS.cells),

@@ -84,6 +84,7 @@ def test_the_first_pair_gives_tables_1_to_3_and_others_are_named_after_their_pai
 def test_an_arm_without_sets_has_no_table_and_no_figure() -> None:
     jobs = dag(matrix={"pairs": ["felt"], "load": ["q"], "tune": [], "ablate": []})
     assert jobs.tables == [f"results/table1{what}.csv" for what in ("", "_intervals", "_baselines")]
+    assert jobs.ledgers == []
     assert jobs.figures == [
         f"results/figures/{name}.{suffix}"
         for name in ("deltas.felt", "deltas.given", "relative.felt", "relative.given", "load.felt")
@@ -463,3 +464,74 @@ def test_the_claims_read_histograms_where_they_are_counted() -> None:
         f"results/deltas/{pair}.histogram.parquet" for pair in ("felt", "given")
     ]
     assert dag(deltas={"companions": False}).claimed_histograms == []
+
+
+def several(**changes: Any) -> Dag:
+    """Three pairs on one base, one of them a control, and one on another base."""
+    config = yaml.safe_load(CONFIG)
+    recipe = {"data": ["stories"]}
+    config["pairs"] = {
+        "felt": {"base": "own", "tuning": recipe},
+        "full": {"base": "own", "tuning": recipe | {"method": "sft"}},
+        "sums": {"base": "own", "tuning": recipe, "domain": "control"},
+        "null": {"base": "own", "tuning": recipe, "domain": "null"},
+        "given": {"base": "brought", "tuned": "a b", "reading": {"alpha": 4}},
+    }
+    config["tasks"]["feelings"] = config["tasks"]["moods"] | {"labels": ["joy", "neutral"]}
+    return Dag(Parameters.model_validate(config | changes))
+
+
+def test_a_ledger_counts_the_tune_cells_on_the_bases_that_they_are_tuned_from() -> None:
+    jobs = several()
+    assert jobs.ledgers == ["results/ledger.csv", "results/step_times.csv"]
+    assert jobs.ledger_models == ["results/checkpoints/own.json"]
+    assert jobs.ledger_flags() == "--modules q --modules all --rank 4 --method lora"
+    assert jobs.tune_intervals(wild(pair="felt")) == "results/table2_intervals.csv"
+    assert "results/figures/fig9_get.felt.png" in jobs.weight_figures
+    full = several(tune={"data": ["stories"], "method": "sft"})
+    assert full.ledgers == ["results/ledger.csv"]
+
+
+def test_neurons_are_compared_among_the_pairs_of_a_base() -> None:
+    jobs = several()
+    assert "results/neurons/brought.parquet" in jobs.neurons
+    inputs = jobs.neuron_inputs(wild(base="own"))
+    stem = "results/deltas/{}.neurons.parquet"
+    assert inputs == {
+        "affective": [stem.format("felt"), stem.format("full")],
+        "others": [stem.format("sums"), stem.format("null")],
+    }
+    assert shlex.split(jobs.neuron_flags(wild(base="own"))) == [
+        *("--affective", stem.format("felt"), "--affective", stem.format("full")),
+        *("--others", stem.format("sums"), "--others", stem.format("null")),
+    ]
+    assert several(deltas={"companions": False}).neurons == []
+
+
+def test_directions_are_of_two_pairs_on_a_base_one_of_them_affective() -> None:
+    jobs = several()
+    assert set(jobs.duos.values()) == {
+        *(("felt", "full"), ("felt", "sums"), ("felt", "null"), ("full", "sums"), ("full", "null"))
+    }
+    assert jobs.directions == ["results/directions/own.parquet"]
+    duo = wild(duo="felt-and-sums")
+    assert jobs.duo_directions(duo) == "results/directions/own.parquet"
+    assert jobs.duo_flags(duo) == "--pair felt --pair sums"
+    assert jobs.sibling_checkpoints(wild(base="brought")) == ["results/checkpoints/given.json"]
+    readings = json.loads(jobs.sibling_readings(wild(base="brought")))
+    assert readings["given"]["alpha"] == 4
+
+
+def test_activations_need_an_affective_pair_and_neutral_samples() -> None:
+    jobs = several()
+    assert jobs.neutral_tasks == ["feelings"]
+    assert jobs.activations == [
+        "results/activations/felt.parquet",
+        "results/activations/felt.summary.parquet",
+    ]
+    inputs = jobs.activation_inputs(wild(pair="felt"))
+    assert inputs["base"] == "results/checkpoints/own.json"
+    assert inputs["again"] == "results/neurons/own.parquet"
+    assert inputs["data"] == ["results/data/feelings.parquet"]
+    assert several(neurons={"neutral": "calm"}).activations == []
+    assert dag().activations == []

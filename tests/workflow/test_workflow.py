@@ -194,12 +194,27 @@ def test_a_cell_that_shared_a_job_is_byte_for_byte_the_cell_alone(
 
 def test_figures_and_deltas_are_there(project: Project) -> None:
     figures = project.folder / "results/figures"
-    for name in ("deltas", "load", "tune", "ablate"):
+    pair = [f"{name}.tiny-affective" for name in ("deltas", "load", "tune", "ablate", "fig9_get")]
+    for name in (*pair, "neurons.tiny"):
         for suffix in ("png", "svg"):
-            assert (figures / f"{name}.tiny-affective.{suffix}").stat().st_size > 5000
+            assert (figures / f"{name}.{suffix}").stat().st_size > 5000
     deltas = pd.read_parquet(project.folder / "results/deltas/tiny-affective.parquet")
     assert set(deltas["projection"]) == {"q", "k", "v", "o", "gate", "up", "down"}
     assert (deltas.loc[deltas["parameter"] == "weight", "l2"] > 0).all()
+
+
+def test_the_ledger_counts_what_each_tune_cell_trained(project: Project) -> None:
+    results = project.folder / "results"
+    ledger = pd.read_csv(results / "ledger.csv", keep_default_na=False)
+    rows = ledger[ledger["budget"] == "equal rank"].set_index("modules")
+    for modules in ("gate", "all"):
+        name = f"tiny-affective.tune.{modules}.seed0"
+        record = pd.read_json(results / f"checkpoints/{name}.json", typ="series")
+        assert rows.loc[modules, "parameters"] == record["trainable"]
+        saved = project.folder / f"checkpoints/{name}/adapter_model.safetensors"
+        assert rows.loc[modules, "adapter_bytes"] == saved.stat().st_size
+    times = pd.read_csv(results / "step_times.csv")
+    assert times["modules"].tolist() == ["all", "gate"]
 
 
 def test_a_second_run_has_nothing_to_do(project: Project) -> None:
@@ -229,7 +244,8 @@ def test_a_changed_comment_reruns_nothing(project: Project) -> None:
 
 def test_a_changed_plot_reruns_figures_only(project: Project) -> None:
     with project.changed("workflow/affectlocus/figures.py", '"font.size": 9', '"font.size": 8'):
-        assert project.planned() == {"heat_map", "relative_changes", "bars"}
+        figures = {"heat_map", "relative_changes", "bars", "trade_off", "draw_neurons"}
+        assert project.planned() == figures
 
 
 def test_a_changed_tune_rank_reruns_tune_cells_and_their_readers_only(project: Project) -> None:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from shlex import quote
 from types import SimpleNamespace
@@ -456,6 +457,177 @@ class Dag:
             budget=json.dumps(budget, sort_keys=True) if budget else "",
             seed=recipe.seed if recipe else 0,
         )
+
+    # ledger, neurons, directions, activations
+
+    @property
+    def counted_bases(self) -> list[str]:
+        """The bases that cells are tuned from: a ledger counts for each."""
+        matrix, pairs = self.parameters.matrix, self.parameters.pairs
+        return list(dict.fromkeys(pairs[name].base for name in matrix.pairs if matrix.tune))
+
+    @property
+    def ledgers(self) -> list[str]:
+        """The ledger, and the step times where LoRA is timed; none where nothing is tuned."""
+        if not self.counted_bases or self.parameters.tune is None:
+            return []
+        timed = ["results/step_times.csv"] if self.parameters.tune.method == "lora" else []
+        return ["results/ledger.csv", *timed]
+
+    @property
+    def ledger_models(self) -> list[str]:
+        """The manifests of the counted bases."""
+        return [checkpoint(base) for base in self.counted_bases]
+
+    def ledger_flags(self, _: Any = None) -> str:
+        """Module sets, rank and method of the tune cells, as options."""
+        recipe = self.parameters.tune
+        if recipe is None:
+            return ""
+        sets = repeated("modules", self.parameters.matrix.tune)
+        return f"{sets} --rank {recipe.rank} --method {recipe.method}"
+
+    def tune_intervals(self, wildcards: Any) -> str:
+        """The companion of a pair's tune table."""
+        return self.table_companions(SimpleNamespace(pair=wildcards.pair, arm="tune"))["intervals"]
+
+    @cached_property
+    def siblings(self) -> dict[str, list[str]]:
+        """Base → its pairs, for bases with any."""
+        found: dict[str, list[str]] = {}
+        for name, pair in self.parameters.pairs.items():
+            found.setdefault(pair.base, []).append(name)
+        return found
+
+    @property
+    def neurons(self) -> list[str]:
+        """What is said of the neurons of each base's pairs; nothing without companions."""
+        if not self.parameters.deltas.companions:
+            return []
+        suffixes = ("", ".concentration", ".overlaps", ".chance")
+        return [
+            f"results/neurons/{base}{suffix}.parquet"
+            for base in self.siblings
+            for suffix in suffixes
+        ]
+
+    def _neuron_files(self, base: str, affective: bool) -> list[str]:
+        return [
+            f"results/deltas/{name}.neurons.parquet"
+            for name in self.siblings[base]
+            if (self.parameters.pairs[name].domain == "affective") == affective
+        ]
+
+    def neuron_inputs(self, wildcards: Any) -> dict[str, list[str]]:
+        """The neurons of a base's pairs: affective ones, and the others."""
+        base = wildcards.base
+        return {
+            "affective": self._neuron_files(base, True),
+            "others": self._neuron_files(base, False),
+        }
+
+    def neuron_flags(self, wildcards: Any) -> str:
+        """The same as options."""
+        given = self.neuron_inputs(wildcards).items()
+        return " ".join(repeated(name, files) for name, files in given)
+
+    @cached_property
+    def duos(self) -> dict[str, tuple[str, str]]:
+        """FIRST-and-SECOND → two pairs on one base, of which one at least is affective."""
+        pairs = self.parameters.pairs
+        return {
+            f"{first}-and-{second}": (first, second)
+            for names in self.siblings.values()
+            for first, second in combinations(names, 2)
+            if "affective" in (pairs[first].domain, pairs[second].domain)
+        }
+
+    @property
+    def directions(self) -> list[str]:
+        """The directions of every base with two pairs."""
+        bases = {self.parameters.pairs[first].base: None for first, _ in self.duos.values()}
+        return [f"results/directions/{base}.parquet" for base in bases]
+
+    def sibling_checkpoints(self, wildcards: Any) -> list[str]:
+        """The manifests of a base's pairs."""
+        return [checkpoint(name) for name in self.siblings[wildcards.base]]
+
+    def sibling_readings(self, wildcards: Any) -> str:
+        """How each of them is read, as JSON: pair → reading."""
+        names = self.siblings[wildcards.base]
+        return json.dumps({n: self.parameters.pairs[n].reading.model_dump() for n in names})
+
+    def base_chain(self, wildcards: Any) -> list[str]:
+        """The chain of a base, as inputs."""
+        return self.chain(wildcards.base)
+
+    def base_chain_flags(self, wildcards: Any) -> str:
+        """The same as options."""
+        return self.chain_flags(wildcards.base)
+
+    def duo_directions(self, wildcards: Any) -> str:
+        """The directions that hold a figure's two pairs."""
+        first, _ = self.duos[wildcards.duo]
+        return f"results/directions/{self.parameters.pairs[first].base}.parquet"
+
+    def duo_flags(self, wildcards: Any) -> str:
+        """The two pairs as options."""
+        return repeated("pair", self.duos[wildcards.duo])
+
+    @property
+    def neutral_tasks(self) -> list[str]:
+        """The benchmarks with neutral samples, which the others are set against."""
+        word = self.parameters.neurons.neutral
+        tasks = {name: self.parameters.tasks[name] for name in self.parameters.benchmarks}
+        return [name for name, task in tasks.items() if word in (task.labels or {}).values()]
+
+    @property
+    def activated_pairs(self) -> list[str]:
+        """The affective pairs of the matrix, where some task has neutral samples."""
+        if not self.neutral_tasks or not self.parameters.deltas.companions:
+            return []
+        pairs = self.parameters.pairs
+        return [name for name in self.parameters.matrix.pairs if pairs[name].domain == "affective"]
+
+    @property
+    def activations(self) -> list[str]:
+        """The gate's activations of those pairs, and their summaries."""
+        return [
+            f"results/activations/{name}{suffix}.parquet"
+            for name in self.activated_pairs
+            for suffix in ("", ".summary")
+        ]
+
+    def activation_inputs(self, wildcards: Any) -> dict[str, str | list[str]]:
+        """What a pair's activations are made from."""
+        pair = wildcards.pair
+        base = self.parameters.pairs[pair].base
+        return {
+            "base": checkpoint(base),
+            "tuned": checkpoint(pair),
+            "neurons": f"results/deltas/{pair}.neurons.parquet",
+            "again": f"results/neurons/{base}.parquet",
+            "data": [f"results/data/{task}.parquet" for task in self.neutral_tasks],
+        }
+
+    def memory_of_pair(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
+        """MB: the libraries, and three copies of the base's weights; more on a retry."""
+        return (2000 + 3 * self._base_mb(self.parameters.pairs[wildcards.pair].base)) * attempt
+
+    def memory_of_directions(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
+        """MB: the libraries, and of every pair a matrix in float64, a few percent of the base."""
+        pairs = len(self.siblings[wildcards.base])
+        return (2000 + pairs * self._base_mb(wildcards.base) // 10) * attempt
+
+    @property
+    def weight_figures(self) -> list[str]:
+        """Figures of the ledger, neurons, directions and activations, as PNG and SVG."""
+        tuned = [pair for pair, arm in self.table_rows.values() if arm == "tune" and self.ledgers]
+        names = [f"fig9_get.{pair}" for pair in tuned]
+        names += [f"neurons.{base}" for base in self.siblings if self.neurons]
+        names += [f"directions.{duo}" for duo in self.duos]
+        names += [f"activations.{pair}" for pair in self.activated_pairs]
+        return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
 
     # resources
 

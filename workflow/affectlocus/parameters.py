@@ -871,6 +871,23 @@ class Deltas(Strict):
     )
 
 
+class Neurons(Strict):
+    """Which feed-forward neurons are looked at."""
+
+    share: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        0.01, description="share of a layer's neurons, the most changed, that are called moved"
+    )
+    neutral: str = Field(
+        "neutral", description="the label word of texts without emotion; all others are emotional"
+    )
+
+
+class Directions(Strict):
+    """How the deltas of two pairs on one base are compared."""
+
+    rank: PositiveInt = Field(8, description="leading singular directions of each delta")
+
+
 class Parameters(Strict):
     """One experiment."""
 
@@ -884,6 +901,8 @@ class Parameters(Strict):
     matrix: Matrix
     tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
     deltas: Deltas = Deltas()
+    neurons: Neurons = Neurons()
+    directions: Directions = Directions()
     evaluate: Evaluate = Evaluate()
     extraction: Extraction = Extraction()
     score: Score = Score()

@@ -23,14 +23,23 @@ def print_table(path: Path) -> None:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError):
         raise InputError(f"{path}: no csv table there; snakemake builds them in results") from None
-    grid = Table(title=str(path), title_justify="left")
+    print_frame(frame, str(path), _baselines(path, list(frame.columns)))
+
+
+def print_frame(frame: pd.DataFrame, title: str, below: pd.DataFrame | None = None) -> None:
+    """Prints a table, numbers to the right, wide enough for its columns.
+
+    Args:
+        below: rows of the same columns that follow, dimmed.
+    """
+    frame = frame.map(_cell)
+    grid = Table(title=title, title_justify="left")
     for column in frame.columns:
-        text = column in ("modules", "mode")
+        text = column in ("model", "modules", "mode", "strategy", "budget", "method")
         grid.add_column(column, justify="left" if text else "right", no_wrap=True)
     for row in frame.itertuples(index=False):
         grid.add_row(*row)
-    below = _baselines(path, list(frame.columns))
-    if not below.empty:
+    if below is not None and not below.empty:
         grid.add_section()
         for row in below.itertuples(index=False):
             grid.add_row(*row, style="dim")
@@ -51,6 +60,17 @@ def _baselines(path: Path, columns: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     wide = wide.reindex(columns=columns).map(lambda value: f"{value:.2f}").replace("nan", "")
     return wide.assign(modules=[NAMES.get(str(name), str(name)) for name in wide.index])
+
+
+def _cell(value: Any) -> str:
+    """A value as a person reads it; what is unknown is empty."""
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _print(grid: Table, width: int) -> None:

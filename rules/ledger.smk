@@ -1,0 +1,92 @@
+# What tuning costs: parameters, optimizer, adapter and step time of every module set.
+#
+# in:  results/checkpoints/BASE.json, results/table2_intervals.csv
+# out: results/ledger.csv (counted), results/step_times.csv (measured), results/figures/fig9_get.PAIR
+
+
+rule ledger:
+    """Count what each tune cell trains, exactly, from the base's configuration."""
+    input:
+        JOBS.ledger_models,
+    output:
+        "results/ledger.csv",
+    log:
+        "results/logs/ledger.log",
+    benchmark:
+        "results/benchmarks/ledger.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        flags=JOBS.ledger_flags,
+        code=digest("budget"),
+    shell:
+        """
+        affectlocus ledger {input:q} {params.flags} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule step_times:
+    """Time a tuning step of each module set on a small stand-in of the base."""
+    input:
+        JOBS.ledger_models,
+    output:
+        "results/step_times.csv",
+    log:
+        "results/logs/step_times.log",
+    benchmark:
+        "results/benchmarks/step_times.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+        gpu=GPUS,
+    params:
+        flags=JOBS.ledger_flags,
+        code=digest("step_times"),
+    shell:
+        """
+        affectlocus ledger {input:q} {params.flags} \
+            --measure \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule trade_off:
+    """Draw the mean score against the number of trainable parameters (Fig. 9)."""
+    input:
+        intervals=JOBS.tune_intervals,
+        ledger="results/ledger.csv",
+    output:
+        multiext("results/figures/fig9_get.{pair}", ".png", ".svg"),
+    log:
+        "results/logs/figures/fig9_get.{pair}.log",
+    benchmark:
+        "results/benchmarks/figures/fig9_get.{pair}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        stem="results/figures/fig9_get.{pair}",
+        title=lambda wildcards: f"{wildcards.pair}: score against trainable parameters",
+        code=digest("trade_off"),
+    shell:
+        """
+        affectlocus figures \
+            --trade-off {input.intervals:q} \
+            --ledger {input.ledger:q} \
+            --title {params.title:q} \
+            --out {params.stem:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,146 @@
+# Single neurons of the feed-forward blocks: which move, and whether emotion is read there.
+#
+# in:  results/deltas/PAIR.neurons.parquet, checkpoints and data of the affective pairs
+# out: results/neurons/BASE.parquet and .concentration, .overlaps, .chance beside it,
+#      results/activations/PAIR.parquet and .summary, results/figures/{neurons.BASE,activations.PAIR}
+
+
+rule neurons:
+    """Compare the moved neurons of all pairs on a base, with each other and with chance."""
+    input:
+        unpack(JOBS.neuron_inputs),
+    output:
+        moved="results/neurons/{base}.parquet",
+        companions=multiext(
+            "results/neurons/{base}",
+            ".concentration.parquet",
+            ".overlaps.parquet",
+            ".chance.parquet",
+        ),
+    log:
+        "results/logs/neurons/{base}.log",
+    benchmark:
+        "results/benchmarks/neurons/{base}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        flags=JOBS.neuron_flags,
+        share=EXPERIMENT.neurons.share,
+        code=digest("neurons"),
+    shell:
+        """
+        affectlocus neurons {params.flags} \
+            --share {params.share} \
+            --out {output.moved:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule activations:
+    """Measure how the gate's activations shift on emotional against neutral texts."""
+    input:
+        unpack(JOBS.activation_inputs),
+        chain=JOBS.pair_chain,
+    output:
+        shifts="results/activations/{pair}.parquet",
+        summary="results/activations/{pair}.summary.parquet",
+    log:
+        "results/logs/activations/{pair}.log",
+    benchmark:
+        "results/benchmarks/activations/{pair}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=JOBS.memory_of_pair,
+        runtime=120,
+        gpu=GPUS,
+    params:
+        data=lambda wildcards, input: repeated("data", input.data),
+        settings=settings(EXPERIMENT.neurons),
+        evaluate=settings(EXPERIMENT.evaluate),
+        reading=JOBS.pair_reading,
+        chain=JOBS.pair_chain_flags,
+        code=digest("activations"),
+    shell:
+        """
+        affectlocus activations \
+            --base {input.base:q} \
+            --tuned {input.tuned:q} \
+            {params.chain} \
+            --neurons {input.neurons:q} \
+            --again {input.again:q} \
+            {params.data} \
+            --settings {params.settings:q} \
+            --evaluate {params.evaluate:q} \
+            --reading {params.reading:q} \
+            --out {output.shifts:q} \
+            --summary {output.summary:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule draw_neurons:
+    """Draw how concentrated the change is, and how many neurons two pairs share."""
+    input:
+        moved="results/neurons/{base}.parquet",
+        companions=multiext("results/neurons/{base}", ".concentration.parquet", ".overlaps.parquet"),
+    output:
+        multiext("results/figures/neurons.{base}", ".png", ".svg"),
+    log:
+        "results/logs/figures/neurons.{base}.log",
+    benchmark:
+        "results/benchmarks/figures/neurons.{base}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        stem="results/figures/neurons.{base}",
+        title=lambda wildcards: f"{wildcards.base}: feed-forward neurons that tuning moves",
+        code=digest("weight_figures"),
+    shell:
+        """
+        affectlocus figures \
+            --neurons {input.moved:q} \
+            --title {params.title:q} \
+            --out {params.stem:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule draw_activations:
+    """Draw the shift of the gate's moved neurons beside that of the rest."""
+    input:
+        shifts="results/activations/{pair}.parquet",
+        summary="results/activations/{pair}.summary.parquet",
+    output:
+        multiext("results/figures/activations.{pair}", ".png", ".svg"),
+    log:
+        "results/logs/figures/activations.{pair}.log",
+    benchmark:
+        "results/benchmarks/figures/activations.{pair}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        stem="results/figures/activations.{pair}",
+        title=lambda wildcards: f"{wildcards.pair}: the gate on emotional against neutral texts",
+        code=digest("weight_figures"),
+    shell:
+        """
+        affectlocus figures \
+            --activations {input.shifts:q} \
+            --title {params.title:q} \
+            --out {params.stem:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,93 @@
+"""The score against what was trained: the right points, and names that can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from matplotlib.transforms import Bbox
+
+from affectlocus.errors import InputError
+from affectlocus.projections import PROJECTIONS
+from affectlocus.trade_off import points, trade_off
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def intervals(kind: str, modules: list[str]) -> pd.DataFrame:
+    """The companion of a table: base 30, and cells from 40 upwards."""
+    cells = [("base", "base", 30.0)]
+    cells += [(kind, name, 40.0 + 2 * number) for number, name in enumerate(modules)]
+    rows = [
+        {"kind": kind, "modules": name, "task": task, "metric": "weighted_f1"}
+        | {"value": value, "low": value - 2, "high": value + 3}
+        for kind, name, value in cells
+        for task in ("moods", "mean")
+    ]
+    return pd.DataFrame(rows)
+
+
+def ledger(modules: list[str]) -> pd.DataFrame:
+    """Two budgets: a hundred parameters for each letter of a set, and a thousand."""
+    counted = pd.DataFrame({"modules": modules, "budget": "equal rank"})
+    counted["parameters"] = 100 * counted["modules"].str.len()
+    return pd.concat([counted, counted.assign(budget="equal parameters", parameters=1000)])
+
+
+SETS = [*PROJECTIONS, "q+k+v+o", "o+gate", "q+k+v+o+gate", "q+k+v+o+up", "q+k+v+o+down", "all"]
+
+
+def test_points_are_tune_cells_with_what_they_trained_in_the_mean_of_seeds() -> None:
+    first = intervals("tune", SETS)
+    rows = pd.concat([first, first.assign(value=first["value"] + 4)])
+    found = points(rows, ledger(SETS)).set_index("modules")
+    assert found.index[0] == "base"
+    assert found.loc["base", "parameters"] == 0
+    assert found.loc["o+gate", "parameters"] == 600
+    assert found.loc["q", "value"] == 42
+    assert len(found) == len(SETS) + 1
+
+
+def test_a_set_that_the_ledger_does_not_count_is_refused() -> None:
+    with pytest.raises(InputError, match="the ledger has no row of gate"):
+        points(intervals("tune", ["q", "gate"]), ledger(["q"]))
+
+
+def test_no_name_of_a_trade_off_covers_another_or_leaves_the_figure() -> None:
+    figure = trade_off(points(intervals("tune", SETS), ledger(SETS)), "weighted_f1", "a pair")
+    (axis,) = figure.axes
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axis.texts]
+    segments = [bar.get_segments()[0] for bar in axis.collections if hasattr(bar, "get_segments")]
+    whiskers = [Bbox(axis.transData.transform(ends)).padded(1) for ends in segments]
+    assert len(whiskers) == len(SETS)
+    assert sorted(text.get_text() for text in axis.texts) == sorted(
+        {"gate": "gate (GET)", "all": "all seven"}.get(name, name) for name in SETS
+    )
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        assert not any(box.overlaps(whisker) for whisker in whiskers)
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1
+    assert axis.get_xscale() == "log"
+
+
+def test_cells_at_equal_parameters_have_a_panel_of_their_own() -> None:
+    rows = intervals("tune", SETS).assign(budget="equal rank")
+    fair = rows[rows["kind"] == "tune"].assign(budget="equal parameters")
+    figure = trade_off(points(pd.concat([rows, fair]), ledger(SETS)), "weighted_f1", "a pair")
+    left, right = figure.axes
+    assert [text.get_text() for text in right.get_xticklabels()] == SETS
+    assert right.get_title() == "equal parameters (1k to 1k)"
+    assert len(left.texts) == len(SETS)
+
+
+def test_a_trade_off_without_tune_cells_is_refused() -> None:
+    with pytest.raises(InputError, match="a pair: no tune cell"):
+        trade_off(points(intervals("load", SETS), ledger(SETS)), "weighted_f1", "a pair")

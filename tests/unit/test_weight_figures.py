@@ -1,0 +1,108 @@
+"""Figures of neurons, directions and activations: what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from affectlocus.errors import InputError
+from affectlocus.neurons import concentration, overlaps
+from affectlocus.weight_figures import direction_maps, neurons, shifts
+
+PROJECTIONS = ["q", "k", "v", "o", "gate", "up", "down"]
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def titles(figure: Figure) -> list[str]:
+    return [axis.get_title() for axis in figure.axes]
+
+
+def changes(seed: int) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    rows = product(range(2), ("gate", "up", "down"), range(40))
+    frame = pd.DataFrame(rows, columns=["layer", "projection", "neuron"]).assign(expert=None)
+    return frame.assign(l2=random.random(len(frame)))
+
+
+def test_every_pair_and_every_two_pairs_have_a_row() -> None:
+    pairs = {"felt": changes(0), "sums": changes(1), "other": changes(2)}
+    spread = pd.concat([concentration(one).assign(pair=name) for name, one in pairs.items()])
+    figure = neurons(spread, overlaps(pairs, 0.1), "a base")
+    left, right = figure.axes
+    assert [text.get_text() for text in left.get_yticklabels()] == list(pairs)
+    assert len(right.get_yticklabels()) == 3
+    assert "moved: 8 of 80" in right.get_title()
+    # Of each projection a point for a layer and a mean, for every pair; and the dotted line.
+    assert len(left.lines) == 3 * 3 * 2 + 1
+
+
+def test_a_lone_pair_has_nothing_to_share() -> None:
+    one = {"felt": changes(0)}
+    spread = concentration(one["felt"]).assign(pair="felt")
+    figure = neurons(spread, overlaps(one), "a base")
+    (note,) = figure.axes[1].texts
+    assert "one pair" in note.get_text()
+
+
+def rows(projections: list[str], layers: int = 2) -> pd.DataFrame:
+    frame = pd.DataFrame(product(range(layers), projections), columns=["layer", "projection"])
+    return frame.assign(
+        cosine=np.linspace(-0.3, 0.2, len(frame)),
+        cosine_sd=0.01,
+        left_overlap=0.5,
+        right_overlap=0.9,
+        left_expected=0.125,
+        right_expected=0.25,
+    )
+
+
+def test_directions_are_three_maps_with_chance_below_each() -> None:
+    figure = direction_maps(rows(PROJECTIONS), "two pairs")
+    maps = [axis for axis in figure.axes if "projection" in axis.get_xlabel()]
+    assert [axis.get_title().split()[0] for axis in maps] == ["cosine", "overlap", "overlap"]
+    assert maps[0].collections[0].get_clim() == (-1, 1)
+    assert maps[1].collections[0].get_clim() == (0, 1)
+    below = [[text.get_text() for text in axis.get_xticklabels()] for axis in maps]
+    assert [each[0] for each in below] == ["q\n±0.01", "q\n0.12", "q\n0.25"]
+    assert not figure.legends
+
+
+def test_what_one_pair_did_not_adapt_is_hatched() -> None:
+    figure = direction_maps(rows(["q", "gate"]), "two pairs")
+    (legend,) = figure.legends
+    assert legend.get_texts()[0].get_text() == "not adapted by both"
+    hatched = [patch for patch in figure.axes[0].patches if patch.get_hatch()]
+    assert len(hatched) == 5
+
+
+def test_two_pairs_without_a_common_weight_are_refused() -> None:
+    with pytest.raises(InputError, match="no weight that both pairs adapted"):
+        direction_maps(rows([]), "two pairs")
+
+
+def test_shifts_are_drawn_for_every_model_and_task() -> None:
+    keys = product(("base", "tuned"), ("a", "b"), range(3), range(20))
+    shift = pd.DataFrame(keys, columns=["model", "task", "layer", "neuron"])
+    shift["effect"] = np.random.default_rng(0).normal(size=len(shift))
+    shift["moved"] = shift["neuron"] < 2
+    summary = pd.DataFrame(
+        {"model": ["base"], "task": ["a"], "set": ["moved"], "layer": [None]}
+        | {"moved": [6], "probability": [0.75], "p": [0.004]}
+    )
+    figure = shifts(shift, summary, "a pair")
+    assert titles(figure)[0] == ("base, a\n6 moved: P(larger than the rest) = 0.75, p = 0.004")
+    assert titles(figure)[3] == "tuned, b\nno neuron to compare"
+    for axis in figure.axes:
+        assert [line.get_label() for line in axis.lines] == ["moved", "the rest"]
+        assert axis.lines[0].get_xdata().tolist() == [0, 1, 2]
