@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import binomtest, chi2, rankdata
 
 from affectlocus.errors import InputError
-from affectlocus.score import METRICS, PERCENT
+from affectlocus.parameters import LABEL_METRICS, PERCENT
 
 DRAWS = 10_000
 _CHUNK = 1000  # draws at a time: what bounds the memory
@@ -40,7 +40,7 @@ class Labelled:
     """What every cell answered to the samples of one task with labels.
 
     `samples` (n,) ids; `truth` (n,) codes of labels from 0; `given` (cells, n) codes, -1 for an
-    answer that is no label; `labels` is their number; `metric` one of `score.PERCENT`; `positive`
+    answer that is no label; `labels` is their number; `metric` one of `parameters.PERCENT`; `positive`
     the code of the label that `binary_f1` is the F1 of.
     """
 
@@ -52,7 +52,7 @@ class Labelled:
     positive: int | None = None
 
     def __post_init__(self) -> None:
-        if self.metric not in (METRICS if self.positive is None else PERCENT):
+        if self.metric not in (LABEL_METRICS if self.positive is None else PERCENT):
             known = ", ".join(METRICS)
             raise InputError(f"no intervals for metric {self.metric!r}; expected one of {known}")
 
