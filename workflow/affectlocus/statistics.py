@@ -40,8 +40,8 @@ class Labelled:
     """What every cell answered to the samples of one task with labels.
 
     `samples` (n,) ids; `truth` (n,) codes of labels from 0; `given` (cells, n) codes, -1 for an
-    answer that is no label; `labels` is their number; `metric` one of `parameters.PERCENT`; `positive`
-    the code of the label that `binary_f1` is the F1 of.
+    answer that is no label; `labels` is their number; `metric` one of `parameters.PERCENT`;
+    `positive` the code of the label that `binary_f1` is the F1 of.
     """
 
     samples: np.ndarray
@@ -52,9 +52,11 @@ class Labelled:
     positive: int | None = None
 
     def __post_init__(self) -> None:
-        if self.metric not in (LABEL_METRICS if self.positive is None else PERCENT):
-            known = ", ".join(METRICS)
-            raise InputError(f"no intervals for metric {self.metric!r}; expected one of {known}")
+        known = LABEL_METRICS if self.positive is None else PERCENT
+        if self.metric not in known:
+            raise InputError(
+                f"no intervals for metric {self.metric!r}; expected one of {', '.join(known)}"
+            )
 
     @property
     def right(self) -> np.ndarray:
