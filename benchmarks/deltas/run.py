@@ -26,7 +26,7 @@ sys.path.insert(0, str(HERE.parent))
 from timing import TIMES, Times, child, machine, put_tables, span, write_results  # noqa: E402
 
 FULL = ["cat", "from_pretrained", "from_pretrained_scores", "lazy", "basic", "scores", "whole"]
-LORA = ["lora_norms", "lora_spectra", "lora_product"]
+LORA = ["lora_norms", "lora_spectra", "lora_product", "diff"]
 SPECTRA = ["spectrum", "svdvals"]
 GROWTH = ["cat", "basic"]
 ALL = [*FULL, "accuracy", *LORA, *SPECTRA, "growth"]
@@ -40,6 +40,7 @@ WORDS = {
     "whole": "**affectlocus**, whole contract: and histograms, norms of FFN neurons",
     "lora_norms": "**affectlocus**, L2 norms from Gram matrices",
     "lora_spectra": "**affectlocus**, L2 norms and whole spectra",
+    "diff": "`affectlocus diff ADAPTER`, from start to table, parquet and heat map",
     "spectrum": "**affectlocus**, from the eigenvalues of the Gram matrix",
     "svdvals": "`torch.linalg.svdvals` of the delta in float64",
     "lora_product": "B·A multiplied out in float32, `torch.norm`",
@@ -67,6 +68,11 @@ def once(result: Result, folder: Path) -> None:
     subprocess.run(["cat", *files], stdout=subprocess.DEVNULL, check=True)
     if result.arm == "cat":
         _, seconds, peak = child(["sh", "-c", 'exec cat "$@" > /dev/null', "cat", *files])
+        engine = seconds
+    elif result.arm == "diff":
+        start = "from affectlocus.cli import main; main()"
+        command = [sys.executable, "-c", start, "diff", str(folder), "--out", str(folder / "diff")]
+        _, seconds, peak = child(command)
         engine = seconds
     else:
         output, seconds, peak = child(
@@ -143,6 +149,7 @@ def report(results: list[Result], words: str) -> str:
         lines.append("")
         if name == "spectra" and one and first is not one:
             lines += spectra(first, one)
+    lines += aims({(r.part, r.arm): r for r in results if r.part in ("full", "lora")})
     growth = [r for r in results if r.part == "growth" and r.arm == "basic"]
     if growth:
         lines += [
@@ -164,6 +171,49 @@ def report(results: list[Result], words: str) -> str:
         if result.arm == "accuracy":
             lines += accuracy(result)
     return "\n".join(lines)
+
+
+def aims(by: dict[tuple[str, str], Result]) -> list[str]:
+    """What was aimed at, beside what these tables have."""
+
+    def ratio(one: tuple[str, str], other: tuple[str, str]) -> float | None:
+        if one not in by or other not in by:
+            return None
+        engines = (statistics.median(by[key].times.engine) for key in (one, other))
+        return next(engines) / next(engines)
+
+    ours, norms = ("full", "basic"), ("lora", "lora_spectra")
+    rows: list[tuple[str, float | None, float, str]] = [
+        ("basic scores, times `cat` (engine)", ratio(ours, ("full", "cat")), 2.5, "at most"),
+        (
+            "two `from_pretrained` and `torch.norm`, times ours (engine)",
+            ratio(("full", "from_pretrained"), ours),
+            15,
+            "at least",
+        ),
+        (
+            "B·A multiplied out, times norms and spectra (engine)",
+            ratio(("lora", "lora_product"), norms),
+            50,
+            "at least",
+        ),
+    ]
+    for words, key, limit in (
+        ("norms and spectra, s (engine)", norms, 0.5),
+        ("`affectlocus diff ADAPTER`, s (whole process)", ("lora", "diff"), 2.0),
+    ):
+        found = statistics.median(by[key].times.engine) if key in by else None
+        rows.append((words, found, limit, "at most"))
+    peak = max(by[ours].times.peak) if ours in by else None
+    rows.append(("basic scores, peak MB", peak, 400, "at most"))
+    lines = ["### What was aimed at", "", "| what | aim | measured | |", "|---|--:|--:|---|"]
+    for words, found, limit, way in rows:
+        if found is not None:
+            met = found <= limit if way == "at most" else found >= limit
+            lines.append(
+                f"| {words} | {way} {limit:g} | {found:.3g} | {'met' if met else '**missed**'} |"
+            )
+    return [*lines, ""] if len(lines) > 4 else []
 
 
 def accuracy(result: Result) -> list[str]:

@@ -11,7 +11,7 @@ import yaml
 
 from affectlocus.errors import InputError
 from affectlocus.parameters import Parameters
-from affectlocus.precheck import REMEMBERED, precheck
+from affectlocus.precheck import REMEMBERED, precheck, precheck_pairs
 from affectlocus.prepare import prepare
 
 PARAMETERS = """
@@ -78,3 +78,26 @@ def test_bad_files_are_named_with_their_task(folder: Path, content: str, words: 
         precheck(parameters(), folder)
     assert words in str(caught.value)
     assert not (folder / REMEMBERED).exists()
+
+
+def test_a_pair_on_disk_that_does_not_fit_is_named_before_anything_runs(
+    checkpoint, lora, tmp_path: Path
+) -> None:
+    base, other = checkpoint(), checkpoint(num_hidden_layers=3)
+    (tmp_path / "t.csv").write_text("text,label\ngood,joy\nbad,fear\n")
+    config = {
+        "bases": {"small": {"folder": str(base)}},
+        "pairs": {"felt": {"base": "small", "tuned": str(lora(base, ["q_proj"]))}},
+        "tasks": {
+            "moods": {
+                "files": {"test": "t.csv"},
+                "columns": {"label": "label"},
+                "labels": ["joy", "fear"],
+            }
+        },
+        "matrix": {"pairs": ["felt"], "tune": []},
+    }
+    precheck_pairs(Parameters.model_validate(config), tmp_path)
+    config["pairs"]["felt"]["tuned"] = str(lora(other, ["q_proj"]))
+    with pytest.raises(InputError, match=r"mine\.yaml: pairs\.felt: .*layers\.2"):
+        precheck_pairs(Parameters.model_validate(config), tmp_path, "mine.yaml")

@@ -404,7 +404,7 @@ def diff(
     """Show where a fine-tune landed: the seven projections, best first, for two checkpoints.
 
     Works on an adapter alone too, with the sizes that need no base. Reads safetensors, .bin and
-    .pth, peft's and MLX's adapters, at about the speed of the disk and in little memory. --json
+    .pth, peft's and MLX's adapters, in chunks and in little memory. --json
     prints the same as one object, and writes files only where --out is given.
 
     Example: affectlocus diff Qwen2.5-3B law-adapter --score relative
@@ -436,7 +436,13 @@ def diff(
         if alone.layout != "trained-only":
             without_effect({"alpha": alpha is not None}, told)
         measured = adapter_alone(alone)
+        if score == "relative":
+            raise InputError("--score relative needs the base's norm; give the base too")
     else:
+        if is_adapter(first):
+            raise InputError(
+                f"{first}: an adapter, where the base is expected; give the base first"
+            )
         pair = Pair([first, *(then or [])], second, alpha, prefix, any_base)
         applied = [*pair.before, *([pair.adapter] if pair.adapter else [])]
         if all(one.adapter.layout != "trained-only" for one in applied):
@@ -450,6 +456,8 @@ def diff(
     for note in measured.notes:
         typer.echo(f"note: {note}", err=True)
     found = summary(measured.rows)
+    if not any(row["l2"] for row in found.values()):
+        typer.echo("note: no projection differs at all: the two are one model", err=True)
     title = shortened(base, 120)
     title += f" → {shortened(tuned, 120)}" if tuned else " (no base given: absolute sizes only)"
     if as_json:
@@ -460,6 +468,8 @@ def diff(
     if folder is None:
         return
     sys.stdout.flush()
+    if any((folder / name).exists() for name in FILES):
+        typer.echo(f"note: {folder} held an earlier diff, which this one replaces", err=True)
     written = write_tables(measured, folder / "deltas.parquet", empty=False)
     from affectlocus.figures import heat_map, save
 
@@ -1449,10 +1459,13 @@ def check(
     from affectlocus.audit import brief
     from affectlocus.matrix import all_cells
     from affectlocus.parameters import load
-    from affectlocus.precheck import precheck
+    from affectlocus.precheck import precheck, precheck_pairs
 
     loaded = load(parameters)
-    reports = precheck(loaded, parameters if parameters.is_dir() else parameters.parent)
+    if parameters.is_dir():
+        parameters /= "params.yaml"
+    reports = precheck(loaded, parameters.parent, str(parameters))
+    precheck_pairs(loaded, parameters.parent, str(parameters))
     for report in reports.values():
         typer.echo("\n".join(brief(report)))
     kinds = Counter(cell.kind for cell in all_cells(loaded))

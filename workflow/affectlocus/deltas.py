@@ -16,6 +16,7 @@ from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
 from affectlocus.measure import BINS, Job, Sums, measure_all
 from affectlocus.projections import FFN, PROJECTIONS, Location
+from affectlocus.sides import dense
 from affectlocus.spectra import LowRank, Spectrum, full_spectrum, low_rank_scores
 
 Row = dict[str, Any]
@@ -111,9 +112,10 @@ def deltas(
         assert base is not None
         if sums.nonfinite:
             row, column = divmod(sums.first_nonfinite or 0, base.shape[-1])
+            spoilt = not dense(base).isfinite().all()
             raise InputError(
-                f"{pair.tuned}: {name}: {sums.nonfinite} entries of it or of its base are NaN or "
-                f"infinite, the first in row {row}, column {column}; its delta means nothing"
+                f"{pair.base.path if spoilt else pair.tuned}: {name}: {sums.nonfinite} entries are "
+                f"NaN or infinite, the first in row {row}, column {column}; its delta means nothing"
             )
         scores, spectrum = sums.scores(), None
         adapted = pair.adapted(name)

@@ -30,13 +30,16 @@ def _state(task: Task, files: dict[str, Path]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def precheck(parameters: Parameters, folder: Path) -> dict[str, dict[str, Any]]:
+def precheck(
+    parameters: Parameters, folder: Path, source: str = "params.yaml"
+) -> dict[str, dict[str, Any]]:
     """Reads every task that has files of its own as the `prepare` step would.
 
     Files of a data set on the hub are downloaded first, if they are not here yet.
 
     Args:
         folder: the experiment's folder.
+        source: how error messages name the file.
 
     Returns:
         The data report of each such task.
@@ -64,8 +67,29 @@ def precheck(parameters: Parameters, folder: Path) -> dict[str, dict[str, Any]]:
 
             _, report = prepare(name, task, files)
         except InputError as error:
-            raise InputError(f"params.yaml: tasks.{name}: {error}") from None
+            raise InputError(f"{source}: tasks.{name}: {error}") from None
         good[name] = {"state": state, "report": report}
     if good != known and (folder / REMEMBERED).parent.is_dir():
         write_json(folder / REMEMBERED, good)
     return {name: entry["report"] for name, entry in good.items()}
+
+
+def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.yaml") -> None:
+    """Reads the names and shapes of every pair whose two sides lie on disk.
+
+    Raises:
+        InputError: what is wrong with which pair: another base's adapter, tensors that are missing.
+    """
+    # Reads weights' headers with torch, which a plan of jobs must not wait for.
+    from affectlocus.checkpoints import Pair
+
+    root = folder / parameters.data_root
+    for name, pair in parameters.pairs.items():
+        base, tuned = parameters.bases[pair.base], pair.tuned
+        if base.folder is None or tuned is None or tuned.folder is None:
+            continue
+        chain = [root / path for path in (base.folder, *base.then)]
+        try:
+            Pair(chain, root / tuned.folder, **pair.reading.model_dump())
+        except InputError as error:
+            raise InputError(f"{source}: pairs.{name}: {error}") from None

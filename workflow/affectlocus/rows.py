@@ -101,6 +101,8 @@ def _read(
         raise LayoutError(f"{path}: no such file; correct the path") from None
     except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
         line = " ".join(str(error).split())
+        if isinstance(error, pd.errors.ParserWarning | pd.errors.ParserError):
+            line = "its rows have more fields than its header; is delimiter right?"
         raise LayoutError(f"{path}: cannot be read as {kind[1:] or 'text'}: {line}") from None
 
 

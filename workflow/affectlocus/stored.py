@@ -491,6 +491,13 @@ def _storages(file: _File) -> dict[int | None, int] | None:
 
 
 def _unpickled(path: Path, device: str) -> Any:
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    # A zip file, or a pickle's protocol: anything else is garbage, or another kind of file.
+    if start != b"PK" and start[:1] != b"\x80":
+        raise InputError(
+            f"{path}: not a PyTorch file; give a model's or an adapter's, or fetch it again"
+        )
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
