@@ -285,6 +285,32 @@ def test_bad_input_is_refused_in_one_line(
     assert len(line) < 500
 
 
+def test_what_would_be_misread_is_refused_with_its_own_reason(
+    checkpoint, lora, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = checkpoint()
+    adapter, garbage = lora(base, ["q_proj"]), tmp_path / "garbage.pth"
+    garbage.write_bytes(b"x" * 500)
+    for arguments, expected in (
+        ((adapter, adapter), "an adapter, where the base is expected"),
+        ((base, garbage), "not a PyTorch file"),
+        ((adapter, "--score", "relative"), "needs the base's norm; give the base too"),
+    ):
+        assert expected in refusal(tmp_path, "diff", *arguments)
+
+
+def test_two_of_the_same_are_said_to_be_one(checkpoint, tmp_path) -> None:
+    base = checkpoint()
+    ran = run(tmp_path, "diff", base, base)
+    assert ran.returncode == 0, ran.stderr
+    assert "the two are one model" in ran.stderr
+    assert "held an earlier diff" not in ran.stderr
+    assert (
+        "held an earlier diff, which this one replaces" in run(tmp_path, "diff", base, base).stderr
+    )
+
+
 def test_an_out_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path) -> None:
     (tmp_path / "file").touch()
     assert "file: a file is there" in refusal(tmp_path, "diff", "a/b", "--out", tmp_path / "file")
