@@ -82,7 +82,8 @@ def samples(number: int) -> list[dict[str, Any]]:
         scenes = [benchmark_row(BENCHMARKS["mini-MELD"], draw) for _ in range(SCENES)]
         text = " ".join(scene["text"] for scene in scenes)
         asked = f"{text} {scenes[-1]['question']}"
-        rows.append({"id": f"test-{row}", "prompt": asked, "answer": draw.choice(LABELS)})
+        answer = draw.choice(LABELS)
+        rows.append({"id": f"test-{row}", "text": text, "prompt": asked, "answer": answer})
     return rows
 
 

@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
-from affectlocus.parameters import Number, Score, Scoring
-from affectlocus.score import METRICS, PERCENT, choose, metrics, score, score_cell
+from affectlocus.parameters import PERCENT, Number, Score, Scoring
+from affectlocus.score import METRICS, choose, metrics, score, score_cell
 
 WORDS = ["joy", "fear", "rage"]
 BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")

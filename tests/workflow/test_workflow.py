@@ -244,8 +244,9 @@ def test_a_changed_comment_reruns_nothing(project: Project) -> None:
 
 def test_a_changed_plot_reruns_figures_only(project: Project) -> None:
     with project.changed("workflow/affectlocus/figures.py", '"font.size": 9', '"font.size": 8'):
-        figures = {"heat_map", "relative_changes", "bars", "trade_off", "draw_neurons"}
-        assert project.planned() == figures
+        drawn = {"heat_map", "relative_changes", "bars", "trade_off"}
+        drawn |= {"draw_neurons", "draw_activations"}
+        assert project.planned() == drawn
 
 
 def test_a_changed_tune_rank_reruns_tune_cells_and_their_readers_only(project: Project) -> None:
