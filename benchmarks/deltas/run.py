@@ -40,7 +40,7 @@ WORDS = {
     "whole": "**affectlocus**, whole contract: and histograms, norms of FFN neurons",
     "lora_norms": "**affectlocus**, L2 norms from Gram matrices",
     "lora_spectra": "**affectlocus**, L2 norms and whole spectra",
-    "diff": "`affectlocus diff ADAPTER`, from start to table, parquet and heat map",
+    "diff": "`affectlocus diff ADAPTER --json`, from start to its figures",
     "spectrum": "**affectlocus**, from the eigenvalues of the Gram matrix",
     "svdvals": "`torch.linalg.svdvals` of the delta in float64",
     "lora_product": "B·A multiplied out in float32, `torch.norm`",
@@ -71,7 +71,7 @@ def once(result: Result, folder: Path) -> None:
         engine = seconds
     elif result.arm == "diff":
         start = "from affectlocus.cli import main; main()"
-        command = [sys.executable, "-c", start, "diff", str(folder), "--out", str(folder / "diff")]
+        command = [sys.executable, "-c", start, "diff", str(folder), "--json"]
         _, seconds, peak = child(command)
         engine = seconds
     else:
@@ -200,7 +200,7 @@ def aims(by: dict[tuple[str, str], Result]) -> list[str]:
     ]
     for words, key, limit in (
         ("norms and spectra, s (engine)", norms, 0.5),
-        ("`affectlocus diff ADAPTER`, s (whole process)", ("lora", "diff"), 2.0),
+        ("`affectlocus diff ADAPTER --json`, s (whole process)", ("lora", "diff"), 2.0),
     ):
         found = statistics.median(by[key].times.engine) if key in by else None
         rows.append((words, found, limit, "at most"))

@@ -194,3 +194,21 @@ def test_a_models_list_is_read_as_mer_unibench_reads_it(words: list[str]) -> Non
 def test_a_lone_bracket_and_no_list_are_no_crash() -> None:
     assert listed("[") == listed("") == listed("[]") == []
     assert listed("happy, Sad") == ["happy", "sad"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("not happy or sad", []),
+        ("The character is not happy or sad.", []),
+        ("He feels neither happy nor sad but angry.", ["angry"]),
+        ("She is not angry, sad or happy.", []),
+        ("He is not neutral, nor happy.", []),
+        ("She is not angry, happy", ["happy"]),
+        ("He is happy or sad.", ["happy", "sad"]),
+        ("not at ease", ["not at ease"]),
+    ],
+)
+def test_a_denied_label_is_no_answer_of_a_task_that_has_it(text: str, expected: list[str]) -> None:
+    labels = ["happy", "sad", "angry", "neutral", "not at ease"]
+    assert open_set(text, labels) == expected

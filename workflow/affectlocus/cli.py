@@ -942,10 +942,11 @@ def extract(
     """Let a language model read the emotions out of a cell's free texts.
 
     It is asked, behind two examples, for a list of the emotions in each text, and for valence tasks
-    (labels positive, negative, neutral) then for the polarity of that list, as AffectGPT asks
-    Qwen2.5-7B-Instruct; greedily, so that the same text has the same reply. A reply is kept in
-    --cache by the SHA-256 of the model's files, the prompt and the settings: nothing is asked
-    twice, and where every reply is there the model is not loaded. `openset` reads what is written.
+    (labels positive, negative, neutral) then for the polarity of that list: the two questions that
+    AffectGPT asks Qwen2.5-7B-Instruct, in words of our own, and greedily, so that the same text has
+    the same reply. A reply is kept in --cache by the SHA-256 of the model's files, the prompt and
+    the settings: nothing is asked twice, and where every reply is there the model is not loaded.
+    `openset` reads what is written.
 
     Example: affectlocus extract predictions.parquet --model Qwen2.5-7B-Instruct --cache replies
     --out extracted.parquet

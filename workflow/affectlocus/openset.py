@@ -11,7 +11,8 @@ What was read is taken apart at commas, semicolons, slashes and line breaks, Eng
 and at and, or, but, as well as, 和, 与, 以及 and the like (平和 and 温和 stay whole). A piece then
 
 - goes, if it is negated: "not happy", "no longer sad", "没有生气". "Not happy or sad" negates both,
-  "not happy but sad" the first. A bare 不 makes another word (不安, 不满), as un- does: it stays;
+  "not angry, sad or happy" all three, "not happy but sad" the first. A bare
+  不 makes another word (不安, 不满), as un- does: it stays;
 - loses bullets, numbers, quotation marks, brackets, and what only weakens or strengthens: "a bit",
   "very", "a sense of", 有点, 非常; and words such as "emotions" behind it;
 - ends where a reason begins: "happy because …", "angry at …";
@@ -140,12 +141,15 @@ def _negated(sentence: str, end: int) -> bool:
 def _pieces(part: str, known: set[str]) -> list[str]:
     words = []
     for clause in _CONTRAST.split(part):
+        # "Not angry, sad or happy" denies all three, "not angry, happy" the first.
+        carried = bool(_ALTERNATIVE.search(clause))
+        denied = False
         for listed in _SEPARATOR.split(clause):
-            denied = False
+            denied = denied and carried
             for piece in _ALTERNATIVE.split(listed):
                 bare = piece.strip(_MARKS)
                 denied = denied or (bare not in known and bool(_NEGATION.search(bare)))
-                word = bare if bare in known else "" if denied else _word(bare)
+                word = "" if denied else bare if bare in known else _word(bare)
                 if word:
                     words.append(word)
     return words
