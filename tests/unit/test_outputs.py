@@ -324,3 +324,28 @@ def test_a_bad_file_ends_the_installed_command_with_exit_code_1(files: Path) -> 
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "affectlocus: nowhere.csv: no such file; correct the path\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("happy|sad", ["happy", "sad"]),
+        ("happy", ["happy"]),
+        ("", []),
+        ("['happy', 'sad']", ["happy", "sad"]),
+        ("[happy, sad]", ["happy", "sad"]),
+        ("happy, sad", ["happy", "sad"]),
+    ],
+)
+def test_labels_are_read_in_either_notation(text: str, expected: list[str], tmp_path: Path) -> None:
+    (tmp_path / "gold.csv").write_text("sample,emotion\na,happy\n")
+    (tmp_path / "given.csv").write_text(f'checkpoint,sample,openset\n1,a,"{text}"\n')
+    found = read_outputs("hit-rate", tmp_path / "gold.csv", tmp_path / "given.csv")
+    assert found.answers == {"1": [expected]}
+
+
+def test_a_lone_bracket_is_named_with_its_sample(tmp_path: Path) -> None:
+    (tmp_path / "gold.csv").write_text("sample,emotion\na,happy\n")
+    (tmp_path / "given.csv").write_text("checkpoint,sample,openset\n1,a,[\n")
+    with pytest.raises(InputError, match=r"given\.csv: sample 'a': found the answer '\['"):
+        read_outputs("hit-rate", tmp_path / "gold.csv", tmp_path / "given.csv")

@@ -134,14 +134,12 @@ def test_a_file_without_a_revision_is_refused(run: Callable[..., Any]) -> None:
 
 
 @pytest.fixture
-def experiment(tmp_path: Path) -> Path:
+def experiment(tmp_path: Path, checkpoint, lora) -> Path:
     """A params.yaml whose one task lies on the hub."""
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base/config.json").write_text("{}")
-    (tmp_path / "a.pth").touch()
+    base = checkpoint()
     config = {
-        "bases": {"b": {"folder": "base"}},
-        "pairs": {"p": {"base": "b", "tuned": "a.pth"}},
+        "bases": {"b": {"folder": str(base)}},
+        "pairs": {"p": {"base": "b", "tuned": str(lora(base, ["gate_proj"]))}},
         "tasks": {"moods": TASK},
         "matrix": {"pairs": ["p"], "load": ["gate"], "tune": [], "ablate": []},
     }
@@ -168,7 +166,9 @@ def test_check_names_the_task_whose_data_set_is_not_there(
     experiment.write_text(experiment.read_text().replace("o/d", "o/gone"))
     done = run("check", str(experiment))
     assert done.returncode == 1
-    assert done.stderr.startswith("affectlocus: params.yaml: tasks.moods: datasets/o/gone: no such")
+    assert done.stderr.startswith(
+        f"affectlocus: {experiment}: tasks.moods: datasets/o/gone: no such"
+    )
 
 
 def test_the_workflow_retrieves_and_prepares_it_and_then_has_nothing_to_do(

@@ -17,7 +17,7 @@ from wheel_files import REAL, write_sheet, write_wheels
 
 from affectlocus.errors import InputError
 from affectlocus.files import sha256
-from affectlocus.wheels import COMMIT, SHA256, WHEELS, Wheels, read
+from affectlocus.wheels import COMMIT, SHA256, WHEELS, Wheels, _opposite, read
 from affectlocus.xlsx import read_sheet
 
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
@@ -207,3 +207,24 @@ def test_a_zip_that_is_no_workbook_is_refused(tmp_path: Path) -> None:
 def test_texts_and_numbers_are_text_and_empty_cells_are_absent(tmp_path: Path) -> None:
     write_sheet(tmp_path / "a.xlsx", [("", "low spirits", "7"), ("a",)])
     assert read_sheet(tmp_path / "a.xlsx") == [{"B": "low spirits", "C": "7"}, {"A": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("base", "form", "opposite"),
+    [
+        ("fearless", "fear", True),
+        ("fear", "fearless", True),
+        ("trustworthy", "untrustworthy", True),
+        ("unhappy", "happy", True),
+        ("hopeless", "hopelessness", False),
+        ("powerless", "powerlessness", False),
+        ("unhappy", "unhappily", False),
+        ("agitated", "restless", False),
+        ("united", "unity", False),
+        ("understanding", "understand", False),
+    ],
+)
+def test_a_form_of_the_opposite_meaning_is_told_by_its_ending_or_start(
+    base: str, form: str, opposite: bool
+) -> None:
+    assert _opposite(base, form) is opposite

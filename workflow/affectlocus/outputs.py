@@ -55,8 +55,8 @@ def read_outputs(kind: str, gold: Path, predictions: Path) -> Outputs:
     Args:
         kind: one of `KINDS`.
         gold: columns sample and emotion (hit-rate) or value (waf).
-        predictions: columns checkpoint, sample and openset (labels joined by |; hit-rate) or
-            prediction (waf).
+        predictions: columns checkpoint, sample and openset (labels joined by |, or a list as the
+            released system writes it, ['happy', 'sad']; hit-rate) or prediction (waf).
 
     Raises:
         InputError: a missing column, no rows, a sample twice, a sample that only one of the files
@@ -83,7 +83,9 @@ def read_outputs(kind: str, gold: Path, predictions: Path) -> Outputs:
             )
         ordered = rows.loc[truth["sample"]].tolist()
         answers[checkpoint] = (
-            [words(one, "|") for one in ordered] if kind == "hit-rate" else ordered
+            [_labels(predictions, *one) for one in zip(truth["sample"], ordered, strict=True)]
+            if kind == "hit-rate"
+            else ordered
         )
     values = [
         (_emotion if kind == "hit-rate" else _number)(gold, sample, text)
@@ -107,6 +109,16 @@ def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
         row = ", ".join(f"{name} {twice[name].iloc[0]!r}" for name in key)
         raise InputError(f"{path}: {row} is there twice ({len(twice)} such rows); keep one of them")
     return frame
+
+
+def _labels(path: Path, sample: str, text: str) -> list[str]:
+    """The labels of an open set in either notation."""
+    if "|" in text or not (text.startswith("[") or "," in text):
+        return words(text, "|")
+    try:
+        return mer_unibench.open_set(text)
+    except InputError as error:
+        raise InputError(f"{path}: sample {sample!r}: {error}") from None
 
 
 def _emotion(path: Path, sample: str, text: str) -> str:

@@ -8,6 +8,7 @@ angered, …), `synonym.xlsx` the synonyms of each wheel word, drawn eight times
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,9 +90,20 @@ class Wheels:
 
 
 def _opposite(base: str, form: str) -> bool:
-    return (base.endswith("less") and "less" not in form) or (
+    """Whether one of the two denies the other: fearless and fear, trustworthy and untrustworthy."""
+    if (base.endswith("less") and "less" not in form) or (
         base.startswith("un") and not form.startswith("un")
-    )
+    ):
+        return True
+    if base.endswith("less") or base.startswith("un"):
+        return False  # both deny
+    denied = form.removeprefix("un") if form.startswith("un") else _LESS.sub("", form)
+    # Of one stem: "restless" is no denial of "agitated".
+    return denied != form and base[:_STEM] == denied[:_STEM]
+
+
+_LESS = re.compile(r"less(?:ly|ness)?$")
+_STEM = 5  # letters
 
 
 def read(folder: Path) -> Wheels:
