@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+import benchmark
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "deltas"
+FOLDER = benchmark.BENCHMARKS / "deltas"
 
-
-def loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+loaded = partial(benchmark.loaded, "deltas")
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+import benchmark
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,17 +20,9 @@ import yaml
 
 from affectlocus.prompts import Prompter
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "evaluate"
+FOLDER = benchmark.BENCHMARKS / "evaluate"
 
-
-def loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"evaluate_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+loaded = partial(benchmark.loaded, "evaluate")
 
 
 @pytest.fixture(scope="module")

@@ -95,20 +95,7 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
                 annot_kws={"size": 7},
                 linewidths=0.5,
             )
-            for column, projection in enumerate(PROJECTIONS):
-                for start, stop in _runs(grid[projection].isna().to_list()):
-                    hatched = True
-                    axis.add_patch(
-                        plt.Rectangle(
-                            (column, start),
-                            1,
-                            stop - start,
-                            fill=False,
-                            hatch="////",
-                            edgecolor="#999999",
-                            lw=0,
-                        )
-                    )
+            hatched |= hatch_missing(axis, grid)
             axis.set_title(label + unit)
             axis.set_xlabel("projection")
             axis.set_ylabel("layer" if score == "l2" else "")
@@ -155,6 +142,22 @@ def relative_changes(histogram: pd.DataFrame, title: str) -> Figure:
         axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")
     return figure
+
+
+def hatch_missing(axis: Axes, grid: pd.DataFrame) -> bool:
+    """Hatches the cells of a heat map that have no value; whether there are any.
+
+    Args:
+        grid: (layers, projections), as the map shows it.
+    """
+    hatched = False
+    for column, projection in enumerate(grid.columns):
+        for start, stop in _runs(grid[projection].isna().to_list()):
+            hatched = True
+            box = plt.Rectangle((column, start), 1, stop - start, fill=False, lw=0)
+            box.set(hatch="////", edgecolor="#999999")
+            axis.add_patch(box)
+    return hatched
 
 
 def _runs(flags: list[bool]) -> Iterator[tuple[int, int]]:

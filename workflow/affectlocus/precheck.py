@@ -80,14 +80,14 @@ def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.y
     Raises:
         InputError: what is wrong with which pair: another base's adapter, tensors that are missing.
     """
-    # Reads weights' headers with torch, which a plan of jobs must not wait for.
-    from affectlocus.checkpoints import Pair
-
     root = folder / parameters.data_root
     for name, pair in parameters.pairs.items():
         base, tuned = parameters.bases[pair.base], pair.tuned
         if base.folder is None or tuned is None or tuned.folder is None:
             continue
+        # It imports torch, which an experiment without such a pair need not wait for.
+        from affectlocus.checkpoints import Pair
+
         chain = [root / path for path in (base.folder, *base.then)]
         try:
             Pair(chain, root / tuned.folder, **pair.reading.model_dump())

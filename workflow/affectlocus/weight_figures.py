@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, COLOURS, _runs
+from affectlocus.figures import _STYLE, COLOURS, hatch_missing
 from affectlocus.projections import FFN, PROJECTIONS
 
 MARKERS = dict(zip(FFN, ("o", "s", "^"), strict=True))
@@ -113,11 +113,7 @@ def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
                 annot_kws={"size": 7},
                 linewidths=0.5,
             )
-            for column, projection in enumerate(PROJECTIONS):
-                for start, stop in _runs(grid[projection].isna().to_list()):
-                    box = plt.Rectangle((column, start), 1, stop - start, fill=False, lw=0)
-                    box.set(hatch="////", edgecolor="#999999")
-                    axis.add_patch(box)
+            hatch_missing(axis, grid)
             axis.set_title(label)
             below = [f"{p}\n{_by_chance(rows, score, p)}" for p in PROJECTIONS]
             axis.set_xticklabels(below, fontsize=7)
