@@ -579,16 +579,19 @@ def evaluate(
 
 
 def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
-    """The tuned checkpoint of each cell: the only one given, or the one of its name."""
+    """The tuned checkpoint of each cell: the only one given, or a tune cell's by its name."""
+    from affectlocus.cells import tune_checkpoint
+
     by_name = {path.stem: path for path in tuned}
     found: list[Path | None] = []
     for cell in cells:
         if cell.kind == "base" or len(tuned) <= 1:
             found.append(tuned[0] if tuned else None)
-        elif cell.tuned in by_name:
-            found.append(by_name[cell.tuned])
+        elif cell.kind == "tune" and tune_checkpoint(cell) in by_name:
+            found.append(by_name[tune_checkpoint(cell)])
         else:
-            raise InputError(f"cell {cell.id}: no --tuned is named {cell.tuned}.json; give it")
+            expected = f"{tune_checkpoint(cell)}.json" if cell.kind == "tune" else "a single one"
+            raise InputError(f"cell {cell.id}: found {len(tuned)} --tuned; expected {expected}")
     return found
 
 
@@ -777,9 +780,12 @@ def tables(
 @app.command()
 def figures(
     out: Annotated[Path, typer.Option(help="file name without suffix; .png and .svg are written")],
-    heat_map: Annotated[Path | None, typer.Option(help="deltas.parquet of a pair")] = None,
+    heat_map: Annotated[
+        list[Path] | None, typer.Option(help="deltas.parquet of a pair; of several seeds the mean")
+    ] = None,
     histogram: Annotated[
-        Path | None, typer.Option(help="deltas.histogram.parquet of a pair")
+        list[Path] | None,
+        typer.Option(help="deltas.histogram.parquet of a pair; several seeds are pooled"),
     ] = None,
     singles: Annotated[Path | None, typer.Option(help="intervals of a load or tune table")] = None,
     ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
@@ -791,21 +797,23 @@ def figures(
     """
     import pandas as pd
 
-    given = [path for path in (heat_map, histogram, singles, ablation) if path is not None]
-    if len(given) != 1:
+    tables = [path for path in (singles, ablation) if path is not None]
+    if sum(map(bool, (heat_map, histogram, *tables))) != 1:
         raise InputError("give one of --heat-map, --histogram, --singles and --ablation")
     from affectlocus import figures as draw
 
-    if heat_map is not None:
-        figure = draw.heat_map(_read_frame(heat_map, "projection", "l2"), title)
-    elif histogram is not None:
-        figure = draw.relative_changes(_read_frame(histogram, "projection", "count"), title)
+    if heat_map:
+        frames = [_read_frame(path, "projection", "l2") for path in heat_map]
+        figure = draw.heat_map(pd.concat(frames), title)
+    elif histogram:
+        frames = [_read_frame(path, "projection", "count") for path in histogram]
+        figure = draw.relative_changes(pd.concat(frames), title)
     else:
         try:
-            frame = pd.read_csv(given[0], keep_default_na=False)
+            frame = pd.read_csv(tables[0], keep_default_na=False)
             frame["gain"]
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{given[0]}: no table's intervals ({error})") from None
+            raise InputError(f"{tables[0]}: no table's intervals ({error})") from None
         figure = (draw.singles if singles is not None else draw.ablation)(frame, title)
     draw.save(figure, out)
 

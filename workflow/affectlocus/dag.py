@@ -18,10 +18,10 @@ from shlex import quote
 from types import SimpleNamespace
 from typing import Any
 
-from affectlocus.cells import Cell, Kind
+from affectlocus.cells import Cell, Kind, tune_checkpoint
 from affectlocus.files import checkpoint_paths, is_weights, matching
-from affectlocus.matrix import all_cells, table_cells
-from affectlocus.parameters import DataFile, Parameters, Reading, Source, Strict, Tuning
+from affectlocus.matrix import all_cells, seeds_of, table_cells
+from affectlocus.parameters import DataFile, Pair, Parameters, Reading, Source, Strict, Tuning
 from affectlocus.projections import PROJECTIONS
 from affectlocus.sources import tables
 
@@ -88,21 +88,62 @@ class Dag:
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
         self.cells = {cell.id: cell for cell in all_cells(parameters)}
-        self.tuned_cells = {
-            cell.tuned: cell for cell in self.cells.values() if cell.kind == "tune" and cell.tuned
+
+    @cached_property
+    def checkpoints(self) -> dict[str, list[str]]:
+        """Pair → its tuned checkpoints, one for each seed; the pair's own name if it was brought."""
+        return {
+            name: [name if seed is None else f"{name}.seed{seed}" for seed in seeds]
+            for name in self.parameters.pairs
+            for seeds in [seeds_of(self.parameters, name)]
         }
+
+    @cached_property
+    def pair_of(self) -> dict[str, str]:
+        """Tuned checkpoint of a pair → the pair."""
+        return {name: pair for pair, names in self.checkpoints.items() for name in names}
+
+    @cached_property
+    def tunings(self) -> dict[str, tuple[str, Tuning]]:
+        """Checkpoint that is tuned here → its base and recipe: the pairs', and the tune cells'."""
+        made: dict[str, tuple[str, Tuning]] = {}
+        for name, pair in self.parameters.pairs.items():
+            if pair.tuning is not None:
+                for seed, tuned in zip(self.parameters.seeds, self.checkpoints[name], strict=True):
+                    recipe = Tuning(**pair.tuning.model_dump(), seed=seed)
+                    made[tuned] = pair.base, recipe
+        for cell in self.cells.values():
+            if cell.kind == "tune":
+                assert self.parameters.tune is not None
+                assert cell.seed is not None
+                own = self.parameters.tune.model_dump()
+                recipe = Tuning(**own, modules=cell.modules, seed=cell.seed)
+                made[tune_checkpoint(cell)] = cell.base, recipe
+        return made
+
+    def tuned_of(self, cell: Cell) -> str | None:
+        """The tuned checkpoint that a cell needs; None for a base."""
+        if cell.kind == "tune":
+            return tune_checkpoint(cell)
+        if cell.pair is None:
+            return None
+        brought = self.parameters.pairs[cell.pair].tuning is None
+        return cell.pair if brought else f"{cell.pair}.seed{cell.seed}"
 
     @cached_property
     def shared(self) -> list[list[Cell]]:
         """The cells that a job answers together: of one kind, from the same checkpoints.
 
-        A tuned model goes with the load cells, which read the same two; base cells stay alone.
+        A tuned model goes with the load cells, which read the same two; base cells stay alone. Of
+        tune cells each has a checkpoint of its own.
         """
-        kinds: dict[tuple[str | None, str], list[Cell]] = {}
+        kinds: dict[tuple[str | None, ...], list[Cell]] = {}
         for cell in self.cells.values():
-            if cell.kind != "base":
+            if cell.kind == "tune":
+                kinds.setdefault((cell.pair, "tune"), []).append(cell)
+            elif cell.kind != "base":
                 kind = "load" if cell.kind == "tuned" else cell.kind
-                kinds.setdefault((cell.pair, kind), []).append(cell)
+                kinds.setdefault((cell.pair, kind, self.tuned_of(cell)), []).append(cell)
         size = self.parameters.matrix.cells_per_job
         groups = [
             members[start : start + size]
@@ -140,7 +181,16 @@ class Dag:
     @property
     def deltas(self) -> list[str]:
         """The deltas of every pair."""
-        return [f"results/deltas/{pair}.parquet" for pair in self.parameters.pairs]
+        return [f"results/deltas/{name}.parquet" for name in self.pair_of]
+
+    def pair_deltas(self, wildcards: Any) -> list[str]:
+        """The deltas of one pair, a file for each seed."""
+        return [f"results/deltas/{name}.parquet" for name in self.checkpoints[wildcards.pair]]
+
+    def pair_histograms(self, wildcards: Any) -> list[str]:
+        """The histograms of one pair, a file for each seed."""
+        names = self.checkpoints[wildcards.pair]
+        return [f"results/deltas/{name}.histogram.parquet" for name in names]
 
     @property
     def figures(self) -> list[str]:
@@ -181,8 +231,7 @@ class Dag:
     @property
     def tuned(self) -> list[str]:
         """Checkpoints that the workflow tunes: pairs and tune cells."""
-        pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuning is not None]
-        return pairs + list(self.tuned_cells)
+        return list(self.tunings)
 
     def external(self, path: str | None) -> str:
         """A path of params.yaml, which starts from data_root."""
@@ -268,39 +317,31 @@ class Dag:
 
     # tune
 
-    def tuning(self, wildcards: Any) -> Tuning:
-        """The recipe of a tuned checkpoint: a pair's own, or the matrix's with a cell's modules."""
-        cell = self.tuned_cells.get(wildcards.name)
-        if cell is None:
-            own = self.parameters.pairs[wildcards.name].tuning
-            assert own is not None
-            return own
-        recipe = self.parameters.tune
-        assert recipe is not None
-        return Tuning(**recipe.model_dump(), modules=cell.modules, seed=cell.seed or 0)
-
     def tuning_base(self, wildcards: Any) -> str:
         """The manifest of the base that a checkpoint is tuned from."""
-        cell = self.tuned_cells.get(wildcards.name)
-        return checkpoint(cell.base if cell else self.parameters.pairs[wildcards.name].base)
+        return checkpoint(self.tunings[wildcards.name][0])
 
     def tuning_data(self, wildcards: Any) -> list[str]:
         """The prepared tasks that a checkpoint is tuned on."""
-        return [f"results/data/{task}.parquet" for task in self.tuning(wildcards).data]
+        return [f"results/data/{task}.parquet" for task in self.tunings[wildcards.name][1].data]
 
     def tuning_settings(self, wildcards: Any) -> str:
         """The recipe, as JSON."""
-        return settings(self.tuning(wildcards))
+        return settings(self.tunings[wildcards.name][1])
 
     # deltas, evaluate
 
+    def of_pair(self, wildcards: Any) -> Pair:
+        """The pair of a tuned checkpoint."""
+        return self.parameters.pairs[self.pair_of[wildcards.tuned]]
+
     def pair_base(self, wildcards: Any) -> str:
         """The manifest of a pair's base."""
-        return checkpoint(self.parameters.pairs[wildcards.pair].base)
+        return checkpoint(self.of_pair(wildcards).base)
 
     def pair_reading(self, wildcards: Any) -> str:
         """How a pair's tuned checkpoint is read, as JSON."""
-        return settings(self.parameters.pairs[wildcards.pair].reading)
+        return settings(self.of_pair(wildcards).reading)
 
     def chain(self, base: str) -> list[str]:
         """The files of the adapters that make a base the one in question."""
@@ -317,20 +358,20 @@ class Dag:
 
     def pair_chain(self, wildcards: Any) -> list[str]:
         """The chain of a pair's base, as inputs."""
-        return self.chain(self.parameters.pairs[wildcards.pair].base)
+        return self.chain(self.of_pair(wildcards).base)
 
     def pair_chain_flags(self, wildcards: Any) -> str:
         """The chain of a pair's base, as options."""
-        return self.chain_flags(self.parameters.pairs[wildcards.pair].base)
+        return self.chain_flags(self.of_pair(wildcards).base)
 
     def evaluation(self, cells: list[Cell]) -> Evaluation:
         """What a job reads that answers these cells: of one base, and of one kind."""
         pair = self.parameters.pairs.get(cells[0].pair or "")
         # A checkpoint that the workflow tuned itself tells everything.
-        reading = pair.reading if pair and cells[0].tuned == cells[0].pair else Reading()
+        reading = pair.reading if pair and cells[0].kind != "tune" else Reading()
         return Evaluation(
             base=checkpoint(cells[0].base),
-            tuned=[checkpoint(name) for name in dict.fromkeys(c.tuned for c in cells) if name],
+            tuned=[checkpoint(name) for name in dict.fromkeys(map(self.tuned_of, cells)) if name],
             chain=self.chain(cells[0].base),
             chain_flags=self.chain_flags(cells[0].base),
             reading=settings(reading),

@@ -34,12 +34,15 @@ from affectlocus.projections import ALL, format_modules, parse_modules
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+ANSWERS = ("yes", "no")
+"""The labels that a regular expression gives."""
 SIGNS = ("negative", "neutral", "positive")
 """The labels that a score's sign gives."""
 CORPUS_TASKS = (
-    *("mini-caption", "mini-sums"),
+    *("mini-caption", "mini-plot", "mini-sums"),
     *("mini-MER23", "mini-MER24", "mini-MELD", "mini-IEMOCAP"),
     *("mini-MOSI", "mini-MOSEI", "mini-SIMS", "mini-SIMSv2"),
+    *("mini-place", "mini-doer"),
 )
 """The tasks that the embedded corpus generator writes."""
 _COLUMNS_OF_TABLES = ("num", "modules", "mode", "mean")
@@ -135,6 +138,14 @@ def _groups(pattern: str) -> str:
         raise ValueError(f"not a regular expression: {error}") from None
     if not groups:
         raise ValueError("it names no column; write (?P<column>...) around what becomes one")
+    return pattern
+
+
+def _regular(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
     return pattern
 
 
@@ -277,12 +288,20 @@ class Recipe(Strict):
     group_by_length: bool = Field(
         False, description="samples of like length share a batch: less padding, batches less mixed"
     )
+    shuffled: bool = Field(
+        False, description="a null: the answers of each task are dealt out anew among its samples"
+    )
 
 
-class Tuning(Recipe):
-    """A recipe and where it may act."""
+class PairRecipe(Recipe):
+    """A recipe and where it may act; it is followed once for each of `seeds`."""
 
     modules: ModuleSet = ALL
+
+
+class Tuning(PairRecipe):
+    """A recipe and its seed: what one tuning is."""
+
     seed: int = Field(0, ge=0)
 
 
@@ -306,7 +325,7 @@ class Pair(Strict):
     tuned: (
         Annotated[Source, BeforeValidator(_placed, json_schema_input_type=str | Source)] | None
     ) = Field(None, description="a tuned model or an adapter: its path, or where it comes from")
-    tuning: Tuning | None = None
+    tuning: PairRecipe | None = None
     reading: Reading = Reading()
 
     @model_validator(mode="after")
@@ -415,6 +434,10 @@ class Columns(Strict):
     score: str | None = Field(
         None, description="instead of a label, a number: its sign is negative, neutral or positive"
     )
+    matches: Annotated[str, AfterValidator(_regular)] | None = Field(
+        None,
+        description="instead of a label, a regular expression: yes where the text has it, else no",
+    )
     target: str | None = Field(None, description="free text to learn; tasks without labels")
     id: Listed | None = Field(
         None, description="sample id, or columns that make one; by default the row's number"
@@ -423,6 +446,10 @@ class Columns(Strict):
 
 class Task(Strict):
     """A benchmark, or a text to tune on: samples, labels, prompt."""
+
+    domain: Literal["affective", "control"] = Field(
+        "affective", description="whose tables have it as a column: pairs' of this domain"
+    )
 
     corpus: bool = Field(False, description="made by the embedded corpus generator")
     preset: PresetName | None = Field(
@@ -501,21 +528,23 @@ class Task(Strict):
             raise ValueError("split takes files.all apart; name the file as files.all")
 
     def _answers_are_sound(self) -> None:
-        given = [key for key in ("label", "score", "target") if getattr(self.columns, key)]
-        if self.labels is None and self.columns.score is not None:
-            raise ValueError("labels is missing; columns.score needs negative, neutral, positive")
+        kinds = ("label", "score", "matches", "target")
+        given = [key for key in kinds if getattr(self.columns, key)]
+        for key, there in (("score", SIGNS), ("matches", ANSWERS)):
+            if self.labels is None and getattr(self.columns, key) is not None:
+                raise ValueError(f"labels is missing; columns.{key} needs {', '.join(there)}")
         if (self.labels is None) == (self.columns.target is None):
             raise ValueError("expected either labels or columns.target")
         if not given:
             raise ValueError("columns.label is missing; name the column that holds the label")
         if len(given) > 1:
             raise ValueError(f"columns.{given[0]} and columns.{given[1]} exclude each other")
-        if self.columns.score is not None and self.labels is not None:
-            for label in self.labels:
-                if label not in SIGNS:
+        for key, there, what in (("score", SIGNS, "the sign"), ("matches", ANSWERS, "yes or no")):
+            for label in (self.labels or {}) if getattr(self.columns, key) else ():
+                if label not in there:
                     raise ValueError(
-                        f"labels: found {label!r}; of a score the sign is the label: "
-                        f"{', '.join(SIGNS)}"
+                        f"labels: found {label!r}; of columns.{key} {what} is the label: "
+                        f"{', '.join(there)}"
                     )
 
     @property
@@ -557,6 +586,15 @@ COMBINATIONS: tuple[str, ...] = (
 )
 
 
+class Dose(Strict):
+    """Loads of a part of the delta, or of more than it: how the score answers to the dose."""
+
+    modules: ModuleSets = []
+    times: Annotated[
+        list[Annotated[float, Field(ge=0, le=10)]], AfterValidator(_distinct), Field(min_length=1)
+    ] = Field([0.25, 0.5, 0.75, 1.25, 1.5], description="times the delta; 0 and 1 are there anyway")
+
+
 class Matrix(Strict):
     """The cells: which module sets are loaded, tuned and ablated, in which pairs."""
 
@@ -564,6 +602,10 @@ class Matrix(Strict):
         description="pairs that get the whole matrix; the first gives tables 1 to 3"
     )
     load: ModuleSets = [*SINGLES, *COMBINATIONS]
+    dose: Dose = Dose()
+    even: ModuleSets = Field(
+        [], description="a null: sets that get noise of the whole delta's mean size instead"
+    )
     tune: ModuleSets = [*SINGLES, *COMBINATIONS]
     ablate: ModuleSets = [*SINGLES, "gate+up+down", "q+k+v+o"]
     modes: Annotated[
@@ -574,9 +616,6 @@ class Matrix(Strict):
         ["revert", "zero", "shuffle", "noise"],
         description="what is put in the place of an ablated module",
     )
-    seeds: Annotated[
-        list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct), Field(min_length=1)
-    ] = Field([0], description="seeds of the tune cells and of the random ablations")
     cells_per_job: PositiveInt = Field(
         1,
         description="cells of one kind that a job answers one after the other with one loaded "
@@ -630,6 +669,12 @@ class Parameters(Strict):
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     matrix: Matrix
     tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct), Field(min_length=1)
+    ] = Field(
+        [0],
+        description="whatever is tuned here is tuned once for each; random ablations draw with it",
+    )
     deltas: Deltas = Deltas()
     evaluate: Evaluate = Evaluate()
     score: Score = Score()
@@ -638,6 +683,15 @@ class Parameters(Strict):
     def benchmarks(self) -> list[str]:
         """The tasks that cells are scored on, in the order of params.yaml."""
         return [name for name, task in self.tasks.items() if task.scored]
+
+    def columns_of(self, pair: str) -> list[str]:
+        """The benchmarks in a pair's tables: those of its domain; a null has the affective ones.
+
+        A control without benchmarks of its own (sums, learned as text) has the affective ones too.
+        """
+        domain = "control" if self.pairs[pair].domain == "control" else "affective"
+        own = [name for name in self.benchmarks if self.tasks[name].domain == domain]
+        return own or [name for name in self.benchmarks if self.tasks[name].domain == "affective"]
 
 
 def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +15,17 @@ from affectlocus.audit import describe, normalised, overlap
 from affectlocus.context import previous_turns
 from affectlocus.errors import InputError
 from affectlocus.files import matching
-from affectlocus.parameters import EVERY_SPLIT, SIGNS, SPLITS, Join, Split, SplitBy, Task
+from affectlocus.parameters import (
+    ANSWERS,
+    EVERY_SPLIT,
+    SIGNS,
+    SPLITS,
+    Columns,
+    Join,
+    Split,
+    SplitBy,
+    Task,
+)
 from affectlocus.presets import PRESETS
 from affectlocus.rows import LayoutError, read_rows
 
@@ -179,8 +190,7 @@ def _split(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The samples of one split, and the counts of what was read and left out."""
     columns = task.columns
-    answer = columns.label or columns.score or columns.target
-    assert answer is not None
+    answer = columns.label or columns.score or columns.target or columns.text
     _check_columns(path, rows, [columns.text, answer, *(columns.id or [])])
     # From here on the index is the row's number in the split, which ids are made of.
     rows = rows.assign(**{_ROW: rows.index + 1}).reset_index(drop=True)
@@ -194,7 +204,7 @@ def _split(
     if columns.score is not None:
         rows = rows.assign(**{_SCORE: _scores(path, rows, answer)})
     if task.labels is not None:
-        given = rows[answer] if columns.score is None else _signs(rows[_SCORE])
+        given = _given(rows, columns, answer)
         unlisted = ~given.isin(list(task.labels))
         counts["unlisted_label"] = int(unlisted.sum())
         if task.unlisted_labels == "refuse" and unlisted.any():
@@ -235,6 +245,17 @@ def _split(
         part["score"] = rows[_SCORE].to_numpy()
     counts["kept"] = len(part)
     return part, counts
+
+
+def _given(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
+    """The label of each row, as the file has it or as it follows from the row."""
+    if columns.score is not None:
+        return _signs(rows[_SCORE])
+    if columns.matches is not None:
+        found = re.compile(columns.matches).search
+        yes, no = ANSWERS
+        return rows[columns.text].map(lambda text: yes if found(text) else no)
+    return rows[answer]
 
 
 def _ids(rows: pd.DataFrame, split: str, columns: list[str] | None) -> pd.Series:
