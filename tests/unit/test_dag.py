@@ -24,7 +24,7 @@ bases:
   own: {pretrain: {architecture: llama}}
 tune: {data: [stories], rank: 4}
 pairs:
-  felt: {base: own, tuning: {data: [stories, mini-MOSI], modules: gate+q, seed: 5}}
+  felt: {base: own, tuning: {data: [stories, mini-MOSI], modules: gate+q}}
   given: {base: brought, tuned: models/adapter, domain: control}
 tasks:
   stories: {files: {train: it's mine.csv}, columns: {target: t}}
@@ -94,7 +94,7 @@ def test_what_is_brought_and_what_is_made_do_not_overlap() -> None:
     jobs = dag()
     assert jobs.brought == ["brought", "given"]
     assert jobs.pretrained == ["own"]
-    assert jobs.tuned == ["felt", "felt.tune.q.seed0", "felt.tune.all.seed0"]
+    assert jobs.tuned == ["felt.seed0", "felt.tune.q.seed0", "felt.tune.all.seed0"]
 
 
 def test_every_checkpoint_that_a_cell_needs_is_brought_or_made() -> None:
@@ -174,8 +174,8 @@ def test_a_chained_base_names_its_adapters_to_deltas_and_cells(tmp_path: Path) -
     jobs = Dag(Parameters.model_validate(config | {"data_root": str(tmp_path)}))
     chain = [str(tmp_path / name) for name in ("one", "it's.pth")]
     files = [str(path) for path in (*sorted((tmp_path / "one").iterdir()), tmp_path / "it's.pth")]
-    assert jobs.pair_chain(wild(pair="given")) == files
-    flags = shlex.split(jobs.pair_chain_flags(wild(pair="given")))
+    assert jobs.pair_chain(wild(tuned="given")) == files
+    flags = shlex.split(jobs.pair_chain_flags(wild(tuned="given")))
     assert flags == ["--then", chain[0], "--then", chain[1]]
     cells = {name: cell for name, cell in jobs.cells.items() if cell.base == "brought"}
     assert {cell.kind for cell in cells.values()} == {"base", "tuned", "load", "ablate"}
@@ -184,24 +184,28 @@ def test_a_chained_base_names_its_adapters_to_deltas_and_cells(tmp_path: Path) -
         assert shlex.split(jobs.of_cell("chain_flags")(wild(cell=name))) == flags
         alpha = json.loads(jobs.of_cell("reading")(wild(cell=name)))["alpha"]
         assert alpha == (None if cell.kind == "base" else 32)
-    assert jobs.pair_chain(wild(pair="felt")) == []
-    assert jobs.pair_chain_flags(wild(pair="felt")) == ""
+    assert jobs.pair_chain(wild(tuned="felt.seed0")) == []
+    assert jobs.pair_chain_flags(wild(tuned="felt.seed0")) == ""
 
 
 def test_a_tune_cell_takes_the_matrix_recipe_with_its_own_modules_and_seed() -> None:
-    matrix = yaml.safe_load(CONFIG)["matrix"] | {"seeds": [4]}
-    jobs = dag(matrix=matrix)
+    jobs = dag(seeds=[4])
     text = jobs.tuning_settings(wild(name="felt.tune.q.seed4"))
     recipe = Tuning.model_validate_json(text)
     assert (recipe.modules, recipe.seed, recipe.rank, recipe.data) == ("q", 4, 4, ["stories"])
     assert jobs.tuning_base(wild(name="felt.tune.q.seed4")) == "results/checkpoints/own.json"
 
 
-def test_a_pair_takes_its_own_recipe() -> None:
-    jobs = dag()
-    recipe = Tuning.model_validate_json(jobs.tuning_settings(wild(name="felt")))
+def test_a_pair_takes_its_own_recipe_with_each_seed() -> None:
+    jobs = dag(seeds=[2, 5])
+    assert jobs.checkpoints == {"felt": ["felt.seed2", "felt.seed5"], "given": ["given"]}
+    assert jobs.deltas == [
+        f"results/deltas/{name}.parquet" for name in ("felt.seed2", "felt.seed5", "given")
+    ]
+    assert jobs.pair_deltas(wild(pair="felt")) == jobs.deltas[:2]
+    recipe = Tuning.model_validate_json(jobs.tuning_settings(wild(name="felt.seed5")))
     assert (recipe.modules, recipe.seed, recipe.rank) == ("q+gate", 5, 8)
-    assert jobs.tuning_data(wild(name="felt")) == [
+    assert jobs.tuning_data(wild(name="felt.seed5")) == [
         "results/data/stories.parquet",
         "results/data/mini-MOSI.parquet",
     ]
@@ -285,8 +289,9 @@ def test_every_cell_is_scored_and_each_score_finds_its_reference(file: str | Non
         assert len(set(names)) == len(names)
         for name in names:
             cell = jobs.cells[name]
-            reference = f"{cell.pair}/tuned" if cell.kind == "ablate" else f"{cell.base}/base"
-            assert reference in names
+            tuned = {f"{cell.pair}/tuned", f"{cell.pair}/tuned/seed{cell.seed}"}
+            references = tuned if cell.kind == "ablate" else {f"{cell.base}/base"}
+            assert references & set(names)
 
 
 def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
@@ -326,7 +331,7 @@ def test_tuning_a_brought_base_asks_for_more_than_answering_with_it(tmp_path: Pa
         "heavy": {"base": "brought", "tuning": {"data": ["stories"]}}
     }
     jobs = dag(data_root=str(tmp_path), pairs=pairs)
-    heavy, light = wild(name="heavy"), wild(name="felt")
+    heavy, light = wild(name="heavy.seed0"), wild(name="felt.seed0")
     assert jobs.memory_of_tuning(heavy, 1) - jobs.memory_of_tuning(light, 1) == 10 * 100
 
 

@@ -57,7 +57,7 @@ DOERS = {"self": "oneself", "other": "another", "nobody": "nobody"}
 FEELS = "In a word, {person} was"
 EMOTION = "The feeling of {person} was"
 VALENCE = "For {person} the news was"
-PLACE = "In a word, the scene was about"
+PLACE = "In a word, the scene of {person} was about"
 MATTER = "The matter of {person} was one of"
 DOER = "For {person} it was done by"
 

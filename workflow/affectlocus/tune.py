@@ -66,9 +66,7 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
         `trainable` and `total` parameter counts, `samples`, and the `log` of the losses.
     """
     prompter = Prompter(base)
-    examples = training_examples(
-        prompter, frames, recipe.max_length, recipe.seed, recipe.shuffled
-    )
+    examples = training_examples(prompter, frames, recipe.max_length, recipe.seed, recipe.shuffled)
     torch.manual_seed(recipe.seed)
     model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype="auto")
     stored = model.dtype
