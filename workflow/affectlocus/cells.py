@@ -18,8 +18,8 @@ class Cell:
     """One model under evaluation.
 
     `pair` is None for a base. `modules` is empty for `base` and `tuned`, `mode` for all but
-    `ablate` and some of `load`. `seed` is that of the tuning, or of what is drawn in a random ablation of a checkpoint
-    that was brought; None where there is neither.
+    `ablate` and some of `load`. `seed` is that of the tuning, or of what is drawn in
+    a random ablation of a checkpoint that was brought; None where there is neither.
     """
 
     kind: Kind

@@ -91,7 +91,7 @@ class Dag:
 
     @cached_property
     def checkpoints(self) -> dict[str, list[str]]:
-        """Pair → its tuned checkpoints, one for each seed; the pair's own name if it was brought."""
+        """Pair → its tuned checkpoints, one for each seed; of its own name if it was brought."""
         return {
             name: [name if seed is None else f"{name}.seed{seed}" for seed in seeds]
             for name in self.parameters.pairs

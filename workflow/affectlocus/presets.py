@@ -107,8 +107,8 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "meld-speaker": Preset(
-        "the same files as meld-emotion; column Speaker, the six main ones, rows of others are left "
-        "out and counted: a label of the same texts that is no emotion",
+        "the same files as meld-emotion; column Speaker, the six main ones, rows of others are "
+        "left out and counted: a label of the same texts that is no emotion",
         "declare-lab/MELD on GitHub, data/MELD (GPL-3.0)",
         True,
         {
@@ -120,8 +120,8 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "meld-question": Preset(
-        "the same files as meld-emotion; whether the line holds a question mark: a label of the same "
-        "texts that is no emotion",
+        "the same files as meld-emotion; whether the line holds a question mark: a label of the "
+        "same texts that is no emotion",
         "declare-lab/MELD on GitHub, data/MELD (GPL-3.0)",
         True,
         {
