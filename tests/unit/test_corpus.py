@@ -44,7 +44,7 @@ LABELS = {
     "mini-SIMSv2": TERNARY,
 }
 PLOTS = {
-    "mini-place": {"sports", "work", "travel", "home", "garden", "kitchen", "town"},
+    "mini-place": {"leisure", "work", "travel", "home", "family", "garden", "kitchen"},
     "mini-doer": {"oneself", "another", "nobody"},
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from affectlocus.cells import Cell, cell_at
+from affectlocus.cells import Cell, cell_at, tune_checkpoint
 from affectlocus.matrix import all_cells, table_cells
 from affectlocus.parameters import Parameters, load
 
@@ -56,7 +56,7 @@ def test_the_embedded_default_has_its_cells_each_with_a_name_of_its_own() -> Non
     # 9 module sets in 4 modes of ablation.
     assert counts == {"base": 3, "tuned": 5, "load": 16, "tune": 16, "ablate": 36}
     assert len(set(ids(cells))) == len(cells)
-    tuned = {cell.tuned for cell in cells if cell.kind == "tune"}
+    tuned = {tune_checkpoint(cell) for cell in cells if cell.kind == "tune"}
     assert len(tuned) == 16
 
 

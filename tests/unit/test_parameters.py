@@ -150,7 +150,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "tasks.moods.columns",
             {"score": "b"},
             "tasks.moods",
-            "labels: found 'joy'; of a score the sign is the label: negative, neutral, positive",
+            "labels: found 'joy'; of columns.score the sign is the label: negative, neutral, positive",
         ),
         ("tune.rnak", 8, "tune.rnak", "unknown key"),
         ("pairs.felt.tuning.epochs", 3, "pairs.felt.tuning.epochs", "unknown key"),

@@ -44,13 +44,13 @@ NOUNS = {
 VALENCES = ("positive", "negative", "neutral")
 # What a scene is about and who did it: labels of the same texts that are no emotion.
 PLACES = {
-    "sports": ("match",),
-    "work": ("exam", "job"),
+    "leisure": ("match", "music"),
+    "work": ("exam", "job", "shop"),
     "travel": ("bus", "train", "ship"),
-    "home": ("keys", "dog", "vase", "lamp"),
+    "home": ("keys", "vase", "lamp"),
+    "family": ("dog", "guests"),
     "garden": ("roses", "rain"),
     "kitchen": ("cake", "soup", "mice", "fish", "bread"),
-    "town": ("guests", "shop", "music"),
 }
 DOERS = {"self": "oneself", "other": "another", "nobody": "nobody"}
 
