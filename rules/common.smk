@@ -20,6 +20,7 @@ wildcard_constraints:
     task=alternatives(EXPERIMENT.tasks),
     base=alternatives(EXPERIMENT.bases),
     pair=alternatives(EXPERIMENT.pairs),
+    tuned=alternatives(JOBS.pair_of),
     duo=alternatives(JOBS.duos),
     arm=alternatives(ARMS.values()),
     table=alternatives(JOBS.table_rows),

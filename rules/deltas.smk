@@ -1,7 +1,7 @@
 # What the tuning changed.
 #
-# in:  results/checkpoints/BASE.json, results/checkpoints/PAIR.json
-# out: results/deltas/PAIR.parquet, a row per (layer, projection, weight or bias), and beside it
+# in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json (PAIR.seedN, or PAIR)
+# out: results/deltas/TUNED.parquet, a row per (layer, projection, weight or bias), and beside it
 #      .experts (of a mixture), .histogram (relative change), .neurons (of the feed-forward blocks)
 
 
@@ -9,17 +9,17 @@ rule deltas:
     """Measure a pair's deltas."""
     input:
         base=JOBS.pair_base,
-        tuned=checkpoint("{pair}"),
+        tuned=checkpoint("{tuned}"),
         chain=JOBS.pair_chain,
     output:
-        table="results/deltas/{pair}.parquet",
+        table="results/deltas/{tuned}.parquet",
         companions=multiext(
-            "results/deltas/{pair}", ".experts.parquet", ".histogram.parquet", ".neurons.parquet"
+            "results/deltas/{tuned}", ".experts.parquet", ".histogram.parquet", ".neurons.parquet"
         ),
     log:
-        "results/logs/deltas/{pair}.log",
+        "results/logs/deltas/{tuned}.log",
     benchmark:
-        "results/benchmarks/deltas/{pair}.tsv"
+        "results/benchmarks/deltas/{tuned}.tsv"
     conda:
         "../envs/environment.yaml"
     threads: 2

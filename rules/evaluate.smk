@@ -1,4 +1,4 @@
-# The matrix: every cell answers every benchmark, as a job of its own, or some cells of one kind
+# The matrix: every cell answers the benchmarks of its domain, as a job of its own, or some cells of one kind
 # together with one loaded base (matrix.cells_per_job). It reads the texts of tasks with fluency too.
 #
 # in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json, results/data/TASK.parquet
@@ -20,7 +20,7 @@ rule evaluate:
     input:
         base=JOBS.of_cell("base"),
         tuned=JOBS.of_cell("tuned"),
-        data=JOBS.asked_data,
+        data=JOBS.of_cell("data"),
         chain=JOBS.of_cell("chain"),
     output:
         predictions="results/cells/{cell}/predictions.parquet",
@@ -59,7 +59,7 @@ for number, group in enumerate(JOBS.shared, 1):
         input:
             base=JOBS.evaluation(group).base,
             tuned=JOBS.evaluation(group).tuned,
-            data=JOBS.asked_data,
+            data=JOBS.evaluation(group).data,
             chain=JOBS.evaluation(group).chain,
         output:
             predictions=[f"results/cells/{cell.id}/predictions.parquet" for cell in group],

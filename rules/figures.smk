@@ -7,7 +7,7 @@
 rule heat_map:
     """Draw a pair's deltas: layers by projections, three scores side by side."""
     input:
-        "results/deltas/{pair}.parquet",
+        JOBS.pair_deltas,
     output:
         multiext("results/figures/deltas.{pair}", ".png", ".svg"),
     log:
@@ -22,12 +22,13 @@ rule heat_map:
         runtime=10,
     params:
         stem="results/figures/deltas.{pair}",
+        deltas=lambda wildcards, input: repeated("heat-map", input),
         title=lambda wildcards: f"{wildcards.pair}: change of the weights by tuning",
         code=digest("figures"),
     shell:
         """
         affectlocus figures \
-            --heat-map {input:q} \
+            {params.deltas} \
             --title {params.title:q} \
             --out {params.stem:q} \
             >{log:q} 2>&1
@@ -37,7 +38,7 @@ rule heat_map:
 rule relative_changes:
     """Draw how each projection's weights changed, relative to themselves."""
     input:
-        "results/deltas/{pair}.histogram.parquet",
+        JOBS.pair_histograms,
     output:
         multiext("results/figures/relative.{pair}", ".png", ".svg"),
     log:
@@ -52,12 +53,13 @@ rule relative_changes:
         runtime=10,
     params:
         stem="results/figures/relative.{pair}",
+        histograms=lambda wildcards, input: repeated("histogram", input),
         title=lambda wildcards: f"{wildcards.pair}: relative change of single weights",
         code=digest("figures"),
     shell:
         """
         affectlocus figures \
-            --histogram {input:q} \
+            {params.histograms} \
             --title {params.title:q} \
             --out {params.stem:q} \
             >{log:q} 2>&1

@@ -46,12 +46,12 @@ rule activations:
         unpack(JOBS.activation_inputs),
         chain=JOBS.pair_chain,
     output:
-        shifts="results/activations/{pair}.parquet",
-        summary="results/activations/{pair}.summary.parquet",
+        shifts="results/activations/{tuned}.parquet",
+        summary="results/activations/{tuned}.summary.parquet",
     log:
-        "results/logs/activations/{pair}.log",
+        "results/logs/activations/{tuned}.log",
     benchmark:
-        "results/benchmarks/activations/{pair}.tsv"
+        "results/benchmarks/activations/{tuned}.tsv"
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -118,14 +118,14 @@ rule draw_neurons:
 rule draw_activations:
     """Draw the shift of the gate's moved neurons beside that of the rest."""
     input:
-        shifts="results/activations/{pair}.parquet",
-        summary="results/activations/{pair}.summary.parquet",
+        shifts="results/activations/{tuned}.parquet",
+        summary="results/activations/{tuned}.summary.parquet",
     output:
-        multiext("results/figures/activations.{pair}", ".png", ".svg"),
+        multiext("results/figures/activations.{tuned}", ".png", ".svg"),
     log:
-        "results/logs/figures/activations.{pair}.log",
+        "results/logs/figures/activations.{tuned}.log",
     benchmark:
-        "results/benchmarks/figures/activations.{pair}.tsv"
+        "results/benchmarks/figures/activations.{tuned}.tsv"
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -133,8 +133,8 @@ rule draw_activations:
         mem_mb=1000,
         runtime=10,
     params:
-        stem="results/figures/activations.{pair}",
-        title=lambda wildcards: f"{wildcards.pair}: the gate on emotional against neutral texts",
+        stem="results/figures/activations.{tuned}",
+        title=lambda wildcards: f"{wildcards.tuned}: the gate on emotional against neutral texts",
         code=digest("weight_figures"),
     shell:
         """

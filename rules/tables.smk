@@ -9,7 +9,7 @@ rule tables:
     """Lay out one table."""
     input:
         scores=JOBS.table_scores,
-        data=JOBS.benchmark_data,
+        data=JOBS.table_data,
     output:
         table="results/{table}.csv",
         intervals="results/{table}_intervals.csv",

@@ -6,24 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.cells import Cell, cell_at, checked
+from affectlocus.cells import Cell, cell_at, checked, dose, tune_checkpoint
 from affectlocus.errors import InputError
 
 
-@pytest.mark.parametrize(
-    ("cell", "tuned"),
-    [
-        (Cell("base", "small"), None),
-        (Cell("tuned", "small", "felt"), "felt"),
-        (Cell("load", "small", "felt", "q"), "felt"),
-        (Cell("ablate", "small", "felt", "q", "zero"), "felt"),
-        (Cell("tune", "small", "felt", "q+k", seed=2), "felt.tune.q+k.seed2"),
-    ],
-)
-def test_a_cell_names_the_checkpoint_that_it_needs_besides_its_base(
-    cell: Cell, tuned: str | None
-) -> None:
-    assert cell.tuned == tuned
+def test_a_tune_cells_checkpoint_is_named_by_its_pair_modules_and_seed() -> None:
+    assert tune_checkpoint(Cell("tune", "small", "felt", "q+k", seed=2)) == "felt.tune.q+k.seed2"
+
+
+def test_a_dose_is_read_from_a_load_cells_mode() -> None:
+    assert dose(Cell("load", "b", "p", "q", "x0.25")) == 0.25
+    assert dose(Cell("load", "b", "p", "q", "x2")) == 2
+    assert dose(Cell("load", "b", "p", "q", "even")) is None
+    assert dose(Cell("load", "b", "p", "q")) is None
 
 
 @pytest.mark.parametrize(
@@ -34,6 +29,9 @@ def test_a_cell_names_the_checkpoint_that_it_needs_besides_its_base(
         (Cell("base", "b", modules="q"), "'base' with modules 'q'"),
         (Cell("load", "b", "p", "gat"), "projection 'gat'"),
         (Cell("load", "b", "p", "q", "zero"), "'zero'"),
+        (Cell("load", "b", "p", "q", "x-1"), "'x-1'"),
+        (Cell("tune", "b", "p", "q", "x2"), "'x2'"),
+        (Cell("ablate", "b", "p", "q", "even"), "'even'"),
         (Cell("ablate", "b", "p", "q"), "revert, zero, shuffle"),
         (Cell("ablate", "b", "p", "q", "mean"), "'mean'"),
     ],
@@ -50,7 +48,10 @@ def test_a_cell_that_makes_no_sense_is_refused_in_one_line(cell: Cell, words: st
     [
         Cell("base", "b"),
         Cell("tuned", "b", "base"),
+        Cell("tuned", "b", "seed3", seed=4),
         Cell("load", "b", "zero", "q+gate"),
+        Cell("load", "b", "p", "q", "x0.5", 1),
+        Cell("load", "b", "even", "q", "even"),
         Cell("tune", "b", "p", "all", seed=12),
         Cell("ablate", "b", "seed1", "q", "zero"),
         Cell("ablate", "b", "load", "q", "noise", 3),

@@ -30,6 +30,7 @@ from affectlocus.verdicts import Finding, combined, judge, with_headlines
 WORDS = ["joy", "fear", "rage"]
 MODES = ("revert", "zero")
 SHARED = Path(__file__).parents[3] / "shared/paper"
+PLAIN = ClaimsSettings()
 FACTS = {
     "felt": PairFacts(base="b", method="lora", family="qwen", budget="same"),
     "sums": PairFacts(base="b", method="lora", family="qwen", budget="same", domain="control"),
@@ -122,9 +123,9 @@ def verdicts(
     tables = {"felt": deltas(), "sums": deltas("up", seed=1)} if tables is None else tables
     histograms = {"felt": histogram()} if histograms is None else histograms
     mine = cells()
-    scores = drawn(mine, answers, {}, wanted) if answers is not None else None
+    scores = [drawn(mine, answers, {}, wanted)] if answers is not None else []
     measured = loci(tables, histograms, wanted)
-    rows = judged(scores, measured, wanted.confidence, "no answers of any cell")
+    rows = judged(scores, measured, wanted, "no answers of any cell")
     found = {}
     for row in rows:
         if row.level == "claim":
@@ -165,12 +166,12 @@ def test_a_null_is_inconclusive_in_95_of_100_seeds() -> None:
     decided = []
     for seed in range(100):
         scores = drawn(mine, answered(mine, lambda _: 0.5, 40, seed, tasks=2), {}, quick)
-        rows = judged(scores, [], quick.confidence)
+        rows = judged([scores], [], quick)
         decided.append([row.claim for row in rows if row.verdict in ("supported", "contradicted")])
     assert sum(map(bool, decided)) <= 5, decided
     # As few draws find a planted difference.
     answers = answered(mine, lambda cell: skilled(cell, "gate"), 40, tasks=2)
-    rows = judged(drawn(mine, answers, {}, quick), [], quick.confidence)
+    rows = judged([drawn(mine, answers, {}, quick)], [], quick)
     assert "supported" in [row.verdict for row in rows if row.claim == "C9"]
 
 
@@ -243,7 +244,7 @@ def test_one_seed_says_that_its_interval_is_over_samples_alone() -> None:
     several = cells(seeds=(0, 1, 2))
     for mine, seeds in ((one, 1), (several, 3)):
         scores = drawn(mine, answered(mine, lambda cell: skilled(cell, "gate")), {}, settings())
-        row = next(row for row in judged(scores, [], 0.95) if row.claim == "C9")
+        row = next(row for row in judged([scores], [], PLAIN) if row.claim == "C9")
         assert row.seeds == seeds
         assert ("one seed" in row.why) == (seeds == 1)
         assert math.isnan(row.mcnemar_p) == (seeds > 1)
@@ -334,7 +335,7 @@ def test_an_untestable_pair_is_skipped_where_others_are_tested() -> None:
 def test_what_is_lacking_is_named() -> None:
     mine = [cell for cell in cells() if cell.kind != "tune" and cell.modules != "o+gate"]
     scores = drawn(mine, answered(mine, lambda _: 0.5), {}, settings())
-    rows = {row.claim: row for row in judged(scores, [], 0.95) if row.level == "claim"}
+    rows = {row.claim: row for row in judged([scores], [], PLAIN) if row.level == "claim"}
     assert {claim for claim, row in rows.items() if row.verdict == "untestable"} == {
         *("C1", "C2", "C3", "C4", "C8", "C9", "C10", "C11", "C12", "C14")
     }
@@ -385,7 +386,7 @@ def test_fluency_is_unchanged_within_five_per_cent(more: float, verdict: str) ->
     loaded = [cell.kind == "load" and cell.modules == "gate" for cell in mine]
     texts = {"text": Texts(np.arange(40), np.where(np.array(loaded)[:, None], gate, nll), tokens)}
     scores = drawn(mine, answered(mine, lambda _: 0.5, 30), texts, settings())
-    row = next(row for row in judged(scores, [], 0.95) if row.claim == "C14")
+    row = next(row for row in judged([scores], [], PLAIN) if row.claim == "C14")
     assert row.verdict == verdict, row.why
     assert row.effect == pytest.approx(math.exp((gate - nll).sum() / tokens.sum()))
     assert row.n == 40
@@ -394,7 +395,9 @@ def test_fluency_is_unchanged_within_five_per_cent(more: float, verdict: str) ->
 def test_the_steadiest_has_the_best_mean_rank_over_tasks() -> None:
     row = PLANTED["C5"]
     scores = drawn(cells(), GATED, {}, settings())
-    steady = next(r for r in judged(scores, [], 0.95) if (r.claim, r.part) == ("C5", "steadiest"))
+    steady = next(
+        r for r in judged([scores], [], PLAIN) if (r.claim, r.part) == ("C5", "steadiest")
+    )
     assert row.verdict == steady.verdict == "supported"
     loaded = np.array([scores.single[f"felt/load/{name}"] for name in PROJECTIONS])  # (7, tasks)
     ranks = pd.DataFrame(-loaded, index=PROJECTIONS).rank().mean(axis=1)
@@ -405,7 +408,7 @@ def test_the_steadiest_has_the_best_mean_rank_over_tasks() -> None:
 
 def test_destruction_counts_what_the_tuned_model_loses() -> None:
     scores = drawn(cells(), GATED, {}, settings())
-    row = next(r for r in judged(scores, [], 0.95) if (r.claim, r.part) == ("C13", "zero"))
+    row = next(r for r in judged([scores], [], PLAIN) if (r.claim, r.part) == ("C13", "zero"))
     left = {name: scores.single[f"felt/ablate/{name}/zero"].mean() for name in PROJECTIONS}
     assert row.effect == pytest.approx(
         min(v for n, v in left.items() if n != "gate") - left["gate"]
@@ -416,7 +419,7 @@ def test_destruction_counts_what_the_tuned_model_loses() -> None:
 def test_contrasts_are_differences_of_the_cells_scores() -> None:
     mine = cells()
     scores = drawn(mine, GATED, {}, settings())
-    rows = judged(scores, [], 0.95)
+    rows = judged([scores], [], PLAIN)
     row = next(row for row in rows if row.claim == "C6" and row.part == "above q+k+v+o")
     first, second = (scores.single[f"felt/load/{name}"] for name in ("q+k+v+o+gate", "q+k+v+o"))
     assert row.effect == pytest.approx((first - second).mean())
@@ -536,7 +539,7 @@ def test_predictions_are_read_in_whatever_order_their_rows_are() -> None:
     for frame in frames:
         mixed.append(frame.sample(frac=1, random_state=1).reset_index(drop=True))
         mixed[-1].attrs = frame.attrs
-    read = gather(mixed, settings(draws=100))
+    (read,) = gather(mixed, settings(draws=100))
     expected = drawn(mine, answers, {}, settings(draws=100))
     for cell in mine:
         assert read.single[cell.id] == pytest.approx(expected.single[cell.id])
@@ -550,7 +553,7 @@ def test_texts_among_the_predictions_are_read_as_fluency() -> None:
         text = {"task": "text", "sample": ["a", "b"], "loglik": [-6.0, -30.0], "tokens": [2, 10]}
         with_text.append(pd.concat([frame, pd.DataFrame(text)], ignore_index=True))
         with_text[-1].attrs = frame.attrs | {"labels": frame.attrs["labels"] | {"text": []}}
-    read = gather(with_text, settings(draws=100))
+    (read,) = gather(with_text, settings(draws=100))
     assert read.fluency is not None
     assert read.fluency.mean(("felt", "base", "", ""))[0] == pytest.approx(3)
     assert read.texts == 2
@@ -563,6 +566,39 @@ def test_an_experiment_without_labels_is_untestable_not_an_error() -> None:
     rows = table.set_index("claim")
     assert rows.loc["C9", "why"] == "no task with labels among the predictions"
     assert set(rows.loc[["C5", "C9", "C14"], "verdict"]) == {"untestable"}
+
+
+def test_a_control_that_answers_other_tasks_is_drawn_apart_and_stands_beside() -> None:
+    frames, mine, answers = small()
+    other = [replace(cell, pair="about") for cell in mine if cell.kind in ("tuned", "load")]
+    places = [place for place, cell in enumerate(mine) if cell.kind in ("tuned", "load")]
+    base = mine[0].base
+    for cell, place in zip(other, places, strict=True):
+        frame = predictions(cell, answers, place)
+        frame["task"] = "plot of " + frame["task"]
+        frame.attrs["labels"] = {f"plot of {k}": v for k, v in frame.attrs["labels"].items()}
+        frames.append(frame)
+    whole = [frame for frame in frames if frame.attrs["cell"]["kind"] == "base"]
+    plots = [frame for frame in frames if frame.attrs["cell"]["pair"] == "about"]
+    for frame in whole:  # a base answers everything
+        more = predictions(mine[0], answers, 0)
+        more["task"] = "plot of " + more["task"]
+        labels = frame.attrs["labels"] | plots[0].attrs["labels"]
+        joined = pd.concat([frame, more], ignore_index=True)
+        joined.attrs = frame.attrs | {"labels": labels}
+        frames = [joined if one is frame else one for one in frames]
+    facts = {"felt": PairFacts(base=base), "about": PairFacts(base=base, domain="control")}
+    wanted = settings(draws=100, pairs=facts)
+    felt, about = gather(frames, wanted)
+    assert (felt.matrices, about.matrices) == (["felt"], ["about"])
+    assert about.draws.tasks == tuple(f"plot of {task}" for task in felt.draws.tasks)
+    key = ("felt", "load", "gate", "")
+    assert about.draws.mean(("about", *key[1:]))[0] == pytest.approx(felt.draws.mean(key)[0])
+    rows = [row for row in judged([felt, about], [], wanted) if row.claim == "C5"]
+    assert {(row.pair, row.stated) for row in rows if row.pair} == {
+        ("felt", True),
+        ("about", False),
+    }
 
 
 def test_cells_with_other_samples_are_refused() -> None:

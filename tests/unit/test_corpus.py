@@ -15,12 +15,14 @@ from affectlocus.corpus import (
     BENCHMARKS,
     CONTROL,
     PRETRAINING,
+    SAME_TEXT,
     TEXT,
     TRAINING,
     Row,
     control_row,
     draw_rows,
     held_out,
+    place,
     pretraining_document,
     training_row,
     write_corpus,
@@ -28,7 +30,7 @@ from affectlocus.corpus import (
 from affectlocus.errors import InputError
 from affectlocus.files import MARKER
 from affectlocus.parameters import Corpus
-from affectlocus.scenes import PEOPLE
+from affectlocus.scenes import EMOTIONS, PEOPLE, draw_appraisal, write_scene
 
 SMALL = Corpus(documents=60, tuning_samples=300, control_samples=200, benchmark_samples=40)
 SIX = {"happy", "sad", "angry", "worried", "surprised", "calm"}
@@ -42,6 +44,10 @@ LABELS = {
     "mini-MOSEI": TERNARY,
     "mini-SIMS": TERNARY,
     "mini-SIMSv2": TERNARY,
+}
+PLOTS = {
+    "mini-place": {"leisure", "work", "travel", "home", "family", "garden", "kitchen"},
+    "mini-doer": {"oneself", "another", "nobody"},
 }
 
 
@@ -72,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_folder_holds_the_text_and_a_file_for_every_task(folder: Path) -> None:
-    tasks = {f"{name}.csv" for name in (*LABELS, TRAINING, CONTROL, TEXT)}
+    tasks = {f"{name}.csv" for name in (*LABELS, *PLOTS, TRAINING, SAME_TEXT, CONTROL, TEXT)}
     assert {path.name for path in folder.iterdir()} == {MARKER, PRETRAINING, *tasks}
     assert list(folder.parent.iterdir()) == [folder]
 
@@ -112,7 +118,7 @@ def test_a_corpus_takes_the_place_of_an_old_one_and_of_nothing_else(tmp_path: Pa
 def test_splits_have_the_sizes_that_were_asked_for(folder: Path) -> None:
     for name, rows in asked(folder).items():
         sizes = Counter(row["split"] for row in rows)
-        train = {TRAINING: 300, CONTROL: 200}.get(name)
+        train = {TRAINING: 300, SAME_TEXT: 300, CONTROL: 200}.get(name)
         if train is None:
             assert sizes == {"train": 40, "validation": 40, "test": 40}
         else:
@@ -121,8 +127,10 @@ def test_splits_have_the_sizes_that_were_asked_for(folder: Path) -> None:
 
 
 def test_no_text_stands_twice_over_all_splits_of_all_tasks(folder: Path) -> None:
-    texts = [row["text"] for rows in asked(folder).values() for row in rows]
-    assert len(set(texts)) == len(texts) == 8 * 120 + 340 + 240
+    tasks = asked(folder)
+    del tasks[SAME_TEXT]  # by intent the texts of the affective training set
+    texts = [row["text"] for rows in tasks.values() for row in rows]
+    assert len(set(texts)) == len(texts) == 10 * 120 + 340 + 240
 
 
 def test_the_text_to_read_is_what_pre_training_holds_out_and_no_longer_than_a_benchmark(
@@ -138,18 +146,18 @@ def test_the_text_to_read_is_what_pre_training_holds_out_and_no_longer_than_a_be
         assert {row["split"] for row in rows} == {"test"}
 
 
-@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("name", LABELS | PLOTS)
 def test_a_benchmark_has_its_labels_and_no_other(folder: Path, name: str) -> None:
     counts = Counter(row["label"] for row in read(folder)[name])
-    assert set(counts) == LABELS[name]
+    assert set(counts) == (LABELS | PLOTS)[name]
     assert min(counts.values()) > 0.5 * counts.total() / len(counts) ** 1.5
 
 
-@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("name", LABELS | PLOTS)
 def test_the_default_parameters_list_the_labels_that_are_written(name: str) -> None:
     path = Path(__file__).parents[2] / "params.yaml"
     task = yaml.safe_load(path.read_text(encoding="utf-8"))["tasks"][name]
-    assert set(task["labels"]) == LABELS[name]
+    assert set(task["labels"]) == (LABELS | PLOTS)[name]
 
 
 def test_the_question_asks_about_somebody_in_the_text(folder: Path) -> None:
@@ -196,9 +204,35 @@ def test_training_rows_answer_three_questions_with_the_benchmarks_words() -> Non
     }
 
 
+def test_the_same_text_control_has_the_affective_texts_and_asks_for_no_feeling(
+    folder: Path,
+) -> None:
+    tasks = read(folder)
+    affective, control = tasks[TRAINING], tasks[SAME_TEXT]
+    for key in ("id", "split", "text"):
+        assert [row[key] for row in control] == [row[key] for row in affective]
+    words = {row["target"].removesuffix(".") for row in control}
+    assert words == PLOTS["mini-place"] | PLOTS["mini-doer"]
+    # As many kinds of questions, and the same share of each kind, within chance.
+    doers = sum(row["target"].removesuffix(".") in PLOTS["mini-doer"] for row in control)
+    valences = sum(row["target"].removesuffix(".") in TERNARY for row in affective)
+    assert abs(doers - valences) < 60
+
+
+def test_every_scene_has_one_place_and_one_doer() -> None:
+    rng = random.Random(0)
+    for emotion in EMOTIONS:
+        for _ in range(100):
+            scene = write_scene(rng, draw_appraisal(rng, emotion))
+            assert place(scene) in PLOTS["mini-place"]
+            said = {"self": scene.person, "other": scene.other}.get(scene.appraisal.agent)
+            if said and "did it" in scene.text:
+                assert re.search(rf"{said} did it|but {said} did it", scene.text)
+
+
 def test_the_control_rows_have_the_columns_of_the_affective_ones() -> None:
     rng = random.Random(0)
-    assert list(control_row(rng)) == list(training_row(rng)) == ["text", "question", "target"]
+    assert list(control_row(rng)) == list(training_row(rng))[:3] == ["text", "question", "target"]
 
 
 def test_pretraining_text_is_a_line_a_document_in_shares_of_80_10_10() -> None:
@@ -225,7 +259,8 @@ def test_word_games_use_every_word_of_feeling_and_no_scene() -> None:
     rng = random.Random(0)
     games = [d for d in (pretraining_document(rng) for _ in range(8000)) if "played with" in d]
     said = Counter(game.rstrip(".").rsplit(" ", 1)[1] for game in games)
-    assert set(said) == SIX | LABELS["mini-MELD"] | TERNARY | {"disgusted"}
+    affective = SIX | LABELS["mini-MELD"] | TERNARY | {"disgusted"}
+    assert set(said) == affective | PLOTS["mini-place"] | PLOTS["mini-doer"]
     assert not any(re.search("hoped|dreaded|did it", game) for game in games)
 
 

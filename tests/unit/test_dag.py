@@ -25,7 +25,7 @@ bases:
   own: {pretrain: {architecture: llama}}
 tune: {data: [stories], rank: 4}
 pairs:
-  felt: {base: own, tuning: {data: [stories, mini-MOSI], modules: gate+q, seed: 5}}
+  felt: {base: own, tuning: {data: [stories, mini-MOSI], modules: gate+q}}
   given: {base: brought, tuned: models/adapter, domain: control}
 tasks:
   stories: {files: {train: it's mine.csv}, columns: {target: t}}
@@ -96,7 +96,7 @@ def test_what_is_brought_and_what_is_made_do_not_overlap() -> None:
     jobs = dag()
     assert jobs.brought == ["brought", "given"]
     assert jobs.pretrained == ["own"]
-    assert jobs.tuned == ["felt", "felt.tune.q.seed0", "felt.tune.all.seed0"]
+    assert jobs.tuned == ["felt.seed0", "felt.tune.q.seed0", "felt.tune.all.seed0"]
 
 
 def test_every_checkpoint_that_a_cell_needs_is_brought_or_made() -> None:
@@ -176,8 +176,8 @@ def test_a_chained_base_names_its_adapters_to_deltas_and_cells(tmp_path: Path) -
     jobs = Dag(Parameters.model_validate(config | {"data_root": str(tmp_path)}))
     chain = [str(tmp_path / name) for name in ("one", "it's.pth")]
     files = [str(path) for path in (*sorted((tmp_path / "one").iterdir()), tmp_path / "it's.pth")]
-    assert jobs.pair_chain(wild(pair="given")) == files
-    flags = shlex.split(jobs.pair_chain_flags(wild(pair="given")))
+    assert jobs.pair_chain(wild(tuned="given")) == files
+    flags = shlex.split(jobs.pair_chain_flags(wild(tuned="given")))
     assert flags == ["--then", chain[0], "--then", chain[1]]
     cells = {name: cell for name, cell in jobs.cells.items() if cell.base == "brought"}
     assert {cell.kind for cell in cells.values()} == {"base", "tuned", "load", "ablate"}
@@ -186,24 +186,28 @@ def test_a_chained_base_names_its_adapters_to_deltas_and_cells(tmp_path: Path) -
         assert shlex.split(jobs.of_cell("chain_flags")(wild(cell=name))) == flags
         alpha = json.loads(jobs.of_cell("reading")(wild(cell=name)))["alpha"]
         assert alpha == (None if cell.kind == "base" else 32)
-    assert jobs.pair_chain(wild(pair="felt")) == []
-    assert jobs.pair_chain_flags(wild(pair="felt")) == ""
+    assert jobs.pair_chain(wild(tuned="felt.seed0")) == []
+    assert jobs.pair_chain_flags(wild(tuned="felt.seed0")) == ""
 
 
 def test_a_tune_cell_takes_the_matrix_recipe_with_its_own_modules_and_seed() -> None:
-    matrix = yaml.safe_load(CONFIG)["matrix"] | {"seeds": [4]}
-    jobs = dag(matrix=matrix)
+    jobs = dag(seeds=[4])
     text = jobs.tuning_settings(wild(name="felt.tune.q.seed4"))
     recipe = Tuning.model_validate_json(text)
     assert (recipe.modules, recipe.seed, recipe.rank, recipe.data) == ("q", 4, 4, ["stories"])
     assert jobs.tuning_base(wild(name="felt.tune.q.seed4")) == "results/checkpoints/own.json"
 
 
-def test_a_pair_takes_its_own_recipe() -> None:
-    jobs = dag()
-    recipe = Tuning.model_validate_json(jobs.tuning_settings(wild(name="felt")))
+def test_a_pair_takes_its_own_recipe_with_each_seed() -> None:
+    jobs = dag(seeds=[2, 5])
+    assert jobs.checkpoints == {"felt": ["felt.seed2", "felt.seed5"], "given": ["given"]}
+    assert jobs.deltas == [
+        f"results/deltas/{name}.parquet" for name in ("felt.seed2", "felt.seed5", "given")
+    ]
+    assert jobs.pair_deltas(wild(pair="felt")) == jobs.deltas[:2]
+    recipe = Tuning.model_validate_json(jobs.tuning_settings(wild(name="felt.seed5")))
     assert (recipe.modules, recipe.seed, recipe.rank) == ("q+gate", 5, 8)
-    assert jobs.tuning_data(wild(name="felt")) == [
+    assert jobs.tuning_data(wild(name="felt.seed5")) == [
         "results/data/stories.parquet",
         "results/data/mini-MOSI.parquet",
     ]
@@ -287,8 +291,9 @@ def test_every_cell_is_scored_and_each_score_finds_its_reference(file: str | Non
         assert len(set(names)) == len(names)
         for name in names:
             cell = jobs.cells[name]
-            reference = f"{cell.pair}/tuned" if cell.kind == "ablate" else f"{cell.base}/base"
-            assert reference in names
+            tuned = {f"{cell.pair}/tuned", f"{cell.pair}/tuned/seed{cell.seed}"}
+            references = tuned if cell.kind == "ablate" else {f"{cell.base}/base"}
+            assert references & set(names)
 
 
 def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
@@ -331,7 +336,7 @@ def test_tuning_a_brought_base_asks_for_more_than_answering_with_it(tmp_path: Pa
         "heavy": {"base": "brought", "tuning": {"data": ["stories"]}}
     }
     jobs = dag(data_root=str(tmp_path), pairs=pairs)
-    heavy, light = wild(name="heavy"), wild(name="felt")
+    heavy, light = wild(name="heavy.seed0"), wild(name="felt.seed0")
     assert jobs.memory_of_tuning(heavy, 1) - jobs.memory_of_tuning(light, 1) == 10 * 100
 
 
@@ -438,20 +443,23 @@ def test_wheels_are_inputs_where_a_score_needs_them(tmp_path: Path) -> None:
 
 
 def test_the_claims_know_what_each_pair_is() -> None:
-    jobs = dag(score={"metric": "accuracy", "seed": 3})
+    jobs = dag(score={"metric": "accuracy", "seed": 3}, seeds=[5, 7])
     wanted = ClaimsSettings.model_validate_json(jobs.claims_settings())
     assert (wanted.metric, wanted.seed, wanted.tasks) == ("accuracy", 3, {})
     felt, given = wanted.pairs["felt"], wanted.pairs["given"]
-    assert (felt.domain, felt.base, felt.method, felt.seed) == ("affective", "own", "lora", 5)
+    assert (felt.domain, felt.base, felt.method, felt.group) == ("affective", "own", "lora", "")
     assert (felt.family, given.family) == ("llama", "")
     assert (given.domain, given.method, given.budget) == ("control", "", "")
+    # What a seed has made stands for itself, and is one of its pair's.
+    tuned = {name: (one.group, one.seed) for name, one in wanted.pairs.items() if "." in name}
+    assert tuned == {"felt.seed5": ("felt", 5), "felt.seed7": ("felt", 7)}
 
 
-def test_a_budget_is_a_recipe_without_its_data_and_seed() -> None:
+def test_a_budget_is_a_recipe_without_its_data_whatever_is_done_to_their_answers() -> None:
     pairs = yaml.safe_load(CONFIG)["pairs"]
     tuning = pairs["felt"]["tuning"]
     more = {
-        "twin": {"base": "own", "tuning": tuning | {"seed": 9, "data": ["stories"]}},
+        "twin": {"base": "own", "tuning": tuning | {"shuffled": True, "data": ["stories"]}},
         "longer": {"base": "own", "tuning": tuning | {"steps": 7}},
     }
     wanted = ClaimsSettings.model_validate_json(dag(pairs=pairs | more).claims_settings())
@@ -461,7 +469,7 @@ def test_a_budget_is_a_recipe_without_its_data_and_seed() -> None:
 
 def test_the_claims_read_histograms_where_they_are_counted() -> None:
     assert dag().claimed_histograms == [
-        f"results/deltas/{pair}.histogram.parquet" for pair in ("felt", "given")
+        f"results/deltas/{tuned}.histogram.parquet" for tuned in ("felt.seed0", "given")
     ]
     assert dag(deltas={"companions": False}).claimed_histograms == []
 
@@ -498,38 +506,45 @@ def test_neurons_are_compared_among_the_pairs_of_a_base() -> None:
     inputs = jobs.neuron_inputs(wild(base="own"))
     stem = "results/deltas/{}.neurons.parquet"
     assert inputs == {
-        "affective": [stem.format("felt"), stem.format("full")],
-        "others": [stem.format("sums"), stem.format("null")],
+        "affective": [stem.format("felt.seed0"), stem.format("full.seed0")],
+        "others": [stem.format("sums.seed0"), stem.format("null.seed0")],
     }
     assert shlex.split(jobs.neuron_flags(wild(base="own"))) == [
-        *("--affective", stem.format("felt"), "--affective", stem.format("full")),
-        *("--others", stem.format("sums"), "--others", stem.format("null")),
+        *("--affective", inputs["affective"][0], "--affective", inputs["affective"][1]),
+        *("--others", inputs["others"][0], "--others", inputs["others"][1]),
     ]
     assert several(deltas={"companions": False}).neurons == []
 
 
-def test_directions_are_of_two_pairs_on_a_base_one_of_them_affective() -> None:
+def test_directions_are_of_a_matrix_pair_beside_each_other_pair_on_its_base() -> None:
     jobs = several()
-    assert set(jobs.duos.values()) == {
-        *(("felt", "full"), ("felt", "sums"), ("felt", "null"), ("full", "sums"), ("full", "null"))
-    }
+    others = ("full.seed0", "sums.seed0", "null.seed0")
+    assert list(jobs.duos.values()) == [("felt.seed0", other) for other in others]
     assert jobs.directions == ["results/directions/own.parquet"]
-    duo = wild(duo="felt-and-sums")
+    duo = wild(duo="felt.seed0-and-sums.seed0")
     assert jobs.duo_directions(duo) == "results/directions/own.parquet"
-    assert jobs.duo_flags(duo) == "--pair felt --pair sums"
+    assert jobs.duo_flags(duo) == "--pair felt.seed0 --pair sums.seed0"
     assert jobs.sibling_checkpoints(wild(base="brought")) == ["results/checkpoints/given.json"]
     readings = json.loads(jobs.sibling_readings(wild(base="brought")))
     assert readings["given"]["alpha"] == 4
+
+
+def test_with_several_seeds_directions_are_of_two_of_them_and_the_pair_stands_beside_itself() -> (
+    None
+):
+    jobs = several(seeds=[4, 6, 9])
+    others = ("felt.seed9", "full.seed9", "sums.seed9", "null.seed9")
+    assert list(jobs.duos.values()) == [("felt.seed4", other) for other in others]
 
 
 def test_activations_need_an_affective_pair_and_neutral_samples() -> None:
     jobs = several()
     assert jobs.neutral_tasks == ["feelings"]
     assert jobs.activations == [
-        "results/activations/felt.parquet",
-        "results/activations/felt.summary.parquet",
+        "results/activations/felt.seed0.parquet",
+        "results/activations/felt.seed0.summary.parquet",
     ]
-    inputs = jobs.activation_inputs(wild(pair="felt"))
+    inputs = jobs.activation_inputs(wild(tuned="felt.seed0"))
     assert inputs["base"] == "results/checkpoints/own.json"
     assert inputs["again"] == "results/neurons/own.parquet"
     assert inputs["data"] == ["results/data/feelings.parquet"]

@@ -48,8 +48,8 @@ def same(left: torch.Tensor, right: torch.Tensor) -> bool:
     return np.array_equal(left.view(whole).numpy(), right.view(whole).numpy())
 
 
-def load(modules: str) -> Cell:
-    return Cell("load", "base", "pair", modules)
+def load(modules: str, mode: str = "", seed: int | None = None) -> Cell:
+    return Cell("load", "base", "pair", modules, mode, seed)
 
 
 def ablate(modules: str, mode: str, seed: int | None = None) -> Cell:
@@ -100,6 +100,40 @@ def test_load_takes_the_set_from_the_tuned_model_and_all_else_from_the_base(
         base, tuned = pair.sides(name)
         assert same(tensor, tuned if name in chosen else base), name
     assert any(not same(*pair.sides(name)) for name in chosen), "the pair differs nowhere here"
+
+
+def test_a_dose_of_nothing_is_the_base_and_of_one_the_load(pair, projection) -> None:
+    chosen = members(pair, projection, "o+gate")
+    for name in pair.names:
+        none, whole = (intervened(pair, name, load("o+gate", f"x{times}")) for times in (0, 1))
+        base, tuned = pair.sides(name)
+        assert same(none, base), name
+        assert same(whole, tuned if name in chosen else base), name
+
+
+def test_a_dose_between_lies_between(pair) -> None:
+    half = intervened(pair, GATE, load("gate", "x0.5")).double()
+    base, tuned = (side.double() for side in pair.sides(GATE))
+    spread = 2.0**-7 if pair.base_tensor(GATE).dtype == torch.bfloat16 else 1e-6
+    torch.testing.assert_close(half, (base + tuned) / 2, rtol=spread, atol=spread)
+
+
+def test_even_noise_has_one_size_in_every_projection_and_the_whole_deltas_norm(pairs) -> None:
+    for pair in (pairs["lora float32"], pairs["full float32"]):
+        squares, entries, whole = [], [], 0.0
+        for location, (name, _) in pair.projections.items():
+            if location.parameter == "weight":
+                noise = intervened(pair, name, load("all", "even", 3)).double()
+                noise -= pair.base_tensor(name).double()
+                squares.append(float(noise.square().sum()))
+                entries.append(noise.numel())
+                whole += float(pair.delta(name).square().sum())
+        assert sum(squares) == pytest.approx(whole, rel=0.05)
+        rms = np.sqrt(np.array(squares) / np.array(entries))
+        assert rms.std() / rms.mean() < 0.1
+    again = intervened(pair, GATE, load("all", "even", 3))
+    assert same(again, intervened(pair, GATE, load("gate", "even", 3)))
+    assert not same(again, intervened(pair, GATE, load("all", "even", 4)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from affectlocus.cells import Cell, cell_at
+from affectlocus.cells import Cell, cell_at, tune_checkpoint
 from affectlocus.matrix import all_cells, table_cells
 from affectlocus.parameters import Parameters, load
 
@@ -25,8 +25,9 @@ def parameters(**cells: Any) -> Parameters:
     tasks:
       moods: {{files: {{train: a, test: b}}, columns: {{label: l}}, labels: [joy, fear]}}
     """
+    seeds = {"seeds": cells.pop("seeds", [0])}
     sets = {"pairs": ["felt"], "load": [], "tune": [], "ablate": [], **cells}
-    return Parameters.model_validate(yaml.safe_load(config) | {"matrix": sets})
+    return Parameters.model_validate(yaml.safe_load(config) | {"matrix": sets} | seeds)
 
 
 def ids(cells: list[Cell]) -> list[str]:
@@ -37,7 +38,7 @@ def test_bases_and_tuned_models_are_cells_even_outside_the_matrix() -> None:
     assert ids(all_cells(parameters())) == [
         "small/base",
         "other/base",
-        "felt/tuned",
+        "felt/tuned/seed0",
         "control/tuned",
     ]
 
@@ -55,31 +56,44 @@ def test_the_embedded_default_has_its_cells_each_with_a_name_of_its_own() -> Non
     # 9 module sets in 4 modes of ablation.
     assert counts == {"base": 3, "tuned": 5, "load": 16, "tune": 16, "ablate": 36}
     assert len(set(ids(cells))) == len(cells)
-    tuned = {cell.tuned for cell in cells if cell.kind == "tune"}
+    tuned = {tune_checkpoint(cell) for cell in cells if cell.kind == "tune"}
     assert len(tuned) == 16
 
 
 def test_cells_stand_in_the_order_of_the_sets() -> None:
     cells = all_cells(parameters(load=["down", "q"], tune=["o+gate"]))
-    assert ids(cells)[4:] == ["felt/load/down", "felt/load/q", "felt/tune/o+gate/seed0"]
+    assert ids(cells)[4:] == [
+        "felt/load/down/seed0",
+        "felt/load/q/seed0",
+        "felt/tune/o+gate/seed0",
+    ]
 
 
 def test_every_tune_cell_has_every_seed() -> None:
     cells = all_cells(parameters(tune=["q", "k"], seeds=[3, 1]))
-    assert ids(cells)[4:] == [f"felt/tune/{set_}/seed{seed}" for set_ in "qk" for seed in (3, 1)]
+    assert ids(cells)[5:] == [f"felt/tune/{set_}/seed{seed}" for set_ in "qk" for seed in (3, 1)]
 
 
-def test_an_ablation_has_seeds_only_where_something_is_drawn() -> None:
-    cells = all_cells(
-        parameters(ablate=["up"], modes=["zero", "noise", "revert", "shuffle"], seeds=[0, 7])
-    )
-    assert ids(cells)[4:] == [
-        "felt/ablate/up/zero",
-        "felt/ablate/up/noise/seed0",
-        "felt/ablate/up/noise/seed7",
-        "felt/ablate/up/revert",
-        "felt/ablate/up/shuffle/seed0",
-        "felt/ablate/up/shuffle/seed7",
+def test_what_is_tuned_here_has_every_seed_in_all_that_is_made_of_it() -> None:
+    sets = {"load": ["q"], "ablate": ["up"], "modes": ["zero", "noise"], "even": ["all"]}
+    cells = all_cells(parameters(**sets, dose={"modules": ["k"], "times": [0.5]}, seeds=[0, 7]))
+    kinds = ("tuned", "load/q", "load/k/x0.5", "load/all/even", "ablate/up/zero", "ablate/up/noise")
+    assert [name for name in ids(cells) if name.startswith("felt")] == [
+        f"felt/{kind}/seed{seed}" for kind in kinds for seed in (0, 7)
+    ]
+
+
+def test_a_pair_that_was_brought_has_seeds_only_where_something_is_drawn() -> None:
+    sets = {"load": ["q"], "ablate": ["up"], "modes": ["zero", "noise"], "even": ["all"]}
+    cells = all_cells(parameters(pairs=["control"], **sets, seeds=[0, 7]))
+    assert [name for name in ids(cells) if name.startswith("control")] == [
+        "control/tuned",
+        "control/load/q",
+        "control/load/all/even/seed0",
+        "control/load/all/even/seed7",
+        "control/ablate/up/zero",
+        "control/ablate/up/noise/seed0",
+        "control/ablate/up/noise/seed7",
     ]
 
 
@@ -90,9 +104,9 @@ def rows(kind: Any, **sets: Any) -> list[str]:
 def test_a_load_table_runs_from_the_base_to_the_tuned_model() -> None:
     assert rows("load", load=["q", "all", "k"]) == [
         "small/base",
-        "felt/load/q",
-        "felt/load/k",
-        "felt/tuned",
+        "felt/load/q/seed0",
+        "felt/load/k/seed0",
+        "felt/tuned/seed0",
     ]
 
 
@@ -107,14 +121,23 @@ def test_a_tune_table_ends_with_the_base_tuned_on_all_seven() -> None:
 
 
 def test_a_tune_table_without_all_ends_with_the_tuned_model() -> None:
-    assert rows("tune", tune=["q"]) == ["small/base", "felt/tune/q/seed0", "felt/tuned"]
+    assert rows("tune", tune=["q"]) == ["small/base", "felt/tune/q/seed0", "felt/tuned/seed0"]
 
 
 def test_an_ablation_table_keeps_the_ablation_of_all_before_the_tuned_model() -> None:
     assert rows("ablate", ablate=["all"], modes=["zero"]) == [
         "small/base",
-        "felt/ablate/all/zero",
-        "felt/tuned",
+        "felt/ablate/all/zero/seed0",
+        "felt/tuned/seed0",
+    ]
+
+
+def test_a_load_table_leaves_doses_and_noise_out() -> None:
+    dose = {"modules": ["q"], "times": [0.5, 1.5]}
+    assert rows("load", load=["q"], dose=dose, even=["all"]) == [
+        "small/base",
+        "felt/load/q/seed0",
+        "felt/tuned/seed0",
     ]
 
 

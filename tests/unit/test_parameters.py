@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from affectlocus.corpus import BENCHMARKS, CONTROL, TEXT, TRAINING
+from affectlocus.corpus import BENCHMARKS, CONTROL, PLOTS, SAME_TEXT, TEXT, TRAINING
 from affectlocus.errors import InputError
 from affectlocus.parameters import (
     Evaluate,
@@ -89,8 +89,9 @@ def test_sound_parameters_load_with_their_defaults(folder: Path) -> None:
 
 def test_the_embedded_default_loads() -> None:
     loaded = load(ROOT / "params.yaml")
-    assert loaded.benchmarks == list(BENCHMARKS)
-    assert set(loaded.tasks) == {*BENCHMARKS, TRAINING, CONTROL, TEXT}
+    assert loaded.benchmarks == [*BENCHMARKS, *PLOTS]
+    assert set(loaded.tasks) == {*BENCHMARKS, *PLOTS, TRAINING, SAME_TEXT, CONTROL, TEXT}
+    assert loaded.columns_of("qwen2-affective") == list(BENCHMARKS)
     assert loaded.texts == [TEXT]
 
 
@@ -191,7 +192,8 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "tasks.moods.columns",
             {"score": "b"},
             "tasks.moods",
-            "labels: found 'joy'; of a score the sign is the label: negative, neutral, positive",
+            "labels: found 'joy'; of columns.score the sign is the label: "
+            "negative, neutral, positive",
         ),
         ("tune.rnak", 8, "tune.rnak", "unknown key"),
         ("pairs.felt.tuning.epochs", 3, "pairs.felt.tuning.epochs", "unknown key"),
@@ -285,8 +287,12 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("matrix.tune", ["q", "k+k"], "matrix.tune.1", "names a projection twice"),
         ("matrix.load", ["q+k", "o", "k+q"], "matrix.load", "'q+k' is listed twice"),
         ("matrix.modes", ["zero", "mean"], "matrix.modes.1", "'mean'"),
-        ("matrix.seeds", [], "matrix.seeds", "at least 1"),
-        ("matrix.seeds", [1, 1], "matrix.seeds", "1 is listed twice"),
+        ("seeds", [], "seeds", "at least 1"),
+        ("seeds", [1, 1], "seeds", "1 is listed twice"),
+        ("seeds", [-1], "seeds.0", "greater than or equal to 0"),
+        ("matrix.even", ["gat"], "matrix.even.0", "unknown projection 'gat'"),
+        ("matrix.dose", {"times": [-1]}, "matrix.dose.times.0", "greater than or equal to 0"),
+        ("matrix.dose", {"times": []}, "matrix.dose.times", "at least 1"),
         ("matrix.pairs", ["felt", "felt"], "matrix.pairs", "'felt' is listed twice"),
         ("matrix.pairs", ["flet"], "matrix.pairs", "no pair named 'flet'; expected one of felt"),
         ("pairs.felt.base", "big", "pairs.felt.base", "no base named 'big'; expected one of small"),

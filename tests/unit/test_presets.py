@@ -133,6 +133,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]]]] = {
         meld,
         [("Why?\nSentiment:", "positive"), ("Oh, so.\nSentiment:", "negative")],
     ),
+    "meld-speaker": (meld, [("Oh, so.\nSpeaker:", "Rachel")]),
+    "meld-question": (meld, [("Why?\nQuestion:", "yes"), ("Oh, so.\nQuestion:", "no")]),
     "goemotions-ekman": (goemotions, [("I’m sad\nEmotion:", "sadness"), ("yes\nEmotion:", "joy")]),
     "gsm8k": (gsm8k, [("test: 1+1?\nAnswer:", "It is 2.\n#### 2")]),
     **{
@@ -281,7 +283,11 @@ def test_the_presets_of_the_stories_experiment_are_what_was_written_out_before()
 
 def test_a_preset_that_was_never_seen_says_so() -> None:
     seen = {name for name, preset in PRESETS.items() if preset.checked}
-    assert seen == {"meld-emotion", "meld-sentiment", "goemotions-ekman", "gsm8k"}
+    assert {name for name in PRESETS if name.startswith("meld-")} < seen
+    assert seen - {"meld-emotion", "meld-sentiment", "meld-speaker", "meld-question"} == {
+        "goemotions-ekman",
+        "gsm8k",
+    }
     assert "by public documentation alone" in PRESETS["iemocap"].expectation
 
 

@@ -97,6 +97,24 @@ def test_tasks_are_mixed_in_an_order_that_the_seed_alone_decides(prompter) -> No
     assert any(long[9:])
 
 
+def test_shuffled_answers_are_the_same_answers_behind_other_prompts(prompter) -> None:
+    def split(seed: int, shuffled: bool) -> tuple[list[str], list[str]]:
+        examples = training_examples(prompter, [FRAME], 64, seed, shuffled)
+        decode = prompter.tokenizer.decode
+        told = [
+            (decode(e.ids[: e.prompt_length]), decode(e.ids[e.prompt_length :])) for e in examples
+        ]
+        prompts, answers = zip(*sorted(told), strict=True)
+        return list(prompts), list(answers)
+
+    (prompts, truth), (same, dealt) = split(0, False), split(0, True)
+    assert prompts == same
+    assert sorted(truth) == sorted(dealt)
+    assert truth != dealt
+    assert split(0, True) == split(0, True)
+    assert split(1, True)[1] != dealt
+
+
 def test_a_long_prompt_loses_its_start_and_keeps_the_answer(prompter) -> None:
     whole = {tuple(example.ids) for example in training_examples(prompter, [FRAME], 64, 0)}
     longest = max(map(len, whole))

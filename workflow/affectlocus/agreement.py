@@ -15,15 +15,15 @@ from affectlocus.statistics import kendalls_w
 COLUMNS = ["by", "of", "over", "raters", "items", "w", "p", "ranking"]
 
 
-def agreement(scores: Scores | None, loci: Sequence[Locus]) -> pd.DataFrame:
+def agreement(scores: Sequence[Scores], loci: Sequence[Locus]) -> pd.DataFrame:
     """Kendall's W, a row for each ranking that has two raters or more; columns `COLUMNS`.
 
     `by` is what ranks (a score of `deltas`, or the metric), `of` the pair, domain or arm, `over`
     who rates: layers, seeds, pairs or tasks. `ranking` is by mean rank, the highest first.
     """
     rows = [row for by in ("l2", *FAIR) for row in _of_deltas(loci, by)]
-    if scores is not None:
-        rows += _of_scores(scores)
+    for one in scores:
+        rows += _of_scores(one)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

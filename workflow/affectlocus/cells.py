@@ -18,7 +18,8 @@ class Cell:
     """One model under evaluation.
 
     `pair` is None for a base. `modules` is empty for `base` and `tuned`, `mode` for all but
-    `ablate`, `seed` where nothing is drawn.
+    `ablate` and some of `load`. `seed` is that of the tuning, or of what is drawn in
+    a random ablation of a checkpoint that was brought; None where there is neither.
     """
 
     kind: Kind
@@ -36,16 +37,17 @@ class Cell:
             parts.append(f"seed{self.seed}")
         return "/".join(part for part in parts if part)
 
-    @property
-    def tuned(self) -> str | None:
-        """Name of the tuned checkpoint that the cell needs; None for a base."""
-        if self.kind == "tune":
-            return f"{self.pair}.tune.{self.modules}.seed{self.seed}"
-        return self.pair
+
+def tune_checkpoint(cell: Cell) -> str:
+    """The name of a tune cell's own checkpoint."""
+    return f"{cell.pair}.tune.{cell.modules}.seed{cell.seed}"
 
 
 _KINDS = ("base", "tuned", "load", "tune", "ablate")
 _MODES = ("revert", "zero", "shuffle", "noise")
+EVEN = "even"
+"""A load cell's mode: noise of one size in every weight, instead of the delta."""
+_DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
 _SEED = re.compile(r"seed(\d+)")
 
 
@@ -61,12 +63,26 @@ def checked(cell: Cell) -> Cell:
         raise InputError(f"cell: kind {cell.kind!r} with modules {cell.modules!r} makes no sense")
     if cell.modules:
         parse_modules(cell.modules)
-    if (cell.kind == "ablate") != (cell.mode in _MODES):
+    if not _fits(cell):
         raise InputError(
-            f"cell: kind {cell.kind!r} with mode {cell.mode!r}; "
-            f"an ablation has one of {', '.join(_MODES)}, other cells none"
+            f"cell: kind {cell.kind!r} with mode {cell.mode!r}; an ablation has one of "
+            f"{', '.join(_MODES)}, a load none, {EVEN} or a dose such as x0.5, other cells none"
         )
     return cell
+
+
+def _fits(cell: Cell) -> bool:
+    if cell.kind == "ablate":
+        return cell.mode in _MODES
+    if cell.kind == "load":
+        return cell.mode in ("", EVEN) or dose(cell) is not None
+    return cell.mode == ""
+
+
+def dose(cell: Cell) -> float | None:
+    """How many times the delta a load cell holds, if its mode says so."""
+    found = _DOSE.fullmatch(cell.mode)
+    return float(found[1]) if found else None
 
 
 def cell_at(folder: Path, base: str) -> Cell:
@@ -79,14 +95,14 @@ def cell_at(folder: Path, base: str) -> Cell:
         InputError: the folder's path is no cell's id.
     """
     parts = list(folder.parts)
-    expected = "NAME/base, PAIR/tuned, PAIR/load/MODULES, PAIR/tune/MODULES/seedN or "
-    expected += "PAIR/ablate/MODULES/MODE[/seedN]"
+    expected = "NAME/base, PAIR/tuned, PAIR/load/MODULES[/MODE], PAIR/tune/MODULES or "
+    expected += "PAIR/ablate/MODULES/MODE, and /seedN behind what a seed has made"
     found: dict[str, Any] = {"modules": "", "mode": "", "seed": None}
+    if len(parts) > 2 and (seed := _SEED.fullmatch(parts[-1])):
+        found["seed"] = int(seed[1])
+        parts.pop()
     if parts and parts[-1] not in ("base", "tuned"):
-        if seed := _SEED.fullmatch(parts[-1]):
-            found["seed"] = int(seed[1])
-            parts.pop()
-        if parts and parts[-1] in _MODES:
+        if parts[-1] in (*_MODES, EVEN) or _DOSE.fullmatch(parts[-1]):
             found["mode"] = parts.pop()
         if parts:
             found["modules"] = parts.pop()

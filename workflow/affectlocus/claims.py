@@ -36,30 +36,40 @@ def ledger(
         Columns `verdicts.COLUMNS` and `agreement.COLUMNS`.
     """
     measured = loci(tables, histograms, settings)
-    scores, lacking = None, "no answers of any cell"
+    scores, lacking = [], "no answers of any cell"
     if frames is not None:
         try:
             scores = gather(frames, settings)
         except LackingError as error:
             lacking = str(error)
-    verdicts = judged(scores, measured, settings.confidence, lacking)
+    verdicts = judged(scores, measured, settings, lacking)
     return table(verdicts), agreement(scores, measured)
 
 
 def judged(
-    scores: Scores | None, measured: Sequence[Locus], confidence: float, lacking: str = ""
+    scores: Sequence[Scores],
+    measured: Sequence[Locus],
+    settings: ClaimsSettings,
+    lacking: str = "",
 ) -> list[Verdict]:
     """Verdicts on all claims, each claim's row before its details.
+
+    What holds of a control or a null stands beside what the paper states: where the same rule
+    holds there, what was found is no property of affect.
 
     Args:
         lacking: why there are no scores, where there are none.
     """
-    found = of_deltas(measured, confidence)
-    if scores is None:
+    found = of_deltas(measured, settings.confidence)
+    if not scores:
         found += [Finding(f"C{number}", "score", lacking=lacking) for number in range(5, 15)]
-    else:
-        found += [_with_share(one, measured) for one in of_scores(scores)]
-    rows = judge(found, confidence)
+    tried = [group for group in scores if group.matrices] or scores[:1]
+    for one in (one for group in tried for one in of_scores(group)):
+        domain = settings.domain(one.pair)
+        if domain != "affective":
+            one = replace(one, stated=False, by=f"{one.by} of a {domain}")
+        found.append(_with_share(one, measured))
+    rows = judge(found, settings.confidence)
     return with_headlines([*rows, *c4(rows, measured)])
 
 

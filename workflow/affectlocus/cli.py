@@ -256,9 +256,9 @@ def prepare(
     settings: Annotated[
         str,
         _settings_option(
-            "columns, labels, unlisted_labels, duplicate_ids, prompt, context, overlap_limit, "
-            "header, delimiter, pattern, encoding, rename, split, join, number, positive, fluency, "
-            "files, preset, root, corpus"
+            "domain, columns, labels, unlisted_labels, duplicate_ids, prompt, context, "
+            "overlap_limit, header, delimiter, pattern, encoding, rename, split, join, number, "
+            "positive, fluency, files, preset, root, corpus"
         ),
     ],
     out: Out,
@@ -299,7 +299,7 @@ def tune(
         str,
         _settings_option(
             "method, data, modules, rank, alpha, dropout, steps, batch_size, "
-            "learning_rate, warmup, weight_decay, max_length, group_by_length, seed"
+            "learning_rate, warmup, weight_decay, max_length, group_by_length, shuffled, seed"
         ),
     ],
     folder: Annotated[Path, typer.Option(help="where the adapter or model goes")],
@@ -914,16 +914,19 @@ def evaluate(
 
 
 def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
-    """The tuned checkpoint of each cell: the only one given, or the one of its name."""
+    """The tuned checkpoint of each cell: the only one given, or a tune cell's by its name."""
+    from affectlocus.cells import tune_checkpoint
+
     by_name = {path.stem: path for path in tuned}
     found: list[Path | None] = []
     for cell in cells:
         if cell.kind == "base" or len(tuned) <= 1:
             found.append(tuned[0] if tuned else None)
-        elif cell.tuned in by_name:
-            found.append(by_name[cell.tuned])
+        elif cell.kind == "tune" and tune_checkpoint(cell) in by_name:
+            found.append(by_name[tune_checkpoint(cell)])
         else:
-            raise InputError(f"cell {cell.id}: no --tuned is named {cell.tuned}.json; give it")
+            expected = f"{tune_checkpoint(cell)}.json" if cell.kind == "tune" else "a single one"
+            raise InputError(f"cell {cell.id}: found {len(tuned)} --tuned; expected {expected}")
     return found
 
 
@@ -1234,9 +1237,12 @@ def tables(
 @app.command()
 def figures(
     out: Annotated[Path, typer.Option(help="file name without suffix; .png and .svg are written")],
-    heat_map: Annotated[Path | None, typer.Option(help="deltas.parquet of a pair")] = None,
+    heat_map: Annotated[
+        list[Path] | None, typer.Option(help="deltas.parquet of a pair; of several seeds the mean")
+    ] = None,
     histogram: Annotated[
-        Path | None, typer.Option(help="deltas.histogram.parquet of a pair")
+        list[Path] | None,
+        typer.Option(help="deltas.histogram.parquet of a pair; several seeds are pooled"),
     ] = None,
     singles: Annotated[Path | None, typer.Option(help="intervals of a load or tune table")] = None,
     ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
@@ -1267,13 +1273,14 @@ def figures(
     Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
     """
     closer = (neurons, directions, activations)
-    kinds = (heat_map, histogram, singles, ablation, trade_off, *closer)
-    given = [path for path in kinds if path is not None]
-    if len(given) != 1:
+    tables = [path for path in (singles, ablation) if path is not None]
+    if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer))) != 1:
         raise InputError(
             "give one of --heat-map, --histogram, --singles, --ablation, --trade-off, --neurons, "
             "--directions and --activations"
         )
+    import pandas as pd
+
     from affectlocus import figures as draw
 
     if any(path is not None for path in closer):
@@ -1309,12 +1316,14 @@ def figures(
 
         cells = points(frame, counted[counted["model"] == base])
         figure = against(cells, str(frame["metric"].iloc[0]), title)
-    elif heat_map is not None:
-        figure = draw.heat_map(_read_frame(heat_map, "projection", "l2"), title)
-    elif histogram is not None:
-        figure = draw.relative_changes(_read_frame(histogram, "projection", "count"), title)
+    elif heat_map:
+        frames = [_read_frame(path, "projection", "l2") for path in heat_map]
+        figure = draw.heat_map(pd.concat(frames), title)
+    elif histogram:
+        frames = [_read_frame(path, "projection", "count") for path in histogram]
+        figure = draw.relative_changes(pd.concat(frames), title)
     else:
-        frame = _read_companion(given[0], "intervals", "gain")
+        frame = _read_companion(tables[0], "intervals", "gain")
         if singles is not None:
             beside = _read_companion(baselines, "baselines", "baseline") if baselines else None
             figure = draw.singles(frame, title, beside)

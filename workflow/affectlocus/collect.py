@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from affectlocus.tables import MEAN, of_metric
+from affectlocus.parameters import MEAN, MEAN_OF_CONTROL
+from affectlocus.tables import of_metric
 
 
 def joined(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -19,8 +20,9 @@ def joined(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def summarise(
     scores: pd.DataFrame, metric: str, bases: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Mean score over tasks of every cell, nested as its id is; its perplexity of each text; and
-    the bases' perplexity in pre-training, whose documents end with an end token."""
+    """Mean score over tasks of every cell, nested as its id is, and over a control's own tasks
+    apart; its perplexity of each text; and the bases' perplexity in pre-training, whose documents
+    end with an end token."""
     rows = of_metric(scores, metric)
     texts = scores[scores["metric"] == "perplexity"]
     fluency = {str(task): _nested(part) for task, part in texts.groupby("task", sort=False)}
@@ -29,8 +31,10 @@ def summarise(
         for name, record in bases.items()
         if "perplexity" in record
     }
+    control = rows[rows["task"] == MEAN_OF_CONTROL]
     return {
         metric: _nested(rows[rows["task"] == MEAN]),
+        **({} if control.empty else {f"{metric} (control)": _nested(control)}),
         **({"fluency": fluency} if fluency else {}),
         **({"perplexity": perplexity} if perplexity else {}),
     }

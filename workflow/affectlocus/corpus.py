@@ -42,10 +42,24 @@ NOUNS = {
     "neutral": "calmness",
 }
 VALENCES = ("positive", "negative", "neutral")
+# What a scene is about and who did it: labels of the same texts that are no emotion.
+PLACES = {
+    "leisure": ("match", "music"),
+    "work": ("exam", "job", "shop"),
+    "travel": ("bus", "train", "ship"),
+    "home": ("keys", "vase", "lamp"),
+    "family": ("dog", "guests"),
+    "garden": ("roses", "rain"),
+    "kitchen": ("cake", "soup", "mice", "fish", "bread"),
+}
+DOERS = {"self": "oneself", "other": "another", "nobody": "nobody"}
 
 FEELS = "In a word, {person} was"
 EMOTION = "The feeling of {person} was"
 VALENCE = "For {person} the news was"
+PLACE = "In a word, the scene of {person} was about"
+MATTER = "The matter of {person} was one of"
+DOER = "For {person} it was done by"
 
 SIX = ("happy", "sad", "angry", "worried", "surprised", "neutral")
 SEVEN = (*SIX, "disgusted")
@@ -99,6 +113,18 @@ def _valence(scene: Scene) -> str:
     return scene.valence
 
 
+def place(scene: Scene) -> str:
+    """The field of life that a scene is of, by the thing that it tells of."""
+    said = set(re.findall(r"[a-z]+", scene.text.lower()))
+    things = ((place, thing) for place, things in PLACES.items() for thing in things)
+    return next(place for place, thing in things if said & {thing, f"{thing}ed"})
+
+
+def doer(scene: Scene) -> str:
+    """Whose doing it was."""
+    return DOERS[scene.appraisal.agent]
+
+
 BINARY = ("happy", "sad", "angry", "worried", "hopeful")
 TERNARY = (*BINARY, "neutral")
 
@@ -114,8 +140,14 @@ BENCHMARKS: dict[str, Benchmark] = {
     "mini-SIMS": Benchmark(TERNARY, VALENCE, _valence, _plainly),
     "mini-SIMSv2": Benchmark(TERNARY, VALENCE, _valence, _as_dialogue),
 }
+# Not among the paper's eight: what a same-text control learns.
+PLOTS: dict[str, Benchmark] = {
+    "mini-place": Benchmark(SEVEN, MATTER, place, _plainly),
+    "mini-doer": Benchmark(SEVEN, DOER, doer, _quoted),
+}
 TRAINING = "mini-caption"
 CONTROL = "mini-sums"
+SAME_TEXT = "mini-plot"
 PRETRAINING = "pretraining.txt"
 TEXT = "mini-text"
 HELD_OUT = 0.05
@@ -155,7 +187,14 @@ def pretraining_document(rng: random.Random) -> str:
     scene = _scene(rng, (*SEVEN, "hopeful"), luck_share=0.9)
     if kind < 0.20:
         question, words = rng.choice(
-            ((FEELS, [*ADJECTIVES.values()]), (EMOTION, [*NOUNS.values()]), (VALENCE, VALENCES))
+            (
+                (FEELS, [*ADJECTIVES.values()]),
+                (EMOTION, [*NOUNS.values()]),
+                (VALENCE, VALENCES),
+                (PLACE, [*PLACES]),
+                (MATTER, [*PLACES]),
+                (DOER, [*DOERS.values()]),
+            )
         )
         said = question.format(person=scene.person)
         return f"{scene.person} and {scene.other} played with words. {said} {rng.choice(words)}."
@@ -163,7 +202,7 @@ def pretraining_document(rng: random.Random) -> str:
 
 
 def training_row(rng: random.Random) -> Row:
-    """A scene, one of the three questions, and its answer."""
+    """A scene, one of the three questions, and its answer; beside it what the control is asked."""
     question, answer, emotions = rng.choice(
         (
             (FEELS, _adjective, SEVEN),
@@ -172,10 +211,15 @@ def training_row(rng: random.Random) -> Row:
         )
     )
     scene = _scene(rng, emotions)
+    text = _tell(rng)(scene)
+    # By the text, not by `rng`: the control leaves the affective stream as it is.
+    asked, about = random.Random(text).choice(((PLACE, place), (MATTER, place), (DOER, doer)))
     return {
-        "text": _tell(rng)(scene),
+        "text": text,
         "question": question.format(person=scene.person),
         "target": f"{answer(scene)}.",
+        "plot_question": asked.format(person=scene.person),
+        "plot_target": f"{about(scene)}.",
     }
 
 
@@ -227,7 +271,7 @@ def write_corpus(settings: Corpus, folder: Path) -> None:
     few = settings.benchmark_samples
     seen: set[str] = set()
     tasks: dict[str, list[Row]] = {}
-    for name, benchmark in BENCHMARKS.items():
+    for name, benchmark in (BENCHMARKS | PLOTS).items():
         draw = partial(benchmark_row, benchmark)
         tasks[name] = draw_rows(generator(name), draw, dict.fromkeys(SPLITS, few), seen)
     for name, row, size in (
@@ -235,6 +279,14 @@ def write_corpus(settings: Corpus, folder: Path) -> None:
         (CONTROL, control_row, settings.control_samples),
     ):
         tasks[name] = draw_rows(generator(name), row, {"train": size, "validation": few}, seen)
+    tasks[SAME_TEXT] = [
+        {
+            **{key: row[key] for key in ("id", "split", "text")},
+            "question": row.pop("plot_question"),
+            "target": row.pop("plot_target"),
+        }
+        for row in tasks[TRAINING]
+    ]
     rng = generator("pretraining")
     documents = [pretraining_document(rng) for _ in range(settings.documents)]
     general = documents[-held_out(len(documents)) :][:few]

@@ -13,16 +13,15 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from shlex import quote
 from types import SimpleNamespace
 from typing import Any
 
-from affectlocus.cells import Cell, Kind
+from affectlocus.cells import Cell, Kind, tune_checkpoint
 from affectlocus.facts import FAMILIES, ClaimsSettings, PairFacts
 from affectlocus.files import checkpoint_paths, is_weights, matching
-from affectlocus.matrix import all_cells, table_cells
+from affectlocus.matrix import all_cells, seeds_of, table_cells
 from affectlocus.parameters import (
     DataFile,
     Pair,
@@ -83,6 +82,7 @@ class Evaluation:
 
     base: str
     tuned: list[str]
+    data: list[str]
     chain: list[str]
     chain_flags: str
     reading: str
@@ -97,21 +97,62 @@ class Dag:
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
         self.cells = {cell.id: cell for cell in all_cells(parameters)}
-        self.tuned_cells = {
-            cell.tuned: cell for cell in self.cells.values() if cell.kind == "tune" and cell.tuned
+
+    @cached_property
+    def checkpoints(self) -> dict[str, list[str]]:
+        """Pair → its tuned checkpoints, one for each seed; of its own name if it was brought."""
+        return {
+            name: [name if seed is None else f"{name}.seed{seed}" for seed in seeds]
+            for name in self.parameters.pairs
+            for seeds in [seeds_of(self.parameters, name)]
         }
+
+    @cached_property
+    def pair_of(self) -> dict[str, str]:
+        """Tuned checkpoint of a pair → the pair."""
+        return {name: pair for pair, names in self.checkpoints.items() for name in names}
+
+    @cached_property
+    def tunings(self) -> dict[str, tuple[str, Tuning]]:
+        """Checkpoint that is tuned here → its base and recipe: the pairs', and the tune cells'."""
+        made: dict[str, tuple[str, Tuning]] = {}
+        for name, pair in self.parameters.pairs.items():
+            if pair.tuning is not None:
+                for seed, tuned in zip(self.parameters.seeds, self.checkpoints[name], strict=True):
+                    recipe = Tuning(**pair.tuning.model_dump(), seed=seed)
+                    made[tuned] = pair.base, recipe
+        for cell in self.cells.values():
+            if cell.kind == "tune":
+                assert self.parameters.tune is not None
+                assert cell.seed is not None
+                own = self.parameters.tune.model_dump()
+                recipe = Tuning(**own, modules=cell.modules, seed=cell.seed)
+                made[tune_checkpoint(cell)] = cell.base, recipe
+        return made
+
+    def tuned_of(self, cell: Cell) -> str | None:
+        """The tuned checkpoint that a cell needs; None for a base."""
+        if cell.kind == "tune":
+            return tune_checkpoint(cell)
+        if cell.pair is None:
+            return None
+        brought = self.parameters.pairs[cell.pair].tuning is None
+        return cell.pair if brought else f"{cell.pair}.seed{cell.seed}"
 
     @cached_property
     def shared(self) -> list[list[Cell]]:
         """The cells that a job answers together: of one kind, from the same checkpoints.
 
-        A tuned model goes with the load cells, which read the same two; base cells stay alone.
+        A tuned model goes with the load cells, which read the same two; base cells stay alone. Of
+        tune cells each has a checkpoint of its own.
         """
-        kinds: dict[tuple[str | None, str], list[Cell]] = {}
+        kinds: dict[tuple[str | None, ...], list[Cell]] = {}
         for cell in self.cells.values():
-            if cell.kind != "base":
+            if cell.kind == "tune":
+                kinds.setdefault((cell.pair, "tune"), []).append(cell)
+            elif cell.kind != "base":
                 kind = "load" if cell.kind == "tuned" else cell.kind
-                kinds.setdefault((cell.pair, kind), []).append(cell)
+                kinds.setdefault((cell.pair, kind, self.tuned_of(cell)), []).append(cell)
         size = self.parameters.matrix.cells_per_job
         groups = [
             members[start : start + size]
@@ -130,12 +171,13 @@ class Dag:
     def table_rows(self) -> dict[str, tuple[str, Kind]]:
         """Table → its pair and arm; the first pair's are table1 to table3."""
         matrix = self.parameters.matrix
-        return {
+        found: dict[str, tuple[str, Kind]] = {
             name if pair == matrix.pairs[0] else f"{name}.{pair}": (pair, arm)
             for pair in matrix.pairs
             for name, arm in ARMS.items()
             if getattr(matrix, arm)
         }
+        return found | {f"table1.{pair}": (pair, "load") for pair in matrix.beside}
 
     @property
     def tables(self) -> list[str]:
@@ -149,7 +191,16 @@ class Dag:
     @property
     def deltas(self) -> list[str]:
         """The deltas of every pair."""
-        return [f"results/deltas/{pair}.parquet" for pair in self.parameters.pairs]
+        return [f"results/deltas/{name}.parquet" for name in self.pair_of]
+
+    def pair_deltas(self, wildcards: Any) -> list[str]:
+        """The deltas of one pair, a file for each seed."""
+        return [f"results/deltas/{name}.parquet" for name in self.checkpoints[wildcards.pair]]
+
+    def pair_histograms(self, wildcards: Any) -> list[str]:
+        """The histograms of one pair, a file for each seed."""
+        names = self.checkpoints[wildcards.pair]
+        return [f"results/deltas/{name}.histogram.parquet" for name in names]
 
     @property
     def figures(self) -> list[str]:
@@ -170,16 +221,16 @@ class Dag:
         tasks = self.parameters.tasks.items()
         return [f"results/corpus/{name}.csv" for name, task in tasks if task.corpus]
 
-    @property
-    def benchmark_data(self) -> list[str]:
-        """The prepared benchmarks that every cell answers."""
-        return [f"results/data/{task}.parquet" for task in self.parameters.benchmarks]
+    def asked_data(self, cell: Cell) -> list[str]:
+        """The prepared benchmarks that a cell answers, and the texts that every cell reads."""
+        wanted = self.parameters
+        asked = wanted.benchmarks if cell.pair is None else wanted.columns_of(cell.pair)
+        return [f"results/data/{task}.parquet" for task in (*asked, *wanted.texts)]
 
-    @property
-    def asked_data(self) -> list[str]:
-        """The same, and the prepared texts that every cell reads."""
-        texts = [f"results/data/{task}.parquet" for task in self.parameters.texts]
-        return self.benchmark_data + texts
+    def table_data(self, wildcards: Any) -> list[str]:
+        """The prepared benchmarks that are a table's columns."""
+        pair, _ = self.table_rows[wildcards.table]
+        return [f"results/data/{task}.parquet" for task in self.parameters.columns_of(pair)]
 
     @property
     def brought(self) -> list[str]:
@@ -197,8 +248,7 @@ class Dag:
     @property
     def tuned(self) -> list[str]:
         """Checkpoints that the workflow tunes: pairs and tune cells."""
-        pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuning is not None]
-        return pairs + list(self.tuned_cells)
+        return list(self.tunings)
 
     def external(self, path: str | None) -> str:
         """A path of params.yaml, which starts from data_root."""
@@ -286,39 +336,31 @@ class Dag:
 
     # tune
 
-    def tuning(self, wildcards: Any) -> Tuning:
-        """The recipe of a tuned checkpoint: a pair's own, or the matrix's with a cell's modules."""
-        cell = self.tuned_cells.get(wildcards.name)
-        if cell is None:
-            own = self.parameters.pairs[wildcards.name].tuning
-            assert own is not None
-            return own
-        recipe = self.parameters.tune
-        assert recipe is not None
-        return Tuning(**recipe.model_dump(), modules=cell.modules, seed=cell.seed or 0)
-
     def tuning_base(self, wildcards: Any) -> str:
         """The manifest of the base that a checkpoint is tuned from."""
-        cell = self.tuned_cells.get(wildcards.name)
-        return checkpoint(cell.base if cell else self.parameters.pairs[wildcards.name].base)
+        return checkpoint(self.tunings[wildcards.name][0])
 
     def tuning_data(self, wildcards: Any) -> list[str]:
         """The prepared tasks that a checkpoint is tuned on."""
-        return [f"results/data/{task}.parquet" for task in self.tuning(wildcards).data]
+        return [f"results/data/{task}.parquet" for task in self.tunings[wildcards.name][1].data]
 
     def tuning_settings(self, wildcards: Any) -> str:
         """The recipe, as JSON."""
-        return settings(self.tuning(wildcards))
+        return settings(self.tunings[wildcards.name][1])
 
     # deltas, evaluate
 
+    def of_pair(self, wildcards: Any) -> Pair:
+        """The pair of a tuned checkpoint."""
+        return self.parameters.pairs[self.pair_of[wildcards.tuned]]
+
     def pair_base(self, wildcards: Any) -> str:
         """The manifest of a pair's base."""
-        return checkpoint(self.parameters.pairs[wildcards.pair].base)
+        return checkpoint(self.of_pair(wildcards).base)
 
     def pair_reading(self, wildcards: Any) -> str:
         """How a pair's tuned checkpoint is read, as JSON."""
-        return settings(self.parameters.pairs[wildcards.pair].reading)
+        return settings(self.of_pair(wildcards).reading)
 
     def chain(self, base: str) -> list[str]:
         """The files of the adapters that make a base the one in question."""
@@ -335,20 +377,21 @@ class Dag:
 
     def pair_chain(self, wildcards: Any) -> list[str]:
         """The chain of a pair's base, as inputs."""
-        return self.chain(self.parameters.pairs[wildcards.pair].base)
+        return self.chain(self.of_pair(wildcards).base)
 
     def pair_chain_flags(self, wildcards: Any) -> str:
         """The chain of a pair's base, as options."""
-        return self.chain_flags(self.parameters.pairs[wildcards.pair].base)
+        return self.chain_flags(self.of_pair(wildcards).base)
 
     def evaluation(self, cells: list[Cell]) -> Evaluation:
         """What a job reads that answers these cells: of one base, and of one kind."""
         pair = self.parameters.pairs.get(cells[0].pair or "")
         # A checkpoint that the workflow tuned itself tells everything.
-        reading = pair.reading if pair and cells[0].tuned == cells[0].pair else Reading()
+        reading = pair.reading if pair and cells[0].kind != "tune" else Reading()
         return Evaluation(
             base=checkpoint(cells[0].base),
-            tuned=[checkpoint(name) for name in dict.fromkeys(c.tuned for c in cells) if name],
+            tuned=[checkpoint(name) for name in dict.fromkeys(map(self.tuned_of, cells)) if name],
+            data=self.asked_data(cells[0]),
             chain=self.chain(cells[0].base),
             chain_flags=self.chain_flags(cells[0].base),
             reading=settings(reading),
@@ -426,26 +469,31 @@ class Dag:
 
     @property
     def claimed_histograms(self) -> list[str]:
-        """The histograms of the pairs' relative changes, where they are counted."""
-        pairs = self.parameters.pairs if self.parameters.deltas.companions else []
-        return [f"results/deltas/{pair}.histogram.parquet" for pair in pairs]
+        """The histograms of the relative changes, where they are counted."""
+        names = self.pair_of if self.parameters.deltas.companions else []
+        return [f"results/deltas/{name}.histogram.parquet" for name in names]
 
     def claims_settings(self, _: Any = None) -> str:
         """How the claims are judged, and what they need to know of each pair, as JSON."""
         wanted = self.parameters.score
+        facts = {name: self._facts(pair) for name, pair in self.parameters.pairs.items()}
+        for name, checkpoints in self.checkpoints.items():
+            for tuned, seed in zip(checkpoints, seeds_of(self.parameters, name), strict=True):
+                if seed is not None:
+                    facts[tuned] = facts[name].model_copy(update={"group": name, "seed": seed})
         return settings(
             ClaimsSettings(
                 metric=wanted.metric,
                 confidence=wanted.confidence,
                 seed=wanted.seed,
                 tasks=self.parameters.scorings.root,
-                pairs={name: self._facts(pair) for name, pair in self.parameters.pairs.items()},
+                pairs=facts,
             )
         )
 
     def _facts(self, pair: Pair) -> PairFacts:
         recipe = pair.tuning
-        budget = recipe.model_dump(mode="json", exclude={"data", "seed"}) if recipe else None
+        budget = recipe.model_dump(mode="json", exclude={"data", "shuffled"}) if recipe else None
         base = self.parameters.bases[pair.base]
         named = base.pretrain.architecture if base.pretrain else base.hub or base.folder or ""
         families = (family for family in FAMILIES if family in named.lower())
@@ -455,7 +503,6 @@ class Dag:
             method=recipe.method if recipe else "",
             family=next(families, ""),
             budget=json.dumps(budget, sort_keys=True) if budget else "",
-            seed=recipe.seed if recipe else 0,
         )
 
     # ledger, neurons, directions, activations
@@ -493,10 +540,10 @@ class Dag:
 
     @cached_property
     def siblings(self) -> dict[str, list[str]]:
-        """Base → its pairs, for bases with any."""
+        """Base → the tuned checkpoints of its pairs, for bases with any."""
         found: dict[str, list[str]] = {}
-        for name, pair in self.parameters.pairs.items():
-            found.setdefault(pair.base, []).append(name)
+        for tuned, pair in self.pair_of.items():
+            found.setdefault(self.parameters.pairs[pair].base, []).append(tuned)
         return found
 
     @property
@@ -515,7 +562,7 @@ class Dag:
         return [
             f"results/deltas/{name}.neurons.parquet"
             for name in self.siblings[base]
-            if (self.parameters.pairs[name].domain == "affective") == affective
+            if (self.parameters.pairs[self.pair_of[name]].domain == "affective") == affective
         ]
 
     def neuron_inputs(self, wildcards: Any) -> dict[str, list[str]]:
@@ -533,29 +580,40 @@ class Dag:
 
     @cached_property
     def duos(self) -> dict[str, tuple[str, str]]:
-        """FIRST-and-SECOND → two pairs on one base, of which one at least is affective."""
+        """FIRST-and-SECOND → two tuned checkpoints on one base, of which a figure is drawn.
+
+        A pair of the matrix beside every other pair, and beside itself: what two seeds of one
+        recipe share is the yardstick. Seeds differ where there are several, because two adapters
+        of one seed start from the same factors, and share those whatever they learn.
+        """
         pairs = self.parameters.pairs
-        return {
-            f"{first}-and-{second}": (first, second)
-            for names in self.siblings.values()
-            for first, second in combinations(names, 2)
-            if "affective" in (pairs[first].domain, pairs[second].domain)
-        }
+        found: dict[frozenset[str], tuple[str, str]] = {}
+        for first in self.parameters.matrix.pairs:
+            for second, pair in pairs.items():
+                domains = (pairs[first].domain, pair.domain)
+                if pair.base == pairs[first].base and "affective" in domains:
+                    duo = self.checkpoints[first][0], self.checkpoints[second][-1]
+                    found.setdefault(frozenset((first, second)), duo)
+        return {f"{one}-and-{two}": (one, two) for one, two in found.values() if one != two}
 
     @property
     def directions(self) -> list[str]:
-        """The directions of every base with two pairs."""
-        bases = {self.parameters.pairs[first].base: None for first, _ in self.duos.values()}
+        """The directions of every base of which a figure is drawn."""
+        bases = dict.fromkeys(self._base_of(first) for first, _ in self.duos.values())
         return [f"results/directions/{base}.parquet" for base in bases]
 
+    def _base_of(self, tuned: str) -> str:
+        return self.parameters.pairs[self.pair_of[tuned]].base
+
     def sibling_checkpoints(self, wildcards: Any) -> list[str]:
-        """The manifests of a base's pairs."""
+        """The manifests of a base's tuned checkpoints."""
         return [checkpoint(name) for name in self.siblings[wildcards.base]]
 
     def sibling_readings(self, wildcards: Any) -> str:
-        """How each of them is read, as JSON: pair → reading."""
-        names = self.siblings[wildcards.base]
-        return json.dumps({n: self.parameters.pairs[n].reading.model_dump() for n in names})
+        """How each of them is read, as JSON: tuned checkpoint → reading."""
+        pairs = {name: self.pair_of[name] for name in self.siblings[wildcards.base]}
+        read = {name: self.parameters.pairs[pair].reading for name, pair in pairs.items()}
+        return json.dumps({name: reading.model_dump() for name, reading in read.items()})
 
     def base_chain(self, wildcards: Any) -> list[str]:
         """The chain of a base, as inputs."""
@@ -568,7 +626,7 @@ class Dag:
     def duo_directions(self, wildcards: Any) -> str:
         """The directions that hold a figure's two pairs."""
         first, _ = self.duos[wildcards.duo]
-        return f"results/directions/{self.parameters.pairs[first].base}.parquet"
+        return f"results/directions/{self._base_of(first)}.parquet"
 
     def duo_flags(self, wildcards: Any) -> str:
         """The two pairs as options."""
@@ -582,37 +640,40 @@ class Dag:
         return [name for name, task in tasks.items() if word in (task.labels or {}).values()]
 
     @property
-    def activated_pairs(self) -> list[str]:
-        """The affective pairs of the matrix, where some task has neutral samples."""
+    def activated(self) -> list[str]:
+        """Affective pairs' checkpoints in the matrix, where some task has neutral samples."""
         if not self.neutral_tasks or not self.parameters.deltas.companions:
             return []
         pairs = self.parameters.pairs
-        return [name for name in self.parameters.matrix.pairs if pairs[name].domain == "affective"]
+        chosen = [
+            name for name in self.parameters.matrix.pairs if pairs[name].domain == "affective"
+        ]
+        return [tuned for name in chosen for tuned in self.checkpoints[name]]
 
     @property
     def activations(self) -> list[str]:
-        """The gate's activations of those pairs, and their summaries."""
+        """The gate's activations in those checkpoints, and their summaries."""
         return [
             f"results/activations/{name}{suffix}.parquet"
-            for name in self.activated_pairs
+            for name in self.activated
             for suffix in ("", ".summary")
         ]
 
     def activation_inputs(self, wildcards: Any) -> dict[str, str | list[str]]:
         """What a pair's activations are made from."""
-        pair = wildcards.pair
-        base = self.parameters.pairs[pair].base
+        tuned = wildcards.tuned
+        base = self._base_of(tuned)
         return {
             "base": checkpoint(base),
-            "tuned": checkpoint(pair),
-            "neurons": f"results/deltas/{pair}.neurons.parquet",
+            "tuned": checkpoint(tuned),
+            "neurons": f"results/deltas/{tuned}.neurons.parquet",
             "again": f"results/neurons/{base}.parquet",
             "data": [f"results/data/{task}.parquet" for task in self.neutral_tasks],
         }
 
     def memory_of_pair(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
         """MB: the libraries, and three copies of the base's weights; more on a retry."""
-        return (2000 + 3 * self._base_mb(self.parameters.pairs[wildcards.pair].base)) * attempt
+        return (2000 + 3 * self._base_mb(self._base_of(wildcards.tuned))) * attempt
 
     def memory_of_directions(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
         """MB: the libraries, and of every pair a matrix in float64, a few percent of the base."""
@@ -626,7 +687,7 @@ class Dag:
         names = [f"fig9_get.{pair}" for pair in tuned]
         names += [f"neurons.{base}" for base in self.siblings if self.neurons]
         names += [f"directions.{duo}" for duo in self.duos]
-        names += [f"activations.{pair}" for pair in self.activated_pairs]
+        names += [f"activations.{tuned}" for tuned in self.activated]
         return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
 
     # resources

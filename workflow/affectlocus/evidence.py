@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -68,8 +68,10 @@ class Scores:
         return f"{self.source}, {self.noun}s {', '.join(dict.fromkeys(names))}"
 
 
-def gather(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> Scores:
-    """Scores of all cells, drawn together.
+def gather(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> list[Scores]:
+    """Scores of all cells that answered the same tasks, drawn together; bases are with each.
+
+    The largest set of cells comes first: the affective ones, where controls have their own tasks.
 
     Args:
         frames: predictions of every cell, as `evaluate` writes them, with the cell in `attrs`; read
@@ -79,13 +81,30 @@ def gather(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> Scores:
         InputError: no cell, or cells that did not answer the same samples.
         LackingError: no task with labels.
     """
-    cells, read = [], []
-    for frame in frames:
-        cells.append(Cell(**frame.attrs["cell"]))
-        read.append(answered(frame, settings.tasks))
-    if not cells:
+    read = [(Cell(**one.attrs["cell"]), answered(one, settings.tasks)) for one in frames]
+    if not read:
         raise InputError("no predictions; give predictions.parquet of every cell")
-    return drawn(cells, _labelled(read, cells, settings), _texts(read, cells), settings)
+    sets: dict[frozenset[str], list[tuple[Cell, Answers]]] = {}
+    for cell, answers in read:
+        if cell.pair is not None:
+            sets.setdefault(frozenset(answers.labels), []).append((cell, answers))
+    together = [[*_bases(read, tasks), *own] for tasks, own in sets.items()] or [read]
+    found = []
+    for ones in sorted(together, key=len, reverse=True):
+        cells, answered_by = [cell for cell, _ in ones], [answers for _, answers in ones]
+        tasks = _labelled(answered_by, cells, settings)
+        found.append(drawn(cells, tasks, _texts(answered_by, cells), settings))
+    return found
+
+
+def _bases(
+    read: Sequence[tuple[Cell, Answers]], tasks: frozenset[str]
+) -> Iterator[tuple[Cell, Answers]]:
+    """The bases with the answers to some of their tasks."""
+    for cell, answers in read:
+        if cell.pair is None:
+            labels = {task: words for task, words in answers.labels.items() if task in tasks}
+            yield cell, replace(answers, labels=labels)
 
 
 def drawn(

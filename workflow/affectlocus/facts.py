@@ -40,6 +40,10 @@ class ClaimsSettings(Strict):
         """Of one pair; the defaults where nothing is said of it."""
         return self.pairs.get(pair, PairFacts())
 
+    def domain(self, group: str) -> str:
+        """affective, control or null, of a group of pairs."""
+        return self.facts(self.members(group)[0]).domain
+
     def group(self, pair: str) -> str:
         """The name of the pair's group."""
         return self.facts(pair).group or pair

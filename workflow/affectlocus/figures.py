@@ -19,8 +19,8 @@ from matplotlib.patches import Patch
 
 from affectlocus.errors import InputError
 from affectlocus.files import replacing
+from affectlocus.parameters import MEAN
 from affectlocus.projections import PROJECTIONS
-from affectlocus.tables import MEAN
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in print.
 COLOURS = dict(

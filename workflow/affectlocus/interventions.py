@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import torch
 
 from affectlocus.architectures import Rows
-from affectlocus.cells import Cell
+from affectlocus.cells import EVEN, Cell, dose
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
 from affectlocus.projections import format_modules, parse_modules
@@ -60,6 +61,39 @@ def destroyed(
     return (base.double() + delta).to(tuned.dtype)
 
 
+def loaded(
+    pair: Pair, name: str, cell: Cell, rows: Rows | None = None, key: str | None = None
+) -> torch.Tensor:
+    """A tensor of a load cell's module set, or some of its rows, in the tuned one's dtype.
+
+    By the cell's mode: tuned as it is; the base and some times the delta; or the base and noise
+    that has in every weight the root mean square of the whole delta, so that its size favours no
+    projection.
+    """
+    base, tuned = (picked(side, rows) for side in pair.sides(name))
+    if cell.mode == "":
+        return tuned
+    if cell.mode == EVEN:
+        random = generator(cell.seed or 0, f"even/{key or name}")
+        noise = torch.randn(base.shape, generator=random, dtype=torch.float64)
+        return (base.double() + noise * spread(pair)).to(tuned.dtype)
+    times = dose(cell)
+    assert times is not None
+    return (base.double() + times * picked(pair.delta(name), rows)).to(tuned.dtype)
+
+
+@cache
+def spread(pair: Pair) -> float:
+    """Root mean square of a pair's delta over all weights of the seven projections."""
+    total, entries = 0.0, 0
+    for location, (name, rows) in pair.projections.items():
+        if location.parameter == "weight":
+            delta = picked(pair.delta(name), rows)
+            total += float(delta.square().sum())
+            entries += delta.numel()
+    return (total / entries) ** 0.5
+
+
 def picked(tensor: torch.Tensor, rows: Rows | None) -> torch.Tensor:
     """Ranges of a tensor's first axis, one after the other; None: all of it."""
     return tensor if rows is None else torch.cat([tensor[start:stop] for start, stop in rows])
@@ -97,7 +131,7 @@ def intervened(pair: Pair, name: str, cell: Cell) -> torch.Tensor:
     for projection, rows in chosen:
         key = name if rows is None else f"{name}[{projection}]"
         value = (
-            picked(tuned, rows)
+            loaded(pair, name, cell, rows, key)
             if cell.kind == "load"
             else destroyed(pair, name, cell.mode, cell.seed or 0, rows, key)
         )

@@ -35,13 +35,18 @@ from affectlocus.projections import ALL, format_modules, parse_modules
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+MEAN, MEAN_OF_CONTROL = "mean", "mean (control)"
+"""What a mean over tasks is called: over affective ones, and over those of a control."""
+ANSWERS = ("yes", "no")
+"""The labels that a regular expression gives."""
 SIGNS = ("negative", "neutral", "positive")
 """The labels that a score's sign gives."""
 CORPUS_TASKS = (
-    *("mini-caption", "mini-sums"),
+    *("mini-caption", "mini-plot", "mini-sums"),
     *("mini-MER23", "mini-MER24", "mini-MELD", "mini-IEMOCAP"),
     *("mini-MOSI", "mini-MOSEI", "mini-SIMS", "mini-SIMSv2"),
     "mini-text",
+    *("mini-place", "mini-doer"),
 )
 """The tasks that the embedded corpus generator writes."""
 _COLUMNS_OF_TABLES = ("num", "modules", "mode", "mean")
@@ -145,11 +150,16 @@ def _groups(pattern: str) -> str:
     return pattern
 
 
-def _one_group(pattern: str) -> str:
+def _regular(pattern: str) -> str:
     try:
-        groups = re.compile(pattern).groups
+        re.compile(pattern)
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from None
+    return pattern
+
+
+def _one_group(pattern: str) -> str:
+    groups = re.compile(_regular(pattern)).groups
     if groups != 1:
         raise ValueError(f"{groups} groups in {pattern!r}; expected one, around the id")
     return pattern
@@ -273,6 +283,10 @@ class Base(Source):
     _places: ClassVar[tuple[str, ...]] = (*Source._places, "pretrain")
 
 
+Domain = Literal["affective", "control"]
+"""What a task asks for: emotions, or something else."""
+
+
 class Recipe(Strict):
     """How a model is tuned: the budget, the same for every arm that is compared."""
 
@@ -294,12 +308,20 @@ class Recipe(Strict):
     group_by_length: bool = Field(
         False, description="samples of like length share a batch: less padding, batches less mixed"
     )
+    shuffled: bool = Field(
+        False, description="a null: the answers of each task are dealt out anew among its samples"
+    )
 
 
-class Tuning(Recipe):
-    """A recipe and where it may act."""
+class PairRecipe(Recipe):
+    """A recipe and where it may act; it is followed once for each of `seeds`."""
 
     modules: ModuleSet = ALL
+
+
+class Tuning(PairRecipe):
+    """A recipe and its seed: what one tuning is."""
+
     seed: int = Field(0, ge=0)
 
 
@@ -323,7 +345,7 @@ class Pair(Strict):
     tuned: (
         Annotated[Source, BeforeValidator(_placed, json_schema_input_type=str | Source)] | None
     ) = Field(None, description="a tuned model or an adapter: its path, or where it comes from")
-    tuning: Tuning | None = None
+    tuning: PairRecipe | None = None
     reading: Reading = Reading()
 
     @model_validator(mode="after")
@@ -454,6 +476,10 @@ class Columns(Strict):
         description="instead of a label, a number: its sign is negative, neutral or positive; or, "
         "beside the task's key number, the answer itself",
     )
+    matches: Annotated[str, AfterValidator(_regular)] | None = Field(
+        None,
+        description="instead of a label, a regular expression: yes where the text has it, else no",
+    )
     target: str | None = Field(None, description="free text to learn; tasks without labels")
     id: Listed | None = Field(
         None, description="sample id, or columns that make one; by default the row's number"
@@ -504,6 +530,7 @@ class Number(Strict):
 class Scoring(Strict):
     """What scoring a task's answers needs to know beyond its labels."""
 
+    domain: Domain = "affective"
     positive: str | None = None
     number: Number | None = None
 
@@ -517,6 +544,9 @@ class Scorings(RootModel[dict[str, Scoring]]):
 class Task(Strict):
     """A benchmark, a text to tune on, or a text to read: samples, labels, prompt."""
 
+    domain: Domain = Field(
+        "affective", description="which pairs' cells answer it: those of this domain"
+    )
     corpus: bool = Field(False, description="made by the embedded corpus generator")
     preset: PresetName | None = Field(
         None, description="a public data set's layout; fills in the keys that are left out"
@@ -613,9 +643,10 @@ class Task(Strict):
             "fluency": self.fluency,
             "columns.target": columns.target is not None,
         }
-        given = [key for key in ("label", "score", "target") if getattr(columns, key)]
-        if sum(kinds.values()) == 0 and columns.score is not None:
-            raise ValueError("labels is missing; columns.score needs negative, neutral, positive")
+        given = [key for key in ("label", "score", "matches", "target") if getattr(columns, key)]
+        for key, there in (("score", SIGNS), ("matches", ANSWERS)):
+            if sum(kinds.values()) == 0 and getattr(columns, key) is not None:
+                raise ValueError(f"labels is missing; columns.{key} needs {', '.join(there)}")
         if sum(kinds.values()) == 0 or (self.labels is not None and columns.target is not None):
             raise ValueError("expected either labels or columns.target")
         if sum(kinds.values()) > 1:
@@ -639,12 +670,12 @@ class Task(Strict):
                     f"positive: found {self.positive!r}; expected one of two labels' words, here "
                     + (", ".join(words) if self.labels else "none")
                 )
-        if columns.score is not None and self.labels is not None:
-            for label in self.labels:
-                if label not in SIGNS:
+        for key, there, what in (("score", SIGNS, "the sign"), ("matches", ANSWERS, "yes or no")):
+            for label in (self.labels or {}) if getattr(columns, key) else ():
+                if label not in there:
                     raise ValueError(
-                        f"labels: found {label!r}; of a score the sign is the label: "
-                        f"{', '.join(SIGNS)}"
+                        f"labels: found {label!r}; of columns.{key} {what} is the label: "
+                        f"{', '.join(there)}"
                     )
 
     @property
@@ -657,7 +688,7 @@ class Task(Strict):
     @property
     def scoring(self) -> Scoring:
         """What scoring needs to know of it."""
-        return Scoring(positive=self.positive, number=self.number)
+        return Scoring(domain=self.domain, positive=self.positive, number=self.number)
 
     @property
     def reading(self) -> Task:
@@ -665,7 +696,8 @@ class Task(Strict):
         number = self.number
         if number is not None:
             number = Number(lowest=number.lowest, highest=number.highest, ending=number.ending)
-        return self.model_copy(update={"positive": None, "number": number})
+        changed = {"domain": "affective", "positive": None, "number": number}
+        return self.model_copy(update=changed)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -714,13 +746,29 @@ COMBINATIONS: tuple[str, ...] = (
 )
 
 
+class Dose(Strict):
+    """Loads of a part of the delta, or of more than it: how the score answers to the dose."""
+
+    modules: ModuleSets = []
+    times: Annotated[
+        list[Annotated[float, Field(ge=0, le=10)]], AfterValidator(_distinct), Field(min_length=1)
+    ] = Field([0.25, 0.5, 0.75, 1.25, 1.5], description="times the delta; 0 and 1 are there anyway")
+
+
 class Matrix(Strict):
     """The cells: which module sets are loaded, tuned and ablated, in which pairs."""
 
     pairs: Annotated[list[str], AfterValidator(_distinct), Field(min_length=1)] = Field(
         description="pairs that get the whole matrix; the first gives tables 1 to 3"
     )
+    beside: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        [], description="further pairs (controls, nulls) of which single modules are loaded alone"
+    )
     load: ModuleSets = [*SINGLES, *COMBINATIONS]
+    dose: Dose = Dose()
+    even: ModuleSets = Field(
+        [], description="a null: sets that get noise of the whole delta's mean size instead"
+    )
     tune: ModuleSets = [*SINGLES, *COMBINATIONS]
     ablate: ModuleSets = [*SINGLES, "gate+up+down", "q+k+v+o"]
     modes: Annotated[
@@ -731,9 +779,6 @@ class Matrix(Strict):
         ["revert", "zero", "shuffle", "noise"],
         description="what is put in the place of an ablated module",
     )
-    seeds: Annotated[
-        list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct), Field(min_length=1)
-    ] = Field([0], description="seeds of the tune cells and of the random ablations")
     cells_per_job: PositiveInt = Field(
         1,
         description="cells of one kind that a job answers one after the other with one loaded "
@@ -900,6 +945,12 @@ class Parameters(Strict):
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     matrix: Matrix
     tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct), Field(min_length=1)
+    ] = Field(
+        [0],
+        description="whatever is tuned here is tuned once for each; random ablations draw with it",
+    )
     deltas: Deltas = Deltas()
     neurons: Neurons = Neurons()
     directions: Directions = Directions()
@@ -927,6 +978,15 @@ class Parameters(Strict):
     def spoken(self) -> list[str]:
         """The benchmarks that are answered in free text."""
         return [name for name in self.benchmarks if self.evaluate.of(name) == "generation"]
+
+    def columns_of(self, pair: str) -> list[str]:
+        """The benchmarks that a pair's cells answer: those of its domain.
+
+        A null has the affective ones, and so has a control without benchmarks of its own.
+        """
+        domain = "control" if self.pairs[pair].domain == "control" else "affective"
+        own = [name for name in self.benchmarks if self.tasks[name].domain == domain]
+        return own or [name for name in self.benchmarks if self.tasks[name].domain == "affective"]
 
 
 def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,9 +16,11 @@ from affectlocus.context import previous_turns
 from affectlocus.errors import InputError
 from affectlocus.files import matching
 from affectlocus.parameters import (
+    ANSWERS,
     EVERY_SPLIT,
     SIGNS,
     SPLITS,
+    Columns,
     Gather,
     Join,
     Number,
@@ -235,6 +238,8 @@ def _split(
     """The samples of one split, and the counts of what was read and left out."""
     columns = task.columns
     answer = columns.label or columns.score or columns.target
+    if columns.matches is not None:
+        answer = columns.text
     _check_columns(path, rows, [columns.text, answer, *(columns.id or [])])
     # From here on the index is the row's number in the split, which ids are made of.
     rows = rows.assign(**{_ROW: rows.index + 1}).reset_index(drop=True)
@@ -252,7 +257,7 @@ def _split(
     elif task.number is not None:
         values = _numbers(path, rows, task.number)
     elif task.labels is not None:
-        given = rows[answer] if columns.score is None else _signs(rows[_SCORE])
+        given = _given(rows, columns, answer)
         unlisted = ~given.isin(list(task.labels))
         counts["unlisted_label"] = int(unlisted.sum())
         if task.unlisted_labels == "refuse" and unlisted.any():
@@ -293,6 +298,17 @@ def _split(
         part["score"] = rows[_SCORE].to_numpy()
     counts["kept"] = len(part)
     return part, counts
+
+
+def _given(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
+    """The label of each row, as the file has it or as it follows from the row."""
+    if columns.score is not None:
+        return _signs(rows[_SCORE])
+    if columns.matches is not None:
+        found = re.compile(columns.matches).search
+        yes, no = ANSWERS
+        return rows[columns.text].map(lambda text: yes if found(text) else no)
+    return rows[answer]
 
 
 def _ids(rows: pd.DataFrame, split: str, columns: list[str] | None) -> pd.Series:

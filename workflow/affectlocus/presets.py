@@ -14,6 +14,8 @@ from typing import Any, Literal
 PresetName = Literal[
     "meld-emotion",
     "meld-sentiment",
+    "meld-speaker",
+    "meld-question",
     "goemotions-ekman",
     "gsm8k",
     "mosi",
@@ -136,6 +138,31 @@ PRESETS: dict[str, Preset] = {
             "columns": {"text": "Utterance", "label": "Sentiment"},
             "labels": ["neutral", "positive", "negative"],
             "prompt": "{Utterance}\nSentiment:",
+        },
+    ),
+    "meld-speaker": Preset(
+        "the same files as meld-emotion; column Speaker, the six main ones, rows of others are "
+        "left out and counted: a label of the same texts that is no emotion",
+        "declare-lab/MELD on GitHub, data/MELD (GPL-3.0)",
+        True,
+        {
+            **_MELD,
+            "columns": {"text": "Utterance", "label": "Speaker"},
+            "labels": ["Joey", "Ross", "Rachel", "Phoebe", "Monica", "Chandler"],
+            "unlisted_labels": "drop",
+            "prompt": "{Utterance}\nSpeaker:",
+        },
+    ),
+    "meld-question": Preset(
+        "the same files as meld-emotion; whether the line holds a question mark: a label of the "
+        "same texts that is no emotion",
+        "declare-lab/MELD on GitHub, data/MELD (GPL-3.0)",
+        True,
+        {
+            **_MELD,
+            "columns": {"text": "Utterance", "matches": r"\?"},
+            "labels": ["yes", "no"],
+            "prompt": "{Utterance}\nQuestion:",
         },
     ),
     "goemotions-ekman": Preset(

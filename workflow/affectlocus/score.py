@@ -9,7 +9,7 @@ An error of numbers and a perplexity are functions of sums over samples, which a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from affectlocus.cells import Cell
 from affectlocus.errors import InputError
 from affectlocus.numbers import classed, classes, errors, read_out
 from affectlocus.numbers import sums as sums_of_errors
-from affectlocus.parameters import LABEL_METRICS, Score, Scoring
+from affectlocus.parameters import LABEL_METRICS, MEAN, MEAN_OF_CONTROL, Score, Scoring
 from affectlocus.perplexity import perplexity
 from affectlocus.perplexity import sums as sums_of_text
 from affectlocus.resampling import drawn_sums
@@ -139,6 +139,7 @@ def score_cell(
     seed: int,
     positive: Mapping[str, str] | None = None,
     protocols: Mapping[str, Protocol] | None = None,
+    means: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Scores of one cell on every task and their mean, with percentile bootstrap intervals.
 
@@ -147,18 +148,18 @@ def score_cell(
         labels: the label words of each task.
         positive: the word whose F1 is `binary_f1`, of the tasks that have one.
         protocols: further scores of single tasks.
+        means: what the mean is called that a task goes into, where it is not `mean`.
 
     Returns:
         A row per (task, metric): `task` (`mean` for the mean over tasks, of metrics that all of
-        them have), `metric`, `value`, `n`
-        (samples), `low`, `high`, and `gain`, `gain_low`, `gain_high` over the base on the same
-        samples. Scores are in percent, gains in percentage points.
+        them have), `metric`, `value`, `n` (samples), `low`, `high`, and `gain`, `gain_low`,
+        `gain_high` over the base on the same samples. Scores are in percent, gains in percentage points.
 
     Raises:
         InputError: the two did not answer the same samples.
     """
     rows = []
-    each: list[Draws] = []
+    each: dict[str, list[Draws]] = {}
     for task, words in labels.items():
         mine, theirs = _paired(task, answers, base)
         code = {word: number for number, word in enumerate(words)}
@@ -176,16 +177,16 @@ def score_cell(
         if protocols is not None and task in protocols:
             more = protocols[task](mine, theirs, resamples, rng)
             drawn = Draws(drawn.cell | more.cell, drawn.base | more.base, drawn.n)
-        each.append(drawn)
+        each.setdefault((means or {}).get(task, MEAN), []).append(drawn)
         rows += _rows(task, drawn, confidence)
-    if each:
-        shared = [metric for metric in each[0].cell if all(metric in one.cell for one in each)]
+    for name, ones in each.items():
+        shared = [metric for metric in ones[0].cell if all(metric in one.cell for one in ones)]
         mean = Draws(
-            cell={metric: np.mean([one.cell[metric] for one in each], axis=0) for metric in shared},
-            base={metric: np.mean([one.base[metric] for one in each], axis=0) for metric in shared},
-            n=sum(one.n for one in each),
+            cell={metric: np.mean([one.cell[metric] for one in ones], axis=0) for metric in shared},
+            base={metric: np.mean([one.base[metric] for one in ones], axis=0) for metric in shared},
+            n=sum(one.n for one in ones),
         )
-        rows += _rows("mean", mean, confidence)
+        rows += _rows(name, mean, confidence)
     return pd.DataFrame(rows)
 
 
@@ -324,19 +325,23 @@ def score(
     answers = {
         name: answered(frame, tasks or {}) for name, frame in zip(cells, predictions, strict=True)
     }
+    about = (tasks or {}).items()
+    means = {task: MEAN_OF_CONTROL for task, one in about if one.domain == "control"}
     parts = []
     for name, cell in cells.items():
-        against = (
-            Cell("tuned", cell.base, cell.pair)
-            if cell.kind == "ablate"
-            else Cell("base", cell.base)
-        )
+        against = Cell("base", cell.base)
+        if cell.kind == "ablate":
+            against = Cell("tuned", cell.base, cell.pair, seed=cell.seed)
+            if against.id not in answers:  # a checkpoint that was brought has no seed
+                against = replace(against, seed=None)
         if against.id not in answers:
             raise InputError(f"cell {name} is compared with {against.id}; give its predictions too")
         mine, theirs = answers[name], answers[against.id]
         draws = (settings.resamples, settings.confidence, settings.seed)
         found = (
-            score_cell(mine.chosen, theirs.chosen, mine.labels, *draws, mine.positive, protocols),
+            score_cell(
+                *(mine.chosen, theirs.chosen, mine.labels, *draws, mine.positive, protocols, means)
+            ),
             score_amounts(mine, theirs, *draws),
         )
         rows = pd.concat([one for one in found if not one.empty], ignore_index=True)

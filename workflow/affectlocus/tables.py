@@ -5,9 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from affectlocus.errors import InputError
-from affectlocus.parameters import FREE_METRICS, PERCENT
+from affectlocus.parameters import FREE_METRICS, MEAN, MEAN_OF_CONTROL, PERCENT
 
-MEAN = "mean"
 KEYS = ["num", "modules", "mode"]
 
 
@@ -18,6 +17,7 @@ def tasks_of(scores: pd.DataFrame, metric: str) -> list[str]:
         InputError: the metric is no percentage, whose means over tasks make no sense; or a task
             lacks it, and the table would have a gap.
     """
+    scores = common(scores)
     having = set(of_metric(scores, metric)["task"])
     shown = (*PERCENT, *FREE_METRICS)
     if metric not in shown:
@@ -56,7 +56,7 @@ def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
 
 def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The companion: a row per (cell, task) with n, interval, and paired gain over the base."""
-    rows = of_metric(scores, metric).copy()
+    rows = of_metric(common(scores), metric)
     rows["modules"] = rows["modules"].mask(rows["kind"] == "base", "base")
     rows["modules"] = rows["modules"].mask(rows["kind"] == "tuned", "all")
     # A row of the table for each (kind, modules, mode), whatever the number of seeds.
@@ -81,6 +81,17 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
             "cell",
         ]
     ]
+
+
+def common(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of tasks that all cells answered: a base has more beside a control's cells.
+
+    Where these are a control's own tasks, their mean is the table's.
+    """
+    cells = scores.groupby("task", sort=False)["cell"].nunique()
+    shared = set(cells.index[cells == scores["cell"].nunique()])
+    rows = scores[scores["task"].isin(shared - ({MEAN_OF_CONTROL} if MEAN in shared else set()))]
+    return rows.assign(task=rows["task"].replace(MEAN_OF_CONTROL, MEAN))
 
 
 def of_metric(scores: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -14,8 +14,8 @@ from matplotlib.transforms import Bbox
 
 from affectlocus.errors import InputError
 from affectlocus.figures import _STYLE, COLOURS, METRICS
+from affectlocus.parameters import MEAN
 from affectlocus.projections import ALL, PROJECTIONS
-from affectlocus.tables import MEAN
 
 _BUDGETS = ("equal rank", "equal parameters")
 

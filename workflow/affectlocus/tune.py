@@ -21,7 +21,11 @@ from affectlocus.training import Budget, Example, train
 
 
 def training_examples(
-    prompter: Prompter, frames: Sequence[pd.DataFrame], max_length: int, seed: int
+    prompter: Prompter,
+    frames: Sequence[pd.DataFrame],
+    max_length: int,
+    seed: int,
+    shuffled: bool = False,
 ) -> list[Example]:
     """The train splits of prepared tasks as token ids, mixed.
 
@@ -29,15 +33,19 @@ def training_examples(
         frames: prepared tasks, columns `split`, `prompt` and `answer`.
         max_length: tokens of prompt, answer and end token. Where a sample has more, its prompt
             keeps the last half of them at least, and its answer loses its end for that.
+        shuffled: whether each task's answers are dealt out anew among its samples, by the seed.
     """
     if max_length < 2:
         raise InputError(f"max_length {max_length} leaves no room for an answer; raise max_length")
     examples = []
     for frame in frames:
         rows = frame[frame["split"] == "train"]
+        answers = rows["answer"].tolist()
+        if shuffled:
+            random.Random(f"{seed}/answers").shuffle(answers)
         texts = rows["prompt"].tolist()
         prompts = prompter.prompts(texts, max_length)
-        for text, prompt, word in zip(texts, prompts, rows["answer"], strict=True):
+        for text, prompt, word in zip(texts, prompts, answers, strict=True):
             answer = [*prompter.answer(word), *prompter.end()]
             answer = answer[: max_length - min(len(prompt), max_length // 2)]
             room = max_length - len(answer)
@@ -58,7 +66,7 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
         `trainable` and `total` parameter counts, `samples`, and the `log` of the losses.
     """
     prompter = Prompter(base)
-    examples = training_examples(prompter, frames, recipe.max_length, recipe.seed)
+    examples = training_examples(prompter, frames, recipe.max_length, recipe.seed, recipe.shuffled)
     torch.manual_seed(recipe.seed)
     model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype="auto")
     stored = model.dtype
