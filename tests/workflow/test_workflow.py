@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from affectlocus.cells import Cell
 from affectlocus.dag import Dag, settings
 from affectlocus.parameters import load
 
@@ -118,7 +119,7 @@ def test_every_number_has_n_and_an_interval_around_it(project: Project) -> None:
 def test_a_task_in_free_text_has_its_text_its_labels_and_both_protocols(project: Project) -> None:
     cells = project.folder / "results/cells"
     texts = []
-    for cell in ("tiny/base", "tiny-affective/tuned", "tiny-affective/load/all"):
+    for cell in ("tiny/base", "tiny-affective/tuned/seed0", "tiny-affective/load/all/seed0"):
         read = pd.read_parquet(cells / cell / "openset.parquet")
         spoken = read[read["task"] == "mini-SIMS"]
         assert len(spoken) == 20
@@ -152,22 +153,22 @@ def test_a_model_that_reads_is_asked_without_new_inference(project: Project) -> 
 
 def test_loading_all_of_a_lora_pair_answers_as_the_tuned_model(project: Project) -> None:
     cells = project.folder / "results/cells/tiny-affective"
-    loaded = pd.read_parquet(cells / "load/all/predictions.parquet")
-    tuned = pd.read_parquet(cells / "tuned/predictions.parquet")
+    loaded = pd.read_parquet(cells / "load/all/seed0/predictions.parquet")
+    tuned = pd.read_parquet(cells / "tuned/seed0/predictions.parquet")
     pd.testing.assert_frame_equal(loaded, tuned)
 
 
 def test_the_same_recipe_and_seed_tune_the_same_weights(project: Project) -> None:
     # The pair and the tune cell of all seven projections share base, data, budget and seed.
     folder = project.folder / "checkpoints"
-    pair = (folder / "tiny-affective/adapter_model.safetensors").read_bytes()
+    pair = (folder / "tiny-affective.seed0/adapter_model.safetensors").read_bytes()
     cell = (folder / "tiny-affective.tune.all.seed0/adapter_model.safetensors").read_bytes()
     assert pair == cell
 
 
 def test_every_cell_was_verified_bit_for_bit(project: Project) -> None:
-    for kind in ("load/gate", "tune/gate/seed0", "ablate/gate/revert", "ablate/gate/noise/seed0"):
-        file = project.folder / f"results/cells/tiny-affective/{kind}/verification.json"
+    for kind in ("load/gate", "tune/gate", "ablate/gate/revert", "ablate/gate/noise"):
+        file = project.folder / f"results/cells/tiny-affective/{kind}/seed0/verification.json"
         counts = pd.read_json(file, typ="series")
         assert counts["inside"] == counts["changed"] == 2
         assert counts["outside"] == counts["untouched"] > 0
@@ -178,16 +179,21 @@ def test_a_cell_that_shared_a_job_is_byte_for_byte_the_cell_alone(
 ) -> None:
     results = project.folder / "results"
     log = (results / "logs/evaluate/tiny-affective/group1.log").read_text()
-    assert "tiny-affective/load/gate" in log
-    out = tmp_path / "tiny-affective/load/gate/predictions.parquet"
+    assert "tiny-affective/load/gate/seed0" in log
+    out = tmp_path / "tiny-affective/load/gate/seed0/predictions.parquet"
     parameters = load(project.folder)
-    data = [f"--data={path}" for path in Dag(parameters).asked_data]
+    data = [f"--data={path}" for path in Dag(parameters).asked_data(Cell("base", "tiny"))]
     manifests = results / "checkpoints"
     command = [str(BIN / "affectlocus"), "evaluate", str(out), *data]
     command += ["--settings", settings(parameters.evaluate)]
-    command += ["--base", f"{manifests}/tiny.json", "--tuned", f"{manifests}/tiny-affective.json"]
+    command += [
+        "--base",
+        f"{manifests}/tiny.json",
+        "--tuned",
+        f"{manifests}/tiny-affective.seed0.json",
+    ]
     subprocess.run(command, cwd=project.folder, check=True, capture_output=True)
-    together = results / "cells/tiny-affective/load/gate"
+    together = results / "cells/tiny-affective/load/gate/seed0"
     for name in ("predictions.parquet", "verification.json"):
         assert out.with_name(name).read_bytes() == (together / name).read_bytes()
 
@@ -198,7 +204,7 @@ def test_figures_and_deltas_are_there(project: Project) -> None:
     for name in (*pair, "neurons.tiny"):
         for suffix in ("png", "svg"):
             assert (figures / f"{name}.{suffix}").stat().st_size > 5000
-    deltas = pd.read_parquet(project.folder / "results/deltas/tiny-affective.parquet")
+    deltas = pd.read_parquet(project.folder / "results/deltas/tiny-affective.seed0.parquet")
     assert set(deltas["projection"]) == {"q", "k", "v", "o", "gate", "up", "down"}
     assert (deltas.loc[deltas["parameter"] == "weight", "l2"] > 0).all()
 
@@ -271,7 +277,7 @@ def test_a_lost_figure_is_drawn_again_with_the_same_bytes(project: Project) -> N
 
 
 def test_weights_gone_behind_a_manifest_are_named_with_the_way_out(project: Project) -> None:
-    folder = project.folder / "checkpoints/tiny-affective"
+    folder = project.folder / "checkpoints/tiny-affective.seed0"
     away = folder.with_name("away")
     folder.rename(away)
     try:
@@ -280,7 +286,7 @@ def test_weights_gone_behind_a_manifest_are_named_with_the_way_out(project: Proj
                 str(BIN / "affectlocus"),
                 "deltas",
                 *("--base", "results/checkpoints/tiny.json"),
-                *("--tuned", "results/checkpoints/tiny-affective.json"),
+                *("--tuned", "results/checkpoints/tiny-affective.seed0.json"),
                 *("--out", "deltas.parquet"),
             ],
             cwd=project.folder,

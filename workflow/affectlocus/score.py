@@ -153,7 +153,7 @@ def score_cell(
     Returns:
         A row per (task, metric): `task` (`mean` for the mean over tasks, of metrics that all of
         them have), `metric`, `value`, `n` (samples), `low`, `high`, and `gain`, `gain_low`,
-        `gain_high` over the base on the same samples. Scores are in percent, gains in percentage points.
+        `gain_high` over the base on the same samples; in percent and points.
 
     Raises:
         InputError: the two did not answer the same samples.
