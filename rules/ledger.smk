@@ -79,12 +79,13 @@ rule trade_off:
         runtime=10,
     params:
         stem="results/figures/fig9_get.{pair}",
+        intervals=lambda wildcards, input: repeated("trade-off", input.intervals),
         title=lambda wildcards: f"{wildcards.pair}: score against trainable parameters",
         code=digest("trade_off"),
     shell:
         """
         affectlocus figures \
-            --trade-off {input.intervals:q} \
+            {params.intervals} \
             --ledger {input.ledger:q} \
             --title {params.title:q} \
             --out {params.stem:q} \

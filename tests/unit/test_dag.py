@@ -494,7 +494,7 @@ def test_a_ledger_counts_the_tune_cells_on_the_bases_that_they_are_tuned_from() 
     assert jobs.ledgers == ["results/ledger.csv", "results/step_times.csv"]
     assert jobs.ledger_models == ["results/checkpoints/own.json"]
     assert jobs.ledger_flags() == "--modules q --modules all --rank 4 --method lora"
-    assert jobs.tune_intervals(wild(pair="felt")) == "results/table2_intervals.csv"
+    assert jobs.tune_intervals(wild(pair="felt")) == ["results/table2_intervals.csv"]
     assert "results/figures/fig9_get.felt.png" in jobs.weight_figures
     full = several(tune={"data": ["stories"], "method": "sft"})
     assert full.ledgers == ["results/ledger.csv"]

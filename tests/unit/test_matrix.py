@@ -150,3 +150,43 @@ def test_a_table_holds_no_cell_of_another_kind_or_pair() -> None:
 def test_every_cell_of_a_matrix_comes_back_from_its_folder() -> None:
     for cell in all_cells(parameters(load=["q"], tune=["q"], ablate=["q+k"], seeds=[0, 1])):
         assert cell_at(Path(cell.id), cell.base) == cell
+
+
+def test_each_arm_has_cells_and_a_table_of_its_own() -> None:
+    cells = all_cells(
+        parameters(
+            load=["q", "gate"],
+            even=["gate"],
+            dose={"modules": ["gate", "q"], "times": [1.5, 0.5]},
+            tune=["gate", "all"],
+            fair=["gate"],
+        )
+    )
+    rows = {
+        arm: ids(table_cells(cells, "felt", arm))
+        for arm in ("load", "even", "dose", "tune", "fair")
+    }
+    whole = "felt/tuned/seed0"
+    assert rows == {
+        "load": ["small/base", "felt/load/q/seed0", "felt/load/gate/seed0", whole],
+        "even": ["small/base", "felt/load/gate/even/seed0", whole],
+        "dose": [
+            "small/base",
+            *(f"felt/load/gate/{dose}seed0" for dose in ("x0.5/", "", "x1.5/")),
+            *(f"felt/load/q/{dose}seed0" for dose in ("x0.5/", "", "x1.5/")),
+            whole,
+        ],
+        "tune": ["small/base", "felt/tune/gate/seed0", "felt/tune/all/seed0"],
+        "fair": ["small/base", "felt/tune/gate/fair/seed0", "felt/tune/all/seed0"],
+    }
+    tabled = {name for names in rows.values() for name in names}
+    assert tabled == set(ids(cells)) - {"other/base", "control/tuned"}
+
+
+def test_of_pairs_beside_the_matrix_single_modules_are_loaded() -> None:
+    cells = all_cells(parameters(beside=["control"]))
+    assert ids(table_cells(cells, "control", "load")) == [
+        "other/base",
+        *(f"control/load/{name}" for name in ("q", "k", "v", "o", "gate", "up", "down")),
+        "control/tuned",
+    ]

@@ -25,7 +25,8 @@ def intervals(kind: str, modules: list[str]) -> pd.DataFrame:
     cells = [("base", "base", 30.0)]
     cells += [(kind, name, 40.0 + 2 * number) for number, name in enumerate(modules)]
     rows = [
-        {"kind": kind, "modules": name, "task": task, "metric": "weighted_f1"}
+        {"kind": kind, "modules": name, "mode": "", "seed": 0, "task": task}
+        | {"metric": "weighted_f1"}
         | {"value": value, "low": value - 2, "high": value + 3}
         for kind, name, value in cells
         for task in ("moods", "mean")
@@ -45,7 +46,7 @@ SETS = [*PROJECTIONS, "q+k+v+o", "o+gate", "q+k+v+o+gate", "q+k+v+o+up", "q+k+v+
 
 def test_points_are_tune_cells_with_what_they_trained_in_the_mean_of_seeds() -> None:
     first = intervals("tune", SETS)
-    rows = pd.concat([first, first.assign(value=first["value"] + 4)])
+    rows = pd.concat([first, first.assign(value=first["value"] + 4, seed=1)])
     found = points(rows, ledger(SETS)).set_index("modules")
     assert found.index[0] == "base"
     assert found.loc["base", "parameters"] == 0
@@ -79,8 +80,8 @@ def test_no_name_of_a_trade_off_covers_another_or_leaves_the_figure() -> None:
 
 
 def test_cells_at_equal_parameters_have_a_panel_of_their_own() -> None:
-    rows = intervals("tune", SETS).assign(budget="equal rank")
-    fair = rows[rows["kind"] == "tune"].assign(budget="equal parameters")
+    rows = intervals("tune", SETS)
+    fair = rows[rows["kind"] == "tune"].assign(mode="fair")
     figure = trade_off(points(pd.concat([rows, fair]), ledger(SETS)), "weighted_f1", "a pair")
     left, right = figure.axes
     assert [text.get_text() for text in right.get_xticklabels()] == SETS

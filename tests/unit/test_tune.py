@@ -192,9 +192,20 @@ def test_the_adapter_has_the_recipes_rank_and_scaling(checkpoint, tmp_path, rank
     assert adapter.scaling(module) == 7 / rank
 
 
+def test_at_equal_parameters_a_narrow_set_gets_the_rank_that_all_seven_would_pay_for(
+    checkpoint, tmp_path
+) -> None:
+    whole = tune(checkpoint(), [FRAME], recipe(), tmp_path / "all")["trainable"]
+    gate = tune(checkpoint(), [FRAME], recipe("gate", fair=True), tmp_path / "gate")
+    assert abs(gate["trainable"] - whole) <= LAYERS * sum(SIDES["gate"]) / 2
+    config = json.loads((tmp_path / "gate/adapter_config.json").read_text())
+    assert config["r"] == gate["trainable"] / (LAYERS * sum(SIDES["gate"])) > 2
+    assert config["lora_alpha"] / config["r"] == 4 / 2
+
+
 def test_the_same_seed_gives_the_same_adapter_byte_for_byte(checkpoint, tmp_path) -> None:
     def adapter(name: str, seed: int) -> bytes:
-        tune(checkpoint("llama"), [FRAME], recipe("o+gate", seed=seed), tmp_path / name)
+        tune(checkpoint(), [FRAME], recipe("o+gate", seed=seed), tmp_path / name)
         return (tmp_path / name / ADAPTER).read_bytes()
 
     first = adapter("first", 0)

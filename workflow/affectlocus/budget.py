@@ -15,7 +15,7 @@ import pandas as pd
 
 from affectlocus.errors import InputError
 from affectlocus.projections import ALL, PROJECTIONS
-from affectlocus.targets import Layout, Target
+from affectlocus.targets import Layout, Target, fair_rank, lora_parameters
 
 STRATEGIES = {"gate": "GET"}
 """Module sets that have a name of their own."""
@@ -72,22 +72,6 @@ def others_of(content: Any, source: str) -> Others:
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise InputError(f"{source}: {name} is {count!r}; expected a number of parameters")
     return content
-
-
-def lora_parameters(layout: Layout, modules: str, rank: int) -> int:
-    """Parameters of LoRA at this rank on every layer's module set."""
-    return rank * sum(target.per_rank for target in layout.of(modules))
-
-
-def fair_rank(layout: Layout, modules: str, rank: int) -> int:
-    """The rank at which LoRA on a module set comes nearest to all seven at `rank`; at least 1.
-
-    It may exceed a matrix's own rank (k and v are narrow): such a rank is bought for nothing,
-    and `beyond_full_rank` of the ledger says so.
-    """
-    whole, each = lora_parameters(layout, ALL, rank), lora_parameters(layout, modules, 1)
-    below = max(1, whole // each)
-    return below if whole - below * each <= (below + 1) * each - whole else below + 1
 
 
 def optimizer_bytes(parameters: int, tensors: int) -> int:

@@ -18,7 +18,7 @@ class Cell:
     """One model under evaluation.
 
     `pair` is None for a base. `modules` is empty for `base` and `tuned`, `mode` for all but
-    `ablate` and some of `load`. `seed` is that of the tuning, or of what is drawn in
+    `ablate` and some of `load` and `tune`. `seed` is that of the tuning, or of what is drawn in
     a random ablation of a checkpoint that was brought; None where there is neither.
     """
 
@@ -40,13 +40,16 @@ class Cell:
 
 def tune_checkpoint(cell: Cell) -> str:
     """The name of a tune cell's own checkpoint."""
-    return f"{cell.pair}.tune.{cell.modules}.seed{cell.seed}"
+    parts = [cell.pair, "tune", cell.modules, cell.mode, f"seed{cell.seed}"]
+    return ".".join(part for part in parts if part)
 
 
 _KINDS = ("base", "tuned", "load", "tune", "ablate")
 _MODES = ("revert", "zero", "shuffle", "noise")
 EVEN = "even"
 """A load cell's mode: noise of one size in every weight, instead of the delta."""
+FAIR = "fair"
+"""A tune cell's mode: as many trained parameters as all seven modules have, by its rank."""
 _DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
 _SEED = re.compile(r"seed(\d+)")
 
@@ -66,7 +69,8 @@ def checked(cell: Cell) -> Cell:
     if not _fits(cell):
         raise InputError(
             f"cell: kind {cell.kind!r} with mode {cell.mode!r}; an ablation has one of "
-            f"{', '.join(_MODES)}, a load none, {EVEN} or a dose such as x0.5, other cells none"
+            f"{', '.join(_MODES)}, a load none, {EVEN} or a dose such as x0.5, a tune none or "
+            f"{FAIR}, other cells none"
         )
     return cell
 
@@ -76,6 +80,8 @@ def _fits(cell: Cell) -> bool:
         return cell.mode in _MODES
     if cell.kind == "load":
         return cell.mode in ("", EVEN) or dose(cell) is not None
+    if cell.kind == "tune":
+        return cell.mode in ("", FAIR)
     return cell.mode == ""
 
 
@@ -95,14 +101,14 @@ def cell_at(folder: Path, base: str) -> Cell:
         InputError: the folder's path is no cell's id.
     """
     parts = list(folder.parts)
-    expected = "NAME/base, PAIR/tuned, PAIR/load/MODULES[/MODE], PAIR/tune/MODULES or "
+    expected = "NAME/base, PAIR/tuned, PAIR/load/MODULES[/MODE], PAIR/tune/MODULES[/fair] or "
     expected += "PAIR/ablate/MODULES/MODE, and /seedN behind what a seed has made"
     found: dict[str, Any] = {"modules": "", "mode": "", "seed": None}
     if len(parts) > 2 and (seed := _SEED.fullmatch(parts[-1])):
         found["seed"] = int(seed[1])
         parts.pop()
     if parts and parts[-1] not in ("base", "tuned"):
-        if parts[-1] in (*_MODES, EVEN) or _DOSE.fullmatch(parts[-1]):
+        if parts[-1] in (*_MODES, EVEN, FAIR) or _DOSE.fullmatch(parts[-1]):
             found["mode"] = parts.pop()
         if parts:
             found["modules"] = parts.pop()

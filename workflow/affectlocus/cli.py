@@ -1250,7 +1250,8 @@ def figures(
         Path | None, typer.Option(help="--singles: baselines of the table, a line on each task")
     ] = None,
     trade_off: Annotated[
-        Path | None, typer.Option(help="intervals of a tune table; with --ledger")
+        list[Path] | None,
+        typer.Option(help="intervals of a tune table, of each budget; with --ledger"),
     ] = None,
     ledger: Annotated[Path | None, typer.Option(help="ledger.csv, for --trade-off")] = None,
     neurons: Annotated[
@@ -1305,10 +1306,10 @@ def figures(
         found = _read_frame(activations.with_suffix(".summary.parquet"), "set", "probability")
         frame = _read_frame(activations, "model", "effect", "moved")
         figure = weight_figures.shifts(frame, found, title)
-    elif trade_off is not None:
+    elif trade_off:
         if ledger is None:
             raise InputError("--trade-off goes with --ledger, which counts what each cell trained")
-        frame = _read_companion(trade_off, "intervals", "cell")
+        frame = pd.concat([_read_companion(path, "intervals", "cell") for path in trade_off])
         counted = _read_companion(ledger, "ledger", "parameters")
         base = frame.loc[frame["kind"] == "base", "cell"].iloc[0].partition("/")[0]
         from affectlocus.trade_off import points

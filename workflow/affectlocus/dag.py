@@ -18,11 +18,12 @@ from shlex import quote
 from types import SimpleNamespace
 from typing import Any
 
-from affectlocus.cells import Cell, Kind, tune_checkpoint
+from affectlocus.cells import FAIR, Cell, tune_checkpoint
 from affectlocus.facts import FAMILIES, ClaimsSettings, PairFacts
 from affectlocus.files import checkpoint_paths, is_weights, matching
 from affectlocus.matrix import all_cells, seeds_of, table_cells
 from affectlocus.parameters import (
+    Arm,
     DataFile,
     Pair,
     Parameters,
@@ -39,10 +40,20 @@ EXTRACTOR = "_extractor"
 """Names the extraction model's manifest; no base or pair may be called so."""
 
 # The order of the paper's tables; a further pair's are named after it (table1.PAIR.csv).
-ARMS: dict[str, Kind] = {"table1": "load", "table2": "tune", "table3": "ablate"}
+ARMS: dict[str, Arm] = {
+    "table1": "load",
+    "table1_even": "even",
+    "table1_dose": "dose",
+    "table2": "tune",
+    "table2_fair": "fair",
+    "table3": "ablate",
+}
 _TITLES = {
     "load": "base + delta of one module",
+    "even": "base + noise of one size in one module",
+    "dose": "base + a part of the delta of one module",
     "tune": "base tuned on one module",
+    "fair": "base tuned on one module, all with as many parameters",
     "ablate": "tuned model with modules destroyed",
 }
 
@@ -126,7 +137,8 @@ class Dag:
                 assert self.parameters.tune is not None
                 assert cell.seed is not None
                 own = self.parameters.tune.model_dump()
-                recipe = Tuning(**own, modules=cell.modules, seed=cell.seed)
+                fair = cell.mode == FAIR
+                recipe = Tuning(**own, modules=cell.modules, seed=cell.seed, fair=fair)
                 made[tune_checkpoint(cell)] = cell.base, recipe
         return made
 
@@ -168,14 +180,14 @@ class Dag:
         return [name for name in self.cells if name not in together]
 
     @cached_property
-    def table_rows(self) -> dict[str, tuple[str, Kind]]:
+    def table_rows(self) -> dict[str, tuple[str, Arm]]:
         """Table → its pair and arm; the first pair's are table1 to table3."""
         matrix = self.parameters.matrix
-        found: dict[str, tuple[str, Kind]] = {
+        found: dict[str, tuple[str, Arm]] = {
             name if pair == matrix.pairs[0] else f"{name}.{pair}": (pair, arm)
             for pair in matrix.pairs
             for name, arm in ARMS.items()
-            if getattr(matrix, arm)
+            if matrix.sets(arm)
         }
         return found | {f"table1.{pair}": (pair, "load") for pair in matrix.beside}
 
@@ -207,12 +219,13 @@ class Dag:
         """Every figure, as PNG and SVG."""
         kinds = ["deltas", *(["relative"] if self.parameters.deltas.companions else [])]
         names = [f"{kind}.{pair}" for kind in kinds for pair in self.parameters.pairs]
-        names += [f"{arm}.{pair}" for pair, arm in self.table_rows.values() if self._drawn(arm)]
+        drawn = [(pair, arm) for pair, arm in self.table_rows.values() if self._drawn(arm)]
+        names += [f"{arm}.{pair}" for pair, arm in drawn]
         return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
 
-    def _drawn(self, arm: Kind) -> bool:
+    def _drawn(self, arm: Arm) -> bool:
         """Whether an arm has anything to draw: ablations, or a single projection."""
-        sets = getattr(self.parameters.matrix, arm)
+        sets = self.parameters.matrix.sets(arm)
         return arm == "ablate" or any(modules in PROJECTIONS for modules in sets)
 
     @property
@@ -534,9 +547,11 @@ class Dag:
         sets = repeated("modules", self.parameters.matrix.tune)
         return f"{sets} --rank {recipe.rank} --method {recipe.method}"
 
-    def tune_intervals(self, wildcards: Any) -> str:
-        """The companion of a pair's tune table."""
-        return self.table_companions(SimpleNamespace(pair=wildcards.pair, arm="tune"))["intervals"]
+    def tune_intervals(self, wildcards: Any) -> list[str]:
+        """The companions of a pair's tune tables."""
+        arms = [arm for pair, arm in self.table_rows.values() if pair == wildcards.pair]
+        asked = [SimpleNamespace(pair=wildcards.pair, arm=arm) for arm in ("tune", "fair")]
+        return [self.table_companions(one)["intervals"] for one in asked if one.arm in arms]
 
     @cached_property
     def siblings(self) -> dict[str, list[str]]:

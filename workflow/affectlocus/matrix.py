@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
-from affectlocus.cells import EVEN, Cell, Kind
-from affectlocus.parameters import Parameters
+from affectlocus.cells import EVEN, FAIR, Cell, dose
+from affectlocus.parameters import Arm, Parameters
 from affectlocus.projections import ALL, PROJECTIONS
 
 # Putting back the base's weights, or zeros, draws no random number.
@@ -49,9 +50,10 @@ def _cells(parameters: Parameters) -> Iterator[Cell]:
         for modules in parameters.matrix.even:
             for seed in own if own != [None] else parameters.seeds:
                 yield Cell("load", base, name, modules, EVEN, seed)
-        for modules in parameters.matrix.tune:
-            for seed in parameters.seeds:
-                yield Cell("tune", base, name, modules, seed=seed)
+        for mode, sets in (("", parameters.matrix.tune), (FAIR, parameters.matrix.fair)):
+            for modules in sets:
+                for seed in parameters.seeds:
+                    yield Cell("tune", base, name, modules, mode, seed)
         for modules in parameters.matrix.ablate:
             for mode in parameters.matrix.modes:
                 drawn = own if mode in _DETERMINISTIC or own != [None] else parameters.seeds
@@ -59,19 +61,41 @@ def _cells(parameters: Parameters) -> Iterator[Cell]:
                     yield Cell("ablate", base, name, modules, mode, seed)
 
 
-def table_cells(cells: list[Cell], pair: str, kind: Kind) -> list[Cell]:
-    """The rows of one table, in order: the base, the cells of `kind`, the whole affective model.
+def arm_of(cell: Cell) -> Arm | None:
+    """The arm that a cell belongs to; None of a base and of a tuned model."""
+    if dose(cell) is not None:
+        return "dose"
+    if cell.mode == EVEN:
+        return "even"
+    if cell.mode == FAIR:
+        return "fair"
+    return None if cell.kind in ("base", "tuned") else cast(Arm, cell.kind)
+
+
+def table_cells(cells: list[Cell], pair: str, arm: Arm) -> list[Cell]:
+    """The rows of one table, in order: the base, the cells of an arm, the whole affective model.
 
     The whole model is the pair's tuned checkpoint, where `load all` would only repeat it; in the
     tune table it is the base tuned on all seven by the table's own recipe, where there is one.
     """
     tuned = [cell for cell in cells if cell.pair == pair and cell.kind == "tuned"]
     base = next(cell for cell in cells if cell.kind == "base" and cell.base == tuned[0].base)
-    rows = [cell for cell in cells if cell.pair == pair and cell.kind == kind]
-    if kind == "load":
-        rows = [cell for cell in rows if cell.mode == ""]
-    if kind == "ablate":
+    own = [cell for cell in cells if cell.pair == pair]
+    rows = [cell for cell in own if arm_of(cell) == arm]
+    if arm == "ablate":
         return [base, *rows, *tuned]
+    if arm == "dose":
+        # Once is among the loads, where it is no dose; never is the base.
+        scaled = {cell.modules for cell in rows}
+        rows += [cell for cell in own if arm_of(cell) == "load" and cell.modules in scaled]
+        return [base, *sorted(rows, key=lambda cell: _place(cell, rows)), *tuned]
     parts = [cell for cell in rows if cell.modules != ALL]
-    whole = [cell for cell in rows if cell.modules == ALL] if kind == "tune" else []
-    return [base, *parts, *(whole or tuned)]
+    tunes = [cell for cell in own if arm_of(cell) == "tune" and cell.modules == ALL]
+    return [base, *parts, *((arm in ("tune", "fair") and tunes) or tuned)]
+
+
+def _place(cell: Cell, cells: list[Cell]) -> tuple[int, float]:
+    """By module set, then by dose."""
+    sets = list(dict.fromkeys(one.modules for one in cells))
+    times = dose(cell)
+    return sets.index(cell.modules), 1.0 if times is None else times

@@ -323,6 +323,9 @@ class Tuning(PairRecipe):
     """A recipe and its seed: what one tuning is."""
 
     seed: int = Field(0, ge=0)
+    fair: bool = Field(
+        False, description="another rank: as many parameters as all seven have at this one"
+    )
 
 
 class Reading(Strict):
@@ -770,6 +773,10 @@ class Matrix(Strict):
         [], description="a null: sets that get noise of the whole delta's mean size instead"
     )
     tune: ModuleSets = [*SINGLES, *COMBINATIONS]
+    fair: ModuleSets = Field(
+        [],
+        description="LoRA alone: sets tuned with as many parameters as all seven have at the rank",
+    )
     ablate: ModuleSets = [*SINGLES, "gate+up+down", "q+k+v+o"]
     modes: Annotated[
         list[Literal["revert", "zero", "shuffle", "noise"]],
@@ -779,6 +786,12 @@ class Matrix(Strict):
         ["revert", "zero", "shuffle", "noise"],
         description="what is put in the place of an ablated module",
     )
+
+    def sets(self, arm: Arm) -> list[str]:
+        """The module sets that an arm is of."""
+        found: list[str] = self.dose.modules if arm == "dose" else getattr(self, arm)
+        return found
+
     cells_per_job: PositiveInt = Field(
         1,
         description="cells of one kind that a job answers one after the other with one loaded "
@@ -786,6 +799,8 @@ class Matrix(Strict):
     )
 
 
+Arm = Literal["load", "even", "dose", "tune", "fair", "ablate"]
+"""What is done to a pair's checkpoints, with a table of its own."""
 Readout = Literal["candidates", "generation"]
 
 
@@ -1027,6 +1042,12 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
             )
     for name in parameters.matrix.pairs:
         yield from known("matrix.pairs", name, parameters.pairs, "pair")
+    for name in parameters.matrix.beside:
+        yield from known("matrix.beside", name, parameters.pairs, "pair")
+        if name in parameters.matrix.pairs:
+            yield "matrix.beside", f"{name} is among matrix.pairs, which have these cells anyway"
+    if parameters.matrix.fair and (parameters.tune is None or parameters.tune.method != "lora"):
+        yield "matrix.fair", "ranks are scaled, so it needs tune, and its method lora"
     if parameters.matrix.tune and parameters.tune is None:
         yield "tune", "missing; matrix.tune lists module sets, so say how they are tuned"
     if not parameters.benchmarks:

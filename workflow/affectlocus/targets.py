@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from affectlocus.architectures import place
 from affectlocus.errors import InputError
 from affectlocus.files import read_json
-from affectlocus.projections import PROJECTIONS, format_modules, parse_modules
+from affectlocus.projections import ALL, PROJECTIONS, format_modules, parse_modules
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -103,6 +103,22 @@ class Layout:
         except InputError:
             return False
         return True
+
+
+def lora_parameters(layout: Layout, modules: str, rank: int) -> int:
+    """Parameters of LoRA at this rank on every layer's module set."""
+    return rank * sum(target.per_rank for target in layout.of(modules))
+
+
+def fair_rank(layout: Layout, modules: str, rank: int) -> int:
+    """The rank at which LoRA on a module set comes nearest to all seven at `rank`; at least 1.
+
+    It may exceed a matrix's own rank (k and v are narrow): such a rank is bought for nothing,
+    and `beyond_full_rank` of the ledger says so.
+    """
+    whole, each = lora_parameters(layout, ALL, rank), lora_parameters(layout, modules, 1)
+    below = max(1, whole // each)
+    return below if whole - below * each <= (below + 1) * each - whole else below + 1
 
 
 def layout(

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
+from affectlocus.cells import FAIR
 from affectlocus.errors import InputError
 from affectlocus.figures import _STYLE, COLOURS, METRICS
 from affectlocus.parameters import MEAN
@@ -24,8 +25,7 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
     """The tune cells of a table with what each trained: what `trade_off` draws.
 
     Args:
-        intervals: the companion of a tune table; its rows without a column `budget` are of equal
-            rank.
+        intervals: the companions of tune tables, of equal rank and (mode fair) of equal parameters.
         ledger: the rows of its base in a ledger.
 
     Returns:
@@ -33,9 +33,9 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
         with 0 parameters.
     """
     intervals = intervals[intervals["task"] == MEAN]
-    if "budget" not in intervals:
-        intervals = intervals.assign(budget=_BUDGETS[0])
+    intervals = intervals.drop_duplicates(["kind", "modules", "mode", "seed"])
     intervals = intervals[intervals["kind"].isin(["base", "tune"])]
+    intervals = intervals.assign(budget=np.where(intervals["mode"] == FAIR, *_BUDGETS[::-1]))
     keys = ["modules", "budget"]
     rows = intervals.groupby(["kind", *keys], sort=False)[["value", "low", "high"]].mean()
     counted = ledger.assign(budget=ledger["budget"].fillna(_BUDGETS[0]).replace("", _BUDGETS[0]))

@@ -17,6 +17,7 @@ from affectlocus.files import read_json, write_json
 from affectlocus.parameters import Tuning
 from affectlocus.projections import parse_modules
 from affectlocus.prompts import Prompter
+from affectlocus.targets import fair_rank, layout
 from affectlocus.training import Budget, Example, train
 
 
@@ -82,9 +83,14 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
             and location.projection in projections
         ]
         _refuse_none(targets, recipe.modules, base)
+        rank = recipe.rank
+        if recipe.fair:
+            shapes = ((name, tuple(one.shape)) for name, one in model.named_parameters())
+            rank = fair_rank(layout(str(base), shapes), recipe.modules, recipe.rank)
         adapter = LoraConfig(
-            r=recipe.rank,
-            lora_alpha=recipe.alpha,
+            r=rank,
+            # The delta's factor alpha / r stays.
+            lora_alpha=recipe.alpha * rank / recipe.rank,
             lora_dropout=recipe.dropout,
             target_modules=targets,
             task_type="CAUSAL_LM",
