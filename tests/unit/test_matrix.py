@@ -9,7 +9,7 @@ import yaml
 
 from affectlocus.cells import Cell, cell_at, tune_checkpoint
 from affectlocus.matrix import all_cells, table_cells
-from affectlocus.parameters import Arm, Parameters, load
+from affectlocus.parameters import Parameters, load
 
 RECIPE = {"data": ["moods"]}
 
