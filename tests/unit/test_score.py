@@ -129,7 +129,8 @@ def test_free_text_has_the_same_scores_and_its_coverage() -> None:
         score([make(BASE, base, truth), make(TUNED, base[::-1], truth)], Score(resamples=200))
         for make in (spoken, predictions)
     ]
-    same = both[0][both[0]["metric"] != "coverage"].reset_index(drop=True)
+    more = {"coverage", "distinct_1", "distinct_2", "words_per_text"}
+    same = both[0][~both[0]["metric"].isin(more)].reset_index(drop=True)
     pd.testing.assert_frame_equal(same, both[1])
 
 
@@ -529,3 +530,58 @@ def test_numbers_and_texts_alone_are_scored_too() -> None:
     rows = score(frames, Score(resamples=100), {"phq": Scoring(number=Number(highest=24))})
     assert set(rows["metric"]) == {"mae", "rmse", "perplexity"}
     assert set(rows["task"]) == {"phq", "text"}
+
+
+# what was written
+
+
+def written(cell: Cell, texts: list[str | None]) -> pd.DataFrame:
+    """A cell that read some documents, went on from the first ones and answered two moods."""
+    read = pd.DataFrame({"task": "text", "sample": [f"d{at}" for at in range(len(texts))]})
+    read = read.assign(label="", candidate="", loglik=-9.0, tokens=3, text=texts)
+    moods = predictions(cell, ["joy", "fear"], ["joy", "joy"])
+    frame = pd.concat([moods, read], ignore_index=True)
+    frame.attrs = moods.attrs | {"labels": {"moods": WORDS, "text": []}}
+    return frame
+
+
+SAID = ["so it was", "so it was", "he ran", "", None, None]
+
+
+def test_what_a_cell_writes_behind_openings_has_distinct_n_beside_its_perplexity() -> None:
+    other = ["so so so", "we met", "he ran", "and it was", None, None]
+    rows = score([written(BASE, SAID), written(TUNED, other)], Score(resamples=300))
+    rows = rows[(rows["task"] == "text") & (rows["cell"] == "p/tuned")].set_index("metric")
+    assert rows["n"].to_dict() == {
+        "perplexity": 6,
+        "distinct_1": 4,
+        "distinct_2": 4,
+        "words_per_text": 4,
+    }
+    assert rows["value"]["distinct_1"] == pytest.approx(100 * 8 / 10)
+    assert rows["gain"]["distinct_1"] == pytest.approx(100 * (8 / 10 - 5 / 8))
+    assert rows["value"]["distinct_2"] == pytest.approx(100 * 5 / 6)
+    assert rows["gain"]["distinct_2"] == pytest.approx(100 * (5 / 6 - 3 / 5))
+    assert rows["value"]["words_per_text"] == 2.5
+    for metric in ("distinct_1", "distinct_2", "words_per_text"):
+        row = rows.loc[metric]
+        assert row["low"] < row["value"] < row["high"]
+        assert row["gain_low"] < row["gain"] < row["gain_high"]
+    assert (rows["high"][["distinct_1", "distinct_2"]] <= 100).all()
+
+
+def test_a_cell_compared_with_itself_writes_as_varied_as_it_does() -> None:
+    rows = score([written(BASE, SAID)], Score(resamples=100))
+    own = rows[rows["metric"].str.startswith("distinct")]
+    assert len(own) == 2
+    assert (own[["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
+
+
+def test_free_text_answers_have_distinct_n_and_it_enters_no_mean() -> None:
+    truth = ["joy", "joy", "fear"]
+    frames = [spoken(cell, truth, truth) for cell in (BASE, TUNED)]
+    frames[1]["text"] = ["joy and joy", "joy", "fear"]
+    rows = score(frames, Score(resamples=100))
+    own = rows[(rows["cell"] == "p/tuned") & (rows["metric"] == "distinct_1")]
+    assert own["task"].tolist() == ["moods"]
+    assert own["value"].tolist() == [60]

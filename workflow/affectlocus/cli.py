@@ -837,7 +837,7 @@ def evaluate(
     data: Annotated[list[Path], typer.Option(help="prepared task; repeat for several")],
     settings: Annotated[
         str,
-        _settings_option("readout, readouts, generation, batch_tokens, max_length"),
+        _settings_option("readout, readouts, generation, samples, batch_tokens, max_length"),
     ],
     tuned: Annotated[
         list[Path] | None,
@@ -854,8 +854,8 @@ def evaluate(
     some modules only, or a tuned model with some modules destroyed: PAIR/tuned, PAIR/load/gate,
     PAIR/tune/gate/seed0, PAIR/ablate/gate/shuffle/seed0. Several share one loaded base. Writes the
     log-likelihood of every label behind every test prompt, and of every text of a task with
-    fluency (`score` turns them into scores), and the counts of the bit-for-bit check beside it
-    (verification.json).
+    fluency (`score` turns them into scores), with what the cell writes behind the openings of some
+    of these texts (samples); and the counts of the bit-for-bit check beside it (verification.json).
 
     With readout generation, writes free text instead: greedy, or drawn (sampling nucleus: the
     paper's has temperature 1, top_p 0.9 and 1200 max_new_tokens), behind the task's own prompt,
@@ -886,14 +886,15 @@ def evaluate(
     with _importing():
         from rich.progress import Progress
 
-        from affectlocus.evaluate import Openings, Questions, Shared, Text
+        from affectlocus.evaluate import Shared
         from affectlocus.evaluate import evaluate as run
         from affectlocus.files import write_json
         from affectlocus.prompts import Prompter
+        from affectlocus.readouts import Openings, Questions, Text
     prompter, length = Prompter(folders[base]), chosen.max_length
     shared = Shared([folders[base], *(then or [])])
     asked = [
-        Text.of(task, frame, prompter, length)
+        Text.of(task, frame, prompter, length, chosen.samples)
         if not words
         else Openings.of(task, frame, prompter, length, chosen.generation, shared.model)
         if chosen.of(task) == "generation"
@@ -937,7 +938,7 @@ def extract(
         Path, typer.Option(help="folder of its replies, which jobs may share; made if missing")
     ],
     out: Out,
-    settings: Annotated[str, _settings_option("batch_size, max_new_tokens")] = "{}",
+    settings: Annotated[str, _settings_option("batch_tokens, max_new_tokens")] = "{}",
 ) -> None:
     """Let a language model read the emotions out of a cell's free texts.
 

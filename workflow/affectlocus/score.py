@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 
+from affectlocus import distinct
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
 from affectlocus.numbers import classed, classes, errors, read_out
@@ -234,7 +235,8 @@ class Answers:
     """What a cell said, in the forms in which it is scored, each with `task` and `sample`.
 
     `chosen` has `label` and `answer`, `labels` the words of its tasks; `numbers` has `true` and
-    `read`; `texts` has `loglik` and `tokens` of each document.
+    `read`; `texts` has `loglik` and `tokens` of each document; `written` has `text`, whatever the
+    model wrote.
     """
 
     chosen: pd.DataFrame
@@ -242,6 +244,7 @@ class Answers:
     positive: dict[str, str]
     numbers: dict[str, pd.DataFrame] = field(default_factory=dict)
     texts: dict[str, pd.DataFrame] = field(default_factory=dict)
+    written: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def answered(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> Answers:
@@ -271,16 +274,20 @@ def answered(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> Answers:
     ordered = {task: labels[task] for task in words if task in labels}
     if not chosen:
         chosen = [pd.DataFrame(columns=["task", "sample", "label", "answer"])]
-    return Answers(pd.concat(chosen, ignore_index=True), ordered, positive, read, texts)
+    wrote = frame[frame["text"].notna()] if "text" in frame else frame.iloc[:0]
+    groups = wrote[wrote["task"].isin(list(words))].groupby("task", sort=False)
+    written = {str(task): rows for task, rows in groups}
+    return Answers(pd.concat(chosen, ignore_index=True), ordered, positive, read, texts, written)
 
 
 def score_amounts(
     cell: Answers, base: Answers, resamples: int, confidence: float, seed: int
 ) -> pd.DataFrame:
-    """Scores that are no percentages, and of which less is better: rows as those of `score_cell`.
+    """Scores that have no mean over tasks: rows as those of `score_cell`.
 
-    `mae` and `rmse` of tasks with a number, in its unit (n samples); `perplexity` of texts (n
-    documents). No mean: the tasks' units differ.
+    `mae` and `rmse` of tasks with a number, in its unit (n samples), and `perplexity` of texts (n
+    documents), of which less is better; `distinct_1`, `distinct_2` (percent) and `words_per_text`
+    of whatever was written (n texts), which depend on how much that is.
     """
     rows: list[dict[str, object]] = []
     kinds = (
@@ -295,6 +302,14 @@ def score_amounts(
             half = both.shape[1] // 2
             drawn = Draws(measured(totals[:, :half]), measured(totals[:, half:]), len(own))
             rows += _rows(task, drawn, confidence)
+    for task, frame in cell.written.items():
+        both = _paired(task, frame, base.written.get(task, frame.iloc[:0]))
+        n = len(both[0])
+        found, each = zip(*(distinct.measures(one["text"].tolist()) for one in both), strict=True)
+        totals = drawn_sums(np.concatenate(each, axis=1), resamples, generator(seed, task))
+        parts = np.split(totals, 2, axis=1)
+        own, other = (distinct.drawn(*one, n) for one in zip(found, parts, strict=True))
+        rows += _rows(task, Draws(own, other, n), confidence)
     return pd.DataFrame(rows)
 
 
