@@ -1192,13 +1192,20 @@ def tables(
     data: Annotated[
         list[Path] | None, typer.Option(help="--baselines: prepared task; repeat for several")
     ] = None,
-    settings: Annotated[str, _settings_option("resamples, confidence, seed")] = "{}",
+    settings: Annotated[
+        str, _settings_option("protocols, wheels, resamples, confidence, seed")
+    ] = "{}",
     tasks: Tasks = "{}",
+    wheels: Annotated[
+        str | None,
+        typer.Option(help="--baselines: as in score, in place of the settings' wheels"),
+    ] = None,
 ) -> None:
     """Lay scores out as the paper's tables: num, modules, a column per task, mean; in percent.
 
     With --baselines, also what a score is worth: the scores of the majority answer and of a
-    uniform guess on the same test samples.
+    uniform guess on the same test samples; under the settings' protocols of free text also those
+    of the best pair of words and of every label at once.
 
     Example: affectlocus tables --scores results/scores/mine/load.parquet --metric weighted_f1
     --out table1.csv --intervals table1_intervals.csv
@@ -1220,11 +1227,15 @@ def tables(
         from affectlocus.baselines import beside
 
         frames = [_read_frame(path, "split", "answer", "task", "labels") for path in data or []]
+        chosen = _settings(Score, settings)
+        place = wheels or chosen.wheels
         found = beside(
             {one.attrs["task"]: one for one in frames},
             {one.attrs["task"]: one.attrs["labels"] for one in frames},
             _settings(Scorings, tasks, "--tasks").root,
-            _settings(Score, settings),
+            chosen,
+            _wheels(place) if place and chosen.protocols else None,
+            set(frame.loc[frame["metric"] == "coverage", "task"]),
         )
         written.insert(0, (baselines, found, 6))
     for path, content, digits in written:

@@ -90,8 +90,8 @@ def measure(gold: Sequence[str], labels: Sequence[str], wheels: Wheels | None) -
 
 def constant(gold: Sequence[str], words: Sequence[str]) -> pd.DataFrame:
     """The same words answered to every sample, in the columns that `Measure.sums` reads."""
-    n = len(gold)
-    return pd.DataFrame({"label": gold, "openset": [list(words)] * n, "valence": words[0]})
+    said = [word.lower() for word in words]
+    return pd.DataFrame({"label": gold, "openset": [said] * len(gold), "valence": said[0]})
 
 
 def _mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

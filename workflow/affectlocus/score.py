@@ -125,9 +125,13 @@ def _draws(
 
 
 def summary(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    """A score as observed (first of the values), and its percentile interval over the draws."""
+    """A score as observed (first of the values), and its percentile interval over the draws.
+
+    Draws in which nothing defines the score (no sample of a rare kind among them) do not count.
+    """
     tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(values[1:], [tail, 100 - tail])
+    known = values[1:][~np.isnan(values[1:])]
+    low, high = np.percentile(known, [tail, 100 - tail]) if known.size else (np.nan, np.nan)
     return float(values[0]), float(low), float(high)
 
 
