@@ -1,4 +1,4 @@
-"""The seven released MELD checkpoints under both protocols: `python benchmarks/mer_unibench/run.py`.
+"""The seven released MELD checkpoints under both protocols: run.py, from anywhere.
 
 Writes results.csv and the tables of README.md beside it: figures only, none of the sets' texts.
 """
