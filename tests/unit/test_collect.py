@@ -50,6 +50,14 @@ def test_the_summary_has_the_perplexity_of_every_cell_on_every_text() -> None:
     assert summary["weighted_f1"] == {"b": {"base": 30.0}, "p": {"tuned": 60.0}}
 
 
+def test_the_summary_has_how_varied_every_cell_writes() -> None:
+    frame = scores(b__base=30, p__tuned=60)
+    wrote = frame.drop_duplicates("cell").assign(task="text", metric="distinct_2", value=[71, 64.5])
+    summary = summarise(pd.concat([frame, wrote]), "weighted_f1", {})
+    assert summary["distinct_2"] == {"text": {"b": {"base": 71.0}, "p": {"tuned": 64.5}}}
+    assert "fluency" not in summary
+
+
 def test_the_perplexity_of_bases_that_have_one_is_reported() -> None:
     bases = {"qwen2": {"kind": "model", "perplexity": 3.14159265}, "brought": {"kind": "model"}}
     summary = summarise(scores(qwen2__base=30), "weighted_f1", bases)

@@ -1336,6 +1336,43 @@ def figures(
 
 
 @app.command()
+def fluency(
+    scores: Annotated[list[Path], typer.Argument(help="scores of the tables")],
+    out: Annotated[Path | None, typer.Option(help="csv: a row per text and cell")] = None,
+    intervals: Annotated[
+        Path | None, typer.Option(help="csv of n, interval and gain of each number")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="file name without suffix; .png and .svg are written")
+    ] = None,
+    title: Annotated[str, typer.Option(help="--figure: what stands above it")] = "",
+) -> None:
+    """Lay out how fluent each cell still is: perplexity of general text, distinct-n of its own.
+
+    Both of tasks with fluency: distinct-n is of what the cell writes behind the openings of their
+    texts (evaluate's samples). Gains are over the base, an ablation's over the tuned model.
+
+    Example: affectlocus fluency results/scores/mine/load.parquet --out fluency.csv --figure fluency
+    """
+    if out is None and intervals is None and figure is None:
+        raise InputError("nothing to write; give --out, --intervals or --figure")
+    import pandas as pd
+
+    from affectlocus import fluency_table as step
+    from affectlocus.files import replacing
+
+    frame = pd.concat([_read_frame(path, "cell", "metric", "task") for path in scores])
+    for path, content in ((out, step.table), (intervals, step.intervals)):
+        if path is not None:
+            with replacing(path) as temporary:
+                content(frame).to_csv(temporary, index=False, float_format="%.6g")
+    if figure is not None:
+        from affectlocus.figures import save
+
+        save(step.figure(frame, title), figure)
+
+
+@app.command()
 def collect(
     scores: Annotated[list[Path], typer.Argument(help="scores of the tables")],
     metric: Annotated[str, typer.Option(help="the metric of the summary")],

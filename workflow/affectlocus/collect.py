@@ -19,11 +19,17 @@ def joined(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def summarise(
     scores: pd.DataFrame, metric: str, bases: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Mean score over tasks of every cell, nested as its id is; its perplexity of each text; and
-    the bases' perplexity in pre-training, whose documents end with an end token."""
+    """Mean score over tasks of every cell, nested as its id is; its perplexity of each text, and
+    distinct-2 of whatever it wrote; and the bases' perplexity in pre-training, whose documents end
+    with an end token."""
     rows = of_metric(scores, metric)
-    texts = scores[scores["metric"] == "perplexity"]
-    fluency = {str(task): _nested(part) for task, part in texts.groupby("task", sort=False)}
+    fluency, varied = (
+        {
+            str(task): _nested(part)
+            for task, part in scores[scores["metric"] == one].groupby("task", sort=False)
+        }
+        for one in ("perplexity", "distinct_2")
+    )
     perplexity = {
         name: round(record["perplexity"], 4)
         for name, record in bases.items()
@@ -32,6 +38,7 @@ def summarise(
     return {
         metric: _nested(rows[rows["task"] == MEAN]),
         **({"fluency": fluency} if fluency else {}),
+        **({"distinct_2": varied} if varied else {}),
         **({"perplexity": perplexity} if perplexity else {}),
     }
 
