@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from affectlocus.distinct import METRICS, distinct, drawn, influences, measures, words
+from affectlocus.distinct import METRICS, distinct, drawn_variety, influences, variety, words
 from affectlocus.resampling import drawn_sums
 
 
@@ -50,13 +50,13 @@ def test_an_influence_is_what_the_share_loses_without_the_text(n) -> None:
 
 
 def test_what_nobody_wrote_is_not_varied() -> None:
-    found, each = measures(["", ""])
+    found, each = variety(["", ""])
     assert found == {"distinct_1": 0, "distinct_2": 0, "words_per_text": 0}
     assert not each.any()
 
 
 def test_a_single_text_has_no_spread() -> None:
-    found, each = measures(["a rose is a rose"])
+    found, each = variety(["a rose is a rose"])
     assert found == {"distinct_1": 60, "distinct_2": 75, "words_per_text": 5}
     assert not each.any()
 
@@ -73,20 +73,20 @@ def corpus(rng: np.random.Generator, texts: int) -> list[str]:
 
 def interval(texts: list[str], rng: np.random.Generator) -> np.ndarray:
     """(2, metrics): the middle 95 % of 200 draws."""
-    found, each = measures(texts)
-    draws = drawn(found, drawn_sums(each, 200, rng), len(texts))
+    found, each = variety(texts)
+    draws = drawn_variety(found, drawn_sums(each, 200, rng), len(texts))
     return np.percentile(np.stack([draws[name][1:] for name in METRICS], axis=1), [2.5, 97.5], 0)
 
 
 def test_the_interval_holds_the_share_of_other_corpora_and_a_plain_bootstrap_does_not() -> None:
     rng = np.random.default_rng(0)
     corpora = [corpus(rng, 40) for _ in range(100)]
-    truth = np.mean([[measures(texts)[0][name] for name in METRICS] for texts in corpora], axis=0)
+    truth = np.mean([[variety(texts)[0][name] for name in METRICS] for texts in corpora], axis=0)
     ends = np.stack([interval(texts, rng) for texts in corpora])  # (corpora, 2, metrics)
     held = ((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean(axis=0)
     assert (held >= 0.9).all()
     # Nor is it wide for nothing: at most a third wider than the corpora really vary.
-    spread = np.std([[measures(one)[0][name] for name in METRICS] for one in corpora], axis=0)
+    spread = np.std([[variety(one)[0][name] for name in METRICS] for one in corpora], axis=0)
     assert ((ends[:, 1] - ends[:, 0]).mean(axis=0) < 4 / 3 * 3.92 * spread).all()
     texts = corpora[0]
     again = [[texts[at] for at in rng.integers(0, 40, 40)] for _ in range(50)]

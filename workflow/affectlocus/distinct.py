@@ -68,7 +68,7 @@ def influences(texts: Sequence[str], n: int) -> tuple[float, np.ndarray]:
     return share, (len(each) - 1) * (without.mean() - without)
 
 
-def measures(texts: Sequence[str]) -> tuple[Mapping[str, float], np.ndarray]:
+def variety(texts: Sequence[str]) -> tuple[Mapping[str, float], np.ndarray]:
     """The scores of some texts, and what is summed over drawn texts to see them vary.
 
     Returns:
@@ -86,11 +86,11 @@ def measures(texts: Sequence[str]) -> tuple[Mapping[str, float], np.ndarray]:
     return found, np.stack([*columns, lengths - lengths.mean()], axis=1)
 
 
-def drawn(found: Mapping[str, float], sums: np.ndarray, n: int) -> dict[str, np.ndarray]:
+def drawn_variety(found: Mapping[str, float], sums: np.ndarray, n: int) -> dict[str, np.ndarray]:
     """Each score as observed (first) and in every draw.
 
     Args:
-        sums: (1 + draws, 3), of `measures`, over n texts each (`resampling.drawn_sums`).
+        sums: (1 + draws, 3), of `variety`, over n texts each (`resampling.drawn_sums`).
     """
     limits = {name: 100 if name in METRICS[:2] else np.inf for name in METRICS}
     return {

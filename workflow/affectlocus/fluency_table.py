@@ -91,7 +91,7 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
                 axis.axvline(each.loc["base", "value"], color="#555555", ls="dotted", lw=1.2)
             axis.set_xlabel(words)
         axes[0, 0].set_yticks(range(len(names)), names, fontsize=7)
-        axes[0, 0].invert_yaxis()
+        axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
         drawn.suptitle(title, parse_math=False)
         drawn.supxlabel(
             "whiskers: bootstrap interval (95 % by default); dotted: the base", fontsize=7

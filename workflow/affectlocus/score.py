@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 
-from affectlocus import distinct
 from affectlocus.cells import Cell
+from affectlocus.distinct import drawn_variety, variety
 from affectlocus.errors import InputError
 from affectlocus.numbers import classed, classes, errors, read_out
 from affectlocus.numbers import sums as sums_of_errors
@@ -309,10 +309,10 @@ def score_amounts(
     for task, frame in cell.written.items():
         both = _paired(task, frame, base.written.get(task, frame.iloc[:0]))
         n = len(both[0])
-        found, each = zip(*(distinct.measures(one["text"].tolist()) for one in both), strict=True)
+        found, each = zip(*(variety(one["text"].tolist()) for one in both), strict=True)
         totals = drawn_sums(np.concatenate(each, axis=1), resamples, generator(seed, task))
         parts = np.split(totals, 2, axis=1)
-        own, other = (distinct.drawn(*one, n) for one in zip(found, parts, strict=True))
+        own, other = (drawn_variety(*one, n) for one in zip(found, parts, strict=True))
         rows += _rows(task, Draws(own, other, n), confidence)
     return pd.DataFrame(rows)
 
