@@ -107,11 +107,11 @@ def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
     if frame.empty:
         raise InputError(f"{path}: no rows; expected a sample in each")
     for name in key:
-        blank = frame[name].str.strip() == ""
+        blank = (frame[name].str.strip() == "").to_numpy()
         if blank.any():
-            row = frame.index.get_loc(blank.idxmax()) + 1
             raise InputError(
-                f"{path}: row {row} has no {name} ({blank.sum()} such rows); every row needs one"
+                f"{path}: row {int(blank.argmax()) + 1} has no {name} ({blank.sum()} such rows); "
+                "every row needs one"
             )
     twice = frame[frame.duplicated(key)]
     if len(twice):

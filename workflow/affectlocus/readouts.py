@@ -28,13 +28,14 @@ from affectlocus.templates import column, stops, wrapped
 class Asked(Protocol):
     """A task as it is put to a model."""
 
-    task: str
-    prompts: list[list[int]]
+    @property
+    def prompts(self) -> list[list[int]]:
+        """Token ids of each prompt, of which `progress` is told."""
 
     def answered(
         self, model: PreTrainedModel, batch_tokens: int, progress: Callable[[int], None]
     ) -> pd.DataFrame:
-        """The rows of one model's answers; `progress` is told of every prompt once."""
+        """The rows of one model's answers."""
 
 
 def _test(frame: pd.DataFrame) -> pd.DataFrame:

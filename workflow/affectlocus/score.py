@@ -307,14 +307,21 @@ def score_amounts(
             drawn = Draws(measured(totals[:, :half]), measured(totals[:, half:]), len(own))
             rows += _rows(task, drawn, confidence)
     for task, frame in cell.written.items():
-        both = _paired(task, frame, base.written.get(task, frame.iloc[:0]))
-        n = len(both[0])
-        found, each = zip(*(variety(one["text"].tolist()) for one in both), strict=True)
-        totals = drawn_sums(np.concatenate(each, axis=1), resamples, generator(seed, task))
-        parts = np.split(totals, 2, axis=1)
-        own, other = (drawn_variety(*one, n) for one in zip(found, parts, strict=True))
-        rows += _rows(task, Draws(own, other, n), confidence)
+        texts = _paired(task, frame, base.written.get(task, frame.iloc[:0]))
+        rows += _rows(task, _varied(texts, resamples, generator(seed, task)), confidence)
     return pd.DataFrame(rows)
+
+
+def _varied(
+    both: tuple[pd.DataFrame, pd.DataFrame], resamples: int, rng: np.random.Generator
+) -> Draws:
+    """How varied a cell and its base write, on the same draws of samples."""
+    (own, mine), (other, theirs) = (variety(one["text"].tolist()) for one in both)
+    totals = drawn_sums(np.concatenate([mine, theirs], axis=1), resamples, rng)
+    half, n = mine.shape[1], len(mine)
+    return Draws(
+        drawn_variety(own, totals[:, :half], n), drawn_variety(other, totals[:, half:], n), n
+    )
 
 
 def score(
