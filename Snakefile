@@ -32,6 +32,7 @@ include: "rules/openset.smk"
 include: "rules/score.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/fluency.smk"
 include: "rules/ledger.smk"
 include: "rules/neurons.smk"
 include: "rules/directions.smk"
@@ -50,6 +51,7 @@ rule all:
         JOBS.directions,
         JOBS.activations,
         JOBS.weight_figures,
+        JOBS.fluency,
         "results/scores.parquet",
         "results/metrics.json",
         "results/claims.csv",

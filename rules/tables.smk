@@ -2,14 +2,20 @@
 #
 # in:  results/scores/PAIR/ARM.parquet, results/data/TASK.parquet
 # out: results/table{1,2,3}.csv (load, tune, ablate), results/table{1,2,3}_intervals.csv,
-#      results/table{1,2,3}_baselines.csv (the majority answer, a uniform guess)
+#      results/table{1,2,3}_baselines.csv (the majority answer, a uniform guess; of free text under
+#      a protocol the best pair of words and every label too)
 
 
 rule tables:
     """Lay out one table."""
     input:
         scores=JOBS.table_scores,
+<<<<<<< HEAD
         data=JOBS.table_data,
+=======
+        data=JOBS.benchmark_data,
+        wheels=JOBS.wheel_files,
+>>>>>>> scoring
     output:
         table="results/{table}.csv",
         intervals="results/{table}_intervals.csv",
@@ -29,6 +35,7 @@ rule tables:
         data=lambda wildcards, input: repeated("data", input.data),
         settings=settings(EXPERIMENT.score),
         tasks=settings(EXPERIMENT.scorings),
+        wheels=repeated("wheels", [JOBS.wheels] if JOBS.wheels else []),
         code=[digest("tables"), digest("baselines")],
     shell:
         """
@@ -36,7 +43,7 @@ rule tables:
             --scores {input.scores:q} \
             {params.data} \
             --metric {params.metric:q} \
-            --settings {params.settings:q} \
+            --settings {params.settings:q} {params.wheels} \
             --tasks {params.tasks:q} \
             --out {output.table:q} \
             --intervals {output.intervals:q} \

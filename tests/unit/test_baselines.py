@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
-from wheel_files import REAL
+from wheel_files import REAL, write_wheels
 
+from affectlocus import corrected, mer_unibench
 from affectlocus.baselines import beside, best_pair, classic, majority, valence_label
 from affectlocus.mer_unibench import hit_rates, mean_rate
 from affectlocus.parameters import Number, Score, Scoring
 from affectlocus.prepare import read_rows
-from affectlocus.wheels import read
+from affectlocus.wheels import Wheels, read
 
 WORDS = ["joy", "glad", "anger", "fear", "calm", "hope"]
 WHEEL = st.dictionaries(st.sampled_from(WORDS), st.sampled_from(["a", "b", "c"])).map(
@@ -173,3 +174,85 @@ def test_a_number_without_a_cutoff_has_errors_alone() -> None:
     rows = beside(tasks, {"phq": number.words}, {"phq": Scoring(number=number)}, SCORES)
     assert set(rows["metric"]) == {"mae", "rmse"}
     assert set(rows["task"]) == {"phq"}
+
+
+# Free text
+
+FEELINGS = ["Joy", "Angry", "Fear", "Neutral"]
+FELT = ["Joy"] * 6 + ["Angry"] * 3 + ["Fear"] * 2 + ["Neutral"] * 7
+SIGNS = ["positive", "negative", "neutral"]
+SIGNED = ["negative"] * 5 + ["positive"] * 3 + ["neutral"] * 2
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
+    return read(write_wheels(tmp_path_factory.mktemp("wheels")))
+
+
+def free_text(wheels: Wheels) -> pd.DataFrame:
+    tasks = {"feel": prepared(FELT), "MOSI": prepared(SIGNED)}
+    settings = Score(resamples=200, protocols=dict.fromkeys(tasks, "mer-unibench"))
+    return beside(tasks, {"feel": FEELINGS, "MOSI": SIGNS}, {}, settings, wheels, set(tasks))
+
+
+def test_constant_answers_have_the_scores_of_free_text_too(wheels) -> None:
+    rows = free_text(wheels)
+    gold = [one.lower() for one in FELT]
+    said = {
+        "majority": ["neutral"],
+        "best pair": best_pair(gold, wheels.published),
+        "every label": [one.lower() for one in FEELINGS],
+    }
+    for baseline, words in said.items():
+        answers = [words] * len(gold)
+        honest = corrected.mean_over_wheels(corrected.open_sets(gold, answers, wheels.corrected))
+        for metric, value in {
+            "mer_unibench": rate(gold, words, wheels.published),
+            "corrected_f1": honest.f1,
+            "corrected_macro_f1": honest.macro_f1,
+            "corrected_precision": honest.precision,
+            "corrected_recall": honest.recall,
+        }.items():
+            row = of(rows, baseline, "feel", metric)
+            assert row["value"] == pytest.approx(100 * value), (baseline, metric)
+            assert (row["answer"].lower(), row["n"]) == (", ".join(words), 18)
+    assert of(rows, "majority", "feel", "mer_unibench")["value"] == 0
+    assert of(rows, "every label", "feel", "mer_unibench")["value"] == 100
+    # Answers of every kind equally often, over all of them the mean.
+    each = [rate(gold, [word.lower()], wheels.published) for word in FEELINGS]
+    found = of(rows, "uniform", "feel", "mer_unibench")
+    assert found["value"] == pytest.approx(100 * np.mean(each))
+    always = of(rows, "majority", "feel", "corrected_f1")
+    assert always["low"] < always["value"] < always["high"]
+
+
+def test_constant_valence_has_the_published_score_and_the_corrected_one(wheels) -> None:
+    rows = free_text(wheels)
+    numbers = [{"negative": -1.0, "neutral": 0.0, "positive": 1.0}[one] for one in SIGNED]
+    always = ["negative"] * len(numbers)
+    row = of(rows, "majority", "MOSI", "mer_unibench")
+    assert row["value"] == pytest.approx(100 * mer_unibench.waf(numbers, always).waf)
+    assert row["answer"] == "negative"
+    honest = corrected.valence(numbers, always)
+    found = of(rows, "majority", "MOSI", "corrected_f1")["value"]
+    assert found == pytest.approx(100 * honest.weighted_f1)
+
+
+def test_the_mean_of_free_text_is_of_baselines_and_metrics_that_all_tasks_have(wheels) -> None:
+    rows = free_text(wheels)
+    mean = rows[rows["task"] == "mean"]
+    assert set(mean["baseline"]) == {"majority", "uniform"}
+    both = [of(rows, "majority", task, "corrected_f1")["value"] for task in ("feel", "MOSI")]
+    assert of(rows, "majority", "mean", "corrected_f1")["value"] == pytest.approx(np.mean(both))
+    assert "corrected_precision" not in set(mean["metric"])
+    assert (rows[rows["metric"] == "coverage"]["value"] == 100).all()
+    assert set(rows[rows["metric"] == "coverage"]["baseline"]) == {"majority", "uniform"}
+
+
+def test_a_task_of_errors_alone_takes_no_mean_from_the_others() -> None:
+    number = Number(highest=3)
+    tasks = {"phq": prepared(["1\n", "3\n"]), "moods": prepared(MOODS)}
+    words = {"phq": number.words, "moods": list("abc")}
+    rows = beside(tasks, words, {"phq": Scoring(number=number)}, SCORES)
+    mean = of(rows, "majority", "mean", "accuracy")
+    assert (mean["n"], mean["value"]) == (20, 60)

@@ -11,6 +11,7 @@ def scores(**means: float) -> pd.DataFrame:
     """A table's rows; the cell `a__b` is a/b, its task scores lie one below and above its mean."""
     rows = [
         {"cell": cell.replace("__", "/"), "task": task, "metric": metric, "value": value + shift}
+        | {"seeds": 1}
         for cell, value in means.items()
         for metric, shift in (("weighted_f1", 0.0), ("accuracy", 5.0))
         for task, value in (("one", value - 1), ("two", value + 1), ("mean", value))
@@ -48,6 +49,14 @@ def test_the_summary_has_the_perplexity_of_every_cell_on_every_text() -> None:
     summary = summarise(pd.concat([frame, text]), "weighted_f1", {})
     assert summary["fluency"] == {"text": {"b": {"base": 3.22}, "p": {"tuned": 4.0}}}
     assert summary["weighted_f1"] == {"b": {"base": 30.0}, "p": {"tuned": 60.0}}
+
+
+def test_the_summary_has_how_varied_every_cell_writes() -> None:
+    frame = scores(b__base=30, p__tuned=60)
+    wrote = frame.drop_duplicates("cell").assign(task="text", metric="distinct_2", value=[71, 64.5])
+    summary = summarise(pd.concat([frame, wrote]), "weighted_f1", {})
+    assert summary["distinct_2"] == {"text": {"b": {"base": 71.0}, "p": {"tuned": 64.5}}}
+    assert "fluency" not in summary
 
 
 def test_the_perplexity_of_bases_that_have_one_is_reported() -> None:

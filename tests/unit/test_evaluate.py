@@ -15,9 +15,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
-from affectlocus.evaluate import Openings, Questions, Shared, Text, build, evaluate
-from affectlocus.parameters import Generation
+from affectlocus.evaluate import Shared, build, evaluate
+from affectlocus.generate import texts
+from affectlocus.parameters import Generation, Samples
 from affectlocus.prompts import Prompter
+from affectlocus.readouts import Openings, Questions, Text
 
 MODES = ("revert", "zero", "shuffle", "noise")
 WEIGHTS = "model.safetensors"
@@ -440,6 +442,27 @@ def test_a_text_is_read_by_at_most_max_length_tokens_at_once(checkpoint) -> None
     assert abs(whole["loglik"][0] - cut["loglik"][0]) > 1e-3
 
 
+def test_a_text_is_gone_on_from_behind_the_openings_of_its_first_documents(checkpoint) -> None:
+    base = checkpoint("llama")
+    model, _ = build(base, None, BASE)
+    few = Samples(count=1, opening=3, max_new_tokens=6)
+    text = Text.of("story", STORY, Prompter(base), 100, few)
+    found = evaluate(model, [text], 200)
+    assert found["text"].notna().tolist() == [True, False]
+    [first] = Prompter(base).prompts(["Anna was happy. All was well."], 999)
+    assert text.openings == [first[:4]]  # the start token in front
+    drawn = Generation(sampling="nucleus", max_new_tokens=6, top_p=0.9)
+    alone, _ = texts(model, Prompter(base).tokenizer, [first[:4]], ["story\0test-0"], drawn, 99)
+    assert alone == [found["text"][0]]
+    # What the text costs is what it costs without.
+    plain = evaluate(model, [Text.of("story", STORY, Prompter(base), 100)], 200)
+    assert "text" not in plain
+    pd.testing.assert_frame_equal(found.drop(columns="text"), plain)
+    other = few.model_copy(update={"seed": 1})
+    again = evaluate(model, [Text.of("story", STORY, Prompter(base), 100, other)], 200)
+    assert again["text"][0] != found["text"][0]
+
+
 def test_a_text_without_a_token_to_predict_is_refused(checkpoint) -> None:
     base = checkpoint("qwen2")
     text = Text.of("story", STORY.assign(prompt="!"), Prompter(base), 100)
@@ -457,7 +480,7 @@ def test_a_text_that_costs_no_number_is_refused(checkpoint) -> None:
 
 # free text
 
-WRITE = Generation(sampling="nucleus", max_new_tokens=8, batch_size=2)
+WRITE = Generation(sampling="nucleus", max_new_tokens=8, batch_tokens=40)
 
 
 def openings(base: Path, model: PreTrainedModel, settings: Generation = WRITE) -> list[Openings]:
@@ -505,14 +528,14 @@ def test_cells_on_a_shared_base_write_as_each_alone(checkpoint, twin) -> None:
     base = checkpoint("qwen2")
     tuned = twin(base)
     shared = Shared(base)
-    texts = {}
+    wrote = {}
     for each in (TUNED, BASE, cell("load", "gate")):
         folder = None if each.kind == "base" else tuned
         shared.become(folder, each)
-        texts[each.kind] = evaluate(shared.model, openings(base, shared.model), 200)
+        wrote[each.kind] = evaluate(shared.model, openings(base, shared.model), 200)
         model, _ = build(base, folder, each)
-        pd.testing.assert_frame_equal(texts[each.kind], evaluate(model, openings(base, model), 200))
-    assert texts["base"]["text"].tolist() != texts["tuned"]["text"].tolist()
+        pd.testing.assert_frame_equal(wrote[each.kind], evaluate(model, openings(base, model), 200))
+    assert wrote["base"]["text"].tolist() != wrote["tuned"]["text"].tolist()
 
 
 def test_affectgpts_template_goes_around_the_bare_text(checkpoint) -> None:

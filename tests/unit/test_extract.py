@@ -12,7 +12,7 @@ from affectlocus.errors import InputError
 from affectlocus.extract import Extractor, Replies, asked, extract, identity, replies
 from affectlocus.parameters import Extraction
 
-SETTINGS = Extraction(max_new_tokens=6, batch_size=2)
+SETTINGS = Extraction(max_new_tokens=6, batch_tokens=64)
 FILES = [
     {"file": "model.safetensors", "bytes": 5, "sha256": "a" * 64},
     {"file": "config.json", "bytes": 2, "sha256": "b" * 64},

@@ -15,7 +15,7 @@ from affectlocus.cli import app
 LABELS = {"moods": ["happy", "sad"], "MOSI": ["negative", "neutral", "positive"]}
 SETTINGS = {
     "readout": "generation",
-    "generation": {"sampling": "nucleus", "max_new_tokens": 6, "batch_size": 3},
+    "generation": {"sampling": "nucleus", "max_new_tokens": 6, "batch_tokens": 60},
 }
 
 

@@ -212,3 +212,15 @@ def test_a_lone_bracket_and_no_list_are_no_crash() -> None:
 def test_a_denied_label_is_no_answer_of_a_task_that_has_it(text: str, expected: list[str]) -> None:
     labels = ["happy", "sad", "angry", "neutral", "not at ease"]
     assert open_set(text, labels) == expected
+
+
+def test_what_goes_on_from_an_opening_is_no_answer() -> None:
+    frame = predictions()
+    opening = frame[frame["text"].notna()].head(1).assign(task="general", label="")
+    both = pd.concat([frame, opening], ignore_index=True)
+    both.attrs = {"labels": LABELS | {"general": []}}
+    found = opened(both)
+    general = found.loc[found["task"] == "general", ["openset", "valence", "answer"]]
+    assert general.isna().all(axis=None)
+    rest = found[found["task"] != "general"]
+    pd.testing.assert_frame_equal(rest, opened(frame).reset_index(drop=True))

@@ -109,6 +109,21 @@ def test_valences_are_scored_by_both_protocols() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("mark", ["", "nan", "-10", "-99"])
+def test_a_value_that_nobody_gave_is_counted_and_negative_for_the_published_protocol_alone(
+    files: Path, mark: str
+) -> None:
+    (files / "masked.csv").write_text(VALUES + f"s4,{mark}\ns5,{mark}\n")
+    (files / "more.csv").write_text(SAID + "a,s4,positive\na,s5,negative\n")
+    given = ("--kind", "waf", "--gold", "masked.csv", "--predictions", "more.csv")
+    found, plain = answer(*given), answer(*WAF)
+    assert (found["mer-unibench"][0]["n_scored"], found["mer-unibench"][0]["accuracy"]) == (4, 0.75)
+    assert found["corrected"] == [{**plain["corrected"][0], "n_masked": 2}]
+    assert [row["answer"] for row in found["baselines"]] == [
+        row["answer"] for row in plain["baselines"]
+    ]
+
+
 def test_the_last_checkpoint_is_taken_unless_another_rule_is_named() -> None:
     given = (*HIT_RATE, "--predictions", "open.csv")
     assert answer(*given)["choice"]["checkpoint"] == "10"
@@ -181,6 +196,8 @@ def test_a_wrong_option_is_refused_in_one_line(arguments: tuple[str, ...], words
         ("", OPEN, "bad.csv: cannot be read as csv"),
         (GOLD + "s1,joy\n", OPEN, "sample 's1' is there twice (1 such rows)"),
         (GOLD, OPEN + "9,s1,joy\n", "checkpoint '9', sample 's1' is there twice"),
+        (GOLD, OPEN + ",s5,joy\n", "row 9 has no checkpoint (1 such rows)"),
+        (GOLD.replace("s2", " "), OPEN, "bad.csv: row 2 has no sample (1 such rows)"),
         (GOLD, OPEN + "9,s5,joy\n", "sample 's5' is not in bad.csv (1 such samples)"),
         (GOLD + "s5,joy\n", OPEN, "checkpoint 9 has no answer to sample 's5'"),
         (GOLD.replace("anger", " "), OPEN, "sample 's2' has no emotion"),
@@ -204,7 +221,7 @@ def test_bad_open_sets_are_refused_in_one_line(
     ("values", "words"),
     [
         (VALUES.replace("1.5", "high"), "sample 's1' has the value 'high'; expected a number"),
-        (VALUES.replace("1.5", ""), "sample 's1' has the value ''; expected a number"),
+        (VALUES.replace("1.5", "1_5"), "sample 's1' has the value '1_5'; expected a number"),
         (VALUES.replace("1.5", "0").replace("-1", "-0"), "every gold value is 0 (3 samples)"),
     ],
 )

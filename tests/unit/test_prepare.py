@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from affectlocus.audit import brief
 from affectlocus.errors import InputError
 from affectlocus.parameters import Task
 from affectlocus.prepare import prepare
@@ -512,7 +513,36 @@ def test_scores_of_nought_can_be_left_out_and_are_counted(tmp_path: Path) -> Non
     assert report["splits"]["test"]["unlisted_label"] == 2
 
 
-@pytest.mark.parametrize("value", ["", "good", "nan", "inf"])
+@pytest.mark.parametrize("value", ["", " ", "NaN", "n/a", "None", "-10", "-10.0", "-999"])
+def test_a_sample_that_nobody_rated_is_left_out_and_counted(tmp_path: Path, value: str) -> None:
+    samples, report = run(tmp_path, f"text,v\na,1\nb,{value}\nc,-1\n", **SIGNED)
+    assert samples["answer"].tolist() == ["good", "bad"]
+    assert samples["score"].tolist() == [1, -1]
+    assert report["splits"]["test"]["masked_score"] == 1
+    assert report["splits"]["test"]["kept"] == 2
+    assert "  left out: without a score (blank, NaN, or a mark such as -10): test 1" in brief(
+        report
+    )
+
+
+def test_on_a_scale_that_goes_below_it_minus_ten_is_a_rating(tmp_path: Path) -> None:
+    samples, report = run(tmp_path, "text,v\na,-60\nb,-10\nc,40\n", **SIGNED)
+    assert samples["score"].tolist() == [-60, -10, 40]
+    assert report["splits"]["test"]["masked_score"] == 0
+
+
+@pytest.mark.parametrize("value", ["", "-10"])
+def test_a_missing_number_is_no_number_unless_it_lies_in_the_range(tmp_path: Path, value) -> None:
+    given = f"text,v\na,3\nb,{value}\n"
+    asked = {"columns": {"text": "text", "score": "v"}, "labels": None}
+    samples, report = run(tmp_path, given, **asked, number={"highest": 24})
+    assert samples["answer"].tolist() == ["3\n"]
+    assert report["splits"]["test"]["masked_score"] == 1
+    wide, _ = run(tmp_path, given, **asked, number={"lowest": -10, "highest": 24})
+    assert wide["answer"].tolist() == ["3\n", *(["-10\n"] if value else [])]
+
+
+@pytest.mark.parametrize("value", ["good", "inf"])
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
     message = refusal(tmp_path, f"text,v\na,1\nb,{value}\n", **SIGNED)
     assert message == f"row 2 has the score {value!r}, expected a number (1 rows so)"

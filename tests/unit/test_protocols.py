@@ -15,6 +15,7 @@ from affectlocus import corrected, mer_unibench
 from affectlocus.errors import InputError
 from affectlocus.parameters import FREE_METRICS
 from affectlocus.protocols import of_task, of_tasks
+from affectlocus.resampling import Stream
 from affectlocus.score import Draws
 from affectlocus.wheels import Wheels, read
 
@@ -34,7 +35,7 @@ def answers(gold: list[str], opensets: list[list[str]], valence: list[str] | str
 def scores(mine: object, wheels: Wheels | None, theirs: object = None, draws: int = 100) -> Draws:
     labels = SIGNS if wheels is None else ["joy", "anger"]
     other = mine if theirs is None else theirs
-    return of_task("moods", labels, wheels)(mine, other, draws, np.random.default_rng(0))
+    return of_task("moods", labels, wheels)(mine, other, Stream(0, "moods", draws))
 
 
 def first(found: Draws) -> dict[str, float]:
@@ -55,7 +56,28 @@ def test_emotions_score_as_another_systems_outputs_do(wheels, samples) -> None:
     assert found["mer_unibench"] == pytest.approx(100 * mer_unibench.mean_rate(rates))
     assert found["corrected_f1"] == pytest.approx(100 * honest.f1)
     assert found["corrected_macro_f1"] == pytest.approx(100 * honest.macro_f1)
+    assert found["corrected_precision"] == pytest.approx(100 * honest.precision)
+    assert found["corrected_recall"] == pytest.approx(100 * honest.recall)
     assert found["labels_per_sample"] == pytest.approx(honest.labels_per_sample)
+    assert found["mapped_labels"] == pytest.approx(100 * (honest.mapped_labels or 0))
+    assert found["corrected_scored"] == pytest.approx(100 * honest.coverage)
+
+
+def test_every_wheel_has_its_score_and_the_share_of_samples_that_it_scores(wheels) -> None:
+    gold = ["joy", "angry", "neutral", "odd"]
+    opensets = [["joy"], ["tired", "angry"], [], ["joy"]]
+    found = first(scores(answers(gold, opensets), wheels))
+    rates = mer_unibench.hit_rates(gold, opensets, wheels.published)
+    honest = corrected.open_sets(gold, opensets, wheels.corrected)
+    for wheel in range(1, 6):
+        assert found[f"mer_unibench_wheel{wheel}"] == 100 * rates[wheel].hit_rate
+        assert found[f"mer_unibench_scored_wheel{wheel}"] == 100 * rates[wheel].n_scored / 4
+        assert found[f"corrected_f1_wheel{wheel}"] == pytest.approx(100 * honest[wheel].f1)
+        assert found[f"corrected_scored_wheel{wheel}"] == 100 * honest[wheel].coverage
+    # The fifth wheel has no anger.
+    assert found["mer_unibench_scored_wheel4"] == 50
+    assert found["mer_unibench_scored_wheel5"] == 25
+    assert found["mer_unibench_scored"] == pytest.approx(45)
 
 
 SAID = st.sampled_from([*SIGNS, "Positive.", "mixed", ""])
@@ -72,6 +94,9 @@ def test_valence_scores_as_another_systems_outputs_do(samples) -> None:
     assert found["mer_unibench"] == pytest.approx(100 * mer_unibench.waf(numbers, said).waf)
     assert found["corrected_f1"] == pytest.approx(100 * honest.weighted_f1)
     assert found["corrected_macro_f1"] == pytest.approx(100 * honest.macro_f1)
+    assert found["corrected_accuracy"] == pytest.approx(100 * honest.accuracy)
+    assert found["polar"] == pytest.approx(100 * honest.polar)
+    assert found["mer_unibench_scored"] == 100 * honest.n_binary / len(gold)
 
 
 def test_draws_spread_around_the_score_and_pair_the_cell_with_its_base(wheels) -> None:

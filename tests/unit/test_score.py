@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
 from affectlocus.parameters import PERCENT, Number, Score, Scoring
-from affectlocus.score import METRICS, choose, metrics, score, score_cell
+from affectlocus.score import METRICS, Answers, choose, metrics, rows_of, score
+from affectlocus.score import scored as draws_of
 
 WORDS = ["joy", "fear", "rage"]
 BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
@@ -55,6 +57,13 @@ def drawn(n: int, right: float, seed: int) -> tuple[list[str], list[str]]:
 
 def get(rows: pd.DataFrame, metric: str = "weighted_f1", task: str = "moods") -> pd.Series:
     return rows[(rows["task"] == task) & (rows["metric"] == metric)].iloc[0]
+
+
+def score_cell(
+    cell: Any, base: Any, labels: Any, resamples: int, confidence: float, seed: int, best: Any = ()
+) -> Any:
+    sides = (Answers(frame, labels, dict(best)) for frame in (cell, base))
+    return rows_of(draws_of(*sides, resamples, seed), confidence)
 
 
 def cell_rows(cell: Any, base: Any, resamples: int = 200, seed: int = 0, **more: Any) -> Any:
@@ -129,7 +138,8 @@ def test_free_text_has_the_same_scores_and_its_coverage() -> None:
         score([make(BASE, base, truth), make(TUNED, base[::-1], truth)], Score(resamples=200))
         for make in (spoken, predictions)
     ]
-    same = both[0][both[0]["metric"] != "coverage"].reset_index(drop=True)
+    more = {"coverage", "distinct_1", "distinct_2", "words_per_text"}
+    same = both[0][~both[0]["metric"].isin(more)].reset_index(drop=True)
     pd.testing.assert_frame_equal(same, both[1])
 
 
@@ -351,7 +361,7 @@ def test_different_samples_are_refused_with_the_task(missing: str) -> None:
 
 
 def scored(*frames: pd.DataFrame, **changes: Any) -> pd.DataFrame:
-    return score(frames, Score(resamples=100, **changes))
+    return score(frames, Score(**{"resamples": 100, **changes}))
 
 
 def test_a_cell_is_compared_with_its_base_and_an_ablation_with_the_tuned_model() -> None:
@@ -390,8 +400,19 @@ def test_rows_say_which_cell_they_are_of_and_survive_parquet(tmp_path: Any) -> N
     seeded = Cell("tune", "b", "p", "q+k", seed=3)
     rows = scored(predictions(BASE, mine, truth), predictions(seeded, mine, truth))
     assert list(rows.columns) == [
-        *("cell", "kind", "base", "pair", "modules", "mode", "seed", "task", "metric", "value"),
-        *("n", "low", "high", "gain", "gain_low", "gain_high", "reference"),
+        *("cell", "kind", "base", "pair", "modules", "mode", "seed", "seeds"),
+        *(
+            "task",
+            "metric",
+            "value",
+            "n",
+            "low",
+            "high",
+            "gain",
+            "gain_low",
+            "gain_high",
+            "reference",
+        ),
     ]
     assert len(rows) == 2 * 2 * 3
     first, last = rows.iloc[0], rows.iloc[-1]
@@ -400,6 +421,35 @@ def test_rows_say_which_cell_they_are_of_and_survive_parquet(tmp_path: Any) -> N
     assert (last["cell"], last["pair"], last["seed"]) == ("p/tune/q+k/seed3", "p", 3)
     rows.to_parquet(tmp_path / "a.parquet", index=False)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), rows)
+
+
+def test_of_several_seeds_the_mean_stands_behind_them_and_is_paired_with_its_base() -> None:
+    truth, answers = drawn(80, 0.5, 30)
+    seeds = {seed: drawn(80, 0.4 + 0.1 * seed, 30)[1] for seed in (0, 2, 5)}
+    cells = [Cell("load", "b", "p", "q", seed=seed) for seed in seeds]
+    frames = [predictions(one, seeds[one.seed], truth) for one in cells if one.seed is not None]
+    rows = scored(predictions(BASE, answers, truth), *frames)
+    assert rows["cell"].unique().tolist() == ["b/base", *(one.id for one in cells), "p/load/q"]
+    mean, each = rows[rows["cell"] == "p/load/q"], rows[rows["seed"].notna()]
+    assert set(mean["seeds"]) == {3}
+    assert set(each["seeds"]) == {1}
+    for metric in METRICS:
+        ones = each[(each["metric"] == metric) & (each["task"] == "moods")]
+        for column in ("value", "gain"):
+            assert get(mean, metric)[column] == pytest.approx(ones[column].mean())
+        # Three seeds that differ tell little: Student's t of two degrees of freedom.
+        width = get(mean, metric)["high"] - get(mean, metric)["low"]
+        deviation = ones["value"].std(ddof=1) / 3**0.5
+        assert width > 2 * t.ppf(0.975, 2) * deviation
+
+
+def test_seeds_without_any_difference_leave_the_samples_interval() -> None:
+    truth, answers = drawn(80, 0.5, 31)
+    cells = [Cell("load", "b", "p", "q", seed=seed) for seed in range(3)]
+    rows = scored(predictions(BASE, truth, truth), *(predictions(c, answers, truth) for c in cells))
+    one, mean = (get(rows[rows["seeds"] == seeds].tail(6)) for seeds in (1, 3))
+    for column in ("value", "low", "high", "gain", "gain_low", "gain_high"):
+        assert mean[column] == pytest.approx(one[column])
 
 
 def test_scoring_twice_gives_the_same_bytes(tmp_path: Any) -> None:
@@ -529,3 +579,58 @@ def test_numbers_and_texts_alone_are_scored_too() -> None:
     rows = score(frames, Score(resamples=100), {"phq": Scoring(number=Number(highest=24))})
     assert set(rows["metric"]) == {"mae", "rmse", "perplexity"}
     assert set(rows["task"]) == {"phq", "text"}
+
+
+# what was written
+
+
+def written(cell: Cell, texts: list[str | None]) -> pd.DataFrame:
+    """A cell that read some documents, went on from the first ones and answered two moods."""
+    read = pd.DataFrame({"task": "text", "sample": [f"d{at}" for at in range(len(texts))]})
+    read = read.assign(label="", candidate="", loglik=-9.0, tokens=3, text=texts)
+    moods = predictions(cell, ["joy", "fear"], ["joy", "joy"])
+    frame = pd.concat([moods, read], ignore_index=True)
+    frame.attrs = moods.attrs | {"labels": {"moods": WORDS, "text": []}}
+    return frame
+
+
+SAID = ["so it was", "so it was", "he ran", "", None, None]
+
+
+def test_what_a_cell_writes_behind_openings_has_distinct_n_beside_its_perplexity() -> None:
+    other = ["so so so", "we met", "he ran", "and it was", None, None]
+    rows = score([written(BASE, SAID), written(TUNED, other)], Score(resamples=300))
+    rows = rows[(rows["task"] == "text") & (rows["cell"] == "p/tuned")].set_index("metric")
+    assert rows["n"].to_dict() == {
+        "perplexity": 6,
+        "distinct_1": 4,
+        "distinct_2": 4,
+        "words_per_text": 4,
+    }
+    assert rows["value"]["distinct_1"] == pytest.approx(100 * 8 / 10)
+    assert rows["gain"]["distinct_1"] == pytest.approx(100 * (8 / 10 - 5 / 8))
+    assert rows["value"]["distinct_2"] == pytest.approx(100 * 5 / 6)
+    assert rows["gain"]["distinct_2"] == pytest.approx(100 * (5 / 6 - 3 / 5))
+    assert rows["value"]["words_per_text"] == 2.5
+    for metric in ("distinct_1", "distinct_2", "words_per_text"):
+        row = rows.loc[metric]
+        assert row["low"] < row["value"] < row["high"]
+        assert row["gain_low"] < row["gain"] < row["gain_high"]
+    assert (rows["high"][["distinct_1", "distinct_2"]] <= 100).all()
+
+
+def test_a_cell_compared_with_itself_writes_as_varied_as_it_does() -> None:
+    rows = score([written(BASE, SAID)], Score(resamples=100))
+    own = rows[rows["metric"].str.startswith("distinct")]
+    assert len(own) == 2
+    assert (own[["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
+
+
+def test_free_text_answers_have_distinct_n_and_it_enters_no_mean() -> None:
+    truth = ["joy", "joy", "fear"]
+    frames = [spoken(cell, truth, truth) for cell in (BASE, TUNED)]
+    frames[1]["text"] = ["joy and joy", "joy", "fear"]
+    rows = score(frames, Score(resamples=100))
+    own = rows[(rows["cell"] == "p/tuned") & (rows["metric"] == "distinct_1")]
+    assert own["task"].tolist() == ["moods"]
+    assert own["value"].tolist() == [60]

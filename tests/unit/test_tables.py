@@ -24,7 +24,13 @@ def scores(*cells: tuple[Cell, float]) -> pd.DataFrame:
                 number = value + shift + more
                 rows.append(
                     vars(cell)
-                    | {"cell": cell.id, "pair": cell.pair or "", "task": task, "metric": metric}
+                    | {
+                        "seeds": 1,
+                        "cell": cell.id,
+                        "pair": cell.pair or "",
+                        "task": task,
+                        "metric": metric,
+                    }
                     | {"value": number, "n": 50, "low": number - 3, "high": number + 4}
                     | {"gain": 1.0, "gain_low": -1.0, "gain_high": 2.0, "reference": "b/base"}
                 )
@@ -94,11 +100,21 @@ def test_an_ablation_of_all_is_another_row_than_the_whole_model() -> None:
     ]
 
 
-def test_the_companion_keeps_every_seed_with_its_interval_under_the_tables_number() -> None:
+def test_where_seeds_are_averaged_the_companion_and_the_table_show_that_alone() -> None:
+    seeded = [(Cell("tune", "b", "p", "q", seed=seed), 40 + seed) for seed in (0, 1)]
+    mean = scores((Cell("tune", "b", "p", "q"), 40.5)).assign(seeds=2)
+    frame = pd.concat([scores((BASE, 30), *seeded), mean, scores((TUNED, 60))], ignore_index=True)
+    rows = intervals(frame, "weighted_f1")
+    assert rows["seeds"].unique().tolist() == [1, 2]
+    assert rows[rows["task"] == "mean"]["value"].tolist() == [29, 39.5, 59]
+    assert table(frame, "weighted_f1", TASKS)["mean"].tolist() == [29, 39.5, 59]
+
+
+def test_the_companion_says_all_of_every_cell_under_the_tables_number() -> None:
     seeded = [(Cell("tune", "b", "p", "q", seed=seed), 40 + seed) for seed in (0, 1)]
     rows = intervals(scores((BASE, 30), *seeded, (TUNED, 60)), "weighted_f1")
     assert list(rows.columns) == [
-        *("num", "modules", "mode", "kind", "seed", "task", "metric", "value", "n"),
+        *("num", "modules", "mode", "kind", "seeds", "task", "metric", "value", "n"),
         *("low", "high", "gain", "gain_low", "gain_high", "reference", "cell"),
     ]
     means = rows[rows["task"] == "mean"]

@@ -91,6 +91,7 @@ def overlap(samples: pd.DataFrame) -> dict[str, dict[str, int]]:
 _LEFT_OUT = {
     "no_partner": "without a partner in the joined file",
     "empty_text": "without text",
+    "masked_score": "without a score (blank, NaN, or a mark such as -10)",
     "unlisted_label": "with a label that is not listed",
     "empty_target": "without a target",
     "duplicate_id": "with an id that was there",

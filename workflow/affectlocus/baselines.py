@@ -6,7 +6,7 @@ Each is worked out from the gold labels alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,14 @@ import pandas as pd
 from affectlocus.corrected import NEUTRAL
 from affectlocus.numbers import METRICS as ERRORS
 from affectlocus.numbers import classes, errors
-from affectlocus.parameters import Number, Score, Scoring
-from affectlocus.resampling import drawn_sums
-from affectlocus.score import generator, metrics, summary
+from affectlocus.parameters import Number, Score, Scoring, is_valence
+from affectlocus.protocols import constant, measure
+from affectlocus.resampling import Stream, drawn_sums
+from affectlocus.score import metrics, summary
+from affectlocus.wheels import Wheels
 
 MAJORITY, UNIFORM = "majority", "uniform"
+BEST_PAIR, EVERY = "best pair", "every label"
 
 
 def majority(gold: Sequence[str]) -> str:
@@ -100,6 +103,8 @@ def beside(
     words: Mapping[str, list[str]],
     about: Mapping[str, Scoring],
     settings: Score,
+    wheels: Wheels | None = None,
+    spoken: Collection[str] = (),
 ) -> pd.DataFrame:
     """What the scores of a table are worth: those of answers that look at no input, per task.
 
@@ -107,39 +112,63 @@ def beside(
         tasks: prepared tasks, columns `split` and `answer`; those without words are left out.
         words: what can be answered in each task.
         about: what scoring a task needs to know beyond that.
-        settings: draws, confidence and seed of the intervals, over test samples.
+        settings: draws, confidence and seed of the intervals, over test samples; and the tasks
+            under a protocol of free text, which have its scores as well.
+        wheels: for those of them that are emotions.
+        spoken: the tasks that are answered in free text, which have a coverage.
 
     Returns:
-        A row per (baseline, task, metric): `baseline` (majority or uniform), `answer` (what it
-        says: the most frequent label of the test split; for `mae` the median number, for `rmse`
-        the mean; nothing for uniform), `task` (`mean` for the mean over tasks, of metrics that all
-        of them have), `metric`, `value`, `n`, `low`, `high`.
+        A row per (baseline, task, metric): `baseline` (majority or uniform; under a protocol of
+        emotions the pair of words with the highest published hit rate and the list of every label
+        too), `answer` (what it says: the most frequent label of the test split; for `mae` the
+        median number, for `rmse` the mean; nothing for uniform), `task` (`mean` for the mean over
+        tasks, of baselines and metrics that all of them have), `metric`, `value`, `n`, `low`,
+        `high`.
     """
     rows: list[dict[str, object]] = []
-    drawn: dict[str, list[dict[str, np.ndarray]]] = {MAJORITY: [], UNIFORM: []}
-    samples = 0
+    drawn: dict[str, list[dict[str, np.ndarray]]] = {}
+    samples: list[int] = []
     for task, frame in tasks.items():
         if not words[task]:
             continue
         gold = frame.loc[frame["split"] == "test", "answer"].tolist()
-        scoring = about.get(task, Scoring())
-        if scoring.number is None:
-            found = _labelled(task, gold, words[task], scoring.positive, None, settings)
-        else:
-            found = _numbered(task, gold, scoring.number, settings)
+        found = _found(task, gold, words[task], about.get(task, Scoring()), settings)
+        if task in spoken:
+            for answers, values in found.values():
+                answers["coverage"] = answers["accuracy"]
+                values["coverage"] = np.full(1 + settings.resamples, 100.0)
+        if task in settings.protocols:
+            for name, more in _spoken(task, gold, words[task], wheels, settings).items():
+                answers, values = found.get(name, ({}, {}))
+                found[name] = answers | more[0], values | more[1]
+        shares = {
+            name: {key: values[key] for key in values if key not in ERRORS}
+            for name, (_, values) in found.items()
+        }
         for name, (answers, values) in found.items():
             rows += _rows(name, task, answers, values, len(gold), settings)
-            drawn[name].append({key: values[key] for key in values if key not in ERRORS})
-        samples += len(gold)
+        if any(shares.values()):
+            samples.append(len(gold))
+            for name, one in shares.items():
+                drawn.setdefault(name, []).append(one)
     for name, each in drawn.items():
-        shared = [key for key in each[0] if all(key in one for one in each)] if each else []
-        means = {key: np.mean([one[key] for one in each], axis=0) for key in shared}
-        rows += _rows(name, "mean", {}, means, samples, settings)
+        if len(each) == len(samples):
+            shared = [key for key in each[0] if all(key in one for one in each)]
+            means = {key: np.mean([one[key] for one in each], axis=0) for key in shared}
+            rows += _rows(name, "mean", {}, means, sum(samples), settings)
     return pd.DataFrame(rows)
 
 
 # Of each baseline: metric → what it answers, metric → its score as observed (first) and drawn.
 _Found = dict[str, tuple[dict[str, str], dict[str, np.ndarray]]]
+
+
+def _found(
+    task: str, gold: Sequence[str], words: Sequence[str], scoring: Scoring, settings: Score
+) -> _Found:
+    if scoring.number is not None:
+        return _numbered(task, gold, scoring.number, settings)
+    return _labelled(task, gold, words, scoring.positive, None, settings)
 
 
 def _labelled(
@@ -152,7 +181,7 @@ def _labelled(
 ) -> _Found:
     """Of a task with labels; `guess` are the chances of a uniform answer, if they are not even."""
     counts = np.array([Counter(gold)[word] for word in words])
-    rng = generator(settings.seed, task)
+    rng = Stream(settings.seed, task, settings.resamples).generator()
     draws = rng.multinomial(len(gold), counts / len(gold), size=settings.resamples)
     counts = np.vstack([counts, draws])[..., None]  # (1 + draws, labels, 1)
     chances = _chances(gold, words)
@@ -164,6 +193,27 @@ def _labelled(
         values = metrics(counts * chance, place)
         said = majority(gold) if name == MAJORITY else ""
         found[name] = (dict.fromkeys(values, said), values)
+    return found
+
+
+def _spoken(
+    task: str, gold: Sequence[str], words: Sequence[str], wheels: Wheels | None, settings: Score
+) -> _Found:
+    """Of a task under a protocol of free text; a guess has the expected sums of its answers."""
+    most = majority(gold)
+    asked = measure(gold, words, wheels)
+    said = {MAJORITY: [most]}
+    if wheels is not None and not is_valence(words):
+        said[BEST_PAIR] = best_pair([one.lower() for one in gold], wheels.published)
+        said[EVERY] = [word.lower() for word in words]
+    each = {name: asked.sums(constant(gold, answer)) for name, answer in said.items()}
+    guesses = [asked.sums(constant(gold, [word])) for word in words]
+    each[UNIFORM] = np.mean(guesses, axis=0)
+    found: _Found = {}
+    for name, sums in each.items():
+        draws = drawn_sums(sums, Stream(settings.seed, task, settings.resamples))
+        values = asked.scores(draws)
+        found[name] = dict.fromkeys(values, ", ".join(said.get(name, []))), values
     return found
 
 
@@ -186,7 +236,7 @@ def _numbered(task: str, gold: Sequence[str], number: Number, settings: Score) -
         labels = [sides[int(value >= number.cutoff)] for value in true]
         found = _labelled(task, labels, sides, sides[-1], guess, settings)
     for name, values in each.items():
-        totals = drawn_sums(values, settings.resamples, generator(settings.seed, task))
+        totals = drawn_sums(values, Stream(settings.seed, task, settings.resamples))
         answers = {"mae": f"{median:g}", "rmse": f"{mean:g}"} if name == MAJORITY else {}
         found[name] = (found[name][0] | answers, found[name][1] | errors(totals))
     return found

@@ -11,7 +11,12 @@ from affectlocus.errors import InputError
 
 
 def in_batches(
-    lengths: Sequence[int], batch_tokens: int, run: Callable[[list[int]], None], row: str
+    lengths: Sequence[int],
+    batch_tokens: int,
+    run: Callable[[list[int]], None],
+    row: str,
+    names: Sequence[str] | None = None,
+    lower: str = "evaluate.max_length",
 ) -> None:
     """Calls `run` with some rows at a time, shortest first, until every row was in one.
 
@@ -21,33 +26,47 @@ def in_batches(
             Where memory runs out, it is halved, as often as it takes, and the work goes on.
         run: does the work for these rows, or raises.
         row: what a row is, for messages.
+        names: what each row is called, for messages.
+        lower: the setting that makes a row shorter, for messages.
 
     Raises:
-        InputError: a single row does not fit into memory.
+        InputError: a single row does not fit into memory; which one.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     start = 0
     while start < len(order):
         rows = _next(order, start, lengths, batch_tokens)
-        try:
-            run(rows)
-        except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise
-            tokens = len(rows) * lengths[rows[-1]]
-            if len(rows) == 1:
-                raise InputError(
-                    f"one {row} of {tokens} tokens does not fit into memory; lower "
-                    "evaluate.max_length, or take a device with more memory"
-                ) from None
-            batch_tokens = tokens // 2
-            warnings.warn(
-                f"out of memory with {tokens} tokens in a forward pass; going on with "
-                f"{batch_tokens} (evaluate.batch_tokens)",
-                stacklevel=3,
-            )
+        if _fitted(run, rows):
+            start += len(rows)
             continue
-        start += len(rows)
+        tokens = len(rows) * lengths[rows[-1]]
+        if len(rows) == 1:
+            name = f" ({names[rows[0]]})" if names else ""
+            raise InputError(
+                f"one {row} of {tokens} tokens does not fit into memory{name}; lower "
+                f"{lower}, or take a device with more memory"
+            )
+        batch_tokens = tokens // 2
+        warnings.warn(
+            f"out of memory with {tokens} tokens in a batch; going on with {batch_tokens} "
+            "(batch_tokens)",
+            stacklevel=3,
+        )
+
+
+def _fitted(run: Callable[[list[int]], None], rows: list[int]) -> bool:
+    """Whether the rows were done; False if memory ran out, and none of it is held any more."""
+    try:
+        run(rows)
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+    else:
+        return True
+    # The error held the tensors of the pass that failed; the allocator still keeps their blocks.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return False
 
 
 def _next(order: list[int], start: int, lengths: Sequence[int], budget: int) -> list[int]:

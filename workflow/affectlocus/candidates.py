@@ -67,6 +67,7 @@ def log_likelihoods(
     candidates: Sequence[Sequence[int]],
     batch_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
+    names: Sequence[str] | None = None,
 ) -> torch.Tensor:
     """log p(candidate | prompt) in nats, summed over the candidate's tokens.
 
@@ -76,6 +77,7 @@ def log_likelihoods(
         batch_tokens: tokens in one forward pass, padding and candidates included, as in
             `batching.in_batches`.
         progress: called with the number of prompts done since the last call.
+        names: what each prompt is called, for messages.
 
     Returns:
         float32 of shape (prompts, candidates), on the CPU.
@@ -91,7 +93,7 @@ def log_likelihoods(
         progress(len(rows))
 
     widths = [len(prompt) + len(tail.ids) for prompt in prompts]
-    in_batches(widths, batch_tokens, run, "prompt, candidates included,")
+    in_batches(widths, batch_tokens, run, "prompt, candidates included,", names)
     return result
 
 

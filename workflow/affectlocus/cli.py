@@ -837,7 +837,7 @@ def evaluate(
     data: Annotated[list[Path], typer.Option(help="prepared task; repeat for several")],
     settings: Annotated[
         str,
-        _settings_option("readout, readouts, generation, batch_tokens, max_length"),
+        _settings_option("readout, readouts, generation, samples, batch_tokens, max_length"),
     ],
     tuned: Annotated[
         list[Path] | None,
@@ -854,8 +854,8 @@ def evaluate(
     some modules only, or a tuned model with some modules destroyed: PAIR/tuned, PAIR/load/gate,
     PAIR/tune/gate/seed0, PAIR/ablate/gate/shuffle/seed0. Several share one loaded base. Writes the
     log-likelihood of every label behind every test prompt, and of every text of a task with
-    fluency (`score` turns them into scores), and the counts of the bit-for-bit check beside it
-    (verification.json).
+    fluency (`score` turns them into scores), with what the cell writes behind the openings of some
+    of these texts (samples); and the counts of the bit-for-bit check beside it (verification.json).
 
     With readout generation, writes free text instead: greedy, or drawn (sampling nucleus: the
     paper's has temperature 1, top_p 0.9 and 1200 max_new_tokens), behind the task's own prompt,
@@ -886,14 +886,15 @@ def evaluate(
     with _importing():
         from rich.progress import Progress
 
-        from affectlocus.evaluate import Openings, Questions, Shared, Text
+        from affectlocus.evaluate import Shared
         from affectlocus.evaluate import evaluate as run
         from affectlocus.files import write_json
         from affectlocus.prompts import Prompter
+        from affectlocus.readouts import Openings, Questions, Text
     prompter, length = Prompter(folders[base]), chosen.max_length
     shared = Shared([folders[base], *(then or [])])
     asked = [
-        Text.of(task, frame, prompter, length)
+        Text.of(task, frame, prompter, length, chosen.samples)
         if not words
         else Openings.of(task, frame, prompter, length, chosen.generation, shared.model)
         if chosen.of(task) == "generation"
@@ -940,7 +941,7 @@ def extract(
         Path, typer.Option(help="folder of its replies, which jobs may share; made if missing")
     ],
     out: Out,
-    settings: Annotated[str, _settings_option("batch_size, max_new_tokens")] = "{}",
+    settings: Annotated[str, _settings_option("batch_tokens, max_new_tokens")] = "{}",
 ) -> None:
     """Let a language model read the emotions out of a cell's free texts.
 
@@ -1194,13 +1195,20 @@ def tables(
     data: Annotated[
         list[Path] | None, typer.Option(help="--baselines: prepared task; repeat for several")
     ] = None,
-    settings: Annotated[str, _settings_option("resamples, confidence, seed")] = "{}",
+    settings: Annotated[
+        str, _settings_option("protocols, wheels, resamples, confidence, seed")
+    ] = "{}",
     tasks: Tasks = "{}",
+    wheels: Annotated[
+        str | None,
+        typer.Option(help="--baselines: as in score, in place of the settings' wheels"),
+    ] = None,
 ) -> None:
     """Lay scores out as the paper's tables: num, modules, a column per task, mean; in percent.
 
     With --baselines, also what a score is worth: the scores of the majority answer and of a
-    uniform guess on the same test samples.
+    uniform guess on the same test samples; under the settings' protocols of free text also those
+    of the best pair of words and of every label at once.
 
     Example: affectlocus tables --scores results/scores/mine/load.parquet --metric weighted_f1
     --out table1.csv --intervals table1_intervals.csv
@@ -1222,11 +1230,15 @@ def tables(
         from affectlocus.baselines import beside
 
         frames = [_read_frame(path, "split", "answer", "task", "labels") for path in data or []]
+        chosen = _settings(Score, settings)
+        place = wheels or chosen.wheels
         found = beside(
             {one.attrs["task"]: one for one in frames},
             {one.attrs["task"]: one.attrs["labels"] for one in frames},
             _settings(Scorings, tasks, "--tasks").root,
-            _settings(Score, settings),
+            chosen,
+            _wheels(place) if place and chosen.protocols else None,
+            set(frame.loc[frame["metric"] == "coverage", "task"]),
         )
         written.insert(0, (baselines, found, 6))
     for path, content, digits in written:
@@ -1331,6 +1343,43 @@ def figures(
         else:
             figure = draw.ablation(frame, title)
     draw.save(figure, out)
+
+
+@app.command()
+def fluency(
+    scores: Annotated[list[Path], typer.Argument(help="scores of the tables")],
+    out: Annotated[Path | None, typer.Option(help="csv: a row per text and cell")] = None,
+    intervals: Annotated[
+        Path | None, typer.Option(help="csv of n, interval and gain of each number")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="file name without suffix; .png and .svg are written")
+    ] = None,
+    title: Annotated[str, typer.Option(help="--figure: what stands above it")] = "",
+) -> None:
+    """Lay out how fluent each cell still is: perplexity of general text, distinct-n of its own.
+
+    Both of tasks with fluency: distinct-n is of what the cell writes behind the openings of their
+    texts (evaluate's samples). Gains are over the base, an ablation's over the tuned model.
+
+    Example: affectlocus fluency results/scores/mine/load.parquet --out fluency.csv --figure fluency
+    """
+    if out is None and intervals is None and figure is None:
+        raise InputError("nothing to write; give --out, --intervals or --figure")
+    import pandas as pd
+
+    from affectlocus import fluency_table as step
+    from affectlocus.files import replacing
+
+    frame = pd.concat([_read_frame(path, "cell", "metric", "task") for path in scores])
+    for path, content in ((out, step.table), (intervals, step.intervals)):
+        if path is not None:
+            with replacing(path) as temporary:
+                content(frame).to_csv(temporary, index=False, float_format="%.6g")
+    if figure is not None:
+        from affectlocus.figures import save
+
+        save(step.figure(frame, title), figure)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from affectlocus.parameters import MEAN, MEAN_OF_CONTROL
-from affectlocus.tables import of_metric
+from affectlocus.tables import of_metric, over_seeds
 
 
 def joined(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -21,11 +21,17 @@ def summarise(
     scores: pd.DataFrame, metric: str, bases: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """Mean score over tasks of every cell, nested as its id is, and over a control's own tasks
-    apart; its perplexity of each text; and the bases' perplexity in pre-training, whose documents
-    end with an end token."""
+    apart; its perplexity of each text, and distinct-2 of whatever it wrote; and the bases'
+    perplexity in pre-training, whose documents end with an end token."""
+    scores = over_seeds(scores)
     rows = of_metric(scores, metric)
-    texts = scores[scores["metric"] == "perplexity"]
-    fluency = {str(task): _nested(part) for task, part in texts.groupby("task", sort=False)}
+    fluency, varied = (
+        {
+            str(task): _nested(part)
+            for task, part in scores[scores["metric"] == one].groupby("task", sort=False)
+        }
+        for one in ("perplexity", "distinct_2")
+    )
     perplexity = {
         name: round(record["perplexity"], 4)
         for name, record in bases.items()
@@ -36,6 +42,7 @@ def summarise(
         metric: _nested(rows[rows["task"] == MEAN]),
         **({} if control.empty else {f"{metric} (control)": _nested(control)}),
         **({"fluency": fluency} if fluency else {}),
+        **({"distinct_2": varied} if varied else {}),
         **({"perplexity": perplexity} if perplexity else {}),
     }
 

@@ -13,8 +13,13 @@ from dataclasses import dataclass, fields
 
 NEUTRAL = "neutral"
 
-MASKED = -10.0
-"""What some valence sets write where nobody rated."""
+MASKS = (-10.0, -99.0, -999.0, -9999.0)
+"""What sets of valences write where nobody rated; the first is MER's."""
+
+
+def is_rated(value: float) -> bool:
+    """Whether a valence is one: finite, and no mark of a missing one."""
+    return math.isfinite(value) and value not in MASKS
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -128,7 +133,7 @@ class Valence:
 
     Attributes:
         n_scored: samples with a gold value.
-        n_masked: samples without one (NaN, infinite or -10), which are not scored.
+        n_masked: samples without one (NaN, infinite, -10 or another of `MASKS`), not scored.
         n_unread: scored samples whose answer is none of positive, negative and neutral.
         accuracy, weighted_f1, macro_f1: negative, neutral (gold 0) and positive, three ways.
         n_binary: scored samples with a gold value other than 0, on which the next ones stand.
@@ -167,7 +172,7 @@ def valence(gold: Sequence[float], answers: Sequence[str]) -> Valence:
     rated = [
         (value, answer.strip().lower().removesuffix("."))
         for value, answer in zip(gold, answers, strict=True)
-        if math.isfinite(value) and value != MASKED
+        if is_rated(value)
     ]
     pairs = [(NEUTRAL if value == 0 else _POLAR[value > 0], answer) for value, answer in rated]
     binary = [(truth, answer) for truth, answer in pairs if truth != NEUTRAL]

@@ -478,6 +478,19 @@ class Dag:
         """What stands above the figure of a table."""
         return f"{wildcards.pair}: {_TITLES[wildcards.arm]}"
 
+    # fluency
+
+    @property
+    def fluency(self) -> list[str]:
+        """How fluent cells still are: two tables, and a figure for each arm; none without text."""
+        if not self.parameters.texts:
+            return []
+        names = [f"fluency.{arm}.{pair}" for pair, arm in self.table_rows.values()]
+        figures = [
+            f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")
+        ]
+        return ["results/fluency.csv", "results/fluency_intervals.csv", *figures]
+
     # claims
 
     @property

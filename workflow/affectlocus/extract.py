@@ -142,7 +142,7 @@ class Extractor:
             [fitted(tokenizer, around, prompt, limit) for prompt in prompts],
             prompts,
             Generation(max_new_tokens=self.settings.max_new_tokens),
-            self.settings.batch_size,
+            self.settings.batch_tokens,
             # A model that was not taught to chat goes on with an input of its own.
             [] if talks else ["\n"],
             progress,
@@ -205,9 +205,12 @@ def extract(
         A row per generated answer: `task`, `sample`, `emotions` (the reply), `valence` (the reply
         about that one; empty but for valence tasks).
     """
-    rows = predictions.loc[predictions["text"].notna(), ["task", "sample", "text"]]
+    labels = predictions.attrs["labels"]
+    # What goes on from a text's opening answers nothing.
+    answers = predictions["text"].notna() & predictions["task"].map(labels).astype(bool)
+    rows = predictions.loc[answers, ["task", "sample", "text"]]
     emotions = replies("emotions", rows["text"].tolist(), kept, extractor, progress)
-    polar = {task for task, labels in predictions.attrs["labels"].items() if is_valence(labels)}
+    polar = {task for task, words in labels.items() if is_valence(words)}
     told = [
         reply if task in polar else "" for task, reply in zip(rows["task"], emotions, strict=True)
     ]

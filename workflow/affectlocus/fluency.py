@@ -24,6 +24,7 @@ def text_nats(
     batch_tokens: int,
     window: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    names: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Negative log-likelihood of each document, every token given those before it.
 
@@ -36,6 +37,7 @@ def text_nats(
             overlap by a token, so that each token is predicted once; none: never cut.
         progress: called with the number of documents done since the last call; one in several
             pieces counts with its last.
+        names: what each document is called, for messages.
 
     Returns:
         Nats (float64) and predicted tokens (int64), each of shape (documents,).
@@ -59,7 +61,8 @@ def text_nats(
 
     # All logits of a pass are kept, not just those of a few candidates.
     budget = min(batch_tokens, _LOGITS // model.config.vocab_size)
-    in_batches([len(part) for part in parts], budget, run, "piece of text")
+    called = [names[owner] for owner in owners] if names else None
+    in_batches([len(part) for part in parts], budget, run, "piece of text", called)
     progress(len(documents) - len(set(owners)))
     return nats, tokens
 

@@ -24,6 +24,7 @@ from transformers.generation import (
     StoppingCriteriaList,
 )
 
+from affectlocus.batching import in_batches
 from affectlocus.errors import InputError
 from affectlocus.parameters import Generation
 
@@ -136,43 +137,45 @@ def texts(
     prompts: Sequence[Sequence[int]],
     keys: Sequence[str],
     settings: Generation,
-    batch_size: int,
+    batch_tokens: int,
     stops: Sequence[str] = (),
     progress: Callable[[int], None] = lambda _: None,
+    names: Sequence[str] | None = None,
 ) -> tuple[list[str], list[int]]:
     """What the model writes behind each prompt, stripped, and how many tokens that took.
 
     Args:
         prompts: token ids, none empty.
         keys: a text for each prompt; the draws hang from it and `settings.seed` alone.
-        batch_size: prompts in one batch; prompts of like length go together, and where the device
-            has no memory for them, half as many.
+        batch_tokens: tokens of one batch, the longest possible answers included; as in
+            `batching.in_batches`.
         stops: texts before which an answer ends.
         progress: called with the number of prompts done since the last call.
+        names: what each prompt is called, for messages.
 
     Raises:
-        InputError: the model's logits are not finite.
+        InputError: the model's logits are not finite; a single prompt with its answer does not fit
+            into memory.
     """
     written: list[str] = [""] * len(prompts)
     tokens = [0] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    waiting = [order[at : at + batch_size] for at in range(0, len(order), batch_size)][::-1]
     last = set(ends(model, tokenizer))
-    while waiting:
-        rows = waiting.pop()
-        try:
-            found = _batch(model, tokenizer, [(prompts[r], keys[r]) for r in rows], settings, stops)
-        except torch.cuda.OutOfMemoryError:
-            if len(rows) == 1:
-                raise
-            torch.cuda.empty_cache()
-            half = len(rows) // 2
-            waiting += [rows[half:], rows[:half]]
-            continue
+
+    def run(rows: list[int]) -> None:
+        found = _batch(model, tokenizer, [(prompts[r], keys[r]) for r in rows], settings, stops)
         for row, ids in zip(rows, found, strict=True):
             kept = list(takewhile(lambda one: one not in last, ids))
             written[row], tokens[row] = _text(tokenizer, kept, stops)
         progress(len(rows))
+
+    in_batches(
+        [len(prompt) + settings.max_new_tokens for prompt in prompts],
+        batch_tokens,
+        run,
+        "prompt with its answer",
+        names,
+        "max_new_tokens or evaluate.max_length",
+    )
     return written, tokens
 
 

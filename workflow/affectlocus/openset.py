@@ -214,7 +214,8 @@ def opened(predictions: pd.DataFrame, extracted: pd.DataFrame | None = None) -> 
     """
     labels: dict[str, list[str]] = predictions.attrs["labels"]
     rows = predictions.copy()
-    spoken = rows["text"].notna()
+    # What goes on from a text's opening answers nothing.
+    spoken = rows["text"].notna() & rows["task"].map(labels).astype(bool)
     sets: list[list[str]]
     if extracted is None:
         sets = [

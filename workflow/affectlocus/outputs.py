@@ -5,6 +5,7 @@ The files are the caller's; every sample that one has and another lacks is refus
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -59,8 +60,9 @@ def read_outputs(kind: str, gold: Path, predictions: Path) -> Outputs:
             released system writes it, ['happy', 'sad']; hit-rate) or prediction (waf).
 
     Raises:
-        InputError: a missing column, no rows, a sample twice, a sample that only one of the files
-            has, an emotion that is blank, a value that is no number.
+        InputError: a missing column, no rows, a row without sample or checkpoint, a sample twice,
+            a sample that only one of the files has, an emotion that is blank, a value that is
+            neither blank nor a number.
     """
     known, column = ("emotion", "openset") if kind == "hit-rate" else ("value", "prediction")
     truth = _table(gold, ["sample", known], ["sample"])
@@ -104,6 +106,13 @@ def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
         )
     if frame.empty:
         raise InputError(f"{path}: no rows; expected a sample in each")
+    for name in key:
+        blank = (frame[name].str.strip() == "").to_numpy()
+        if blank.any():
+            raise InputError(
+                f"{path}: row {int(blank.argmax()) + 1} has no {name} ({blank.sum()} such rows); "
+                "every row needs one"
+            )
     twice = frame[frame.duplicated(key)]
     if len(twice):
         row = ", ".join(f"{name} {twice[name].iloc[0]!r}" for name in key)
@@ -129,8 +138,11 @@ def _emotion(path: Path, sample: str, text: str) -> str:
 
 
 def _number(path: Path, sample: str, text: str) -> float:
+    """A valence; NaN where nobody rated, as the released scorer's reader has it."""
     try:
-        return float(text)
+        if "_" in text:  # which Python reads over
+            raise ValueError
+        return float(text) if text.strip() else math.nan
     except ValueError:
         raise InputError(
             f"{path}: sample {sample!r} has the value {text!r}; expected a number, such as -1.5"
@@ -197,7 +209,9 @@ def _valence(gold: Sequence[float], answers: Sequence[str]) -> list[Answer]:
 
 
 def _fixed_words(gold: Sequence[float]) -> list[tuple[str, str]]:
-    most = baselines.majority([baselines.valence_label(value) for value in gold if value != 0])
+    rated = [value for value in gold if corrected.is_rated(value) and value != 0]
+    # Where nobody rated anything, the published protocol takes every sample as negative.
+    most = baselines.majority([baselines.valence_label(value) for value in rated or [-1.0]])
     return [
         ("majority", most),
         *(("constant", word) for word in ("negative", "neutral", "positive")),

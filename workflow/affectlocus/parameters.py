@@ -831,8 +831,10 @@ class Generation(Strict):
     stop: Listed = Field(
         [], description="texts before which an answer ends; affectgpt has ### beside them"
     )
-    batch_size: PositiveInt = Field(
-        64, description="answers written at once; halved where memory runs out"
+    batch_tokens: PositiveInt = Field(
+        32768,
+        description="tokens of the prompts and of the longest possible answers in one batch; "
+        "halved where memory runs out",
     )
 
     @model_validator(mode="after")
@@ -840,6 +842,27 @@ class Generation(Strict):
         if "" in self.stop:
             raise ValueError("stop holds an empty text, before which every answer would end")
         return self
+
+
+class Samples(Strict):
+    """How a cell goes on from the openings of general text: what distinct-n is counted in."""
+
+    count: Annotated[int, Field(ge=0)] = Field(
+        64, description="documents gone on from, the first of the test split; 0: none"
+    )
+    opening: PositiveInt = Field(8, description="tokens of a document that the model is given")
+    max_new_tokens: PositiveInt = Field(48, description="tokens at most")
+    temperature: Positive = Field(1.0, description="divides the logits")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="share of the probability that a token is drawn from"
+    )
+    seed: int = Field(0, ge=0, description="with task and sample id, decides every draw")
+
+    @property
+    def generation(self) -> Generation:
+        """The same as settings of a text that is drawn."""
+        drawn = self.model_dump(exclude={"count", "opening"})
+        return Generation(sampling="nucleus", **drawn)
 
 
 class Evaluate(Strict):
@@ -852,6 +875,9 @@ class Evaluate(Strict):
     )
     readouts: dict[Name, Readout] = Field({}, description="tasks with another readout")
     generation: Generation = Generation()
+    samples: Samples = Field(
+        Samples(), description="tasks with fluency: text that a cell writes, for distinct-n"
+    )
     batch_tokens: PositiveInt = Field(
         8192,
         description="candidates: tokens in one forward pass, padding included; halved where memory "
@@ -916,7 +942,11 @@ class Extraction(Strict):
         description="a causal language model that lists the emotions in a text: its path, or where "
         "it comes from (AffectGPT's is Qwen/Qwen2.5-7B-Instruct)",
     )
-    batch_size: PositiveInt = Field(16, description="texts in one batch")
+    batch_tokens: PositiveInt = Field(
+        8192,
+        description="tokens of the prompts and of the longest possible replies in one batch; "
+        "halved where memory runs out",
+    )
     max_new_tokens: PositiveInt = Field(64, description="tokens of its reply")
 
 

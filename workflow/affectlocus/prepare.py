@@ -13,6 +13,7 @@ import pandas as pd
 
 from affectlocus.audit import describe, normalised, overlap
 from affectlocus.context import previous_turns
+from affectlocus.corrected import MASKS
 from affectlocus.errors import InputError
 from affectlocus.files import matching
 from affectlocus.parameters import (
@@ -35,6 +36,8 @@ COLUMNS = ["id", "split", "text", "prompt", "answer"]
 # Columns of our own, with names that no file's column has: whether the joined file had the row's
 # id; the row's number in the file, from 1; a score as a number.
 _PARTNER, _ROW, _SCORE = "\0partner", "\0row", "\0score"
+# What stands for a score that is not there.
+_UNRATED = ("", "nan", "na", "n/a", "none", "null")
 
 
 def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -251,6 +254,9 @@ def _split(
     counts["empty_text"] = int(empty.sum())
     rows = rows[~empty]
     if columns.score is not None:
+        masked = _masked(rows[columns.score], task.number)
+        counts["masked_score"] = int(masked.sum())
+        rows = rows[~masked]
         rows = rows.assign(**{_SCORE: _scores(path, rows, columns.score)})
     if answer is None:
         values = pd.Series("", index=rows.index)
@@ -318,6 +324,17 @@ def _ids(rows: pd.DataFrame, split: str, columns: list[str] | None) -> pd.Series
     for column in columns[1:]:
         ids = ids + "_" + rows[column]
     return ids
+
+
+def _masked(values: pd.Series, number: Number | None) -> pd.Series:
+    """Where nobody rated: nothing, NaN, or a mark such as -10 that is off the values' scale."""
+    bare = values.str.strip().str.lower()
+    found = pd.to_numeric(bare, errors="coerce")
+    marked = found.isin(MASKS)
+    within = number.values if number is not None else ()
+    if (found[~marked] < max(MASKS)).any() or any(int(mark) in within for mark in MASKS):
+        marked[:] = False
+    return marked | bare.isin(_UNRATED)
 
 
 def _scores(path: Path, rows: pd.DataFrame, column: str) -> pd.Series:

@@ -1,27 +1,27 @@
 """Step `score`: answers into scores, each with n, an interval, and a paired gain over the base.
 
-The bootstrap draws samples with replacement within each task. A score depends on the samples only
-through how often each (true, base's, cell's) triple of labels occurs, so a draw is one multinomial
-sample of those counts: the same distribution as drawing samples one by one, thousands at a time.
-An error of numbers and a perplexity are functions of sums over samples, which are drawn themselves.
+The bootstrap draws samples with replacement within each task, the same for all cells, and the seeds
+of cells that differ in nothing else. A score depends on the samples only through sums over them: of
+how often each label was answered to each, of squared errors, of log-likelihoods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from affectlocus.cells import Cell
+from affectlocus.distinct import drawn_variety, variety
 from affectlocus.errors import InputError
 from affectlocus.numbers import classed, classes, errors, read_out
 from affectlocus.numbers import sums as sums_of_errors
 from affectlocus.parameters import LABEL_METRICS, MEAN, MEAN_OF_CONTROL, Score, Scoring
 from affectlocus.perplexity import perplexity
 from affectlocus.perplexity import sums as sums_of_text
-from affectlocus.resampling import drawn_sums
+from affectlocus.resampling import Stream, drawn_kinds, drawn_sums, seed_weights
 
 METRICS = LABEL_METRICS
 
@@ -87,98 +87,89 @@ class Draws:
     n: int
 
 
-Protocol = Callable[[pd.DataFrame, pd.DataFrame, int, np.random.Generator], Draws]
+Protocol = Callable[[pd.DataFrame, pd.DataFrame, Stream], Draws]
 """Further scores from a cell's and its base's answers to one task, in one order of samples."""
 
 
 def _draws(
-    truth: Sequence[int],
-    base: Sequence[int],
-    cell: Sequence[int],
+    truth: np.ndarray,
+    base: np.ndarray,
+    cell: np.ndarray,
     labels: int,
-    resamples: int,
-    rng: np.random.Generator,
+    stream: Stream,
     positive: int | None = None,
     spoken: bool = False,
 ) -> Draws:
-    triples = np.stack([truth, base, cell]).astype(np.int64)
-    kinds, counts = np.unique(triples, axis=1, return_counts=True)  # (3, kinds), (kinds,)
-    n = int(counts.sum())
-    drawn = np.vstack([counts, rng.multinomial(n, counts / n, size=resamples)])  # observed first
-
-    def confusions(answer: np.ndarray) -> np.ndarray:
-        # Which entry of the confusion matrix each kind of triple adds to, as a 0/1 matrix; the
-        # last column counts free text that names no label.
-        entry = np.zeros((kinds.shape[1], labels * (labels + 1)))
-        entry[np.arange(kinds.shape[1]), kinds[0] * (labels + 1) + answer] = 1
-        return (drawn @ entry).reshape(-1, labels, labels + 1)
+    """From codes of labels, (samples,) each; the code behind the last one is no label."""
 
     def scores(answer: np.ndarray) -> dict[str, np.ndarray]:
-        found = confusions(answer)
+        found = drawn_kinds(truth * (labels + 1) + answer, labels * (labels + 1), stream)
+        found = found.reshape(-1, labels, labels + 1)
         measured = metrics(found, positive)
         if spoken:
-            measured["coverage"] = 100 * (1 - found[..., labels].sum(axis=-1) / n)
+            measured["coverage"] = 100 * (1 - found[..., labels].sum(axis=-1) / len(truth))
         return measured
 
-    return Draws(cell=scores(kinds[2]), base=scores(kinds[1]), n=n)
+    return Draws(cell=scores(cell), base=scores(base), n=len(truth))
 
 
 def summary(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    """A score as observed (first of the values), and its percentile interval over the draws."""
+    """A score as observed (first of the values), and its percentile interval over the draws.
+
+    Draws in which nothing defines the score (no sample of a rare kind among them) do not count.
+    """
     tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(values[1:], [tail, 100 - tail])
+    known = values[1:][~np.isnan(values[1:])]
+    low, high = np.percentile(known, [tail, 100 - tail]) if known.size else (np.nan, np.nan)
     return float(values[0]), float(low), float(high)
 
 
-def score_cell(
-    answers: pd.DataFrame,
-    base: pd.DataFrame,
-    labels: dict[str, list[str]],
+def scored(
+    cell: Answers,
+    base: Answers,
     resamples: int,
-    confidence: float,
     seed: int,
-    positive: Mapping[str, str] | None = None,
     protocols: Mapping[str, Protocol] | None = None,
     means: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
-    """Scores of one cell on every task and their mean, with percentile bootstrap intervals.
+) -> list[tuple[str, Draws]]:
+    """One cell's scores on every task and their means, as observed and in every draw.
 
     Args:
-        answers, base: chosen answers of the cell and of its base, from `choose`.
-        labels: the label words of each task.
-        positive: the word whose F1 is `binary_f1`, of the tasks that have one.
+        cell, base: answers of a cell, and of what it is compared with.
         protocols: further scores of single tasks.
         means: what the mean is called that a task goes into, where it is not `mean`.
 
     Returns:
-        A row per (task, metric): `task` (`mean` for the mean over tasks, of metrics that all of
-        them have), `metric`, `value`, `n` (samples), `low`, `high`, and `gain`, `gain_low`,
-        `gain_high` over the base on the same samples; in percent and points.
+        (task, scores) for each task with labels, in percent; for their means, of metrics that all
+        of the tasks have; and for `amounts`.
 
     Raises:
         InputError: the two did not answer the same samples.
     """
-    rows = []
+    found = []
     each: dict[str, list[Draws]] = {}
-    for task, words in labels.items():
-        mine, theirs = _paired(task, answers, base)
+    for task, words in cell.labels.items():
+        mine, theirs = _paired(task, cell.chosen, base.chosen)
         code = {word: number for number, word in enumerate(words)}
-        rng = generator(seed, task)
+        stream = Stream(seed, task, resamples)
+        said, before = (
+            np.array([code.get(answer, len(words)) for answer in one["answer"]])
+            for one in (mine, theirs)
+        )
         drawn = _draws(
-            mine["label"].map(code).tolist(),
-            [code.get(answer, len(words)) for answer in theirs["answer"]],
-            [code.get(answer, len(words)) for answer in mine["answer"]],
+            mine["label"].map(code).to_numpy(),
+            before,
+            said,
             len(words),
-            resamples,
-            rng,
-            code.get((positive or {}).get(task, "")),
+            stream,
+            code.get(cell.positive.get(task, "")),
             "openset" in mine and bool(mine["openset"].notna().all()),
         )
         if protocols is not None and task in protocols:
-            more = protocols[task](mine, theirs, resamples, rng)
+            more = protocols[task](mine, theirs, stream)
             drawn = Draws(drawn.cell | more.cell, drawn.base | more.base, drawn.n)
         each.setdefault((means or {}).get(task, MEAN), []).append(drawn)
-        rows += _rows(task, drawn, confidence)
+        found.append((task, drawn))
     for name, ones in each.items():
         shared = [metric for metric in ones[0].cell if all(metric in one.cell for one in ones)]
         mean = Draws(
@@ -186,13 +177,26 @@ def score_cell(
             base={metric: np.mean([one.base[metric] for one in ones], axis=0) for metric in shared},
             n=sum(one.n for one in ones),
         )
-        rows += _rows(name, mean, confidence)
-    return pd.DataFrame(rows)
+        found.append((name, mean))
+    return [*found, *amounts(cell, base, resamples, seed)]
 
 
-def generator(seed: int, task: str) -> np.random.Generator:
-    """A task's own stream of draws: the same for every cell, whatever other tasks there are."""
-    return np.random.default_rng([seed, *task.encode()])
+def over_seeds(each: Sequence[Draws], weights: np.ndarray) -> Draws:
+    """The mean of cells that differ in their seed alone, on draws of samples and of seeds.
+
+    Args:
+        weights: (1 + draws, cells), of `resampling.seed_weights`; the same for whatever is
+            compared.
+    """
+
+    def mean(ones: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        shared = [metric for metric in ones[0] if all(metric in one for one in ones)]
+        return {
+            metric: (np.stack([one[metric] for one in ones], axis=1) * weights).sum(axis=1)
+            for metric in shared
+        }
+
+    return Draws(mean([one.cell for one in each]), mean([one.base for one in each]), each[0].n)
 
 
 def _paired(
@@ -207,6 +211,16 @@ def _paired(
             f"{len(theirs)}); evaluate both on the same data"
         )
     return mine, theirs.loc[mine.index]
+
+
+def rows_of(drawn: Iterable[tuple[str, Draws]], confidence: float) -> pd.DataFrame:
+    """A row per (task, metric) of one cell, with percentile bootstrap intervals.
+
+    Returns:
+        `task`, `metric`, `value`, `n` (samples), `low`, `high`, and `gain`, `gain_low`,
+        `gain_high` over the base on the same samples; of percentages in points.
+    """
+    return pd.DataFrame([row for task, one in drawn for row in _rows(task, one, confidence)])
 
 
 def _rows(task: str, drawn: Draws, confidence: float) -> list[dict[str, object]]:
@@ -235,7 +249,8 @@ class Answers:
     """What a cell said, in the forms in which it is scored, each with `task` and `sample`.
 
     `chosen` has `label` and `answer`, `labels` the words of its tasks; `numbers` has `true` and
-    `read`; `texts` has `loglik` and `tokens` of each document.
+    `read`; `texts` has `loglik` and `tokens` of each document; `written` has `text`, whatever the
+    model wrote.
     """
 
     chosen: pd.DataFrame
@@ -243,6 +258,7 @@ class Answers:
     positive: dict[str, str]
     numbers: dict[str, pd.DataFrame] = field(default_factory=dict)
     texts: dict[str, pd.DataFrame] = field(default_factory=dict)
+    written: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def answered(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> Answers:
@@ -272,18 +288,20 @@ def answered(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> Answers:
     ordered = {task: labels[task] for task in words if task in labels}
     if not chosen:
         chosen = [pd.DataFrame(columns=["task", "sample", "label", "answer"])]
-    return Answers(pd.concat(chosen, ignore_index=True), ordered, positive, read, texts)
+    wrote = frame[frame["text"].notna()] if "text" in frame else frame.iloc[:0]
+    groups = wrote[wrote["task"].isin(list(words))].groupby("task", sort=False)
+    written = {str(task): rows for task, rows in groups}
+    return Answers(pd.concat(chosen, ignore_index=True), ordered, positive, read, texts, written)
 
 
-def score_amounts(
-    cell: Answers, base: Answers, resamples: int, confidence: float, seed: int
-) -> pd.DataFrame:
-    """Scores that are no percentages, and of which less is better: rows as those of `score_cell`.
+def amounts(cell: Answers, base: Answers, resamples: int, seed: int) -> list[tuple[str, Draws]]:
+    """Scores that have no mean over tasks, as those of `scored`.
 
-    `mae` and `rmse` of tasks with a number, in its unit (n samples); `perplexity` of texts (n
-    documents). No mean: the tasks' units differ.
+    `mae` and `rmse` of tasks with a number, in its unit (n samples), and `perplexity` of texts (n
+    documents), of which less is better; `distinct_1`, `distinct_2` (percent) and `words_per_text`
+    of whatever was written (n texts), which depend on how much that is.
     """
-    rows: list[dict[str, object]] = []
+    found = []
     kinds = (
         (cell.numbers, base.numbers, sums_of_errors, errors),
         (cell.texts, base.texts, sums_of_text, lambda totals: {"perplexity": perplexity(totals)}),
@@ -292,11 +310,24 @@ def score_amounts(
         for task, frame in mine.items():
             own, other = _paired(task, frame, theirs.get(task, frame.iloc[:0]))
             both = np.concatenate([sums(own), sums(other)], axis=1)
-            totals = drawn_sums(both, resamples, generator(seed, task))
+            totals = drawn_sums(both, Stream(seed, task, resamples))
             half = both.shape[1] // 2
             drawn = Draws(measured(totals[:, :half]), measured(totals[:, half:]), len(own))
-            rows += _rows(task, drawn, confidence)
-    return pd.DataFrame(rows)
+            found.append((task, drawn))
+    for task, frame in cell.written.items():
+        texts = _paired(task, frame, base.written.get(task, frame.iloc[:0]))
+        found.append((task, _varied(texts, Stream(seed, task, resamples))))
+    return found
+
+
+def _varied(both: tuple[pd.DataFrame, pd.DataFrame], stream: Stream) -> Draws:
+    """How varied a cell and its base write, on the same draws of samples."""
+    (own, mine), (other, theirs) = (variety(one["text"].tolist()) for one in both)
+    totals = drawn_sums(np.concatenate([mine, theirs], axis=1), stream)
+    half, n = mine.shape[1], len(mine)
+    return Draws(
+        drawn_variety(own, totals[:, :half], n), drawn_variety(other, totals[:, half:], n), n
+    )
 
 
 def score(
@@ -314,9 +345,10 @@ def score(
         protocols: further scores of single tasks (`protocols.of_task`).
 
     Returns:
-        The rows of `score_cell` and `score_amounts` with `cell`, `kind`, `base`, `pair`,
-        `modules`, `mode`, `seed` in front and `reference` (a cell's id) behind: the base, or the
-        tuned model for an ablation.
+        The rows of `rows_of` with `cell`, `kind`, `base`, `pair`, `modules`, `mode`, `seed`,
+        `seeds` in front and `reference` (a cell's id) behind: the base, or the tuned model for an
+        ablation. `seeds` is 1, but for cells that differ in their seed alone: behind them comes
+        their mean, by samples and seeds, of as many `seeds` and no `seed`.
 
     Raises:
         InputError: a reference is not among the cells.
@@ -327,26 +359,57 @@ def score(
     }
     about = (tasks or {}).items()
     means = {task: MEAN_OF_CONTROL for task, one in about if one.domain == "control"}
+    draws: dict[str, list[tuple[str, Draws]]] = {}
+    against = {name: _reference(cell, cells) for name, cell in cells.items()}
+    for name in cells:
+        asked = (settings.resamples, settings.seed, protocols, means)
+        draws[name] = scored(answers[name], answers[against[name]], *asked)
     parts = []
-    for name, cell in cells.items():
-        against = Cell("base", cell.base)
-        if cell.kind == "ablate":
-            against = Cell("tuned", cell.base, cell.pair, seed=cell.seed)
-            if against.id not in answers:  # a checkpoint that was brought has no seed
-                against = replace(against, seed=None)
-        if against.id not in answers:
-            raise InputError(f"cell {name} is compared with {against.id}; give its predictions too")
-        mine, theirs = answers[name], answers[against.id]
-        draws = (settings.resamples, settings.confidence, settings.seed)
-        found = (
-            score_cell(
-                *(mine.chosen, theirs.chosen, mine.labels, *draws, mine.positive, protocols, means)
-            ),
-            score_amounts(mine, theirs, *draws),
-        )
-        rows = pd.concat([one for one in found if not one.empty], ignore_index=True)
-        for position, (column, value) in enumerate({"cell": name, **asdict(cell)}.items()):
-            rows.insert(position, column, "" if value is None and column == "pair" else value)
-        parts.append(rows.assign(reference=against.id))
+    for group in _groups(cells):
+        for name in group:
+            rows = rows_of(draws[name], settings.confidence)
+            parts.append(_about(rows, name, cells[name], 1, against[name]))
+        if len(group) > 1:
+            seeds = [cells[name].seed for name in group]
+            rng = Stream(settings.seed, repr(seeds), settings.resamples).generator()
+            weights = seed_weights(len(group), settings.resamples, rng)
+            mean = [
+                (together[0][0], over_seeds([one for _, one in together], weights))
+                for together in zip(*(draws[name] for name in group), strict=True)
+            ]
+            one = replace(cells[group[0]], seed=None)
+            other = cells[against[group[0]]]
+            if other.pair is not None and len({against[name] for name in group}) > 1:
+                other = replace(other, seed=None)
+            rows = rows_of(mean, settings.confidence)
+            parts.append(_about(rows, one.id, one, len(group), other.id))
     scores = pd.concat(parts, ignore_index=True)
     return scores.astype({"seed": "Int64"})
+
+
+def _reference(cell: Cell, cells: Mapping[str, Cell]) -> str:
+    """What a cell is compared with: its base; of an ablation the tuned model."""
+    against = Cell("base", cell.base)
+    if cell.kind == "ablate":
+        against = Cell("tuned", cell.base, cell.pair, seed=cell.seed)
+        if against.id not in cells:  # a checkpoint that was brought has no seed
+            against = replace(against, seed=None)
+    if against.id not in cells:
+        raise InputError(f"cell {cell.id} is compared with {against.id}; give its predictions too")
+    return against.id
+
+
+def _groups(cells: Mapping[str, Cell]) -> list[list[str]]:
+    """Cells that differ in their seed alone, by the first of them."""
+    found: dict[Cell, list[str]] = {}
+    for name, cell in cells.items():
+        found.setdefault(replace(cell, seed=None), []).append(name)
+    return list(found.values())
+
+
+def _about(rows: pd.DataFrame, name: str, cell: Cell, seeds: int, reference: str) -> pd.DataFrame:
+    """The rows with what they are of."""
+    columns = {"cell": name, **asdict(cell), "seeds": seeds}
+    for position, (column, value) in enumerate(columns.items()):
+        rows.insert(position, column, "" if value is None and column == "pair" else value)
+    return rows.assign(reference=reference)

@@ -17,6 +17,7 @@ from scipy.stats import binomtest, chi2, rankdata
 
 from affectlocus.errors import InputError
 from affectlocus.parameters import LABEL_METRICS, PERCENT
+from affectlocus.resampling import seed_weights
 
 DRAWS = 10_000
 _CHUNK = 1000  # draws at a time: what bounds the memory
@@ -164,24 +165,6 @@ def _samples(n: int, draws: int, rng: np.random.Generator) -> np.ndarray:
     picks = rng.integers(n, size=(draws, n), dtype=np.int32)
     picks += n * np.arange(draws, dtype=np.int32)[:, None]
     return np.bincount(picks.ravel(), minlength=draws * n).reshape(draws, n).astype(np.float32)
-
-
-def seed_weights(seeds: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """(1 + draws, seeds) weights that sum to 1; the first row weighs alike.
-
-    Drawing three seeds with replacement makes intervals far too narrow: by a third in variance,
-    and with normal tails where Student's are due. So the weights are 1 / S plus Gaussian
-    deviations, divided by an independent chi: the weighted mean of S normal values then varies
-    about their mean as Student's t with S - 1 degrees of freedom, the textbook interval exactly.
-    A draw's score may so lie outside of 0 to 100.
-    """
-    weights = np.full((1 + draws, seeds), 1 / seeds)
-    if seeds > 1:
-        noise = rng.standard_normal((draws, seeds))
-        chi = np.sqrt(rng.chisquare(seeds - 1, (draws, 1)) / (seeds - 1))
-        noise -= noise.mean(axis=1, keepdims=True)
-        weights[1:] += noise / chi / np.sqrt(seeds * (seeds - 1))
-    return weights
 
 
 def bootstrap(

@@ -45,7 +45,7 @@ def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
         tasks: the columns, in order.
 
     Returns:
-        Values as measured; several seeds of a cell are averaged into one row.
+        Values as measured; of several seeds their mean.
     """
     wide = intervals(scores, metric).pivot_table(
         index=["num", "modules", "mode"], columns="task", values="value", sort=False
@@ -55,8 +55,8 @@ def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
 
 
 def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The companion: a row per (cell, task) with n, interval, and paired gain over the base."""
-    rows = of_metric(common(scores), metric)
+    """The companion: a row per (cell, task) with n, seeds, interval, paired gain over the base."""
+    rows = over_seeds(of_metric(common(scores), metric))
     rows["modules"] = rows["modules"].mask(rows["kind"] == "base", "base")
     rows["modules"] = rows["modules"].mask(rows["kind"] == "tuned", "all")
     # A row of the table for each (kind, modules, mode), whatever the number of seeds.
@@ -67,7 +67,7 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
         [
             *KEYS,
             "kind",
-            "seed",
+            "seeds",
             "task",
             "metric",
             "value",
@@ -81,6 +81,12 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
             "cell",
         ]
     ]
+
+
+def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a table shows: of cells that differ in their seed alone, their mean."""
+    alike = scores["cell"].str.replace(r"/seed\d+$", "", regex=True)
+    return scores[scores["seeds"] == scores.groupby(alike)["seeds"].transform("max")]
 
 
 def common(scores: pd.DataFrame) -> pd.DataFrame:

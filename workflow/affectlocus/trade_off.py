@@ -29,11 +29,11 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
         ledger: the rows of its base in a ledger.
 
     Returns:
-        `modules`, `budget`, `parameters`, `value`, `low`, `high` (means of seeds); first the base,
+        `modules`, `budget`, `parameters`, `value`, `low`, `high` ; first the base,
         with 0 parameters.
     """
     intervals = intervals[intervals["task"] == MEAN]
-    intervals = intervals.drop_duplicates(["kind", "modules", "mode", "seed"])
+    intervals = intervals.drop_duplicates(["kind", "modules", "mode"])
     intervals = intervals[intervals["kind"].isin(["base", "tune"])]
     intervals = intervals.assign(budget=np.where(intervals["mode"] == FAIR, *_BUDGETS[::-1]))
     keys = ["modules", "budget"]

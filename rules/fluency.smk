@@ -1,0 +1,61 @@
+# How fluent each cell still is: what general text costs it, and how varied what it writes is.
+#
+# in:  results/scores/*
+# out: results/fluency.csv, results/fluency_intervals.csv, results/figures/fluency.ARM.PAIR
+
+
+rule fluency:
+    """Lay out perplexity and distinct-n of every cell."""
+    input:
+        JOBS.all_scores,
+    output:
+        table="results/fluency.csv",
+        intervals="results/fluency_intervals.csv",
+    log:
+        "results/logs/fluency.log",
+    benchmark:
+        "results/benchmarks/fluency.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=digest("fluency_table"),
+    shell:
+        """
+        affectlocus fluency {input:q} \
+            --out {output.table:q} \
+            --intervals {output.intervals:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule draw_fluency:
+    """Draw the same of one table's cells."""
+    input:
+        "results/scores/{pair}/{arm}.parquet",
+    output:
+        multiext("results/figures/fluency.{arm}.{pair}", ".png", ".svg"),
+    log:
+        "results/logs/figures/fluency.{arm}.{pair}.log",
+    benchmark:
+        "results/benchmarks/figures/fluency.{arm}.{pair}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        stem="results/figures/fluency.{arm}.{pair}",
+        title=JOBS.arm_title,
+        code=digest("fluency_table"),
+    shell:
+        """
+        affectlocus fluency {input:q} \
+            --figure {params.stem:q} \
+            --title {params.title:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,47 @@
+"""Rows in batches, on a memory of so many tokens."""
+
+from __future__ import annotations
+
+import pytest
+
+from affectlocus.batching import in_batches
+from affectlocus.errors import InputError
+
+
+def ran(lengths: list[int], budget: int, memory: int, **names) -> list[list[int]]:
+    """The batches that were done where only `memory` padded tokens fit."""
+    done: list[list[int]] = []
+
+    def run(rows: list[int]) -> None:
+        if len(rows) * max(lengths[row] for row in rows) > memory:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory")
+        done.append(rows)
+
+    in_batches(lengths, budget, run, "row", **names)
+    return done
+
+
+def test_rows_of_like_length_share_a_batch_within_the_budget() -> None:
+    assert ran([5, 1, 4, 2, 9], 10, 99) == [[1, 3], [2, 0], [4]]
+
+
+def test_the_budget_is_halved_until_the_rows_fit_and_stays_so() -> None:
+    with pytest.warns(UserWarning, match="out of memory with 8 tokens in a batch; going on with 4"):
+        assert ran([1] * 8 + [2] * 3, 8, 4) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [10]]
+
+
+def test_a_row_that_does_not_fit_alone_is_named() -> None:
+    with pytest.raises(InputError) as caught:
+        ran([2, 9], 2, 4, names=["sample 'a'", "sample 'b'"], lower="x.length")
+    assert str(caught.value) == (
+        "one row of 9 tokens does not fit into memory (sample 'b'); lower x.length, or take a "
+        "device with more memory"
+    )
+
+
+def test_another_error_is_no_lack_of_memory() -> None:
+    def run(_: list[int]) -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        in_batches([1, 2], 4, run, "row")
