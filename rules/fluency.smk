@@ -51,7 +51,7 @@ rule draw_fluency:
     params:
         stem="results/figures/fluency.{arm}.{pair}",
         title=JOBS.arm_title,
-        code=digest("fluency_table"),
+        code=digest("fluency_figure"),
     shell:
         """
         affectlocus fluency {input:q} \

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from affectlocus.cli import app
 from affectlocus.errors import InputError
-from affectlocus.fluency_table import figure, intervals, table
+from affectlocus.fluency_figure import figure
+from affectlocus.fluency_table import intervals, table
 
 CELLS = [
     ("b/base", "base", "", "", pd.NA, 8.0),

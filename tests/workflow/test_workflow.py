@@ -124,14 +124,29 @@ def test_a_task_in_free_text_has_its_text_its_labels_and_both_protocols(project:
         spoken = read[read["task"] == "mini-SIMS"]
         assert len(spoken) == 20
         assert spoken[["text", "openset", "valence", "answer"]].notna().all(axis=None)
-        assert read.loc[read["task"] != "mini-SIMS", "text"].isna().all()
+        general = read[read["task"] == "mini-text"]
+        assert general["text"].notna().all()
+        assert general[["openset", "valence", "answer"]].isna().all(axis=None)
+        assert read.loc[~read["task"].isin(["mini-SIMS", "mini-text"]), "text"].isna().all()
         texts.append(spoken["text"].tolist())
     assert texts[0] != texts[1] == texts[2]
     scores = pd.read_parquet(project.folder / "results/scores.parquet")
     metrics = scores.groupby("task")["metric"].unique()
-    more = {"coverage", "mer_unibench", "corrected_f1", "corrected_macro_f1"}
+    more = {"coverage", "mer_unibench", "corrected_f1", "corrected_macro_f1", "distinct_2"}
     assert more <= set(metrics["mini-SIMS"])
     assert not more & (set(metrics["mini-MOSI"]) | set(metrics["mean"]))
+    worth = pd.read_csv(project.folder / "results/table1_baselines.csv")
+    own = worth[(worth["task"] == "mini-SIMS") & (worth["baseline"] == "majority")]
+    assert more - {"distinct_2"} <= set(own["metric"])
+
+
+def test_every_cell_has_its_perplexity_and_distinct_n_of_general_text(project: Project) -> None:
+    table = pd.read_csv(project.folder / "results/fluency.csv")
+    assert {"tiny/base", "tiny-affective/load/gate"} <= set(table["cell"])
+    assert table[["perplexity", "distinct_1", "distinct_2"]].notna().all(axis=None)
+    for arm in ("load", "tune", "ablate"):
+        figure = project.folder / f"results/figures/fluency.{arm}.tiny-affective.svg"
+        assert figure.stat().st_size > 5000
 
 
 def test_changed_rules_of_reading_rerun_no_inference(project: Project) -> None:
@@ -251,7 +266,7 @@ def test_a_changed_comment_reruns_nothing(project: Project) -> None:
 def test_a_changed_plot_reruns_figures_only(project: Project) -> None:
     with project.changed("workflow/affectlocus/figures.py", '"font.size": 9', '"font.size": 8'):
         drawn = {"heat_map", "relative_changes", "bars", "trade_off"}
-        drawn |= {"draw_neurons", "draw_activations"}
+        drawn |= {"draw_neurons", "draw_activations", "draw_fluency"}
         assert project.planned() == drawn
 
 

@@ -1378,8 +1378,9 @@ def fluency(
                 content(frame).to_csv(temporary, index=False, float_format="%.6g")
     if figure is not None:
         from affectlocus.figures import save
+        from affectlocus.fluency_figure import figure as draw
 
-        save(step.figure(frame, title), figure)
+        save(draw(frame, title), figure)
 
 
 @app.command()
