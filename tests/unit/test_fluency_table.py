@@ -25,6 +25,7 @@ CELLS = [
 def scores() -> pd.DataFrame:
     rows = [
         {"cell": name, "kind": kind, "modules": modules, "mode": mode, "seed": seed}
+        | {"seeds": 1}
         | {"task": task, "metric": metric, "value": value + shift, "n": 20}
         | {"low": value + shift - 1, "high": value + shift + 2}
         | {"gain": 0.0, "gain_low": -1.0, "gain_high": 1.0, "reference": "b/base"}

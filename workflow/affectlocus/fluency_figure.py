@@ -19,7 +19,7 @@ _PANELS = {
 def figure(scores: pd.DataFrame, title: str) -> Figure:
     """A line for each cell, a panel for each metric, the base as a line through all of them.
 
-    Several seeds are one point, the mean of values and of interval ends; so are several texts.
+    Several texts are one point, the mean of values and of interval ends.
     """
     rows = intervals(scores)
     parts = rows[["kind", "modules", "mode"]].fillna("").astype(str).agg(" ".join, axis=1)

@@ -11,6 +11,7 @@ import pandas as pd
 from affectlocus.distinct import METRICS as VARIED
 from affectlocus.errors import InputError
 from affectlocus.perplexity import METRICS as COST
+from affectlocus.tables import over_seeds
 
 METRICS = (*COST, *VARIED)
 _KEYS = ["task", "cell", "kind", "modules", "mode"]
@@ -29,9 +30,9 @@ def intervals(scores: pd.DataFrame) -> pd.DataFrame:
     if not len(read):
         raise InputError("no perplexity among the scores; a task with fluency: true gives one")
     rows = scores[scores["task"].isin(read) & scores["metric"].isin(METRICS)]
-    rows = rows.drop_duplicates(["task", "cell", "metric"])
+    rows = over_seeds(rows.drop_duplicates(["task", "cell", "metric"]))
     columns = ["value", "n", "low", "high", "gain", "gain_low", "gain_high", "reference"]
-    return rows[[*_KEYS, "seed", "metric", *columns]].sort_values("task", kind="stable")
+    return rows[[*_KEYS, "seeds", "metric", *columns]].sort_values("task", kind="stable")
 
 
 def table(scores: pd.DataFrame) -> pd.DataFrame:
