@@ -299,7 +299,7 @@ def tune(
         str,
         _settings_option(
             "method, data, modules, rank, alpha, dropout, steps, batch_size, "
-            "learning_rate, warmup, weight_decay, max_length, group_by_length, shuffled, seed"
+            "learning_rate, warmup, weight_decay, max_length, group_by_length, shuffled, seed, fair"
         ),
     ],
     folder: Annotated[Path, typer.Option(help="where the adapter or model goes")],
