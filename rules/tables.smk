@@ -10,12 +10,8 @@ rule tables:
     """Lay out one table."""
     input:
         scores=JOBS.table_scores,
-<<<<<<< HEAD
         data=JOBS.table_data,
-=======
-        data=JOBS.benchmark_data,
         wheels=JOBS.wheel_files,
->>>>>>> scoring
     output:
         table="results/{table}.csv",
         intervals="results/{table}_intervals.csv",
