@@ -619,3 +619,10 @@ def test_free_text_that_cannot_be_asked_or_scored_is_refused(folder, changes, wo
 def test_a_task_has_its_own_readout_or_the_experiments() -> None:
     free = Evaluate(readout="generation", readouts={"sums": "candidates"})
     assert (free.of("moods"), free.of("sums")) == ("generation", "candidates")
+
+
+def test_the_ledger_locks_every_section_of_the_parameters() -> None:
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["workflow"]
+    assert sorted(stage["params"]) == sorted(Parameters.model_fields)
+    # A key that is locked and not written is an error of dvc.
+    assert set(stage["params"]) <= set(yaml.safe_load((ROOT / "params.yaml").read_text()))

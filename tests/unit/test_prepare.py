@@ -88,7 +88,7 @@ def test_every_kind_of_file_gives_the_same_samples(
         "read": 2,
         "empty_text": 0,
         "unlisted_label": 0,
-        "duplicate_id": 0,
+        "duplicate_id": None,
         "kept": 2,
         "duplicate_text": 0,
         "odd_characters": 0,
@@ -236,9 +236,9 @@ def test_the_overlap_of_every_two_splits_is_reported(tmp_path: Path) -> None:
     )
     samples, report = prepare("moods", task(), files)
     assert report["overlap"] == {
-        "validation in train": {"exact": 0, "normalised": 1, "id": 0},
-        "test in train": {"exact": 0, "normalised": 1, "id": 0},
-        "test in validation": {"exact": 1, "normalised": 1, "id": 0},
+        "validation in train": {"exact": 0, "normalised": 1},
+        "test in train": {"exact": 0, "normalised": 1},
+        "test in validation": {"exact": 1, "normalised": 1},
     }
     assert samples["split"].value_counts().to_dict() == {"train": 4, "validation": 2, "test": 4}
     assert samples["id"].is_unique
@@ -491,6 +491,22 @@ def test_several_columns_make_an_id(tmp_path: Path) -> None:
     assert run(tmp_path, TWICE, columns=columns)[0]["id"].tolist() == ["7_a", "7_b", "8_c"]
 
 
+def test_ids_that_start_anew_in_each_split_name_it_and_overlap_in_no_report(
+    tmp_path: Path,
+) -> None:
+    paths = {}
+    for split, text in (("train", "a"), ("test", "b")):
+        paths[split] = tmp_path / f"{split}.csv"
+        paths[split].write_text(f"no,text,mood\n7,{text},joy\n")
+    per_split = {"label": "mood", "id": "no", "id_per_split": True}
+    samples, report = prepare("moods", task(columns=per_split), paths)
+    assert samples["id"].tolist() == ["train-7", "test-7"]
+    assert report["overlap"] == {"test in train": {"exact": 0, "normalised": 0}}
+    samples, report = prepare("moods", task(columns=per_split | {"id_per_split": False}), paths)
+    assert samples["id"].tolist() == ["7", "7"]
+    assert report["overlap"]["test in train"]["id"] == 1
+
+
 SIGNED = {
     "columns": {"score": "v"},
     "labels": {"negative": "bad", "neutral": "so", "positive": "good"},
@@ -703,7 +719,8 @@ def test_the_prompt_holds_the_previous_turns_those_of_dropped_rows_too(tmp_path:
 
 
 def test_a_prompt_without_context_is_as_if_none_were_described(tmp_path: Path) -> None:
-    asked = {**SPOKEN, "labels": ["joy", "sorrow"]}
+    columns = SPOKEN["columns"] | {"id": None}
+    asked = {**SPOKEN, "columns": columns, "labels": ["joy", "sorrow"]}
     plain, _ = run(tmp_path, TALK, **asked)
     described = task(
         **asked, preset="meld-emotion", files={"test": "a.csv"}, context=CONTEXT, prompt="{text}"

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pandas as pd
 import pytest
 
+from affectlocus.audit import brief
 from affectlocus.errors import InputError
 from affectlocus.parameters import Parameters, Task, validate
 from affectlocus.prepare import prepare
@@ -244,16 +245,17 @@ def test_files_without_the_columns_are_refused_with_what_the_preset_expects(
 
 def test_the_presets_of_the_stories_experiment_are_what_was_written_out_before() -> None:
     files = {split: f"m/{name}_sent_emo.csv" for split, name in SPLIT_NAMES.items()}
+    meld_ids = {"id": ["Dialogue_ID", "Utterance_ID"], "id_per_split": True}
     written_out = {
         "meld-emotion": {
             "files": files,
-            "columns": {"text": "Utterance", "label": "Emotion"},
+            "columns": {"text": "Utterance", "label": "Emotion", **meld_ids},
             "labels": ["neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear"],
             "prompt": "{Utterance}\nEmotion:",
         },
         "meld-sentiment": {
             "files": files,
-            "columns": {"text": "Utterance", "label": "Sentiment"},
+            "columns": {"text": "Utterance", "label": "Sentiment", **meld_ids},
             "labels": ["neutral", "positive", "negative"],
             "prompt": "{Utterance}\nSentiment:",
         },
@@ -311,7 +313,9 @@ def test_single_keys_of_a_preset_are_overridden(written: Callable[[str], Path]) 
 
 def test_one_file_in_place_of_a_preset_s_split_files(written: Callable[[str], Path]) -> None:
     folder = written("meld-emotion")
-    (folder / "set/one.csv").write_text("Utterance,Emotion,split\na,joy,test\nb,joy,train\n")
+    (folder / "set/one.csv").write_text(
+        "Utterance,Emotion,Dialogue_ID,Utterance_ID,split\na,joy,0,0,test\nb,joy,0,1,train\n"
+    )
     samples, _ = read(folder, "meld-emotion", files={"all": "one.csv"})
     assert samples["split"].tolist() == ["train", "test"]
 
@@ -377,6 +381,27 @@ def test_the_labels_of_a_preset_as_a_pickled_archive_are_refused(
     (folder / "set/label-6way.npz").write_bytes(b"PK")
     with pytest.raises(InputError, match=r"can run any program.*allow_pickle=True.*to_csv"):
         read(folder, "mer2023", files={"train": None, "test": "label-6way.npz"})
+
+
+@pytest.mark.parametrize("preset", ["meld-emotion", "meld-sentiment"])
+def test_a_turn_of_meld_that_stands_twice_is_refused(
+    written: Callable[[str], Path], preset: str
+) -> None:
+    folder = written(preset)
+    samples, report = read(folder, preset)
+    assert samples["id"].tolist() == ["train-0_0", "validation-0_0", "test-0_0", "test-0_1"]
+    assert report["splits"]["test"]["duplicate_id"] == 0
+    with (folder / "set/test_sent_emo.csv").open("a", encoding="utf-8") as stream:
+        stream.write('3,"Again.",Ross,joy,positive,0,1,3,19,"0,3","0,4"\n')
+    with pytest.raises(InputError, match="id 'test-0_1' stands twice in split 'test'"):
+        read(folder, preset)
+
+
+def test_what_stands_for_an_id_in_gsm8k_is_said(written: Callable[[str], Path]) -> None:
+    samples, report = read(written("gsm8k"), "gsm8k")
+    assert samples["id"].tolist() == ["train-0", "test-0"]
+    assert (report["id"], report["splits"]["test"]["duplicate_id"]) == (None, None)
+    assert any("no column holds them" in line for line in brief(report))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

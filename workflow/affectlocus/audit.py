@@ -69,13 +69,17 @@ def describe(samples: pd.DataFrame, labelled: bool) -> dict[str, dict[str, Any]]
     return found
 
 
-def overlap(samples: pd.DataFrame) -> dict[str, dict[str, int]]:
+def overlap(samples: pd.DataFrame, ids: bool) -> dict[str, dict[str, int]]:
     """For every two splits, rows of the later one that also stand in the earlier one.
+
+    Args:
+        ids: whether an id means the same sample in every split.
 
     Returns:
         "LATER in EARLIER" → exact (the text, character by character), normalised (the same but for
-        case, punctuation, white space, Unicode's form) and id.
+        case, punctuation, white space, Unicode's form) and, with `ids`, id.
     """
+    columns = {"exact": "text", "normalised": "normal"} | ({"id": "id"} if ids else {})
     counts = {}
     present = [split for split in SPLITS if (samples["split"] == split).any()]
     parts = {split: samples[samples["split"] == split] for split in present}
@@ -83,7 +87,7 @@ def overlap(samples: pd.DataFrame) -> dict[str, dict[str, int]]:
         for later in present[position + 1 :]:
             counts[f"{later} in {earlier}"] = {
                 kind: int(parts[later][column].isin(set(parts[earlier][column])).sum())
-                for kind, column in (("exact", "text"), ("normalised", "normal"), ("id", "id"))
+                for kind, column in columns.items()
             }
     return counts
 
@@ -113,6 +117,8 @@ def brief(report: dict[str, Any]) -> list[str]:
             if counts:
                 numbers = ", ".join(f"{split} {count}" for split, count in counts.items())
                 lines.append(f"  {title}: {words}: {numbers}")
+    if "id" in report and report["id"] is None:
+        lines.append("  ids: no column holds them, so rows are numbered, and none is found twice")
     if "other_lines" in report:
         lines.append(f"  left out: {report['other_lines']} lines that are no rows")
     for value, count in report.get("other_splits", {}).items():
@@ -120,8 +126,9 @@ def brief(report: dict[str, Any]) -> list[str]:
     for pair, counts in report["overlap"].items():
         if any(counts.values()):
             later = splits[pair.partition(" in ")[0]]["kept"]
+            ids = f", {counts['id']} ids" if "id" in counts else ""
             lines.append(
                 f"  overlap, {pair}: {counts['exact']} texts exactly, {counts['normalised']} "
-                f"normalised, {counts['id']} ids, of {later}"
+                f"normalised{ids}, of {later}"
             )
     return lines

@@ -487,6 +487,14 @@ class Columns(Strict):
     id: Listed | None = Field(
         None, description="sample id, or columns that make one; by default the row's number"
     )
+    id_per_split: bool = Field(
+        False, description="ids start anew in each split, whose name is then put in front"
+    )
+
+    @property
+    def whole_ids(self) -> bool:
+        """Whether an id means the same sample in every split."""
+        return self.id is not None and not self.id_per_split
 
 
 class Number(Strict):

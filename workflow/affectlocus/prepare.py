@@ -73,6 +73,8 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
         raise InputError(f"task {name}: no file given; give one for train, validation or test")
     partners = _partners(task.join, files) if task.join is not None else None
     report: dict[str, Any] = {"task": name, "preset": task.preset, "encoding": task.encoding}
+    # Row numbers stand in for ids that are not there, and cannot be there twice.
+    report["id"] = task.columns.id
     report["splits"] = {}
     parts = []
     for key, path in tables.items():
@@ -95,7 +97,7 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
     samples["normal"] = samples["text"].map(normalised)
     for split, about in describe(samples, labelled=bool(task.words)).items():
         report["splits"][split] |= about
-    report["overlap"] = overlap(samples)
+    report["overlap"] = overlap(samples, ids=task.columns.whole_ids)
     _check_overlap(task, report)
     return samples[[*COLUMNS, *(["score"] if task.columns.score else [])]], report
 
@@ -279,9 +281,9 @@ def _split(
         counts["empty_target"] = int(silent.sum())
         rows = rows[~silent]
         values = rows[answer]
-    ids = _ids(rows, split, columns.id)
+    ids = _ids(rows, split, columns)
     repeated = ids.duplicated()
-    counts["duplicate_id"] = int(repeated.sum())
+    counts["duplicate_id"] = None if columns.id is None else int(repeated.sum())
     if task.duplicate_ids == "refuse" and repeated.any():
         raise InputError(
             f"{path}: id {ids[repeated].iloc[0]!r} stands twice in split {split!r}; expected it "
@@ -317,13 +319,13 @@ def _given(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
     return rows[answer]
 
 
-def _ids(rows: pd.DataFrame, split: str, columns: list[str] | None) -> pd.Series:
-    if columns is None:
+def _ids(rows: pd.DataFrame, split: str, columns: Columns) -> pd.Series:
+    if columns.id is None:
         return pd.Series(f"{split}-" + rows.index.astype(str), index=rows.index)
-    ids = rows[columns[0]]
-    for column in columns[1:]:
+    ids = rows[columns.id[0]]
+    for column in columns.id[1:]:
         ids = ids + "_" + rows[column]
-    return ids
+    return f"{split}-" + ids if columns.id_per_split else ids
 
 
 def _masked(values: pd.Series, number: Number | None) -> pd.Series:

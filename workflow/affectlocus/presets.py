@@ -58,6 +58,8 @@ _MELD: dict[str, Any] = {
     },
     "context": {"dialogue": "Dialogue_ID", "order": "Utterance_ID", "speaker": "Speaker"},
 }
+# Each file counts its dialogues from 0.
+_MELD_ID = {"id": ["Dialogue_ID", "Utterance_ID"], "id_per_split": True}
 _SIGNS = {"negative": "negative", "neutral": "neutral", "positive": "positive"}
 
 
@@ -124,7 +126,7 @@ PRESETS: dict[str, Preset] = {
         True,
         {
             **_MELD,
-            "columns": {"text": "Utterance", "label": "Emotion"},
+            "columns": {"text": "Utterance", "label": "Emotion", **_MELD_ID},
             "labels": ["neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear"],
             "prompt": "{Utterance}\nEmotion:",
         },
@@ -135,7 +137,7 @@ PRESETS: dict[str, Preset] = {
         True,
         {
             **_MELD,
-            "columns": {"text": "Utterance", "label": "Sentiment"},
+            "columns": {"text": "Utterance", "label": "Sentiment", **_MELD_ID},
             "labels": ["neutral", "positive", "negative"],
             "prompt": "{Utterance}\nSentiment:",
         },
@@ -147,7 +149,7 @@ PRESETS: dict[str, Preset] = {
         True,
         {
             **_MELD,
-            "columns": {"text": "Utterance", "label": "Speaker"},
+            "columns": {"text": "Utterance", "label": "Speaker", **_MELD_ID},
             "labels": ["Joey", "Ross", "Rachel", "Phoebe", "Monica", "Chandler"],
             "unlisted_labels": "drop",
             "prompt": "{Utterance}\nSpeaker:",
@@ -160,7 +162,7 @@ PRESETS: dict[str, Preset] = {
         True,
         {
             **_MELD,
-            "columns": {"text": "Utterance", "matches": r"\?"},
+            "columns": {"text": "Utterance", "matches": r"\?", **_MELD_ID},
             "labels": ["yes", "no"],
             "prompt": "{Utterance}\nQuestion:",
         },
@@ -188,7 +190,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "gsm8k": Preset(
-        "train.jsonl and test.jsonl; question and answer, text to tune on",
+        "train.jsonl and test.jsonl; question and answer, text to tune on; no ids",
         "openai/grade-school-math on GitHub (MIT)",
         True,
         {
