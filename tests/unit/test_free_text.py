@@ -71,6 +71,7 @@ def test_text_is_written_read_and_scored(experiment: Path) -> None:
     settings = {
         "resamples": 100,
         "metric": "mer_unibench",
+        "own_wheels": True,
         "protocols": {"moods": "mer-unibench", "MOSI": "mer-unibench"},
     }
     opened = [f"cells/{cell}/openset.parquet" for cell in cells]

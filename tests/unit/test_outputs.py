@@ -29,7 +29,8 @@ OPEN = (
 )
 VALUES = "sample,value\ns1,1.5\ns2,-1\ns3,0\n"
 SAID = "checkpoint,sample,prediction\na,s1,positive\na,s2,neutral\na,s3,positive\n"
-HIT_RATE = ("--kind", "hit-rate", "--wheels", "wheels", "--gold", "gold.csv")
+OWN = ("--wheels", "wheels", "--own-wheels")
+HIT_RATE = ("--kind", "hit-rate", *OWN, "--gold", "gold.csv")
 WAF = ("--kind", "waf", "--gold", "values.csv", "--predictions", "said.csv")
 
 
@@ -130,6 +131,17 @@ def test_the_last_checkpoint_is_taken_unless_another_rule_is_named() -> None:
     assert answer(*given)["choice"]["choose"] == "last"
 
 
+def test_which_checkpoint_is_the_last_and_by_which_order_is_said() -> None:
+    # In the file 10 stands before 9, and as text it would too.
+    given = (*HIT_RATE, "--predictions", "open.csv")
+    choice = answer(*given)["choice"]
+    assert choice["order"] == ["9", "10"]
+    assert choice["ordered"] == "by name, numbers as numbers"
+    order, _, chosen = run(*given).splitlines()[-3:]
+    assert order == "checkpoints, by name, numbers as numbers: 9, 10"
+    assert chosen.startswith("chosen: 10, the last checkpoint by name: ")
+
+
 def test_the_best_on_test_is_named_as_such(files: Path) -> None:
     (files / "worse.csv").write_text(OPEN.replace("10,s1,joy|kind", "10,s1,"))
     found = answer(*HIT_RATE, "--predictions", "worse.csv", "--choose", "test")["choice"]
@@ -155,6 +167,7 @@ def test_a_table_is_printed_for_people() -> None:
     assert "constant: neutral" in text
     assert "every label  " in text
     assert "the best on test (how it is published; it flatters)" in text.splitlines()[-1]
+    assert "wheels: wheels, which are not AffectGPT's released ones" in text.splitlines()
     assert "3-way wF1" in run(*WAF)
 
 
@@ -176,6 +189,15 @@ def test_the_answer_is_written_where_asked(tmp_path: Path) -> None:
         ((*WAF, "--choose", "validation"), "--validation-gold is missing"),
         ((*WAF, "--validation-gold", "gold.csv"), "--validation-gold belongs to --choose"),
         ((*WAF, "--wheels", "wheels"), "--wheels belongs to --kind hit-rate"),
+        ((*WAF, "--own-wheels"), "--own-wheels belongs to --kind hit-rate"),
+        (
+            (*HIT_RATE[:2], "--wheels", "released", "--own-wheels", *WAF[2:]),
+            "own wheels lie in a folder",
+        ),
+        (
+            (*HIT_RATE[:4], *WAF[2:]),
+            "wheels/format.csv: not the file that AffectGPT released at commit fffca794c679",
+        ),
         ((*WAF, "--settings", "{}"), "takes no cells and no --settings"),
         ((*WAF, "cell.parquet"), "takes no cells and no --settings"),
         ((*HIT_RATE[:2], "--wheels", ".", *WAF[2:]), "format.csv: no such file; a folder of"),
@@ -213,7 +235,7 @@ def test_bad_open_sets_are_refused_in_one_line(
 ) -> None:
     (files / "bad.csv").write_text(gold)
     (files / "answers.csv").write_text(predictions)
-    line = refused(*HIT_RATE[:4], "--gold", "bad.csv", "--predictions", "answers.csv")
+    line = refused(*HIT_RATE[:5], "--gold", "bad.csv", "--predictions", "answers.csv")
     assert words in line
 
 
@@ -315,7 +337,7 @@ def test_wheels_that_cannot_be_downloaded_end_in_one_line(files: Path, tmp_path:
             *HIT_RATE[:2],
             "--wheels",
             "released",
-            *HIT_RATE[4:],
+            *HIT_RATE[5:],
             "--predictions",
             "open.csv",
         ],

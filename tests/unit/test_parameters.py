@@ -208,6 +208,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("tune.method", "qlora", "tune.method", "'lora' or 'sft'"),
         ("tune.data", [], "tune.data", "at least 1"),
         ("tune.data", ["stories", "stories"], "tune.data", "'stories' is listed twice"),
+        ("score.own_wheels", True, "score.own_wheels", "goes with a folder of wheels"),
         ("score.resamples", 10, "score.resamples", "greater than or equal to 100"),
         ("score.confidence", 1, "score.confidence", "less than 1"),
         ("score.metric", "f1", "score.metric", "'macro_f1', 'binary_f1', 'mer_uni"),

@@ -25,7 +25,7 @@ SIGNS = ["negative", "neutral", "positive"]
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
-    return read(write_wheels(tmp_path_factory.mktemp("wheels")))
+    return read(write_wheels(tmp_path_factory.mktemp("wheels")), own=True)
 
 
 def answers(gold: list[str], opensets: list[list[str]], valence: list[str] | str = "") -> object:

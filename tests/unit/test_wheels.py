@@ -26,7 +26,7 @@ PLACE = f"/{COMMIT}/AffectGPT/emotion_wheel"
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
-    return read(write_wheels(tmp_path_factory.mktemp("wheels") / "made"))
+    return read(write_wheels(tmp_path_factory.mktemp("wheels") / "made"), own=True)
 
 
 def test_an_empty_cell_continues_the_cluster_above(wheels: Wheels) -> None:
@@ -96,6 +96,26 @@ def test_the_released_files_give_the_expected_mapping() -> None:
     wheels = read(REAL / "emotion_wheel")
     assert wheels.published == expected
     assert len(wheels.forms) == 7386
+
+
+@pytest.mark.real
+@real
+@pytest.mark.parametrize("name", ["format.csv", "wheel5.xlsx"])
+def test_a_changed_wheel_is_refused_unless_it_is_meant_to_be(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "wheels"
+    shutil.copytree(REAL / "emotion_wheel", folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)
+    assert read(folder).commit == COMMIT
+    assert read(folder, own=True).commit == COMMIT
+    if name == "format.csv":
+        with (folder / name).open("a", encoding="utf-8") as stream:
+            stream.write("dour,dour\n")
+    else:
+        shutil.copyfile(folder / "wheel4.xlsx", folder / name)
+    with pytest.raises(InputError, match=f"{name}: not the file that AffectGPT released") as caught:
+        read(folder)
+    assert "own_wheels: true in the settings (--own-wheels)" in str(caught.value)
+    assert read(folder, own=True).commit is None
 
 
 @pytest.mark.real
@@ -183,18 +203,18 @@ def test_a_file_with_something_else_in_it_is_refused(
     folder = write_wheels(tmp_path / "made")
     (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=words):
-        read(folder)
+        read(folder, own=True)
 
 
 def test_files_that_have_changed_places_are_refused(tmp_path: Path) -> None:
     folder = write_wheels(tmp_path / "made")
     shutil.copy(folder / "synonym.xlsx", folder / "wheel2.xlsx")
     with pytest.raises(InputError, match=r"wheel2\.xlsx: not a released wheel"):
-        read(folder)
+        read(folder, own=True)
     write_wheels(folder)
     shutil.copy(folder / "wheel2.xlsx", folder / "synonym.xlsx")
     with pytest.raises(InputError, match=r"synonym\.xlsx: not the released lists of synonyms"):
-        read(folder)
+        read(folder, own=True)
 
 
 def test_a_zip_that_is_no_workbook_is_refused(tmp_path: Path) -> None:

@@ -1019,7 +1019,8 @@ def score(
         ),
     ] = None,
     settings: Annotated[
-        str | None, _settings_option("metric, protocols, wheels, resamples, confidence, seed")
+        str | None,
+        _settings_option("metric, protocols, wheels, own_wheels, resamples, confidence, seed"),
     ] = None,
     out: Annotated[
         Path | None,
@@ -1040,6 +1041,14 @@ def score(
             "`released` to download; for cells in place of the settings' wheels"
         ),
     ] = None,
+    own_wheels: Annotated[
+        bool,
+        typer.Option(
+            "--own-wheels",
+            help="the folder's wheels are your own; otherwise other files than AffectGPT released "
+            "are refused, by their SHA-256",
+        ),
+    ] = False,
     gold: Annotated[
         Path | None, typer.Option(help="mer-unibench: csv of sample and emotion, or value (waf)")
     ] = None,
@@ -1053,8 +1062,9 @@ def score(
     choose: Annotated[
         str | None,
         typer.Option(
-            help="mer-unibench: which checkpoint stands for the system: last (the default), "
-            "validation, or test (how it is published)"
+            help="mer-unibench: which checkpoint stands for the system: last (the default: the "
+            "last by name, where numbers count as numbers, 9 before 10, whatever the file's "
+            "order), validation, or test (how it is published)"
         ),
     ] = None,
     validation_gold: Annotated[
@@ -1098,7 +1108,7 @@ def score(
             raise InputError("--protocol mer-unibench takes no cells and no --settings; drop them")
         if tasks != "{}":
             raise InputError("--protocol mer-unibench takes no --tasks; drop it")
-        _score_outputs(csv_options | {"wheels": wheels}, out)
+        _score_outputs(csv_options | {"wheels": wheels, "own-wheels": own_wheels}, out)
         return
     if protocol != "label":
         raise InputError(f"--protocol: found {protocol!r}; expected label or mer-unibench")
@@ -1121,16 +1131,16 @@ def score(
         from affectlocus.protocols import of_tasks
 
         labels = {task: words for one in frames for task, words in one.attrs["labels"].items()}
-        place = wheels or chosen.wheels
-        protocols = of_tasks(chosen.protocols, labels, _wheels(place) if place else None)
+        place, own = wheels or chosen.wheels, own_wheels or chosen.own_wheels
+        protocols = of_tasks(chosen.protocols, labels, _wheels(place, own) if place else None)
     about = _settings(Scorings, tasks, "--tasks").root
     _write_frame(run(frames, chosen, about, protocols), out)
 
 
-def _wheels(place: str) -> Wheels:
-    from affectlocus import wheels as released
+def _wheels(place: str, own: bool) -> Wheels:
+    from affectlocus.wheels import at
 
-    return released.fetch() if place == "released" else released.read(Path(place))
+    return at(place, own)
 
 
 def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
@@ -1159,9 +1169,11 @@ def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
             raise InputError(f"--{option} belongs to --choose validation; add that, or drop it")
     wheels = None
     if kind == "hit-rate":
-        wheels = _wheels(options["wheels"])
-    elif options["wheels"] is not None:
-        raise InputError("--wheels belongs to --kind hit-rate; drop it")
+        wheels = _wheels(options["wheels"], options["own-wheels"])
+    else:
+        for option in ("wheels", "own-wheels"):
+            if options[option]:
+                raise InputError(f"--{option} belongs to --kind hit-rate; drop it")
     test = outputs.read_outputs(kind, options["gold"], options["predictions"])
     validation = None
     if choose == "validation":
@@ -1171,6 +1183,7 @@ def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
     answer = {
         "protocol": "mer-unibench",
         "kind": kind,
+        **({"wheels": {"from": options["wheels"], "commit": wheels.commit}} if wheels else {}),
         **outputs.score_outputs(test, outputs.scorer(kind, wheels), choose, validation),
     }
     if out is not None:

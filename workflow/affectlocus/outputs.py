@@ -22,10 +22,13 @@ from affectlocus.wheels import Wheels, words
 KINDS = ("hit-rate", "waf")
 
 CHOICES = {
-    "last": "the last checkpoint",
+    "last": "the last checkpoint by name",
     "validation": "the best on validation",
     "test": "the best on test (how it is published; it flatters)",
 }
+
+ORDER = "by name, numbers as numbers"
+"""How checkpoints are ordered (`natural`), as told to a reader."""
 
 Answer: TypeAlias = dict[str, Any]
 
@@ -230,7 +233,8 @@ def score_outputs(
     Returns:
         `mer-unibench` and `corrected`: rows of each checkpoint (and wheel, and the mean over
         wheels); `baselines`: rows of the same scores of answers that look at no sample; `choice`:
-        the rule, the checkpoint it takes, its main score, and the last, mean and best on test.
+        the rule, the checkpoint it takes, its main score, the last, mean and best on test, and the
+        checkpoints in the order in which one is last, with what orders them.
 
     Raises:
         InputError: what the published protocol does not define.
@@ -257,6 +261,8 @@ def score_outputs(
             "last": list(main.values())[-1],
             "mean": sum(main.values()) / len(main),
             "best_on_test": max(main.values()),
+            "ordered": ORDER,
+            "order": list(main),
         },
     }
 

@@ -935,6 +935,9 @@ class Score(Strict):
         description="folder of AffectGPT's emotion_wheel files, or `released` to download them; "
         "for protocols of emotions",
     )
+    own_wheels: bool = Field(
+        False, description="the folder's wheels are your own: not compared with the released files"
+    )
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws")
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     seed: int = Field(0, ge=0)
@@ -1196,6 +1199,8 @@ def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
         if not (path / "config.json").is_file():
             yield "extraction.model", f"no config.json in {path}; expected a Hugging Face model"
     wheels = parameters.score.wheels
+    if parameters.score.own_wheels and wheels in (None, "released"):
+        yield "score.own_wheels", "goes with a folder of wheels; name it as score.wheels"
     if wheels not in (None, "released") and not (root / str(wheels)).is_dir():
         yield (
             "score.wheels",

@@ -130,7 +130,12 @@ def print_outputs(answer: dict[str, Any]) -> None:
     )
     _print(grid, width + 4)
     choice = answer["choice"]
+    order = choice["order"]
+    listed = ", ".join(order if len(order) < 10 else [*order[:3], "…", *order[-3:]])
+    print(f"checkpoints, {choice['ordered']}: {listed}")  # noqa: T201
     last, mean, best = (_percent(choice[key]) for key in ("last", "mean", "best_on_test"))
+    if (wheels := answer.get("wheels")) and wheels["commit"] is None:
+        print(f"wheels: {wheels['from']}, which are not AffectGPT's released ones")  # noqa: T201
     print(  # noqa: T201
         f"chosen: {choice['checkpoint']}, {choice['meaning']}: {_percent(choice[main])} "
         f"(last {last}, mean {mean}, best on test {best})"

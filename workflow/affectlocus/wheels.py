@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from affectlocus.errors import InputError
+from affectlocus.files import sha256
 from affectlocus.xlsx import read_sheet
 
 WHEELS = (1, 2, 3, 4, 5)
@@ -42,11 +43,13 @@ class Wheels:
         forms: form → the base words that own it.
         synonyms: word → the wheel words that list it as a synonym.
         clusters: wheel → word → cluster; where a wheel has a word twice, the last one read.
+        commit: AffectGPT's, if every file is the one released there.
     """
 
     forms: dict[str, tuple[str, ...]]
     synonyms: dict[str, frozenset[str]]
     clusters: dict[int, dict[str, str]]
+    commit: str | None = None
 
     @cached_property
     def published(self) -> dict[int, dict[str, str]]:
@@ -106,13 +109,32 @@ _LESS = re.compile(r"less(?:ly|ness)?$")
 _STEM = 5  # letters
 
 
-def read(folder: Path) -> Wheels:
+def read(folder: Path, own: bool = False) -> Wheels:
     """The wheels of a folder that holds the released files.
 
+    Args:
+        own: take files that are not the released ones, but of their form.
+
     Raises:
-        InputError: a file is missing, or is not what its name says.
+        InputError: a file is missing, is another than was released, or is not what its name says.
     """
-    return _read({name: folder / name for name in SHA256})
+    files = {name: folder / name for name in SHA256}
+    for path in files.values():
+        if not path.is_file():
+            raise InputError(
+                f"{path}: no such file; a folder of wheels holds {', '.join(SHA256)}, as released "
+                "in AffectGPT/emotion_wheel"
+            )
+    found = {name: sha256(path) for name, path in files.items()}
+    other = next((name for name in SHA256 if found[name] != SHA256[name]), None)
+    if other is not None and not own:
+        raise InputError(
+            f"{files[other]}: not the file that AffectGPT released at commit {COMMIT[:12]} "
+            f"(SHA-256 {found[other][:12]}…, expected {SHA256[other][:12]}…), so scores would not "
+            "be MER-UniBench's; write released as wheels to download it, or, if these are meant to "
+            "be wheels of your own, own_wheels: true in the settings (--own-wheels)"
+        )
+    return _read(files, COMMIT if other is None else None)
 
 
 def fetch(host: str = HOST) -> Wheels:
@@ -125,18 +147,24 @@ def fetch(host: str = HOST) -> Wheels:
     from affectlocus.download import fetch as download
 
     folder = f"{host}/{COMMIT}/AffectGPT/emotion_wheel"
-    return _read({name: download(f"{folder}/{name}", sha)[0] for name, sha in SHA256.items()})
+    files = {name: download(f"{folder}/{name}", sha)[0] for name, sha in SHA256.items()}
+    return _read(files, COMMIT)
 
 
-def _read(files: dict[str, Path]) -> Wheels:
-    for path in files.values():
-        if not path.is_file():
-            raise InputError(
-                f"{path}: no such file; a folder of wheels holds {', '.join(SHA256)}, as released "
-                "in AffectGPT/emotion_wheel"
-            )
+def at(place: str | Path, own: bool = False) -> Wheels:
+    """The wheels that params.yaml or an option names: a folder's, or `released` ones.
+
+    Raises:
+        InputError: as `read` and `fetch`; own wheels that are the released ones.
+    """
+    if own and place == "released":
+        raise InputError("own wheels lie in a folder; name it, or drop own_wheels (--own-wheels)")
+    return fetch() if place == "released" else read(Path(place), own)
+
+
+def _read(files: dict[str, Path], commit: str | None) -> Wheels:
     clusters = {wheel: _clusters(files[f"wheel{wheel}.xlsx"]) for wheel in WHEELS}
-    return Wheels(_forms(files["format.csv"]), _synonyms(files["synonym.xlsx"]), clusters)
+    return Wheels(_forms(files["format.csv"]), _synonyms(files["synonym.xlsx"]), clusters, commit)
 
 
 def words(text: str, separator: str = ",") -> list[str]:
