@@ -8,10 +8,11 @@ from affectlocus.dag import alternatives, checkpoint, gpus, repeated, settings
 from affectlocus.digest import digest
 from affectlocus.errors import or_exit
 from affectlocus.parameters import validate
-from affectlocus.precheck import precheck
+from affectlocus.precheck import precheck, precheck_wheels
 
 EXPERIMENT = or_exit(validate, config, Path.cwd())
-or_exit(precheck, EXPERIMENT, Path.cwd())
+REPORTS = or_exit(precheck, EXPERIMENT, Path.cwd())
+or_exit(precheck_wheels, EXPERIMENT, Path.cwd(), REPORTS)
 JOBS = Dag(EXPERIMENT)
 GPUS = gpus()
 

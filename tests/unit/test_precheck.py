@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from wheel_files import write_wheels
 
 from affectlocus.errors import InputError
 from affectlocus.parameters import Parameters
-from affectlocus.precheck import REMEMBERED, precheck, precheck_pairs
+from affectlocus.precheck import REMEMBERED, precheck, precheck_pairs, precheck_wheels
 from affectlocus.prepare import prepare
 
 PARAMETERS = """
@@ -101,3 +102,73 @@ def test_a_pair_on_disk_that_does_not_fit_is_named_before_anything_runs(
     config["pairs"]["felt"]["tuned"] = str(lora(other, ["q_proj"]))
     with pytest.raises(InputError, match=r"mine\.yaml: pairs\.felt: .*layers\.2"):
         precheck_pairs(Parameters.model_validate(config), tmp_path, "mine.yaml")
+
+
+SPOKEN = """
+bases: {base: {folder: base}}
+pairs: {pair: {base: base, tuned: tuned}}
+tasks:
+  moods:
+    files: {test: test.csv}
+    columns: {text: said, label: mood}
+    labels: LABELS
+matrix: {pairs: [pair], load: [gate], tune: [], ablate: []}
+evaluate: {readout: generation}
+score: {protocols: {moods: mer-unibench}, wheels: wheels, own_wheels: true}
+"""
+
+
+def unscored(folder: Path, labels: list[str]) -> list[str]:
+    """What `precheck_wheels` says of a test split with each of these labels, twice the first."""
+    write_wheels(folder / "wheels")
+    rows = "".join(f"text {n},{label}\n" for n, label in enumerate([labels[0], *labels]))
+    (folder / "test.csv").write_text(f"said,mood\n{rows}")
+    config = yaml.safe_load(SPOKEN)
+    config["tasks"]["moods"]["labels"] = [*labels, "never"]
+    parsed = Parameters.model_validate(config)
+    return precheck_wheels(parsed, folder, precheck(parsed, folder), "mine.yaml")
+
+
+def test_labels_that_a_protocol_leaves_unscored_are_counted_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    # Neutral, sunny: on no wheel. Anger: not on the fifth. Furious: no form, but a wheel word.
+    assert unscored(tmp_path, ["Sunny", "joy", "neutral", "anger", "furious"]) == [
+        "moods: mer-unibench does not score 'Sunny' on any wheel, 2 test samples",
+        "moods: corrected does not score 'Sunny' on any wheel, 2 test samples",
+        "moods: mer-unibench does not score 'neutral' on any wheel, 1 test samples",
+        "moods: mer-unibench does not score 'anger' on wheel 5, 1 test samples",
+        "moods: corrected does not score 'anger' on wheel 5, 1 test samples",
+        "moods: mer-unibench does not score 'furious' on any wheel, 1 test samples",
+        "moods: corrected does not score 'furious' on wheel 5, 1 test samples",
+    ]
+
+
+def test_labels_without_a_hit_rate_on_some_wheel_are_refused_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(InputError) as caught:
+        unscored(tmp_path, ["anger", "neutral"])
+    assert str(caught.value).startswith(
+        "mine.yaml: score.protocols.moods: wheel 5 knows none of the labels in the test split "
+        "(anger, neutral), so mer-unibench has no hit rate on it; give the labels"
+    )
+
+
+def test_wheels_that_are_not_the_released_ones_are_refused_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    write_wheels(tmp_path / "wheels")
+    config = yaml.safe_load(SPOKEN)
+    config["tasks"]["moods"]["labels"] = ["joy", "anger"]
+    config["score"]["own_wheels"] = False
+    with pytest.raises(
+        InputError, match=r"^params\.yaml: score\.wheels: .*/wheels/format\.csv: not"
+    ):
+        precheck_wheels(Parameters.model_validate(config), tmp_path, {})
+
+
+def test_valence_needs_no_wheels(tmp_path: Path) -> None:
+    config = yaml.safe_load(SPOKEN)
+    config["tasks"]["moods"]["labels"] = ["positive", "negative"]
+    assert precheck_wheels(Parameters.model_validate(config), tmp_path, {}) == []

@@ -1533,15 +1533,20 @@ def check(
     from affectlocus.audit import brief
     from affectlocus.matrix import all_cells
     from affectlocus.parameters import load
-    from affectlocus.precheck import precheck, precheck_pairs
+    from affectlocus.precheck import precheck, precheck_pairs, precheck_wheels
+    from affectlocus.room import check_room
 
     loaded = load(parameters)
     if parameters.is_dir():
         parameters /= "params.yaml"
     reports = precheck(loaded, parameters.parent, str(parameters))
+    unscored = precheck_wheels(loaded, parameters.parent, reports, str(parameters))
+    check_room(loaded, parameters.parent / loaded.data_root, str(parameters))
     precheck_pairs(loaded, parameters.parent, str(parameters))
     for report in reports.values():
         typer.echo("\n".join(brief(report)))
+    for line in unscored:
+        typer.echo(line)
     kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     typer.echo(f"{parameters}: good. {len(loaded.benchmarks)} benchmarks; cells: {cells}.")

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from affectlocus.corrected import NEUTRAL
 from affectlocus.digest import digest
 from affectlocus.errors import InputError
 from affectlocus.files import matching, write_json
-from affectlocus.parameters import Parameters, Task
+from affectlocus.parameters import Parameters, Task, is_valence
 from affectlocus.sources import located
+
+if TYPE_CHECKING:
+    from affectlocus.wheels import Wheels
 
 REMEMBERED = Path(".snakemake/affectlocus-precheck.json")
 
@@ -72,6 +77,69 @@ def precheck(
     if good != known and (folder / REMEMBERED).parent.is_dir():
         write_json(folder / REMEMBERED, good)
     return {name: entry["report"] for name, entry in good.items()}
+
+
+def precheck_wheels(
+    parameters: Parameters,
+    folder: Path,
+    reports: Mapping[str, Mapping[str, Any]],
+    source: str = "params.yaml",
+) -> list[str]:
+    """Looks the labels of every task under protocol mer-unibench up on the emotion wheels.
+
+    Args:
+        folder: the experiment's folder.
+        reports: the data reports of `precheck`; of a task without one, all labels count as there.
+
+    Returns:
+        A line for each label that the published or the corrected protocol leaves unscored on some
+        wheel, as they do without a word: which wheels, and how many test samples have it.
+
+    Raises:
+        InputError: other wheels than the released ones; a wheel that knows none of a task's labels,
+            for which the published protocol has no hit rate.
+    """
+    score = parameters.score
+    words = {name: parameters.tasks[name].words for name in score.protocols}
+    emotions = {name: labels for name, labels in words.items() if not is_valence(labels)}
+    if not emotions or score.wheels is None:
+        return []
+    from affectlocus.wheels import RELEASED, at
+
+    place = RELEASED if score.wheels == RELEASED else folder / parameters.data_root / score.wheels
+    try:
+        wheels = at(place, score.own_wheels)
+    except InputError as error:
+        raise InputError(f"{source}: score.wheels: {error}") from None
+    lines = []
+    for name, labels in emotions.items():
+        counts = reports[name]["splits"]["test"]["labels"] if name in reports else None
+        there = [label for label in labels if counts is None or label in counts]
+        for wheel, clusters in wheels.published.items():
+            if not any(label.lower() in clusters for label in there):
+                raise InputError(
+                    f"{source}: score.protocols.{name}: wheel {wheel} knows none of the labels in "
+                    f"the test split ({', '.join(there)}), so mer-unibench has no hit rate on it; "
+                    f"give the labels words of the wheels (tasks.{name}.labels), or remove the "
+                    "task here"
+                )
+        for label in there:
+            samples = "" if counts is None else f", {counts[label]} test samples"
+            lines += [f"{name}: {said}{samples}" for said in _unscored(label, wheels)]
+    return lines
+
+
+def _unscored(label: str, wheels: Wheels) -> Iterator[str]:
+    word = label.lower()
+    protocols = {"mer-unibench": wheels.published}
+    if word != NEUTRAL:  # which the corrected one scores on every wheel
+        protocols["corrected"] = wheels.corrected
+    for protocol, maps in protocols.items():
+        without = [str(wheel) for wheel, clusters in maps.items() if word not in clusters]
+        if without:
+            on = f"wheel{'s' if len(without) > 1 else ''} {', '.join(without)}"
+            on = "any wheel" if len(without) == len(maps) else on
+            yield f"{protocol} does not score {label!r} on {on}"
 
 
 def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.yaml") -> None:

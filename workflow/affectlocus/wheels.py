@@ -21,6 +21,9 @@ from affectlocus.xlsx import read_sheet
 WHEELS = (1, 2, 3, 4, 5)
 
 COMMIT = "fffca794c6792023234565370e3f69f0488aede9"
+RELEASED = "released"
+"""In the place of a folder: the files of that commit, downloaded."""
+
 HOST = "https://raw.githubusercontent.com/zeroQiaoba/AffectGPT"
 
 SHA256 = {
@@ -157,9 +160,9 @@ def at(place: str | Path, own: bool = False) -> Wheels:
     Raises:
         InputError: as `read` and `fetch`; own wheels that are the released ones.
     """
-    if own and place == "released":
+    if own and place == RELEASED:
         raise InputError("own wheels lie in a folder; name it, or drop own_wheels (--own-wheels)")
-    return fetch() if place == "released" else read(Path(place), own)
+    return fetch() if place == RELEASED else read(Path(place), own)
 
 
 def _read(files: dict[str, Path], commit: str | None) -> Wheels:
