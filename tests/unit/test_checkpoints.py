@@ -353,5 +353,15 @@ def test_a_weight_file_of_another_size_is_refused(listed) -> None:
 
 
 def test_a_missing_manifest_is_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match=r"none\.json: no such file; expected the manifest of a"):
         checkpoint_folder(tmp_path / "none.json")
+
+
+def test_what_is_no_manifest_is_refused_with_what_writes_one(listed, tmp_path) -> None:
+    _, folder = listed
+    with pytest.raises(InputError, match="model: a folder; expected the manifest of a checkpoint"):
+        checkpoint_folder(folder)
+    for content in ("[]", '{"folder": "x"}'):
+        (tmp_path / "odd.json").write_text(content)
+        with pytest.raises(InputError, match=r"no manifest of a checkpoint; .* affectlocus retr"):
+            checkpoint_folder(tmp_path / "odd.json")

@@ -177,6 +177,12 @@ def test_the_answer_is_written_where_asked(tmp_path: Path) -> None:
     assert json.loads(out.read_text()) == printed
 
 
+def test_a_file_in_another_encoding_is_refused_with_what_to_do(files: Path) -> None:
+    (files / "wide.csv").write_text(GOLD, encoding="utf-16")
+    line = refused(*HIT_RATE[:-1], "wide.csv", "--predictions", "open.csv")
+    assert line.startswith("wide.csv: not UTF-8: byte 0xff at offset 0, line 1; save it as UTF-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -216,6 +222,8 @@ def test_a_wrong_option_is_refused_in_one_line(arguments: tuple[str, ...], words
         ("sample,emotion\n", OPEN, "bad.csv: no rows"),
         (GOLD, "checkpoint,sample,openset\n", "no rows"),
         ("", OPEN, "bad.csv: cannot be read as csv"),
+        (GOLD.replace(",", ";"), OPEN, "';' seems to stand between its columns: save it with com"),
+        (GOLD, OPEN.replace(",", "\t"), "'\\t' seems to stand between its columns: save it with"),
         (GOLD + "s1,joy\n", OPEN, "sample 's1' is there twice (1 such rows)"),
         (GOLD, OPEN + "9,s1,joy\n", "checkpoint '9', sample 's1' is there twice"),
         (GOLD, OPEN + ",s5,joy\n", "row 9 has no checkpoint (1 such rows)"),

@@ -417,7 +417,7 @@ def test_bytes_that_are_not_utf_8_are_named_with_their_place_and_a_guess(tmp_pat
     ):
         message = refusal(tmp_path, b"text,mood\nok,joy\n" + content + b",joy\n")
         assert message.startswith("not UTF-8: byte 0x")
-        assert "line 3; name its encoding" in message
+        assert "line 3; save it as UTF-8" in message
         assert f"encoding: {guess}" in message
 
 
@@ -431,6 +431,48 @@ def test_a_file_in_the_named_encoding_is_read(tmp_path: Path, encoding: str, nam
     samples, report = run(tmp_path, content, name, encoding=encoding)
     assert samples["text"].tolist() == ["我很高兴"]
     assert report["splits"]["test"]["odd_characters"] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04\x14\0", "it begins as an Excel workbook or a zip archive"),
+        (b"PAR1\x15", "it begins as parquet; name it so"),
+        (b"\x89PNG\r\n", "it begins as a picture"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (pickle.dumps({"text": ["a"]}), "a pickled file can run any program"),
+        (CSV.encode("utf-16-le"), "no text: a NUL byte in line 1; save it as UTF-8, or, if"),
+        (CSV.encode() + b"a\0,joy\n", "no text: a NUL byte in line 4"),
+        (CSV.encode("utf-16"), "not UTF-8: byte 0xff at offset 0, line 1; save it as UTF-8, or"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_what_it_is(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    assert words in refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_another_delimiter_is_named(tmp_path: Path, mark: str) -> None:
+    content = CSV.replace(",", mark)
+    shown = mark.replace("\t", "\\t")
+    hint = f"; '{shown}' seems to stand between its columns: save it with commas, or set delimiter"
+    assert refusal(tmp_path, content).startswith(
+        f"no column 'text'; it has text{mark}mood".split("\t")[0]
+    )
+    assert hint in refusal(tmp_path, content)
+    # With a comma in a text its rows have more fields than its header.
+    longer = refusal(tmp_path, content.replace("I won", "Oh, I won"))
+    assert f"its rows have more fields than its header{hint}" in longer
+    assert run(tmp_path, content, delimiter=mark)[0]["answer"].tolist() == ["joy", "sorrow"]
+
+
+def test_rows_that_lack_their_last_fields_are_counted(tmp_path: Path) -> None:
+    content = "text,mood,who\na,joy,Ann\nb,joy\nc,sorrow,\n"
+    samples, report = run(tmp_path, content, prompt="{who}: {text}")
+    assert samples["prompt"].tolist() == ["Ann: a", ": b", ": c"]
+    assert report["short_rows"] == 1
+    assert "short_rows" not in run(tmp_path, CSV)[1]
 
 
 def test_what_a_wrong_encoding_leaves_behind_is_counted(tmp_path: Path) -> None:

@@ -121,6 +121,8 @@ def brief(report: dict[str, Any]) -> list[str]:
         lines.append("  ids: no column holds them, so rows are numbered, and none is found twice")
     if "other_lines" in report:
         lines.append(f"  left out: {report['other_lines']} lines that are no rows")
+    if "short_rows" in report:
+        lines.append(f"  read, though: {report['short_rows']} rows lack their last columns")
     for value, count in report.get("other_splits", {}).items():
         lines.append(f"  left out: {count} rows of split {value!r}")
     for pair, counts in report["overlap"].items():

@@ -603,7 +603,19 @@ def checkpoint_folder(manifest_file: Path) -> Path:
     Raises:
         InputError: weights that the manifest lists are gone or were changed.
     """
+    written = "written by affectlocus retrieve CHECKPOINT --out FILE.json"
+    if manifest_file.is_dir():
+        raise InputError(
+            f"{manifest_file}: a folder; expected the manifest of a checkpoint, a JSON file "
+            f"{written}"
+        )
+    if not manifest_file.exists():
+        raise InputError(
+            f"{manifest_file}: no such file; expected the manifest of a checkpoint, {written}"
+        )
     record = read_json(manifest_file)
+    if not isinstance(record, dict) or not {"folder", "files"} <= set(record):
+        raise InputError(f"{manifest_file}: no manifest of a checkpoint; expected one {written}")
     folder = Path(record["folder"])
     source = record.get("source", {})
     again = ", to download it anew" if "hub" in source or "url" in source else ""

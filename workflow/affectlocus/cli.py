@@ -967,7 +967,15 @@ def extract(
         from affectlocus.checkpoints import checkpoint_folder, manifest
         from affectlocus.extract import Extractor, Replies, identity
         from affectlocus.extract import extract as run
+    if not model.exists():
+        raise InputError(
+            f"--model {model}: no such folder or file; expected a model, or its manifest"
+        )
     if model.is_dir():
+        if not (model / "config.json").is_file():
+            raise InputError(
+                f"--model {model}: no config.json in it; expected a Hugging Face model"
+            )
         folder, files = model, manifest(model)
     else:
         folder, files = checkpoint_folder(model), read_json(model)["files"]

@@ -283,6 +283,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a JSON file there") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder; expected a JSON file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not JSON ({error}); restore the file or delete it") from None
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from affectlocus import baselines, corrected, mer_unibench
 from affectlocus.errors import InputError
-from affectlocus.prepare import read_rows
+from affectlocus.rows import read_rows, separated
 from affectlocus.wheels import Wheels, words
 
 KINDS = ("hit-rate", "waf")
@@ -106,6 +106,7 @@ def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
         raise InputError(
             f"{path}: no column {missing[0]!r}; expected {', '.join(columns)}, found "
             f"{', '.join(map(str, frame.columns))}"
+            + (separated(str(frame.columns[0])) if len(frame.columns) == 1 else "")
         )
     if frame.empty:
         raise InputError(f"{path}: no rows; expected a sample in each")

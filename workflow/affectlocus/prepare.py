@@ -30,7 +30,7 @@ from affectlocus.parameters import (
     Task,
 )
 from affectlocus.presets import PRESETS
-from affectlocus.rows import LayoutError, read_rows
+from affectlocus.rows import COUNTED, LayoutError, read_rows, separated
 
 COLUMNS = ["id", "split", "text", "prompt", "answer"]
 # Columns of our own, with names that no file's column has: whether the joined file had the row's
@@ -79,7 +79,7 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
     parts = []
     for key, path in tables.items():
         rows = read_rows(path, task.header, task.delimiter, task.pattern, task.encoding)
-        other_lines = rows.attrs.pop("other_lines", 0)
+        found = {key: rows.attrs.pop(key, 0) for key in COUNTED}
         rows = _renamed(path, rows, task.rename)
         if task.join is not None and partners is not None:
             rows = _joined(path, rows, task.join, partners)
@@ -87,8 +87,9 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
         groups: list[tuple[str, pd.DataFrame]] = [(key, rows)]
         if key == "all":
             groups, report["other_splits"] = _by_split(path, rows, task.split or EVERY_SPLIT)
-        if other_lines:
-            report["other_lines"] = report.get("other_lines", 0) + other_lines
+        for count in COUNTED:
+            if found[count]:
+                report[count] = report.get(count, 0) + found[count]
         for split, group in groups:
             part, counts = _split(task, path, split, group)
             report["splits"][split] = counts
@@ -108,7 +109,7 @@ def _check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str | None]
             there = ", ".join(str(name) for name in frame.columns if name != _PARTNER)
             raise LayoutError(
                 f"{path}: no column {column!r}; it has {there}"
-                + ("; is delimiter right?" if len(frame.columns) == 1 else "")
+                + (separated(there) if len(frame.columns) == 1 else "")
             )
 
 
@@ -127,6 +128,7 @@ def _partners(join: Join, files: dict[str, Path]) -> tuple[Path, pd.DataFrame]:
         raise InputError(f"join: the file {join.file} was not given; give it too")
     path = files["join"]
     rows = read_rows(path, join.header, join.delimiter, join.pattern, join.encoding)
+    rows.attrs.clear()
     key = join.key or join.on
     _check_columns(path, rows, [key, *(join.columns or [])])
     if join.part is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -9,7 +10,7 @@ import re
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
@@ -17,7 +18,14 @@ from affectlocus.errors import InputError
 from affectlocus.files import matching
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
+COUNTED = ("other_lines", "short_rows")
+"""What `read_rows` counts in `attrs`."""
+
 _PICKLED = (".pkl", ".pickle", ".p", ".joblib", ".npz", ".npy")
+
+
+Quoting: TypeAlias = Literal[0, 3]
+"""csv's constants: quotation marks where they are needed, or none."""
 
 
 class LayoutError(InputError):
@@ -42,10 +50,12 @@ def read_rows(
         encoding: how characters are stored; parquet knows by itself.
 
     Returns:
-        Columns of text; `attrs["other_lines"]` counts lines that the pattern did not find.
+        Columns of text; `attrs["other_lines"]` counts lines that the pattern did not find,
+        `attrs["short_rows"]` rows of a csv or tsv that lack their last fields, which are empty.
 
     Raises:
-        InputError: an unknown or pickled kind of file, a broken one, one that is not in `encoding`.
+        InputError: an unknown or pickled kind of file, no text, a broken one, one that is not in
+            `encoding`.
     """
     paths = matching(path)
     if paths == [path]:
@@ -53,7 +63,7 @@ def read_rows(
     if not paths:
         raise LayoutError(f"{path}: no such file; correct the path")
     frames = [_read(each, header, delimiter, pattern, encoding) for each in paths]
-    other = sum(frame.attrs.get("other_lines", 0) for frame in frames)
+    counts = {key: sum(frame.attrs.get(key, 0) for frame in frames) for key in COUNTED}
     for each, frame in zip(paths, frames, strict=True):
         if "file" not in frame.columns:
             frame["file"] = each.name.partition(".")[0]
@@ -61,8 +71,26 @@ def read_rows(
     if pattern is not None and not sum(map(len, frames)):
         raise LayoutError(f"{path}: no line in {len(paths)} files is as the pattern says")
     rows = pd.concat(frames, ignore_index=True).fillna("")
-    rows.attrs["other_lines"] = other
+    rows.attrs |= counts
     return rows
+
+
+def separator(line: str) -> str | None:
+    """What else than the delimiter seems to stand between the columns of a file's first line."""
+    found = {mark: line.count(mark) for mark in (";", "\t", "|", ",")}
+    most = max(found, key=found.__getitem__)
+    return most if found[most] else None
+
+
+def separated(line: str) -> str:
+    """The end of a sentence about a file that has too few columns, or too many."""
+    mark = separator(line)
+    if mark is None:
+        return "; is delimiter right?"
+    return (
+        f"; {mark!r} seems to stand between its columns: save it with commas, or set delimiter: "
+        f"{json.dumps(mark)} beside a task's files"
+    )
 
 
 def _read(
@@ -87,23 +115,39 @@ def _read(
         with warnings.catch_warnings():
             # A row with more fields than the header would lose or shift them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
+            sep = delimiter or _DELIMITED[kind]
+            # In a tsv of running text a quotation mark is a quotation mark.
+            quoting: Quoting = 3 if kind == ".tsv" and delimiter is None else 0
+            rows = pd.read_csv(
                 io.StringIO(text, newline=""),
-                sep=delimiter or _DELIMITED[kind],
+                sep=sep,
                 names=header,
                 index_col=False,
                 dtype=str,
                 keep_default_na=False,
-                # In a tsv of running text a quotation mark is a quotation mark.
-                quoting=3 if kind == ".tsv" and delimiter is None else 0,
-            ).fillna("")  # a short row lacks its last fields
+                quoting=quoting,
+            )
+            rows = rows.fillna("")
+            rows.attrs["short_rows"] = _short_rows(text, sep, quoting, rows.shape[1])
+            return rows
     except FileNotFoundError:
         raise LayoutError(f"{path}: no such file; correct the path") from None
     except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
         line = " ".join(str(error).split())
         if isinstance(error, pd.errors.ParserWarning | pd.errors.ParserError):
-            line = "its rows have more fields than its header; is delimiter right?"
+            first = text.partition("\n")[0]
+            given = delimiter or _DELIMITED[kind]
+            other = "" if given in first else separated(first)
+            line = f"its rows have more fields than its header{other or '; is delimiter right?'}"
         raise LayoutError(f"{path}: cannot be read as {kind[1:] or 'text'}: {line}") from None
+
+
+def _short_rows(text: str, delimiter: str, quoting: Quoting, columns: int) -> int:
+    """Rows that lack their last fields, which pandas does not tell from empty ones."""
+    # csv's own limit, 128 KiB, is less than an interview may have.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    return sum(0 < len(fields) < columns for fields in lines)
 
 
 def _pickled(path: Path, kind: str) -> str:
@@ -122,6 +166,7 @@ def _decoded(path: Path, encoding: str) -> str:
     if path.suffix.lower() == ".gz":
         content = gzip.decompress(content)
     plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    _check_text(path, content, encoding)
     try:
         return content.decode("utf-8-sig" if plain else encoding)
     except UnicodeDecodeError as error:
@@ -129,13 +174,49 @@ def _decoded(path: Path, encoding: str) -> str:
         line = content[: error.start].count(b"\n") + 1
         raise LayoutError(
             f"{path}: not {'UTF-8' if plain else encoding}: {found}, line {line}; "
-            f"name its encoding, perhaps encoding: {_likely(content)}, or save it as UTF-8"
+            f"save it as UTF-8, or name its encoding beside a task's files, perhaps encoding: "
+            f"{_likely(content)}"
         ) from None
+
+
+# How files begin that are no text, whatever they are named.
+_BINARY = {
+    b"PK\x03\x04": "an Excel workbook or a zip archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"PAR1": "parquet; name it so",
+    b"\x1f\x8b": "compressed; name it .gz",
+    b"\x89PNG": "a picture",
+    b"%PDF": "a PDF",
+    b"\x93NUMPY": "an array of NumPy",
+    b"SQLite": "a data base",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself (git lfs pull)",
+}
+
+
+def _check_text(path: Path, content: bytes, encoding: str) -> None:
+    for start, kind in _BINARY.items():
+        if content.startswith(start):
+            raise LayoutError(
+                f"{path}: no table in text: it begins as {kind}; expected csv, tsv or jsonl of its "
+                "rows"
+            )
+    if content[:1] == b"\x80" and content[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+        raise LayoutError(_pickled(path, ".pkl"))
+    wide = encoding.startswith(("utf-16", "utf-32"))
+    if not wide and content[:2] not in _MARKS and b"\0" in content:
+        line = content[: content.index(b"\0")].count(b"\n") + 1
+        raise LayoutError(
+            f"{path}: no text: a NUL byte in line {line}; save it as UTF-8, or, if it is UTF-16 "
+            "without its mark, name that beside a task's files (encoding: utf-16-le)"
+        )
+
+
+_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def _likely(content: bytes) -> str:
     """An encoding that fits: by its mark, by Chinese characters, or the usual Western one."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if content[:2] in _MARKS:
         return "utf-16"
     try:
         text = content.decode("gb18030")
