@@ -145,7 +145,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "tasks.moods.files.test",
             {"hub": "o/d", "file": "a.csv"},
             "tasks.moods.files.test",
-            "revision is missing; hub and revision go together",
+            "revision is missing beside hub; write a commit's",
         ),
         (
             "tasks.moods.files.test",

@@ -93,6 +93,7 @@ def test_every_kind_of_file_gives_the_same_samples(
         "duplicate_text": 0,
         "odd_characters": 0,
         "characters": {"min": 5, "median": 5.5, "mean": 5.5, "max": 6},
+        "prompt_characters": {"min": 8, "median": 8.5, "mean": 8.5, "max": 9},
         "conflicting_label": 0,
         "labels": {"joy": 1, "sorrow": 1},
     }
@@ -170,6 +171,13 @@ def test_empty_text_is_left_out_and_counted(tmp_path: Path) -> None:
     assert report["splits"]["test"]["empty_text"] == 3
 
 
+def test_a_text_of_characters_that_show_nothing_is_empty(tmp_path: Path) -> None:
+    content = "text,mood\n\u2800\u200b \ufeff,joy\n\u200b:(,joy\n"
+    samples, report = run(tmp_path, content)
+    assert samples["text"].tolist() == ["\u200b:("]
+    assert report["splits"]["test"]["empty_text"] == 1
+
+
 def test_a_text_that_stands_twice_in_a_split_is_kept_and_counted(tmp_path: Path) -> None:
     _, report = run(tmp_path, "text,mood\nI won,joy\ni  WON ,joy\nno,joy\n")
     assert (report["splits"]["test"]["kept"], report["splits"]["test"]["duplicate_text"]) == (3, 1)
@@ -212,11 +220,20 @@ def test_a_missing_column_is_named_with_those_that_are_there(
         ("a.csv", "text,mood\ncafé,joy\n".encode("latin-1"), "not UTF-8"),
         ("a.jsonl", '{"text":"café","mood":"joy"}\n'.encode("latin-1"), "not UTF-8"),
         ("a.csv", CSV.encode("utf-16"), "not UTF-8"),
-        ("a.xlsx", b"PK", "unknown kind of file '.xlsx'; expected csv, tsv, jsonl or parquet"),
+        ("a.xlsx", b"PK", "unknown kind of file '.xlsx'; expected csv, tsv, jsonl or parquet; s"),
+        ("a.csd", b"", "expected csv, tsv, jsonl or parquet; write texts, labels and ids out of"),
         ("README", b"", "unknown kind of file ''"),
         ("a.csv", b"", "cannot be read as csv"),
-        ("a.csv", b"text,mood\nI won,joy\nI, too,won,joy\n", "cannot be read as csv"),
-        ("a.csv", b'text,mood\n"I won,joy\n', "cannot be read as csv"),
+        (
+            "a.csv",
+            b"text,mood\nI won,joy\nI, too,won,joy\n",
+            "(line 3 has 4 fields, its header 2); put quotation marks around a field with ','",
+        ),
+        (
+            "a.csv",
+            b'text,mood\na,joy\n"I won,joy\nb,joy\n',
+            "a quotation mark behind line 2 is opened and never closed",
+        ),
         ("a.jsonl", b'{"text": "I won"\n', "cannot be read as jsonl"),
         ("a.tsv", b"I won\tjoy\n", "no column 'text'; it has I won, joy"),
     ],
@@ -463,7 +480,8 @@ def test_another_delimiter_is_named(tmp_path: Path, mark: str) -> None:
     assert hint in refusal(tmp_path, content)
     # With a comma in a text its rows have more fields than its header.
     longer = refusal(tmp_path, content.replace("I won", "Oh, I won"))
-    assert f"its rows have more fields than its header{hint}" in longer
+    assert "more fields than its header (line 2 has 2 fields, its header 1)" in longer
+    assert hint in longer
     assert run(tmp_path, content, delimiter=mark)[0]["answer"].tolist() == ["joy", "sorrow"]
 
 
@@ -757,7 +775,11 @@ def test_the_prompt_holds_the_previous_turns_those_of_dropped_rows_too(tmp_path:
         "Ann: hi\nBen: oh\nAnn: no ->",
         "Cleo: ah ->",
     ]
-    assert report["splits"]["test"]["unlisted_label"] == 1
+    counts = report["splits"]["test"]
+    assert (counts["unlisted_label"], counts["without_context"]) == (1, 2)
+    assert counts["prompt_characters"]["max"] == len(samples["prompt"][1])
+    plain = run(tmp_path, TALK, **SPOKEN)[1]["splits"]["test"]
+    assert "without_context" not in plain
 
 
 def test_a_prompt_without_context_is_as_if_none_were_described(tmp_path: Path) -> None:
@@ -805,4 +827,4 @@ def test_rows_whose_text_has_another_label_elsewhere_are_counted(tmp_path: Path)
 def test_a_file_of_a_header_alone_is_refused_whatever_is_asked_of_it(tmp_path: Path) -> None:
     for changes in ({}, SIGNED, {"context": CONTEXT, "prompt": "{context}", **SPOKEN}):
         message = refusal(tmp_path, "text,mood,v,said,who,talk,turn\n", **changes)
-        assert message == "no row of split 'test' is left; check columns and labels"
+        assert message == "no row of split 'test' is left; it has 0 rows; check columns and labels"

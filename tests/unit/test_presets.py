@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -39,6 +40,11 @@ def goemotions(folder: Path) -> None:
     (folder / "train.tsv").write_text('say "no\t0\tt1\nfine\t3,4\tt2\n')
     (folder / "dev.tsv").write_text("hm\t4\td1\n")
     (folder / "test.tsv").write_text("I’m sad\t5\te1\nyes\t3\te2\n")
+
+
+def goemotions_28(folder: Path) -> None:
+    goemotions(folder)
+    (folder / "test.tsv").write_text("I’m sad\t25\te1\nyes\t17\te2\nwell, no\t10,27\te3\n")
 
 
 def gsm8k(folder: Path) -> None:
@@ -97,7 +103,7 @@ INTERVIEW = [
     ("0.1", "1.2", "Ellie", "how_doingV (how are you)"),
     ("1.5", "2.0", "Participant", "fine"),
     ("2.5", "3.0", "Ellie", "okay"),
-    ("3.5", "4.0", "Participant", '<laughter> "so" so'),
+    ("3.5", "4.0", "Participant", '"<laughter> so" so'),
 ]
 
 
@@ -122,7 +128,7 @@ def daic(folder: Path) -> None:
 
 def interviews(question: str, *answers: str) -> list[tuple[str, str]]:
     return [
-        (f'fine {number}\n<laughter> "so" so\n{question}', answer)
+        (f'fine {number}\n"<laughter> so" so\n{question}', answer)
         for number, answer in zip((300, 303), answers, strict=True)
     ]
 
@@ -136,6 +142,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]]]] = {
     ),
     "meld-speaker": (meld, [("Oh, so.\nSpeaker:", "Rachel")]),
     "meld-question": (meld, [("Why?\nQuestion:", "yes"), ("Oh, so.\nQuestion:", "no")]),
+    "goemotions": (goemotions_28, [("I’m sad\nEmotion:", "sadness"), ("yes\nEmotion:", "joy")]),
     "goemotions-ekman": (goemotions, [("I’m sad\nEmotion:", "sadness"), ("yes\nEmotion:", "joy")]),
     "gsm8k": (gsm8k, [("test: 1+1?\nAnswer:", "It is 2.\n#### 2")]),
     **{
@@ -266,7 +273,7 @@ def test_the_presets_of_the_stories_experiment_are_what_was_written_out_before()
             "labels": dict(
                 enumerate(["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"])
             ),
-            "unlisted_labels": "drop",
+            "label_separator": ",",
             "prompt": "{text}\nEmotion:",
         },
         "gsm8k": {
@@ -287,6 +294,7 @@ def test_a_preset_that_was_never_seen_says_so() -> None:
     seen = {name for name, preset in PRESETS.items() if preset.checked}
     assert {name for name in PRESETS if name.startswith("meld-")} < seen
     assert seen - {"meld-emotion", "meld-sentiment", "meld-speaker", "meld-question"} == {
+        "goemotions",
         "goemotions-ekman",
         "gsm8k",
     }
@@ -333,6 +341,25 @@ def test_a_dialogue_s_turns_are_those_of_the_preset(written: Callable[[str], Pat
     prompt = "{context}{Speaker}: {text} =>"
     samples, _ = read(written("meld-emotion"), "meld-emotion", prompt=prompt, context={"turns": 1})
     assert samples["prompt"].tolist()[-1] == "Mark: Why?\nRachel: Oh, so. =>"
+
+
+def test_rows_of_several_labels_are_left_out_of_goemotions_and_counted(
+    written: Callable[[str], Path],
+) -> None:
+    _, report = read(written("goemotions"), "goemotions")
+    counts = report["splits"]["test"]
+    assert (counts["read"], counts["several_labels"], counts["kept"]) == (3, 1, 2)
+    assert "  left out: with several labels: train 1, test 1" in brief(report)
+
+
+def test_the_28_labels_of_goemotions_are_not_taken_for_ekman_s_seven(
+    written: Callable[[str], Path],
+) -> None:
+    folder = written("goemotions")
+    with pytest.raises(InputError) as caught:
+        read(folder, "goemotions-ekman")
+    assert "test.tsv: row 1 has the label '25', expected one of 0, 1" in str(caught.value)
+    assert "the set's own files, of 28 labels, are preset goemotions" in str(caught.value)
 
 
 def test_turns_that_are_not_scored_are_context_in_iemocap(written: Callable[[str], Path]) -> None:
@@ -402,6 +429,31 @@ def test_what_stands_for_an_id_in_gsm8k_is_said(written: Callable[[str], Path]) 
     assert samples["id"].tolist() == ["train-0", "test-0"]
     assert (report["id"], report["splits"]["test"]["duplicate_id"]) == (None, None)
     assert any("no column holds them" in line for line in brief(report))
+
+
+def test_a_pickled_archive_is_turned_into_tables_as_the_readme_says(
+    written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written("mer2023")
+    monkeypatch.chdir(folder / "set")
+    corpora = {
+        "train_corpus": {"s_1": {"emo": "happy", "val": 2.5}, "s_2": {"emo": "sad", "val": -1.0}},
+        "test1_corpus": {"s_3": {"emo": "angry", "val": -3.0}},
+    }
+    # As AffectGPT and MERTools keep their labels: dictionaries, pickled.
+    np.savez_compressed("label-6way.npz", **corpora)  # type: ignore[arg-type]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (program,) = [
+        part.split("```")[0] for part in text.split("```python\n")[1:] if "allow_pickle" in part
+    ]
+    exec(compile(program, "README.md", "exec"), {})
+    files = {"train": "train_corpus.csv", "test": "test1_corpus.csv"}
+    samples, _ = read(folder, "mer2023", files=files)
+    assert samples[["id", "text", "answer"]].values.tolist() == [
+        ["s_1", "中文1。", "happy"],
+        ["s_2", "中文2。", "sad"],
+        ["s_3", "中文3。", "angry"],
+    ]
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -95,7 +95,7 @@ def test_the_whole_test_splits_are_read() -> None:
     assert kept["MELD-emotion"] == kept["MELD-sentiment"] == 2610
     # Of GoEmotions' 5427 test rows those of a single label.
     single = report["splits"]["test"]
-    assert kept["GoEmotions"] == 5427 - single["unlisted_label"] == 4968
+    assert kept["GoEmotions"] == 5427 - single["several_labels"] == 4968
 
 
 def test_the_base_is_read_rightly() -> None:

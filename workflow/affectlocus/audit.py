@@ -12,6 +12,8 @@ from affectlocus.parameters import SPLITS
 
 # What a wrong encoding leaves behind: the replacement character, and C1 control characters.
 _ODD = re.compile("[\ufffd\u0080-\u009f]")
+# A text of nothing but these shows nothing.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\u2800\ufeff]")
 _APOSTROPHES = "'’‘ʼ`´"
 
 
@@ -41,32 +43,42 @@ def normalised(text: str) -> str:
     return " ".join(plain.translate(_FOLDING).split()) or " ".join(plain.split())
 
 
+def blank(texts: pd.Series) -> pd.Series:
+    """Whether each text is nothing but white space and characters that show nothing."""
+    return texts.str.replace(_INVISIBLE, "", regex=True).str.strip() == ""
+
+
 def describe(samples: pd.DataFrame, labelled: bool) -> dict[str, dict[str, Any]]:
-    """Per split: texts that stand twice, odd characters, lengths; and, with labels, their counts
-    and the rows whose text has another label elsewhere in the task.
+    """Per split: texts that stand twice, odd characters, lengths of texts and of prompts; and, with
+    labels, their counts and the rows whose text has another label elsewhere in the task.
 
     Args:
-        samples: columns split, text, normal (the normalised text), answer.
+        samples: columns split, text, normal (the normalised text), prompt, answer.
     """
     found: dict[str, dict[str, Any]] = {}
     torn = samples.groupby("normal")["answer"].transform("nunique") > 1
     for split, rows in samples.groupby("split", sort=False):
-        length = rows["text"].str.len()
         about: dict[str, Any] = {
             "duplicate_text": int(rows["normal"].duplicated().sum()),
             "odd_characters": int(rows["text"].str.contains(_ODD).sum()),
-            "characters": {
-                "min": int(length.min()),
-                "median": float(length.median()),
-                "mean": round(float(length.mean()), 2),
-                "max": int(length.max()),
-            },
+            "characters": _lengths(rows["text"]),
+            "prompt_characters": _lengths(rows["prompt"]),
         }
         if labelled:
             about["conflicting_label"] = int(torn[rows.index].sum())
             about["labels"] = rows["answer"].value_counts().sort_index().to_dict()
         found[str(split)] = about
     return found
+
+
+def _lengths(texts: pd.Series) -> dict[str, float]:
+    length = texts.str.len()
+    return {
+        "min": int(length.min()),
+        "median": float(length.median()),
+        "mean": round(float(length.mean()), 2),
+        "max": int(length.max()),
+    }
 
 
 def overlap(samples: pd.DataFrame, ids: bool) -> dict[str, dict[str, int]]:
@@ -96,15 +108,24 @@ _LEFT_OUT = {
     "no_partner": "without a partner in the joined file",
     "empty_text": "without text",
     "masked_score": "without a score (blank, NaN, or a mark such as -10)",
+    "several_labels": "with several labels",
     "unlisted_label": "with a label that is not listed",
     "empty_target": "without a target",
     "duplicate_id": "with an id that was there",
 }
 _KEPT = {
+    "without_context": "have no earlier turn in their dialogue",
     "duplicate_text": "repeat a text of their split",
     "conflicting_label": "have a text that also stands with another label",
     "odd_characters": "hold characters of a wrong encoding",
 }
+
+
+def left_out(counts: dict[str, Any]) -> str:
+    """Why rows of a split were left out, and how many for each reason."""
+    return ", ".join(
+        f"{counts[key]} {words}" for key, words in _LEFT_OUT.items() if counts.get(key)
+    )
 
 
 def brief(report: dict[str, Any]) -> list[str]:

@@ -256,9 +256,9 @@ def prepare(
     settings: Annotated[
         str,
         _settings_option(
-            "domain, columns, labels, unlisted_labels, duplicate_ids, prompt, context, "
-            "overlap_limit, header, delimiter, pattern, encoding, rename, split, join, number, "
-            "positive, fluency, files, preset, root, corpus"
+            "domain, columns, labels, label_separator, unlisted_labels, duplicate_ids, prompt, "
+            "context, overlap_limit, header, delimiter, pattern, encoding, rename, split, join, "
+            "number, positive, fluency, files, preset, root, corpus"
         ),
     ],
     out: Out,

@@ -375,8 +375,12 @@ class DataFile(Strict):
     @model_validator(mode="after")
     def _pinned(self) -> Self:
         if (self.hub is None) != (self.revision is None):
-            missing = "hub" if self.hub is None else "revision"
-            raise ValueError(f"{missing} is missing; hub and revision go together")
+            if self.hub is None:
+                raise ValueError("hub is missing; hub and revision go together")
+            raise ValueError(
+                "revision is missing beside hub; write a commit's 40 hex digits, or a branch or "
+                "tag to be pinned"
+            )
         return self
 
 
@@ -585,6 +589,12 @@ class Task(Strict):
         None,
         description="label in the file → word that the model is to say; a list says both are one",
     )
+    label_separator: str | None = Field(
+        None,
+        min_length=1,
+        description="what stands between the labels of a row that has several; such rows are left "
+        "out and counted",
+    )
     positive: str | None = Field(
         None, description="of two labels, the word that binary_f1 is the F1 of"
     )
@@ -670,6 +680,8 @@ class Task(Strict):
                 raise ValueError("fluency reads the text alone; remove prompt and context")
         elif self.number is not None and given != ["score"]:
             raise ValueError("number needs columns.score, and no label; name the column of numbers")
+        elif self.label_separator is not None and columns.label is None:
+            raise ValueError("label_separator goes with columns.label only; remove it")
         elif not given:
             raise ValueError("columns.label is missing; name the column that holds the label")
         elif len(given) > 1:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from affectlocus.audit import describe, normalised, overlap
+from affectlocus.audit import blank, describe, left_out, normalised, overlap
 from affectlocus.context import previous_turns
 from affectlocus.corrected import MASKS
 from affectlocus.errors import InputError
@@ -200,10 +200,15 @@ def _joined(
 def _with_context(path: Path, rows: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The rows with a column `context`, if the prompt asks for the previous turns."""
     context, text = task.context, task.columns.text
-    if context is None or "context" not in [field for _, field, _, _ in _pieces(task.prompt)]:
+    if context is None or not _tells_context(task):
         return rows
     _check_columns(path, rows, [text, context.dialogue, context.order, context.speaker])
     return rows.assign(context=previous_turns(rows, context, text, str(path)))
+
+
+def _tells_context(task: Task) -> bool:
+    asked = [field for _, field, _, _ in _pieces(task.prompt)]
+    return task.context is not None and "context" in asked
 
 
 def _by_split(
@@ -254,7 +259,7 @@ def _split(
     if _PARTNER in rows.columns:
         counts["no_partner"] = int((~rows[_PARTNER]).sum())
         rows = rows[rows[_PARTNER]]
-    empty = rows[columns.text].str.strip() == ""
+    empty = blank(rows[columns.text])
     counts["empty_text"] = int(empty.sum())
     rows = rows[~empty]
     if columns.score is not None:
@@ -267,11 +272,15 @@ def _split(
     elif task.number is not None:
         values = _numbers(path, rows, task.number)
     elif task.labels is not None:
+        if task.label_separator is not None:
+            several = rows[answer].str.contains(task.label_separator, regex=False)
+            counts["several_labels"] = int(several.sum())
+            rows = rows[~several]
         given = _given(rows, columns, answer)
         unlisted = ~given.isin(list(task.labels))
         counts["unlisted_label"] = int(unlisted.sum())
         if task.unlisted_labels == "refuse" and unlisted.any():
-            raise InputError(
+            raise LayoutError(
                 f"{path}: row {rows[_ROW][unlisted].iloc[0]} has the label "
                 f"{given[unlisted].iloc[0]!r}, "
                 f"expected one of {', '.join(task.labels)} ({counts['unlisted_label']} rows so); "
@@ -294,7 +303,11 @@ def _split(
         )
     rows, values, ids = rows[~repeated], values[~repeated], ids[~repeated]
     if rows.empty:
-        raise LayoutError(f"{path}: no row of split {split!r} is left; check columns and labels")
+        why = f", of which are {left_out(counts)}" if counts["read"] else ""
+        raise LayoutError(
+            f"{path}: no row of split {split!r} is left; it has {counts['read']} rows{why}; check "
+            "columns and labels"
+        )
     part = pd.DataFrame(
         {
             "id": ids.to_numpy(),
@@ -307,6 +320,8 @@ def _split(
     if columns.score is not None:
         part["score"] = rows[_SCORE].to_numpy()
     counts["kept"] = len(part)
+    if _tells_context(task):
+        counts["without_context"] = int((rows["context"] == "").sum())
     return part, counts
 
 

@@ -16,6 +16,7 @@ PresetName = Literal[
     "meld-sentiment",
     "meld-speaker",
     "meld-question",
+    "goemotions",
     "goemotions-ekman",
     "gsm8k",
     "mosi",
@@ -61,6 +62,18 @@ _MELD: dict[str, Any] = {
 # Each file counts its dialogues from 0.
 _MELD_ID = {"id": ["Dialogue_ID", "Utterance_ID"], "id_per_split": True}
 _SIGNS = {"negative": "negative", "neutral": "neutral", "positive": "positive"}
+
+
+def _goemotions(words: str) -> dict[str, Any]:
+    """Texts with the numbers of their labels: these words, in this order."""
+    return {
+        "files": {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"},
+        "header": ["text", "label", "id"],
+        "columns": {"text": "text", "label": "label", "id": "id"},
+        "labels": {str(number): word for number, word in enumerate(words.split())},
+        "label_separator": ",",
+        "prompt": "{text}\nEmotion:",
+    }
 
 
 def _clips(file: str) -> dict[str, Any]:
@@ -167,27 +180,24 @@ PRESETS: dict[str, Preset] = {
             "prompt": "{Utterance}\nQuestion:",
         },
     ),
+    "goemotions": Preset(
+        "train.tsv, dev.tsv, test.tsv without a header: text, label numbers from 0 (admiration) to "
+        "27 (neutral), id; rows of several labels are left out and counted",
+        "google-research/google-research on GitHub, goemotions/data (Apache-2.0)",
+        True,
+        _goemotions(
+            "admiration amusement anger annoyance approval caring confusion curiosity desire "
+            "disappointment disapproval disgust embarrassment excitement fear gratitude grief joy "
+            "love nervousness optimism pride realization relief remorse sadness surprise neutral"
+        ),
+    ),
     "goemotions-ekman": Preset(
-        "train.tsv, dev.tsv, test.tsv without a header: text, label numbers, id; rows of several "
-        "labels are left out and counted",
+        "train.tsv, dev.tsv, test.tsv without a header: text, label numbers from 0 (anger) to 6 "
+        "(surprise), id; rows of several labels are left out and counted; the set's own files, of "
+        "28 labels, are preset goemotions",
         "monologg/GoEmotions-pytorch on GitHub, data/ekman (Apache-2.0)",
         True,
-        {
-            "files": {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"},
-            "header": ["text", "label", "id"],
-            "columns": {"text": "text", "label": "label", "id": "id"},
-            "labels": {
-                "0": "anger",
-                "1": "disgust",
-                "2": "fear",
-                "3": "joy",
-                "4": "neutral",
-                "5": "sadness",
-                "6": "surprise",
-            },
-            "unlisted_labels": "drop",
-            "prompt": "{text}\nEmotion:",
-        },
+        _goemotions("anger disgust fear joy neutral sadness surprise"),
     ),
     "gsm8k": Preset(
         "train.jsonl and test.jsonl; question and answer, text to tune on; no ids",

@@ -18,6 +18,13 @@ from affectlocus.errors import InputError
 from affectlocus.files import matching
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
+# What stands for a table in other forms: how it becomes one.
+_TURNED = {
+    ".xlsx .xls .ods": "; save the sheet as csv",
+    ".csd .h5 .hdf5 .mat": "; write texts, labels and ids out of it as csv, a row each",
+    ".zip .7z .rar .tar .tgz .bz2 .xz .zst": "; unpack it",
+    ".txt": "; or give pattern, a regular expression for a line, or name it .csv or .tsv",
+}
 COUNTED = ("other_lines", "short_rows")
 """What `read_rows` counts in `attrs`."""
 
@@ -101,8 +108,9 @@ def _read(
     if kind in _PICKLED:
         raise LayoutError(_pickled(path, kind))
     if pattern is None and kind not in (*_DELIMITED, ".jsonl", ".json", ".parquet"):
+        hint = next((said for kinds, said in _TURNED.items() if kind in kinds.split()), "")
         raise LayoutError(
-            f"{path}: unknown kind of file {kind!r}; expected csv, tsv, jsonl or parquet"
+            f"{path}: unknown kind of file {kind!r}; expected csv, tsv, jsonl or parquet{hint}"
         )
     try:
         if pattern is None and kind == ".parquet":
@@ -116,8 +124,9 @@ def _read(
             # A row with more fields than the header would lose or shift them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             sep = delimiter or _DELIMITED[kind]
-            # In a tsv of running text a quotation mark is a quotation mark.
-            quoting: Quoting = 3 if kind == ".tsv" and delimiter is None else 0
+            # In running text between tabs a quotation mark is a quotation mark.
+            plain = delimiter is None if kind == ".tsv" else delimiter == "\t"
+            quoting: Quoting = 3 if plain else 0
             rows = pd.read_csv(
                 io.StringIO(text, newline=""),
                 sep=sep,
@@ -135,11 +144,31 @@ def _read(
     except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
         line = " ".join(str(error).split())
         if isinstance(error, pd.errors.ParserWarning | pd.errors.ParserError):
-            first = text.partition("\n")[0]
-            given = delimiter or _DELIMITED[kind]
-            other = "" if given in first else separated(first)
-            line = f"its rows have more fields than its header{other or '; is delimiter right?'}"
+            line = _uneven(text, sep, quoting, header)
+        elif isinstance(error, pd.errors.EmptyDataError):
+            line = "it is empty; expected a header, and rows below it"
+        elif isinstance(error, EOFError | zlib.error) or kind == ".parquet":
+            line += "; it may have been cut, so fetch or write it again"
         raise LayoutError(f"{path}: cannot be read as {kind[1:] or 'text'}: {line}") from None
+
+
+def _uneven(text: str, delimiter: str, quoting: Quoting, header: list[str] | None) -> str:
+    """Why pandas could not lay the rows of a file out, in words."""
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    first = text.partition("\n")[0]
+    hint = f"; put quotation marks around a field with {delimiter!r} in it, if delimiter is right"
+    if delimiter not in first:
+        hint = separated(first)
+    columns = 0 if header is None else len(header)
+    opened = 0
+    for fields in lines:
+        columns = columns or len(fields)
+        if len(fields) > columns:
+            where = f"line {lines.line_num} has {len(fields)} fields, its header {columns}"
+            return f"its rows have more fields than its header ({where}){hint}"
+        # A row that swallowed lines is one whose quotation mark is never closed.
+        opened = opened if any("\n" in field for field in fields) else lines.line_num
+    return f"a quotation mark behind line {opened} is opened and never closed"
 
 
 def _short_rows(text: str, delimiter: str, quoting: Quoting, columns: int) -> int:
@@ -234,8 +263,8 @@ def _json_rows(text: str) -> pd.DataFrame:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from None
         if not isinstance(row, dict):
             raise ValueError(f"line {number} is no JSON object")
         rows.append({key: _text(value) for key, value in row.items()})

@@ -1,0 +1,46 @@
+"""Every kind of bad data of `benchmarks/bad_data` prints what its page says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import benchmark
+import pytest
+
+from affectlocus.cli import main
+
+CASES = benchmark.loaded("bad_data", "cases").CASES
+PAGE = (benchmark.BENCHMARKS / "bad_data/README.md").read_text(encoding="utf-8")
+
+
+def identifier(case) -> str:
+    return case.kind.lower().replace(" ", "-")
+
+
+@pytest.mark.parametrize("case", CASES, ids=identifier)
+def test_bad_data_prints_what_is_wrong_and_what_to_do(
+    case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["affectlocus", *case.command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert (ended.value.code or 0) == int(case.refused)
+    output = said.err if case.refused else said.out
+    for part in case.says:
+        assert part in output
+    if case.refused:
+        (line,) = output.splitlines()
+        assert line.startswith("affectlocus: ")
+        assert said.out == ""
+    # Behind these words stands what another package's version may say otherwise.
+    ours = output.strip().partition("cannot be read as parquet")[0]
+    assert ours in PAGE, "run benchmarks/bad_data/run.py again"
+
+
+def test_there_are_many_kinds_and_none_twice() -> None:
+    kinds = [case.kind for case in CASES]
+    assert len(set(kinds)) == len(kinds) >= 30
