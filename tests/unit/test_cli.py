@@ -54,6 +54,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "bad.csv").write_text("text,mood\nI won,rage\n")
     (tmp_path / "text.parquet").write_text("no parquet")
     (tmp_path / "list.yaml").write_text("- 1\n")
+    said = pd.DataFrame({"text": ["a"], "prompt": ["a"], "answer": ["joy"], "split": ["test"]})
+    said.attrs = {"task": "moods", "labels": ["joy", "fear"]}
+    said.to_parquet(tmp_path / "said.parquet")
     (tmp_path / "latin.yaml").write_bytes("seed: é".encode("latin-1"))
     (tmp_path / "params.yaml").write_text("bases: {a/b: {folder: x}}\npairs: {}\n")
     return tmp_path
@@ -61,6 +64,7 @@ def folder(tmp_path: Path) -> Path:
 
 PREPARE = ("--name", "moods", "--out", "a.parquet", "--report", "a.json", "--settings")
 CORPUS = ("corpus", "--out", "made", "--settings")
+EXTRACT = ("extract", "said.parquet", "--model", "nowhere", "--cache", "c", "--out", "o.parquet")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,8 @@ CORPUS = ("corpus", "--out", "made", "--settings")
         (("prepare", "--test", "bad.csv", *PREPARE, TASK), "bad.csv: row 1 has the label 'rage'"),
         (("score", "text.parquet", "--settings", "{}", "--out", "a"), "not a whole parquet file"),
         (("figures", "--out", "a"), "give one of --heat-map, --histogram, --singles"),
+        (EXTRACT, "--model nowhere: no such folder or file; expected a model, or its manifest"),
+        ((*EXTRACT[:2], "--model", ".", *EXTRACT[4:]), "--model .: no config.json in it"),
         (("ledger", "nowhere.json"), "nowhere.json: no such file"),
         (("ledger", "config.json", "--method", "all"), "--method all: expected lora or sft"),
         (("ledger", "config.json", "--modules", "gat"), "unknown projection 'gat'"),

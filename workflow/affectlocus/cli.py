@@ -961,21 +961,19 @@ def extract(
     chosen = _settings(parameters.Extraction, settings)
     frame = _read_frame(predictions, "text", "labels")
     check_output(out)
+    if not model.exists():
+        raise InputError(
+            f"--model {model}: no such folder or file; expected a model, or its manifest"
+        )
+    if model.is_dir() and not (model / "config.json").is_file():
+        raise InputError(f"--model {model}: no config.json in it; expected a Hugging Face model")
     with _importing():
         from rich.progress import Progress
 
         from affectlocus.checkpoints import checkpoint_folder, manifest
         from affectlocus.extract import Extractor, Replies, identity
         from affectlocus.extract import extract as run
-    if not model.exists():
-        raise InputError(
-            f"--model {model}: no such folder or file; expected a model, or its manifest"
-        )
     if model.is_dir():
-        if not (model / "config.json").is_file():
-            raise InputError(
-                f"--model {model}: no config.json in it; expected a Hugging Face model"
-            )
         folder, files = model, manifest(model)
     else:
         folder, files = checkpoint_folder(model), read_json(model)["files"]

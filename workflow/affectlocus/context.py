@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from affectlocus.errors import LayoutError
 from affectlocus.parameters import Context
-from affectlocus.rows import LayoutError
 
 
 def previous_turns(rows: pd.DataFrame, context: Context, text: str, source: str) -> list[str]:

@@ -21,6 +21,10 @@ class InputError(Exception):
         super().__init__(re.sub(r"\s*[\r\n]+\s*", " ", message))
 
 
+class LayoutError(InputError):
+    """A file that is there, and not as the task says."""
+
+
 def shortened(name: object, longest: int = 200) -> str:
     """A path for a message: one line, and no longer than somebody reads."""
     text = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(name))

@@ -14,7 +14,7 @@ import pandas as pd
 from affectlocus.audit import blank, describe, left_out, normalised, overlap
 from affectlocus.context import previous_turns
 from affectlocus.corrected import MASKS
-from affectlocus.errors import InputError
+from affectlocus.errors import InputError, LayoutError
 from affectlocus.files import matching
 from affectlocus.parameters import (
     ANSWERS,
@@ -30,7 +30,7 @@ from affectlocus.parameters import (
     Task,
 )
 from affectlocus.presets import PRESETS
-from affectlocus.rows import COUNTED, LayoutError, read_rows, separated
+from affectlocus.rows import COUNTED, read_rows, separated
 
 COLUMNS = ["id", "split", "text", "prompt", "answer"]
 # Columns of our own, with names that no file's column has: whether the joined file had the row's

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import re
@@ -14,7 +13,8 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from affectlocus.errors import InputError
+from affectlocus.decode import decoded, pickled
+from affectlocus.errors import LayoutError
 from affectlocus.files import matching
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
@@ -33,10 +33,6 @@ _PICKLED = (".pkl", ".pickle", ".p", ".joblib", ".npz", ".npy")
 
 Quoting: TypeAlias = Literal[0, 3]
 """csv's constants: quotation marks where they are needed, or none."""
-
-
-class LayoutError(InputError):
-    """A file that is there, and not as the task says."""
 
 
 def read_rows(
@@ -96,7 +92,7 @@ def separated(line: str) -> str:
         return "; is delimiter right?"
     return (
         f"; {mark!r} seems to stand between its columns: save it with commas, or set delimiter: "
-        f"{json.dumps(mark)} beside a task's files"
+        f"{json.dumps(mark)} beside its path in params.yaml"
     )
 
 
@@ -106,7 +102,7 @@ def _read(
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     if kind in _PICKLED:
-        raise LayoutError(_pickled(path, kind))
+        raise LayoutError(pickled(path, kind))
     if pattern is None and kind not in (*_DELIMITED, ".jsonl", ".json", ".parquet"):
         hint = next((said for kinds, said in _TURNED.items() if kind in kinds.split()), "")
         raise LayoutError(
@@ -115,7 +111,7 @@ def _read(
     try:
         if pattern is None and kind == ".parquet":
             return _parquet_rows(path)
-        text = _decoded(path, encoding)
+        text = decoded(path, encoding)
         if pattern is not None:
             return _lines(path, text, pattern)
         if kind in (".jsonl", ".json"):
@@ -177,82 +173,6 @@ def _short_rows(text: str, delimiter: str, quoting: Quoting, columns: int) -> in
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
     return sum(0 < len(fields) < columns for fields in lines)
-
-
-def _pickled(path: Path, kind: str) -> str:
-    load = "pandas.read_pickle('{0}')"
-    if kind in (".npz", ".npy"):
-        load = "numpy.load('{0}', allow_pickle=True)"
-    return (
-        f"{path}: a pickled file can run any program when it is opened, so none is; if you trust "
-        f"where it is from, load it once ({load.format(path.name)} in Python), write its table "
-        "with pandas.DataFrame(...).to_csv('labels.csv'), and name that file"
-    )
-
-
-def _decoded(path: Path, encoding: str) -> str:
-    content = path.read_bytes()
-    if path.suffix.lower() == ".gz":
-        content = gzip.decompress(content)
-    plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-    _check_text(path, content, encoding)
-    try:
-        return content.decode("utf-8-sig" if plain else encoding)
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{content[error.start]:02x} at offset {error.start}"
-        line = content[: error.start].count(b"\n") + 1
-        raise LayoutError(
-            f"{path}: not {'UTF-8' if plain else encoding}: {found}, line {line}; "
-            f"save it as UTF-8, or name its encoding beside a task's files, perhaps encoding: "
-            f"{_likely(content)}"
-        ) from None
-
-
-# How files begin that are no text, whatever they are named.
-_BINARY = {
-    b"PK\x03\x04": "an Excel workbook or a zip archive",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"PAR1": "parquet; name it so",
-    b"\x1f\x8b": "compressed; name it .gz",
-    b"\x89PNG": "a picture",
-    b"%PDF": "a PDF",
-    b"\x93NUMPY": "an array of NumPy",
-    b"SQLite": "a data base",
-    b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself (git lfs pull)",
-}
-
-
-def _check_text(path: Path, content: bytes, encoding: str) -> None:
-    for start, kind in _BINARY.items():
-        if content.startswith(start):
-            raise LayoutError(
-                f"{path}: no table in text: it begins as {kind}; expected csv, tsv or jsonl of its "
-                "rows"
-            )
-    if content[:1] == b"\x80" and content[1:2] in (b"\2", b"\3", b"\4", b"\5"):
-        raise LayoutError(_pickled(path, ".pkl"))
-    wide = encoding.startswith(("utf-16", "utf-32"))
-    if not wide and content[:2] not in _MARKS and b"\0" in content:
-        line = content[: content.index(b"\0")].count(b"\n") + 1
-        raise LayoutError(
-            f"{path}: no text: a NUL byte in line {line}; save it as UTF-8, or, if it is UTF-16 "
-            "without its mark, name that beside a task's files (encoding: utf-16-le)"
-        )
-
-
-_MARKS = (b"\xff\xfe", b"\xfe\xff")
-
-
-def _likely(content: bytes) -> str:
-    """An encoding that fits: by its mark, by Chinese characters, or the usual Western one."""
-    if content[:2] in _MARKS:
-        return "utf-16"
-    try:
-        text = content.decode("gb18030")
-    except UnicodeDecodeError:
-        return "cp1252"
-    # Western letters between plain ones also pair up as Chinese; whole Chinese words do not.
-    return "gb18030" if re.search(r"[\u4e00-\u9fff]{2}", text) else "cp1252"
 
 
 def _json_rows(text: str) -> pd.DataFrame:
