@@ -7,8 +7,10 @@ each file, with few steps and few cells. What is read from the whole files is ch
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import unicodedata
 from itertools import islice
 from pathlib import Path
 
@@ -130,3 +132,31 @@ def test_the_dialogue_before_an_utterance_can_stand_in_its_prompt() -> None:
     assert third[:3] == [first[0], second[1], third[2]]
     # The first dialogue has three turns.
     assert [len(first), len(second), len(third), len(other)] == [2, 3, 4, 2]
+
+
+def plain(text: str) -> str:
+    """Letters and digits alone: another way to the same copies as the report's."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    kept = re.sub(r"[^\w\s$+=<>^|~]", " ", re.sub("['’‘`´]", "", folded)).replace("_", " ")
+    return " ".join(kept.split())
+
+
+def test_the_readme_s_figures_are_what_a_plain_count_gives() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    meld = {
+        split: pd.read_csv(DATA_ROOT / f"datasets/meld/{split}_sent_emo.csv", dtype=str)
+        for split in ("train", "dev", "test")
+    }
+    train, test = meld["train"]["Utterance"], meld["test"]["Utterance"]
+    exact = test.isin(set(train)).sum()
+    same = test.map(plain).isin(set(train.map(plain)))
+    every = pd.concat(meld.values(), ignore_index=True)
+    every["plain"] = every["Utterance"].map(plain)
+    for name, column in (("emotion", "Emotion"), ("sentiment", "Sentiment")):
+        torn = every.groupby("plain")[column].transform("nunique").iloc[-len(test) :] > 1
+        row = f"| MELD, {name} | 2610 | | 2610 | {exact}, {same.sum()} | {torn.sum()} |"
+        assert row in readme
+    short = (test[same].map(plain).str.split().str.len() <= 3).sum()
+    assert f"{short} of the {same.sum()} have at most three words" in readme
+    openers = (~meld["test"].duplicated("Dialogue_ID")).sum()
+    assert f"in {len(test) - openers} of MELD's 2610 test samples, since {openers} begin" in readme
