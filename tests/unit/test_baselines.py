@@ -186,7 +186,7 @@ SIGNED = ["negative"] * 5 + ["positive"] * 3 + ["neutral"] * 2
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
-    return read(write_wheels(tmp_path_factory.mktemp("wheels")))
+    return read(write_wheels(tmp_path_factory.mktemp("wheels")), own=True)
 
 
 def free_text(wheels: Wheels) -> pd.DataFrame:

@@ -1215,7 +1215,7 @@ def tables(
         list[Path] | None, typer.Option(help="--baselines: prepared task; repeat for several")
     ] = None,
     settings: Annotated[
-        str, _settings_option("protocols, wheels, resamples, confidence, seed")
+        str, _settings_option("protocols, wheels, own_wheels, resamples, confidence, seed")
     ] = "{}",
     tasks: Tasks = "{}",
     wheels: Annotated[
@@ -1256,7 +1256,7 @@ def tables(
             {one.attrs["task"]: one.attrs["labels"] for one in frames},
             _settings(Scorings, tasks, "--tasks").root,
             chosen,
-            _wheels(place) if place and chosen.protocols else None,
+            _wheels(place, chosen.own_wheels) if place and chosen.protocols else None,
             set(frame.loc[frame["metric"] == "coverage", "task"]),
         )
         written.insert(0, (baselines, found, 6))
