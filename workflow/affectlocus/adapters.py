@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from affectlocus.architectures import Rows, in_other_tower, place
 from affectlocus.errors import InputError
 from affectlocus.files import read_json
 from affectlocus.spectra import LowRank
-from affectlocus.stored import Tensors
+from affectlocus.stored import EPS, Tensors
 
 CONFIG = "adapter_config.json"
 PEFT = "adapter_model"
@@ -35,7 +35,6 @@ _LORA = re.compile(
 # A wrapper of peft's: what stands before it belongs to the model around the wrapped one.
 _WRAPPER = "base_model.model."
 _SAVED = re.compile(r"\.modules_to_save(?:\.[^.]+)?(?=\.)|\.base_layer(?=\.)")
-_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ class Change:
     """What becomes of one tensor of the base: a low-rank sum, a replacement, or both not."""
 
     low_rank: LowRank | None = None
-    magnitude: torch.Tensor | None = None  # DoRA: (d_out,), float64
+    magnitude: np.ndarray | None = None  # DoRA: (d_out,), float64
     replacement: str | None = None  # name of a whole tensor in the adapter's file
-    added: torch.Tensor | None = None  # float64, for biases
+    added: np.ndarray | None = None  # float64, for biases
 
 
 def _refusals(config: dict[str, Any]) -> Iterable[tuple[str, bool, str]]:
@@ -238,10 +237,9 @@ class Adapter:
                 f"{inner[1]}; expected the same, above 0"
             )
         for name in (factors.a, factors.b, factors.magnitude, factors.bias):
-            if name is not None and tensors.dtype(name) not in _FLOATS:
+            if name is not None and tensors.dtype(name) not in EPS:
                 raise InputError(
-                    f"{self.path}: {name} is stored as "
-                    f"{str(tensors.dtype(name)).removeprefix('torch.')}; expected float64, "
+                    f"{self.path}: {name} is stored as {tensors.dtype(name)}; expected float64, "
                     "float32, float16 or bfloat16"
                 )
         width = b[1] if factors.layout == "mlx" else b[0]
@@ -373,24 +371,25 @@ class Adapter:
     def low_rank(self, module: str, rows: Rows | None = None) -> LowRank:
         """The change of a module's weight (d_out, d_in), or of some of its rows."""
         factors = self.factors[module]
-        a = self.tensors.tensor(factors.a).double()
-        b = self.tensors.tensor(factors.b).double()
+        a, b = self.tensors.array(factors.a), self.tensors.array(factors.b)
         if factors.layout == "mlx":
             a, b = a.T, b.T
         elif factors.layout == "embedding":
             # peft's B·A is (width, vocabulary), the embedding's weight (vocabulary, width).
             a, b = b.T, a.T
         if rows is not None:
-            b = torch.cat([b[start:stop] for start, stop in rows])
-        return LowRank(a.contiguous(), b.contiguous(), self.scaling(module))
+            b = np.concatenate([b[start:stop] for start, stop in rows])
+        return LowRank(np.ascontiguousarray(a), np.ascontiguousarray(b), self.scaling(module))
 
-    def magnitude(self, module: str, rows: Rows | None = None) -> torch.Tensor | None:
+    def magnitude(self, module: str, rows: Rows | None = None) -> np.ndarray | None:
         """DoRA's norms of the tuned weight's rows, (d_out,) float64; None for plain LoRA."""
         name = self.factors[module].magnitude
         if name is None:
             return None
-        values = self.tensors.tensor(name).double().flatten()
-        return values if rows is None else torch.cat([values[start:stop] for start, stop in rows])
+        values = self.tensors.array(name).reshape(-1)
+        if rows is None:
+            return values
+        return np.concatenate([values[start:stop] for start, stop in rows])
 
     @property
     def whole(self) -> list[str]:

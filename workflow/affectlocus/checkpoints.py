@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from affectlocus.adapters import CONFIG, PEFT, Adapter, aligned, layered, prefixes
 from affectlocus.architectures import Rows, parts, place
@@ -22,6 +22,9 @@ from affectlocus.projections import PROJECTIONS, Location
 from affectlocus.sides import DoraDelta, Sum, dense
 from affectlocus.spectra import LowRank
 from affectlocus.stored import Held, Side, Tensors
+
+if TYPE_CHECKING:
+    import torch
 
 _BUFFER = ".rotary_emb.inv_freq"
 _HEAD = "lm_head.weight"
@@ -315,8 +318,8 @@ class Applied:
         owner = given.removesuffix(".bias")
         factors = self.adapter.factors[owner]
         assert factors.bias is not None
-        added = self.adapter.tensors.tensor(factors.bias).double() * self.adapter.scaling(owner)
-        return Held(added if rows is None else torch.cat([added[a:b] for a, b in rows]))
+        added = self.adapter.tensors.array(factors.bias) * self.adapter.scaling(owner)
+        return Held(added if rows is None else np.concatenate([added[a:b] for a, b in rows]))
 
 
 class Pair:
@@ -470,7 +473,7 @@ class Pair:
     def base_tensor(self, name: str) -> torch.Tensor:
         """The tensor in the base, with what the chain's adapters made of it, as stored."""
         stored = self.base.tensor(name)
-        return dense(self.base_side(name)).to(stored.dtype) if self._standing(name) else stored
+        return _torch(dense(self.base_side(name))).to(stored.dtype) if self._standing(name) else stored
 
     def sides(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The tensor in the base and in the tuned model, both in the base's dtype or the tuned's.
@@ -482,16 +485,20 @@ class Pair:
             return base, self._tuned.tensor(name)
         if not self.adapted(name):
             return base, base
-        return base, (dense(self.base_side(name)) + self.delta(name)).to(base.dtype)
+        return base, (_torch(dense(self.base_side(name))) + self.delta(name)).to(base.dtype)
 
     def delta(self, name: str) -> torch.Tensor:
         """Tuned minus base in float64, as trained: an adapter's before any rounding."""
         if self._tuned is not None:
-            return self._tuned.tensor(name).double() - dense(self.base_side(name))
+            return _torch(dense(self.tuned_side(name)) - dense(self.base_side(name)))
         side = self.delta_side(name)
-        if side is None:
-            return torch.zeros(self.base.shape(name), dtype=torch.float64)
-        return dense(side)
+        return _torch(np.zeros(self.base.shape(name)) if side is None else dense(side))
+
+
+def _torch(array: np.ndarray) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(array)
 
 
 def is_adapter(path: Path, base: Weights | None = None) -> bool:
@@ -526,8 +533,8 @@ def _aligned(names: Iterable[str], base: set[str], path: Path) -> dict[str, str]
 def _difference(after: LowRank, before: LowRank) -> LowRank:
     """Two low-rank changes' difference, of the sum of their ranks."""
     return LowRank(
-        torch.cat([after.a, before.a]),
-        torch.cat([after.scaling * after.b, -before.scaling * before.b], dim=1),
+        np.concatenate([after.a, before.a]),
+        np.concatenate([after.scaling * after.b, -before.scaling * before.b], axis=1),
         1.0,
     )
 

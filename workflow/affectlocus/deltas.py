@@ -10,6 +10,8 @@ from operator import add
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from affectlocus.adapters import Adapter, layered
 from affectlocus.architectures import Rows, in_other_tower, parts, place
 from affectlocus.checkpoints import Pair
@@ -112,7 +114,7 @@ def deltas(
         assert base is not None
         if sums.nonfinite:
             row, column = divmod(sums.first_nonfinite or 0, base.shape[-1])
-            spoilt = not dense(base).isfinite().all()
+            spoilt = not np.isfinite(dense(base)).all()
             raise InputError(
                 f"{pair.base.path if spoilt else pair.tuned}: {name}: {sums.nonfinite} entries are "
                 f"NaN or infinite, the first in row {row}, column {column}; its delta means nothing"
@@ -126,7 +128,7 @@ def deltas(
             spectrum = full_spectrum(base, job.tuned, job.delta)
         found[location] = _Found(
             base.shape,
-            str((job.stored or base).dtype).removeprefix("torch."),
+            (job.stored or base).dtype,
             adapted,
             scores,
             sums,
@@ -329,7 +331,7 @@ def _neuron_rows(location: Location, one: _Found) -> Iterator[Row]:
     squares = one.sums.row_squares if one.sums.row_squares is not None else one.sums.column_squares
     if squares is None:
         return
-    for neuron, value in enumerate(squares.sqrt().tolist()):
+    for neuron, value in enumerate(np.sqrt(squares).tolist()):
         yield {
             "layer": location.layer,
             "projection": location.projection,

@@ -20,7 +20,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.sparse.linalg import svds
 
 from affectlocus.architectures import Rows
@@ -59,14 +58,14 @@ class Thin:
         return self.factors.l2
 
     @cached_property
-    def _vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        left, inner_b = torch.linalg.qr(self.factors.b.double())
-        right, inner_a = torch.linalg.qr(self.factors.a.double().T)
-        u, values, vh = torch.linalg.svd(inner_b @ inner_a.T, full_matrices=False)
+    def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        left, inner_b = np.linalg.qr(self.factors.b)
+        right, inner_a = np.linalg.qr(self.factors.a.T)
+        u, values, vh = np.linalg.svd(inner_b @ inner_a.T, full_matrices=False)
         kept = _kept(values)
         return left @ u[:, :kept], right @ vh[:kept].T
 
-    def leading(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def leading(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
         left, right = self._vectors
         return left[:, :rank], right[:, :rank]
 
@@ -75,7 +74,7 @@ class Thin:
 class Full:
     """A delta held whole, float64."""
 
-    matrix: torch.Tensor
+    matrix: np.ndarray
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -83,24 +82,21 @@ class Full:
 
     @property
     def l2(self) -> float:
-        return float(torch.linalg.matrix_norm(self.matrix))
+        return float(np.linalg.norm(self.matrix))
 
-    def leading(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def leading(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
         if min(self.shape) <= max(_SMALL, 4 * rank):
-            u, values, vh = torch.linalg.svd(self.matrix, full_matrices=False)
+            u, values, vh = np.linalg.svd(self.matrix, full_matrices=False)
         else:
             start = np.random.default_rng(0).standard_normal(min(self.shape))
-            found = svds(self.matrix.numpy(), k=rank, v0=start)
+            found = svds(self.matrix, k=rank, v0=start)
             order = np.argsort(-found[1])
-            u, values, vh = (
-                torch.from_numpy(np.ascontiguousarray(part))
-                for part in (found[0][:, order], found[1][order], found[2][order])
-            )
+            u, values, vh = found[0][:, order], found[1][order], found[2][order]
         kept = min(rank, _kept(values))
         return u[:, :kept], vh[:kept].T
 
 
-def _kept(values: torch.Tensor) -> int:
+def _kept(values: np.ndarray) -> int:
     """How many singular values, in descending order, are more than rounding."""
     return int((values > _ZERO * values[0]).sum()) if len(values) and values[0] > 0 else 0
 
@@ -112,15 +108,14 @@ def inner(first: Thin | Full, second: Thin | Full) -> float:
     if isinstance(first, Full):
         return inner(second, first)
     one = first.factors
-    a, b = one.a.double(), one.b.double()
     if isinstance(second, Full):
-        return one.scaling * float(((second.matrix @ a.T) * b).sum())
+        return one.scaling * float(((second.matrix @ one.a.T) * one.b).sum())
     other = second.factors
-    products = (b.T @ other.b.double()) * (a @ other.a.double().T)
+    products = (one.b.T @ other.b) * (one.a @ other.a.T)
     return one.scaling * other.scaling * float(products.sum())
 
 
-def overlap(first: torch.Tensor, second: torch.Tensor) -> tuple[float, float, float]:
+def overlap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     """How two subspaces of one space meet.
 
     Args:
@@ -135,9 +130,9 @@ def overlap(first: torch.Tensor, second: torch.Tensor) -> tuple[float, float, fl
     d, least, most = len(first), *sorted((first.shape[1], second.shape[1]))
     if not least:
         return math.nan, math.nan, math.nan
-    cosines = torch.linalg.svdvals(first.T @ second).clamp(max=1)
+    cosines = np.minimum(1, np.linalg.svd(first.T @ second, compute_uv=False))
     return (
-        float(cosines.square().sum()) / least,
+        float((cosines**2).sum()) / least,
         most / d,
         math.degrees(math.acos(float(cosines[0]))),
     )

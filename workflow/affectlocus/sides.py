@@ -6,9 +6,10 @@ a chunk is ever in memory.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from affectlocus.spectra import LowRank
 from affectlocus.stored import Side
@@ -25,7 +26,7 @@ class _OnBase:
         return self.base.shape
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> str:
         return self.base.dtype
 
 
@@ -35,10 +36,10 @@ class Sum(_OnBase):
 
     change: Side
 
-    def read(self, start: int, stop: int, out: torch.Tensor) -> None:
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """Fills `out` with the flat entries [start, stop) of the sum."""
         self.base.read(start, stop, out)
-        change = torch.empty_like(out)
+        change = np.empty_like(out)
         self.change.read(start, stop, change)
         out += change
 
@@ -54,24 +55,24 @@ class DoraDelta(_OnBase):
     """
 
     low_rank: LowRank
-    magnitude: torch.Tensor
+    magnitude: np.ndarray
 
-    def read(self, start: int, stop: int, out: torch.Tensor) -> None:
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """Fills `out` with the flat entries [start, stop), worked out in float64 by whole rows."""
         width = self.shape[1]
         first, last = start // width, -(-stop // width)
-        base = torch.empty((last - first) * width, dtype=torch.float64)
+        base = np.empty((last - first) * width)
         self.base.read(first * width, last * width, base)
-        change = torch.empty_like(base)
+        change = np.empty_like(base)
         self.low_rank.read(first * width, last * width, change)
-        tuned = (base + change).view(-1, width)
-        tuned *= (self.magnitude[first:last] / tuned.norm(dim=1))[:, None]
-        delta = tuned.flatten() - base
-        out.copy_(delta[start - first * width : stop - first * width])
+        tuned = (base + change).reshape(-1, width)
+        tuned *= (self.magnitude[first:last] / np.linalg.norm(tuned, axis=1))[:, None]
+        delta = tuned.reshape(-1) - base
+        out[...] = delta[start - first * width : stop - first * width]
 
 
-def dense(side: Side) -> torch.Tensor:
+def dense(side: Side) -> np.ndarray:
     """All of a side, float64, in its shape."""
-    out = torch.empty(torch.Size(side.shape).numel(), dtype=torch.float64)
-    side.read(0, out.numel(), out)
-    return out.view(side.shape)
+    out = np.empty(math.prod(side.shape))
+    side.read(0, len(out), out)
+    return out.reshape(side.shape)

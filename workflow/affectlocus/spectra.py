@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
+import numpy as np
 
 from affectlocus.stored import Side
 from affectlocus.threads import default_threads, one_thread_each
@@ -36,13 +36,13 @@ class Spectrum:
     spectral_norm: float
     stable_rank: float
     effective_rank: float
-    values: torch.Tensor
+    values: np.ndarray
 
 
-def spectrum_of_values(values: torch.Tensor) -> Spectrum:
+def spectrum_of_values(values: np.ndarray) -> Spectrum:
     """The spectrum of given singular values, in any order; all NaN if one is not finite."""
-    values = values.double().sort(descending=True).values
-    if not bool(values.isfinite().all()):
+    values = np.sort(np.asarray(values, dtype=np.float64))[::-1]
+    if not np.isfinite(values).all():
         return Spectrum(math.nan, math.nan, math.nan, values)
     largest = float(values[0]) if len(values) else 0.0
     if largest <= 0:
@@ -50,7 +50,8 @@ def spectrum_of_values(values: torch.Tensor) -> Spectrum:
     # Relative to the largest: squares of tiny values do not vanish.
     scaled = values / largest
     share = scaled / scaled.sum()
-    entropy = -float(torch.special.xlogy(share, share).sum())
+    some = share[share > 0]
+    entropy = -float((some * np.log(some)).sum())
     return Spectrum(largest, float(scaled @ scaled), math.exp(entropy), values)
 
 
@@ -61,7 +62,7 @@ class LowRank:
     products Bᵀ·B and A·Aᵀ, or the R of each factor's QR and the singular values of an r×r core.
 
     Args:
-        a: (r, d_in), any float dtype.
+        a: (r, d_in), any float dtype; kept in float64.
         b: (d_out, r).
         scaling: alpha / r, or alpha / √r with rsLoRA.
 
@@ -69,83 +70,76 @@ class LowRank:
         ValueError: the factors do not fit each other.
     """
 
-    def __init__(self, a: torch.Tensor, b: torch.Tensor, scaling: float) -> None:
-        if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
-            raise ValueError(f"no LoRA factors: A {tuple(a.shape)}, B {tuple(b.shape)}")
-        self.a, self.b, self.scaling = a, b, float(scaling)
-        self.shape = (b.shape[0], a.shape[1])
-        self.dtype = torch.promote_types(a.dtype, b.dtype)
+    dtype = "float64"
 
-    def read(self, start: int, stop: int, out: torch.Tensor) -> None:
-        """Entries [start, stop) of the delta, computed in the dtype of `out`; as `Side.read`."""
+    def __init__(self, a: np.ndarray, b: np.ndarray, scaling: float) -> None:
+        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
+            raise ValueError(f"no LoRA factors: A {tuple(a.shape)}, B {tuple(b.shape)}")
+        self.a, self.b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+        self.scaling = float(scaling)
+        self.shape = (b.shape[0], a.shape[1])
+
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """Entries [start, stop) of the delta; as `Side.read`."""
         if start == stop:
             return
         width = self.shape[1]
         first, last = start // width, -(-stop // width)
-        a, b = self.a.to(out.dtype), self._scaled(first, last).to(out.dtype)
-        if start == first * width and stop == last * width:
-            torch.mm(b, a, out=out.view(-1, width))
-        else:
-            rows = b @ a
-            out.copy_(rows.view(-1)[start - first * width : stop - first * width])
+        rows = (self.b[first:last] * self.scaling) @ self.a
+        out[...] = rows.reshape(-1)[start - first * width : stop - first * width]
 
-    def _scaled(self, first: int, last: int) -> torch.Tensor:
-        """Rows of B with the scaling in them, float64."""
-        return self.b[first:last].double() * self.scaling
-
-    def grams(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def grams(self) -> tuple[np.ndarray, np.ndarray]:
         """A·Aᵀ and Bᵀ·B, (r, r) float64, without the scaling."""
-        a, b = self.a.double(), self.b.double()
-        return a @ a.T, b.T @ b
+        return self.a @ self.a.T, self.b.T @ self.b
 
     @property
     def l2(self) -> float:
         """The Frobenius norm: ‖BA‖² = Σ (A·Aᵀ) ∘ (Bᵀ·B); from the spectrum where that is there."""
         if "core" in self.__dict__:
-            return float(torch.linalg.matrix_norm(self.core))
+            return float(np.linalg.norm(self.core))
         a, b = self.grams()
-        return abs(self.scaling) * math.sqrt(float((a * b).sum().clamp(min=0)))
+        return abs(self.scaling) * math.sqrt(np.maximum(0.0, (a * b).sum()))
 
     def scores(self) -> dict[str, float]:
         """`l2`, `rms` (l2 / √numel), and `mean` and `std` of the delta's entries."""
         l2, numel = self.l2, math.prod(self.shape)
         # Column sums of B times row sums of A.
-        total = self.b.double().sum(0) @ self.a.double().sum(1)
-        mean = self.scaling * float(total) / numel
+        mean = self.scaling * float(self.b.sum(axis=0) @ self.a.sum(axis=1)) / numel
         variance = l2**2 / numel - mean**2
         std = variance if math.isnan(variance) else math.sqrt(max(0.0, variance))
         return {"l2": l2, "rms": l2 / math.sqrt(numel), "mean": mean, "std": std}
 
     @cached_property
-    def core(self) -> torch.Tensor:
+    def core(self) -> np.ndarray:
         """(min(r, d_out), min(r, d_in)) float64: the delta but for a rotation on either side."""
-        inner_a = _triangle(self.a.double().T)  # (min(r, d_in), r)
-        inner_b = _triangle(self.b.double())  # (min(r, d_out), r)
+        inner_a = _triangle(self.a.T)  # (min(r, d_in), r)
+        inner_b = _triangle(self.b)  # (min(r, d_out), r)
         return self.scaling * (inner_b @ inner_a.T)
 
-    def singular_values(self) -> torch.Tensor:
+    def singular_values(self) -> np.ndarray:
         """All that can differ from zero: (min(r, d_out, d_in),) float64, descending; or NaN."""
-        if not bool(self.core.isfinite().all()):
-            return torch.full((min(self.core.shape),), math.nan, dtype=torch.float64)
-        return torch.linalg.svdvals(self.core)
+        if not np.isfinite(self.core).all():
+            return np.full(min(self.core.shape), math.nan)
+        return np.linalg.svd(self.core, compute_uv=False)
 
     def spectrum(self) -> Spectrum:
         """The exact spectrum."""
         return spectrum_of_values(self.singular_values())
 
 
-def _triangle(factor: torch.Tensor) -> torch.Tensor:
+def _triangle(factor: np.ndarray) -> np.ndarray:
     """R of the QR decomposition of a (d, r) float64 factor, up to signs: (min(d, r), r).
 
     By Cholesky from the Gram matrix, which is several times faster, where that is right to 1e-11:
     its error is 1e-16 times the square of the condition number.
     """
     gram = factor.T @ factor
-    if bool(gram.isfinite().all()):
-        squares = torch.linalg.eigvalsh(gram)
-        if squares[0] > _CONDITION * squares[-1]:
-            return torch.linalg.cholesky(gram).T
-    return torch.linalg.qr(factor, mode="r").R
+    if not np.isfinite(gram).all():
+        return np.full((min(factor.shape), factor.shape[1]), math.nan)
+    squares = np.linalg.eigvalsh(gram)
+    if squares[0] > _CONDITION * squares[-1]:
+        return np.linalg.cholesky(gram).T
+    return np.linalg.qr(factor, mode="r")
 
 
 def low_rank_scores(
@@ -188,43 +182,45 @@ def full_spectrum(base: Side, tuned: Side | None, delta: Side | None = None) -> 
     Raises:
         ValueError: no matrix, or shapes that differ.
     """
+    from scipy.linalg.blas import dsyrk
+
     sides = [base, tuned] if delta is None else [delta]
     shapes = {None if side is None else tuple(side.shape) for side in sides}
     shape = shapes.pop()
     if shapes or shape is None or len(shape) != 2:
         raise ValueError(f"no spectrum of a delta between shapes {[shape, *shapes]}")
     high = shape[0] >= shape[1]
-    gram = torch.zeros(min(shape), min(shape), dtype=torch.float64)
+    gram = np.zeros((min(shape), min(shape)), order="F")
     if delta is not None:
-        blocks: Iterator[torch.Tensor] = _blocks(delta, high)
+        blocks: Iterator[np.ndarray] = _blocks(delta, high)
     else:
         assert tuned is not None
         pairs = zip(_blocks(tuned, high), _blocks(base, high), strict=True)
-        blocks = (after.sub_(before) for after, before in pairs)
+        blocks = (np.subtract(after, before, out=after) for after, before in pairs)
     for block in blocks:
-        turned = block.T
-        gram.addmm_(turned if high else block, block if high else turned)
-    if not bool(gram.isfinite().all()):
-        return spectrum_of_values(torch.full((len(gram),), math.nan))
-    squares = torch.linalg.eigvalsh(gram)
-    least = len(gram) * torch.finfo(torch.float64).eps * squares.abs().max()
-    return spectrum_of_values(squares.where(squares > least, 0).sqrt())
+        # Its lower half, as it is symmetric; a block's transpose is what BLAS takes for a matrix.
+        gram = dsyrk(1, block.T, 1, gram, trans=0 if high else 1, lower=1, overwrite_c=1)
+    if not np.isfinite(gram).all():
+        return spectrum_of_values(np.full(len(gram), math.nan))
+    squares = np.linalg.eigvalsh(gram)
+    least = len(gram) * np.finfo(np.float64).eps * np.abs(squares).max()
+    return spectrum_of_values(np.sqrt(np.where(squares > least, squares, 0)))
 
 
-def _blocks(side: Side, by_rows: bool) -> Iterator[torch.Tensor]:
+def _blocks(side: Side, by_rows: bool) -> Iterator[np.ndarray]:
     """A matrix in float64, block by block of rows or of columns; the next overwrites the last."""
     height, width = side.shape
     along, across = (height, width) if by_rows else (width, height)
     size = min(along, max(1, _BLOCK // max(1, across)))
-    space = torch.empty(size * across, dtype=torch.float64)
+    space = np.empty(size * across)
     for first in range(0, along, size):
         count = min(size, along - first)
         block = space[: count * across]
         if by_rows:
             side.read(first * width, (first + count) * width, block)
-            yield block.view(count, width)
+            yield block.reshape(count, width)
         else:
-            block = block.view(height, count)
+            block = block.reshape(height, count)
             for row, out in enumerate(block):
                 side.read(row * width + first, row * width + first + count, out)
             yield block

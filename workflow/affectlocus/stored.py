@@ -1,14 +1,16 @@
 """Tensors in safetensors and PyTorch files, read by byte ranges.
 
-A file is opened for its list of tensors alone. Entries are read with `pread` when they are asked
-for, so memory stays at what a caller holds, whatever the checkpoint's size, and page cache that
-was only passed through is not counted as the process's own, as mapped files are.
+A file is opened for its list of tensors alone. Entries are read when they are asked for, large
+stretches from the page cache itself, without a copy; so memory stays at what a caller holds,
+whatever the checkpoint's size. Torch is imported where a PyTorch file is read or a tensor of its
+kind is asked for, and not before.
 """
 
 from __future__ import annotations
 
 import bisect
 import json
+import mmap
 import os
 import pickle
 import re
@@ -21,34 +23,43 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
+import numpy as np
 
 from affectlocus.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
+# safetensors' names of dtypes → torch's, which are used throughout.
 _DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-    "C64": torch.complex64,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "F8_E8M0": torch.float8_e8m0fnu,
-    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
-    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }
-_WEIGHTS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""Float dtype → the distance from 1 to the next number."""
+TINY = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}
+"""Float dtype → the smallest number with all its digits."""
+# From so many bytes on, to map a stretch of a file costs less than to copy it.
+_MAPPED = 1 << 20
 _HEADER = 100_000_000
 _WRAPPED = ("model", "state_dict", "module")
 
@@ -83,38 +94,54 @@ class _File:
                 )
             into, offset = into[done:], offset + done
 
+    def window(self, offset: int, size: int) -> np.ndarray:
+        """Bytes of the file, (size,) uint8, not to be written to: mapped, or read if they are few.
+
+        What is mapped counts as memory of the process until the array is gone, and no longer.
+        """
+        if size >= _MAPPED:
+            first = offset - offset % mmap.ALLOCATIONGRANULARITY
+            try:
+                mapped = mmap.mmap(
+                    self.descriptor, offset - first + size, prot=mmap.PROT_READ, offset=first
+                )
+                return np.frombuffer(mapped, np.uint8, size, offset - first)
+            except (ValueError, OSError):
+                pass  # cut meanwhile, which reading tells; or on a file system that maps nothing
+        read = np.empty(size, np.uint8)
+        if size:
+            self.read(memoryview(read), offset)
+        return read
+
 
 @dataclass(frozen=True)
 class _Entry:
     """Where a tensor lies: in a file from `offset` bytes on, or in memory (`held`)."""
 
     file: _File
-    dtype: torch.dtype
+    dtype: str
     shape: tuple[int, ...]
     stride: tuple[int, ...] | None  # None: row after row without gaps
     offset: int
-    held: torch.Tensor | None = None
+    held: np.ndarray | None = None  # flat, as `_raw` has them
+
+    @property
+    def raw(self) -> np.dtype:
+        """What its entries are in numpy, which has not all dtypes: as bits then."""
+        return np.dtype(_raw(self.dtype))
+
+
+def _raw(dtype: str) -> str:
+    if dtype.startswith("float8"):
+        return "uint8"
+    return "uint16" if dtype == "bfloat16" else dtype
 
 
 class _Thread(threading.local):
-    """What a thread keeps between reads: a buffer, and the last tensor that lies transposed."""
+    """What a thread keeps between reads: the last tensor that lies transposed."""
 
     def __init__(self) -> None:
-        self._raw = torch.empty(0, dtype=torch.uint8)
-        self._views: dict[tuple[torch.dtype, int], tuple[torch.Tensor, memoryview]] = {}
-        self.last: tuple[_Entry, torch.Tensor] | None = None
-
-    def room(self, dtype: torch.dtype, count: int) -> tuple[torch.Tensor, memoryview]:
-        """Space for so many entries, and its bytes."""
-        try:
-            return self._views[dtype, count]
-        except KeyError:
-            size = count * dtype.itemsize
-            if len(self._raw) < size or len(self._views) > 64:
-                self._views.clear()
-                self._raw = torch.empty(max(size, len(self._raw)), dtype=torch.uint8)
-            raw = self._raw[:size]
-            return self._views.setdefault((dtype, count), (raw.view(dtype), _bytes(raw)))
+        self.last: tuple[_Entry, np.ndarray] | None = None
 
 
 _thread = _Thread()
@@ -166,8 +193,8 @@ class Tensors:
         """The tensor's shape."""
         return self._entries[name].shape
 
-    def dtype(self, name: str) -> torch.dtype:
-        """The stored dtype, which may be an integer's or a quantised one."""
+    def dtype(self, name: str) -> str:
+        """The stored dtype by torch's name, as `bfloat16`; may be an integer's or a quantised."""
         return self._entries[name].dtype
 
     def file(self, name: str) -> Path:
@@ -176,7 +203,14 @@ class Tensors:
 
     def tensor(self, name: str) -> torch.Tensor:
         """The whole tensor, in its stored dtype, on the CPU, in memory of its own."""
-        return _whole(self._entries[name])
+        return self.part(name).tensor()
+
+    def array(self, name: str) -> np.ndarray:
+        """The whole tensor in float64, in memory of its own."""
+        part = self.part(name)
+        out = np.empty(part.numel)
+        part.read(0, part.numel, out)
+        return out.reshape(part.shape)
 
     def part(self, name: str, rows: Sequence[tuple[int, int]] | None = None) -> Stored:
         """The tensor, or the given (start, stop) rows of its first axis, in the given order."""
@@ -190,28 +224,29 @@ class Side(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> str:
         """As stored, or as it would be."""
 
-    def read(self, start: int, stop: int, out: torch.Tensor) -> None:
-        """Entries [start, stop) of the flattened tensor into `out` (float32 or float64)."""
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """Entries [start, stop) of the flattened tensor into `out`, (stop − start,) float64."""
 
 
 class Held:
-    """A tensor in memory as a side; it need not be contiguous.
+    """A tensor in memory as a side.
 
     Args:
+        tensor: of any shape; it need not be contiguous.
         dtype: where the tensor counts as stored in another dtype than its own.
     """
 
-    def __init__(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, tensor: np.ndarray, dtype: str | None = None) -> None:
         self.shape = tuple(tensor.shape)
-        self.dtype = tensor.dtype if dtype is None else dtype
-        self._flat = tensor.detach().reshape(-1)
+        self.dtype = str(tensor.dtype) if dtype is None else dtype
+        self._flat = tensor.reshape(-1)
 
-    def read(self, start: int, stop: int, out: torch.Tensor) -> None:
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """As `Side.read`."""
-        out.copy_(self._flat[start:stop])
+        out[...] = self._flat[start:stop]
 
 
 class Stored:
@@ -249,109 +284,88 @@ class Stored:
             self.shape = (sum(stop - start for start, stop in rows), *entry.shape[1:])
         self.numel = prod(self.shape)
         self._runs = runs
-        self._descriptor, self._size = entry.file.descriptor, entry.dtype.itemsize
-        self._first = entry.offset + runs[0][0] * self._size if runs else 0
         self._begins = [0]
         for start, stop in runs:
             self._begins.append(self._begins[-1] + stop - start)
 
-    def read(self, start: int, stop: int, out: torch.Tensor) -> None:
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """Entries [start, stop) of the flattened part, converted into `out`.
 
         Args:
-            out: (stop − start,), contiguous, float32 or float64.
+            out: (stop − start,), float32 or float64.
 
         Raises:
             InputError: the tensor is not stored as float64, float32, float16 or bfloat16.
         """
-        if self.dtype not in _WEIGHTS:
-            raise InputError(
-                f"{self._entry.file.path}: {self._name} is stored as "
-                f"{str(self.dtype).removeprefix('torch.')}; expected float weights (float64, "
-                "float32, float16 or bfloat16): quantised ones must be converted first"
-            )
-        if len(self._runs) == 1:
-            self._read(self._runs[0][0] + start, stop - start, out)
-            return
+        self._check()
         run = bisect.bisect_right(self._begins, start) - 1
         at = start
         while at < stop:
             until = min(stop, self._begins[run + 1])
             first = self._runs[run][0] + at - self._begins[run]
-            self._read(first, until - at, out[at - start : until - start])
+            out[at - start : until - start] = _floats(self._entries(first, until - at), self.dtype)
             at, run = until, run + 1
 
-    @property
-    def plain(self) -> bool:
-        """Whether its entries are floats that lie in the file one after another."""
-        entry = self._entry
-        lies = entry.stride is None and entry.held is None
-        return lies and len(self._runs) == 1 and self.dtype in _WEIGHTS
+    def window(self, start: int, stop: int) -> np.ndarray | None:
+        """Entries [start, stop) as `kernel.add_up` takes them; None where they do not lie together.
 
-    def fill(self, start: int, into: memoryview) -> None:
-        """The bytes of the entries from `start` on, as stored; only where the part is `plain`."""
-        at = self._first + start * self._size
-        # One call for nearly every chunk of a checkpoint: the loop below it is for what it left.
-        if os.preadv(self._descriptor, (into,), at) != len(into):
-            self._entry.file.read(into, at)
+        Raises:
+            InputError: as `read`.
+        """
+        self._check()
+        if len(self._runs) != 1:
+            return None
+        found = self._entries(self._runs[0][0] + start, stop - start)
+        return found.view(np.int16) if self.dtype == "float16" else found
 
     def tensor(self) -> torch.Tensor:
         """The whole part in its stored dtype, on the CPU, in memory of its own."""
-        entry = self._entry
-        if entry.stride is not None or entry.held is not None:
-            flat = _whole(entry).flatten()
-            pieces = [flat[start:stop] for start, stop in self._runs]
-            return torch.cat(pieces).view(self.shape) if pieces else flat[:0].view(self.shape)
-        made = torch.empty(self.numel, dtype=self.dtype)
-        raw, size = _bytes(made), self.dtype.itemsize
+        import torch
+
+        made = np.empty(self.numel, self._entry.raw)
         for (start, stop), begin in zip(self._runs, self._begins, strict=False):
-            entry.file.read(
-                raw[begin * size : (begin + stop - start) * size], entry.offset + start * size
+            made[begin : begin + stop - start] = self._entries(start, stop - start)
+        whole = torch.from_numpy(made.view(np.uint8)).view(getattr(torch, self.dtype))
+        return whole.view(self.shape)
+
+    def _check(self) -> None:
+        if self.dtype not in EPS:
+            raise InputError(
+                f"{self._entry.file.path}: {self._name} is stored as {self.dtype}; expected float "
+                "weights (float64, float32, float16 or bfloat16): quantised ones must be converted "
+                "first"
             )
-        return made.view(self.shape)
 
-    def _read(self, first: int, count: int, out: torch.Tensor) -> None:
+    def _entries(self, first: int, count: int) -> np.ndarray:
+        """Flat entries of the whole tensor, as stored, not to be written to."""
         entry = self._entry
-        if not count:
-            return
-        if entry.stride is not None or entry.held is not None:
-            out.copy_(_gathered(entry)[first : first + count])
-        elif out.dtype == self.dtype:
-            entry.file.read(_bytes(out), entry.offset + first * self.dtype.itemsize)
-        else:
-            stored, raw = _thread.room(self.dtype, count)
-            entry.file.read(raw, entry.offset + first * self.dtype.itemsize)
-            out.copy_(stored)
+        if entry.held is not None:
+            return entry.held[first : first + count]
+        if entry.stride is not None:
+            return _gathered(entry)[first : first + count]
+        size = entry.raw.itemsize
+        return entry.file.window(entry.offset + first * size, count * size).view(entry.raw)
 
 
-def _bytes(tensor: torch.Tensor) -> memoryview:
-    """A contiguous tensor's own memory."""
-    array: Any = tensor.view(-1).view(torch.uint8).numpy()
-    return memoryview(array)
+def _floats(raw: np.ndarray, dtype: str) -> np.ndarray:
+    """Entries as numpy's floats, of the same values."""
+    if dtype != "bfloat16":
+        return raw
+    # Its bits are the upper half of a float32's.
+    return np.left_shift(raw, 16, dtype=np.uint32).view(np.float32)
 
 
-def _whole(entry: _Entry) -> torch.Tensor:
-    if entry.held is not None:
-        return entry.held.clone()
-    if entry.stride is None:
-        made = torch.empty(entry.shape, dtype=entry.dtype)
-        if made.numel():
-            entry.file.read(_bytes(made), entry.offset)
-        return made
-    if not prod(entry.shape):
-        return torch.empty(entry.shape, dtype=entry.dtype)
-    steps = zip(entry.shape, entry.stride, strict=True)
-    span = torch.empty(1 + sum((n - 1) * step for n, step in steps), dtype=entry.dtype)
-    entry.file.read(_bytes(span), entry.offset)
-    return span.as_strided(entry.shape, entry.stride).clone(memory_format=torch.contiguous_format)
-
-
-def _gathered(entry: _Entry) -> torch.Tensor:
+def _gathered(entry: _Entry) -> np.ndarray:
     """Flat entries of a tensor that does not lie row after row, kept until the next such."""
-    if entry.held is not None and entry.held.is_contiguous():
-        return entry.held.view(-1)
     if _thread.last is None or _thread.last[0] is not entry:
-        _thread.last = (entry, _whole(entry).flatten())
+        assert entry.stride is not None
+        size, steps = entry.raw.itemsize, entry.stride
+        last = sum((n - 1) * step for n, step in zip(entry.shape, steps, strict=True))
+        span = entry.file.window(entry.offset, (1 + last) * size if prod(entry.shape) else 0)
+        lying = np.lib.stride_tricks.as_strided(
+            span.view(entry.raw), entry.shape, [step * size for step in steps]
+        )
+        _thread.last = (entry, lying.flatten())
     return _thread.last[1]
 
 
@@ -409,7 +423,7 @@ def _safetensors(file: _File) -> dict[str, _Entry]:
             dtype = _DTYPES[value["dtype"]]
             if not all(isinstance(side, int) and side >= 0 for side in (*shape, begin, end)):
                 raise ValueError(f"{name!r}: shape and offsets must be counts")
-            if end - begin != prod(shape) * dtype.itemsize:
+            if end - begin != prod(shape) * np.dtype(_raw(dtype)).itemsize:
                 raise ValueError(
                     f"{name!r}: {end - begin} bytes for shape {shape} of {value['dtype']}"
                 )
@@ -445,6 +459,8 @@ def _broken(file: _File, reason: str) -> InputError:
 
 def _pytorch(file: _File) -> tuple[dict[str, _Entry], dict[str, Any]]:
     storages = _storages(file)
+    import torch
+
     # On the meta device the pickle alone is read, and each storage says where its bytes lie.
     loaded = _unpickled(file.path, "cpu" if storages is None else "meta")
     tensors, extra = _state(file.path, loaded)
@@ -455,15 +471,17 @@ def _pytorch(file: _File) -> tuple[dict[str, _Entry], dict[str, Any]]:
                 f"{file.path}: {name} is sparse or quantised; expected a plain tensor of floats"
             )
         tensor = tensor.detach()
-        shape, dtype = tuple(tensor.shape), tensor.dtype
+        shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
         if storages is None:
-            entries[name] = _Entry(file, dtype, shape, None, 0, held=tensor)
+            flat = tensor.contiguous().view(-1).view(torch.uint8)
+            entry = _Entry(file, dtype, shape, None, 0, flat.numpy().view(_raw(dtype)))
+            entries[name] = entry
             continue
         storage = tensor.untyped_storage()
         start = getattr(storage, "_checkpoint_offset", None)
         if tensor.numel() and storages.get(start, -1) < storage.nbytes():
             raise InputError(f"{file.path}: not a whole PyTorch file ({name} has no storage)")
-        offset = (start or 0) + int(tensor.storage_offset()) * dtype.itemsize
+        offset = (start or 0) + int(tensor.storage_offset()) * tensor.itemsize
         stride = None if tensor.is_contiguous() else tensor.stride()
         entries[name] = _Entry(file, dtype, shape, stride, offset)
     return entries, extra
@@ -491,6 +509,8 @@ def _storages(file: _File) -> dict[int | None, int] | None:
 
 
 def _unpickled(path: Path, device: str) -> Any:
+    import torch
+
     with path.open("rb") as stream:
         start = stream.read(2)
     # A zip file, or a pickle's protocol: anything else is garbage, or another kind of file.
@@ -547,6 +567,8 @@ def _state(path: Path, loaded: Any) -> tuple[dict[str, torch.Tensor], dict[str, 
 
 
 def _tensors(values: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    import torch
+
     return {
         name: value
         for name, value in values.items()
@@ -556,6 +578,8 @@ def _tensors(values: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
 
 def _plain(value: Any) -> Any:
     """The same without tensors."""
+    import torch
+
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items() if not isinstance(v, torch.Tensor)}
     if isinstance(value, list | tuple):

@@ -1,12 +1,9 @@
-"""How many threads a pass over tensors takes, and that its operations take one each."""
+"""How many threads a pass over tensors takes, and that what they do is not shared out again."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
+from contextlib import AbstractContextManager
 
 
 def default_threads() -> int:
@@ -14,12 +11,9 @@ def default_threads() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """One thread for each of torch's operations, where they are too small to be shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def one_thread_each() -> AbstractContextManager[object]:
+    """One thread for each of numpy's products, where they are too small to be shared."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits

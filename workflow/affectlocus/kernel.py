@@ -1,0 +1,190 @@
+"""The sums over a pair's entries, compiled: each block is loaded once and nothing is written back.
+
+All sums are float64, whatever the stored dtype. Vector instructions reorder them within a block, so
+the last digits depend on the processor; on one machine they are the same in every run.
+
+The first use on a machine compiles (seconds) and keeps the result beside this file or, where that
+cannot be written to, in the user's cache folder (or $NUMBA_CACHE_DIR); it is kept by processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload
+
+# Entries of a block: both sides of it stay in the fastest cache from one loop to the next.
+_BLOCK = np.uint64(4096)
+# Sums may be reordered, and that is all: NaN and infinity must come through.
+_FAST = {"reassoc", "contract", "nsz"}
+
+PLACES = 256
+"""Kinds that `add_up` counts: of every byte, so that no entry, NaN or not, lies outside."""
+TABLES = 4
+"""Neighbours are counted apart, as one would wait for another where both are of one kind."""
+
+_MAGNITUDE = np.uint64(0x7FFFFFFFFFFFFFFF)
+_EXPONENT = np.uint64(0x7FF0000000000000)
+# Added to a small number, it leaves the nearest whole one, ties to even, in the lowest bits.
+_WHOLE = 1.5 * 2.0**52
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
+    options: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:
+        # Nowhere to keep it: it is compiled anew in every process.
+        return njit(**options)(function)
+
+
+@intrinsic
+def _float32(_, bits):
+    def code(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), code
+
+
+@intrinsic
+def _float64(_, bits):
+    def code(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return types.float64(types.uint64), code
+
+
+@intrinsic
+def _bits(_, value):
+    def code(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.uint64(types.float64), code
+
+
+def _at(x: np.ndarray, i: int) -> float:
+    """An entry as float64. Bits of bfloat16 come as uint16, those of float16 as int16."""
+    raise NotImplementedError
+
+
+@overload(_at)
+def _typed_at(x, i):  # noqa: ARG001
+    if x.dtype == types.uint16:
+        return lambda x, i: np.float64(_float32(np.uint32(x[i]) << np.uint32(16)))
+    if x.dtype == types.int16:
+        return _half_at
+    return lambda x, i: np.float64(x[i])
+
+
+def _half_at(x, i):
+    half = np.uint32(np.uint16(x[i]))
+    # Its exponent counts from 15, a float32's from 127: the product puts that right, subnormal
+    # numbers included.
+    value = _float32((half & np.uint32(0x7FFF)) << np.uint32(13)) * np.float32(2.0**112)
+    if (half & np.uint32(0x7C00)) == np.uint32(0x7C00):
+        value = _float32(np.uint32(0x7F800000) | ((half & np.uint32(0x3FF)) << np.uint32(13)))
+    return np.float64(-value if half & np.uint32(0x8000) else value)
+
+
+@_compiled
+def _gram(x, y, z, start, n):
+    aa, ad, dd = 0.0, 0.0, 0.0
+    for i in range(n):
+        a = _at(x, start + i)
+        d = _at(y, start + i) - a if z is None else _at(z, start + i)
+        aa += a * a
+        ad += a * d
+        dd += d * d
+    return aa, ad, dd
+
+
+@_compiled
+def _more(x, y, z, start, n, tiny):
+    total, floor, largest = 0.0, 0.0, np.uint64(0)
+    for i in range(n):
+        b = _at(y, start + i)
+        d = b - _at(x, start + i) if z is None else _at(z, start + i)
+        total += d
+        # As whole numbers, magnitudes are in the same order, with NaN above all.
+        largest = max(largest, _bits(d) & _MAGNITUDE)
+        # All but the exponent's bits taken away, a float is the power of two below it.
+        power = _float64(_bits(b) & _EXPONENT)
+        power = tiny if power < tiny else power
+        power = 0.0 if b == 0 else power
+        floor += power * power
+    return total, floor, largest
+
+
+@_compiled
+def _count(x, y, z, start, n, half, places, counts):
+    for i in range(n):
+        a = _at(x, start + i)
+        d = _at(y, start + i) - a if z is None else _at(z, start + i)
+        change = d / a
+        change = 1.0 if change > 1 else change
+        change = -1.0 if change < -1 else change
+        place = (_bits(change * half + _WHOLE) + np.uint64(half)) & np.uint64(0xFF)
+        places[i] = np.uint8(np.uint64(2 * half + 1) if a == 0 else place)
+    for i in range(n):
+        counts[i & np.uint64(TABLES - 1), places[i]] += 1
+
+
+@_compiled
+def _columns(x, y, z, start, n, squares, first):
+    for i in range(n):
+        if z is None:
+            d = _at(y, start + i) - _at(x, start + i)
+        else:
+            d = _at(z, start + i)
+        squares[first + i] += d * d
+
+
+@_compiled
+def add_up(x, y, z, tiny, half, counts, rows, columns, width, sums):
+    """Adds what a stretch of entries gives to `sums`, and to the arrays that are not empty.
+
+    Args:
+        x, y: base a and tuned b, (n,): float64, float32, or bits of float16 as int16 or of bfloat16
+            as uint16.
+        z: the delta d, (n,) float64, or None: b − a.
+        tiny: the smallest normal number of the tuned tensor's dtype; 0: the first three sums only.
+        half: bins of d / a on either side of the one in the middle, at most 127; edges lie between
+            the multiples of 1 / half, what is beyond ±1 counts there, and a quotient on an edge in
+            the even bin.
+        counts: (`TABLES`, `PLACES`) int64, or empty; to be added up over the tables. Behind the
+            2 · half + 1 bins come the entries with a = 0; entries that are not finite are
+            somewhere.
+        rows, columns: float64 sums of d² by rows or by columns of the width given, or empty; the
+            stretch begins with a row.
+        width: 0 where neither is asked for.
+        sums: (6,) float64: Σa², Σad, Σd², Σd, Σ 4^e over the entries of b with |b| in
+            [2^e, 2^(e+1)), max |d|.
+    """
+    n = np.uint64(x.size)
+    span = np.uint64(width)
+    places = np.empty(_BLOCK, np.uint8)
+    at = np.uint64(0)
+    while at < n:
+        size = min(_BLOCK, n - at)
+        if span:
+            size = min(size, span - at % span)
+        aa, ad, dd = _gram(x, y, z, at, size)
+        sums[0] += aa
+        sums[1] += ad
+        sums[2] += dd
+        if tiny:
+            total, floor, largest = _more(x, y, z, at, size, tiny)
+            sums[3] += total
+            sums[4] += floor
+            sums[5] = _float64(max(_bits(sums[5]), largest))
+        if counts.size:
+            _count(x, y, z, at, size, half, places, counts)
+        if rows.size:
+            rows[at // span] += dd
+        if columns.size:
+            _columns(x, y, z, at, size, columns, at % span)
+        at += size
