@@ -281,7 +281,8 @@ def _span(job: Job, start: int, stop: int) -> Sums:
     rows = np.zeros(count if job.neurons == "rows" else 0)
     columns = np.zeros(width if job.neurons == "columns" else 0)
     stored = None if job.stored is None else job.stored.dtype
-    tiny = TINY[stored or "float64"] if job.whole else 0.0
+    # What is no float has none, and is refused when it is read.
+    tiny = TINY.get(stored or "float64", 1.0) if job.whole else 0.0
     for at, x, y, z in _pieces(job, start, stop):
         first = (at - start) // width if width else 0
         here = rows[first : first + len(x) // width] if len(rows) else rows
@@ -329,12 +330,13 @@ def _read(job: Job, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.n
         job.base.read(start, stop, base)
     if job.tuned is not None:
         job.tuned.read(start, stop, tuned)
-    if job.delta is not None:
-        job.delta.read(start, stop, delta)
-        if job.tuned is None:
-            np.add(base, delta, out=tuned)
-    elif job.tuned is not None:
-        np.subtract(tuned, base, out=delta)
+    with np.errstate(invalid="ignore"):  # infinity is found later, and located
+        if job.delta is not None:
+            job.delta.read(start, stop, delta)
+            if job.tuned is None:
+                np.add(base, delta, out=tuned)
+        elif job.tuned is not None:
+            np.subtract(tuned, base, out=delta)
     return base, tuned, delta
 
 

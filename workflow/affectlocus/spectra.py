@@ -103,8 +103,10 @@ class LowRank:
     def scores(self) -> dict[str, float]:
         """`l2`, `rms` (l2 / √numel), and `mean` and `std` of the delta's entries."""
         l2, numel = self.l2, math.prod(self.shape)
-        # Column sums of B times row sums of A.
-        mean = self.scaling * float(self.b.sum(axis=0) @ self.a.sum(axis=1)) / numel
+        with np.errstate(invalid="ignore"):
+            # Column sums of B times row sums of A.
+            total = float(self.b.sum(axis=0) @ self.a.sum(axis=1))
+        mean = self.scaling * total / numel
         variance = l2**2 / numel - mean**2
         std = variance if math.isnan(variance) else math.sqrt(max(0.0, variance))
         return {"l2": l2, "rms": l2 / math.sqrt(numel), "mean": mean, "std": std}
