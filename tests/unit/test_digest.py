@@ -118,6 +118,11 @@ def test_the_version_of_a_library_counts_where_it_is_imported(
     assert (package() != before) == counts
 
 
+def test_the_compilers_version_counts_where_deltas_are_measured() -> None:
+    assert "kernel" in imports("deltas")
+    assert "numba" in module._third_party("kernel") & set(module.NUMERICAL)
+
+
 def test_every_step_of_the_rules_has_a_digest_of_its_own() -> None:
     assert {"corpus", "tune", "deltas", "evaluate", "score", "tables", "figures"} <= set(STEPS)
     digests = [digest(step) for step in STEPS]

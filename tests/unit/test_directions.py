@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from affectlocus import directions as module
 from affectlocus.checkpoints import Pair

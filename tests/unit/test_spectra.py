@@ -188,7 +188,7 @@ def test_a_full_delta_of_low_rank_has_the_spectrum_of_its_factors() -> None:
 
 
 def test_what_is_no_matrix_or_no_pair_is_refused() -> None:
-    for base, tuned in ((np.ones((3)), np.ones((3))), (np.ones((3, 2)), np.ones((2, 3)))):
+    for base, tuned in ((np.ones(3), np.ones(3)), (np.ones((3, 2)), np.ones((2, 3)))):
         with pytest.raises(ValueError, match="no spectrum of a delta between shapes"):
             full_spectrum(Held(base), Held(tuned))
     with pytest.raises(ValueError, match="no spectrum"):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from affectlocus.errors import InputError
+from affectlocus.measure import measure
 from affectlocus.stored import Tensors
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -72,6 +73,18 @@ def test_a_tensor_is_read_as_it_was_written(written_as, dtype) -> None:
         assert torch.equal(part.tensor(), tensor)
         for wanted in (torch.float32, torch.float64):
             assert torch.equal(entries(part, wanted), tensor.flatten().to(wanted))
+
+
+@pytest.mark.parametrize("shift", range(3))
+def test_tensors_may_begin_at_any_byte(tmp_path, shift) -> None:
+    # Enough of them that they are mapped.
+    values = drawn(1 << 19, dtype=torch.bfloat16)
+    data = values.view(torch.uint8).numpy().tobytes()
+    header = json.dumps(one("BF16", (1 << 19,), (0, 1 << 20))).encode() + b" " * shift
+    path = raw(tmp_path / "m.safetensors", header, data)
+    part = Tensors([path]).part("w")
+    assert torch.equal(part.tensor(), values)
+    assert measure(part, part).aa == pytest.approx(float(values.double().square().sum()), rel=1e-12)
 
 
 @given(start=st.integers(0, 35), stop=st.integers(0, 35))

@@ -473,7 +473,9 @@ class Pair:
     def base_tensor(self, name: str) -> torch.Tensor:
         """The tensor in the base, with what the chain's adapters made of it, as stored."""
         stored = self.base.tensor(name)
-        return _torch(dense(self.base_side(name))).to(stored.dtype) if self._standing(name) else stored
+        return (
+            _torch(dense(self.base_side(name))).to(stored.dtype) if self._standing(name) else stored
+        )
 
     def sides(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The tensor in the base and in the tuned model, both in the base's dtype or the tuned's.

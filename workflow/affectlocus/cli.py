@@ -413,7 +413,7 @@ def diff(
     from affectlocus.checkpoints import Pair, is_adapter
     from affectlocus.deltas import SCORES, adapter_alone, summary, write_tables
     from affectlocus.deltas import deltas as run
-    from affectlocus.diff import FILES, print_table, report, without_effect
+    from affectlocus.diff import FILES, named, print_table, report, without_effect
     from affectlocus.errors import shortened
     from affectlocus.files import check_folder_of_outputs
 
@@ -473,7 +473,8 @@ def diff(
     written = write_tables(measured, folder / "deltas.parquet", empty=False)
     from affectlocus.figures import heat_map, save
 
-    save(heat_map(_read_frame(written[0], "l2"), title), folder / "heat_map")
+    above = " → ".join(map(named, (base, tuned) if tuned else (base,)))
+    save(heat_map(_read_frame(written[0], "l2"), above), folder / "heat_map")
     typer.echo(f"written: {', '.join(map(str, written))}, {folder / 'heat_map'}.png", err=True)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affectlocus.deltas import SCORES, Row
-from affectlocus.errors import InputError
+from affectlocus.errors import InputError, shortened
 from affectlocus.files import CHECKPOINT_SUFFIXES, PICKLED
 
 FILES = (
@@ -57,6 +57,12 @@ def mistyped(source: str) -> str | None:
     if not at and Path(owner).is_dir():
         return f" in {owner}; if it is a hub's, give the revision: {source}@main"
     return None
+
+
+def named(source: str) -> str:
+    """A checkpoint's name for a figure: a hub id as it is, the last part of a path."""
+    path = Path(source).expanduser()
+    return shortened(path.resolve().name if path.exists() else source, 60)
 
 
 def without_effect(options: dict[str, Any], why: str) -> None:

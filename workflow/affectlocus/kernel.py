@@ -42,28 +42,28 @@ def _compiled(function: Callable[..., Any]) -> Any:
         return njit(**options)(function)
 
 
-@intrinsic
-def _float32(_, bits):
-    def code(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
+def _same_bits(name: Any) -> Callable[..., Any]:
+    """How the bits of one type are taken for another's."""
 
-    return types.float32(types.uint32), code
+    def code(_context, builder, _signature, arguments):
+        return builder.bitcast(arguments[0], name)
 
-
-@intrinsic
-def _float64(_, bits):
-    def code(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.uint64), code
+    return code
 
 
 @intrinsic
-def _bits(_, value):
-    def code(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.IntType(64))
+def _float32(_context, _bits32):
+    return types.float32(types.uint32), _same_bits(ir.FloatType())
 
-    return types.uint64(types.float64), code
+
+@intrinsic
+def _float64(_context, _bits64):
+    return types.float64(types.uint64), _same_bits(ir.DoubleType())
+
+
+@intrinsic
+def _bits(_context, _value):
+    return types.uint64(types.float64), _same_bits(ir.IntType(64))
 
 
 def _at(x: np.ndarray, i: int) -> float:
@@ -136,10 +136,7 @@ def _count(x, y, z, start, n, half, places, counts):
 @_compiled
 def _columns(x, y, z, start, n, squares, first):
     for i in range(n):
-        if z is None:
-            d = _at(y, start + i) - _at(x, start + i)
-        else:
-            d = _at(z, start + i)
+        d = _at(y, start + i) - _at(x, start + i) if z is None else _at(z, start + i)
         squares[first + i] += d * d
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dataclasses import field as with_default
 from functools import reduce
 from operator import add
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 

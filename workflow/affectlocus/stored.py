@@ -97,7 +97,9 @@ class _File:
     def window(self, offset: int, size: int) -> np.ndarray:
         """Bytes of the file, (size,) uint8, not to be written to: mapped, or read if they are few.
 
-        What is mapped counts as memory of the process until the array is gone, and no longer.
+        What is mapped counts as memory of the process until the array is gone, and no longer. Each
+        window is held against the file's size as it is opened; a file that somebody cuts within
+        the milliseconds after that ends the process, as nothing can be read there any more.
         """
         if size >= _MAPPED:
             first = offset - offset % mmap.ALLOCATIONGRANULARITY
@@ -111,6 +113,9 @@ class _File:
         read = np.empty(size, np.uint8)
         if size:
             self.read(memoryview(read), offset)
+        read.flags.writeable = (
+            False  # of one kind with what is mapped: compiled loops tell them apart
+        )
         return read
 
 
@@ -316,7 +321,9 @@ class Stored:
         if len(self._runs) != 1:
             return None
         found = self._entries(self._runs[0][0] + start, stop - start)
-        return found.view(np.int16) if self.dtype == "float16" else found
+        found = found.view(np.int16 if self.dtype == "float16" else found.dtype)
+        found.flags.writeable = False
+        return found
 
     def tensor(self) -> torch.Tensor:
         """The whole part in its stored dtype, on the CPU, in memory of its own."""
@@ -513,6 +520,8 @@ def _unpickled(path: Path, device: str) -> Any:
 
     with path.open("rb") as stream:
         start = stream.read(2)
+    if b"PK".startswith(start) and not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a whole PyTorch file (its end is missing); fetch it again")
     # A zip file, or a pickle's protocol: anything else is garbage, or another kind of file.
     if start != b"PK" and start[:1] != b"\x80":
         raise InputError(
