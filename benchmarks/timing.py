@@ -91,7 +91,7 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     packages = ", ".join(
         f"{package} {version(package)}"
-        for package in ("torch", "numpy", "safetensors", "transformers")
+        for package in ("torch", "numpy", "numba", "safetensors", "transformers")
     )
     return (
         f"{len(os.sched_getaffinity(0))} cores ({name.split(':', 1)[1].strip()}), "

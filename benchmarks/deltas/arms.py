@@ -7,7 +7,9 @@ only what it needs, as imports count in the time of its process.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,11 +102,25 @@ def _measured(folder: Path, contract: str) -> dict[str, Any]:
     from affectlocus.measure import measure_all
 
     # The compiled loops are loaded, as imports are, with the first tensor: here a small one.
-    smallest = min(_jobs(folder, contract), key=lambda job: job.base.numel)
-    next(measure_all([smallest]))
+    next(measure_all([_smallest(folder)]))
     start = time.perf_counter()
     found = [sums.scores()["l2"] for _, sums in measure_all(_jobs(folder, contract))]
     return {"engine": time.perf_counter() - start, "tensors": len(found)}
+
+
+def _smallest(folder: Path) -> Any:
+    return min(_jobs(folder, "whole"), key=lambda job: job.base.numel)
+
+
+def first_use(folder: Path) -> dict[str, Any]:
+    """affectlocus: a small tensor, where no other process has compiled its loops before."""
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ["NUMBA_CACHE_DIR"] = empty
+        start = time.perf_counter()
+        from affectlocus.measure import measure_all
+
+        next(measure_all([_smallest(folder)]))
+        return {"engine": time.perf_counter() - start}
 
 
 def basic(folder: Path) -> dict[str, Any]:
@@ -284,6 +300,7 @@ ARMS: dict[str, Callable[[Path], dict[str, Any]]] = {
         basic,
         scores,
         whole,
+        first_use,
         accuracy,
         spectrum,
         svdvals,

@@ -25,7 +25,10 @@ sys.path.insert(0, str(HERE.parent))
 
 from timing import TIMES, Times, child, machine, put_tables, span, write_results  # noqa: E402
 
-FULL = ["cat", "from_pretrained", "from_pretrained_scores", "lazy", "basic", "scores", "whole"]
+FULL = [
+    *("cat", "from_pretrained", "from_pretrained_scores", "lazy"),
+    *("basic", "scores", "whole", "first_use"),
+]
 LORA = ["lora_norms", "lora_spectra", "lora_product", "diff"]
 SPECTRA = ["spectrum", "svdvals"]
 GROWTH = ["cat", "basic"]
@@ -38,6 +41,7 @@ WORDS = {
     "basic": "**affectlocus**, basic scores: L2, relative, RMS, cosine",
     "scores": "**affectlocus**, and mean, deviation, largest entry, dtype floor",
     "whole": "**affectlocus**, whole contract: and histograms, norms of FFN neurons",
+    "first_use": "**affectlocus**, one small tensor and the compiling: the first use on a machine",
     "lora_norms": "**affectlocus**, L2 norms from Gram matrices",
     "lora_spectra": "**affectlocus**, L2 norms and whole spectra",
     "diff": "`affectlocus diff ADAPTER --json`, from start to its figures",

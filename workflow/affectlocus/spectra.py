@@ -141,7 +141,7 @@ def _triangle(factor: np.ndarray) -> np.ndarray:
     squares = np.linalg.eigvalsh(gram)
     if squares[0] > _CONDITION * squares[-1]:
         return np.linalg.cholesky(gram).T
-    return np.linalg.qr(factor, mode="r")
+    return np.linalg.qr(factor).R
 
 
 def low_rank_scores(

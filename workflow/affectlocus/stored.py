@@ -112,10 +112,9 @@ class _File:
                 pass  # cut meanwhile, which reading tells; or on a file system that maps nothing
         read = np.empty(size, np.uint8)
         if size:
-            self.read(memoryview(read), offset)
-        read.flags.writeable = (
-            False  # of one kind with what is mapped: compiled loops tell them apart
-        )
+            self.read(read.data, offset)
+        # As what is mapped: compiled loops tell the two kinds of array apart.
+        read.flags.writeable = False
         return read
 
 
