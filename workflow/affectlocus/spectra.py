@@ -105,7 +105,7 @@ class LowRank:
         l2, numel = self.l2, math.prod(self.shape)
         with np.errstate(invalid="ignore"):
             # Column sums of B times row sums of A.
-            total = float(self.b.sum(axis=0) @ self.a.sum(axis=1))
+            total = float((np.ones(len(self.b)) @ self.b) @ self.a.sum(axis=1))
         mean = self.scaling * total / numel
         variance = l2**2 / numel - mean**2
         std = variance if math.isnan(variance) else math.sqrt(max(0.0, variance))
