@@ -2,8 +2,8 @@
 
 Entries of 16 and 32 bits are multiplied and added up in float32 within a block of 1,024, and in
 float64 beyond; a block for which float32 has not the digits is added up in float64 from the start,
-as those of small tensors and all blocks of float64 are. Vector instructions reorder the sums within a block, so the last digits
-depend on the processor; on one machine they are the same in every run.
+as those of small tensors and all blocks of float64 are. Vector instructions reorder the sums within
+a block, so the last digits depend on the processor; on one machine they are the same in every run.
 
 The first use on a machine compiles (seconds) and keeps the result beside this file or, where that
 cannot be written to, in the user's cache folder (or $NUMBA_CACHE_DIR); it is kept by processor.
