@@ -110,13 +110,16 @@ def test_an_adapter_alone_needs_no_base(checkpoint, lora, tmp_path) -> None:
     assert not list((tmp_path / "here").glob("deltas.*.parquet")), "no companion has a row"
 
 
-def test_an_adapter_is_shown_without_transformers_and_peft(checkpoint, lora, tmp_path) -> None:
-    adapter = lora(checkpoint("llama"), ["gate_proj"])
+@pytest.mark.parametrize("pair", [False, True])
+def test_nothing_heavy_is_imported(checkpoint, lora, twin, tmp_path, pair) -> None:
+    base = checkpoint("llama")
+    given = [str(base), str(twin(base))] if pair else [str(lora(base, ["gate_proj"]))]
+    heavy = {"torch", "transformers", "peft", "pandas", "matplotlib"}
+    heavy |= set() if pair else {"numba"}
     code = (
         "import sys; from affectlocus.cli import app; "
-        f"app(['diff', {str(adapter)!r}, '--json'], standalone_mode=False); "
-        "print(sorted({'transformers', 'peft', 'pandas', 'matplotlib'} & set(sys.modules)),"
-        " file=sys.stderr)"
+        f"app(['diff', *{given!r}, '--json'], standalone_mode=False); "
+        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
