@@ -1,0 +1,146 @@
+"""A table for reading: every number with its interval, n and seeds, and whether it differs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from affectlocus.tables import MEAN
+
+NAMES = {"majority": "majority answer", "uniform": "uniform guess"}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number and its interval.
+
+    Args:
+        sign: "+" or "−" where the paired interval of its gain is above or below zero; else empty.
+        seeds: over how many seeds it is a mean; the interval is then the lowest and highest seed's
+            value.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    sign: str = ""
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: a module set, its numbers in the columns' order, and the cells behind it."""
+
+    modules: str
+    mode: str = ""
+    num: int | None = None
+    seeds: str = ""
+    numbers: list[Number | None] = field(default_factory=list)
+    gain: Number | None = None
+    fluency: list[Number | None] = field(default_factory=list)
+    cells: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """A table: its metric, the columns (task, n), the texts of fluency, its rows and baselines."""
+
+    metric: str
+    pair: str
+    reference: str
+    columns: list[tuple[str, int]]
+    texts: list[str]
+    rows: list[Row]
+    baselines: list[Row]
+
+
+def score_table(
+    intervals: pd.DataFrame,
+    baselines: pd.DataFrame | None = None,
+    scores: pd.DataFrame | None = None,
+) -> ScoreTable:
+    """Lays out a table from its companions.
+
+    Args:
+        intervals: `tableN_intervals.csv`, a row per (cell, task), the mean among the tasks.
+        baselines: `tableN_baselines.csv`.
+        scores: `scores.parquet`, for the perplexity of texts.
+    """
+    tasks = list(dict.fromkeys(intervals["task"]))
+    sizes = intervals.groupby("task")["n"].max()
+    metric = str(intervals["metric"].iloc[0])
+    texts = scores[scores["metric"] == "perplexity"] if scores is not None else None
+    if texts is not None:
+        texts = texts[texts["cell"].isin(set(intervals["cell"]))]
+    rows = [_row(int(num), part, tasks, texts) for num, part in intervals.groupby("num")]
+    below = []
+    if baselines is not None:
+        ours = baselines[baselines["metric"] == metric]
+        for name, part in ours.groupby("baseline", sort=False):
+            numbers = [_number(part[part["task"] == task]) for task in tasks]
+            below.append(Row(modules=NAMES.get(str(name), str(name)), numbers=numbers))
+    cells = [cell for row in rows for cell in row.cells]
+    pairs = [cell.split("/")[0] for cell in cells if not cell.endswith("/base")]
+    references = intervals["reference"].mode()
+    return ScoreTable(
+        metric=metric,
+        pair=pairs[0] if pairs else "",
+        reference=str(references.iloc[0]) if len(references) else "",
+        columns=[(str(task), int(sizes[task])) for task in tasks],
+        texts=_texts(texts),
+        rows=rows,
+        baselines=below,
+    )
+
+
+def _texts(texts: pd.DataFrame | None) -> list[str]:
+    return [] if texts is None else [str(name) for name in dict.fromkeys(texts["task"])]
+
+
+def _row(num: int, part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None) -> Row:
+    first = part.iloc[0]
+    cells = list(dict.fromkeys(map(str, part["cell"])))
+    seeds = [int(seed) for seed in dict.fromkeys(part["seed"].dropna())]
+    mean = part[part["task"] == MEAN]
+    mine = texts[texts["cell"].isin(cells)] if texts is not None else None
+    return Row(
+        num=num,
+        modules=str(first["modules"]),
+        mode=_text(first["mode"]),
+        seeds=", ".join(map(str, seeds)),
+        numbers=[_number(part[part["task"] == task]) for task in tasks],
+        gain=None if first["kind"] == "base" else _number(mean, "gain"),
+        fluency=[
+            _number(mine[mine["task"] == text], better=-1)
+            for text in _texts(texts)
+            if mine is not None
+        ],
+        cells=cells,
+    )
+
+
+def _text(value: object) -> str:
+    return "" if pd.isna(value) else str(value)
+
+
+def _number(rows: pd.DataFrame, what: str = "value", better: int = 1) -> Number | None:
+    """One number of a row's cells, a cell for each seed; None where there is none.
+
+    Args:
+        better: -1 where less is better; the sign says what is better, not what is larger.
+    """
+    if rows.empty:
+        return None
+    first = rows.iloc[0]
+    low, high = ("low", "high") if what == "value" else (f"{what}_low", f"{what}_high")
+    if len(rows) > 1:
+        values = rows[what]
+        return Number(values.mean(), values.min(), values.max(), seeds=len(rows))
+    sign = ""
+    if "gain_low" in rows:
+        above, below = first["gain_low"] > 0, first["gain_high"] < 0
+        good, bad = (above, below) if better > 0 else (below, above)
+        sign = "+" if good else "−" if bad else ""
+    return Number(float(first[what]), float(first[low]), float(first[high]), sign)
