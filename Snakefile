@@ -38,6 +38,7 @@ include: "rules/neurons.smk"
 include: "rules/directions.smk"
 include: "rules/collect.smk"
 include: "rules/claims.smk"
+include: "rules/report.smk"
 
 
 rule all:
@@ -55,3 +56,4 @@ rule all:
         "results/scores.parquet",
         "results/metrics.json",
         "results/claims.csv",
+        "results/report.html",

@@ -7,9 +7,11 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parent
 PACKAGES = (
@@ -82,6 +84,29 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except OSError:
         return None
     return run.stdout if run.returncode == 0 else None
+
+
+def overridden(config: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of an experiment's parameters that are not what its file says, nested as there."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        before = written.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            if inner := overridden(value, before):
+                found[key] = inner
+        elif key not in written or value != before:
+            found[key] = value
+    return found
+
+
+def merged(written: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with those keys put in their places."""
+    result = dict(written)
+    for key, value in overrides.items():
+        before = result.get(key)
+        nested = isinstance(value, Mapping) and isinstance(before, Mapping)
+        result[key] = merged(before, value) if nested else value  # type: ignore[arg-type]
+    return result
 
 
 @dataclass(frozen=True)

@@ -1509,6 +1509,64 @@ def claims(
 
 
 @app.command()
+def report(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="tables and figures that are shown; by default all below --results"),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="an experiment's results")] = Path("results"),
+    parameters: Annotated[Path, typer.Option(help="its params.yaml")] = Path("params.yaml"),
+    out: Out = Path("results/report.html"),
+    name: Annotated[str, typer.Option(help="what the experiment is called; its folder's")] = "",
+    overrides: Annotated[
+        str, typer.Option(help="JSON of parameters that were set beside the file, nested as there")
+    ] = "{}",
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="write the captions of Snakemake's own report into this folder instead"),
+    ] = None,
+) -> None:
+    """Put a whole experiment on one page of HTML: verdicts, exhibits, data, parameters, time.
+
+    The page holds all it shows and fetches nothing, so it opens offline and can be sent as it is.
+
+    Example: affectlocus report --results results --out report.html
+    """
+    from affectlocus.files import write_text
+
+    if captions is not None:
+        from affectlocus.exhibits import captions as texts
+
+        for rule, text in texts().items():
+            write_text(captions / f"{rule}.rst", text)
+        return
+    from affectlocus.circumstances import merged
+    from affectlocus.parameters import Parameters, read
+    from affectlocus.report import Experiment
+    from affectlocus.report import report as page
+
+    beside = _object(overrides, "--overrides")
+    written = json.dumps(merged(read(parameters), beside), default=str)
+    experiment = Experiment(
+        name=name or parameters.resolve().parent.name,
+        text=parameters.read_text(encoding="utf-8"),
+        parameters=_settings(Parameters, written, str(parameters)),
+        overrides=beside,
+    )
+    write_text(out, page(experiment, results, files))
+
+
+def _object(text: str, option: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{option}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{option}: expected keys and values, found {type(value).__name__}")
+    return value
+
+
+@app.command()
 def show(
     table: Annotated[Path, typer.Argument(help="a table's csv")],
     results: Annotated[Path | None, typer.Option(help="folder whose files are listed")] = None,

@@ -718,6 +718,24 @@ class Dag:
         names += [f"activations.{tuned}" for tuned in self.activated]
         return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
 
+    # report
+
+    @property
+    def shown(self) -> list[str]:
+        """What the report shows: tables with their companions, figures, ledgers, verdicts."""
+        drawn = [name for name in (*self.figures, *self.weight_figures) if name.endswith(".png")]
+        judged = ["results/claims.csv", "results/agreement.csv"]
+        return [*judged, *self.tables, *drawn, *self.ledgers]
+
+    @property
+    def data_reports(self) -> list[str]:
+        """The data reports of the tasks that something is tuned on or asked."""
+        tuned = {
+            task for name in self.tuned for task in self.tuning(SimpleNamespace(name=name)).data
+        }
+        used = tuned.union(self.parameters.benchmarks, self.parameters.texts)
+        return [f"results/data/{task}.json" for task in self.parameters.tasks if task in used]
+
     # resources
 
     def _base_mb(self, name: str) -> int:

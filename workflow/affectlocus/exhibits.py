@@ -28,9 +28,9 @@ class Exhibit:
     Args:
         name: of its anchor; unique.
         pattern: its file below results; {name} stands for a part of the name.
-        title, caption: plain text; the wildcards of the pattern may stand in them.
-        source: what it is made from, below results.
-        alt: what a figure shows, for those who cannot see it.
+        title, caption: plain text, the same for all files of the kind.
+        source: what it is made from, below results; the pattern's wildcards may stand in it.
+        alt: what a figure shows, for those who cannot see it; likewise.
         paper: the exhibit of the paper that it answers.
         rule: the rule that makes it; empty for none of ours.
         when: of a rule that makes several, which wildcards mean this one.
@@ -67,18 +67,30 @@ class Found:
     file: str
     wildcards: dict[str, str] = field(default_factory=dict)
 
-    def text(self, part: str) -> str:
-        """One of the exhibit's texts, its wildcards filled in."""
-        filled: str = getattr(self.exhibit, part)
+    @property
+    def label(self) -> str:
+        """What tells it from the others of its kind."""
+        return ", ".join(filter(None, self.wildcards.values())).strip(".").replace("-and-", " and ")
+
+    @property
+    def source(self) -> str:
+        """What it is made from."""
+        return self._filled(self.exhibit.source)
+
+    @property
+    def alt(self) -> str:
+        """What a figure shows."""
+        return self._filled(self.exhibit.alt)
+
+    def _filled(self, text: str) -> str:
         for name, value in self.wildcards.items():
-            filled = filled.replace(f"{{{name}}}", value)
-        return filled
+            text = text.replace(f"{{{name}}}", value)
+        return text
 
 
 _TABLE = (
-    "Every number stands with a bootstrap interval over the test samples, and with + or − where "
-    "the paired interval of its difference from the first row's model leaves zero out. What a "
-    "majority answer and a uniform guess score stands below."
+    "Below it: what the majority answer and a uniform guess score on the same samples. Intervals "
+    "and paired differences of every number are in the table's companion."
 )
 _MAPS = (
     "Layers by projections; beside L2 stand the change relative to the base's norm, and the change "
@@ -124,7 +136,7 @@ EXHIBITS = (
         name="load",
         category=SCORES,
         pattern="figures/load.{pair}.png",
-        title="Single modules loaded, {pair}",
+        title="Single modules loaded",
         caption=(
             "The base with the delta of one projection, on every task. Whiskers are bootstrap "
             "intervals over samples, dashed lines the majority answer."
@@ -148,7 +160,7 @@ EXHIBITS = (
         name="tune",
         category=SCORES,
         pattern="figures/tune.{pair}.png",
-        title="Single modules tuned, {pair}",
+        title="Single modules tuned",
         caption=(
             "The base tuned on one projection alone, on every task. Whiskers are bootstrap "
             "intervals over samples, dashed lines the majority answer."
@@ -172,7 +184,7 @@ EXHIBITS = (
         name="ablate",
         category=SCORES,
         pattern="figures/ablate.{pair}.png",
-        title="Modules destroyed, {pair}",
+        title="Modules destroyed",
         caption=(
             "Change of the tuned model's mean score when a module set is destroyed, by mode. "
             "Whiskers are paired bootstrap intervals: those that cross zero say nothing."
@@ -186,7 +198,7 @@ EXHIBITS = (
         name="dose",
         category=SCORES,
         pattern="figures/dose{what}.png",
-        title="Dose",
+        title="Dose: a load scaled",
         caption="The score as a load's delta is scaled, per projection.",
         alt="Lines of the score against the scale of the loaded delta, one per projection.",
     ),
@@ -194,7 +206,7 @@ EXHIBITS = (
         name="deltas",
         category=CHANGE,
         pattern="figures/deltas.{pair}.png",
-        title="Where the weights changed, {pair}",
+        title="Where the weights changed",
         caption=_MAPS,
         source="deltas/{pair}.parquet",
         alt="Three heat maps of {pair}, layers down, the seven projections across.",
@@ -232,7 +244,7 @@ EXHIBITS = (
         name="relative",
         category=CHANGE,
         pattern="figures/relative.{pair}.png",
-        title="Relative change of single weights, {pair}",
+        title="Relative change of single weights",
         caption=(
             "Distribution of each weight's change relative to itself, over all layers, a line for "
             "each projection."
@@ -255,7 +267,7 @@ EXHIBITS = (
         name="trajectory",
         category=CHANGE,
         pattern="figures/trajectory{what}.png",
-        title="Trajectory",
+        title="Trajectory: the change along the tuning",
         caption="The change at checkpoints along the tuning, per projection.",
         alt="Lines of the change against the tuning step, one per projection.",
     ),
@@ -296,7 +308,7 @@ EXHIBITS = (
         name="fig9",
         category=COST,
         pattern="figures/fig9_get.{pair}.png",
-        title="Score against trained parameters, {pair}",
+        title="Score against trained parameters",
         caption=(
             "Mean score of each tuned module set against the parameters it trained; whiskers are "
             "bootstrap intervals."
@@ -310,7 +322,7 @@ EXHIBITS = (
         name="neurons",
         category=CLOSER,
         pattern="figures/neurons.{base}.png",
-        title="Which neurons move, {base}",
+        title="Which neurons move",
         caption=(
             "How concentrated the change is over the feed-forward neurons, and how many moved "
             "neurons two tunings share, beside what chance would give."
@@ -323,7 +335,7 @@ EXHIBITS = (
         name="activations",
         category=CLOSER,
         pattern="figures/activations.{pair}.png",
-        title="What the moved neurons answer to, {pair}",
+        title="What the moved neurons answer to",
         caption=(
             "How the gate's activations shift on emotional against neutral texts (Hedges' g), at "
             "the neurons that the tuning moved and at the rest."
@@ -336,7 +348,7 @@ EXHIBITS = (
         name="directions",
         category=CLOSER,
         pattern="figures/directions.{duo}.png",
-        title="The same place, or only the same size? {duo}",
+        title="The same place, or only the same size?",
         caption=(
             "Cosine of two tunings' deltas and overlap of their leading subspaces, by layer and "
             "projection. Two adapters of one seed start from the same A, so what they read "
@@ -353,10 +365,10 @@ PAPER = {
     "Table 2": "matrix.tune is empty",
     "Fig. 4": "no pair has deltas",
     "Fig. 5": (
-        "no one figure; the heat maps of a control pair (domain: control) show the same where the "
-        "experiment has one"
+        "not drawn as one figure; the heat maps of a pair of domain: control show the same, where "
+        "the experiment has one"
     ),
-    "Fig. 6": "no one figure; the heat maps of the pairs show the same, one by one",
+    "Fig. 6": "not drawn as one figure; the heat maps of the pairs show the same, one by one",
     "Fig. 7": "matrix.load names no single projection",
     "Fig. 8": "matrix.tune names no single projection",
     "Fig. 9": "nothing is tuned by matrix.tune, so nothing is counted",
@@ -408,7 +420,7 @@ _REPORT = "The whole experiment on one page: verdicts, exhibits, data, parameter
 
 
 def _chosen(one: Exhibit) -> str:
-    text = re.sub(r"\{(\w+)\}", r"{{ snakemake.wildcards.\1 }}", one.caption)
+    text = f"{one.title}. {one.caption}"
     return f"{{% if {one.when} %}}{text}{{% endif %}}\n" if one.when else f"{text}\n"
 
 

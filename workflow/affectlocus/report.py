@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from affectlocus.audit import brief
 from affectlocus.circumstances import hardware, revision, spent, versions
 from affectlocus.errors import InputError
-from affectlocus.exhibits import CATEGORIES, Found, found, lacking
+from affectlocus.exhibits import CATEGORIES, EXHIBITS, Exhibit, Found, found, lacking
 from affectlocus.files import read_json
 from affectlocus.paper import CLAIMS, SOURCE
 from affectlocus.parameters import Parameters
@@ -62,11 +62,18 @@ class Picture:
 class Panel:
     """An exhibit as the page shows it: a picture, a table of scores, or a plain table."""
 
-    anchor: str
     about: Found
     picture: Picture | None = None
     scores: ScoreTable | None = None
     frame: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """The panels of one kind, which share title and caption."""
+
+    exhibit: Exhibit
+    panels: list[Panel]
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ def report(experiment: Experiment, results: Path, files: Iterable[Path] | None =
         "count": _count,
         "clock": _clock,
         "cell": _cell,
-        "bytes": _bytes,
+        "sentence": _sentence,
     }
     page = environment.get_template("report.html")
     return page.render(
@@ -124,10 +131,7 @@ def report(experiment: Experiment, results: Path, files: Iterable[Path] | None =
         claims=claims,
         symbols=SYMBOLS,
         source=SOURCE,
-        chapters={
-            name: [_panel(one, results) for one in shown if one.exhibit.category == name]
-            for name in CATEGORIES
-        },
+        chapters=_chapters(shown, experiment.parameters, results),
         others=_others(below, shown, results),
         lacking=lacking(shown),
         data=_data(experiment.parameters, results),
@@ -187,14 +191,31 @@ def _csv(path: Path, *columns: str) -> pd.DataFrame:
     return frame
 
 
+def _chapters(shown: list[Found], parameters: Parameters, results: Path) -> dict[str, list[Group]]:
+    """Chapter → its kinds of exhibits in the list's order, each kind's in that of params.yaml."""
+    names = [*parameters.pairs, *parameters.bases]
+
+    def place(one: Found) -> int:
+        starts = (at for at, name in enumerate(names) if one.label == name)
+        return next(starts, len(names))
+
+    groups = [
+        Group(kind, [_panel(one, results) for one in sorted(mine, key=place)])
+        for kind in EXHIBITS
+        if (mine := [one for one in shown if one.exhibit is kind])
+    ]
+    return {
+        name: [group for group in groups if group.exhibit.category == name] for name in CATEGORIES
+    }
+
+
 def _panel(one: Found, results: Path) -> Panel:
-    anchor = one.exhibit.name + "".join(f"-{value}" for value in one.wildcards.values() if value)
     path = results / one.file
     if path.suffix == ".png":
-        return Panel(anchor, one, picture=picture(path))
+        return Panel(one, picture=picture(path))
     intervals = path.with_name(f"{path.stem}_intervals.csv")
     if not intervals.is_file():
-        return Panel(anchor, one, frame=_csv(path))
+        return Panel(one, frame=_csv(path))
     beside = path.with_name(f"{path.stem}_baselines.csv")
     scores = results / "scores.parquet"
     laid_out = score_table(
@@ -202,7 +223,7 @@ def _panel(one: Found, results: Path) -> Panel:
         _csv(beside, "baseline", "metric") if beside.is_file() else None,
         pd.read_parquet(scores) if scores.is_file() else None,
     )
-    return Panel(anchor, one, scores=laid_out)
+    return Panel(one, scores=laid_out)
 
 
 def picture(path: Path) -> Picture:
@@ -252,8 +273,8 @@ def _figures(value: float | None) -> str:
     """Three significant figures."""
     if value is None or not _known(value):
         return ""
-    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return text.replace("-", "−")
+    text = f"{value:#.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return text.rstrip(".").replace("-", "−")
 
 
 def _probability(value: float | None) -> str:
@@ -281,6 +302,12 @@ def _bytes(value: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def _sentence(text: str) -> str:
+    """With a capital, but for the name of a projection."""
+    first = text.partition(" ")[0]
+    return text if "_" in first else text[:1].upper() + text[1:]
 
 
 def _cell(value: Any, column: str = "") -> str:

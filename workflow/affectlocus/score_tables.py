@@ -45,7 +45,10 @@ class Row:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """A table: its metric, the columns (task, n), the texts of fluency, its rows and baselines."""
+    """A table: its metric, the columns (task, n), the texts of fluency, its rows and baselines.
+
+    The mean is the first column: it is what is looked for.
+    """
 
     metric: str
     pair: str
@@ -68,7 +71,7 @@ def score_table(
         baselines: `tableN_baselines.csv`.
         scores: `scores.parquet`, for the perplexity of texts.
     """
-    tasks = list(dict.fromkeys(intervals["task"]))
+    tasks = [MEAN, *(task for task in dict.fromkeys(intervals["task"]) if task != MEAN)]
     sizes = intervals.groupby("task")["n"].max()
     metric = str(intervals["metric"].iloc[0])
     texts = scores[scores["metric"] == "perplexity"] if scores is not None else None
