@@ -11,9 +11,9 @@ rule claims:
         deltas=JOBS.deltas,
         histograms=JOBS.claimed_histograms,
     output:
-        claims=report("results/claims.csv", **described("claims", shows="verdicts")),
+        claims=report("results/claims.csv", **described("claims", of="all", shows="verdicts")),
         agreement=report(
-            "results/agreement.csv", **described("claims", shows="agreement of rankings")
+            "results/agreement.csv", **described("claims", of="all", shows="agreement of rankings")
         ),
     log:
         "results/logs/claims.log",

@@ -47,7 +47,7 @@ rule draw_directions:
     output:
         report(
             "results/figures/directions.{duo}.png",
-            **described("draw_directions", pairs="{duo}", shows="directions"),
+            **described("draw_directions", of="{duo}", shows="directions"),
         ),
         "results/figures/directions.{duo}.svg",
     log:

@@ -11,7 +11,7 @@ rule heat_map:
     output:
         report(
             "results/figures/deltas.{pair}.png",
-            **described("heat_map", pair="{pair}", shows="change of the weights"),
+            **described("heat_map", of="{pair}", shows="change of the weights"),
         ),
         "results/figures/deltas.{pair}.svg",
     log:
@@ -81,9 +81,7 @@ rule bars:
     input:
         unpack(JOBS.table_companions),
     output:
-        report(
-            "results/figures/{arm}.{pair}.png", **described("bars", pair="{pair}", shows="{arm}")
-        ),
+        report("results/figures/{arm}.{pair}.png", **described("bars", of="{pair}", shows="{arm}")),
         "results/figures/{arm}.{pair}.svg",
     log:
         "results/logs/figures/{arm}.{pair}.log",

@@ -9,7 +9,7 @@ rule ledger:
     input:
         JOBS.ledger_models,
     output:
-        report("results/ledger.csv", **described("ledger", shows="what each set trains")),
+        report("results/ledger.csv", **described("ledger", of="all", shows="what each set trains")),
     log:
         "results/logs/ledger.log",
     benchmark:
@@ -36,7 +36,9 @@ rule step_times:
     input:
         JOBS.ledger_models,
     output:
-        report("results/step_times.csv", **described("step_times", shows="time of a step")),
+        report(
+            "results/step_times.csv", **described("step_times", of="all", shows="time of a step")
+        ),
     log:
         "results/logs/step_times.log",
     benchmark:
@@ -68,7 +70,7 @@ rule trade_off:
     output:
         report(
             "results/figures/fig9_get.{pair}.png",
-            **described("trade_off", pair="{pair}", shows="score against parameters"),
+            **described("trade_off", of="{pair}", shows="score against parameters"),
         ),
         "results/figures/fig9_get.{pair}.svg",
     log:

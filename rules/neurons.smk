@@ -92,7 +92,7 @@ rule draw_neurons:
     output:
         report(
             "results/figures/neurons.{base}.png",
-            **described("draw_neurons", base="{base}", shows="moved neurons"),
+            **described("draw_neurons", of="{base}", shows="moved neurons"),
         ),
         "results/figures/neurons.{base}.svg",
     log:
@@ -127,7 +127,7 @@ rule draw_activations:
     output:
         report(
             "results/figures/activations.{tuned}.png",
-            **described("draw_activations", pair="{tuned}", shows="emotional against neutral"),
+            **described("draw_activations", of="{tuned}", shows="emotional against neutral"),
         ),
         "results/figures/activations.{tuned}.svg",
     log:

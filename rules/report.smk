@@ -19,7 +19,7 @@ rule report:
         scores="results/scores.parquet",
         data=JOBS.data_reports,
     output:
-        report("results/report.html", **described("report", shows="the whole report")),
+        report("results/report.html", **described("report", of="all", shows="the whole report")),
     log:
         "results/logs/report.log",
     benchmark:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
-import subprocess
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,15 +110,20 @@ def browsing(program: str, profile: Path) -> Iterator[Page]:
         *("--disable-dev-shm-usage", "--no-first-run", "--disable-extensions"),
         *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}", "about:blank"),
     ]
-    # Through a shell, which alone can put descriptors under other numbers before the start.
-    process = subprocess.Popen(
-        ["sh", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "sh", *arguments],
-        pass_fds=(commands, answers),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    # Out of the way of 3 and 4 first, which may be among them.
+    given, taken = (fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 10) for one in (commands, answers))
+    process = os.posix_spawn(
+        program,
+        arguments,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, given, 3),
+            (os.POSIX_SPAWN_DUP2, taken, 4),
+            *((os.POSIX_SPAWN_OPEN, one, os.devnull, os.O_WRONLY, 0) for one in (1, 2)),
+        ],
     )
-    os.close(commands)
-    os.close(answers)
+    for one in (commands, answers, given, taken):
+        os.close(one)
     rest = b""
 
     def send(message: dict[str, Any]) -> None:
@@ -134,7 +141,13 @@ def browsing(program: str, profile: Path) -> Iterator[Page]:
     try:
         yield Page(send, read)
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        os.kill(process, signal.SIGTERM)
+        for _ in range(100):
+            if os.waitpid(process, os.WNOHANG)[0]:
+                break
+            time.sleep(0.1)
+        else:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
         os.close(to_browser)
         os.close(from_browser)

@@ -129,12 +129,16 @@ class Spent:
 def spent(folder: Path) -> list[Spent]:
     """What each step's jobs took when they last ran, the longest step first.
 
+    The report itself does not count: what it took is known once it is written.
+
     Args:
         folder: of Snakemake's benchmark files, one below the step's name for each job.
     """
     steps: dict[str, list[dict[str, float]]] = {}
     for path in sorted(folder.rglob("*.tsv")):
         step = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        if step == "report":
+            continue
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t"))
         steps.setdefault(step, []).extend(

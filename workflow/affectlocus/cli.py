@@ -1568,16 +1568,25 @@ def _object(text: str, option: str) -> dict[str, Any]:
 
 @app.command()
 def show(
-    table: Annotated[Path, typer.Argument(help="a table's csv")],
+    table: Annotated[Path, typer.Argument(help="a csv or parquet file of results")],
     results: Annotated[Path | None, typer.Option(help="folder whose files are listed")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="COLUMN=VALUE that chooses rows; repeat")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="how many rows of a parquet file", min=1)] = 40,
 ) -> None:
-    """Print a table on the terminal, with the path of every result.
+    """Print a table on the terminal, with the path of every result; or chosen rows of any result.
 
     Example: affectlocus show results/table1.csv --results results
-    """
-    from affectlocus.show import print_results, print_table
 
-    print_table(table)
+    Example: affectlocus show results/scores.parquet --where cell=mine/load/gate --where task=mean
+    """
+    from affectlocus.show import print_results, print_rows, print_table
+
+    if where or table.suffix == ".parquet":
+        print_rows(table, where or [], rows)
+    else:
+        print_table(table)
     if results is not None:
         print_results(results)
 

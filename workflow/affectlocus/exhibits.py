@@ -89,8 +89,8 @@ class Found:
 
 
 _TABLE = (
-    "Below it: what the majority answer and a uniform guess score on the same samples. Intervals "
-    "and paired differences of every number are in the table's companion."
+    "Compare with what the majority answer and a uniform guess score on the same samples. The "
+    "intervals and paired differences of all numbers are in the table's companion."
 )
 _MAPS = (
     "Layers by projections; beside L2 stand the change relative to the base's norm, and the change "
