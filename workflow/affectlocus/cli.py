@@ -1509,6 +1509,29 @@ def claims(
 
 
 @app.command()
+def revisions(
+    deltas: Annotated[list[Path], typer.Argument(help="deltas of each pair, PAIR.parquet")],
+    claims: Annotated[Path, typer.Option(help="claims.csv")],
+    out: Annotated[Path, typer.Option(help="folder; verdicts.json and l2/PAIR.csv are written")],
+) -> None:
+    """Write what `dvc metrics diff` and `dvc plots diff` compare two revisions by.
+
+    Example: affectlocus revisions results/deltas/mine.parquet --claims results/claims.csv
+    --out results/revisions
+    """
+    from affectlocus.files import replacing, write_json
+    from affectlocus.revisions import by_layer, verdicts
+
+    judged = _read_companion(claims, "verdicts", "verdict")
+    judged["effect"] = judged["effect"].replace("", None).astype(float)
+    for path in deltas:
+        frame = by_layer(_read_frame(path, "projection", "l2"))
+        with replacing(out / "l2" / f"{path.stem}.csv") as temporary:
+            frame.to_csv(temporary, index=False, float_format="%.6g")
+    write_json(out / "verdicts.json", verdicts(judged))
+
+
+@app.command()
 def report(
     files: Annotated[
         list[Path] | None,

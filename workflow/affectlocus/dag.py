@@ -718,7 +718,12 @@ class Dag:
         names += [f"activations.{tuned}" for tuned in self.activated]
         return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
 
-    # report
+    # revisions, report
+
+    @property
+    def layers(self) -> list[str]:
+        """L2 by layer, a file for each table of deltas."""
+        return [f"results/revisions/l2/{Path(file).stem}.csv" for file in self.deltas]
 
     @property
     def shown(self) -> list[str]:
