@@ -31,7 +31,7 @@ rule report:
         mem_mb=1000,
         runtime=10,
     params:
-        name="embedded default" if Path.cwd() == HOME else Path.cwd().name,
+        name="default" if Path.cwd() == HOME else Path.cwd().name,
         overrides=json.dumps(overridden(config, read(Path("params.yaml")))),
         code=[digest("report"), digest_of("pages")],
     shell:

@@ -156,7 +156,10 @@ def judged(path: Path) -> list[Judged]:
         InputError: no such table.
     """
     frame = _csv(path, "claim", "level", "by", "stated", "verdict", "why", "effect", "basis")
-    rows = [{name: _cell_or_none(v) for name, v in row.items()} for row in frame.to_dict("records")]
+    rows: list[dict[str, Any]] = [
+        {str(name): _cell_or_none(value) for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
     claims = []
     for name in dict.fromkeys(row["claim"] for row in rows):
         mine = [row for row in rows if row["claim"] == name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -77,7 +78,7 @@ def score_table(
     texts = scores[scores["metric"] == "perplexity"] if scores is not None else None
     if texts is not None:
         texts = texts[texts["cell"].isin(set(intervals["cell"]))]
-    rows = [_row(int(num), part, tasks, texts) for num, part in intervals.groupby("num")]
+    rows = [_row(part, tasks, texts) for _, part in intervals.groupby("num")]
     below = []
     if baselines is not None:
         ours = baselines[baselines["metric"] == metric]
@@ -102,14 +103,14 @@ def _texts(texts: pd.DataFrame | None) -> list[str]:
     return [] if texts is None else [str(name) for name in dict.fromkeys(texts["task"])]
 
 
-def _row(num: int, part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None) -> Row:
+def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None) -> Row:
     first = part.iloc[0]
     cells = list(dict.fromkeys(map(str, part["cell"])))
     seeds = [int(seed) for seed in dict.fromkeys(part["seed"].dropna())]
     mean = part[part["task"] == MEAN]
     mine = texts[texts["cell"].isin(cells)] if texts is not None else None
     return Row(
-        num=num,
+        num=int(first["num"]),
         modules=str(first["modules"]),
         mode=_text(first["mode"]),
         seeds=", ".join(map(str, seeds)),
@@ -124,7 +125,7 @@ def _row(num: int, part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | N
     )
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
     return "" if pd.isna(value) else str(value)
 
 
