@@ -18,6 +18,8 @@ RULES = {path.name: path.read_text() for path in sorted((ROOT / "rules").glob("*
     [
         ("table1.csv", "table1", ""),
         ("table2.my-pair.csv", "table2", "my-pair"),
+        ("table1_even.csv", "table1_even", ""),
+        ("table2_fair.my.pair.csv", "table2_fair", "my.pair"),
         ("figures/deltas.my-pair.png", "deltas", "my-pair"),
         ("figures/directions.one-and-two.png", "directions", "one and two"),
         ("figures/fig9_get.my.pair.png", "fig9", "my.pair"),
@@ -60,7 +62,7 @@ def test_every_exhibit_has_a_name_of_its_own_a_chapter_and_a_paper_s_exhibit_tha
     assert {one.category for one in EXHIBITS} == set(CATEGORIES)
     assert {one.paper for one in EXHIBITS} - {""} == PAPER.keys()
     for one in EXHIBITS:
-        names = set(re.findall(r"\{(\w+)\}", one.pattern))
+        names = set(re.findall(r"\{\.?(\w+)\}", one.pattern))
         assert set(re.findall(r"\{(\w+)\}", one.alt + one.source)) <= names, one.name
         assert one.alt or not one.pattern.endswith(".png"), one.name
 

@@ -735,11 +735,13 @@ class Dag:
     @property
     def data_reports(self) -> list[str]:
         """The data reports of the tasks that something is tuned on or asked."""
-        tuned = {
-            task for name in self.tuned for task in self.tuning(SimpleNamespace(name=name)).data
-        }
-        used = tuned.union(self.parameters.benchmarks, self.parameters.texts)
-        return [f"results/data/{task}.json" for task in self.parameters.tasks if task in used]
+        tuned = {task for _, recipe in self.tunings.values() for task in recipe.data}
+        asked = {file for cell in self.cells.values() for file in self.asked_data(cell)}
+        return [
+            f"results/data/{task}.json"
+            for task in self.parameters.tasks
+            if task in tuned or f"results/data/{task}.parquet" in asked
+        ]
 
     # resources
 

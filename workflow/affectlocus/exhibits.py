@@ -27,7 +27,8 @@ class Exhibit:
 
     Args:
         name: of its anchor; unique.
-        pattern: its file below results; {name} stands for a part of the name.
+        pattern: its file below results; {name} stands for a part of the name, {.name} for one
+            that follows a dot and may be left out.
         title, caption: plain text, the same for all files of the kind.
         source: what it is made from, below results; the pattern's wildcards may stand in it.
         alt: what a figure shows, for those who cannot see it; likewise.
@@ -49,14 +50,18 @@ class Exhibit:
 
     def match(self, file: str) -> dict[str, str] | None:
         """The wildcards of a file below results; None where it is not of this kind."""
-        parts = re.split(r"\{(\w+)\}", self.pattern)
-        # Odd parts are names.
+        parts = re.split(r"\{(\.?\w+)\}", self.pattern)
+        # Odd parts are names; one with a dot may be left out with its dot.
         expression = "".join(
-            f"(?P<{part}>[^/]*)" if place % 2 else re.escape(part)
+            re.escape(part)
+            if place % 2 == 0
+            else rf"(?:\.(?P<{part[1:]}>[^/]+))?"
+            if part.startswith(".")
+            else f"(?P<{part}>[^/]+)"
             for place, part in enumerate(parts)
         )
         found = re.fullmatch(expression, file)
-        return found.groupdict() if found else None
+        return {name: value or "" for name, value in found.groupdict().items()} if found else None
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Found:
     @property
     def label(self) -> str:
         """What tells it from the others of its kind."""
-        return ", ".join(filter(None, self.wildcards.values())).strip(".").replace("-and-", " and ")
+        return ", ".join(filter(None, self.wildcards.values())).replace("-and-", " and ")
 
     @property
     def source(self) -> str:
@@ -101,27 +106,63 @@ EXHIBITS = (
     Exhibit(
         name="table1",
         category=SCORES,
-        pattern="table1{suffix}.csv",
+        pattern="table1{.pair}.csv",
         title="Table 1. Load: the base with the delta of one module set",
         caption=f"The base with the delta of a module set added to it, asked every task. {_TABLE}",
         paper="Table 1",
         rule="tables",
-        when='snakemake.wildcards.table.startswith("table1")',
+        when='snakemake.wildcards.table.split(".")[0] == "table1"',
+    ),
+    Exhibit(
+        name="table1_even",
+        category=SCORES,
+        pattern="table1_even{.pair}.csv",
+        title="Table 1, null: noise of one size instead of the delta",
+        caption=(
+            "The base with noise in a module set, of the whole delta's mean size in every weight: "
+            f"what a change of that size does wherever it lands. {_TABLE}"
+        ),
+        rule="tables",
+        when='snakemake.wildcards.table.split(".")[0] == "table1_even"',
+    ),
+    Exhibit(
+        name="table1_dose",
+        category=SCORES,
+        pattern="table1_dose{.pair}.csv",
+        title="Table 1, dose: the delta scaled",
+        caption=(
+            "The base with a part of a module's delta, or more than all of it: x0.5 is half of it. "
+            f"{_TABLE}"
+        ),
+        rule="tables",
+        when='snakemake.wildcards.table.split(".")[0] == "table1_dose"',
     ),
     Exhibit(
         name="table2",
         category=SCORES,
-        pattern="table2{suffix}.csv",
+        pattern="table2{.pair}.csv",
         title="Table 2. Tune: the base tuned on one module set alone",
         caption=f"The base tuned on a module set and nothing else, within one budget. {_TABLE}",
         paper="Table 2",
         rule="tables",
-        when='snakemake.wildcards.table.startswith("table2")',
+        when='snakemake.wildcards.table.split(".")[0] == "table2"',
+    ),
+    Exhibit(
+        name="table2_fair",
+        category=SCORES,
+        pattern="table2_fair{.pair}.csv",
+        title="Table 2, fair: the same at equal parameters",
+        caption=(
+            "As Table 2, with the rank raised so that every set trains about as many parameters as "
+            f"all seven do. {_TABLE}"
+        ),
+        rule="tables",
+        when='snakemake.wildcards.table.split(".")[0] == "table2_fair"',
     ),
     Exhibit(
         name="table3",
         category=SCORES,
-        pattern="table3{suffix}.csv",
+        pattern="table3{.pair}.csv",
         title="Table 3. Ablate: the tuned model with one module set destroyed",
         caption=(
             "The tuned model with a module set put back to the base's values (revert), set to zero "
@@ -130,7 +171,7 @@ EXHIBITS = (
             "tuning: without gate, up or down alike the whole feed-forward block is silent."
         ),
         rule="tables",
-        when='snakemake.wildcards.table.startswith("table3")',
+        when='snakemake.wildcards.table.split(".")[0] == "table3"',
     ),
     Exhibit(
         name="load",
@@ -146,6 +187,28 @@ EXHIBITS = (
         paper="Fig. 7",
         rule="bars",
         when='snakemake.wildcards.arm == "load"',
+    ),
+    Exhibit(
+        name="even",
+        category=SCORES,
+        pattern="figures/even.{pair}.png",
+        title="Noise in single modules",
+        caption="The base with noise of one size in one projection: a null for the loads above.",
+        source="the intervals and baselines of the even table of {pair}",
+        alt="Bars of the seven projections of {pair}, each with noise, grouped by task.",
+        rule="bars",
+        when='snakemake.wildcards.arm == "even"',
+    ),
+    Exhibit(
+        name="dose",
+        category=SCORES,
+        pattern="figures/dose.{pair}.png",
+        title="Dose",
+        caption="The score as a load's delta is scaled, per projection.",
+        source="the intervals and baselines of the dose table of {pair}",
+        alt="The score of {pair} against the scale of the loaded delta.",
+        rule="bars",
+        when='snakemake.wildcards.arm == "dose"',
     ),
     Exhibit(
         name="fig7",
@@ -172,6 +235,17 @@ EXHIBITS = (
         when='snakemake.wildcards.arm == "tune"',
     ),
     Exhibit(
+        name="fair",
+        category=SCORES,
+        pattern="figures/fair.{pair}.png",
+        title="Single modules tuned at equal parameters",
+        caption="The base tuned on one projection, with about as many parameters as all seven.",
+        source="the intervals and baselines of the fair table of {pair}",
+        alt="Bars of the seven projections of {pair}, each tuned alone, grouped by task.",
+        rule="bars",
+        when='snakemake.wildcards.arm == "fair"',
+    ),
+    Exhibit(
         name="fig8",
         category=SCORES,
         pattern="figures/fig8_{what}.png",
@@ -195,20 +269,12 @@ EXHIBITS = (
         when='snakemake.wildcards.arm == "ablate"',
     ),
     Exhibit(
-        name="dose",
-        category=SCORES,
-        pattern="figures/dose{what}.png",
-        title="Dose: a load scaled",
-        caption="The score as a load's delta is scaled, per projection.",
-        alt="Lines of the score against the scale of the loaded delta, one per projection.",
-    ),
-    Exhibit(
         name="deltas",
         category=CHANGE,
         pattern="figures/deltas.{pair}.png",
         title="Where the weights changed",
         caption=_MAPS,
-        source="deltas/{pair}.parquet",
+        source="the deltas of {pair}, a file for each seed",
         alt="Three heat maps of {pair}, layers down, the seven projections across.",
         paper="Fig. 4",
         rule="heat_map",
@@ -249,7 +315,7 @@ EXHIBITS = (
             "Distribution of each weight's change relative to itself, over all layers, a line for "
             "each projection."
         ),
-        source="deltas/{pair}.histogram.parquet",
+        source="the histograms of {pair}, a file for each seed",
         alt="Seven lines, the distribution of the relative change of each projection of {pair}.",
         paper="Fig. 10",
         rule="relative_changes",
@@ -266,7 +332,7 @@ EXHIBITS = (
     Exhibit(
         name="trajectory",
         category=CHANGE,
-        pattern="figures/trajectory{what}.png",
+        pattern="figures/trajectory.{pair}.png",
         title="Trajectory: the change along the tuning",
         caption="The change at checkpoints along the tuning, per projection.",
         alt="Lines of the change against the tuning step, one per projection.",
@@ -313,7 +379,7 @@ EXHIBITS = (
             "Mean score of each tuned module set against the parameters it trained; whiskers are "
             "bootstrap intervals."
         ),
-        source="table2_intervals.csv and ledger.csv",
+        source="the intervals of the tune tables of {pair}, and ledger.csv",
         alt="Points of the tuned module sets: trained parameters across, mean score up.",
         paper="Fig. 9",
         rule="trade_off",
@@ -334,13 +400,13 @@ EXHIBITS = (
     Exhibit(
         name="activations",
         category=CLOSER,
-        pattern="figures/activations.{pair}.png",
+        pattern="figures/activations.{tuned}.png",
         title="What the moved neurons answer to",
         caption=(
             "How the gate's activations shift on emotional against neutral texts (Hedges' g), at "
             "the neurons that the tuning moved and at the rest."
         ),
-        source="activations/{pair}.parquet and its summary",
+        source="activations/{tuned}.parquet and its summary",
         alt="Distributions of the shift at moved neurons and at the rest, by task and model.",
         rule="draw_activations",
     ),

@@ -199,8 +199,8 @@ def _chapters(shown: list[Found], parameters: Parameters, results: Path) -> dict
     names = [*parameters.pairs, *parameters.bases]
 
     def place(one: Found) -> int:
-        starts = (at for at, name in enumerate(names) if one.label == name)
-        return next(starts, len(names))
+        ours = (at for at, name in enumerate(names) if f"{one.label}.".startswith(f"{name}."))
+        return next(ours, len(names) if one.label else -1)
 
     groups = [
         Group(kind, [_panel(one, results) for one in sorted(mine, key=place)])
