@@ -69,8 +69,14 @@ def test_several_seeds_are_a_mean_between_the_lowest_and_the_highest_of_them() -
     )
     tuned = table.rows[1]
     assert tuned.numbers == [Number(15.0, 12.0, 18.0, seeds=3)]
-    assert tuned.seeds == "0, 1, 2"
+    assert tuned.seeds == 3
     assert tuned.cells == ["p/tune/q/seed0", "p/tune/q/seed1", "p/tune/q/seed2"]
+
+
+def test_a_mean_that_knows_its_seeds_keeps_its_own_interval() -> None:
+    table = laid_out(row(0, "base", "mean", 10.0, seeds=1), row(1, "q", "mean", 15.0, seeds=3))
+    assert [one.seeds for one in table.rows] == [1, 3]
+    assert table.rows[1].numbers == [Number(15.0, 13.0, 17.0)]
 
 
 def test_of_perplexity_less_is_better_and_each_text_is_a_column() -> None:

@@ -217,7 +217,7 @@ def _panel(one: Found, results: Path) -> Panel:
     if path.suffix == ".png":
         return Panel(one, picture=picture(path))
     intervals = path.with_name(f"{path.stem}_intervals.csv")
-    if not intervals.is_file():
+    if one.exhibit.rule != "tables" or not intervals.is_file():
         return Panel(one, frame=_csv(path))
     beside = path.with_name(f"{path.stem}_baselines.csv")
     scores = results / "scores.parquet"

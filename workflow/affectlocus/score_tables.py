@@ -32,12 +32,16 @@ class Number:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: a module set, its numbers in the columns' order, and the cells behind it."""
+    """A row: a module set, its numbers in the columns' order, and the cells behind it.
+
+    Args:
+        seeds: over how many tunings its numbers are means.
+    """
 
     modules: str
     mode: str = ""
     num: int | None = None
-    seeds: str = ""
+    seeds: int = 1
     numbers: list[Number | None] = field(default_factory=list)
     gain: Number | None = None
     fluency: list[Number | None] = field(default_factory=list)
@@ -106,14 +110,14 @@ def _texts(texts: pd.DataFrame | None) -> list[str]:
 def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None) -> Row:
     first = part.iloc[0]
     cells = list(dict.fromkeys(map(str, part["cell"])))
-    seeds = [int(seed) for seed in dict.fromkeys(part["seed"].dropna())]
+    seeds = int(first["seeds"]) if "seeds" in part else len(cells)
     mean = part[part["task"] == MEAN]
     mine = texts[texts["cell"].isin(cells)] if texts is not None else None
     return Row(
         num=int(first["num"]),
         modules=str(first["modules"]),
         mode=_text(first["mode"]),
-        seeds=", ".join(map(str, seeds)),
+        seeds=seeds,
         numbers=[_number(part[part["task"] == task]) for task in tasks],
         gain=None if first["kind"] == "base" else _number(mean, "gain"),
         fluency=[
