@@ -269,6 +269,29 @@ EXHIBITS = (
         when='snakemake.wildcards.arm == "ablate"',
     ),
     Exhibit(
+        name="fluency",
+        category=SCORES,
+        pattern="fluency.csv",
+        title="Fluency of every cell",
+        caption=(
+            "Perplexity of general text, and the share of different words and pairs of words "
+            "(distinct-1, distinct-2) in what a cell writes behind the text's openings. Intervals "
+            "are in fluency_intervals.csv."
+        ),
+    ),
+    Exhibit(
+        name="fluency_figure",
+        category=SCORES,
+        pattern="figures/fluency.{arm}.{pair}.png",
+        title="Fluency, drawn",
+        caption=(
+            "Perplexity and distinct-n of the cells of one table, with intervals: a module set "
+            "that scores well and no longer speaks has not learnt the skill alone."
+        ),
+        source="the scores of the {arm} cells of {pair}",
+        alt="Perplexity and distinct-n of each {arm} cell of {pair}.",
+    ),
+    Exhibit(
         name="deltas",
         category=CHANGE,
         pattern="figures/deltas.{pair}.png",

@@ -24,7 +24,7 @@ from affectlocus.exhibits import CATEGORIES, EXHIBITS, Exhibit, Found, found, la
 from affectlocus.files import read_json
 from affectlocus.paper import CLAIMS, SOURCE
 from affectlocus.parameters import Parameters
-from affectlocus.score_tables import ScoreTable, score_table
+from affectlocus.score_tables import COLUMNS, ScoreTable, score_table
 
 PAGES = Path(__file__).parent / "pages"
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "untestable": "–"}
@@ -222,8 +222,10 @@ def _panel(one: Found, results: Path) -> Panel:
     beside = path.with_name(f"{path.stem}_baselines.csv")
     scores = results / "scores.parquet"
     laid_out = score_table(
-        _csv(intervals, "num", "task", "gain_low", "cell"),
-        _csv(beside, "baseline", "metric") if beside.is_file() else None,
+        _csv(intervals, *COLUMNS),
+        _csv(beside, "baseline", "task", "metric", "value", "low", "high")
+        if beside.is_file()
+        else None,
         pd.read_parquet(scores) if scores.is_file() else None,
     )
     return Panel(one, scores=laid_out)

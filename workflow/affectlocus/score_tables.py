@@ -10,6 +10,11 @@ import pandas as pd
 
 from affectlocus.tables import MEAN
 
+COLUMNS = (
+    *("num", "modules", "mode", "kind", "task", "metric", "value", "n", "low", "high"),
+    *("gain", "gain_low", "gain_high", "reference", "cell"),
+)
+"""What a table's intervals have to have."""
 NAMES = {"majority": "majority answer", "uniform": "uniform guess"}
 
 
