@@ -11,12 +11,12 @@ from affectlocus.score_tables import Number, ScoreTable, score_table
 
 
 def row(num: int, modules: str, task: str, value: float, **other: Any) -> dict[str, Any]:
-    """A row of a table's intervals: by default a load cell without seed that gains nothing."""
+    """A row of a table's intervals: by default a load cell of one seed that gains nothing."""
     gains = {"gain": value - 10.0, "gain_low": -1.0, "gain_high": 1.0}
     about = {
         "kind": "base" if modules == "base" else "load",
         "mode": math.nan,
-        "seed": math.nan,
+        "seeds": 1,
         "metric": "accuracy",
         "n": 50,
         "reference": "b/base",
@@ -59,24 +59,11 @@ def test_a_number_has_its_interval_and_a_mark_where_the_paired_gain_leaves_zero_
     assert (table.reference, table.pair) == ("b/base", "p")
 
 
-def test_several_seeds_are_a_mean_between_the_lowest_and_the_highest_of_them() -> None:
-    table = laid_out(
-        row(0, "base", "mean", 10.0),
-        *(
-            row(1, "q", "mean", value, seed=float(seed), cell=f"p/tune/q/seed{seed}", kind="tune")
-            for seed, value in enumerate((12.0, 18.0, 15.0))
-        ),
-    )
-    tuned = table.rows[1]
-    assert tuned.numbers == [Number(15.0, 12.0, 18.0, seeds=3)]
-    assert tuned.seeds == 3
-    assert tuned.cells == ["p/tune/q/seed0", "p/tune/q/seed1", "p/tune/q/seed2"]
-
-
-def test_a_mean_that_knows_its_seeds_keeps_its_own_interval() -> None:
-    table = laid_out(row(0, "base", "mean", 10.0, seeds=1), row(1, "q", "mean", 15.0, seeds=3))
+def test_a_row_says_over_how_many_seeds_it_is_a_mean() -> None:
+    table = laid_out(row(0, "base", "mean", 10.0), row(1, "q", "mean", 15.0, seeds=3))
     assert [one.seeds for one in table.rows] == [1, 3]
     assert table.rows[1].numbers == [Number(15.0, 13.0, 17.0)]
+    assert table.rows[1].cell == "p/load/q"
 
 
 def test_of_perplexity_less_is_better_and_each_text_is_a_column() -> None:

@@ -728,9 +728,9 @@ class Dag:
     @property
     def shown(self) -> list[str]:
         """What the report shows: tables with their companions, figures, ledgers, verdicts."""
-        drawn = [name for name in (*self.figures, *self.weight_figures) if name.endswith(".png")]
+        made = [*self.tables, *self.figures, *self.fluency, *self.ledgers, *self.weight_figures]
         judged = ["results/claims.csv", "results/agreement.csv"]
-        return [*judged, *self.tables, *drawn, *self.ledgers]
+        return [*judged, *(name for name in made if not name.endswith(".svg"))]
 
     @property
     def data_reports(self) -> list[str]:

@@ -278,6 +278,7 @@ EXHIBITS = (
             "(distinct-1, distinct-2) in what a cell writes behind the text's openings. Intervals "
             "are in fluency_intervals.csv."
         ),
+        rule="fluency",
     ),
     Exhibit(
         name="fluency_figure",
@@ -290,6 +291,7 @@ EXHIBITS = (
         ),
         source="the scores of the {arm} cells of {pair}",
         alt="Perplexity and distinct-n of each {arm} cell of {pair}.",
+        rule="draw_fluency",
     ),
     Exhibit(
         name="deltas",

@@ -11,7 +11,7 @@ import pandas as pd
 from affectlocus.tables import MEAN
 
 COLUMNS = (
-    *("num", "modules", "mode", "kind", "task", "metric", "value", "n", "low", "high"),
+    *("num", "modules", "mode", "kind", "seeds", "task", "metric", "value", "n", "low", "high"),
     *("gain", "gain_low", "gain_high", "reference", "cell"),
 )
 """What a table's intervals have to have."""
@@ -23,21 +23,18 @@ class Number:
     """A number and its interval.
 
     Args:
-        sign: "+" or "−" where the paired interval of its gain is above or below zero; else empty.
-        seeds: over how many seeds it is a mean; the interval is then the lowest and highest seed's
-            value.
+        sign: "+" or "−" where it is better or worse by a paired interval without zero; else empty.
     """
 
     value: float
     low: float = math.nan
     high: float = math.nan
     sign: str = ""
-    seeds: int = 1
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row: a module set, its numbers in the columns' order, and the cells behind it.
+    """A row: a module set, its numbers in the columns' order, and the cell behind them.
 
     Args:
         seeds: over how many tunings its numbers are means.
@@ -50,7 +47,7 @@ class Row:
     numbers: list[Number | None] = field(default_factory=list)
     gain: Number | None = None
     fluency: list[Number | None] = field(default_factory=list)
-    cells: list[str] = field(default_factory=list)
+    cell: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,8 +91,7 @@ def score_table(
         for name, part in ours.groupby("baseline", sort=False):
             numbers = [_number(part[part["task"] == task]) for task in tasks]
             below.append(Row(modules=NAMES.get(str(name), str(name)), numbers=numbers))
-    cells = [cell for row in rows for cell in row.cells]
-    pairs = [cell.split("/")[0] for cell in cells if not cell.endswith("/base")]
+    pairs = [row.cell.split("/")[0] for row in rows if not row.cell.endswith("/base")]
     references = intervals["reference"].mode()
     return ScoreTable(
         metric=metric,
@@ -114,15 +110,13 @@ def _texts(texts: pd.DataFrame | None) -> list[str]:
 
 def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None) -> Row:
     first = part.iloc[0]
-    cells = list(dict.fromkeys(map(str, part["cell"])))
-    seeds = int(first["seeds"]) if "seeds" in part else len(cells)
     mean = part[part["task"] == MEAN]
-    mine = texts[texts["cell"].isin(cells)] if texts is not None else None
+    mine = texts[texts["cell"] == first["cell"]] if texts is not None else None
     return Row(
         num=int(first["num"]),
         modules=str(first["modules"]),
         mode=_text(first["mode"]),
-        seeds=seeds,
+        seeds=int(first["seeds"]),
         numbers=[_number(part[part["task"] == task]) for task in tasks],
         gain=None if first["kind"] == "base" else _number(mean, "gain"),
         fluency=[
@@ -130,7 +124,7 @@ def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None) -> Ro
             for text in _texts(texts)
             if mine is not None
         ],
-        cells=cells,
+        cell=str(first["cell"]),
     )
 
 
@@ -139,7 +133,7 @@ def _text(value: Any) -> str:
 
 
 def _number(rows: pd.DataFrame, what: str = "value", better: int = 1) -> Number | None:
-    """One number of a row's cells, a cell for each seed; None where there is none.
+    """The number of one row; None where there is none.
 
     Args:
         better: -1 where less is better; the sign says what is better, not what is larger.
@@ -148,9 +142,6 @@ def _number(rows: pd.DataFrame, what: str = "value", better: int = 1) -> Number 
         return None
     first = rows.iloc[0]
     low, high = ("low", "high") if what == "value" else (f"{what}_low", f"{what}_high")
-    if len(rows) > 1:
-        values = rows[what]
-        return Number(values.mean(), values.min(), values.max(), seeds=len(rows))
     sign = ""
     if "gain_low" in rows:
         above, below = first["gain_low"] > 0, first["gain_high"] < 0
