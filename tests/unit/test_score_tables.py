@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from affectlocus.score_tables import Number, ScoreTable, score_table
+from affectlocus.score_tables import Number, ScoreTable, score_table, with_intervals
 
 
 def row(num: int, modules: str, task: str, value: float, **other: Any) -> dict[str, Any]:
@@ -102,3 +102,19 @@ def test_baselines_stand_below_in_the_table_s_metric_by_their_names() -> None:
         ("majority answer", [Number(40.0, 30.0, 50.0)]),
         ("uniform guess", [Number(25.0, 20.0, 30.0)]),
     ]
+
+
+def test_a_table_of_metrics_gets_n_seeds_and_the_interval_of_every_number() -> None:
+    frame = pd.DataFrame(
+        {"task": ["news", "news"], "cell": ["b/base", "p/tuned"], "perplexity": [5.0, 7.0]}
+    )
+    companion = pd.DataFrame(
+        [
+            row(0, "base", "news", 5.0, metric="perplexity", n=20),
+            row(1, "all", "news", 7.0, metric="perplexity", n=20, seeds=3, cell="p/tuned"),
+        ]
+    )
+    table, spans = with_intervals(frame, companion)
+    assert list(table.columns) == ["task", "cell", "n", "seeds", "perplexity"]
+    assert table["seeds"].tolist() == [1, 3]
+    assert spans == {(0, "perplexity"): (3.0, 7.0), (1, "perplexity"): (5.0, 9.0)}

@@ -275,8 +275,8 @@ EXHIBITS = (
         title="Fluency of every cell",
         caption=(
             "Perplexity of general text, and the share of different words and pairs of words "
-            "(distinct-1, distinct-2) in what a cell writes behind the text's openings. Intervals "
-            "are in fluency_intervals.csv."
+            "(distinct-1, distinct-2, in percent) in what a cell writes behind the openings of "
+            "that text. Gains are in fluency_intervals.csv."
         ),
         rule="fluency",
     ),

@@ -7,7 +7,6 @@ and can be sent as it is. The same files give the same bytes.
 from __future__ import annotations
 
 import base64
-import math
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +21,10 @@ from affectlocus.circumstances import hardware, revision, spent, versions
 from affectlocus.errors import InputError
 from affectlocus.exhibits import CATEGORIES, EXHIBITS, Exhibit, Found, found, lacking
 from affectlocus.files import read_json
+from affectlocus.notation import FILTERS, known
 from affectlocus.paper import CLAIMS, SOURCE
 from affectlocus.parameters import Parameters
-from affectlocus.score_tables import COLUMNS, ScoreTable, score_table
+from affectlocus.score_tables import COLUMNS, ScoreTable, Spans, score_table, with_intervals
 
 PAGES = Path(__file__).parent / "pages"
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "untestable": "–"}
@@ -60,12 +60,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Panel:
-    """An exhibit as the page shows it: a picture, a table of scores, or a plain table."""
+    """An exhibit as the page shows it: a picture, a table of scores, or a plain table.
+
+    Args:
+        spans: intervals of a plain table's numbers.
+    """
 
     about: Found
     picture: Picture | None = None
     scores: ScoreTable | None = None
     frame: pd.DataFrame | None = None
+    spans: Spans = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,15 +121,7 @@ def report(experiment: Experiment, results: Path, files: Iterable[Path] | None =
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": _percent,
-        "figures": _figures,
-        "probability": _probability,
-        "count": _count,
-        "clock": _clock,
-        "cell": _cell,
-        "sentence": _sentence,
-    }
+    environment.filters |= FILTERS
     page = environment.get_template("report.html")
     return page.render(
         experiment=experiment,
@@ -157,7 +154,7 @@ def judged(path: Path) -> list[Judged]:
     """
     frame = _csv(path, "claim", "level", "by", "stated", "verdict", "why", "effect", "basis")
     rows: list[dict[str, Any]] = [
-        {str(name): _cell_or_none(value) for name, value in row.items()}
+        {str(name): value if known(value) else None for name, value in row.items()}
         for row in frame.to_dict("records")
     ]
     claims = []
@@ -165,22 +162,18 @@ def judged(path: Path) -> list[Judged]:
         mine = [row for row in rows if row["claim"] == name]
         heads = [row for row in mine if row["level"] == "claim"]
         stated = next((row for row in heads if row["stated"]), heads[0])
-        known = CLAIMS.get(name)
+        claim = CLAIMS.get(name)
         claims.append(
             Judged(
                 name=name,
-                says=known.says if known else "",
-                where=known.where if known else "",
+                says=claim.says if claim else "",
+                where=claim.where if claim else "",
                 stated=stated,
                 beside=[row for row in heads if row is not stated],
                 details=[row for row in mine if row["level"] != "claim"],
             )
         )
     return claims
-
-
-def _cell_or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _csv(path: Path, *columns: str) -> pd.DataFrame:
@@ -217,8 +210,12 @@ def _panel(one: Found, results: Path) -> Panel:
     if path.suffix == ".png":
         return Panel(one, picture=picture(path))
     intervals = path.with_name(f"{path.stem}_intervals.csv")
-    if one.exhibit.rule != "tables" or not intervals.is_file():
+    if not intervals.is_file():
         return Panel(one, frame=_csv(path))
+    if one.exhibit.rule != "tables":
+        companion = _csv(intervals, "task", "cell", "metric", "n", "seeds", "low", "high")
+        frame, spans = with_intervals(_csv(path, "task", "cell"), companion)
+        return Panel(one, frame=frame, spans=spans)
     beside = path.with_name(f"{path.stem}_baselines.csv")
     scores = results / "scores.parquet"
     laid_out = score_table(
@@ -247,11 +244,11 @@ def picture(path: Path) -> Picture:
 
 def _others(files: list[str], shown: list[Found], results: Path) -> dict[str, Picture]:
     """Figures of no known kind: shown under their names rather than lost."""
-    known = {one.file for one in shown}
+    kinds = {one.file for one in shown}
     return {
         file: picture(results / file)
         for file in sorted(files)
-        if file.startswith("figures/") and file.endswith(".png") and file not in known
+        if file.startswith("figures/") and file.endswith(".png") and file not in kinds
     }
 
 
@@ -260,73 +257,3 @@ def _data(parameters: Parameters, results: Path) -> list[tuple[dict[str, Any], l
     paths = [results / "data" / f"{task}.json" for task in parameters.tasks]
     reports = [read_json(path) for path in paths if path.is_file()]
     return [(one, [line.strip() for line in brief(one)[1:]]) for one in reports]
-
-
-# How numbers are written. What is unknown is empty, minus is a minus.
-
-
-def _known(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
-
-
-def _percent(value: float | None) -> str:
-    """Two digits behind the point, as the tables have them."""
-    return f"{value:.2f}".replace("-", "−") if _known(value) else ""
-
-
-def _figures(value: float | None) -> str:
-    """Three significant figures."""
-    if value is None or not _known(value):
-        return ""
-    text = f"{value:#.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return text.rstrip(".").replace("-", "−")
-
-
-def _probability(value: float | None) -> str:
-    if value is None or not _known(value):
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.2g}" if value < 0.095 else f"{value:.2f}"
-
-
-def _count(value: float | None) -> str:
-    return f"{value:,.0f}" if _known(value) else ""
-
-
-def _clock(seconds: float) -> str:
-    """Seconds as h:mm:ss, or with a digit where they are few."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
-
-
-def _bytes(value: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def _sentence(text: str) -> str:
-    """With a capital, but for the name of a projection."""
-    first = text.partition(" ")[0]
-    return text if "_" in first else text[:1].upper() + text[1:]
-
-
-def _cell(value: Any, column: str = "") -> str:
-    """A value of any csv."""
-    if not _known(value):
-        return ""
-    if column.endswith("_bytes"):
-        return _bytes(float(value))
-    if column == "p":
-        return _probability(float(value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.2f}" if abs(value) >= 10 else _figures(value)
-    return str(value)

@@ -104,6 +104,34 @@ def score_table(
     )
 
 
+Spans = dict[tuple[int, str], tuple[float, float]]
+"""(row, column) of a plain table → the interval of the number there."""
+
+
+def with_intervals(frame: pd.DataFrame, intervals: pd.DataFrame) -> tuple[pd.DataFrame, Spans]:
+    """A table whose columns are metrics, with n and seeds of its rows, and its intervals.
+
+    Args:
+        frame: a row per (task, cell), as `fluency.csv`.
+        intervals: its companion, a row per (task, cell, metric).
+    """
+    metrics = [name for name in frame.columns if name in set(intervals["metric"])]
+    known = {
+        (row["task"], row["cell"], row["metric"]): (float(row["low"]), float(row["high"]))
+        for row in intervals.to_dict("records")
+    }
+    spans = {
+        (place, name): known[key]
+        for place, (task, cell) in enumerate(zip(frame["task"], frame["cell"], strict=True))
+        for name in metrics
+        if (key := (task, cell, name)) in known
+    }
+    keys = [name for name in frame.columns if name not in metrics]
+    counts = intervals.groupby(["task", "cell"], as_index=False)[["n", "seeds"]].max()
+    counted = frame.merge(counts, on=["task", "cell"], how="left")
+    return counted[[*keys, "n", "seeds", *metrics]], spans
+
+
 def _texts(texts: pd.DataFrame | None) -> list[str]:
     return [] if texts is None else [str(name) for name in dict.fromkeys(texts["task"])]
 
