@@ -29,6 +29,10 @@ from affectlocus.score_tables import COLUMNS, ScoreTable, Spans, score_table, wi
 PAGES = Path(__file__).parent / "pages"
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "untestable": "–"}
 """A sign for each verdict, beside its word and its colour."""
+_JUDGED = (
+    *("claim", "level", "pair", "part", "by", "stated", "verdict", "why", "effect", "low", "high"),
+    *("unit", "n", "seeds", "p", "p_alone", "cohens_h", "mcnemar_p", "basis"),
+)
 _DPI = 200
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -152,7 +156,7 @@ def judged(path: Path) -> list[Judged]:
     Raises:
         InputError: no such table.
     """
-    frame = _csv(path, "claim", "level", "by", "stated", "verdict", "why", "effect", "basis")
+    frame = _csv(path, *_JUDGED)
     rows: list[dict[str, Any]] = [
         {str(name): value if known(value) else None for name, value in row.items()}
         for row in frame.to_dict("records")
