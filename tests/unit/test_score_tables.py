@@ -66,6 +66,21 @@ def test_a_row_says_over_how_many_seeds_it_is_a_mean() -> None:
     assert table.rows[1].cell == "p/load/q"
 
 
+def test_what_is_not_compared_with_the_table_s_reference_has_no_gain_and_no_mark() -> None:
+    ablated = {"kind": "ablate", "reference": "p/tuned", "gain_low": -9.0, "gain_high": -5.0}
+    table = laid_out(
+        row(0, "base", "mean", 10.0, gain_high=-1.0),
+        *(
+            row(num, name, "mean", 20.0, cell=f"p/ablate/{name}/zero", mode="zero", **ablated)
+            for num, name in enumerate(("q", "up"), 1)
+        ),
+        row(3, "all", "mean", 30.0, kind="tuned", cell="p/tuned", gain_low=5.0),
+    )
+    assert table.reference == "p/tuned"
+    assert [one.numbers[0].sign for one in table.rows if one.numbers[0]] == ["", "−", "−", ""]
+    assert [one.gain is None for one in table.rows] == [True, False, False, True]
+
+
 def test_of_perplexity_less_is_better_and_each_text_is_a_column() -> None:
     scores = pd.DataFrame(
         [

@@ -84,7 +84,9 @@ def score_table(
     texts = scores[scores["metric"] == "perplexity"] if scores is not None else None
     if texts is not None:
         texts = texts[texts["cell"].isin(set(intervals["cell"]))]
-    rows = [_row(part, tasks, texts) for _, part in intervals.groupby("num")]
+    arm = intervals[~intervals["kind"].isin(["base", "tuned"])]
+    reference = str((intervals if arm.empty else arm)["reference"].iloc[0])
+    rows = [_row(part, tasks, texts, reference) for _, part in intervals.groupby("num")]
     below = []
     if baselines is not None:
         ours = baselines[baselines["metric"] == metric]
@@ -92,11 +94,10 @@ def score_table(
             numbers = [_number(part[part["task"] == task]) for task in tasks]
             below.append(Row(modules=NAMES.get(str(name), str(name)), numbers=numbers))
     pairs = [row.cell.split("/")[0] for row in rows if not row.cell.endswith("/base")]
-    references = intervals["reference"].mode()
     return ScoreTable(
         metric=metric,
         pair=pairs[0] if pairs else "",
-        reference=str(references.iloc[0]) if len(references) else "",
+        reference=reference,
         columns=[(str(task), int(sizes[task])) for task in tasks],
         texts=_texts(texts),
         rows=rows,
@@ -136,8 +137,10 @@ def _texts(texts: pd.DataFrame | None) -> list[str]:
     return [] if texts is None else [str(name) for name in dict.fromkeys(texts["task"])]
 
 
-def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None) -> Row:
+def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None, reference: str) -> Row:
     first = part.iloc[0]
+    # Below ablations stands the tuned model, and above them the base: neither is compared.
+    compared = first["reference"] == reference and first["cell"] != reference
     mean = part[part["task"] == MEAN]
     mine = texts[texts["cell"] == first["cell"]] if texts is not None else None
     return Row(
@@ -145,10 +148,10 @@ def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None) -> Ro
         modules=str(first["modules"]),
         mode=_text(first["mode"]),
         seeds=int(first["seeds"]),
-        numbers=[_number(part[part["task"] == task]) for task in tasks],
-        gain=None if first["kind"] == "base" else _number(mean, "gain"),
+        numbers=[_number(part[part["task"] == task], int(compared)) for task in tasks],
+        gain=_number(mean, 1, "gain") if compared else None,
         fluency=[
-            _number(mine[mine["task"] == text], better=-1)
+            _number(mine[mine["task"] == text], -int(compared))
             for text in _texts(texts)
             if mine is not None
         ],
@@ -160,18 +163,18 @@ def _text(value: Any) -> str:
     return "" if pd.isna(value) else str(value)
 
 
-def _number(rows: pd.DataFrame, what: str = "value", better: int = 1) -> Number | None:
+def _number(rows: pd.DataFrame, better: int = 0, what: str = "value") -> Number | None:
     """The number of one row; None where there is none.
 
     Args:
-        better: -1 where less is better; the sign says what is better, not what is larger.
+        better: 1 where more is better, -1 where less is; 0 where nothing is compared.
     """
     if rows.empty:
         return None
     first = rows.iloc[0]
     low, high = ("low", "high") if what == "value" else (f"{what}_low", f"{what}_high")
     sign = ""
-    if "gain_low" in rows:
+    if better:
         above, below = first["gain_low"] > 0, first["gain_high"] < 0
         good, bad = (above, below) if better > 0 else (below, above)
         sign = "+" if good else "−" if bad else ""
