@@ -38,6 +38,8 @@ include: "rules/neurons.smk"
 include: "rules/directions.smk"
 include: "rules/collect.smk"
 include: "rules/claims.smk"
+include: "rules/revisions.smk"
+include: "rules/report.smk"
 
 
 rule all:
@@ -55,3 +57,5 @@ rule all:
         "results/scores.parquet",
         "results/metrics.json",
         "results/claims.csv",
+        "results/revisions/verdicts.json",
+        "results/report.html",

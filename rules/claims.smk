@@ -11,8 +11,10 @@ rule claims:
         deltas=JOBS.deltas,
         histograms=JOBS.claimed_histograms,
     output:
-        claims="results/claims.csv",
-        agreement="results/agreement.csv",
+        claims=report("results/claims.csv", **described("claims", of="all", shows="verdicts")),
+        agreement=report(
+            "results/agreement.csv", **described("claims", of="all", shows="agreement of rankings")
+        ),
     log:
         "results/logs/claims.log",
     benchmark:

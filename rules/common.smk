@@ -5,8 +5,9 @@ from pathlib import Path
 # On a line of its own `checkpoint` would be a keyword; so this import is two.
 from affectlocus.dag import ARMS, EXTRACTOR, Dag
 from affectlocus.dag import alternatives, checkpoint, gpus, repeated, settings
-from affectlocus.digest import digest
+from affectlocus.digest import digest, digest_of
 from affectlocus.errors import or_exit
+from affectlocus.exhibits import described
 from affectlocus.parameters import validate
 from affectlocus.precheck import precheck, precheck_wheels
 

@@ -45,7 +45,11 @@ rule draw_directions:
     input:
         JOBS.duo_directions,
     output:
-        multiext("results/figures/directions.{duo}", ".png", ".svg"),
+        report(
+            "results/figures/directions.{duo}.png",
+            **described("draw_directions", of="{duo}", shows="directions"),
+        ),
+        "results/figures/directions.{duo}.svg",
     log:
         "results/logs/figures/directions.{duo}.log",
     benchmark:

@@ -9,7 +9,11 @@ rule heat_map:
     input:
         JOBS.pair_deltas,
     output:
-        multiext("results/figures/deltas.{pair}", ".png", ".svg"),
+        report(
+            "results/figures/deltas.{pair}.png",
+            **described("heat_map", of="{pair}", shows="change of the weights"),
+        ),
+        "results/figures/deltas.{pair}.svg",
     log:
         "results/logs/figures/deltas.{pair}.log",
     benchmark:
@@ -40,7 +44,13 @@ rule relative_changes:
     input:
         JOBS.pair_histograms,
     output:
-        multiext("results/figures/relative.{pair}", ".png", ".svg"),
+        report(
+            "results/figures/relative.{pair}.png",
+            **described(
+                "relative_changes", pair="{pair}", shows="relative change of single weights"
+            ),
+        ),
+        "results/figures/relative.{pair}.svg",
     log:
         "results/logs/figures/relative.{pair}.log",
     benchmark:
@@ -71,7 +81,8 @@ rule bars:
     input:
         unpack(JOBS.table_companions),
     output:
-        multiext("results/figures/{arm}.{pair}", ".png", ".svg"),
+        report("results/figures/{arm}.{pair}.png", **described("bars", of="{pair}", shows="{arm}")),
+        "results/figures/{arm}.{pair}.svg",
     log:
         "results/logs/figures/{arm}.{pair}.log",
     benchmark:

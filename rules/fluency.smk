@@ -9,8 +9,11 @@ rule fluency:
     input:
         JOBS.all_scores,
     output:
-        table="results/fluency.csv",
-        intervals="results/fluency_intervals.csv",
+        table=report("results/fluency.csv", **described("fluency", of="all", shows="fluency")),
+        intervals=report(
+            "results/fluency_intervals.csv",
+            **described("fluency", of="all", shows="fluency, intervals"),
+        ),
     log:
         "results/logs/fluency.log",
     benchmark:
@@ -37,7 +40,11 @@ rule draw_fluency:
     input:
         "results/scores/{pair}/{arm}.parquet",
     output:
-        multiext("results/figures/fluency.{arm}.{pair}", ".png", ".svg"),
+        report(
+            "results/figures/fluency.{arm}.{pair}.png",
+            **described("draw_fluency", of="{pair}", shows="fluency, {arm}"),
+        ),
+        "results/figures/fluency.{arm}.{pair}.svg",
     log:
         "results/logs/figures/fluency.{arm}.{pair}.log",
     benchmark:

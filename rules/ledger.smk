@@ -9,7 +9,7 @@ rule ledger:
     input:
         JOBS.ledger_models,
     output:
-        "results/ledger.csv",
+        report("results/ledger.csv", **described("ledger", of="all", shows="what each set trains")),
     log:
         "results/logs/ledger.log",
     benchmark:
@@ -36,7 +36,9 @@ rule step_times:
     input:
         JOBS.ledger_models,
     output:
-        "results/step_times.csv",
+        report(
+            "results/step_times.csv", **described("step_times", of="all", shows="time of a step")
+        ),
     log:
         "results/logs/step_times.log",
     benchmark:
@@ -66,7 +68,11 @@ rule trade_off:
         intervals=JOBS.tune_intervals,
         ledger="results/ledger.csv",
     output:
-        multiext("results/figures/fig9_get.{pair}", ".png", ".svg"),
+        report(
+            "results/figures/fig9_get.{pair}.png",
+            **described("trade_off", of="{pair}", shows="score against parameters"),
+        ),
+        "results/figures/fig9_get.{pair}.svg",
     log:
         "results/logs/figures/fig9_get.{pair}.log",
     benchmark:

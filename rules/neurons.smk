@@ -90,7 +90,11 @@ rule draw_neurons:
         moved="results/neurons/{base}.parquet",
         companions=multiext("results/neurons/{base}", ".concentration.parquet", ".overlaps.parquet"),
     output:
-        multiext("results/figures/neurons.{base}", ".png", ".svg"),
+        report(
+            "results/figures/neurons.{base}.png",
+            **described("draw_neurons", of="{base}", shows="moved neurons"),
+        ),
+        "results/figures/neurons.{base}.svg",
     log:
         "results/logs/figures/neurons.{base}.log",
     benchmark:
@@ -121,7 +125,11 @@ rule draw_activations:
         shifts="results/activations/{tuned}.parquet",
         summary="results/activations/{tuned}.summary.parquet",
     output:
-        multiext("results/figures/activations.{tuned}", ".png", ".svg"),
+        report(
+            "results/figures/activations.{tuned}.png",
+            **described("draw_activations", of="{tuned}", shows="emotional against neutral"),
+        ),
+        "results/figures/activations.{tuned}.svg",
     log:
         "results/logs/figures/activations.{tuned}.log",
     benchmark:

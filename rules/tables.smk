@@ -13,9 +13,15 @@ rule tables:
         data=JOBS.table_data,
         wheels=JOBS.wheel_files,
     output:
-        table="results/{table}.csv",
-        intervals="results/{table}_intervals.csv",
-        baselines="results/{table}_baselines.csv",
+        table=report("results/{table}.csv", **described("tables", of="{table}", shows="scores")),
+        intervals=report(
+            "results/{table}_intervals.csv",
+            **described("tables", of="{table}", shows="intervals"),
+        ),
+        baselines=report(
+            "results/{table}_baselines.csv",
+            **described("tables", of="{table}", shows="baselines"),
+        ),
     log:
         "results/logs/tables/{table}.log",
     benchmark:

@@ -21,6 +21,7 @@ import pytest
 
 from affectlocus.cells import Cell
 from affectlocus.dag import Dag, settings
+from affectlocus.exhibits import captions
 from affectlocus.parameters import load
 
 ROOT = Path(__file__).parents[2]
@@ -238,6 +239,31 @@ def test_the_ledger_counts_what_each_tune_cell_trained(project: Project) -> None
     assert times["modules"].tolist() == ["all", "gate"]
 
 
+def test_the_report_has_every_exhibit_and_is_the_same_page_again(project: Project) -> None:
+    path = project.folder / "results/report.html"
+    page = path.read_text()
+    for name in ("verdicts", "table1", "table3", "load", "deltas", "ledger", "neurons", "data"):
+        assert f'id="{name}"' in page
+    assert "Other figures" not in page
+    project.snakemake("--forcerun", "report", "--", "results/report.html")
+    assert path.read_text() == page
+
+
+def test_snakemake_s_own_report_shows_the_results_with_their_captions(project: Project) -> None:
+    project.snakemake("--report", "own.html")
+    page = (project.folder / "own.html").read_text()
+    # One pair has no directions to compare.
+    texts_of = {rule: text for rule, text in captions().items() if rule != "draw_directions"}
+    for caption in texts_of.values():
+        # Of a rule that makes several exhibits one, as its wildcards choose; without quotes, which
+        # the page writes in its own way.
+        texts = re.findall(r"%}(.+?)(?={%)", caption) or [caption]
+        words = [max(re.findall(r"[\w ,.;]+", text), key=len).strip() for text in texts]
+        assert any(one in page for one in words), words
+    for name in ("results/report.html", "results/claims.csv", "results/table3.csv"):
+        assert name in page
+
+
 def test_a_second_run_has_nothing_to_do(project: Project) -> None:
     assert "Nothing to be done" in project.snakemake()
 
@@ -267,7 +293,7 @@ def test_a_changed_plot_reruns_figures_only(project: Project) -> None:
     with project.changed("workflow/affectlocus/figures.py", '"font.size": 9', '"font.size": 8'):
         drawn = {"heat_map", "relative_changes", "bars", "trade_off"}
         drawn |= {"draw_neurons", "draw_activations", "draw_fluency"}
-        assert project.planned() == drawn
+        assert project.planned() == {*drawn, "report"}
 
 
 def test_a_changed_tune_rank_reruns_tune_cells_and_their_readers_only(project: Project) -> None:

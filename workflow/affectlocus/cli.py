@@ -1510,17 +1510,107 @@ def claims(
 
 
 @app.command()
-def show(
-    table: Annotated[Path, typer.Argument(help="a table's csv")],
-    results: Annotated[Path | None, typer.Option(help="folder whose files are listed")] = None,
+def revisions(
+    deltas: Annotated[list[Path], typer.Argument(help="deltas of each pair, PAIR.parquet")],
+    claims: Annotated[Path, typer.Option(help="claims.csv")],
+    out: Annotated[Path, typer.Option(help="folder; verdicts.json and l2/PAIR.csv are written")],
 ) -> None:
-    """Print a table on the terminal, with the path of every result.
+    """Write what `dvc metrics diff` and `dvc plots diff` compare two revisions by.
+
+    Example: affectlocus revisions results/deltas/mine.parquet --claims results/claims.csv
+    --out results/revisions
+    """
+    from affectlocus.files import replacing, write_json
+    from affectlocus.revisions import by_layer, verdicts
+
+    judged = _read_companion(claims, "verdicts", "verdict")
+    judged["effect"] = judged["effect"].replace("", None).astype(float)
+    for path in deltas:
+        frame = by_layer(_read_frame(path, "projection", "l2"))
+        with replacing(out / "l2" / f"{path.stem}.csv") as temporary:
+            frame.to_csv(temporary, index=False, float_format="%.6g")
+    write_json(out / "verdicts.json", verdicts(judged))
+
+
+@app.command()
+def report(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="tables and figures that are shown; by default all below --results"),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="an experiment's results")] = Path("results"),
+    parameters: Annotated[Path, typer.Option(help="its params.yaml")] = Path("params.yaml"),
+    out: Out = Path("results/report.html"),
+    name: Annotated[str, typer.Option(help="what the experiment is called; its folder's")] = "",
+    overrides: Annotated[
+        str, typer.Option(help="JSON of parameters that were set beside the file, nested as there")
+    ] = "{}",
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="write the captions of Snakemake's own report into this folder instead"),
+    ] = None,
+) -> None:
+    """Put a whole experiment on one page of HTML: verdicts, exhibits, data, parameters, time.
+
+    The page holds all it shows and fetches nothing, so it opens offline and can be sent as it is.
+
+    Example: affectlocus report --results results --out report.html
+    """
+    from affectlocus.files import write_text
+
+    if captions is not None:
+        from affectlocus.exhibits import captions as texts
+
+        for rule, text in texts().items():
+            write_text(captions / f"{rule}.rst", text)
+        return
+    from affectlocus.circumstances import merged
+    from affectlocus.parameters import Parameters, read
+    from affectlocus.report import Experiment
+    from affectlocus.report import report as page
+
+    beside = _object(overrides, "--overrides")
+    written = json.dumps(merged(read(parameters), beside), default=str)
+    experiment = Experiment(
+        name=name or parameters.resolve().parent.name,
+        text=parameters.read_text(encoding="utf-8"),
+        parameters=_settings(Parameters, written, str(parameters)),
+        overrides=beside,
+    )
+    write_text(out, page(experiment, results, files))
+
+
+def _object(text: str, option: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{option}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{option}: expected keys and values, found {type(value).__name__}")
+    return value
+
+
+@app.command()
+def show(
+    table: Annotated[Path, typer.Argument(help="a csv or parquet file of results")],
+    results: Annotated[Path | None, typer.Option(help="folder whose files are listed")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="COLUMN=VALUE that chooses rows; repeat")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="how many rows of a parquet file", min=1)] = 40,
+) -> None:
+    """Print a table on the terminal, with the path of every result; or chosen rows of any result.
 
     Example: affectlocus show results/table1.csv --results results
-    """
-    from affectlocus.show import print_results, print_table
 
-    print_table(table)
+    Example: affectlocus show results/scores.parquet --where cell=mine/load/gate --where task=mean
+    """
+    from affectlocus.show import print_results, print_rows, print_table
+
+    if where or table.suffix == ".parquet":
+        print_rows(table, where or [], rows)
+    else:
+        print_table(table)
     if results is not None:
         print_results(results)
 

@@ -718,6 +718,31 @@ class Dag:
         names += [f"activations.{tuned}" for tuned in self.activated]
         return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
 
+    # revisions, report
+
+    @property
+    def layers(self) -> list[str]:
+        """L2 by layer, a file for each table of deltas."""
+        return [f"results/revisions/l2/{Path(file).stem}.csv" for file in self.deltas]
+
+    @property
+    def shown(self) -> list[str]:
+        """What the report shows: tables with their companions, figures, ledgers, verdicts."""
+        made = [*self.tables, *self.figures, *self.fluency, *self.ledgers, *self.weight_figures]
+        judged = ["results/claims.csv", "results/agreement.csv"]
+        return [*judged, *(name for name in made if not name.endswith(".svg"))]
+
+    @property
+    def data_reports(self) -> list[str]:
+        """The data reports of the tasks that something is tuned on or asked."""
+        tuned = {task for _, recipe in self.tunings.values() for task in recipe.data}
+        asked = {file for cell in self.cells.values() for file in self.asked_data(cell)}
+        return [
+            f"results/data/{task}.json"
+            for task in self.parameters.tasks
+            if task in tuned or f"results/data/{task}.parquet" in asked
+        ]
+
     # resources
 
     def _base_mb(self, name: str) -> int:

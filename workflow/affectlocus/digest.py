@@ -77,3 +77,12 @@ def digest(step: str) -> str:
     for package in sorted(libraries):
         total.update(f"{package}\0{_installed(package)}\0".encode())
     return total.hexdigest()[:16]
+
+
+@cache
+def digest_of(folder: str) -> str:
+    """Likewise of a folder of the package that holds no code: its files, byte by byte."""
+    total = hashlib.sha256()
+    for path in sorted((PACKAGE / folder).iterdir()):
+        total.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return total.hexdigest()[:16]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from affectlocus.errors import InputError
-
-NAMES = {"majority": "majority answer", "uniform": "uniform guess"}
+from affectlocus.score_tables import NAMES
 
 
 def print_table(path: Path) -> None:
@@ -24,6 +25,48 @@ def print_table(path: Path) -> None:
     except (OSError, ValueError):
         raise InputError(f"{path}: no csv table there; snakemake builds them in results") from None
     print_frame(frame, str(path), _baselines(path, list(frame.columns)))
+
+
+def print_rows(path: Path, where: Sequence[str], most: int) -> None:
+    """Prints rows of a csv or parquet file of results, those that a condition chooses.
+
+    Args:
+        where: COLUMN=VALUE, as the file has it written; all of them hold.
+        most: how many rows are printed.
+
+    Raises:
+        InputError: no such file or column, or a condition of another form.
+    """
+    frame = _any_frame(path)
+    for condition in where:
+        column, equals, value = condition.partition("=")
+        if not equals or column not in frame.columns:
+            raise InputError(
+                f"--where {condition}: expected COLUMN=VALUE with one of the columns "
+                f"{', '.join(map(str, frame.columns))}"
+            )
+        frame = frame[frame[column].astype(str) == value]
+    # Texts of a data set may look like markup; and a small number keeps its figures.
+    shown = frame.head(most).reset_index(drop=True).map(_plain)
+    print_frame(shown, escape(str(path)))
+    if len(frame) > most:
+        print(f"{most} of {len(frame)} rows; --rows shows more")  # noqa: T201
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.6g}"
+    return escape(value) if isinstance(value, str) else value
+
+
+def _any_frame(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"{path}: neither a csv nor a parquet file of results ({line})") from None
 
 
 def print_frame(frame: pd.DataFrame, title: str, below: pd.DataFrame | None = None) -> None:

@@ -1,0 +1,34 @@
+# What dvc compares two revisions by.
+#
+# in:  results/claims.csv, results/deltas/*.parquet
+# out: results/revisions/verdicts.json (dvc metrics), results/revisions/l2/*.csv (dvc plots)
+
+
+rule revisions:
+    """Write verdicts and L2 by layer as dvc reads them."""
+    input:
+        claims="results/claims.csv",
+        deltas=JOBS.deltas,
+    output:
+        verdicts="results/revisions/verdicts.json",
+        l2=JOBS.layers,
+    log:
+        "results/logs/revisions.log",
+    benchmark:
+        "results/benchmarks/revisions.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        folder=subpath(output.verdicts, parent=True),
+        code=digest("revisions"),
+    shell:
+        """
+        affectlocus revisions {input.deltas:q} \
+            --claims {input.claims:q} \
+            --out {params.folder:q} \
+            >{log:q} 2>&1
+        """

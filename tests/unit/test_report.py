@@ -1,0 +1,376 @@
+"""The report: what stands in it, that data stays text, and how it looks in a browser."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+import struct
+import zlib
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from browser import Page, browsing, chromium
+from typer.testing import CliRunner
+
+from affectlocus.cli import app
+from affectlocus.digest import imports
+from affectlocus.errors import InputError
+from affectlocus.parameters import Parameters
+from affectlocus.report import SYMBOLS, Experiment, report
+from affectlocus.verdicts import COLUMNS
+
+SCRIPT = "<script>alert('a label')</script>"
+FORMULA = '=HYPERLINK("http://somewhere.example/","click")'
+TEXT = """
+corpus: {seed: 0}
+bases: {b: {pretrain: {architecture: qwen2}}}
+pairs: {p: {base: b, tuning: {data: [tales], steps: 7}}}
+tasks:
+  tales: {corpus: true, columns: {target: t}}
+  mini-MOSI: {corpus: true, columns: {label: label}, labels: [positive, "<b>negative</b>"]}
+matrix: {pairs: [p], load: [gate], tune: [], ablate: []}
+"""
+
+
+def png(width: int = 2200, height: int = 500) -> bytes:
+    """A white picture."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    rows = zlib.compress(b"".join(b"\0" + b"\xf0" * width for _ in range(height)))
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def claim(name: str, verdict: str, **other: Any) -> dict[str, Any]:
+    """A row of claims.csv."""
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
+    return row | {"claim": name, "level": "claim", "stated": True, "verdict": verdict} | other
+
+
+TASKS = [f"a-task-with-a-rather-long-name-{number}" for number in range(12)]
+
+
+def table(folder: Path, name: str, modules: list[str]) -> pd.DataFrame:
+    """A table, its intervals and its baselines, and the rows of its scores."""
+    cells = ["b/base", *(f"p/load/{one}" for one in modules)]
+    rows = [
+        {
+            "num": num,
+            "modules": cell.rpartition("/")[2],
+            "mode": "",
+            "kind": cell.split("/")[-2] if num else "base",
+            "seeds": 3 if num else 1,
+            "task": task,
+            "metric": "weighted_f1",
+            "value": 10.25 * num + place / 7,
+            "n": 200,
+            "low": 10.25 * num - 1,
+            "high": 10.25 * num + 3,
+            "gain": 10.25 * num,
+            "gain_low": 10.25 * num - 4,
+            "gain_high": 10.25 * num + 4,
+            "reference": "b/base",
+            "cell": cell,
+        }
+        for num, cell in enumerate(cells)
+        for place, task in enumerate([*TASKS, "mean"])
+    ]
+    frame = pd.DataFrame(rows)
+    frame.to_csv(folder / f"{name}_intervals.csv", index=False)
+    frame.pivot_table(index="num", columns="task", values="value").to_csv(folder / f"{name}.csv")
+    guess = frame.assign(baseline="majority", answer=SCRIPT)
+    guess[guess["num"] == 0].to_csv(folder / f"{name}_baselines.csv", index=False)
+    return frame
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A small finished experiment, whose data try to be markup."""
+    folder = tmp_path / "results"
+    for name in ("figures", "data", "benchmarks/tune"):
+        (folder / name).mkdir(parents=True)
+    scores = table(folder, "table1", ["gate", "q+k+v+o+gate+up+down"])
+    scores.assign(seed=pd.array([pd.NA] * len(scores), dtype="Int64")).to_parquet(
+        folder / "scores.parquet"
+    )
+    (folder / "figures/deltas.p.png").write_bytes(png())
+    (folder / "figures/of_nobody_s_making.png").write_bytes(png(300, 200))
+    numbers = {"effect": -0.5, "low": -1.25, "high": 0.25, "unit": "points", "n": 1600, "p": 0.2}
+    basis = "results/cells/*/predictions.parquet, cells " + ", ".join(
+        f"p/load/{name}" for name in ("gate", "q+k+v+o+gate+up+down", "q", "k", "v", "o")
+    )
+    rows = [
+        claim("C1", "supported", by="l2", why=SCRIPT, **numbers),
+        claim("C1", "supported", by="rms", stated=False, why=SCRIPT, **numbers),
+        claim("C1", "supported", by="l2", level="detail", pair="p", basis=basis, **numbers),
+        claim("C5", "contradicted", by="weighted_f1", why=FORMULA, basis=basis, **numbers),
+        claim("C9", "inconclusive", by="weighted_f1", why="too few", **numbers),
+        claim("C14", "untestable", by="perplexity", why="no task with fluency"),
+    ]
+    pd.DataFrame(rows).to_csv(folder / "claims.csv", index=False)
+    pd.DataFrame({"model": ["b"], "modules": ["gate"], "parameters": [40370176]}).to_csv(
+        folder / "ledger.csv", index=False
+    )
+    about = {
+        "file": "mini.csv",
+        "read": 20,
+        "kept": 18,
+        "duplicate_id": 2,
+        "characters": {"min": 3, "median": 7.5, "max": 90},
+        "labels": {SCRIPT: 11, FORMULA: 7},
+    }
+    record = {"task": "mini-MOSI", "splits": {"test": about}, "overlap": {}}
+    (folder / "data/mini-MOSI.json").write_text(json.dumps(record))
+    (folder / "benchmarks/tune/p.tsv").write_text("s\tmax_rss\tcpu_time\n75.0\t300\t60\n")
+    (tmp_path / "params.yaml").write_text(TEXT)
+    return folder
+
+
+def experiment(**other: Any) -> Experiment:
+    parameters = Parameters.model_validate(yaml.safe_load(TEXT))
+    return Experiment(**({"name": "mine", "text": TEXT, "parameters": parameters} | other))
+
+
+def words(page: str) -> str:
+    """What a reader sees, white space folded."""
+    body = re.sub(r"<style>.*?</style>", "", page, flags=re.S)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes, and whether all are closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img", "br", "wbr"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_verdicts_come_first_each_with_word_sign_effect_interval_and_reason(
+    results: Path,
+) -> None:
+    page = report(experiment(), results)
+    assert page.index('id="verdicts"') < page.index('id="reading"') < page.index('id="table1"')
+    for name, sign in SYMBOLS.items():
+        shown = rf'class="verdict {name}"><span class="sign"[^>]*>{re.escape(sign)}<'
+        assert re.search(shown, page)
+    said = words(page)
+    assert "−0.500 [−1.25, 0.250] points 1,600" in said
+    assert "no task with fluency" in said
+    assert "Rests on results/cells/*/predictions.parquet, cells p/load/gate," in said
+    assert "All 3 rows of C1" in said
+
+
+def test_what_data_hold_is_text_and_never_markup(results: Path) -> None:
+    text = f"# {SCRIPT}\n{TEXT}"
+    page = report(
+        experiment(name=f"mine {SCRIPT}", text=text, overrides={SCRIPT: FORMULA}), results
+    )
+    elements = Elements(page)
+    assert elements.open == []
+    tags = {tag for tag, _ in elements.found}
+    assert not tags & {"script", "b", "iframe", "object", "embed", "base", "form"}
+    said = words(page.replace("&lt;", "‹").replace("&gt;", "›"))
+    # Name twice (title, heading), two reasons, a label, a comment, a key.
+    assert said.count("‹script›alert('a label')‹/script›") >= 7
+    assert said.count(FORMULA) == 3
+
+
+def test_the_page_holds_all_it_shows_and_allows_no_request(results: Path) -> None:
+    elements = Elements(report(experiment(), results)).found
+    addresses = [
+        value
+        for _, attributes in elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "data", "action", "poster")
+    ]
+    assert all(str(one).startswith(("#", "data:")) for one in addresses)
+    assert len([one for one in addresses if str(one).startswith("data:image/png")]) == 2
+    (policy,) = (a["content"] for _, a in elements if a.get("http-equiv"))
+    assert str(policy).startswith("default-src 'none';")
+    assert "url(" not in report(experiment(), results)
+
+
+def test_every_link_of_the_contents_leads_somewhere(results: Path) -> None:
+    elements = Elements(report(experiment(), results)).found
+    names = [str(attributes["id"]) for _, attributes in elements if "id" in attributes]
+    assert len(set(names)) == len(names)
+    links = [str(a["href"]) for tag, a in elements if tag == "a"]
+    assert links and {one.removeprefix("#") for one in links} <= set(names)
+
+
+def test_every_picture_has_words_for_those_who_cannot_see_it(results: Path) -> None:
+    pictures = [a for tag, a in Elements(report(experiment(), results)).found if tag == "img"]
+    assert [one["alt"] for one in pictures] == [
+        "Three heat maps of p, layers down, the seven projections across.",
+        "figures/of_nobody_s_making.png",
+    ]
+
+
+def test_the_same_files_give_the_same_bytes(results: Path) -> None:
+    first = report(experiment(), results)
+    # What the report itself took is known only after it.
+    (results / "benchmarks/report.tsv").write_text("s\tmax_rss\tcpu_time\n9.0\t9\t9\n")
+    assert report(experiment(), results) == first
+
+
+def test_a_number_s_command_prints_its_row(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = words(report(experiment(), results))
+    command = re.search(r"affectlocus (show results/scores\.parquet( --where \S+){3})", said)
+    assert command
+    monkeypatch.chdir(results.parent)
+    done = CliRunner().invoke(app, shlex.split(command[1]))
+    rows = [line for line in done.output.splitlines() if line.startswith("│")]
+    assert len(rows) == 1
+    # The mean of row 2: 2 x 10.25 + 12 / 7.
+    assert "22.2143" in rows[0] and "22.21" in said
+
+
+def test_only_the_files_that_are_named_are_shown(results: Path) -> None:
+    (results / "figures/deltas.left-over.png").write_bytes(png(10, 10))
+    given = [results / "claims.csv", results / "figures/deltas.p.png"]
+    page = report(experiment(), results, given)
+    assert "deltas.p.png" in page
+    for other in ("left-over", "of_nobody", 'id="table1"', 'id="ledger"'):
+        assert other not in page
+
+
+def test_what_the_paper_shows_and_the_experiment_lacks_is_said_in_a_line(results: Path) -> None:
+    said = words(report(experiment(), results))
+    assert "Table 2: matrix.tune is empty." in said
+    assert "Table 1: matrix.load is empty." not in said
+
+
+def test_an_experiment_without_verdicts_has_a_page_without_them(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/deltas.p.png").write_bytes(png(400, 100))
+    page = report(experiment(), tmp_path)
+    assert 'id="verdicts"' not in page and "deltas.p.png" in page
+    assert Elements(page).open == []
+
+
+def test_data_parameters_and_time_are_there_as_they_were(results: Path) -> None:
+    page = report(experiment(overrides={"data_root": "/elsewhere"}), results)
+    assert html.escape(TEXT.strip(), quote=False).splitlines()[0] in page
+    said = words(page)
+    assert "data_root : /elsewhere" in said
+    assert "left out: with an id that was there: test 2" in said
+    assert "tune 1 1:15 min 1:00 min 1:15 min 300 MB" in said
+    assert "40,370,176" in said
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        ("figures/deltas.p.png", "deltas.p.png: not a PNG"),
+        ("claims.csv", "claims.csv: no column 'claim'"),
+        ("table1_intervals.csv", "table1_intervals.csv: no column 'num'"),
+    ],
+)
+def test_a_broken_result_is_named(results: Path, broken: str, complaint: str) -> None:
+    (results / broken).write_text("nothing of the kind\n")
+    with pytest.raises(InputError, match=re.escape(complaint)):
+        report(experiment(), results)
+
+
+def test_results_that_are_not_there_or_lie_elsewhere_are_refused(
+    results: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="no such folder; run snakemake first"):
+        report(experiment(), tmp_path / "nowhere")
+    with pytest.raises(InputError, match="lies outside"):
+        report(experiment(), results, [tmp_path / "elsewhere.png"])
+
+
+def test_the_command_writes_the_page_of_the_folder_it_runs_in(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(results.parent)
+    done = CliRunner().invoke(app, ["report", "--overrides", '{"score": {"confidence": 0.9}}'])
+    assert done.exit_code == 0, done.output
+    said = words((results / "report.html").read_text())
+    assert f"Experiment: {results.parent.name}" in said
+    assert "an interval of 90 %" in said
+
+
+def test_the_step_loads_no_model_library() -> None:
+    wanted = "|".join(("torch", "transformers", "peft", "matplotlib", "scipy"))
+    package = Path(__file__).parents[2] / "workflow/affectlocus"
+    for module in sorted(imports("report")):
+        text = (package / f"{module}.py").read_text()
+        assert not re.search(rf"^\s*(import|from) ({wanted})\b", text, re.M), module
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    """A page of a browser."""
+    program = chromium()
+    if program is None:
+        pytest.skip("no chromium; Debian: apt-get install --no-install-recommends chromium")
+    with browsing(program, tmp_path / "profile") as opened:
+        yield opened
+
+
+def test_a_browser_shows_the_page_offline_at_phone_and_desk_width(
+    results: Path, page: Page, tmp_path: Path
+) -> None:
+    """No request, no complaint, nothing wider than the window; tables scroll in their boxes."""
+    file = tmp_path / "report.html"
+    file.write_text(report(experiment(), results))
+    for width in (390, 1280):
+        page.open(file, width)
+        page.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.value("document.documentElement.scrollWidth") <= width
+        assert page.value("document.body.scrollWidth") <= width
+        # Wider than its box, and so to be scrolled in it: the table of twelve tasks.
+        box = "document.querySelector('#table1 .scroll')"
+        assert page.value(f"{box}.scrollWidth > {box}.clientWidth")
+        # Eight of a picture's pixels and more make a letter of nine points: it stays that large.
+        assert page.value("document.querySelector('#deltas img').clientWidth") >= 11 * 60
+        shot = tmp_path / f"{width}.png"
+        page.screenshot(shot)
+        assert struct.unpack(">II", shot.read_bytes()[16:24]) == (width, 900)
+        # An empty window would be a few kilobytes.
+        assert shot.stat().st_size > 15_000
+    assert page.complaints == []
+    assert {one for one in page.requests if not one.startswith("data:image/png;")} == {
+        file.as_uri()
+    }
+    images = "[...document.images].every(one => one.complete && one.naturalWidth > 0)"
+    assert page.value(images)
+
+
+def test_the_page_prints_no_wider_than_its_paper(results: Path, page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(report(experiment(), results))
+    # What A4 leaves between its margins, upright and turned, in CSS pixels.
+    for width, which in ((702, "!one.closest('.turned')"), (1032, "one.closest('.turned')")):
+        page.open(file, width)
+        page.command("Emulation.setEmulatedMedia", media="print")
+        wide = page.value(
+            f"[...document.querySelectorAll('main *')].filter(one => {which})"
+            f".filter(one => one.getBoundingClientRect().right > {width + 1})"
+            ".map(one => one.outerHTML.slice(0, 80))"
+        )
+        assert wide == []
+    page.print(tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")

@@ -1,0 +1,82 @@
+"""What dvc compares revisions by, and that dvc.yaml names files that the workflow makes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from typer.testing import CliRunner
+
+from affectlocus.cli import app
+from affectlocus.dag import Dag
+from affectlocus.parameters import load
+from affectlocus.projections import PROJECTIONS
+from affectlocus.revisions import by_layer, verdicts
+
+ROOT = Path(__file__).parents[2]
+CLAIMS = (
+    "claim,level,stated,verdict,effect\n"
+    "C1,claim,True,supported,0.75\nC1,detail,True,inconclusive,0.5\nC1,claim,False,untestable,\n"
+    "C14,claim,True,untestable,\n"
+)
+
+
+def deltas() -> pd.DataFrame:
+    """Two layers; o is not adapted, q has a bias as well."""
+    rows = [
+        {"layer": layer, "projection": name, "parameter": "weight", "l2": 10.0 * layer + place}
+        for layer in (0, 1)
+        for place, name in enumerate(PROJECTIONS)
+    ]
+    frame = pd.DataFrame([*rows, {**rows[0], "parameter": "bias", "l2": 99.0}])
+    frame.loc[frame["projection"] == "o", "l2"] = math.nan
+    return frame
+
+
+def test_a_layer_is_a_row_and_a_projection_a_column_in_their_order() -> None:
+    wide = by_layer(deltas())
+    assert list(wide.columns) == ["layer", *PROJECTIONS]
+    assert wide["gate"].tolist() == [4.0, 14.0]
+    assert wide["q"].tolist() == [0.0, 10.0]
+    assert wide["o"].isna().all()
+
+
+def test_a_claim_has_its_verdict_as_stated_and_an_effect_where_there_is_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "claims.csv"
+    path.write_text(CLAIMS)
+    wanted = {
+        "C1": {"verdict": "supported", "effect": 0.75},
+        "C14": {"verdict": "untestable"},
+    }
+    assert verdicts(pd.read_csv(path)) == wanted
+    deltas().to_parquet(tmp_path / "mine.parquet")
+    command = ["revisions", str(tmp_path / "mine.parquet"), "--claims", str(path)]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "out/verdicts.json").read_text()) == wanted
+    head = (tmp_path / "out/l2/mine.csv").read_text().splitlines()
+    assert head[0] == "layer,q,k,v,o,gate,up,down"
+    assert head[1] == "0,0,1,2,,4,5,6"
+
+
+def test_dvc_plots_and_metrics_lie_in_outs_and_are_results_of_the_default() -> None:
+    ledger = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    outs = [
+        next(iter(one)) if isinstance(one, dict) else one
+        for one in ledger["stages"]["workflow"]["outs"]
+    ]
+    named = list(ledger["metrics"])
+    for plot in ledger["plots"]:
+        name, about = next(iter(plot.items())) if isinstance(plot, dict) else (plot, {})
+        named += about["y"] if isinstance(about.get("y"), dict) else [name]
+    jobs = Dag(load(ROOT / "params.yaml"))
+    made = {"results/metrics.json", "results/revisions/verdicts.json", "results/revisions/l2"}
+    made |= {*jobs.figures, *jobs.tables}
+    for name in named:
+        assert name in made
+        assert any(name == out or name.startswith(f"{out}/") for out in outs), name
