@@ -143,7 +143,7 @@ def test_a_task_in_free_text_has_its_text_its_labels_and_both_protocols(project:
 
 def test_every_cell_has_its_perplexity_and_distinct_n_of_general_text(project: Project) -> None:
     table = pd.read_csv(project.folder / "results/fluency.csv")
-    assert {"tiny/base", "tiny-affective/load/gate"} <= set(table["cell"])
+    assert {"tiny/base", "tiny-affective/load/gate/seed0"} <= set(table["cell"])
     assert table[["perplexity", "distinct_1", "distinct_2"]].notna().all(axis=None)
     for arm in ("load", "tune", "ablate"):
         figure = project.folder / f"results/figures/fluency.{arm}.tiny-affective.svg"
