@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from affectlocus.adapters import Adapter
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
+from affectlocus.files import snapshot_folder
 from affectlocus.interventions import verify_folders
 from affectlocus.parameters import Tuning
 from affectlocus.prompts import Prompter
@@ -283,6 +286,28 @@ def test_the_same_seed_gives_the_same_model_byte_for_byte(checkpoint, tmp_path) 
 def test_tuning_teaches_the_answers(checkpoint, tmp_path, method) -> None:
     measured = tune(checkpoint(), [FRAME], recipe("all", method, steps=40), tmp_path / "tuned")
     assert measured["log"][-1]["loss"] < 0.5 * measured["log"][0]["loss"]
+
+
+@pytest.mark.parametrize(("method", "weights"), [("lora", ADAPTER), ("sft", WEIGHTS)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_states_are_saved_along_the_way_and_change_nothing(
+    checkpoint, tmp_path, method, weights, dtype
+) -> None:
+    base = checkpoint(dtype=dtype)
+    settings = {"steps": 5, "dropout": 0.3 if method == "lora" else 0.0}
+    plain, watched = tmp_path / "plain", tmp_path / "watched"
+    assert tune(base, [FRAME], recipe("all", method, **settings), plain)["snapshots"] == []
+    measured = tune(base, [FRAME], recipe("all", method, **settings, trajectory=3), watched)
+    assert measured["snapshots"] == [2, 3]
+    end = load_file(plain / weights)
+    states = [load_file(snapshot_folder(watched, step) / weights) for step in (2, 3)]
+    for early, late in pairwise([*states, end]):
+        assert {name: tensor.dtype for name, tensor in early.items()} == {
+            name: tensor.dtype for name, tensor in end.items()
+        }
+        assert any(not torch.equal(early[name], late[name]) for name in end)
+    shutil.rmtree(watched / "trajectory")
+    assert contents(watched) == contents(plain)
 
 
 @pytest.mark.parametrize("method", ["lora", "sft"])

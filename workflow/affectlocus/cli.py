@@ -299,7 +299,8 @@ def tune(
         str,
         _settings_option(
             "method, data, modules, rank, alpha, dropout, steps, batch_size, "
-            "learning_rate, warmup, weight_decay, max_length, group_by_length, shuffled, seed, fair"
+            "learning_rate, warmup, weight_decay, max_length, group_by_length, shuffled, seed, "
+            "fair, trajectory"
         ),
     ],
     folder: Annotated[Path, typer.Option(help="where the adapter or model goes")],
@@ -367,6 +368,32 @@ def deltas(
     for note in measured.notes:
         typer.echo(f"note: {note}", err=True)
     write_tables(measured, out)
+
+
+@app.command()
+def trajectory(
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    tuned: Annotated[
+        Path, typer.Option(help="manifest of a checkpoint that was tuned here with `trajectory`")
+    ],
+    out: Out,
+) -> None:
+    """Measure the delta at steps along the tuning, per layer and projection.
+
+    Columns: step, layer, projection, numel, l2 (eq. 1), relative (eq. 2), rms, share_ratio, and the
+    cosine with the delta at the end: a direction that settles early is near 1 early.
+
+    Example: affectlocus trajectory --base qwen2.json --tuned mine.json --out trajectory.parquet
+    """
+    from affectlocus.checkpoints import checkpoint_folder
+    from affectlocus.files import read_json
+    from affectlocus.trajectory import snapshots
+    from affectlocus.trajectory import trajectory as run
+
+    record = read_json(tuned)
+    last = record.get("recipe", {}).get("steps", 0)
+    states = snapshots(checkpoint_folder(tuned), record.get("snapshots", []), last)
+    _write_frame(run(checkpoint_folder(base), states), out)
 
 
 @app.command()

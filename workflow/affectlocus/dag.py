@@ -519,7 +519,8 @@ class Dag:
 
     def _facts(self, pair: Pair) -> PairFacts:
         recipe = pair.tuning
-        budget = recipe.model_dump(mode="json", exclude={"data", "shuffled"}) if recipe else None
+        apart = {"data", "shuffled", "trajectory"}
+        budget = recipe.model_dump(mode="json", exclude=apart) if recipe else None
         base = self.parameters.bases[pair.base]
         named = base.pretrain.architecture if base.pretrain else base.hub or base.folder or ""
         families = (family for family in FAMILIES if family in named.lower())

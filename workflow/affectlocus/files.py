@@ -84,6 +84,11 @@ def checkpoint_paths(folder: Path) -> list[Path]:
     return [folder / name for name in checkpoint_files(names)]
 
 
+def snapshot_folder(folder: Path, step: int) -> Path:
+    """Where a tuned checkpoint keeps its state after a step, in its own folder."""
+    return folder / "trajectory" / f"step-{step:06d}"
+
+
 def manifest_entry(path: Path, digest: str | None = None) -> dict[str, Any]:
     """A file as a manifest lists it: name, size in bytes, SHA-256 (read off it, if not known)."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest or sha256(path)}

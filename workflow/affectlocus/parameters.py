@@ -317,6 +317,17 @@ class PairRecipe(Recipe):
     """A recipe and where it may act; it is followed once for each of `seeds`."""
 
     modules: ModuleSet = ALL
+    trajectory: int = Field(
+        0,
+        ge=0,
+        description="deltas are measured at so many steps, evenly spaced; the last is the end",
+    )
+
+    @model_validator(mode="after")
+    def _enough_steps(self) -> Self:
+        if self.trajectory > self.steps:
+            raise ValueError(f"trajectory {self.trajectory} is more than the {self.steps} steps")
+        return self
 
 
 class Tuning(PairRecipe):

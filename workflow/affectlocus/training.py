@@ -6,13 +6,20 @@ import math
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
 
 from affectlocus.errors import InputError
 
@@ -102,10 +109,35 @@ class _StopAtNaN(TrainerCallback):
             )
 
 
-def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -> list[dict]:
+class _Snapshots(TrainerCallback):
+    def __init__(self, steps: Sequence[int], save: Callable[[int], None]) -> None:
+        self.steps = set(steps)
+        self.save = save
+
+    def on_step_end(self, _: Any, state: TrainerState, *__: Any, **___: Any) -> None:
+        if state.global_step in self.steps:
+            self.save(state.global_step)
+
+
+def snapshot_steps(steps: int, count: int) -> list[int]:
+    """`count` steps out of 1 … `steps`, evenly spaced; the last is the end."""
+    return [round(steps * number / count) for number in range(1, count + 1)]
+
+
+def train(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    budget: Budget,
+    snapshots: Sequence[int] = (),
+    save: Callable[[int], None] = lambda _: None,
+) -> list[dict]:
     """Trains the parameters of `model` that require a gradient; AdamW, cosine after a warm-up.
 
     Deterministic for a seed, a device and a number of threads.
+
+    Args:
+        snapshots: steps after which `save` is called with the step; it must leave the model and
+            the random numbers as they are.
 
     Returns:
         The log: a dict with `step`, `loss` (mean nats per learned token since the last entry) and
@@ -143,7 +175,7 @@ def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -
             args=arguments,
             train_dataset=[examples[row] for row in order],
             data_collator=collate,
-            callbacks=[_StopAtNaN()],
+            callbacks=[_StopAtNaN(), _Snapshots(snapshots, save)],
         )
         trainer.train()
     for name, parameter in model.named_parameters():

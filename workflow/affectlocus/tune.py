@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -13,13 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from affectlocus.architectures import locate
 from affectlocus.errors import InputError
-from affectlocus.files import read_json, write_json
+from affectlocus.files import read_json, snapshot_folder, write_json
 from affectlocus.parameters import Tuning
 from affectlocus.projections import parse_modules
 from affectlocus.prompts import Prompter
 from affectlocus.targets import fair_rank, layout
-from affectlocus.training import Budget, Example, train
-
+from affectlocus.training import Budget, Example, snapshot_steps, train
 
 def training_examples(
     prompter: Prompter,
@@ -61,10 +61,12 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
     """Tunes `base` and saves an adapter (LoRA) or a whole model (SFT) into `folder`.
 
     Embeddings, norms, biases outside the module set and the head stay frozen in both methods, as
-    in the paper's Algorithm 1.
+    in the paper's Algorithm 1. With `recipe.trajectory`, earlier states are saved as well
+    (`snapshot_folder`); the last one is the checkpoint itself, the same as without them.
 
     Returns:
-        `trainable` and `total` parameter counts, `samples`, and the `log` of the losses.
+        `trainable` and `total` parameter counts, `samples`, the `log` of the losses, and
+        `snapshots`, the steps before the last after which the state was saved.
     """
     prompter = Prompter(base)
     examples = training_examples(prompter, frames, recipe.max_length, recipe.seed, recipe.shuffled)
@@ -108,6 +110,11 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
     trainable = sum(
         parameter.numel() for parameter in model.parameters() if parameter.requires_grad
     )
+    snapshots = snapshot_steps(recipe.steps, recipe.trajectory)[:-1]
+
+    def save(step: int) -> None:
+        _save(model, recipe, stored, snapshot_folder(folder, step))
+
     log = train(
         model,
         examples,
@@ -120,20 +127,33 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
             seed=recipe.seed,
             group_by_length=recipe.group_by_length,
         ),
+        snapshots,
+        save,
     )
-    folder.mkdir(parents=True)
     if recipe.method == "sft":
         model.to(stored)
         prompter.tokenizer.save_pretrained(folder)
+    _save(model, recipe, stored, folder)
+    counts = {"trainable": trainable, "total": total, "samples": len(examples)}
+    return counts | {"log": log, "snapshots": snapshots}
+
+
+def _save(model: Any, recipe: Tuning, stored: torch.dtype, folder: Path) -> None:
+    """Saves the adapter or the model as it is now; the model keeps its own dtype."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if recipe.method == "sft":
+        # By address, so that tied tensors stay tied.
+        cast = {tensor.data_ptr(): tensor.to(stored) for tensor in model.state_dict().values()}
+        weights = {name: cast[tensor.data_ptr()] for name, tensor in model.state_dict().items()}
+        model.save_pretrained(folder, state_dict=weights)
+        return
     model.save_pretrained(folder)
-    if recipe.method == "lora":
-        # peft writes the set of targets in an order that changes from run to run.
-        config = read_json(folder / "adapter_config.json")
-        write_json(
-            folder / "adapter_config.json",
-            config | {"target_modules": sorted(config["target_modules"])},
-        )
-    return {"trainable": trainable, "total": total, "samples": len(examples), "log": log}
+    # peft writes the set of targets in an order that changes from run to run.
+    config = read_json(folder / "adapter_config.json")
+    write_json(
+        folder / "adapter_config.json",
+        config | {"target_modules": sorted(config["target_modules"])},
+    )
 
 
 def _refuse_none(names: list[str], modules: str, base: Path) -> None:
