@@ -1306,7 +1306,8 @@ def figures(
     singles: Annotated[Path | None, typer.Option(help="intervals of a load or tune table")] = None,
     ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
     baselines: Annotated[
-        Path | None, typer.Option(help="--singles: baselines of the table, a line on each task")
+        Path | None,
+        typer.Option(help="--singles, --dose: baselines of the table, drawn as lines"),
     ] = None,
     trade_off: Annotated[
         list[Path] | None,
@@ -1323,21 +1324,34 @@ def figures(
     activations: Annotated[
         Path | None, typer.Option(help="activations.parquet of a pair, .summary beside it")
     ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(help="JSON of panels of deltas: row → column → a parquet for each seed"),
+    ] = None,
+    lines: Annotated[bool, typer.Option(help="--grid: gate and up by layer below")] = False,
+    trajectory: Annotated[
+        list[Path] | None, typer.Option(help="trajectory.parquet of a pair; repeat for its seeds")
+    ] = None,
+    dose: Annotated[
+        Path | None, typer.Option(help="intervals of a dose table; with --baselines, if any")
+    ] = None,
     title: Annotated[str, typer.Option(help="what stands above it")] = "",
 ) -> None:
     """Draw one figure as PNG and SVG.
 
-    Deltas, relative changes, bars of single modules, drops, the score against what was trained, the
+    Deltas, of one pair or of several side by side, and along the tuning; relative changes; bars of
+    single modules, drops, the score against a load's dose or against what was trained; the
     neurons, the directions of two pairs, or the gate's activations.
 
     Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
     """
     closer = (neurons, directions, activations)
     tables = [path for path in (singles, ablation) if path is not None]
-    if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer))) != 1:
+    compared = (grid, trajectory, dose)
+    if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer, *compared))) != 1:
         raise InputError(
-            "give one of --heat-map, --histogram, --singles, --ablation, --trade-off, --neurons, "
-            "--directions and --activations"
+            "give one of --heat-map, --grid, --trajectory, --histogram, --singles, --ablation, "
+            "--dose, --trade-off, --neurons, --directions and --activations"
         )
     import pandas as pd
 
@@ -1376,6 +1390,19 @@ def figures(
 
         cells = points(frame, counted[counted["model"] == base])
         figure = against(cells, str(frame["metric"].iloc[0]), title)
+    elif grid is not None:
+        from affectlocus.map_figures import delta_maps
+
+        figure = delta_maps(_panels(grid), title, lines=lines)
+    elif trajectory:
+        from affectlocus.curve_figures import trajectory_curves
+
+        figure = trajectory_curves(_of_seeds(trajectory, "step", "cosine"), title)
+    elif dose is not None:
+        from affectlocus.curve_figures import dose_curves
+
+        beside = _read_companion(baselines, "baselines", "baseline") if baselines else None
+        figure = dose_curves(_read_companion(dose, "intervals", "gain"), title, beside)
     elif heat_map:
         frames = [_read_frame(path, "projection", "l2") for path in heat_map]
         figure = draw.heat_map(pd.concat(frames), title)
@@ -1390,6 +1417,29 @@ def figures(
         else:
             figure = draw.ablation(frame, title)
     draw.save(figure, out)
+
+
+def _of_seeds(paths: list[Path], *columns: str) -> pd.DataFrame:
+    """Files of one pair's seeds as one frame; `tuned` is each one's name."""
+    import pandas as pd
+
+    return pd.concat([_read_frame(path, *columns).assign(tuned=path.stem) for path in paths])
+
+
+def _panels(grid: str) -> dict[str, dict[str, pd.DataFrame]]:
+    """What `--grid` names."""
+    try:
+        given = json.loads(grid)
+        paths = {
+            row: {column: [Path(path) for path in files] for column, files in members.items()}
+            for row, members in given.items()
+        }
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"--grid: {error}; expected JSON, row → column → files") from None
+    return {
+        row: {column: _of_seeds(files, "numel", "rms") for column, files in members.items()}
+        for row, members in paths.items()
+    }
 
 
 @app.command()

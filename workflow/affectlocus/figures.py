@@ -30,6 +30,8 @@ COLOURS = dict(
         strict=True,
     )
 )
+LINES = COLOURS | {"o": "#000000"}
+"""The palette's black in place of its yellow, which is too faint for a line."""
 HATCHES = dict(zip(PROJECTIONS, ("", "///", "", "", "", "\\\\\\", ""), strict=True))
 DASHES = dict(zip(PROJECTIONS, ("-", "--", "-.", ":", "-", "--", "-."), strict=True))
 MODE_HATCHES = {"revert": "", "zero": "////", "shuffle": "....", "noise": "\\\\\\\\"}
@@ -131,7 +133,7 @@ def relative_changes(histogram: pd.DataFrame, title: str) -> Figure:
             axis.plot(
                 (counts["from"] + counts["to"]) / 2,
                 share.where(share > 0),
-                color=COLOURS[projection],
+                color=LINES[projection],
                 linestyle=DASHES[projection],
                 label=projection,
                 lw=1.4,
@@ -171,7 +173,7 @@ def _runs(flags: list[bool]) -> Iterator[tuple[int, int]]:
             start = None
 
 
-def _means(rows: pd.DataFrame) -> pd.DataFrame:
+def means(rows: pd.DataFrame) -> pd.DataFrame:
     """Several seeds of a cell as one row: the mean of values, and of interval ends."""
     columns = ["value", "low", "high", "gain", "gain_low", "gain_high"]
     return (
@@ -192,7 +194,7 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
         intervals: the companion of table 1 or 2.
         baselines: the other one, of which the majority answer is drawn as a line.
     """
-    rows = _means(intervals)
+    rows = means(intervals)
     tasks = [task for task in rows["task"].unique() if task != MEAN] + [MEAN]
     base = rows[rows["kind"] == "base"].set_index("task").loc[tasks]
     whole = rows[rows["modules"] == "all"].set_index("task").loc[tasks]
@@ -253,7 +255,7 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
     Args:
         intervals: the companion of table 3, whose gains are over the tuned model.
     """
-    rows = _means(intervals)
+    rows = means(intervals)
     rows = rows[(rows["kind"] == "ablate") & (rows["task"] == MEAN)]
     if rows.empty:
         raise InputError(f"{title}: no ablated cell; nothing to draw")
