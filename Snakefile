@@ -27,6 +27,7 @@ include: "rules/pretrain.smk"
 include: "rules/prepare.smk"
 include: "rules/tune.smk"
 include: "rules/deltas.smk"
+include: "rules/trajectory.smk"
 include: "rules/evaluate.smk"
 include: "rules/openset.smk"
 include: "rules/score.smk"
@@ -48,6 +49,7 @@ rule all:
         JOBS.tables,
         JOBS.figures,
         JOBS.deltas,
+        JOBS.trajectories,
         JOBS.ledgers,
         JOBS.neurons,
         JOBS.directions,

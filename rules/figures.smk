@@ -1,7 +1,8 @@
 # Figures, each as PNG and SVG.
 #
 # in:  results/deltas/PAIR.parquet and PAIR.histogram.parquet, results/table{1,2,3}_intervals.csv
-# out: results/figures/deltas.PAIR, relative.PAIR, load.PAIR, tune.PAIR, ablate.PAIR
+# out: results/figures/deltas.PAIR, dose.PAIR, ablate.PAIR, and by the paper's names fig4_l2,
+#      fig5_control, fig6_architectures, fig7_load, fig8_tune, fig10_relative (.PAIR of further pairs)
 
 
 rule heat_map:
@@ -45,16 +46,18 @@ rule relative_changes:
         JOBS.pair_histograms,
     output:
         report(
-            "results/figures/relative.{pair}.png",
+            "results/figures/{relative}.png",
             **described(
-                "relative_changes", pair="{pair}", shows="relative change of single weights"
+                "relative_changes", of="{relative}", shows="relative change of single weights"
             ),
         ),
-        "results/figures/relative.{pair}.svg",
+        "results/figures/{relative}.svg",
     log:
-        "results/logs/figures/relative.{pair}.log",
+        "results/logs/figures/{relative}.log",
     benchmark:
-        "results/benchmarks/figures/relative.{pair}.tsv"
+        "results/benchmarks/figures/{relative}.tsv"
+    wildcard_constraints:
+        relative=alternatives(JOBS.relatives),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -62,9 +65,10 @@ rule relative_changes:
         mem_mb=1000,
         runtime=10,
     params:
-        stem="results/figures/relative.{pair}",
+        stem="results/figures/{relative}",
         histograms=lambda wildcards, input: repeated("histogram", input),
-        title=lambda wildcards: f"{wildcards.pair}: relative change of single weights",
+        title=lambda wildcards: JOBS.relatives[wildcards.relative]
+        + ": relative change of single weights",
         code=digest("figures"),
     shell:
         """
@@ -79,14 +83,16 @@ rule relative_changes:
 rule bars:
     """Draw a table: bars of single modules, or drops of ablations."""
     input:
-        unpack(JOBS.table_companions),
+        unpack(JOBS.bar_companions),
     output:
-        report("results/figures/{arm}.{pair}.png", **described("bars", of="{pair}", shows="{arm}")),
-        "results/figures/{arm}.{pair}.svg",
+        report("results/figures/{bars}.png", **described("bars", of="{bars}", shows="scores")),
+        "results/figures/{bars}.svg",
     log:
-        "results/logs/figures/{arm}.{pair}.log",
+        "results/logs/figures/{bars}.log",
     benchmark:
-        "results/benchmarks/figures/{arm}.{pair}.tsv"
+        "results/benchmarks/figures/{bars}.tsv"
+    wildcard_constraints:
+        bars=alternatives(JOBS.bars),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -94,17 +100,91 @@ rule bars:
         mem_mb=1000,
         runtime=10,
     params:
-        kind=lambda wildcards: "ablation" if wildcards.arm == "ablate" else "singles",
-        stem="results/figures/{arm}.{pair}",
+        kind=JOBS.bar_kind,
+        stem="results/figures/{bars}",
         baselines=lambda wildcards, input: (
-            "" if wildcards.arm == "ablate" else repeated("baselines", [input.baselines])
+            repeated("baselines", [input.baselines])
+            if JOBS.bar_kind(wildcards) == "singles"
+            else ""
         ),
-        title=JOBS.arm_title,
+        title=JOBS.bar_title,
         code=digest("figures"),
     shell:
         """
         affectlocus figures \
             --{params.kind} {input.intervals:q} {params.baselines} \
+            --title {params.title:q} \
+            --out {params.stem:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule draw_dose:
+    """Draw the score against the dose of a load."""
+    input:
+        unpack(JOBS.dose_companions),
+    output:
+        report(
+            "results/figures/dose.{pair}.png",
+            **described("draw_dose", of="{pair}", shows="score against the dose"),
+        ),
+        "results/figures/dose.{pair}.svg",
+    log:
+        "results/logs/figures/dose.{pair}.log",
+    benchmark:
+        "results/benchmarks/figures/dose.{pair}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        stem="results/figures/dose.{pair}",
+        title=lambda wildcards: f"{wildcards.pair}: score against the dose of a load",
+        code=digest("curve_figures"),
+    shell:
+        """
+        affectlocus figures \
+            --dose {input.intervals:q} \
+            --baselines {input.baselines:q} \
+            --title {params.title:q} \
+            --out {params.stem:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule draw_panels:
+    """Draw the deltas of several pairs side by side (Figs. 4, 5 and 6)."""
+    input:
+        JOBS.panel_deltas,
+    output:
+        report(
+            "results/figures/{panels}.png",
+            **described("draw_panels", of="{panels}", shows="change of the weights"),
+        ),
+        "results/figures/{panels}.svg",
+    log:
+        "results/logs/figures/{panels}.log",
+    benchmark:
+        "results/benchmarks/figures/{panels}.tsv"
+    wildcard_constraints:
+        panels=alternatives(JOBS.panels),
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        stem="results/figures/{panels}",
+        panels=JOBS.panel_flags,
+        title=lambda wildcards: JOBS.panels[wildcards.panels].title,
+        code=digest("map_figures"),
+    shell:
+        """
+        affectlocus figures \
+            {params.panels} \
             --title {params.title:q} \
             --out {params.stem:q} \
             >{log:q} 2>&1

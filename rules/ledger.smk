@@ -1,7 +1,7 @@
 # What tuning costs: parameters, optimizer, adapter and step time of every module set.
 #
 # in:  results/checkpoints/BASE.json, results/table2_intervals.csv
-# out: results/ledger.csv (counted), results/step_times.csv (measured), results/figures/fig9_get.PAIR
+# out: results/ledger.csv (counted), results/step_times.csv (measured), results/figures/fig9_get
 
 
 rule ledger:
@@ -69,14 +69,16 @@ rule trade_off:
         ledger="results/ledger.csv",
     output:
         report(
-            "results/figures/fig9_get.{pair}.png",
-            **described("trade_off", of="{pair}", shows="score against parameters"),
+            "results/figures/{get}.png",
+            **described("trade_off", of="{get}", shows="score against parameters"),
         ),
-        "results/figures/fig9_get.{pair}.svg",
+        "results/figures/{get}.svg",
     log:
-        "results/logs/figures/fig9_get.{pair}.log",
+        "results/logs/figures/{get}.log",
     benchmark:
-        "results/benchmarks/figures/fig9_get.{pair}.tsv"
+        "results/benchmarks/figures/{get}.tsv"
+    wildcard_constraints:
+        get=alternatives(JOBS.get_figures),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -84,9 +86,10 @@ rule trade_off:
         mem_mb=1000,
         runtime=10,
     params:
-        stem="results/figures/fig9_get.{pair}",
+        stem="results/figures/{get}",
         intervals=lambda wildcards, input: repeated("trade-off", input.intervals),
-        title=lambda wildcards: f"{wildcards.pair}: score against trainable parameters",
+        title=lambda wildcards: JOBS.get_figures[wildcards.get]
+        + ": score against trainable parameters",
         code=digest("trade_off"),
     shell:
         """

@@ -33,6 +33,7 @@ from affectlocus.parameters import (
     Strict,
     Tuning,
 )
+from affectlocus.panels import Panels, panels
 from affectlocus.projections import PROJECTIONS
 from affectlocus.sources import tables
 
@@ -210,18 +211,90 @@ class Dag:
         return [f"results/deltas/{name}.parquet" for name in self.checkpoints[wildcards.pair]]
 
     def pair_histograms(self, wildcards: Any) -> list[str]:
-        """The histograms of one pair, a file for each seed."""
-        names = self.checkpoints[wildcards.pair]
+        """The histograms of a figure's pair, a file for each seed."""
+        names = self.checkpoints[self.relatives[wildcards.relative]]
         return [f"results/deltas/{name}.histogram.parquet" for name in names]
+
+    def panel_deltas(self, wildcards: Any) -> list[str]:
+        """The deltas in a figure of several pairs."""
+        pairs = dict.fromkeys(self.panels[wildcards.panels].pairs)
+        return [file for pair in pairs for file in self.pair_deltas(SimpleNamespace(pair=pair))]
+
+    def panel_flags(self, wildcards: Any) -> str:
+        """The same as options: row → column → files."""
+        chosen = self.panels[wildcards.panels]
+        grid = {
+            row: {
+                column: self.pair_deltas(SimpleNamespace(pair=pair))
+                for column, pair in members.items()
+            }
+            for row, members in chosen.grid.items()
+        }
+        return repeated("grid", [json.dumps(grid)]) + " --lines" * chosen.lines
 
     @property
     def figures(self) -> list[str]:
-        """Every figure, as PNG and SVG."""
-        kinds = ["deltas", *(["relative"] if self.parameters.deltas.companions else [])]
-        names = [f"{kind}.{pair}" for kind in kinds for pair in self.parameters.pairs]
-        drawn = [(pair, arm) for pair, arm in self.table_rows.values() if self._drawn(arm)]
-        names += [f"{arm}.{pair}" for pair, arm in drawn]
+        """Every figure of deltas and of tables, as PNG and SVG."""
+        names = [f"deltas.{pair}" for pair in self.parameters.pairs]
+        names += [*self.panels, *self.relatives, *self.bars, *self.doses]
+        names += [f"trajectory.{pair}" for pair in self.followed]
         return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
+
+    def _named(self, stem: str, pair: str) -> str:
+        """A figure of the paper: its name alone for the matrix's first pair, as with tables."""
+        return stem if pair == self.parameters.matrix.pairs[0] else f"{stem}.{pair}"
+
+    @cached_property
+    def relatives(self) -> dict[str, str]:
+        """Figure of relative changes → its pair; none where they are not counted."""
+        counted = self.parameters.pairs if self.parameters.deltas.companions else []
+        return {self._named("fig10_relative", pair): pair for pair in counted}
+
+    @cached_property
+    def bars(self) -> dict[str, tuple[str, Arm]]:
+        """Figure of bars → the pair and arm of the table that it draws."""
+        stems = {"load": "fig7_load", "tune": "fig8_tune"}
+        return {
+            self._named(stems[arm], pair) if arm in stems else f"{arm}.{pair}": (pair, arm)
+            for pair, arm in self.table_rows.values()
+            if arm != "dose" and self._drawn(arm)
+        }
+
+    @cached_property
+    def doses(self) -> dict[str, str]:
+        """Figure of doses → its pair."""
+        return {f"dose.{pair}": pair for pair, arm in self.table_rows.values() if arm == "dose"}
+
+    @cached_property
+    def get_figures(self) -> dict[str, str]:
+        """Figure of the score against what was trained → its pair."""
+        tuned = [pair for pair, arm in self.table_rows.values() if arm == "tune" and self.ledgers]
+        return {self._named("fig9_get", pair): pair for pair in tuned}
+
+    @cached_property
+    def panels(self) -> dict[str, Panels]:
+        """Figure of several pairs' deltas → what stands in it."""
+        pairs = self.parameters.pairs.items()
+        return panels(self.parameters, {name: self._facts(pair) for name, pair in pairs})
+
+    @property
+    def followed(self) -> list[str]:
+        """The pairs whose deltas are measured along the tuning."""
+        recipes = {name: pair.tuning for name, pair in self.parameters.pairs.items()}
+        return [name for name, recipe in recipes.items() if recipe and recipe.trajectory > 1]
+
+    def pair_trajectories(self, wildcards: Any) -> list[str]:
+        """The deltas along the tuning of one pair, a file for each seed."""
+        return [f"results/trajectory/{name}.parquet" for name in self.checkpoints[wildcards.pair]]
+
+    @property
+    def trajectories(self) -> list[str]:
+        """The same of every pair."""
+        return [
+            f"results/trajectory/{name}.parquet"
+            for pair in self.followed
+            for name in self.checkpoints[pair]
+        ]
 
     def _drawn(self, arm: Arm) -> bool:
         """Whether an arm has anything to draw: ablations, or a single projection."""
@@ -468,11 +541,27 @@ class Dag:
         pair, arm = self.table_rows[wildcards.table]
         return f"results/scores/{pair}/{arm}.parquet"
 
-    def table_companions(self, wildcards: Any) -> dict[str, str]:
-        """The companions of the table that a figure draws."""
-        wanted = (wildcards.pair, wildcards.arm)
-        (table,) = (name for name, row in self.table_rows.items() if row == wanted)
+    def table_companions(self, pair: str, arm: Arm) -> dict[str, str]:
+        """The companions of a pair's table."""
+        (table,) = (name for name, row in self.table_rows.items() if row == (pair, arm))
         return {kind: f"results/{table}_{kind}.csv" for kind in ("intervals", "baselines")}
+
+    def bar_companions(self, wildcards: Any) -> dict[str, str]:
+        """Those of the table that a figure of bars draws."""
+        return self.table_companions(*self.bars[wildcards.bars])
+
+    def bar_kind(self, wildcards: Any) -> str:
+        """What it draws: ablations, or single modules."""
+        return "ablation" if self.bars[wildcards.bars][1] == "ablate" else "singles"
+
+    def bar_title(self, wildcards: Any) -> str:
+        """What stands above it."""
+        pair, arm = self.bars[wildcards.bars]
+        return self.arm_title(SimpleNamespace(pair=pair, arm=arm))
+
+    def dose_companions(self, wildcards: Any) -> dict[str, str]:
+        """The companions of a pair's dose table."""
+        return self.table_companions(wildcards.pair, "dose")
 
     def arm_title(self, wildcards: Any) -> str:
         """What stands above the figure of a table."""
@@ -562,10 +651,11 @@ class Dag:
         return f"{sets} --rank {recipe.rank} --method {recipe.method}"
 
     def tune_intervals(self, wildcards: Any) -> list[str]:
-        """The companions of a pair's tune tables."""
-        arms = [arm for pair, arm in self.table_rows.values() if pair == wildcards.pair]
-        asked = [SimpleNamespace(pair=wildcards.pair, arm=arm) for arm in ("tune", "fair")]
-        return [self.table_companions(one)["intervals"] for one in asked if one.arm in arms]
+        """The companions of the tune tables of a figure's pair."""
+        pair = self.get_figures[wildcards.get]
+        budgets: tuple[Arm, ...] = ("tune", "fair")
+        arms = [arm for arm in budgets if (pair, arm) in self.table_rows.values()]
+        return [self.table_companions(pair, arm)["intervals"] for arm in arms]
 
     @cached_property
     def siblings(self) -> dict[str, list[str]]:
@@ -712,8 +802,7 @@ class Dag:
     @property
     def weight_figures(self) -> list[str]:
         """Figures of the ledger, neurons, directions and activations, as PNG and SVG."""
-        tuned = [pair for pair, arm in self.table_rows.values() if arm == "tune" and self.ledgers]
-        names = [f"fig9_get.{pair}" for pair in tuned]
+        names = [*self.get_figures]
         names += [f"neurons.{base}" for base in self.siblings if self.neurons]
         names += [f"directions.{duo}" for duo in self.duos]
         names += [f"activations.{tuned}" for tuned in self.activated]

@@ -101,6 +101,10 @@ _MAPS = (
     "Layers by projections; beside L2 stand the change relative to the base's norm, and the change "
     "per weight (RMS), since L2 alone grows with the matrix. A hatched cell was not adapted."
 )
+_PANELS = (
+    "Layers by projections, a panel for each pair, means over seeds: L2 above, the change per "
+    "weight (RMS) below. A hatched projection was not adapted."
+)
 
 EXHIBITS = (
     Exhibit(
@@ -174,19 +178,19 @@ EXHIBITS = (
         when='snakemake.wildcards.table.split(".")[0] == "table3"',
     ),
     Exhibit(
-        name="load",
+        name="fig7",
         category=SCORES,
-        pattern="figures/load.{pair}.png",
+        pattern="figures/fig7_load{.pair}.png",
         title="Single modules loaded",
         caption=(
-            "The base with the delta of one projection, on every task. Whiskers are bootstrap "
-            "intervals over samples, dashed lines the majority answer."
+            "The base with the delta of one projection, on every task. Whiskers are intervals "
+            "over samples and seeds, dashed lines the majority answer."
         ),
-        source="the intervals and baselines of the load table of {pair}",
-        alt="Bars of the seven projections of {pair}, each loaded alone, grouped by task.",
+        source="the intervals and baselines of Table 1",
+        alt="Bars of the seven projections, each loaded alone, grouped by task.",
         paper="Fig. 7",
         rule="bars",
-        when='snakemake.wildcards.arm == "load"',
+        when='snakemake.wildcards.bars.split(".")[0] == "fig7_load"',
     ),
     Exhibit(
         name="even",
@@ -197,42 +201,35 @@ EXHIBITS = (
         source="the intervals and baselines of the even table of {pair}",
         alt="Bars of the seven projections of {pair}, each with noise, grouped by task.",
         rule="bars",
-        when='snakemake.wildcards.arm == "even"',
+        when='snakemake.wildcards.bars.split(".")[0] == "even"',
     ),
     Exhibit(
         name="dose",
         category=SCORES,
         pattern="figures/dose.{pair}.png",
-        title="Dose",
-        caption="The score as a load's delta is scaled, per projection.",
+        title="Dose: a load scaled",
+        caption=(
+            "Mean score as a module's delta is loaded in part, or more than once: 0 is the base, 1 "
+            "the plain load. Bands are intervals over samples and seeds."
+        ),
         source="the intervals and baselines of the dose table of {pair}",
         alt="The score of {pair} against the scale of the loaded delta.",
-        rule="bars",
-        when='snakemake.wildcards.arm == "dose"',
+        rule="draw_dose",
     ),
     Exhibit(
-        name="fig7",
+        name="fig8",
         category=SCORES,
-        pattern="figures/fig7_{what}.png",
-        title="Single modules loaded",
-        caption="The base with the delta of one projection, on every task, with intervals.",
-        alt="Bars of the seven projections, each loaded alone, grouped by task.",
-        paper="Fig. 7",
-    ),
-    Exhibit(
-        name="tune",
-        category=SCORES,
-        pattern="figures/tune.{pair}.png",
+        pattern="figures/fig8_tune{.pair}.png",
         title="Single modules tuned",
         caption=(
-            "The base tuned on one projection alone, on every task. Whiskers are bootstrap "
-            "intervals over samples, dashed lines the majority answer."
+            "The base tuned on one projection alone, on every task. Whiskers are intervals "
+            "over samples and seeds, dashed lines the majority answer."
         ),
-        source="the intervals and baselines of the tune table of {pair}",
-        alt="Bars of the seven projections of {pair}, each tuned alone, grouped by task.",
+        source="the intervals and baselines of Table 2",
+        alt="Bars of the seven projections, each tuned alone, grouped by task.",
         paper="Fig. 8",
         rule="bars",
-        when='snakemake.wildcards.arm == "tune"',
+        when='snakemake.wildcards.bars.split(".")[0] == "fig8_tune"',
     ),
     Exhibit(
         name="fair",
@@ -243,16 +240,7 @@ EXHIBITS = (
         source="the intervals and baselines of the fair table of {pair}",
         alt="Bars of the seven projections of {pair}, each tuned alone, grouped by task.",
         rule="bars",
-        when='snakemake.wildcards.arm == "fair"',
-    ),
-    Exhibit(
-        name="fig8",
-        category=SCORES,
-        pattern="figures/fig8_{what}.png",
-        title="Single modules tuned",
-        caption="The base tuned on one projection alone, on every task, with intervals.",
-        alt="Bars of the seven projections, each tuned alone, grouped by task.",
-        paper="Fig. 8",
+        when='snakemake.wildcards.bars.split(".")[0] == "fair"',
     ),
     Exhibit(
         name="ablate",
@@ -266,7 +254,7 @@ EXHIBITS = (
         source="the intervals of the ablation table of {pair}",
         alt="Bars of the change of the mean score, a group per destroyed module set of {pair}.",
         rule="bars",
-        when='snakemake.wildcards.arm == "ablate"',
+        when='snakemake.wildcards.bars.split(".")[0] == "ablate"',
     ),
     Exhibit(
         name="fluency",
@@ -307,60 +295,66 @@ EXHIBITS = (
     Exhibit(
         name="fig4",
         category=CHANGE,
-        pattern="figures/fig4_{what}.png",
+        pattern="figures/fig4_l2{.pair}.png",
         title="The change of the weights over model sizes",
-        caption=_MAPS,
+        caption=_PANELS,
         alt="Heat maps of the change, layers down, projections across, a panel for each model.",
+        source="the deltas of the pairs, a file for each seed",
         paper="Fig. 4",
+        rule="draw_panels",
+        when='snakemake.wildcards.panels.split(".")[0] == "fig4_l2"',
     ),
     Exhibit(
         name="fig5",
         category=CHANGE,
-        pattern="figures/fig5_{what}.png",
+        pattern="figures/fig5_control{.pair}.png",
         title="The change by an affective tuning beside that by a control, within one budget",
-        caption=_MAPS,
+        caption=f"{_PANELS} Below, gate and up by layer with the seeds' range.",
         alt="Heat maps of the change by an affective tuning and by the control.",
+        source="the deltas of the pairs, a file for each seed",
         paper="Fig. 5",
+        rule="draw_panels",
+        when='snakemake.wildcards.panels.split(".")[0] == "fig5_control"',
     ),
     Exhibit(
         name="fig6",
         category=CHANGE,
-        pattern="figures/fig6_{what}.png",
+        pattern="figures/fig6_architectures{.pair}.png",
         title="The change over architectures, by LoRA and by full tuning",
-        caption=_MAPS,
+        caption=_PANELS,
         alt="Heat maps of the change, a panel for each architecture and method.",
+        source="the deltas of the pairs, a file for each seed",
         paper="Fig. 6",
-    ),
-    Exhibit(
-        name="relative",
-        category=CHANGE,
-        pattern="figures/relative.{pair}.png",
-        title="Relative change of single weights",
-        caption=(
-            "Distribution of each weight's change relative to itself, over all layers, a line for "
-            "each projection."
-        ),
-        source="the histograms of {pair}, a file for each seed",
-        alt="Seven lines, the distribution of the relative change of each projection of {pair}.",
-        paper="Fig. 10",
-        rule="relative_changes",
+        rule="draw_panels",
+        when='snakemake.wildcards.panels.split(".")[0] == "fig6_architectures"',
     ),
     Exhibit(
         name="fig10",
         category=CHANGE,
-        pattern="figures/fig10_{what}.png",
+        pattern="figures/fig10_relative{.pair}.png",
         title="Relative change of single weights",
-        caption="Distribution of each weight's change relative to itself, per projection.",
-        alt="The distribution of the relative change of each projection.",
+        caption=(
+            "Distribution of each weight's change relative to itself, over all layers, a line for "
+            "each projection. Bands are the range of the seeds."
+        ),
+        source="the histograms of the pair, a file for each seed",
+        alt="Seven lines, the distribution of the relative change of each projection.",
         paper="Fig. 10",
+        rule="relative_changes",
     ),
     Exhibit(
         name="trajectory",
         category=CHANGE,
         pattern="figures/trajectory.{pair}.png",
         title="Trajectory: the change along the tuning",
-        caption="The change at checkpoints along the tuning, per projection.",
-        alt="Lines of the change against the tuning step, one per projection.",
+        caption=(
+            "The change at steps along the tuning: L2, each projection's share of it over its "
+            "share of the weights, and the cosine with the change at the end. Means over layers "
+            "and seeds; bands are the range of the seeds."
+        ),
+        source="trajectory of {pair}, a file for each seed",
+        alt="Three panels of lines against the tuning step, one line for each projection.",
+        rule="draw_trajectory",
     ),
     Exhibit(
         name="agreement",
@@ -398,13 +392,13 @@ EXHIBITS = (
     Exhibit(
         name="fig9",
         category=COST,
-        pattern="figures/fig9_get.{pair}.png",
+        pattern="figures/fig9_get{.pair}.png",
         title="Score against trained parameters",
         caption=(
             "Mean score of each tuned module set against the parameters it trained; whiskers are "
             "bootstrap intervals."
         ),
-        source="the intervals of the tune tables of {pair}, and ledger.csv",
+        source="the intervals of the tune tables, and ledger.csv",
         alt="Points of the tuned module sets: trained parameters across, mean score up.",
         paper="Fig. 9",
         rule="trade_off",
@@ -455,11 +449,8 @@ PAPER = {
     "Table 1": "matrix.load is empty",
     "Table 2": "matrix.tune is empty",
     "Fig. 4": "no pair has deltas",
-    "Fig. 5": (
-        "not drawn as one figure; the heat maps of a pair of domain: control show the same, where "
-        "the experiment has one"
-    ),
-    "Fig. 6": "not drawn as one figure; the heat maps of the pairs show the same, one by one",
+    "Fig. 5": "no pair of domain: control has the base, method and budget of an affective one",
+    "Fig. 6": "the affective pairs are of one architecture and method",
     "Fig. 7": "matrix.load names no single projection",
     "Fig. 8": "matrix.tune names no single projection",
     "Fig. 9": "nothing is tuned by matrix.tune, so nothing is counted",

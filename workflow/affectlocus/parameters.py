@@ -325,8 +325,11 @@ class PairRecipe(Recipe):
 
     @model_validator(mode="after")
     def _enough_steps(self) -> Self:
-        if self.trajectory > self.steps:
-            raise ValueError(f"trajectory {self.trajectory} is more than the {self.steps} steps")
+        if self.trajectory == 1 or self.trajectory > self.steps:
+            raise ValueError(
+                f"trajectory is {self.trajectory}; expected 2 to {self.steps} steps to measure at "
+                "(one would be the end, which is measured anyway), or 0"
+            )
         return self
 
 

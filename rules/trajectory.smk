@@ -1,0 +1,69 @@
+# The deltas along the tuning.
+#
+# in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json and the states beside its weights
+# out: results/trajectory/TUNED.parquet, a row per (step, layer, projection);
+#      results/figures/trajectory.PAIR
+
+
+rule trajectory:
+    """Measure the delta at steps along a tuning."""
+    input:
+        base=JOBS.pair_base,
+        tuned=checkpoint("{tuned}"),
+    output:
+        "results/trajectory/{tuned}.parquet",
+    log:
+        "results/logs/trajectory/{tuned}.log",
+    benchmark:
+        "results/benchmarks/trajectory/{tuned}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        code=digest("trajectory"),
+    shell:
+        """
+        affectlocus trajectory \
+            --base {input.base:q} \
+            --tuned {input.tuned:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule draw_trajectory:
+    """Draw a pair's deltas along the tuning."""
+    input:
+        JOBS.pair_trajectories,
+    output:
+        report(
+            "results/figures/trajectory.{pair}.png",
+            **described("draw_trajectory", of="{pair}", shows="change along the tuning"),
+        ),
+        "results/figures/trajectory.{pair}.svg",
+    log:
+        "results/logs/figures/trajectory.{pair}.log",
+    benchmark:
+        "results/benchmarks/figures/trajectory.{pair}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        stem="results/figures/trajectory.{pair}",
+        trajectories=lambda wildcards, input: repeated("trajectory", input),
+        title=lambda wildcards: f"{wildcards.pair}: change of the weights along the tuning",
+        code=digest("curve_figures"),
+    shell:
+        """
+        affectlocus figures \
+            {params.trajectories} \
+            --title {params.title:q} \
+            --out {params.stem:q} \
+            >{log:q} 2>&1
+        """
