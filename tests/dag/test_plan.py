@@ -64,10 +64,13 @@ def test_table_1_needs_one_base_one_pair_and_its_loads_only(apart: Path) -> None
 
 def test_everything_is_one_job_for_each_cell_pair_and_figure(apart: Path) -> None:
     jobs = planned(apart)
-    # 3 bases, 5 tuned, 16 loads, 16 tunes, 9 sets ablated in 4 modes
-    assert jobs["evaluate"] == 3 + 5 + 16 + 16 + 9 * 4
-    assert jobs["tune"] == 5 + 16
-    assert jobs["deltas"] == jobs["heat_map"] == 5
+    # 5 bases, 11 tuned, 16 loads, 16 tunes, 9 sets ablated in 4 modes
+    assert jobs["evaluate"] == 5 + 11 + 16 + 16 + 9 * 4
+    assert jobs["tune"] == 11 + 16
+    assert jobs["deltas"] == jobs["heat_map"] == 11
+    # Figs. 4, 5 and 6; two pairs are followed along their tuning.
+    assert jobs["draw_panels"] == 3
+    assert jobs["trajectory"] == jobs["draw_trajectory"] == 2
     assert jobs["tables"] == jobs["bars"] == jobs["score"] == 3
     assert jobs["claims"] == 1
 
@@ -88,8 +91,8 @@ def test_the_default_answers_four_cells_with_one_start(default: Path) -> None:
     # 17 tuned and load cells, 16 tune cells, 36 ablations
     assert len(together) == 4 + 4 + 9
     assert set(together.values()) == {1}
-    # 3 bases, the tuned model of the 4 other pairs, and the load cell that is left over
-    assert jobs["evaluate"] == 3 + 4 + 1
+    # 5 bases, the tuned model of the 10 other pairs, and the load cell that is left over
+    assert jobs["evaluate"] == 5 + 10 + 1
     table = planned(default, "results/table1.csv")
     assert sum(table[name] for name in table if name.startswith("evaluate_group")) == 4
     assert table["evaluate"] == 1

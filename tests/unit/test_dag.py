@@ -87,9 +87,63 @@ def test_an_arm_without_sets_has_no_table_and_no_figure() -> None:
     assert jobs.ledgers == []
     assert jobs.figures == [
         f"results/figures/{name}.{suffix}"
-        for name in ("deltas.felt", "deltas.given", "relative.felt", "relative.given", "load.felt")
+        for name in (
+            *("deltas.felt", "deltas.given"),
+            *("fig10_relative", "fig10_relative.given", "fig7_load"),
+        )
         for suffix in ("png", "svg")
     ]
+
+
+def test_figures_have_the_papers_names_and_those_of_further_pairs_theirs_behind() -> None:
+    matrix = yaml.safe_load(CONFIG)["matrix"]
+    jobs = dag(matrix=matrix | {"pairs": ["given", "felt"], "dose": {"modules": ["q"]}})
+    assert jobs.bars == {
+        "fig7_load": ("given", "load"),
+        "fig8_tune": ("given", "tune"),
+        "ablate.given": ("given", "ablate"),
+        "fig7_load.felt": ("felt", "load"),
+        "fig8_tune.felt": ("felt", "tune"),
+        "ablate.felt": ("felt", "ablate"),
+    }
+    assert jobs.relatives == {"fig10_relative": "given", "fig10_relative.felt": "felt"}
+    assert jobs.get_figures == {"fig9_get": "given", "fig9_get.felt": "felt"}
+    # A dose has a figure of its own, and no bars.
+    assert jobs.doses == {"dose.given": "given", "dose.felt": "felt"}
+    assert jobs.dose_companions(wild(pair="felt")) == {
+        "intervals": "results/table1_dose.felt_intervals.csv",
+        "baselines": "results/table1_dose.felt_baselines.csv",
+    }
+
+
+def test_a_pair_with_a_trajectory_is_measured_along_the_way_for_each_seed() -> None:
+    assert dag().trajectories == []
+    pairs = yaml.safe_load(CONFIG)["pairs"]
+    pairs["felt"]["tuning"]["trajectory"] = 4
+    jobs = dag(pairs=pairs, seeds=[0, 1])
+    files = [f"results/trajectory/felt.seed{seed}.parquet" for seed in (0, 1)]
+    assert jobs.trajectories == jobs.pair_trajectories(wild(pair="felt")) == files
+    assert "results/figures/trajectory.felt.svg" in jobs.figures
+    # How often it is looked at is no part of the budget that pairs are compared by.
+    budget = ClaimsSettings.model_validate_json(jobs.claims_settings()).facts("felt").budget
+    assert (
+        budget == ClaimsSettings.model_validate_json(dag().claims_settings()).facts("felt").budget
+    )
+
+
+def test_pairs_side_by_side_are_given_by_row_and_column_with_a_file_for_each_seed() -> None:
+    pairs = yaml.safe_load(CONFIG)["pairs"]
+    pairs["sums"] = pairs["felt"] | {"domain": "control"}
+    jobs = dag(pairs=pairs, seeds=[0, 1])
+    of = wild(panels="fig5_control")
+    files = {
+        name: [f"results/deltas/{name}.seed{seed}.parquet" for seed in (0, 1)]
+        for name in ("felt", "sums")
+    }
+    assert jobs.panel_deltas(of) == [*files["felt"], *files["sums"]]
+    option, grid, lines = shlex.split(jobs.panel_flags(of))
+    assert (option, lines) == ("--grid", "--lines")
+    assert json.loads(grid) == {"": files}
 
 
 def test_what_is_brought_and_what_is_made_do_not_overlap() -> None:
@@ -299,10 +353,16 @@ def test_every_cell_is_scored_and_each_score_finds_its_reference(file: str | Non
 def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
     jobs = dag()
     assert jobs.table_scores(wild(table="table2")) == "results/scores/felt/tune.parquet"
-    assert jobs.table_companions(wild(pair="felt", arm="ablate")) == {
+    ablate = wild(bars="ablate.felt")
+    assert jobs.bar_companions(ablate) == {
         "intervals": "results/table3_intervals.csv",
         "baselines": "results/table3_baselines.csv",
     }
+    assert [jobs.bar_kind(wild(bars=name)) for name in ("fig7_load", "ablate.felt")] == [
+        "singles",
+        "ablation",
+    ]
+    assert jobs.bar_title(ablate) == jobs.arm_title(wild(pair="felt", arm="ablate"))
     assert "felt" in jobs.arm_title(wild(pair="felt", arm="ablate"))
     assert jobs.all_scores()[:3] == [
         f"results/scores/felt/{arm}.parquet" for arm in ("load", "tune", "ablate")
@@ -494,8 +554,8 @@ def test_a_ledger_counts_the_tune_cells_on_the_bases_that_they_are_tuned_from() 
     assert jobs.ledgers == ["results/ledger.csv", "results/step_times.csv"]
     assert jobs.ledger_models == ["results/checkpoints/own.json"]
     assert jobs.ledger_flags() == "--modules q --modules all --rank 4 --method lora"
-    assert jobs.tune_intervals(wild(pair="felt")) == ["results/table2_intervals.csv"]
-    assert "results/figures/fig9_get.felt.png" in jobs.weight_figures
+    assert jobs.tune_intervals(wild(get="fig9_get")) == ["results/table2_intervals.csv"]
+    assert "results/figures/fig9_get.png" in jobs.weight_figures
     full = several(tune={"data": ["stories"], "method": "sft"})
     assert full.ledgers == ["results/ledger.csv"]
 

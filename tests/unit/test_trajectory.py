@@ -12,8 +12,8 @@ from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
 from affectlocus.files import snapshot_folder
 from affectlocus.parameters import Tuning
-from affectlocus.trajectory import COLUMNS, snapshots, trajectory
 from affectlocus.training import snapshot_steps
+from affectlocus.trajectory import COLUMNS, snapshots, trajectory
 from affectlocus.tune import tune
 
 FRAME = pd.DataFrame(

@@ -216,8 +216,9 @@ def test_a_cell_that_shared_a_job_is_byte_for_byte_the_cell_alone(
 
 def test_figures_and_deltas_are_there(project: Project) -> None:
     figures = project.folder / "results/figures"
-    pair = [f"{name}.tiny-affective" for name in ("deltas", "load", "tune", "ablate", "fig9_get")]
-    for name in (*pair, "neurons.tiny"):
+    pair = [f"{name}.tiny-affective" for name in ("deltas", "ablate", "trajectory")]
+    paper = ("fig7_load", "fig8_tune", "fig9_get", "fig10_relative")
+    for name in (*pair, *paper, "neurons.tiny"):
         for suffix in ("png", "svg"):
             assert (figures / f"{name}.{suffix}").stat().st_size > 5000
     deltas = pd.read_parquet(project.folder / "results/deltas/tiny-affective.seed0.parquet")
@@ -310,7 +311,7 @@ def test_a_changed_tune_rank_reruns_tune_cells_and_their_readers_only(project: P
 
 
 def test_a_lost_figure_is_drawn_again_with_the_same_bytes(project: Project) -> None:
-    figure = project.folder / "results/figures/load.tiny-affective.svg"
+    figure = project.folder / "results/figures/fig7_load.svg"
     before = figure.read_bytes()
     figure.unlink()
     project.snakemake()

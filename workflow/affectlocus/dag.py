@@ -22,6 +22,7 @@ from affectlocus.cells import FAIR, Cell, tune_checkpoint
 from affectlocus.facts import FAMILIES, ClaimsSettings, PairFacts
 from affectlocus.files import checkpoint_paths, is_weights, matching
 from affectlocus.matrix import all_cells, seeds_of, table_cells
+from affectlocus.panels import Panels, panels
 from affectlocus.parameters import (
     Arm,
     DataFile,
@@ -33,7 +34,6 @@ from affectlocus.parameters import (
     Strict,
     Tuning,
 )
-from affectlocus.panels import Panels, panels
 from affectlocus.projections import PROJECTIONS
 from affectlocus.sources import tables
 

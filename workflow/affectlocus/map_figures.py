@@ -174,7 +174,9 @@ def _caption(weights: Grid, lines: bool) -> str:
         ]
         spans = np.concatenate([(one["max"] - one["min"]) / one["mean"] for one in over])
         counted = "–".join(str(one) for one in dict.fromkeys((seeds[0], seeds[-1])))
-        said = f"means over {counted} seeds, which lie {np.median(spans):.0%} of a cell's mean apart "
+        said = (
+            f"means over {counted} seeds, which lie {np.median(spans):.0%} of a cell's mean apart "
+        )
         said += f"in the median cell, {spans.max():.0%} at most"
         said += "; bands: range of the seeds" if lines else ""
     alike = all(_together("l2", each.values()) for each in weights.values())

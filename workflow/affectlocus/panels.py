@@ -46,7 +46,7 @@ def panels(parameters: Parameters, facts: Mapping[str, PairFacts]) -> dict[str, 
     found: dict[str, Panels] = {}
     for stem, each in (
         ("fig4_l2", _sizes(parameters, facts, affective)),
-        ("fig5_control", _controls(parameters, facts, affective)),
+        ("fig5_control", _controls(facts, affective)),
         ("fig6_architectures", _architectures(parameters, facts, affective)),
     ):
         for number, (name, one) in enumerate(each.items()):
@@ -88,9 +88,7 @@ def _sized(parameters: Parameters, base: str) -> str:
     return f"{base} (width {recipe.hidden_size})" if recipe else base
 
 
-def _controls(
-    parameters: Parameters, facts: Mapping[str, PairFacts], affective: list[str]
-) -> dict[str, Panels]:
+def _controls(facts: Mapping[str, PairFacts], affective: list[str]) -> dict[str, Panels]:
     """An affective pair and its controls: same base, method and budget."""
     figures = {}
     for name in affective:

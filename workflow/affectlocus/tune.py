@@ -21,6 +21,7 @@ from affectlocus.prompts import Prompter
 from affectlocus.targets import fair_rank, layout
 from affectlocus.training import Budget, Example, snapshot_steps, train
 
+
 def training_examples(
     prompter: Prompter,
     frames: Sequence[pd.DataFrame],
