@@ -45,8 +45,8 @@ class NamedLines:
     def add(self, name: str, x: np.ndarray, y: np.ndarray, band: np.ndarray | None = None) -> None:
         """A line, its band if it has one ((2, points), low and high), and its name."""
         colour = LINES.get(name, _OTHERS[len(self.names) % len(_OTHERS)])
-        style = {"color": colour, "ls": DASHES.get(name, "-"), "marker": MARKERS.get(name, "d")}
-        self.axis.plot(x, y, lw=1.5, ms=4, label=name, **style)
+        dashes, marker = DASHES.get(name, "-"), MARKERS.get(name, "d")
+        self.axis.plot(x, y, dashes, marker=marker, color=colour, lw=1.5, ms=4, label=name)
         if band is not None:
             self.axis.fill_between(x, *band, color=colour, alpha=0.15, lw=0)
         end, place = (0, 0.02) if self.first else (-1, 1.04)
@@ -182,9 +182,8 @@ def trajectory_curves(rows: pd.DataFrame, title: str) -> Figure:
     """
     if rows.empty:
         raise InputError(f"{title}: no state along the tuning; set trajectory in its recipe")
-    scores = list(_TRAJECTORY)
-    each = rows[rows["l2"] > 0].groupby(["projection", "step", "tuned"])[scores].mean()
-    over = each.groupby(["projection", "step"]).agg(["mean", "min", "max"])
+    touched = rows[rows["l2"] > 0].groupby(["projection", "step", "tuned"])
+    each = touched[list(_TRAJECTORY)].mean().reset_index()
     seeds = rows["tuned"].nunique()
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.8), layout="constrained")
@@ -192,9 +191,10 @@ def trajectory_curves(rows: pd.DataFrame, title: str) -> Figure:
         for axis, (score, label) in zip(axes, _TRAJECTORY.items(), strict=True):
             lines = NamedLines(axis, first=score == "cosine")
             for projection in PROJECTIONS:
-                if projection not in over.index:
+                mine = each[each["projection"] == projection]
+                if mine.empty:
                     continue
-                line = over.loc[projection, score]
+                line = mine.groupby("step")[score].agg(["mean", "min", "max"])
                 x, y = line.index.to_numpy(float), line["mean"].to_numpy()
                 band = line[["min", "max"]].to_numpy().T
                 if score == "l2":
@@ -213,7 +213,7 @@ def trajectory_curves(rows: pd.DataFrame, title: str) -> Figure:
         axes[0].set_title("grows with the matrix too", fontsize=8)
         axes[2].set_title("1: the direction of the end", fontsize=8)
         axes[2].set_ylim(top=1.02)
-        absent = [p for p in PROJECTIONS if p not in over.index]
+        absent = [one for one in PROJECTIONS if one not in set(each["projection"])]
         layers = rows["layer"].nunique()
         caption = f"means over {layers} layer{'s' * (layers > 1)} and {seeds} seed"
         caption += "s; bands: range of the seeds" if seeds > 1 else "; one seed, so no bands"

@@ -16,6 +16,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from affectlocus.curve_figures import NamedLines, spread
 from affectlocus.errors import InputError
@@ -151,7 +152,7 @@ def _lines(axes: Iterable[Axes], members: Mapping[str, pd.DataFrame]) -> list[Na
             over = mine.groupby("layer")["rms"].agg(["mean", "min", "max"])
             band = over[["min", "max"]].to_numpy().T if mine["tuned"].nunique() > 1 else None
             lines.add(projection, over.index.to_numpy(float), over["mean"].to_numpy(), band)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_title(f"{column}\ngate and up: RMS per weight", fontsize=8)
         axis.set_xlabel("layer", fontsize=8)
         axis.tick_params(labelsize=7)
