@@ -89,7 +89,7 @@ def test_the_majority_answer_is_a_line_where_it_is_known() -> None:
     most = {"baseline": ["majority"], "metric": ["weighted_f1"], "task": ["mean"], "value": [23.1]}
     figure = dose_curves(doses(["q", "up"]), "", pd.DataFrame(most))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["base, 25.0", "majority answer, 23.1", "bootstrap interval"]
+    assert labels == ["base, 25.0", "majority answer, 23.1", "interval over samples and seeds"]
     assert all(any(line.get_ydata()[0] == 23.1 for line in axis.lines) for axis in figure.axes)
 
 

@@ -52,6 +52,7 @@ def intervals(kind: str, modules: list[str], modes: tuple[str, ...] = ("",)) -> 
         {"kind": kind, "modules": name, "mode": mode, "task": task, "metric": "weighted_f1"}
         | {"value": value, "low": value - 2, "high": value + 3}
         | {"gain": value - 70, "gain_low": value - 73, "gain_high": value - 68}
+        | {"n": 12, "seeds": 1}
         for kind, name, mode, value in cells
         for task in ("moods", "mean")
     ]
@@ -224,3 +225,23 @@ def test_saving_closes_the_figure(tmp_path: Path) -> None:
     figure = plt.figure(figsize=(1, 1))
     save(figure, tmp_path / "empty")
     assert not plt.fignum_exists(figure.number)
+
+
+def test_a_histograms_seeds_give_a_mean_and_a_band() -> None:
+    rows = [
+        {"projection": "q", "from": low, "to": low + 1, "count": count, "tuned": seed}
+        for seed, counts in (("a", (1, 3)), ("b", (2, 2)))
+        for low, count in zip((-1, 0), counts, strict=True)
+    ]
+    (axis,) = relative_changes(pd.DataFrame(rows), "").axes
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), [37.5, 62.5])
+    band = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (25, 75)
+    assert "2 seeds" in axis.get_xlabel()
+
+
+def test_figures_of_tables_say_how_many_answers_and_seeds_there_are() -> None:
+    pooled = intervals("load", ["q", "up"]).assign(seeds=3)
+    assert singles(pooled, "").axes[0].get_xlabel().endswith("n = 12 answers, 3 seeds")
+    destroyed = intervals("ablate", ["q"], ("zero",))
+    assert ablation(destroyed, "").axes[0].get_xlabel().endswith("n = 12 answers, 1 seed")

@@ -1404,11 +1404,9 @@ def figures(
         beside = _read_companion(baselines, "baselines", "baseline") if baselines else None
         figure = dose_curves(_read_companion(dose, "intervals", "gain"), title, beside)
     elif heat_map:
-        frames = [_read_frame(path, "projection", "l2") for path in heat_map]
-        figure = draw.heat_map(pd.concat(frames), title)
+        figure = draw.heat_map(_of_seeds(heat_map, "projection", "l2"), title)
     elif histogram:
-        frames = [_read_frame(path, "projection", "count") for path in histogram]
-        figure = draw.relative_changes(pd.concat(frames), title)
+        figure = draw.relative_changes(_of_seeds(histogram, "projection", "count"), title)
     else:
         frame = _read_companion(tables[0], "intervals", "gain")
         if singles is not None:

@@ -20,7 +20,7 @@ from scipy.optimize import isotonic_regression
 
 from affectlocus.cells import Cell, dose
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, DASHES, LINES, METRICS, means
+from affectlocus.figures import _STYLE, DASHES, LINES, METRICS, counted, means
 from affectlocus.parameters import MEAN
 from affectlocus.projections import ATTENTION, FFN, PROJECTIONS
 
@@ -127,6 +127,9 @@ def dose_curves(
             axis.tick_params(axis="x", labelsize=8)
             axis.set_xlabel("times the delta (0: base, 1: plain load)")
         metric = intervals["metric"].iloc[0]
+        # An interval over few seeds can leave the range of a score; what is beyond says nothing.
+        low, high = axes[0, 0].get_ylim()
+        axes[0, 0].set_ylim(max(0, low), min(100, high))
         axes[0, 0].set_ylabel(f"mean {METRICS[metric]}")
         handles: list[Line2D | Patch] = [
             Line2D([], [], color="#555555", ls="dotted", label=f"base, {base['value']:.1f}")
@@ -137,9 +140,11 @@ def dose_curves(
                 axis.axhline(most, color="#555555", ls="dashed", lw=0.8, zorder=0)
             label = f"majority answer, {most:.1f}"
             handles.append(Line2D([], [], color="#555555", ls="dashed", lw=0.8, label=label))
-        handles.append(Patch(facecolor="#555555", alpha=0.25, label="bootstrap interval"))
+        handles.append(
+            Patch(facecolor="#555555", alpha=0.25, label="interval over samples and seeds")
+        )
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
-        figure.suptitle(f"{title}\n{_counted(intervals, rows)}", parse_math=False)
+        figure.suptitle(f"{title}\n{_caption(intervals, rows)}", parse_math=False)
         spread(figure, drawn)
     return figure
 
@@ -154,20 +159,11 @@ def _majority(baselines: pd.DataFrame, metric: str) -> float:
     return float(baselines.loc[chosen & (baselines["task"] == MEAN), "value"].iloc[0])
 
 
-def _counted(intervals: pd.DataFrame, rows: pd.DataFrame) -> str:
-    """n, seeds and the tuned model's score, for the caption line."""
-    loads = intervals[(intervals["kind"] == "load") & (intervals["task"] == MEAN)]
-    if "seeds" in loads:
-        seeds = int(loads["seeds"].max())
-    else:
-        seeds = int(loads.groupby(["modules", "mode"]).size().max())
+def _caption(intervals: pd.DataFrame, rows: pd.DataFrame) -> str:
+    tasks = intervals.loc[intervals["task"] != MEAN, "task"].nunique()
     tuned = rows[rows["kind"] == "tuned"]
     whole = f"; the tuned model: {tuned['value'].iloc[0]:.1f}" if len(tuned) else ""
-    tasks = intervals.loc[intervals["task"] != MEAN, "task"].nunique()
-    return (
-        f"{tasks} tasks, n = {int(loads['n'].max())} answers, "
-        f"{seeds} seed{'s' * (seeds > 1)}{whole}"
-    )
+    return f"{tasks} task{'s' * (tasks > 1)}, {counted(intervals)}{whole}"
 
 
 def trajectory_curves(rows: pd.DataFrame, title: str) -> Figure:

@@ -109,7 +109,10 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
                 loc="outside lower right",
             )
         figure.suptitle(title, parse_math=False)
-        figure.supxlabel("every panel of every figure has a colour scale of its own", fontsize=7)
+        seeds = weights["tuned"].nunique() if "tuned" in weights else 1
+        of = f"mean of {seeds} seeds; " if seeds > 1 else ""
+        own = "every panel of every figure has a colour scale of its own"
+        figure.supxlabel(of + own, fontsize=7)
     return figure
 
 
@@ -117,29 +120,38 @@ def relative_changes(histogram: pd.DataFrame, title: str) -> Figure:
     """How a projection's weights changed, each relative to itself, over all layers (Fig. 10).
 
     Args:
-        histogram: the companion of a pair's deltas, `projection`, `from`, `to` and `count`.
+        histogram: the companion of a pair's deltas, `projection`, `from`, `to` and `count`; of
+            several seeds, which `tuned` names, the mean is drawn, and their range as a band.
     """
     rows = histogram.dropna(subset=["from", "to"])
     if rows.empty:
         raise InputError(f"{title}: no histogram was counted; set deltas.companions to true")
+    rows = rows if "tuned" in rows else rows.assign(tuned="")
+    seeds = rows["tuned"].nunique()
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
         for projection in PROJECTIONS:
             own = rows[rows["projection"] == projection]
             if own.empty:
                 continue
-            counts = own.groupby(["from", "to"], as_index=False)["count"].sum()
-            share = 100 * counts["count"] / counts["count"].sum()
+            counts = own.pivot_table("count", ["from", "to"], "tuned", aggfunc="sum", fill_value=0)
+            shares = 100 * counts / counts.sum()
+            middle = counts.index.to_frame().mean(axis=1).to_numpy()
+            share = shares.mean(axis=1).to_numpy()
+            if seeds > 1:
+                low, high = shares.min(axis=1), shares.max(axis=1)
+                axis.fill_between(middle, low, high, color=LINES[projection], alpha=0.15, lw=0)
             axis.plot(
-                (counts["from"] + counts["to"]) / 2,
-                share.where(share > 0),
+                middle,
+                np.where(share > 0, share, np.nan),
                 color=LINES[projection],
                 linestyle=DASHES[projection],
                 label=projection,
                 lw=1.4,
             )
         axis.set_yscale("log")
-        axis.set_xlabel("relative change of a weight; the ends hold all beyond −1 and 1")
+        of = f"mean of {seeds} seeds; bands: their range" if seeds > 1 else "one seed"
+        axis.set_xlabel(f"relative change of a weight; the ends hold all beyond −1 and 1\n{of}")
         axis.set_ylabel("share of the weights (%)")
         axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")
@@ -179,6 +191,17 @@ def means(rows: pd.DataFrame) -> pd.DataFrame:
     return (
         rows.groupby(["kind", "modules", "mode", "task"], sort=False)[columns].mean().reset_index()
     )
+
+
+def counted(intervals: pd.DataFrame) -> str:
+    """How many answers and seeds stand behind the mean scores of a table's cells, in words."""
+    cells = intervals[(intervals["task"] == MEAN) & ~intervals["kind"].isin(["base", "tuned"])]
+    seeds = int(cells["seeds"].max()) if "seeds" in cells else _rows_of_a_cell(cells)
+    return f"n = {int(cells['n'].max())} answers, {seeds} seed{'s' * (seeds > 1)}"
+
+
+def _rows_of_a_cell(cells: pd.DataFrame) -> int:
+    return int(cells.groupby(["modules", "mode"]).size().max())
 
 
 def _bars(axis: Axes, x: np.ndarray, rows: pd.DataFrame, width: float, **style: object) -> None:
@@ -243,7 +266,10 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
         axis.set_xlim(-0.6, len(tasks) - 0.4)
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
-        axis.set_xlabel("task; whiskers: bootstrap interval over samples (95 % by default)")
+        axis.set_xlabel(
+            "task; whiskers: interval over samples and seeds (95 % by default); in the mean\n"
+            + counted(intervals)
+        )
         axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")
     return figure
@@ -287,7 +313,7 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
         axis.set_ylabel("destroyed modules")
         axis.set_xlabel(
             f"change of mean {METRICS[intervals['metric'].iloc[0]].replace('(%)', '(points)')} "
-            "against the tuned model; whiskers: paired bootstrap interval"
+            f"against the tuned model\nwhiskers: paired interval; {counted(intervals)}"
         )
         axis.set_title(title, parse_math=False)
         figure.legend(title="put in its place", loc="outside right upper")
