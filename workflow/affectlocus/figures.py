@@ -267,8 +267,8 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
         axis.set_xlabel(
-            "task; whiskers: interval over samples and seeds (95 % by default); in the mean\n"
-            + counted(intervals)
+            "task; whiskers: interval over samples and seeds (95 % by default)\n"
+            f"of a mean: {counted(intervals)}"
         )
         axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")
