@@ -69,16 +69,16 @@ rule trade_off:
         ledger="results/ledger.csv",
     output:
         report(
-            "results/figures/{get}.png",
-            **described("trade_off", of="{get}", shows="score against parameters"),
+            "results/figures/{trade_off}.png",
+            **described("trade_off", of="{trade_off}", shows="score against parameters"),
         ),
-        "results/figures/{get}.svg",
+        "results/figures/{trade_off}.svg",
     log:
-        "results/logs/figures/{get}.log",
+        "results/logs/figures/{trade_off}.log",
     benchmark:
-        "results/benchmarks/figures/{get}.tsv"
+        "results/benchmarks/figures/{trade_off}.tsv"
     wildcard_constraints:
-        get=alternatives(JOBS.get_figures),
+        trade_off=alternatives(JOBS.trade_offs),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -86,9 +86,9 @@ rule trade_off:
         mem_mb=1000,
         runtime=10,
     params:
-        stem="results/figures/{get}",
+        stem="results/figures/{trade_off}",
         intervals=lambda wildcards, input: repeated("trade-off", input.intervals),
-        title=lambda wildcards: JOBS.get_figures[wildcards.get]
+        title=lambda wildcards: JOBS.trade_offs[wildcards.trade_off]
         + ": score against trainable parameters",
         code=digest("trade_off"),
     shell:

@@ -107,7 +107,7 @@ def test_figures_have_the_papers_names_and_those_of_further_pairs_theirs_behind(
         "ablate.felt": ("felt", "ablate"),
     }
     assert jobs.relatives == {"fig10_relative": "given", "fig10_relative.felt": "felt"}
-    assert jobs.get_figures == {"fig9_get": "given", "fig9_get.felt": "felt"}
+    assert jobs.trade_offs == {"fig9_get": "given", "fig9_get.felt": "felt"}
     # A dose has a figure of its own, and no bars.
     assert jobs.doses == {"dose.given": "given", "dose.felt": "felt"}
     assert jobs.dose_companions(wild(pair="felt")) == {
@@ -554,7 +554,7 @@ def test_a_ledger_counts_the_tune_cells_on_the_bases_that_they_are_tuned_from() 
     assert jobs.ledgers == ["results/ledger.csv", "results/step_times.csv"]
     assert jobs.ledger_models == ["results/checkpoints/own.json"]
     assert jobs.ledger_flags() == "--modules q --modules all --rank 4 --method lora"
-    assert jobs.tune_intervals(wild(get="fig9_get")) == ["results/table2_intervals.csv"]
+    assert jobs.tune_intervals(wild(trade_off="fig9_get")) == ["results/table2_intervals.csv"]
     assert "results/figures/fig9_get.png" in jobs.weight_figures
     full = several(tune={"data": ["stories"], "method": "sft"})
     assert full.ledgers == ["results/ledger.csv"]

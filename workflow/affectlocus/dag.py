@@ -266,7 +266,7 @@ class Dag:
         return {f"dose.{pair}": pair for pair, arm in self.table_rows.values() if arm == "dose"}
 
     @cached_property
-    def get_figures(self) -> dict[str, str]:
+    def trade_offs(self) -> dict[str, str]:
         """Figure of the score against what was trained → its pair."""
         tuned = [pair for pair, arm in self.table_rows.values() if arm == "tune" and self.ledgers]
         return {self._named("fig9_get", pair): pair for pair in tuned}
@@ -652,7 +652,7 @@ class Dag:
 
     def tune_intervals(self, wildcards: Any) -> list[str]:
         """The companions of the tune tables of a figure's pair."""
-        pair = self.get_figures[wildcards.get]
+        pair = self.trade_offs[wildcards.trade_off]
         budgets: tuple[Arm, ...] = ("tune", "fair")
         arms = [arm for arm in budgets if (pair, arm) in self.table_rows.values()]
         return [self.table_companions(pair, arm)["intervals"] for arm in arms]
@@ -802,7 +802,7 @@ class Dag:
     @property
     def weight_figures(self) -> list[str]:
         """Figures of the ledger, neurons, directions and activations, as PNG and SVG."""
-        names = [*self.get_figures]
+        names = [*self.trade_offs]
         names += [f"neurons.{base}" for base in self.siblings if self.neurons]
         names += [f"directions.{duo}" for duo in self.duos]
         names += [f"activations.{tuned}" for tuned in self.activated]
