@@ -15,6 +15,7 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from affectlocus.errors import InputError
+from affectlocus.parameters import Hardware
 
 IGNORED = -100
 """Label of a token that the loss leaves out (padding, prompts)."""
@@ -41,6 +42,9 @@ def collate(examples: Sequence[Example], pad: int = 0) -> dict[str, torch.Tensor
         mask[row, :length] = 1
         labels[row, example.prompt_length : length] = tokens[example.prompt_length :]
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+HARDWARE = Hardware()
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,12 @@ class _StopAtNaN(TrainerCallback):
             )
 
 
-def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -> list[dict]:
+def train(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    budget: Budget,
+    hardware: Hardware = HARDWARE,
+) -> list[dict]:
     """Trains the parameters of `model` that require a gradient; AdamW, cosine after a warm-up.
 
     Deterministic for a seed, a device and a number of threads.
@@ -126,7 +135,11 @@ def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -
             warmup_steps=max(1, round(budget.warmup * budget.steps)),
             weight_decay=budget.weight_decay,
             max_grad_norm=1.0,
-            bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+            bf16=hardware.precision == "bfloat16"
+            and torch.cuda.is_available()
+            and torch.cuda.is_bf16_supported(),
+            activation_checkpointing=hardware.checkpointing,
+            activation_checkpointing_kwargs={"use_reentrant": False},
             seed=budget.seed,
             data_seed=budget.seed,
             save_strategy="no",
@@ -136,8 +149,11 @@ def train(model: PreTrainedModel, examples: Sequence[Example], budget: Budget) -
             report_to="none",
             remove_unused_columns=False,
             dataloader_num_workers=0,
+            dataloader_pin_memory=torch.cuda.is_available(),
             disable_tqdm=not sys.stderr.isatty(),
         )
+        # More cards would each take a batch of their own, and the budget would be another.
+        arguments._n_gpu = min(1, arguments.n_gpu)
         trainer = _InOrder(
             model=model,
             args=arguments,

@@ -9,16 +9,18 @@ from pathlib import Path
 import pandas as pd
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
 
 from affectlocus.architectures import locate
+from affectlocus.devices import load
 from affectlocus.errors import InputError
 from affectlocus.files import read_json, write_json
-from affectlocus.parameters import Tuning
+from affectlocus.parameters import Hardware, Tuning
 from affectlocus.projections import parse_modules
 from affectlocus.prompts import Prompter
 from affectlocus.targets import fair_rank, layout
 from affectlocus.training import Budget, Example, train
+
+HARDWARE = Hardware()
 
 
 def training_examples(
@@ -57,7 +59,13 @@ def training_examples(
     return examples
 
 
-def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Path) -> dict:
+def tune(
+    base: Path,
+    frames: Sequence[pd.DataFrame],
+    recipe: Tuning,
+    folder: Path,
+    hardware: Hardware = HARDWARE,
+) -> dict:
     """Tunes `base` and saves an adapter (LoRA) or a whole model (SFT) into `folder`.
 
     Embeddings, norms, biases outside the module set and the head stay frozen in both methods, as
@@ -69,7 +77,7 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
     prompter = Prompter(base)
     examples = training_examples(prompter, frames, recipe.max_length, recipe.seed, recipe.shuffled)
     torch.manual_seed(recipe.seed)
-    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype="auto")
+    model = load(base, hardware, place=False)
     stored = model.dtype
     total = sum(parameter.numel() for parameter in model.parameters())
     projections = parse_modules(recipe.modules)
@@ -120,6 +128,7 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
             seed=recipe.seed,
             group_by_length=recipe.group_by_length,
         ),
+        hardware,
     )
     folder.mkdir(parents=True)
     if recipe.method == "sft":
