@@ -1,8 +1,8 @@
 """How long Snakemake takes to see that an experiment of 5,000 cells has nothing to do.
 
-Usage: python benchmarks/planning/run.py [--folder DIR]     (some minutes: 7,000 jobs are recorded)
+Usage: python benchmarks/planning/run.py [--folder DIR]     (some minutes: 6,300 jobs are recorded)
 
-It writes an experiment of all 127 module sets in 13 seeds, makes every result an empty file,
+It writes an experiment of all 127 module sets in seven seeds, makes every result an empty file,
 records them as Snakemake does after a run (--touch), and times `snakemake --dry-run` three times.
 """
 
