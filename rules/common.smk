@@ -47,4 +47,4 @@ wildcard_constraints:
     duo=alternatives(JOBS.duos),
     arm=alternatives(ARMS.values()),
     table=alternatives(JOBS.table_rows),
-    cell=alternatives(JOBS.cells),
+    cell=JOBS.cells_named(JOBS.cells),

@@ -31,7 +31,7 @@ rule evaluate:
     benchmark:
         "results/benchmarks/evaluate/{cell}.tsv"
     wildcard_constraints:
-        cell=alternatives(JOBS.single),
+        cell=JOBS.cells_named(JOBS.single),
     conda:
         "../envs/environment.yaml"
     threads: NEEDS.threads("evaluate")

@@ -16,7 +16,7 @@ rule tune:
     benchmark:
         "results/benchmarks/tune/{name}.tsv"
     wildcard_constraints:
-        name=alternatives(JOBS.tuned),
+        name=JOBS.tuned_named,
     conda:
         "../envs/environment.yaml"
     threads: NEEDS.threads("tune")

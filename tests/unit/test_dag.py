@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affectlocus.cells import cell_at
-from affectlocus.dag import EXTRACTOR, Dag, alternatives, repeated, settings
+from affectlocus.dag import EXTRACTOR, Dag, alternatives, combinations_of, repeated, settings
 from affectlocus.facts import ClaimsSettings
 from affectlocus.parameters import Parameters, Score, Task, Tuning, load
 
@@ -513,3 +513,28 @@ def test_the_expression_of_many_names_matches_these_and_no_other(
     expression = re.compile(alternatives(names))
     assert all(expression.fullmatch(name) for name in names)
     assert bool(expression.fullmatch(other)) == (other in names)
+
+
+@given(st.lists(st.tuples(st.text("ab.", max_size=3), st.text("/x", max_size=3)), max_size=12))
+def test_names_in_two_parts_match_as_a_whole_and_no_other_pair_does(
+    names: list[tuple[str, str]],
+) -> None:
+    expression = re.compile(combinations_of(dict.fromkeys(names)))
+    whole = {head + tail for head, tail in names}
+    assert all(expression.fullmatch(name) for name in whole)
+    others = {head + tail for head, _ in names for _, tail in names} - whole
+    assert not any(expression.fullmatch(name) for name in others)
+
+
+def test_every_cell_and_checkpoint_is_matched_by_an_expression_that_stays_short() -> None:
+    sets = ["q", "k", "v", "o", "gate", "up", "down", "q+k", "o+gate", "all"]
+    matrix = {"pairs": ["felt"], "load": sets, "tune": sets, "ablate": sets}
+    jobs = dag(matrix=matrix, seeds=list(range(50)))
+    for names, expression in (
+        (jobs.cells, jobs.cells_named(jobs.cells)),
+        (jobs.tuned, jobs.tuned_named),
+    ):
+        pattern = re.compile(expression)
+        assert all(pattern.fullmatch(name) for name in names)
+        assert not any(pattern.fullmatch(name + "0") for name in list(names)[:40] if "9" in name)
+        assert len(expression) < 4000 < sum(map(len, names))

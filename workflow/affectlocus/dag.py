@@ -89,6 +89,21 @@ def _branches(place: dict[str, Any]) -> str:
     return several[0] if len(several) == 1 else f"(?:{'|'.join(several)})"
 
 
+def combinations_of(names: Iterable[tuple[str, str]]) -> str:
+    """The same of names in two parts: heads with the same tails are written once, and the tails.
+
+    Snakemake carries the expression in every file name of a rule, so that its length counts too.
+    """
+    tails: dict[str, list[str]] = {}
+    for head, tail in names:
+        tails.setdefault(head, []).append(tail)
+    heads: dict[tuple[str, ...], list[str]] = {}
+    for head, each in tails.items():
+        heads.setdefault(tuple(each), []).append(head)
+    parts = [f"(?:{alternatives(some)})(?:{alternatives(each)})" for each, some in heads.items()]
+    return "|".join(parts) or "(?!)"
+
+
 def settings(model: Strict | Scorings) -> str:
     """A section of params.yaml as the JSON text that a step takes."""
     # The order of keys is kept: that of labels decides ties.
@@ -202,6 +217,23 @@ class Dag:
         """The cells that have a job of their own."""
         together = {cell.id for group in self.shared for cell in group}
         return [name for name in self.cells if name not in together]
+
+    def cells_named(self, names: Iterable[str]) -> str:
+        """A regular expression of exactly these cells."""
+        parts = []
+        for name in names:
+            cell = self.cells[name]
+            # PAIR/KIND/MODULES, and behind it mode and seed
+            head = "/".join(name.split("/")[: 3 if cell.modules else 2])
+            parts.append((head, name.removeprefix(head)))
+        return combinations_of(parts)
+
+    @property
+    def tuned_named(self) -> str:
+        """A regular expression of exactly the checkpoints that are tuned here."""
+        return combinations_of(
+            (head, f"{dot}{seed}") for head, dot, seed in (n.rpartition(".") for n in self.tuned)
+        )
 
     @cached_property
     def table_rows(self) -> dict[str, tuple[str, Arm]]:
