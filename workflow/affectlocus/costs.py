@@ -47,7 +47,7 @@ def tuning_seconds(size: Size, recipe: Recipe, modules: str, rate: Rates, again:
     computed a second time, 2P. Samples shorter than max_length make it less.
     """
     tokens = recipe.steps * recipe.batch_size * recipe.max_length
-    passes = 4 + 2 * again
+    passes = 4.0 + 2 * again
     if recipe.method == "sft":
         passes += 2 * size.share(modules)
     return _loading(size) + tokens * passes * size.parameters / rate.operations

@@ -16,7 +16,7 @@ from affectlocus.corrected import NEUTRAL
 from affectlocus.digest import digest
 from affectlocus.errors import InputError
 from affectlocus.files import matching, write_json
-from affectlocus.parameters import Parameters, Task, is_valence
+from affectlocus.parameters import Parameters, Source, Task, is_valence
 from affectlocus.sources import located, tables
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def absent(parameters: Parameters, folder: Path) -> list[str]:
         for name, task in parameters.tasks.items()
         if task.awaited and _elsewhere(task, root)
     ]
-    sources = {f"bases.{name}": base for name, base in parameters.bases.items()}
+    sources: dict[str, Source | None] = {
+        f"bases.{name}": base for name, base in parameters.bases.items()
+    }
     sources |= {f"pairs.{name}": pair.tuned for name, pair in parameters.pairs.items()}
     for key, source in sources.items():
         if source is not None and source.awaited and source.folder is not None:
