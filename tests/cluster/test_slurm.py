@@ -108,7 +108,7 @@ def test_a_job_that_the_scheduler_kills_runs_again_with_more_and_the_experiment_
 
     table = pd.read_csv(tmp_path / "results/table1.csv")
     assert table["modules"].tolist() == ["base", "gate", "all"]
-    head = (tmp_path / "results/logs/tune/tiny-affective.log").read_text().splitlines()
+    head = (tmp_path / "results/logs/tune/tiny-affective.seed0.log").read_text().splitlines()
     assert head[0].startswith("# step: tune, ")
     assert f"slurm job {second.id}" in next(line for line in head if line.startswith("# hardware"))
 

@@ -205,7 +205,8 @@ def _rest(jobs: Dag) -> Iterator[Job]:
         if path.endswith(".png"):
             yield Job("figures", path, disk=3e5)
     fluency = ["results/fluency.csv"] if jobs.fluency else []
-    for path in ["results/scores.parquet", "results/claims.csv", *fluency]:
+    last = ["results/report.html", "results/revisions/verdicts.json"]
+    for path in ["results/scores.parquet", "results/claims.csv", *fluency, *last]:
         yield Job("collect", path)
 
 
