@@ -4,18 +4,39 @@ from pathlib import Path
 
 # On a line of its own `checkpoint` would be a keyword; so this import is two.
 from affectlocus.dag import ARMS, EXTRACTOR, Dag
-from affectlocus.dag import alternatives, checkpoint, gpus, repeated, settings
+from affectlocus.dag import alternatives, checkpoint, repeated, settings
 from affectlocus.digest import digest, digest_of
 from affectlocus.errors import or_exit
 from affectlocus.exhibits import described
+from affectlocus.leases import cards
+from affectlocus.needs import Needs
 from affectlocus.parameters import validate
-from affectlocus.precheck import precheck, precheck_wheels
+from affectlocus.precheck import absent, precheck, precheck_wheels
 
-EXPERIMENT = or_exit(validate, config, Path.cwd())
-REPORTS = or_exit(precheck, EXPERIMENT, Path.cwd())
-or_exit(precheck_wheels, EXPERIMENT, Path.cwd(), REPORTS)
+# A dry run plans without what is awaited. On a cluster each job reads this file too: what its run
+# has checked is not checked again.
+PLANNING = workflow.output_settings.dryrun or not workflow.is_main_process
+EXPERIMENT = or_exit(validate, config, Path.cwd(), planning=PLANNING)
+if workflow.is_main_process:
+    REPORTS = or_exit(precheck, EXPERIMENT, Path.cwd(), planning=PLANNING)
+    if not (PLANNING and EXPERIMENT.score.wheels == "released"):
+        or_exit(precheck_wheels, EXPERIMENT, Path.cwd(), REPORTS)
+    if missing := absent(EXPERIMENT, Path.cwd()):
+        logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 JOBS = Dag(EXPERIMENT)
-GPUS = gpus()
+# Here, as many jobs run at once as there are cards; on a cluster a job's own host has them. Which of
+# the two it is, Snakemake knows once it has read all rules.
+CARDS = len(cards())
+NEEDS = Needs(JOBS, lambda: None if workflow.non_local_exec or workflow.remote_exec else CARDS)
+if CARDS and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", CARDS)
+# Every job's log begins with its versions, hardware and parameters.
+shell.prefix("export AFFECTLOCUS_JOB=1; ")
+
+
+localrules:
+    retrieve,
+    retrieve_data,
 
 
 wildcard_constraints:
@@ -26,4 +47,4 @@ wildcard_constraints:
     duo=alternatives(JOBS.duos),
     arm=alternatives(ARMS.values()),
     table=alternatives(JOBS.table_rows),
-    cell=alternatives(JOBS.cells),
+    cell=JOBS.cells_named(JOBS.cells),

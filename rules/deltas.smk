@@ -24,8 +24,8 @@ rule deltas:
         "../envs/environment.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=NEEDS.memory("deltas"),
+        runtime=NEEDS.minutes("deltas"),
     params:
         settings=settings(EXPERIMENT.deltas),
         reading=JOBS.pair_reading,

@@ -20,8 +20,8 @@ rule directions:
         "../envs/environment.yaml"
     threads: 2
     resources:
-        mem_mb=JOBS.memory_of_directions,
-        runtime=240,
+        mem_mb=NEEDS.memory("directions"),
+        runtime=NEEDS.minutes("directions"),
     params:
         tuned=lambda wildcards, input: repeated("tuned", input.tuned),
         settings=settings(EXPERIMENT.directions),

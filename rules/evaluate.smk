@@ -5,11 +5,12 @@
 # out: results/cells/CELL/predictions.parquet, results/cells/CELL/verification.json
 
 EVALUATE = """
-    affectlocus evaluate {output.predictions:q} \
+    affectlocus --cards {resources.gpu} evaluate {output.predictions:q} \
         --base {input.base:q} \
         {params.tuned} {params.chain} \
         {params.data} \
         --settings {params.settings:q} \
+        --hardware {params.hardware:q} \
         --reading {params.reading:q} \
         >{log:q} 2>&1
     """
@@ -30,18 +31,19 @@ rule evaluate:
     benchmark:
         "results/benchmarks/evaluate/{cell}.tsv"
     wildcard_constraints:
-        cell=alternatives(JOBS.single),
+        cell=JOBS.cells_named(JOBS.single),
     conda:
         "../envs/environment.yaml"
-    threads: 1
+    threads: NEEDS.threads("evaluate")
     resources:
-        mem_mb=JOBS.memory_of_cell,
-        runtime=120,
-        gpu=GPUS,
+        mem_mb=NEEDS.memory("evaluate"),
+        runtime=NEEDS.minutes("evaluate"),
+        gpu=NEEDS.gpus("evaluate"),
     params:
         tuned=lambda wildcards, input: repeated("tuned", input.tuned),
         data=lambda wildcards, input: repeated("data", input.data),
         settings=settings(EXPERIMENT.evaluate),
+        hardware=settings(EXPERIMENT.hardware),
         reading=JOBS.of_cell("reading"),
         chain=JOBS.of_cell("chain_flags"),
         code=digest("evaluate"),
@@ -70,15 +72,16 @@ for number, group in enumerate(JOBS.shared, 1):
             f"results/benchmarks/evaluate/{group[0].pair}/group{number}.tsv"
         conda:
             "../envs/environment.yaml"
-        threads: 1
+        threads: NEEDS.threads("evaluate", group)
         resources:
-            mem_mb=JOBS.memory_of_cell,
-            runtime=120 * len(group),
-            gpu=GPUS,
+            mem_mb=NEEDS.memory("evaluate", group),
+            runtime=NEEDS.minutes("evaluate", group),
+            gpu=NEEDS.gpus("evaluate", group),
         params:
             tuned=lambda wildcards, input: repeated("tuned", input.tuned),
             data=lambda wildcards, input: repeated("data", input.data),
             settings=settings(EXPERIMENT.evaluate),
+            hardware=settings(EXPERIMENT.hardware),
             reading=JOBS.evaluation(group).reading,
             chain=JOBS.evaluation(group).chain_flags,
             code=digest("evaluate"),

@@ -49,13 +49,13 @@ rule step_times:
     resources:
         mem_mb=4000,
         runtime=30,
-        gpu=GPUS,
+        gpu=NEEDS.any_card,
     params:
         flags=JOBS.ledger_flags,
         code=digest("step_times"),
     shell:
         """
-        affectlocus ledger {input:q} {params.flags} \
+        affectlocus --cards {resources.gpu} ledger {input:q} {params.flags} \
             --measure \
             --out {output:q} \
             >{log:q} 2>&1

@@ -54,12 +54,13 @@ rule activations:
         "results/benchmarks/activations/{tuned}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
+    threads: NEEDS.threads("activations")
     resources:
-        mem_mb=JOBS.memory_of_pair,
-        runtime=120,
-        gpu=GPUS,
+        mem_mb=NEEDS.memory("activations"),
+        runtime=NEEDS.minutes("activations"),
+        gpu=NEEDS.gpus("activations"),
     params:
+        hardware=settings(EXPERIMENT.hardware),
         data=lambda wildcards, input: repeated("data", input.data),
         settings=settings(EXPERIMENT.neurons),
         evaluate=settings(EXPERIMENT.evaluate),
@@ -68,7 +69,7 @@ rule activations:
         code=digest("activations"),
     shell:
         """
-        affectlocus activations \
+        affectlocus --cards {resources.gpu} activations \
             --base {input.base:q} \
             --tuned {input.tuned:q} \
             {params.chain} \
@@ -76,6 +77,7 @@ rule activations:
             --again {input.again:q} \
             {params.data} \
             --settings {params.settings:q} \
+            --hardware {params.hardware:q} \
             --evaluate {params.evaluate:q} \
             --reading {params.reading:q} \
             --out {output.shifts:q} \

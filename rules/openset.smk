@@ -19,20 +19,22 @@ rule extract:
         "results/benchmarks/extract/{cell}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
+    threads: NEEDS.threads("extract")
     resources:
-        mem_mb=JOBS.memory_of_extraction,
-        runtime=240,
-        gpu=GPUS,
+        mem_mb=NEEDS.memory("extract"),
+        runtime=NEEDS.minutes("extract"),
+        gpu=NEEDS.gpus("extract"),
     params:
+        hardware=settings(EXPERIMENT.hardware),
         settings=settings(EXPERIMENT.extraction),
         cache="results/extraction",
         code=digest("extract"),
     shell:
         """
-        affectlocus extract {input.predictions:q} \
+        affectlocus --cards {resources.gpu} extract {input.predictions:q} \
             --model {input.model:q} \
             --settings {params.settings:q} \
+            --hardware {params.hardware:q} \
             --cache {params.cache:q} \
             --out {output:q} \
             >{log:q} 2>&1

@@ -20,18 +20,18 @@ rule pretrain:
     priority: 1
     conda:
         "../envs/environment.yaml"
-    threads: 1
+    threads: NEEDS.threads("pretrain")
     resources:
-        mem_mb=2500,
-        runtime=30,
-        gpu=GPUS,
+        mem_mb=NEEDS.memory("pretrain"),
+        runtime=NEEDS.minutes("pretrain"),
+        gpu=NEEDS.gpus("pretrain"),
     params:
         settings=JOBS.pretraining_settings,
         folder="checkpoints/{name}",
         code=digest("pretrain"),
     shell:
         """
-        affectlocus pretrain \
+        affectlocus --cards {resources.gpu} pretrain \
             --text {input.text:q} \
             --settings {params.settings:q} \
             --folder {params.folder:q} \

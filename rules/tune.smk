@@ -16,25 +16,27 @@ rule tune:
     benchmark:
         "results/benchmarks/tune/{name}.tsv"
     wildcard_constraints:
-        name=alternatives(JOBS.tuned),
+        name=JOBS.tuned_named,
     conda:
         "../envs/environment.yaml"
-    threads: 1
+    threads: NEEDS.threads("tune")
     resources:
-        mem_mb=JOBS.memory_of_tuning,
-        runtime=240,
-        gpu=GPUS,
+        mem_mb=NEEDS.memory("tune"),
+        runtime=NEEDS.minutes("tune"),
+        gpu=NEEDS.gpus("tune"),
     params:
+        hardware=settings(EXPERIMENT.hardware),
         settings=JOBS.tuning_settings,
         data=lambda wildcards, input: repeated("data", input.data),
         folder="checkpoints/{name}",
         code=digest("tune"),
     shell:
         """
-        affectlocus tune \
+        affectlocus --cards {resources.gpu} tune \
             --base {input.base:q} \
             {params.data} \
             --settings {params.settings:q} \
+            --hardware {params.hardware:q} \
             --folder {params.folder:q} \
             --out {output:q} \
             >{log:q} 2>&1

@@ -6,11 +6,17 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from affectlocus.dag import Dag
+from affectlocus.forecast import plan
+from affectlocus.matrix import all_cells
+from affectlocus.parameters import load
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -112,6 +118,35 @@ def test_planning_imports_neither_torch_nor_transformers(default: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
     assert "affectlocus.dag" in imported
     assert not imported & {"torch", "transformers", "peft", "huggingface_hub", "httpx2"}
+
+
+@pytest.mark.parametrize("name", ["paper", "smollm"])
+def test_an_experiment_on_the_hub_is_planned_with_nothing_here(name: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / f"experiments/{name}/params.yaml", tmp_path)
+    jobs = planned(tmp_path)
+    parameters = load(tmp_path / "params.yaml", planning=True)
+    cells = Counter(cell.kind for cell in all_cells(parameters))
+    tuned = sum(pair.tuning is not None for pair in parameters.pairs.values())
+    assert jobs["tune"] == tuned * len(parameters.seeds) + cells["tune"]
+    if name == "paper":
+        # Tables 1 and 2 in three seeds, and the ablations that the paper only claims
+        assert (cells["load"], cells["tune"]) == (16 * 3, 16 * 3)
+        assert jobs["evaluate"] == jobs["extract"] == jobs["openset"] == sum(cells.values())
+    assert jobs["deltas"] == len(Dag(parameters).pair_of)
+    counted = plan(Dag(parameters)).total.jobs
+    assert counted + 1 == jobs["total"]  # the rule all
+
+
+def test_what_is_awaited_is_said_and_a_run_refuses(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "experiments/paper/params.yaml", tmp_path)
+    dry = snakemake(tmp_path, "--dry-run")
+    assert dry.returncode == 0
+    said = dry.stdout + dry.stderr
+    assert "awaited: tasks.MER-Caption" in said
+    assert "pairs.affectgpt-7b" in said
+    run = snakemake(tmp_path)
+    assert run.returncode == 1
+    assert "tasks.MER-Caption.files.train: no such file" in run.stderr
 
 
 def test_the_workflow_is_lint_clean(default: Path) -> None:

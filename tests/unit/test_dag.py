@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from affectlocus.cells import cell_at
-from affectlocus.dag import EXTRACTOR, Dag, alternatives, repeated, settings
+from affectlocus.dag import EXTRACTOR, Dag, alternatives, combinations_of, repeated, settings
 from affectlocus.facts import ClaimsSettings
 from affectlocus.parameters import Parameters, Score, Task, Tuning, load
 
@@ -370,52 +372,6 @@ def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
     assert jobs.all_scores()[3:] == ["results/scores/others.parquet"]
 
 
-def memory_of(jobs: Dag, base: str, attempt: int = 1) -> int:
-    cell = wild(cell=f"{base}/base")
-    return jobs.memory_of_cell(cell, attempt, SimpleNamespace(base=jobs.of_cell("base")(cell)))
-
-
-def test_memory_grows_with_the_weights_of_the_base_and_with_every_retry(tmp_path: Path) -> None:
-    folder = tmp_path / "models/small"
-    folder.mkdir(parents=True)
-    for number in (1, 2):
-        with (folder / f"model-{number}.safetensors").open("wb") as stream:
-            stream.truncate(50 << 20)  # sparse: 50 MB that take no room
-    jobs = dag(data_root=str(tmp_path))
-    brought, own = memory_of(jobs, "brought"), memory_of(jobs, "own")
-    assert brought - own == 3 * 100
-    assert memory_of(jobs, "brought", 2) == 2 * brought
-
-
-def test_tuning_a_brought_base_asks_for_more_than_answering_with_it(tmp_path: Path) -> None:
-    folder = tmp_path / "models/small"
-    folder.mkdir(parents=True)
-    with (folder / "model.safetensors").open("wb") as stream:
-        stream.truncate(100 << 20)
-    pairs = yaml.safe_load(CONFIG)["pairs"] | {
-        "heavy": {"base": "brought", "tuning": {"data": ["stories"]}}
-    }
-    jobs = dag(data_root=str(tmp_path), pairs=pairs)
-    heavy, light = wild(name="heavy.seed0"), wild(name="felt.seed0")
-    assert jobs.memory_of_tuning(heavy, 1) - jobs.memory_of_tuning(light, 1) == 10 * 100
-
-
-def test_memory_for_a_base_from_the_hub_follows_its_manifest_once_it_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    jobs = far(folder="x")
-    with pytest.raises(FileNotFoundError) as caught:
-        memory_of(jobs, "brought")
-    # Snakemake takes it for what it is by this name: an input of the job that is yet to be made.
-    assert caught.value.filename == jobs.of_cell("base")(wild(cell="brought/base"))
-    sizes = {"model.safetensors": 100 << 20, "tokenizer.json": 9 << 20}
-    manifest = {"files": [{"file": name, "bytes": size} for name, size in sizes.items()]}
-    Path("results/checkpoints").mkdir(parents=True)
-    Path("results/checkpoints/brought.json").write_text(json.dumps(manifest))
-    assert memory_of(jobs, "brought") - memory_of(jobs, "own") == 3 * 100
-
-
 def test_the_json_of_a_setting_is_the_same_text_every_time() -> None:
     assert dag().pretraining_settings(wild(name="own")) == dag().pretraining_settings(
         wild(name="own")
@@ -486,8 +442,6 @@ def test_an_extraction_model_is_brought_as_other_checkpoints_are() -> None:
     assert flags == ["owner/name", "--revision", "main"]
     assert jobs.extracted(wild(cell="felt/tuned")) == ["results/cells/felt/tuned/extracted.parquet"]
     assert EXTRACTOR not in dag(extraction={"model": "models/large"}).brought
-    with pytest.raises(FileNotFoundError):
-        jobs.memory_of_extraction(None, 1, SimpleNamespace(model=f"{EXTRACTOR}.json"))
 
 
 def test_wheels_are_inputs_where_a_score_needs_them(tmp_path: Path) -> None:
@@ -610,3 +564,37 @@ def test_activations_need_an_affective_pair_and_neutral_samples() -> None:
     assert inputs["data"] == ["results/data/feelings.parquet"]
     assert several(neurons={"neutral": "calm"}).activations == []
     assert dag().activations == []
+
+
+@given(st.lists(st.text("ab/.+(", max_size=6), max_size=12), st.text("ab/.+(", max_size=6))
+def test_the_expression_of_many_names_matches_these_and_no_other(
+    names: list[str], other: str
+) -> None:
+    expression = re.compile(alternatives(names))
+    assert all(expression.fullmatch(name) for name in names)
+    assert bool(expression.fullmatch(other)) == (other in names)
+
+
+@given(st.lists(st.tuples(st.text("ab.", max_size=3), st.text("/x", max_size=3)), max_size=12))
+def test_names_in_two_parts_match_as_a_whole_and_no_other_pair_does(
+    names: list[tuple[str, str]],
+) -> None:
+    expression = re.compile(combinations_of(dict.fromkeys(names)))
+    whole = {head + tail for head, tail in names}
+    assert all(expression.fullmatch(name) for name in whole)
+    others = {head + tail for head, _ in names for _, tail in names} - whole
+    assert not any(expression.fullmatch(name) for name in others)
+
+
+def test_every_cell_and_checkpoint_is_matched_by_an_expression_that_stays_short() -> None:
+    sets = ["q", "k", "v", "o", "gate", "up", "down", "q+k", "o+gate", "all"]
+    matrix = {"pairs": ["felt"], "load": sets, "tune": sets, "ablate": sets}
+    jobs = dag(matrix=matrix, seeds=list(range(50)))
+    for names, expression in (
+        (jobs.cells, jobs.cells_named(jobs.cells)),
+        (jobs.tuned, jobs.tuned_named),
+    ):
+        pattern = re.compile(expression)
+        assert all(pattern.fullmatch(name) for name in names)
+        assert not any(pattern.fullmatch(name + "0") for name in list(names)[:40] if "9" in name)
+        assert len(expression) < 4000 < sum(map(len, names))

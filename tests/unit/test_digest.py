@@ -45,7 +45,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     """`package(step=..., helper=...)` writes a small package and gives the step's digest."""
 
     def forget() -> None:
-        for cached in (imports, digest, module._third_party, module._installed):
+        kept = (module._tree, module._code, module._third_party, module._installed)
+        for cached in (imports, digest, *kept):
             cached.cache_clear()
 
     def write(step: str = STEP, helper: str = HELPER, errors: str = "", other: str = "") -> str:

@@ -167,5 +167,5 @@ def test_a_model_without_all_its_weights_is_refused(folder, tmp_path) -> None:
     stored = load_file(copy / "model.safetensors")
     del stored["model.layers.0.mlp.up_proj.weight"]
     save_file(stored, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"up_proj\.weight, which no file of it holds"):
+    with pytest.raises(InputError, match=r"up_proj\.weight, which no file of the checkpoint holds"):
         Extractor(copy, SETTINGS).reply(["Hello."], lambda _: None)

@@ -188,3 +188,23 @@ def test_a_job_handed_something_else_than_a_manifest_refuses(tmp_path: Path) -> 
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(InputError, match="no manifest of a data set's file"):
         handed(Task.model_validate(TASK), {"test": tmp_path / "a.json"})
+
+
+def test_one_command_pins_every_branch_and_downloads_nothing_else(
+    hub: Hub, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    hub.add("o/model", LATER, {"config.json": b"{}"})
+    branch = {**TASK["files"]["test"], "revision": "main"}
+    config = {
+        "bases": {"far": {"hub": "o/model", "revision": "main"}},
+        "pairs": {"felt": {"base": "far", "tuned": {"hub": "o/tuned", "revision": COMMIT}}},
+        "tasks": {"moods": {**TASK, "files": {"test": branch}}},
+        "matrix": {"pairs": ["felt"], "load": ["q"], "tune": [], "ablate": []},
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(config))
+    done = run("pin", "params.yaml")
+    assert done.returncode == 0, done.stderr
+    pinned = {"datasets/o/d@main": COMMIT, "o/model@main": LATER}
+    assert json.loads((tmp_path / "checkpoints.lock.json").read_text()) == pinned
+    assert set(done.stdout.splitlines()) == {f"{name}: {at}" for name, at in pinned.items()}
+    assert not [request for request in hub.requests if "/resolve" in request.path]

@@ -24,10 +24,11 @@ from transformers.activations import ACT2FN
 from affectlocus.architectures import Rows, parts
 from affectlocus.batching import in_batches
 from affectlocus.cells import Cell
+from affectlocus.devices import computing
 from affectlocus.errors import InputError
-from affectlocus.evaluate import Shared
+from affectlocus.evaluate import HARDWARE, Shared
 from affectlocus.neurons import count_of
-from affectlocus.parameters import Evaluate, Neurons
+from affectlocus.parameters import Evaluate, Hardware, Neurons
 from affectlocus.prompts import Prompter
 
 COLUMNS = ("task", "layer", "neuron", "emotional", "neutral", "effect")
@@ -234,6 +235,7 @@ def gate_shifts(
     which: Neurons,
     limits: Evaluate,
     reading: dict[str, Any],
+    hardware: Hardware = HARDWARE,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The shifts in a pair's base and tuned model, and whether moved neurons shift more.
 
@@ -243,6 +245,7 @@ def gate_shifts(
         neurons: those of the pair's deltas, whose largest changes in gate are the `moved` ones.
         again: as `neurons.moved_neurons` gives them.
         reading: how the tuned checkpoint is read (`checkpoints.Pair`).
+        hardware: how the model uses a card.
 
     Returns:
         The rows of `shifts` with `model` (base, tuned), `moved` and, if it is known, `again`; and
@@ -267,11 +270,12 @@ def gate_shifts(
         rows = again[again["again"] & (again["projection"] == "gate")]
         flags["again"] = set(zip(rows["layer"], rows["neuron"], strict=True))
     frames, summaries = [], []
-    shared = Shared(chain)
+    shared = Shared(chain, hardware)
     for kind, path in (("base", None), ("tuned", tuned)):
         cell = Cell("base", "base") if path is None else Cell("tuned", "base", "pair")
         shared.become(path, cell, **(reading if path else {}))
-        shift = shifts(shared.model, texts, limits.batch_tokens).assign(model=kind)
+        with computing(shared.model, hardware):
+            shift = shifts(shared.model, texts, limits.batch_tokens).assign(model=kind)
         here = list(zip(shift["layer"], shift["neuron"], strict=True))
         for name, chosen in flags.items():
             shift[name] = [place in chosen for place in here]

@@ -128,8 +128,10 @@ def _batch(
         logits_to_keep=kept.to(model.device),
         use_cache=False,
     ).logits  # (B, 1 + tail, vocabulary)
-    logs = logits.float().log_softmax(-1).cpu()
-    each = logs[:, tail.rows, tail.tokens]  # (B, candidate tokens)
+    logs = logits.float().log_softmax(-1)
+    # Some numbers of each row are all that leaves the card, not the whole vocabulary's.
+    rows, tokens = tail.rows.to(logs.device), tail.tokens.to(logs.device)
+    each = logs[:, rows, tokens].cpu()  # (B, candidate tokens)
     return torch.zeros(len(prompts), candidates).index_add_(1, tail.owners, each)
 
 

@@ -54,6 +54,13 @@ Tasks = Annotated[
         'binary_f1, {"TASK": {"number": {"highest": 24, "cutoff": 10}}} for an error'
     ),
 ]
+HardwareText = Annotated[
+    str,
+    typer.Option(
+        "--hardware",
+        help="JSON of how a card is used, any of: precision, attention, placement, checkpointing",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="what to write; replaced whole or not at all")]
 
 
@@ -306,6 +313,7 @@ def tune(
     folder: Annotated[Path, typer.Option(help="where the adapter or model goes")],
     out: Out,
     threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
+    hardware: HardwareText = "{}",
 ) -> None:
     """Tune a base on a module set, by LoRA or in full, within a fixed budget.
 
@@ -314,9 +322,10 @@ def tune(
     Example: affectlocus tune --base results/checkpoints/qwen2.json --data results/data/mine.parquet
     --settings '{"data": ["mine"], "modules": "gate", "rank": 8}' --folder gate --out gate.json
     """
-    from affectlocus.parameters import Tuning
+    from affectlocus.parameters import Hardware, Tuning
 
     recipe = _settings(Tuning, settings)
+    devices = _settings(Hardware, hardware, "--hardware")
     from affectlocus.checkpoints import checkpoint_folder
 
     frames = [_read_frame(path, "split", "prompt", "answer") for path in data]
@@ -331,7 +340,7 @@ def tune(
     check_output(out)
     inputs = [base, base_folder, *data]
     with replacing(folder, "tune", inputs=inputs) as temporary:
-        measured = run(base_folder, frames, recipe, temporary)
+        measured = run(base_folder, frames, recipe, temporary, devices)
     kind = "adapter" if recipe.method == "lora" else "model"
     _write_manifest(out, folder, kind=kind, recipe=recipe.model_dump(), **measured)
 
@@ -816,6 +825,7 @@ def activations(
     evaluate: Annotated[str, typer.Option(help="JSON, any of: batch_tokens, max_length")] = "{}",
     reading: Reading = "{}",
     then: Then = None,
+    hardware: HardwareText = "{}",
 ) -> None:
     """Measure how the gate's activations shift on emotional against neutral texts.
 
@@ -832,6 +842,7 @@ def activations(
 
     chosen = _settings(parameters.Neurons, settings)
     limits = _settings(parameters.Evaluate, evaluate)
+    devices = _settings(parameters.Hardware, hardware, "--hardware")
     how = _settings(parameters.Reading, reading)
     frames = [_read_frame(path, "split", "prompt", "answer", "task") for path in data]
     changed = _read_frame(neurons, "layer", "projection", "neuron", "l2")
@@ -848,6 +859,7 @@ def activations(
         chosen,
         limits,
         how.model_dump(),
+        devices,
     )
     _write_frame(found, summary)
     _write_frame(rows, out)
@@ -875,6 +887,7 @@ def evaluate(
     ] = None,
     reading: Reading = "{}",
     then: Then = None,
+    hardware: HardwareText = "{}",
 ) -> None:
     """Build each cell's model, verify it bit for bit, and let it answer every benchmark.
 
@@ -903,6 +916,7 @@ def evaluate(
     from affectlocus.cells import cell_at
 
     chosen = _settings(parameters.Evaluate, settings)
+    devices = _settings(parameters.Hardware, hardware, "--hardware")
     how = _settings(parameters.Reading, reading).model_dump()
     cells = {out: cell_at(out.absolute().parent, base.stem) for out in predictions}
     manifests = _manifests(list(cells.values()), tuned or [])
@@ -920,7 +934,7 @@ def evaluate(
         from affectlocus.prompts import Prompter
         from affectlocus.readouts import Openings, Questions, Text
     prompter, length = Prompter(folders[base]), chosen.max_length
-    shared = Shared([folders[base], *(then or [])])
+    shared = Shared([folders[base], *(then or [])], devices)
     asked = [
         Text.of(task, frame, prompter, length, chosen.samples)
         if not words
@@ -935,7 +949,11 @@ def evaluate(
             progress.update(bar, description=cell.id)
             counts = shared.become(manifest and folders[manifest], cell, **how)
             answers = run(
-                shared.model, asked, chosen.batch_tokens, lambda done: progress.advance(bar, done)
+                shared.model,
+                asked,
+                chosen.batch_tokens,
+                lambda done: progress.advance(bar, done),
+                devices,
             )
             answers.attrs = {"cell": asdict(cell), "labels": labels}
             write_json(out.with_name("verification.json"), {"cell": cell.id, **counts})
@@ -970,6 +988,7 @@ def extract(
     ],
     out: Out,
     settings: Annotated[str, _settings_option("batch_tokens, max_new_tokens")] = "{}",
+    hardware: HardwareText = "{}",
 ) -> None:
     """Let a language model read the emotions out of a cell's free texts.
 
@@ -987,6 +1006,7 @@ def extract(
     from affectlocus.files import check_output, read_json
 
     chosen = _settings(parameters.Extraction, settings)
+    devices = _settings(parameters.Hardware, hardware, "--hardware")
     frame = _read_frame(predictions, "text", "labels")
     check_output(out)
     if not model.exists():
@@ -1010,7 +1030,7 @@ def extract(
         found = run(
             frame,
             Replies(cache, identity(files), chosen),
-            Extractor(folder, chosen),
+            Extractor(folder, chosen, devices),
             lambda done: progress.advance(bar, done),
         )
     _write_frame(found, out)
@@ -1725,6 +1745,68 @@ def check(
 
 
 @app.command()
+def plan(
+    parameters: Annotated[
+        Path, typer.Argument(help="an experiment's folder, or its params.yaml")
+    ] = Path("params.yaml"),
+    cards: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="plan for one host with so many cards; by default for a cluster's jobs"
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one object instead of a table")
+    ] = False,
+) -> None:
+    """Say what an experiment will take: jobs by kind, GPU hours, downloads, disk; nothing runs.
+
+    What is done already is left out of hours and bytes. The formulas stand in the package's module
+    costs, the figures that they start from under `plan` in params.yaml; the lines below the table
+    name each. Finished jobs of the experiment replace the estimate of their kind.
+
+    Example: affectlocus plan experiments/paper
+    """
+    from affectlocus.dag import Dag
+    from affectlocus.forecast import plan as run
+    from affectlocus.parameters import load
+
+    loaded = load(parameters, planning=True)
+    folder = parameters if parameters.is_dir() else parameters.parent
+    # Paths of an experiment start from its folder, as they do for Snakemake.
+    os.chdir(folder)
+    found = run(Dag(loaded), cards)
+    if as_json:
+        typer.echo(json.dumps(found.report(), indent=2))
+        return
+    from affectlocus.show import print_plan
+
+    print_plan(found, str(parameters))
+
+
+@app.command()
+def pin(
+    parameters: Annotated[
+        Path, typer.Argument(help="an experiment's folder, or its params.yaml")
+    ] = Path("params.yaml"),
+) -> None:
+    """Look up the commit of every branch or tag in params.yaml, once, and write it down.
+
+    Into checkpoints.lock.json beside params.yaml, which runs go by from then on; nothing else is
+    downloaded. Keep the file under version control.
+
+    Example: affectlocus pin experiments/paper
+    """
+    from affectlocus.parameters import load
+    from affectlocus.sources import pin as run
+
+    loaded = load(parameters, planning=True)
+    folder = parameters if parameters.is_dir() else parameters.parent
+    for name, commit in run(loaded, folder / "checkpoints.lock.json").items():
+        typer.echo(f"{name}: {commit}")
+
+
+@app.command()
 def schema(out: Out = Path("workflow/schemas/params.schema.json")) -> None:
     """Write the JSON schema of params.yaml, for editors and for reading.
 
@@ -1804,10 +1886,29 @@ def _root(
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
+    cards: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="cards to lease on a host with several: each process its own; a list in "
+            "CUDA_VISIBLE_DEVICES that a scheduler made stays",
+        ),
+    ] = 0,
 ) -> None:
     # Jobs read what these have put on disk; no other may reach for a hub.
-    if context.invoked_subcommand not in ("retrieve", "diff", "check", "score"):
+    if context.invoked_subcommand not in ("retrieve", "diff", "check", "score", "pin"):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    held = None
+    if cards:
+        from affectlocus.leases import lease
+
+        # Before torch is imported: CUDA looks at the cards once.
+        held = lease(cards, waiting=lambda text: typer.echo(f"affectlocus: {text}", err=True))
+        os.environ["AFFECTLOCUS_CARDS"] = str(cards)  # devices.CARDS
+    if os.environ.get("AFFECTLOCUS_JOB"):
+        from affectlocus.header import write
+
+        write(str(context.invoked_subcommand), sys.argv[1:], held.cards if held else ())
 
 
 def main() -> None:

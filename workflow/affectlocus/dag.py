@@ -20,7 +20,7 @@ from typing import Any
 
 from affectlocus.cells import FAIR, Cell, tune_checkpoint
 from affectlocus.facts import FAMILIES, ClaimsSettings, PairFacts
-from affectlocus.files import checkpoint_paths, is_weights, matching
+from affectlocus.files import checkpoint_paths, matching
 from affectlocus.matrix import all_cells, seeds_of, table_cells
 from affectlocus.panels import Panels, panels
 from affectlocus.parameters import (
@@ -60,8 +60,49 @@ _TITLES = {
 
 
 def alternatives(names: Iterable[str]) -> str:
-    """A regular expression of exactly these names; one that matches nothing for none."""
-    return "|".join(re.escape(name) for name in names) or "(?!)"
+    """A regular expression of exactly these names; one that matches nothing for none.
+
+    Snakemake tries it on every file that any job needs, so thousands of names share what they begin
+    with: the expression reads a file's name once, whatever the number of names.
+    """
+    root: dict[str, Any] = {}
+    for name in names:
+        place = root
+        for character in name:
+            place = place.setdefault(character, {})
+        place[""] = {}  # a name may end here
+    return _branches(root) if root else "(?!)"
+
+
+def _branches(place: dict[str, Any]) -> str:
+    """The expression of what may follow at a place of the tree of names."""
+    several = []
+    for character, following in place.items():
+        text = re.escape(character)
+        # A stretch without a fork is written as it is.
+        while len(following) == 1 and "" not in following:
+            ((character, following),) = following.items()
+            text += re.escape(character)
+        rest = _branches(following) if following and list(following) != [""] else ""
+        several.append(text + rest)
+    # The empty one last: the longest name is tried first.
+    several.sort(key=lambda text: not text)
+    return several[0] if len(several) == 1 else f"(?:{'|'.join(several)})"
+
+
+def combinations_of(names: Iterable[tuple[str, str]]) -> str:
+    """The same of names in two parts: heads with the same tails are written once, and the tails.
+
+    Snakemake carries the expression in every file name of a rule, so that its length counts too.
+    """
+    tails: dict[str, list[str]] = {}
+    for head, tail in names:
+        tails.setdefault(head, []).append(tail)
+    heads: dict[tuple[str, ...], list[str]] = {}
+    for head, each in tails.items():
+        heads.setdefault(tuple(each), []).append(head)
+    parts = [f"(?:{alternatives(some)})(?:{alternatives(each)})" for each, some in heads.items()]
+    return "|".join(parts) or "(?!)"
 
 
 def settings(model: Strict | Scorings) -> str:
@@ -75,17 +116,14 @@ def checkpoint(name: str) -> str:
     return f"results/checkpoints/{name}.json"
 
 
+def _there(path: str) -> bool:
+    """Whether a path, or any that its * and ? stand for, is on disk."""
+    return any(file.exists() for file in matching(Path(path)))
+
+
 def repeated(option: str, values: Iterable[object]) -> str:
     """An option once for each value, quoted for a shell."""
     return " ".join(f"--{option} {quote(str(value))}" for value in values)
-
-
-def gpus() -> int:
-    """1 where a job would find a GPU, by the scheduler's word or the device's file."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return int(given not in ("", "-1"))
-    return int(Path(os.sep, "dev/nvidia0").exists())
 
 
 @dataclass(frozen=True)
@@ -108,6 +146,7 @@ class Dag:
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
+        self._evaluations: dict[str, Evaluation] = {}
         self.cells = {cell.id: cell for cell in all_cells(parameters)}
 
     @cached_property
@@ -179,6 +218,23 @@ class Dag:
         """The cells that have a job of their own."""
         together = {cell.id for group in self.shared for cell in group}
         return [name for name in self.cells if name not in together]
+
+    def cells_named(self, names: Iterable[str]) -> str:
+        """A regular expression of exactly these cells."""
+        parts = []
+        for name in names:
+            cell = self.cells[name]
+            # PAIR/KIND/MODULES, and behind it mode and seed
+            head = "/".join(name.split("/")[: 3 if cell.modules else 2])
+            parts.append((head, name.removeprefix(head)))
+        return combinations_of(parts)
+
+    @property
+    def tuned_named(self) -> str:
+        """A regular expression of exactly the checkpoints that are tuned here."""
+        return combinations_of(
+            (head, f"{dot}{seed}") for head, dot, seed in (n.rpartition(".") for n in self.tuned)
+        )
 
     @cached_property
     def table_rows(self) -> dict[str, tuple[str, Arm]]:
@@ -366,6 +422,8 @@ class Dag:
         if source.folder is None:
             return []
         path = Path(self.external(source.folder))
+        if source.awaited and not path.exists():
+            return []
         return [str(file) for file in (checkpoint_paths(path) if path.is_dir() else [path])]
 
     def pretraining_settings(self, wildcards: Any) -> str:
@@ -406,7 +464,11 @@ class Dag:
     def task_files(self, wildcards: Any) -> dict[str, str | list[str]]:
         """Split → file of a task, or files; `all` for one that the corpus generator writes."""
         files: dict[str, str | list[str]] = {}
+        task = self.parameters.tasks[wildcards.task]
+        named = tables(task) if task.awaited else {}
         for key, path in self._task_paths(wildcards.task).items():
+            if key in named and named[key].hub is None and not _there(path):
+                continue  # planned without it; a run has refused before
             found = [str(file) for file in matching(Path(path))]
             files[key] = path if found in ([path], []) else found
         return files
@@ -450,7 +512,10 @@ class Dag:
 
     def chain(self, base: str) -> list[str]:
         """The files of the adapters that make a base the one in question."""
-        paths = [self.external(path) for path in self.parameters.bases[base].then]
+        given = self.parameters.bases[base]
+        paths = [self.external(path) for path in given.then]
+        if given.awaited:
+            paths = [path for path in paths if Path(path).exists()]
         return [
             str(file)
             for path in map(Path, paths)
@@ -485,7 +550,14 @@ class Dag:
 
     def of_cell(self, field: str) -> Callable[[Any], Any]:
         """An input or parameter function: one of a cell's `evaluation`."""
-        return lambda wildcards: getattr(self.evaluation([self.cells[wildcards.cell]]), field)
+
+        def of(wildcards: Any) -> Any:
+            name = wildcards.cell
+            if name not in self._evaluations:
+                self._evaluations[name] = self.evaluation([self.cells[name]])
+            return getattr(self._evaluations[name], field)
+
+        return of
 
     # openset, score, tables, figures
 
@@ -790,15 +862,6 @@ class Dag:
             "data": [f"results/data/{task}.parquet" for task in self.neutral_tasks],
         }
 
-    def memory_of_pair(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
-        """MB: the libraries, and three copies of the base's weights; more on a retry."""
-        return (2000 + 3 * self._base_mb(self._base_of(wildcards.tuned))) * attempt
-
-    def memory_of_directions(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
-        """MB: the libraries, and of every pair a matrix in float64, a few percent of the base."""
-        pairs = len(self.siblings[wildcards.base])
-        return (2000 + pairs * self._base_mb(wildcards.base) // 10) * attempt
-
     @property
     def weight_figures(self) -> list[str]:
         """Figures of the ledger, neurons, directions and activations, as PNG and SVG."""
@@ -832,41 +895,3 @@ class Dag:
             for task in self.parameters.tasks
             if task in tuned or f"results/data/{task}.parquet" in asked
         ]
-
-    # resources
-
-    def _base_mb(self, name: str) -> int:
-        """Megabytes of a base's weights; a tiny pre-trained one counts as nothing.
-
-        Raises:
-            FileNotFoundError: of a base that is still to be downloaded; Snakemake asks again then.
-        """
-        source: Source | None = self.parameters.extraction.model
-        if name != EXTRACTOR:
-            base = self.parameters.bases[name]
-            if base.pretrain is not None:
-                return 0
-            source = base
-        assert source is not None
-        if source.folder is not None:
-            files = self.brought_files(SimpleNamespace(name=name))
-            sizes = {file: Path(file).stat().st_size for file in files}
-        else:
-            record = json.loads(Path(checkpoint(name)).read_text(encoding="utf-8"))
-            sizes = {entry["file"]: entry["bytes"] for entry in record["files"]}
-        return sum(size for file, size in sizes.items() if is_weights(file)) >> 20
-
-    def memory_of_cell(self, _: Any, attempt: int, input: Any) -> int:  # noqa: A002
-        """MB: the libraries, and three copies of the weights; more on a retry.
-
-        Snakemake asks again about an `input` that is not there yet, if it is among the arguments.
-        """
-        return (2000 + 3 * self._base_mb(Path(input.base).stem)) * attempt
-
-    def memory_of_extraction(self, _: Any, attempt: int, input: Any) -> int:  # noqa: A002
-        """MB: the libraries, and two copies of the extraction model; more on a retry."""
-        return (2000 + 2 * self._base_mb(Path(input.model).stem)) * attempt
-
-    def memory_of_tuning(self, wildcards: Any, attempt: int, input: Any = None) -> int:  # noqa: A002, ARG002
-        """MB: the libraries, weights, gradients and two moments in float32; more on a retry."""
-        return (2500 + 10 * self._base_mb(Path(self.tuning_base(wildcards)).stem)) * attempt

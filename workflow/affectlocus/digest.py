@@ -21,10 +21,26 @@ _INERT = ("errors", "files", "parameters", "presets")
 
 
 @cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+
+
+@cache
+def _code(module: str) -> bytes:
+    """A module's syntax tree as text, without comments and docstrings."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            body[:] = [statement for statement in body if not _is_text(statement)]
+    return f"{module}\0{ast.dump(tree)}\0".encode()
+
+
+@cache
 def imports(module: str) -> frozenset[str]:
     """The package's modules that a module imports, itself and all that those import included."""
     found = {module}
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(module)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("affectlocus."):
             found |= imports(str(node.module).removeprefix("affectlocus."))
     return frozenset(found)
@@ -50,7 +66,7 @@ def _installed(package: str) -> str:
 @cache
 def _third_party(module: str) -> frozenset[str]:
     names = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -67,12 +83,7 @@ def digest(step: str) -> str:
     total = hashlib.sha256()
     libraries: set[str] = set()
     for module in sorted(imports(step) - set(_INERT)):
-        tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list):
-                body[:] = [statement for statement in body if not _is_text(statement)]
-        total.update(f"{module}\0{ast.dump(tree)}\0".encode())
+        total.update(_code(module))
         libraries |= _third_party(module) & set(NUMERICAL)
     for package in sorted(libraries):
         total.update(f"{package}\0{_installed(package)}\0".encode())

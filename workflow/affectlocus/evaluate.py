@@ -12,13 +12,17 @@ from typing import Any
 
 import pandas as pd
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from affectlocus.cells import Cell
 from affectlocus.checkpoints import Pair, Weights
+from affectlocus.devices import computing, load
 from affectlocus.errors import InputError
 from affectlocus.interventions import intervened, touched, verify
+from affectlocus.parameters import Hardware
 from affectlocus.readouts import Asked
+
+HARDWARE = Hardware()
 
 
 class Shared:
@@ -26,26 +30,17 @@ class Shared:
 
     Args:
         base: a model's folder; or a chain, with the adapters that made it the base in question.
+        hardware: how it uses a card.
 
     Attributes:
         model: the model, in evaluation mode.
     """
 
-    def __init__(self, base: Path | Sequence[Path]) -> None:
+    def __init__(self, base: Path | Sequence[Path], hardware: Hardware = HARDWARE) -> None:
         self._chain = [base] if isinstance(base, Path) else list(base)
-        model, loading = AutoModelForCausalLM.from_pretrained(
-            self._chain[0], local_files_only=True, dtype="auto", output_loading_info=True
-        )
-        # transformers would draw these at random, and the cell would answer with them.
-        if loading["missing_keys"]:
-            name = min(loading["missing_keys"])
-            raise InputError(
-                f"{self._chain[0]}: the model needs {name}, which no file of the checkpoint holds"
-            )
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model: PreTrainedModel = model.to(device).eval()
+        self.model = load(self._chain[0], hardware).eval()
         # Shares the model's memory: writing here edits the model.
-        self._tensors: dict[str, torch.Tensor] = model.state_dict()
+        self._tensors: dict[str, torch.Tensor] = self.model.state_dict()
         self._changed: set[str] | None = None  # by the cell before; None: not known
         self._last: tuple[tuple[Any, ...], Pair] | None = None
 
@@ -120,12 +115,14 @@ def evaluate(
     asked: Sequence[Asked],
     batch_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
+    hardware: Hardware = HARDWARE,
 ) -> pd.DataFrame:
     """What a model answers to everything that it is asked (`readouts`).
 
     Args:
         batch_tokens: tokens in one forward pass at most (`batching.in_batches`).
         progress: called with the number of samples done since the last call.
+        hardware: what a float32 model multiplies in on a card.
 
     Returns:
         A row per (task, sample, candidate): `task`, `sample`, `label` (the true one), `candidate`,
@@ -135,5 +132,6 @@ def evaluate(
         what was written: the answer, or what a document's opening was gone on with; it is empty in
         the other rows. Every cell draws from one and the same stream for a sample.
     """
-    frames = [one.answered(model, batch_tokens, progress) for one in asked]
+    with computing(model, hardware):
+        frames = [one.answered(model, batch_tokens, progress) for one in asked]
     return pd.concat(frames, ignore_index=True)

@@ -15,21 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from affectlocus.devices import load as on_device
 from affectlocus.errors import InputError
 from affectlocus.files import write_text
 from affectlocus.generate import room, texts
-from affectlocus.parameters import Extraction, Generation, is_valence
+from affectlocus.parameters import Extraction, Generation, Hardware, is_valence
 from affectlocus.templates import chat, fitted
 
 Kind = Literal["emotions", "valence"]
+HARDWARE = Hardware()
 
 _ASKED: dict[Kind, str] = {
     "emotions": (
@@ -120,15 +116,16 @@ class Extractor:
         folder: any causal language model; its chat template is used where it has one.
     """
 
-    def __init__(self, folder: Path, settings: Extraction) -> None:
+    def __init__(self, folder: Path, settings: Extraction, hardware: Hardware = HARDWARE) -> None:
         self.folder = folder
+        self.hardware = hardware
         self.settings = settings
         self.loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
 
     def reply(self, prompts: Sequence[str], progress: Callable[[int], None]) -> list[str]:
         """The first line of each reply, stripped."""
         if self.loaded is None:
-            self.loaded = load(self.folder)
+            self.loaded = load(self.folder, self.hardware)
         model, tokenizer = self.loaded
         talks = bool(tokenizer.chat_template)
         limit = room(model, 1 << 30, self.settings.max_new_tokens)
@@ -150,20 +147,16 @@ class Extractor:
         return [next(iter(reply.strip().splitlines()), "").strip() for reply in written]
 
 
-def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load(
+    folder: Path, hardware: Hardware = HARDWARE
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model in its stored dtype and its tokenizer.
 
     Raises:
         InputError: weights that the model needs are missing.
     """
-    model, loading = AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, dtype="auto", output_loading_info=True
-    )
-    if loading["missing_keys"]:
-        name = min(loading["missing_keys"])
-        raise InputError(f"{folder}: the model needs {name}, which no file of it holds")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device).eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = on_device(folder, hardware).eval()
+    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def replies(

@@ -72,7 +72,7 @@ def retrieve_hub(hub: str, revision: str | None, pins: Path) -> Snapshot:
         raise InputError(
             f"{hub}: no such folder; as a hub id it needs a revision: {_suggestion(hub)}"
         )
-    commit = revision.lower() if COMMIT.fullmatch(revision) else _pinned(hub, revision, pins)
+    commit = revision.lower() if COMMIT.fullmatch(revision) else pinned(hub, revision, pins)
     with alone(f"{hub} at {commit}"):
         licence, listed = _listing(hub, commit)
         names = checkpoint_files(listed)
@@ -109,7 +109,7 @@ def retrieve_file(hub: str, revision: str, file: str, pins: Path) -> Snapshot:
             is not what the hub lists.
     """
     hub = f"datasets/{hub}"
-    commit = revision.lower() if COMMIT.fullmatch(revision) else _pinned(hub, revision, pins)
+    commit = revision.lower() if COMMIT.fullmatch(revision) else pinned(hub, revision, pins)
     with alone(f"{hub} at {commit}"):
         licence, listed = _listing(hub, commit, file)
         if file not in listed:
@@ -142,7 +142,7 @@ def _suggestion(hub: str) -> str:
         return f"{advice}, from the repository's history on the hub"
 
 
-def _pinned(hub: str, revision: str, pins: Path) -> str:
+def pinned(hub: str, revision: str, pins: Path) -> str:
     """The commit that a branch or tag stands for, here and from now on."""
     key = f"{hub}@{revision}"
     with alone(str(pins.resolve())):

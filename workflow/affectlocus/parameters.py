@@ -254,6 +254,9 @@ class Source(Strict):
     sha256: str | None = Field(
         None, pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the file at the URL"
     )
+    awaited: bool = Field(
+        False, description="folder: still to be brought; a dry run plans without it, a run refuses"
+    )
 
     _places: ClassVar[tuple[str, ...]] = ("folder", "hub", "url")
 
@@ -577,6 +580,11 @@ class Task(Strict):
         "affective", description="which pairs' cells answer it: those of this domain"
     )
     corpus: bool = Field(False, description="made by the embedded corpus generator")
+    awaited: bool = Field(
+        False,
+        description="files that are still to be brought, from an owner who licenses them, say: a "
+        "dry run plans without them, a run says what is missing",
+    )
     preset: PresetName | None = Field(
         None, description="a public data set's layout; fills in the keys that are left out"
     )
@@ -733,7 +741,7 @@ class Task(Strict):
         number = self.number
         if number is not None:
             number = Number(lowest=number.lowest, highest=number.highest, ending=number.ending)
-        changed = {"domain": "affective", "positive": None, "number": number}
+        changed = {"domain": "affective", "positive": None, "number": number, "awaited": False}
         return self.model_copy(update=changed)
 
     @property
@@ -1015,6 +1023,63 @@ class Directions(Strict):
     rank: PositiveInt = Field(8, description="leading singular directions of each delta")
 
 
+class Hardware(Strict):
+    """How a job uses its device; on a CPU models stay in their stored dtype, and alone."""
+
+    precision: Literal["bfloat16", "float32"] = Field(
+        "bfloat16",
+        description="on a GPU, what evaluation computes float32 models in, and what tuning "
+        "multiplies in; half precision stays as it is stored",
+    )
+    attention: Literal["sdpa", "eager"] = Field(
+        "sdpa", description="sdpa: PyTorch's fused attention"
+    )
+    placement: Literal["balanced", "auto", "sequential"] = Field(
+        "balanced",
+        description="how accelerate spreads the layers of a model over the cards of its job, where "
+        "there are several; for evaluation and for tuning",
+    )
+    checkpointing: bool = Field(
+        False,
+        description="tuning: activations are computed again in the backward pass: less memory, a "
+        "third more time",
+    )
+
+
+class StatedSize(Strict):
+    """A model's size, stated."""
+
+    parameters: Positive = Field(examples=[7.6e9])
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+
+
+class Plan(Strict):
+    """What is assumed where nothing is known yet: it sizes jobs, and changes no result."""
+
+    sizes: dict[Name, StatedSize] = Field(
+        {}, description="base or pair → its size, until its config.json is here"
+    )
+    samples: dict[Name, PositiveInt] = Field(
+        {}, description="task → its test samples, until it is prepared"
+    )
+    unknown_samples: PositiveInt = Field(1000, description="of a task that is not listed")
+    prompt_tokens: PositiveInt = Field(96, description="tokens of a prompt, in the mean")
+    card_gb: Positive = Field(80, description="memory of a card; a model that needs more gets more")
+    card_tflops: Positive = Field(
+        300, description="peak of a card in bfloat16, without sparsity: A100 312, H100 and H200 989"
+    )
+    share_of_peak: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="of that peak which tuning and evaluation reach"
+    )
+    card_gb_per_second: Positive = Field(
+        1500, description="memory bandwidth of a card: a token of free text reads every weight"
+    )
+    core_gflops: Positive = Field(40, description="what a CPU core reaches in float32")
+    cards_from: Positive = Field(
+        5e7, description="parameters from which a cluster's job asks for a card"
+    )
+
+
 class Parameters(Strict):
     """One experiment."""
 
@@ -1039,6 +1104,8 @@ class Parameters(Strict):
     evaluate: Evaluate = Evaluate()
     extraction: Extraction = Extraction()
     score: Score = Score()
+    hardware: Hardware = Hardware()
+    plan: Plan = Plan()
 
     @property
     def benchmarks(self) -> list[str]:
@@ -1152,6 +1219,11 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
                 f"task {name!r} is a number, which is read off candidates; set it to candidates",
             )
     yield from _protocols(parameters)
+    for name in parameters.plan.sizes:
+        models = {**parameters.bases, **parameters.pairs}
+        yield from known(f"plan.sizes.{name}", name, models, "base or pair")
+    for name in parameters.plan.samples:
+        yield from known(f"plan.samples.{name}", name, parameters.tasks, "task")
     if parameters.corpus is None:
         for name, base in parameters.bases.items():
             if base.pretrain is not None:
@@ -1188,11 +1260,17 @@ def _protocols(parameters: Parameters) -> Iterator[tuple[str, str]]:
                 )
 
 
-def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
-    """(key, complaint) for every file or folder that is named and not there."""
+def _paths(
+    parameters: Parameters, folder: Path, planning: bool = False
+) -> Iterator[tuple[str, str]]:
+    """(key, complaint) for every file or folder that is named and not there.
+
+    Args:
+        planning: what is awaited may be missing.
+    """
     root = folder / parameters.data_root
     for name, task in parameters.tasks.items():
-        if task.files is None:
+        if task.files is None or (planning and task.awaited):
             continue
         hint = f" (preset {task.preset}: {PRESETS[task.preset].about})" if task.preset else ""
         seen: dict[Path, str] = {}
@@ -1209,6 +1287,8 @@ def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
                 yield key, f"the same file as {other}: {path}; a split must not overlap another"
             seen[path.resolve()] = part.removeprefix("files.")
     for name, base in parameters.bases.items():
+        if planning and base.awaited:
+            continue
         if base.folder is not None and not (root / base.folder / "config.json").is_file():
             path = root / base.folder
             yield (
@@ -1235,6 +1315,8 @@ def _paths(parameters: Parameters, folder: Path) -> Iterator[tuple[str, str]]:
     for name, pair in parameters.pairs.items():
         if pair.tuned is not None and pair.tuned.folder is not None:
             path = root / pair.tuned.folder
+            if planning and pair.tuned.awaited:
+                continue
             if path.is_file() and is_weights(path.name):
                 continue
             if not any(map(_tells_a_checkpoint, checkpoint_paths(path) if path.is_dir() else [])):
@@ -1267,13 +1349,16 @@ def sentence(error: ValidationError) -> tuple[str, str]:
     return key, f"found {first['input']!r}; {message[0].lower()}{message[1:]}"
 
 
-def validate(config: dict[str, Any], folder: Path, source: str = "params.yaml") -> Parameters:
+def validate(
+    config: dict[str, Any], folder: Path, source: str = "params.yaml", planning: bool = False
+) -> Parameters:
     """The parameters in `config`, checked against each other and against the files they name.
 
     Args:
         config: the parsed params.yaml.
         folder: the experiment's folder, where `data_root` starts from.
         source: how error messages name the file.
+        planning: nothing will run, so that what is awaited may be missing.
 
     Raises:
         InputError: one sentence with the file and the key.
@@ -1283,7 +1368,7 @@ def validate(config: dict[str, Any], folder: Path, source: str = "params.yaml") 
     except ValidationError as error:
         key, complaint = sentence(error)
         raise InputError(f"{source}: {key}: {complaint}") from None
-    for problems in (_references(parameters), _paths(parameters, folder)):
+    for problems in (_references(parameters), _paths(parameters, folder, planning)):
         for key, complaint in problems:
             raise InputError(f"{source}: {key}: {complaint}")
     return parameters
@@ -1317,11 +1402,11 @@ def read(path: Path) -> dict[str, Any]:
     return config
 
 
-def load(path: Path) -> Parameters:
+def load(path: Path, planning: bool = False) -> Parameters:
     """The parameters in a params.yaml, or in a folder's; `InputError` names file and key."""
     if path.is_dir():
         path = path / "params.yaml"
-    return validate(read(path), path.parent, str(path))
+    return validate(read(path), path.parent, str(path), planning)
 
 
 def schema_text() -> str:

@@ -16,8 +16,8 @@ from affectlocus.corrected import NEUTRAL
 from affectlocus.digest import digest
 from affectlocus.errors import InputError
 from affectlocus.files import matching, write_json
-from affectlocus.parameters import Parameters, Task, is_valence
-from affectlocus.sources import located
+from affectlocus.parameters import Parameters, Source, Task, is_valence
+from affectlocus.sources import located, tables
 
 if TYPE_CHECKING:
     from affectlocus.wheels import Wheels
@@ -35,8 +35,35 @@ def _state(task: Task, files: dict[str, Path]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def _elsewhere(task: Task, root: Path) -> bool:
+    """Whether any file of a task is not on this disk as params.yaml names it."""
+    named = tables(task).values()
+    return any(table.hub is not None for table in named) or (
+        task.awaited
+        and not all(any(f.is_file() for f in matching(root / table.file)) for table in named)
+    )
+
+
+def absent(parameters: Parameters, folder: Path) -> list[str]:
+    """What is awaited and not here yet, by its key in params.yaml; a dry run plans without it."""
+    root = folder / parameters.data_root
+    found = [
+        f"tasks.{name}"
+        for name, task in parameters.tasks.items()
+        if task.awaited and _elsewhere(task, root)
+    ]
+    sources: dict[str, Source | None] = {
+        f"bases.{name}": base for name, base in parameters.bases.items()
+    }
+    sources |= {f"pairs.{name}": pair.tuned for name, pair in parameters.pairs.items()}
+    for key, source in sources.items():
+        if source is not None and source.awaited and source.folder is not None:
+            found += [] if (root / source.folder).exists() else [key]
+    return found
+
+
 def precheck(
-    parameters: Parameters, folder: Path, source: str = "params.yaml"
+    parameters: Parameters, folder: Path, source: str = "params.yaml", planning: bool = False
 ) -> dict[str, dict[str, Any]]:
     """Reads every task that has files of its own as the `prepare` step would.
 
@@ -45,6 +72,7 @@ def precheck(
     Args:
         folder: the experiment's folder.
         source: how error messages name the file.
+        planning: nothing is downloaded: tasks on the hub, and awaited ones, are left out.
 
     Returns:
         The data report of each such task.
@@ -57,8 +85,12 @@ def precheck(
     except (OSError, ValueError):
         known = {}
     good: dict[str, dict[str, Any]] = {}
+    kept: dict[str, dict[str, Any]] = {}
     for name, task in parameters.tasks.items():
         if task.files is None:
+            continue
+        if planning and _elsewhere(task, folder / parameters.data_root):
+            kept |= {name: known[name]} if name in known else {}
             continue
         try:
             pins = folder / "checkpoints.lock.json"
@@ -74,8 +106,9 @@ def precheck(
         except InputError as error:
             raise InputError(f"{source}: tasks.{name}: {error}") from None
         good[name] = {"state": state, "report": report}
-    if good != known and (folder / REMEMBERED).parent.is_dir():
-        write_json(folder / REMEMBERED, good)
+    kept |= good
+    if kept != known and (folder / REMEMBERED).parent.is_dir():
+        write_json(folder / REMEMBERED, kept)
     return {name: entry["report"] for name, entry in good.items()}
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from affectlocus.errors import InputError
+from affectlocus.forecast import Plan
 from affectlocus.score_tables import NAMES
 
 
@@ -78,7 +79,7 @@ def print_frame(frame: pd.DataFrame, title: str, below: pd.DataFrame | None = No
     frame = frame.map(_cell)
     grid = Table(title=title, title_justify="left")
     for column in frame.columns:
-        text = column in ("model", "modules", "mode", "strategy", "budget", "method")
+        text = column in ("model", "modules", "mode", "strategy", "budget", "method", "kind")
         grid.add_column(column, justify="left" if text else "right", no_wrap=True)
     for row in frame.itertuples(index=False):
         grid.add_row(*row)
@@ -223,3 +224,28 @@ def print_results(folder: Path) -> None:
         raise InputError(f"{folder}: no results there; build them with snakemake first")
     for path in found:
         print(path)  # noqa: T201
+
+
+def print_plan(plan: Plan, title: str) -> None:
+    """Prints a plan: a row for each kind of jobs, their sum, and a line for each assumption."""
+    rows = [
+        {
+            "kind": kind.kind,
+            "jobs": str(kind.jobs),
+            "done": str(kind.done) if kind.done else "",
+            "GPU hours": _hours(kind.gpu_hours),
+            "CPU hours": _hours(kind.cpu_hours),
+            "download GB": _hours(kind.download_gb),
+            "disk GB": _hours(kind.disk_gb),
+            "time": kind.from_,
+        }
+        for kind in [*plan.kinds, plan.total]
+    ]
+    frame = pd.DataFrame(rows)
+    print_frame(frame.iloc[:-1], title, below=frame.iloc[-1:])
+    for line in plan.assumptions:
+        Console(highlight=False, soft_wrap=True).print(f"- {line}", markup=False)
+
+
+def _hours(value: float) -> str:
+    return "" if not value else f"{value:.3g}" if value < 100 else f"{value:.0f}"

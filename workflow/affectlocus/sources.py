@@ -7,7 +7,7 @@ from typing import Any
 
 from affectlocus.errors import InputError
 from affectlocus.files import read_json
-from affectlocus.parameters import DataFile, Task
+from affectlocus.parameters import DataFile, Parameters, Task
 
 
 def tables(task: Task) -> dict[str, DataFile]:
@@ -53,6 +53,24 @@ def located(task: Task, root: Path, pins: Path) -> dict[str, Path]:
             record = retrieve_table(table.hub, table.revision, table.file, pins)
             places[key] = manifest_path(record)
     return places
+
+
+def pin(parameters: Parameters, pins: Path) -> dict[str, str]:
+    """`owner/name@branch` → the commit that it is from now on, for every branch in params.yaml.
+
+    Args:
+        pins: where they are written down; what stands there already stays.
+    """
+    from affectlocus.hub import COMMIT, pinned
+
+    sources = [*parameters.bases.values(), parameters.extraction.model]
+    sources += [pair.tuned for pair in parameters.pairs.values()]
+    named = [(one.hub, one.revision) for one in sources if one is not None and one.hub]
+    for task in parameters.tasks.values():
+        found = tables(task).values()
+        named += [(f"datasets/{one.hub}", one.revision) for one in found if one.hub]
+    moving = [(hub, str(branch)) for hub, branch in named if not COMMIT.fullmatch(str(branch))]
+    return {f"{hub}@{branch}": pinned(hub, branch, pins) for hub, branch in dict.fromkeys(moving)}
 
 
 def handed(task: Task, files: dict[str, Path]) -> dict[str, Path]:

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from affectlocus.errors import InputError
+from affectlocus.parameters import Hardware
 
 IGNORED = -100
 """Label of a token that the loss leaves out (padding, prompts)."""
@@ -48,6 +49,9 @@ def collate(examples: Sequence[Example], pad: int = 0) -> dict[str, torch.Tensor
         mask[row, :length] = 1
         labels[row, example.prompt_length : length] = tokens[example.prompt_length :]
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+HARDWARE = Hardware()
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ def train(
     model: PreTrainedModel,
     examples: Sequence[Example],
     budget: Budget,
+    hardware: Hardware = HARDWARE,
     snapshots: Sequence[int] = (),
     save: Callable[[int], None] = lambda _: None,
 ) -> list[dict]:
@@ -158,7 +163,11 @@ def train(
             warmup_steps=max(1, round(budget.warmup * budget.steps)),
             weight_decay=budget.weight_decay,
             max_grad_norm=1.0,
-            bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+            bf16=hardware.precision == "bfloat16"
+            and torch.cuda.is_available()
+            and torch.cuda.is_bf16_supported(),
+            activation_checkpointing=hardware.checkpointing,
+            activation_checkpointing_kwargs={"use_reentrant": False},
             seed=budget.seed,
             data_seed=budget.seed,
             save_strategy="no",
@@ -168,8 +177,11 @@ def train(
             report_to="none",
             remove_unused_columns=False,
             dataloader_num_workers=0,
+            dataloader_pin_memory=torch.cuda.is_available(),
             disable_tqdm=not sys.stderr.isatty(),
         )
+        # More cards would each take a batch of their own, and the budget would be another.
+        arguments._n_gpu = min(1, arguments.n_gpu)
         trainer = _InOrder(
             model=model,
             args=arguments,

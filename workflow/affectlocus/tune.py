@@ -10,16 +10,18 @@ from typing import Any
 import pandas as pd
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
 
 from affectlocus.architectures import locate
+from affectlocus.devices import load
 from affectlocus.errors import InputError
 from affectlocus.files import read_json, snapshot_folder, write_json
-from affectlocus.parameters import Tuning
+from affectlocus.parameters import Hardware, Tuning
 from affectlocus.projections import parse_modules
 from affectlocus.prompts import Prompter
 from affectlocus.targets import fair_rank, layout
 from affectlocus.training import Budget, Example, snapshot_steps, train
+
+HARDWARE = Hardware()
 
 
 def training_examples(
@@ -58,7 +60,13 @@ def training_examples(
     return examples
 
 
-def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Path) -> dict:
+def tune(
+    base: Path,
+    frames: Sequence[pd.DataFrame],
+    recipe: Tuning,
+    folder: Path,
+    hardware: Hardware = HARDWARE,
+) -> dict:
     """Tunes `base` and saves an adapter (LoRA) or a whole model (SFT) into `folder`.
 
     Embeddings, norms, biases outside the module set and the head stay frozen in both methods, as
@@ -72,7 +80,7 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
     prompter = Prompter(base)
     examples = training_examples(prompter, frames, recipe.max_length, recipe.seed, recipe.shuffled)
     torch.manual_seed(recipe.seed)
-    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype="auto")
+    model = load(base, hardware, place=False)
     stored = model.dtype
     total = sum(parameter.numel() for parameter in model.parameters())
     projections = parse_modules(recipe.modules)
@@ -128,6 +136,7 @@ def tune(base: Path, frames: Sequence[pd.DataFrame], recipe: Tuning, folder: Pat
             seed=recipe.seed,
             group_by_length=recipe.group_by_length,
         ),
+        hardware,
         snapshots,
         save,
     )

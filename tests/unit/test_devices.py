@@ -1,0 +1,58 @@
+"""Where a model goes. No card is here: what a card would do is checked as far as that goes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import dispatch_model
+
+from affectlocus.candidates import log_likelihoods
+from affectlocus.devices import CARDS, check_placed, computing, load, spread
+from affectlocus.errors import InputError
+from affectlocus.parameters import Hardware
+
+HARDWARE = Hardware()
+needs_no_card = pytest.mark.skipif(torch.cuda.is_available(), reason="a card is here")
+
+
+@needs_no_card
+def test_without_a_card_a_model_stays_on_the_cpu_in_its_own_dtype(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Callable[..., Path]
+) -> None:
+    monkeypatch.setenv(CARDS, "2")
+    assert not spread()
+    model = load(checkpoint(), Hardware(attention="eager"))
+    assert model.device.type == "cpu"
+    assert model.dtype == torch.float32
+    assert isinstance(computing(model, HARDWARE), contextlib.nullcontext)
+
+
+def test_one_card_or_none_asked_for_spreads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked in ("0", "1", "", "many"):
+        monkeypatch.setenv(CARDS, asked)
+        assert not spread()
+
+
+def test_a_model_behind_accelerates_hooks_answers_and_is_edited_as_without(
+    checkpoint: Callable[..., Path],
+) -> None:
+    plain = load(checkpoint(), HARDWARE).eval()
+    hooked = load(checkpoint(), HARDWARE).eval()
+    layers = [f"model.layers.{n}" for n in range(hooked.config.num_hidden_layers)]
+    parts = ["model.embed_tokens", *layers, "model.norm", "model.rotary_emb", "lm_head"]
+    hooked = dispatch_model(hooked, dict.fromkeys(parts, "cpu"), force_hooks=True)
+    for model in (plain, hooked):
+        model.state_dict()["model.layers.0.mlp.gate_proj.weight"].mul_(2)
+    asked = ([[3, 4, 5], [6]], [[7], [8, 9]], 100)
+    assert torch.equal(log_likelihoods(plain, *asked), log_likelihoods(hooked, *asked))
+
+
+def test_a_model_that_only_partly_fits_the_cards_is_refused(tmp_path: Path) -> None:
+    check_placed(tmp_path, {"model.embed": 0, "model.layers.0": 1})
+    placed = {"model.embed": 0, "model.layers.0": "cpu", "model.layers.1": "disk"}
+    with pytest.raises(InputError, match=r"do not hold model\.layers\.0 and 1 more"):
+        check_placed(tmp_path, placed)
