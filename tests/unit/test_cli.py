@@ -77,7 +77,7 @@ EXTRACT = ("extract", "said.parquet", "--model", "nowhere", "--cache", "c", "--o
         ((*CORPUS, "list.yaml"), "list.yaml: "),
         (("prepare", "--test", "bad.csv", *PREPARE, TASK), "bad.csv: row 1 has the label 'rage'"),
         (("score", "text.parquet", "--settings", "{}", "--out", "a"), "not a whole parquet file"),
-        (("figures", "--out", "a"), "give one of --heat-map, --histogram, --singles"),
+        (("figures", "--out", "a"), "give one of --heat-map, --grid, --trajectory"),
         (EXTRACT, "--model nowhere: no such folder or file; expected a model, or its manifest"),
         ((*EXTRACT[:2], "--model", ".", *EXTRACT[4:]), "--model .: no config.json in it"),
         (("ledger", "nowhere.json"), "nowhere.json: no such file"),

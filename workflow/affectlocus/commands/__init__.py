@@ -1,0 +1,1 @@
+"""The commands by theme; `affectlocus.cli` lists them all."""

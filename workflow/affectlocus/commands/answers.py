@@ -1,0 +1,218 @@
+"""Cells answer, and labels are read in what they wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from affectlocus.commands.shared import (
+    HardwareText,
+    Out,
+    Reading,
+    Then,
+    importing,
+    read_frame,
+    settings_of,
+    settings_option,
+    write_frame,
+)
+from affectlocus.errors import InputError
+
+if TYPE_CHECKING:
+    from affectlocus.cells import Cell
+
+
+def evaluate(
+    predictions: Annotated[
+        list[Path],
+        typer.Argument(
+            help="what to write, …/PAIR/load/gate/predictions.parquet: the folder says which cell"
+        ),
+    ],
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    data: Annotated[list[Path], typer.Option(help="prepared task; repeat for several")],
+    settings: Annotated[
+        str,
+        settings_option("readout, readouts, generation, samples, batch_tokens, max_length"),
+    ],
+    tuned: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="manifest of the tuned model or adapter; of tune cells one each, by its name"
+        ),
+    ] = None,
+    reading: Reading = "{}",
+    then: Then = None,
+    hardware: HardwareText = "{}",
+) -> None:
+    """Build each cell's model, verify it bit for bit, and let it answer every benchmark.
+
+    A cell is a base, a tuned model, a base with the delta of some modules loaded, a base tuned on
+    some modules only, or a tuned model with some modules destroyed: PAIR/tuned, PAIR/load/gate,
+    PAIR/tune/gate/seed0, PAIR/ablate/gate/shuffle/seed0. Several share one loaded base. Writes the
+    log-likelihood of every label behind every test prompt, and of every text of a task with
+    fluency (`score` turns them into scores), with what the cell writes behind the openings of some
+    of these texts (samples); and the counts of the bit-for-bit check beside it (verification.json).
+
+    With readout generation, writes free text instead: greedy, or drawn (sampling nucleus: the
+    paper's has temperature 1, top_p 0.9 and 1200 max_new_tokens), behind the task's own prompt,
+    AffectGPT's, or the tokenizer's chat template. A sample's text is the same in any batch and at
+    any run of one seed. `openset` reads the labels in it.
+
+    Example: affectlocus evaluate cells/mine/load/gate/predictions.parquet
+    --base qwen2.json --tuned mine.json --data a.parquet --settings '{}'
+
+    Example: affectlocus evaluate cells/mine/tuned/predictions.parquet
+    --base qwen2.json --tuned mine.json --data a.parquet --settings '{"readout": "generation",
+    "generation": {"template": "affectgpt", "sampling": "nucleus", "max_new_tokens": 1200}}'
+    """
+    from dataclasses import asdict
+
+    from affectlocus import parameters
+    from affectlocus.cells import cell_at
+
+    chosen = settings_of(parameters.Evaluate, settings)
+    devices = settings_of(parameters.Hardware, hardware, "--hardware")
+    how = settings_of(parameters.Reading, reading).model_dump()
+    cells = {out: cell_at(out.absolute().parent, base.stem) for out in predictions}
+    manifests = _manifests(list(cells.values()), tuned or [])
+    from affectlocus.checkpoints import checkpoint_folder
+
+    frames = [read_frame(path, "text", "prompt", "answer", "task", "labels") for path in data]
+    labels = {frame.attrs["task"]: frame.attrs["labels"] for frame in frames}
+    folders = {path: checkpoint_folder(path) for path in [base, *(tuned or [])]}
+    with importing():
+        from rich.progress import Progress
+
+        from affectlocus.evaluate import Shared
+        from affectlocus.evaluate import evaluate as run
+        from affectlocus.files import write_json
+        from affectlocus.prompts import Prompter
+        from affectlocus.readouts import Openings, Questions, Text
+    prompter, length = Prompter(folders[base]), chosen.max_length
+    shared = Shared([folders[base], *(then or [])], devices)
+    asked = [
+        Text.of(task, frame, prompter, length, chosen.samples)
+        if not words
+        else Openings.of(task, frame, prompter, length, chosen.generation, shared.model)
+        if chosen.of(task) == "generation"
+        else Questions.of(task, frame, words, prompter, length)
+        for frame, (task, words) in zip(frames, labels.items(), strict=True)
+    ]
+    with Progress() as progress:
+        bar = progress.add_task("", total=len(cells) * sum(len(each.prompts) for each in asked))
+        for (out, cell), manifest in zip(cells.items(), manifests, strict=True):
+            progress.update(bar, description=cell.id)
+            counts = shared.become(manifest and folders[manifest], cell, **how)
+            answers = run(
+                shared.model,
+                asked,
+                chosen.batch_tokens,
+                lambda done: progress.advance(bar, done),
+                devices,
+            )
+            answers.attrs = {"cell": asdict(cell), "labels": labels}
+            write_json(out.with_name("verification.json"), {"cell": cell.id, **counts})
+            write_frame(answers, out)
+
+
+def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
+    """The tuned checkpoint of each cell: the only one given, or a tune cell's by its name."""
+    from affectlocus.cells import tune_checkpoint
+
+    by_name = {path.stem: path for path in tuned}
+    found: list[Path | None] = []
+    for cell in cells:
+        if cell.kind == "base" or len(tuned) <= 1:
+            found.append(tuned[0] if tuned else None)
+        elif cell.kind == "tune" and tune_checkpoint(cell) in by_name:
+            found.append(by_name[tune_checkpoint(cell)])
+        else:
+            expected = f"{tune_checkpoint(cell)}.json" if cell.kind == "tune" else "a single one"
+            raise InputError(f"cell {cell.id}: found {len(tuned)} --tuned; expected {expected}")
+    return found
+
+
+def extract(
+    predictions: Annotated[Path, typer.Argument(help="predictions.parquet of a cell")],
+    model: Annotated[
+        Path, typer.Option(help="a causal language model: its folder, or its manifest")
+    ],
+    cache: Annotated[
+        Path, typer.Option(help="folder of its replies, which jobs may share; made if missing")
+    ],
+    out: Out,
+    settings: Annotated[str, settings_option("batch_tokens, max_new_tokens")] = "{}",
+    hardware: HardwareText = "{}",
+) -> None:
+    """Let a language model read the emotions out of a cell's free texts.
+
+    It is asked, behind two examples, for a list of the emotions in each text, and for valence tasks
+    (labels positive, negative, neutral) then for the polarity of that list: the two questions that
+    AffectGPT asks Qwen2.5-7B-Instruct, in words of our own, and greedily, so that the same text has
+    the same reply. A reply is kept in --cache by the SHA-256 of the model's files, the prompt and
+    the settings: nothing is asked twice, and where every reply is there the model is not loaded.
+    `openset` reads what is written.
+
+    Example: affectlocus extract predictions.parquet --model Qwen2.5-7B-Instruct --cache replies
+    --out extracted.parquet
+    """
+    from affectlocus import parameters
+    from affectlocus.files import check_output, read_json
+
+    chosen = settings_of(parameters.Extraction, settings)
+    devices = settings_of(parameters.Hardware, hardware, "--hardware")
+    frame = read_frame(predictions, "text", "labels")
+    check_output(out)
+    if not model.exists():
+        raise InputError(
+            f"--model {model}: no such folder or file; expected a model, or its manifest"
+        )
+    if model.is_dir() and not (model / "config.json").is_file():
+        raise InputError(f"--model {model}: no config.json in it; expected a Hugging Face model")
+    with importing():
+        from rich.progress import Progress
+
+        from affectlocus.checkpoints import checkpoint_folder, manifest
+        from affectlocus.extract import Extractor, Replies, identity
+        from affectlocus.extract import extract as run
+    if model.is_dir():
+        folder, files = model, manifest(model)
+    else:
+        folder, files = checkpoint_folder(model), read_json(model)["files"]
+    with Progress() as progress:
+        bar = progress.add_task("texts asked", total=None)
+        found = run(
+            frame,
+            Replies(cache, identity(files), chosen),
+            Extractor(folder, chosen, devices),
+            lambda done: progress.advance(bar, done),
+        )
+    write_frame(found, out)
+
+
+def openset(
+    predictions: Annotated[Path, typer.Argument(help="predictions.parquet of a cell")],
+    out: Out,
+    extracted: Annotated[
+        Path | None, typer.Option(help="what a model read out of its texts (extract)")
+    ] = None,
+) -> None:
+    """Read the labels in a cell's free texts: words for feelings, and which is one of the task's.
+
+    Without --extracted by fixed rules, in English and Chinese: lists in brackets, sentences such
+    as "the character's emotional state is happy and a bit worried", commas of either width,
+    negations. Writes the predictions with openset (the words), valence (of valence tasks) and
+    answer (the first label that is named, or none), which `score` takes in their place.
+
+    Example: affectlocus openset predictions.parquet --out openset.parquet
+    """
+    from affectlocus.openset import opened
+
+    frame = read_frame(predictions, "text", "labels", "cell")
+    found = None
+    if extracted is not None:
+        found = read_frame(extracted, "task", "sample", "emotions", "valence")
+    write_frame(opened(frame, found), out)

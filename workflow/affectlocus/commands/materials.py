@@ -1,0 +1,211 @@
+"""What a matrix is made from: text, checkpoints, prepared tasks, tuned adapters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from affectlocus.commands.shared import (
+    HardwareText,
+    Out,
+    importing,
+    read_frame,
+    settings_of,
+    settings_option,
+    write_frame,
+)
+from affectlocus.errors import InputError
+
+
+def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
+    from affectlocus.checkpoints import manifest
+    from affectlocus.files import write_json
+
+    write_json(out, {"folder": str(folder), **about, "files": manifest(folder)})
+
+
+def corpus(
+    settings: Annotated[
+        str,
+        settings_option("seed, documents, tuning_samples, control_samples, benchmark_samples"),
+    ],
+    out: Out,
+) -> None:
+    """Generate the embedded corpus: pre-training text, training sets, eight small benchmarks.
+
+    Writes a folder with pretraining.txt (a document a line) and a csv for each task.
+
+    Example: affectlocus corpus --settings '{"benchmark_samples": 50}' --out corpus
+    """
+    from affectlocus.corpus import write_corpus
+    from affectlocus.parameters import Corpus
+
+    write_corpus(settings_of(Corpus, settings), out)
+
+
+def retrieve(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="a folder in the Hugging Face layout or a file of weights, a hub id (owner/name), "
+            "or an http(s) URL, in which ${NAME} stands for an environment variable"
+        ),
+    ],
+    out: Out,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="of a hub id: a commit's 40 hex digits; a branch is pinned in --lock"),
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="of a URL: the file's SHA-256")] = None,
+    lock: Annotated[
+        Path, typer.Option(help="json of the commits that branches are pinned to")
+    ] = Path("checkpoints.lock.json"),
+    file: Annotated[
+        str | None,
+        typer.Option(help="of a data set on the hub: the one file to bring; SOURCE is its id then"),
+    ] = None,
+) -> None:
+    """Bring a checkpoint: download what is not here yet, verify it, write a manifest of its files.
+
+    Downloads resume, are verified by their hashes, and stay below HF_HOME. HF_TOKEN, HF_ENDPOINT
+    and HF_HUB_OFFLINE are honoured.
+
+    Example: affectlocus retrieve Qwen/Qwen2.5-0.5B --revision main --out results/checkpoints/q.json
+    """
+    from affectlocus.files import check_output, write_json
+
+    check_output(out)
+    if file is not None:
+        from affectlocus.sources import retrieve_table
+
+        if revision is None:
+            raise InputError(f"{source}: --revision is missing; --file goes with a data set's")
+        write_json(out, retrieve_table(source, revision, file, lock))
+        return
+    from affectlocus.retrieve import retrieve as run
+
+    write_json(out, run(source, revision, sha256, lock))
+
+
+def pretrain(
+    text: Annotated[Path, typer.Option(help="pretraining.txt of a corpus, a document a line")],
+    settings: Annotated[
+        str,
+        settings_option(
+            "architecture, hidden_size, intermediate_size, layers, heads, kv_heads,"
+            " sliding_window, steps, batch_size, learning_rate, seed"
+        ),
+    ],
+    folder: Annotated[Path, typer.Option(help="where the checkpoint goes")],
+    out: Out,
+    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
+) -> None:
+    """Pre-train a tiny base (Qwen2, LLaMA or Mistral) and save it in the Hugging Face layout.
+
+    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text.
+
+    Example: affectlocus pretrain --text corpus/pretraining.txt
+    --settings '{"architecture": "llama", "steps": 200}' --folder checkpoints/llama --out llama.json
+    """
+    from affectlocus.parameters import Pretraining
+
+    recipe = settings_of(Pretraining, settings)
+    with importing():
+        import torch
+
+        from affectlocus.files import check_output, replacing
+        from affectlocus.pretrain import pretrain as run
+
+    torch.set_num_threads(threads)
+    check_output(out)
+    with replacing(folder, "pretrain", inputs=[text]) as temporary:
+        measured = run(text, recipe, temporary)
+    _write_manifest(out, folder, kind="model", **measured)
+
+
+def prepare(
+    name: Annotated[str, typer.Option(help="the task's name, for messages")],
+    settings: Annotated[
+        str,
+        settings_option(
+            "domain, columns, labels, label_separator, unlisted_labels, duplicate_ids, prompt, "
+            "context, overlap_limit, header, delimiter, pattern, encoding, rename, split, join, "
+            "number, positive, fluency, files, awaited, preset, root, corpus"
+        ),
+    ],
+    out: Out,
+    report: Annotated[Path, typer.Option(help="json of rows read, kept, left out, overlapping")],
+    train: Annotated[Path | None, typer.Option(help="file of the train split")] = None,
+    validation: Annotated[Path | None, typer.Option(help="file of the validation split")] = None,
+    test: Annotated[Path | None, typer.Option(help="file of the test split")] = None,
+    all_splits: Annotated[
+        Path | None,
+        typer.Option("--all", help="file of every split, told apart by a column ('split')"),
+    ] = None,
+    join: Annotated[Path | None, typer.Option(help="the file of the settings' join")] = None,
+) -> None:
+    """Read a task's files (csv, tsv, jsonl, parquet) into one table of prompts and answers.
+
+    Example: affectlocus prepare --name mine --train train.csv --test test.csv
+    --settings mine.yaml --out mine.parquet --report mine.json
+    """
+    from affectlocus.files import write_json
+    from affectlocus.parameters import Task
+    from affectlocus.prepare import prepare as run
+    from affectlocus.sources import handed
+
+    task = settings_of(Task, settings)
+    files = {"train": train, "validation": validation, "test": test, "all": all_splits}
+    given = {key: path for key, path in (files | {"join": join}).items() if path}
+    samples, found = run(name, task, handed(task, given))
+    samples.attrs = {"task": name, "labels": task.words}
+    write_frame(samples, out)
+    write_json(report, found)
+
+
+def tune(
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    data: Annotated[list[Path], typer.Option(help="prepared task; repeat to mix several")],
+    settings: Annotated[
+        str,
+        settings_option(
+            "method, data, modules, rank, alpha, dropout, steps, batch_size, "
+            "learning_rate, warmup, weight_decay, max_length, group_by_length, shuffled, seed, "
+            "fair, trajectory"
+        ),
+    ],
+    folder: Annotated[Path, typer.Option(help="where the adapter or model goes")],
+    out: Out,
+    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
+    hardware: HardwareText = "{}",
+) -> None:
+    """Tune a base on a module set, by LoRA or in full, within a fixed budget.
+
+    Writes an adapter (LoRA) or a model (SFT), and a manifest (--out) with the losses.
+
+    Example: affectlocus tune --base results/checkpoints/qwen2.json --data results/data/mine.parquet
+    --settings '{"data": ["mine"], "modules": "gate", "rank": 8}' --folder gate --out gate.json
+    """
+    from affectlocus.parameters import Hardware, Tuning
+
+    recipe = settings_of(Tuning, settings)
+    devices = settings_of(Hardware, hardware, "--hardware")
+    from affectlocus.checkpoints import checkpoint_folder
+
+    frames = [read_frame(path, "split", "prompt", "answer") for path in data]
+    base_folder = checkpoint_folder(base)
+    with importing():
+        import torch
+
+        from affectlocus.files import check_output, replacing
+        from affectlocus.tune import tune as run
+
+    torch.set_num_threads(threads)
+    check_output(out)
+    inputs = [base, base_folder, *data]
+    with replacing(folder, "tune", inputs=inputs) as temporary:
+        measured = run(base_folder, frames, recipe, temporary, devices)
+    kind = "adapter" if recipe.method == "lora" else "model"
+    _write_manifest(out, folder, kind=kind, recipe=recipe.model_dump(), **measured)
