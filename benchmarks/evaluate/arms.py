@@ -120,6 +120,7 @@ def grouped(lengths: list[int], budget: int) -> Iterator[list[int]]:
 def evaluate(material: Path, out: Path) -> float:
     """affectlocus's own command line on the base's cell; it writes a table of predictions."""
     import affectlocus.evaluate as step
+    from affectlocus import readouts
     from affectlocus.cli import app
 
     taken: list[float] = []
@@ -137,7 +138,7 @@ def evaluate(material: Path, out: Path) -> float:
     command += ["--base", str(material / "base.json"), "--data", str(material / "task.parquet")]
     with (
         # From texts to tokens, and from tokens to scores.
-        patch.object(step.Questions, "of", counted(step.Questions.of)),
+        patch.object(readouts.Questions, "of", counted(readouts.Questions.of)),
         patch.object(step, "evaluate", counted(step.evaluate)),
         redirect_stdout(sys.stderr),
     ):

@@ -52,11 +52,13 @@ def default(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def apart(default: Path) -> Path:
-    """The same with a job for each cell."""
+    """The same with a job for each cell, of one seed."""
     file = default / "params.yaml"
     text = file.read_text()
-    assert "  cells_per_job: 4\n" in text
-    file.write_text(text.replace("  cells_per_job: 4\n", ""))
+    for before, after in (("  cells_per_job: 8\n", ""), ("seeds: [0, 1, 2]", "seeds: [0]")):
+        assert before in text
+        text = text.replace(before, after)
+    file.write_text(text)
     return default
 
 
@@ -70,14 +72,19 @@ def test_table_1_needs_one_base_one_pair_and_its_loads_only(apart: Path) -> None
 
 def test_everything_is_one_job_for_each_cell_pair_and_figure(apart: Path) -> None:
     jobs = planned(apart)
-    # 5 bases, 11 tuned, 16 loads, 16 tunes, 9 sets ablated in 4 modes
-    assert jobs["evaluate"] == 5 + 11 + 16 + 16 + 9 * 4
-    assert jobs["tune"] == 11 + 16
+    # 5 bases, 11 tuned; 16 loads, 7 modules in 5 doses, 7 as noise, 7 of two pairs beside; 16 tunes
+    # and 9 at equal parameters; 9 sets ablated in 4 modes
+    loads = 16 + 7 * 5 + 7 + 2 * 7
+    assert jobs["evaluate"] == 5 + 11 + loads + 16 + 9 + 9 * 4
+    assert jobs["tune"] == 11 + 16 + 9
     assert jobs["deltas"] == jobs["heat_map"] == 11
     # Figs. 4, 5 and 6; two pairs are followed along their tuning.
     assert jobs["draw_panels"] == 3
     assert jobs["trajectory"] == jobs["draw_trajectory"] == 2
-    assert jobs["tables"] == jobs["bars"] == jobs["score"] == 3
+    # Load, noise, doses, tune, equal parameters, ablate; loads of the two pairs beside.
+    assert jobs["tables"] == jobs["score"] == 6 + 2
+    assert jobs["draw_dose"] == 1
+    assert jobs["bars"] == jobs["tables"] - jobs["draw_dose"]
     assert jobs["claims"] == 1
 
 
@@ -91,16 +98,17 @@ def test_any_other_module_set_is_one_line_and_one_more_cell(apart: Path) -> None
     assert after["tune"] == before["tune"] + 1
 
 
-def test_the_default_answers_four_cells_with_one_start(default: Path) -> None:
+def test_the_default_answers_eight_cells_with_one_start(default: Path) -> None:
     jobs = planned(default)
     together = {name: count for name, count in jobs.items() if name.startswith("evaluate_group")}
-    # 17 tuned and load cells, 16 tune cells, 36 ablations
-    assert len(together) == 4 + 4 + 9
+    # Of each seed 17 tuned and load cells (one is left over), 35 doses, 7 of noise, twice 8 of
+    # pairs beside, 36 ablations; 48 tune cells, 27 at equal parameters.
+    assert len(together) == 3 * (2 + 5 + 1 + 2 + 5) + 6 + 4
     assert set(together.values()) == {1}
-    # 5 bases, the tuned model of the 10 other pairs, and the load cell that is left over
-    assert jobs["evaluate"] == 5 + 10 + 1
+    # 5 bases; of each seed the tuned model of the 8 other pairs, and the load that is left over
+    assert jobs["evaluate"] == 5 + 3 * (8 + 1)
     table = planned(default, "results/table1.csv")
-    assert sum(table[name] for name in table if name.startswith("evaluate_group")) == 4
+    assert sum(table[name] for name in table if name.startswith("evaluate_group")) == 3 * 2
     assert table["evaluate"] == 1
 
 

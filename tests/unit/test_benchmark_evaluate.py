@@ -79,7 +79,7 @@ def test_both_ways_and_the_command_line_score_alike(made, arms, agreement, tmp_p
         assert way["largest"] < 1e-4
         assert (way["chosen_otherwise"], way["samples"]) == (0, 24)
     # Answers that are all alike would agree for nothing.
-    assert len(set(agreement.scores(tmp_path / "one_pass").argmax(axis=1))) > 2
+    assert len(set(agreement.scores(tmp_path / "one_pass").argmax(axis=1))) > 1
 
 
 def test_candidates_of_several_lengths_score_as_each_alone(arms, random_model) -> None:

@@ -79,7 +79,7 @@ def test_real_text_and_a_real_model_give_tables_and_figures(reduced: Path) -> No
     assert list(table["modules"]) == ["base", "gate", "all"]
     assert list(table.columns[2:]) == ["MELD-emotion", "MELD-sentiment", "GoEmotions", "mean"]
     assert (reduced / "results/table3.csv").is_file()
-    deltas = pd.read_parquet(reduced / "results/deltas/stories-control.parquet")
+    deltas = pd.read_parquet(reduced / "results/deltas/stories-control.seed0.parquet")
     # Five layers of seven projections, no biases.
     assert len(deltas) == 35
     assert (deltas["relative"] > 0).all()

@@ -243,7 +243,7 @@ def test_the_ledger_counts_what_each_tune_cell_trained(project: Project) -> None
 def test_the_report_has_every_exhibit_and_is_the_same_page_again(project: Project) -> None:
     path = project.folder / "results/report.html"
     page = path.read_text()
-    for name in ("verdicts", "table1", "table3", "load", "deltas", "ledger", "neurons", "data"):
+    for name in ("verdicts", "table1", "table3", "fig7", "dose", "deltas", "ledger", "data"):
         assert f'id="{name}"' in page
     assert "Other figures" not in page
     project.snakemake("--forcerun", "report", "--", "results/report.html")
@@ -293,7 +293,8 @@ def test_a_changed_comment_reruns_nothing(project: Project) -> None:
 def test_a_changed_plot_reruns_figures_only(project: Project) -> None:
     with project.changed("workflow/affectlocus/figures.py", '"font.size": 9', '"font.size": 8'):
         drawn = {"heat_map", "relative_changes", "bars", "trade_off"}
-        drawn |= {"draw_neurons", "draw_activations", "draw_fluency"}
+        drawn |= {"draw_neurons", "draw_activations", "draw_fluency", "draw_trajectory"}
+        drawn |= {"draw_dose"}
         assert project.planned() == {*drawn, "report"}
 
 

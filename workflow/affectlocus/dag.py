@@ -21,7 +21,7 @@ from typing import Any
 from affectlocus.cells import FAIR, Cell, tune_checkpoint
 from affectlocus.facts import FAMILIES, ClaimsSettings, PairFacts
 from affectlocus.files import checkpoint_paths, matching
-from affectlocus.matrix import all_cells, seeds_of, table_cells
+from affectlocus.matrix import all_cells, arm_of, seeds_of, table_cells
 from affectlocus.panels import Panels, panels
 from affectlocus.parameters import (
     Arm,
@@ -196,15 +196,16 @@ class Dag:
         """The cells that a job answers together: of one kind, from the same checkpoints.
 
         A tuned model goes with the load cells, which read the same two; base cells stay alone. Of
-        tune cells each has a checkpoint of its own.
+        tune cells each has a checkpoint of its own. Arms stay apart, so that a table costs no
+        cells of another.
         """
         kinds: dict[tuple[str | None, ...], list[Cell]] = {}
         for cell in self.cells.values():
+            arm = arm_of(cell)
             if cell.kind == "tune":
-                kinds.setdefault((cell.pair, "tune"), []).append(cell)
+                kinds.setdefault((cell.pair, arm), []).append(cell)
             elif cell.kind != "base":
-                kind = "load" if cell.kind == "tuned" else cell.kind
-                kinds.setdefault((cell.pair, kind, self.tuned_of(cell)), []).append(cell)
+                kinds.setdefault((cell.pair, arm or "load", self.tuned_of(cell)), []).append(cell)
         size = self.parameters.matrix.cells_per_job
         groups = [
             members[start : start + size]
