@@ -320,7 +320,7 @@ def test_lora_on_an_encoder_leaves_the_language_model_alone(tmp_path, tower) -> 
     pair = Pair(base, saved(tmp_path / "both", both))
     assert same_deltas(pair, Pair(base, saved(tmp_path / "plain", plain)))
     assert len(pair.adapter.other) == 1
-    assert f"1 trained tensors outside the base, as {pair.adapter.other[0]}" in pair.notes[0]
+    assert f"1 trained tensor outside the base, as {pair.adapter.other[0]}" in pair.notes[0]
 
 
 def test_an_encoder_of_another_width_stands_in_nobodys_way(tmp_path) -> None:

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from affectlocus.adapters import CONFIG, PEFT, Adapter, aligned, layered, prefixes
+from affectlocus.adapters import (
+    CONFIG,
+    PEFT,
+    Adapter,
+    aligned,
+    counted,
+    layered,
+    outside_notes,
+    prefixes,
+)
 from affectlocus.architectures import Rows, parts, place
 from affectlocus.errors import InputError
 from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json, shards
@@ -234,8 +243,8 @@ class Applied:
             self._refuse_incomplete(base, both[1])
         if self.other:
             self.notes.append(
-                f"{adapter.path} holds {len(self.other)} trained tensors outside the base, as "
-                f"{self.other[0]}: not measured"
+                f"{adapter.path} holds {counted(self.other, 'trained tensor')} outside the base, "
+                f"as {self.other[0]}: not measured"
             )
 
     def _refuse_incomplete(self, base: Weights, prefix: str) -> None:
@@ -292,6 +301,18 @@ class Applied:
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
+
+    def unmeasured(self) -> list[str]:
+        """Sentences about what it changes of the base outside the seven projections."""
+        modules = {name for name in self.names if self.module(name) is not None}
+        # peft keeps a copy of the embeddings beside their factors; a bias goes with its module.
+        whole = [
+            name
+            for name, given in self.names.items()
+            if name not in modules and given in self.adapter.replaced
+        ]
+        modules = {name.removesuffix(".weight") for name in modules}
+        return outside_notes(self.adapter.path, sorted(modules), sorted(whole))
 
     def module(self, name: str) -> str | None:
         """The adapter's module that changes a weight by low-rank factors; else None."""
@@ -364,7 +385,7 @@ class Pair:
             adapter = Adapter(tuned, alpha)
             names = [] if any_base else _check_base_name(adapter, self.base)
             self.adapter = Applied(adapter, self.base)
-            self.notes += self.adapter.notes + names
+            self.notes += self.adapter.notes + self.adapter.unmeasured() + names
             continued = [one.adapter for one in self.before if _continues(one.adapter)]
             if continued and not _continues(adapter):
                 self.notes.append(
@@ -396,7 +417,7 @@ class Pair:
             if here is not None and there is not None and here != there:
                 advice = f"its layers' names begin with {here!r}, the base's with {there!r}"
                 if here.endswith(there):
-                    advice += f": the prefix {here.removesuffix(there)!r} would match"
+                    advice += f": --prefix {here.removesuffix(there)} would match"
                 elif there.endswith(here):
                     advice += f": the base's prefix {there.removesuffix(here)!r} stands in the way"
             raise InputError(
