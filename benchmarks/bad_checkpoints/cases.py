@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,10 @@ def _code(folder: Path) -> None:
     torch.save({"model": _Runs()}, folder / "tuned.pth")
 
 
+def _plain_pickle(folder: Path) -> None:
+    (folder / "tuned.pth").write_bytes(pickle.dumps({"model": Path("x")}, protocol=4))
+
+
 def _trained_only(folder: Path) -> None:
     import torch
 
@@ -266,6 +271,12 @@ CASES = [
         "A pickle that would run a program",
         ("holds more than plain tensors", "no code out of a file is ever run"),
         _code,
+        PTH,
+    ),
+    Case(
+        "A plain pickle named .pth",
+        ("tuned.pth",),
+        _plain_pickle,
         PTH,
     ),
     Case(
