@@ -5,19 +5,16 @@ Each case's files are written into a folder of its own, and its command is run t
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from cases import CASES, TASK, Case  # noqa: E402
-
-WORKFLOW = HERE.parents[1] / "workflow"
+from commands import ran  # noqa: E402
 
 HEAD = """\
 # Bad data, and what it prints
@@ -38,16 +35,7 @@ set may have is counted in its data report.
 def printed(case: Case, folder: Path) -> tuple[int, str]:
     """Exit code and output of a case's command, run on its files in a folder."""
     case.write(folder)
-    program = "from affectlocus.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *case.command],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(WORKFLOW), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    return ran(case.command, folder)
 
 
 def section(case: Case, output: str) -> str:

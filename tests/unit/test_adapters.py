@@ -320,7 +320,7 @@ def test_lora_on_an_encoder_leaves_the_language_model_alone(tmp_path, tower) -> 
     pair = Pair(base, saved(tmp_path / "both", both))
     assert same_deltas(pair, Pair(base, saved(tmp_path / "plain", plain)))
     assert len(pair.adapter.other) == 1
-    assert f"1 trained tensors outside the base, as {pair.adapter.other[0]}" in pair.notes[0]
+    assert f"1 trained tensor outside the base, as {pair.adapter.other[0]}" in pair.notes[0]
 
 
 def test_an_encoder_of_another_width_stands_in_nobodys_way(tmp_path) -> None:
@@ -586,17 +586,20 @@ def test_a_target_without_factors_is_an_incomplete_adapter(tmp_path, config, com
 
 
 @pytest.mark.parametrize(
-    ("named", "noted"),
+    ("folder", "named", "noted"),
     [
-        ("somebody/Small-Base-2.5", False),
-        ("/models/small_base_2.5-Instruct/", False),
-        ("upstream/origin_7b", False),
-        ("meta-llama/Llama-2-7b-hf", True),
-        (None, False),
+        ("Small-Base-2.5", "somebody/Small-Base-2.5", False),
+        ("Small-Base-2.5", "/models/small_base_2.5/", False),
+        ("Small-Base-2.5", None, False),
+        ("Small-Base-2.5-Instruct", "somebody/Small-Base-2.5", True),
+        ("Small-Base-2.5", "/models/small_base_2.5-Instruct/", True),
+        ("b", "somebody/Small-Base-2.5", True),
+        ("models--x--Small-Base-2.5/snapshots/0", "/models/Large-Base", True),
+        ("models--x--Small-Base-2.5/snapshots/0", "y/small-base-2.5", False),
     ],
 )
-def test_a_local_base_of_another_name_is_noted(tmp_path, named, noted) -> None:
-    base = by_hand(tmp_path / "Small-Base-2.5", _name_or_path="x/Origin-7B")
+def test_a_local_base_of_another_name_is_noted(tmp_path, folder, named, noted) -> None:
+    base = by_hand(tmp_path / folder)
     tensors = on_layers("model.", "self_attn.q_proj")
     pair = Pair(base, saved(tmp_path / "adapter", tensors, base_model_name_or_path=named))
     assert pair.notes == (
@@ -608,6 +611,33 @@ def test_a_local_base_of_another_name_is_noted(tmp_path, named, noted) -> None:
         else []
     )
     assert Pair(base, tmp_path / "adapter", any_base=True).notes == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "saved_as", "named", "refused"),
+    [
+        ("b", "x/Origin-7B", "upstream/origin_7b", False),
+        ("b", "x/Origin-7B", "x/Origin-7B-Instruct", True),
+        ("b", "x/Origin-7B", "/cache/models--x--Origin-7B-Instruct/snapshots/0", True),
+        ("b", "/runs/last", "x/Origin-7B", False),
+        # A fine-tune keeps its parent's name in there, and adapters name the fine-tune.
+        ("my-tune", "x/Origin-7B", "me/my-tune", False),
+        ("models--me--my-tune/snapshots/0", "x/Origin-7B", "x/Origin-7B", True),
+        ("models--x--Origin-7B-Instruct/snapshots/0", "", "x/Origin-7B", True),
+    ],
+)
+def test_a_base_that_is_known_to_be_another_is_refused(
+    tmp_path, folder, saved_as, named, refused
+) -> None:
+    base = by_hand(tmp_path / folder, _name_or_path=saved_as)
+    tensors = on_layers("model.", "self_attn.q_proj")
+    adapter = saved(tmp_path / "adapter", tensors, base_model_name_or_path=named)
+    assert Pair(base, adapter, any_base=True).adapter is not None
+    if not refused:
+        assert Pair(base, adapter).adapter is not None
+        return
+    with pytest.raises(InputError, match=r"its base is 'x/Origin-7B.*--any-base"):
+        Pair(base, adapter)
 
 
 def test_a_peft_adapter_on_a_file_of_trained_tensors_says_that_it_is_added(tmp_path) -> None:

@@ -148,6 +148,22 @@ def test_a_chain_is_given_by_then(checkpoint, lora, tmp_path) -> None:
     assert "20 trained tensors outside the base" in done.stderr
 
 
+def test_what_an_adapter_changes_outside_the_seven_is_said_with_a_base_as_without(
+    checkpoint, lora, tmp_path
+) -> None:
+    base = checkpoint("llama")
+    adapter = lora(base, ["q_proj", "embed_tokens"], modules_to_save=["lm_head"])
+    note = f"note: {adapter} also adapts embed_tokens: none of the seven projections, and not"
+    assert note in run(tmp_path, "diff", adapter, "--json").stderr
+    said = run(tmp_path, "diff", base, adapter, "--json").stderr
+    assert note in said
+    assert f"note: {adapter} also holds whole lm_head: none of the seven" in said
+    assert len(said.splitlines()) == 2
+    # What made the base is no part of the change.
+    later = lora(base, ["q_proj"], seed=2)
+    assert "also" not in " ".join(Pair([base, adapter], later).notes)
+
+
 def edited(folder: Path, out: Path, change) -> Path:
     shutil.copytree(folder, out)
     file = next(out.glob("*.safetensors"))
@@ -183,7 +199,7 @@ def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Pat
     if kind == "a missing tensor":
         return [base, edited(base, there, lambda one: one.pop(GATE))], f"{GATE!r} is missing"
     if kind == "a prefix":
-        return [base, layouts.wrapped(base, there)], "the prefix 'language_model.' would match"
+        return [base, layouts.wrapped(base, there)], ": --prefix language_model. would match"
     if kind == "quantised by its configuration":
         quantised = {"quant_method": "gptq", "bits": 4}
         tuned = configured(base, there, "config.json", quantization_config=quantised)

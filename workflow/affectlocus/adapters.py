@@ -410,6 +410,44 @@ class Adapter:
         return names | self.replaced
 
 
+def outside_notes(path: Path, modules: Iterable[str], whole: Iterable[str] = ()) -> list[str]:
+    """Sentences about what an adapter changes outside the seven projections.
+
+    Args:
+        modules: those with low-rank factors.
+        whole: tensors that the adapter holds whole.
+    """
+    modules = [name for name in modules if place(f"{name}.weight") is None]
+    whole = [name for name in whole if place(name) is None]
+    towers = sorted({name for name in (*modules, *whole) if in_other_tower(name)})
+    notes = []
+    for verb, names in (
+        ("also adapts", modules),
+        ("also holds whole", [name.rpartition(".")[0] for name in whole]),
+    ):
+        short = {
+            name.rpartition("layers.")[2].partition(".")[2] or name
+            for name in names
+            if not in_other_tower(name)
+        }
+        if short:
+            notes.append(
+                f"{path} {verb} {', '.join(sorted(short))}: none of the seven projections, and not "
+                "measured"
+            )
+    if towers:
+        notes.append(
+            f"{path} tunes {counted(towers, 'module')} beside the language model, as {towers[0]}: "
+            "not measured"
+        )
+    return notes
+
+
+def counted(things: Collection[Any], name: str) -> str:
+    """How many things there are, in words: `1 module`, `2 modules`."""
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
 def _peft_weights(folder: Path) -> Path:
     for suffix in (".safetensors", ".bin"):
         if (folder / f"{PEFT}{suffix}").is_file():

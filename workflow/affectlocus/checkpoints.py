@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from affectlocus.adapters import CONFIG, PEFT, Adapter, aligned, layered, prefixes
+from affectlocus.adapters import (
+    CONFIG,
+    PEFT,
+    Adapter,
+    aligned,
+    counted,
+    layered,
+    outside_notes,
+    prefixes,
+)
 from affectlocus.architectures import Rows, parts, place
 from affectlocus.errors import InputError
 from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json, shards
@@ -234,8 +243,8 @@ class Applied:
             self._refuse_incomplete(base, both[1])
         if self.other:
             self.notes.append(
-                f"{adapter.path} holds {len(self.other)} trained tensors outside the base, as "
-                f"{self.other[0]}: not measured"
+                f"{adapter.path} holds {counted(self.other, 'trained tensor')} outside the base, "
+                f"as {self.other[0]}: not measured"
             )
 
     def _refuse_incomplete(self, base: Weights, prefix: str) -> None:
@@ -292,6 +301,18 @@ class Applied:
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
+
+    def unmeasured(self) -> list[str]:
+        """Sentences about what it changes of the base outside the seven projections."""
+        modules = {name for name in self.names if self.module(name) is not None}
+        # peft keeps a copy of the embeddings beside their factors; a bias goes with its module.
+        whole = [
+            name
+            for name, given in self.names.items()
+            if name not in modules and given in self.adapter.replaced
+        ]
+        modules = {name.removesuffix(".weight") for name in modules}
+        return outside_notes(self.adapter.path, sorted(modules), sorted(whole))
 
     def module(self, name: str) -> str | None:
         """The adapter's module that changes a weight by low-rank factors; else None."""
@@ -362,12 +383,9 @@ class Pair:
         self._tuned: Weights | None = None
         if is_adapter(tuned, self.base):
             adapter = Adapter(tuned, alpha)
-            if not any_base:
-                _refuse_other_base(adapter, first)
+            names = [] if any_base else _check_base_name(adapter, self.base)
             self.adapter = Applied(adapter, self.base)
-            self.notes += self.adapter.notes
-            if not any_base:
-                self.notes += _other_name(adapter, self.base)
+            self.notes += self.adapter.notes + self.adapter.unmeasured() + names
             continued = [one.adapter for one in self.before if _continues(one.adapter)]
             if continued and not _continues(adapter):
                 self.notes.append(
@@ -399,7 +417,7 @@ class Pair:
             if here is not None and there is not None and here != there:
                 advice = f"its layers' names begin with {here!r}, the base's with {there!r}"
                 if here.endswith(there):
-                    advice += f": the prefix {here.removesuffix(there)!r} would match"
+                    advice += f": --prefix {here.removesuffix(there)} would match"
                 elif there.endswith(here):
                     advice += f": the base's prefix {there.removesuffix(here)!r} stands in the way"
             raise InputError(
@@ -559,39 +577,42 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>.+)")
 
 
-def _refuse_other_base(adapter: Adapter, base: Path) -> None:
-    """Refuses a base from the hub where the adapter names another one from the hub.
+def _check_base_name(adapter: Adapter, base: Weights) -> list[str]:
+    """Refuses a base that is known to be another than the adapter's; a note where it may be.
 
-    A path says nothing about what lies there now, and many adapters name none.
+    A base is known by its folder in the hub's cache, or by the hub id in its config.json. A path
+    says nothing about what lies there now, and a user's folder may have any name; many adapters
+    name no base at all.
     """
-    cached = next((_CACHED.fullmatch(part) for part in base.parts if _CACHED.fullmatch(part)), None)
-    named = adapter.base_name
-    if cached is None or named is None or not _HUB_ID.fullmatch(str(named)):
-        return
-    if named.rpartition("/")[2].lower() != cached["name"].lower():
-        raise InputError(
-            f"{adapter.path / CONFIG}: its base is {named!r}, not "
-            f"{cached['owner']}/{cached['name']}; give that one, or say that any base will do "
-            "(--any-base)"
-        )
-
-
-def _other_name(adapter: Adapter, base: Weights) -> list[str]:
-    """A note where a local base has another name than the one that the adapter gives."""
-    if adapter.base_name is None or any(map(_CACHED.fullmatch, base.path.parts)):
+    if adapter.base_name is None:
         return []
-    named = _letters(adapter.base_name)
+    named = _hub_id(adapter.base_name)
+    cached = _hub_id(str(base.path.absolute()))
     own = base.path.absolute()
-    given = {
-        _letters(own.stem if own.is_file() else own.name),
-        _letters(str((base.config or {}).get("_name_or_path") or "")),
-    } - {""}
-    if not named or any(named in one or one in named for one in given):
+    saved = str((base.config or {}).get("_name_or_path") or "")
+    folder = own.stem if own.is_file() else own.name
+    given = [cached] if cached else [folder, saved]
+    if _letters(named or adapter.base_name) in {_letters(one) for one in given} - {""}:
         return []
+    known = cached or _hub_id(saved)
+    if named and known:
+        told = "" if cached else f" (as {base.path / 'config.json'} says)"
+        raise InputError(
+            f"{adapter.path / CONFIG}: its base is {named!r}, not {known}{told}; give that one, or "
+            "say that any base will do (--any-base)"
+        )
     return [
         f"the adapter names {adapter.base_name} as its base; the base given is {base.path}: shapes "
         "fit, values were not compared"
     ]
+
+
+def _hub_id(name: str) -> str | None:
+    """The hub id that a name is, or that a path into the hub's cache tells; else None."""
+    for part in name.replace("\\", "/").split("/"):
+        if cached := _CACHED.fullmatch(part):
+            return f"{cached['owner']}/{cached['name']}"
+    return name if _HUB_ID.fullmatch(name) else None
 
 
 def _letters(name: str) -> str:

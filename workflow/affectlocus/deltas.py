@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from affectlocus.adapters import Adapter, layered
-from affectlocus.architectures import Rows, in_other_tower, parts, place
+from affectlocus.adapters import Adapter, counted, layered, outside_notes
+from affectlocus.architectures import Rows, parts, place
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
 from affectlocus.measure import BINS, Job, Sums, measure_all
@@ -142,25 +142,12 @@ def deltas(
 def adapter_alone(adapter: Adapter) -> Measured:
     """The deltas of a LoRA adapter without its base: sizes that need no base, the rest null."""
     found: dict[Location, _Found] = {}
-    notes = []
     for name in adapter.replaced:
         if place(name) is not None:
             raise InputError(
                 f"{adapter.path}: {name} is saved whole, so its change depends on the base's; give "
                 "the base as well"
             )
-    elsewhere = sorted(
-        {
-            module.rpartition("layers.")[2].partition(".")[2] or module
-            for module in adapter.factors
-            if place(f"{module}.weight") is None and not in_other_tower(module)
-        }
-    )
-    if elsewhere:
-        notes.append(
-            f"{adapter.path} also adapts {', '.join(elsewhere)}: none of the seven projections, "
-            "and not measured"
-        )
     chosen: dict[Location, tuple[str, Rows | None]] = {}
     for location, module, rows in _located(adapter):
         rival = chosen[location][0] if location in chosen else None
@@ -201,16 +188,11 @@ def adapter_alone(adapter: Adapter) -> Measured:
             "projections; expected a model with q, k, v, o, gate, up and down"
         )
     measured = _tables(found)
-    measured.notes = notes
+    measured.notes = outside_notes(adapter.path, adapter.factors)
     if adapter.replaced:
         measured.notes.append(
-            f"{adapter.path} holds {len(adapter.replaced)} whole tensors, as "
-            f"{min(adapter.replaced)}: not measured, as the base tells what they replace"
-        )
-    if encoders := [module for module in adapter.factors if in_other_tower(module)]:
-        measured.notes.append(
-            f"{adapter.path} tunes {len(encoders)} modules beside the language model, as "
-            f"{min(encoders)}: not measured"
+            f"{adapter.path} holds {counted(adapter.replaced, 'whole tensor')}, as "
+            f"{min(adapter.replaced)}: not measured, as only the base tells what that changes"
         )
     if untouched := adapter.untouched_targets():
         measured.notes.append(

@@ -16,6 +16,7 @@ import pickle
 import re
 import struct
 import threading
+import warnings
 import weakref
 import zipfile
 import zlib
@@ -527,7 +528,10 @@ def _unpickled(path: Path, device: str) -> Any:
             f"{path}: not a PyTorch file; give a model's or an adapter's, or fetch it again"
         )
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            # Of a plain pickle named .pth torch warns that it is none of its own; we say so.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         # Torch's own advice is to run the code all the same; only what it stumbled over is of use.
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))

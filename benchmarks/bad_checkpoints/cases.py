@@ -1,0 +1,339 @@
+"""Bad checkpoints of every kind: wrong in one way each, and what must be said of it.
+
+All are made of one tiny model of LLaMA's layout, its twin, and a LoRA adapter of its q_proj.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+Arrays = dict[str, np.ndarray]
+
+SHAPES = {
+    **{f"self_attn.{name}_proj": (8, 8) for name in "qo"},
+    **{f"self_attn.{name}_proj": (4, 8) for name in "kv"},
+    **{f"mlp.{name}_proj": (12, 8) for name in ("gate", "up")},
+    "mlp.down_proj": (8, 12),
+}
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "num_hidden_layers": 2,
+    "tie_word_embeddings": False,
+}
+LORA = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+GATE = "model.layers.1.mlp.gate_proj.weight"
+Q = "model.layers.{}.self_attn.q_proj"
+TWO = ("diff", "base", "tuned")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of bad checkpoint.
+
+    Attributes:
+        kind: what is wrong.
+        says: parts of what must be printed.
+        make: writes the checkpoints into an empty folder, beside the good ones in it (`write`).
+        command: what meets them.
+    """
+
+    kind: str
+    says: tuple[str, ...]
+    make: Callable[[Path], None]
+    command: tuple[str, ...] = TWO
+
+    def write(self, folder: Path) -> None:
+        """Writes a good base and a good adapter, then what is bad."""
+        model(folder / "base")
+        adapter(folder / "adapter")
+        self.make(folder)
+
+
+def tensors(seed: int = 0) -> Arrays:
+    """The tiny model's."""
+    drawn = np.random.default_rng(seed)
+    shapes: dict[str, tuple[int, ...]] = {
+        f"model.layers.{layer}.{name}.weight": shape
+        for layer in range(2)
+        for name, shape in SHAPES.items()
+    }
+    shapes |= {"model.embed_tokens.weight": (16, 8), "lm_head.weight": (16, 8)}
+    return {name: drawn.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def model(folder: Path, change: Callable[[Arrays], Any] = dict, **config: Any) -> None:
+    """A model's folder, its tensors changed in place, or replaced by what `change` returns."""
+    made = tensors()
+    made = change(made) or made
+    folder.mkdir(parents=True)
+    contiguous = {name: np.ascontiguousarray(value) for name, value in made.items()}
+    save_file(contiguous, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(CONFIG | config), encoding="utf-8")
+
+
+def factors(width: int = 8) -> Arrays:
+    """LoRA factors of q_proj in both layers, by peft's names."""
+    made = {}
+    for layer in range(2):
+        stem = f"base_model.model.{Q.format(layer)}"
+        made[f"{stem}.lora_A.weight"] = np.ones((2, width), np.float32)
+        made[f"{stem}.lora_B.weight"] = np.ones((8, 2), np.float32)
+    return made
+
+
+def adapter(folder: Path, width: int = 8, **config: Any) -> None:
+    """A folder as peft saves it."""
+    folder.mkdir(parents=True)
+    save_file(factors(width), folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps(LORA | config), encoding="utf-8")
+
+
+def tuned(change: Callable[[Arrays], Any], **config: Any) -> Callable[[Path], None]:
+    """A tuned model with changed tensors."""
+    return lambda folder: model(folder / "tuned", change, **config)
+
+
+def _nothing(_: Path) -> None:
+    """The good ones are enough: it is the command that is wrong."""
+
+
+def _gpt2(folder: Path) -> None:
+    names = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    for side in ("gpt2", "tuned"):
+        model(
+            folder / side,
+            lambda _: {f"h.0.{name}.weight": np.ones((2, 2), np.float32) for name in names},
+            model_type="gpt2",
+        )
+
+
+def _spoilt(value: float) -> Callable[[Arrays], None]:
+    def change(made: Arrays) -> None:
+        made[GATE][3, 4:6] = value
+
+    return change
+
+
+def _wrapped(made: Arrays) -> Arrays:
+    inner = {f"language_model.{name}": value for name, value in made.items()}
+    return inner | {"vision_tower.layers.0.self_attn.q_proj.weight": np.ones((4, 4), np.float32)}
+
+
+def _cut(folder: Path) -> None:
+    model(folder / "tuned")
+    file = folder / "tuned" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _shard(folder: Path) -> None:
+    model(folder / "tuned")
+    first = folder / "tuned" / "model-00001-of-00002.safetensors"
+    (folder / "tuned" / "model.safetensors").rename(first)
+    places = dict.fromkeys(tensors(), first.name)
+    places["lm_head.weight"] = "model-00002-of-00002.safetensors"
+    index = folder / "tuned" / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}), encoding="utf-8")
+
+
+def _one_shard(folder: Path) -> None:
+    _shard(folder)
+    (folder / "tuned" / "model.safetensors.index.json").unlink()
+
+
+class _Runs:
+    """What unpickles as a call of a program."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("touch it-ran",)
+
+
+def _code(folder: Path) -> None:
+    import torch
+
+    torch.save({"model": _Runs()}, folder / "tuned.pth")
+
+
+def _plain_pickle(folder: Path) -> None:
+    (folder / "tuned.pth").write_bytes(pickle.dumps({"model": Path("x")}, protocol=4))
+
+
+def _trained_only(folder: Path) -> None:
+    import torch
+
+    made = {f"llama_model.{name}": torch.from_numpy(value) for name, value in factors().items()}
+    torch.save({"model": made, "epoch": 30}, folder / "tuned.pth")
+
+
+def _cached(folder: Path) -> None:
+    model(folder / "models--Qwen--Qwen2.5-7B-Instruct" / "snapshots" / "main")
+    adapter(folder / "tuned", base_model_name_or_path="Qwen/Qwen2.5-7B")
+
+
+def _saved_from(folder: Path) -> None:
+    model(folder / "mine", _name_or_path="Qwen/Qwen2.5-7B-Instruct")
+    adapter(folder / "tuned", base_model_name_or_path="Qwen/Qwen2.5-7B")
+
+
+def _garbage(folder: Path) -> None:
+    (folder / "tuned.pth").write_bytes(b"x" * 500)
+
+
+def _page(folder: Path) -> None:
+    (folder / "tuned").mkdir()
+    text = "<!DOCTYPE html><html>Sign in to download</html>"
+    (folder / "tuned" / "model.safetensors").write_text(text, encoding="utf-8")
+
+
+PTH = ("diff", "base", "tuned.pth")
+
+CASES = [
+    Case(
+        "No gated feed-forward: GPT-2's c_attn",
+        ("c_attn", "no gated feed-forward"),
+        _gpt2,
+        ("diff", "gpt2", "tuned"),
+    ),
+    Case(
+        "Shapes that differ",
+        (f"{GATE} has shape (8, 12), in the base (12, 8)",),
+        tuned(lambda made: made.update({GATE: made[GATE].T})),
+    ),
+    Case("A missing tensor", (f"{GATE!r} is missing",), tuned(lambda made: made.pop(GATE) is None)),
+    Case(
+        "An extra tensor",
+        ("'model.layers.2.mlp.gate_proj.weight' is not in its base",),
+        tuned(lambda made: made.update({GATE.replace("1", "2"): made[GATE]})),
+    ),
+    Case(
+        "Names below another prefix: the one that would match",
+        ("--prefix language_model. would match",),
+        tuned(_wrapped),
+    ),
+    Case(
+        "Quantised, as its configuration says",
+        ("its weights are quantised by 'gptq'",),
+        tuned(dict, quantization_config={"quant_method": "gptq", "bits": 4}),
+    ),
+    Case(
+        "Quantised tensors",
+        (GATE, "int8"),
+        tuned(lambda made: made.update({GATE: made[GATE].astype(np.int8)})),
+    ),
+    Case(
+        "Another base than the adapter's, in the hub's cache",
+        ("its base is 'Qwen/Qwen2.5-7B', not Qwen/Qwen2.5-7B-Instruct", "--any-base"),
+        _cached,
+        ("diff", "models--Qwen--Qwen2.5-7B-Instruct/snapshots/main", "tuned"),
+    ),
+    Case(
+        "Another base than the adapter's, as its config.json says",
+        ("not Qwen/Qwen2.5-7B-Instruct (as mine/config.json says)", "--any-base"),
+        _saved_from,
+        ("diff", "mine", "tuned"),
+    ),
+    Case(
+        "An adapter of a wider model",
+        ("this is not the adapter's base",),
+        lambda folder: adapter(folder / "tuned", width=16),
+    ),
+    Case(
+        "NaN, counted and located",
+        (f"{GATE}: 2 entries are NaN or infinite, the first in row 3, column 4",),
+        tuned(_spoilt(np.nan)),
+    ),
+    Case(
+        "Infinity, counted and located",
+        (f"{GATE}: 2 entries are NaN or infinite, the first in row 3, column 4",),
+        tuned(_spoilt(np.inf)),
+    ),
+    Case("A safetensors file that was cut", ("not a whole safetensors file",), _cut),
+    Case("A web page in the place of a file", ("HTML",), _page),
+    Case("A missing shard", ("model-00002-of-00002.safetensors",), _shard),
+    Case(
+        "One shard of two",
+        ("one shard of 2; give the folder of them all",),
+        _one_shard,
+        ("diff", "base", "tuned/model-00001-of-00002.safetensors"),
+    ),
+    Case(
+        "A pickle that would run a program",
+        ("holds more than plain tensors", "no code out of a file is ever run"),
+        _code,
+        PTH,
+    ),
+    Case(
+        "A plain pickle named .pth",
+        ("tuned.pth",),
+        _plain_pickle,
+        PTH,
+    ),
+    Case(
+        "Another kind of file named .pth",
+        ("not a PyTorch file",),
+        _garbage,
+        PTH,
+    ),
+    Case(
+        "Trained tensors that do not say their alpha",
+        ("does not say its LoRA alpha; give it (--alpha",),
+        _trained_only,
+        PTH,
+    ),
+    Case(
+        "An adapter in the base's place",
+        ("an adapter, where the base is expected",),
+        _nothing,
+        ("diff", "adapter", "base"),
+    ),
+    Case(
+        "A model alone",
+        ("a model alone has no delta",),
+        _nothing,
+        ("diff", "base"),
+    ),
+    Case(
+        "Another kind of adapter: IA3",
+        ("peft_type is 'IA3': only LoRA is read",),
+        lambda folder: adapter(folder / "tuned", peft_type="IA3"),
+    ),
+    Case(
+        "An adapter's weights without its configuration",
+        ("without their scaling; give the folder",),
+        _nothing,
+        ("diff", "base", "adapter/adapter_model.safetensors"),
+    ),
+    Case(
+        "An adapter that lacks a module of its targets",
+        ("target_modules names 'v_proj'", "incomplete"),
+        lambda folder: adapter(folder / "tuned", target_modules=["q_proj", "v_proj"]),
+    ),
+    Case(
+        "An empty folder",
+        ("no .safetensors file",),
+        lambda folder: (folder / "tuned").mkdir(),
+    ),
+    Case(
+        "An empty folder, taken stock of",
+        ("no .safetensors, .bin or .pth file",),
+        lambda folder: (folder / "tuned").mkdir(),
+        ("retrieve", "./tuned", "--out", "tuned.json"),
+    ),
+    Case(
+        "Nothing there, taken stock of",
+        ("no such file or folder",),
+        _nothing,
+        ("retrieve", "./gone", "--out", "tuned.json"),
+    ),
+]
