@@ -171,6 +171,41 @@ def test_a_table_is_printed_for_people() -> None:
     assert "3-way wF1" in run(*WAF)
 
 
+def test_the_printed_hit_rates_show_how_many_samples_they_stand_on(files: Path) -> None:
+    (files / "twice.csv").write_text(OPEN.replace("9,s1,joy", "9,s1,joy|joy|joy"))
+    lines = run(*HIT_RATE, "--predictions", "twice.csv").splitlines()
+    rows = {line.split("│")[1].strip(): line.split("│")[2:] for line in lines if "│" in line}
+    assert {name: row[0].strip() for name, row in rows.items()} == dict.fromkeys(rows, "2-3")
+    assert {"10", "9", "every label", "constant: joy"} <= rows.keys()
+    same = ", ".join(f"wheel {wheel} 3" for wheel in range(1, 5))
+    all_four = ", ".join(f"wheel {wheel} 4" for wheel in range(1, 5))
+    assert (
+        f"n of 4 samples: mer-unibench {same}, wheel 5 2; corrected {all_four}, wheel 5 3" in lines
+    )
+    assert "empty answers: 1 (10); repeated labels, which count once: 2 (9)" in lines
+    assert answer(*HIT_RATE, "--predictions", "twice.csv")["answers"] == [
+        {"checkpoint": "9", "n_empty": 0, "n_repeated": 2},
+        {"checkpoint": "10", "n_empty": 1, "n_repeated": 0},
+    ]
+
+
+def test_the_printed_wafs_show_what_was_scored_masked_and_unread(files: Path) -> None:
+    (files / "masked.csv").write_text(VALUES + "s4,\ns5,-10\n")
+    (files / "odd.csv").write_text(
+        SAID.replace("s2,neutral", "s2,mixed") + "a,s4,negative\na,s5,odd\n"
+    )
+    lines = run("--kind", "waf", "--gold", "masked.csv", "--predictions", "odd.csv").splitlines()
+    header, *rows = ([cell.strip() for cell in line.replace("┃", "│").split("│")[1:-1]]
+                     for line in lines if "│" in line or "┃" in line)  # fmt: skip
+    places = header.index("n"), header.index("corrected n")
+    assert [[row[place] for place in places] for row in rows] == [["4", "3"]] * 5
+    (said,) = [line for line in lines if line.startswith("n of 5 samples: ")]
+    assert "mer-unibench 4; corrected 3 3-way, 2 binary; masked" in said
+    assert said.endswith(": 2")
+    (unread,) = [line for line in lines if line.startswith("unread answers")]
+    assert unread.endswith(": 1 (a)")
+
+
 def test_the_answer_is_written_where_asked(tmp_path: Path) -> None:
     out = tmp_path / "scores.json"
     printed = answer(*WAF, "--out", str(out))

@@ -232,7 +232,8 @@ def score_outputs(
         validation: answers to validation samples, by which `validation` chooses.
 
     Returns:
-        `mer-unibench` and `corrected`: rows of each checkpoint (and wheel, and the mean over
+        `samples`, how many; `answers`, of open sets: of each checkpoint `n_empty`, answers without
+        a label, and `n_repeated`, labels that their answer had already; `mer-unibench` and `corrected`: rows of each checkpoint (and wheel, and the mean over
         wheels); `baselines`: rows of the same scores of answers that look at no sample; `choice`:
         the rule, the checkpoint it takes, its main score, the last, mean and best on test, and the
         checkpoints in the order in which one is last, with what orders them.
@@ -250,6 +251,8 @@ def score_outputs(
         rows["corrected"] += [{"checkpoint": checkpoint, **row} for row in honest]
     chosen = _chosen(choose, main, by, validation)
     return {
+        "samples": len(outputs.gold),
+        **({"answers": _counted(outputs)} if by.main == "hit_rate" else {}),
         **rows,
         "baselines": [
             _baseline(name, said, outputs.gold, by) for name, said in by.fixed(outputs.gold)
@@ -266,6 +269,18 @@ def score_outputs(
             "order": list(main),
         },
     }
+
+
+def _counted(outputs: Outputs) -> list[Answer]:
+    """Of open sets: answers without a label, and labels that their answer had already."""
+    return [
+        {
+            "checkpoint": checkpoint,
+            "n_empty": sum(not labels for labels in answers),
+            "n_repeated": sum(len(labels) - len(set(labels)) for labels in answers),
+        }
+        for checkpoint, answers in outputs.answers.items()
+    ]
 
 
 def _baseline(name: str, said: Any, gold: Sequence[Any], by: Scorer) -> Answer:
