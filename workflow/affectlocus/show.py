@@ -182,11 +182,12 @@ def print_outputs(answer: dict[str, Any]) -> None:
     order = choice["order"]
     listed = ", ".join(order if len(order) < 10 else [*order[:3], "…", *order[-3:]])
     print(f"checkpoints, {choice['ordered']}: {listed}")  # noqa: T201
-    last, mean, best = (_percent(choice[key]) for key in ("last", "mean", "best_on_test"))
+    last, mean, best = (_defined(choice[key]) for key in ("last", "mean", "best_on_test"))
     if (wheels := answer.get("wheels")) and wheels["commit"] is None:
         print(f"wheels: {wheels['from']}, which are not AffectGPT's released ones")  # noqa: T201
+    chosen = choice["checkpoint"] or "none, for want of a score"
     print(  # noqa: T201
-        f"chosen: {choice['checkpoint']}, {choice['meaning']}: {_percent(choice[main])} "
+        f"chosen: {chosen}, {choice['meaning']}: {_defined(choice[main])} "
         f"(last {last}, mean {mean}, best on test {best})"
     )
 
@@ -202,14 +203,19 @@ def _notes(answer: dict[str, Any]) -> list[str]:
     """What was scored of all samples, and what was masked, unread, empty or repeated."""
     samples, rows = answer["samples"], answer["mer-unibench"]
     own = [row for row in rows if row["checkpoint"] == rows[0]["checkpoint"]]
+    reasons = dict.fromkeys(row["reason"] for row in own if "reason" in row)
+    undefined = [f"mer-unibench is not defined here: {reason}" for reason in reasons]
     if answer["kind"] == "hit-rate":
-        wheels = [f"wheel {one['wheel']} {one['n_scored']}" for one in own if one["wheel"] != "mean"]
+        wheels = [
+            f"wheel {one['wheel']} {one['n_scored']}" for one in own if one["wheel"] != "mean"
+        ]
         honest = [
             f"wheel {one['wheel']} {one['n_scored']}"
             for one in answer["corrected"][: len(own)]
             if one["wheel"] != "mean"
         ]
         return [
+            *undefined,
             f"n of {samples} samples: mer-unibench {', '.join(wheels)}; "
             f"corrected {', '.join(honest)}",
             f"empty answers: {_each(answer['answers'], 'n_empty')}; "
@@ -217,6 +223,7 @@ def _notes(answer: dict[str, Any]) -> list[str]:
         ]
     first = answer["corrected"][0]
     return [
+        *undefined,
         f"n of {samples} samples: mer-unibench {own[0]['n_scored']}; corrected "
         f"{first['n_scored']} 3-way, {first['n_binary']} binary; masked (blank, NaN, -10 and the "
         f"like, which mer-unibench takes as negative): {first['n_masked']}",
