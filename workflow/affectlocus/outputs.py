@@ -143,17 +143,18 @@ def _emotion(path: Path, sample: str, text: str) -> str:
 
 def _number(path: Path, sample: str, text: str) -> float:
     """A valence; NaN where nobody rated, as the released scorer's reader has it."""
+    expected = "a number"
     try:
         if "_" in text:  # which Python reads over
             raise ValueError
         value = float(text) if text.strip() else math.nan
         if math.isinf(value):
+            expected = "a finite number"
             raise ValueError
         return value
     except ValueError:
         raise InputError(
-            f"{path}: sample {sample!r} has the value {text!r}; expected a finite number, "
-            "such as -1.5"
+            f"{path}: sample {sample!r} has the value {text!r}; expected {expected}, such as -1.5"
         ) from None
 
 
