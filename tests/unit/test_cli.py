@@ -204,6 +204,33 @@ def test_a_corpus_is_prepared_from_settings_in_a_yaml_file(tmp_path: Path) -> No
     assert json.loads((tmp_path / "a.json").read_text())["splits"]["test"]["kept"] == 6
 
 
+@pytest.mark.parametrize("named", [{}, {"files": {"train": "x.csv", "test": "y.csv"}}])
+def test_a_task_is_prepared_from_the_files_of_its_options(tmp_path: Path, named: dict) -> None:
+    (tmp_path / "a.csv").write_text("text,mood\nI won,joy\nHow dare you,anger\n")
+    (tmp_path / "b.csv").write_text("text,mood\nGo away,anger\n")
+    task = {"columns": {"label": "mood"}, "labels": ["joy", "anger"], "prompt": "{text}"}
+    files = ("--train", "a.csv", "--test", "b.csv")
+    done = run(tmp_path, "prepare", *files, *PREPARE, json.dumps(task | named))
+    assert (done.returncode, done.stderr) == (0, "")
+    samples = pd.read_parquet(tmp_path / "a.parquet")
+    assert samples[["split", "prompt", "answer"]].to_numpy().tolist() == [
+        ["train", "I won", "joy"],
+        ["train", "How dare you", "anger"],
+        ["test", "Go away", "anger"],
+    ]
+    report = json.loads((tmp_path / "a.json").read_text())["splits"]
+    assert {split: one["file"] for split, one in report.items()} == {
+        "train": "a.csv", "test": "b.csv",
+    }  # fmt: skip
+
+
+def test_options_of_files_that_exclude_each_other_are_refused(folder: Path) -> None:
+    task = json.dumps({key: LABELLED[key] for key in ("columns", "labels")})
+    both = ("prepare", "--all", "bad.csv", "--test", "bad.csv", *PREPARE, task)
+    assert "files.all holds every split; remove files.test" in refusal(folder, *both)
+    assert "expected either corpus: true or files" in refusal(folder, "prepare", *PREPARE, task)
+
+
 def test_answers_go_through_score_and_tables_to_the_terminal(tmp_path: Path) -> None:
     cells = {"base": Cell("base", "b"), "q": Cell("load", "b", "p", "q")}
     cells["tuned"] = Cell("tuned", "b", "p")

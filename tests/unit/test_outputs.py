@@ -171,6 +171,93 @@ def test_a_table_is_printed_for_people() -> None:
     assert "3-way wF1" in run(*WAF)
 
 
+def test_the_printed_hit_rates_show_how_many_samples_they_stand_on(files: Path) -> None:
+    (files / "twice.csv").write_text(OPEN.replace("9,s1,joy", "9,s1,joy|joy|joy"))
+    lines = run(*HIT_RATE, "--predictions", "twice.csv").splitlines()
+    rows = {line.split("│")[1].strip(): line.split("│")[2:] for line in lines if "│" in line}
+    assert {name: row[0].strip() for name, row in rows.items()} == dict.fromkeys(rows, "2-3")
+    assert {"10", "9", "every label", "constant: joy"} <= rows.keys()
+    same = ", ".join(f"wheel {wheel} 3" for wheel in range(1, 5))
+    all_four = ", ".join(f"wheel {wheel} 4" for wheel in range(1, 5))
+    assert (
+        f"n of 4 samples: mer-unibench {same}, wheel 5 2; corrected {all_four}, wheel 5 3" in lines
+    )
+    assert "empty answers: 1 (10); repeated labels, which count once: 2 (9)" in lines
+    assert answer(*HIT_RATE, "--predictions", "twice.csv")["answers"] == [
+        {"checkpoint": "9", "n_empty": 0, "n_repeated": 2},
+        {"checkpoint": "10", "n_empty": 1, "n_repeated": 0},
+    ]
+
+
+def test_the_printed_wafs_show_what_was_scored_masked_and_unread(files: Path) -> None:
+    (files / "masked.csv").write_text(VALUES + "s4,\ns5,-10\n")
+    (files / "odd.csv").write_text(
+        SAID.replace("s2,neutral", "s2,mixed") + "a,s4,negative\na,s5,odd\n"
+    )
+    lines = run("--kind", "waf", "--gold", "masked.csv", "--predictions", "odd.csv").splitlines()
+    header, *rows = ([cell.strip() for cell in line.replace("┃", "│").split("│")[1:-1]]
+                     for line in lines if "│" in line or "┃" in line)  # fmt: skip
+    places = header.index("n"), header.index("corrected n")
+    assert [[row[place] for place in places] for row in rows] == [["4", "3"]] * 5
+    (said,) = [line for line in lines if line.startswith("n of 5 samples: ")]
+    assert "mer-unibench 4; corrected 3 3-way, 2 binary; masked" in said
+    assert said.endswith(": 2")
+    (unread,) = [line for line in lines if line.startswith("unread answers")]
+    assert unread.endswith(": 1 (a)")
+
+
+def test_gold_that_is_neutral_throughout_is_scored_by_the_corrected_protocol(files: Path) -> None:
+    (files / "calm.csv").write_text("sample,emotion\n" + "".join(f"s{n},neutral\n" for n in "1234"))
+    (files / "still.csv").write_text(OPEN.replace("9,s2,anger", "9,s2,neutral"))
+    given = (*HIT_RATE[:-1], "calm.csv", "--predictions", "still.csv")
+    found = answer(*given)
+    assert [row["hit_rate"] for row in found["mer-unibench"]] == [None] * 12
+    why = (
+        "wheel 1: none of the gold emotions (neutral) has a cluster on it, so there is no hit rate"
+    )
+    assert found["mer-unibench"][0]["reason"].startswith(why)
+    assert found["mer-unibench"][5]["reason"].startswith(why)
+    means = {row["checkpoint"]: row["f1"] for row in found["corrected"] if row["wheel"] == "mean"}
+    assert means == {"9": 0.25, "10": 0.25}
+    assert [row["baseline"] for row in found["baselines"]] == [
+        "majority",
+        "every label",
+        "constant",
+    ]
+    assert found["baselines"][0]["corrected"]["f1"] == 1
+    assert found["baselines"][0]["mer-unibench"]["hit_rate"] is None
+    choice = found["choice"]
+    assert (choice["checkpoint"], choice["hit_rate"], choice["best_on_test"]) == ("10", None, None)
+    assert answer(*given, "--choose", "test")["choice"]["checkpoint"] is None
+    lines = run(*given, "--choose", "test").splitlines()
+    assert any(line.startswith(f"mer-unibench is not defined here: {why}") for line in lines)
+    assert lines[-1].startswith("chosen: none, for want of a score, the best on test")
+
+
+def test_one_wheel_without_gold_takes_the_published_mean_and_no_other_wheel(files: Path) -> None:
+    (files / "mad.csv").write_text("sample,emotion\n" + "".join(f"s{n},anger\n" for n in "1234"))
+    found = answer(*HIT_RATE[:-1], "mad.csv", "--predictions", "open.csv")
+    nine = [row for row in found["mer-unibench"] if row["checkpoint"] == "9"]
+    assert [row["hit_rate"] for row in nine] == [0.5, 0.5, 0.5, 0.5, None, None]
+    assert [row["reason"].partition(":")[0] for row in nine[4:]] == ["wheel 5", "wheel 5"]
+
+
+def test_valences_that_are_all_zero_are_scored_by_the_corrected_protocol(files: Path) -> None:
+    (files / "zeros.csv").write_text("sample,value\ns1,0\ns2,-0\ns3,0.0\n")
+    given = ("--kind", "waf", "--gold", "zeros.csv", "--predictions", "said.csv")
+    found = answer(*given)
+    (row,) = found["mer-unibench"]
+    assert (row["n_scored"], row["waf"], row["accuracy"]) == (0, None, None)
+    assert row["reason"].startswith("every gold value is 0 (3 samples), so there is nothing to")
+    (honest,) = found["corrected"]
+    assert (honest["n_scored"], honest["accuracy"]) == (3, pytest.approx(1 / 3))
+    majority = found["baselines"][0]
+    assert (majority["answer"], majority["corrected"]["weighted_f1"]) == ("neutral", 1)
+    lines = run(*given).splitlines()
+    assert any("mer-unibench is not defined here: every gold value is 0" in one for one in lines)
+    assert lines[-1] == "chosen: a, the last checkpoint by name: - (last -, mean -, best on test -)"
+
+
 def test_the_answer_is_written_where_asked(tmp_path: Path) -> None:
     out = tmp_path / "scores.json"
     printed = answer(*WAF, "--out", str(out))
@@ -232,9 +319,12 @@ def test_a_wrong_option_is_refused_in_one_line(arguments: tuple[str, ...], words
         (GOLD + "s5,joy\n", OPEN, "checkpoint 9 has no answer to sample 's5'"),
         (GOLD.replace("anger", " "), OPEN, "sample 's2' has no emotion"),
         (
-            GOLD.replace("joy", "neutral").replace("anger", "kind").replace("Fear", "kind"),
+            GOLD.replace("joy", "odd")
+            .replace("anger", "odd")
+            .replace("Fear", "even")
+            .replace("neutral", "even"),
             OPEN,
-            "wheel 1: none of the gold emotions (kind, neutral) has a cluster",
+            "wheel 1: none of the gold emotions (even, odd) has a cluster",
         ),
     ],
 )
@@ -250,14 +340,26 @@ def test_bad_open_sets_are_refused_in_one_line(
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (VALUES.replace("1.5", "high"), "sample 's1' has the value 'high'; expected a number"),
+        (
+            VALUES.replace("1.5", "high"),
+            "sample 's1' has the value 'high'; expected a number",
+        ),
         (VALUES.replace("1.5", "1_5"), "sample 's1' has the value '1_5'; expected a number"),
-        (VALUES.replace("1.5", "0").replace("-1", "-0"), "every gold value is 0 (3 samples)"),
+        (VALUES.replace("1.5", "inf"), "sample 's1' has the value 'inf'; expected a finite number"),
+        (VALUES.replace("-1", "-1e400"), "sample 's2' has the value '-1e400'; expected a finite"),
     ],
 )
 def test_bad_valences_are_refused_in_one_line(files: Path, values: str, words: str) -> None:
     (files / "bad.csv").write_text(values)
     assert words in refused("--kind", "waf", "--gold", "bad.csv", "--predictions", "said.csv")
+
+
+@pytest.mark.parametrize("name", [".", "folder.csv"])
+def test_a_folder_in_place_of_a_file_is_named_as_one(files: Path, name: str) -> None:
+    (files / name).mkdir(exist_ok=True)
+    found = f"{name}: is a folder; expected a file: csv, tsv, jsonl or parquet"
+    assert refused("--kind", "waf", "--gold", name, "--predictions", "said.csv") == found
+    assert refused(*WAF[:4], "--predictions", name) == found
 
 
 def test_options_of_one_protocol_are_refused_with_another() -> None:

@@ -17,6 +17,10 @@ from affectlocus.score import metrics
 from affectlocus.wheels import words
 
 
+class UndefinedError(InputError):
+    """Samples for which the released scorer has no value: it crashes."""
+
+
 def open_set(text: str) -> list[str]:
     """The labels in a model's list, such as "['happy', 'proud']", trimmed and in lower case.
 
@@ -58,8 +62,8 @@ def hit_rates(
         wheels: wheel → form → cluster, from `Wheels.published`.
 
     Raises:
-        InputError: no gold label has a cluster on some wheel, where the released scorer divides
-            by zero.
+        UndefinedError: no gold label has a cluster on some wheel, where the released scorer
+            divides by zero.
     """
     found = {}
     for wheel, clusters in wheels.items():
@@ -71,7 +75,7 @@ def hit_rates(
                 hits += any(clusters.get(label) == cluster for label in labels)
         if not scored:
             kinds = ", ".join(sorted(set(gold))[:10])
-            raise InputError(
+            raise UndefinedError(
                 f"wheel {wheel}: none of the gold emotions ({kinds}) has a cluster on it, so "
                 "there is no hit rate; give emotions that the wheels hold"
             )
@@ -103,14 +107,14 @@ def waf(gold: Sequence[float], answers: Sequence[str]) -> Valence:
     answer that is not exactly `positive` counts as negative, neutral and blank ones included.
 
     Raises:
-        InputError: every gold value is 0, where the released scorer crashes.
+        UndefinedError: every gold value is 0, where the released scorer crashes.
     """
     confusion = np.zeros((2, 2))
     for value, answer in zip(gold, answers, strict=True):
         if value != 0:
             confusion[int(value > 0), int(_VALUE.get(answer, 0.0) > 0)] += 1
     if not confusion.any():
-        raise InputError(
+        raise UndefinedError(
             f"every gold value is 0 ({len(gold)} samples), so there is nothing to score; give "
             "samples that are positive or negative"
         )

@@ -65,7 +65,7 @@ def read_outputs(kind: str, gold: Path, predictions: Path) -> Outputs:
     Raises:
         InputError: a missing column, no rows, a row without sample or checkpoint, a sample twice,
             a sample that only one of the files has, an emotion that is blank, a value that is
-            neither blank nor a number.
+            neither blank nor a number, or infinite.
     """
     known, column = ("emotion", "openset") if kind == "hit-rate" else ("value", "prediction")
     truth = _table(gold, ["sample", known], ["sample"])
@@ -143,13 +143,18 @@ def _emotion(path: Path, sample: str, text: str) -> str:
 
 def _number(path: Path, sample: str, text: str) -> float:
     """A valence; NaN where nobody rated, as the released scorer's reader has it."""
+    expected = "a number"
     try:
         if "_" in text:  # which Python reads over
             raise ValueError
-        return float(text) if text.strip() else math.nan
+        value = float(text) if text.strip() else math.nan
+        if math.isinf(value):
+            expected = "a finite number"
+            raise ValueError
+        return value
     except ValueError:
         raise InputError(
-            f"{path}: sample {sample!r} has the value {text!r}; expected a number, such as -1.5"
+            f"{path}: sample {sample!r} has the value {text!r}; expected {expected}, such as -1.5"
         ) from None
 
 
@@ -160,6 +165,7 @@ class Scorer:
     Attributes:
         main: the published measure, by which a checkpoint is chosen.
         published, honest: rows of one list of answers under each protocol; the last row sums up.
+            A published score that is not defined is None, with the `reason` beside it.
         fixed: the answers of baselines: what each is called, and what it says to every sample.
     """
 
@@ -181,13 +187,24 @@ def scorer(kind: str, wheels: Wheels | None = None) -> Scorer:
         raise InputError(f"found the kind {kind!r}; expected {' or '.join(KINDS)}")
 
     def published(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Answer]:
-        rates = mer_unibench.hit_rates(gold, answers, wheels.published)
-        rows: list[Answer] = [
-            {"wheel": str(wheel), "n_scored": one.n_scored, "hit_rate": one.hit_rate}
-            for wheel, one in rates.items()
-        ]
-        mean = mer_unibench.mean_rate(rates)
-        return [*rows, {"wheel": "mean", "n_scored": None, "hit_rate": mean}]
+        rows: list[Answer] = []
+        rates: dict[int, mer_unibench.HitRate] = {}
+        undefined: dict[int, str] = {}
+        for wheel, clusters in wheels.published.items():
+            try:
+                rates |= mer_unibench.hit_rates(gold, answers, {wheel: clusters})
+            except mer_unibench.UndefinedError as error:
+                undefined[wheel] = str(error)
+                rows.append(_undefined(error, {"wheel": str(wheel), "n_scored": 0}, "hit_rate"))
+            else:
+                one = rates[wheel]
+                row = {"wheel": str(wheel), "n_scored": one.n_scored, "hit_rate": one.hit_rate}
+                rows.append(row)
+        mean: Answer = {"wheel": "mean", "n_scored": None}
+        if undefined:
+            # The released scorer stops at the first of them.
+            return [*rows, _undefined(next(iter(undefined.values())), mean, "hit_rate")]
+        return [*rows, mean | {"hit_rate": mer_unibench.mean_rate(rates)}]
 
     def honest(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Answer]:
         scores = corrected.open_sets(gold, answers, wheels.corrected)
@@ -196,16 +213,26 @@ def scorer(kind: str, wheels: Wheels | None = None) -> Scorer:
 
     def fixed(gold: Sequence[str]) -> list[tuple[str, list[str]]]:
         most = [baselines.majority(gold)]
-        pair = baselines.best_pair(gold, wheels.published)
         labels = sorted(set(gold))
+        found = [("majority", most)]
+        if published(gold, [most] * len(gold))[-1]["hit_rate"] is not None:
+            found.append(("best pair", baselines.best_pair(gold, wheels.published)))
         constants = [("constant", [label]) for label in labels]
-        return [("majority", most), ("best pair", pair), ("every label", labels), *constants]
+        return [*found, ("every label", labels), *constants]
 
     return Scorer("hit_rate", published, honest, fixed)
 
 
 def _waf(gold: Sequence[float], answers: Sequence[str]) -> list[Answer]:
-    return [asdict(mer_unibench.waf(gold, answers))]
+    try:
+        return [asdict(mer_unibench.waf(gold, answers))]
+    except mer_unibench.UndefinedError as error:
+        return [_undefined(error, {"n_scored": 0}, "waf", "accuracy")]
+
+
+def _undefined(why: object, row: Answer, *scores: str) -> Answer:
+    """The row with these scores as None, and why they are."""
+    return row | dict.fromkeys(scores) | {"reason": str(why)}
 
 
 def _valence(gold: Sequence[float], answers: Sequence[str]) -> list[Answer]:
@@ -214,8 +241,10 @@ def _valence(gold: Sequence[float], answers: Sequence[str]) -> list[Answer]:
 
 def _fixed_words(gold: Sequence[float]) -> list[tuple[str, str]]:
     rated = [value for value in gold if corrected.is_rated(value) and value != 0]
-    # Where nobody rated anything, the published protocol takes every sample as negative.
-    most = baselines.majority([baselines.valence_label(value) for value in rated or [-1.0]])
+    if not rated:
+        # Neutral, or not rated: which the published protocol takes as negative.
+        rated = [0.0] if all(value == 0 for value in gold) else [-1.0]
+    most = baselines.majority([baselines.valence_label(value) for value in rated])
     return [
         ("majority", most),
         *(("constant", word) for word in ("negative", "neutral", "positive")),
@@ -232,24 +261,33 @@ def score_outputs(
         validation: answers to validation samples, by which `validation` chooses.
 
     Returns:
-        `mer-unibench` and `corrected`: rows of each checkpoint (and wheel, and the mean over
-        wheels); `baselines`: rows of the same scores of answers that look at no sample; `choice`:
-        the rule, the checkpoint it takes, its main score, the last, mean and best on test, and the
-        checkpoints in the order in which one is last, with what orders them.
+        `samples`, how many; `answers`, of open sets: of each checkpoint `n_empty`, answers without
+        a label, and `n_repeated`, labels that their answer had already; `mer-unibench` and
+        `corrected`: rows of each checkpoint (and wheel, and the mean over wheels), where a
+        published score that is not defined is None and has a `reason`;
+        `baselines`: rows of the same scores of answers that look at no sample; `choice`: the rule,
+        the checkpoint it takes (None where it would take one by a score that is not defined), its
+        main score, the last, mean and best on test, and the checkpoints in the order in which one
+        is last, with what orders them.
 
     Raises:
-        InputError: what the published protocol does not define.
+        InputError: neither protocol can score any sample.
     """
     rows: dict[str, list[Answer]] = {"mer-unibench": [], "corrected": []}
-    main: dict[str, float] = {}
+    main: dict[str, float | None] = {}
     for checkpoint, answers in outputs.answers.items():
         published = by.published(outputs.gold, answers)
         honest = by.honest(outputs.gold, answers)
         main[checkpoint] = published[-1][by.main]
         rows["mer-unibench"] += [{"checkpoint": checkpoint, **row} for row in published]
         rows["corrected"] += [{"checkpoint": checkpoint, **row} for row in honest]
+    if not any(row["n_scored"] for each in rows.values() for row in each):
+        raise InputError(rows["mer-unibench"][0]["reason"])
     chosen = _chosen(choose, main, by, validation)
+    known = [score for score in main.values() if score is not None]
     return {
+        "samples": len(outputs.gold),
+        **({"answers": _counted(outputs)} if by.main == "hit_rate" else {}),
         **rows,
         "baselines": [
             _baseline(name, said, outputs.gold, by) for name, said in by.fixed(outputs.gold)
@@ -258,14 +296,26 @@ def score_outputs(
             "choose": choose,
             "meaning": CHOICES[choose],
             "checkpoint": chosen,
-            by.main: main[chosen],
+            by.main: None if chosen is None else main[chosen],
             "last": list(main.values())[-1],
-            "mean": sum(main.values()) / len(main),
-            "best_on_test": max(main.values()),
+            "mean": sum(known) / len(known) if known else None,
+            "best_on_test": max(known, default=None),
             "ordered": ORDER,
             "order": list(main),
         },
     }
+
+
+def _counted(outputs: Outputs) -> list[Answer]:
+    """Of open sets: answers without a label, and labels that their answer had already."""
+    return [
+        {
+            "checkpoint": checkpoint,
+            "n_empty": sum(not labels for labels in answers),
+            "n_repeated": sum(len(labels) - len(set(labels)) for labels in answers),
+        }
+        for checkpoint, answers in outputs.answers.items()
+    ]
 
 
 def _baseline(name: str, said: Any, gold: Sequence[Any], by: Scorer) -> Answer:
@@ -278,12 +328,14 @@ def _baseline(name: str, said: Any, gold: Sequence[Any], by: Scorer) -> Answer:
     }
 
 
-def _chosen(choose: str, test: dict[str, float], by: Scorer, validation: Outputs | None) -> str:
-    """The checkpoint that a rule takes; of equally good ones the first."""
+def _chosen(
+    choose: str, test: dict[str, float | None], by: Scorer, validation: Outputs | None
+) -> str | None:
+    """The checkpoint that a rule takes; of equally good ones the first; None without scores."""
     if choose == "last":
         return list(test)[-1]
     if choose == "test":
-        return max(test, key=test.__getitem__)
+        return _best(test)
     if choose != "validation" or validation is None:
         raise InputError(f"found the choice {choose!r}; expected {', '.join(CHOICES)}")
     if set(validation.answers) != set(test):
@@ -291,8 +343,14 @@ def _chosen(choose: str, test: dict[str, float], by: Scorer, validation: Outputs
         raise InputError(
             f"checkpoint {odd!r} has answers on only one of test and validation; give both"
         )
-    scores = {
-        checkpoint: by.published(validation.gold, answers)[-1][by.main]
-        for checkpoint, answers in validation.answers.items()
-    }
-    return max(scores, key=scores.__getitem__)
+    return _best(
+        {
+            checkpoint: by.published(validation.gold, answers)[-1][by.main]
+            for checkpoint, answers in validation.answers.items()
+        }
+    )
+
+
+def _best(scores: dict[str, float | None]) -> str | None:
+    known = {name: score for name, score in scores.items() if score is not None}
+    return max(known, key=known.__getitem__, default=None)

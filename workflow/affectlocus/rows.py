@@ -99,6 +99,8 @@ def separated(line: str) -> str:
 def _read(
     path: Path, header: list[str] | None, delimiter: str | None, pattern: str | None, encoding: str
 ) -> pd.DataFrame:
+    if path.is_dir():
+        raise LayoutError(f"{path}: is a folder; expected a file: csv, tsv, jsonl or parquet")
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     if kind in _PICKLED:

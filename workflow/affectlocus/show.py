@@ -141,27 +141,30 @@ _CORRECTED = {
 def print_outputs(answer: dict[str, Any]) -> None:
     """Prints what `outputs.score_outputs` found: a line per checkpoint and baseline, in percent.
 
-    Published columns (wheels and their mean, or WAF) come first, then the corrected ones.
+    Published columns (wheels and their mean, or WAF) come first, then the corrected ones, each
+    behind the number of samples scored: over wheels the lowest and the highest.
     """
     main = "hit_rate" if answer["kind"] == "hit-rate" else "waf"
+    # Which samples are scored depends on gold alone: as many in every row.
+    scored = {"n": _scored(answer["mer-unibench"]), "corrected n": _scored(answer["corrected"])}
     rows: dict[str, dict[str, str]] = {}
     for row in answer["mer-unibench"]:
-        line = rows.setdefault(row["checkpoint"], {})
+        line = rows.setdefault(row["checkpoint"], {"n": scored["n"]})
         wheel = row.get("wheel")
         if wheel is None:
-            line |= {"WAF": _percent(row[main]), "acc.": _percent(row["accuracy"])}
+            line |= {"WAF": _defined(row[main]), "acc.": _defined(row["accuracy"])}
         else:
-            line[wheel if wheel == "mean" else f"wheel {wheel}"] = _percent(row[main])
+            line[wheel if wheel == "mean" else f"wheel {wheel}"] = _defined(row[main])
     for row in answer["corrected"]:
         if row.get("wheel", "mean") == "mean":
-            rows[row["checkpoint"]] |= _corrected(row)
+            rows[row["checkpoint"]] |= {"corrected n": scored["corrected n"]} | _corrected(row)
     for row in answer["baselines"]:
         said = [row["answer"]] if isinstance(row["answer"], str) else row["answer"]
         name = row["baseline"] if len(said) > 2 else f"{row['baseline']}: {', '.join(said)}"
-        published = {"mean" if main == "hit_rate" else "WAF": _percent(row["mer-unibench"][main])}
+        published = {"mean" if main == "hit_rate" else "WAF": _defined(row["mer-unibench"][main])}
         if main == "waf":
-            published["acc."] = _percent(row["mer-unibench"]["accuracy"])
-        rows[name] = published | _corrected(row["corrected"])
+            published["acc."] = _defined(row["mer-unibench"]["accuracy"])
+        rows[name] = scored | published | _corrected(row["corrected"])
     columns = list(next(iter(rows.values())))
     grid = Table(title="mer-unibench | corrected, in percent", title_justify="left")
     grid.add_column("checkpoint or baseline", no_wrap=True)
@@ -170,20 +173,73 @@ def print_outputs(answer: dict[str, Any]) -> None:
     for name, line in rows.items():
         grid.add_row(name, *(line.get(column, "") for column in columns))
     width = max(map(len, [*rows, "checkpoint or baseline"])) + sum(
-        max(len(c), 6) + 3 for c in columns
+        max(len(c), 6, len(scored.get(c, ""))) + 3 for c in columns
     )
     _print(grid, width + 4)
+    for note in _notes(answer):
+        print(note)  # noqa: T201
     choice = answer["choice"]
     order = choice["order"]
     listed = ", ".join(order if len(order) < 10 else [*order[:3], "…", *order[-3:]])
     print(f"checkpoints, {choice['ordered']}: {listed}")  # noqa: T201
-    last, mean, best = (_percent(choice[key]) for key in ("last", "mean", "best_on_test"))
+    last, mean, best = (_defined(choice[key]) for key in ("last", "mean", "best_on_test"))
     if (wheels := answer.get("wheels")) and wheels["commit"] is None:
         print(f"wheels: {wheels['from']}, which are not AffectGPT's released ones")  # noqa: T201
+    chosen = choice["checkpoint"] or "none, for want of a score"
     print(  # noqa: T201
-        f"chosen: {choice['checkpoint']}, {choice['meaning']}: {_percent(choice[main])} "
+        f"chosen: {chosen}, {choice['meaning']}: {_defined(choice[main])} "
         f"(last {last}, mean {mean}, best on test {best})"
     )
+
+
+def _scored(rows: list[dict[str, Any]]) -> str:
+    """How many samples are scored; of wheels that differ the lowest and the highest number."""
+    counts = [row["n_scored"] for row in rows if row["n_scored"] is not None]
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _notes(answer: dict[str, Any]) -> list[str]:
+    """What was scored of all samples, and what was masked, unread, empty or repeated."""
+    samples, rows = answer["samples"], answer["mer-unibench"]
+    own = [row for row in rows if row["checkpoint"] == rows[0]["checkpoint"]]
+    reasons = dict.fromkeys(row["reason"] for row in own if "reason" in row)
+    undefined = [f"mer-unibench is not defined here: {reason}" for reason in reasons]
+    if answer["kind"] == "hit-rate":
+        wheels = [
+            f"wheel {one['wheel']} {one['n_scored']}" for one in own if one["wheel"] != "mean"
+        ]
+        honest = [
+            f"wheel {one['wheel']} {one['n_scored']}"
+            for one in answer["corrected"][: len(own)]
+            if one["wheel"] != "mean"
+        ]
+        return [
+            *undefined,
+            f"n of {samples} samples: mer-unibench {', '.join(wheels)}; "
+            f"corrected {', '.join(honest)}",
+            f"empty answers: {_each(answer['answers'], 'n_empty')}; "
+            f"repeated labels, which count once: {_each(answer['answers'], 'n_repeated')}",
+        ]
+    first = answer["corrected"][0]
+    return [
+        *undefined,
+        f"n of {samples} samples: mer-unibench {own[0]['n_scored']}; corrected "
+        f"{first['n_scored']} 3-way, {first['n_binary']} binary; masked (blank, NaN, -10 and the "
+        f"like, which mer-unibench takes as negative): {first['n_masked']}",
+        "unread answers (none of positive, negative, neutral; wrong for corrected): "
+        + _each(answer["corrected"], "n_unread"),
+    ]
+
+
+def _each(rows: list[dict[str, Any]], key: str) -> str:
+    """The count of each checkpoint that has any, by its name."""
+    found = [f"{row[key]} ({row['checkpoint']})" for row in rows if row[key]]
+    return ", ".join(found) or "0"
+
+
+def _defined(value: float | None) -> str:
+    return _percent(value) or "-"
 
 
 def _percent(value: float | None) -> str:

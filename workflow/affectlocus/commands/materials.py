@@ -148,6 +148,8 @@ def prepare(
 ) -> None:
     """Read a task's files (csv, tsv, jsonl, parquet) into one table of prompts and answers.
 
+    The files are those of the options; the settings need not name them again.
+
     Example: affectlocus prepare --name mine --train train.csv --test test.csv
     --settings mine.yaml --out mine.parquet --report mine.json
     """
@@ -156,9 +158,18 @@ def prepare(
     from affectlocus.prepare import prepare as run
     from affectlocus.sources import handed
 
-    task = settings_of(Task, settings)
-    files = {"train": train, "validation": validation, "test": test, "all": all_splits}
-    given = {key: path for key, path in (files | {"join": join}).items() if path}
+    splits = {"train": train, "validation": validation, "test": test, "all": all_splits}
+    files = {key: path for key, path in splits.items() if path}
+
+    def filled(task: dict[str, Any]) -> dict[str, Any]:
+        # A preset's root names its files.
+        named = any(task.get(key) for key in ("files", "root", "corpus"))
+        if named or not files:
+            return task
+        return task | {"files": {key: str(path) for key, path in files.items()}}
+
+    task = settings_of(Task, settings, fill=filled)
+    given = files | ({"join": join} if join else {})
     samples, found = run(name, task, handed(task, given))
     samples.attrs = {"task": name, "labels": task.words}
     write_frame(samples, out)

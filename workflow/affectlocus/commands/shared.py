@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -61,8 +61,17 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
-def settings_of(model: type[Model], text: str, option: str = "--settings") -> Model:
-    """Settings from JSON text or from a file, checked by the step's own pydantic model."""
+def settings_of(
+    model: type[Model],
+    text: str,
+    option: str = "--settings",
+    fill: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Model:
+    """Settings from JSON text or from a file, checked by the step's own pydantic model.
+
+    Args:
+        fill: adds to them what other options say, before they are checked.
+    """
     import yaml
     from pydantic import ValidationError
 
@@ -76,7 +85,8 @@ def settings_of(model: type[Model], text: str, option: str = "--settings") -> Mo
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{option}: cannot read {source}: {error}") from None
     try:
-        return model.model_validate(yaml.safe_load(text) or {})
+        given = yaml.safe_load(text) or {}
+        return model.model_validate(fill(given) if fill and isinstance(given, dict) else given)
     except yaml.YAMLError as error:
         raise InputError(f"{source}: not YAML or JSON: {' '.join(str(error).split())}") from None
     except ValidationError as error:
