@@ -32,15 +32,21 @@ def test_joining_keeps_every_row_of_a_single_table() -> None:
     pd.testing.assert_frame_equal(joined([one]), one)
 
 
-def test_the_summary_is_nested_as_the_ids_are_and_holds_the_mean_of_one_metric() -> None:
+def test_the_summary_goes_by_pair_and_kind_and_holds_the_mean_of_one_metric() -> None:
     frame = scores(b__base=30.126, p__load__q=40, p__ablate__q__zero=20, p__tuned=60)
     assert summarise(frame, "weighted_f1", {}) == {
         "weighted_f1": {
             "b": {"base": 30.13},
-            "p": {"load": {"q": 40.0}, "ablate": {"q": {"zero": 20.0}}, "tuned": 60.0},
+            "p": {"load": {"q": 40.0}, "ablate": {"q zero": 20.0}, "tuned": 60.0},
         }
     }
     assert summarise(frame, "accuracy", {})["accuracy"]["p"]["tuned"] == 65.0
+
+
+def test_a_set_that_is_loaded_whole_and_in_doses_has_a_key_for_each() -> None:
+    frame = scores(p__load__q=40, **{"p__load__q__x0.5": 30})
+    nested = summarise(frame, "weighted_f1", {})["weighted_f1"]
+    assert nested == {"p": {"load": {"q": 40.0, "q x0.5": 30.0}}}
 
 
 def test_the_summary_has_the_perplexity_of_every_cell_on_every_text() -> None:

@@ -64,12 +64,27 @@ def test_a_claim_has_its_verdict_as_stated_and_an_effect_where_there_is_one(
     assert head[1] == "0,0,1,2,,4,5,6"
 
 
+def outs_of(ledger: dict) -> list[str]:
+    """The paths that dvc stores."""
+    outs = ledger["stages"]["workflow"]["outs"]
+    return [next(iter(one)) if isinstance(one, dict) else one for one in outs]
+
+
+def test_dvc_stores_every_result_of_the_default() -> None:
+    ledger = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    jobs = Dag(load(ROOT / "params.yaml"))
+    outs = outs_of(ledger)
+    made = [*jobs.shown, *jobs.deltas, *jobs.trajectories, *jobs.neurons, *jobs.directions]
+    made += [*jobs.activations, *jobs.all_scores(), *jobs.figures, *jobs.weight_figures]
+    lost = [file for file in made if not any(f"{file}/".startswith(f"{out}/") for out in outs)]
+    assert lost == []
+    manifest = ledger["artifacts"]["qwen2-affective"]["path"]
+    assert manifest in {f"results/checkpoints/{name}.json" for name in jobs.pair_of}
+
+
 def test_dvc_plots_and_metrics_lie_in_outs_and_are_results_of_the_default() -> None:
     ledger = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    outs = [
-        next(iter(one)) if isinstance(one, dict) else one
-        for one in ledger["stages"]["workflow"]["outs"]
-    ]
+    outs = outs_of(ledger)
     named = list(ledger["metrics"])
     for plot in ledger["plots"]:
         name, about = next(iter(plot.items())) if isinstance(plot, dict) else (plot, {})

@@ -20,7 +20,7 @@ def joined(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def summarise(
     scores: pd.DataFrame, metric: str, bases: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Mean score over tasks of every cell, nested as its id is, and over a control's own tasks
+    """Mean score over tasks of every cell, by pair and kind, and over a control's own tasks
     apart; its perplexity of each text, and distinct-2 of whatever it wrote; and the bases'
     perplexity in pre-training, whose documents end with an end token."""
     scores = over_seeds(scores)
@@ -48,12 +48,15 @@ def summarise(
 
 
 def _nested(rows: pd.DataFrame) -> dict[str, Any]:
-    """The cells' values, nested as their ids are."""
+    """The cells' values: pair (or base) → kind, and of cells with a module set → set and mode.
+
+    Set and mode are one key, because a set can stand with a mode (a dose) and without.
+    """
     nested: dict[str, Any] = {}
     for cell, value in zip(rows["cell"], rows["value"], strict=True):
-        *parents, last = cell.split("/")
-        inner = nested
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = round(float(value), 2)
+        name, kind, *rest = cell.split("/")
+        place = nested.setdefault(name, {})
+        if rest:
+            place = place.setdefault(kind, {})
+        place[" ".join(rest) or kind] = round(float(value), 2)
     return nested
