@@ -118,7 +118,7 @@ def test_both_baselines_stand_beside_every_task_and_the_mean_with_intervals() ->
     words = {"moods": list("abc"), "more": list("ac"), "text": []}
     rows = beside(tasks | {"text": prepared([])}, words, {}, SCORES)
     assert list(rows.columns) == [
-        *("baseline", "answer", "task", "metric", "value", "n", "low", "high")
+        *("baseline", "answer", "task", "metric", "value", "n", "low", "high", "confidence")
     ]
     assert list(rows["task"].unique()) == ["moods", "more", "mean"]
     for baseline, scores in classic(MOODS, list("abc")).items():

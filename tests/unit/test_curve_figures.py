@@ -28,7 +28,7 @@ def row(kind: str, modules: str, mode: str, value: float) -> list[dict]:
     return [
         {"kind": kind, "modules": modules, "mode": mode, "task": task, "metric": "weighted_f1"}
         | {"value": value, "low": value - 2, "high": value + 3, "n": n, "seeds": 3}
-        | {"gain": value, "gain_low": value, "gain_high": value}
+        | {"gain": value, "gain_low": value, "gain_high": value, "confidence": 0.95}
         for task, n in (("moods", 10), ("signs", 20), ("mean", 30))
     ]
 
@@ -89,7 +89,7 @@ def test_the_majority_answer_is_a_line_where_it_is_known() -> None:
     most = {"baseline": ["majority"], "metric": ["weighted_f1"], "task": ["mean"], "value": [23.1]}
     figure = dose_curves(doses(["q", "up"]), "", pd.DataFrame(most))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["base, 25.0", "majority answer, 23.1", "interval over samples and seeds"]
+    assert labels == ["base, 25.0", "majority answer, 23.1", "95 % interval over samples and seeds"]
     assert all(any(line.get_ydata()[0] == 23.1 for line in axis.lines) for axis in figure.axes)
 
 

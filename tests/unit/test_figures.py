@@ -51,7 +51,7 @@ def intervals(kind: str, modules: list[str], modes: tuple[str, ...] = ("",)) -> 
     rows = [
         {"kind": kind, "modules": name, "mode": mode, "task": task, "metric": "weighted_f1"}
         | {"value": value, "low": value - 2, "high": value + 3}
-        | {"gain": value - 70, "gain_low": value - 73, "gain_high": value - 68}
+        | {"gain": value - 70, "gain_low": value - 73, "gain_high": value - 68, "confidence": 0.95}
         | {"n": 12, "seeds": 1}
         for kind, name, mode, value in cells
         for task in ("moods", "mean")

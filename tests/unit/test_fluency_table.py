@@ -28,7 +28,13 @@ def scores() -> pd.DataFrame:
         | {"seeds": 1}
         | {"task": task, "metric": metric, "value": value + shift, "n": 20}
         | {"low": value + shift - 1, "high": value + shift + 2}
-        | {"gain": 0.0, "gain_low": -1.0, "gain_high": 1.0, "reference": "b/base"}
+        | {
+            "gain": 0.0,
+            "gain_low": -1.0,
+            "gain_high": 1.0,
+            "confidence": 0.95,
+            "reference": "b/base",
+        }
         for name, kind, modules, mode, seed, value in CELLS
         for task, metric, shift in (
             ("moods", "accuracy", 50),

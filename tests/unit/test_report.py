@@ -79,6 +79,7 @@ def table(folder: Path, name: str, modules: list[str]) -> pd.DataFrame:
             "gain": 10.25 * num,
             "gain_low": 10.25 * num - 4,
             "gain_high": 10.25 * num + 4,
+            "confidence": 0.95,
             "reference": "b/base",
             "cell": cell,
         }

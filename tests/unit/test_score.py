@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
 from affectlocus.parameters import PERCENT, Number, Score, Scoring
-from affectlocus.score import METRICS, Answers, choose, metrics, rows_of, score
+from affectlocus.score import METRICS, Answers, choose, metrics, rows_of, score, span
 from affectlocus.score import scored as draws_of
 
 WORDS = ["joy", "fear", "rage"]
@@ -411,6 +412,7 @@ def test_rows_say_which_cell_they_are_of_and_survive_parquet(tmp_path: Any) -> N
             "gain",
             "gain_low",
             "gain_high",
+            "confidence",
             "reference",
         ),
     ]
@@ -441,6 +443,23 @@ def test_of_several_seeds_the_mean_stands_behind_them_and_is_paired_with_its_bas
         width = get(mean, metric)["high"] - get(mean, metric)["low"]
         deviation = ones["value"].std(ddof=1) / 3**0.5
         assert width > 0.8 * 2 * t.ppf(0.975, 2) * deviation
+
+
+def test_two_seeds_far_apart_have_an_interval_that_ends_where_scores_do() -> None:
+    truth, answers = drawn(60, 0.95, 32)
+    wrong = ["joy" if word != "joy" else "anger" for word in truth]
+    cells = [Cell("load", "b", "p", "q", seed=seed) for seed in range(2)]
+    frames = [predictions(cells[0], answers, truth), predictions(cells[1], wrong, truth)]
+    rows = scored(predictions(BASE, wrong, truth), *frames)
+    mean = get(rows[rows["seeds"] == 2], "accuracy")
+    # Student's t of one degree of freedom would reach far beyond both ends.
+    assert (mean["low"], mean["high"]) == (0, 100)
+    assert (mean["gain_low"], mean["gain_high"]) == (-100, 100)
+
+
+def test_metrics_without_a_most_are_not_cut() -> None:
+    assert span("perplexity") == span("mae") == (0, math.inf)
+    assert span("weighted_f1") == span("corrected_f1_wheel3") == (0, 100)
 
 
 def test_seeds_without_any_difference_leave_the_samples_interval() -> None:

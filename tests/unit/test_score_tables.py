@@ -12,7 +12,7 @@ from affectlocus.score_tables import Number, ScoreTable, score_table, with_inter
 
 def row(num: int, modules: str, task: str, value: float, **other: Any) -> dict[str, Any]:
     """A row of a table's intervals: by default a load cell of one seed that gains nothing."""
-    gains = {"gain": value - 10.0, "gain_low": -1.0, "gain_high": 1.0}
+    gains = {"gain": value - 10.0, "gain_low": -1.0, "gain_high": 1.0, "confidence": 0.95}
     about = {
         "kind": "base" if modules == "base" else "load",
         "mode": math.nan,

@@ -32,7 +32,13 @@ def scores(*cells: tuple[Cell, float]) -> pd.DataFrame:
                         "metric": metric,
                     }
                     | {"value": number, "n": 50, "low": number - 3, "high": number + 4}
-                    | {"gain": 1.0, "gain_low": -1.0, "gain_high": 2.0, "reference": "b/base"}
+                    | {
+                        "gain": 1.0,
+                        "gain_low": -1.0,
+                        "gain_high": 2.0,
+                        "confidence": 0.95,
+                        "reference": "b/base",
+                    }
                 )
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 
@@ -115,7 +121,7 @@ def test_the_companion_says_all_of_every_cell_under_the_tables_number() -> None:
     rows = intervals(scores((BASE, 30), *seeded, (TUNED, 60)), "weighted_f1")
     assert list(rows.columns) == [
         *("num", "modules", "mode", "kind", "seeds", "task", "metric", "value", "n"),
-        *("low", "high", "gain", "gain_low", "gain_high", "reference", "cell"),
+        *("low", "high", "gain", "gain_low", "gain_high", "confidence", "reference", "cell"),
     ]
     means = rows[rows["task"] == "mean"]
     assert means["num"].tolist() == [0, 1, 1, 2]

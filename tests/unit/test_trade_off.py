@@ -27,7 +27,7 @@ def intervals(kind: str, modules: list[str]) -> pd.DataFrame:
     rows = [
         {"kind": kind, "modules": name, "mode": "", "task": task}
         | {"metric": "weighted_f1"}
-        | {"value": value, "low": value - 2, "high": value + 3}
+        | {"value": value, "low": value - 2, "high": value + 3, "confidence": 0.95}
         for kind, name, value in cells
         for task in ("moods", "mean")
     ]

@@ -17,7 +17,7 @@ from affectlocus.numbers import classes, errors
 from affectlocus.parameters import Number, Score, Scoring, is_valence
 from affectlocus.protocols import constant, measure
 from affectlocus.resampling import Stream, drawn_sums
-from affectlocus.score import metrics, summary
+from affectlocus.score import metrics, span, summary
 from affectlocus.wheels import Wheels
 
 MAJORITY, UNIFORM = "majority", "uniform"
@@ -252,8 +252,8 @@ def _rows(
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for metric, drawn in values.items():
-        value, low, high = summary(drawn, settings.confidence)
+        value, low, high = summary(drawn, settings.confidence, *span(metric))
         about = {"baseline": baseline, "answer": answers.get(metric, ""), "task": task}
         found = {"metric": metric, "value": value, "n": n, "low": low, "high": high}
-        rows.append(about | found)
+        rows.append(about | found | {"confidence": settings.confidence})
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -43,7 +44,7 @@ def ledger(
         except LackingError as error:
             lacking = str(error)
     verdicts = judged(scores, measured, settings, lacking)
-    return table(verdicts), agreement(scores, measured)
+    return table(verdicts, settings.confidence), agreement(scores, measured)
 
 
 def judged(
@@ -115,7 +116,8 @@ def on_paper() -> tuple[pd.DataFrame, list[str]]:
     flags = misprints()
     # What stands beside a claim is untestable here like the claim.
     found += [_of_tables(one, flags) for one in of_scores(scores) if one.stated]
-    return table(with_headlines(judge(found, 0.95))), list(flags.values())
+    # Printed numbers have no interval, so no level either.
+    return table(with_headlines(judge(found, 0.95)), math.nan), list(flags.values())
 
 
 def _of_tables(one: Finding, flags: Mapping[str, str]) -> Finding:

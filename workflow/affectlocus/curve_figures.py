@@ -20,7 +20,7 @@ from scipy.optimize import isotonic_regression
 
 from affectlocus.cells import Cell, dose
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, DASHES, LINES, METRICS, counted, means
+from affectlocus.figures import _STYLE, DASHES, LINES, METRICS, counted, level, means
 from affectlocus.parameters import MEAN
 from affectlocus.projections import ATTENTION, FFN, PROJECTIONS
 
@@ -127,7 +127,6 @@ def dose_curves(
             axis.tick_params(axis="x", labelsize=8)
             axis.set_xlabel("times the delta (0: base, 1: plain load)")
         metric = intervals["metric"].iloc[0]
-        # An interval over few seeds can leave the range of a score; what is beyond says nothing.
         low, high = axes[0, 0].get_ylim()
         axes[0, 0].set_ylim(max(0, low), min(100, high))
         axes[0, 0].set_ylabel(f"mean {METRICS[metric]}")
@@ -141,7 +140,11 @@ def dose_curves(
             label = f"majority answer, {most:.1f}"
             handles.append(Line2D([], [], color="#555555", ls="dashed", lw=0.8, label=label))
         handles.append(
-            Patch(facecolor="#555555", alpha=0.25, label="interval over samples and seeds")
+            Patch(
+                facecolor="#555555",
+                alpha=0.25,
+                label=f"{level(intervals)} interval over samples and seeds",
+            )
         )
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         figure.suptitle(f"{title}\n{_caption(intervals, rows)}", parse_math=False)

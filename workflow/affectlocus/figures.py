@@ -193,6 +193,11 @@ def means(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def level(intervals: pd.DataFrame) -> str:
+    """The level of a table's intervals, as a figure names it: `95 %`."""
+    return f"{100 * intervals['confidence'].iloc[0]:g} %"
+
+
 def counted(intervals: pd.DataFrame) -> str:
     """How many answers and seeds stand behind the mean scores of a table's cells, in words."""
     cells = intervals[(intervals["task"] == MEAN) & ~intervals["kind"].isin(["base", "tuned"])]
@@ -267,7 +272,7 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
         axis.set_xlabel(
-            "task; whiskers: interval over samples and seeds (95 % by default)\n"
+            f"task; whiskers: {level(intervals)} interval over samples and seeds\n"
             f"of a mean: {counted(intervals)}"
         )
         axis.set_title(title, parse_math=False)
@@ -313,7 +318,8 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
         axis.set_ylabel("destroyed modules")
         axis.set_xlabel(
             f"change of mean {METRICS[intervals['metric'].iloc[0]].replace('(%)', '(points)')} "
-            f"against the tuned model\nwhiskers: paired interval; {counted(intervals)}"
+            f"against the tuned model\n"
+            f"whiskers: paired {level(intervals)} interval; {counted(intervals)}"
         )
         axis.set_title(title, parse_math=False)
         figure.legend(title="put in its place", loc="outside right upper")

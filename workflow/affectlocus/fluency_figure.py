@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from affectlocus.figures import _STYLE
+from affectlocus.figures import _STYLE, level
 from affectlocus.fluency_table import intervals
 
 _PANELS = {
@@ -56,7 +56,5 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
         axes[0, 0].set_yticks(range(len(names)), names, fontsize=7)
         axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
         drawn.suptitle(title, parse_math=False)
-        drawn.supxlabel(
-            "whiskers: bootstrap interval (95 % by default); dotted: the base", fontsize=7
-        )
+        drawn.supxlabel(f"whiskers: {level(rows)} bootstrap interval; dotted: the base", fontsize=7)
     return drawn

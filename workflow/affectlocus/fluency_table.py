@@ -31,7 +31,8 @@ def intervals(scores: pd.DataFrame) -> pd.DataFrame:
         raise InputError("no perplexity among the scores; a task with fluency: true gives one")
     rows = scores[scores["task"].isin(read) & scores["metric"].isin(METRICS)]
     rows = over_seeds(rows.drop_duplicates(["task", "cell", "metric"]))
-    columns = ["value", "n", "low", "high", "gain", "gain_low", "gain_high", "reference"]
+    columns = ["value", "n", "low", "high", "gain", "gain_low", "gain_high"]
+    columns += ["confidence", "reference"]
     return rows[[*_KEYS, "seeds", "metric", *columns]].sort_values("task", kind="stable")
 
 

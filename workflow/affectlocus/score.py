@@ -19,11 +19,14 @@ from affectlocus.errors import InputError
 from affectlocus.numbers import classed, classes, errors, read_out
 from affectlocus.numbers import sums as sums_of_errors
 from affectlocus.parameters import LABEL_METRICS, MEAN, MEAN_OF_CONTROL, Score, Scoring
+from affectlocus.perplexity import METRICS as PERPLEXITY
 from affectlocus.perplexity import perplexity
 from affectlocus.perplexity import sums as sums_of_text
 from affectlocus.resampling import Stream, drawn_kinds, drawn_sums, seed_weights
 
 METRICS = LABEL_METRICS
+UNLIMITED = ("mae", "rmse", *PERPLEXITY, "words_per_text", "labels_per_sample")
+"""All other metrics are in percent."""
 
 
 def choose(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -113,14 +116,24 @@ def _draws(
     return Draws(cell=scores(cell), base=scores(base), n=len(truth))
 
 
-def summary(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
+def span(metric: str) -> tuple[float, float]:
+    """The least and the most that a metric can be."""
+    return 0.0, np.inf if metric in UNLIMITED else 100.0
+
+
+def summary(
+    values: np.ndarray, confidence: float, least: float = -np.inf, most: float = np.inf
+) -> tuple[float, float, float]:
     """A score as observed (first of the values), and its percentile interval over the draws.
 
     Draws in which nothing defines the score (no sample of a rare kind among them) do not count.
+    Over two or three seeds, whose weights vary as Student's t, draws can lie where no score can:
+    the interval ends at `least` and `most`.
     """
     tail = 100 * (1 - confidence) / 2
     known = values[1:][~np.isnan(values[1:])]
-    low, high = np.percentile(known, [tail, 100 - tail]) if known.size else (np.nan, np.nan)
+    ends = np.percentile(known, [tail, 100 - tail]) if known.size else np.full(2, np.nan)
+    low, high = np.clip(ends, least, most)
     return float(values[0]), float(low), float(high)
 
 
@@ -218,7 +231,8 @@ def rows_of(drawn: Iterable[tuple[str, Draws]], confidence: float) -> pd.DataFra
 
     Returns:
         `task`, `metric`, `value`, `n` (samples), `low`, `high`, and `gain`, `gain_low`,
-        `gain_high` over the base on the same samples; of percentages in points.
+        `gain_high` over the base on the same samples; of percentages in points; `confidence`, the
+        level of both intervals, 0 to 1.
     """
     return pd.DataFrame([row for task, one in drawn for row in _rows(task, one, confidence)])
 
@@ -226,8 +240,10 @@ def rows_of(drawn: Iterable[tuple[str, Draws]], confidence: float) -> pd.DataFra
 def _rows(task: str, drawn: Draws, confidence: float) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for metric in drawn.cell:
-        value, low, high = summary(drawn.cell[metric], confidence)
-        gain, gain_low, gain_high = summary(drawn.cell[metric] - drawn.base[metric], confidence)
+        least, most = span(metric)
+        value, low, high = summary(drawn.cell[metric], confidence, least, most)
+        gained = drawn.cell[metric] - drawn.base[metric]
+        gain, gain_low, gain_high = summary(gained, confidence, least - most, most - least)
         rows.append(
             {
                 "task": task,
@@ -239,6 +255,7 @@ def _rows(task: str, drawn: Draws, confidence: float) -> list[dict[str, object]]
                 "gain": gain,
                 "gain_low": gain_low,
                 "gain_high": gain_high,
+                "confidence": confidence,
             }
         )
     return rows

@@ -12,7 +12,7 @@ from affectlocus.tables import MEAN
 
 COLUMNS = (
     *("num", "modules", "mode", "kind", "seeds", "task", "metric", "value", "n", "low", "high"),
-    *("gain", "gain_low", "gain_high", "reference", "cell"),
+    *("gain", "gain_low", "gain_high", "confidence", "reference", "cell"),
 )
 """What a table's intervals have to have."""
 NAMES = {"majority": "majority answer", "uniform": "uniform guess"}

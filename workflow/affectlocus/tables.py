@@ -77,6 +77,7 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
             "gain",
             "gain_low",
             "gain_high",
+            "confidence",
             "reference",
             "cell",
         ]

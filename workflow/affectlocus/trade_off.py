@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from affectlocus.cells import FAIR
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, COLOURS, METRICS
+from affectlocus.figures import _STYLE, COLOURS, METRICS, level
 from affectlocus.parameters import MEAN
 from affectlocus.projections import ALL, PROJECTIONS
 
@@ -29,15 +29,16 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
         ledger: the rows of its base in a ledger.
 
     Returns:
-        `modules`, `budget`, `parameters`, `value`, `low`, `high` ; first the base,
-        with 0 parameters.
+        `modules`, `budget`, `parameters`, `value`, `low`, `high`, `confidence`; first the
+        base, with 0 parameters.
     """
     intervals = intervals[intervals["task"] == MEAN]
     intervals = intervals.drop_duplicates(["kind", "modules", "mode"])
     intervals = intervals[intervals["kind"].isin(["base", "tune"])]
     intervals = intervals.assign(budget=np.where(intervals["mode"] == FAIR, *_BUDGETS[::-1]))
     keys = ["modules", "budget"]
-    rows = intervals.groupby(["kind", *keys], sort=False)[["value", "low", "high"]].mean()
+    shown = ["value", "low", "high", "confidence"]
+    rows = intervals.groupby(["kind", *keys], sort=False)[shown].mean()
     counted = ledger.assign(budget=ledger["budget"].fillna(_BUDGETS[0]).replace("", _BUDGETS[0]))
     found = rows.reset_index().merge(counted[[*keys, "parameters"]], on=keys, how="left")
     found.loc[found["kind"] == "base", "parameters"] = 0
@@ -110,7 +111,7 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
             handles=handles,
             loc="outside lower center",
             ncols=len(handles),
-            title="whiskers and band: bootstrap interval (95 % by default)",
+            title=f"whiskers and band: {level(cells)} bootstrap interval",
         )
         figure.suptitle(title, parse_math=False)
         shown = {ALL: "all seven", "gate": "gate (GET)"}

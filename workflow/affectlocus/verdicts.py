@@ -52,12 +52,17 @@ class Finding:
     lacking: str = ""
 
     def measured(self, found: Estimate, unit: str) -> Finding:
-        """With an effect that the claim says is above the estimate's null."""
+        """With an effect that the claim says is above the estimate's null.
+
+        Scores lie between 0 and 100: no difference in points is more than 100, and no interval
+        reaches further, as one over two or three seeds would.
+        """
+        most = 100.0 if unit == "points" else math.inf
         return replace(
             self,
             effect=found.value,
-            low=found.low,
-            high=found.high,
+            low=max(found.low, -most),
+            high=min(found.high, most),
             p=found.p,
             unit=unit,
             agrees=found.value > found.null,
@@ -169,13 +174,16 @@ def tally(rows: Iterable[Verdict]) -> str:
 
 COLUMNS = (
     *("claim", "level", "pair", "part", "by", "stated", "verdict", "why", "effect", "low", "high"),
-    *("unit", "n", "seeds", "p", "p_alone", "cohens_h", "mcnemar_p", "basis"),
+    *("confidence", "unit", "n", "seeds", "p", "p_alone", "cohens_h", "mcnemar_p", "basis"),
 )
 
 
-def table(rows: Sequence[Verdict]) -> pd.DataFrame:
-    """The ledger: a row for each verdict, columns `COLUMNS`."""
-    frame = pd.DataFrame([asdict(row) for row in rows])
+def table(rows: Sequence[Verdict], confidence: float) -> pd.DataFrame:
+    """The ledger: a row for each verdict, columns `COLUMNS`.
+
+    `confidence` is the level that verdicts are judged at and that intervals have.
+    """
+    frame = pd.DataFrame([asdict(row) for row in rows]).assign(confidence=confidence)
     frame["why"] = frame["why"].mask(frame["why"] == "", frame["lacking"])
     frame = frame.rename(columns={"p": "p_alone", "holm_p": "p"})
     return frame[list(COLUMNS)]
