@@ -47,6 +47,23 @@ def test_every_pair_and_every_two_pairs_have_a_row() -> None:
     assert len(left.lines) == 3 * 3 * 2 + 1
 
 
+def test_seeds_of_a_pair_share_a_row_and_a_pair_meets_itself_in_another_seed() -> None:
+    names = ("felt.seed0", "felt.seed1", "sums.seed0", "sums.seed1")
+    pairs = {name: changes(number) for number, name in enumerate(names)}
+    spread = pd.concat([concentration(one).assign(pair=name) for name, one in pairs.items()])
+    shared = overlaps(pairs, 0.1)
+    left, right = neurons(spread, shared, "a base").axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["felt", "sums"]
+    rows = [text.get_text() for text in right.get_yticklabels()]
+    assert rows == ["felt\nwith another seed", "felt\nsums", "sums\nwith another seed"]
+    apart = shared[shared["first"].str.startswith("felt") & shared["second"].str.startswith("sums")]
+    gate = apart[apart["layer"].isna() & (apart["projection"] == "gate")]["shared"]
+    assert len(gate) == 4
+    marks = [line.get_xdata() for line in right.lines if line.get_ydata()[0] == 1 - 0.24]
+    assert sorted(marks[1]) == sorted(gate)
+    assert marks[2] == pytest.approx(gate.mean())
+
+
 def test_a_lone_pair_has_nothing_to_share() -> None:
     one = {"felt": changes(0)}
     spread = concentration(one["felt"]).assign(pair="felt")
