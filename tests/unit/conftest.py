@@ -217,7 +217,7 @@ def merged() -> Callable[[Path, Path], dict[str, torch.Tensor]]:
 def stopping(tmp_path: Path) -> Callable[..., Unfinished]:
     """`stopping(7)`: states of one job, whose training gets a real SIGTERM in its seventh step.
 
-    `stopping()` is the same without the signal. Both leave states to the signal alone.
+    `stopping()` is the same without the signal. Nothing is saved but when the signal comes.
     """
     from affectlocus.unfinished import Unfinished, place_of
 
@@ -225,9 +225,10 @@ def stopping(tmp_path: Path) -> Callable[..., Unfinished]:
         left: int | None = None
 
         def due(self) -> bool:
+            # At the end of a step; what comes now comes in the next.
             if self.left is not None:
                 self.left -= 1
-                if self.left == 0:
+                if self.left == 1:
                     os.kill(os.getpid(), signal.SIGTERM)
             return False
 
