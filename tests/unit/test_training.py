@@ -296,8 +296,7 @@ def test_what_is_saved_and_how_often_changes_nothing(start, place) -> None:
     assert states.step() == 39
 
 
-@pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("stops", [[17], [1, 2, 38], [40]])
+@pytest.mark.parametrize(("stops", "grouped"), [([17], True), ([1, 2, 38], False), ([40], False)])
 def test_a_training_that_was_stopped_ends_as_if_it_never_was(
     random_model, place, stops, grouped, capsys
 ) -> None:
