@@ -30,8 +30,13 @@ CARDS = len(cards())
 NEEDS = Needs(JOBS, lambda: None if workflow.non_local_exec or workflow.remote_exec else CARDS)
 if CARDS and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", CARDS)
-# Every job's log begins with its versions, hardware and parameters.
-shell.prefix("export AFFECTLOCUS_JOB=1; ")
+# Every job's log begins with its versions, hardware and parameters. SIGTERM goes to all processes of a
+# job; a shell that died of it at once would take the job's grace time from the step that saves its state.
+# How often a state is saved changes no result, and so is no job's parameter.
+shell.prefix(
+    "trap : TERM; export AFFECTLOCUS_JOB=1 "
+    f"AFFECTLOCUS_SAVE_MINUTES={EXPERIMENT.hardware.save_minutes}; "
+)
 
 
 localrules:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ import pytest
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from affectlocus.unfinished import Unfinished
 
 # Before torch is imported: the numbers below are those of a CPU, and no test may reach for a hub.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -208,6 +211,33 @@ def merged() -> Callable[[Path, Path], dict[str, torch.Tensor]]:
         return PeftModel.from_pretrained(model, adapter).merge_and_unload().state_dict()
 
     return merge
+
+
+@pytest.fixture
+def stopping(tmp_path: Path) -> Callable[..., Unfinished]:
+    """`stopping(7)`: states of one job, whose training gets a real SIGTERM in its seventh step.
+
+    `stopping()` is the same without the signal. Nothing is saved but when the signal comes.
+    """
+    from affectlocus.unfinished import Unfinished, place_of
+
+    class Signalled(Unfinished):
+        left: int | None = None
+
+        def due(self) -> bool:
+            # At the end of a step; what comes now comes in the next.
+            if self.left is not None:
+                self.left -= 1
+                if self.left == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+            return False
+
+    def make(steps: int | None = None) -> Unfinished:
+        states = Signalled(place_of(tmp_path / "mine"), {"job": "a"})
+        states.left = steps
+        return states
+
+    return make
 
 
 @pytest.fixture(scope="session")

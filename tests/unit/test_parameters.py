@@ -13,6 +13,7 @@ from affectlocus.corpus import BENCHMARKS, CONTROL, PLOTS, SAME_TEXT, TEXT, TRAI
 from affectlocus.errors import InputError
 from affectlocus.parameters import (
     Evaluate,
+    Hardware,
     Number,
     Parameters,
     Task,
@@ -125,6 +126,13 @@ def test_what_scoring_alone_needs_prepares_nothing_anew() -> None:
     assert one.scoring != two.scoring
     assert one.reading == two.reading
     assert one.reading.words == one.words
+
+
+def test_how_often_a_state_is_saved_is_in_no_jobs_parameters_so_that_it_reruns_nothing() -> None:
+    often = Hardware(save_minutes=1)
+    assert often.save_minutes == 1
+    assert often.model_dump() == Hardware().model_dump()
+    assert "save_minutes" not in often.model_dump()
 
 
 def test_the_committed_schema_is_the_one_that_the_models_give() -> None:

@@ -19,6 +19,7 @@ from affectlocus.corpus import pretraining_document
 from affectlocus.errors import InputError
 from affectlocus.parameters import Pretraining
 from affectlocus.pretrain import END, VOCABULARY, perplexity, pretrain, train_tokenizer
+from affectlocus.stopping import Stopped
 from affectlocus.training import Example
 
 ARCHITECTURES = ["qwen2", "llama", "mistral"]
@@ -232,3 +233,13 @@ def test_a_corpus_without_a_document_to_learn_from_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="no training samples are left"):
         pretrain(text, settings_of("llama"), tmp_path / "never")
     assert not (tmp_path / "never").exists()
+
+
+def test_a_stopped_pretraining_ends_as_if_it_never_was(made, tmp_path, stopping) -> None:
+    whole, folder = made["llama"], tmp_path / "llama"
+    with pytest.raises(Stopped, match="stopped by SIGTERM after step 7 of 12"):
+        pretrain(whole.text, settings_of("llama"), folder, stopping(7))
+    assert not folder.exists()
+    assert pretrain(whole.text, settings_of("llama"), folder, stopping()) == whole.measured
+    for path in whole.folder.iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes(), path.name

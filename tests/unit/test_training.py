@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import resource
+import signal
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +20,9 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from affectlocus.errors import InputError
+from affectlocus.stopping import Stopped
 from affectlocus.training import Budget, Example, collate, schedule, train
+from affectlocus.unfinished import Unfinished, place_of
 
 BUDGET = Budget(steps=6, batch_size=4, learning_rate=0.01, warmup=0.2, weight_decay=0.0, seed=0)
 # Eight sentences of one pattern, of three lengths, with a prompt of three tokens each.
@@ -235,7 +242,141 @@ def test_no_examples_are_refused(start) -> None:
         train(start, [], BUDGET)
 
 
-def test_a_training_that_diverges_is_refused(start) -> None:
+def test_a_training_that_diverges_is_refused_by_the_step_of_its_first_nan(start) -> None:
     model = copy.deepcopy(start)
-    with pytest.raises(InputError, match="lower learning_rate"):
+    with pytest.raises(InputError, match=r"the loss of step [23] of 10 is nan: .*learning_rate"):
         train(model, EXAMPLES, replace(BUDGET, steps=10, learning_rate=1e30))
+
+
+def test_the_first_nan_is_named_where_the_log_is_written_later(start) -> None:
+    # The log has every third step, and an infinite weight comes after the seventh.
+    model = copy.deepcopy(start)
+
+    def spoil(_: int) -> None:
+        with torch.no_grad():
+            model.model.layers[0].mlp.up_proj.weight[0, 0] = math.nan
+
+    with pytest.raises(InputError, match="the loss of step 8 of 60 is nan"):
+        train(model, EXAMPLES, replace(BUDGET, steps=60), snapshots=[7], save=spoil)
+
+
+def test_a_nan_in_the_first_step_is_the_bases(start) -> None:
+    model = copy.deepcopy(start)
+    with torch.no_grad():
+        model.model.norm.weight[3] = math.nan
+    with pytest.raises(InputError, match="the loss of step 1 of 6 is nan: the base itself gives"):
+        train(model, EXAMPLES, BUDGET)
+
+
+# Stopped, and gone on
+
+
+def stop(_: int) -> None:
+    """What a scheduler does."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Callable[..., Unfinished]:
+    """`place(minutes)`: as two runs of one job have it."""
+    return lambda minutes=10.0: Unfinished(place_of(tmp_path / "mine"), {"job": "a"}, minutes)
+
+
+# An entry of the log is of two steps: the stop after the 17th falls between them.
+LONG = replace(BUDGET, steps=40, warmup=0.1, weight_decay=0.1)
+
+
+def test_what_is_saved_and_how_often_changes_nothing(start, place) -> None:
+    weights, log = trained(start, LONG)
+    model = copy.deepcopy(start)
+    states = place(0)
+    assert train(model, EXAMPLES, LONG, unfinished=states) == log
+    assert identical(model.state_dict(), weights)
+    # After the last step the caller saves what was trained, and removes this.
+    assert states.step() == 39
+
+
+@pytest.mark.parametrize(("stops", "grouped"), [([17], True), ([1, 2, 38], False), ([40], False)])
+def test_a_training_that_was_stopped_ends_as_if_it_never_was(
+    random_model, place, stops, grouped, capsys
+) -> None:
+    start = random_model("qwen2", attention_dropout=0.5)
+    budget = replace(LONG, group_by_length=grouped)
+    weights, log = trained(start, budget)
+    for step in stops:
+        torch.manual_seed(step)
+        with pytest.raises(Stopped, match="SIGTERM") as stopped:
+            train(copy.deepcopy(start), EXAMPLES, budget, snapshots=[step], save=stop,
+                  unfinished=place())  # fmt: skip
+        assert stopped.value.code == 143
+        assert str(stopped.value) == (
+            f"stopped by SIGTERM after step {step} of 40; the next run goes on from there"
+        )
+    torch.manual_seed(99)
+    model = copy.deepcopy(start)
+    capsys.readouterr()
+    assert train(model, EXAMPLES, budget, unfinished=place()) == log
+    assert f"going on from the saved state of step {stops[-1]} of 40\n" in capsys.readouterr().err
+    assert identical(model.state_dict(), weights)
+
+
+def test_handlers_are_put_back_after_a_training(start, place) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    train(copy.deepcopy(start), EXAMPLES, BUDGET, unfinished=place())
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_stop_whose_state_cannot_be_saved_says_where_the_next_run_begins(start, place) -> None:
+    states = place()
+    # A file where the folder should be: not even root can write there.
+    states.place.write_text("")
+    with pytest.raises(Stopped, match="after step 3 of 40; the next run begins anew"):
+        train(copy.deepcopy(start), EXAMPLES, LONG, snapshots=[3], save=stop, unfinished=states)
+
+
+def test_a_training_that_diverges_leaves_no_state(start, place) -> None:
+    states = place(0)
+    with pytest.raises(InputError, match="training has diverged"):
+        train(copy.deepcopy(start), EXAMPLES, replace(LONG, learning_rate=1e30), unfinished=states)
+    assert not states.place.exists()
+
+
+def test_no_state_is_saved_of_weights_that_are_no_numbers(start, place) -> None:
+    model = copy.deepcopy(start)
+    states, seen = place(0), []
+
+    def spoil(_: int) -> None:
+        seen.append(states.step())
+        with torch.no_grad():
+            model.model.layers[0].mlp.up_proj.weight[0, 0] = math.inf
+
+    with pytest.raises(
+        InputError, match=r"up_proj.weight is not finite after step 5 of 40: .*lower"
+    ):
+        train(model, EXAMPLES, LONG, snapshots=[5], save=spoil, unfinished=states)
+    assert seen == [4]
+    assert not states.place.exists()
+
+
+def test_memory_that_runs_out_is_told_with_what_to_lower_and_the_state_stays(start, place) -> None:
+    states = place()
+    with pytest.raises(Stopped):
+        train(copy.deepcopy(start), EXAMPLES, LONG, snapshots=[3], save=stop, unfinished=states)
+    many = [Example(list(range(100)))] * 4
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + 2**28
+    # Its logits alone have 2000 x 100 x 290 floats, some 230 MB, of which there are several.
+    wide = replace(LONG, batch_size=2000)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        with pytest.raises(InputError) as told:
+            train(copy.deepcopy(start), many, wide, unfinished=states)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert str(told.value) == (
+        "out of memory in step 4 of 40, with 2000 samples of up to 100 tokens in a batch; lower "
+        "batch_size or max_length, set hardware.checkpointing, or give the job more memory, as a "
+        "cluster profile's retry does"
+    )
+    assert states.step() == 3

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
 from affectlocus.adapters import Adapter
-from affectlocus.checkpoints import Pair
+from affectlocus.checkpoints import Pair, manifest
+from affectlocus.cli import app
 from affectlocus.errors import InputError
-from affectlocus.files import snapshot_folder
+from affectlocus.files import snapshot_folder, write_json
 from affectlocus.interventions import verify_folders
 from affectlocus.parameters import Tuning
 from affectlocus.prompts import Prompter
+from affectlocus.stopping import Stopped
 from affectlocus.tune import training_examples, tune
+from affectlocus.unfinished import Unfinished, place_of
 
 # (d_in, d_out) of the tiny models: hidden 32, intermediate 48, two of four heads for k and v.
 SIDES = {
@@ -331,3 +341,156 @@ def test_the_base_on_disk_stays_as_it_was(checkpoint, tmp_path, method) -> None:
     before = contents(base)
     tune(base, [FRAME], recipe("all", method), tmp_path / "tuned")
     assert contents(base) == before
+
+
+# Stopped, and gone on
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, but for what a killed process could not clear away."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.relative_to(folder).parts[0].startswith(".mine.")
+    }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dropout": 0.3, "group_by_length": True, "trajectory": 4},
+        {"method": "sft", "modules": "gate", "trajectory": 3, "weight_decay": 0.1},
+    ],
+)
+def test_a_stopped_tuning_ends_as_if_it_never_was(checkpoint, tmp_path, stopping, settings) -> None:
+    base, wanted = checkpoint("llama", dtype="bfloat16"), recipe(steps=12, **settings)
+    measured = tune(base, [FRAME], wanted, tmp_path / "whole")
+    for number, step in enumerate((5, 3)):
+        with pytest.raises(Stopped, match=f"after step {(5, 8)[number]} of 12; the next run goes"):
+            # Another folder each time, as `replacing` has it.
+            tune(base, [FRAME], wanted, tmp_path / f"cut{number}", unfinished=stopping(step))
+    gone_on = tune(base, [FRAME], wanted, tmp_path / "ended", unfinished=stopping())
+    assert gone_on == measured
+    assert everything(tmp_path / "ended") == everything(tmp_path / "whole")
+    assert len(measured["snapshots"]) == settings["trajectory"] - 1
+
+
+def test_a_state_of_lora_holds_the_adapter_and_not_the_base(checkpoint, tmp_path, stopping) -> None:
+    states = stopping(2)
+    with pytest.raises(Stopped):
+        tune(checkpoint(), [FRAME], recipe("gate"), tmp_path / "cut", unfinished=states)
+    stored = load_file(states.find() / "trained.safetensors")
+    assert len(stored) == 2 * LAYERS
+    assert all(".gate_proj.lora_" in name for name in stored)
+
+
+@pytest.fixture
+def job(checkpoint, tmp_path) -> list[str]:
+    """`affectlocus tune …` in a folder where its input is `../base.json` and `../task.parquet`."""
+    base = checkpoint()
+    write_json(tmp_path / "base.json", {"folder": str(base), "files": manifest(base)})
+    FRAME.to_parquet(tmp_path / "task.parquet")
+    settings = {"data": ["task"], "rank": 2, "steps": 100, "batch_size": 3, "dropout": 0.2}
+    return [
+        *("tune", "--base", "../base.json", "--data", "../task.parquet", "--folder", "mine"),
+        *("--out", "mine.json", "--settings", json.dumps(settings | {"trajectory": 5})),
+    ]
+
+
+def called(folder: Path, job: list[str], monkeypatch) -> str:
+    """Calls the command in a folder, to a good end; what it said."""
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(app, job)
+    assert result.exit_code == 0, result.output
+    assert not place_of(folder / "mine").exists()
+    return result.output
+
+
+def interrupted(folder: Path, job: list[str], number: int) -> tuple[int, str]:
+    """The command in a process of its own that gets a signal once it has saved two states more."""
+    program = [str(Path(sys.executable).with_name("affectlocus")), *job, "--save-minutes", "0"]
+    folder.mkdir(exist_ok=True)
+    place = place_of(folder / "mine")
+    before = set(place.glob("step-*"))
+    process = subprocess.Popen(
+        program,
+        cwd=folder,
+        # With compiled bytecode a start takes a third of the time.
+        env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    seen: set[Path] = set()
+    end = time.monotonic() + 120
+    while len(seen) < 2 and process.poll() is None and time.monotonic() < end:
+        seen |= set(place.glob("step-*")) - before
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert not (folder / "mine").exists()
+    assert not (folder / "mine.json").exists()
+    assert place.is_dir()
+    return process.returncode, said
+
+
+def test_a_killed_and_a_terminated_tuning_go_on_and_end_with_the_same_bytes(
+    job, tmp_path, monkeypatch
+) -> None:
+    assert "going on" not in called(tmp_path / "whole", job, monkeypatch)
+    folder = tmp_path / "cut"
+    assert interrupted(folder, job, signal.SIGKILL)[0] == -signal.SIGKILL
+    code, said = interrupted(folder, job, signal.SIGTERM)
+    assert code == 143
+    assert "affectlocus: going on from the saved state of step " in said
+    last = said.splitlines()[-1]
+    assert last.startswith("affectlocus: stopped by SIGTERM after step ")
+    assert last.endswith(" of 100; the next run goes on from there")
+    step = last.split("after step ")[1].split()[0]
+    assert f"going on from the saved state of step {step} of 100" in called(
+        folder, job, monkeypatch
+    )
+    assert everything(folder) == everything(tmp_path / "whole")
+
+
+CHANGED = {
+    "recipe": ("--settings", lambda text: text.replace('"rank": 2', '"rank": 3')),
+    "hardware": ("--hardware", lambda _: '{"checkpointing": true}'),
+    "threads": ("--threads", lambda _: "2"),
+}
+
+
+@pytest.mark.parametrize("topic", [*CHANGED, "base", "data", "code", "nothing"])
+def test_a_state_is_taken_up_by_the_very_same_job_alone(
+    checkpoint, job, tmp_path, monkeypatch, topic
+) -> None:
+    (tmp_path / "cut").mkdir()
+    monkeypatch.chdir(tmp_path / "cut")
+    job = [*job, "--hardware", "{}", "--threads", "1"]
+    calls: list[Unfinished] = []
+
+    def look(*arguments: Any) -> dict:
+        # What the command says of its job is what is looked at, and no training.
+        calls.append(arguments[-1])
+        raise InputError("enough")
+
+    monkeypatch.setattr("affectlocus.tune.tune", look)
+    CliRunner().invoke(app, job)
+    calls[0].save(3, lambda folder: (folder / "weights").touch())
+    if topic in CHANGED:
+        option, change = CHANGED[topic]
+        at = job.index(option) + 1
+        job[at] = change(job[at])
+    elif topic == "base":
+        base = checkpoint(seed=5)
+        write_json(tmp_path / "base.json", {"folder": str(base), "files": manifest(base)})
+    elif topic == "data":
+        FRAME.assign(prompt="Ben").to_parquet(tmp_path / "task.parquet")
+    elif topic == "code":
+        monkeypatch.setattr("affectlocus.digest.digest", lambda _: "0" * 16)
+    CliRunner().invoke(app, [*job, "--save-minutes", "3"])
+    assert (calls[0].minutes, calls[1].minutes) == (10, 3)
+    assert (calls[1].find() is None) == (topic != "nothing")
+    other = {key for key, value in calls[0].job.items() if calls[1].job[key] != value}
+    assert other == {topic} - {"nothing"}

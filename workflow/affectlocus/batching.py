@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from affectlocus.errors import InputError
+from affectlocus.errors import InputError, out_of_memory
 
 
 def in_batches(
@@ -59,7 +59,7 @@ def _fitted(run: Callable[[list[int]], None], rows: list[int]) -> bool:
     try:
         run(rows)
     except RuntimeError as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
     else:
         return True
@@ -75,8 +75,3 @@ def _next(order: list[int], start: int, lengths: Sequence[int], budget: int) -> 
     while stop < len(order) and (stop + 1 - start) * lengths[order[stop]] <= budget:
         stop += 1
     return order[start:stop]
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    # The CPU's allocator has no error class of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -20,6 +20,7 @@ from affectlocus.commands.mechanism import activations, directions, ledger, neur
 from affectlocus.commands.reports import claims, figures, report, revisions, show
 from affectlocus.commands.scores import collect, fluency, score, tables
 from affectlocus.errors import or_exit
+from affectlocus.stopping import Stopped, heed
 
 app = typer.Typer(
     help=(
@@ -110,5 +111,13 @@ def _root(
 
 
 def main() -> None:
-    """Runs the command line; bad input ends in one sentence and exit code 1."""
-    or_exit(app)
+    """Runs the command line; bad input ends in one sentence and exit code 1, a stop signal too.
+
+    A stop signal's exit code is 143 (SIGTERM) or 130 (SIGINT).
+    """
+    heed()
+    try:
+        or_exit(app)
+    except Stopped as stopped:
+        sys.stderr.write(f"affectlocus: {stopped}\n")
+        raise

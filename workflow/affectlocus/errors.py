@@ -31,19 +31,40 @@ def shortened(name: object, longest: int = 200) -> str:
     return text if len(text) <= longest else f"{text[: longest - 61]}…{text[-60:]}"
 
 
+# What is said without a class of its own: by torch on the CPU, by C++, by a system's loader.
+_NO_MEMORY = re.compile(
+    r"DefaultCPUAllocator|std::bad_alloc|Cannot allocate memory|failed to map segment"
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, numpy's, torch's on a CPU or a card, or the system's."""
+    # By its name, so that torch need not be imported.
+    card = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return isinstance(error, MemoryError) or card or bool(_NO_MEMORY.search(str(error)))
+
+
 def or_exit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls `function`; bad input ends the process with its sentence and exit code 1.
 
-    So does what the system refuses: no space, no permission, no folder. All else is a defect of
-    ours, and its traceback says where.
+    So does what the system refuses: no space, no permission, no folder, no memory. All else is a
+    defect of ours, and its traceback says where.
     """
     try:
         return function(*args, **kwargs)
     except InputError as error:
         sys.stderr.write(f"affectlocus: {error}\n")
         sys.exit(1)
-    except OSError as error:
-        sys.stderr.write(f"affectlocus: {_of_the_system(error)}\n")
+    except Exception as error:
+        if out_of_memory(error):
+            sys.stderr.write(
+                "affectlocus: out of memory; nothing is half-written: give this job more, as a "
+                "cluster profile's retry does, or end what else takes it\n"
+            )
+        elif isinstance(error, OSError):
+            sys.stderr.write(f"affectlocus: {_of_the_system(error)}\n")
+        else:
+            raise
         sys.exit(1)
 
 

@@ -84,9 +84,13 @@ def checkpoint_paths(folder: Path) -> list[Path]:
     return [folder / name for name in checkpoint_files(names)]
 
 
+TRAJECTORY = "trajectory"
+"""The folder in a tuned checkpoint's own that holds its snapshots."""
+
+
 def snapshot_folder(folder: Path, step: int) -> Path:
     """Where a tuned checkpoint keeps its state after a step, in its own folder."""
-    return folder / "trajectory" / f"step-{step:06d}"
+    return folder / TRAJECTORY / f"step-{step:06d}"
 
 
 def manifest_entry(path: Path, digest: str | None = None) -> dict[str, Any]:

@@ -1044,6 +1044,14 @@ class Hardware(Strict):
         description="tuning: activations are computed again in the backward pass: less memory, a "
         "third more time",
     )
+    # It changes no result, and is in no job's parameters: rules/common.smk hands it over.
+    save_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        10,
+        exclude=True,
+        description="tuning and pre-training: minutes between two saves of the state, which the "
+        "next run goes on from if this one is killed; 0 saves after every step; changed, it reruns "
+        "nothing",
+    )
 
 
 class StatedSize(Strict):

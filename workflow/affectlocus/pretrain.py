@@ -20,6 +20,7 @@ from affectlocus.corpus import held_out
 from affectlocus.fluency import text_nats
 from affectlocus.parameters import Pretraining
 from affectlocus.training import Budget, Example, train
+from affectlocus.unfinished import Unfinished
 
 END = "<|endoftext|>"
 VOCABULARY = 768
@@ -76,8 +77,13 @@ def perplexity(model: PreTrainedModel, examples: list[Example], batch_tokens: in
     return math.exp(nats.sum() / tokens.sum())
 
 
-def pretrain(text: Path, settings: Pretraining, folder: Path) -> dict[str, float]:
+def pretrain(
+    text: Path, settings: Pretraining, folder: Path, unfinished: Unfinished | None = None
+) -> dict[str, float]:
     """Trains tokenizer and model on `text` (a document a line) and saves both into `folder`.
+
+    Args:
+        unfinished: where the state is saved, and one that was saved is taken up.
 
     Returns:
         `perplexity` on the held-out documents, `parameters` (a count), and `tokens` of one pass.
@@ -102,6 +108,7 @@ def pretrain(text: Path, settings: Pretraining, folder: Path) -> dict[str, float
             weight_decay=0.01,
             seed=settings.seed,
         ),
+        unfinished=unfinished,
     )
     folder.mkdir(parents=True)
     model.save_pretrained(folder)

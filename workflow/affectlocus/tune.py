@@ -14,12 +14,13 @@ from peft import LoraConfig, get_peft_model
 from affectlocus.architectures import locate
 from affectlocus.devices import load
 from affectlocus.errors import InputError
-from affectlocus.files import read_json, snapshot_folder, write_json
+from affectlocus.files import TRAJECTORY, read_json, snapshot_folder, write_json
 from affectlocus.parameters import Hardware, Tuning
 from affectlocus.projections import parse_modules
 from affectlocus.prompts import Prompter
 from affectlocus.targets import fair_rank, layout
 from affectlocus.training import Budget, Example, snapshot_steps, train
+from affectlocus.unfinished import Unfinished
 
 HARDWARE = Hardware()
 
@@ -66,12 +67,16 @@ def tune(
     recipe: Tuning,
     folder: Path,
     hardware: Hardware = HARDWARE,
+    unfinished: Unfinished | None = None,
 ) -> dict:
     """Tunes `base` and saves an adapter (LoRA) or a whole model (SFT) into `folder`.
 
     Embeddings, norms, biases outside the module set and the head stay frozen in both methods, as
     in the paper's Algorithm 1. With `recipe.trajectory`, earlier states are saved as well
     (`snapshot_folder`); the last one is the checkpoint itself, the same as without them.
+
+    Args:
+        unfinished: where the state is saved, and one that was saved is taken up.
 
     Returns:
         `trainable` and `total` parameter counts, `samples`, the `log` of the losses, and
@@ -139,6 +144,8 @@ def tune(
         hardware,
         snapshots,
         save,
+        unfinished,
+        kept=folder / TRAJECTORY,
     )
     if recipe.method == "sft":
         model.to(stored)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from affectlocus.commands.shared import (
     HardwareText,
     Out,
+    SaveMinutes,
     importing,
     read_frame,
     settings_of,
@@ -18,12 +19,46 @@ from affectlocus.commands.shared import (
 )
 from affectlocus.errors import InputError
 
+if TYPE_CHECKING:
+    from affectlocus.unfinished import Unfinished
+
 
 def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
     from affectlocus.checkpoints import manifest
     from affectlocus.files import write_json
 
     write_json(out, {"folder": str(folder), **about, "files": manifest(folder)})
+
+
+def _unfinished(step: str, folder: Path, minutes: float | None, **job: Any) -> Unfinished:
+    """Where a training's states lie, and what makes a state this job's.
+
+    Args:
+        job: topic → a value, or a file for its content.
+    """
+    import json
+    from hashlib import sha256 as hashed
+    from importlib.metadata import version
+
+    from affectlocus.devices import kind
+    from affectlocus.digest import digest
+    from affectlocus.files import sha256
+    from affectlocus.parameters import Hardware
+    from affectlocus.unfinished import Unfinished, place_of
+
+    def told(value: Any) -> str:
+        parts = value if isinstance(value, list) else [value]
+        texts = [sha256(one) if isinstance(one, Path) else one for one in parts]
+        return hashed(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+
+    topics = {name: told(value) for name, value in job.items()}
+    libraries = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+    topics["versions"] = ", ".join(f"{name} {version(name)}" for name in libraries)
+    return Unfinished(
+        place_of(folder),
+        topics | {"code": digest(step), "device": kind()},
+        Hardware().save_minutes if minutes is None else minutes,
+    )
 
 
 def corpus(
@@ -101,10 +136,13 @@ def pretrain(
     folder: Annotated[Path, typer.Option(help="where the checkpoint goes")],
     out: Out,
     threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
+    save_minutes: SaveMinutes = None,
 ) -> None:
     """Pre-train a tiny base (Qwen2, LLaMA or Mistral) and save it in the Hugging Face layout.
 
-    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text.
+    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text. If
+    it is killed, or stopped by SIGTERM or Ctrl-C, the same command goes on from its last saved
+    state.
 
     Example: affectlocus pretrain --text corpus/pretraining.txt
     --settings '{"architecture": "llama", "steps": 200}' --folder checkpoints/llama --out llama.json
@@ -121,8 +159,12 @@ def pretrain(
     torch.set_num_threads(threads)
     check_output(out)
     with replacing(folder, "pretrain", inputs=[text]) as temporary:
-        measured = run(text, recipe, temporary)
+        unfinished = _unfinished(
+            "pretrain", folder, save_minutes, recipe=recipe.model_dump(), text=text, threads=threads
+        )
+        measured = run(text, recipe, temporary, unfinished)
     _write_manifest(out, folder, kind="model", **measured)
+    unfinished.remove()
 
 
 def prepare(
@@ -191,10 +233,12 @@ def tune(
     out: Out,
     threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
     hardware: HardwareText = "{}",
+    save_minutes: SaveMinutes = None,
 ) -> None:
     """Tune a base on a module set, by LoRA or in full, within a fixed budget.
 
-    Writes an adapter (LoRA) or a model (SFT), and a manifest (--out) with the losses.
+    Writes an adapter (LoRA) or a model (SFT), and a manifest (--out) with the losses. If it is
+    killed, or stopped by SIGTERM or Ctrl-C, the same command goes on from its last saved state.
 
     Example: affectlocus tune --base results/checkpoints/qwen2.json --data results/data/mine.parquet
     --settings '{"data": ["mine"], "modules": "gate", "rank": 8}' --folder gate --out gate.json
@@ -210,13 +254,24 @@ def tune(
     with importing():
         import torch
 
-        from affectlocus.files import check_output, replacing
+        from affectlocus.files import check_output, read_json, replacing
         from affectlocus.tune import tune as run
 
     torch.set_num_threads(threads)
     check_output(out)
     inputs = [base, base_folder, *data]
     with replacing(folder, "tune", inputs=inputs) as temporary:
-        measured = run(base_folder, frames, recipe, temporary, devices)
+        unfinished = _unfinished(
+            "tune",
+            folder,
+            devices.save_minutes if save_minutes is None else save_minutes,
+            recipe=recipe.model_dump(),
+            base=read_json(base)["files"],
+            data=data,
+            hardware=devices.model_dump(),
+            threads=threads,
+        )
+        measured = run(base_folder, frames, recipe, temporary, devices, unfinished)
     kind = "adapter" if recipe.method == "lora" else "model"
     _write_manifest(out, folder, kind=kind, recipe=recipe.model_dump(), **measured)
+    unfinished.remove()

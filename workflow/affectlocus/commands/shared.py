@@ -37,6 +37,17 @@ HardwareText = Annotated[
 ]
 
 
+SaveMinutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        envvar="AFFECTLOCUS_SAVE_MINUTES",
+        help="minutes between two saves of the unfinished state; 10 where nothing says otherwise, "
+        "0 for each step",
+    ),
+]
+
+
 Out = Annotated[Path, typer.Option("--out", help="what to write; replaced whole or not at all")]
 
 
