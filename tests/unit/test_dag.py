@@ -316,7 +316,7 @@ def test_cells_that_share_a_job_share_their_base_and_the_way_that_they_are_read(
     for group in jobs.shared:
         assert len({cell.base for cell in group}) == 1
         assert len({jobs.of_cell("reading")(wild(cell=cell.id)) for cell in group}) == 1
-        # Each alone would read the same, so that what Snakemake remembers does not tell of the others.
+        # Each alone would read the same: what Snakemake remembers does not tell of the others.
         together_and_alone = [jobs.evaluation(cells) for cells in (group, *([c] for c in group))]
         assert len({str(vars(one)) for one in together_and_alone}) == 1
 

@@ -16,9 +16,9 @@ import time
 import snakemake.cli
 import snakemake.dag
 import snakemake.persistence.file
-import snakemake.report  # noqa: F401
-import snakemake.scheduling.greedy  # noqa: F401
-import snakemake.workflow  # noqa: F401
+import snakemake.report
+import snakemake.scheduling.greedy
+import snakemake.workflow
 
 import affectlocus.dag
 import affectlocus.exhibits

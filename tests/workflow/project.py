@@ -1,4 +1,4 @@
-"""A copy of the project whose params.yaml is the very small experiment, and what would run in it."""
+"""A copy of the project with the very small experiment, and what would run in it."""
 
 from __future__ import annotations
 

@@ -365,10 +365,19 @@ def test_a_shard_reruns_what_reads_its_checkpoint(project: Project, brought: Pat
     assert "Nothing to be done" in elsewhere(project, brought, "--dry-run")
     (brought / "model/model-00002-of-00002.safetensors").write_text("[]")
     planned = outputs(jobs(elsewhere(project, brought, "--dry-run")))
-    shown = [*JUDGED, "results/scores/*", "results/table*", "results/figures/*"]
-    own = "results/{cells/own*,*own-tuned*,checkpoints/own*,corpus*,data*,fluency*,neurons/own*}"
-    check(everything, planned, [one for one in ["results/*"]], own)
-    assert any(fnmatchcase(file, one) for one in shown for file in planned)
+    check(
+        everything,
+        planned,
+        [
+            "results/checkpoints/mine.json",
+            *(f"results/{what}/mine*" for what in ("cells", "deltas", "neurons", "scores")),
+            "results/scores/others.parquet",
+            "results/table1.csv",
+            *(f"results/figures/{name}.png" for name in ("fig7_load", "fig10_relative")),
+            "results/figures/*mine*",
+            *(one for one in JUDGED if "fluency" not in one),
+        ],
+    )
 
 
 @row("some results deleted")

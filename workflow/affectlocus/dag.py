@@ -367,7 +367,7 @@ class Dag:
     def corpus_tasks(self) -> list[str]:
         """The files of the tasks that the corpus generator writes: all, whichever are asked.
 
-        So a task more finds its file there, and the text that bases are trained on is not made anew.
+        So a task more finds its file there, and the text that bases learn is not made anew.
         """
         return [f"results/corpus/{name}.csv" for name in CORPUS_TASKS]
 

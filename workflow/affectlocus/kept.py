@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 
 def cache() -> Path | None:
-    """AFFECTLOCUS_CACHE, or affectlocus in the user's cache folder; None where it is switched off."""
+    """AFFECTLOCUS_CACHE, or affectlocus in the user's cache folder; None if switched off."""
     given = os.environ.get(CACHE)
     if given is not None:
         return Path(given) if given else None

@@ -122,9 +122,9 @@ def pretrain(
 ) -> None:
     """Pre-train a tiny base (Qwen2, LLaMA or Mistral) and save it in the Hugging Face layout.
 
-    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text. A base
-    is kept below AFFECTLOCUS_CACHE (by default affectlocus in the user's cache folder; empty for
-    nowhere), and the same recipe on the same text finds it there, in any experiment.
+    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text. A
+    base is kept below AFFECTLOCUS_CACHE (by default affectlocus in the user's cache folder; empty
+    for nowhere), and the same recipe on the same text finds it there, in any experiment.
 
     Example: affectlocus pretrain --text corpus/pretraining.txt
     --settings '{"architecture": "llama", "steps": 200}' --folder checkpoints/llama --out llama.json
