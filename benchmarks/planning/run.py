@@ -3,8 +3,8 @@
 Usage: python benchmarks/planning/run.py [--folder DIR]     (some minutes: 6,300 jobs are recorded)
 
 It writes an experiment of all 127 module sets in seven seeds, makes every result an empty file,
-records them as Snakemake does after a run (--touch), and times `snakemake --dry-run` three times; in
-turn with the same of a Snakefile that has as many jobs and nothing else, which is the floor.
+records them as Snakemake does after a run (--touch), and times three dry runs, in
+turn with that of a Snakefile that has as many jobs and nothing else, which is the floor.
 """
 
 from __future__ import annotations
