@@ -42,6 +42,16 @@ def key(**parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def machine() -> list[str]:
+    """The kind of machine that a result may depend on to the last bit: processor, and card."""
+    import torch
+
+    from affectlocus.circumstances import hardware
+
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return [hardware().get("Processor", ""), card]
+
+
 def kept(name: str, folder: Path, train: Callable[[Path], Measured], say: Say) -> Measured:
     """What `train(folder)` returns and writes, from an earlier time if there was one.
 
@@ -74,7 +84,7 @@ def _taken(entry: Path, folder: Path, say: Say) -> Measured | None:
         folder.mkdir(parents=True)
         for listed in record["files"]:
             copy = folder / Path(listed["file"]).name
-            shutil.copyfile(entry / listed["file"], copy)
+            shutil.copyfile(entry / copy.name, copy)
             if manifest_entry(copy) != listed:
                 raise InputError(f"{listed['file']} is not what was kept")
         return dict(record["measured"])
