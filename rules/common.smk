@@ -2,8 +2,10 @@
 # out from its wildcards is in workflow/affectlocus/dag.py.
 from pathlib import Path
 
+from affectlocus import groups
+
 # On a line of its own `checkpoint` would be a keyword; so this import is two.
-from affectlocus.dag import ARMS, EXTRACTOR, Dag
+from affectlocus.dag import ARMS, EXTRACTOR, RELEASED_WHEELS, Dag
 from affectlocus.dag import alternatives, checkpoint, repeated, settings
 from affectlocus.digest import digest, digest_of
 from affectlocus.errors import or_exit
@@ -23,7 +25,10 @@ if workflow.is_main_process:
         or_exit(precheck_wheels, EXPERIMENT, Path.cwd(), REPORTS)
     if missing := absent(EXPERIMENT, Path.cwd()):
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
-JOBS = Dag(EXPERIMENT)
+# What has answers shares no job with what has none. A run's jobs elsewhere keep to what it settled.
+JOBS = Dag(EXPERIMENT, None if workflow.is_main_process else groups.remembered())
+if not PLANNING:
+    or_exit(groups.remember, JOBS.shared)
 # Here, as many jobs run at once as there are cards; on a cluster a job's own host has them. Which of
 # the two it is, Snakemake knows once it has read all rules.
 CARDS = len(cards())
@@ -42,6 +47,7 @@ shell.prefix(
 localrules:
     retrieve,
     retrieve_data,
+    wheels,
 
 
 wildcard_constraints:

@@ -53,8 +53,8 @@ rule evaluate:
 
 for number, group in enumerate(JOBS.shared, 1):
 
-    # What a job is goes by its outputs: its parameters do not name the cells, so that a set added
-    # to the matrix reruns only the job that it falls into.
+    # Neither inputs nor parameters tell which cells share the job, nor that they share one: so they
+    # may be put together anew (groups.py) without a rerun.
     rule:
         name:
             f"evaluate_group_{number}"
@@ -67,9 +67,9 @@ for number, group in enumerate(JOBS.shared, 1):
             predictions=[f"results/cells/{cell.id}/predictions.parquet" for cell in group],
             verification=[f"results/cells/{cell.id}/verification.json" for cell in group],
         log:
-            f"results/logs/evaluate/{group[0].pair}/group{number}.log",
+            f"results/logs/evaluate/{group[0].id}.log",
         benchmark:
-            f"results/benchmarks/evaluate/{group[0].pair}/group{number}.tsv"
+            f"results/benchmarks/evaluate/{group[0].id}.tsv"
         conda:
             "../envs/environment.yaml"
         threads: NEEDS.threads("evaluate", group)

@@ -22,6 +22,7 @@ rule score:
         mem_mb=2000,
         runtime=30,
     params:
+        order=JOBS.arm_order,
         settings=settings(EXPERIMENT.score),
         tasks=settings(EXPERIMENT.scorings),
         wheels=repeated("wheels", [JOBS.wheels] if JOBS.wheels else []),
@@ -46,3 +47,5 @@ use rule score as score_others with:
         "results/logs/score/others.log",
     benchmark:
         "results/benchmarks/score/others.tsv"
+    params:
+        order=JOBS.other_order,

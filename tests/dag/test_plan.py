@@ -102,11 +102,12 @@ def test_the_default_answers_eight_cells_with_one_start(default: Path) -> None:
     jobs = planned(default)
     together = {name: count for name, count in jobs.items() if name.startswith("evaluate_group")}
     # Of each seed 17 tuned and load cells (one is left over), 35 doses, 7 of noise, twice 8 of
-    # pairs beside, 36 ablations; 48 tune cells, 27 at equal parameters.
-    assert len(together) == 3 * (2 + 5 + 1 + 2 + 5) + 6 + 4
+    # pairs beside, 36 ablations.
+    assert len(together) == 3 * (2 + 5 + 1 + 2 + 5)
     assert set(together.values()) == {1}
-    # 5 bases; of each seed the tuned model of the 8 other pairs, and the load that is left over
-    assert jobs["evaluate"] == 5 + 3 * (8 + 1)
+    # 5 bases; of each seed the tuned model of the 8 other pairs, the load that is left over, and
+    # 16 and 9 tune cells, each of a checkpoint of its own
+    assert jobs["evaluate"] == 5 + 3 * (8 + 1 + 16 + 9)
     table = planned(default, "results/table1.csv")
     assert sum(table[name] for name in table if name.startswith("evaluate_group")) == 3 * 2
     assert table["evaluate"] == 1

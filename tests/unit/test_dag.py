@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from affectlocus.cells import cell_at
 from affectlocus.dag import EXTRACTOR, Dag, alternatives, combinations_of, repeated, settings
 from affectlocus.facts import ClaimsSettings
-from affectlocus.parameters import Parameters, Score, Task, Tuning, load
+from affectlocus.parameters import CORPUS_TASKS, Parameters, Score, Task, Tuning, load
+from affectlocus.wheels import SHA256
 
 CONFIG = """
 data_root: ../data
@@ -173,7 +174,8 @@ def test_paths_of_the_user_start_from_data_root_and_absolute_ones_stay() -> None
 def test_a_generated_task_is_read_from_one_file_of_all_splits() -> None:
     jobs = dag()
     assert jobs.task_files(wild(task="mini-MOSI")) == {"all": "results/corpus/mini-MOSI.csv"}
-    assert jobs.corpus_tasks == ["results/corpus/mini-MOSI.csv"]
+    # All that the generator writes: a task more finds its file there.
+    assert jobs.corpus_tasks == [f"results/corpus/{name}.csv" for name in CORPUS_TASKS]
     assert jobs.task_flags(wild(task="mini-MOSI")) == "--all results/corpus/mini-MOSI.csv"
 
 
@@ -306,7 +308,7 @@ def test_each_cell_is_in_one_job_and_a_job_holds_no_more_than_it_may(size: int) 
     grouped = [cell.id for group in jobs.shared for cell in group]
     assert sorted([*grouped, *jobs.single]) == sorted(jobs.cells)
     assert all(1 < len(group) <= size for group in jobs.shared)
-    assert {"own/base", "brought/base"} <= set(jobs.single)
+    assert {"own/base", "brought/base", "felt/tune/q/seed0"} <= set(jobs.single)
 
 
 def test_cells_that_share_a_job_share_their_base_and_the_way_that_they_are_read() -> None:
@@ -314,24 +316,16 @@ def test_cells_that_share_a_job_share_their_base_and_the_way_that_they_are_read(
     for group in jobs.shared:
         assert len({cell.base for cell in group}) == 1
         assert len({jobs.of_cell("reading")(wild(cell=cell.id)) for cell in group}) == 1
-        needed = jobs.evaluation(group)
-        alone = [jobs.evaluation([cell]) for cell in group]
-        assert {path for one in alone for path in one.tuned} == set(needed.tuned)
-        assert all(one.base == needed.base for one in alone)
-        if group[0].kind != "tune":
-            assert len(needed.tuned) == 1
+        # Each alone would read the same: what Snakemake remembers does not tell of the others.
+        together_and_alone = [jobs.evaluation(cells) for cells in (group, *([c] for c in group))]
+        assert len({str(vars(one)) for one in together_and_alone}) == 1
 
 
-def test_a_set_more_leaves_what_the_other_jobs_read_as_it_was() -> None:
-    before, jobs = together(2), together(2).parameters.model_dump()
-    jobs["matrix"]["ablate"].insert(0, "v")
-    after = Dag(Parameters.model_validate(jobs))
-    # Of a pair's load or ablate cells every job reads the same, however they are dealt.
-    for one in (before, after):
-        ablations = [group for group in one.shared if group[0].kind == "ablate"]
-        for pair in ("felt", "given"):
-            read = [one.evaluation(group) for group in ablations if group[0].pair == pair]
-            assert len({str(vars(each)) for each in read}) == 1
+def test_a_job_on_another_host_keeps_to_the_groups_of_its_run() -> None:
+    settled = [["felt/load/q/seed0", "felt/load/all/seed0"]]
+    jobs = Dag(together(3).parameters, settled)
+    assert [[cell.id for cell in group] for group in jobs.shared] == settled
+    assert "felt/load/k/seed0" in jobs.single
 
 
 @pytest.mark.parametrize("file", [None, "params.yaml"])
@@ -452,7 +446,9 @@ def test_wheels_are_inputs_where_a_score_needs_them(tmp_path: Path) -> None:
     assert [Path(file).name for file in jobs.wheel_files] == ["format.csv", "wheel1.xlsx"]
     assert jobs.wheels == str(tmp_path)
     released = dag(**SPOKEN, score=asked | {"wheels": "released"})
-    assert (released.wheels, released.wheel_files) == ("released", [])
+    # Downloaded by a job of their own, where the network is.
+    assert released.wheels == "results/wheels"
+    assert released.wheel_files == [f"results/wheels/{name}" for name in SHA256]
     assert dag(score={"wheels": str(tmp_path)}).wheel_files == []
 
 

@@ -186,6 +186,20 @@ def test_what_is_in_the_cache_is_verified_and_not_asked_for_again(
     assert hub.requests == []
 
 
+def test_two_experiments_share_what_is_downloaded(
+    hub: Hub, good: Callable[..., Any], tmp_path: Path
+) -> None:
+    first, _ = good(*HUB)
+    hub.requests.clear()
+    other = tmp_path / "another experiment"
+    other.mkdir()
+    arguments = ("retrieve", *HUB, "--out", "out.json")
+    process = start(hub, other, "affectlocus", *arguments, HF_HOME=str(tmp_path / "home"))
+    assert process.communicate(timeout=60) == ("", "")
+    assert json.loads((other / "out.json").read_text()) == first
+    assert hub.requests == []
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_a_cut_download_resumes_from_where_it_was_cut(
     hub: Hub, good: Callable[..., Any], how: str

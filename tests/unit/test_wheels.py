@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from hub import Hub, serving
+from hub import Hub, serving, start
 from wheel_files import REAL, write_sheet, write_wheels
 
 from affectlocus.errors import InputError
@@ -160,6 +160,23 @@ def test_the_released_wheels_are_fetched_once_and_checked(tmp_path: Path) -> Non
         assert len(hub.requests) == 7
     again = fetched(hub, tmp_path, offline=True)
     assert (again.returncode, again.stdout) == (0, "happy\n"), again.stderr
+
+
+@pytest.mark.real
+@real
+def test_the_command_brings_a_folder_that_scoring_takes_without_a_network(tmp_path: Path) -> None:
+    folder = tmp_path / "results/wheels"
+    with serving() as hub:
+        for name in SHA256:
+            hub.files[f"{PLACE}/{name}"] = (REAL / "emotion_wheel" / name).read_bytes()
+        command = ["wheels", "--out", str(folder), "--host", hub.url]
+        # A second time into the same folder, as Snakemake does: nothing is asked again.
+        for _ in range(2):
+            started = start(hub, tmp_path, "affectlocus", *command)
+            assert started.communicate()[1] == ""
+            assert started.returncode == 0
+        assert len(hub.requests) == 7
+    assert read(folder).commit == COMMIT
 
 
 @pytest.mark.real

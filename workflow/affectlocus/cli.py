@@ -15,7 +15,14 @@ from affectlocus import __version__
 from affectlocus.commands.answers import evaluate, extract, openset
 from affectlocus.commands.checkpoints import convert, deltas, diff, graft, trajectory, verify
 from affectlocus.commands.experiment import check, pin, plan, schema
-from affectlocus.commands.materials import corpus, prepare, pretrain, retrieve, tune
+from affectlocus.commands.materials import (
+    corpus,
+    prepare,
+    pretrain,
+    retrieve,
+    tune,
+    wheels,
+)
 from affectlocus.commands.mechanism import activations, directions, ledger, neurons
 from affectlocus.commands.reports import claims, figures, report, revisions, show
 from affectlocus.commands.scores import collect, fluency, score, tables
@@ -40,6 +47,7 @@ app = typer.Typer(
 for _command in (
     corpus,
     retrieve,
+    wheels,
     pretrain,
     prepare,
     tune,
@@ -95,7 +103,7 @@ def _root(
     ] = 0,
 ) -> None:
     # Jobs read what these have put on disk; no other may reach for a hub.
-    if context.invoked_subcommand not in ("retrieve", "diff", "check", "score", "pin"):
+    if context.invoked_subcommand not in ("retrieve", "wheels", "diff", "check", "score", "pin"):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     held = None
     if cards:

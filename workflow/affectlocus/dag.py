@@ -21,9 +21,11 @@ from typing import Any
 from affectlocus.cells import FAIR, Cell, tune_checkpoint
 from affectlocus.facts import FAMILIES, ClaimsSettings, PairFacts
 from affectlocus.files import checkpoint_paths, matching
+from affectlocus.groups import grouped
 from affectlocus.matrix import all_cells, arm_of, seeds_of, table_cells
 from affectlocus.panels import Panels, panels
 from affectlocus.parameters import (
+    CORPUS_TASKS,
     Arm,
     DataFile,
     Pair,
@@ -36,9 +38,14 @@ from affectlocus.parameters import (
 )
 from affectlocus.projections import PROJECTIONS
 from affectlocus.sources import tables
+from affectlocus.wheels import RELEASED
+from affectlocus.wheels import SHA256 as RELEASED_FILES
 
 EXTRACTOR = "_extractor"
 """Names the extraction model's manifest; no base or pair may be called so."""
+
+RELEASED_WHEELS = [f"results/wheels/{name}" for name in RELEASED_FILES]
+"""The emotion wheels that AffectGPT released, once they are downloaded."""
 
 # The order of the paper's tables; a further pair's are named after it (table1.PAIR.csv).
 ARMS: dict[str, Arm] = {
@@ -142,10 +149,14 @@ class Dag:
     """Inputs, parameters and names of an experiment's jobs.
 
     Methods that take `wildcards` are Snakemake's input and parameter functions.
+
+    Args:
+        together: ids of the cells that share jobs, where a run has settled that already.
     """
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, together: list[list[str]] | None = None) -> None:
         self.parameters = parameters
+        self._together = together
         self._evaluations: dict[str, Evaluation] = {}
         self.cells = {cell.id: cell for cell in all_cells(parameters)}
 
@@ -195,24 +206,18 @@ class Dag:
     def shared(self) -> list[list[Cell]]:
         """The cells that a job answers together: of one kind, from the same checkpoints.
 
-        A tuned model goes with the load cells, which read the same two; base cells stay alone. Of
-        tune cells each has a checkpoint of its own. Arms stay apart, so that a table costs no
-        cells of another.
+        A tuned model goes with the load cells, which read the same two. Base and tune cells stay
+        alone: each has a checkpoint of its own, and a job with several would run again whenever one
+        is added or removed. Arms stay apart, so that a table costs no cells of another.
         """
+        if self._together is not None:
+            return [[self.cells[name] for name in group] for group in self._together]
         kinds: dict[tuple[str | None, ...], list[Cell]] = {}
         for cell in self.cells.values():
-            arm = arm_of(cell)
-            if cell.kind == "tune":
-                kinds.setdefault((cell.pair, arm), []).append(cell)
-            elif cell.kind != "base":
-                kinds.setdefault((cell.pair, arm or "load", self.tuned_of(cell)), []).append(cell)
-        size = self.parameters.matrix.cells_per_job
-        groups = [
-            members[start : start + size]
-            for members in kinds.values()
-            for start in range(0, len(members), size)
-        ]
-        return [group for group in groups if len(group) > 1]
+            if cell.kind not in ("base", "tune"):
+                kind = (cell.pair, arm_of(cell) or "load", self.tuned_of(cell))
+                kinds.setdefault(kind, []).append(cell)
+        return grouped(kinds.values(), self.parameters.matrix.cells_per_job)
 
     @cached_property
     def single(self) -> list[str]:
@@ -360,9 +365,11 @@ class Dag:
 
     @property
     def corpus_tasks(self) -> list[str]:
-        """The files of the tasks that the corpus generator writes."""
-        tasks = self.parameters.tasks.items()
-        return [f"results/corpus/{name}.csv" for name, task in tasks if task.corpus]
+        """The files of the tasks that the corpus generator writes: all, whichever are asked.
+
+        So a task more finds its file there, and the text that bases learn is not made anew.
+        """
+        return [f"results/corpus/{name}.csv" for name in CORPUS_TASKS]
 
     def asked_data(self, cell: Cell) -> list[str]:
         """The prepared benchmarks that a cell answers, and the texts that every cell reads."""
@@ -575,26 +582,43 @@ class Dag:
 
     @property
     def wheels(self) -> str | None:
-        """The folder of emotion wheels, or `released`, if any score needs them."""
+        """The folder of emotion wheels, if any score needs them."""
         score = self.parameters.score
-        if not score.protocols or score.wheels in (None, "released"):
-            return score.wheels if score.protocols else None
-        return self.external(score.wheels)
+        if not score.protocols or score.wheels is None:
+            return None
+        return "results/wheels" if score.wheels == RELEASED else self.external(score.wheels)
 
     @property
     def wheel_files(self) -> list[str]:
-        """The same as inputs; none of what is downloaded, whose hashes are fixed."""
-        if self.wheels is None or self.wheels == "released":
+        """The same as inputs."""
+        if self.wheels is None:
             return []
+        if self.parameters.score.wheels == RELEASED:
+            return RELEASED_WHEELS
         files = sorted(Path(self.wheels).iterdir())
         return [str(file) for file in files if file.suffix in (".csv", ".xlsx")]
 
+    def _arm_cells(self, wildcards: Any) -> list[Cell]:
+        return table_cells(list(self.cells.values()), wildcards.pair, wildcards.arm)
+
     def arm_predictions(self, wildcards: Any) -> list[str]:
         """The answers of a table's cells, in its order."""
-        return self.answers(table_cells(list(self.cells.values()), wildcards.pair, wildcards.arm))
+        return self.answers(self._arm_cells(wildcards))
+
+    def arm_order(self, wildcards: Any) -> str:
+        """That order, which Snakemake does not remember of inputs."""
+        return " ".join(cell.id for cell in self._arm_cells(wildcards))
+
+    def other_order(self, _: Any = None) -> str:
+        """The order of the cells in no table."""
+        return " ".join(cell.id for cell in self._other_cells)
 
     def other_predictions(self, _: Any = None) -> list[str]:
         """The answers of cells in no table, behind the bases that they are compared with."""
+        return self.answers(self._other_cells)
+
+    @cached_property
+    def _other_cells(self) -> list[Cell]:
         listed = {
             cell.id
             for pair, arm in self.table_rows.values()
@@ -602,7 +626,7 @@ class Dag:
         }
         rest = [cell for cell in self.cells.values() if cell.id not in listed]
         bases = [self.cells[Cell("base", cell.base).id] for cell in rest]
-        return self.answers(dict.fromkeys([*bases, *rest]))
+        return list(dict.fromkeys([*bases, *rest]))
 
     def all_scores(self, _: Any = None) -> list[str]:
         """The scores of every table, and of the cells in none."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from affectlocus import costs
 from affectlocus.cells import Cell
-from affectlocus.dag import EXTRACTOR, Dag, checkpoint
+from affectlocus.dag import EXTRACTOR, RELEASED_WHEELS, Dag, checkpoint
 from affectlocus.needs import Needs
 
 _SMALL = 15.0  # seconds of a job without a model, most of it its start
@@ -146,7 +146,9 @@ def _sources(needs: Needs) -> Iterator[Job]:
         )
     for name in jobs.hub_tables:
         yield Job("retrieve_data", f"results/data/sources/{name}.json", download=1e7, disk=1e7)
-    if jobs.pretrained or jobs.corpus_tasks:
+    if RELEASED_WHEELS[0] in jobs.wheel_files:
+        yield Job("wheels", RELEASED_WHEELS[0], download=1e6, disk=1e6)
+    if jobs.pretrained or any(task.corpus for task in jobs.parameters.tasks.values()):
         yield Job("corpus", "results/corpus/pretraining.txt")
     for task in jobs.parameters.tasks:
         yield Job("prepare", f"results/data/{task}.parquet", disk=1e6)

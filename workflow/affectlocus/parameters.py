@@ -836,7 +836,7 @@ class Matrix(Strict):
 
     cells_per_job: PositiveInt = Field(
         1,
-        description="cells of one kind that a job answers one after the other with one loaded "
+        description="load or ablate cells that a job answers one after the other with one loaded "
         "base: fewer starts, the same results; 1 spreads a matrix over most machines",
     )
 

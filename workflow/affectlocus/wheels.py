@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from affectlocus.errors import InputError
-from affectlocus.files import sha256
-from affectlocus.xlsx import read_sheet
+from affectlocus.files import check_output, replacing, sha256
 
 WHEELS = (1, 2, 3, 4, 5)
 
@@ -140,18 +140,39 @@ def read(folder: Path, own: bool = False) -> Wheels:
     return _read(files, COMMIT if other is None else None)
 
 
-def fetch(host: str = HOST) -> Wheels:
-    """The released wheels from AffectGPT's repository, each file checked, kept below HF_HOME.
+def download(host: str = HOST) -> dict[str, Path]:
+    """Name → path of each released file, from AffectGPT's repository, checked, kept below HF_HOME.
+
+    Args:
+        host: where the repository's files lie, by commit.
 
     Raises:
         InputError: no network, or another content than the one of 2025.
     """
     # What reads no network should not wait for its client.
-    from affectlocus.download import fetch as download
+    from affectlocus.download import fetch as one
 
     folder = f"{host}/{COMMIT}/AffectGPT/emotion_wheel"
-    files = {name: download(f"{folder}/{name}", sha)[0] for name, sha in SHA256.items()}
-    return _read(files, COMMIT)
+    return {name: one(f"{folder}/{name}", sha)[0] for name, sha in SHA256.items()}
+
+
+def fetch(host: str = HOST) -> Wheels:
+    """The released wheels, as `download` brings them."""
+    return _read(download(host), COMMIT)
+
+
+def bring(out: Path, host: str = HOST) -> None:
+    """Puts the released files into a folder of their own, which `read` then takes anywhere.
+
+    Raises:
+        InputError: as `download`; a folder that must not be replaced.
+    """
+    check_output(out, "wheels")
+    files = download(host)
+    with replacing(out, "wheels") as temporary:
+        temporary.mkdir()
+        for name, path in files.items():
+            shutil.copyfile(path, temporary / name)
 
 
 def at(place: str | Path, own: bool = False) -> Wheels:
@@ -194,6 +215,8 @@ def _forms(path: Path) -> dict[str, tuple[str, ...]]:
 
 def _synonyms(path: Path) -> dict[str, frozenset[str]]:
     """Columns in pairs: a word, and its synonyms."""
+    from affectlocus.xlsx import read_sheet  # whoever plans needs the names of the files alone
+
     header, *rows = read_sheet(path) or [{}]
     pairs = list(zip(list(header)[::2], list(header)[1::2], strict=False))
     if not pairs or any(
@@ -215,6 +238,8 @@ def _synonyms(path: Path) -> dict[str, frozenset[str]]:
 
 def _clusters(path: Path) -> dict[str, str]:
     """Three columns, inner ring first; an empty cell continues the one above."""
+    from affectlocus.xlsx import read_sheet
+
     header, *rows = read_sheet(path) or [{}]
     if list(header.values())[:3] != ["level1", "level2", "level3"]:
         raise InputError(f"{path}: not a released wheel; expected columns level1, level2, level3")

@@ -124,6 +124,24 @@ def retrieve(
     write_json(out, run(source, revision, sha256, lock))
 
 
+def wheels(
+    out: Annotated[Path, typer.Option(help="folder of the seven files; replaced whole")],
+    host: Annotated[
+        str | None, typer.Option(help="a mirror of AffectGPT's files, by commit  [default: GitHub]")
+    ] = None,
+) -> None:
+    """Bring AffectGPT's emotion wheels: download what is not here yet, and verify it.
+
+    The folder is what `score --wheels` takes, so that jobs need no network. Downloads are kept
+    below HF_HOME.
+
+    Example: affectlocus wheels --out wheels
+    """
+    from affectlocus.wheels import HOST, bring
+
+    bring(out, host or HOST)
+
+
 def pretrain(
     text: Annotated[Path, typer.Option(help="pretraining.txt of a corpus, a document a line")],
     settings: Annotated[
@@ -140,9 +158,10 @@ def pretrain(
 ) -> None:
     """Pre-train a tiny base (Qwen2, LLaMA or Mistral) and save it in the Hugging Face layout.
 
-    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text. If
-    it is killed, or stopped by SIGTERM or Ctrl-C, the same command goes on from its last saved
-    state.
+    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text. A
+    base is kept below AFFECTLOCUS_CACHE (by default affectlocus in the user's cache folder; empty
+    for nowhere), and the same recipe on the same text finds it there, in any experiment. If it is
+    killed, or stopped by SIGTERM or Ctrl-C, the same command goes on from its last saved state.
 
     Example: affectlocus pretrain --text corpus/pretraining.txt
     --settings '{"architecture": "llama", "steps": 200}' --folder checkpoints/llama --out llama.json
@@ -153,16 +172,30 @@ def pretrain(
     with importing():
         import torch
 
-        from affectlocus.files import check_output, replacing
+        from affectlocus.digest import digest
+        from affectlocus.files import check_output, replacing, sha256
+        from affectlocus.kept import kept, key, machine
         from affectlocus.pretrain import pretrain as run
 
     torch.set_num_threads(threads)
     check_output(out)
+    name = key(
+        recipe=recipe.model_dump(mode="json"),
+        text=sha256(text),
+        code=digest("pretrain"),
+        machine=machine(),
+        threads=threads,
+    )
     with replacing(folder, "pretrain", inputs=[text]) as temporary:
         unfinished = _unfinished(
             "pretrain", folder, save_minutes, recipe=recipe.model_dump(), text=text, threads=threads
         )
-        measured = run(text, recipe, temporary, unfinished)
+        measured = kept(
+            name,
+            temporary,
+            lambda where: run(text, recipe, where, unfinished),
+            lambda said: typer.echo(f"note: {said}", err=True),
+        )
     _write_manifest(out, folder, kind="model", **measured)
     unfinished.remove()
 

@@ -1,0 +1,29 @@
+# The emotion wheels of protocol mer-unibench, where params.yaml says `wheels: released`.
+#
+# in:  nothing: the files' hashes are fixed
+# out: results/wheels/, AffectGPT's seven files
+
+
+rule wheels:
+    """Download the released emotion wheels."""
+    output:
+        RELEASED_WHEELS,
+    log:
+        "results/logs/wheels.log",
+    benchmark:
+        "results/benchmarks/wheels.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        folder=subpath(output[0], parent=True),
+        code=digest("wheels"),
+    shell:
+        """
+        affectlocus wheels \
+            --out {params.folder:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,506 @@
+"""What a change reruns, and what it spares: a test for each row of README's table.
+
+The tests share the run of the very small experiment and put back what they change. What a row
+promises is compared with all first outputs of the jobs that Snakemake plans: nothing more, and
+nothing less.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+import yaml
+from project import BIN, ROOT, Project, environment, jobs
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+
+PAIR = "tiny-affective"
+# What any new score reaches.
+JUDGED = [
+    "results/scores.parquet",
+    "results/fluency.csv",
+    "results/claims.csv",
+    "results/revisions/verdicts.json",
+    "results/report.html",
+]
+# What shows all scores.
+SCORED = [
+    *JUDGED,
+    "results/scores/*",
+    "results/table*",
+    *(f"results/figures/{name}.*" for name in ("fig7_load", "fig8_tune", "fig9_get")),
+    *(f"results/figures/{name}.*" for name in ("ablate", "even", "dose", "fluency")),
+]
+TUNE_TABLE = [
+    "results/scores/*/tune.parquet",
+    "results/table2.csv",
+    *(f"results/figures/{name}.*" for name in ("fig8_tune", "fig9_get", "fluency.tune")),
+]
+ANSWERS = ["results/cells/*/predictions.parquet", "results/cells/*/openset.parquet"]
+ACTIVATIONS = ["results/activations/*", "results/figures/activations.*"]
+DELTAS = [
+    "results/deltas/*",
+    "results/neurons/*",
+    *(f"results/figures/{name}.*" for name in ("deltas", "fig10_relative", "neurons")),
+    *ACTIVATIONS,
+]
+TRAJECTORY = ["results/trajectory/*", "results/figures/trajectory.*"]
+FIGURES = ["results/figures/*", "results/report.html"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A change of a file of the project, and the first outputs of the jobs that it reruns."""
+
+    file: str
+    changes: list[tuple[str, str]]
+    runs: list[str]
+    spares: str = ""  # what of these does not run, or is gone
+
+
+RECIPE = "{data: [mini-caption], rank: 3, steps: 5, batch_size: 8, learning_rate: 5.0e-3}"
+SETS = ("  load: [gate, all]", "  tune: [gate, all]", "  ablate: [gate]")
+OPENED = "workflow/affectlocus"
+
+ROWS = {
+    "`tune.rank`": Row(
+        "params.yaml",
+        [("tune: *recipe", f"tune: {RECIPE}")],
+        [
+            "results/checkpoints/*.tune.*",
+            "results/cells/*/tune/*",
+            "results/ledger.csv",
+            "results/step_times.csv",
+            *TUNE_TABLE,
+            *JUDGED,
+        ],
+    ),
+    "the recipe of a pair (`tuning.rank`)": Row(
+        "params.yaml",
+        # The tune cells' recipe, which refers to it, stays as it was.
+        [("rank: 2", "rank: 3"), ("tune: *recipe", f"tune: {RECIPE.replace('3', '2', 1)}")],
+        [
+            f"results/checkpoints/{PAIR}.seed0.json",
+            *(f"results/cells/{PAIR}/{kind}/*" for kind in ("tuned", "load", "ablate")),
+            *DELTAS,
+            *TRAJECTORY,
+            *SCORED,
+        ],
+        spares="results/{scores/*/tune.parquet,table2.csv,figures/*tune*,figures/fig9*}",
+    ),
+    "a module set more": Row(
+        "params.yaml",
+        [(one, f"{one[:-1]}, q]") for one in SETS],
+        [
+            f"results/checkpoints/{PAIR}.tune.q.seed0.json",
+            *(f"results/cells/{PAIR}/{kind}/q/*" for kind in ("load", "tune", "ablate")),
+            *(f"results/scores/{PAIR}/{arm}.parquet" for arm in ("load", "tune", "ablate")),
+            *(f"results/table{number}.csv" for number in (1, 2, 3)),
+            *(f"results/figures/{name}.*" for name in ("fig7_load", "fig8_tune", "fig9_get")),
+            *(f"results/figures/fluency.{arm}.*" for arm in ("load", "tune", "ablate")),
+            "results/figures/ablate.*",
+            "results/ledger.csv",
+            "results/step_times.csv",
+            *JUDGED,
+        ],
+    ),
+    "a module set fewer, or their order": Row(
+        "params.yaml",
+        [(SETS[1], "  tune: [gate]"), (SETS[0], "  load: [all, gate]")],
+        [
+            "results/scores/*/tune.parquet",
+            *TUNE_TABLE,
+            "results/ledger.csv",
+            "results/step_times.csv",
+            *JUDGED,
+        ],
+    ),
+    "a seed more": Row(
+        "params.yaml",
+        [("evaluate:\n", "seeds: [0, 1]\nevaluate:\n")],
+        [
+            "results/*seed1*",
+            *SCORED,
+            *(f"results/figures/{name}.*" for name in ("deltas", "fig10_relative", "neurons")),
+            "results/figures/trajectory.*",
+            "results/figures/directions.*",
+            "results/neurons/*",
+            "results/directions/*",
+            *ACTIVATIONS,
+        ],
+    ),
+    "a task more": Row(
+        "params.yaml",
+        [
+            ("  mini-SIMS:\n", "  mini-SIMS: &labelled\n"),
+            ("evaluate:\n", "  mini-MOSEI: *labelled\nevaluate:\n"),
+        ],
+        # It has neutral samples, which the gate's activations are compared on.
+        ["results/data/mini-MOSEI.parquet", *ANSWERS, *SCORED, *ACTIVATIONS],
+    ),
+    "`score.metric`": Row(
+        "params.yaml", [("  resamples: 200", "  metric: accuracy\n  resamples: 200")], SCORED
+    ),
+    "another key of `evaluate`": Row(
+        "params.yaml",
+        [("  readouts:", "  batch_tokens: 4096\n  readouts:")],
+        [*ANSWERS, *SCORED, *ACTIVATIONS],
+    ),
+    "one row of a benchmark": Row(
+        "results/corpus/mini-MOSI.csv",
+        [(" ", "  ")],
+        ["results/data/mini-MOSI.parquet", *ANSWERS, *SCORED],
+    ),
+    "one row of a training set": Row(
+        "results/corpus/mini-caption.csv",
+        [(" ", "  ")],
+        [
+            "results/data/mini-caption.parquet",
+            f"results/checkpoints/{PAIR}.*",
+            f"results/cells/{PAIR}/*",
+            *DELTAS,
+            *TRAJECTORY,
+            *SCORED,
+        ],
+    ),
+    "code of `score`": Row(f"{OPENED}/score.py", [("100 * hits", "100.0 * hits")], SCORED),
+    "the rules by which free text is read (`openset`)": Row(
+        f"{OPENED}/openset.py",
+        [("_LONGEST = 3", "_LONGEST = 4")],
+        ["results/cells/*/openset.parquet", *SCORED],
+    ),
+    "code of the load step (`interventions`)": Row(
+        f"{OPENED}/interventions.py",
+        [("torch.zeros_like(tuned)", "tuned * 0")],
+        [*ANSWERS, *SCORED],
+    ),
+    "code of `tune`": Row(
+        f"{OPENED}/tune.py",
+        [("def ", "MORE = 1\n\n\ndef ")],
+        [
+            f"results/checkpoints/{PAIR}.*",
+            f"results/cells/{PAIR}/*",
+            *DELTAS,
+            *TRAJECTORY,
+            *SCORED,
+        ],
+    ),
+    "code of `deltas`": Row(
+        f"{OPENED}/deltas.py",
+        [("def ", "MORE = 1\n\n\ndef ")],
+        [*DELTAS, "results/claims.csv", "results/revisions/*", "results/report.html"],
+    ),
+    "code of a plot (`figures`)": Row(
+        f"{OPENED}/figures.py", [('"font.size": 9', '"font.size": 8')], FIGURES
+    ),
+    "a comment, or a docstring": Row(
+        f"{OPENED}/score.py", [("import numpy", "# why\nimport numpy")], []
+    ),
+}
+
+DONE: dict[str, Callable[..., None]] = {}
+"""The rows whose tests are functions of their own."""
+
+
+def row(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Marks the test of a row."""
+
+    def mark(test: Callable[..., None]) -> Callable[..., None]:
+        DONE[name] = test
+        return test
+
+    return mark
+
+
+@pytest.fixture(scope="module")
+def every(project: Project) -> set[str]:
+    """The first outputs of all jobs of the experiment."""
+    return outputs(project.plan("--forceall"))
+
+
+def outputs(plan: dict[str, set[str]]) -> set[str]:
+    return {file for files in plan.values() for file in files}
+
+
+def alternatives(pattern: str) -> list[str]:
+    """A pattern with {a,b} in it, written out."""
+    found = re.fullmatch(r"(.*)\{(.*)\}(.*)", pattern)
+    if found is None:
+        return [pattern] if pattern else []
+    return [f"{found[1]}{one}{found[3]}" for one in found[2].split(",")]
+
+
+def check(every: set[str], planned: set[str], runs: list[str], spares: str = "") -> None:
+    """All that a row names would run, and nothing else would."""
+    apart = alternatives(spares)
+    expected = {
+        file
+        for file in every | planned
+        if any(fnmatchcase(file, pattern) for pattern in runs)
+        and not any(fnmatchcase(file, pattern) for pattern in apart)
+    }
+    assert sorted(planned - expected) == []
+    assert sorted(expected - planned) == []
+    # No pattern is there for nothing; what it names may all be spared.
+    seen = every | planned if spares else planned
+    assert [one for one in runs if not any(fnmatchcase(file, one) for file in seen)] == []
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_change_reruns_what_its_row_says_and_nothing_else(
+    project: Project, every: set[str], name: str
+) -> None:
+    given = ROWS[name]
+    with project.changed(given.file, *given.changes):
+        planned = outputs(project.plan())
+    check(every, planned, given.runs, given.spares)
+
+
+@pytest.fixture
+def another_version(tmp_path: Path) -> Callable[[str], Path]:
+    """`another_version("torch")`: a folder where that package is found in version 99."""
+
+    def make(package: str) -> Path:
+        about = tmp_path / f"{package}-99.0.dist-info/METADATA"
+        about.parent.mkdir()
+        about.write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 99.0\n")
+        return tmp_path
+
+    return make
+
+
+@row("the version of torch, transformers or peft")
+def test_another_torch_reruns_every_job_that_computes_with_it(
+    project: Project, every: set[str], another_version: Callable[[str], Path]
+) -> None:
+    planned = outputs(project.plan(before=another_version("torch")))
+    # The corpus and the prepared tasks stay, and what a ledger counts.
+    kept = ["results/corpus/*", "results/data/*", "results/ledger.csv"]
+    check(every, planned, ["results/*"], "{" + ",".join(kept) + "}")
+
+
+@row("the version of any other package")
+def test_another_matplotlib_or_pandas_reruns_nothing(
+    project: Project, another_version: Callable[[str], Path]
+) -> None:
+    another_version("pandas")
+    assert project.plan(before=another_version("matplotlib")) == {}
+
+
+@row("nothing")
+def test_a_second_run_has_nothing_to_do(project: Project) -> None:
+    assert "Nothing to be done" in project.snakemake()
+
+
+@pytest.fixture(scope="module")
+def brought(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An experiment on a base and an adapter of one's own, every result an empty file.
+
+    They are recorded as Snakemake records what a run has made.
+    """
+    folder = tmp_path_factory.mktemp("brought")
+    for name, files in {
+        "model": [
+            "config.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+        ],
+        "adapter": ["adapter_config.json", "adapter_model.safetensors"],
+    }.items():
+        (folder / name).mkdir()
+        for file in files:
+            (folder / name / file).write_text("{}")
+    labelled = {"corpus": True, "columns": {"label": "label"}, "labels": ["positive", "negative"]}
+    parameters = {
+        "corpus": {},
+        "bases": {"mine": {"folder": "model"}, "own": {"pretrain": {"architecture": "llama"}}},
+        "pairs": {
+            "mine-tuned": {"base": "mine", "tuned": "adapter"},
+            "own-tuned": {"base": "own", "tuning": {"data": ["mini-caption"]}},
+        },
+        "tasks": {
+            "mini-MOSI": labelled,
+            "mini-caption": {"corpus": True, "columns": {"target": "target"}},
+        },
+        "matrix": {
+            "pairs": ["mine-tuned", "own-tuned"],
+            "load": ["q", "all"],
+            "tune": [],
+            "ablate": [],
+        },
+    }
+    (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
+    for line in elsewhere(project, folder, "--summary").splitlines():
+        name = line.partition("\t")[0]
+        if name.startswith("results/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+    elsewhere(project, folder, "--touch", "--forceall", "--quiet", "all", "--cores", "1")
+    yield folder
+
+
+def elsewhere(project: Project, folder: Path, *arguments: str) -> str:
+    """What Snakemake says in another experiment's folder."""
+    flags = ("--snakefile", str(project.folder / "Snakefile"), "--directory", str(folder))
+    return project.planner.said(folder, *flags, *arguments)
+
+
+@row("one file of a checkpoint of yours (a shard)")
+def test_a_shard_reruns_what_reads_its_checkpoint(project: Project, brought: Path) -> None:
+    everything = outputs(jobs(elsewhere(project, brought, "--dry-run", "--forceall")))
+    assert "Nothing to be done" in elsewhere(project, brought, "--dry-run")
+    (brought / "model/model-00002-of-00002.safetensors").write_text("[]")
+    planned = outputs(jobs(elsewhere(project, brought, "--dry-run")))
+    check(
+        everything,
+        planned,
+        [
+            "results/checkpoints/mine.json",
+            *(f"results/{what}/mine*" for what in ("cells", "deltas", "neurons", "scores")),
+            "results/scores/others.parquet",
+            "results/table1.csv",
+            *(f"results/figures/{name}.png" for name in ("fig7_load", "fig10_relative")),
+            "results/figures/*mine*",
+            *(one for one in JUDGED if "fluency" not in one),
+        ],
+    )
+
+
+@row("some results deleted")
+def test_a_deleted_result_is_made_again_with_the_same_bytes_and_nothing_else_is(
+    project: Project, every: set[str]
+) -> None:
+    results = project.folder / "results"
+    lost = [
+        results / f"cells/{PAIR}/load/gate/seed0/predictions.parquet",
+        results / "table1.csv",
+        results / "deltas" / f"{PAIR}.seed0.parquet",
+    ]
+    before = {path: path.read_bytes() for path in lost}
+    for path in lost:
+        path.unlink()
+    planned = outputs(project.plan())
+    check(
+        every,
+        planned,
+        [
+            f"results/cells/{PAIR}/load/gate/seed0/*",
+            *(f"results/scores/{PAIR}/{arm}.parquet" for arm in ("load", "dose")),
+            "results/table1.csv",
+            "results/table1_dose.csv",
+            "results/figures/fig7_load.*",
+            "results/figures/dose.*",
+            *(f"results/figures/fluency.{arm}.*" for arm in ("load", "dose")),
+            *DELTAS,
+            *JUDGED,
+        ],
+    )
+    project.snakemake("--", "results/table1.csv", f"results/deltas/{PAIR}.seed0.parquet")
+    assert {path: path.read_bytes() for path in lost} == before
+    # What reads them sees the same content: nothing of it is made again.
+    assert project.plan() == {}
+
+
+@row("the folder moved, or its name changed")
+def test_a_moved_folder_has_nothing_to_do(project: Project) -> None:
+    moved = project.folder.with_name("moved to here")
+    project.folder.rename(moved)
+    try:
+        assert "Nothing to be done" in project.planner.said(moved, "--dry-run")
+    finally:
+        moved.rename(project.folder)
+
+
+@row("`.snakemake` lost")
+def test_a_lost_memory_is_written_anew_by_touch_forceall(project: Project) -> None:
+    memory = project.folder / ".snakemake"
+    away = memory.with_name("away")
+    memory.rename(away)
+    try:
+        # By times alone nothing is out of date, and what was lost would stay unnoticed.
+        with project.changed("params.yaml", ("tune: *recipe", f"tune: {RECIPE}")):
+            assert project.plan() == {}
+        project.planner.said(project.folder, "--touch", "--forceall", "--cores", "1")
+        assert project.plan() == {}
+        with project.changed("params.yaml", ("tune: *recipe", f"tune: {RECIPE}")):
+            assert "tune" in project.plan()
+    finally:
+        shutil.rmtree(memory, ignore_errors=True)
+        away.rename(memory)
+
+
+@row("a fresh clone and `dvc pull`")
+def test_a_fresh_clone_that_pulled_has_nothing_to_do(project: Project, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(project.folder, here)
+    ledger = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    stage = ledger["stages"]["workflow"]
+    # The very small experiment has no pair beside, so not every output of the default.
+    stage["outs"] = [out for out in stage["outs"] if (here / next(iter(out))).exists()]
+    written = yaml.safe_load((here / "params.yaml").read_text())
+    stage["params"] = [key for key in stage["params"] if key in written]
+    (here / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"workflow": stage}}))
+    shutil.copy(ROOT / ".gitignore", here)
+
+    def run(folder: Path, *command: str) -> None:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment(project.folder) | {"GIT_CONFIG_GLOBAL": os.devnull},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
+    dvc = str(BIN / "dvc")
+    run(here, *git, "init", "--quiet")
+    run(here, dvc, "init", "--quiet")
+    run(here, dvc, "remote", "add", "--quiet", "--default", "store", str(tmp_path / "store"))
+    run(here, dvc, "commit", "--quiet", "--force")
+    run(here, *git, "add", ".")
+    run(here, *git, "commit", "--quiet", "--message", "all of it")
+    run(here, dvc, "push", "--quiet")
+    run(tmp_path, *git, "clone", "--quiet", str(here), str(there))
+    assert not (there / "results").exists()
+    run(there, dvc, "pull", "--quiet")
+    assert "Nothing to be done" in project.planner.said(there, "--dry-run")
+
+
+@row("another experiment with the same base, or the same downloads")
+def test_another_experiment_takes_the_base_that_this_one_trained(
+    project: Project, tmp_path: Path
+) -> None:
+    shutil.copy(project.folder / "params.yaml", tmp_path)
+    flags = ("--snakefile", str(project.folder / "Snakefile"), "--directory", str(tmp_path))
+    cache = str(project.folder.with_name("cache"))
+    project.snakemake(*flags, "results/checkpoints/tiny.json", AFFECTLOCUS_CACHE=cache)
+    log = (tmp_path / "results/logs/pretrain/tiny.log").read_text()
+    assert "trained before by the same recipe, text and code" in log
+    for name in ("results/checkpoints/tiny.json", "checkpoints/tiny"):
+        first, second = project.folder / name, tmp_path / name
+        files = (
+            [first.relative_to(first)]
+            if first.is_file()
+            else sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+        )
+        assert files
+        for file in files:
+            assert (first / file).read_bytes() == (second / file).read_bytes()
+
+
+def test_every_row_of_the_readme_has_a_test_and_every_test_a_row() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("\n## What reruns\n")[2].partition("\n## ")[0]
+    head, *rows = re.findall(r"^\| (.+?) \| .+ \|$", section, re.M)
+    assert head == "you change"
+    assert sorted(rows) == sorted([*ROWS, *DONE])
