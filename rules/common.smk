@@ -1,6 +1,9 @@
 # The checked parameters, the cell table and the wildcards. No rule stands here; what a rule works
 # out from its wildcards is in workflow/affectlocus/dag.py.
+import sys
 from pathlib import Path
+
+from affectlocus.damage import mend, writable
 
 # On a line of its own `checkpoint` would be a keyword; so this import is two.
 from affectlocus.dag import ARMS, EXTRACTOR, Dag
@@ -8,15 +11,22 @@ from affectlocus.dag import alternatives, checkpoint, repeated, settings
 from affectlocus.digest import digest, digest_of
 from affectlocus.errors import or_exit
 from affectlocus.exhibits import described
+from affectlocus.hold import hold, only_reads
 from affectlocus.leases import cards
 from affectlocus.needs import Needs
 from affectlocus.parameters import validate
 from affectlocus.precheck import absent, precheck, precheck_wheels
+from affectlocus.reasons import reasons
 
 # A dry run plans without what is awaited. On a cluster each job reads this file too: what its run
 # has checked is not checked again.
 PLANNING = workflow.output_settings.dryrun or not workflow.is_main_process
 EXPERIMENT = or_exit(validate, config, Path.cwd(), planning=PLANNING)
+if not (PLANNING or only_reads(sys.argv)):
+    or_exit(hold, Path.cwd())
+    or_exit(writable, Path.cwd())
+    for said in or_exit(mend, Path.cwd()):
+        logger.warning(said)
 if workflow.is_main_process:
     REPORTS = or_exit(precheck, EXPERIMENT, Path.cwd(), planning=PLANNING)
     if not (PLANNING and EXPERIMENT.score.wheels == "released"):
@@ -48,3 +58,8 @@ wildcard_constraints:
     arm=alternatives(ARMS.values()),
     table=alternatives(JOBS.table_rows),
     cell=JOBS.cells_named(JOBS.cells),
+
+
+onerror:
+    for said in reasons(log, Path.cwd()):
+        logger.error(f"affectlocus: {said}")

@@ -19,7 +19,7 @@ from affectlocus.commands.materials import corpus, prepare, pretrain, retrieve, 
 from affectlocus.commands.mechanism import activations, directions, ledger, neurons
 from affectlocus.commands.reports import claims, figures, report, revisions, show
 from affectlocus.commands.scores import collect, fluency, score, tables
-from affectlocus.errors import or_exit
+from affectlocus.errors import DamageError, or_exit
 
 app = typer.Typer(
     help=(
@@ -105,10 +105,24 @@ def _root(
         os.environ["AFFECTLOCUS_CARDS"] = str(cards)  # devices.CARDS
     if os.environ.get("AFFECTLOCUS_JOB"):
         from affectlocus.header import write
+        from affectlocus.hold import working
+
+        working()
 
         write(str(context.invoked_subcommand), sys.argv[1:], held.cards if held else ())
 
 
 def main() -> None:
     """Runs the command line; bad input ends in one sentence and exit code 1."""
-    or_exit(app)
+    or_exit(_noting_damage)
+
+
+def _noting_damage() -> None:
+    try:
+        app()
+    except DamageError as error:
+        if os.environ.get("AFFECTLOCUS_JOB"):
+            from affectlocus.damage import note
+
+            note(error.path)
+        raise

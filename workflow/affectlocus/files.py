@@ -107,8 +107,15 @@ def matching(path: Path) -> list[Path]:
     return sorted(file for file in anchor.glob(str(path.relative_to(anchor))) if file.is_file())
 
 
+STATE = Path(".snakemake/affectlocus")
+"""What runs of an experiment keep in its folder, beside Snakemake's own records."""
+
 MARKER = ".affectlocus"
 """In a folder that a step wrote: the step's name, and below it the files it wrote, one a line."""
+
+
+PARTIAL = re.compile(r"\..+\.\d+\.partial(\..*)?", re.DOTALL)
+"""Names that `replacing` gives to what is not whole yet; only a kill leaves one behind."""
 
 
 @contextmanager
@@ -129,7 +136,7 @@ def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Ite
     if path.is_symlink() or path.name == "..":
         path = path.resolve()
     # The suffix stays the last one: writers choose a format, and compression, by it.
-    temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}.partial{path.suffix}")
     old = temporary.with_name(f"{temporary.name}.old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
