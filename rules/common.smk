@@ -26,7 +26,7 @@ if not (PLANNING or only_reads(sys.argv)):
     or_exit(hold, Path.cwd())
     or_exit(writable, Path.cwd())
     for said in or_exit(mend, Path.cwd()):
-        logger.warning(said)
+        logger.warning(f"affectlocus: {said}")
 if workflow.is_main_process:
     REPORTS = or_exit(precheck, EXPERIMENT, Path.cwd(), planning=PLANNING)
     if not (PLANNING and EXPERIMENT.score.wheels == "released"):

@@ -6,88 +6,23 @@ import. The tests of this module share one run and restore what they change.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from small import BIN, Project
 
 from affectlocus.cells import Cell
 from affectlocus.dag import Dag, settings
 from affectlocus.exhibits import captions
 from affectlocus.parameters import load
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 
 
 TASKS = ("mini-IEMOCAP", "mini-MOSI", "mini-text")
-
-
-@dataclass(frozen=True)
-class Project:
-    """A copy of the project whose params.yaml is the very small experiment."""
-
-    folder: Path
-
-    def snakemake(self, *arguments: str) -> str:
-        """Runs snakemake to a good end; what it printed on standard output and error."""
-        run = subprocess.run(
-            [str(BIN / "snakemake"), "--cores", "2", *arguments],
-            cwd=self.folder,
-            env={
-                **os.environ,
-                "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-                "PYTHONPATH": str(self.folder / "workflow"),
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
-        return run.stdout + run.stderr
-
-    def planned(self, *targets: str) -> set[str]:
-        """The rules that have jobs to run."""
-        stats = self.snakemake("--dry-run", *targets).partition("Job stats:")[2]
-        names = re.findall(r"^(\w+) +\d+$", stats.partition("\n\n")[0], re.M)
-        return {re.sub(r"_group_\d+$", "", name) for name in names} - {"total", "all"}
-
-    @contextmanager
-    def changed(self, file: str, old: str, new: str) -> Iterator[None]:
-        """A file of the project with one piece of text replaced, and put back."""
-        path = self.folder / file
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-        try:
-            yield
-        finally:
-            path.write_text(text)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("Snakefile", "rules", "workflow", "profiles", "envs"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder)
-    shutil.copy(Path(__file__).with_name("params.yaml"), folder)
-    copy = Project(folder)
-    copy.snakemake()
-    return copy
 
 
 def test_it_ends_with_tables_whose_first_row_is_the_base_and_last_the_whole(

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from affectlocus.edited import edited
 from affectlocus.errors import InputError
 from affectlocus.files import PARTIAL, STATE
 
@@ -75,16 +76,23 @@ def mend(folder: Path) -> list[str]:
         partial = _partial(folder)
         for path in partial:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        later: list[tuple[int, Path]] = []
-        now = (time.time() + _SKEW) * 1e9
+        written: dict[str, int] = {}
         for path in _files(folder / RESULTS):
             found = path.stat()
+            name = path.relative_to(folder).as_posix()
             if wrong := _wrong(path, found.st_size):
                 path.unlink()
-                said.append(f"{path.relative_to(folder)} {wrong}; it is made again")
-            elif found.st_mtime_ns > now:
-                later.append((found.st_mtime_ns, path))
-        said += _dated_back(sorted(later))
+                said.append(f"{name} {wrong}; it is made again")
+            else:
+                written[name] = found.st_mtime_ns
+        now = (time.time() + _SKEW) * 1e9
+        ahead = {name: when for name, when in written.items() if when > now}
+        said += [
+            f"{name} is not what its job wrote, and is used as it is; if that is not meant, delete "
+            "it, and the next run makes it again"
+            for name in edited(folder, written if not ahead else {})
+        ]
+        said += _dated_back([folder / name for name in sorted(ahead, key=ahead.__getitem__)])
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; nothing was started") from None
     return said
@@ -167,14 +175,14 @@ def _wrong(path: Path, size: int) -> str:
     return "" if tail.endswith(ends) else f"was cut, at {size} bytes"
 
 
-def _dated_back(later: list[tuple[int, Path]]) -> list[str]:
+def _dated_back(ahead: list[Path]) -> list[str]:
     """Dates files to long ago, in their own order, so that content alone decides what reruns."""
-    for number, (_, path) in enumerate(later):
+    for number, path in enumerate(ahead):
         when = (_LONG_AGO * 1000 + number) * 1_000_000
         os.utime(path, ns=(when, when))
-    if not later:
+    if not ahead:
         return []
     return [
-        f"{len(later)} files of results are dated in the future, so the clock was set back: they "
+        f"{len(ahead)} files of results are dated in the future, so the clock was set back: they "
         "are dated to the year 2000, and run again only where their content asks for it"
     ]

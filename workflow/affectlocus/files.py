@@ -200,7 +200,9 @@ def check_output(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> 
         if not above.is_dir():
             raise InputError(f"{path}: cannot be written: {above} is no folder")
         if not os.access(above, os.W_OK | os.X_OK):
-            raise InputError(f"{path}: cannot be written: no permission to write into {above}")
+            sealed = os.statvfs(above).f_flag & os.ST_RDONLY
+            why = "is on a read-only disk" if sealed else "gives no permission to write into it"
+            raise InputError(f"{path}: cannot be written: {above} {why}")
         if not whole.exists():
             return
         if whole.is_dir():

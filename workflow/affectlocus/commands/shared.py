@@ -107,6 +107,8 @@ def read_frame(path: Path, *columns: str) -> pd.DataFrame:
     import pandas as pd
     import pyarrow
 
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; expected a parquet file of an earlier step")
     try:
         frame = pd.read_parquet(path)
     except FileNotFoundError:
