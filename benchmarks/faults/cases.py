@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from disks import read_only, small_disk
+from killing import TARGETS
 from project import BIN, environment
 
 Cause = Callable[[Path], AbstractContextManager[object]]
@@ -159,7 +160,7 @@ def _edited(old: str, new: str, *gone: str) -> Cause:
 def _started(folder: Path) -> subprocess.Popen[bytes]:
     lost(folder, f"results/checkpoints/{PAIR}.json", "results/checkpoints/tiny.json")
     run = subprocess.Popen(
-        [str(BIN / "snakemake"), "--cores", "2"],
+        [str(BIN / "snakemake"), "--cores", "2", *TARGETS],
         cwd=folder,
         env=environment(folder),
         stdout=subprocess.DEVNULL,
@@ -284,9 +285,9 @@ FAULTS = [
     ),
     Fault(
         "A parquet file without a byte",
-        "`results/scores.parquet` has 0 bytes.",
-        cut("results/scores.parquet", 0),
-        ("results/scores.parquet is empty; it is made again",),
+        "`results/data/mini-MOSI.parquet` has 0 bytes.",
+        cut("results/data/mini-MOSI.parquet", 0),
+        ("results/data/mini-MOSI.parquet is empty; it is made again",),
         code=0,
     ),
     Fault(

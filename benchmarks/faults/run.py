@@ -20,10 +20,11 @@ from typing import Annotated
 import typer
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "kills")]
 
 from cases import FAULTS, Fault  # noqa: E402
 from disks import mountable, own_mounts  # noqa: E402
+from killing import TARGETS  # noqa: E402
 from project import contents, copied, hidden, snakemake  # noqa: E402
 from steps import STEPS as MET  # noqa: E402
 from steps import Step  # noqa: E402
@@ -42,10 +43,11 @@ RUNS = """\
 The experiment is the one of [benchmarks/kills](../kills/README.md), run to its end; each fault is
 put into a copy of it. Shown are the lines of affectlocus; Snakemake's own account of a failed job,
 which stands above them, is not. The last line but one of each case is what a person does, the last
-one what the next `snakemake --cores 2` ends in: **the same bytes** is said where every result and
+one what the next run ends in: **the same bytes** is said where every result and
 every file of weights is byte for byte what the undisturbed run made, and nothing partial is left.
 
 """
+COMMAND = f"$ snakemake --cores 2 {' '.join(TARGETS)}"
 BY_ITSELF = """\
 ## A step by itself
 
@@ -69,11 +71,11 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
     shutil.copytree(whole, folder, symlinks=True)
     with ExitStack() as causes:
         causes.enter_context(fault.cause(folder))
-        met = snakemake(folder)
-    again = snakemake(folder)
+        met = snakemake(folder, *TARGETS)
+    again = snakemake(folder, *TARGETS)
     if fault.cure.startswith("rm "):
         subprocess.run(fault.cure, shell=True, cwd=folder, check=True)
-        again = snakemake(folder)
+        again = snakemake(folder, *TARGETS)
     said, there = ours(met.stdout), contents(folder)
     names = reference.keys() | there.keys()
     problems = [
@@ -98,7 +100,7 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
             fault.done,
             "",
             "```",
-            "$ snakemake --cores 2",
+            COMMAND,
             *(_plain(line, folder) for line in said),
             f"(exit code {met.returncode})",
             "```",
@@ -106,7 +108,7 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
             f"Then: {fault.cure if not fault.cure.startswith('rm ') else f'`{fault.cure}`'}.",
             "",
             "```",
-            "$ snakemake --cores 2",
+            COMMAND,
             *(_plain(line, folder) for line in mended),
             f"(exit code 0, {ran})",
             "```",
@@ -128,8 +130,10 @@ def _plain(line: str, folder: Path) -> str:
 def sections(only: str, folder: Path) -> Iterator[str]:
     """The page, part by part."""
     yield HEAD + RUNS
-    whole = copied(folder / "whole", HERE.parent / "kills/params.yaml")
-    first = snakemake(whole)
+    whole = folder / "whole"
+    if not whole.is_dir():
+        copied(whole, HERE.parent / "kills/params.yaml")
+    first = snakemake(whole, *TARGETS)
     if first.returncode:
         raise SystemExit(first.stdout[-4000:])
     reference = contents(whole)
@@ -141,6 +145,7 @@ def sections(only: str, folder: Path) -> Iterator[str]:
             continue
         typer.echo(fault.kind)
         yield tried(fault, whole, folder / f"fault{number}", reference)
+        shutil.rmtree(folder / f"fault{number}")
     yield BY_ITSELF
     for step in MET:
         if step.read_only and not mountable():
@@ -162,13 +167,17 @@ def section(step: Step) -> str:
 
 def main(
     only: Annotated[str, typer.Option(help="words of the faults to try; the page stays")] = "",
+    folder: Annotated[
+        Path | None, typer.Option(help="where the copies go; kept, and its `whole` used again")
+    ] = None,
 ) -> None:
     """Try every fault on a copy of a small experiment, and write the page of what was printed."""
     if mountable():
         own_mounts()
-    folder = Path(tempfile.mkdtemp(prefix="faults"))
-    page = "\n".join(sections(only, folder))
-    shutil.rmtree(folder)
+    place = folder or Path(tempfile.mkdtemp(prefix="faults"))
+    page = "\n".join(sections(only, place))
+    if folder is None:
+        shutil.rmtree(place)
     if only:
         typer.echo(page)
     else:

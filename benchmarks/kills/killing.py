@@ -24,6 +24,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from project import BIN, contents, environment, hidden, snakemake  # noqa: E402
 
+# Every kind of step whose loss would hurt: base, tuning, deltas, cells, scores, tables, a figure.
+TARGETS = ["results/table1.csv", "results/figures/deltas.tiny-affective.svg"]
+
 _FINISHED = re.compile(r"Finished jobid: \d+")
 _BEGUN = re.compile(r"^(?:local)?rule (\S+):\n((?:    .*\n)*)", re.MULTILINE)
 _OUTPUT = re.compile(r"^    output: (.*)$", re.MULTILINE)

@@ -20,15 +20,8 @@ import typer
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from killing import Chain, Start, chain, drawn  # noqa: E402
+from killing import TARGETS, Chain, Start, chain, drawn  # noqa: E402
 from project import ASIDE, contents, copied  # noqa: E402
-
-# Every step whose loss would hurt: bases, tunings, deltas, cells, scores, tables, a figure.
-TARGETS = [
-    "results/table1.csv",
-    "results/table2.csv",
-    "results/figures/deltas.tiny-affective.svg",
-]
 
 PAGE = """\
 # Killed at random moments
@@ -111,13 +104,17 @@ def _tried(scratch: Path, kills: int, length: int, seed: int, cores: int, write:
             shutil.rmtree(copy)
         if not found.kills:
             raise SystemExit("no kill came in time; the machine is now much faster than it was")
-    rows = pd.DataFrame([row for number, one in enumerate(chains, 1) for row in _rows(number, one)])
-    about = {"asked": kills, "length": length, "seed": seed, "cores": cores, "jobs": jobs}
-    if write:
-        rows.to_csv(HERE / "results.csv", index=False)
-        page = _page(rows, chains, len(reference), seconds, about)
-        (HERE / "README.md").write_text(page, encoding="utf-8")
+        if write:
+            # After each chain: this program may be killed as well.
+            about = {"asked": kills, "length": length, "seed": seed, "cores": cores, "jobs": jobs}
+            _write(chains, len(reference), seconds, about)
     return all(one.good for one in chains)
+
+
+def _write(chains: list[Chain], files: int, seconds: float, about: dict[str, int]) -> None:
+    rows = pd.DataFrame([row for number, one in enumerate(chains, 1) for row in _rows(number, one)])
+    rows.to_csv(HERE / "results.csv", index=False)
+    (HERE / "README.md").write_text(_page(rows, chains, files, seconds, about), encoding="utf-8")
 
 
 def _lines(number: int, found: Chain) -> Iterator[str]:
