@@ -22,10 +22,13 @@ from affectlocus.reasons import reasons
 # has checked is not checked again.
 PLANNING = workflow.output_settings.dryrun or not workflow.is_main_process
 EXPERIMENT = or_exit(validate, config, Path.cwd(), planning=PLANNING)
-if not (PLANNING or only_reads(sys.argv)):
+RUNNING = not (PLANNING or only_reads(sys.argv))
+CUT = []
+if RUNNING:
     or_exit(hold, Path.cwd())
     or_exit(writable, Path.cwd())
-    for said in or_exit(mend, Path.cwd()):
+    SAID, CUT = or_exit(mend, Path.cwd())
+    for said in SAID:
         logger.warning(f"affectlocus: {said}")
 if workflow.is_main_process:
     REPORTS = or_exit(precheck, EXPERIMENT, Path.cwd(), planning=PLANNING)
@@ -34,6 +37,10 @@ if workflow.is_main_process:
     if missing := absent(EXPERIMENT, Path.cwd()):
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 JOBS = Dag(EXPERIMENT)
+# What a cell answered is made again even where no score waits for it.
+ANSWERS = {f"results/cells/{cell.id}/predictions.parquet" for cell in JOBS.cells}
+if again := ANSWERS.intersection(CUT):
+    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *again}
 # Here, as many jobs run at once as there are cards; on a cluster a job's own host has them. Which of
 # the two it is, Snakemake knows once it has read all rules.
 CARDS = len(cards())

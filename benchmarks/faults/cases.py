@@ -13,14 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from disks import read_only, small_disk
-from killing import TARGETS
 from project import BIN, environment
 
 Cause = Callable[[Path], AbstractContextManager[object]]
 
 PAIR = "tiny-affective.seed0"
+MANIFEST = f"results/checkpoints/{PAIR}.json"
+DELTAS = f"results/deltas/{PAIR}.parquet"
+FIGURE = "results/figures/deltas.tiny-affective.svg"
+TARGETS = [FIGURE, DELTAS, "results/cells/tiny/base/predictions.parquet"]
+TUNED = (MANIFEST, DELTAS, FIGURE)
+"""The pair's tuning and what is made from it; without them, their jobs run."""
+
 ADAPTER = f"checkpoints/{PAIR}/adapter_model.safetensors"
-ANSWERS = "results/cells/tiny-affective/load/all/seed0/predictions.parquet"
+ANSWERS = "results/cells/tiny/base/predictions.parquet"
 AHEAD = 400 * 86_400  # seconds
 
 
@@ -81,31 +87,31 @@ def flipped(path: Path) -> None:
 
 def _bit_in_weights(folder: Path) -> None:
     flipped(folder / ADAPTER)
-    lost(folder, f"results/deltas/{PAIR}.parquet")
+    lost(folder, DELTAS)
 
 
 def _no_weights(folder: Path) -> None:
     (folder / ADAPTER).parent.rename(folder / "elsewhere")
-    lost(folder, f"results/deltas/{PAIR}.parquet")
+    lost(folder, DELTAS)
 
 
 def _emptied(folder: Path) -> None:
     for path in (folder / ADAPTER).parent.rglob("*"):
         if path.is_file():
             path.unlink()
-    lost(folder, f"results/deltas/{PAIR}.parquet")
+    lost(folder, DELTAS)
 
 
 def _no_json(folder: Path) -> None:
-    (folder / f"results/checkpoints/{PAIR}.json").write_text("{'folder': 'checkpoints'}\n")
+    (folder / MANIFEST).write_text("{'folder': 'checkpoints'}\n")
 
 
 def _by_hand(folder: Path) -> None:
-    path = folder / "results/scores/tiny-affective/load.parquet"
+    path = folder / DELTAS
     import pandas as pd
 
     frame = pd.read_parquet(path)
-    frame.loc[0, "value"] = 99.9
+    frame.loc[0, "l2"] = 99.9
     frame.to_parquet(path)
 
 
@@ -113,7 +119,7 @@ def _ahead(folder: Path) -> None:
     for path in (folder / "results").rglob("*"):
         found = path.stat()
         os.utime(path, (found.st_atime + AHEAD, found.st_mtime + AHEAD))
-    lost(folder, f"results/checkpoints/{PAIR}.json")
+    lost(folder, FIGURE)
 
 
 @contextmanager
@@ -158,7 +164,7 @@ def _edited(old: str, new: str, *gone: str) -> Cause:
 
 
 def _started(folder: Path) -> subprocess.Popen[bytes]:
-    lost(folder, f"results/checkpoints/{PAIR}.json", "results/checkpoints/tiny.json")
+    lost(folder, *TUNED)
     run = subprocess.Popen(
         [str(BIN / "snakemake"), "--cores", "2", *TARGETS],
         cwd=folder,
@@ -218,7 +224,7 @@ def _killed(folder: Path) -> Iterator[None]:
 @contextmanager
 def _out_of_memory(folder: Path) -> Iterator[None]:
     """Kills the first tuning as the kernel does when memory is short."""
-    lost(folder, f"results/checkpoints/{PAIR}.json")
+    lost(folder, *TUNED)
     stop = threading.Event()
 
     def watch() -> None:
@@ -238,40 +244,41 @@ def _out_of_memory(folder: Path) -> Iterator[None]:
 FAULTS = [
     Fault(
         "A disk that was full before the start",
-        "`results` lies on a disk of which 20 kB are free, and a table is lost.",
-        full("results", 20_000, "results/table1.csv"),
+        "`results` lies on a disk of which 20 kB are free, and a figure is lost.",
+        full("results", 20_000, FIGURE),
         ("results: cannot be written (No space left on device)",),
         cure="makes room",
         mounts=True,
     ),
     Fault(
         "A disk that is full in the middle of writing weights",
-        "`checkpoints` lies on a disk of which 100 kB are free, and the base's manifest is lost.",
-        full("checkpoints", 100_000, "results/checkpoints/tiny.json"),
+        "`checkpoints` lies on a disk of which 80 kB are free; the base, of 100 kB, is lost, and so "
+        "is what was made from it.",
+        full("checkpoints", 80_000, "results/checkpoints/tiny.json", *TUNED),
         ("checkpoints/tiny: cannot be written (No space left on device)",),
         cure="makes room",
         mounts=True,
     ),
     Fault(
         "A disk that is full in the middle of writing results",
-        "`results` lies on a disk of which 80 kB are free, and the corpus is lost.",
-        full("results", 80_000, "results/corpus/pretraining.txt"),
+        "`results` lies on a disk of which 80 kB are free, and a figure of 190 kB is lost.",
+        full("results", 80_000, FIGURE, FIGURE.replace("svg", "png")),
         ("No space left on device",),
         cure="makes room",
         mounts=True,
     ),
     Fault(
         "A results folder that is read-only",
-        "`results` is mounted read-only, and a table is lost.",
-        lambda folder: _read_only(folder, "results", "results/table1.csv"),
+        "`results` is mounted read-only, and a figure is lost.",
+        lambda folder: _read_only(folder, "results", FIGURE),
         ("results: cannot be written (Read-only file system)",),
         cure="makes it writable",
         mounts=True,
     ),
     Fault(
         "An experiment's folder that is read-only",
-        "The whole folder is mounted read-only, and a table is lost.",
-        lambda folder: _read_only(folder, ".", "results/table1.csv"),
+        "The whole folder is mounted read-only, and a figure is lost.",
+        lambda folder: _read_only(folder, ".", FIGURE),
         ("Read-only file system",),
         cure="makes it writable",
         mounts=True,
@@ -280,94 +287,90 @@ FAULTS = [
         "A parquet file that was cut",
         f"`{ANSWERS}` has lost its second half.",
         cut(ANSWERS, 0.5),
-        (f"{ANSWERS} was cut, at ", "; it is made again"),
+        (f"{ANSWERS} was cut, at ", "; it is removed, and made again where it is needed"),
         code=0,
     ),
     Fault(
         "A parquet file without a byte",
-        "`results/data/mini-MOSI.parquet` has 0 bytes.",
-        cut("results/data/mini-MOSI.parquet", 0),
-        ("results/data/mini-MOSI.parquet is empty; it is made again",),
+        f"`{DELTAS}` has 0 bytes.",
+        cut(DELTAS, 0),
+        (f"{DELTAS} is empty; it is removed, and made again where it is needed",),
         code=0,
     ),
     Fault(
-        "A table, a figure and a manifest that were cut",
+        "A figure and a report in JSON that were cut",
         "Of each the last tenth is missing.",
         changed(
             lambda folder: [
                 os.truncate(folder / name, int((folder / name).stat().st_size * 0.9))
-                for name in (
-                    "results/table1.csv",
-                    "results/figures/deltas.tiny-affective.svg",
-                    f"results/checkpoints/{PAIR}.json",
-                )
+                for name in (FIGURE, "results/cells/tiny/base/verification.json")
             ]
         ),
-        ("results/table1.csv was cut", "svg was cut", ".json was cut"),
+        (f"{FIGURE} was cut", "verification.json was cut"),
         code=0,
     ),
     Fault(
         "A flipped bit in weights",
         f"One bit of `{ADAPTER}` is another, and the deltas that are read from it are lost.",
         changed(_bit_in_weights),
-        (f"{ADAPTER}: as long as results/checkpoints/{PAIR}.json lists it, but with other bytes",),
+        (f"{ADAPTER}: as long as {MANIFEST} lists it, but with other bytes",),
     ),
     Fault(
         "Weights gone behind their manifest",
         f"The folder `checkpoints/{PAIR}` is gone, and the deltas are lost.",
         changed(_no_weights),
-        (f"missing, though results/checkpoints/{PAIR}.json lists it",),
+        (f"missing, though {MANIFEST} lists it",),
     ),
     Fault(
         "A checkpoint's folder that was emptied",
         f"Every file in `checkpoints/{PAIR}` is deleted, and the deltas are lost.",
         changed(_emptied),
-        (f"missing, though results/checkpoints/{PAIR}.json lists it",),
+        (f"missing, though {MANIFEST} lists it",),
     ),
     Fault(
         "A manifest that is no JSON",
-        f"`results/checkpoints/{PAIR}.json` is overwritten with something else.",
+        f"`{MANIFEST}` is overwritten with something else.",
         changed(_no_json),
-        (f"results/checkpoints/{PAIR}.json: not JSON",),
+        (f"{MANIFEST}: not JSON",),
     ),
     Fault(
         "A result that was changed by hand",
-        "`results/scores/tiny-affective/load.parquet` has another score in its first row.",
+        f"`{DELTAS}` has another norm in its first row.",
         changed(_by_hand),
-        ("results/scores/tiny-affective/load.parquet is not what its job wrote",),
+        (f"{DELTAS} is not what its job wrote, and is used as it is",),
         code=0,
-        cure="rm results/scores/tiny-affective/load.parquet",
+        cure=f"rm {DELTAS}",
     ),
     Fault(
         "A clock that was set back",
-        "All results are dated 400 days ahead, and the pair's manifest is lost.",
+        "All results are dated 400 days ahead, and a figure is lost.",
         changed(_ahead),
         ("are dated in the future, so the clock was set back",),
         code=0,
     ),
     Fault(
         "Two runs in one folder",
-        "The base's and the pair's manifests are lost, and a first run is at work on them.",
+        "The pair's tuning is lost, and a first run is at work on it.",
         _two_runs,
         ("another run works here (process ",),
         cure="waits for the first run",
     ),
     Fault(
         "A run that was killed, and its jobs were not",
-        "`kill -9` of Snakemake alone, while it makes the base; the job goes on.",
+        "`kill -9` of Snakemake alone, while a tuning runs; the tuning goes on.",
         _orphans,
         ("jobs of a run that was killed still work here (processes ",),
         cure="ends them",
     ),
     Fault(
         "A run that was killed with all its jobs",
-        "`kill -9` of Snakemake's process group, while it makes the base.",
+        "`kill -9` of Snakemake's process group, while a tuning runs.",
         _killed,
         code=0,
     ),
     Fault(
         "A job that the kernel kills, as it does when memory is short",
-        "The pair's manifest is lost, and the tuning gets `kill -9` as it begins.",
+        "The pair's tuning is lost, and its job gets `kill -9` as it begins.",
         _out_of_memory,
         ("ended without a word, as a job does that is killed",),
     ),

@@ -20,11 +20,10 @@ from typing import Annotated
 import typer
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "kills")]
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from cases import FAULTS, Fault  # noqa: E402
+from cases import FAULTS, TARGETS, Fault  # noqa: E402
 from disks import mountable, own_mounts  # noqa: E402
-from killing import TARGETS  # noqa: E402
 from project import contents, copied, hidden, snakemake  # noqa: E402
 from steps import STEPS as MET  # noqa: E402
 from steps import Step  # noqa: E402
@@ -40,11 +39,11 @@ bound by them too; where the kernel allows none, those cases are left out, and t
 RUNS = """\
 ## A run of the workflow
 
-The experiment is the one of [benchmarks/kills](../kills/README.md), run to its end; each fault is
-put into a copy of it. Shown are the lines of affectlocus; Snakemake's own account of a failed job,
-which stands above them, is not. The last line but one of each case is what a person does, the last
-one what the next run ends in: **the same bytes** is said where every result and
-every file of weights is byte for byte what the undisturbed run made, and nothing partial is left.
+The experiment is that of [benchmarks/kills](../kills/README.md): a base, a pair's tuning, its
+deltas, their figure, and what the base answers. Each fault is put into a copy of it that has
+ended. Shown are the lines of affectlocus; Snakemake's own account of a failed job, which stands
+above them, is not. Below stands what a person does before the next run, and what that says. "The same bytes" then means every result and every file of weights, against the undisturbed
+run's; nothing partial is left either.
 
 """
 COMMAND = f"$ snakemake --cores 2 {' '.join(TARGETS)}"
@@ -122,9 +121,7 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
 def _plain(line: str, folder: Path) -> str:
     """Without what differs from run to run."""
     line = line.replace(str(folder), "/experiment")
-    return re.sub(
-        r"\bon [\w.-]+\)", "on HOST)", re.sub(r"process(es)? [\d, ]*\d", r"process\1 N", line)
-    )
+    return re.sub(r"(process(?:es)?) \d[\d, ]*(?: on [^\s)]+)?", r"\1 N", line)
 
 
 def sections(only: str, folder: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from affectlocus.cli import main
 
-sys.path[:0] = [str(benchmark.BENCHMARKS / name) for name in ("faults", "kills", "")]
+sys.path[:0] = [str(benchmark.BENCHMARKS / name) for name in ("faults", "")]
 import cases  # noqa: E402
 import disks  # noqa: E402
 import steps  # noqa: E402

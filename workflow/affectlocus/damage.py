@@ -1,9 +1,9 @@
 """What a kill, a full disk or a wrong clock left in a folder, put right before a run starts.
 
 Snakemake looks at a result's time, never into it: a file that was cut passes for finished. So one
-that does not end as its kind does is removed here, and made again, as is what a job has noted as
-damaged. Files that are dated in the future are dated back: they would look newer than whatever is
-made from now on.
+that does not end as its kind does is removed here, and made again where a job or a target needs
+it; so is what a job has noted as damaged. Files that are dated in the future are dated back: they
+would look newer than whatever is made from now on.
 """
 
 from __future__ import annotations
@@ -62,17 +62,19 @@ def writable(folder: Path) -> None:
             ) from None
 
 
-def mend(folder: Path) -> list[str]:
+def mend(folder: Path) -> tuple[list[str], list[str]]:
     """Puts a folder's results right, as no run lives in it.
 
     Returns:
-        A sentence for each thing that a user may wonder about.
+        A sentence for each thing that a user may wonder about, and the names of the results that
+        were cut and are removed.
 
     Raises:
         InputError: something cannot be removed.
     """
     try:
         said = [*_noted(folder)]
+        gone: list[str] = []
         partial = _partial(folder)
         for path in partial:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -82,7 +84,8 @@ def mend(folder: Path) -> list[str]:
             name = path.relative_to(folder).as_posix()
             if wrong := _wrong(path, found.st_size):
                 path.unlink()
-                said.append(f"{name} {wrong}; it is made again")
+                gone.append(name)
+                said.append(f"{name} {wrong}; it is removed, and made again where it is needed")
             else:
                 written[name] = found.st_mtime_ns
         now = (time.time() + _SKEW) * 1e9
@@ -95,7 +98,7 @@ def mend(folder: Path) -> list[str]:
         said += _dated_back([folder / name for name in sorted(ahead, key=ahead.__getitem__)])
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; nothing was started") from None
-    return said
+    return said, gone
 
 
 def note(path: Path) -> None:
@@ -124,7 +127,7 @@ def _noted(folder: Path) -> Iterator[str]:
         found = path.stat()
         if (found.st_size, found.st_mtime_ns) == (size, modified) and not _whole_again(path):
             path.unlink()
-            yield f"{name} was found damaged by a job, or what it lists; it is made again"
+            yield f"{name}: a job found it, or what it lists, damaged; it is removed, and made again"
     notes.unlink()
 
 
