@@ -252,8 +252,8 @@ FAULTS = [
     ),
     Fault(
         "A disk that is full in the middle of writing weights",
-        "`checkpoints` lies on a disk of which 80 kB are free; the base, of 100 kB, is lost, and so "
-        "is what was made from it.",
+        "`checkpoints` lies on a disk of which 80 kB are free; the base, of 100 kB, is lost, and "
+        "what was made from it.",
         full("checkpoints", 80_000, "results/checkpoints/tiny.json", *TUNED),
         ("checkpoints/tiny: cannot be written (No space left on device)",),
         cure="makes room",

@@ -42,8 +42,9 @@ RUNS = """\
 The experiment is that of [benchmarks/kills](../kills/README.md): a base, a pair's tuning, its
 deltas, their figure, and what the base answers. Each fault is put into a copy of it that has
 ended. Shown are the lines of affectlocus; Snakemake's own account of a failed job, which stands
-above them, is not. Below stands what a person does before the next run, and what that says. "The same bytes" then means every result and every file of weights, against the undisturbed
-run's; nothing partial is left either.
+above them, is not. Below stands what a person does before the next run, and what that says. "The
+same bytes" then means every result and every file of weights, against the undisturbed run's;
+nothing partial is left either.
 
 """
 COMMAND = f"$ snakemake --cores 2 {' '.join(TARGETS)}"

@@ -127,7 +127,7 @@ def _noted(folder: Path) -> Iterator[str]:
         found = path.stat()
         if (found.st_size, found.st_mtime_ns) == (size, modified) and not _whole_again(path):
             path.unlink()
-            yield f"{name}: a job found it, or what it lists, damaged; it is removed, and made again"
+            yield f"{name}: a job found it, or what it lists, damaged; it is made again"
     notes.unlink()
 
 
