@@ -48,9 +48,9 @@ def writable(folder: Path) -> None:
         place = folder / name
         if place.exists() and not place.is_dir():
             raise InputError(f"{place}: a file is there; a run needs a folder of that name")
-        probe = place / f".space.{os.getpid()}.partial"
+        there = place if place.is_dir() else folder
+        probe = there / f".space.{os.getpid()}.partial"
         try:
-            place.mkdir(exist_ok=True)
             try:
                 probe.write_bytes(bytes(1 << 16))
             finally:
