@@ -1,8 +1,10 @@
 # The checked parameters, the cell table and the wildcards. No rule stands here; what a rule works
 # out from its wildcards is in workflow/affectlocus/dag.py.
+import sys
 from pathlib import Path
 
 from affectlocus import groups
+from affectlocus.damage import mend, writable
 
 # On a line of its own `checkpoint` would be a keyword; so this import is two.
 from affectlocus.dag import ARMS, EXTRACTOR, RELEASED_WHEELS, Dag
@@ -10,15 +12,25 @@ from affectlocus.dag import alternatives, checkpoint, repeated, settings
 from affectlocus.digest import digest, digest_of
 from affectlocus.errors import or_exit
 from affectlocus.exhibits import described
+from affectlocus.hold import hold, only_reads
 from affectlocus.leases import cards
 from affectlocus.needs import Needs
 from affectlocus.parameters import validate
 from affectlocus.precheck import absent, precheck, precheck_wheels
+from affectlocus.reasons import reasons
 
 # A dry run plans without what is awaited. On a cluster each job reads this file too: what its run
 # has checked is not checked again.
 PLANNING = workflow.output_settings.dryrun or not workflow.is_main_process
 EXPERIMENT = or_exit(validate, config, Path.cwd(), planning=PLANNING)
+RUNNING = not (PLANNING or only_reads(sys.argv))
+CUT = []
+if RUNNING:
+    or_exit(hold, Path.cwd())
+    or_exit(writable, Path.cwd())
+    SAID, CUT = or_exit(mend, Path.cwd())
+    for said in SAID:
+        logger.warning(f"affectlocus: {said}")
 if workflow.is_main_process:
     REPORTS = or_exit(precheck, EXPERIMENT, Path.cwd(), planning=PLANNING)
     if not (PLANNING and EXPERIMENT.score.wheels == "released"):
@@ -27,8 +39,12 @@ if workflow.is_main_process:
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 # What has answers shares no job with what has none. A run's jobs elsewhere keep to what it settled.
 JOBS = Dag(EXPERIMENT, None if workflow.is_main_process else groups.remembered())
-if not PLANNING:
+if RUNNING:
     or_exit(groups.remember, JOBS.shared)
+# What a cell answered is made again even where no score waits for it.
+ANSWERS = {f"results/cells/{cell.id}/predictions.parquet" for cell in JOBS.cells}
+if again := ANSWERS.intersection(CUT):
+    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *again}
 # Here, as many jobs run at once as there are cards; on a cluster a job's own host has them. Which of
 # the two it is, Snakemake knows once it has read all rules.
 CARDS = len(cards())
@@ -59,3 +75,8 @@ wildcard_constraints:
     arm=alternatives(ARMS.values()),
     table=alternatives(JOBS.table_rows),
     cell=JOBS.cells_named(JOBS.cells),
+
+
+onerror:
+    for said in reasons(log, Path.cwd()):
+        logger.error(f"affectlocus: {said}")

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from project import Planner, Project, copied
+
+HERE = Path(__file__).parent
+BENCHMARKS = HERE.parents[1] / "benchmarks"
+sys.path[:0] = [str(HERE), str(BENCHMARKS), str(BENCHMARKS / "kills")]
+
+from project import copied  # noqa: E402
+from small import PARAMETERS, Planner, Project  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -14,8 +22,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
     Its bases are kept in a cache of its own, beside it.
     """
-    folder = tmp_path_factory.mktemp("project")
-    copied(folder)
+    folder = copied(tmp_path_factory.mktemp("small") / "project", PARAMETERS)
     planner = Planner(folder)
     project = Project(folder, planner)
     project.snakemake(AFFECTLOCUS_CACHE=str(folder.with_name("cache")))

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import BIN, ROOT, Project, environment, jobs
+from project import BIN, ROOT, environment
+from small import Project, jobs
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 

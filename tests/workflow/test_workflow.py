@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from project import BIN, Project
+from project import BIN
+from small import Project
 
 from affectlocus.cells import Cell
 from affectlocus.dag import Dag, settings

@@ -25,9 +25,10 @@ from affectlocus.adapters import (
     prefixes,
 )
 from affectlocus.architectures import Rows, parts, place
-from affectlocus.errors import InputError
+from affectlocus.errors import DamageError, InputError
 from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json, shards
 from affectlocus.projections import PROJECTIONS, Location
+from affectlocus.seals import broken
 from affectlocus.sides import DoraDelta, Sum, dense
 from affectlocus.spectra import LowRank
 from affectlocus.stored import Held, Side, Tensors
@@ -626,12 +627,13 @@ def manifest(folder: Path) -> list[dict[str, Any]]:
 
 
 def checkpoint_folder(manifest_file: Path) -> Path:
-    """The folder of a manifest's checkpoint, with every file there and of its size.
+    """The folder of a manifest's checkpoint, with every file there, of its size and its SHA-256.
 
     A checkpoint that is a single file (kind "file") is given by that file's own path.
 
     Raises:
-        InputError: weights that the manifest lists are gone or were changed.
+        DamageError: weights that the manifest lists are gone or were changed.
+        InputError: no manifest.
     """
     written = "written by affectlocus retrieve CHECKPOINT --out FILE.json"
     if manifest_file.is_dir():
@@ -643,18 +645,31 @@ def checkpoint_folder(manifest_file: Path) -> Path:
         raise InputError(
             f"{manifest_file}: no such file; expected the manifest of a checkpoint, {written}"
         )
-    record = read_json(manifest_file)
+    try:
+        record = read_json(manifest_file)
+    except InputError as error:
+        raise DamageError(str(error), manifest_file) from None
     if not isinstance(record, dict) or not {"folder", "files"} <= set(record):
-        raise InputError(f"{manifest_file}: no manifest of a checkpoint; expected one {written}")
+        raise DamageError(
+            f"{manifest_file}: no manifest of a checkpoint; expected one {written}", manifest_file
+        )
     folder = Path(record["folder"])
     source = record.get("source", {})
     again = ", to download it anew" if "hub" in source or "url" in source else ""
     for entry in record["files"]:
         path = folder / entry["file"]
         if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            raise InputError(
+            raise DamageError(
                 f"{path}: {'changed' if path.is_file() else 'missing'}, though {manifest_file} "
                 f"lists it with {entry['bytes']} bytes; delete {manifest_file} and run again"
-                f"{again}"
+                f"{again}",
+                manifest_file,
             )
+    changed = broken(folder, record["files"])
+    if changed is not None:
+        raise DamageError(
+            f"{changed}: as long as {manifest_file} lists it, but with other bytes (their SHA-256 "
+            f"differs); delete {manifest_file} and run again{again}",
+            manifest_file,
+        )
     return folder / record["files"][0]["file"] if record.get("kind") == "file" else folder

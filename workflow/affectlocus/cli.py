@@ -26,7 +26,7 @@ from affectlocus.commands.materials import (
 from affectlocus.commands.mechanism import activations, directions, ledger, neurons
 from affectlocus.commands.reports import claims, figures, report, revisions, show
 from affectlocus.commands.scores import collect, fluency, score, tables
-from affectlocus.errors import or_exit
+from affectlocus.errors import DamageError, or_exit
 from affectlocus.stopping import Stopped, heed
 
 app = typer.Typer(
@@ -114,6 +114,9 @@ def _root(
         os.environ["AFFECTLOCUS_CARDS"] = str(cards)  # devices.CARDS
     if os.environ.get("AFFECTLOCUS_JOB"):
         from affectlocus.header import write
+        from affectlocus.hold import working
+
+        working()
 
         write(str(context.invoked_subcommand), sys.argv[1:], held.cards if held else ())
 
@@ -125,7 +128,18 @@ def main() -> None:
     """
     heed()
     try:
-        or_exit(app)
+        or_exit(_noting_damage)
     except Stopped as stopped:
         sys.stderr.write(f"affectlocus: {stopped}\n")
+        raise
+
+
+def _noting_damage() -> None:
+    try:
+        app()
+    except DamageError as error:
+        if os.environ.get("AFFECTLOCUS_JOB"):
+            from affectlocus.damage import note
+
+            note(error.path)
         raise

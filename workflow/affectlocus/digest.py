@@ -15,9 +15,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # Their versions can change a number; those of plotting or logging libraries cannot.
 NUMERICAL = ("torch", "transformers", "peft", "tokenizers", "numpy", "numba")
-# Sentences, file names, and when a state is saved change no result; what parameters hold reaches a
-# job through its own params, default values included.
-_INERT = ("errors", "files", "parameters", "presets", "stopping", "unfinished")
+# Sentences, refusals, file names, and when a state is saved change no result; what parameters hold
+# reaches a job through its own params, default values included.
+_INERT = ("errors", "files", "parameters", "presets", "seals", "stopping", "unfinished")
 
 
 @cache

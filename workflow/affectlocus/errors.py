@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,6 +21,19 @@ class InputError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(re.sub(r"\s*[\r\n]+\s*", " ", message))
+
+
+class DamageError(InputError):
+    """A file that is no longer what an earlier step wrote.
+
+    Attributes:
+        path: what has to go for that step to make it again: the file itself, or the manifest that
+            lists it.
+    """
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class LayoutError(InputError):
@@ -53,19 +68,24 @@ def or_exit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return function(*args, **kwargs)
     except InputError as error:
-        sys.stderr.write(f"affectlocus: {error}\n")
-        sys.exit(1)
+        _end(str(error))
     except Exception as error:
         if out_of_memory(error):
-            sys.stderr.write(
-                "affectlocus: out of memory; nothing is half-written: give this job more, as a "
-                "cluster profile's retry does, or end what else takes it\n"
+            _end(
+                "out of memory; nothing is half-written: give this job more, as a cluster "
+                "profile's retry does, or end what else takes it"
             )
-        elif isinstance(error, OSError):
-            sys.stderr.write(f"affectlocus: {_of_the_system(error)}\n")
-        else:
-            raise
-        sys.exit(1)
+        if isinstance(error, OSError):
+            _end(_of_the_system(error))
+        raise
+
+
+def _end(sentence: str) -> NoReturn:
+    # A job's log lies on the disk that may be full: then only the exit code tells.
+    with suppress(OSError):
+        sys.stderr.write(f"affectlocus: {sentence}\n")
+        sys.stderr.flush()
+    sys.exit(1)
 
 
 def _of_the_system(error: OSError) -> str:

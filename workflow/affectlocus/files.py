@@ -111,8 +111,15 @@ def matching(path: Path) -> list[Path]:
     return sorted(file for file in anchor.glob(str(path.relative_to(anchor))) if file.is_file())
 
 
+STATE = Path(".snakemake/affectlocus")
+"""What runs of an experiment keep in its folder, beside Snakemake's own records."""
+
 MARKER = ".affectlocus"
 """In a folder that a step wrote: the step's name, and below it the files it wrote, one a line."""
+
+
+PARTIAL = re.compile(r"\..+\.\d+\.partial(\..*)?", re.DOTALL)
+"""Names that `replacing` gives to what is not whole yet; only a kill leaves one behind."""
 
 
 @contextmanager
@@ -133,7 +140,7 @@ def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Ite
     if path.is_symlink() or path.name == "..":
         path = path.resolve()
     # The suffix stays the last one: writers choose a format, and compression, by it.
-    temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}.partial{path.suffix}")
     old = temporary.with_name(f"{temporary.name}.old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +204,9 @@ def check_output(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> 
         if not above.is_dir():
             raise InputError(f"{path}: cannot be written: {above} is no folder")
         if not os.access(above, os.W_OK | os.X_OK):
-            raise InputError(f"{path}: cannot be written: no permission to write into {above}")
+            sealed = os.statvfs(above).f_flag & os.ST_RDONLY
+            why = "is on a read-only disk" if sealed else "gives no permission to write into it"
+            raise InputError(f"{path}: cannot be written: {above} {why}")
         if not whole.exists():
             return
         if whole.is_dir():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from affectlocus.errors import InputError
+from affectlocus.errors import DamageError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,14 +118,16 @@ def read_frame(path: Path, *columns: str) -> pd.DataFrame:
     import pandas as pd
     import pyarrow
 
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; expected a parquet file of an earlier step")
     try:
         frame = pd.read_parquet(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run the step that writes it first") from None
     except (pyarrow.ArrowInvalid, OSError) as error:
         line = " ".join(str(error).split())
-        raise InputError(
-            f"{path}: not a whole parquet file ({line}); delete it and run again"
+        raise DamageError(
+            f"{path}: not a whole parquet file ({line}); delete it and run again", path
         ) from None
     missing = [name for name in columns if name not in frame.columns and name not in frame.attrs]
     if missing:

@@ -1,11 +1,10 @@
-"""A copy of the project with the very small experiment, and what would run in it."""
+"""The very small experiment in a copy of the project, and what would run in it."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,17 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
+from project import BIN, environment
 
-
-def environment(folder: Path) -> dict[str, str]:
-    """Where the copy's package is the one that is imported, by jobs too."""
-    return {
-        **os.environ,
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(folder / "workflow"),
-    }
+PARAMETERS = Path(__file__).with_name("params.yaml")
 
 
 class Planner:
@@ -127,14 +118,3 @@ def jobs(said: str) -> dict[str, set[str]]:
         else:
             found.setdefault(name, set()).add(files[0])
     return found
-
-
-def copied(folder: Path) -> None:
-    """Puts the workflow and the very small experiment into a folder."""
-    for name in ("Snakefile", "rules", "workflow", "profiles", "envs"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder)
-    shutil.copy(Path(__file__).with_name("params.yaml"), folder)

@@ -1,0 +1,405 @@
+"""Faults of a whole run: what is done to a finished experiment, and what must be said of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from disks import read_only, small_disk
+from project import BIN, environment
+
+Cause = Callable[[Path], AbstractContextManager[object]]
+
+PAIR = "tiny-affective.seed0"
+MANIFEST = f"results/checkpoints/{PAIR}.json"
+DELTAS = f"results/deltas/{PAIR}.parquet"
+FIGURE = "results/figures/deltas.tiny-affective.svg"
+TARGETS = [FIGURE, DELTAS, "results/cells/tiny/base/predictions.parquet"]
+TUNED = (MANIFEST, DELTAS, FIGURE)
+"""The pair's tuning and what is made from it; without them, their jobs run."""
+
+ADAPTER = f"checkpoints/{PAIR}/adapter_model.safetensors"
+ANSWERS = "results/cells/tiny/base/predictions.parquet"
+AHEAD = 400 * 86_400  # seconds
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a run.
+
+    Attributes:
+        kind: what is wrong.
+        done: what was done to the finished experiment, in words.
+        cause: does it; on leaving, what caused it is gone.
+        says: parts of the lines that must be printed.
+        code: exit code of the run that meets it.
+        cure: what a person does before the next run.
+        mounts: whether it needs a disk of its own.
+    """
+
+    kind: str
+    done: str
+    cause: Cause
+    says: tuple[str, ...] = ()
+    code: int = 1
+    cure: str = "nothing"
+    mounts: bool = False
+
+
+def lost(folder: Path, *names: str) -> None:
+    """Deletes results, so that their jobs have to run."""
+    for name in names:
+        (folder / name).unlink()
+
+
+def changed(change: Callable[[Path], object]) -> Cause:
+    """A cause that nobody has to take away."""
+
+    def cause(folder: Path) -> AbstractContextManager[None]:
+        change(folder)
+        return nullcontext()
+
+    return cause
+
+
+def cut(name: str, share: float) -> Cause:
+    """A file of which only the first part is left."""
+    return changed(
+        lambda folder: os.truncate(folder / name, int((folder / name).stat().st_size * share))
+    )
+
+
+def flipped(path: Path) -> None:
+    """One bit in the middle of a file."""
+    with path.open("r+b") as stream:
+        stream.seek(path.stat().st_size // 2)
+        byte = stream.read(1)
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([byte[0] ^ 1]))
+
+
+def _bit_in_weights(folder: Path) -> None:
+    flipped(folder / ADAPTER)
+    lost(folder, DELTAS)
+
+
+def _no_weights(folder: Path) -> None:
+    (folder / ADAPTER).parent.rename(folder / "elsewhere")
+    lost(folder, DELTAS)
+
+
+def _emptied(folder: Path) -> None:
+    for path in (folder / ADAPTER).parent.rglob("*"):
+        if path.is_file():
+            path.unlink()
+    lost(folder, DELTAS)
+
+
+def _no_json(folder: Path) -> None:
+    (folder / MANIFEST).write_text("{'folder': 'checkpoints'}\n")
+
+
+def _by_hand(folder: Path) -> None:
+    path = folder / DELTAS
+    import pandas as pd
+
+    frame = pd.read_parquet(path)
+    frame.loc[0, "l2"] = 99.9
+    frame.to_parquet(path)
+
+
+def _ahead(folder: Path) -> None:
+    for path in (folder / "results").rglob("*"):
+        found = path.stat()
+        os.utime(path, (found.st_atime + AHEAD, found.st_mtime + AHEAD))
+    lost(folder, FIGURE)
+
+
+@contextmanager
+def _full(folder: Path, name: str, free: int, *gone: str) -> Iterator[None]:
+    lost(folder, *gone)
+    with small_disk(folder / name, free) as filler:
+        yield
+        filler.unlink(missing_ok=True)
+
+
+def full(name: str, free: int, *gone: str) -> Cause:
+    """A disk with so many bytes left, over a folder, and results that have to be made again."""
+    return lambda folder: _full(folder, name, free, *gone)
+
+
+def _replaced(name: str, text: str) -> Cause:
+    @contextmanager
+    def cause(folder: Path) -> Iterator[None]:
+        held = folder / "held"
+        (folder / name).rename(held)
+        (folder / name).write_text(text)
+        yield
+        (folder / name).unlink()
+        held.rename(folder / name)
+
+    return cause
+
+
+def _edited(old: str, new: str, *gone: str) -> Cause:
+    @contextmanager
+    def cause(folder: Path) -> Iterator[None]:
+        path = folder / "params.yaml"
+        text, times = path.read_text(), path.stat()
+        assert old in text
+        lost(folder, *gone)
+        path.write_text(text.replace(old, new, 1))
+        yield
+        path.write_text(text)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    return cause
+
+
+def _started(folder: Path) -> subprocess.Popen[bytes]:
+    lost(folder, *TUNED)
+    run = subprocess.Popen(
+        [str(BIN / "snakemake"), "--cores", "2", *TARGETS],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not _jobs(folder):
+        time.sleep(0.05)
+    return run
+
+
+def _jobs(folder: Path, step: str = "affectlocus") -> list[int]:
+    """The processes of this folder whose command line has a word in it, but for Snakemake's."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            here = (entry / "cwd").resolve() == folder.resolve()
+        except OSError:
+            continue
+        if entry.name.isdigit() and here and step in words and "--folder" in words:
+            found.append(int(entry.name))
+    return found
+
+
+@contextmanager
+def _two_runs(folder: Path) -> Iterator[None]:
+    run = _started(folder)
+    yield
+    run.wait()
+
+
+@contextmanager
+def _orphans(folder: Path) -> Iterator[None]:
+    run = _started(folder)
+    jobs = _jobs(folder)
+    time.sleep(1)
+    for job in jobs:
+        os.kill(job, signal.SIGSTOP)  # as a job of hours: it is still there
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    yield
+    for job in jobs:
+        os.kill(job, signal.SIGKILL)
+
+
+@contextmanager
+def _killed(folder: Path) -> Iterator[None]:
+    run = _started(folder)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    yield
+
+
+@contextmanager
+def _out_of_memory(folder: Path) -> Iterator[None]:
+    """Kills the first tuning as the kernel does when memory is short."""
+    lost(folder, *TUNED)
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            for job in _jobs(folder, "tune"):
+                os.kill(job, signal.SIGKILL)
+                return
+            time.sleep(0.02)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    yield
+    stop.set()
+    watcher.join()
+
+
+FAULTS = [
+    Fault(
+        "A disk that was full before the start",
+        "`results` lies on a disk of which 20 kB are free, and a figure is lost.",
+        full("results", 20_000, FIGURE),
+        ("results: cannot be written (No space left on device)",),
+        cure="makes room",
+        mounts=True,
+    ),
+    Fault(
+        "A disk that is full in the middle of writing weights",
+        "`checkpoints` lies on a disk of which 80 kB are free; the base, of 100 kB, is lost, and "
+        "what was made from it.",
+        full("checkpoints", 80_000, "results/checkpoints/tiny.json", *TUNED),
+        ("checkpoints/tiny: cannot be written (No space left on device)",),
+        cure="makes room",
+        mounts=True,
+    ),
+    Fault(
+        "A disk that is full in the middle of writing results",
+        "`results` lies on a disk of which 80 kB are free, and a figure of 190 kB is lost.",
+        full("results", 80_000, FIGURE, FIGURE.replace("svg", "png")),
+        ("No space left on device",),
+        cure="makes room",
+        mounts=True,
+    ),
+    Fault(
+        "A results folder that is read-only",
+        "`results` is mounted read-only, and a figure is lost.",
+        lambda folder: _read_only(folder, "results", FIGURE),
+        ("results: cannot be written (Read-only file system)",),
+        cure="makes it writable",
+        mounts=True,
+    ),
+    Fault(
+        "An experiment's folder that is read-only",
+        "The whole folder is mounted read-only, and a figure is lost.",
+        lambda folder: _read_only(folder, ".", FIGURE),
+        ("Read-only file system",),
+        cure="makes it writable",
+        mounts=True,
+    ),
+    Fault(
+        "A parquet file that was cut",
+        f"`{ANSWERS}` has lost its second half.",
+        cut(ANSWERS, 0.5),
+        (f"{ANSWERS} was cut, at ", "; it is removed, and made again where it is needed"),
+        code=0,
+    ),
+    Fault(
+        "A parquet file without a byte",
+        f"`{DELTAS}` has 0 bytes.",
+        cut(DELTAS, 0),
+        (f"{DELTAS} is empty; it is removed, and made again where it is needed",),
+        code=0,
+    ),
+    Fault(
+        "A figure and a report in JSON that were cut",
+        "Of each the last tenth is missing.",
+        changed(
+            lambda folder: [
+                os.truncate(folder / name, int((folder / name).stat().st_size * 0.9))
+                for name in (FIGURE, "results/cells/tiny/base/verification.json")
+            ]
+        ),
+        (f"{FIGURE} was cut", "verification.json was cut"),
+        code=0,
+    ),
+    Fault(
+        "A flipped bit in weights",
+        f"One bit of `{ADAPTER}` is another, and the deltas that are read from it are lost.",
+        changed(_bit_in_weights),
+        (f"{ADAPTER}: as long as {MANIFEST} lists it, but with other bytes",),
+    ),
+    Fault(
+        "Weights gone behind their manifest",
+        f"The folder `checkpoints/{PAIR}` is gone, and the deltas are lost.",
+        changed(_no_weights),
+        (f"missing, though {MANIFEST} lists it",),
+    ),
+    Fault(
+        "A checkpoint's folder that was emptied",
+        f"Every file in `checkpoints/{PAIR}` is deleted, and the deltas are lost.",
+        changed(_emptied),
+        (f"missing, though {MANIFEST} lists it",),
+    ),
+    Fault(
+        "A manifest that is no JSON",
+        f"`{MANIFEST}` is overwritten with something else.",
+        changed(_no_json),
+        (f"{MANIFEST}: not JSON",),
+    ),
+    Fault(
+        "A result that was changed by hand",
+        f"`{DELTAS}` has another norm in its first row.",
+        changed(_by_hand),
+        (f"{DELTAS} is not what its job wrote, and is used as it is",),
+        code=0,
+        cure=f"rm {DELTAS}",
+    ),
+    Fault(
+        "A clock that was set back",
+        "All results are dated 400 days ahead, and a figure is lost.",
+        changed(_ahead),
+        ("are dated in the future, so the clock was set back",),
+        code=0,
+    ),
+    Fault(
+        "Two runs in one folder",
+        "The pair's tuning is lost, and a first run is at work on it.",
+        _two_runs,
+        ("another run works here (process ",),
+        cure="waits for the first run",
+    ),
+    Fault(
+        "A run that was killed, and its jobs were not",
+        "`kill -9` of Snakemake alone, while a tuning runs; the tuning goes on.",
+        _orphans,
+        ("jobs of a run that was killed still work here (processes ",),
+        cure="ends them",
+    ),
+    Fault(
+        "A run that was killed with all its jobs",
+        "`kill -9` of Snakemake's process group, while a tuning runs.",
+        _killed,
+        code=0,
+    ),
+    Fault(
+        "A job that the kernel kills, as it does when memory is short",
+        "The pair's tuning is lost, and its job gets `kill -9` as it begins.",
+        _out_of_memory,
+        ("ended without a word, as a job does that is killed",),
+    ),
+    Fault(
+        "A params.yaml that is no YAML",
+        "`params.yaml` holds `corpus: {` and nothing else.",
+        _replaced("params.yaml", "corpus: {\n"),
+        ("params.yaml: ",),
+        cure="puts it back",
+    ),
+    Fault(
+        "A file in the place of results",
+        "`results` is a file of a user's.",
+        _replaced("results", "mine\n"),
+        ("results: a file is there; a run needs a folder of that name",),
+        cure="puts it back",
+    ),
+    Fault(
+        "A loss that is no number",
+        "The pair's `learning_rate` is 1.0e+30.",
+        _edited("learning_rate: 5.0e-3}\n      traj", "learning_rate: 1.0e+30}\n      traj"),
+        ("training has diverged; lower learning_rate",),
+        cure="puts params.yaml back",
+    ),
+]
+
+
+@contextmanager
+def _read_only(folder: Path, name: str, *gone: str) -> Iterator[None]:
+    lost(folder, *gone)
+    with read_only(folder / name):
+        yield

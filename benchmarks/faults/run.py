@@ -1,0 +1,186 @@
+"""Faults of a run, and what is printed: `python benchmarks/faults/run.py` writes README.md.
+
+A small experiment is run once to its end. Each fault is put into a copy of it. What the run prints
+that meets it is kept, and what the next one prints, after which every result must have the
+undisturbed run's bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from cases import FAULTS, TARGETS, Fault  # noqa: E402
+from disks import mountable, own_mounts  # noqa: E402
+from project import contents, copied, hidden, snakemake  # noqa: E402
+from steps import STEPS as MET  # noqa: E402
+from steps import Step  # noqa: E402
+
+HEAD = """\
+# Faults, and what each prints
+
+Made by `python benchmarks/faults/run.py`. Full and read-only disks are real ones (a small tmpfs, a
+read-only bind mount), in a mount namespace of the script's own (`unshare --mount`), so that root is
+bound by them too; where the kernel allows none, those cases are left out, and the script says so.
+
+"""
+RUNS = """\
+## A run of the workflow
+
+The experiment is that of [benchmarks/kills](../kills/README.md): a base, a pair's tuning, its
+deltas, their figure, and what the base answers. Each fault is put into a copy of it that has
+ended. Shown are the lines of affectlocus; Snakemake's own account of a failed job, which stands
+above them, is not. Below stands what a person does before the next run, and what that says. "The
+same bytes" then means every result and every file of weights, against the undisturbed run's;
+nothing partial is left either.
+
+"""
+COMMAND = f"$ snakemake --cores 2 {' '.join(TARGETS)}"
+BY_ITSELF = """\
+## A step by itself
+
+Each ends in exit code 1, with nothing written; `tests/unit/test_benchmark_faults.py` runs them too.
+
+"""
+
+
+def ours(output: str) -> list[str]:
+    """The lines of affectlocus in what Snakemake printed, each once."""
+    lines = (line.strip() for line in output.splitlines())
+    return list(dict.fromkeys(line for line in lines if line.startswith("affectlocus: ")))
+
+
+def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) -> str:
+    """A fault's section of the page.
+
+    Raises:
+        SystemExit: it did not end as it must.
+    """
+    shutil.copytree(whole, folder, symlinks=True)
+    with ExitStack() as causes:
+        causes.enter_context(fault.cause(folder))
+        met = snakemake(folder, *TARGETS)
+    again = snakemake(folder, *TARGETS)
+    if fault.cure.startswith("rm "):
+        subprocess.run(fault.cure, shell=True, cwd=folder, check=True)
+        again = snakemake(folder, *TARGETS)
+    said, there = ours(met.stdout), contents(folder)
+    names = reference.keys() | there.keys()
+    problems = [
+        *[f"no {part!r}" for part in fault.says if part not in "\n".join(said)],
+        *(["a traceback"] if "Traceback" in met.stdout + again.stdout else []),
+        *([f"exit code {met.returncode}"] if met.returncode != fault.code else []),
+        *([f"then {again.returncode}"] if again.returncode else []),
+        *sorted(name for name in names if reference.get(name) != there.get(name)),
+        *hidden(folder),
+    ]
+    if problems:
+        (folder / "met.txt").write_text(met.stdout)
+        (folder / "again.txt").write_text(again.stdout)
+        raise SystemExit(f"{fault.kind}: {problems[:5]}: see {folder}")
+    jobs = re.findall(r"^total +(\d+)$", again.stdout, re.MULTILINE)
+    ran = f"{jobs[0]} jobs" if jobs else "nothing to do"
+    mended = ours(again.stdout)
+    return "\n".join(
+        [
+            f"### {fault.kind}",
+            "",
+            fault.done,
+            "",
+            "```",
+            COMMAND,
+            *(_plain(line, folder) for line in said),
+            f"(exit code {met.returncode})",
+            "```",
+            "",
+            f"Then: {fault.cure if not fault.cure.startswith('rm ') else f'`{fault.cure}`'}.",
+            "",
+            "```",
+            COMMAND,
+            *(_plain(line, folder) for line in mended),
+            f"(exit code 0, {ran})",
+            "```",
+            "",
+            "The same bytes.",
+            "",
+        ]
+    )
+
+
+def _plain(line: str, folder: Path) -> str:
+    """Without what differs from run to run."""
+    line = line.replace(str(folder), "/experiment")
+    return re.sub(r"(process(?:es)?) \d[\d, ]*(?: on [^\s)]+)?", r"\1 N", line)
+
+
+def sections(only: str, folder: Path) -> Iterator[str]:
+    """The page, part by part."""
+    yield HEAD + RUNS
+    whole = folder / "whole"
+    if not whole.is_dir():
+        copied(whole, HERE.parent / "kills/params.yaml")
+    first = snakemake(whole, *TARGETS)
+    if first.returncode:
+        raise SystemExit(first.stdout[-4000:])
+    reference = contents(whole)
+    for number, fault in enumerate(FAULTS):
+        if only.lower() not in fault.kind.lower():
+            continue
+        if fault.mounts and not mountable():
+            typer.echo(f"left out, as nothing can be mounted here: {fault.kind}", err=True)
+            continue
+        typer.echo(fault.kind)
+        yield tried(fault, whole, folder / f"fault{number}", reference)
+        shutil.rmtree(folder / f"fault{number}")
+    yield BY_ITSELF
+    for step in MET:
+        if step.read_only and not mountable():
+            typer.echo(f"left out, as nothing can be mounted here: {step.kind}", err=True)
+        elif only.lower() in step.kind.lower():
+            yield section(step)
+
+
+def section(step: Step) -> str:
+    """A step's section of the page."""
+    with tempfile.TemporaryDirectory() as place:
+        step.write(Path(place))
+        code, output = step.printed(Path(place))
+        left = list((Path(place) / "out").iterdir())
+    if code != 1 or step.says not in output or output.count("\n") != 1 or left:
+        raise SystemExit(f"{step.kind}: exit code {code}, {left}: {output}")
+    return "\n".join([f"### {step.kind}", "", "```", f"$ {step.shown}", output.strip(), "```", ""])
+
+
+def main(
+    only: Annotated[str, typer.Option(help="words of the faults to try; the page stays")] = "",
+    folder: Annotated[
+        Path | None, typer.Option(help="where the copies go; kept, and its `whole` used again")
+    ] = None,
+) -> None:
+    """Try every fault on a copy of a small experiment, and write the page of what was printed."""
+    if mountable():
+        own_mounts()
+    place = folder or Path(tempfile.mkdtemp(prefix="faults"))
+    page = "\n".join(sections(only, place))
+    if folder is None:
+        shutil.rmtree(place)
+    if only:
+        typer.echo(page)
+    else:
+        (HERE / "README.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,152 @@
+"""What a kill or a full disk left behind is put right, and nothing else is touched."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from affectlocus.damage import mend, note, writable
+from affectlocus.errors import InputError
+from affectlocus.files import manifest_entry, write_json
+
+FRAME = pd.DataFrame({"a": [1, 2]})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment with a result of each kind, and things of a user beside them."""
+    monkeypatch.chdir(tmp_path)
+    results = tmp_path / "results"
+    (results / "logs").mkdir(parents=True)
+    (tmp_path / ".snakemake/affectlocus").mkdir(parents=True)
+    FRAME.to_parquet(results / "a.parquet")
+    FRAME.to_csv(results / "a.csv", index=False)
+    write_json(results / "a.json", {"a": 1})
+    figure = plt.figure()
+    for kind in ("png", "svg"):
+        figure.savefig(results / f"a.{kind}")
+    plt.close(figure)
+    (results / "a.html").write_text("<html>\n</html>\n")
+    (results / "README.md").touch()
+    (results / ".gitkeep").touch()
+    (results / "logs/a.txt").touch()
+    return tmp_path
+
+
+def state(folder: Path) -> dict[str, int]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
+
+
+def test_whole_results_stay_as_they_are(folder: Path) -> None:
+    before = state(folder)
+    assert mend(folder) == ([], [])
+    assert state(folder) == before
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json", "png", "svg", "html"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.97])
+def test_a_result_that_was_cut_is_removed_and_named(folder: Path, kind: str, share: float) -> None:
+    path = folder / f"results/a.{kind}"
+    os.truncate(path, int(path.stat().st_size * share))
+    size = path.stat().st_size
+    (said,), gone = mend(folder)
+    what = f"was cut, at {size} bytes" if size else "is empty"
+    assert said == f"results/a.{kind} {what}; it is removed, and made again where it is needed"
+    assert gone == [f"results/a.{kind}"]
+    assert not path.exists()
+    assert len(list((folder / "results").iterdir())) == 8
+
+
+def test_what_a_killed_job_was_writing_is_removed(folder: Path) -> None:
+    before = state(folder)
+    (folder / "results/cells").mkdir()
+    (folder / "results/cells/.a.12.partial.parquet").touch()
+    for name in (".tiny.12.partial", ".tiny.12.partial.old"):
+        (folder / "checkpoints" / name).mkdir(parents=True)
+        (folder / "checkpoints" / name / "model.safetensors").touch()
+    assert mend(folder) == ([], [])
+    assert state(folder) == before
+
+
+def test_what_lies_in_the_future_is_dated_back_in_its_order(folder: Path) -> None:
+    ahead = time.time() + 1e7
+    for number, kind in enumerate(("csv", "json", "parquet")):
+        os.utime(folder / f"results/a.{kind}", (ahead - number, ahead - number))
+    (said,), _ = mend(folder)
+    assert said.startswith("3 files of results are dated in the future")
+    times = [(folder / f"results/a.{kind}").stat().st_mtime for kind in ("parquet", "json", "csv")]
+    assert times == sorted(set(times))
+    assert times[-1] < (folder / "results/a.png").stat().st_mtime
+    assert mend(folder) == ([], [])
+
+
+def checkpoint(folder: Path) -> tuple[Path, Path]:
+    """Weights, and the manifest that lists them."""
+    weights = folder / "checkpoints/tiny/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    manifest = Path("results/checkpoints/tiny.json")
+    write_json(manifest, {"folder": "checkpoints/tiny", "files": [manifest_entry(weights)]})
+    return weights, manifest
+
+
+def test_a_manifest_whose_weights_a_job_found_damaged_is_removed_once(folder: Path) -> None:
+    weights, manifest = checkpoint(folder)
+    weights.write_bytes(b"weight!")
+    note(manifest)
+    note(manifest)
+    (said,), _ = mend(folder)
+    assert said.startswith(
+        "results/checkpoints/tiny.json: a job found it, or what it lists, damaged"
+    )
+    assert not manifest.exists()
+    assert mend(folder) == ([], [])
+
+
+def test_a_manifest_whose_weights_have_come_back_stays(folder: Path) -> None:
+    weights, manifest = checkpoint(folder)
+    weights.rename(weights.with_name("away"))
+    note(manifest)
+    weights.with_name("away").rename(weights)
+    assert mend(folder) == ([], [])
+    assert manifest.exists()
+
+
+def test_a_noted_result_that_was_written_again_stays(folder: Path) -> None:
+    note(Path("results/a.parquet"))
+    pd.concat([FRAME, FRAME]).to_parquet("results/a.parquet")
+    assert mend(folder) == ([], [])
+    note(Path("results/a.parquet"))
+    assert len(mend(folder)[0]) == 1
+
+
+def test_notes_about_other_places_or_cut_by_a_full_disk_remove_nothing(folder: Path) -> None:
+    Path("mine.json").write_text("{}")
+    note(Path("results/../mine.json"))
+    with Path(".snakemake/affectlocus/damaged.jsonl").open("a") as notes:
+        notes.write('["results/a.csv", 1')
+    before = state(folder / "results")
+    assert mend(folder) == ([], [])
+    assert state(folder / "results") == before
+    assert Path("mine.json").exists()
+
+
+def test_a_file_in_the_place_of_results_is_named(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("mine")
+    with pytest.raises(InputError, match=r"results: a file is there; a run needs a folder"):
+        writable(tmp_path)
+    assert (tmp_path / "results").read_text() == "mine"
+
+
+def test_a_folder_that_can_be_written_is_left_without_a_trace(tmp_path: Path) -> None:
+    writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "results").mkdir()
+    writable(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["results"]

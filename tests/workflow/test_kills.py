@@ -1,0 +1,35 @@
+"""Kills of the very small experiment; benchmarks/kills does fifty."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from killing import Moment, chain
+from project import contents, copied
+from small import PARAMETERS, Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+
+# Ten jobs: a base, its tuning, what the tuning changed, and what the base answers.
+TARGETS = [
+    "results/deltas/tiny-affective.seed0.parquet",
+    "results/cells/tiny/base/predictions.parquet",
+]
+JOBS = 10
+
+
+def test_three_kills_on_the_way_lose_nothing_and_no_finished_job_runs_again(
+    project: Project, tmp_path: Path
+) -> None:
+    draw = random.Random(7)
+    jobs = sorted(draw.sample(range(JOBS - 1), 3))
+    moments = [Moment(number, draw.uniform(0, 1.5)) for number in jobs]
+    copy = copied(tmp_path / "killed", PARAMETERS)
+    found = chain(copy, TARGETS, moments, contents(project.folder), part=True)
+    assert len(found.kills) == 3
+    assert found.kills[-1].finished
+    assert [kill.broken for kill in found.kills] == [[]] * 3
+    assert [kill.again for kill in found.kills] == [[]] * 3
+    assert (found.differing, found.left, found.code, found.idle) == ([], [], 0, True)

@@ -1,0 +1,191 @@
+"""What a kill, a full disk or a wrong clock left in a folder, put right before a run starts.
+
+Snakemake looks at a result's time, never into it: a file that was cut passes for finished. So one
+that does not end as its kind does is removed here, and made again where a job or a target needs
+it; so is what a job has noted as damaged. Files that are dated in the future are dated back: they
+would look newer than whatever is made from now on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from affectlocus.edited import edited
+from affectlocus.errors import InputError
+from affectlocus.files import PARTIAL, STATE
+
+RESULTS, CHECKPOINTS = Path("results"), Path("checkpoints")
+_NOTES = STATE / "damaged.jsonl"
+# Nobody's input: a cut one misleads no job.
+_ASIDE = ("logs", "benchmarks")
+_ENDS = {
+    ".csv": (b"\n",),
+    ".html": (b"</html>\n",),
+    ".json": (b"}\n", b"]\n"),
+    ".jsonl": (b"\n",),
+    ".parquet": (b"PAR1",),
+    ".png": (b"IEND\xaeB`\x82",),
+    ".svg": (b"</svg>\n",),
+    ".txt": (b"\n",),
+}
+# Seconds by which the clocks of a disk's server and of a host may differ.
+_SKEW = 120
+_LONG_AGO = 946_684_800  # the year 2000
+
+
+def writable(folder: Path) -> None:
+    """Refuses a folder in which results cannot be written, before any job starts.
+
+    Raises:
+        InputError: `results` or `checkpoints` is no folder, is read-only, or lies on a full disk.
+    """
+    for name in (RESULTS, CHECKPOINTS):
+        place = folder / name
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{place}: a file is there; a run needs a folder of that name")
+        there = place if place.is_dir() else folder
+        probe = there / f".space.{os.getpid()}.partial"
+        try:
+            try:
+                probe.write_bytes(bytes(1 << 16))
+            finally:
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{place}: cannot be written ({error.strerror}); nothing was started, and what is "
+                "there stays: make room, or make it writable, and run again"
+            ) from None
+
+
+def mend(folder: Path) -> tuple[list[str], list[str]]:
+    """Puts a folder's results right, as no run lives in it.
+
+    Returns:
+        A sentence for each thing that a user may wonder about, and the names of the results that
+        were cut and are removed.
+
+    Raises:
+        InputError: something cannot be removed.
+    """
+    try:
+        said = [*_noted(folder)]
+        gone: list[str] = []
+        partial = _partial(folder)
+        for path in partial:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        written: dict[str, int] = {}
+        for path in _files(folder / RESULTS):
+            found = path.stat()
+            name = path.relative_to(folder).as_posix()
+            if wrong := _wrong(path, found.st_size):
+                path.unlink()
+                gone.append(name)
+                said.append(f"{name} {wrong}; it is removed, and made again where it is needed")
+            else:
+                written[name] = found.st_mtime_ns
+        now = (time.time() + _SKEW) * 1e9
+        ahead = {name: when for name, when in written.items() if when > now}
+        said += [
+            f"{name} is not what its job wrote, and is used as it is; if that is not meant, delete "
+            "it, and the next run makes it again"
+            for name in edited(folder, written if not ahead else {})
+        ]
+        said += _dated_back([folder / name for name in sorted(ahead, key=ahead.__getitem__)])
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; nothing was started") from None
+    return said, gone
+
+
+def note(path: Path) -> None:
+    """Keeps in mind that a file is damaged, for the next run; a job calls this as it fails."""
+    try:
+        found = path.stat()
+        with _NOTES.open("a", encoding="utf-8") as notes:
+            notes.write(json.dumps([str(path), found.st_size, found.st_mtime_ns]) + "\n")
+    except OSError:
+        pass  # the job's own sentence says what to delete
+
+
+def _noted(folder: Path) -> Iterator[str]:
+    """Removes what jobs noted and nobody has put right since."""
+    notes = folder / _NOTES
+    if not notes.is_file():
+        return
+    for line in dict.fromkeys(notes.read_text(encoding="utf-8").splitlines()):
+        try:
+            name, size, modified = json.loads(line)
+        except ValueError:
+            continue  # the disk was full
+        path = folder / name
+        if not path.is_file() or (folder / RESULTS).resolve() not in path.resolve().parents:
+            continue
+        found = path.stat()
+        if (found.st_size, found.st_mtime_ns) == (size, modified) and not _whole_again(path):
+            path.unlink()
+            yield f"{name}: a job found it, or what it lists, damaged; it is made again"
+    notes.unlink()
+
+
+def _whole_again(path: Path) -> bool:
+    """Whether a manifest's files have come back."""
+    if path.suffix != ".json":
+        return False
+    from affectlocus.checkpoints import checkpoint_folder
+
+    try:
+        checkpoint_folder(path)
+    except InputError:
+        return False
+    return True
+
+
+def _partial(folder: Path) -> list[Path]:
+    """What a killed job was writing: files and folders under names that only `replacing` gives."""
+    checkpoints = folder / CHECKPOINTS
+    found = list(checkpoints.iterdir()) if checkpoints.is_dir() else []
+    for at, folders, files in os.walk(folder / RESULTS):
+        found += [Path(at, name) for name in (*folders, *files)]
+        folders[:] = [name for name in folders if not PARTIAL.fullmatch(name)]
+    return [path for path in found if PARTIAL.fullmatch(path.name)]
+
+
+def _files(results: Path) -> Iterator[Path]:
+    """The results that are some job's input, or a person's."""
+    for at, folders, files in os.walk(results):
+        if Path(at) == results:
+            folders[:] = [name for name in folders if name not in _ASIDE]
+        for name in files:
+            path = Path(at, name)
+            if not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _wrong(path: Path, size: int) -> str:
+    """What is wrong with a result, by how it ends; nothing if it is as its kind should be."""
+    ends = _ENDS.get(path.suffix)
+    if ends is None:
+        return ""
+    if size == 0:
+        return "is empty"
+    with path.open("rb") as stream:
+        stream.seek(max(0, size - 16))
+        tail = stream.read()
+    return "" if tail.endswith(ends) else f"was cut, at {size} bytes"
+
+
+def _dated_back(ahead: list[Path]) -> list[str]:
+    """Dates files to long ago, in their own order, so that content alone decides what reruns."""
+    for number, path in enumerate(ahead):
+        when = (_LONG_AGO * 1000 + number) * 1_000_000
+        os.utime(path, ns=(when, when))
+    if not ahead:
+        return []
+    return [
+        f"{len(ahead)} files of results are dated in the future, so the clock was set back: they "
+        "are dated to the year 2000, and run again only where their content asks for it"
+    ]
