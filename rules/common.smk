@@ -4,7 +4,7 @@ from pathlib import Path
 
 # On a line of its own `checkpoint` would be a keyword; so this import is two.
 from affectlocus.dag import ARMS, EXTRACTOR, Dag
-from affectlocus.dag import alternatives, checkpoint, repeated, settings
+from affectlocus.dag import alternatives, checkpoint, repeated, settings, unfilled
 from affectlocus.digest import digest, digest_of
 from affectlocus.errors import or_exit
 from affectlocus.exhibits import described

@@ -19,7 +19,7 @@ from affectlocus.commands.materials import corpus, prepare, pretrain, retrieve, 
 from affectlocus.commands.mechanism import activations, directions, ledger, neurons
 from affectlocus.commands.reports import claims, figures, report, revisions, show
 from affectlocus.commands.scores import collect, fluency, score, tables
-from affectlocus.errors import or_exit
+from affectlocus.errors import or_exit, traced
 
 app = typer.Typer(
     help=(
@@ -111,4 +111,6 @@ def _root(
 
 def main() -> None:
     """Runs the command line; bad input ends in one sentence and exit code 1."""
+    # A defect's traceback may quote what it stumbled over.
+    sys.excepthook = traced
     or_exit(app)

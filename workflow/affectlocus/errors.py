@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import ParamSpec, TypeVar
+
+from affectlocus.redaction import redacted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -14,11 +19,27 @@ T = TypeVar("T")
 class InputError(Exception):
     """Bad input: the message says what was found, what was expected, and what to do.
 
-    Always one line: line breaks, which bad input may hold, become spaces.
+    Always one line that a terminal can show, and no longer than somebody reads: line breaks, which
+    bad input may hold, become spaces, other control characters their escapes.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(re.sub(r"\s*[\r\n]+\s*", " ", message))
+        line = printable(re.sub(r"\s*[\r\n]+\s*", " ", message))
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+        super().__init__(line)
+
+
+_LONGEST = 2000  # characters of a message
+_UNSHOWN = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """The text with its escapes for what would steer a terminal: control characters, marks that
+    turn the direction of writing, and halves of characters, which no file can hold."""
+    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class LayoutError(InputError):
@@ -31,20 +52,28 @@ def shortened(name: object, longest: int = 200) -> str:
     return text if len(text) <= longest else f"{text[: longest - 61]}…{text[-60:]}"
 
 
+def traced(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Writes a traceback without secrets: what `sys.excepthook` may be."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    sys.stderr.write(redacted(text, os.environ))
+
+
 def or_exit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls `function`; bad input ends the process with its sentence and exit code 1.
 
-    So does what the system refuses: no space, no permission, no folder. All else is a defect of
-    ours, and its traceback says where.
+    So does what the system refuses: no space, no permission, no folder, no memory. All else is a
+    defect of ours, and its traceback says where.
     """
     try:
         return function(*args, **kwargs)
     except InputError as error:
-        sys.stderr.write(f"affectlocus: {error}\n")
-        sys.exit(1)
+        said = str(error)
     except OSError as error:
-        sys.stderr.write(f"affectlocus: {_of_the_system(error)}\n")
-        sys.exit(1)
+        said = _of_the_system(error)
+    except MemoryError as error:
+        said = str(InputError(f"not enough memory ({str(error) or 'none left'}); give it more"))
+    sys.stderr.write(f"affectlocus: {redacted(said, os.environ)}\n")
+    sys.exit(1)
 
 
 def _of_the_system(error: OSError) -> str:

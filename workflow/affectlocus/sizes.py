@@ -98,11 +98,11 @@ def of_config(config: Mapping[str, Any], told_by: str = "config.json") -> Size |
         vocabulary, heads = int(whole["vocab_size"]), int(whole["num_attention_heads"])
         wide = int(whole.get("moe_intermediate_size") or whole["intermediate_size"])
         groups = int(whole.get("num_key_value_heads") or heads)
-        width = int(whole.get("head_dim") or hidden // heads)
+        width = int(whole.get("head_dim") or hidden // max(heads, 1))
         experts = int(
             whole.get("num_local_experts") or whole.get("num_experts") or 1  # Mixtral, Qwen
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     if min(hidden, layers, vocabulary, heads, wide, groups, width, experts) < 1:
         return None
