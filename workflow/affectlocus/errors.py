@@ -24,16 +24,21 @@ class InputError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        line = printable(re.sub(r"\s*[\r\n]+\s*", " ", message))
-        if len(line) > _LONGEST:
-            line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
-        super().__init__(line)
+        super().__init__(one_line(message))
 
 
 _LONGEST = 2000  # characters of a message
 _UNSHOWN = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+
+
+def one_line(text: str) -> str:
+    """The text as `InputError` has it."""
+    line = printable(re.sub(r"\s*[\r\n]+\s*", " ", text))
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+    return line
 
 
 def printable(text: str) -> str:

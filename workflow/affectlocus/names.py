@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from affectlocus.parameters import Parameters
 
 # What stands behind a base's or a pair's name in the names of its results; see `dag`.
 _COMPANIONS = re.compile(
@@ -18,15 +14,17 @@ _OF_TABLES = ("_intervals", "_baselines")
 _AND = "-and-"
 
 
-def clashes(parameters: Parameters) -> Iterator[tuple[str, str]]:
+def clashes(
+    bases: Collection[str], pairs: Collection[str], tasks: Collection[str]
+) -> Iterator[tuple[str, str]]:
     """(key, complaint) for every name whose results would be another's.
 
     A disk may take `a` and `A` for the same name.
     """
-    models = {name: f"bases.{name}" for name in parameters.bases}
-    models |= {name: f"pairs.{name}" for name in parameters.pairs}
-    tasks = {name: f"tasks.{name}" for name in parameters.tasks}
-    for group in (models, tasks):
+    models = {name: f"bases.{name}" for name in bases}
+    models |= {name: f"pairs.{name}" for name in pairs}
+    named = {name: f"tasks.{name}" for name in tasks}
+    for group in (models, named):
         folded: dict[str, str] = {}
         for name, key in group.items():
             other = folded.setdefault(name.lower(), key)
@@ -39,7 +37,7 @@ def clashes(parameters: Parameters) -> Iterator[tuple[str, str]]:
                 yield key, f"its results would have the names of those of {lower[stem]}; rename it"
         if name.lower().startswith("others."):
             yield key, "results of no single pair are called others; rename it"
-    for duo in _ambiguous(parameters.pairs):
+    for duo in _ambiguous(pairs):
         yield f"pairs.{duo}", f"with {_AND!r} in it, two figures would be called alike; rename it"
 
 

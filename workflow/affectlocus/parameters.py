@@ -1319,8 +1319,8 @@ def _paths(
     Args:
         planning: what is awaited may be missing.
     """
-    for key, path in _named_paths(parameters):
-        if complaint := _unusable(path):
+    for key, named in _named_paths(parameters):
+        if complaint := _unusable(named):
             yield key, complaint
     root = folder / parameters.data_root
     for name, task in parameters.tasks.items():
@@ -1463,7 +1463,7 @@ def validate(
         raise InputError(f"{source}: {key}: {complaint}") from None
     for problems in (
         _references(parameters),
-        clashes(parameters),
+        clashes(parameters.bases, parameters.pairs, parameters.tasks),
         _paths(parameters, folder, planning),
     ):
         for key, complaint in problems:
