@@ -72,6 +72,13 @@ HOSTILE = (
     ),
     *("x.seed0", "x.experts", "x_intervals", "a-and-b", "others.parquet", "", " ", ".", "..", "~"),
 )
+# Names that may be, and meet others in the names of results.
+NAMES = (
+    *("a", "A", "a.b", "a.seed0", "a.seed1", "a.tune.gate.seed0", "a.experts", "a_intervals"),
+    *("a_baselines", "a-and-a", "a-and-b", "a-and-b-and-c", "others.parquet", "table1", "1a", "a.1"),
+    *("base", "tuned", "load", "seed0", "mean.", "x" * 80, "sources", "a.summary", "a.overlaps.b"),
+    *("scores", "Null-", "a.histogram.parquet", "b-", "test", "all", "join", "mini-MOSI", "metrics"),
+)
 texts = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30))
 plain = st.one_of(
     texts,
@@ -119,7 +126,7 @@ def refusing() -> Iterator[None]:
         said = str(error)
         assert said, "an empty message"
         assert len(said) <= 2100, f"a message of {len(said)} characters"
-        odd = [one for one in said if ord(one) < 32 or 0xD800 <= ord(one) < 0xE000]
+        odd = [one for one in said if (ord(one) < 32 and one != "\t") or 0xD800 <= ord(one) < 0xE000]
         assert not odd, f"{odd!r} in a message"
 
 
@@ -146,11 +153,41 @@ def mutated(draw: st.DrawFn, seeds: st.SearchStrategy[bytes]) -> bytes:
     return bytes(content)
 
 
+def _names(tree: Any) -> list[str]:
+    """What stands as a key somewhere: among others the names of bases, pairs and tasks."""
+    groups = [tree.get(key) for key in ("bases", "pairs", "tasks")]
+    return [name for group in groups if group for name in group] or list(tree)
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    """The tree with another name wherever one stands, as a key or as a value."""
+    if isinstance(value, dict):
+        return {new if k == old else k: _renamed(v, old, new) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_renamed(one, old, new) for one in value]
+    return new if value == old else value
+
+
+def _like(value: Any) -> st.SearchStrategy[Any]:
+    """Values of the same kind, which are refused by what they are, if at all."""
+    if isinstance(value, bool):
+        return st.booleans()
+    if isinstance(value, int):
+        return st.one_of(st.integers(-2, 20), st.integers(0, 2**33))
+    if isinstance(value, float):
+        return st.floats(-1, 2)
+    if isinstance(value, str):
+        return st.one_of(texts, st.sampled_from(NAMES))
+    return values
+
+
 @st.composite
 def changed(draw: st.DrawFn, seeds: st.SearchStrategy[Any]) -> Any:
     """A good tree of settings with a few places replaced, renamed, added or taken away."""
     tree = json.loads(json.dumps(draw(seeds)))
-    for _ in range(draw(st.integers(1, 3))):
+    if draw(st.booleans()):
+        tree = _renamed(tree, draw(st.sampled_from(_names(tree))), draw(st.sampled_from(NAMES)))
+    for _ in range(draw(st.integers(0, 3))):
         at = tree
         while isinstance(at, dict | list) and at:
             keys = list(at) if isinstance(at, dict) else list(range(len(at)))
@@ -161,7 +198,7 @@ def changed(draw: st.DrawFn, seeds: st.SearchStrategy[Any]) -> Any:
                 continue
             what = draw(st.sampled_from(["replace", "replace", "remove", "rename", "add"]))
             if what == "replace":
-                at[key] = draw(values)
+                at[key] = draw(_like(inner) if draw(st.booleans()) else values)
             elif what == "remove":
                 del at[key]
             elif isinstance(at, list):
@@ -186,7 +223,15 @@ def _good_parameters() -> list[dict[str, Any]]:
 def _small(config: dict[str, Any]) -> dict[str, Any]:
     """The same with few cells, which are quicker to lay out."""
     matrix = config.get("matrix", {}) | {"load": ["gate", "all"], "tune": [], "ablate": ["up"]}
-    return config | {"matrix": matrix}
+    tree = config | {"matrix": matrix}
+    # What is awaited may be missing, so that experiments on somebody's files are laid out too.
+    for task in tree["tasks"].values():
+        if "files" in task or "preset" in task:
+            task["awaited"] = True
+    for source in (*tree["bases"].values(), *(pair.get("tuned") for pair in tree["pairs"].values())):
+        if isinstance(source, dict) and "folder" in source:
+            source["awaited"] = True
+    return tree
 
 
 def _parameters(config: Any) -> None:

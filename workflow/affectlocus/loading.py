@@ -13,6 +13,7 @@ from affectlocus.files import checkpoint_paths, is_weights, read_json
 from affectlocus.sizes import of_config
 
 _MOST_LAYERS = 100_000  # each expert is one; the deepest models have a hundred of 256 experts
+_LARGEST = 2**40
 _SLACK = 10_000_000  # parameters
 
 
@@ -22,6 +23,11 @@ def check_depth(config: Mapping[str, Any], told_by: str) -> None:
     Raises:
         InputError: more layers, or experts in them, than any model has.
     """
+    text = config.get("text_config")
+    for each in (config, text if isinstance(text, Mapping) else {}):
+        for key, value in each.items():
+            if isinstance(value, int) and abs(value) > _LARGEST:
+                raise InputError(f"{told_by}: {key} is larger than in any model; restore the file")
     size = of_config(config, told_by)
     experts = [config.get(key) for key in ("num_local_experts", "num_experts")]
     wide = max((one for one in experts if isinstance(one, int)), default=1)
