@@ -47,8 +47,10 @@ PARAMETERS: dict[str, Any] = {
 }
 CHECK = (("check", "."),)
 PREPARE = (
-    ("prepare", "--name", "moods", "--test", "test.csv", "--settings", "task.yaml")
-    + ("--out", "moods.parquet", "--report", "moods.json"),
+    (
+        *("prepare", "--name", "moods", "--test", "test.csv", "--settings", "task.yaml"),
+        *("--out", "moods.parquet", "--report", "moods.json"),
+    ),
     ("show", "moods.parquet"),
 )
 Change = Callable[[dict[str, Any]], Any]
@@ -202,6 +204,11 @@ def _named_file(name: str, **keys: Any) -> dict[str, Any]:
     }
 
 
+def _device(folder: Path) -> None:
+    (folder / "test.csv").unlink()
+    (folder / "test.csv").symlink_to("/dev/zero")
+
+
 PATHS = [
     Case(
         "A file whose name would be a command for a shell",
@@ -246,13 +253,7 @@ PATHS = [
     Case(
         "A device in the place of a file",
         ("no such file: test.csv",),
-        make=lambda folder: (
-            [
-                (folder / "test.csv").unlink(),
-                (folder / "test.csv").symlink_to("/dev/zero"),
-            ]
-            and None
-        ),
+        make=_device,
         shown="`test.csv` is a link to `/dev/zero`",
     ),
 ]
@@ -265,7 +266,8 @@ def _yaml(text: str) -> dict[str, Any]:
 
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi")
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
+    for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
 YAML = [
     Case("A billion laughs", ("stands for more than 100000 values",), **_yaml(LAUGHS)),
@@ -494,7 +496,7 @@ TABLES = [
     ),
     Case(
         "NUL bytes",
-        ("no text: a NUL byte in line 2",),
+        ("a NUL byte in line 2",),
         **_test("id,text,mood\n3,She\0passed,joy\n"),
     ),
     Case(
@@ -565,8 +567,10 @@ TABLES = [
         },
         make=_workbooks,
         commands=(
-            ("score", "--protocol", "mer-unibench", "--kind", "hit-rate", "--wheels", ".")
-            + ("--own-wheels", "--gold", "gold.csv", "--predictions", "said.csv"),
+            (
+                *("score", "--protocol", "mer-unibench", "--kind", "hit-rate", "--wheels", "."),
+                *("--own-wheels", "--gold", "gold.csv", "--predictions", "said.csv"),
+            ),
         ),
         shown="six workbooks of 0.9 MB",
         heavy=True,
@@ -895,12 +899,12 @@ CHECKPOINTS = [
         shown="`base/pytorch_model.bin`",
     ),
     Case(
-        "Pickles of a trainer, a tokenizer and program code beside the weights, none of them opened",
+        "Pickles of a trainer and program code beside the weights, none of them opened",
         ("gate",),
         make=_pairs(_beside),
         commands=DIFF,
         refused=False,
-        shown="`optimizer.pt`, `training_args.bin`, `rng_state.pth`, `tokenizer.pkl`, `modeling_evil.py`",
+        shown="`optimizer.pt`, `training_args.bin`, `tokenizer.pkl`, `modeling_evil.py`",
     ),
     Case(
         "A few hundred bytes that stand for 4 TB",
@@ -928,7 +932,7 @@ CHECKPOINTS = [
         ("it comes with program code of its own (auto_map), and no code out of a checkpoint is",),
         make=_own_code,
         commands=EXTRACT,
-        shown='`evil/config.json`: `"auto_map": {"AutoModelForCausalLM": "evil.Evil"}`, beside `evil/evil.py`',
+        shown='`"auto_map": {"AutoModelForCausalLM": "evil.Evil"}`, beside `evil/evil.py`',
     ),
     Case(
         "A configuration of a model far larger than its files",

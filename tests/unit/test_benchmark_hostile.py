@@ -1,4 +1,4 @@
-"""Every kind of hostile input of `benchmarks/hostile` prints what its page says, and runs nothing."""
+"""Every kind of hostile input of `benchmarks/hostile` prints what its page says; nothing is run."""
 
 from __future__ import annotations
 

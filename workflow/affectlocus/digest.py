@@ -15,8 +15,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # Their versions can change a number; those of plotting or logging libraries cannot.
 NUMERICAL = ("torch", "transformers", "peft", "tokenizers", "numpy", "numba")
-# Sentences, file names and refusals change no result; what parameters hold reaches a job through its
-# own params, default values included.
+# Sentences, file names and refusals change no result; what parameters hold reaches a job through
+# its own params, default values included.
 _INERT = (
     *("errors", "files", "parameters", "presets"),
     *("loading", "names", "patience", "redaction", "settings_text", "sizes"),
