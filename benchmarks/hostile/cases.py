@@ -576,14 +576,6 @@ TABLES = [
         heavy=True,
     ),
     Case(
-        "A pattern that would take longer than the universe is old",
-        ("columns.matches takes longer than 60 s on the texts",),
-        _task(columns={"matches": "(a+)+$", "id": "id"}, labels=["yes", "no"]),
-        {"test.csv": f"id,text,mood\n3,{'a' * 40}!,joy\n", "train.csv": "id,text\n1,a\n2,b!\n"},
-        shown="test.csv",
-        heavy=True,
-    ),
-    Case(
         "A text that stands a million times in a few kB of parquet",
         ("cannot be read as parquet", TOO_LONG),
         _task(files={"test": "test.parquet"}),

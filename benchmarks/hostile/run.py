@@ -1,7 +1,7 @@
 """Every kind of hostile input and what it prints: `python benchmarks/hostile/run.py`.
 
 Each case is written into a folder of its own, and its commands are run there; the heavy ones are
-measured. Writes README.md; with `--light` the heavy ones stay as they stand there.
+measured. Writes README.md, after each case anew; with `--missing` what stands there already stays.
 """
 
 from __future__ import annotations
@@ -72,9 +72,11 @@ def ran(command: tuple[str, ...], folder: Path) -> tuple[int, str, str]:
 
 def forked(command: tuple[str, ...], folder: Path) -> tuple[int, str, str]:
     """The same in a fork of this process, which has imported already what a command needs."""
-    from affectlocus import cli, prepare
+    import transformers
 
-    assert prepare
+    from affectlocus import checkpoints, cli, diff, parameters, prepare
+
+    assert transformers and checkpoints and diff and parameters and prepare
     with (folder / ".said").open("w+", encoding="utf-8") as said:
         child = os.fork()
         if child == 0:
@@ -136,26 +138,34 @@ def _shown(case: Case, folder: Path) -> list[str]:
     return [case.shown, ""] if case.shown else []
 
 
-def kept(kind: str) -> str:
-    """The section of a heavy case as it stands on the page."""
-    found = re.search(rf"^### {re.escape(kind)}\n.*?(?=^###? |\Z)", PAGE.read_text(), re.M | re.S)
-    if found is None:
-        raise SystemExit(f"{kind}: not on the page yet; leave --light out")
-    return found[0].rstrip("\n") + "\n"
+def kept(kind: str, page: str) -> str:
+    """The section of a case as it stands on the page; empty where it does not."""
+    found = re.search(rf"^### {re.escape(kind)}\n.*?(?=^###? |\Z)", page, re.M | re.S)
+    return found[0].rstrip("\n") + "\n" if found else ""
 
 
 def main() -> None:
     """Runs the cases and writes the page."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--light", action="store_true", help="leave heavy cases as they stand")
-    light = options.parse_args().light
-    count = sum(map(len, GROUPS.values()))
-    parts = [HEAD.format(marker=MARKER, count=count)]
-    for title, cases in GROUPS.items():
-        parts.append(f"## {title}\n")
-        for case in cases:
-            parts.append(kept(case.kind) if light and case.heavy else section(case))
-    PAGE.write_text("\n".join(parts), encoding="utf-8")
+    options.add_argument("--missing", action="store_true", help="run what is not on the page yet")
+    missing = options.parse_args().missing
+    before = PAGE.read_text(encoding="utf-8") if PAGE.is_file() and missing else ""
+    cases = [case for group in GROUPS.values() for case in group]
+    made = {case.kind: kept(case.kind, before) for case in cases}
+    # Light ones first: they are many, and quick.
+    for case in sorted(cases, key=lambda case: case.heavy):
+        if not made[case.kind]:
+            made[case.kind] = section(case)
+            PAGE.write_text(page(made), encoding="utf-8")
+    PAGE.write_text(page(made), encoding="utf-8")
+
+
+def page(made: dict[str, str]) -> str:
+    """The whole page, of the sections that there are."""
+    parts = [HEAD.format(marker=MARKER, count=sum(map(bool, made.values())))]
+    for title, group in GROUPS.items():
+        parts += [f"## {title}\n", *filter(None, (made[case.kind] for case in group))]
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_hostile_input_is_refused_or_taken_for_what_it_is(
     if case.refused:
         line = output.splitlines()[-1]
         assert line.startswith("affectlocus: ")
-        assert line in PAGE, "run benchmarks/hostile/run.py --light again"
+        assert line in PAGE, "run benchmarks/hostile/run.py again"
         assert "Traceback" not in output
     assert not list(tmp_path.rglob(MODULE.MARKER)), "something was run"
 

@@ -39,11 +39,12 @@ class _OnceLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def parsed(text: str, source: str) -> Any:
+def parsed(text: str, source: str, kind: str = "YAML") -> Any:
     """The values of a YAML or JSON text.
 
     Args:
         source: how messages name it.
+        kind: what they say was expected.
 
     Raises:
         InputError: no YAML, a tag that asks for more than plain values, a key twice, a text that is
@@ -70,12 +71,12 @@ def parsed(text: str, source: str) -> Any:
     except RecursionError:
         raise InputError(f"{source}: nested deeper than settings are; flatten it") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{source}: not {kind}: {' '.join(str(error).split())}") from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         # A date that no calendar has, a number of too many digits, !!int of a word.
         line = " ".join(str(error).split())
         raise InputError(
-            f"{source}: not YAML: a value is not what it looks like ({line})"
+            f"{source}: not {kind}: a value is not what it looks like ({line})"
         ) from None
 
 

@@ -84,7 +84,7 @@ def settings_of(
             text = Path(text).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{option}: cannot read {source}: {error}") from None
-    given = parsed(text, source) or {}
+    given = parsed(text, source, "YAML or JSON") or {}
     try:
         return model.model_validate(fill(given) if fill and isinstance(given, dict) else given)
     except ValidationError as error:
