@@ -8,7 +8,7 @@ from affectlocus.damage import mend, writable
 
 # On a line of its own `checkpoint` would be a keyword; so this import is two.
 from affectlocus.dag import ARMS, EXTRACTOR, RELEASED_WHEELS, Dag
-from affectlocus.dag import alternatives, checkpoint, repeated, settings
+from affectlocus.dag import alternatives, checkpoint, repeated, settings, unfilled
 from affectlocus.digest import digest, digest_of
 from affectlocus.errors import or_exit
 from affectlocus.exhibits import described

@@ -42,7 +42,7 @@ rule evaluate:
     params:
         tuned=lambda wildcards, input: repeated("tuned", input.tuned),
         data=lambda wildcards, input: repeated("data", input.data),
-        settings=settings(EXPERIMENT.evaluate),
+        settings=unfilled(settings(EXPERIMENT.evaluate)),
         hardware=settings(EXPERIMENT.hardware),
         reading=JOBS.of_cell("reading"),
         chain=JOBS.of_cell("chain_flags"),
@@ -80,7 +80,7 @@ for number, group in enumerate(JOBS.shared, 1):
         params:
             tuned=lambda wildcards, input: repeated("tuned", input.tuned),
             data=lambda wildcards, input: repeated("data", input.data),
-            settings=settings(EXPERIMENT.evaluate),
+            settings=unfilled(settings(EXPERIMENT.evaluate)),
             hardware=settings(EXPERIMENT.hardware),
             reading=JOBS.evaluation(group).reading,
             chain=JOBS.evaluation(group).chain_flags,

@@ -62,8 +62,8 @@ rule activations:
     params:
         hardware=settings(EXPERIMENT.hardware),
         data=lambda wildcards, input: repeated("data", input.data),
-        settings=settings(EXPERIMENT.neurons),
-        evaluate=settings(EXPERIMENT.evaluate),
+        settings=unfilled(settings(EXPERIMENT.neurons)),
+        evaluate=unfilled(settings(EXPERIMENT.evaluate)),
         reading=JOBS.pair_reading,
         chain=JOBS.pair_chain_flags,
         code=digest("activations"),

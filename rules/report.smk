@@ -31,8 +31,8 @@ rule report:
         mem_mb=1000,
         runtime=10,
     params:
-        name="default" if Path.cwd() == HOME else Path.cwd().name,
-        overrides=json.dumps(overridden(config, read(Path("params.yaml")))),
+        name=unfilled("default" if Path.cwd() == HOME else Path.cwd().name),
+        overrides=unfilled(json.dumps(overridden(config, read(Path("params.yaml"))))),
         code=[digest("report"), digest_of("pages")],
     shell:
         """

@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,16 @@ import numpy as np
 from affectlocus.architectures import Rows, in_other_tower, place
 from affectlocus.errors import InputError
 from affectlocus.files import read_json
+from affectlocus.patience import within
 from affectlocus.spectra import LowRank
 from affectlocus.stored import EPS, Tensors
 
 CONFIG = "adapter_config.json"
 PEFT = "adapter_model"
+_PATIENCE = 10  # seconds
+_LARGEST = 10**15
+# As peft does it: a key is a regular expression for the end of a module's name.
+_ENDS = r"(?:.*\.)?({})$"
 _PEFT_ALPHA = 8  # what peft takes where a configuration has none
 MLX = "adapters.safetensors"
 
@@ -134,8 +140,15 @@ class Adapter:
         self.replaced: dict[str, str] = {}
         self._read_names()
         self._check_config()
-        for module, factors in self.factors.items():
-            self._check_factors(module, factors)
+        with self._patient():
+            for module, factors in self.factors.items():
+                self._check_factors(module, factors)
+
+    def _patient(self) -> AbstractContextManager[None]:
+        """A limit for the patterns in the configuration, which are tried on every module."""
+        return within(
+            _PATIENCE, f"{self.path / CONFIG}: its patterns take longer than {_PATIENCE} s to try"
+        )
 
     def _read_names(self) -> None:
         found: dict[str, dict[str, str]] = {}
@@ -218,8 +231,13 @@ class Adapter:
                 for pattern, value in patterns.items():
                     _positive(value, file, f"{key}[{pattern!r}]")
                     _check_pattern(pattern, file, key)
-            if isinstance(left_out := self.config.get("exclude_modules"), str):
+            left_out = self.config.get("exclude_modules")
+            if isinstance(left_out, str):
                 _check_pattern(left_out, file, "exclude_modules")
+            elif not isinstance(left_out, list | None):
+                raise InputError(
+                    f"{file}: exclude_modules is {left_out!r}; expected names or a pattern"
+                )
 
     def _check_factors(self, module: str, factors: Factors) -> None:
         """Refuses factors that cannot be multiplied, or are not what the configuration says."""
@@ -285,9 +303,8 @@ class Adapter:
         return recipe
 
     def _patterned(self, key: str, module: str, default: Any) -> Any:
-        # As peft does it: a key is a regular expression for the end of a module's name.
         for pattern, value in (self.config.get(key) or {}).items():
-            if re.match(rf"(?:.*\.)?({pattern})$", module):
+            if re.match(_ENDS.format(pattern), module):
                 return value
         return default
 
@@ -314,7 +331,8 @@ class Adapter:
             if int(found[1]) not in chosen:
                 return False
         if isinstance(left_out, str):
-            return re.fullmatch(left_out, module) is None
+            with self._patient():
+                return re.fullmatch(left_out, module) is None
         return not any(f".{module}".endswith(f".{name}") for name in left_out or ())
 
     @property
@@ -465,13 +483,16 @@ def _unwrapped(name: str, several: bool) -> str:
 def _check_pattern(pattern: str, file: Path, key: str) -> None:
     try:
         re.compile(pattern)
-    except re.error as error:
+        re.compile(_ENDS.format(pattern))
+    except (re.error, RecursionError, OverflowError) as error:
         raise InputError(f"{file}: {key}: {pattern!r} is no regular expression ({error})") from None
 
 
 def _positive(value: Any, file: Path, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         found = repr(value)
+    elif isinstance(value, int) and abs(value) > _LARGEST:
+        found = "too large"
     elif math.isfinite(value) and value > 0:
         return float(value)
     else:
@@ -479,13 +500,16 @@ def _positive(value: Any, file: Path, key: str) -> float:
     raise InputError(f"{file}: {key} is {found}; expected a number above 0")
 
 
-def _sought(value: Any, key: str) -> Any:
+def _sought(value: Any, key: str, seen: set[int] | None = None) -> Any:
     """The first value under `key`, however deep a saved configuration nests it."""
-    if isinstance(value, dict):
+    # A pickled dict may stand in many places, each of which holds it in many.
+    seen = set() if seen is None else seen
+    if isinstance(value, dict) and id(value) not in seen:
+        seen.add(id(value))
         if value.get(key) is not None and not isinstance(value[key], dict):
             return value[key]
         for inner in value.values():
-            found = _sought(inner, key)
+            found = _sought(inner, key, seen)
             if found is not None:
                 return found
     return None

@@ -64,7 +64,7 @@ MODULES: dict[str, Module] = {
 }
 
 # The language model's own layers, whatever wrapper stands in front of them.
-_LAYER = re.compile(r"(?P<prefix>(?:.*\.)?)layers\.(?P<layer>\d+)\.(?P<module>.+)")
+_LAYER = re.compile(r"(?P<prefix>(?:.*\.)?)layers\.(?P<layer>\d{1,9})\.(?P<module>.+)")
 _EXPERT = re.compile(r"\.(?:experts\.(?P<number>\d+)|(?P<shared>shared_experts?))(?=\.)")
 
 # A multimodal model's encoders, resamplers and speech generators have layers of the same names, as

@@ -26,7 +26,14 @@ from affectlocus.adapters import (
 )
 from affectlocus.architectures import Rows, parts, place
 from affectlocus.errors import DamageError, InputError
-from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, read_json, shards
+from affectlocus.files import (
+    checkpoint_paths,
+    is_manifest,
+    is_weights,
+    manifest_entry,
+    read_json,
+    shards,
+)
 from affectlocus.projections import PROJECTIONS, Location
 from affectlocus.seals import broken
 from affectlocus.sides import DoraDelta, Sum, dense
@@ -74,6 +81,8 @@ class Weights:
             raise InputError(f"{path}: no tensor's name begins with {prefix!r}")
         config = path / "config.json"
         self.config: dict[str, Any] | None = read_json(config) if config.is_file() else None
+        if not isinstance(self.config, dict | None):
+            raise InputError(f"{config}: holds no object; expected a model's settings")
         self._refuse_quantised()
 
     def modules(self, layer: int) -> list[str]:
@@ -566,7 +575,8 @@ def _continues(adapter: Adapter) -> bool:
 
 def _tied(side: Weights) -> bool:
     config = side.config or {}
-    text = config.get("text_config") or {}
+    text = config.get("text_config")
+    text = text if isinstance(text, dict) else {}
     return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
 
 
@@ -649,12 +659,12 @@ def checkpoint_folder(manifest_file: Path) -> Path:
         record = read_json(manifest_file)
     except InputError as error:
         raise DamageError(str(error), manifest_file) from None
-    if not isinstance(record, dict) or not {"folder", "files"} <= set(record):
+    if not is_manifest(record):
         raise DamageError(
             f"{manifest_file}: no manifest of a checkpoint; expected one {written}", manifest_file
         )
     folder = Path(record["folder"])
-    source = record.get("source", {})
+    source = record.get("source") or {}
     again = ", to download it anew" if "hub" in source or "url" in source else ""
     for entry in record["files"]:
         path = folder / entry["file"]

@@ -26,7 +26,7 @@ from affectlocus.commands.materials import (
 from affectlocus.commands.mechanism import activations, directions, ledger, neurons
 from affectlocus.commands.reports import claims, figures, report, revisions, show
 from affectlocus.commands.scores import collect, fluency, score, tables
-from affectlocus.errors import DamageError, or_exit
+from affectlocus.errors import DamageError, or_exit, traced
 from affectlocus.stopping import Stopped, heed
 
 app = typer.Typer(
@@ -126,6 +126,8 @@ def main() -> None:
 
     A stop signal's exit code is 143 (SIGTERM) or 130 (SIGINT).
     """
+    # A defect's traceback may quote what it stumbled over.
+    sys.excepthook = traced
     heed()
     try:
         or_exit(_noting_damage)

@@ -122,7 +122,7 @@ def dose_curves(
             drawn.append(lines)
             axis.axhline(base["value"], color="#555555", ls="dotted", lw=1.2, zorder=0)
             axis.axvline(1, color="#BBBBBB", lw=0.8, zorder=0)
-            axis.set_title(name)
+            axis.set_title(name, parse_math=False)
             axis.set_xticks(sorted({0.0, *loads["dose"]}))
             axis.tick_params(axis="x", labelsize=8)
             axis.set_xlabel("times the delta (0: base, 1: plain load)")

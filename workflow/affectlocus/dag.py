@@ -118,6 +118,15 @@ def settings(model: Strict | Scorings) -> str:
     return json.dumps(model.model_dump(mode="json"))
 
 
+def unfilled(text: str) -> Callable[[Any], str]:
+    """A text as a parameter in which Snakemake fills nothing in, whatever braces it holds."""
+
+    def given(_: Any) -> str:
+        return text
+
+    return given
+
+
 def checkpoint(name: str) -> str:
     """The manifest that stands for a checkpoint's weights."""
     return f"results/checkpoints/{name}.json"
@@ -403,7 +412,9 @@ class Dag:
     def external(self, path: str | None) -> str:
         """A path of params.yaml, which starts from data_root."""
         assert path is not None
-        return os.path.normpath(os.path.join(self.parameters.data_root, path))  # noqa: PTH118
+        whole = os.path.normpath(os.path.join(self.parameters.data_root, path))  # noqa: PTH118
+        # A first dash would be an option of the command line.
+        return f"./{whole}" if whole.startswith("-") else whole
 
     # retrieve, pretrain, prepare
 

@@ -27,9 +27,7 @@ def decoded(path: Path, encoding: str) -> str:
     Raises:
         InputError: no text, by how it begins or a NUL byte; bytes that are not in `encoding`.
     """
-    content = path.read_bytes()
-    if path.suffix.lower() == ".gz":
-        content = gzip.decompress(content)
+    content = _content(path)
     plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
     _check_text(path, content, encoding)
     try:
@@ -42,6 +40,25 @@ def decoded(path: Path, encoding: str) -> str:
             "save it as UTF-8, or name its encoding beside its path in params.yaml, perhaps "
             f"encoding: {_likely(content)}"
         ) from None
+
+
+LARGEST = 1 << 29
+"""Bytes of a file of text, unpacked: what is read is held several times over."""
+
+
+def _content(path: Path) -> bytes:
+    packed = path.suffix.lower() == ".gz"
+    content = b""
+    # A file's size is known before it is read; what is packed is read as far as it may be long.
+    if packed or path.stat().st_size <= LARGEST:
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+    if len(content) > LARGEST or not (packed or content or not path.stat().st_size):
+        raise LayoutError(
+            f"{path}: more than {LARGEST >> 20} MiB of text{', unpacked' if packed else ''}, which "
+            "is not read at once; keep the rows that are asked, or save it as parquet"
+        )
+    return content
 
 
 # How files begin that are no text, whatever they are named.

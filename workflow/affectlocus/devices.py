@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from affectlocus.errors import InputError
+from affectlocus.loading import check_size, explained
 from affectlocus.parameters import Hardware
 
 CARDS = "AFFECTLOCUS_CARDS"
@@ -40,9 +41,13 @@ def load(folder: Path, hardware: Hardware, place: bool = True) -> PreTrainedMode
         options["attn_implementation"] = hardware.attention
     if spread():
         options["device_map"] = hardware.placement
-    model, loading = AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, dtype="auto", output_loading_info=True, **options
-    )
+    # Never code of the checkpoint's own: left open, transformers asks whoever sits there.
+    options["trust_remote_code"] = False
+    check_size(folder)
+    with explained(folder):
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, dtype="auto", output_loading_info=True, **options
+        )
     # transformers would draw these at random, and the model would answer with them.
     if loading["missing_keys"]:
         name = min(loading["missing_keys"])

@@ -17,7 +17,11 @@ PACKAGE = Path(__file__).parent
 NUMERICAL = ("torch", "transformers", "peft", "tokenizers", "numpy", "numba")
 # Sentences, refusals, file names, and when a state is saved change no result; what parameters hold
 # reaches a job through its own params, default values included.
-_INERT = ("errors", "files", "parameters", "presets", "seals", "stopping", "unfinished")
+_INERT = (
+    *("errors", "files", "parameters", "presets"),
+    *("loading", "names", "patience", "redaction", "seals", "settings_text", "sizes"),
+    *("stopping", "unfinished"),
+)
 
 
 @cache

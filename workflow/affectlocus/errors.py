@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn, ParamSpec, TypeVar
+
+from affectlocus.redaction import redacted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -16,11 +21,32 @@ T = TypeVar("T")
 class InputError(Exception):
     """Bad input: the message says what was found, what was expected, and what to do.
 
-    Always one line: line breaks, which bad input may hold, become spaces.
+    Always one line that a terminal can show, and no longer than somebody reads: line breaks, which
+    bad input may hold, become spaces, other control characters their escapes.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(re.sub(r"\s*[\r\n]+\s*", " ", message))
+        super().__init__(one_line(message))
+
+
+_LONGEST = 2000  # characters of a message
+_UNSHOWN = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def one_line(text: str) -> str:
+    """The text as `InputError` has it."""
+    line = printable(re.sub(r"\s*[\r\n]+\s*", " ", text))
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+    return line
+
+
+def printable(text: str) -> str:
+    """The text with its escapes for what would steer a terminal: control characters, marks that
+    turn the direction of writing, and halves of characters, which no file can hold."""
+    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class DamageError(InputError):
@@ -59,6 +85,12 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or card or bool(_NO_MEMORY.search(str(error)))
 
 
+def traced(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Writes a traceback without secrets: what `sys.excepthook` may be."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    sys.stderr.write(redacted(text, os.environ))
+
+
 def or_exit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls `function`; bad input ends the process with its sentence and exit code 1.
 
@@ -83,7 +115,7 @@ def or_exit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def _end(sentence: str) -> NoReturn:
     # A job's log lies on the disk that may be full: then only the exit code tells.
     with suppress(OSError):
-        sys.stderr.write(f"affectlocus: {sentence}\n")
+        sys.stderr.write(f"affectlocus: {redacted(sentence, os.environ)}\n")
         sys.stderr.flush()
     sys.exit(1)
 

@@ -21,6 +21,7 @@ from affectlocus.devices import load as on_device
 from affectlocus.errors import InputError
 from affectlocus.files import write_text
 from affectlocus.generate import room, texts
+from affectlocus.loading import explained
 from affectlocus.parameters import Extraction, Generation, Hardware, is_valence
 from affectlocus.templates import chat, fitted
 
@@ -156,7 +157,11 @@ def load(
         InputError: weights that the model needs are missing.
     """
     model = on_device(folder, hardware).eval()
-    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    with explained(folder):
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    return model, tokenizer
 
 
 def replies(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -267,7 +267,7 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
                 lw=0.8 if style == "dashed" else 1.4,
                 label=label,
             )
-        axis.set_xticks(places, tasks, rotation=20 if len(tasks) > 5 else 0)
+        axis.set_xticks(places, plain(tasks), rotation=20 if len(tasks) > 5 else 0)
         axis.set_xlim(-0.6, len(tasks) - 0.4)
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
@@ -313,7 +313,7 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
                 linewidth=0.3,
             )
         axis.axvline(0, color="black", lw=0.8)
-        axis.set_yticks(range(len(modules)), modules)
+        axis.set_yticks(range(len(modules)), plain(modules))
         axis.invert_yaxis()
         axis.set_ylabel("destroyed modules")
         axis.set_xlabel(
@@ -324,6 +324,11 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
         axis.set_title(title, parse_math=False)
         figure.legend(title="put in its place", loc="outside right upper")
     return figure
+
+
+def plain(texts: Iterable[object]) -> list[str]:
+    """Names as they are: between two dollar signs matplotlib would read a formula."""
+    return [str(text).replace("$", r"\$") for text in texts]
 
 
 def save(figure: Figure, stem: Path) -> None:

@@ -9,12 +9,13 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from affectlocus.errors import InputError, shortened
 
 _READ = 1 << 20
+_LARGEST_JSON = 100_000_000  # bytes
 
 CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".model", ".txt", ".jinja")
 """The files of a checkpoint that a manifest lists: configuration, tokenizer, weights."""
@@ -72,6 +73,11 @@ def shards(folder: Path) -> dict[str, Path]:
             ):
                 raise InputError(f"{index}: no weight_map; expected the names of all tensors")
             for name in sorted(set(placed.values())):
+                if name in (".", "..") or re.search(r"[/\\\0]", name):
+                    raise InputError(
+                        f"{index}: it places tensors in {name!r}; expected the name of a file "
+                        "beside it"
+                    )
                 if not (folder / name).is_file():
                     raise InputError(f"{folder / name}: no such file; the checkpoint is incomplete")
             return {tensor: folder / name for tensor, name in placed.items()}
@@ -96,6 +102,29 @@ def snapshot_folder(folder: Path, step: int) -> Path:
 def manifest_entry(path: Path, digest: str | None = None) -> dict[str, Any]:
     """A file as a manifest lists it: name, size in bytes, SHA-256 (read off it, if not known)."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest or sha256(path)}
+
+
+def is_manifest(record: Any) -> bool:
+    """Whether JSON is a manifest: a folder, and files in it by name, size and digest."""
+    if not isinstance(record, dict) or not isinstance(record.get("source"), dict | None):
+        return False
+    files = record.get("files")
+    return (
+        isinstance(record.get("folder"), str)
+        and "\0" not in record["folder"]
+        and isinstance(files, list)
+        and bool(files)
+        and all(isinstance(one, dict) and _inside(one.get("file")) for one in files)
+        and all(isinstance(one.get("bytes"), int) for one in files)
+    )
+
+
+def _inside(name: Any) -> bool:
+    """Whether a name of a file leads no way out of its folder."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def is_weights(name: str) -> bool:
@@ -298,12 +327,21 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The JSON in `path`; `InputError` where it is missing or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_JSON + 1)
+        if len(content) > _LARGEST_JSON:
+            raise InputError(
+                f"{path}: more than {_LARGEST_JSON // 1_000_000} MB, which no JSON file read here "
+                "has; restore it"
+            )
+        return json.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a JSON file there") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder; expected a JSON file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InputError(f"{path}: not JSON (nested too deep); restore the file") from None
+    except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); restore the file or delete it") from None
 
 

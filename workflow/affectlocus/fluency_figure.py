@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from affectlocus.figures import _STYLE, level
+from affectlocus.figures import _STYLE, level, plain
 from affectlocus.fluency_table import intervals
 
 _PANELS = {
@@ -53,7 +53,7 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
             if "base" in names:
                 axis.axvline(each.loc["base", "value"], color="#555555", ls="dotted", lw=1.2)
             axis.set_xlabel(words)
-        axes[0, 0].set_yticks(range(len(names)), names, fontsize=7)
+        axes[0, 0].set_yticks(range(len(names)), plain(names), fontsize=7)
         axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
         drawn.suptitle(title, parse_math=False)
         drawn.supxlabel(f"whiskers: {level(rows)} bootstrap interval; dotted: the base", fontsize=7)

@@ -16,23 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from affectlocus import __version__
+from affectlocus.redaction import redacted
 
 _LIBRARIES = (
     *("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors"),
     *("numpy", "pandas", "pyarrow", "snakemake"),
 )
-_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)(API_?)?KEY($|_)|AUTH", re.IGNORECASE)
-_TOKEN = re.compile(r"\b(hf_|sk-|ghp_|github_pat_)\w{8,}")
-_SHORTEST = 6  # characters of a variable's value that can be told from ordinary text
 _SCHEDULERS = {"SLURM_JOB_ID": "slurm", "PBS_JOBID": "pbs", "LSB_JOBID": "lsf", "JOB_ID": "sge"}
-
-
-def redacted(text: str, environment: Mapping[str, str]) -> str:
-    """The text without the values of variables that are named as secrets, and without tokens."""
-    for name, value in environment.items():
-        if _SECRET.search(name) and len(value) >= _SHORTEST:
-            text = text.replace(value, f"${{{name}}}")
-    return _TOKEN.sub(r"\1…", text)
 
 
 def lines(
@@ -146,7 +136,7 @@ def _seeds(arguments: Sequence[str]) -> Iterator[Any]:
             except ValueError:
                 continue
         else:
-            yield from map(int, re.findall(r"\bseed(\d+)\b", argument))
+            yield from map(int, re.findall(r"\bseed(\d{1,18})\b", argument))
 
 
 def _inside(value: Any) -> Iterator[Any]:

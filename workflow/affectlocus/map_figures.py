@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from affectlocus.curve_figures import NamedLines, spread
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, hatch_missing
+from affectlocus.figures import _STYLE, hatch_missing, plain
 from affectlocus.projections import PROJECTIONS
 
 SCORES = {"l2": "L2 norm (eq. 1)", "rms": "RMS per weight"}
@@ -110,7 +110,8 @@ def _row(
         )
         hatched |= hatch_missing(axis, grid)
         unit = f" (×$10^{{{power}}}$)" if power else ""
-        axis.set_title(f"{_named(row, column)}\n{SCORES[score]}{unit}", fontsize=8)
+        (named,) = plain([_named(row, column)])
+        axis.set_title(f"{named}\n{SCORES[score]}{unit}", fontsize=8)
         axis.set_xlabel("projection", fontsize=8)
         axis.set_ylabel("layer" if column == next(iter(axes)) else "")
         axis.tick_params(axis="both", labelsize=7, rotation=0)
@@ -153,7 +154,7 @@ def _lines(axes: Iterable[Axes], members: Mapping[str, pd.DataFrame]) -> list[Na
             band = over[["min", "max"]].to_numpy().T if mine["tuned"].nunique() > 1 else None
             lines.add(projection, over.index.to_numpy(float), over["mean"].to_numpy(), band)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_title(f"{column}\ngate and up: RMS per weight", fontsize=8)
+        axis.set_title(f"{column}\ngate and up: RMS per weight", fontsize=8, parse_math=False)
         axis.set_xlabel("layer", fontsize=8)
         axis.tick_params(labelsize=7)
         drawn.append(lines)

@@ -49,7 +49,8 @@ class Outputs:
 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Sorts names of checkpoints as people count: epoch 5, 30, 100."""
-    pieces = re.findall(r"\d+|\D+", name)
+    # Python reads no number of more than 4,300 digits.
+    pieces = re.findall(r"\d{1,999}|\D+", name)
     return [(0, int(one), "") if one.isdecimal() else (1, 0, one) for one in pieces]
 
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import reprlib
 import string
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    PositiveInt,
     RootModel,
     ValidationError,
     model_validator,
@@ -30,8 +30,10 @@ from pydantic import (
 
 from affectlocus.errors import InputError
 from affectlocus.files import checkpoint_paths, is_weights, matching
+from affectlocus.names import clashes
 from affectlocus.presets import PRESETS, PresetName, expanded
 from affectlocus.projections import ALL, format_modules, parse_modules
+from affectlocus.settings_text import LONGEST, parsed
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -59,13 +61,31 @@ def is_valence(labels: Iterable[str]) -> bool:
     return set(labels) <= set(SIGNS)
 
 
+_LONGEST_NAME = 80  # two of them stand in a figure's file name, of which a disk allows 255
+
+
 def _name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
         raise ValueError(
             f"the name {text!r} becomes a folder; "
             "expected letters, digits, '.', '_' and '-', a letter or digit first"
         )
+    if len(text) > _LONGEST_NAME:
+        raise ValueError(
+            f"the name {text!r} becomes a folder; expected {_LONGEST_NAME} characters at most, "
+            f"found {len(text)}"
+        )
+    if text.lower() in _NO_TEXT or _NUMBER.fullmatch(text):
+        raise ValueError(
+            f"the name {text!r} would be read out of a csv as a number, or as nothing; put another "
+            "letter in front"
+        )
     return text
+
+
+# What pandas and spreadsheets take for a missing value, a boolean or a number.
+_NO_TEXT = ("na", "n-a", "nan", "-nan", "null", "none", "true", "false", "inf", "infinity")
+_NUMBER = re.compile(r"\d[\d_]*\.?\d*(?:[eE][+-]?\d+)?")
 
 
 def _modules(text: str) -> str:
@@ -76,8 +96,8 @@ def _modules(text: str) -> str:
 
 
 def _distinct(values: list[Any]) -> list[Any]:
-    for position, value in enumerate(values):
-        if value in values[:position]:
+    for value, count in Counter(values).items():
+        if count > 1:
             raise ValueError(f"{value!r} is listed twice; list it once")
     return values
 
@@ -88,6 +108,7 @@ def _words(value: Any) -> Any:
         words = _distinct([_plain(item) for item in value])
         return dict(zip(words, words, strict=True))
     if isinstance(value, dict):
+        _distinct([_plain(key) for key in value])
         return {_plain(key): _plain(word) for key, word in value.items()}
     return value
 
@@ -168,12 +189,18 @@ def _one_group(pattern: str) -> str:
 def _codec(name: str) -> str:
     try:
         "".encode(name)
-        return codecs.lookup(name).name
-    except LookupError:
-        raise ValueError(f"unknown encoding {name!r}; expected utf-8, gb18030, cp1252, …") from None
+        found = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        found = ""
+    # Transformations of text, of which some take hours for a long one.
+    if not found or found in ("idna", "punycode", "unicode_escape", "raw_unicode_escape"):
+        raise ValueError(f"unknown encoding {name!r}; expected utf-8, gb18030, cp1252, …")
+    return found
 
 
 Name = Annotated[str, AfterValidator(_name)]
+Count = Annotated[int, Field(gt=0, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Pattern = Annotated[str, AfterValidator(_groups)]
 Listed = Annotated[
     list[str],
@@ -197,11 +224,11 @@ class Strict(BaseModel):
 class Corpus(Strict):
     """The embedded corpus: generated text and benchmarks, so that nothing is downloaded."""
 
-    seed: int = Field(0, ge=0, description="seed of the generator")
-    documents: PositiveInt = Field(30000, description="pre-training documents")
-    tuning_samples: PositiveInt = Field(6000, description="affective training samples")
-    control_samples: PositiveInt = Field(6000, description="non-affective training samples")
-    benchmark_samples: PositiveInt = Field(
+    seed: Seed = Field(0, description="seed of the generator")
+    documents: Count = Field(30000, description="pre-training documents")
+    tuning_samples: Count = Field(6000, description="affective training samples")
+    control_samples: Count = Field(6000, description="non-affective training samples")
+    benchmark_samples: Count = Field(
         200, description="test samples of each benchmark; as many again for train and validation"
     )
 
@@ -210,18 +237,18 @@ class Pretraining(Strict):
     """A tiny base of our own, trained on the embedded corpus."""
 
     architecture: Literal["qwen2", "llama", "mistral"]
-    hidden_size: PositiveInt = 64
-    intermediate_size: PositiveInt = 176
-    layers: PositiveInt = 3
-    heads: PositiveInt = 4
-    kv_heads: PositiveInt = 2
-    sliding_window: PositiveInt | None = Field(
+    hidden_size: Count = 64
+    intermediate_size: Count = 176
+    layers: Count = 3
+    heads: Count = 4
+    kv_heads: Count = 2
+    sliding_window: Count | None = Field(
         None, description="tokens that a position sees back; none: all (Mistral's first had one)"
     )
-    steps: PositiveInt = 1200
-    batch_size: PositiveInt = 32
+    steps: Count = 1200
+    batch_size: Count = 32
     learning_rate: Positive = 5e-3
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _divides(self) -> Pretraining:
@@ -234,15 +261,17 @@ class Pretraining(Strict):
         return self
 
 
+# A first dash would be an option of the command line.
+_HUB_ID = r"^[\w][\w.-]*(/[\w.-]+)?$"
+
+
 class Source(Strict):
     """Where a checkpoint comes from: the disk, a model hub, or a URL."""
 
     folder: str | None = Field(
         None, description="config, tokenizer and weights, as saved; or a file of weights"
     )
-    hub: str | None = Field(
-        None, pattern=r"^[\w-][\w.-]*(/[\w.-]+)?$", description="owner/name on the model hub"
-    )
+    hub: str | None = Field(None, pattern=_HUB_ID, description="owner/name on the model hub")
     revision: str | None = Field(
         None,
         min_length=1,
@@ -299,15 +328,15 @@ class Recipe(Strict):
     data: Annotated[list[str], AfterValidator(_distinct), Field(min_length=1)] = Field(
         description="tasks whose train splits are mixed, each sample once per pass"
     )
-    rank: PositiveInt = Field(8, description="LoRA rank r")
+    rank: Count = Field(8, description="LoRA rank r")
     alpha: Positive = Field(16, description="LoRA alpha: the delta is alpha / r · B·A")
     dropout: Fraction = 0.0
-    steps: PositiveInt = 300
-    batch_size: PositiveInt = 32
+    steps: Count = 300
+    batch_size: Count = 32
     learning_rate: Positive = 3e-3
     warmup: Fraction = Field(0.05, description="share of the steps in which the rate rises")
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_length: PositiveInt = Field(256, description="tokens of prompt and target together")
+    max_length: Count = Field(256, description="tokens of prompt and target together")
     group_by_length: bool = Field(
         False, description="samples of like length share a batch: less padding, batches less mixed"
     )
@@ -323,6 +352,7 @@ class PairRecipe(Recipe):
     trajectory: int = Field(
         0,
         ge=0,
+        le=10_000,
         description="deltas are measured at so many steps, evenly spaced; the last is the end",
     )
 
@@ -339,7 +369,7 @@ class PairRecipe(Recipe):
 class Tuning(PairRecipe):
     """A recipe and its seed: what one tuning is."""
 
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     fair: bool = Field(
         False, description="another rank: as many parameters as all seven have at this one"
     )
@@ -373,9 +403,6 @@ class Pair(Strict):
         if (self.tuned is None) == (self.tuning is None):
             raise ValueError("expected either tuned (a checkpoint) or tuning (a recipe)")
         return self
-
-
-_HUB_ID = r"^[\w-][\w.-]*(/[\w.-]+)?$"
 
 
 class DataFile(Strict):
@@ -486,7 +513,7 @@ class Context(Strict):
     order: str | None = Field(
         None, description="column of numbers that orders the turns; by default the file's order"
     )
-    turns: PositiveInt = Field(3, description="turns at most; never a later one")
+    turns: Count = Field(3, description="turns at most; never a later one")
     speaker: str | None = Field(None, description="column of the name in front of a turn")
 
 
@@ -518,11 +545,14 @@ class Columns(Strict):
         return self.id is not None and not self.id_per_split
 
 
+_MOST_NUMBERS = 10_000
+
+
 class Number(Strict):
     """The answer is a whole number: each one in the range is a candidate."""
 
-    lowest: int = 0
-    highest: int
+    lowest: Annotated[int, Field(ge=-(2**31), lt=2**31)] = 0
+    highest: Annotated[int, Field(ge=-(2**31), lt=2**31)]
     ending: str = Field(
         "\n",
         min_length=1,
@@ -539,6 +569,11 @@ class Number(Strict):
     def _is_sound(self) -> Self:
         if self.lowest >= self.highest:
             raise ValueError(f"lowest {self.lowest} is not below highest {self.highest}")
+        if self.highest - self.lowest >= _MOST_NUMBERS:
+            raise ValueError(
+                f"{self.highest - self.lowest + 1} numbers from lowest to highest, and each is a "
+                f"candidate of every sample; expected {_MOST_NUMBERS} at most"
+            )
         if self.cutoff is not None and not self.lowest < self.cutoff <= self.highest:
             raise ValueError(
                 f"cutoff {self.cutoff} leaves one class empty; expected one of "
@@ -834,7 +869,7 @@ class Matrix(Strict):
         found: list[str] = self.dose.modules if arm == "dose" else getattr(self, arm)
         return found
 
-    cells_per_job: PositiveInt = Field(
+    cells_per_job: Count = Field(
         1,
         description="load or ablate cells that a job answers one after the other with one loaded "
         "base: fewer starts, the same results; 1 spreads a matrix over most machines",
@@ -856,8 +891,8 @@ class Generation(Strict):
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(
         0.9, description="nucleus: share of the probability that a token is drawn from"
     )
-    seed: int = Field(0, ge=0, description="nucleus: with task and sample id, decides every draw")
-    max_new_tokens: PositiveInt = Field(
+    seed: Seed = Field(0, description="nucleus: with task and sample id, decides every draw")
+    max_new_tokens: Count = Field(
         128, description="tokens at most; the paper's evaluation allows 1200"
     )
     template: Literal["task", "affectgpt", "chat"] = Field(
@@ -873,7 +908,7 @@ class Generation(Strict):
     stop: Listed = Field(
         [], description="texts before which an answer ends; affectgpt has ### beside them"
     )
-    batch_tokens: PositiveInt = Field(
+    batch_tokens: Count = Field(
         32768,
         description="tokens of the prompts and of the longest possible answers in one batch; "
         "halved where memory runs out",
@@ -889,16 +924,16 @@ class Generation(Strict):
 class Samples(Strict):
     """How a cell goes on from the openings of general text: what distinct-n is counted in."""
 
-    count: Annotated[int, Field(ge=0)] = Field(
+    count: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
         64, description="documents gone on from, the first of the test split; 0: none"
     )
-    opening: PositiveInt = Field(8, description="tokens of a document that the model is given")
-    max_new_tokens: PositiveInt = Field(48, description="tokens at most")
+    opening: Count = Field(8, description="tokens of a document that the model is given")
+    max_new_tokens: Count = Field(48, description="tokens at most")
     temperature: Positive = Field(1.0, description="divides the logits")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(
         0.9, description="share of the probability that a token is drawn from"
     )
-    seed: int = Field(0, ge=0, description="with task and sample id, decides every draw")
+    seed: Seed = Field(0, description="with task and sample id, decides every draw")
 
     @property
     def generation(self) -> Generation:
@@ -920,14 +955,12 @@ class Evaluate(Strict):
     samples: Samples = Field(
         Samples(), description="tasks with fluency: text that a cell writes, for distinct-n"
     )
-    batch_tokens: PositiveInt = Field(
+    batch_tokens: Count = Field(
         8192,
         description="candidates: tokens in one forward pass, padding included; halved where memory "
         "runs out",
     )
-    max_length: PositiveInt = Field(
-        512, description="tokens of a prompt; a longer one loses its start"
-    )
+    max_length: Count = Field(512, description="tokens of a prompt; a longer one loses its start")
 
     def of(self, task: str) -> Readout:
         """A task's readout."""
@@ -972,9 +1005,11 @@ class Score(Strict):
     own_wheels: bool = Field(
         False, description="the folder's wheels are your own: not compared with the released files"
     )
-    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws")
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+        2000, description="bootstrap draws"
+    )
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class Extraction(Strict):
@@ -987,12 +1022,12 @@ class Extraction(Strict):
         description="a causal language model that lists the emotions in a text: its path, or where "
         "it comes from (AffectGPT's is Qwen/Qwen2.5-7B-Instruct)",
     )
-    batch_tokens: PositiveInt = Field(
+    batch_tokens: Count = Field(
         8192,
         description="tokens of the prompts and of the longest possible replies in one batch; "
         "halved where memory runs out",
     )
-    max_new_tokens: PositiveInt = Field(64, description="tokens of its reply")
+    max_new_tokens: Count = Field(64, description="tokens of its reply")
 
 
 class Deltas(Strict):
@@ -1020,7 +1055,7 @@ class Neurons(Strict):
 class Directions(Strict):
     """How the deltas of two pairs on one base are compared."""
 
-    rank: PositiveInt = Field(8, description="leading singular directions of each delta")
+    rank: Count = Field(8, description="leading singular directions of each delta")
 
 
 class Hardware(Strict):
@@ -1067,11 +1102,11 @@ class Plan(Strict):
     sizes: dict[Name, StatedSize] = Field(
         {}, description="base or pair → its size, until its config.json is here"
     )
-    samples: dict[Name, PositiveInt] = Field(
+    samples: dict[Name, Count] = Field(
         {}, description="task → its test samples, until it is prepared"
     )
-    unknown_samples: PositiveInt = Field(1000, description="of a task that is not listed")
-    prompt_tokens: PositiveInt = Field(96, description="tokens of a prompt, in the mean")
+    unknown_samples: Count = Field(1000, description="of a task that is not listed")
+    prompt_tokens: Count = Field(96, description="tokens of a prompt, in the mean")
     card_gb: Positive = Field(80, description="memory of a card; a model that needs more gets more")
     card_tflops: Positive = Field(
         300, description="peak of a card in bfloat16, without sparsity: A100 312, H100 and H200 989"
@@ -1100,9 +1135,7 @@ class Parameters(Strict):
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     matrix: Matrix
     tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
-    seeds: Annotated[
-        list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct), Field(min_length=1)
-    ] = Field(
+    seeds: Annotated[list[Seed], AfterValidator(_distinct), Field(min_length=1)] = Field(
         [0],
         description="whatever is tuned here is tuned once for each; random ablations draw with it",
     )
@@ -1144,6 +1177,24 @@ class Parameters(Strict):
         domain = "control" if self.pairs[pair].domain == "control" else "affective"
         own = [name for name in self.benchmarks if self.tasks[name].domain == domain]
         return own or [name for name in self.benchmarks if self.tasks[name].domain == "affective"]
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """(key, complaint) for texts that no file name, command line or table can hold."""
+    if isinstance(value, str):
+        if odd := _UNWRITABLE.search(value):
+            yield key, f"{odd[0]!r} in {value!r}: no file can be named or written so; remove it"
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(name, key)
+            yield from _texts(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, key)
+
+
+# NUL ends a name for the system; half a character of UTF-16 has no bytes.
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
@@ -1276,6 +1327,9 @@ def _paths(
     Args:
         planning: what is awaited may be missing.
     """
+    for key, named in _named_paths(parameters):
+        if complaint := _unusable(named):
+            yield key, complaint
     root = folder / parameters.data_root
     for name, task in parameters.tasks.items():
         if task.files is None or (planning and task.awaited):
@@ -1335,6 +1389,38 @@ def _paths(
                 )
 
 
+def _named_paths(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    """(key, path) of every path in params.yaml."""
+    yield "data_root", parameters.data_root
+    sources = {f"bases.{name}.folder": base.folder for name, base in parameters.bases.items()}
+    for name, pair in parameters.pairs.items():
+        sources[f"pairs.{name}.tuned"] = pair.tuned.folder if pair.tuned is not None else None
+    asked = parameters.extraction.model
+    sources["extraction.model"] = asked.folder if asked is not None else None
+    sources["score.wheels"] = parameters.score.wheels
+    yield from ((key, path) for key, path in sources.items() if path is not None)
+    for name, base in parameters.bases.items():
+        yield from ((f"bases.{name}.then", path) for path in base.then)
+    for name, task in parameters.tasks.items():
+        files = dict(task.files.items()) if task.files is not None else {}
+        yield from ((f"tasks.{name}.files.{key}", one.file) for key, one in files.items())
+        if task.join is not None:
+            yield f"tasks.{name}.join", task.join.file
+
+
+def _unusable(path: str) -> str | None:
+    """Why Snakemake could not take a path for what it says."""
+    if re.search(r"[{}]", path):
+        return f"braces in {path!r}, which Snakemake would fill in; rename it"
+    if not path.isprintable():
+        return f"the path {path!r} holds a character that does not print; rename it"
+    try:
+        Path(path).is_file()
+    except OSError as error:
+        return f"the path {path!r} is none: {error.strerror}"
+    return None
+
+
 def _tells_a_checkpoint(file: Path) -> bool:
     """Whether a folder with this file is a model, which needs its weights alone, or an adapter."""
     if file.name in ("config.json", "adapter_config.json"):
@@ -1354,7 +1440,12 @@ def sentence(error: ValidationError) -> tuple[str, str]:
         return key, "missing; expected a value"
     if first["type"] == "value_error":
         return key, message
-    return key, f"found {first['input']!r}; {message[0].lower()}{message[1:]}"
+    return key, f"found {_SHORT.repr(first['input'])}; {message[0].lower()}{message[1:]}"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 300, 300, 40
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxdict = 12
 
 
 def validate(
@@ -1371,40 +1462,38 @@ def validate(
     Raises:
         InputError: one sentence with the file and the key.
     """
+    for key, complaint in _texts(config):
+        raise InputError(f"{source}: {key}: {complaint}")
     try:
         parameters = Parameters.model_validate(config)
     except ValidationError as error:
         key, complaint = sentence(error)
         raise InputError(f"{source}: {key}: {complaint}") from None
-    for problems in (_references(parameters), _paths(parameters, folder, planning)):
+    for problems in (
+        _references(parameters),
+        clashes(parameters.bases, parameters.pairs, parameters.tasks),
+        _paths(parameters, folder, planning),
+    ):
         for key, complaint in problems:
             raise InputError(f"{source}: {key}: {complaint}")
     return parameters
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """YAML, safely; a key that stands twice is refused, where the last would win unseen."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def read(path: Path) -> dict[str, Any]:
     """The keys and values of a params.yaml, unchecked; `InputError` where it is no YAML."""
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
+        with path.open("rb") as stream:
+            # One byte more than is read tells a longer file.
+            content = stream.read(LONGEST + 1)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected an experiment's params.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"{path}: not YAML: {line}") from None
+    except OSError as error:
+        raise InputError(f"{path}: not YAML: {error}") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not YAML: {error}") from None
+    config = parsed(text, str(path))
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected keys and values, found {type(config).__name__}")
     return config

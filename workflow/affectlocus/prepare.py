@@ -29,8 +29,9 @@ from affectlocus.parameters import (
     SplitBy,
     Task,
 )
+from affectlocus.patience import within
 from affectlocus.presets import PRESETS
-from affectlocus.rows import COUNTED, read_rows, separated
+from affectlocus.rows import COUNTED, PATIENCE, read_rows, separated
 
 COLUMNS = ["id", "split", "text", "prompt", "answer"]
 # Columns of our own, with names that no file's column has: whether the joined file had the row's
@@ -149,7 +150,8 @@ def _partners(join: Join, files: dict[str, Path]) -> tuple[Path, pd.DataFrame]:
 
 def _parts(path: Path, values: pd.Series, column: str, pattern: str) -> pd.Series:
     """What the pattern's one group finds in each value."""
-    parts = values.str.extract(pattern, expand=False)
+    with within(PATIENCE, f"{path}: join.part takes longer than {PATIENCE} s; simplify it"):
+        parts = values.str.extract(pattern, expand=False)
     if parts.isna().any():
         raise LayoutError(
             f"{path}: {column} {values[parts.isna()].iloc[0]!r} is not as join.part says "
@@ -332,7 +334,9 @@ def _given(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
     if columns.matches is not None:
         found = re.compile(columns.matches).search
         yes, no = ANSWERS
-        return rows[columns.text].map(lambda text: yes if found(text) else no)
+        slow = f"columns.matches takes longer than {PATIENCE} s on the texts; simplify it"
+        with within(PATIENCE, slow):
+            return rows[columns.text].map(lambda text: yes if found(text) else no)
     return rows[answer]
 
 

@@ -30,7 +30,7 @@ class Location:
     def order(self) -> tuple[int, int, str, int, str]:
         """Sorts as every table does: by layer, projection, parameter and expert."""
         expert = self.expert or ""
-        number = int(expert) if expert.isdigit() else -1
+        number = int(expert) if expert.isdecimal() and len(expert) < 10 else -1
         return self.layer, PROJECTIONS.index(self.projection), self.parameter, number, expert
 
 

@@ -6,14 +6,17 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from affectlocus.loading import explained
+
 
 class Prompter:
     """Encodes prompts and answers with a checkpoint's own tokenizer."""
 
     def __init__(self, folder: Path) -> None:
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True
-        )
+        with explained(folder):
+            self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         self._answers: dict[str, list[int]] = {}
 
     def prompts(self, texts: list[str], max_length: int) -> list[list[int]]:

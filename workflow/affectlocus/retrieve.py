@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError, safe_open
 
-from affectlocus.errors import InputError
+from affectlocus.errors import InputError, shortened
 from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, shards
+from affectlocus.settings_text import LONGEST, parsed
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _NAMED = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -122,12 +122,13 @@ def _kind(folder: Path) -> str:
 def _card_licence(folder: Path) -> str | None:
     """The licence that a model card (README.md) names on top, if it names one."""
     try:
-        text = (folder / "README.md").read_text(encoding="utf-8")
-        card = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else None
-    except (OSError, ValueError, yaml.YAMLError):
+        with (folder / "README.md").open(encoding="utf-8") as stream:
+            text = stream.read(LONGEST)
+        card = parsed(text.split("---")[1], "README.md") if text.startswith("---") else None
+    except (OSError, ValueError, InputError):
         return None
     licence = card.get("license") if isinstance(card, dict) else None
-    return None if licence is None else str(licence)
+    return None if licence is None else shortened(licence)
 
 
 def _stock(path: Path, kind: str) -> dict[str, Any]:
@@ -152,6 +153,9 @@ def _stock(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _count(file: Path) -> int:
+    from affectlocus.stored import check_header
+
+    check_header(file)
     try:
         with safe_open(os.fspath(file), framework="np") as tensors:
             return len(tensors.keys())

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import pandas as pd
+import pyarrow
 
-from affectlocus.decode import decoded, pickled
+from affectlocus.decode import LARGEST, decoded, pickled
 from affectlocus.errors import LayoutError
 from affectlocus.files import matching
+from affectlocus.patience import within
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
 # What stands for a table in other forms: how it becomes one.
@@ -101,6 +103,16 @@ def _read(
 ) -> pd.DataFrame:
     if path.is_dir():
         raise LayoutError(f"{path}: is a folder; expected a file: csv, tsv, jsonl or parquet")
+    if path.exists() and not path.is_file():
+        raise LayoutError(f"{path}: no plain file; expected csv, tsv, jsonl or parquet")
+    rows = _rows(path, header, delimiter, pattern, encoding)
+    _check_texts(path, rows)
+    return rows
+
+
+def _rows(
+    path: Path, header: list[str] | None, delimiter: str | None, pattern: str | None, encoding: str
+) -> pd.DataFrame:
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     if kind in _PICKLED:
@@ -125,6 +137,9 @@ def _read(
             # In running text between tabs a quotation mark is a quotation mark.
             plain = delimiter is None if kind == ".tsv" else delimiter == "\t"
             quoting: Quoting = 3 if plain else 0
+            first = text.partition("\n")[0]
+            columns = first.count(sep) + 1 if header is None else len(header)
+            _check_cells(text.count("\n") + 1, columns)
             rows = pd.read_csv(
                 io.StringIO(text, newline=""),
                 sep=sep,
@@ -139,7 +154,22 @@ def _read(
             return rows
     except FileNotFoundError:
         raise LayoutError(f"{path}: no such file; correct the path") from None
-    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
+    except RecursionError:
+        raise LayoutError(f"{path}: cannot be read as {kind[1:]}: nested too deep") from None
+    except LayoutError:
+        raise
+    except (
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        NotImplementedError,
+        MemoryError,
+        OSError,
+        EOFError,
+        zlib.error,
+        pd.errors.ParserWarning,
+        pyarrow.ArrowException,
+    ) as error:
         line = " ".join(str(error).split())
         if isinstance(error, pd.errors.ParserWarning | pd.errors.ParserError):
             line = _uneven(text, sep, quoting, header)
@@ -179,7 +209,8 @@ def _short_rows(text: str, delimiter: str, quoting: Quoting, columns: int) -> in
 
 def _json_rows(text: str) -> pd.DataFrame:
     """A JSON object a line."""
-    rows = []
+    rows: list[dict[str, str]] = []
+    columns: dict[str, None] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -189,26 +220,78 @@ def _json_rows(text: str) -> pd.DataFrame:
             raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from None
         if not isinstance(row, dict):
             raise ValueError(f"line {number} is no JSON object")
-        rows.append({key: _text(value) for key, value in row.items()})
+        columns.update(dict.fromkeys(row))
+        _check_cells(len(rows) + 1, len(columns))
+        rows.append({whole(key): _text(value) for key, value in row.items()})
     return pd.DataFrame(rows, dtype=object).fillna("")
 
 
 def _parquet_rows(path: Path) -> pd.DataFrame:
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(path)
-    columns = {
-        name: [_text(value) for value in table.column(name).to_pylist()]
-        for name in table.column_names
-    }
+    file = pyarrow.parquet.ParquetFile(path)
+    about, names = file.metadata, file.schema_arrow.names
+    _check_cells(about.num_rows, len(names))
+    if len(set(names)) != len(names):
+        raise ValueError("two columns have the same name; rename one")
+    sizes = (about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+    _check_size(sum(max(size, 0) for size in sizes))
+    columns: dict[str, list[str]] = {name: [] for name in names}
+    size = 0
+    # By some rows at a time: a value that stands a million times is stored once.
+    for batch in file.iter_batches(batch_size=_BATCH):
+        size += batch.nbytes
+        _check_size(size)
+        for name, values in zip(names, batch.columns, strict=True):
+            columns[name] += [_text(value) for value in values.to_pylist()]
     return pd.DataFrame(columns, dtype=object)
+
+
+def _check_size(size: int) -> None:
+    if size > LARGEST:
+        raise ValueError(
+            f"it holds more than {LARGEST >> 20} MiB, which is not read at once; keep the rows and "
+            "columns that are asked"
+        )
+
+
+def _check_cells(rows: int, columns: int) -> None:
+    """Refuses what a few bytes can describe and no memory holds."""
+    if columns > _COLUMNS:
+        raise ValueError(f"it has {columns} columns; expected {_COLUMNS} at most")
+    if rows * columns > _CELLS:
+        raise ValueError(
+            f"{rows} rows of {columns} columns; expected {_CELLS:.0e} fields at most: keep those "
+            "that are asked"
+        )
+
+
+def _check_texts(path: Path, rows: pd.DataFrame) -> None:
+    """Refuses a field longer than any text that is asked, and names that tables of ours have."""
+    if odd := next((name for name in rows.columns if "\0" in str(name)), None):
+        raise LayoutError(f"{path}: the column {odd!r} has a NUL in its name; rename it")
+    for name in rows.columns:
+        longest = int(rows[name].str.len().max() or 0) if len(rows) else 0
+        if longest > _FIELD:
+            raise LayoutError(
+                f"{path}: a field of column {name!r} has {longest} characters; expected "
+                f"{_FIELD} at most, which no prompt holds: is a quotation mark never closed?"
+            )
+
+
+_COLUMNS, _CELLS = 10_000, 50_000_000
+_FIELD = 1 << 24  # characters
+_BATCH = 512  # rows of a parquet file
+PATIENCE = 60
+"""Seconds that a pattern of params.yaml may take on a file."""
 
 
 def _lines(path: Path, text: str, pattern: str) -> pd.DataFrame:
     """A row for each line that the pattern finds, a column for each of its named groups."""
     compiled = re.compile(pattern)
     lines = [line for line in text.splitlines() if line.strip()]
-    found = [match.groupdict("") for line in lines if (match := compiled.search(line))]
+    with within(PATIENCE, f"{path}: the pattern takes longer than {PATIENCE} s on it; simplify it"):
+        found = [match.groupdict("") for line in lines if (match := compiled.search(line))]
     if lines and not found:
         raise LayoutError(f"{path}: no line is as the pattern says; its first is {lines[0]!r}")
     rows = pd.DataFrame(found, columns=list(compiled.groupindex), dtype=object)
@@ -216,9 +299,19 @@ def _lines(path: Path, text: str, pattern: str) -> pd.DataFrame:
     return rows
 
 
+def whole(text: str) -> str:
+    """The text without halves of characters, which JSON can write and no file can hold."""
+    if text.isascii() or not _HALF.search(text):
+        return text
+    return _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
 def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+        return whole(value)
+    return whole(json.dumps(value, ensure_ascii=False, default=str))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from affectlocus.errors import InputError
+from affectlocus.errors import InputError, printable
 from affectlocus.forecast import Plan
 from affectlocus.score_tables import NAMES
 
@@ -49,7 +49,7 @@ def print_rows(path: Path, where: Sequence[str], most: int) -> None:
         frame = frame[frame[column].astype(str) == value]
     # Texts of a data set may look like markup; and a small number keeps its figures.
     shown = frame.head(most).reset_index(drop=True).map(_plain)
-    print_frame(shown, escape(str(path)))
+    print_frame(shown, str(path))
     if len(frame) > most:
         print(f"{most} of {len(frame)} rows; --rows shows more")  # noqa: T201
 
@@ -57,7 +57,7 @@ def print_rows(path: Path, where: Sequence[str], most: int) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return "" if pd.isna(value) else f"{value:.6g}"
-    return escape(value) if isinstance(value, str) else value
+    return value
 
 
 def _any_frame(path: Path) -> pd.DataFrame:
@@ -77,10 +77,11 @@ def print_frame(frame: pd.DataFrame, title: str, below: pd.DataFrame | None = No
         below: rows of the same columns that follow, dimmed.
     """
     frame = frame.map(_cell)
-    grid = Table(title=title, title_justify="left")
+    grid = Table(title=escape(printable(title)), title_justify="left")
     for column in frame.columns:
         text = column in ("model", "modules", "mode", "strategy", "budget", "method", "kind")
-        grid.add_column(column, justify="left" if text else "right", no_wrap=True)
+        name = escape(printable(str(column)))
+        grid.add_column(name, justify="left" if text else "right", no_wrap=True)
     for row in frame.itertuples(index=False):
         grid.add_row(*row)
     if below is not None and not below.empty:
@@ -109,7 +110,7 @@ def _baselines(path: Path, columns: list[str]) -> pd.DataFrame:
 def _cell(value: Any) -> str:
     """A value as a person reads it; what is unknown is empty."""
     if isinstance(value, str):
-        return value
+        return escape(printable(value))
     if pd.isna(value):
         return ""
     if isinstance(value, float):
@@ -171,21 +172,21 @@ def print_outputs(answer: dict[str, Any]) -> None:
     for column in columns:
         grid.add_column(column, justify="right", no_wrap=True)
     for name, line in rows.items():
-        grid.add_row(name, *(line.get(column, "") for column in columns))
+        grid.add_row(escape(printable(name)), *(line.get(column, "") for column in columns))
     width = max(map(len, [*rows, "checkpoint or baseline"])) + sum(
         max(len(c), 6, len(scored.get(c, ""))) + 3 for c in columns
     )
     _print(grid, width + 4)
     for note in _notes(answer):
-        print(note)  # noqa: T201
+        print(printable(note))  # noqa: T201
     choice = answer["choice"]
     order = choice["order"]
-    listed = ", ".join(order if len(order) < 10 else [*order[:3], "…", *order[-3:]])
+    listed = printable(", ".join(order if len(order) < 10 else [*order[:3], "…", *order[-3:]]))
     print(f"checkpoints, {choice['ordered']}: {listed}")  # noqa: T201
     last, mean, best = (_defined(choice[key]) for key in ("last", "mean", "best_on_test"))
     if (wheels := answer.get("wheels")) and wheels["commit"] is None:
         print(f"wheels: {wheels['from']}, which are not AffectGPT's released ones")  # noqa: T201
-    chosen = choice["checkpoint"] or "none, for want of a score"
+    chosen = printable(choice["checkpoint"] or "none, for want of a score")
     print(  # noqa: T201
         f"chosen: {chosen}, {choice['meaning']}: {_defined(choice[main])} "
         f"(last {last}, mean {mean}, best on test {best})"
@@ -267,7 +268,8 @@ def print_claims(verdicts: pd.DataFrame) -> None:
             "" if pd.isna(row["p"]) else f"{row['p']:.2g}",
         ]
         by = row["by"] if row["stated"] else f"({row['by']})"
-        grid.add_row(row["claim"], by, row["verdict"], *numbers, row["why"])
+        told = [row["claim"], by, row["verdict"], *numbers, row["why"]]
+        grid.add_row(*(escape(printable(str(each))) for each in told))
     _print(grid, 160)
     print("by in brackets: beside the claim, which the paper states otherwise")  # noqa: T201
 

@@ -26,6 +26,7 @@ BYTES = {
 """Of one parameter, by the dtype that a configuration names."""
 
 _PRETRAINED_VOCABULARY = 768
+_LARGEST = 2**40  # of any dimension
 _NAMED = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?) ?([BbMm])(?![A-Za-z0-9])")
 # A transformer of unknown shape: hidden size is 128 times the number of layers, the feed-forward
 # block three matrices of 8/3 of it, so that a layer has 12 hidden² weights.
@@ -98,13 +99,14 @@ def of_config(config: Mapping[str, Any], told_by: str = "config.json") -> Size |
         vocabulary, heads = int(whole["vocab_size"]), int(whole["num_attention_heads"])
         wide = int(whole.get("moe_intermediate_size") or whole["intermediate_size"])
         groups = int(whole.get("num_key_value_heads") or heads)
-        width = int(whole.get("head_dim") or hidden // heads)
+        width = int(whole.get("head_dim") or hidden // max(heads, 1))
         experts = int(
             whole.get("num_local_experts") or whole.get("num_experts") or 1  # Mixtral, Qwen
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    if min(hidden, layers, vocabulary, heads, wide, groups, width, experts) < 1:
+    told = (hidden, layers, vocabulary, heads, wide, groups, width, experts)
+    if min(told) < 1 or max(told) > _LARGEST:
         return None
     query, key = heads * width, groups * width
     attention = hidden * (2 * query + 2 * key)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from affectlocus.errors import InputError
-from affectlocus.files import read_json
+from affectlocus.files import is_manifest, read_json
 from affectlocus.parameters import DataFile, Parameters, Task
 
 
@@ -81,7 +81,7 @@ def handed(task: Task, files: dict[str, Path]) -> dict[str, Path]:
         places[key] = path
         if key in named and named[key].hub is not None:
             record = read_json(path)
-            if not isinstance(record, dict) or record.get("kind") != "data":
+            if not is_manifest(record) or record.get("kind") != "data":
                 raise InputError(f"{path}: no manifest of a data set's file; run retrieve first")
             places[key] = manifest_path(record)
     return places

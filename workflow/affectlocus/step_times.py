@@ -132,7 +132,9 @@ def step_times(
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of the library to itself
-        model = AutoModelForCausalLM.from_config(small, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(
+            small, dtype=torch.float32, trust_remote_code=False
+        )
     found = layout(small.model_type, ((n, tuple(p.shape)) for n, p in model.named_parameters()))
     wanted = list(dict.fromkeys([ALL, *sets]))
     arms = {}

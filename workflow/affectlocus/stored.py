@@ -61,7 +61,11 @@ TINY = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-14, "bfloa
 """Float dtype → the smallest number with all its digits."""
 # From so many bytes on, to map a stretch of a file costs less than to copy it.
 _MAPPED = 1 << 20
-_HEADER = 100_000_000
+# Of a safetensors header: some 150 a tensor, of which the largest models have 100,000. Read into
+# Python, each becomes some twenty.
+_HEADER = 25_000_000
+_DIMENSIONS = 64  # numpy has no more
+_PACKED = 20  # times a PyTorch file's own size, unpacked; torch.save packs nothing
 _WRAPPED = ("model", "state_dict", "module")
 
 
@@ -407,11 +411,7 @@ def _refuse_what_is_no_checkpoint(file: _File) -> None:
 
 
 def _safetensors(file: _File) -> dict[str, _Entry]:
-    head = bytearray(min(8, file.size))
-    file.read(memoryview(head), 0)
-    length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-    if not 2 <= length <= min(_HEADER, file.size - 8):
-        raise _broken(file, f"{file.size} bytes, which is no header and its tensors")
+    length = _header_length(file)
     text = bytearray(length)
     file.read(memoryview(text), 8)
     try:
@@ -422,13 +422,15 @@ def _safetensors(file: _File) -> dict[str, _Entry]:
         for name, value in pairs.items():
             begin, end = value["data_offsets"]
             shape = tuple(value["shape"])
+            if len(shape) > _DIMENSIONS:
+                raise ValueError(f"{name!r} has {len(shape)} dimensions")
             if value["dtype"] not in _DTYPES:
                 raise InputError(
                     f"{file.path}: {name} is stored as {value['dtype']}, which is not read; "
                     f"expected one of {', '.join(_DTYPES)}"
                 )
             dtype = _DTYPES[value["dtype"]]
-            if not all(isinstance(side, int) and side >= 0 for side in (*shape, begin, end)):
+            if not all(type(side) is int and side >= 0 for side in (*shape, begin, end)):
                 raise ValueError(f"{name!r}: shape and offsets must be counts")
             if end - begin != prod(shape) * np.dtype(_raw(dtype)).itemsize:
                 raise ValueError(
@@ -448,6 +450,29 @@ def _safetensors(file: _File) -> dict[str, _Entry]:
     if at != room:
         raise _broken(file, f"{room - at} bytes behind its last tensor")
     return entries
+
+
+def _header_length(file: _File) -> int:
+    head = bytearray(min(8, file.size))
+    file.read(memoryview(head), 0)
+    length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+    if _HEADER < length <= file.size - 8:
+        raise InputError(
+            f"{file.path}: its header has {length} bytes; expected {_HEADER} at most, some 150 for "
+            "each tensor: save the model in several files"
+        )
+    if not 2 <= length <= file.size - 8:
+        raise _broken(file, f"{file.size} bytes, which is no header and its tensors")
+    return int(length)
+
+
+def check_header(path: Path) -> None:
+    """Refuses a safetensors file by its header's length alone, before anybody reads the header.
+
+    Raises:
+        InputError: no file, or one whose header is longer than the file, or than is read.
+    """
+    _header_length(_File(path))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -478,6 +503,7 @@ def _pytorch(file: _File) -> tuple[dict[str, _Entry], dict[str, Any]]:
                 f"{file.path}: {name} is sparse or quantised; expected a plain tensor of floats"
             )
         tensor = tensor.detach()
+        _refuse_spread(file, name, tensor)
         shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
         if storages is None:
             flat = tensor.contiguous().view(-1).view(torch.uint8)
@@ -494,11 +520,35 @@ def _pytorch(file: _File) -> tuple[dict[str, _Entry], dict[str, Any]]:
     return entries, extra
 
 
+def _refuse_spread(file: _File, name: str, tensor: torch.Tensor) -> None:
+    """Refuses a tensor that reaches beyond its storage, or stands for far more than it stores.
+
+    A stride of 0 repeats entries: a file of some bytes may describe a tensor of any size.
+    """
+    size, stored = tensor.itemsize, tensor.untyped_storage().nbytes()
+    if not tensor.numel():
+        return
+    last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    if (int(tensor.storage_offset()) + last + 1) * size > stored:
+        raise InputError(f"{file.path}: not a whole PyTorch file ({name} ends behind its storage)")
+    if tensor.numel() * size > max(stored, _MAPPED):
+        raise InputError(
+            f"{file.path}: {name} stands for {tensor.numel() * size} bytes and stores {stored}; "
+            "expected a plain tensor: save it with .contiguous()"
+        )
+
+
 def _storages(file: _File) -> dict[int | None, int] | None:
     """Offset → size of each record; None where the bytes do not lie plainly in the file."""
     try:
         with zipfile.ZipFile(file.path) as archive:
             records = archive.infolist()
+            unpacked = sum(record.file_size for record in records)
+            if unpacked > _PACKED * file.size:
+                raise InputError(
+                    f"{file.path}: {file.size} bytes that unpack to {unpacked}; expected a file as "
+                    "torch.save writes it, which packs nothing"
+                )
             order = next((r for r in records if r.filename.endswith("/byteorder")), None)
             if order is not None and archive.read(order) != b"little":
                 return None
@@ -540,18 +590,7 @@ def _unpickled(path: Path, device: str) -> Any:
             "code out of a file is ever run; where you trust it, load it yourself and save its "
             "state_dict() with torch.save, or as safetensors"
         ) from None
-    except (
-        RuntimeError,
-        OSError,
-        struct.error,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-    ) as error:
+    except Exception as error:  # whatever a hostile pickle makes torch's reader stumble over
         reason = str(error).split("\n", maxsplit=1)[0][:200]
         raise InputError(f"{path}: not a whole PyTorch file ({reason}); fetch it again") from None
 
@@ -571,8 +610,9 @@ def _state(path: Path, loaded: Any) -> tuple[dict[str, torch.Tensor], dict[str, 
             return found, _plain(rest) | ({key: _plain(left)} if left else {})
     found = _tensors(loaded)
     if not found:
+        keys = [repr(key) for key in loaded if isinstance(key, str)]
         raise InputError(
-            f"{path}: no tensor among {', '.join(map(repr, list(loaded)[:8])) or 'no keys'}; "
+            f"{path}: no tensor among {', '.join(keys[:8]) or 'no keys'}; "
             "expected a dict of tensors, or one under 'model', 'state_dict' or 'module'"
         )
     return found, _plain({name: value for name, value in loaded.items() if name not in found})
@@ -588,12 +628,34 @@ def _tensors(values: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """The same without tensors."""
+def _plain(value: Any, made: dict[int, Any] | None = None, depth: int = 0) -> Any:
+    """The same without tensors; what lies deeper than settings do, or in itself, is left out.
+
+    Args:
+        made: what has been made of each thing, as one may stand in many places.
+    """
     import torch
 
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items() if not isinstance(v, torch.Tensor)}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value if not isinstance(v, torch.Tensor)]
-    return value
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    made = {} if made is None else made
+    if id(value) not in made:
+        made[id(value)] = None
+        if depth > _DEEPEST:
+            return None
+        if isinstance(value, Mapping):
+            made[id(value)] = {
+                key: _plain(inner, made, depth + 1)
+                for key, inner in value.items()
+                if not isinstance(inner, torch.Tensor)
+            }
+        else:
+            made[id(value)] = [
+                _plain(inner, made, depth + 1)
+                for inner in value
+                if not isinstance(inner, torch.Tensor)
+            ]
+    return made[id(value)]
+
+
+_DEEPEST = 100

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from affectlocus.architectures import place
 from affectlocus.errors import InputError
 from affectlocus.files import read_json
+from affectlocus.loading import check_depth
 from affectlocus.projections import ALL, PROJECTIONS, format_modules, parse_modules
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
         with torch.device("meta"), warnings.catch_warnings():
             # Of the library to itself.
             warnings.simplefilter("ignore", FutureWarning)
-            model = kind.from_config(config)
+            model = kind.from_config(config, trust_remote_code=False)
         shapes = ((tensor, tuple(p.shape)) for tensor, p in model.named_parameters())
         return layout(name, shapes, getattr(config.get_text_config(), "hidden_size", None))
     raise InputError(f"{name}: transformers has no model for {config.model_type!r}")
@@ -208,6 +209,7 @@ def _known(file: Path) -> PretrainedConfig | None:
     from transformers import AutoConfig
 
     record = read_json(file)
+    check_depth(record, str(file))
     kind = record.pop("model_type")
     try:
         return AutoConfig.for_model(kind, **record)

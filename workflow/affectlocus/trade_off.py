@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from affectlocus.cells import FAIR
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, COLOURS, METRICS, level
+from affectlocus.figures import _STYLE, COLOURS, METRICS, level, plain
 from affectlocus.parameters import MEAN
 from affectlocus.projections import ALL, PROJECTIONS
 
@@ -89,7 +89,7 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
             fair = fair.sort_values("value")
             for place, row in enumerate(fair.itertuples()):
                 _point(axes[0, 1], place, row)
-            axes[0, 1].set_xticks(range(len(fair)), fair["modules"], rotation=90, fontsize=7)
+            axes[0, 1].set_xticks(range(len(fair)), plain(fair["modules"]), rotation=90, fontsize=7)
             axes[0, 1].set_xlim(-0.7, len(fair) - 0.3)
             least, most = (1e-3 * fair["parameters"].agg(end) for end in ("min", "max"))
             axes[0, 1].set_title(f"equal parameters ({least:,.4g}k to {most:,.4g}k)")
@@ -162,7 +162,9 @@ def beside(axis: Axes, marks: pd.DataFrame) -> None:
     for (x, y), (at, value, name) in sorted(
         zip(places, names, strict=True), key=lambda one: -one[0][1]
     ):
-        text = axis.annotate(name, (at, value), (0, 0), textcoords="offset points", fontsize=7)
+        text = axis.annotate(
+            name, (at, value), (0, 0), textcoords="offset points", fontsize=7, parse_math=False
+        )
         size = text.get_window_extent()
         best: tuple[float, float, float, Bbox] | None = None
         for radius in range(9, 130, 6):

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, COLOURS, hatch_missing
+from affectlocus.figures import _STYLE, COLOURS, hatch_missing, plain
 from affectlocus.projections import FFN, PROJECTIONS
 
 MARKERS = dict(zip(FFN, ("o", "s", "^"), strict=True))
@@ -58,7 +58,7 @@ def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> 
                 _dots(right, rows["shared"], place, style)
         even = 100 * concentration["even_share"].mean()
         left.axvline(even, color="#555555", ls="dotted", lw=1.2)
-        left.set_yticks(range(len(pairs)), pairs)
+        left.set_yticks(range(len(pairs)), plain(pairs))
         left.set_xlim(left=0)
         left.set_xlabel("squared change in the top 1 % of the neurons (%)")
         seeds = " of a seed" if len(pairs) < concentration["pair"].nunique() else ""
@@ -66,7 +66,7 @@ def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> 
             f"small: a layer{seeds}; large: the mean; dotted: if all changed alike", fontsize=8
         )
         names = [f"{one}\n{two if two != one else 'with another seed'}" for one, two in duos]
-        right.set_yticks(range(len(duos)), names, fontsize=8)
+        right.set_yticks(range(len(duos)), plain(names), fontsize=8)
         right.set_xlim(left=-0.5)
         right.set_xlabel("moved neurons that two pairs share, all layers")
         moved = f"{pooled['moved'].iloc[0]} of {pooled['neurons'].iloc[0]}" if duos else "none"
@@ -189,7 +189,8 @@ def shifts(shift: pd.DataFrame, summary: pd.DataFrame, title: str) -> Figure:
                 each = sizes.groupby("layer")["size"].quantile([0.25, 0.5, 0.75]).unstack()
                 axis.fill_between(each.index, each[0.25], each[0.75], color=colour, alpha=0.2, lw=0)
                 axis.plot(each.index, each[0.5], line, color=colour, marker=".", label=label)
-            axis.set_title(f"{model}, {task}\n{_verdict(summary, model, task)}", fontsize=8)
+            above = f"{model}, {task}\n{_verdict(summary, model, task)}"
+            axis.set_title(above, fontsize=8, parse_math=False)
             axis.xaxis.get_major_locator().set_params(integer=True)
         for axis in axes.flat:
             axis.set_ylim(bottom=0)

@@ -20,7 +20,7 @@ from affectlocus.commands.shared import (
     settings_option,
     write_frame,
 )
-from affectlocus.errors import InputError
+from affectlocus.errors import InputError, one_line
 
 
 def deltas(
@@ -52,7 +52,7 @@ def deltas(
     with _tensors() as show:
         measured = run(pair, spectra=chosen.spectra, companions=chosen.companions, progress=show)
     for note in measured.notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {one_line(note)}", err=True)
     write_tables(measured, out)
 
 
@@ -165,7 +165,7 @@ def diff(
         with _tensors() as show:
             measured = run(pair, spectra=spectra, companions=folder is not None, progress=show)
     for note in measured.notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {one_line(note)}", err=True)
     found = summary(measured.rows)
     if not any(row["l2"] for row in found.values()):
         typer.echo("note: no projection differs at all: the two are one model", err=True)

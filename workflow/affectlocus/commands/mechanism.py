@@ -105,9 +105,8 @@ def ledger(
 
 def _others(given: list[str] | None, model: Any) -> dict[str, dict[str, int]]:
     """Parts that are trained beside the language model, by group."""
-    import yaml
-
     from affectlocus.budget import affectgpt, others_of
+    from affectlocus.settings_text import parsed
 
     found: dict[str, dict[str, int]] = {}
     for text in given or ():
@@ -122,14 +121,14 @@ def _others(given: list[str] | None, model: Any) -> dict[str, dict[str, int]]:
             groups = {"others": {name: int(count)}}
         else:
             try:
-                content = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                written = Path(text).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
                 line = " ".join(str(error).split())
                 raise InputError(
                     f"--others {text}: cannot be read ({line}); expected NAME=COUNT, affectgpt, or "
                     "a yaml or json file"
                 ) from None
-            groups = others_of(content, text)
+            groups = others_of(parsed(written, f"--others {text}"), text)
         for group, parts in groups.items():
             found.setdefault(group, {}).update(parts)
     return found

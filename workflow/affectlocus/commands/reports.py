@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -307,6 +308,7 @@ def report(
         return
     from affectlocus.circumstances import merged
     from affectlocus.parameters import Parameters, read
+    from affectlocus.redaction import redacted
     from affectlocus.report import Experiment
     from affectlocus.report import report as page
 
@@ -314,9 +316,9 @@ def report(
     written = json.dumps(merged(read(parameters), beside), default=str)
     experiment = Experiment(
         name=name or parameters.resolve().parent.name,
-        text=parameters.read_text(encoding="utf-8"),
+        text=redacted(parameters.read_text(encoding="utf-8-sig"), os.environ),
         parameters=settings_of(Parameters, written, str(parameters)),
-        overrides=beside,
+        overrides=_object(redacted(json.dumps(beside), os.environ), "--overrides"),
     )
     write_text(out, page(experiment, results, files))
 

@@ -83,10 +83,10 @@ def settings_of(
     Args:
         fill: adds to them what other options say, before they are checked.
     """
-    import yaml
     from pydantic import ValidationError
 
     from affectlocus.parameters import sentence
+    from affectlocus.settings_text import parsed
 
     source = option
     if not text.lstrip().startswith("{"):
@@ -95,11 +95,9 @@ def settings_of(
             text = Path(text).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{option}: cannot read {source}: {error}") from None
+    given = parsed(text, source, "YAML or JSON") or {}
     try:
-        given = yaml.safe_load(text) or {}
         return model.model_validate(fill(given) if fill and isinstance(given, dict) else given)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source}: not YAML or JSON: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         key, complaint = sentence(error)
         where = f"{source}: {key}" if key else source

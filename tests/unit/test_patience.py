@@ -1,0 +1,42 @@
+"""A pattern that would never end is stopped."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+
+import pytest
+
+from affectlocus.errors import InputError
+from affectlocus.patience import within
+
+
+def test_a_pattern_is_stopped_in_the_middle_of_a_search() -> None:
+    before = signal.getsignal(signal.SIGVTALRM)
+    began = time.process_time()
+    with pytest.raises(InputError, match="too slow"), within(0.2, "too slow"):
+        re.fullmatch("(a+)+", "a" * 40 + "!")
+    assert time.process_time() - began < 2
+    assert signal.getsignal(signal.SIGVTALRM) == before
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_what_is_quick_is_not() -> None:
+    with within(0.2, "too slow"):
+        found = re.fullmatch("(a+)+", "a" * 40)
+    assert found is not None
+
+
+def test_another_thread_goes_without_a_limit() -> None:
+    done = []
+
+    def work() -> None:
+        with within(0.001, "too slow"):
+            done.append(sum(range(10**6)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done

@@ -1,0 +1,66 @@
+"""Names of bases, pairs and tasks that would give two results the same file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from itertools import combinations
+
+# What stands behind a base's or a pair's name in the names of its results; see `dag`.
+_COMPANIONS = re.compile(
+    r"(?:seed\d+|tune|experts|histogram|neurons|concentration|overlaps|chance|summary)(?:\..*)?"
+)
+_OF_TABLES = ("_intervals", "_baselines")
+_AND = "-and-"
+
+
+def clashes(
+    bases: Collection[str], pairs: Collection[str], tasks: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """(key, complaint) for every name whose results would be another's.
+
+    A disk may take `a` and `A` for the same name.
+    """
+    models = {name: f"bases.{name}" for name in bases}
+    models |= {name: f"pairs.{name}" for name in pairs}
+    named = {name: f"tasks.{name}" for name in tasks}
+    for group in (models, named):
+        folded: dict[str, str] = {}
+        for name, key in group.items():
+            other = folded.setdefault(name.lower(), key)
+            if other != key:
+                yield key, f"differs from {other} by case alone, which not every disk tells apart"
+    lower = {name.lower(): key for name, key in models.items()}
+    for name, key in models.items():
+        for stem in _stems(name.lower()):
+            if stem in lower:
+                yield key, f"its results would have the names of those of {lower[stem]}; rename it"
+        if name.lower().startswith("others."):
+            yield key, "results of no single pair are called others; rename it"
+    for duo in _ambiguous(pairs):
+        yield f"pairs.{duo}", f"with {_AND!r} in it, two figures would be called alike; rename it"
+
+
+def _stems(name: str) -> Iterator[str]:
+    """The names whose results' names this one would be."""
+    for place, character in enumerate(name):
+        if character == "." and _COMPANIONS.fullmatch(name[place + 1 :]):
+            yield name[:place]
+    for suffix in _OF_TABLES:
+        if name.endswith(suffix):
+            yield name.removesuffix(suffix)
+
+
+def _ambiguous(pairs: Iterable[str]) -> list[str]:
+    """A name with `-and-` in it, where two couples of names joined by that are one text."""
+    names = [name.lower() for name in pairs]
+    joining = [name for name in names if _AND in name]
+    if not joining:
+        return []
+    seen = set()
+    for one, two in combinations(names, 2):
+        for text in (f"{one}{_AND}{two}", f"{two}{_AND}{one}"):
+            if text in seen:
+                return joining[:1]
+            seen.add(text)
+    return []
