@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from affectlocus.batching import in_batches
-from affectlocus.errors import InputError
+from affectlocus.errors import InputError, out_of_memory
 
 
 def ran(lengths: list[int], budget: int, memory: int, **names) -> list[list[int]]:
@@ -45,3 +46,13 @@ def test_another_error_is_no_lack_of_memory() -> None:
 
     with pytest.raises(RuntimeError, match="shapes differ"):
         in_batches([1, 2], 4, run, "row")
+
+
+def test_torchs_own_errors_are_known_as_memory_that_ran_out_and_others_are_not() -> None:
+    with pytest.raises(RuntimeError) as cpu:
+        torch.ones(2**50)
+    assert out_of_memory(cpu.value)
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(RuntimeError) as shapes:
+        torch.ones(2) @ torch.ones(3)
+    assert not out_of_memory(shapes.value)

@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -117,6 +118,15 @@ def test_what_the_system_refuses_is_one_line_that_names_the_file(
     assert line in (
         "affectlocus: out/a.csv: No space left on device",
         "affectlocus: a\N{REPLACEMENT CHARACTER}b: denied",
+    )
+
+
+def test_memory_that_runs_out_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        or_exit(np.ones, 2**50)
+    assert capsys.readouterr().err == (
+        "affectlocus: out of memory; nothing is half-written: give this job more, as a cluster "
+        "profile's retry does, or end what else takes it\n"
     )
 
 

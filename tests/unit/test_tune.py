@@ -43,6 +43,7 @@ SIDES = {
     "down": (48, 32),
 }
 LAYERS = 2
+LONGEST = 400  # seconds; what a crowded machine may take
 SETS = ["gate", "q+k+v+o", "v+down", "all"]
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 
@@ -423,12 +424,12 @@ def interrupted(folder: Path, job: list[str], number: int) -> tuple[int, str]:
         text=True,
     )
     seen: set[Path] = set()
-    end = time.monotonic() + 120
+    end = time.monotonic() + LONGEST
     while len(seen) < 2 and process.poll() is None and time.monotonic() < end:
         seen |= set(place.glob("step-*")) - before
         time.sleep(0.002)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=LONGEST)
     assert not (folder / "mine").exists()
     assert not (folder / "mine.json").exists()
     assert place.is_dir()
