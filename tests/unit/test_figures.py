@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -245,3 +246,14 @@ def test_figures_of_tables_say_how_many_answers_and_seeds_there_are() -> None:
     assert singles(pooled, "").axes[0].get_xlabel().endswith("n = 12 answers, 3 seeds")
     destroyed = intervals("ablate", ["q"], ("zero",))
     assert ablation(destroyed, "").axes[0].get_xlabel().endswith("n = 12 answers, 1 seed")
+
+
+def test_names_stay_text_in_a_drawing_whatever_they_look_like(tmp_path: Path) -> None:
+    hostile = r"$\frac{x$ <script>alert(1)</script> & $x^2$"
+    rows = intervals("load", ["q", "gate"]).replace({"task": {"moods": hostile}})
+    save(singles(rows, hostile), tmp_path / "bars")
+    drawn = ElementTree.parse(tmp_path / "bars.svg").getroot()
+    texts = ["".join(one.itertext()) for one in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    # Above the axis, and below its bars.
+    assert sum(hostile in text for text in texts) == 2
+    assert not list(drawn.iter("{http://www.w3.org/2000/svg}script"))

@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +41,22 @@ def test_another_thread_goes_without_a_limit() -> None:
     thread.start()
     thread.join()
     assert done
+
+
+def test_patterns_of_settings_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from affectlocus import prepare, rows
+    from affectlocus.parameters import Columns, DataFile, Files, Task
+
+    for module in (prepare, rows):
+        monkeypatch.setattr(module, "PATIENCE", 0.2)
+    file = tmp_path / "test.csv"
+    file.write_text(f"id,text\n1,{'a' * 40}!\n2,b!\n")
+    with pytest.raises(InputError, match="test.csv: the pattern takes longer"):
+        rows.read_rows(file, pattern="(?P<text>(a+)+)$")
+    task = Task(
+        files=Files(test=DataFile(file="test.csv")),
+        columns=Columns(matches="(a+)+$"),
+        labels={"yes": "yes", "no": "no"},
+    )
+    with pytest.raises(InputError, match="columns.matches takes longer"):
+        prepare.prepare("t", task, {"test": file})
