@@ -180,7 +180,7 @@ ROWS = {
     "code of the load step (`interventions`)": Row(
         f"{OPENED}/interventions.py",
         [("torch.zeros_like(tuned)", "tuned * 0")],
-        [*ANSWERS, *SCORED],
+        [*ANSWERS, *SCORED, *ACTIVATIONS],
     ),
     "code of `tune`": Row(
         f"{OPENED}/tune.py",
@@ -196,7 +196,13 @@ ROWS = {
     "code of `deltas`": Row(
         f"{OPENED}/deltas.py",
         [("def ", "MORE = 1\n\n\ndef ")],
-        [*DELTAS, "results/claims.csv", "results/revisions/*", "results/report.html"],
+        [
+            *DELTAS,
+            *TRAJECTORY,
+            "results/claims.csv",
+            "results/revisions/*",
+            "results/report.html",
+        ],
     ),
     "code of a plot (`figures`)": Row(
         f"{OPENED}/figures.py", [('"font.size": 9', '"font.size": 8')], FIGURES
