@@ -38,7 +38,7 @@ if workflow.is_main_process:
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 JOBS = Dag(EXPERIMENT)
 # What a cell answered is made again even where no score waits for it.
-ANSWERS = {f"results/cells/{cell.id}/predictions.parquet" for cell in JOBS.cells}
+ANSWERS = {f"results/cells/{cell}/predictions.parquet" for cell in JOBS.cells}
 if again := ANSWERS.intersection(CUT):
     workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *again}
 # Here, as many jobs run at once as there are cards; on a cluster a job's own host has them. Which of
