@@ -23,13 +23,9 @@ from affectlocus.reasons import reasons
 PLANNING = workflow.output_settings.dryrun or not workflow.is_main_process
 EXPERIMENT = or_exit(validate, config, Path.cwd(), planning=PLANNING)
 RUNNING = not (PLANNING or only_reads(sys.argv))
-CUT = []
 if RUNNING:
     or_exit(hold, Path.cwd())
     or_exit(writable, Path.cwd())
-    SAID, CUT = or_exit(mend, Path.cwd())
-    for said in SAID:
-        logger.warning(f"affectlocus: {said}")
 if workflow.is_main_process:
     REPORTS = or_exit(precheck, EXPERIMENT, Path.cwd(), planning=PLANNING)
     if not (PLANNING and EXPERIMENT.score.wheels == "released"):
@@ -37,10 +33,11 @@ if workflow.is_main_process:
     if missing := absent(EXPERIMENT, Path.cwd()):
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 JOBS = Dag(EXPERIMENT)
-# What a cell answered is made again even where no score waits for it.
-ANSWERS = {f"results/cells/{cell}/predictions.parquet" for cell in JOBS.cells}
-if again := ANSWERS.intersection(CUT):
-    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *again}
+if RUNNING:
+    # What a cell answered is made again even where no score waits for it.
+    ANSWERS = {f"results/cells/{cell}/predictions.parquet" for cell in JOBS.cells}
+    for said in or_exit(mend, Path.cwd(), ANSWERS):
+        logger.warning(f"affectlocus: {said}")
 # Here, as many jobs run at once as there are cards; on a cluster a job's own host has them. Which of
 # the two it is, Snakemake knows once it has read all rules.
 CARDS = len(cards())
