@@ -24,13 +24,9 @@ from affectlocus.reasons import reasons
 PLANNING = workflow.output_settings.dryrun or not workflow.is_main_process
 EXPERIMENT = or_exit(validate, config, Path.cwd(), planning=PLANNING)
 RUNNING = not (PLANNING or only_reads(sys.argv))
-CUT = []
 if RUNNING:
     or_exit(hold, Path.cwd())
     or_exit(writable, Path.cwd())
-    SAID, CUT = or_exit(mend, Path.cwd())
-    for said in SAID:
-        logger.warning(f"affectlocus: {said}")
 if workflow.is_main_process:
     REPORTS = or_exit(precheck, EXPERIMENT, Path.cwd(), planning=PLANNING)
     if not (PLANNING and EXPERIMENT.score.wheels == "released"):
@@ -40,11 +36,12 @@ if workflow.is_main_process:
 # What has answers shares no job with what has none. A run's jobs elsewhere keep to what it settled.
 JOBS = Dag(EXPERIMENT, None if workflow.is_main_process else groups.remembered())
 if RUNNING:
+    # What a cell answered is made again even where no score waits for it.
+    ANSWERS = {f"results/cells/{cell}/predictions.parquet" for cell in JOBS.cells}
+    for said in or_exit(mend, Path.cwd(), ANSWERS):
+        logger.warning(f"affectlocus: {said}")
+    # After what was cut is gone: who shares a job goes by what is there.
     or_exit(groups.remember, JOBS.shared)
-# What a cell answered is made again even where no score waits for it.
-ANSWERS = {f"results/cells/{cell.id}/predictions.parquet" for cell in JOBS.cells}
-if again := ANSWERS.intersection(CUT):
-    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *again}
 # Here, as many jobs run at once as there are cards; on a cluster a job's own host has them. Which of
 # the two it is, Snakemake knows once it has read all rules.
 CARDS = len(cards())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from base64 import urlsafe_b64decode
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -45,7 +46,7 @@ def state(folder: Path) -> dict[str, int]:
 
 def test_whole_results_stay_as_they_are(folder: Path) -> None:
     before = state(folder)
-    assert mend(folder) == ([], [])
+    assert mend(folder) == []
     assert state(folder) == before
 
 
@@ -55,12 +56,19 @@ def test_a_result_that_was_cut_is_removed_and_named(folder: Path, kind: str, sha
     path = folder / f"results/a.{kind}"
     os.truncate(path, int(path.stat().st_size * share))
     size = path.stat().st_size
-    (said,), gone = mend(folder)
+    (said,) = mend(folder)
     what = f"was cut, at {size} bytes" if size else "is empty"
-    assert said == f"results/a.{kind} {what}; it is removed, and made again where it is needed"
-    assert gone == [f"results/a.{kind}"]
+    assert said == f"results/a.{kind} {what}; it is made again where it is needed"
     assert not path.exists()
     assert len(list((folder / "results").iterdir())) == 8
+
+
+def test_cut_answers_stay_and_are_marked_as_snakemake_marks_a_killed_jobs(folder: Path) -> None:
+    os.truncate(folder / "results/a.parquet", 9)
+    assert len(mend(folder, {"results/a.parquet"})) == 1
+    assert (folder / "results/a.parquet").exists()
+    (mark,) = (folder / ".snakemake/incomplete").iterdir()
+    assert urlsafe_b64decode(mark.name).decode() == "results/a.parquet"
 
 
 def test_what_a_killed_job_was_writing_is_removed(folder: Path) -> None:
@@ -70,7 +78,7 @@ def test_what_a_killed_job_was_writing_is_removed(folder: Path) -> None:
     for name in (".tiny.12.partial", ".tiny.12.partial.old"):
         (folder / "checkpoints" / name).mkdir(parents=True)
         (folder / "checkpoints" / name / "model.safetensors").touch()
-    assert mend(folder) == ([], [])
+    assert mend(folder) == []
     assert state(folder) == before
 
 
@@ -78,12 +86,12 @@ def test_what_lies_in_the_future_is_dated_back_in_its_order(folder: Path) -> Non
     ahead = time.time() + 1e7
     for number, kind in enumerate(("csv", "json", "parquet")):
         os.utime(folder / f"results/a.{kind}", (ahead - number, ahead - number))
-    (said,), _ = mend(folder)
+    (said,) = mend(folder)
     assert said.startswith("3 files of results are dated in the future")
     times = [(folder / f"results/a.{kind}").stat().st_mtime for kind in ("parquet", "json", "csv")]
     assert times == sorted(set(times))
     assert times[-1] < (folder / "results/a.png").stat().st_mtime
-    assert mend(folder) == ([], [])
+    assert mend(folder) == []
 
 
 def checkpoint(folder: Path) -> tuple[Path, Path]:
@@ -101,12 +109,12 @@ def test_a_manifest_whose_weights_a_job_found_damaged_is_removed_once(folder: Pa
     weights.write_bytes(b"weight!")
     note(manifest)
     note(manifest)
-    (said,), _ = mend(folder)
+    (said,) = mend(folder)
     assert said.startswith(
         "results/checkpoints/tiny.json: a job found it, or what it lists, damaged"
     )
     assert not manifest.exists()
-    assert mend(folder) == ([], [])
+    assert mend(folder) == []
 
 
 def test_a_manifest_whose_weights_have_come_back_stays(folder: Path) -> None:
@@ -114,16 +122,16 @@ def test_a_manifest_whose_weights_have_come_back_stays(folder: Path) -> None:
     weights.rename(weights.with_name("away"))
     note(manifest)
     weights.with_name("away").rename(weights)
-    assert mend(folder) == ([], [])
+    assert mend(folder) == []
     assert manifest.exists()
 
 
 def test_a_noted_result_that_was_written_again_stays(folder: Path) -> None:
     note(Path("results/a.parquet"))
     pd.concat([FRAME, FRAME]).to_parquet("results/a.parquet")
-    assert mend(folder) == ([], [])
+    assert mend(folder) == []
     note(Path("results/a.parquet"))
-    assert len(mend(folder)[0]) == 1
+    assert len(mend(folder)) == 1
 
 
 def test_notes_about_other_places_or_cut_by_a_full_disk_remove_nothing(folder: Path) -> None:
@@ -132,7 +140,7 @@ def test_notes_about_other_places_or_cut_by_a_full_disk_remove_nothing(folder: P
     with Path(".snakemake/affectlocus/damaged.jsonl").open("a") as notes:
         notes.write('["results/a.csv", 1')
     before = state(folder / "results")
-    assert mend(folder) == ([], [])
+    assert mend(folder) == []
     assert state(folder / "results") == before
     assert Path("mine.json").exists()
 

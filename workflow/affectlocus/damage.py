@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from base64 import urlsafe_b64encode
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from affectlocus.edited import edited
@@ -35,6 +36,8 @@ _ENDS = {
 }
 # Seconds by which the clocks of a disk's server and of a host may differ.
 _SKEW = 120
+# Of the names of Snakemake's records, which are cut into folders.
+_LONGEST = 254
 _LONG_AGO = 946_684_800  # the year 2000
 
 
@@ -62,19 +65,20 @@ def writable(folder: Path) -> None:
             ) from None
 
 
-def mend(folder: Path) -> tuple[list[str], list[str]]:
+def mend(folder: Path, wanted: Container[str] = ()) -> list[str]:
     """Puts a folder's results right, as no run lives in it.
 
+    Args:
+        wanted: names of results that are made again even where no job waits for them.
+
     Returns:
-        A sentence for each thing that a user may wonder about, and the names of the results that
-        were cut and are removed.
+        A sentence for each thing that a user may wonder about.
 
     Raises:
         InputError: something cannot be removed.
     """
     try:
         said = [*_noted(folder)]
-        gone: list[str] = []
         partial = _partial(folder)
         for path in partial:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -83,9 +87,11 @@ def mend(folder: Path) -> tuple[list[str], list[str]]:
             found = path.stat()
             name = path.relative_to(folder).as_posix()
             if wrong := _wrong(path, found.st_size):
-                path.unlink()
-                gone.append(name)
-                said.append(f"{name} {wrong}; it is removed, and made again where it is needed")
+                if name in wanted:
+                    _unfinished(folder, name)
+                else:
+                    path.unlink()
+                said.append(f"{name} {wrong}; it is made again where it is needed")
             else:
                 written[name] = found.st_mtime_ns
         now = (time.time() + _SKEW) * 1e9
@@ -98,7 +104,18 @@ def mend(folder: Path) -> tuple[list[str], list[str]]:
         said += _dated_back([folder / name for name in sorted(ahead, key=ahead.__getitem__)])
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; nothing was started") from None
-    return said, gone
+    return said
+
+
+def _unfinished(folder: Path, name: str) -> None:
+    """Makes Snakemake take a result for one whose job was killed, by its own kind of record."""
+    coded = urlsafe_b64encode(name.encode()).decode()
+    parts = [coded[at : at + _LONGEST] for at in range(0, len(coded), _LONGEST)]
+    mark = (folder / ".snakemake/incomplete").joinpath(
+        *(f"@{one}" for one in parts[:-1]), parts[-1]
+    )
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text('{"external_jobid": null}')
 
 
 def note(path: Path) -> None:
