@@ -27,10 +27,10 @@ HEAD = """\
 
 Made by `python benchmarks/fuzz/run.py`: each row as that target last ran. Each target gives a
 reader what no owner of a good file would write: good files with bytes changed, settings with keys
-and values replaced, whole trees of odd values. The reader must give its result, or refuse in one line that a
-terminal can show; whatever experiment is accepted must keep its files below `results/`, each with
-one owner, and give a shell texts that it reads back as they were. `tests/unit/test_fuzz.py` runs
-some of the same cases each time.
+and values replaced, whole trees of odd values. The reader must give its result, or refuse in one
+line that a terminal can show; whatever experiment is accepted must keep its files below `results/`,
+each with one owner, and give a shell texts that it reads back as they were.
+`tests/unit/test_fuzz.py` runs some of the same cases each time.
 
 | target | what is given | cases | seconds | findings |
 |---|---|--:|--:|--:|
