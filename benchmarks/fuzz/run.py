@@ -8,13 +8,15 @@ target, `--seed` starts from other examples.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
+PAGE = HERE / "README.md"
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "workflow")]
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings  # noqa: E402
@@ -23,16 +25,24 @@ from targets import TARGETS, Target  # noqa: E402
 HEAD = """\
 # Fuzzing
 
-Made by `python benchmarks/fuzz/run.py --minutes {minutes:g}`. Each target gives a reader what no
-owner of a good file would write: good files with bytes changed, settings with keys and values
-replaced, whole trees of odd values. The reader must give its result, or refuse in one line that a
-terminal can show; whatever experiment is accepted must keep its files below `results/`, each with
-one owner, and give a shell texts that it reads back as they were. `tests/unit/test_fuzz.py` runs
-some of the same cases each time.
+Made by `python benchmarks/fuzz/run.py`: each row as that target last ran. Each target gives a
+reader what no owner of a good file would write: good files with bytes changed, settings with keys
+and values replaced, whole trees of odd values. The reader must give its result, or refuse in one
+line that a terminal can show; whatever experiment is accepted must keep its files below `results/`,
+each with one owner, and give a shell texts that it reads back as they were.
+`tests/unit/test_fuzz.py` runs some of the same cases each time.
 
 | target | what is given | cases | seconds | findings |
 |---|---|--:|--:|--:|
 """
+
+
+class Row(NamedTuple):
+    """What came of a target."""
+
+    cases: int
+    seconds: int
+    findings: int
 
 
 def fuzz(target: Target, seconds: float, start: int, batch: int = 250) -> tuple[int, str]:
@@ -67,27 +77,41 @@ def main() -> None:
     """Runs the targets one after the other."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--minutes", type=float, default=10, help="for all targets together")
-    options.add_argument("--only", help="one target; README.md stays")
+    options.add_argument("--only", help="one target, whose row alone is written anew")
     options.add_argument("--seed", type=int, default=1)
     asked = options.parse_args()
     chosen = [one for one in TARGETS if asked.only in (None, one.name)]
-    rows, findings = [], 0
-    total = seconds = 0.0
+    rows = written() if PAGE.is_file() else {}
+    findings = 0
     for target in chosen:
         began = time.monotonic()
         cases, finding = fuzz(target, 60 * asked.minutes / len(chosen), asked.seed * 1_000_000)
         took = time.monotonic() - began
         findings += bool(finding)
         print(f"{target.name}: {cases} cases in {took:.0f} s\n{finding}", flush=True)  # noqa: T201
-        rows.append(
-            f"| {target.name} | {target.about} | {cases:,} | {took:.0f} | {int(bool(finding))} |"
-        )
-        total, seconds = total + cases, seconds + took
-    if asked.only is None:
-        rows.append(f"| **all** | | **{total:,.0f}** | {seconds:.0f} | {findings} |")
-        text = HEAD.format(minutes=asked.minutes) + "\n".join(rows) + "\n"
-        (HERE / "README.md").write_text(text, encoding="utf-8")
+        rows[target.name] = Row(cases, round(took), int(bool(finding)))
+        PAGE.write_text(page(rows), encoding="utf-8")
     sys.exit(bool(findings))
+
+
+def written() -> dict[str, Row]:
+    """The rows that are on the page."""
+    found = re.findall(
+        r"^\| ([\w-]+) \|.*\| ([\d,]+) \| (\d+) \| (\d+) \|$", PAGE.read_text(), re.M
+    )
+    return {name: Row(*(int(one.replace(",", "")) for one in counts)) for name, *counts in found}
+
+
+def page(rows: dict[str, Row]) -> str:
+    """The whole page."""
+    about = {target.name: target.about for target in TARGETS if target.name in rows}
+    lines = [
+        f"| {name} | {what} | {rows[name].cases:,} | {rows[name].seconds} | {rows[name].findings} |"
+        for name, what in about.items()
+    ]
+    total = [sum(getattr(rows[name], key) for name in about) for key in Row._fields]
+    lines.append(f"| **all** | | **{total[0]:,}** | {total[1]} | {total[2]} |")
+    return HEAD + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

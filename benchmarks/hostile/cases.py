@@ -168,14 +168,8 @@ NAMES = [
         shown="`tasks: {mean: …}`",
     ),
     Case(
-        "A task called as a csv writes nothing",
-        ("would be read out of a csv as a number, or as nothing",),
-        _task_named("null"),
-        shown='`tasks: {"null": …}`',
-    ),
-    Case(
         "A task called as a number",
-        ("would be read out of a csv as a number, or as nothing",),
+        ("would be read out of a csv as a number or a boolean",),
         _task_named("1e5"),
         shown='`tasks: {"1e5": …}`',
     ),

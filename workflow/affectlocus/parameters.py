@@ -77,14 +77,14 @@ def _name(text: str) -> str:
         )
     if text.lower() in _NO_TEXT or _NUMBER.fullmatch(text):
         raise ValueError(
-            f"the name {text!r} would be read out of a csv as a number, or as nothing; put another "
+            f"the name {text!r} would be read out of a csv as a number or a boolean; put another "
             "letter in front"
         )
     return text
 
 
-# What pandas and spreadsheets take for a missing value, a boolean or a number.
-_NO_TEXT = ("na", "n-a", "nan", "-nan", "null", "none", "true", "false", "inf", "infinity")
+# What pandas and spreadsheets take for a boolean or a number.
+_NO_TEXT = ("true", "false", "nan", "inf", "infinity")
 _NUMBER = re.compile(r"\d[\d_]*\.?\d*(?:[eE][+-]?\d+)?")
 
 

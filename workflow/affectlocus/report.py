@@ -182,7 +182,8 @@ def judged(path: Path) -> list[Judged]:
 
 def _csv(path: Path, *columns: str) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path)
+        # A pair may be called null; what is not there, our tables leave empty.
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: no csv table there ({error}); run snakemake again") from None
     missing = [name for name in columns if name not in frame.columns]

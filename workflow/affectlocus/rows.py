@@ -139,7 +139,7 @@ def _rows(
             quoting: Quoting = 3 if plain else 0
             first = text.partition("\n")[0]
             columns = first.count(sep) + 1 if header is None else len(header)
-            _check_cells(text.count("\n") + 1, columns)
+            _check_cells(text.count("\n") + 1, columns, len(text))
             rows = pd.read_csv(
                 io.StringIO(text, newline=""),
                 sep=sep,
@@ -221,7 +221,7 @@ def _json_rows(text: str) -> pd.DataFrame:
         if not isinstance(row, dict):
             raise ValueError(f"line {number} is no JSON object")
         columns.update(dict.fromkeys(row))
-        _check_cells(len(rows) + 1, len(columns))
+        _check_cells(len(rows) + 1, len(columns), len(text))
         rows.append({whole(key): _text(value) for key, value in row.items()})
     return pd.DataFrame(rows, dtype=object).fillna("")
 
@@ -255,11 +255,15 @@ def _check_size(size: int) -> None:
         )
 
 
-def _check_cells(rows: int, columns: int) -> None:
-    """Refuses what a few bytes can describe and no memory holds."""
+def _check_cells(rows: int, columns: int, written: int = 0) -> None:
+    """Refuses what a few bytes can describe and no memory holds.
+
+    Args:
+        written: characters of the text; a field that is there takes one at least.
+    """
     if columns > _COLUMNS:
         raise ValueError(f"it has {columns} columns; expected {_COLUMNS} at most")
-    if rows * columns > _CELLS:
+    if rows * columns > max(_CELLS, written):
         raise ValueError(
             f"{rows} rows of {columns} columns; expected {_CELLS:.0e} fields at most: keep those "
             "that are asked"

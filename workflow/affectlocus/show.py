@@ -97,7 +97,9 @@ def _baselines(path: Path, columns: list[str]) -> pd.DataFrame:
     """The baselines of a table in its own columns and metric; no row where they are not there."""
     companions = [path.with_name(f"{path.stem}_{kind}.csv") for kind in ("intervals", "baselines")]
     try:
-        shown, rows = (pd.read_csv(one) for one in companions)
+        shown, rows = (
+            pd.read_csv(one, keep_default_na=False, na_values=[""]) for one in companions
+        )
         wide = rows[rows["metric"] == shown["metric"].iloc[0]].pivot_table(
             index="baseline", columns="task", values="value", sort=False
         )
