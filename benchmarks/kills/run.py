@@ -34,7 +34,7 @@ no other option, until the last start comes to its end. The moments are drawn ev
 undisturbed run's time; a moment is found again by the number of jobs that have finished and the
 seconds since, so that work that a kill undid does not push the later ones together.
 
-**{kills} kills: {verdict}**
+**{kills} of the {asked} kills: {verdict}**
 
 | what was looked at | found |
 |---|--:|
