@@ -116,6 +116,7 @@ def is_manifest(record: Any) -> bool:
         and bool(files)
         and all(isinstance(one, dict) and _inside(one.get("file")) for one in files)
         and all(isinstance(one.get("bytes"), int) for one in files)
+        and all(isinstance(one.get("sha256"), str) for one in files)
     )
 
 
