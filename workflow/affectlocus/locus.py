@@ -1,4 +1,7 @@
-"""Claims C1 to C4: where the change is. Each rule stands here as it was before any result was seen.
+"""Claims C1 to C4: where the change is. Each rule was written before any result was seen.
+
+But for one correction: a layer of each seed was a trial of its own at first, which took seeds that
+move the same layers for independent ones, and decided too much. A layer is one trial since.
 
 A size grows with its matrix, and gate_proj is one of the three largest. So what the paper states by
 L2 is judged by L2, and beside it by the scores that a matrix's size does not enter.
@@ -48,21 +51,26 @@ def findings(loci: Sequence[Locus], confidence: float) -> list[Finding]:
 def _share(start: Finding, one: Locus, wins: np.ndarray, said: str, confidence: float) -> Finding:
     """A share of layers against a half: exact binomial, Clopper and Pearson's interval.
 
+    Seeds of one base move the same layers alike: they are no trials of their own, so that a layer
+    is one trial, and is as the claim says where it is in most of the seeds.
+
     Args:
         wins: (pairs, layers), whether a layer is as the claim says.
     """
-    test = binomtest(int(wins.sum()), wins.size)
+    seeds, layers = wins.shape
+    most = 2 * wins.sum(axis=0) > seeds  # (layers,)
+    won = int(most.sum())
+    test = binomtest(won, layers)
     low, high = test.proportion_ci(confidence)
-    value = Estimate(float(wins.mean()), float(low), float(high), float(test.pvalue), 0.5)
-    few = 2 * 0.5**wins.size >= 1 - confidence
-    seeds = len(wins)
-    over = "layers" if seeds == 1 else f"layers of {seeds} seeds"
-    why = f"{said} in {wins.sum()} of {wins.size} {over}"
+    value = Estimate(won / layers, float(low), float(high), float(test.pvalue), 0.5)
+    few = 2 * 0.5**layers >= 1 - confidence
+    why = f"{said} in {won} of {layers} layers"
+    why += f", counting most of {seeds} seeds" if seeds > 1 else ""
     why += "; too few to tell, whatever their outcome" if few else ""
     why += "; one seed, so the interval is over layers alone" if seeds == 1 else ""
     return replace(
         start.measured(value, "share of layers"),
-        n=wins.size,
+        n=layers,
         seeds=seeds,
         why=why,
         basis=one.basis,
@@ -72,8 +80,8 @@ def _share(start: Finding, one: Locus, wins: np.ndarray, said: str, confidence: 
 def largest(start: Finding, one: Locus, projection: str, confidence: float) -> Finding:
     """C1: one projection's change is the largest of the seven in more than half of the layers.
 
-    A layer of a seed is one trial; a tie is no win. Exact binomial against a half: below six
-    trials nothing can be told. All seven have to be adapted.
+    A layer is one trial, whatever the number of seeds (`_share`); a tie is no win. Exact binomial
+    against a half: below six layers nothing can be told. All seven have to be adapted.
     """
     try:
         sizes = one.sizes(start.by)  # (pairs, layers, 7)

@@ -118,7 +118,7 @@ def _draws(
 
 def span(metric: str) -> tuple[float, float]:
     """The least and the most that a metric can be."""
-    return 0.0, np.inf if metric in UNLIMITED else 100.0
+    return float(metric in PERPLEXITY), np.inf if metric in UNLIMITED else 100.0
 
 
 def summary(

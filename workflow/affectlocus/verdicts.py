@@ -28,7 +28,7 @@ class Finding:
         effect, low, high, unit: with its interval.
         p: two-sided; NaN where nothing could be drawn.
         agrees: whether the effect lies on the claim's side.
-        n: samples, or layers times seeds.
+        n: samples, or layers.
         lacking: what there would have to be; the statement is untestable.
     """
 
