@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 
 HERE = Path(__file__).resolve().parent
+PAGE = HERE / "README.md"
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from cases import FAULTS, TARGETS, Fault  # noqa: E402
@@ -56,6 +57,10 @@ Each ends in exit code 1, with nothing written; `tests/unit/test_benchmark_fault
 """
 
 
+class UnmetError(Exception):
+    """A fault that did not end as it must."""
+
+
 def ours(output: str) -> list[str]:
     """The lines of affectlocus in what Snakemake printed, each once."""
     lines = (line.strip() for line in output.splitlines())
@@ -66,7 +71,7 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
     """A fault's section of the page.
 
     Raises:
-        SystemExit: it did not end as it must.
+        UnmetError: it did not end as it must; the folder stays, with what was printed.
     """
     shutil.copytree(whole, folder, symlinks=True)
     with ExitStack() as causes:
@@ -89,7 +94,7 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
     if problems:
         (folder / "met.txt").write_text(met.stdout)
         (folder / "again.txt").write_text(again.stdout)
-        raise SystemExit(f"{fault.kind}: {problems[:5]}: see {folder}")
+        raise UnmetError(f"{fault.kind}: {problems[:5]}: see {folder}")
     jobs = re.findall(r"^total +(\d+)$", again.stdout, re.MULTILINE)
     ran = f"{jobs[0]} jobs" if jobs else "nothing to do"
     mended = ours(again.stdout)
@@ -125,31 +130,33 @@ def _plain(line: str, folder: Path) -> str:
     return re.sub(r"(process(?:es)?) \d[\d, ]*(?: on [^\s)]+)?", r"\1 N", line)
 
 
-def sections(only: str, folder: Path) -> Iterator[str]:
-    """The page, part by part."""
-    yield HEAD + RUNS
-    whole = folder / "whole"
+def kept() -> tuple[dict[str, str], dict[str, str]]:
+    """Kind → its section, as it stands on the page: of the faults of a run, and of steps."""
+    text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+    runs, _, steps = text.partition(BY_ITSELF)
+    return _sections(runs), _sections(steps)
+
+
+def _sections(text: str) -> dict[str, str]:
+    parts = re.split(r"^### ", text, flags=re.MULTILINE)[1:]
+    return {part.partition("\n")[0]: f"### {part.rstrip()}\n" for part in parts}
+
+
+def write_page(runs: dict[str, str], steps: dict[str, str]) -> None:
+    """Writes the page of the sections that there are."""
+    shown = [runs[fault.kind] for fault in FAULTS if fault.kind in runs]
+    alone = [steps[step.kind] for step in MET if step.kind in steps]
+    PAGE.write_text("\n".join([HEAD + RUNS, *shown, BY_ITSELF, *alone]), encoding="utf-8")
+
+
+def finished(whole: Path) -> dict[str, str]:
+    """Runs the experiment to its end in a folder; what `contents` tells of it."""
     if not whole.is_dir():
         copied(whole, HERE.parent / "kills/params.yaml")
     first = snakemake(whole, *TARGETS)
     if first.returncode:
         raise SystemExit(first.stdout[-4000:])
-    reference = contents(whole)
-    for number, fault in enumerate(FAULTS):
-        if only.lower() not in fault.kind.lower():
-            continue
-        if fault.mounts and not mountable():
-            typer.echo(f"left out, as nothing can be mounted here: {fault.kind}", err=True)
-            continue
-        typer.echo(fault.kind)
-        yield tried(fault, whole, folder / f"fault{number}", reference)
-        shutil.rmtree(folder / f"fault{number}")
-    yield BY_ITSELF
-    for step in MET:
-        if step.read_only and not mountable():
-            typer.echo(f"left out, as nothing can be mounted here: {step.kind}", err=True)
-        elif only.lower() in step.kind.lower():
-            yield section(step)
+    return contents(whole)
 
 
 def section(step: Step) -> str:
@@ -164,22 +171,61 @@ def section(step: Step) -> str:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="words of the faults to try; the page stays")] = "",
+    only: Annotated[str, typer.Option(help="words of the faults of a run to try")] = "",
+    missing: Annotated[bool, typer.Option(help="try what is not on the page yet")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="faults that are tried at once")] = 1,
     folder: Annotated[
         Path | None, typer.Option(help="where the copies go; kept, and its `whole` used again")
     ] = None,
 ) -> None:
-    """Try every fault on a copy of a small experiment, and write the page of what was printed."""
+    """Try faults on copies of a small experiment, and write the page of what was printed.
+
+    Sections of faults that are not tried stay; one that does not end as it must is told at the end.
+    """
     if mountable():
         own_mounts()
     place = folder or Path(tempfile.mkdtemp(prefix="faults"))
-    page = "\n".join(sections(only, place))
+    runs, steps = kept()
+    asked = [
+        (place / f"fault{number}", fault)
+        for number, fault in enumerate(FAULTS)
+        if only.lower() in fault.kind.lower() and not (missing and fault.kind in runs)
+    ]
+    whole, failed = place / "whole", []
+    reference = finished(whole) if asked else {}
+    with ThreadPoolExecutor(jobs) as pool:
+        trials = {
+            pool.submit(tried, fault, whole, copy, reference): (copy, fault)
+            for copy, fault in asked
+            if _possible(fault.kind, fault.mounts)
+        }
+        for trial in as_completed(trials):
+            copy, fault = trials[trial]
+            try:
+                runs[fault.kind] = trial.result()
+            except UnmetError as unmet:
+                failed.append(str(unmet))
+                typer.echo(str(unmet), err=True)
+            else:
+                typer.echo(runs[fault.kind])
+                shutil.rmtree(copy)
+                # After each, so that nothing is lost when this is ended before its time.
+                write_page(runs, steps)
+    steps |= {
+        step.kind: section(step) for step in MET if _possible(step.kind, bool(step.read_only))
+    }
+    write_page(runs, steps)
+    if failed:
+        raise SystemExit("\n".join(failed))
     if folder is None:
         shutil.rmtree(place)
-    if only:
-        typer.echo(page)
-    else:
-        (HERE / "README.md").write_text(page, encoding="utf-8")
+
+
+def _possible(kind: str, mounts: bool) -> bool:
+    if mounts and not mountable():
+        typer.echo(f"left out, as nothing can be mounted here: {kind}", err=True)
+        return False
+    return True
 
 
 if __name__ == "__main__":

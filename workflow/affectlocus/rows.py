@@ -230,6 +230,9 @@ def _parquet_rows(path: Path) -> pd.DataFrame:
     import pyarrow.parquet
 
     file = pyarrow.parquet.ParquetFile(path)
+    texts = [field.name for field in file.schema_arrow if _variable(field.type)]
+    # Each value once, with numbers for its places: they are counted before a text is made of each.
+    file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
     about, names = file.metadata, file.schema_arrow.names
     _check_cells(about.num_rows, len(names))
     if len(set(names)) != len(names):
@@ -240,11 +243,30 @@ def _parquet_rows(path: Path) -> pd.DataFrame:
     size = 0
     # By some rows at a time: a value that stands a million times is stored once.
     for batch in file.iter_batches(batch_size=_BATCH):
-        size += batch.nbytes
+        size += sum(_unpacked(values) for values in batch.columns)
         _check_size(size)
         for name, values in zip(names, batch.columns, strict=True):
             columns[name] += [_text(value) for value in values.to_pylist()]
     return pd.DataFrame(columns, dtype=object)
+
+
+def _variable(kind: pyarrow.DataType) -> bool:
+    """Whether a type's values are as long as they like."""
+    import pyarrow.types
+
+    texts = (pyarrow.types.is_string, pyarrow.types.is_large_string)
+    return any(test(kind) for test in (*texts, pyarrow.types.is_binary))
+
+
+def _unpacked(values: pyarrow.Array) -> int:
+    """Bytes of a column's values, each counted as often as it stands there."""
+    import pyarrow.compute
+    import pyarrow.types
+
+    if not pyarrow.types.is_dictionary(values.type) or not _variable(values.type.value_type):
+        return int(values.nbytes)
+    lengths = pyarrow.compute.binary_length(values.dictionary)
+    return int(pyarrow.compute.sum(lengths.take(values.indices)).as_py() or 0)
 
 
 def _check_size(size: int) -> None:
