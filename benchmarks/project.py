@@ -33,8 +33,10 @@ def copied(folder: Path, parameters: Path) -> Path:
 
 def environment(folder: Path) -> dict[str, str]:
     """The variables with which snakemake and affectlocus run on a copy."""
+    # With compiled bytecode each of the many starts takes a tenth less.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **kept,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(folder / "workflow"),
     }
