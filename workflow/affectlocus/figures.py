@@ -267,7 +267,8 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
                 lw=0.8 if style == "dashed" else 1.4,
                 label=label,
             )
-        axis.set_xticks(places, plain(tasks), rotation=20 if len(tasks) > 5 else 0)
+        crowded = len(tasks) > 5 or max(map(len, tasks)) > 10
+        axis.set_xticks(places, plain(tasks), rotation=20 if crowded else 0)
         axis.set_xlim(-0.6, len(tasks) - 0.4)
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
