@@ -15,7 +15,7 @@ import yaml
 
 from affectlocus.dag import Dag
 from affectlocus.forecast import plan
-from affectlocus.matrix import all_cells
+from affectlocus.matrix import all_cells, arm_of
 from affectlocus.parameters import load
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +139,12 @@ def test_an_experiment_on_the_hub_is_planned_with_nothing_here(name: str, tmp_pa
     assert jobs["tune"] == tuned * len(parameters.seeds) + cells["tune"]
     if name == "paper":
         # Tables 1 and 2 in three seeds, and the ablations that the paper only claims
-        assert (cells["load"], cells["tune"]) == (16 * 3, 16 * 3)
+        arms = Counter((cell.pair, arm_of(cell)) for cell in all_cells(parameters))
+        assert arms["affect-7b", "load"] == arms["affect-7b", "tune"] == 16 * 3
+        assert arms["affect-7b", "ablate"] == 9 * 4 * 3
+        # and what it lacks
+        assert arms["affect-7b", "fair"] == arms["affect-7b", "even"] == 7 * 3
+        assert arms["null-7b", "load"] >= 7 * 3
         assert jobs["evaluate"] == jobs["extract"] == jobs["openset"] == sum(cells.values())
     assert jobs["deltas"] == len(Dag(parameters).pair_of)
     counted = plan(Dag(parameters)).total.jobs

@@ -90,8 +90,8 @@ def test_the_papers_plan_names_its_hours_bytes_and_assumptions() -> None:
     )
     found = json.loads(run.stdout)
     kinds = {one["kind"]: one for one in found["kinds"]}
-    # 11 pairs to be tuned, and 16 sets, in three seeds
-    assert kinds["tune"]["jobs"] == (11 + 16) * 3
+    # 12 pairs to be tuned, 16 sets, and 7 at equal parameters, in three seeds
+    assert kinds["tune"]["jobs"] == (12 + 16 + 7) * 3
     assert 100 < found["total"]["gpu_hours"] < 10_000
     assert 150 < found["total"]["download_gb"] < 300
     text = "\n".join(found["assumptions"])

@@ -162,11 +162,16 @@ def _models(needs: Needs) -> Iterator[Job]:
     for name in jobs.tuned:
         wild = SimpleNamespace(name=name)
         work, (_, recipe) = needs.work("tune", wild), jobs.tunings[name]
-        disk = costs.tuned_bytes(work.size, recipe, recipe.modules)
+        # A trajectory keeps its states, of which the last is the checkpoint itself.
+        states = max(1, recipe.trajectory)
+        disk = states * costs.tuned_bytes(work.size, recipe, recipe.modules)
         yield _job(needs, "tune", checkpoint(name), work, disk=disk)
     for name in jobs.pair_of:
         work = needs.work("deltas", SimpleNamespace(tuned=name))
         yield _job(needs, "deltas", f"results/deltas/{name}.parquet", work, disk=1e6)
+    for path in jobs.trajectories:
+        work = needs.work("deltas", SimpleNamespace(tuned=Path(path).stem))
+        yield _job(needs, "deltas", path, work, disk=1e6)
 
 
 def _cells(needs: Needs) -> Iterator[Job]:
