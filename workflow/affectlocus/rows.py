@@ -175,7 +175,7 @@ def _rows(
             line = _uneven(text, sep, quoting, header)
         elif isinstance(error, pd.errors.EmptyDataError):
             line = "it is empty; expected a header, and rows below it"
-        elif isinstance(error, EOFError | zlib.error) or kind == ".parquet":
+        elif isinstance(error, EOFError | zlib.error | pyarrow.ArrowException):
             line += "; it may have been cut, so fetch or write it again"
         raise LayoutError(f"{path}: cannot be read as {kind[1:] or 'text'}: {line}") from None
 
