@@ -245,6 +245,7 @@ def _parquet_rows(path: Path) -> pd.DataFrame:
     for batch in file.iter_batches(batch_size=_BATCH):
         size += sum(_unpacked(values) for values in batch.columns)
         _check_size(size)
+    for batch in file.iter_batches(batch_size=_BATCH):
         for name, values in zip(names, batch.columns, strict=True):
             columns[name] += [_text(value) for value in values.to_pylist()]
     return pd.DataFrame(columns, dtype=object)
