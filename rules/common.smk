@@ -37,7 +37,8 @@ if workflow.is_main_process:
 JOBS = Dag(EXPERIMENT, None if workflow.is_main_process else groups.remembered())
 if RUNNING:
     # What a cell answered is made again even where no score waits for it.
-    ANSWERS = {f"results/cells/{cell}/predictions.parquet" for cell in JOBS.cells}
+    KINDS = ("predictions.parquet", "verification.json")
+    ANSWERS = {f"results/cells/{cell}/{kind}" for cell in JOBS.cells for kind in KINDS}
     for said in or_exit(mend, Path.cwd(), ANSWERS):
         logger.warning(f"affectlocus: {said}")
     # After what was cut is gone: who shares a job goes by what is there.

@@ -30,25 +30,28 @@ HEAD = """\
 
 Made by `python benchmarks/hostile/run.py`, which writes each case's files, runs its command, and
 keeps what it printed; `tests/unit/test_benchmark_hostile.py` runs the same cases, but for those
-beside which seconds and memory stand. But for what is shown, the experiment, table or checkpoint is
-good. Whatever would run, if anything were run, makes a file `{marker}`: there is none after any of
-these {count} cases.
+beside which seconds and memory stand; those may take 6 GB of addresses at most. But for what is
+shown, the experiment, table or checkpoint is good. Whatever would run, if anything were run, makes
+a file `{marker}`: there is none after any of these {count} cases.
 
 What is refused ends with exit code 1 and one line, in which control characters are shown by their
 escapes. `tests/workflow/test_hostile.py` has Snakemake run jobs on such names, and looks for
 secrets in every file that they leave; [benchmarks/fuzz](../fuzz/README.md) tries what nobody
 thought of.
 """
-# The peak of a command's own memory, which its parent cannot tell from that of others.
+# The peak of a command's own memory. What getrusage tells begins with that of its parent, which has
+# written the case's files.
 PROGRAM = """
+import re
 import resource
 from pathlib import Path
+resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
 from affectlocus.cli import main
 try:
     main()
 finally:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    Path(".peak").write_text(str(peak / 1024))
+    peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())
+    Path(".peak").write_text(str(int(peak[1]) / 1024))
 """
 
 

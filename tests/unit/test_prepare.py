@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from affectlocus.audit import brief
 from affectlocus.errors import InputError
 from affectlocus.parameters import Task
 from affectlocus.prepare import prepare
+from affectlocus.rows import read_rows
 
 CSV = "text,mood\nI won,joy\nI lost,sorrow\n"
 EXOTIC = ['=SUM(A1:A9) & "x"', "<b>no</b>&amp;", "NA", "null", "007", "naïve 😀 – ", "a\tb", "{x}"]
@@ -828,3 +831,20 @@ def test_a_file_of_a_header_alone_is_refused_whatever_is_asked_of_it(tmp_path: P
     for changes in ({}, SIGNED, {"context": CONTEXT, "prompt": "{context}", **SPOKEN}):
         message = refusal(tmp_path, "text,mood,v,said,who,talk,turn\n", **changes)
         assert message == "no row of split 'test' is left; it has 0 rows; check columns and labels"
+
+
+def test_a_text_that_parquet_stores_once_is_counted_as_often_as_it_stands_there(
+    tmp_path: Path,
+) -> None:
+    def written(name: str, rows: int) -> Path:
+        places = pa.array([0] * rows, pa.int32())
+        text = pa.DictionaryArray.from_arrays(places, pa.array(["x" * 40_000]))
+        pyarrow.parquet.write_table(pa.table({"text": text}), tmp_path / name)
+        return tmp_path / name
+
+    few, many = written("few.parquet", 600), written("many.parquet", 20_000)
+    assert many.stat().st_size < 100_000
+    with pytest.raises(InputError, match="more than 512 MiB") as refused:
+        read_rows(many)
+    assert "cut" not in str(refused.value)
+    assert read_rows(few)["text"].tolist() == ["x" * 40_000] * 600

@@ -51,7 +51,8 @@ def hold(folder: Path) -> None:
         jobs = os.open(folder / _JOBS, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise InputError(
-            f"{folder / STATE}: cannot be written ({error.strerror}); a run keeps its records there"
+            f"{folder / STATE}: cannot be written ({error.strerror}), and a run keeps its records "
+            "there; nothing was started: make room, or make it writable, and run again"
         ) from None
     try:
         _refuse_living(folder, run, jobs)

@@ -175,7 +175,7 @@ def _rows(
             line = _uneven(text, sep, quoting, header)
         elif isinstance(error, pd.errors.EmptyDataError):
             line = "it is empty; expected a header, and rows below it"
-        elif isinstance(error, EOFError | zlib.error) or kind == ".parquet":
+        elif isinstance(error, EOFError | zlib.error | pyarrow.ArrowException):
             line += "; it may have been cut, so fetch or write it again"
         raise LayoutError(f"{path}: cannot be read as {kind[1:] or 'text'}: {line}") from None
 
@@ -245,6 +245,7 @@ def _parquet_rows(path: Path) -> pd.DataFrame:
     for batch in file.iter_batches(batch_size=_BATCH):
         size += sum(_unpacked(values) for values in batch.columns)
         _check_size(size)
+    for batch in file.iter_batches(batch_size=_BATCH):
         for name, values in zip(names, batch.columns, strict=True):
             columns[name] += [_text(value) for value in values.to_pylist()]
     return pd.DataFrame(columns, dtype=object)
