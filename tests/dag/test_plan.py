@@ -55,7 +55,7 @@ def apart(default: Path) -> Path:
     """The same with a job for each cell, of one seed."""
     file = default / "params.yaml"
     text = file.read_text()
-    for before, after in (("  cells_per_job: 8\n", ""), ("seeds: [0, 1, 2]", "seeds: [0]")):
+    for before, after in (("  cells_per_job: 12\n", ""), ("seeds: [0, 1, 2]", "seeds: [0]")):
         assert before in text
         text = text.replace(before, after)
     file.write_text(text)
