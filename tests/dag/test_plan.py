@@ -98,16 +98,16 @@ def test_any_other_module_set_is_one_line_and_one_more_cell(apart: Path) -> None
     assert after["tune"] == before["tune"] + 1
 
 
-def test_the_default_answers_eight_cells_with_one_start(default: Path) -> None:
+def test_the_default_answers_twelve_cells_with_one_start(default: Path) -> None:
     jobs = planned(default)
     together = {name: count for name, count in jobs.items() if name.startswith("evaluate_group")}
-    # Of each seed 17 tuned and load cells (one is left over), 35 doses, 7 of noise, twice 8 of
-    # pairs beside, 36 ablations.
-    assert len(together) == 3 * (2 + 5 + 1 + 2 + 5)
+    # Of each seed 17 tuned and load cells, 35 doses, 7 of noise, twice 8 of pairs beside, 36
+    # ablations.
+    assert len(together) == 3 * (2 + 3 + 1 + 2 + 3)
     assert set(together.values()) == {1}
-    # 5 bases; of each seed the tuned model of the 8 other pairs, the load that is left over, and
-    # 16 and 9 tune cells, each of a checkpoint of its own
-    assert jobs["evaluate"] == 5 + 3 * (8 + 1 + 16 + 9)
+    # 5 bases; of each seed the tuned model of the 8 other pairs, and 16 and 9 tune cells, each of
+    # a checkpoint of its own
+    assert jobs["evaluate"] == 5 + 3 * (8 + 16 + 9)
     table = planned(default, "results/table1.csv")
     assert sum(table[name] for name in table if name.startswith("evaluate_group")) == 3 * 2
     assert table["evaluate"] == 1
