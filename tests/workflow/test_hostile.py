@@ -15,6 +15,9 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+# The workers would each run the experiment.
+pytestmark = pytest.mark.xdist_group("hostile")
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SHELL = "$(touch ran) `touch ran`; touch ran & 'touch ran' \"touch ran\" | #"
