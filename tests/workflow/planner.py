@@ -20,11 +20,15 @@ import snakemake.report
 import snakemake.scheduling.greedy
 import snakemake.workflow
 
+import affectlocus.damage
 import affectlocus.dag
 import affectlocus.exhibits
 import affectlocus.forecast
+import affectlocus.groups
+import affectlocus.hold
 import affectlocus.needs
-import affectlocus.precheck  # noqa: F401
+import affectlocus.precheck
+import affectlocus.reasons  # noqa: F401
 
 
 def child(asked: dict) -> None:

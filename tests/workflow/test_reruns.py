@@ -374,7 +374,7 @@ def test_a_shard_reruns_what_reads_its_checkpoint(project: Project, brought: Pat
             *(f"results/{what}/mine*" for what in ("cells", "deltas", "neurons", "scores")),
             "results/scores/others.parquet",
             "results/table1.csv",
-            *(f"results/figures/{name}.png" for name in ("fig7_load", "fig10_relative")),
+            *(f"results/figures/{name}.png" for name in ("fig6_architectures", "fig7_load", "fig10_relative")),
             "results/figures/*mine*",
             *(one for one in JUDGED if "fluency" not in one),
         ],
@@ -387,7 +387,7 @@ def test_a_deleted_result_is_made_again_with_the_same_bytes_and_nothing_else_is(
 ) -> None:
     results = project.folder / "results"
     lost = [
-        results / f"cells/{PAIR}/load/gate/seed0/predictions.parquet",
+        results / f"cells/{PAIR}/load/gate/seed0/openset.parquet",
         results / "table1.csv",
         results / "deltas" / f"{PAIR}.seed0.parquet",
     ]
@@ -399,7 +399,7 @@ def test_a_deleted_result_is_made_again_with_the_same_bytes_and_nothing_else_is(
         every,
         planned,
         [
-            f"results/cells/{PAIR}/load/gate/seed0/*",
+            f"results/cells/{PAIR}/load/gate/seed0/openset.parquet",
             *(f"results/scores/{PAIR}/{arm}.parquet" for arm in ("load", "dose")),
             "results/table1.csv",
             "results/table1_dose.csv",

@@ -44,9 +44,8 @@ def reduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parameters = yaml.safe_load(PARAMETERS.read_text())
     (folder / "data/models").mkdir(parents=True)
     (folder / "data/models/stories260K").symlink_to((DATA_ROOT / "models/stories260K").resolve())
-    for table in {
-        table.file for task in load(PARAMETERS).tasks.values() for _, table in task.files.items()
-    }:
+    named = [task.files for task in load(PARAMETERS).tasks.values() if task.files is not None]
+    for table in {table.file for files in named for _, table in files.items()}:
         target = folder / "data" / table
         target.parent.mkdir(parents=True, exist_ok=True)
         with (DATA_ROOT / table).open(encoding="utf-8") as lines:
@@ -88,15 +87,15 @@ def test_real_text_and_a_real_model_give_tables_and_figures(reduced: Path) -> No
 
 def test_the_whole_test_splits_are_read() -> None:
     parameters = load(PARAMETERS)
-    kept = {}
+    kept, reports = {}, {}
     for name in parameters.benchmarks:
         task = parameters.tasks[name]
         files = {split: DATA_ROOT / table.file for split, table in task.files.items()}
-        samples, report = prepare(name, task, files)
+        samples, reports[name] = prepare(name, task, files)
         kept[name] = int((samples["split"] == "test").sum())
     assert kept["MELD-emotion"] == kept["MELD-sentiment"] == 2610
     # Of GoEmotions' 5427 test rows those of a single label.
-    single = report["splits"]["test"]
+    single = reports["GoEmotions"]["splits"]["test"]
     assert kept["GoEmotions"] == 5427 - single["several_labels"] == 4968
 
 
