@@ -76,7 +76,8 @@ class Step:
         done = subprocess.run(
             command,
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(WORKFLOW)} | given,
+            # A step that ran in this process may have set it.
+            env=os.environ | {"PYTHONPATH": str(WORKFLOW), "HF_HUB_OFFLINE": "0"} | given,
             capture_output=True,
             text=True,
             check=False,

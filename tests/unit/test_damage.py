@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from base64 import urlsafe_b64decode
 from pathlib import Path
@@ -80,6 +82,20 @@ def test_what_a_killed_job_was_writing_is_removed(folder: Path) -> None:
         (folder / "checkpoints" / name / "model.safetensors").touch()
     assert mend(folder) == []
     assert state(folder) == before
+
+
+def test_what_a_living_step_is_writing_stays_until_it_is_killed(folder: Path) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)", "affectlocus", "tune"]
+    with subprocess.Popen(command) as step:
+        writing = folder / f"checkpoints/.tiny-affective.{step.pid}.partial.seed0"
+        writing.mkdir(parents=True)
+        while b"tune" not in Path(f"/proc/{step.pid}/cmdline").read_bytes():
+            time.sleep(0.01)
+        mend(folder)
+        assert writing.is_dir()
+        step.kill()
+    mend(folder)
+    assert not writing.exists()
 
 
 def test_what_lies_in_the_future_is_dated_back_in_its_order(folder: Path) -> None:

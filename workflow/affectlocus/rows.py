@@ -140,6 +140,7 @@ def _rows(
             first = text.partition("\n")[0]
             columns = first.count(sep) + 1 if header is None else len(header)
             _check_cells(text.count("\n") + 1, columns, len(text))
+            _check_runs(path, text, (sep, "\n", "\r"))
             rows = pd.read_csv(
                 io.StringIO(text, newline=""),
                 sep=sep,
@@ -175,7 +176,9 @@ def _rows(
             line = _uneven(text, sep, quoting, header)
         elif isinstance(error, pd.errors.EmptyDataError):
             line = "it is empty; expected a header, and rows below it"
-        elif isinstance(error, EOFError | zlib.error | pyarrow.ArrowException):
+        elif isinstance(error, EOFError | zlib.error) or (
+            kind == ".parquet" and isinstance(error, pyarrow.ArrowException)
+        ):
             line += "; it may have been cut, so fetch or write it again"
         raise LayoutError(f"{path}: cannot be read as {kind[1:] or 'text'}: {line}") from None
 
@@ -304,6 +307,22 @@ def _check_texts(path: Path, rows: pd.DataFrame) -> None:
                 f"{path}: a field of column {name!r} has {longest} characters; expected "
                 f"{_FIELD} at most, which no prompt holds: is a quotation mark never closed?"
             )
+
+
+def _check_runs(path: Path, text: str, ends: tuple[str, ...]) -> None:
+    """Refuses a field so long that laying it out would take many times its memory."""
+    longest = 4 * _FIELD
+    at = 0
+    while at + longest < len(text):
+        last = max(text.rfind(end, at, at + longest) for end in ends)
+        if last < 0:
+            found = (text.find(end, at) for end in ends)
+            size = min((end for end in found if end >= 0), default=len(text)) - at
+            raise LayoutError(
+                f"{path}: a field in line {text.count(chr(10), 0, at) + 1} has {size} characters; "
+                f"expected {_FIELD} at most, which no prompt holds"
+            )
+        at = last + 1
 
 
 _COLUMNS, _CELLS = 10_000, 50_000_000
