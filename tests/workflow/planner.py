@@ -20,8 +20,8 @@ import snakemake.report
 import snakemake.scheduling.greedy
 import snakemake.workflow
 
-import affectlocus.damage
 import affectlocus.dag
+import affectlocus.damage
 import affectlocus.exhibits
 import affectlocus.forecast
 import affectlocus.groups

@@ -374,7 +374,10 @@ def test_a_shard_reruns_what_reads_its_checkpoint(project: Project, brought: Pat
             *(f"results/{what}/mine*" for what in ("cells", "deltas", "neurons", "scores")),
             "results/scores/others.parquet",
             "results/table1.csv",
-            *(f"results/figures/{name}.png" for name in ("fig6_architectures", "fig7_load", "fig10_relative")),
+            *(
+                f"results/figures/{name}.png"
+                for name in ("fig6_architectures", "fig7_load", "fig10_relative")
+            ),
             "results/figures/*mine*",
             *(one for one in JUDGED if "fluency" not in one),
         ],
