@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for kind in ("png", "svg"):
         figure.savefig(results / f"a.{kind}")
     plt.close(figure)
-    (results / "a.html").write_text("<html>\n</html>\n")
+    (results / "a.html").write_text("<html>\n</html>")
     (results / "README.md").touch()
     (results / ".gitkeep").touch()
     (results / "logs/a.txt").touch()

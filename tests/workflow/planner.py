@@ -26,7 +26,9 @@ import affectlocus.exhibits
 import affectlocus.forecast
 import affectlocus.groups
 import affectlocus.hold
+import affectlocus.leases
 import affectlocus.needs
+import affectlocus.parameters
 import affectlocus.precheck
 import affectlocus.reasons  # noqa: F401
 

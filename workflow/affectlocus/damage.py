@@ -26,7 +26,7 @@ _NOTES = STATE / "damaged.jsonl"
 _ASIDE = ("logs", "benchmarks")
 _ENDS = {
     ".csv": (b"\n",),
-    ".html": (b"</html>\n",),
+    ".html": (b"</html>", b"</html>\n"),
     ".json": (b"}\n", b"]\n"),
     ".jsonl": (b"\n",),
     ".parquet": (b"PAR1",),
