@@ -56,7 +56,9 @@ def reduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for pair in parameters["pairs"].values():
         pair["tuning"]["steps"] = 3
     parameters["data_root"] = "data"
+    parameters["corpus"] |= {"documents": 200, "benchmark_samples": 10}
     parameters["matrix"] |= {"load": ["gate"], "tune": [], "ablate": ["gate"], "modes": ["revert"]}
+    parameters["matrix"] |= {"beside": ["stories-plot"], "cells_per_job": 8}
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
     run = subprocess.run(
         [
