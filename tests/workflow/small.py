@@ -87,8 +87,9 @@ class Project:
     def changed(self, file: str, *changes: tuple[str, str]) -> Iterator[None]:
         """A file of the project with pieces of text replaced, and put back as old as it was."""
         path = self.folder / file
-        text, stat = path.read_text(), path.stat()
-        new = text
+        # Bytes: read as text, a csv's line ends would not come back.
+        before, stat = path.read_bytes(), path.stat()
+        new = path.read_text()
         for old, instead in changes:
             assert old in new, old
             new = new.replace(old, instead, 1)
@@ -96,7 +97,7 @@ class Project:
         try:
             yield
         finally:
-            path.write_text(text)
+            path.write_bytes(before)
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
