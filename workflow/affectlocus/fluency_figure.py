@@ -52,6 +52,9 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
             )
             if "base" in names:
                 axis.axvline(each.loc["base", "value"], color="#555555", ls="dotted", lw=1.2)
+            # A destroyed model's can be ten thousand times the base's.
+            if metric == "perplexity" and each["value"].max() > 20 * each["value"].min():
+                axis.set_xscale("log")
             axis.set_xlabel(words)
         axes[0, 0].set_yticks(range(len(names)), plain(names), fontsize=7)
         axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
