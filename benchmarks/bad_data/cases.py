@@ -17,22 +17,8 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from moods import GOOD, PARAMETERS, TASK
 
-GOOD = {
-    "train.csv": "id,text,mood\n1,We won the cup,joy\n2,They broke my bike,anger\n",
-    "test.csv": "id,text,mood\n3,She passed her exam,joy\n4,He lied to me,anger\n",
-}
-TASK: dict[str, Any] = {
-    "files": {"train": "train.csv", "test": "test.csv"},
-    "columns": {"label": "mood", "id": "id"},
-    "labels": ["joy", "anger"],
-}
-PARAMETERS: dict[str, Any] = {
-    "corpus": {},
-    "bases": {"tiny": {"pretrain": {"architecture": "llama"}}},
-    "pairs": {"pair": {"base": "tiny", "tuning": {"data": ["mini-caption"]}}},
-    "matrix": {"pairs": ["pair"], "tune": []},
-}
 WAF = ("score", "--protocol", "mer-unibench", "--kind", "waf")
 SCORE = (*WAF, "--gold", "gold.csv", "--predictions", "said.csv")
 GOLD = "sample,value\ns1,1.5\ns2,-1\n"

@@ -21,25 +21,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from moods import GOOD, TASK
+from moods import PARAMETERS as EXPERIMENT
 from safetensors.numpy import save_file
 
 MARKER = "ran"
 SHELL = "$(touch ran) `touch ran`; touch ran & 'touch ran' \"touch ran\""
 
-GOOD = {
-    "train.csv": "id,text,mood\n1,We won the cup,joy\n2,They broke my bike,anger\n",
-    "test.csv": "id,text,mood\n3,She passed her exam,joy\n4,He lied to me,anger\n",
-}
-TASK: dict[str, Any] = {
-    "files": {"train": "train.csv", "test": "test.csv"},
-    "columns": {"label": "mood", "id": "id"},
-    "labels": ["joy", "anger"],
-}
 PARAMETERS: dict[str, Any] = {
-    "corpus": {},
-    "bases": {"tiny": {"pretrain": {"architecture": "llama"}}},
-    "pairs": {"pair": {"base": "tiny", "tuning": {"data": ["mini-caption"]}}},
-    "matrix": {"pairs": ["pair"], "tune": []},
+    **EXPERIMENT,
     "tasks": {
         "moods": TASK,
         "mini-caption": {"corpus": True, "columns": {"target": "target"}},

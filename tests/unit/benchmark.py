@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+# As the scripts do: what several of them share lies there.
+sys.path.append(str(BENCHMARKS))
 
 
 def loaded(benchmark: str, name: str) -> ModuleType:
