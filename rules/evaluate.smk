@@ -2,7 +2,8 @@
 # together with one loaded base (matrix.cells_per_job). It reads the texts of tasks with fluency too.
 #
 # in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json, results/data/TASK.parquet
-# out: results/cells/CELL/predictions.parquet, results/cells/CELL/verification.json
+# out: results/cells/CELL/predictions.parquet, results/cells/CELL/verification.json; what a killed job had answered,
+#      and what a task more need not ask again, in results/answers/CELL/TASK.parquet
 
 EVALUATE = """
     affectlocus --cards {resources.gpu} evaluate {output.predictions:q} \
@@ -12,6 +13,7 @@ EVALUATE = """
         --settings {params.settings:q} \
         --hardware {params.hardware:q} \
         --reading {params.reading:q} \
+        --kept {params.kept:q} \
         >{log:q} 2>&1
     """
 
@@ -43,6 +45,7 @@ rule evaluate:
         tuned=lambda wildcards, input: repeated("tuned", input.tuned),
         data=lambda wildcards, input: repeated("data", input.data),
         settings=unfilled(settings(EXPERIMENT.evaluate)),
+        kept="results/answers",
         hardware=settings(EXPERIMENT.hardware),
         reading=JOBS.of_cell("reading"),
         chain=JOBS.of_cell("chain_flags"),
@@ -81,6 +84,7 @@ for number, group in enumerate(JOBS.shared, 1):
             tuned=lambda wildcards, input: repeated("tuned", input.tuned),
             data=lambda wildcards, input: repeated("data", input.data),
             settings=unfilled(settings(EXPERIMENT.evaluate)),
+            kept="results/answers",
             hardware=settings(EXPERIMENT.hardware),
             reading=JOBS.evaluation(group).reading,
             chain=JOBS.evaluation(group).chain_flags,

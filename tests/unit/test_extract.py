@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from affectlocus.errors import InputError
-from affectlocus.extract import Extractor, Replies, asked, extract, identity, replies
+from affectlocus.extract import Extractor, Replies, asked, extract, replies
+from affectlocus.files import identity
 from affectlocus.parameters import Extraction
 
 SETTINGS = Extraction(max_new_tokens=6, batch_tokens=64)

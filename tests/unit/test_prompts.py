@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from affectlocus.errors import InputError
 from affectlocus.pretrain import train_tokenizer
 from affectlocus.prompts import Prompter
 
@@ -151,3 +152,9 @@ def test_the_end_is_the_tokenizers_own_or_none(prompters) -> None:
     assert prompters["bytes"].end() == [prompters["bytes"].tokenizer.eos_token_id]
     assert prompters["metaspace"].end() == [2]
     assert prompters["endless"].end() == []
+
+
+def test_a_folder_without_a_tokenizer_is_refused(twin, checkpoint) -> None:
+    # transformers makes one that knows nothing, and a model then reads prompts without a token.
+    with pytest.raises(InputError, match=r"no tokenizer in it; expected tokenizer\.json"):
+        Prompter(twin(checkpoint("qwen2")))

@@ -22,8 +22,8 @@ from affectlocus.files import PARTIAL, STATE
 
 RESULTS, CHECKPOINTS = Path("results"), Path("checkpoints")
 _NOTES = STATE / "damaged.jsonl"
-# Nobody's input: a cut one misleads no job.
-_ASIDE = ("logs", "benchmarks")
+# No rule's input: a cut one misleads no job.
+_ASIDE = ("answers", "logs", "benchmarks")
 _ENDS = {
     ".csv": (b"\n",),
     ".html": (b"</html>", b"</html>\n"),

@@ -72,14 +72,6 @@ def check_placed(folder: Path, placed: Mapping[str, Any]) -> None:
         )
 
 
-def kind() -> str:
-    """What rounds alike: the cards that this process sees, or what the CPU can do."""
-    if torch.cuda.is_available():
-        count = torch.cuda.device_count()
-        return ", ".join(torch.cuda.get_device_name(card) for card in range(count))
-    return f"CPU with {torch.backends.cpu.get_cpu_capability()}"
-
-
 def repeatable() -> None:
     """The same result from the same card, where an operation has a deterministic form."""
     # cuBLAS reads it when the first handle is made.

@@ -15,10 +15,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # Their versions can change a number; those of plotting or logging libraries cannot.
 NUMERICAL = ("torch", "transformers", "peft", "tokenizers", "numpy", "numba")
-# Sentences, refusals, file names, and when a state is saved change no result; what parameters hold
-# reaches a job through its own params, default values included.
+# Sentences, refusals, file names, and what is kept for a later job change no result; what
+# parameters hold reaches a job through its own params, default values included.
 _INERT = (
-    *("errors", "files", "parameters", "presets"),
+    *("answers", "errors", "files", "parameters", "presets"),
     *("loading", "names", "patience", "redaction", "seals", "settings_text", "sizes"),
     *("stopping", "unfinished"),
 )

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
+from affectlocus.answers import Answers
 from affectlocus.cells import Cell
 from affectlocus.checkpoints import Pair, Weights
 from affectlocus.devices import computing, load
@@ -23,6 +24,7 @@ from affectlocus.parameters import Hardware
 from affectlocus.readouts import Asked
 
 HARDWARE = Hardware()
+NOTHING_KEPT = Answers(None, {}, {})
 
 
 class Shared:
@@ -116,6 +118,7 @@ def evaluate(
     batch_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
     hardware: Hardware = HARDWARE,
+    answers: Answers = NOTHING_KEPT,
 ) -> pd.DataFrame:
     """What a model answers to everything that it is asked (`readouts`).
 
@@ -123,6 +126,7 @@ def evaluate(
         batch_tokens: tokens in one forward pass at most (`batching.in_batches`).
         progress: called with the number of samples done since the last call.
         hardware: what a float32 model multiplies in on a card.
+        answers: those of this very cell that an earlier job was given, and where new ones go.
 
     Returns:
         A row per (task, sample, candidate): `task`, `sample`, `label` (the true one), `candidate`,
@@ -132,6 +136,14 @@ def evaluate(
         what was written: the answer, or what a document's opening was gone on with; it is empty in
         the other rows. Every cell draws from one and the same stream for a sample.
     """
-    with computing(model, hardware):
-        frames = [one.answered(model, batch_tokens, progress) for one in asked]
+    frames = []
+    for one in asked:
+        frame = answers.get(one.task)
+        if frame is None:
+            with computing(model, hardware):
+                frame = one.answered(model, batch_tokens, progress)
+            answers.keep(one.task, frame)
+        else:
+            progress(len(one.prompts))
+        frames.append(frame)
     return pd.concat(frames, ignore_index=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -56,12 +56,6 @@ def asked(kind: Kind, text: str) -> str:
     return _ASKED[kind].replace("{text}", " ".join(text.split()))
 
 
-def identity(files: Iterable[Mapping[str, Any]]) -> str:
-    """A model's digest from its manifest's files: their names and contents, not their folder."""
-    listed = sorted((str(one["file"]), str(one["sha256"])) for one in files)
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-
-
 class Replies:
     """Replies by content, in a folder of files that are written once and never changed.
 
@@ -71,7 +65,7 @@ class Replies:
 
     Args:
         folder: made when the first reply is kept.
-        model: the model's digest (`identity`).
+        model: the model's digest (`files.identity`).
 
     Raises:
         InputError: a file in it is not of this form.

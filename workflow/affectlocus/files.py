@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -118,6 +118,12 @@ def is_manifest(record: Any) -> bool:
         and all(isinstance(one.get("bytes"), int) for one in files)
         and all(isinstance(one.get("sha256"), str) for one in files)
     )
+
+
+def identity(files: Iterable[Mapping[str, Any]]) -> str:
+    """A model's digest from its manifest's files: their names and contents, not their folder."""
+    listed = sorted((str(one["file"]), str(one["sha256"])) for one in files)
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _inside(name: Any) -> bool:

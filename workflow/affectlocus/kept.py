@@ -42,16 +42,6 @@ def key(**parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def machine() -> list[str]:
-    """The kind of machine that a result may depend on to the last bit: processor, and card."""
-    import torch
-
-    from affectlocus.circumstances import hardware
-
-    card = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return [hardware().get("Processor", ""), card]
-
-
 def kept(name: str, folder: Path, train: Callable[[Path], Measured], say: Say) -> Measured:
     """What `train(folder)` returns and writes, from an earlier time if there was one.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from affectlocus.errors import InputError
 from affectlocus.loading import explained
 
 
@@ -17,6 +18,12 @@ class Prompter:
             self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
+            # Where no file is one, transformers makes a tokenizer that knows nothing.
+            if not self.tokenizer("a:", add_special_tokens=False)["input_ids"]:
+                raise InputError(
+                    f"{folder}: no tokenizer in it; expected tokenizer.json, or another that "
+                    "transformers reads, beside config.json"
+                )
         self._answers: dict[str, list[int]] = {}
 
     def prompts(self, texts: list[str], max_length: int) -> list[list[int]]:

@@ -29,6 +29,10 @@ class Asked(Protocol):
     """A task as it is put to a model."""
 
     @property
+    def task(self) -> str:
+        """Its name."""
+
+    @property
     def prompts(self) -> list[list[int]]:
         """Token ids of each prompt, of which `progress` is told."""
 

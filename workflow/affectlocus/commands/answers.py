@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ from affectlocus.commands.shared import (
 from affectlocus.errors import InputError
 
 if TYPE_CHECKING:
+    from affectlocus import parameters
     from affectlocus.cells import Cell
 
 
@@ -46,6 +47,13 @@ def evaluate(
     reading: Reading = "{}",
     then: Then = None,
     hardware: HardwareText = "{}",
+    kept: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder in which each cell's answer to a task is kept as soon as it is whole, and "
+            "found by a later job; made if missing"
+        ),
+    ] = None,
 ) -> None:
     """Build each cell's model, verify it bit for bit, and let it answer every benchmark.
 
@@ -60,6 +68,10 @@ def evaluate(
     paper's has temperature 1, top_p 0.9 and 1200 max_new_tokens), behind the task's own prompt,
     AffectGPT's, or the tokenizer's chat template. A sample's text is the same in any batch and at
     any run of one seed. `openset` reads the labels in it.
+
+    With --kept a job that was killed goes on behind the last task that was whole, and a task more
+    costs its own answers only: an answer is used again where weights, cell, samples, settings,
+    code, versions and device are all what they were.
 
     Example: affectlocus evaluate cells/mine/load/gate/predictions.parquet
     --base qwen2.json --tuned mine.json --data a.parquet --settings '{}'
@@ -86,6 +98,7 @@ def evaluate(
     with importing():
         from rich.progress import Progress
 
+        from affectlocus.answers import Answers
         from affectlocus.evaluate import Shared
         from affectlocus.evaluate import evaluate as run
         from affectlocus.files import write_json
@@ -101,21 +114,76 @@ def evaluate(
         else Questions.of(task, frame, words, prompter, length)
         for frame, (task, words) in zip(frames, labels.items(), strict=True)
     ]
+    tasks = {
+        task: _asked_how(task, words, path, chosen)
+        for path, (task, words) in zip(data, labels.items(), strict=True)
+    }
+    alike = _alike([base, *(then or [])], devices)
+    found = 0
     with Progress() as progress:
         bar = progress.add_task("", total=len(cells) * sum(len(each.prompts) for each in asked))
         for (out, cell), manifest in zip(cells.items(), manifests, strict=True):
             progress.update(bar, description=cell.id)
             counts = shared.become(manifest and folders[manifest], cell, **how)
-            answers = run(
+            answers = Answers(
+                kept and kept / cell.id,
+                alike | {"cell": asdict(cell), "tuned": manifest and _weights(manifest), **how},
+                tasks,
+            )
+            frame = run(
                 shared.model,
                 asked,
                 chosen.batch_tokens,
                 lambda done: progress.advance(bar, done),
                 devices,
+                answers,
             )
-            answers.attrs = {"cell": asdict(cell), "labels": labels}
+            found += len(answers.found)
+            frame.attrs = {"cell": asdict(cell), "labels": labels}
             write_json(out.with_name("verification.json"), {"cell": cell.id, **counts})
-            write_frame(answers, out)
+            write_frame(frame, out)
+    if found:
+        every = len(cells) * len(tasks)
+        typer.echo(f"note: {found} of {every} answers are of an earlier job, in {kept}", err=True)
+
+
+def _weights(checkpoint: Path) -> str:
+    """What tells a checkpoint's weights from any others: of a manifest, what it lists."""
+    from affectlocus.checkpoints import manifest
+    from affectlocus.files import identity, is_manifest, manifest_entry, read_json
+
+    if checkpoint.is_dir():
+        return identity(manifest(checkpoint))
+    record = read_json(checkpoint) if checkpoint.suffix == ".json" else {}
+    return identity(record["files"] if is_manifest(record) else [manifest_entry(checkpoint)])
+
+
+def _alike(chain: list[Path], hardware: parameters.Hardware) -> dict[str, Any]:
+    """What decides the answers of every cell: the base, the code, and what computes."""
+    import torch
+
+    from affectlocus.circumstances import kind
+    from affectlocus.digest import digest
+
+    return {
+        "base": [_weights(one) for one in chain],
+        "code": digest("evaluate"),
+        "device": [kind(), torch.get_num_threads(), hardware.model_dump(exclude={"save_minutes"})],
+    }
+
+
+def _asked_how(
+    task: str, labels: list[str], data: Path, settings: parameters.Evaluate
+) -> dict[str, Any]:
+    """What decides the answers to one task, and to no other."""
+    from affectlocus.files import sha256
+
+    asked: dict[str, Any] = {"data": sha256(data), "labels": labels}
+    if not labels:
+        asked["samples"] = settings.samples.model_dump()
+    elif settings.of(task) == "generation":
+        asked["generation"] = settings.generation.model_dump()
+    return asked | {"batch_tokens": settings.batch_tokens, "max_length": settings.max_length}
 
 
 def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
@@ -176,8 +244,9 @@ def extract(
         from rich.progress import Progress
 
         from affectlocus.checkpoints import checkpoint_folder, manifest
-        from affectlocus.extract import Extractor, Replies, identity
+        from affectlocus.extract import Extractor, Replies
         from affectlocus.extract import extract as run
+        from affectlocus.files import identity
     if model.is_dir():
         folder, files = model, manifest(model)
     else:

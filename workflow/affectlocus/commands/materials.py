@@ -40,7 +40,7 @@ def _unfinished(step: str, folder: Path, minutes: float | None, **job: Any) -> U
     from hashlib import sha256 as hashed
     from importlib.metadata import version
 
-    from affectlocus.devices import kind
+    from affectlocus.circumstances import kind
     from affectlocus.digest import digest
     from affectlocus.files import sha256
     from affectlocus.parameters import Hardware
@@ -172,9 +172,10 @@ def pretrain(
     with importing():
         import torch
 
+        from affectlocus.circumstances import kind
         from affectlocus.digest import digest
         from affectlocus.files import check_output, replacing, sha256
-        from affectlocus.kept import kept, key, machine
+        from affectlocus.kept import kept, key
         from affectlocus.pretrain import pretrain as run
 
     torch.set_num_threads(threads)
@@ -183,7 +184,7 @@ def pretrain(
         recipe=recipe.model_dump(mode="json"),
         text=sha256(text),
         code=digest("pretrain"),
-        machine=machine(),
+        machine=kind(),
         threads=threads,
     )
     with replacing(folder, "pretrain", inputs=[text]) as temporary:
