@@ -49,17 +49,6 @@ def hardware() -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def kind() -> str:
-    """What rounds alike: the cards that this process sees, or the processor and what it can do."""
-    import torch
-
-    if torch.cuda.is_available():
-        count = torch.cuda.device_count()
-        return ", ".join(torch.cuda.get_device_name(card) for card in range(count))
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{hardware().get('Processor', 'CPU')} with {capability}"
-
-
 def _text(path: str) -> str:
     return _read(Path(os.sep, path))
 

@@ -12,6 +12,7 @@ from affectlocus.commands.shared import (
     Out,
     Reading,
     Then,
+    device,
     importing,
     read_frame,
     settings_of,
@@ -162,13 +163,16 @@ def _alike(chain: list[Path], hardware: parameters.Hardware) -> dict[str, Any]:
     """What decides the answers of every cell: the base, the code, and what computes."""
     import torch
 
-    from affectlocus.circumstances import kind
     from affectlocus.digest import digest
 
     return {
         "base": [_weights(one) for one in chain],
         "code": digest("evaluate"),
-        "device": [kind(), torch.get_num_threads(), hardware.model_dump(exclude={"save_minutes"})],
+        "device": [
+            device(),
+            torch.get_num_threads(),
+            hardware.model_dump(exclude={"save_minutes"}),
+        ],
     }
 
 

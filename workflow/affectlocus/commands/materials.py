@@ -11,6 +11,7 @@ from affectlocus.commands.shared import (
     HardwareText,
     Out,
     SaveMinutes,
+    device,
     importing,
     read_frame,
     settings_of,
@@ -40,7 +41,6 @@ def _unfinished(step: str, folder: Path, minutes: float | None, **job: Any) -> U
     from hashlib import sha256 as hashed
     from importlib.metadata import version
 
-    from affectlocus.circumstances import kind
     from affectlocus.digest import digest
     from affectlocus.files import sha256
     from affectlocus.parameters import Hardware
@@ -56,7 +56,7 @@ def _unfinished(step: str, folder: Path, minutes: float | None, **job: Any) -> U
     topics["versions"] = ", ".join(f"{name} {version(name)}" for name in libraries)
     return Unfinished(
         place_of(folder),
-        topics | {"code": digest(step), "device": kind()},
+        topics | {"code": digest(step), "device": device()},
         Hardware().save_minutes if minutes is None else minutes,
     )
 
@@ -172,7 +172,6 @@ def pretrain(
     with importing():
         import torch
 
-        from affectlocus.circumstances import kind
         from affectlocus.digest import digest
         from affectlocus.files import check_output, replacing, sha256
         from affectlocus.kept import kept, key
@@ -184,7 +183,7 @@ def pretrain(
         recipe=recipe.model_dump(mode="json"),
         text=sha256(text),
         code=digest("pretrain"),
-        machine=kind(),
+        machine=device(),
         threads=threads,
     )
     with replacing(folder, "pretrain", inputs=[text]) as temporary:

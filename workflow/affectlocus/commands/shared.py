@@ -104,6 +104,19 @@ def settings_of(
         raise InputError(f"{where}: {complaint}") from None
 
 
+def device() -> str:
+    """What rounds alike: the cards that this process sees, or the processor and what it can do."""
+    import torch
+
+    from affectlocus.circumstances import hardware
+
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return ", ".join(torch.cuda.get_device_name(card) for card in range(count))
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{hardware().get('Processor', 'CPU')} with {capability}"
+
+
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
     from affectlocus.files import replacing
 
