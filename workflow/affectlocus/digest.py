@@ -26,18 +26,19 @@ _INERT = (
 
 @cache
 def _tree(module: str) -> ast.Module:
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-
-
-@cache
-def _code(module: str) -> bytes:
-    """A module's syntax tree as text, without comments and docstrings."""
+    """A module's syntax tree, without comments and docstrings."""
     tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             body[:] = [statement for statement in body if not _is_text(statement)]
-    return f"{module}\0{ast.dump(tree)}\0".encode()
+    return tree
+
+
+@cache
+def _code(module: str) -> bytes:
+    """The tree as text."""
+    return f"{module}\0{ast.dump(_tree(module))}\0".encode()
 
 
 @cache
