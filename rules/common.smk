@@ -78,9 +78,9 @@ wildcard_constraints:
 onstart:
     # Under a limit on starts, be it never reached, Snakemake 9 looks at all ready jobs once a second for each job
     # that has ended: after some hundred that takes a core. Its default, 100 a second, is nobody's wish.
-    if (limit := workflow.scheduling_settings.max_jobs_per_timespan) is not None:
-        if (limit.max_jobs, limit.timespan) == (100, 1):
-            workflow.scheduler.job_rate_limiter = None
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
 
 
 onerror:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -117,6 +118,29 @@ def test_the_version_of_a_library_counts_where_it_is_imported(
     real = module.version
     monkeypatch.setattr(module, "version", lambda name: "0" if name == library else real(name))
     assert (package() != before) == counts
+
+
+@pytest.mark.parametrize("library", ["tokenizers", "accelerate", "jinja2"])
+def test_the_version_of_what_transformers_computes_with_counts(
+    package: Callable[..., str], monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    through = STEP.replace("import torch\n", "from transformers import AutoTokenizer\n")
+    before, without = package(step=through), package()
+    real = module.version
+    monkeypatch.setattr(module, "version", lambda name: "0" if name == library else real(name))
+    assert package(step=through) != before
+    assert package() == without
+
+
+def test_fields_that_only_some_pythons_have_change_nothing() -> None:
+    tree = ast.parse("def half(value, *, by=2):\n    return value / by\n")
+    told = module._told(tree)
+    (function,) = tree.body
+    function.type_params = []  # type: ignore[attr-defined]
+    function._fields = (*function._fields, "type_params")  # type: ignore[misc]
+    assert module._told(tree) == told
+    function.name = "quarter"  # type: ignore[attr-defined]
+    assert module._told(tree) != told
 
 
 def test_the_compilers_version_counts_where_deltas_are_measured() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from affectlocus.dag import Dag
-from affectlocus.forecast import Kind, Plan, plan
+from affectlocus.forecast import FOUND, Kind, Plan, plan
 from affectlocus.parameters import load
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +61,11 @@ def test_finished_jobs_tell_the_time_of_their_kind_and_half_written_files_do_not
     folder.mkdir(parents=True)
     for number, seconds in enumerate(("100", "300", "200")):
         (folder / f"{number}.tsv").write_text(f"s\th:m:s\n{seconds}\t0:01:40\n")
+    # A job that only had to find answers tells nothing.
+    (folder / "found.tsv").write_text("s\th:m:s\n1\t0:00:01\n")
+    log = Path("results/logs/tune/found.log")
+    log.parent.mkdir(parents=True)
+    log.write_text(f"note: 2 of 2 {FOUND}, in results/answers\n")
     (folder / "now.tsv").write_text("s\th:m:s\n")
     (folder / "broken.tsv").write_text("s\n-\n")
     found = plan(jobs, cards=0)
@@ -97,3 +103,14 @@ def test_the_papers_plan_names_its_hours_bytes_and_assumptions() -> None:
     text = "\n".join(found["assumptions"])
     for key in ("plan.sizes.qwen2.5-32b", "plan.card_tflops", "plan.prompt_tokens", "MOSEI 4659"):
         assert key in text
+    said = re.search(
+        r"that is ([\d,]+) jobs, some ([\d,]+) hours .*?, (\d+) GB of downloads and (\d+) GB of",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+    )
+    assert said is not None
+    jobs, *about = (float(number.replace(",", "")) for number in said.groups())
+    total = found["total"]
+    assert jobs == total["jobs"]
+    assert about == pytest.approx(
+        [total["gpu_hours"], total["download_gb"], total["disk_gb"]], rel=0.03
+    )

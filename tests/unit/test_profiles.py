@@ -51,8 +51,12 @@ def test_a_jobs_state_becomes_one_word(answer: str, word: str, tmp_path: Path) -
     program = tmp_path / "qstat"
     program.write_text(f"#!/bin/sh\n[ \"$*\" = '-x -f 12.host' ] && cat <<'END'\n{answer}\nEND\n")
     program.chmod(0o755)
+    profile = yaml.safe_load((ROOT / "profiles/cluster-generic/config.yaml").read_text())
     run = subprocess.run(
-        [ROOT / "profiles/cluster-generic/status.sh", "12.host"],
+        f"{profile['cluster-generic-status-cmd']} '12.host'",
+        shell=True,
+        # Wherever snakemake was told to work.
+        cwd=tmp_path,
         env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,

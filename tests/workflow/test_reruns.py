@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from project import BIN, ROOT, environment
 from small import Project, jobs
+
+from affectlocus.forecast import FOUND
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 
@@ -382,6 +385,23 @@ def test_a_shard_reruns_what_reads_its_checkpoint(project: Project, brought: Pat
             *(one for one in JUDGED if "fluency" not in one),
         ],
     )
+
+
+def test_a_task_more_asks_a_cell_that_task_and_no_other(project: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(project.folder, folder, symlinks=True)
+    copy = Project(folder, project.planner)
+    answers = folder / "results/cells/tiny/base/predictions.parquet"
+    before = pd.read_parquet(answers)
+    added = ROWS["a task more"]
+    with copy.changed(added.file, *added.changes):
+        copy.snakemake("--", str(answers.relative_to(folder)))
+    log = (folder / "results/logs/evaluate/tiny/base.log").read_text()
+    assert f"4 of 5 {FOUND}, in results/answers" in " ".join(log.split())
+    after = pd.read_parquet(answers)
+    assert set(after["task"]) - set(before["task"]) == {"mini-MOSEI"}
+    old = after[after["task"] != "mini-MOSEI"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(old, before)
 
 
 @row("some results deleted")

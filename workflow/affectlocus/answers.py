@@ -44,10 +44,11 @@ class Answers:
             return None
         try:
             frame = pd.read_parquet(path)
+            known = frame.attrs.pop(_KEY, None) == [self._key(task), content(frame)]
         except Exception:
             # Whatever a damaged file raises: it is no more than an answer to ask for again.
             return None
-        if frame.attrs.pop(_KEY, None) != [self._key(task), _content(frame)]:
+        if not known:
             return None
         self.found.append(task)
         return frame
@@ -57,7 +58,7 @@ class Answers:
         if self.folder is None:
             return
         kept = answer.copy(deep=False)
-        kept.attrs = {_KEY: [self._key(task), _content(answer)]}
+        kept.attrs = {_KEY: [self._key(task), content(answer)]}
         try:
             with replacing(self._path(self.folder, task)) as temporary:
                 kept.to_parquet(temporary, compression="zstd", index=False)
@@ -73,8 +74,8 @@ class Answers:
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
-def _content(frame: pd.DataFrame) -> str:
-    """A digest of what stands in a frame: a bit that a disk has flipped does not pass."""
+def content(frame: pd.DataFrame) -> str:
+    """A digest of what stands in a frame, names and types of its columns included."""
     about = [[str(name), str(dtype)] for name, dtype in frame.dtypes.items()]
     rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()
     return hashlib.sha256(json.dumps(about).encode() + rows.tobytes()).hexdigest()

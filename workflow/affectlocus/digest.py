@@ -14,7 +14,18 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 # Their versions can change a number; those of plotting or logging libraries cannot.
-NUMERICAL = ("torch", "transformers", "peft", "tokenizers", "numpy", "numba")
+NUMERICAL = (
+    "torch",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "accelerate",
+    "jinja2",
+    "numpy",
+    "numba",
+)
+# What a library computes with, though no module of ours names it.
+_BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2")}
 # Sentences, refusals, file names, and what is kept for a later job change no result; what
 # parameters hold reaches a job through its own params, default values included.
 _INERT = (
@@ -37,8 +48,19 @@ def _tree(module: str) -> ast.Module:
 
 @cache
 def _code(module: str) -> bytes:
-    """The tree as text."""
-    return f"{module}\0{ast.dump(_tree(module))}\0".encode()
+    """The tree as text, the same by any Python that has its grammar."""
+    return f"{module}\0{_told(_tree(module))}\0".encode()
+
+
+def _told(node: object) -> str:
+    if isinstance(node, list):
+        return f"[{','.join(map(_told, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    # ast.dump shows fields that are empty, and each Python has other ones.
+    fields = ((name, getattr(node, name, None)) for name in node._fields)
+    given = (f"{name}={_told(value)}" for name, value in fields if value not in (None, []))
+    return f"{type(node).__name__}({','.join(given)})"
 
 
 @cache
@@ -76,7 +98,7 @@ def _third_party(module: str) -> frozenset[str]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.partition(".")[0])
-    return frozenset(names)
+    return frozenset(names).union(*(_BEHIND.get(name, ()) for name in names))
 
 
 @cache

@@ -19,6 +19,9 @@ from affectlocus.cells import Cell
 from affectlocus.dag import EXTRACTOR, RELEASED_WHEELS, Dag, checkpoint
 from affectlocus.needs import Needs
 
+FOUND = "answers are of an earlier job"
+"""What a job says in its log that did not have to ask everything."""
+
 _SMALL = 15.0  # seconds of a job without a model, most of it its start
 _ROW = 12  # bytes of an answer's row on disk
 _MEASURED = ("pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions")
@@ -113,9 +116,16 @@ def plan(jobs: Dag, cards: int | None = None) -> Plan:
 
 
 def _measured(step: str) -> float | None:
-    """Median seconds of an experiment's finished jobs; None where there is none."""
+    """Median seconds of an experiment's finished jobs; None where there is none.
+
+    A job that found answers of an earlier one tells nothing of what asking takes.
+    """
     seconds = []
-    for file in Path("results/benchmarks", step).rglob("*.tsv"):
+    place = Path("results/benchmarks", step)
+    for file in place.rglob("*.tsv"):
+        log = Path("results/logs", step, file.relative_to(place)).with_suffix(".log")
+        if log.is_file() and FOUND in log.read_text(encoding="utf-8", errors="replace"):
+            continue
         try:
             with file.open(encoding="utf-8", newline="") as stream:
                 seconds += [float(row["s"]) for row in csv.DictReader(stream, delimiter="\t")]

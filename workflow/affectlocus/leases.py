@@ -97,8 +97,8 @@ def lease(
         return None
     if len(known) < wanted:
         raise InputError(
-            f"{wanted} cards are wanted and this host has {len(known)}; raise hardware.card_gb to "
-            "what a card holds, or take another host"
+            f"{wanted} cards are wanted and this host has {len(known)}; raise plan.card_gb to what "
+            "a card holds, or take another host"
         )
     told = False
     while (held := _take(known, wanted)) is None:

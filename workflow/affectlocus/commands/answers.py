@@ -22,6 +22,8 @@ from affectlocus.commands.shared import (
 from affectlocus.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from affectlocus import parameters
     from affectlocus.cells import Cell
 
@@ -116,8 +118,8 @@ def evaluate(
         for frame, (task, words) in zip(frames, labels.items(), strict=True)
     ]
     tasks = {
-        task: _asked_how(task, words, path, chosen)
-        for path, (task, words) in zip(data, labels.items(), strict=True)
+        task: _asked_how(task, words, frame, chosen)
+        for frame, (task, words) in zip(frames, labels.items(), strict=True)
     }
     alike = _alike([base, *(then or [])], devices)
     found = 0
@@ -144,8 +146,10 @@ def evaluate(
             write_json(out.with_name("verification.json"), {"cell": cell.id, **counts})
             write_frame(frame, out)
     if found:
+        from affectlocus.forecast import FOUND
+
         every = len(cells) * len(tasks)
-        typer.echo(f"note: {found} of {every} answers are of an earlier job, in {kept}", err=True)
+        typer.echo(f"note: {found} of {every} {FOUND}, in {kept}", err=True)
 
 
 def _weights(checkpoint: Path) -> str:
@@ -177,14 +181,15 @@ def _alike(chain: list[Path], hardware: parameters.Hardware) -> dict[str, Any]:
 
 
 def _asked_how(
-    task: str, labels: list[str], data: Path, settings: parameters.Evaluate
+    task: str, labels: list[str], data: pd.DataFrame, settings: parameters.Evaluate
 ) -> dict[str, Any]:
-    """What decides the answers to one task, and to no other."""
-    from affectlocus.files import sha256
+    """What decides the answers to one task, and to no other: of its data, what is asked."""
+    from affectlocus.answers import content
 
-    asked: dict[str, Any] = {"data": sha256(data), "labels": labels}
+    asked: dict[str, Any] = {"data": content(data[data["split"] == "test"]), "labels": labels}
     if not labels:
-        asked["samples"] = settings.samples.model_dump()
+        few = settings.samples
+        asked["samples"] = [few.count, few.opening, few.generation.model_dump()]
     elif settings.of(task) == "generation":
         asked["generation"] = settings.generation.model_dump()
     return asked | {"batch_tokens": settings.batch_tokens, "max_length": settings.max_length}

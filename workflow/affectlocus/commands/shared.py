@@ -105,14 +105,17 @@ def settings_of(
 
 
 def device() -> str:
-    """What rounds alike: the cards that this process sees, or the processor and what it can do."""
+    """What rounds alike: the kind of card, or the processor and what it can do.
+
+    Not how many cards: a job that is tried again may ask for more of them.
+    """
     import torch
 
     from affectlocus.circumstances import hardware
 
     if torch.cuda.is_available():
-        count = torch.cuda.device_count()
-        return ", ".join(torch.cuda.get_device_name(card) for card in range(count))
+        cards = range(torch.cuda.device_count())
+        return ", ".join(sorted({torch.cuda.get_device_name(card) for card in cards}))
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{hardware().get('Processor', 'CPU')} with {capability}"
 
