@@ -174,12 +174,13 @@ def _started(folder: Path) -> subprocess.Popen[bytes]:
         start_new_session=True,
     )
     while not _jobs(folder):
+        assert run.poll() is None, "snakemake ended before any job was seen"
         time.sleep(0.05)
     return run
 
 
 def _jobs(folder: Path, step: str = "affectlocus") -> list[int]:
-    """The processes of this folder whose command line has a word in it, but for Snakemake's."""
+    """The processes of this folder with a word in their command line, or a program so named."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -187,7 +188,8 @@ def _jobs(folder: Path, step: str = "affectlocus") -> list[int]:
             here = (entry / "cwd").resolve() == folder.resolve()
         except OSError:
             continue
-        if entry.name.isdigit() and here and step in words and "--folder" in words:
+        named = step in (Path(word).name for word in words)
+        if entry.name.isdigit() and here and named and "--folder" in words:
             found.append(int(entry.name))
     return found
 

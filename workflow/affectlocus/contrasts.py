@@ -1,4 +1,4 @@
-"""Claims C5 to C14: what a module does. Each rule stands here as before any result was seen.
+"""Claims C5 to C14: what a module does. Each rule stands as before any result, or says that not.
 
 Every contrast is of means over tasks, paired by sample and by seed; its p is two-sided, and of
 several the claim's p is so that picking the best one costs what it must.
@@ -72,7 +72,14 @@ class Rules:
         scores, second = self.scores, others[0]
         seeds = min(max(scores.seeds.get(key, 0) for key in (first, rival)) for rival in others)
         why = one.why + ("; one seed, so the interval is over samples alone" if seeds == 1 else "")
-        one = replace(one, n=scores.n, seeds=seeds, why=why, basis=scores.basis(first, *others))
+        one = replace(
+            one,
+            n=scores.n,
+            seeds=seeds,
+            one_tuning=seeds == 1 and (first[1] == "tune" or self._tuned_here()),
+            why=why,
+            basis=scores.basis(first, *others),
+        )
         if first in scores.accuracy:
             h = cohens_h(scores.accuracy[first], scores.accuracy[second])
             one = replace(one, cohens_h=h)
@@ -80,6 +87,14 @@ class Rules:
             p = mcnemar(scores.right[first], scores.right[second])
             one = replace(one, mcnemar_p=p)
         return one
+
+    def _tuned_here(self) -> bool:
+        """Whether the pair has a recipe, and so could have more seeds; a brought one is what it is.
+
+        Cells of a recipe are named by their seed.
+        """
+        names = self.scores.cells.get(self.key("tuned"), ())
+        return any(name.rpartition("/")[2].startswith("seed") for name in names)
 
     def above(self, start: Finding, first: Key, second: Key) -> Finding:
         """The first group's mean score is above the second's."""
@@ -228,14 +243,21 @@ class Rules:
         return found
 
     def c13(self) -> list[Finding]:
-        """C13, a part for each mode of destruction: without gate the mean score is the lowest."""
+        """C13, a part for each mode of destruction: without gate the mean score is the lowest.
+
+        Mode zero stands beside: a gate, up or down of zeros silences the block alike, so that gate
+        could never lead, and v and o would lead for what they hold of the base. (Corrected after
+        the tie had been seen.)
+        """
         modes = [mode for mode in _MODES if self.scores.has(self.key("ablate", "gate", mode))]
-        if not modes:
-            return [replace(self._start("C13"), lacking=f"no {self.scores.noun} ablate gate")]
         found = []
+        if not set(modes) - {"zero"}:
+            nothing = f"no {self.scores.noun} ablate gate, but by zeros" if modes else ""
+            nothing = nothing or f"no {self.scores.noun} ablate gate"
+            found.append(replace(self._start("C13"), lacking=nothing))
         for mode in modes:
             key, *rivals = self._singles("ablate", "gate", mode)
-            start = self._start("C13", mode)
+            start = replace(self._start("C13", mode), stated=mode != "zero")
             if lacking := self._lacking([key, *rivals, self.key("tuned")]):
                 found.append(replace(start, lacking=lacking))
                 continue
@@ -269,6 +291,7 @@ class Rules:
             agrees=within,
             n=self.scores.texts,
             seeds=seeds,
+            one_tuning=seeds == 1 and self._tuned_here(),
             why=f"{np.exp(draws.mean(gate)[0]):.2f} against the base's "
             f"{np.exp(draws.mean(base)[0]):.2f}; unchanged is within {MARGIN} times",
             basis=self.scores.basis(gate, base),

@@ -29,6 +29,7 @@ class Finding:
         p: two-sided; NaN where nothing could be drawn.
         agrees: whether the effect lies on the claim's side.
         n: samples, or layers.
+        one_tuning: what differs was tuned here, and once: the luck of a tuning is in no interval.
         lacking: what there would have to be; the statement is untestable.
     """
 
@@ -45,6 +46,7 @@ class Finding:
     agrees: bool = False
     n: int = 0
     seeds: int = 0
+    one_tuning: bool = False
     cohens_h: float = math.nan
     mcnemar_p: float = math.nan
     why: str = ""
@@ -83,8 +85,9 @@ def judge(findings: Sequence[Finding], confidence: float) -> list[Verdict]:
 
     The tests by one measure are a family: all that the paper states by it, and apart from them all
     that stands beside. Supported or contradicted is what Holm's correction leaves significant, by
-    its side; the rest is inconclusive. Where nothing was drawn the sign decides, and the verdict
-    says "as printed".
+    its side; the rest is inconclusive. So is what was tuned here in one seed: its verdict would be
+    the seed's (a rule that was added after seeds had been seen to disagree). Where nothing was
+    drawn the sign decides, and the verdict says "as printed".
     """
     adjusted = [math.nan] * len(findings)
     families: dict[tuple[str, bool], list[int]] = {}
@@ -97,7 +100,12 @@ def judge(findings: Sequence[Finding], confidence: float) -> list[Verdict]:
     rows = []
     for one, p in zip(findings, adjusted, strict=True):
         verdict = _verdict(one, p, 1 - confidence)
-        if verdict == INCONCLUSIVE and one.p < 1 - confidence:
+        if verdict in (SUPPORTED, CONTRADICTED) and one.one_tuning:
+            why = (
+                f"{one.why}; by this one tuning {verdict}, and another may differ: give more seeds"
+            )
+            one, verdict = replace(one, why=why), INCONCLUSIVE
+        elif verdict == INCONCLUSIVE and one.p < 1 - confidence:
             why = f"{one.why}; significant alone, and not among the tests of its family"
             one = replace(one, why=why)
         rows.append(Verdict(**asdict(one), holm_p=p, verdict=verdict))
