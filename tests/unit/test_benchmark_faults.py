@@ -50,13 +50,12 @@ def test_a_step_that_meets_a_fault_prints_a_line_of_the_page_and_writes_nothing(
     assert line.partition("parquet file (")[0] in PAGE, "run benchmarks/faults/run.py again"
 
 
-def test_the_page_has_every_step_and_no_fault_that_is_not_tried() -> None:
+def test_the_page_has_every_fault_once() -> None:
     kinds = [fault.kind for fault in (*cases.FAULTS, *steps.STEPS)]
     shown = [line[4:] for line in PAGE.splitlines() if line.startswith("### ")]
-    assert all(shown.count(kind) <= kinds.count(kind) for kind in shown)
-    assert {step.kind for step in steps.STEPS} <= set(shown)
+    assert sorted(shown) == sorted(kinds)
     # Some kinds are met by a run and by a step alone.
     runs = PAGE.partition("## A step by itself")[0]
     for fault in cases.FAULTS:
-        if f"### {fault.kind}\n" in runs:
-            assert all(part in runs for part in fault.says), fault.kind
+        assert f"### {fault.kind}\n" in runs
+        assert all(part in runs for part in fault.says), fault.kind

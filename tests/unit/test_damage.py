@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,6 +19,13 @@ from affectlocus.errors import InputError
 from affectlocus.files import manifest_entry, write_json
 
 FRAME = pd.DataFrame({"a": [1, 2]})
+
+
+def recorded(folder: Path, name: str) -> None:
+    """A record, as Snakemake keeps one of what a job wrote."""
+    record = folder / ".snakemake/metadata" / urlsafe_b64encode(name.encode()).decode()
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text('{"input_checksums": {}}')
 
 
 @pytest.fixture
@@ -35,6 +43,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         figure.savefig(results / f"a.{kind}")
     plt.close(figure)
     (results / "a.html").write_text("<html>\n</html>")
+    for path in results.glob("a.*"):
+        recorded(tmp_path, path.relative_to(tmp_path).as_posix())
     (results / "README.md").touch()
     (results / ".gitkeep").touch()
     (results / "logs/a.txt").touch()
@@ -49,6 +59,22 @@ def state(folder: Path) -> dict[str, int]:
 def test_whole_results_stay_as_they_are(folder: Path) -> None:
     before = state(folder)
     assert mend(folder) == []
+    assert state(folder) == before
+
+
+def test_what_no_job_wrote_stays_however_it_ends(folder: Path) -> None:
+    texts = {"notes.txt": "three weeks of work", "mine.csv": "a,b\n1,2", "empty.json": ""}
+    for name, text in texts.items():
+        (folder / "results" / name).write_text(text)
+    assert mend(folder) == []
+    assert {name: (folder / "results" / name).read_text() for name in texts} == texts
+
+
+def test_results_without_snakemakes_records_are_told_of(folder: Path) -> None:
+    shutil.rmtree(folder / ".snakemake")
+    before = state(folder)
+    (said,) = mend(folder)
+    assert "records of what made them (.snakemake) are gone" in said
     assert state(folder) == before
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models
 
 from affectlocus.errors import InputError
 from affectlocus.files import (
@@ -218,10 +219,21 @@ def test_what_the_disk_refuses_names_the_output(tmp_path: Path) -> None:
 
 def test_weights_that_cannot_be_saved_name_the_output(tmp_path: Path) -> None:
     with (
-        pytest.raises(InputError, match=r"model: cannot be written \(Error while serializing"),
+        pytest.raises(InputError, match=r"model: cannot be written \(No such file or directory\)"),
         replacing(tmp_path / "model", "graft") as temporary,
     ):
         save_file({"w": np.zeros(2)}, temporary / "missing" / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tokenizer_that_cannot_be_saved_names_the_output(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"model: cannot be written \(No space left on device\)$"),
+        replacing(tmp_path / "model", "graft") as temporary,
+    ):
+        temporary.mkdir()
+        (temporary / "tokenizer.json").symlink_to("/dev/full")
+        Tokenizer(models.WordLevel({"word": 0})).save(str(temporary / "tokenizer.json"))
     assert list(tmp_path.iterdir()) == []
 
 

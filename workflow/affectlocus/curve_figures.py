@@ -20,7 +20,7 @@ from scipy.optimize import isotonic_regression
 
 from affectlocus.cells import Cell, dose
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, DASHES, LINES, METRICS, counted, level, means
+from affectlocus.figures import _STYLE, CONSTANTS, DASHES, LINES, METRICS, counted, level, means
 from affectlocus.parameters import MEAN
 from affectlocus.projections import ATTENTION, FFN, PROJECTIONS
 
@@ -85,7 +85,7 @@ def dose_curves(
 
     Args:
         intervals: the companion of a dose table; dose 0 is the base, 1 a plain load.
-        baselines: the other one, of which the majority answer is drawn as a line.
+        baselines: the other one, of which the majority answer and a uniform guess are lines.
 
     Raises:
         InputError: no load with a dose.
@@ -134,11 +134,14 @@ def dose_curves(
             Line2D([], [], color="#555555", ls="dotted", label=f"base, {base['value']:.1f}")
         ]
         if baselines is not None:
-            most = _majority(baselines, metric)
-            for axis in axes[0]:
-                axis.axhline(most, color="#555555", ls="dashed", lw=0.8, zorder=0)
-            label = f"majority answer, {most:.1f}"
-            handles.append(Line2D([], [], color="#555555", ls="dashed", lw=0.8, label=label))
+            for name, (words, style) in CONSTANTS.items():
+                value = _constant(baselines, name, metric)
+                if value is None:
+                    continue
+                for axis in axes[0]:
+                    axis.axhline(value, color="#555555", ls=style, lw=0.8, zorder=0)
+                label = f"{words}, {value:.1f}"
+                handles.append(Line2D([], [], color="#555555", ls=style, lw=0.8, label=label))
         handles.append(
             Patch(
                 facecolor="#555555",
@@ -157,9 +160,10 @@ def _doses(loads: pd.DataFrame) -> list[float]:
     return [1.0 if (times := dose(cell)) is None else times for cell in cells]
 
 
-def _majority(baselines: pd.DataFrame, metric: str) -> float:
-    chosen = (baselines["baseline"] == "majority") & (baselines["metric"] == metric)
-    return float(baselines.loc[chosen & (baselines["task"] == MEAN), "value"].iloc[0])
+def _constant(baselines: pd.DataFrame, name: str, metric: str) -> float | None:
+    chosen = (baselines["baseline"] == name) & (baselines["metric"] == metric)
+    values = baselines.loc[chosen & (baselines["task"] == MEAN), "value"]
+    return None if values.empty else float(values.iloc[0])
 
 
 def _caption(intervals: pd.DataFrame, rows: pd.DataFrame) -> str:

@@ -1,9 +1,9 @@
 """What a kill, a full disk or a wrong clock left in a folder, put right before a run starts.
 
 Snakemake looks at a result's time, never into it: a file that was cut passes for finished. So one
-that does not end as its kind does is removed here, and made again where a job or a target needs
-it; so is what a job has noted as damaged. Files that are dated in the future are dated back: they
-would look newer than whatever is made from now on.
+that does not end as its kind does is removed here, if a job wrote it, and made again where a job
+or a target needs it; so is what a job has noted as damaged. Files that are dated in the future are
+dated back: they would look newer than whatever is made from now on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from affectlocus.edited import edited
+from affectlocus.edited import edited, of_jobs
 from affectlocus.errors import InputError
 from affectlocus.files import PARTIAL, STATE
 
@@ -83,17 +83,29 @@ def mend(folder: Path, wanted: Container[str] = ()) -> list[str]:
         for path in partial:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         written: dict[str, int] = {}
+        known: set[str] | None = None
         for path in _files(folder / RESULTS):
             found = path.stat()
             name = path.relative_to(folder).as_posix()
             if wrong := _wrong(path, found.st_size):
+                known = of_jobs(folder) if known is None else known
                 if name in wanted:
                     _unfinished(folder, name)
-                else:
+                elif name in known:
                     path.unlink()
+                else:
+                    # A person's file may end as it likes.
+                    continue
                 said.append(f"{name} {wrong}; it is made again where it is needed")
             else:
                 written[name] = found.st_mtime_ns
+        ours = any(Path(name).suffix in _ENDS for name in written)
+        if ours and not (folder / ".snakemake/metadata").is_dir():
+            said.append(
+                "there are results, but Snakemake's records of what made them (.snakemake) are "
+                "gone: what changed since then is not seen; with params.yaml as it was when they "
+                "were made, run snakemake --touch --forceall once, and change it after that"
+            )
         now = (time.time() + _SKEW) * 1e9
         ahead = {name: when for name, when in written.items() if when > now}
         said += [

@@ -40,6 +40,12 @@ def edited(folder: Path, written: Mapping[str, int]) -> list[str]:
     return sorted(name for name, found in known.items() if sha256(folder / name) not in found)
 
 
+def of_jobs(folder: Path) -> set[str]:
+    """The names of all files that Snakemake has a record of: jobs wrote them, or began to."""
+    kinds = ("metadata", "incomplete")
+    return {name for kind in kinds for name, _ in _recorded(folder, kind)}
+
+
 def _recorded(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:
     """Each output that Snakemake keeps a file about, and that file."""
     top = folder / _RECORDS / kind

@@ -183,8 +183,8 @@ EXHIBITS = (
         pattern="figures/fig7_load{.pair}.png",
         title="Single modules loaded",
         caption=(
-            "The base with the delta of one projection, on every task. Whiskers are intervals "
-            "over samples and seeds, dashed lines the majority answer."
+            "The base with the delta of one projection, on every task. Whiskers are intervals over "
+            "samples and seeds, dashed lines the majority answer, dash-dotted ones a uniform guess."
         ),
         source="the intervals and baselines of Table 1",
         alt="Bars of the seven projections, each loaded alone, grouped by task.",
@@ -222,8 +222,8 @@ EXHIBITS = (
         pattern="figures/fig8_tune{.pair}.png",
         title="Single modules tuned",
         caption=(
-            "The base tuned on one projection alone, on every task. Whiskers are intervals "
-            "over samples and seeds, dashed lines the majority answer."
+            "The base tuned on one projection alone, on every task. Whiskers are intervals over "
+            "samples and seeds, dashed lines the majority answer, dash-dotted ones a uniform guess."
         ),
         source="the intervals and baselines of Table 2",
         alt="Bars of the seven projections, each tuned alone, grouped by task.",

@@ -59,6 +59,14 @@ _STYLE: Any = {
 }
 
 
+Style = Literal["dotted", "solid", "dashed", "dashdot"]
+CONSTANTS: dict[str, tuple[str, Style]] = {
+    "majority": ("majority answer", "dashed"),
+    "uniform": ("uniform guess", "dashdot"),
+}
+"""What scores without looking, and the line that it is drawn as."""
+
+
 def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
     """Layers × projections of the weights' deltas: L2, relative and RMS side by side.
 
@@ -220,7 +228,7 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
 
     Args:
         intervals: the companion of table 1 or 2.
-        baselines: the other one, of which the majority answer is drawn as a line.
+        baselines: the other one, of which the majority answer and a uniform guess are lines.
     """
     rows = means(intervals)
     tasks = [task for task in rows["task"].unique() if task != MEAN] + [MEAN]
@@ -248,15 +256,19 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
                 hatch=HATCHES[projection],
                 label=projection,
             )
-        lines: list[tuple[pd.DataFrame, Literal["dotted", "solid", "dashed"], str]] = [
+        for each in (base, whole):
+            height = each["high"] - each["low"]
+            axis.bar(places, height, 0.9, each["low"], color="#555555", alpha=0.13, zorder=0)
+        lines: list[tuple[pd.DataFrame, Style, str]] = [
             (base, "dotted", "base"),
             (whole, "solid", "all seven"),
         ]
         if baselines is not None:
-            metric = intervals["metric"].iloc[0]
-            chosen = (baselines["baseline"] == "majority") & (baselines["metric"] == metric)
-            most = baselines[chosen].set_index("task").loc[tasks]
-            lines.append((most, "dashed", "majority answer"))
+            known = baselines[baselines["metric"] == intervals["metric"].iloc[0]]
+            for name, (label, style) in CONSTANTS.items():
+                each = known[known["baseline"] == name].set_index("task")
+                if not each.empty:
+                    lines.append((each.loc[tasks], style, label))
         for each, style, label in lines:
             axis.hlines(
                 each["value"],
@@ -264,7 +276,7 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
                 places + 0.45,
                 colors="#555555",
                 linestyles=style,
-                lw=0.8 if style == "dashed" else 1.4,
+                lw=0.8 if style.startswith("dash") else 1.4,
                 label=label,
             )
         crowded = len(tasks) > 5 or max(map(len, tasks)) > 10
@@ -273,7 +285,8 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
         axis.set_xlabel(
-            f"task; whiskers: {level(intervals)} interval over samples and seeds\n"
+            f"task; whiskers, and grey bands of base and all seven: {level(intervals)} interval "
+            "over samples and seeds\n"
             f"of a mean: {counted(intervals)}"
         )
         axis.set_title(title, parse_math=False)

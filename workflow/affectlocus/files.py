@@ -158,6 +158,10 @@ PARTIAL = re.compile(r"\..+\.\d+\.partial(\..*)?", re.DOTALL)
 """Names that `replacing` gives to what is not whole yet; only a kill leaves one behind."""
 
 
+# What libraries in Rust put around the system's own words.
+_RUST = re.compile(r"^Error while serializing: I/O error: | \(os error \d+\).*$")
+
+
 @contextmanager
 def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """A temporary file or folder beside `path`, renamed to it if the block ends well.
@@ -196,10 +200,10 @@ def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Ite
                 raise
             raise _unwritable(path, error) from None
         except Exception as error:
-            # safetensors tells of a full disk by an exception of its own, which is no OSError.
-            if not str(error).startswith("Error while serializing: I/O error"):
+            # safetensors and tokenizers tell of a full disk by exceptions that are no OSError.
+            if not _RUST.search(str(error)):
                 raise
-            raise InputError(f"{path}: cannot be written ({error})") from None
+            raise InputError(f"{path}: cannot be written ({_RUST.sub('', str(error))})") from None
         aside = path.is_dir() and temporary.exists()
         if aside:
             # A folder cannot be renamed onto another: the old one steps aside, and goes last.

@@ -141,10 +141,10 @@ def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
             patch = Patch(facecolor="white", edgecolor="#999999", hatch="////")
             figure.legend([patch], ["not adapted by both"], loc="outside lower right")
         figure.suptitle(title, parse_math=False)
-        figure.supxlabel(
-            "two LoRAs of one seed begin with the same A: what they read overlaps from the start",
-            fontsize=7,
-        )
+        seeds = {str(rows[side].iloc[0]).rpartition(".seed")[2] for side in ("first", "second")}
+        if len(seeds) == 1:
+            alike = "two LoRAs of one seed begin with the same A: what they read overlaps at first"
+            figure.supxlabel(alike, fontsize=7)
     return figure
 
 
