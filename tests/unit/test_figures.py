@@ -68,7 +68,12 @@ def texts(figure: Figure) -> list[str]:
 def bars(figure: Figure, side: str) -> dict[str, list[float]]:
     """Label of each set of bars → their heights or widths."""
     (axis,) = figure.axes
-    sets = [each for each in axis.containers if isinstance(each, BarContainer)]
+    sets = [
+        each
+        for each in axis.containers
+        # The bands of base and all seven have no name.
+        if isinstance(each, BarContainer) and not str(each.get_label()).startswith("_")
+    ]
     return {each.get_label(): [getattr(bar, f"get_{side}")() for bar in each] for each in sets}
 
 
@@ -148,7 +153,19 @@ def test_singles_are_bars_of_each_projection_on_every_task_and_the_mean() -> Non
     assert texts(figure) == ["base", "all seven", *PROJECTIONS]
 
 
-def test_the_majority_answer_is_a_line_on_every_task_in_the_metric_of_the_bars() -> None:
+def test_the_intervals_of_base_and_all_seven_are_bands() -> None:
+    given = intervals("load", ["q"])
+    figure = singles(given, "")
+    bars_drawn = [one for one in figure.axes[0].containers if isinstance(one, BarContainer)]
+    bands = [one for one in bars_drawn if str(one.get_label()).startswith("_")]
+    found = [[(bar.get_y(), bar.get_y() + bar.get_height()) for bar in band] for band in bands]
+    rows = given[given["kind"].eq("base") | given["modules"].eq("all")]
+    assert len(found) == 2
+    for place, (low, high) in ((0, rows[["low", "high"]].min()), (1, rows[["low", "high"]].max())):
+        assert found[place][0] == pytest.approx((low, high))
+
+
+def test_what_a_constant_answer_scores_is_a_line_on_every_task_in_the_metric_of_the_bars() -> None:
     rows = [
         (baseline, task, metric, value + more)
         for baseline, value in (("majority", 20.0), ("uniform", 10.0))
@@ -157,9 +174,10 @@ def test_the_majority_answer_is_a_line_on_every_task_in_the_metric_of_the_bars()
     ]
     baselines = pd.DataFrame(rows, columns=["baseline", "task", "metric", "value"])
     figure = singles(intervals("load", ["q"]), "", baselines)
-    assert texts(figure) == ["base", "all seven", "majority answer", "q"]
-    (line,) = (one for one in figure.axes[0].collections if one.get_label() == "majority answer")
-    assert [segment[0][1] for segment in line.get_segments()] == [20, 21]
+    assert texts(figure) == ["base", "all seven", "majority answer", "uniform guess", "q"]
+    for name, value in (("majority answer", 20), ("uniform guess", 10)):
+        (line,) = (one for one in figure.axes[0].collections if one.get_label() == name)
+        assert [segment[0][1] for segment in line.get_segments()] == [value, value + 1]
 
 
 def test_a_single_projection_alone_is_drawn() -> None:

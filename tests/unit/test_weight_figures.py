@@ -72,9 +72,11 @@ def test_a_lone_pair_has_nothing_to_share() -> None:
     assert "one pair" in note.get_text()
 
 
-def rows(projections: list[str], layers: int = 2) -> pd.DataFrame:
+def rows(projections: list[str], layers: int = 2, second: str = "b.seed0") -> pd.DataFrame:
     frame = pd.DataFrame(product(range(layers), projections), columns=["layer", "projection"])
     return frame.assign(
+        first="a.seed0",
+        second=second,
         cosine=np.linspace(-0.3, 0.2, len(frame)),
         cosine_sd=0.01,
         left_overlap=0.5,
@@ -93,6 +95,12 @@ def test_directions_are_three_maps_with_chance_below_each() -> None:
     below = [[text.get_text() for text in axis.get_xticklabels()] for axis in maps]
     assert [each[0] for each in below] == ["q\n±0.01", "q\n0.12", "q\n0.25"]
     assert not figure.legends
+
+
+@pytest.mark.parametrize(("second", "told"), [("b.seed0", True), ("a.seed2", False)])
+def test_that_two_begin_alike_is_told_of_one_seed_alone(second: str, told: bool) -> None:
+    figure = direction_maps(rows(PROJECTIONS, second=second), "two pairs")
+    assert ("begin with the same A" in figure.get_supxlabel()) == told
 
 
 def test_what_one_pair_did_not_adapt_is_hatched() -> None:
