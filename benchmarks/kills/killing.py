@@ -193,13 +193,11 @@ def chain(
     moments: Sequence[Moment],
     reference: dict[str, str],
     cores: int = 2,
-    part: bool = False,
 ) -> Chain:
     """Runs the experiment of a copy to its end, killed at each of the moments on the way.
 
     Args:
         reference: the undisturbed run's `contents`.
-        part: whether the undisturbed run made more than the targets.
     """
     began = time.monotonic()
     kills: list[Kill] = []
@@ -231,7 +229,7 @@ def chain(
     looked_at(start)
     seconds = time.monotonic() - began
     there = contents(folder)
-    names = there.keys() | (targets if part else reference.keys())
+    names = there.keys() | reference.keys()
     differing = sorted(name for name in names if reference.get(name) != there.get(name))
     locks = [str(path) for path in (folder / ".snakemake/locks").glob("*")]
     idle = "Nothing to be done" in snakemake(folder, "--dry-run", *targets).stdout

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from killing import Moment, chain
-from project import contents, copied
-from small import PARAMETERS, Project
+from project import contents, copied, snakemake
+from small import PARAMETERS
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.slow
 
 # Ten jobs: a base, its tuning, what the tuning changed, and what the base answers.
 TARGETS = [
@@ -21,13 +21,15 @@ JOBS = 10
 
 
 def test_three_kills_on_the_way_lose_nothing_and_no_finished_job_runs_again(
-    project: Project, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
+    undisturbed = copied(tmp_path / "undisturbed", PARAMETERS)
+    assert snakemake(undisturbed, *TARGETS).returncode == 0
     draw = random.Random(7)
     jobs = sorted(draw.sample(range(JOBS - 1), 3))
     moments = [Moment(number, draw.uniform(0, 1.5)) for number in jobs]
     copy = copied(tmp_path / "killed", PARAMETERS)
-    found = chain(copy, TARGETS, moments, contents(project.folder), part=True)
+    found = chain(copy, TARGETS, moments, contents(undisturbed))
     assert len(found.kills) == 3
     assert found.kills[-1].finished
     assert [kill.broken for kill in found.kills] == [[]] * 3
