@@ -37,8 +37,7 @@ if workflow.is_main_process:
 JOBS = Dag(EXPERIMENT, None if workflow.is_main_process else groups.remembered())
 if RUNNING:
     # What a cell answered is made again even where no score waits for it.
-    KINDS = ("predictions.parquet", "verification.json")
-    ANSWERS = {f"results/cells/{cell}/{kind}" for cell in JOBS.cells for kind in KINDS}
+    ANSWERS = {f"results/cells/{cell}/{name}" for cell in JOBS.cells for name in groups.WRITTEN}
     for said in or_exit(mend, Path.cwd(), ANSWERS):
         logger.warning(f"affectlocus: {said}")
     # After what was cut is gone: who shares a job goes by what is there.

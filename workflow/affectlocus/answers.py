@@ -18,6 +18,7 @@ import pandas as pd
 
 from affectlocus.errors import InputError
 from affectlocus.files import replacing
+from affectlocus.kept import key
 
 _KEY = "kept"
 
@@ -70,8 +71,7 @@ class Answers:
         return folder / f"{task}.parquet"
 
     def _key(self, task: str) -> str:
-        decides = [dict(self.cell), task, self.tasks[task]]
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        return key(cell=dict(self.cell), task=task, asked=self.tasks[task])
 
 
 def content(frame: pd.DataFrame) -> str:

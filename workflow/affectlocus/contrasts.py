@@ -252,8 +252,8 @@ class Rules:
         modes = [mode for mode in _MODES if self.scores.has(self.key("ablate", "gate", mode))]
         found = []
         if not set(modes) - {"zero"}:
-            nothing = f"no {self.scores.noun} ablate gate, but by zeros" if modes else ""
-            nothing = nothing or f"no {self.scores.noun} ablate gate"
+            nothing = f"no {self.scores.noun} ablate gate"
+            nothing += ", but by zeros" if modes else ""
             found.append(replace(self._start("C13"), lacking=nothing))
         for mode in modes:
             key, *rivals = self._singles("ablate", "gate", mode)

@@ -30,7 +30,7 @@ _BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2")}
 # parameters hold reaches a job through its own params, default values included.
 _INERT = (
     *("answers", "errors", "files", "parameters", "presets"),
-    *("loading", "names", "patience", "redaction", "seals", "settings_text", "sizes"),
+    *("kept", "loading", "names", "patience", "redaction", "seals", "settings_text", "sizes"),
     *("stopping", "unfinished"),
 )
 

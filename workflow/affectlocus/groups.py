@@ -17,12 +17,14 @@ from affectlocus.files import write_json
 
 REMEMBERED = Path(".snakemake/affectlocus-groups.json")
 _LOCKS = Path(".snakemake/locks")
+WRITTEN = ("predictions.parquet", "verification.json")
+"""What an answered cell's folder holds of its own job."""
 
 
 def answered(cell: Cell) -> bool:
     """Whether a cell's answers are on disk, in the experiment's folder."""
     folder = Path("results/cells", cell.id)
-    return all((folder / name).exists() for name in ("predictions.parquet", "verification.json"))
+    return all((folder / name).exists() for name in WRITTEN)
 
 
 def grouped(

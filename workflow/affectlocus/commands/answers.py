@@ -102,7 +102,7 @@ def evaluate(
         from rich.progress import Progress
 
         from affectlocus.answers import Answers
-        from affectlocus.evaluate import Shared
+        from affectlocus.evaluate import NOTHING_KEPT, Shared
         from affectlocus.evaluate import evaluate as run
         from affectlocus.files import write_json
         from affectlocus.prompts import Prompter
@@ -117,22 +117,23 @@ def evaluate(
         else Questions.of(task, frame, words, prompter, length)
         for frame, (task, words) in zip(frames, labels.items(), strict=True)
     ]
-    tasks = {
-        task: _asked_how(task, words, frame, chosen)
-        for frame, (task, words) in zip(frames, labels.items(), strict=True)
-    }
-    alike = _alike([base, *(then or [])], devices)
+    alike, tasks = {}, {}
+    if kept is not None:
+        alike = _alike([base, *(then or [])], devices)
+        tasks = {
+            task: _asked_how(task, words, frame, chosen)
+            for frame, (task, words) in zip(frames, labels.items(), strict=True)
+        }
     found = 0
     with Progress() as progress:
         bar = progress.add_task("", total=len(cells) * sum(len(each.prompts) for each in asked))
         for (out, cell), manifest in zip(cells.items(), manifests, strict=True):
             progress.update(bar, description=cell.id)
             counts = shared.become(manifest and folders[manifest], cell, **how)
-            answers = Answers(
-                kept and kept / cell.id,
-                alike | {"cell": asdict(cell), "tuned": manifest and _weights(manifest), **how},
-                tasks,
-            )
+            answers = NOTHING_KEPT
+            if kept is not None:
+                own = {"cell": asdict(cell), "tuned": manifest and _weights(manifest), **how}
+                answers = Answers(kept / cell.id, alike | own, tasks)
             frame = run(
                 shared.model,
                 asked,
@@ -148,7 +149,7 @@ def evaluate(
     if found:
         from affectlocus.forecast import FOUND
 
-        every = len(cells) * len(tasks)
+        every = len(cells) * len(asked)
         typer.echo(f"note: {found} of {every} {FOUND}, in {kept}", err=True)
 
 
@@ -237,7 +238,7 @@ def extract(
     --out extracted.parquet
     """
     from affectlocus import parameters
-    from affectlocus.files import check_output, read_json
+    from affectlocus.files import check_output
 
     chosen = settings_of(parameters.Extraction, settings)
     devices = settings_of(parameters.Hardware, hardware, "--hardware")
@@ -252,19 +253,15 @@ def extract(
     with importing():
         from rich.progress import Progress
 
-        from affectlocus.checkpoints import checkpoint_folder, manifest
+        from affectlocus.checkpoints import checkpoint_folder
         from affectlocus.extract import Extractor, Replies
         from affectlocus.extract import extract as run
-        from affectlocus.files import identity
-    if model.is_dir():
-        folder, files = model, manifest(model)
-    else:
-        folder, files = checkpoint_folder(model), read_json(model)["files"]
+    folder = model if model.is_dir() else checkpoint_folder(model)
     with Progress() as progress:
         bar = progress.add_task("texts asked", total=None)
         found = run(
             frame,
-            Replies(cache, identity(files), chosen),
+            Replies(cache, _weights(model), chosen),
             Extractor(folder, chosen, devices),
             lambda done: progress.advance(bar, done),
         )
