@@ -1,5 +1,6 @@
 # The checked parameters, the cell table and the wildcards. No rule stands here; what a rule works
 # out from its wildcards is in workflow/affectlocus/dag.py.
+import os
 import sys
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from affectlocus.needs import Needs
 from affectlocus.parameters import validate
 from affectlocus.precheck import absent, precheck, precheck_wheels
 from affectlocus.reasons import reasons
+from affectlocus.restore import RESTORING, lost, restore
 
 # A dry run plans without what is awaited. On a cluster each job reads this file too: what its run
 # has checked is not checked again.
 PLANNING = workflow.output_settings.dryrun or not workflow.is_main_process
 EXPERIMENT = or_exit(validate, config, Path.cwd(), planning=PLANNING)
 RUNNING = not (PLANNING or only_reads(sys.argv))
-if RUNNING:
+# The run that this one is a part of has done so.
+MENDING = RUNNING and RESTORING not in os.environ
+if MENDING:
     or_exit(hold, Path.cwd())
     or_exit(writable, Path.cwd())
 if workflow.is_main_process:
@@ -35,11 +39,26 @@ if workflow.is_main_process:
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 # What has answers shares no job with what has none. A run's jobs elsewhere keep to what it settled.
 JOBS = Dag(EXPERIMENT, None if workflow.is_main_process else groups.remembered())
-if RUNNING:
+if MENDING:
     # What a cell answered is made again even where no score waits for it.
     ANSWERS = {f"results/cells/{cell}/{name}" for cell in JOBS.cells for name in groups.WRITTEN}
-    for said in or_exit(mend, Path.cwd(), ANSWERS):
+    MENDED = or_exit(mend, Path.cwd(), ANSWERS)
+    for said in MENDED.said:
         logger.warning(f"affectlocus: {said}")
+    or_exit(
+        restore,
+        JOBS,
+        [*MENDED.gone, *MENDED.weights],
+        Path(workflow.workdir_init),
+        lambda said: logger.warning(f"affectlocus: {said}"),
+    )
+elif PLANNING and workflow.is_main_process and RESTORING not in os.environ:
+    if away := lost(JOBS):
+        logger.warning(
+            f"affectlocus: not here: the weights or data that {len(away)} manifests list, as "
+            f"{away[0]}; a run first makes those again that its jobs read."
+        )
+if RUNNING:
     # After what was cut is gone: who shares a job goes by what is there.
     or_exit(groups.remember, JOBS.shared)
 # Here, as many jobs run at once as there are cards; on a cluster a job's own host has them. Which of

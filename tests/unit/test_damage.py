@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from affectlocus.damage import mend, note, writable
+from affectlocus.damage import Mended, mend, note, writable
 from affectlocus.errors import InputError
 from affectlocus.files import manifest_entry, write_json
 
@@ -58,7 +58,7 @@ def state(folder: Path) -> dict[str, int]:
 
 def test_whole_results_stay_as_they_are(folder: Path) -> None:
     before = state(folder)
-    assert mend(folder) == []
+    assert mend(folder).said == []
     assert state(folder) == before
 
 
@@ -66,14 +66,14 @@ def test_what_no_job_wrote_stays_however_it_ends(folder: Path) -> None:
     texts = {"notes.txt": "three weeks of work", "mine.csv": "a,b\n1,2", "empty.json": ""}
     for name, text in texts.items():
         (folder / "results" / name).write_text(text)
-    assert mend(folder) == []
+    assert mend(folder).said == []
     assert {name: (folder / "results" / name).read_text() for name in texts} == texts
 
 
 def test_results_without_snakemakes_records_are_told_of(folder: Path) -> None:
     shutil.rmtree(folder / ".snakemake")
     before = state(folder)
-    (said,) = mend(folder)
+    (said,) = mend(folder).said
     assert "records of what made them (.snakemake) are gone" in said
     assert state(folder) == before
 
@@ -84,7 +84,7 @@ def test_a_result_that_was_cut_is_removed_and_named(folder: Path, kind: str, sha
     path = folder / f"results/a.{kind}"
     os.truncate(path, int(path.stat().st_size * share))
     size = path.stat().st_size
-    (said,) = mend(folder)
+    (said,) = mend(folder).said
     what = f"was cut, at {size} bytes" if size else "is empty"
     assert said == f"results/a.{kind} {what}; it is made again where it is needed"
     assert not path.exists()
@@ -93,7 +93,7 @@ def test_a_result_that_was_cut_is_removed_and_named(folder: Path, kind: str, sha
 
 def test_cut_answers_stay_and_are_marked_as_snakemake_marks_a_killed_jobs(folder: Path) -> None:
     os.truncate(folder / "results/a.parquet", 9)
-    assert len(mend(folder, {"results/a.parquet"})) == 1
+    assert len(mend(folder, {"results/a.parquet"}).said) == 1
     assert (folder / "results/a.parquet").exists()
     (mark,) = (folder / ".snakemake/incomplete").iterdir()
     assert urlsafe_b64decode(mark.name).decode() == "results/a.parquet"
@@ -106,7 +106,7 @@ def test_what_a_killed_job_was_writing_is_removed(folder: Path) -> None:
     for name in (".tiny.12.partial", ".tiny.12.partial.old"):
         (folder / "checkpoints" / name).mkdir(parents=True)
         (folder / "checkpoints" / name / "model.safetensors").touch()
-    assert mend(folder) == []
+    assert mend(folder).said == []
     assert state(folder) == before
 
 
@@ -128,12 +128,12 @@ def test_what_lies_in_the_future_is_dated_back_in_its_order(folder: Path) -> Non
     ahead = time.time() + 1e7
     for number, kind in enumerate(("csv", "json", "parquet")):
         os.utime(folder / f"results/a.{kind}", (ahead - number, ahead - number))
-    (said,) = mend(folder)
+    (said,) = mend(folder).said
     assert said.startswith("3 files of results are dated in the future")
     times = [(folder / f"results/a.{kind}").stat().st_mtime for kind in ("parquet", "json", "csv")]
     assert times == sorted(set(times))
     assert times[-1] < (folder / "results/a.png").stat().st_mtime
-    assert mend(folder) == []
+    assert mend(folder).said == []
 
 
 def checkpoint(folder: Path) -> tuple[Path, Path]:
@@ -146,17 +146,43 @@ def checkpoint(folder: Path) -> tuple[Path, Path]:
     return weights, manifest
 
 
-def test_a_manifest_whose_weights_a_job_found_damaged_is_removed_once(folder: Path) -> None:
+def test_a_manifest_whose_weights_a_job_found_damaged_is_told_until_they_are_whole(
+    folder: Path,
+) -> None:
     weights, manifest = checkpoint(folder)
     weights.write_bytes(b"weight!")
     note(manifest)
     note(manifest)
-    (said,) = mend(folder)
-    assert said.startswith(
-        "results/checkpoints/tiny.json: a job found it, or what it lists, damaged"
-    )
+    for _ in range(2):
+        found = mend(folder)
+        assert found.weights == [str(manifest)]
+        assert found.gone == []
+        assert found.said == [f"{manifest}: a job found what it lists damaged"]
+        assert manifest.exists()
+    weights.write_bytes(b"weights")
+    assert mend(folder) == Mended()
+    weights.write_bytes(b"weight!")
+    assert mend(folder) == Mended()
+
+
+def test_a_manifest_that_is_none_is_removed(folder: Path) -> None:
+    _, manifest = checkpoint(folder)
+    manifest.write_text("{}\n")
+    note(manifest)
+    found = mend(folder)
+    assert (found.gone, found.weights) == ([str(manifest)], [])
     assert not manifest.exists()
-    assert mend(folder) == []
+
+
+def test_what_was_removed_is_told_until_it_is_there_again(folder: Path) -> None:
+    path = folder / "results/a.parquet"
+    os.truncate(path, 9)
+    assert mend(folder).gone == ["results/a.parquet"]
+    assert mend(folder) == Mended(gone=["results/a.parquet"])
+    FRAME.to_parquet(path)
+    assert mend(folder) == Mended()
+    path.unlink()
+    assert mend(folder) == Mended()
 
 
 def test_a_manifest_whose_weights_have_come_back_stays(folder: Path) -> None:
@@ -164,16 +190,16 @@ def test_a_manifest_whose_weights_have_come_back_stays(folder: Path) -> None:
     weights.rename(weights.with_name("away"))
     note(manifest)
     weights.with_name("away").rename(weights)
-    assert mend(folder) == []
+    assert mend(folder).said == []
     assert manifest.exists()
 
 
 def test_a_noted_result_that_was_written_again_stays(folder: Path) -> None:
     note(Path("results/a.parquet"))
     pd.concat([FRAME, FRAME]).to_parquet("results/a.parquet")
-    assert mend(folder) == []
+    assert mend(folder).said == []
     note(Path("results/a.parquet"))
-    assert len(mend(folder)) == 1
+    assert len(mend(folder).said) == 1
 
 
 def test_notes_about_other_places_or_cut_by_a_full_disk_remove_nothing(folder: Path) -> None:
@@ -182,7 +208,7 @@ def test_notes_about_other_places_or_cut_by_a_full_disk_remove_nothing(folder: P
     with Path(".snakemake/affectlocus/damaged.jsonl").open("a") as notes:
         notes.write('["results/a.csv", 1')
     before = state(folder / "results")
-    assert mend(folder) == []
+    assert mend(folder).said == []
     assert state(folder / "results") == before
     assert Path("mine.json").exists()
 

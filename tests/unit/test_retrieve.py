@@ -28,10 +28,12 @@ import pytest
 import torch
 import yaml
 from hub import Hub, serving, start
+from huggingface_hub import constants
 from safetensors.numpy import save
 
 from affectlocus.checkpoints import checkpoint_folder
-from affectlocus.errors import InputError
+from affectlocus.errors import DamageError, InputError
+from affectlocus.files import manifest_folder
 from affectlocus.retrieve import retrieve
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +76,13 @@ TOKEN = "hf_a-token-that-nobody-may-see"
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The HF_HOME of the commands, for what reads their manifests here."""
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home/hub"))
 
 
 @pytest.fixture
@@ -129,7 +138,7 @@ def contents(manifest: dict[str, Any]) -> dict[str, bytes]:
     """The files that a manifest lists, as they are on disk; size and SHA-256 must be right."""
     found = {}
     for entry in manifest["files"]:
-        content = (Path(manifest["folder"]) / entry["file"]).read_bytes()
+        content = (manifest_folder(manifest) / entry["file"]).read_bytes()
         assert (entry["bytes"], entry["sha256"]) == (len(content), sha256(content))
         found[entry["file"]] = content
     return found
@@ -156,7 +165,21 @@ def test_a_commit_comes_with_the_files_that_steps_need_and_no_others(
     assert manifest["revision"] == COMMIT
     assert manifest["licence"] == "apache-2.0"
     assert manifest["tensors"] == 1
-    assert checkpoint_folder(tmp_path / "out.json") == Path(manifest["folder"])
+    assert checkpoint_folder(tmp_path / "out.json") == manifest_folder(manifest)
+
+
+def test_a_download_has_the_same_manifest_wherever_its_home_is(
+    good: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = good(*HUB)
+    assert first["folder"] == f"${{HF_HUB_CACHE}}/models--o--m/snapshots/{COMMIT}"
+    (tmp_path / "home").rename(tmp_path / "elsewhere")
+    with pytest.raises(DamageError, match=r"models--o--m/\S+ missing, though"):
+        checkpoint_folder(tmp_path / "out.json")
+    second, _ = good(*HUB, HF_HOME=str(tmp_path / "elsewhere"), HF_HUB_OFFLINE="1")
+    assert second == first
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "elsewhere/hub"))
+    assert contents(second) == MODEL
 
 
 def test_without_safetensors_the_weights_of_pytorch_come_and_no_trainer_state(
@@ -278,7 +301,7 @@ def test_a_file_damaged_in_the_cache_is_found_and_downloaded_again(
     hub: Hub, good: Callable[..., Any]
 ) -> None:
     manifest, _ = good(*HUB)
-    path = Path(manifest["folder"]) / "model.safetensors"
+    path = manifest_folder(manifest) / "model.safetensors"
     path.resolve().write_bytes(WEIGHTS[:-9])
     again, said = good(*HUB)
     assert again == manifest
@@ -417,7 +440,7 @@ def test_offline_a_checkpoint_that_another_program_downloaded_is_verified_by_its
     again, _ = good(*HUB, HF_HUB_OFFLINE="1")
     assert again == manifest | {"licence": None}
     shutil.rmtree(tmp_path / "home/affectlocus")
-    (Path(manifest["folder"]) / "model.safetensors").resolve().write_bytes(WEIGHTS[:-1])
+    (manifest_folder(manifest) / "model.safetensors").resolve().write_bytes(WEIGHTS[:-1])
     assert "not whole in " in bad(*HUB, HF_HUB_OFFLINE="1")
 
 
@@ -653,7 +676,7 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(
     good: Callable[..., Any], file: Callable[..., Any]
 ) -> None:
     manifest, _ = good(*file())
-    (Path(manifest["folder"]) / "a.pth").write_bytes(PICKLED[:-1])
+    (manifest_folder(manifest) / "a.pth").write_bytes(PICKLED[:-1])
     again, said = good(*file())
     assert contents(again) == {"a.pth": PICKLED}
     assert "damaged in the cache" in said
@@ -744,7 +767,7 @@ def test_secrets_in_an_address_reach_the_server_and_nothing_else(
         manifest, lines = good(spelled, option, digest, WHO="me:pass-word", KEY="t0ken")
         assert manifest["source"] == {"url": url}
         said += lines
-        (Path(manifest["folder"]) / "a.pth").unlink()
+        (manifest_folder(manifest) / "a.pth").unlink()
     assert "cut at byte 70000" in said
     said += bad(f"http://me:pass-word@{host}?token=t0ken", option, sha256(b"other"))
     said += bad(f"http://you:pass-word@{host}?token=t0ken", option, digest)
@@ -834,12 +857,12 @@ def test_what_is_no_source_is_refused(source: str, revision: str | None, words: 
         retrieve(source, revision)
 
 
-def test_a_downloaded_checkpoint_that_is_gone_says_to_download_it_anew(
+def test_a_downloaded_checkpoint_that_is_gone_says_how_to_bring_it_back(
     good: Callable[..., Any], tmp_path: Path
 ) -> None:
     manifest, _ = good(*HUB)
-    (Path(manifest["folder"]) / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"out\.json and run again, to download it anew"):
+    (manifest_folder(manifest) / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"missing, though .*bring it back: run snakemake"):
         checkpoint_folder(tmp_path / "out.json")
 
 

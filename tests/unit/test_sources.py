@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 import yaml
 from hub import Hub, serving, start
+from huggingface_hub import constants
 
 from affectlocus.errors import InputError
 from affectlocus.parameters import Task
-from affectlocus.sources import handed
+from affectlocus.sources import handed, manifest_path
 
 ROOT = Path(__file__).parents[2]
 COMMIT, LATER = "a1" * 20, "b2" * 20
@@ -61,7 +62,7 @@ RETRIEVE = ("retrieve", "o/d", "--file", "data/test.parquet", "--out", "out.json
 
 
 def test_a_file_of_a_data_set_becomes_samples_with_its_commit_on_record(
-    run: Callable[..., Any], tmp_path: Path
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = run(*RETRIEVE, "--revision", COMMIT)
     assert (done.returncode, done.stderr) == (0, "")
@@ -69,7 +70,9 @@ def test_a_file_of_a_data_set_becomes_samples_with_its_commit_on_record(
     assert manifest["source"] == {"hub": "datasets/o/d"}
     assert (manifest["revision"], manifest["licence"]) == (COMMIT, "cc-by-4.0")
     (entry,) = manifest["files"]
-    content = (Path(manifest["folder"]) / entry["file"]).read_bytes()
+    assert manifest["folder"] == f"${{HF_HUB_CACHE}}/datasets--o--d/snapshots/{COMMIT}"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home/hub"))
+    content = manifest_path(manifest).read_bytes()
     assert (entry["file"], entry["bytes"], content) == (
         "data/test.parquet",
         len(content),

@@ -28,6 +28,7 @@ def intervals(kind: str, modules: list[str]) -> pd.DataFrame:
         {"kind": kind, "modules": name, "mode": "", "task": task}
         | {"metric": "weighted_f1"}
         | {"value": value, "low": value - 2, "high": value + 3, "confidence": 0.95}
+        | {"n": 12, "seeds": 3 if kind == "tune" else 1}
         for kind, name, value in cells
         for task in ("moods", "mean")
     ]
@@ -56,6 +57,14 @@ def test_points_are_tune_cells_with_what_they_trained() -> None:
 def test_a_set_that_the_ledger_does_not_count_is_refused() -> None:
     with pytest.raises(InputError, match="the ledger has no row of gate"):
         points(intervals("tune", ["q", "gate"]), ledger(["q"]))
+
+
+def test_a_trade_off_says_what_its_whiskers_are_and_of_how_many_answers_and_seeds() -> None:
+    figure = trade_off(points(intervals("tune", SETS), ledger(SETS)), "weighted_f1", "a pair")
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == (
+        "whiskers and band: 95 % interval over samples and seeds; n = 12 answers, 3 seeds"
+    )
 
 
 def test_no_name_of_a_trade_off_covers_another_or_leaves_the_figure() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from project import BIN, ROOT, environment
+from project import ASIDE, BIN, ROOT, environment
 from small import Project, jobs
 
 from affectlocus.forecast import FOUND
@@ -387,21 +387,89 @@ def test_a_shard_reruns_what_reads_its_checkpoint(project: Project, brought: Pat
     )
 
 
-def test_a_task_more_asks_a_cell_that_task_and_no_other(project: Project, tmp_path: Path) -> None:
+@pytest.fixture
+def copy(project: Project, tmp_path: Path) -> Project:
+    """The experiment as it is, to do with as a test likes."""
     folder = tmp_path / "copy"
     shutil.copytree(project.folder, folder, symlinks=True)
-    copy = Project(folder, project.planner)
-    answers = folder / "results/cells/tiny/base/predictions.parquet"
+    return Project(folder, project.planner)
+
+
+def test_a_task_more_asks_a_cell_that_task_and_no_other(copy: Project) -> None:
+    answers = copy.folder / "results/cells/tiny/base/predictions.parquet"
     before = pd.read_parquet(answers)
     added = ROWS["a task more"]
     with copy.changed(added.file, *added.changes):
-        copy.snakemake("--", str(answers.relative_to(folder)))
-    log = (folder / "results/logs/evaluate/tiny/base.log").read_text()
+        copy.snakemake("--", str(answers.relative_to(copy.folder)))
+    log = (copy.folder / "results/logs/evaluate/tiny/base.log").read_text()
     assert f"4 of 5 {FOUND}, in results/answers" in " ".join(log.split())
     after = pd.read_parquet(answers)
     assert set(after["task"]) - set(before["task"]) == {"mini-MOSEI"}
     old = after[after["task"] != "mini-MOSEI"].reset_index(drop=True)
     pd.testing.assert_frame_equal(old, before)
+
+
+def written(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of every result, but for what tells when and where a job ran."""
+    return {
+        name: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in (folder / "results").rglob("*")
+        if path.is_file()
+        and not (name := path.relative_to(folder).as_posix()).startswith(tuple(ASIDE))
+    }
+
+
+@row("weights that are gone, or bits of them are others, and then something that reads them")
+def test_weights_that_are_gone_are_made_again_where_a_job_reads_them_and_nothing_else_is(
+    project: Project, copy: Project
+) -> None:
+    cache = project.folder.with_name("cache")
+    shutil.rmtree(copy.folder / "checkpoints")
+    assert "Nothing to be done" in copy.snakemake()
+    more = ("params.yaml", ("  load: [gate, all]", "  load: [gate, all, q]"))
+    cell = f"results/cells/{PAIR}/load/q/seed0/predictions.parquet"
+    before = written(copy.folder)
+    with copy.changed(*more):
+        planned = outputs(copy.plan())
+        said = copy.snakemake("--", cell, AFFECTLOCUS_CACHE=str(cache))
+        assert outputs(copy.plan()) == planned - {cell}
+    manifests = [f"results/checkpoints/{PAIR}.seed0.json", "results/checkpoints/tiny.json"]
+    assert f"needed: {', '.join(manifests)}; made again before all else" in said
+    # The tune cells' weights are no business of this cell.
+    there = {path.name for path in (copy.folder / "checkpoints").iterdir()}
+    assert there == {"tiny", f"{PAIR}.seed0"}
+    after = written(copy.folder)
+    new = {name for name in after if after[name] != before.get(name)}
+    for name in manifests:
+        assert after[name][0] == before[name][0]
+    # The base's vocabulary of answers needs the corpus's tasks, which stay as they are.
+    assert {name for name in new if not name.startswith("results/answers/")} == {
+        *manifests,
+        cell,
+        cell.replace("predictions.parquet", "verification.json"),
+    }
+
+
+def test_a_bit_and_a_cut_input_are_put_right_before_the_job_that_needs_them(copy: Project) -> None:
+    weights = copy.folder / f"checkpoints/{PAIR}.seed0/adapter_model.safetensors"
+    data = copy.folder / "results/data/mini-caption.parquet"
+    deltas = copy.folder / f"results/deltas/{PAIR}.seed0.parquet"
+    content, whole, before = weights.read_bytes(), data.read_bytes(), deltas.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.truncate(data, len(whole) - 9)
+    deltas.unlink()
+    target = ("--", str(deltas.relative_to(copy.folder)))
+    with pytest.raises(AssertionError, match="but with other bytes"):
+        copy.snakemake(*target)
+    assert not data.exists()
+    said = copy.snakemake(*target)
+    assert f"results/checkpoints/{PAIR}.seed0.json; made again before all else" in said
+    assert (weights.read_bytes(), data.read_bytes(), deltas.read_bytes()) == (
+        content,
+        whole,
+        before,
+    )
+    assert copy.plan() == {}
 
 
 @row("some results deleted")

@@ -27,10 +27,12 @@ from affectlocus.adapters import (
 from affectlocus.architectures import Rows, parts, place
 from affectlocus.errors import DamageError, InputError
 from affectlocus.files import (
+    absent,
     checkpoint_paths,
     is_manifest,
     is_weights,
     manifest_entry,
+    manifest_folder,
     read_json,
     shards,
 )
@@ -663,23 +665,20 @@ def checkpoint_folder(manifest_file: Path) -> Path:
         raise DamageError(
             f"{manifest_file}: no manifest of a checkpoint; expected one {written}", manifest_file
         )
-    folder = Path(record["folder"])
-    source = record.get("source") or {}
-    again = ", to download it anew" if "hub" in source or "url" in source else ""
-    for entry in record["files"]:
-        path = folder / entry["file"]
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            raise DamageError(
-                f"{path}: {'changed' if path.is_file() else 'missing'}, though {manifest_file} "
-                f"lists it with {entry['bytes']} bytes; delete {manifest_file} and run again"
-                f"{again}",
-                manifest_file,
-            )
+    folder = manifest_folder(record)
+    back = f"bring it back: run snakemake again, or the command that wrote {manifest_file}"
+    if lost := absent(record):
+        path, size = lost
+        raise DamageError(
+            f"{path}: {'changed' if path.is_file() else 'missing'}, though {manifest_file} "
+            f"lists it with {size} bytes; {back}",
+            manifest_file,
+        )
     changed = broken(folder, record["files"])
     if changed is not None:
         raise DamageError(
             f"{changed}: as long as {manifest_file} lists it, but with other bytes (their SHA-256 "
-            f"differs); delete {manifest_file} and run again{again}",
+            f"differs); {back}",
             manifest_file,
         )
     return folder / record["files"][0]["file"] if record.get("kind") == "file" else folder

@@ -2,8 +2,8 @@
 
 Snakemake looks at a result's time, never into it: a file that was cut passes for finished. So one
 that does not end as its kind does is removed here, if a job wrote it, and made again where a job
-or a target needs it; so is what a job has noted as damaged. Files that are dated in the future are
-dated back: they would look newer than whatever is made from now on.
+or a target needs it (`restore`); so is what a job has noted as damaged. Files that are dated in
+the future are dated back: they would look newer than whatever is made from now on.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import shutil
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from affectlocus.edited import edited, of_jobs
 from affectlocus.errors import InputError
-from affectlocus.files import PARTIAL, STATE
+from affectlocus.files import PARTIAL, STATE, is_manifest, read_json
 
 RESULTS, CHECKPOINTS = Path("results"), Path("checkpoints")
 _NOTES = STATE / "damaged.jsonl"
@@ -39,6 +40,21 @@ _SKEW = 120
 # Of the names of Snakemake's records, which are cut into folders.
 _LONGEST = 254
 _LONG_AGO = 946_684_800  # the year 2000
+
+
+@dataclass
+class Mended:
+    """What was wrong with a folder.
+
+    Attributes:
+        said: a sentence for each thing that a user may wonder about.
+        gone: results that were removed, by their names, now or earlier.
+        weights: manifests whose weights a job found damaged.
+    """
+
+    said: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
 
 
 def writable(folder: Path) -> None:
@@ -65,58 +81,57 @@ def writable(folder: Path) -> None:
             ) from None
 
 
-def mend(folder: Path, wanted: Container[str] = ()) -> list[str]:
+def mend(folder: Path, wanted: Container[str] = ()) -> Mended:
     """Puts a folder's results right, as no run lives in it.
 
     Args:
         wanted: names of results that are made again even where no job waits for them.
 
-    Returns:
-        A sentence for each thing that a user may wonder about.
-
     Raises:
         InputError: something cannot be removed.
     """
+    found = Mended()
     try:
-        said = [*_noted(folder)]
-        partial = _partial(folder)
-        for path in partial:
+        _noted(folder, found)
+        for path in _partial(folder):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         written: dict[str, int] = {}
         known: set[str] | None = None
         for path in _files(folder / RESULTS):
-            found = path.stat()
+            there = path.stat()
             name = path.relative_to(folder).as_posix()
-            if wrong := _wrong(path, found.st_size):
+            if wrong := _wrong(path, there.st_size):
                 known = of_jobs(folder) if known is None else known
                 if name in wanted:
                     _unfinished(folder, name)
                 elif name in known:
                     path.unlink()
+                    found.gone.append(name)
                 else:
                     # A person's file may end as it likes.
                     continue
-                said.append(f"{name} {wrong}; it is made again where it is needed")
+                found.said.append(f"{name} {wrong}; it is made again where it is needed")
             else:
-                written[name] = found.st_mtime_ns
+                written[name] = there.st_mtime_ns
+        _remember(folder, found)
         ours = any(Path(name).suffix in _ENDS for name in written)
         if ours and not (folder / ".snakemake/metadata").is_dir():
-            said.append(
+            found.said.append(
                 "there are results, but Snakemake's records of what made them (.snakemake) are "
                 "gone: what changed since then is not seen; with params.yaml as it was when they "
                 "were made, run snakemake --touch --forceall once, and change it after that"
             )
         now = (time.time() + _SKEW) * 1e9
         ahead = {name: when for name, when in written.items() if when > now}
-        said += [
+        found.said += [
             f"{name} is not what its job wrote, and is used as it is; if that is not meant, delete "
             "it, and the next run makes it again"
             for name in edited(folder, written if not ahead else {})
         ]
-        said += _dated_back([folder / name for name in sorted(ahead, key=ahead.__getitem__)])
+        found.said += _dated_back([folder / name for name in sorted(ahead, key=ahead.__getitem__)])
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; nothing was started") from None
-    return said
+    return found
 
 
 def _unfinished(folder: Path, name: str) -> None:
@@ -140,8 +155,8 @@ def note(path: Path) -> None:
         pass  # the job's own sentence says what to delete
 
 
-def _noted(folder: Path) -> Iterator[str]:
-    """Removes what jobs noted and nobody has put right since."""
+def _noted(folder: Path, found: Mended) -> None:
+    """What jobs noted and nobody has put right since: removed, but for a manifest of weights."""
     notes = folder / _NOTES
     if not notes.is_file():
         return
@@ -151,23 +166,54 @@ def _noted(folder: Path) -> Iterator[str]:
         except ValueError:
             continue  # the disk was full
         path = folder / name
-        if not path.is_file() or (folder / RESULTS).resolve() not in path.resolve().parents:
+        if (folder / RESULTS).resolve() not in path.resolve().parents:
             continue
-        found = path.stat()
-        if (found.st_size, found.st_mtime_ns) == (size, modified) and not _whole_again(path):
+        if size is None:
+            # Removed earlier, and not needed until now.
+            found.gone += [] if path.exists() else [name]
+            continue
+        if not path.is_file():
+            continue
+        there = path.stat()
+        if (there.st_size, there.st_mtime_ns) != (size, modified):
+            continue
+        if _lists_weights(path):
+            if not _whole_again(path):
+                found.weights.append(name)
+                found.said.append(f"{name}: a job found what it lists damaged")
+        else:
             path.unlink()
-            yield f"{name}: a job found it, or what it lists, damaged; it is made again"
-    notes.unlink()
+            found.gone.append(name)
+            found.said.append(f"{name}: a job found it damaged; it is made again")
 
 
-def _whole_again(path: Path) -> bool:
-    """Whether a manifest's files have come back."""
-    if path.suffix != ".json":
+def _remember(folder: Path, found: Mended) -> None:
+    """Keeps in mind what is damaged or gone until somebody needs it, and it is made again."""
+    lines = [json.dumps([name, None, None]) for name in dict.fromkeys(found.gone)]
+    for name in found.weights:
+        there = (folder / name).stat()
+        lines.append(json.dumps([name, there.st_size, there.st_mtime_ns]))
+    notes = folder / _NOTES
+    if lines:
+        notes.parent.mkdir(parents=True, exist_ok=True)
+        notes.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    else:
+        notes.unlink(missing_ok=True)
+
+
+def _lists_weights(path: Path) -> bool:
+    try:
+        return path.suffix == ".json" and is_manifest(read_json(path))
+    except InputError:
         return False
+
+
+def _whole_again(manifest: Path) -> bool:
+    """Whether a manifest's files have come back."""
     from affectlocus.checkpoints import checkpoint_folder
 
     try:
-        checkpoint_folder(path)
+        checkpoint_folder(manifest)
     except InputError:
         return False
     return True

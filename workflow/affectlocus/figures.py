@@ -206,15 +206,17 @@ def level(intervals: pd.DataFrame) -> str:
     return f"{100 * intervals['confidence'].iloc[0]:g} %"
 
 
-def counted(intervals: pd.DataFrame) -> str:
-    """How many answers and seeds stand behind the mean scores of a table's cells, in words."""
-    cells = intervals[(intervals["task"] == MEAN) & ~intervals["kind"].isin(["base", "tuned"])]
-    seeds = int(cells["seeds"].max()) if "seeds" in cells else _rows_of_a_cell(cells)
+def sampled(cells: pd.DataFrame) -> str:
+    """How many answers and seeds stand behind some cells' scores (`n`, `seeds`), in words."""
+    seeds = int(cells["seeds"].max())
     return f"n = {int(cells['n'].max())} answers, {seeds} seed{'s' * (seeds > 1)}"
 
 
-def _rows_of_a_cell(cells: pd.DataFrame) -> int:
-    return int(cells.groupby(["modules", "mode"]).size().max())
+def counted(intervals: pd.DataFrame) -> str:
+    """The same of the mean scores of a table's cells."""
+    return sampled(
+        intervals[(intervals["task"] == MEAN) & ~intervals["kind"].isin(["base", "tuned"])]
+    )
 
 
 def _bars(axis: Axes, x: np.ndarray, rows: pd.DataFrame, width: float, **style: object) -> None:

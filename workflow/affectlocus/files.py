@@ -120,6 +120,44 @@ def is_manifest(record: Any) -> bool:
     )
 
 
+# Roots of downloads, which lie elsewhere on another machine: stand for them in a manifest.
+_ROOTS = ("HF_HUB_CACHE", "HF_HOME")
+
+
+def portable(folder: Path) -> str:
+    """A folder as a manifest names it: one of downloads by huggingface_hub's name of their root."""
+    from huggingface_hub import constants
+
+    for root in _ROOTS:
+        try:
+            inside = folder.absolute().relative_to(Path(getattr(constants, root)).absolute())
+        except ValueError:
+            continue
+        return f"${{{root}}}/{inside.as_posix()}"
+    return str(folder)
+
+
+def manifest_folder(record: Mapping[str, Any]) -> Path:
+    """Where a manifest's files lie, on this machine."""
+    named = str(record["folder"])
+    for root in _ROOTS:
+        if named.startswith(f"${{{root}}}/"):
+            from huggingface_hub import constants
+
+            return Path(getattr(constants, root), named.partition("/")[2])
+    return Path(named)
+
+
+def absent(record: Mapping[str, Any]) -> tuple[Path, int] | None:
+    """The first of a manifest's files that is not there with its size, which is told; or none."""
+    folder = manifest_folder(record)
+    for entry in record["files"]:
+        path = folder / entry["file"]
+        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+            return path, int(entry["bytes"])
+    return None
+
+
 def identity(files: Iterable[Mapping[str, Any]]) -> str:
     """A model's digest from its manifest's files: their names and contents, not their folder."""
     listed = sorted((str(one["file"]), str(one["sha256"])) for one in files)

@@ -59,5 +59,10 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
         axes[0, 0].set_yticks(range(len(names)), plain(names), fontsize=7)
         axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
         drawn.suptitle(title, parse_math=False)
-        drawn.supxlabel(f"whiskers: {level(rows)} bootstrap interval; dotted: the base", fontsize=7)
+        texts, seeds = int(rows["n"].max()), int(rows["seeds"].max())
+        drawn.supxlabel(
+            f"whiskers: {level(rows)} interval over texts and seeds; dotted: the base\n"
+            f"n = {texts} texts, {seeds} seed{'s' * (seeds > 1)}",
+            fontsize=7,
+        )
     return drawn

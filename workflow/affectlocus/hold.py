@@ -75,6 +75,11 @@ def hold(folder: Path) -> None:
         raise InputError(f"{folder / _RUN}: cannot be written ({error.strerror})") from None
 
 
+def held() -> tuple[int, ...]:
+    """The locks that this process holds, as descriptors: a process that inherits them holds too."""
+    return tuple(_held)
+
+
 def _refuse_living(folder: Path, run: int, jobs: int) -> None:
     if not _locked(run):
         who = _who(run) or "its number is not known"

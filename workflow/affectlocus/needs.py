@@ -16,7 +16,7 @@ from affectlocus import costs, sizes
 from affectlocus.cells import Cell
 from affectlocus.dag import EXTRACTOR, Dag, checkpoint
 from affectlocus.errors import InputError
-from affectlocus.files import checkpoint_paths, is_weights, read_json
+from affectlocus.files import checkpoint_paths, is_weights, manifest_folder, read_json
 from affectlocus.sizes import Size
 
 Step = Literal["pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions"]
@@ -280,7 +280,7 @@ class Needs:
                 files = {file.name: file.stat().st_size for file in checkpoint_paths(folder)}
             else:
                 record = json.loads(manifest.read_text(encoding="utf-8"))
-                folder = Path(record["folder"])
+                folder = manifest_folder(record)
                 files = {entry["file"]: int(entry["bytes"]) for entry in record["files"]}
             stored = sum(size for file, size in files.items() if is_weights(file))
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

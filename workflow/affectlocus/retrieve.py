@@ -13,7 +13,14 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from affectlocus.errors import InputError, shortened
-from affectlocus.files import checkpoint_paths, is_weights, manifest_entry, shards
+from affectlocus.files import (
+    checkpoint_paths,
+    is_weights,
+    manifest_entry,
+    manifest_folder,
+    portable,
+    shards,
+)
 from affectlocus.settings_text import LONGEST, parsed
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
@@ -33,7 +40,8 @@ def retrieve(
         pins: where branches are pinned; by default checkpoints.lock.json in this folder.
 
     Returns:
-        folder, kind (model, adapter, file), source, revision, licence, files (file, bytes,
+        folder (of a download `${HF_HUB_CACHE}/…` or `${HF_HOME}/…`, which `manifest_folder` reads),
+        kind (model, adapter, file), source, revision, licence, files (file, bytes,
         sha256); and the number of tensors, or of adapted modules with the other trained tensors.
 
     Raises:
@@ -49,7 +57,7 @@ def retrieve(
     else:
         record = _from_disk(Path(source))
     files = record.pop("files")
-    path = Path(record["folder"])
+    path = manifest_folder(record)
     if record["kind"] == "file":
         path /= files[0]["file"]
     return {**record, **_stock(path, record["kind"]), "files": files}
@@ -62,7 +70,7 @@ def _from_hub(hub: str, revision: str | None, pins: Path) -> dict[str, Any]:
 
     snapshot = retrieve_hub(hub, revision, pins)
     return {
-        "folder": str(snapshot.folder),
+        "folder": portable(snapshot.folder),
         "kind": _kind(snapshot.folder),
         "source": {"hub": hub},
         "revision": snapshot.commit,
@@ -81,7 +89,7 @@ def _from_url(url: str, digest: str | None) -> dict[str, Any]:
         )
     path, found = fetch(url, digest.lower())
     return {
-        "folder": str(path.parent),
+        "folder": portable(path.parent),
         "kind": "file",
         "source": {"url": shown(url)},
         "revision": None,

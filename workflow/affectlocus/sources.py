@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from affectlocus.errors import InputError
-from affectlocus.files import is_manifest, read_json
+from affectlocus.files import is_manifest, manifest_folder, portable, read_json
 from affectlocus.parameters import DataFile, Parameters, Task
 
 
@@ -22,7 +22,7 @@ def retrieve_table(hub: str, revision: str, file: str, pins: Path) -> dict[str, 
 
     snapshot = retrieve_file(hub, revision, file, pins)
     return {
-        "folder": str(snapshot.folder),
+        "folder": portable(snapshot.folder),
         "kind": "data",
         "source": {"hub": f"datasets/{hub}"},
         "revision": snapshot.commit,
@@ -33,7 +33,7 @@ def retrieve_table(hub: str, revision: str, file: str, pins: Path) -> dict[str, 
 
 def manifest_path(manifest: dict[str, Any]) -> Path:
     """The file that such a manifest stands for."""
-    return Path(manifest["folder"]) / str(manifest["files"][0]["file"])
+    return manifest_folder(manifest) / str(manifest["files"][0]["file"])
 
 
 def located(task: Task, root: Path, pins: Path) -> dict[str, Path]:

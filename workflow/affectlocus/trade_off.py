@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from affectlocus.cells import FAIR
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, COLOURS, METRICS, level, plain
+from affectlocus.figures import _STYLE, COLOURS, METRICS, level, plain, sampled
 from affectlocus.parameters import MEAN
 from affectlocus.projections import ALL, PROJECTIONS
 
@@ -29,15 +29,15 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
         ledger: the rows of its base in a ledger.
 
     Returns:
-        `modules`, `budget`, `parameters`, `value`, `low`, `high`, `confidence`; first the
-        base, with 0 parameters.
+        `modules`, `budget`, `parameters`, `value`, `low`, `high`, `confidence`, `n` (answers),
+        `seeds`; first the base, with 0 parameters.
     """
     intervals = intervals[intervals["task"] == MEAN]
     intervals = intervals.drop_duplicates(["kind", "modules", "mode"])
     intervals = intervals[intervals["kind"].isin(["base", "tune"])]
     intervals = intervals.assign(budget=np.where(intervals["mode"] == FAIR, *_BUDGETS[::-1]))
     keys = ["modules", "budget"]
-    shown = ["value", "low", "high", "confidence"]
+    shown = ["value", "low", "high", "confidence", "n", "seeds"]
     rows = intervals.groupby(["kind", *keys], sort=False)[shown].mean()
     counted = ledger.assign(budget=ledger["budget"].fillna(_BUDGETS[0]).replace("", _BUDGETS[0]))
     found = rows.reset_index().merge(counted[[*keys, "parameters"]], on=keys, how="left")
@@ -111,7 +111,8 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
             handles=handles,
             loc="outside lower center",
             ncols=len(handles),
-            title=f"whiskers and band: {level(cells)} bootstrap interval",
+            title=f"whiskers and band: {level(cells)} interval over samples and seeds; "
+            + sampled(cells[cells["parameters"] > 0]),
         )
         figure.suptitle(title, parse_math=False)
         shown = {ALL: "all seven", "gate": "gate (GET)"}

@@ -204,9 +204,10 @@ def _brought(source: str) -> Path:
         raise InputError(f"{shortened(source)}: cannot be read ({reason})") from None
     if reason := mistyped(source):
         raise InputError(f"{shortened(source)}: no such file or folder{reason}")
+    from affectlocus.files import manifest_folder
     from affectlocus.retrieve import retrieve as run
 
-    return Path(run(hub, revision or "main", pins=Path("checkpoints.lock.json"))["folder"])
+    return manifest_folder(run(hub, revision or "main", pins=Path("checkpoints.lock.json")))
 
 
 @contextmanager
