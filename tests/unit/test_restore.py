@@ -14,6 +14,7 @@ import yaml
 
 from affectlocus import restore
 from affectlocus.dag import Dag, checkpoint
+from affectlocus.edited import record_of
 from affectlocus.files import manifest_entry, write_json
 from affectlocus.parameters import Parameters
 from affectlocus.restore import lost, needed
@@ -101,15 +102,33 @@ def test_a_result_that_was_removed_is_needed_where_a_job_would_make_it(jobs: Dag
     assert needed(job("score", "results/scores/felt/load.parquet"), [gone], jobs) == []
 
 
-def test_a_manifest_comes_back_if_the_run_that_was_to_make_it_did_not(jobs: Dag) -> None:
-    aside = restore._ASIDE / OWN
-    aside.parent.mkdir(parents=True)
+@pytest.mark.parametrize("half_written", [True, False])
+def test_a_manifest_comes_back_if_the_run_that_was_to_make_it_did_not(
+    jobs: Dag, half_written: bool
+) -> None:
     before = Path(OWN).read_text()
-    Path(OWN).rename(aside)
-    assert lost(jobs) == []
+    record, mark = record_of(OWN, "metadata"), record_of(OWN, "incomplete")
+    for path, text in ((Path(OWN), before), (record, "{}")):
+        aside = restore._ASIDE / path
+        aside.parent.mkdir(parents=True)
+        aside.write_text(text)
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    Path(OWN).write_text("{") if half_written else Path(OWN).unlink()
     restore.restore(jobs, [], Path.cwd(), pytest.fail)
     assert Path(OWN).read_text() == before
+    assert record.read_text() == "{}"
+    assert not mark.exists()
     assert not restore._ASIDE.exists()
+
+
+def test_a_manifest_that_was_made_again_stays(jobs: Dag) -> None:
+    aside = restore._ASIDE / OWN
+    aside.parent.mkdir(parents=True)
+    aside.write_text("{}")
+    before = Path(OWN).read_text()
+    restore.restore(jobs, [], Path.cwd(), pytest.fail)
+    assert Path(OWN).read_text() == before
 
 
 def test_sigterm_is_handed_on_and_ends_in_its_exit_code(jobs: Dag) -> None:  # noqa: ARG001

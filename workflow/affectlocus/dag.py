@@ -57,11 +57,11 @@ ARMS: dict[str, Arm] = {
     "table3": "ablate",
 }
 _TITLES = {
-    "load": "base + delta of one module",
-    "even": "base + noise of one size in one module",
-    "dose": "base + a part of the delta of one module",
-    "tune": "base tuned on one module",
-    "fair": "base tuned on one module, all with as many parameters",
+    "load": "base + delta of a module set",
+    "even": "base + noise of one size in a module set",
+    "dose": "base + a part of the delta of a module set",
+    "tune": "base tuned on a module set",
+    "fair": "base tuned on a module set, all with as many parameters",
     "ablate": "tuned model with modules destroyed",
 }
 
@@ -663,9 +663,10 @@ class Dag:
         return "ablation" if self.bars[wildcards.bars][1] == "ablate" else "singles"
 
     def bar_title(self, wildcards: Any) -> str:
-        """What stands above it."""
+        """What stands above it, which draws single projections alone."""
         pair, arm = self.bars[wildcards.bars]
-        return self.arm_title(SimpleNamespace(pair=pair, arm=arm))
+        title = self.arm_title(SimpleNamespace(pair=pair, arm=arm))
+        return title.replace("a module set", "one projection")
 
     def dose_companions(self, wildcards: Any) -> dict[str, str]:
         """The companions of a pair's dose table."""

@@ -12,12 +12,11 @@ import json
 import os
 import shutil
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from affectlocus.edited import edited, of_jobs
+from affectlocus.edited import edited, of_jobs, record_of
 from affectlocus.errors import InputError
 from affectlocus.files import PARTIAL, STATE, is_manifest, read_json
 
@@ -37,8 +36,6 @@ _ENDS = {
 }
 # Seconds by which the clocks of a disk's server and of a host may differ.
 _SKEW = 120
-# Of the names of Snakemake's records, which are cut into folders.
-_LONGEST = 254
 _LONG_AGO = 946_684_800  # the year 2000
 
 
@@ -136,11 +133,7 @@ def mend(folder: Path, wanted: Container[str] = ()) -> Mended:
 
 def _unfinished(folder: Path, name: str) -> None:
     """Makes Snakemake take a result for one whose job was killed, by its own kind of record."""
-    coded = urlsafe_b64encode(name.encode()).decode()
-    parts = [coded[at : at + _LONGEST] for at in range(0, len(coded), _LONGEST)]
-    mark = (folder / ".snakemake/incomplete").joinpath(
-        *(f"@{one}" for one in parts[:-1]), parts[-1]
-    )
+    mark = folder / record_of(name, "incomplete")
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text('{"external_jobid": null}')
 

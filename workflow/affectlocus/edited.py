@@ -7,13 +7,14 @@ last job had ended, and is in none of its readers' records as it is now, is no j
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from affectlocus.files import sha256
 
 _RECORDS = Path(".snakemake")
+_LONGEST = 254  # characters of a record's name, which is cut into folders
 _LATER = 1_000_000_000  # nanoseconds between a result and its record, at most
 
 
@@ -44,6 +45,17 @@ def of_jobs(folder: Path) -> set[str]:
     """The names of all files that Snakemake has a record of: jobs wrote them, or began to."""
     kinds = ("metadata", "incomplete")
     return {name for kind in kinds for name, _ in _recorded(folder, kind)}
+
+
+def record_of(name: str, kind: str) -> Path:
+    """Where Snakemake keeps what it knows of a result, below the experiment's folder.
+
+    Args:
+        kind: `metadata`, or `incomplete` for a mark that its job has not ended.
+    """
+    coded = urlsafe_b64encode(name.encode()).decode()
+    parts = [coded[at : at + _LONGEST] for at in range(0, len(coded), _LONGEST)]
+    return _RECORDS.joinpath(kind, *(f"@{one}" for one in parts[:-1]), parts[-1])
 
 
 def _recorded(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:

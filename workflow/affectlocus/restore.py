@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from affectlocus.dag import Dag, checkpoint
+from affectlocus.edited import record_of
 from affectlocus.errors import InputError
 from affectlocus.files import STATE, absent, is_manifest, read_json
 from affectlocus.hold import held
@@ -107,8 +108,10 @@ def restore(jobs: Dag, gone: Sequence[str], cwd: Path, say: Callable[[str], None
         return
     say(f"not here, or damaged, and needed: {', '.join(first)}; made again before all else")
     for name in filter(os.path.isfile, first):
-        (_ASIDE / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(name, _ASIDE / name)
+        for path in (Path(name), record_of(name, "metadata")):
+            if path.is_file():
+                (_ASIDE / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, _ASIDE / path)
     goal = {"targets": first, "force": True}
     try:
         code, _ = _snakemake(cwd, goal)
@@ -122,12 +125,17 @@ def restore(jobs: Dag, gone: Sequence[str], cwd: Path, say: Callable[[str], None
 
 
 def _put_back() -> None:
-    """Manifests that a run had to make again, and did not come to."""
-    for path in sorted(_ASIDE.rglob("*.json")):
+    """Manifests that a run had to make again and did not, with Snakemake's records of them."""
+    for path in sorted((_ASIDE / "results").rglob("*.json")):
         name = path.relative_to(_ASIDE)
-        if not name.exists():
-            name.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, name)
+        unfinished = record_of(str(name), "incomplete")
+        if name.exists() and not unfinished.exists():
+            continue
+        unfinished.unlink(missing_ok=True)
+        for kept in (name, record_of(str(name), "metadata")):
+            if (_ASIDE / kept).is_file():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(_ASIDE / kept, kept)
     shutil.rmtree(_ASIDE, ignore_errors=True)
 
 
