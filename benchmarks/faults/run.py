@@ -95,8 +95,9 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
         (folder / "met.txt").write_text(met.stdout)
         (folder / "again.txt").write_text(again.stdout)
         raise UnmetError(f"{fault.kind}: {problems[:5]}: see {folder}")
-    jobs = re.findall(r"^total +(\d+)$", again.stdout, re.MULTILINE)
-    ran = f"{jobs[0]} jobs" if jobs else "nothing to do"
+    # What is made again first is a run of its own.
+    jobs = sum(map(int, re.findall(r"^total +(\d+)$", again.stdout, re.MULTILINE)))
+    ran = f"{jobs} job{'s' * (jobs > 1)}" if jobs else "nothing to do"
     mended = ours(again.stdout)
     return "\n".join(
         [
