@@ -95,11 +95,16 @@ def test_what_is_planned_anew_or_only_told_of_is_not_needed(jobs: Dag) -> None:
     assert needed(job("collect", "results/scores.parquet", OWN), gone, jobs) == []
 
 
-def test_a_result_that_was_removed_is_needed_where_a_job_would_make_it(jobs: Dag) -> None:
+def test_a_result_that_was_removed_is_needed_where_a_job_would_read_it(jobs: Dag) -> None:
     gone = "results/data/mini-MOSI.parquet"
-    plan = job("prepare", f"{gone}, results/data/mini-MOSI.json", "results/corpus/mini-MOSI.csv")
-    assert needed(plan, [gone], jobs) == [gone]
+    made = job("prepare", f"{gone}, results/data/mini-MOSI.json", "results/corpus/mini-MOSI.csv")
+    assert needed(made + job("tune", FELT, OWN, gone), [gone], jobs) == [gone]
+    # Nothing hangs from it, or nobody makes it: the run that was asked for does as well.
+    assert needed(made + job("all", "", gone), [gone], jobs) == []
     assert needed(job("score", "results/scores/felt/load.parquet"), [gone], jobs) == []
+    scores = "results/scores/felt/load.parquet"
+    plan = job("score", scores) + job("collect", "results/scores.parquet", scores, OWN)
+    assert needed(plan, [scores, OWN], jobs) == [scores]
 
 
 @pytest.mark.parametrize("half_written", [True, False])

@@ -30,7 +30,7 @@ RESTORING = "AFFECTLOCUS_RESTORING"
 
 _ASIDE = STATE / "aside"
 # It reads what manifests say of the bases, and no weights.
-_NO_WEIGHTS = frozenset({"collect"})
+_NO_WEIGHTS = "collect"
 # What a command line asks for, by the names that Snakemake's parser gives it; all else is how.
 _GOAL = (
     *("targets", "target_jobs", "until", "omit_from", "batch", "allowed_rules"),
@@ -61,7 +61,7 @@ def _here(manifest: Path) -> bool:
 
 
 def needed(plan: str, gone: Iterable[str], jobs: Dag) -> list[str]:
-    """Those of the lost things that planned jobs would make, or read without making them.
+    """Those of the lost things that planned jobs read, but for what is planned anew as it is.
 
     Args:
         plan: what a dry run prints.
@@ -70,12 +70,15 @@ def needed(plan: str, gone: Iterable[str], jobs: Dag) -> list[str]:
     made: set[str] = set()
     read: set[str] = set()
     for rule, block in _BLOCK.findall(plan):
+        if rule == "all":
+            continue
         made |= _listed("output", block)
-        if rule not in _NO_WEIGHTS:
-            read |= _listed("input", block)
-    wanted = {name for name in gone if name in read or (name in made and not Path(name).exists())}
-    # A manifest that is planned anew, by changed parameters say, is no business of this run.
-    wanted -= {name for name in made if Path(name).exists()}
+        inputs = _listed("input", block)
+        if rule == _NO_WEIGHTS:
+            inputs = {name for name in inputs if not Path(name).match("results/checkpoints/*")}
+        read |= inputs
+    # A manifest that is there and planned, by changed parameters say, is no business of this run.
+    wanted = {name for name in gone if name in read and not (name in made and Path(name).exists())}
     bases = {checkpoint(name): checkpoint(base) for name, (base, _) in jobs.tunings.items()}
     wanted |= {bases[name] for name in wanted if name in bases}.intersection(gone)
     return sorted(wanted)
