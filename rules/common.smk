@@ -49,7 +49,6 @@ if MENDING:
         restore,
         JOBS,
         [*MENDED.gone, *MENDED.weights],
-        Path(workflow.workdir_init),
         lambda said: logger.warning(f"affectlocus: {said}"),
     )
 elif PLANNING and workflow.is_main_process and RESTORING not in os.environ:

@@ -120,7 +120,7 @@ def test_a_manifest_comes_back_if_the_run_that_was_to_make_it_did_not(
     mark.parent.mkdir(parents=True)
     mark.touch()
     Path(OWN).write_text("{") if half_written else Path(OWN).unlink()
-    restore.restore(jobs, [], Path.cwd(), pytest.fail)
+    restore.restore(jobs, [], pytest.fail)
     assert Path(OWN).read_text() == before
     assert record.read_text() == "{}"
     assert not mark.exists()
@@ -132,7 +132,7 @@ def test_a_manifest_that_was_made_again_stays(jobs: Dag) -> None:
     aside.parent.mkdir(parents=True)
     aside.write_text("{}")
     before = Path(OWN).read_text()
-    restore.restore(jobs, [], Path.cwd(), pytest.fail)
+    restore.restore(jobs, [], pytest.fail)
     assert Path(OWN).read_text() == before
 
 

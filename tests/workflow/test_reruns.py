@@ -458,11 +458,13 @@ def test_a_bit_and_a_cut_input_are_put_right_before_the_job_that_needs_them(copy
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     os.truncate(data, len(whole) - 9)
     deltas.unlink()
-    target = ("--", str(deltas.relative_to(copy.folder)))
+    # Typed elsewhere, with paths from there.
+    typed = ("--snakefile", "copy/Snakefile", "--directory", "copy")
+    target = (*typed, "--", str(deltas.relative_to(copy.folder)))
     with pytest.raises(AssertionError, match="but with other bytes"):
-        copy.snakemake(*target)
+        copy.snakemake(*target, cwd=copy.folder.parent)
     assert not data.exists()
-    said = copy.snakemake(*target)
+    said = copy.snakemake(*target, cwd=copy.folder.parent)
     assert f"results/checkpoints/{PAIR}.seed0.json; made again before all else" in said
     assert (weights.read_bytes(), data.read_bytes(), deltas.read_bytes()) == (
         content,

@@ -7,6 +7,7 @@ that was asked for then looks at contents, and reruns what has really changed.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -89,12 +90,11 @@ def _listed(what: str, block: str) -> set[str]:
     return set(line[1].split(", ")) if line else set()
 
 
-def restore(jobs: Dag, gone: Sequence[str], cwd: Path, say: Callable[[str], None]) -> None:
+def restore(jobs: Dag, gone: Sequence[str], say: Callable[[str], None]) -> None:
     """Makes again what is gone and needed, in a run of its own.
 
     Args:
         gone: results that were removed, and manifests whose weights a job found damaged.
-        cwd: where this process's own command line was typed.
         say: is told in a sentence what is about to happen.
 
     Raises:
@@ -104,9 +104,13 @@ def restore(jobs: Dag, gone: Sequence[str], cwd: Path, say: Callable[[str], None
     gone = list(dict.fromkeys([*gone, *lost(jobs)]))
     if not gone:
         return
-    code, plan = _snakemake(cwd, {"dryrun": True}, plan=True)
-    # What it refuses, this very run is about to refuse.
-    first = needed(plan, gone, jobs) if code == 0 else []
+    code, plan = _snakemake({"dryrun": True}, plan=True)
+    if code:
+        # As a rule, what it refuses this very run is about to refuse.
+        last = next((line for line in reversed(plan.splitlines()) if line.strip()), "no word")
+        say(f"what is not here, and needed, could not be planned ({last.strip()})")
+        return
+    first = needed(plan, gone, jobs)
     if not first:
         return
     say(f"not here, or damaged, and needed: {', '.join(first)}; made again before all else")
@@ -117,7 +121,7 @@ def restore(jobs: Dag, gone: Sequence[str], cwd: Path, say: Callable[[str], None
                 shutil.copy2(path, _ASIDE / path)
     goal = {"targets": first, "force": True}
     try:
-        code, _ = _snakemake(cwd, goal)
+        code, _ = _snakemake(goal)
     finally:
         _put_back()
     if code:
@@ -142,12 +146,26 @@ def _put_back() -> None:
     shutil.rmtree(_ASIDE, ignore_errors=True)
 
 
-def _snakemake(cwd: Path, goal: dict[str, Any], plan: bool = False) -> tuple[int, str]:
+def _typed_in() -> Path:
+    """Where this process's command line was typed, from which its relative paths start.
+
+    Snakemake goes to --directory before it reads the rules, and keeps where it came from.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        handler = getattr(frame.f_locals.get("self"), "_workdir_handler", None)
+        if (before := getattr(handler, "olddir", None)) is not None:
+            return Path(before)
+        frame = frame.f_back
+    return Path.cwd()
+
+
+def _snakemake(goal: dict[str, Any], plan: bool = False) -> tuple[int, str]:
     """Exit code, and the plan where one is asked for, of this command line with another goal."""
     command = [sys.executable, "-m", "affectlocus.restore", json.dumps(goal), *sys.argv[1:]]
     process = subprocess.Popen(
         command,
-        cwd=cwd,
+        cwd=_typed_in(),
         env=os.environ | {RESTORING: "1"},
         stdout=subprocess.PIPE if plan else None,
         stderr=subprocess.STDOUT if plan else None,
