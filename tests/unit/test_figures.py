@@ -266,6 +266,24 @@ def test_figures_of_tables_say_how_many_answers_and_seeds_there_are() -> None:
     assert ablation(destroyed, "").axes[0].get_xlabel().endswith("n = 12 answers, 1 seed")
 
 
+@pytest.mark.parametrize("tasks", [1, 3, 9])
+def test_nothing_written_around_the_bars_leaves_the_figure(tasks: int) -> None:
+    rows = intervals("load", list(PROJECTIONS))
+    rows = rows[rows["task"] == "moods"]
+    several = [rows.assign(task=f"MELD-sentiment{one}") for one in range(tasks)]
+    frame = pd.concat([*several, rows.assign(task="mean")]).assign(n=10_188)
+    for figure in (
+        singles(frame, "stories-affective: base + delta of one projection"),
+        ablation(frame.assign(kind="ablate", mode="zero"), "stories-affective"),
+    ):
+        figure.draw_without_rendering()
+        (axis,) = figure.axes
+        for text in (axis.xaxis.label, axis.yaxis.label, axis.title):
+            box = text.get_window_extent()
+            assert box.x0 >= 0, text.get_text()
+            assert box.x1 <= figure.bbox.x1, text.get_text()
+
+
 def test_names_stay_text_in_a_drawing_whatever_they_look_like(tmp_path: Path) -> None:
     hostile = r"$\frac{x$ <script>alert(1)</script> & $x^2$"
     rows = intervals("load", ["q", "gate"]).replace({"task": {"moods": hostile}})

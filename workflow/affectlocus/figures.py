@@ -287,8 +287,8 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
         axis.set_ylim(0, 100)
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
         axis.set_xlabel(
-            f"task; whiskers, and grey bands of base and all seven: {level(intervals)} interval "
-            "over samples and seeds\n"
+            "task\nwhiskers, and grey bands of base and all seven:\n"
+            f"{level(intervals)} interval over samples and seeds\n"
             f"of a mean: {counted(intervals)}"
         )
         axis.set_title(title, parse_math=False)
