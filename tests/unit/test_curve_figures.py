@@ -77,14 +77,6 @@ def test_module_sets_of_several_have_a_panel_of_their_own() -> None:
     assert [each.get_text() for each in names(panel)] == ["o+gate", "all"]
 
 
-def test_rows_of_single_seeds_are_averaged() -> None:
-    frame = doses(["q"]).drop(columns="seeds")
-    other = frame[frame["kind"] == "load"].assign(value=lambda rows: rows["value"] + 4)
-    figure = dose_curves(pd.concat([frame, other]), "")
-    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [25, 27, 27, 27])
-    assert "2 seeds" in figure.get_suptitle()
-
-
 def test_the_majority_answer_is_a_line_where_it_is_known() -> None:
     most = {"baseline": ["majority"], "metric": ["weighted_f1"], "task": ["mean"], "value": [23.1]}
     figure = dose_curves(doses(["q", "up"]), "", pd.DataFrame(most))

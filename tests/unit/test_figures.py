@@ -261,7 +261,11 @@ def test_a_histograms_seeds_give_a_mean_and_a_band() -> None:
 
 def test_figures_of_tables_say_how_many_answers_and_seeds_there_are() -> None:
     pooled = intervals("load", ["q", "up"]).assign(seeds=3)
-    assert singles(pooled, "").axes[0].get_xlabel().endswith("n = 12 answers, 3 seeds")
+    below = singles(pooled, "").axes[0].get_xlabel()
+    assert below.endswith("n = 12 answers, 3 seeds")
+    assert "95 % interval over samples and seeds" in below
+    below = singles(pooled.assign(seeds=1), "").axes[0].get_xlabel()
+    assert "95 % interval over samples alone" in below
     destroyed = intervals("ablate", ["q"], ("zero",))
     assert ablation(destroyed, "").axes[0].get_xlabel().endswith("n = 12 answers, 1 seed")
 

@@ -20,7 +20,7 @@ from scipy.optimize import isotonic_regression
 
 from affectlocus.cells import Cell, dose
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, CONSTANTS, DASHES, LINES, METRICS, counted, level, means
+from affectlocus.figures import _STYLE, CONSTANTS, DASHES, LINES, METRICS, counted, interval, means
 from affectlocus.parameters import MEAN
 from affectlocus.projections import ATTENTION, FFN, PROJECTIONS
 
@@ -142,13 +142,7 @@ def dose_curves(
                     axis.axhline(value, color="#555555", ls=style, lw=0.8, zorder=0)
                 label = f"{words}, {value:.1f}"
                 handles.append(Line2D([], [], color="#555555", ls=style, lw=0.8, label=label))
-        handles.append(
-            Patch(
-                facecolor="#555555",
-                alpha=0.25,
-                label=f"{level(intervals)} interval over samples and seeds",
-            )
-        )
+        handles.append(Patch(facecolor="#555555", alpha=0.25, label=interval(intervals)))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         figure.suptitle(f"{title}\n{_caption(intervals, rows)}", parse_math=False)
         spread(figure, drawn)

@@ -210,7 +210,7 @@ EXHIBITS = (
         title="Dose: a load scaled",
         caption=(
             "Mean score as a module's delta is loaded in part, or more than once: 0 is the base, 1 "
-            "the plain load. Bands are intervals over samples and seeds."
+            "the plain load. Bands are intervals over samples, and over seeds if there are several."
         ),
         source="the intervals and baselines of the dose table of {pair}",
         alt="The score of {pair} against the scale of the loaded delta.",
@@ -249,8 +249,8 @@ EXHIBITS = (
         title="Modules destroyed",
         caption=(
             "Change of the tuned model's mean score when a module set is destroyed, by mode. "
-            "Whiskers are paired intervals over samples and seeds: those that cross zero say "
-            "nothing."
+            "Whiskers are paired intervals over samples, and over seeds if there are several: "
+            "those that cross zero say nothing."
         ),
         source="the intervals of the ablation table of {pair}",
         alt="Bars of the change of the mean score, a group per destroyed module set of {pair}.",
@@ -275,9 +275,9 @@ EXHIBITS = (
         pattern="figures/fluency.{arm}.{pair}.png",
         title="Fluency, drawn",
         caption=(
-            "Perplexity and distinct-n of the cells of one table, with intervals over texts and "
-            "seeds: a module set that scores well and no longer speaks has not learnt the skill "
-            "alone."
+            "Perplexity and distinct-n of the cells of one table, with intervals over texts, and "
+            "over seeds if there are several: a module set that scores well and no longer speaks "
+            "has not learnt the skill alone."
         ),
         source="the scores of the {arm} cells of {pair}",
         alt="Perplexity and distinct-n of each {arm} cell of {pair}.",
@@ -398,7 +398,7 @@ EXHIBITS = (
         title="Score against trained parameters",
         caption=(
             "Mean score of each tuned module set against the parameters it trained; whiskers are "
-            "intervals over samples and seeds."
+            "intervals over samples, and over seeds if there are several."
         ),
         source="the intervals of the tune tables, and ledger.csv",
         alt="Points of the tuned module sets: trained parameters across, mean score up.",

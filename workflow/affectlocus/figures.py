@@ -206,6 +206,12 @@ def level(intervals: pd.DataFrame) -> str:
     return f"{100 * intervals['confidence'].iloc[0]:g} %"
 
 
+def interval(cells: pd.DataFrame, samples: str = "samples") -> str:
+    """What a figure's intervals are, in words: their level, and what they are over."""
+    seeds = " and seeds" if cells["seeds"].max() > 1 else " alone"
+    return f"{level(cells)} interval over {samples}{seeds}"
+
+
 def sampled(cells: pd.DataFrame) -> str:
     """How many answers and seeds stand behind some cells' scores (`n`, `seeds`), in words."""
     seeds = int(cells["seeds"].max())
@@ -288,7 +294,7 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
         axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
         axis.set_xlabel(
             "task\nwhiskers, and grey bands of base and all seven:\n"
-            f"{level(intervals)} interval over samples and seeds\n"
+            f"{interval(intervals)}\n"
             f"of a mean: {counted(intervals)}"
         )
         axis.set_title(title, parse_math=False)

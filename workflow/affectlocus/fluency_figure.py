@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from affectlocus.figures import _STYLE, level, plain
+from affectlocus.figures import _STYLE, interval, plain
 from affectlocus.fluency_table import intervals
 
 _PANELS = {
@@ -61,7 +61,7 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
         drawn.suptitle(title, parse_math=False)
         texts, seeds = int(rows["n"].max()), int(rows["seeds"].max())
         drawn.supxlabel(
-            f"whiskers: {level(rows)} interval over texts and seeds; dotted: the base\n"
+            f"whiskers: {interval(rows, 'texts')}; dotted: the base\n"
             f"n = {texts} texts, {seeds} seed{'s' * (seeds > 1)}",
             fontsize=7,
         )

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from affectlocus.cells import FAIR
 from affectlocus.errors import InputError
-from affectlocus.figures import _STYLE, COLOURS, METRICS, level, plain, sampled
+from affectlocus.figures import _STYLE, COLOURS, METRICS, interval, plain, sampled
 from affectlocus.parameters import MEAN
 from affectlocus.projections import ALL, PROJECTIONS
 
@@ -111,7 +111,7 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
             handles=handles,
             loc="outside lower center",
             ncols=len(handles),
-            title=f"whiskers and band: {level(cells)} interval over samples and seeds; "
+            title=f"whiskers and band: {interval(cells)}; "
             + sampled(cells[cells["parameters"] > 0]),
         )
         figure.suptitle(title, parse_math=False)
