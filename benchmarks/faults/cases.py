@@ -223,16 +223,16 @@ def _killed(folder: Path) -> Iterator[None]:
     yield
 
 
-@contextmanager
-def _out_of_memory(folder: Path) -> Iterator[None]:
-    """Kills the first tuning as the kernel does when memory is short."""
+def _signalled(folder: Path, number: int, wait: float) -> Iterator[None]:
+    """Sends the first tuning a signal, so many seconds after it was seen."""
     lost(folder, *TUNED)
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.is_set():
             for job in _jobs(folder, "tune"):
-                os.kill(job, signal.SIGKILL)
+                time.sleep(wait)
+                os.kill(job, number)
                 return
             time.sleep(0.02)
 
@@ -241,6 +241,18 @@ def _out_of_memory(folder: Path) -> Iterator[None]:
     yield
     stop.set()
     watcher.join()
+
+
+@contextmanager
+def _out_of_memory(folder: Path) -> Iterator[None]:
+    """Kills the first tuning as the kernel does when memory is short."""
+    yield from _signalled(folder, signal.SIGKILL, 0)
+
+
+@contextmanager
+def _preempted(folder: Path) -> Iterator[None]:
+    """Stops the first tuning as a scheduler does before it takes the machine away."""
+    yield from _signalled(folder, signal.SIGTERM, 0.5)
 
 
 FAULTS = [
@@ -378,6 +390,12 @@ FAULTS = [
         "The pair's tuning is lost, and its job gets `kill -9` as it begins.",
         _out_of_memory,
         ("ended without a word, as a job does that is killed",),
+    ),
+    Fault(
+        "A job that a scheduler preempts",
+        "The pair's tuning is lost, and its job gets SIGTERM as it begins.",
+        _preempted,
+        ("stopped by SIGTERM",),
     ),
     Fault(
         "A params.yaml that is no YAML",

@@ -128,7 +128,7 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
 def _plain(line: str, folder: Path) -> str:
     """Without what differs from run to run."""
     line = line.replace(str(folder), "/experiment")
-    return re.sub(r"(process(?:es)?) \d[\d, ]*(?: on [^\s)]+)?", r"\1 N", line)
+    return re.sub(r"(process(?:es)?) \d+(?:, \d+)*(?: on [^\s)]+)?", r"\1 N", line)
 
 
 def kept() -> tuple[dict[str, str], dict[str, str]]:

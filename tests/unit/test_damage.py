@@ -72,6 +72,8 @@ def test_what_no_job_wrote_stays_however_it_ends(folder: Path) -> None:
 
 def test_results_without_snakemakes_records_are_told_of(folder: Path) -> None:
     shutil.rmtree(folder / ".snakemake")
+    # As a dry run leaves it.
+    (folder / ".snakemake/metadata").mkdir(parents=True)
     before = state(folder)
     (said,) = mend(folder).said
     assert "records of what made them (.snakemake) are gone" in said

@@ -127,13 +127,18 @@ def test_a_manifest_comes_back_if_the_run_that_was_to_make_it_did_not(
     assert not restore._ASIDE.exists()
 
 
-def test_a_manifest_that_was_made_again_stays(jobs: Dag) -> None:
+@pytest.mark.parametrize("same", [True, False])
+def test_a_manifest_that_was_made_again_stays_and_is_as_old_as_the_same_was(
+    jobs: Dag, same: bool
+) -> None:
     aside = restore._ASIDE / OWN
     aside.parent.mkdir(parents=True)
-    aside.write_text("{}")
-    before = Path(OWN).read_text()
+    now = Path(OWN).read_text()
+    aside.write_text(now if same else "{}")
+    os.utime(aside, (1e9, 1e9))
     restore.restore(jobs, [], pytest.fail)
-    assert Path(OWN).read_text() == before
+    assert Path(OWN).read_text() == now
+    assert (Path(OWN).stat().st_mtime == 1e9) == same
 
 
 def test_sigterm_is_handed_on_and_ends_in_its_exit_code(jobs: Dag) -> None:  # noqa: ARG001

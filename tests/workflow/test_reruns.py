@@ -474,6 +474,22 @@ def test_a_bit_and_a_cut_input_are_put_right_before_the_job_that_needs_them(copy
     assert copy.plan() == {}
 
 
+def test_weights_behind_a_manifest_that_was_cut_are_made_first_as_well(
+    project: Project, copy: Project
+) -> None:
+    deltas = f"results/deltas/{PAIR}.seed0.parquet"
+    names = [deltas, f"results/checkpoints/{PAIR}.seed0.json", "results/checkpoints/tiny.json"]
+    before = [(copy.folder / name).read_bytes() for name in names]
+    shutil.rmtree(copy.folder / "checkpoints")
+    os.truncate(copy.folder / names[2], 0)
+    (copy.folder / deltas).unlink()
+    cache = project.folder.with_name("cache")
+    said = copy.snakemake("--", deltas, AFFECTLOCUS_CACHE=str(cache))
+    assert re.findall(r"needed: (.*); made again before all else", said) == [names[2], names[1]]
+    assert [(copy.folder / name).read_bytes() for name in names] == before
+    assert copy.plan() == {}
+
+
 @row("some results deleted")
 def test_a_deleted_result_is_made_again_with_the_same_bytes_and_nothing_else_is(
     project: Project, every: set[str]

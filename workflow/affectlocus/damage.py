@@ -16,7 +16,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from affectlocus.edited import edited, of_jobs, record_of
+from affectlocus.edited import any_record, edited, of_jobs, record_of
 from affectlocus.errors import InputError
 from affectlocus.files import PARTIAL, STATE, is_manifest, read_json
 
@@ -112,7 +112,7 @@ def mend(folder: Path, wanted: Container[str] = ()) -> Mended:
                 written[name] = there.st_mtime_ns
         _remember(folder, found)
         ours = any(Path(name).suffix in _ENDS for name in written)
-        if ours and not (folder / ".snakemake/metadata").is_dir():
+        if ours and not any_record(folder):
             found.said.append(
                 "there are results, but Snakemake's records of what made them (.snakemake) are "
                 "gone: what changed since then is not seen; with params.yaml as it was when they "

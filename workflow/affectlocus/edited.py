@@ -58,6 +58,11 @@ def record_of(name: str, kind: str) -> Path:
     return _RECORDS.joinpath(kind, *(f"@{one}" for one in parts[:-1]), parts[-1])
 
 
+def any_record(folder: Path) -> bool:
+    """Whether Snakemake knows anything of any result here; a dry run leaves empty folders."""
+    return next(_recorded(folder, "metadata"), None) is not None
+
+
 def _recorded(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:
     """Each output that Snakemake keeps a file about, and that file."""
     top = folder / _RECORDS / kind

@@ -101,27 +101,32 @@ def restore(jobs: Dag, gone: Sequence[str], say: Callable[[str], None]) -> None:
         InputError: it could not be made; the manifests of what is not here stay.
     """
     _put_back()
-    gone = list(dict.fromkeys([*gone, *lost(jobs)]))
-    if not gone:
-        return
-    code, plan = _snakemake({"dryrun": True}, plan=True)
-    if code:
-        # As a rule, what it refuses this very run is about to refuse.
-        last = next((line for line in reversed(plan.splitlines()) if line.strip()), "no word")
-        say(f"what is not here, and needed, could not be planned ({last.strip()})")
-        return
-    first = needed(plan, gone, jobs)
-    if not first:
-        return
-    say(f"not here, or damaged, and needed: {', '.join(first)}; made again before all else")
+    done: set[str] = set()
+    # What is made again may show that more is needed: a tuning need not run again, and its weights
+    # are not here either.
+    while missing := [name for name in dict.fromkeys([*gone, *lost(jobs)]) if name not in done]:
+        code, plan = _snakemake({"dryrun": True}, plan=True)
+        if code:
+            # As a rule, what it refuses this very run is about to refuse.
+            last = next((line for line in reversed(plan.splitlines()) if line.strip()), "no word")
+            say(f"what is not here, and needed, could not be planned ({last.strip()})")
+            return
+        first = needed(plan, missing, jobs)
+        if not first:
+            return
+        say(f"not here, or damaged, and needed: {', '.join(first)}; made again before all else")
+        _make(first)
+        done.update(first)
+
+
+def _make(first: Sequence[str]) -> None:
     for name in filter(os.path.isfile, first):
         for path in (Path(name), record_of(name, "metadata")):
             if path.is_file():
                 (_ASIDE / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, _ASIDE / path)
-    goal = {"targets": first, "force": True}
     try:
-        code, _ = _snakemake(goal)
+        code, _ = _snakemake({"targets": list(first), "force": True})
     finally:
         _put_back()
     if code:
@@ -137,6 +142,9 @@ def _put_back() -> None:
         name = path.relative_to(_ASIDE)
         unfinished = record_of(str(name), "incomplete")
         if name.exists() and not unfinished.exists():
+            # As it was, it is as old as it was: nothing that hangs from it is older now.
+            if name.read_bytes() == path.read_bytes():
+                shutil.copystat(path, name)
             continue
         unfinished.unlink(missing_ok=True)
         for kept in (name, record_of(str(name), "metadata")):
