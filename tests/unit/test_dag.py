@@ -477,6 +477,38 @@ def test_a_budget_is_a_recipe_without_its_data_whatever_is_done_to_their_answers
     assert budgets["felt"] == budgets["twin"] != budgets["longer"]
 
 
+@pytest.mark.parametrize("domain", [None, "affective", "control", "null"])
+def test_a_pair_tuned_on_shuffled_answers_is_a_null_everywhere(domain: str | None) -> None:
+    pairs = yaml.safe_load(CONFIG)["pairs"]
+    felt = pairs["felt"]
+    told = {} if domain is None else {"domain": domain}
+    mixed = {"base": "own", "tuning": felt["tuning"] | {"shuffled": True}} | told
+    config = yaml.safe_load(CONFIG)["matrix"] | {"pairs": ["felt", "mixed"]}
+    tasks = yaml.safe_load(CONFIG)["tasks"]
+    tasks["feelings"] = tasks["moods"] | {"labels": ["joy", "neutral"]}
+    jobs = dag(pairs=pairs | {"mixed": mixed}, matrix=config, tasks=tasks)
+    claims = ClaimsSettings.model_validate_json(jobs.claims_settings())
+    assert claims.domain("mixed") == claims.facts("mixed.seed0").domain == "null"
+    assert not any("mixed" in figure.pairs for figure in jobs.panels.values())
+    assert jobs.neuron_inputs(wild(base="own")) == {
+        "affective": ["results/deltas/felt.seed0.neurons.parquet"],
+        "others": ["results/deltas/mixed.seed0.neurons.parquet"],
+    }
+    assert jobs.activated == ["felt.seed0"]
+    assert not any(duo == ("mixed.seed0", "mixed.seed0") for duo in jobs.duos.values())
+
+
+def test_a_null_of_a_control_answers_what_its_control_answers() -> None:
+    pairs = yaml.safe_load(CONFIG)["pairs"]
+    shuffled = {"base": "own", "tuning": pairs["felt"]["tuning"] | {"shuffled": True}}
+    pairs |= {"mixed": shuffled, "mixed-sums": shuffled | {"domain": "control"}}
+    tasks = yaml.safe_load(CONFIG)["tasks"]
+    tasks["doers"] = tasks["moods"] | {"domain": "control"}
+    parameters = dag(pairs=pairs, tasks=tasks).parameters
+    assert parameters.columns_of("mixed") == ["moods", "mini-MOSI"]
+    assert parameters.columns_of("mixed-sums") == ["doers"]
+
+
 def test_the_claims_read_histograms_where_they_are_counted() -> None:
     assert dag().claimed_histograms == [
         f"results/deltas/{tuned}.histogram.parquet" for tuned in ("felt.seed0", "given")

@@ -214,6 +214,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("tune.dropout", 1.5, "tune.dropout", "less than or equal to 1"),
         ("tune.learning_rate", 0, "tune.learning_rate", "greater than 0"),
         ("tune.method", "qlora", "tune.method", "'lora' or 'sft'"),
+        ("tune.shuffled", True, "tune.shuffled", "in the tuning of a pair of its own"),
         ("tune.data", [], "tune.data", "at least 1"),
         ("tune.data", ["stories", "stories"], "tune.data", "'stories' is listed twice"),
         ("score.own_wheels", True, "score.own_wheels", "goes with a folder of wheels"),

@@ -723,7 +723,7 @@ class Dag:
         named = base.pretrain.architecture if base.pretrain else base.hub or base.folder or ""
         families = (family for family in FAMILIES if family in named.lower())
         return PairFacts(
-            domain=pair.domain,
+            domain=pair.evidence,
             base=pair.base,
             method=recipe.method if recipe else "",
             family=next(families, ""),
@@ -790,7 +790,7 @@ class Dag:
         return [
             f"results/deltas/{name}.neurons.parquet"
             for name in self.siblings[base]
-            if (self.parameters.pairs[self.pair_of[name]].domain == "affective") == affective
+            if (self.parameters.pairs[self.pair_of[name]].evidence == "affective") == affective
         ]
 
     def neuron_inputs(self, wildcards: Any) -> dict[str, list[str]]:
@@ -818,7 +818,7 @@ class Dag:
         found: dict[frozenset[str], tuple[str, str]] = {}
         for first in self.parameters.matrix.pairs:
             for second, pair in pairs.items():
-                domains = (pairs[first].domain, pair.domain)
+                domains = (pairs[first].evidence, pair.evidence)
                 if pair.base == pairs[first].base and "affective" in domains:
                     duo = self.checkpoints[first][0], self.checkpoints[second][-1]
                     found.setdefault(frozenset((first, second)), duo)
@@ -874,7 +874,7 @@ class Dag:
             return []
         pairs = self.parameters.pairs
         chosen = [
-            name for name in self.parameters.matrix.pairs if pairs[name].domain == "affective"
+            name for name in self.parameters.matrix.pairs if pairs[name].evidence == "affective"
         ]
         return [tuned for name in chosen for tuned in self.checkpoints[name]]
 

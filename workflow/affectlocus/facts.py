@@ -15,7 +15,9 @@ FAMILIES = ("qwen", "llama", "mistral")
 class PairFacts(Strict):
     """What the claims need to know of a pair."""
 
-    domain: Literal["affective", "control", "null"] = "affective"
+    domain: Literal["affective", "control", "null"] = Field(
+        "affective", description="what the pair is evidence of (`Pair.evidence`)"
+    )
     base: str = ""
     method: str = Field("", description="lora or sft; empty where nobody knows")
     family: str = Field("", description="one of FAMILIES; empty for another, or unknown")

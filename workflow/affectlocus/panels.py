@@ -41,7 +41,7 @@ def panels(parameters: Parameters, facts: Mapping[str, PairFacts]) -> dict[str, 
     affective = [
         name
         for name in dict.fromkeys([*first, *parameters.pairs])
-        if parameters.pairs[name].domain == "affective"
+        if facts[name].domain == "affective"
     ]
     found: dict[str, Panels] = {}
     for stem, each in (

@@ -341,7 +341,9 @@ class Recipe(Strict):
         False, description="samples of like length share a batch: less padding, batches less mixed"
     )
     shuffled: bool = Field(
-        False, description="a null: the answers of each task are dealt out anew among its samples"
+        False,
+        description="the answers of each task are shuffled among its samples; the pair is a null, "
+        "whatever its domain",
     )
 
 
@@ -391,7 +393,11 @@ class Pair(Strict):
     domain: Annotated[
         Literal["affective", "control", "null"],
         BeforeValidator(lambda value: "null" if value is None else value),
-    ] = "affective"
+    ] = Field(
+        "affective",
+        description="subject of the training data, which decides the benchmarks; null for a pair "
+        "that learned nothing about either",
+    )
     tuned: (
         Annotated[Source, BeforeValidator(_placed, json_schema_input_type=str | Source)] | None
     ) = Field(None, description="a tuned model or an adapter: its path, or where it comes from")
@@ -403,6 +409,11 @@ class Pair(Strict):
         if (self.tuned is None) == (self.tuning is None):
             raise ValueError("expected either tuned (a checkpoint) or tuning (a recipe)")
         return self
+
+    @property
+    def evidence(self) -> Literal["affective", "control", "null"]:
+        """What the pair's results are evidence of: a null if its answers were shuffled."""
+        return "null" if self.tuning is not None and self.tuning.shuffled else self.domain
 
 
 class DataFile(Strict):
@@ -1172,7 +1183,8 @@ class Parameters(Strict):
     def columns_of(self, pair: str) -> list[str]:
         """The benchmarks that a pair's cells answer: those of its domain.
 
-        A null has the affective ones, and so has a control without benchmarks of its own.
+        A null has the affective ones, and so has a control without benchmarks of its own. A pair
+        on shuffled answers has those of the pair that it is the null of.
         """
         domain = "control" if self.pairs[pair].domain == "control" else "affective"
         own = [name for name in self.benchmarks if self.tasks[name].domain == domain]
@@ -1215,6 +1227,12 @@ def _references(parameters: Parameters) -> Iterator[tuple[str, str]]:
     ]
     if parameters.tune is not None:
         recipes.append(("tune", parameters.tune))
+        if parameters.tune.shuffled:
+            yield (
+                "tune.shuffled",
+                "tuning on shuffled answers is a null, and the tune tables are of whole pairs; "
+                "remove it here, and set it in the tuning of a pair of its own",
+            )
     for key, recipe in recipes:
         for name in recipe.data:
             yield from known(f"{key}.data", name, parameters.tasks, "task")
