@@ -131,9 +131,24 @@ def test_only_neurons_of_several_affective_pairs_and_of_no_control_move_again() 
     assert frame.index[frame["again"]].tolist() == [2]
 
 
-def test_of_a_lone_affective_pair_all_but_the_controls_neurons_count() -> None:
-    frame = moved_neurons({"a": neurons(moving({1, 2}))}, {"c": neurons(moving({2, 3}))}, 0.2)
-    assert frame.loc[frame["again"], "neuron"].tolist() == [1]
+@pytest.mark.parametrize("affective", [0, 1])
+def test_with_fewer_than_two_affective_tunings_no_neuron_moves_again(affective: int) -> None:
+    felt = {"a": neurons(moving({1, 2}))} if affective else {}
+    control = {"c": neurons(moving({2, 3})), "d": neurons(moving({2, 3}))}
+    frame = moved_neurons(felt, control, 0.2)
+    assert frame["affective"].sum() == 2 * affective
+    assert not frame["again"].any()
+    (row,) = again_by_chance(felt, control, 0.2).to_dict("records")
+    # Not a count of zero: nothing could be counted.
+    assert pd.isna(row["again"])
+    assert pd.isna(row["expected"])
+    assert row["neurons"] == 10
+
+
+def test_deltas_of_nothing_but_zeros_move_no_neuron_again() -> None:
+    still = {name: neurons([0.0, 0.0]) for name in "ab"}
+    assert moved_neurons(still, {}).empty
+    assert again_by_chance(still, {}).empty
 
 
 def test_how_many_move_again_by_chance_is_the_mean_over_all_choices() -> None:

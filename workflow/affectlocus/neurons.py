@@ -21,6 +21,8 @@ from affectlocus.errors import InputError
 KEYS = ["layer", "projection", "expert"]
 SHARE = 0.01
 """The share of the neurons that are called moved, by default."""
+AGAIN = 2
+"""The number of affective tunings that a neuron moves in to have moved again."""
 
 
 def gini(values: np.ndarray) -> float:
@@ -132,14 +134,17 @@ def moved_neurons(
 ) -> pd.DataFrame:
     """The neurons that some pair moved, and in how many affective and other pairs it did.
 
+    Every tuned checkpoint counts, so that several seeds of one pair count as several.
+
     Args:
         affective: name → neurons of its deltas.
         others: the same of controls and nulls on the same base.
 
     Returns:
         A row per neuron that is among the moved ones of a pair: `layer`, `projection`, `expert`,
-        `neuron`, `affective` and `others` (numbers of pairs), and `again`: several affective
-        pairs moved it (or the only one there is), and no other did.
+        `neuron`, `affective` and `others` (numbers of pairs), and `again`: `AGAIN`
+        affective pairs or more moved it, and no other did. With a single affective pair no neuron
+        moves again.
     """
     counts: dict[tuple[int, str, str, int], list[int]] = {}
     for column, group in enumerate((affective, others)):
@@ -149,8 +154,7 @@ def moved_neurons(
                     counts.setdefault((*key, neuron), [0, 0])[column] += 1
     rows = [[*key, *counts[key]] for key in sorted(counts)]
     frame = pd.DataFrame(rows, columns=[*KEYS, "neuron", "affective", "others"])
-    least = min(2, max(1, len(affective)))
-    frame["again"] = (frame["affective"] >= least) & (frame["others"] == 0)
+    frame["again"] = (frame["affective"] >= AGAIN) & (frame["others"] == 0)
     return frame
 
 
@@ -163,7 +167,7 @@ def again_by_chance(
 
     Returns:
         `projection`, `neurons`, `again`, and `expected`: the number if every pair moved its k of n
-        without regard to the others.
+        without regard to the others. Both are missing with fewer than `AGAIN` affective pairs.
     """
     found = moved_neurons(affective, others, share)
     sizes: dict[tuple[int, str, str], list[int]] = {}
@@ -172,12 +176,12 @@ def again_by_chance(
             for key, (n, mine) in _moved(frame, share).items():
                 # Neurons, moved ones, and how many pairs of either kind could move them at all.
                 sizes.setdefault(key, [n, len(mine), 0, 0])[2 + column] += 1
-    least = min(2, max(1, len(affective)))
+    repeated = len(affective) >= AGAIN
     rows = []
     for projection in dict.fromkeys(key[1] for key in sizes):
         here = [size for key, size in sizes.items() if key[1] == projection]
         expected = sum(
-            n * binom.sf(least - 1, felt, k / n) * (1 - k / n) ** other
+            n * binom.sf(AGAIN - 1, felt, k / n) * (1 - k / n) ** other
             for n, k, felt, other in here
         )
         again = found[(found["projection"] == projection) & found["again"]]
@@ -185,11 +189,12 @@ def again_by_chance(
             {
                 "projection": projection,
                 "neurons": sum(n for n, *_ in here),
-                "again": len(again),
-                "expected": float(expected),
+                "again": len(again) if repeated else None,
+                "expected": float(expected) if repeated else np.nan,
             }
         )
-    return pd.DataFrame(rows)
+    columns = ["projection", "neurons", "again", "expected"]
+    return pd.DataFrame(rows, columns=columns).astype({"again": "Int64"})
 
 
 def _moved(neurons: pd.DataFrame, share: float) -> dict[tuple[int, str, str], tuple[int, set[int]]]:

@@ -156,7 +156,8 @@ def neurons(
     the moved neurons (--out: in how many affective and other pairs each moved): .concentration
     (Gini coefficient, and the share of the squared change in the top 1 %), .overlaps (the neurons
     that two pairs share, the number expected by chance, and hypergeometric p), .chance (how many
-    move in several affective pairs and in no other, and how many would by chance).
+    move in two affective pairs or more and in no other, and how many would by chance; empty with
+    fewer than two affective files).
 
     Example: affectlocus neurons --affective results/deltas/mine.neurons.parquet
     --others results/deltas/control.neurons.parquet --out neurons.parquet
