@@ -29,7 +29,7 @@ _BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2")}
 # Sentences, refusals, file names, and what is kept for a later job change no result; what
 # parameters hold reaches a job through its own params, default values included.
 _INERT = (
-    *("answers", "errors", "files", "parameters", "presets"),
+    *("answers", "durable", "errors", "files", "parameters", "presets"),
     *("kept", "loading", "names", "patience", "redaction", "seals", "settings_text", "sizes"),
     *("stopping", "unfinished"),
 )

@@ -27,6 +27,7 @@ from huggingface_hub.utils import logging as hub_logging
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from affectlocus.durable import make_folder, move
 from affectlocus.errors import InputError
 from affectlocus.files import is_weights, sha256
 
@@ -280,7 +281,7 @@ def fetch(url: str, expected: str) -> tuple[Path, str]:
             raise InputError(f"{what}: not in {folder}, and HF_HUB_OFFLINE is set; unset it once")
         partial = folder / ".partial"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             resumed = partial.exists()
             found = _downloaded(_filled(url), what, partial)
             if found != expected and resumed:
@@ -294,10 +295,7 @@ def fetch(url: str, expected: str) -> tuple[Path, str]:
                 f"{what}: the download failed ({type(error).__name__}); check the address"
             ) from None
         except OSError as error:
-            raise InputError(
-                f"{what}: cannot write {folder} ({error.strerror}); make room, or set HF_HOME to "
-                "another disk"
-            ) from None
+            raise _unwritable(what, folder, error) from None
         if found != expected:
             page = partial.open("rb").read(1) == b"<"
             partial.unlink()
@@ -307,8 +305,18 @@ def fetch(url: str, expected: str) -> tuple[Path, str]:
                 "correct the address or the sha256"
             )
         path = folder / _named(what, partial)
-        partial.replace(path)
+        try:
+            move(partial, path)
+        except OSError as error:
+            raise _unwritable(what, folder, error) from None
         return path, expected
+
+
+def _unwritable(what: str, folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{what}: cannot write {folder} ({error.strerror}); make room, or set HF_HOME to another "
+        "disk"
+    )
 
 
 def _named(address: str, file: Path) -> str:

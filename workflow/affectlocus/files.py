@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from affectlocus.durable import make_folder, sync, sync_names
 from affectlocus.errors import InputError, shortened
 
 _READ = 1 << 20
@@ -204,8 +205,8 @@ _RUST = re.compile(r"^Error while serializing: I/O error: | \(os error \d+\).*$"
 def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """A temporary file or folder beside `path`, renamed to it if the block ends well.
 
-    A crash leaves `path` as it was: a reader never sees half a file. What a link leads to is
-    replaced, not the link.
+    A crash leaves `path` as it was: a reader never sees half a file, and neither does one after a
+    power cut. What a link leads to is replaced, not the link.
 
     Args:
         step: as in `check_output`; goes into the folder's `MARKER`.
@@ -221,7 +222,7 @@ def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Ite
     temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}.partial{path.suffix}")
     old = temporary.with_name(f"{temporary.name}.old")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         _remove(temporary)
     except OSError as error:
         raise _unwritable(path, error) from None
@@ -230,6 +231,8 @@ def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Ite
             yield temporary
             if temporary.is_dir():
                 _mark(temporary, step)
+            # Some disks say that they are full here and not before.
+            sync(temporary)
         except OSError as error:
             # What was read in the block has a name of its own.
             if error.errno is None or not str(error.filename or temporary).startswith(
@@ -253,6 +256,10 @@ def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Ite
             if aside:
                 old.rename(path)
             raise
+        try:
+            sync_names(path.parent)
+        except OSError as error:
+            raise _unwritable(path, error) from None
     finally:
         _remove(temporary)
     _remove(old)

@@ -29,6 +29,7 @@ from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 from huggingface_hub.utils import tqdm
 
 from affectlocus.download import NoAnswerError, alone, cache, check_disk, once, say
+from affectlocus.durable import sync, sync_names
 from affectlocus.errors import InputError
 from affectlocus.files import checkpoint_files, is_weights, read_json, write_json
 
@@ -284,6 +285,13 @@ def _verified(hub: str, commit: str, name: str, listed: Listed) -> dict[str, Any
             f"{hub}: {name}: its digest is {found}, the hub lists {expected}; the file was "
             "removed; run again, and if this stays, tell the repository's owner"
         )
+    # The library renames what it downloads without syncing it; a manifest must not name a file that
+    # a power cut can still take away.
+    with _explained(hub, commit):
+        blob = path.resolve()
+        sync(blob)
+        for folder in {blob.parent, path.parent}:
+            sync_names(folder)
     return {"file": name, "bytes": size, "sha256": sha256}
 
 

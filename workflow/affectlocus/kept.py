@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from affectlocus.durable import make_folder, move
 from affectlocus.errors import InputError
 from affectlocus.files import MARKER, manifest_entry, read_json
 
@@ -86,7 +87,7 @@ def _taken(entry: Path, folder: Path, say: Say) -> Measured | None:
 
 
 def _publish(entry: Path, folder: Path, measured: Measured) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(entry.parent)
     names = sorted(path.name for path in folder.iterdir() if path.name != MARKER)
     with tempfile.TemporaryDirectory(prefix=f".{entry.name}.", dir=entry.parent) as room:
         temporary = Path(room, "whole")
@@ -97,7 +98,7 @@ def _publish(entry: Path, folder: Path, measured: Measured) -> None:
         text = json.dumps({"measured": measured, "files": files}, indent=2)
         (temporary / _RECORD).write_text(text + "\n", encoding="utf-8")
         try:
-            temporary.rename(entry)
+            move(temporary, entry)
         except OSError:
             # Another run was there first, with the same bytes.
             if not entry.is_dir():

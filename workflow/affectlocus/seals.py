@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from affectlocus.durable import sync
 from affectlocus.files import STATE, sha256, write_json
 
 _SEALS = STATE / "seals"
@@ -45,5 +46,7 @@ def _as_listed(path: Path, listed: str) -> bool:
         return False
     if STATE.is_dir():
         with suppress(Exception):  # what cannot be kept is read again
+            # A seal vouches for bytes on the disk, not for those in memory.
+            sync(path.resolve())
             write_json(seal, state)
     return True

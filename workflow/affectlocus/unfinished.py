@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from affectlocus.durable import make_folder, move
 from affectlocus.errors import InputError
 from affectlocus.files import read_json, sha256, write_json
 
@@ -106,17 +107,13 @@ class Unfinished:
         temporary = self.place / f".{state.name}.{os.getpid()}"
         try:
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            make_folder(temporary)
             fill(temporary)
             files = {
                 path.relative_to(temporary).as_posix(): sha256(path) for path in _files(temporary)
             }
             write_json(temporary / ABOUT, {"job": dict(self.job), "files": files})
-            # Across a loss of power too: first the content, then the name.
-            for path in (*_files(temporary), temporary):
-                _sync(path)
-            temporary.rename(state)
-            _sync(self.place)
+            move(temporary, state)
             saved = True
         except InputError:
             raise
@@ -146,14 +143,6 @@ class Unfinished:
 
 def _files(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def copied(source: Path, target: Path) -> None:
