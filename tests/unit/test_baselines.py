@@ -15,8 +15,9 @@ from wheel_files import REAL, write_wheels
 from affectlocus import corrected, mer_unibench
 from affectlocus.baselines import beside, best_pair, classic, majority, valence_label
 from affectlocus.mer_unibench import hit_rates, mean_rate
-from affectlocus.parameters import Number, Score, Scoring
+from affectlocus.parameters import PERCENT, Number, Score, Scoring
 from affectlocus.prepare import read_rows
+from affectlocus.score import metrics
 from affectlocus.wheels import Wheels, read
 
 WORDS = ["joy", "glad", "anger", "fear", "calm", "hope"]
@@ -176,6 +177,53 @@ def test_a_number_without_a_cutoff_has_errors_alone() -> None:
     assert set(rows["task"]) == {"phq"}
 
 
+SPLITS = {
+    "balanced": list("abcdefg") * 20,
+    "unbalanced": ["a"] * 90 + ["b"] * 9 + ["c"],
+    "constant": ["a"] * 30,
+    "two alike": ["a", "b"],
+    "one sample": ["g"],
+    "rare labels": ["a"] * 20 + list("bcdefg"),
+}
+
+
+@pytest.mark.parametrize("gold", SPLITS.values(), ids=SPLITS)
+@pytest.mark.parametrize("resamples", [100, 2000])
+def test_every_interval_holds_its_own_value(gold: list[str], resamples: int) -> None:
+    number = Number(highest=24, cutoff=10)
+    numbers = [f"{3 * ord(one) % 25}\n" for one in gold]
+    tasks = {"moods": prepared(gold), "again": prepared(gold), "phq": prepared(numbers)}
+    words = {"moods": list("abcdefg"), "again": list("abcdefgh"), "phq": number.words}
+    about = {"moods": Scoring(positive="a"), "phq": Scoring(number=number)}
+    rows = beside(tasks, words, about, Score(resamples=resamples))
+    assert set(rows["metric"]) == {*PERCENT, "mae", "rmse"}
+    outside = rows[~rows["value"].between(rows["low"], rows["high"])]
+    assert outside.empty, outside
+
+
+@pytest.mark.parametrize("metric", ["weighted_f1", "macro_f1"])
+@pytest.mark.parametrize("chances", [[1 / 7] * 7, [0.2, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1]])
+def test_a_guess_has_the_value_of_all_texts_in_its_interval_as_often_as_it_says(
+    metric: str, chances: list[float]
+) -> None:
+    labels = np.array(list("abcdefg"))
+    # Of infinitely many texts: labels as often as their chances, each guessed equally often.
+    true = float(metrics(np.outer(chances, np.full(7, 1 / 7)))[metric])
+    rng = np.random.default_rng(0)
+    held = []
+    for number in range(200):
+        gold = rng.choice(labels, 300, p=chances).tolist()
+        rows = beside(
+            {"moods": prepared(gold)},
+            {"moods": list(labels)},
+            {},
+            Score(resamples=200, seed=number),
+        )
+        row = of(rows, "uniform", "moods", metric)
+        held.append(row["low"] <= true <= row["high"])
+    assert np.mean(held) > 0.88
+
+
 # Free text
 
 FEELINGS = ["Joy", "Angry", "Fear", "Neutral"]
@@ -224,6 +272,21 @@ def test_constant_answers_have_the_scores_of_free_text_too(wheels) -> None:
     assert found["value"] == pytest.approx(100 * np.mean(each))
     always = of(rows, "majority", "feel", "corrected_f1")
     assert always["low"] < always["value"] < always["high"]
+
+
+def test_intervals_of_free_text_hold_their_values(wheels) -> None:
+    tasks = {
+        "feel": prepared(FEELINGS * 5),
+        "few": prepared(["Joy"]),
+        "MOSI": prepared(SIGNS * 7),
+        "one": prepared(["positive"]),
+    }
+    settings = Score(resamples=300, protocols=dict.fromkeys(tasks, "mer-unibench"))
+    words = {"feel": FEELINGS, "few": FEELINGS, "MOSI": SIGNS, "one": SIGNS}
+    rows = beside(tasks, words, {}, settings, wheels, set(tasks))
+    known = rows[rows["value"].notna()]
+    outside = known[~known["value"].between(known["low"], known["high"])]
+    assert outside.empty, outside
 
 
 def test_constant_valence_has_the_published_score_and_the_corrected_one(wheels) -> None:

@@ -21,6 +21,7 @@ from affectlocus.score import METRICS, Answers, choose, metrics, rows_of, score,
 from affectlocus.score import scored as draws_of
 
 WORDS = ["joy", "fear", "rage"]
+SAID_ONCE = [f"all {word} words differ{word}" for word in "abcdefghijkl"]
 BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
 LOAD, ABLATE = Cell("load", "b", "p", "q"), Cell("ablate", "b", "p", "q", "zero")
 
@@ -273,6 +274,46 @@ def test_intervals_are_those_of_a_bootstrap_that_draws_samples_one_by_one() -> N
             width = high - low
             assert row[f"{kind}high"] - row[f"{kind}low"] == pytest.approx(width, rel=0.1)
             assert row[f"{kind}low"] == pytest.approx(low, abs=0.1 * width)
+
+
+ANSWERED = {
+    "balanced": (list("abcdefg") * 10, list("abcdefg") * 10),
+    "one answer to balanced labels": (list("abcdefg") * 10, ["a"] * 70),
+    "unbalanced": (["a"] * 95 + ["b"] * 5, ["a"] * 100),
+    "constant and right": (["a"] * 9, ["a"] * 9),
+    "constant and wrong": (["a"] * 9, ["b"] * 9),
+    "one sample": (["a"], ["a"]),
+    "two samples": (["a", "b"], ["b", "b"]),
+    # Draws without a rare label, which is answered wrongly, have a higher macro F1.
+    "rare labels": (["a"] * 30 + list("bcdefghijklm"), ["a"] * 42),
+}
+
+
+@pytest.mark.parametrize(("truth", "mine"), ANSWERED.values(), ids=ANSWERED)
+@pytest.mark.parametrize("resamples", [100, 2000])
+def test_every_interval_holds_its_own_value(
+    truth: list[str], mine: list[str], resamples: int
+) -> None:
+    words = list("abcdefghijklm")
+    base = ["a" if at % 2 else "b" for at in range(len(truth))]
+    frames = [answered(one, truth) for one in (mine, base)]
+    rows = score_cell(*frames, {"moods": words}, resamples, 0.95, 0, {"moods": "a"})
+    assert set(rows["metric"]) == set(PERCENT)
+    for name in ("", "gain_"):
+        value = rows["gain" if name else "value"]
+        outside = rows[~value.between(rows[f"{name}low"], rows[f"{name}high"])]
+        assert outside.empty, outside
+
+
+@pytest.mark.parametrize("texts", [["a"], ["a", "a"], ["a b c"] * 9, ["", ""], SAID_ONCE])
+def test_intervals_of_what_is_read_and_written_hold_their_values(texts: list[str]) -> None:
+    frames = [written(BASE, texts), written(TUNED, [*texts[1:], "b"])]
+    rows = score(frames, Score(resamples=300))
+    assert {"perplexity", "distinct_1", "distinct_2", "words_per_text"} < set(rows["metric"])
+    for name in ("", "gain_"):
+        value = rows["gain" if name else "value"]
+        outside = rows[~value.between(rows[f"{name}low"], rows[f"{name}high"])]
+        assert outside.empty, outside
 
 
 def test_identical_answers_gain_exactly_nothing() -> None:

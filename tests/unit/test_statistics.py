@@ -210,6 +210,18 @@ def test_p_is_the_interval_turned_round() -> None:
     assert estimate(-values).p == pytest.approx(found.p)
 
 
+def test_an_interval_holds_a_value_that_all_draws_lie_above_and_p_agrees() -> None:
+    # A statistic at its minimum: whatever is drawn is larger.
+    values = np.append(0.0, np.random.default_rng(0).chisquare(6, 4999))
+    found = estimate(values)
+    assert found.low < 0 < found.high
+    assert found.p > 0.5
+    assert estimate(values, null=-20).p < 0.01
+    # A draw that is almost always the same: no shift brings the observed value inside.
+    rare = np.append(1.0, np.zeros(4999))
+    assert estimate(rare).low <= 1 <= estimate(rare).high
+
+
 def test_p_is_never_below_what_the_draws_can_tell() -> None:
     assert estimate(np.full(1000, 3.0)).p == pytest.approx(2 / 1000)
 

@@ -16,7 +16,7 @@ from affectlocus.numbers import METRICS as ERRORS
 from affectlocus.numbers import classes, errors
 from affectlocus.parameters import Number, Score, Scoring, is_valence
 from affectlocus.protocols import constant, measure
-from affectlocus.resampling import Stream, drawn_sums
+from affectlocus.resampling import Stream, centred, drawn_sums
 from affectlocus.score import metrics, span, summary
 from affectlocus.wheels import Wheels
 
@@ -179,7 +179,11 @@ def _labelled(
     guess: np.ndarray | None,
     settings: Score,
 ) -> _Found:
-    """Of a task with labels; `guess` are the chances of a uniform answer, if they are not even."""
+    """Of a task with labels; `guess` are the chances of a uniform answer, if they are not even.
+
+    The F1 of a uniform guess is at its least or most where labels are balanced, so that draws are
+    biased: they are centred on the observed value.
+    """
     counts = np.array([Counter(gold)[word] for word in words])
     rng = Stream(settings.seed, task, settings.resamples).generator()
     draws = rng.multinomial(len(gold), counts / len(gold), size=settings.resamples)
@@ -191,6 +195,8 @@ def _labelled(
     found: _Found = {}
     for name, chance in chances.items():
         values = metrics(counts * chance, place)
+        if name == UNIFORM:
+            values = {metric: centred(drawn) for metric, drawn in values.items()}
         said = majority(gold) if name == MAJORITY else ""
         found[name] = (dict.fromkeys(values, said), values)
     return found

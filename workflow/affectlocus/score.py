@@ -22,7 +22,7 @@ from affectlocus.parameters import LABEL_METRICS, MEAN, MEAN_OF_CONTROL, Score, 
 from affectlocus.perplexity import METRICS as PERPLEXITY
 from affectlocus.perplexity import perplexity
 from affectlocus.perplexity import sums as sums_of_text
-from affectlocus.resampling import Stream, drawn_kinds, drawn_sums, seed_weights
+from affectlocus.resampling import Stream, drawn_kinds, drawn_sums, interval, seed_weights
 
 METRICS = LABEL_METRICS
 UNLIMITED = ("mae", "rmse", *PERPLEXITY, "words_per_text", "labels_per_sample")
@@ -126,15 +126,19 @@ def summary(
 ) -> tuple[float, float, float]:
     """A score as observed (first of the values), and its percentile interval over the draws.
 
-    Draws in which nothing defines the score (no sample of a rare kind among them) do not count.
+    The interval holds the score (`resampling.interval`). Draws in which nothing defines the score
+    (no sample of a rare kind among them) do not count, and a score that nothing defines has none.
     Over two or three seeds, whose weights vary as Student's t, draws can lie where no score can:
     the interval ends at `least` and `most`.
     """
     tail = 100 * (1 - confidence) / 2
-    known = values[1:][~np.isnan(values[1:])]
-    ends = np.percentile(known, [tail, 100 - tail]) if known.size else np.full(2, np.nan)
+    value = float(values[0])
+    known = values[~np.isnan(values)]
+    if np.isnan(value) or len(known) < 2:
+        return value, np.nan, np.nan
+    _, *ends = interval(known, np.array([tail, 100 - tail]) / 100)
     low, high = np.clip(ends, least, most)
-    return float(values[0]), float(low), float(high)
+    return value, min(float(low), value), max(float(high), value)
 
 
 def scored(

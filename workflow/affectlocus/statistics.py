@@ -17,7 +17,7 @@ from scipy.stats import binomtest, chi2, rankdata
 
 from affectlocus.errors import InputError
 from affectlocus.parameters import LABEL_METRICS, PERCENT
-from affectlocus.resampling import seed_weights
+from affectlocus.resampling import interval, seed_weights
 
 DRAWS = 10_000
 _CHUNK = 1000  # draws at a time: what bounds the memory
@@ -250,16 +250,18 @@ class Estimate:
 def estimate(values: np.ndarray, confidence: float = 0.95, null: float = 0.0) -> Estimate:
     """Of (1 + draws,) values, the observed first; p is the interval's, turned round.
 
+    The interval holds the observed value (`resampling.interval`).
+
     The smallest p that B draws can give is 2 / (B + 1).
     """
-    observed, drawn = float(values[0]), values[1:]
-    if not len(drawn):
+    observed = float(values[0])
+    if len(values) == 1:
         return Estimate(observed, np.nan, np.nan, np.nan, null)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    drawn, low, high = interval(values, np.array([tail, 1 - tail]))
     beyond = min((drawn <= null).sum(), (drawn >= null).sum())
     p = min(1.0, 2 * (1 + beyond) / (1 + len(drawn)))
-    return Estimate(observed, float(low), float(high), float(p), null)
+    return Estimate(observed, low, high, float(p), null)
 
 
 def holm(values: Sequence[float]) -> np.ndarray:
