@@ -34,6 +34,7 @@ CONFIG = {
 }
 LORA = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
 GATE = "model.layers.1.mlp.gate_proj.weight"
+QWEIGHT = GATE.replace("weight", "qweight")
 Q = "model.layers.{}.self_attn.q_proj"
 TWO = ("diff", "base", "tuned")
 
@@ -126,11 +127,6 @@ def _spoilt(value: float) -> Callable[[Arrays], None]:
     return change
 
 
-def _wrapped(made: Arrays) -> Arrays:
-    inner = {f"language_model.{name}": value for name, value in made.items()}
-    return inner | {"vision_tower.layers.0.self_attn.q_proj.weight": np.ones((4, 4), np.float32)}
-
-
 def _cut(folder: Path) -> None:
     model(folder / "tuned")
     file = folder / "tuned" / "model.safetensors"
@@ -217,14 +213,12 @@ CASES = [
         tuned(lambda made: made.update({GATE.replace("1", "2"): made[GATE]})),
     ),
     Case(
-        "Names below another prefix: the one that would match",
-        ("--prefix language_model. would match",),
-        tuned(_wrapped),
-    ),
-    Case(
         "Quantised, as its configuration says",
         ("its weights are quantised by 'gptq'",),
-        tuned(dict, quantization_config={"quant_method": "gptq", "bits": 4}),
+        tuned(
+            lambda made: made.update({QWEIGHT: np.ones((1, 12), np.int32)}),
+            quantization_config={"quant_method": "gptq", "bits": 4},
+        ),
     ),
     Case(
         "Quantised tensors",

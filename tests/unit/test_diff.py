@@ -198,11 +198,11 @@ def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Pat
         return [base, tuned], f"{GATE} has shape (32, 48), in the base (48, 32)"
     if kind == "a missing tensor":
         return [base, edited(base, there, lambda one: one.pop(GATE))], f"{GATE!r} is missing"
-    if kind == "a prefix":
-        return [base, layouts.wrapped(base, there)], ": --prefix language_model. would match"
     if kind == "quantised by its configuration":
         quantised = {"quant_method": "gptq", "bits": 4}
-        tuned = configured(base, there, "config.json", quantization_config=quantised)
+        packed = {GATE.replace("weight", "qweight"): torch.ones(4, 48, dtype=torch.int32)}
+        edited(base, there, lambda one: one.update(packed))
+        tuned = configured(there, tmp_path / "tuned", "config.json", quantization_config=quantised)
         return [base, tuned], "its weights are quantised by 'gptq'"
     if kind == "quantised tensors":
         tuned = edited(base, there, lambda one: one.update({GATE: one[GATE].to(torch.int8)}))
@@ -280,7 +280,7 @@ def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Pat
 
 
 KINDS = (
-    *("no gated feed-forward", "shapes differ", "a missing tensor", "a prefix"),
+    *("no gated feed-forward", "shapes differ", "a missing tensor"),
     *("quantised by its configuration", "quantised tensors", "another base"),
     *("another base's shapes", "infinity", "pickled code", "no alpha", "a model alone"),
     *("nothing there", "a cut file", "an unknown score", "another kind of adapter"),

@@ -91,9 +91,20 @@ class Place:
     expert: str | None
 
 
+# Modules that only a layer that predicts further tokens has: it joins a token with a hidden state.
+_FURTHER = frozenset(("mtp", "eh_proj", "enorm", "hnorm", "shared_head"))
+
+
 def in_other_tower(name: str) -> bool:
     """Whether a name says of itself that it lies in an encoder or another part of its own."""
-    return not _OTHER_TOWERS.isdisjoint(name.split("."))
+    words = name.split(".")
+    return not _OTHER_TOWERS.isdisjoint(words) or any(word.startswith("mtp_") for word in words)
+
+
+def predicts_further(module: str) -> bool:
+    """Whether a module below its layer, or beside the layers, predicts further tokens."""
+    first = module.partition(".")[0]
+    return first in _FURTHER or first.startswith("mtp_")
 
 
 def place(tensor_name: str) -> Place | None:

@@ -6,8 +6,9 @@ interventions need.
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,6 @@ from affectlocus.adapters import (
     CONFIG,
     PEFT,
     Adapter,
-    aligned,
     counted,
     layered,
     outside_notes,
@@ -36,17 +36,20 @@ from affectlocus.files import (
     read_json,
     shards,
 )
+from affectlocus.matching import Model, further_layers, matching, named, needed
 from affectlocus.projections import PROJECTIONS, Location
 from affectlocus.seals import broken
 from affectlocus.sides import DoraDelta, Sum, dense
 from affectlocus.spectra import LowRank
-from affectlocus.stored import Held, Side, Tensors
+from affectlocus.stored import EPS, Held, Side, Tensors
 
 if TYPE_CHECKING:
     import torch
 
-_BUFFER = ".rotary_emb.inv_freq"
-_HEAD = "lm_head.weight"
+# What torch.compile, FSDP and activation checkpointing put into the names of a module's tensors.
+_WRAPPERS = re.compile(
+    r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
 _SHARD = re.compile(r"-\d+-of-(\d+)\.")
 _QUANTISED = (".qweight", ".qzeros", ".absmax", ".quant_map", ".weight_scale", ".weight_scale_inv")
 
@@ -74,17 +77,24 @@ class Weights:
                 f"{promised[lost[0]]}: {lost[0]!r} is not in it, though the index says so "
                 f"({len(lost)} tensors so); fetch the shard again"
             )
-        self._stored = {
-            name.removeprefix(prefix): name
-            for name in self.tensors.names()
-            if name.startswith(prefix)
-        }
+        self._stored: dict[str, str] = {}
+        for name in self.tensors.names():
+            if not name.startswith(prefix):
+                continue
+            plain = _WRAPPERS.sub("", name.removeprefix(prefix))
+            if plain in self._stored:
+                raise InputError(
+                    f"{path}: {self._stored[plain]!r} and {name!r} are both {plain!r} once the "
+                    "wrappers' names are left out; expected one model"
+                )
+            self._stored[plain] = name
         if not self._stored:
             raise InputError(f"{path}: no tensor's name begins with {prefix!r}")
         config = path / "config.json"
         self.config: dict[str, Any] | None = read_json(config) if config.is_file() else None
         if not isinstance(self.config, dict | None):
             raise InputError(f"{config}: holds no object; expected a model's settings")
+        self.notes: list[str] = []
         self._refuse_quantised()
 
     def modules(self, layer: int) -> list[str]:
@@ -98,19 +108,50 @@ class Weights:
         return sorted(re.sub(r"\.\d+(?=\.|$)", ".N", name) for name in names)
 
     def _refuse_quantised(self) -> None:
+        """Refuses quantised tensors; notes a configuration that calls plain tensors quantised."""
         settings = (self.config or {}).get("quantization_config")
         method = settings.get("quant_method", "unnamed") if isinstance(settings, dict) else None
-        odd = next((name for name in self._stored if name.endswith(_QUANTISED)), None)
-        if method or odd:
-            found = f"quantised by {method!r}" if method else f"quantised ({odd})"
+        odd = next((name for name in self.names() if name.endswith(_QUANTISED)), None)
+        if method and odd is None:
+            odd = next((name for name in self.names() if self._packed(name)), None)
+        if odd is not None:
+            found = f"quantised by {method!r} ({odd})" if method else f"quantised ({odd})"
             raise InputError(
                 f"{self.path}: its weights are {found}, so their values are not in the files; "
                 "expected float16, bfloat16, float32 or float64 (dequantise it with its own tool)"
             )
+        if method:
+            self.notes.append(
+                f"{self.path / 'config.json'} says that the weights are quantised by {method!r}, "
+                "and all of them are stored as plain floats: they are read as they are stored"
+            )
+
+    def _packed(self, name: str) -> bool:
+        """Whether a matrix is stored in a dtype that quantised weights have."""
+        stored = self._stored[name]
+        dtype = self.tensors.dtype(stored)
+        return len(self.tensors.shape(stored)) > 1 and dtype not in (*EPS, "int64", "bool")
+
+    @cached_property
+    def further(self) -> set[str]:
+        """The tensors of numbered layers that predict further tokens, after the model's own."""
+        return further_layers(self.names(), self.config)
+
+    def renamed(self, names: Mapping[str, str]) -> Weights:
+        """The same tensors, those in `names` under the names that it gives them."""
+        twin = copy.copy(self)
+        twin._stored = {names.get(name, name): stored for name, stored in self._stored.items()}
+        for cached in ("located", "unread", "projections", "layers_prefix", "further"):
+            twin.__dict__.pop(cached, None)
+        return twin
 
     def names(self) -> list[str]:
         """Every tensor's name, sorted."""
         return sorted(self._stored)
+
+    def begins_with(self, prefix: str) -> bool:
+        """Whether a tensor's name as it is stored begins so."""
+        return any(name.startswith(prefix) for name in self._stored.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._stored
@@ -149,6 +190,8 @@ class Weights:
         """Location → tensor and its rows, for the weights and biases of the seven projections."""
         found: dict[Location, tuple[str, Rows | None]] = {}
         for name in self.names():
+            if name in self.further:
+                continue
             shape = self.shape(name)
             for location, rows in parts(name, shape[0] if shape else 1, self.config):
                 if location in found:
@@ -230,7 +273,7 @@ class Applied:
         self.adapter = adapter
         self.notes: list[str] = []
         names, known = adapter.changed(), set(base.names())
-        where = _aligned(names, known, adapter.path)
+        where = named(names, known, adapter.path)
         both = prefixes(names, known)
         self.names = {where[name]: name for name in names if name in where}
         self.other = sorted(set(names) - set(where))
@@ -369,7 +412,8 @@ class Pair:
 
     Attributes:
         tuned: its path.
-        notes: sentences about what was let pass.
+        notes: sentences about what is not measured, or was accepted with a doubt.
+        only_base, only_tuned: of two whole models, the tensors that the other one does not have.
 
     Raises:
         InputError: tensors that are missing on a side, or differ in shape.
@@ -386,11 +430,14 @@ class Pair:
         first, *chain = [base] if isinstance(base, Path) else base
         self.tuned = tuned
         self.base = Weights(first)
-        if prefix and any(name.startswith(prefix) for name in self.base.names()):
+        narrowed = bool(prefix) and self.base.begins_with(prefix)
+        if narrowed:
             self.base = Weights(first, prefix)
         self.before = [Applied(Adapter(path, alpha), self.base) for path in chain]
-        self.notes = _refuse_unread(self.base)
+        self.notes = [*self.base.notes, *_refuse_unread(self.base)]
         self.notes += [note for applied in self.before for note in applied.notes]
+        self.only_base: list[str] = []
+        self.only_tuned: list[str] = []
         self.adapter: Applied | None = None
         self._tuned: Weights | None = None
         if is_adapter(tuned, self.base):
@@ -406,36 +453,21 @@ class Pair:
                     "the .pth of the continued training instead"
                 )
         else:
-            self._tuned = Weights(tuned, prefix)
-            self._compare(self._tuned)
+            whole = Weights(tuned)
+            if prefix and not (narrowed and not whole.begins_with(prefix)):
+                whole = Weights(tuned, prefix)
+            self._tuned = self._matched(whole)
 
-    def _compare(self, tuned: Weights) -> None:
-        """Refuses a full model that is no twin of the base; what may differ is noted."""
-        mine, theirs = set(self.base.names()), set(tuned.names())
-        tied = {
-            name
-            for name in mine ^ theirs
-            if name.endswith(_BUFFER)
-            or (name.endswith(_HEAD) and any(_tied(side) for side in (self.base, tuned)))
-        }
-        for difference, problem in (
-            (theirs - mine - tied, f"is not in its base {self.base.path}"),
-            (mine - theirs - tied, "is missing; the base has it"),
-        ):
-            if not difference:
-                continue
-            advice = "check that this is the base that it was tuned from"
-            here, there = tuned.layers_prefix, self.base.layers_prefix
-            if here is not None and there is not None and here != there:
-                advice = f"its layers' names begin with {here!r}, the base's with {there!r}"
-                if here.endswith(there):
-                    advice += f": --prefix {here.removesuffix(there)} would match"
-                elif there.endswith(here):
-                    advice += f": the base's prefix {there.removesuffix(here)!r} stands in the way"
-            raise InputError(
-                f"{tuned.path}: {min(difference)!r} {problem} ({len(difference)} tensors so); "
-                f"{advice}"
-            )
+    def _matched(self, whole: Weights) -> Weights:
+        """A full tuned model under the base's names; refused if it is no twin of the base."""
+        sides = (
+            Model(one.path, one.names(), one.config, one.further) for one in (self.base, whole)
+        )
+        found = matching(*sides)
+        self.only_base, self.only_tuned = found.only_base, found.only_tuned
+        self.notes += whole.notes + found.notes
+        tuned = whole.renamed(found.names)
+        mine, theirs = set(self.base.names()), set(found.names.values())
         located = {name for name, _ in self.base.projections.values()}
         for name in sorted(mine & theirs):
             a, b = self.base.shape(name), tuned.shape(name)
@@ -448,6 +480,7 @@ class Pair:
             self.notes.append(
                 f"the vocabulary was resized: {name} has {a[0]} rows in the base, {b[0]} tuned"
             )
+        return tuned
 
     @cached_property
     def names(self) -> list[str]:
@@ -552,14 +585,8 @@ def is_adapter(path: Path, base: Weights | None = None) -> bool:
     if base is None:
         return False
     known = set(base.names())
-    return bool(known - set(_aligned(names, known, path).values()))
-
-
-def _aligned(names: Iterable[str], base: set[str], path: Path) -> dict[str, str]:
-    try:
-        return aligned(names, base)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    missing = known - base.further - set(named(names, known, path).values())
+    return any(needed(name, base.layers_prefix or "") for name in missing)
 
 
 def _difference(after: LowRank, before: LowRank) -> LowRank:
@@ -573,13 +600,6 @@ def _difference(after: LowRank, before: LowRank) -> LowRank:
 
 def _continues(adapter: Adapter) -> bool:
     return adapter.layout == "trained-only"
-
-
-def _tied(side: Weights) -> bool:
-    config = side.config or {}
-    text = config.get("text_config")
-    text = text if isinstance(text, dict) else {}
-    return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
 
 
 def _vocabulary(name: str) -> bool:
