@@ -7,17 +7,29 @@
 # An experiment is a folder with a params.yaml; its results lie beside it.
 from pathlib import Path
 
-from snakemake.utils import min_version
+from snakemake.utils import min_version, update_config
 
 from affectlocus.errors import or_exit
 from affectlocus.parameters import read
 
 min_version("9.27")
 # Broken YAML, or none: one sentence, where Snakemake would not name the line.
-or_exit(read, Path("params.yaml"))
+WRITTEN = or_exit(read, Path("params.yaml"))
 
 
 configfile: "params.yaml"
+
+
+# Snakemake reads YAML 1.1, in which the words on, yes and no are booleans, as keys too. So the same files
+# are read again as `affectlocus check` reads them, and merged in Snakemake's order: params.yaml, then each
+# --configfile, then --config.
+GIVEN = workflow.config_settings
+config.clear()
+if not (GIVEN.replace_workflow_config and (GIVEN.configfiles or GIVEN.config)):
+    update_config(config, WRITTEN)
+for file in GIVEN.configfiles:
+    update_config(config, or_exit(read, file))
+update_config(config, GIVEN.config)
 
 
 include: "rules/common.smk"

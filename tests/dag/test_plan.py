@@ -241,6 +241,43 @@ def test_bad_data_end_in_one_line_before_any_job(default: Path, what: str) -> No
     assert not (default / "results").exists()
 
 
+WORDS = """
+tasks:
+  mine:
+    files: {test: labels.csv}
+    join: {file: said.csv, on: clip}
+    columns: {text: said, label: mood}
+    labels: {yes: yes, no: no}
+"""
+MORE = "tasks: {mine: {labels: {no: off}, rename: {y: n}}}\n"
+LAST = "tasks={mine: {labels: {yes: on}}}"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), '"labels": {"yes": "yes", "no": "no"}'),
+        (("--configfile", "more.yaml"), '"labels": {"yes": "yes", "no": "off"}'),
+        (("--config", LAST), '"labels": {"yes": "on", "no": "no"}'),
+        (("--configfile", "more.yaml", "--config", LAST), '"labels": {"yes": "on", "no": "off"}'),
+    ],
+    ids=["params.yaml", "a configfile", "config", "both"],
+)
+def test_on_yes_and_no_are_words_wherever_they_are_given(
+    default: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], expected: str
+) -> None:
+    config = (default / "params.yaml").read_text()
+    (default / "params.yaml").write_text(config.replace("\ntasks:\n", WORDS))
+    (default / "labels.csv").write_text("clip,mood\n1,yes\n2,no\n")
+    (default / "said.csv").write_text("clip,said\n1,She won\n2,He lied\n")
+    (default / "more.yaml").write_text(MORE)
+    monkeypatch.chdir(default)
+    run = snakemake(default, "results/data/mine.parquet", "--dry-run", "--printshellcmds", *options)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert '"on": "clip"' in run.stdout
+    assert expected in run.stdout
+
+
 @pytest.mark.parametrize("text", ["tune: [", "- a list", ""])
 def test_a_file_that_is_no_mapping_ends_in_one_line(default: Path, text: str) -> None:
     (default / "params.yaml").write_text(text)

@@ -344,8 +344,12 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("tasks.moods.columns.label", None, "tasks.moods", "columns.label is missing"),
         ("tasks.moods.labels", ["joy"], "tasks.moods", "at least two different words"),
         ("tasks.moods.labels", {"1": "joy", "2": "joy"}, "tasks.moods", "two different words"),
-        ("tasks.moods.labels", [True, False], "tasks.moods.labels", "in quotes"),
-        ("tasks.moods.labels", {"yes": True, "no": "no"}, "tasks.moods.labels", "in quotes"),
+        (
+            "tasks.moods.labels",
+            ["joy", None],
+            "tasks.moods.labels",
+            "null, put it in quotes",
+        ),
         ("tasks.moods.overlap_limit", 2, "tasks.moods.overlap_limit", "less than or equal to 1"),
         ("tasks.moods.prompt", "{text", "tasks.moods", "prompt: expected '}'"),
         ("tasks.moods.prompt", "text}", "tasks.moods", "prompt: Single '}'"),
@@ -524,6 +528,23 @@ def test_a_set_is_put_in_canonical_order(folder: Path) -> None:
 def test_yaml_numbers_as_labels_become_text(folder: Path) -> None:
     file = written(folder, "tasks.moods.labels", {0: "anger", 1.5: 2})
     assert load(file).tasks["moods"].labels == {"0": "anger", "1.5": "2"}
+
+
+@pytest.mark.parametrize("words", ["[yes, no]", "[true, false]", "[007, 1.50]", "[on, 2001-01-02]"])
+def test_unquoted_labels_stay_words(folder: Path, words: str) -> None:
+    file = written(folder, "tasks.moods.labels", "LABELS")
+    file.write_text(file.read_text().replace("LABELS", words))
+    expected = words.strip("[]").split(", ")
+    assert load(file).tasks["moods"].words == expected
+
+
+def test_the_key_on_is_a_word(folder: Path) -> None:
+    (folder / "said.csv").touch()
+    file = written(folder, "tasks.moods.join", {"file": "said.csv", "on": "clip"})
+    file.write_text(file.read_text().replace("'on'", "on"))
+    join = load(file).tasks["moods"].join
+    assert join is not None
+    assert join.on == "clip"
 
 
 def test_braces_that_are_doubled_are_no_field(folder: Path) -> None:

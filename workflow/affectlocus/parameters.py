@@ -114,11 +114,13 @@ def _words(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    # YAML 1.1 reads an unquoted yes or no as a boolean, a label nobody meant.
+    if value is None:
+        raise ValueError("found null; to mean the word null, put it in quotes")
+    # As the reader of tables writes the booleans of jsonl and parquet.
     if isinstance(value, bool):
-        raise ValueError(f"the label {value} was read as a boolean; put it in quotes")
+        return json.dumps(value)
     if not isinstance(value, str | int | float):
-        raise ValueError(f"found {value!r} among the labels; expected text or a number")
+        raise ValueError(f"found {_SHORT.repr(value)}; expected text or a number")
     return str(value)
 
 
