@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ from typer.testing import CliRunner
 
 from affectlocus import paper
 from affectlocus.cells import Cell
+from affectlocus.checkpoints import Pair
 from affectlocus.claims import judged, ledger, on_paper
 from affectlocus.cli import app
+from affectlocus.commands.shared import read_frame
+from affectlocus.deltas import deltas as measured_deltas
+from affectlocus.deltas import write_tables
 from affectlocus.errors import InputError
 from affectlocus.evidence import drawn, gather, loci
 from affectlocus.facts import ClaimsSettings, PairFacts
@@ -409,6 +414,46 @@ def test_c4_needs_both_methods_and_all_three_families() -> None:
     against = verdicts(tables=tables, histograms={}, pairs=facts)
     assert against["C4"].verdict == against["C1"].verdict == "contradicted"
     assert "llama-sft" in against["C4"].why
+
+
+@pytest.mark.parametrize(
+    ("architecture", "family"), [("qwen2", "qwen"), ("llama", "llama"), ("mistral", "mistral")]
+)
+def test_method_and_family_of_a_brought_adapter_are_read_from_its_files(
+    checkpoint: Any, lora: Any, tmp_path: Path, architecture: str, family: str
+) -> None:
+    base = checkpoint(architecture)
+    # Names that say something else.
+    folder = tmp_path / ("full-llama" if family != "llama" else "full-qwen")
+    shutil.copytree(base, folder)
+    modules = ["q", "k", "v", "o", "gate", "up", "down"]
+    adapter = lora(base, [f"{name}_proj" for name in modules], r=2)
+    out = tmp_path / "brought.parquet"
+    write_tables(measured_deltas(Pair(folder, adapter, any_base=True)), out)
+    table = read_frame(out, "l2")
+    rows = judged([], loci({"brought": table}, {}, PLAIN), PLAIN, "none")
+    c4 = {row.part: row for row in rows if row.claim == "C4" and row.by == "l2" and row.part}
+    judged_as = {part for part, row in c4.items() if row.verdict != "untestable"}
+    assert judged_as == {"lora", family}
+    assert c4["sft"].lacking == "no affective pair with all weights tuned"
+
+
+def test_a_brought_model_says_its_family_and_not_how_it_was_tuned(
+    checkpoint: Any, twin: Any, tmp_path: Path
+) -> None:
+    base = checkpoint("mistral")
+    out = tmp_path / "brought.parquet"
+    write_tables(measured_deltas(Pair(base, twin(base))), out)
+    (one,) = loci({"brought": read_frame(out, "l2")}, {}, PLAIN)
+    assert (one.facts.method, one.facts.family) == ("", "mistral")
+    rows = judged([], [one], PLAIN, "none")
+    c4 = {row.part: row.lacking for row in rows if row.claim == "C4" and row.by == "l2"}
+    for part in ("lora", "sft"):
+        assert "the deltas of brought do not say how it was tuned" in c4[part]
+    # What the settings say is not overruled.
+    told = ClaimsSettings(pairs={"brought": PairFacts(method="sft")})
+    (one,) = loci({"brought": read_frame(out, "l2")}, {}, told)
+    assert (one.facts.method, one.facts.family) == ("sft", "mistral")
 
 
 def test_a_projection_that_was_not_adapted_is_never_ranked() -> None:

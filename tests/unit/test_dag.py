@@ -460,9 +460,24 @@ def test_the_claims_know_what_each_pair_is() -> None:
     assert (felt.domain, felt.base, felt.method, felt.group) == ("affective", "own", "lora", "")
     assert (felt.family, given.family) == ("llama", "")
     assert (given.domain, given.method, given.budget) == ("control", "", "")
+    assert given.family == ""
     # What a seed has made stands for itself, and is one of its pair's.
     tuned = {name: (one.group, one.seed) for name, one in wanted.pairs.items() if "." in name}
     assert tuned == {"felt.seed5": ("felt", 5), "felt.seed7": ("felt", 7)}
+
+
+def test_no_name_of_a_folder_says_a_family_and_a_config_does(tmp_path: Path) -> None:
+    bases = yaml.safe_load(CONFIG)["bases"]
+    folder = tmp_path / "llama-like-mistral"
+    bases["brought"] = {"folder": str(folder)}
+    jobs = dag(bases=bases)
+    assert ClaimsSettings.model_validate_json(jobs.claims_settings()).facts("given").family == ""
+    assert jobs.family("brought") == ""
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "qwen2"}')
+    assert dag(bases=bases).family("brought") == "qwen"
+    # The claims read it from the deltas, which have it from the same file.
+    assert ClaimsSettings.model_validate_json(jobs.claims_settings()).facts("given").family == ""
 
 
 def test_a_budget_is_a_recipe_without_its_data_whatever_is_done_to_their_answers() -> None:

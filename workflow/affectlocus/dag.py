@@ -19,8 +19,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from affectlocus.cells import FAIR, Cell, tune_checkpoint
-from affectlocus.facts import FAMILIES, ClaimsSettings, PairFacts
-from affectlocus.files import checkpoint_paths, matching
+from affectlocus.errors import InputError
+from affectlocus.facts import ClaimsSettings, PairFacts, family_of
+from affectlocus.files import checkpoint_paths, matching, read_json
 from affectlocus.groups import grouped
 from affectlocus.matrix import all_cells, arm_of, seeds_of, table_cells
 from affectlocus.panels import Panels, panels
@@ -346,7 +347,11 @@ class Dag:
     def panels(self) -> dict[str, Panels]:
         """Figure of several pairs' deltas → what stands in it."""
         pairs = self.parameters.pairs.items()
-        return panels(self.parameters, {name: self._facts(pair) for name, pair in pairs})
+        known = {
+            name: self._facts(pair).model_copy(update={"family": self.family(pair.base)})
+            for name, pair in pairs
+        }
+        return panels(self.parameters, known)
 
     @property
     def followed(self) -> list[str]:
@@ -715,18 +720,34 @@ class Dag:
             )
         )
 
+    def family(self, base: str) -> str:
+        """A base's family, by which figures are planned; empty where it is not known.
+
+        The name of a model on the hub stands for its configuration, so that the figures planned
+        before and after its download are the same. The claims read the configuration itself.
+        """
+        given = self.parameters.bases[base]
+        if given.pretrain is not None:
+            return family_of(given.pretrain.architecture)
+        if given.folder is None:
+            return family_of(given.hub or "")
+        try:
+            config = read_json(Path(self.external(given.folder)) / "config.json")
+        except (InputError, OSError):
+            return ""
+        return family_of(str(config.get("model_type", ""))) if isinstance(config, dict) else ""
+
     def _facts(self, pair: Pair) -> PairFacts:
+        """What the recipe says; of a brought checkpoint the deltas say the rest."""
         recipe = pair.tuning
         apart = {"data", "shuffled", "trajectory"}
         budget = recipe.model_dump(mode="json", exclude=apart) if recipe else None
-        base = self.parameters.bases[pair.base]
-        named = base.pretrain.architecture if base.pretrain else base.hub or base.folder or ""
-        families = (family for family in FAMILIES if family in named.lower())
+        own = self.parameters.bases[pair.base].pretrain
         return PairFacts(
             domain=pair.evidence,
             base=pair.base,
             method=recipe.method if recipe else "",
-            family=next(families, ""),
+            family=family_of(own.architecture) if own else "",
             budget=json.dumps(budget, sort_keys=True) if budget else "",
         )
 

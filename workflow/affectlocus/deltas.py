@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from affectlocus.adapters import Adapter, counted, layered, outside_notes
 from affectlocus.architectures import Rows, parts, place
 from affectlocus.checkpoints import Pair
 from affectlocus.errors import InputError
+from affectlocus.facts import TUNING
 from affectlocus.measure import BINS, Job, Sums, measure_all
 from affectlocus.projections import FFN, PROJECTIONS, Location
 from affectlocus.sides import dense
@@ -50,6 +52,8 @@ class Measured:
             Δ/w, clipped to [−1, 1]; `from` and `to` null counts the entries whose w is 0.
         neurons: `layer`, `projection`, `expert`, `neuron`, `l2` of the change of an FFN neuron's
             weights: its row of gate and up, its column of down.
+        tuning: what the pair's files say of it: the base's `model_type`; of an adapter the
+            `method` (lora) and the `ranks` of its factors, each once.
         notes: sentences about what was let pass.
     """
 
@@ -57,6 +61,7 @@ class Measured:
     experts: list[Row] = field(default_factory=list)
     histogram: list[Row] = field(default_factory=list)
     neurons: list[Row] = field(default_factory=list)
+    tuning: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -136,7 +141,23 @@ def deltas(
         )
     measured = _tables(found)
     measured.notes = pair.notes
+    measured.tuning = _tuning(pair)
     return measured
+
+
+def _tuning(pair: Pair) -> dict[str, Any]:
+    config = pair.base.config or {}
+    # Of a multimodal model, the language model's.
+    inner = config.get("text_config")
+    kind = (inner.get("model_type") if isinstance(inner, dict) else None) or config.get(
+        "model_type", ""
+    )
+    found: dict[str, Any] = {"model_type": str(kind)}
+    adapter = pair.adapter.adapter if pair.adapter else None
+    if adapter is not None and adapter.factors:
+        found["method"] = "lora"
+        found["ranks"] = sorted({adapter.rank(module) for module in adapter.factors})
+    return found
 
 
 def adapter_alone(adapter: Adapter) -> Measured:
@@ -360,6 +381,8 @@ def summary(rows: list[Row]) -> dict[str, Row]:
 def write_tables(measured: Measured, out: Path, *, empty: bool = True) -> list[Path]:
     """Writes `out` (the rows) and its companions beside it: .experts, .histogram, .neurons.
 
+    `Measured.tuning` becomes an attribute of the rows' frame, as pandas reads it.
+
     Args:
         empty: whether companions without a row are written too; else an earlier one goes, as it
             tells of another pair.
@@ -388,6 +411,8 @@ def write_tables(measured: Measured, out: Path, *, empty: bool = True) -> list[P
             path.unlink(missing_ok=True)
             continue
         kinds = schema if isinstance(schema, pa.Schema) else pa.schema(schema)
+        if not suffix and measured.tuning:
+            kinds = kinds.with_metadata({"PANDAS_ATTRS": json.dumps({TUNING: measured.tuning})})
         with replacing(path) as temporary:
             pq.write_table(
                 pa.Table.from_pylist([plain(row) for row in rows], schema=kinds),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from affectlocus.cells import Cell
 from affectlocus.errors import InputError
-from affectlocus.facts import ClaimsSettings, PairFacts
+from affectlocus.facts import TUNING, ClaimsSettings, PairFacts
 from affectlocus.projections import PROJECTIONS
 from affectlocus.score import Answers, answered
 from affectlocus.statistics import Draws, Group, Labelled, Texts, bootstrap, first_alike
@@ -284,7 +284,7 @@ def loci(
         found.append(
             Locus(
                 group,
-                settings.facts(pairs[0]),
+                settings.facts(pairs[0]).completed(tables[pairs[0]].attrs.get(TUNING, {})),
                 {pair: tables[pair] for pair in pairs},
                 {pair: histograms[pair] for pair in pairs if pair in histograms},
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -10,6 +11,13 @@ from affectlocus.parameters import Scoring, Strict
 
 FAMILIES = ("qwen", "llama", "mistral")
 """The architectures that the paper names (section 4.3)."""
+TUNING = "tuning"
+"""The attribute of a table of deltas that says how the pair's checkpoint was tuned."""
+
+
+def family_of(model_type: str) -> str:
+    """One of `FAMILIES`, by a config.json's `model_type` (qwen2, mllama); empty for another."""
+    return next((family for family in FAMILIES if family in model_type.lower()), "")
 
 
 class PairFacts(Strict):
@@ -19,11 +27,23 @@ class PairFacts(Strict):
         "affective", description="what the pair is evidence of (`Pair.evidence`)"
     )
     base: str = ""
-    method: str = Field("", description="lora or sft; empty where nobody knows")
-    family: str = Field("", description="one of FAMILIES; empty for another, or unknown")
+    method: str = Field("", description="lora or sft; empty: as the deltas say, or unknown")
+    family: str = Field("", description="one of FAMILIES; empty: as the deltas say, or another")
     budget: str = Field("", description="what one budget is told from another by; empty: unknown")
     group: str = Field("", description="pairs of one group differ in seed only; by default its own")
     seed: int = 0
+
+    def completed(self, tuning: Mapping[str, Any]) -> PairFacts:
+        """With method and family as the pair's files say, where the settings leave them out.
+
+        Args:
+            tuning: `deltas.Measured.tuning`.
+        """
+        told = {
+            "method": self.method or str(tuning.get("method", "")),
+            "family": self.family or family_of(str(tuning.get("model_type", ""))),
+        }
+        return self.model_copy(update=told)
 
 
 class ClaimsSettings(Strict):

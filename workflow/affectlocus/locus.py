@@ -228,6 +228,7 @@ def c4(rows: Sequence[Verdict], loci: Sequence[Locus]) -> list[Verdict]:
     """C4: C1's verdict on each method and on each family of models; no test of its own.
 
     A part is the pairs of one method or family: contradicted by one of them, supported by all.
+    Both come from the recipe, or from a brought checkpoint's files, never from a name.
     """
     facts = {one.name: one.facts for one in loci}
     found = []
@@ -235,6 +236,12 @@ def c4(rows: Sequence[Verdict], loci: Sequence[Locus]) -> list[Verdict]:
         tested = [row for row in rows if row.claim == "C1" and row.by == by and row.pair]
         for name, (what, lacking) in _CONDITIONS.items():
             mine = [row for row in tested if getattr(facts[row.pair], what) == name]
+            unknown = [row.pair for row in tested if not facts[row.pair].method]
+            if what == "method" and unknown:
+                lacking += (
+                    f"; the deltas of {', '.join(unknown)} do not say how it was tuned (those of a "
+                    "whole model never do)"
+                )
             start = Verdict("C4", by, part=name, stated=by == "l2", lacking=lacking)
             if mine:
                 decisive = combined(mine, skip_untestable=True)

@@ -203,8 +203,9 @@ def claims(
     """Judge every claim of the paper: supported, contradicted, inconclusive or untestable, and why.
 
     The rules were written before any result was seen; they are in the package's modules locus and
-    contrasts. What a pair is (domain, base, method, family, budget, group, seed) stands in the
-    settings under pairs; a pair that is not named there counts as affective.
+    contrasts. What a pair is (domain, base, method, family, budget, group, seed) is read from the
+    settings under pairs; a pair that is not named there counts as affective. Method and family that
+    the settings leave out are those that the deltas' files say.
 
     Example: affectlocus claims --on paper
 
