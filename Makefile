@@ -1,6 +1,7 @@
 # make run     installs what is needed into .venv, computes Table 1, prints it
 # make test    the same set-up, then every check and test
 # make all     every table, figure and delta of the embedded default
+# make docs    checks the generated parts of the documentation, and builds it into site/
 # make lock    writes envs/requirements.lock anew from the installed packages
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Imports are three times slower without compiled bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run all test lock
+.PHONY: run all test docs lock
 .DELETE_ON_ERROR:
 
 run: $(READY)
@@ -27,7 +28,13 @@ test: $(READY)
 	ruff format --check .
 	snakefmt --check --compact-diff Snakefile rules
 	mypy
+	$(MAKE) docs
 	pytest --numprocesses 2 --dist loadgroup
+
+# Reads and writes this checkout alone; nothing is fetched.
+docs: $(READY)
+	python docs/generate.py --check
+	zensical build --strict --clean
 
 $(READY): pyproject.toml envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,301 @@
+"""The generated parts of the documentation.
+
+    python docs/generate.py            rewrite them
+    python docs/generate.py --check    exit with 1 and name the pages that are not up to date
+
+A page marks a generated part with two comments, `begin generated: NAME` and `end generated`. The
+sources are the JSON schema of params.yaml, the command line, the presets, the tables in docs/data,
+and the plan of experiments/paper.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+SCHEMA = ROOT / "workflow/schemas/params.schema.json"
+RERUNS = DOCS / "data/reruns.yaml"
+STORIES = DOCS / "data/stories_overlap.csv"
+BEGIN, END = "<!-- begin generated: {} -->\n", "<!-- end generated -->"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]], numbers: Iterable[int] = ()) -> str:
+    """A Markdown table; `numbers` are the columns that are aligned to the right."""
+    head = list(head)
+    right = set(numbers)
+    rules = ["--:" if column in right else "---" for column in range(len(head))]
+    lines = [" | ".join(cells) for cells in (head, rules, *rows)]
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Text for a cell of a table: no line breaks, column separators, emphasis or HTML."""
+    plain = " ".join(text.split()).replace("<", "&lt;")
+    return plain.replace("|", "\\|").replace("*", "\\*")
+
+
+def code(value: str) -> str:
+    """A value as code in a cell of a table."""
+    plain = " ".join(value.split()).replace("|", "\\|")
+    return f"`{plain}`"
+
+
+# Configuration
+
+
+def reference(schema: dict[str, Any]) -> str | None:
+    """The name of the model that a schema refers to, if it does."""
+    return schema["$ref"].rpartition("/")[2] if "$ref" in schema else None
+
+
+def kind(schema: dict[str, Any]) -> str:
+    """The type of a value, in words; another section as a link."""
+    if name := reference(schema):
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(kind(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if "enum" in schema or "const" in schema:
+        values = schema.get("enum", [schema.get("const")])
+        return ", ".join(code(str(value)) for value in values)
+    if schema.get("type") == "array":
+        return f"list of {kind(schema.get('items', {}))}"
+    if schema.get("type") == "object":
+        values = schema.get("additionalProperties")
+        return f"map of name to {kind(values)}" if isinstance(values, dict) else "map"
+    names = {"string": "text", "integer": "whole number", "number": "number", "boolean": "boolean"}
+    return names.get(schema.get("type", ""), "value") + limits(schema)
+
+
+def limits(schema: dict[str, Any]) -> str:
+    """The range of a number; bounds that only keep it within 32 bits are left out."""
+    low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    high = schema.get("maximum")
+    parts = [f"≥ {low:g}"] if low is not None and abs(low) < 2**31 else []
+    parts += [f"> {above:g}"] if above is not None else []
+    parts += [f"≤ {high:g}"] if high is not None and high < 2**31 - 1 else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def default(schema: dict[str, Any], required: bool) -> str:
+    """What a key is when it is left out."""
+    if required:
+        return "**required**"
+    value = schema.get("default")
+    if value is None or reference(schema):
+        return ""
+    return code(json.dumps(value, ensure_ascii=False))
+
+
+def keys(model: dict[str, Any]) -> str:
+    """The table of a model's keys."""
+    required = model.get("required", [])
+    return table(
+        ["key", "value", "default", "meaning"],
+        (
+            [f"`{key}`", kind(one), default(one, key in required), cell(one.get("description", ""))]
+            for key, one in model["properties"].items()
+        ),
+    )
+
+
+def models(schema: dict[str, Any]) -> Iterator[str]:
+    """The models in the order in which the sections of params.yaml refer to them."""
+    seen: list[str] = []
+
+    def visit(node: object) -> None:
+        if isinstance(node, dict):
+            name = reference(node) if isinstance(node.get("$ref"), str) else None
+            if name and name not in seen:
+                seen.append(name)
+                visit(schema["$defs"][name])
+            for value in node.values():
+                visit(value)
+        elif isinstance(node, list):
+            for value in node:
+                visit(value)
+
+    visit(schema["properties"])
+    yield from seen
+
+
+def configuration() -> str:
+    """The keys of params.yaml, a table per model."""
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    parts = ["## params.yaml\n", keys(schema)]
+    for name in models(schema):
+        model = schema["$defs"][name]
+        parts += [f"## {name}\n", f"{cell(model.get('description', ''))}\n", keys(model)]
+    return "\n".join(parts)
+
+
+# Command line
+
+
+def command_line() -> str:
+    """Every command with its arguments and options."""
+    from affectlocus.cli import app
+
+    group = typer.main.get_command(app)
+    commands: dict[str, Any] = group.commands  # type: ignore[attr-defined]
+    parts = ["## affectlocus\n", options(group)]
+    for name, command in commands.items():
+        parts += [f"## {name}\n", help_text(command.help or ""), options(command)]
+    return "\n".join(parts)
+
+
+def help_text(text: str) -> str:
+    """A docstring as Markdown: examples as code."""
+    lines = []
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        joined = " ".join(paragraph.split())
+        if joined.startswith("Example: "):
+            lines.append(f"```\n{joined.removeprefix('Example: ')}\n```\n")
+        else:
+            lines.append(f"{joined.replace('<', '&lt;').replace('*', chr(92) + '*')}\n")
+    return "\n".join(lines)
+
+
+def options(command: Any) -> str:
+    """The table of a command's arguments and options."""
+    rows = []
+    for one in command.params:
+        if "--help" in one.opts:
+            continue
+        if one.param_type_name == "argument":
+            name = str(one.name).upper()
+        else:
+            name = ", ".join([*one.opts, *one.secondary_opts])
+        shown = one.default
+        given = "" if shown in (None, False, (), []) or callable(shown) else code(str(shown))
+        rows.append([code(name), "**required**" if one.required else given, cell(one.help or "")])
+    return table(["argument or option", "default", "meaning"], rows)
+
+
+# Presets, reruns, experiments
+
+
+def presets() -> str:
+    """The presets: what the folder holds, and where the owner hands it out."""
+    from affectlocus.presets import PRESETS
+
+    return table(
+        ["preset", "what `root` holds", "layout from", "owner"],
+        (
+            [
+                f"`{name}`",
+                cell(one.about),
+                "the files" if one.checked else "public documentation",
+                cell(one.owner),
+            ]
+            for name, one in PRESETS.items()
+        ),
+    )
+
+
+def reruns() -> str:
+    """What a change reruns: the rows that tests/workflow/test_reruns.py checks."""
+    rows = yaml.safe_load(RERUNS.read_text(encoding="utf-8"))
+    return table(["change", "what runs again"], ([row["change"], row["runs"]] for row in rows))
+
+
+def stories() -> str:
+    """What the data reports of experiments/stories count, as a test compares it with the files."""
+    with STORIES.open(encoding="utf-8", newline="") as stream:
+        head, *rows = csv.reader(stream)
+    return table(head, rows, numbers=range(1, len(head)))
+
+
+def paper_plan() -> str:
+    """What `affectlocus plan` estimates for experiments/paper, where nothing of it is done yet."""
+    program = Path(sys.executable).parent / "affectlocus"
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(ROOT / "experiments/paper/params.yaml", folder)
+        run = subprocess.run(
+            [program, "plan", ".", "--json"],
+            cwd=folder,
+            env={**os.environ, "HF_HOME": str(Path(folder) / "hub")},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    total = json.loads(run.stdout)["total"]
+    return table(
+        ["jobs", "hours of an 80 GB card (A100)", "downloads", "disk"],
+        [
+            [
+                f"{total['jobs']:,}",
+                f"about {round(total['gpu_hours'], -2):,.0f}",
+                f"about {round(total['download_gb'], -1):,.0f} GB",
+                f"about {round(total['disk_gb'], -1):,.0f} GB",
+            ]
+        ],
+        numbers=range(4),
+    )
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "configuration": configuration,
+    "command-line": command_line,
+    "presets": presets,
+    "reruns": reruns,
+    "stories": stories,
+    "paper-plan": paper_plan,
+}
+
+
+def filled(text: str) -> str:
+    """A page with its generated parts up to date.
+
+    Raises:
+        ValueError: a part without an end, or of an unknown name.
+    """
+    start, *rest = text.split("<!-- begin generated: ")
+    parts = [start]
+    for one in rest:
+        name, there, body = one.partition(" -->\n")
+        _, end, after = body.partition(END)
+        if not (there and end and name in PARTS):
+            raise ValueError(f"generated part {name[:40]!r}: expected one of {', '.join(PARTS)}")
+        parts += [BEGIN.format(name), "\n", PARTS[name](), "\n", END, after]
+    return "".join(parts)
+
+
+def outdated() -> dict[Path, str]:
+    """Pages whose generated parts differ from their sources → what the pages must be."""
+    pages = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+    new = {path: filled(text) for path, text in pages.items()}
+    return {path: text for path, text in new.items() if text != pages[path]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1")
+    check = parser.parse_args().check
+    pages = outdated()
+    for path, text in pages.items():
+        name = path.relative_to(ROOT)
+        if check:
+            print(f"{name}: not up to date; run python docs/generate.py", file=sys.stderr)  # noqa: T201
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {name}")  # noqa: T201
+    return int(check and bool(pages))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
