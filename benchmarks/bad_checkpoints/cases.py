@@ -303,6 +303,11 @@ CASES = [
         lambda folder: adapter(folder / "tuned", peft_type="IA3"),
     ),
     Case(
+        "Another kind of adapter: prompts",
+        ("peft_type is 'PREFIX_TUNING'", "changes no weights"),
+        lambda folder: adapter(folder / "tuned", peft_type="PREFIX_TUNING"),
+    ),
+    Case(
         "An adapter's weights without its configuration",
         ("without their scaling; give the folder",),
         _nothing,

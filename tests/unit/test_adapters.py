@@ -9,6 +9,9 @@ from pathlib import Path
 import layouts
 import pytest
 import torch
+from adapter_files import SHAPES, factors, numbers, on_layers
+from adapter_files import base as by_hand
+from adapter_files import peft_folder as saved
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
@@ -243,65 +246,10 @@ def test_an_encoders_layer_is_not_taken_for_the_language_models() -> None:
 
 # Small adapters written by hand: what no library would save is read as well, and fast.
 
-SHAPES = {
-    "self_attn.q_proj": (32, 32),
-    "self_attn.k_proj": (16, 32),
-    "self_attn.v_proj": (16, 32),
-    "self_attn.o_proj": (32, 32),
-    "mlp.gate_proj": (48, 32),
-    "mlp.up_proj": (48, 32),
-    "mlp.down_proj": (32, 48),
-}
-CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
 TOWERS = (
     *("vision_tower.vision_model.encoder.", "audio_encoder.", "vpm.encoder.", "talker.model."),
     *("vision_tower.base_model.model.", "some_part.encoder."),
 )
-
-
-def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
-
-
-def by_hand(folder: Path, prefix: str = "model.", tied: bool = False, **more) -> Path:
-    """A base of two layers with the seven projections each, embeddings and a norm."""
-    tensors = {
-        f"{prefix}layers.{layer}.{module}.weight": numbers(*shape, seed=layer)
-        for layer in (0, 1)
-        for module, shape in SHAPES.items()
-    }
-    tensors[f"{prefix}embed_tokens.weight"] = numbers(20, 32)
-    tensors[f"{prefix}norm.weight"] = numbers(32)
-    if not tied:
-        tensors["lm_head.weight"] = numbers(20, 32, seed=1)
-    return layouts.write(tensors, folder, {"tie_word_embeddings": tied, **more})
-
-
-def factors(stem: str, shape: tuple[int, int], r: int = 2, seed: int = 0) -> layouts.Tensors:
-    return {
-        f"{stem}.lora_A.weight": numbers(r, shape[1], seed=seed),
-        f"{stem}.lora_B.weight": numbers(shape[0], r, seed=seed + 1),
-    }
-
-
-def on_layers(prefix: str, *modules: str, layers=(0, 1), **options) -> layouts.Tensors:
-    found = {}
-    for layer in layers:
-        for module in modules:
-            stem = f"base_model.model.{prefix}layers.{layer}.{module}"
-            found |= factors(stem, SHAPES[module], **options)
-    return found
-
-
-def saved(folder: Path, tensors: layouts.Tensors, **config) -> Path:
-    """A peft directory of these tensors."""
-    folder.mkdir()
-    save_file(
-        {name: value.contiguous() for name, value in tensors.items()},
-        folder / "adapter_model.safetensors",
-    )
-    (folder / "adapter_config.json").write_text(json.dumps(CONFIG | config), encoding="utf-8")
-    return folder
 
 
 def same_deltas(pair: Pair, other: Pair) -> bool:
@@ -637,6 +585,54 @@ def test_a_base_that_is_known_to_be_another_is_refused(
         assert Pair(base, adapter).adapter is not None
         return
     with pytest.raises(InputError, match=r"its base is 'x/Origin-7B.*--any-base"):
+        Pair(base, adapter)
+
+
+COPIES = [
+    ("Qwen/Qwen2.5-7B-Instruct", "unsloth/qwen2.5-7b-instruct-unsloth-bnb-4bit", True),
+    ("Qwen/Qwen2.5-7B-Instruct", "unsloth/Qwen2.5-7B-Instruct-bnb-4bit", True),
+    ("Qwen/Qwen2.5-7B-Instruct", "unsloth/Qwen2.5-7B-Instruct", False),
+    ("Qwen/Qwen2.5-7B-Instruct", "mlx-community/Qwen2.5-7B-Instruct-4bit", True),
+    ("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", True),
+    ("Qwen/Qwen2.5-7B-Instruct", "mlx-community/Qwen2.5-7B-Instruct-bf16", False),
+    ("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct-AWQ", True),
+    ("unsloth/Qwen2.5-7B", "Qwen/Qwen2.5-7B", False),
+    ("meta-llama/Meta-Llama-3-8B", "unsloth/llama-3-8b-bnb-4bit", True),
+    ("meta-llama/Llama-3.1-8B", "unsloth/Meta-Llama-3.1-8B", False),
+    ("meta-llama/Llama-2-7b-hf", "unsloth/llama-2-7b-bnb-4bit", True),
+    ("mistralai/Mistral-7B-v0.1", "unsloth/mistral-7b-bnb-4bit", True),
+]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize(("given", "named", "quantised"), COPIES)
+def test_a_copy_of_the_base_under_a_known_name_is_the_base(
+    tmp_path, given, named, quantised, cached
+) -> None:
+    hub = f"models--{given.replace('/', '--')}/snapshots/0"
+    base = by_hand(tmp_path / (hub if cached else "mine"), _name_or_path=given)
+    tensors = on_layers("model.", "self_attn.q_proj")
+    adapter = saved(tmp_path / "adapter", tensors, base_model_name_or_path=named)
+    said = f"the adapter was trained on {named}, a quantised copy of the base given, {base}"
+    assert Pair(base, adapter).notes == ([said] if quantised else [])
+
+
+@pytest.mark.parametrize(
+    ("named", "advice"),
+    [
+        ("unsloth/Qwen2.5-7B-bnb-4bit", "give the unquantised model that it is a copy of"),
+        ("unsloth/mistral-7b-v0.2", "give that one"),
+        # Only unsloth calls the first version so.
+        ("somebody/mistral-7b", "give that one"),
+    ],
+)
+def test_a_copy_of_another_model_is_refused_with_advice_that_can_be_followed(
+    tmp_path, named, advice
+) -> None:
+    base = by_hand(tmp_path / "models--mistralai--Mistral-7B-v0.1/snapshots/0")
+    tensors = on_layers("model.", "self_attn.q_proj")
+    adapter = saved(tmp_path / "adapter", tensors, base_model_name_or_path=named)
+    with pytest.raises(InputError, match=rf"its base is '{named}', .*{advice}, or say"):
         Pair(base, adapter)
 
 

@@ -1,8 +1,8 @@
 """Adapters: what a checkpoint that is no whole model does to the tensors of its base.
 
-Three layouts are read: peft's directory, MLX's directory, and the file of trained tensors only that
-AffectGPT and MiniGPT-4 save. All become low-rank factors and replaced tensors, by the name of the
-tensor that they change.
+Three layouts are read: peft's directory, MLX's directory (of mlx-lm and mlx-vlm), and the file of
+trained tensors only that AffectGPT and MiniGPT-4 save. All become low-rank factors and replaced
+tensors, by the name of the tensor that they change.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from affectlocus.adapter_kinds import refused, training_only, unknown
 from affectlocus.architectures import Rows, in_other_tower, place
-from affectlocus.errors import InputError
+from affectlocus.errors import InputError, shortened
 from affectlocus.files import read_json
 from affectlocus.patience import within
 from affectlocus.spectra import LowRank
@@ -38,9 +39,15 @@ _LORA = re.compile(
     r"(?P<module>.+)\.lora_(?P<factor>A|B|embedding_A|embedding_B|magnitude_vector|a|b)"
     r"(?:\.(?P<adapter>(?!weight$|bias$)[^.]+))?(?P<leaf>\.weight|\.bias)?"
 )
+# mlx-vlm's names of its factors.
+_VLM = re.compile(r"(?P<module>.+)\.(?P<factor>[AB])")
+# LoRA-XS: an r×r matrix between A and B. peft drops `.default` from the name where it saves it.
+_LATENT = re.compile(r"(?P<owner>.+)[._]lora_latent_mapping(?:\.[^.]+)??(?:\.weight)?")
 # A wrapper of peft's: what stands before it belongs to the model around the wrapped one.
 _WRAPPER = "base_model.model."
+_ORIGINAL = re.compile(r"\.(?:original_module|modules_to_save(?:\.[^.]+)?)(?=\.)")
 _SAVED = re.compile(r"\.modules_to_save(?:\.[^.]+)?(?=\.)|\.base_layer(?=\.)")
+_TABLES = ("embed_tokens", "tok_embeddings", "wte", "word_embeddings")
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,11 @@ class Factors:
 
     a: str
     b: str
-    layout: str = "linear"  # or "embedding" (of the transposed weight), "mlx" (both transposed)
+    # or "embedding" (of the transposed weight), "mlx" (both transposed), "mlx embedding" (A·B)
+    layout: str = "linear"
     magnitude: str | None = None  # DoRA
     bias: str | None = None  # added to the module's bias, scaled as B·A is
+    latent: str | None = None  # LoRA-XS: R of B·R·A
 
 
 @dataclass(frozen=True)
@@ -62,34 +71,6 @@ class Change:
     magnitude: np.ndarray | None = None  # DoRA: (d_out,), float64
     replacement: str | None = None  # name of a whole tensor in the adapter's file
     added: np.ndarray | None = None  # float64, for biases
-
-
-def _refusals(config: dict[str, Any]) -> Iterable[tuple[str, bool, str]]:
-    """(key, whether it stands in the way, why), for a peft configuration."""
-    yield "peft_type", config.get("peft_type", "LORA") != "LORA", "only LoRA is read"
-    for key, why in (
-        (
-            "alora_invocation_tokens",
-            "it acts on some tokens only, so no change of weights tells it",
-        ),
-        ("layer_replication", "its layers are not those of its base"),
-        ("trainable_token_indices", "single rows of the embedding are not read"),
-        ("target_parameters", "LoRA on parameters that are no modules is not read"),
-        ("use_qalora", "it pools its input, so B·A is not the delta"),
-        ("use_bdlora", "its factors are block-diagonal, which is not read"),
-        ("velora_config", "its layout is not read"),
-        ("monteclora_config", "its layout is not read"),
-        ("arrow_config", "it routes between adapters, so no single delta tells it"),
-        ("kasa_config", "its singular values are apart, which is not read"),
-        ("lora_ga_config", "it begins from a changed base, so that B·A is not the whole delta"),
-    ):
-        yield key, bool(config.get(key)), why
-    begins = str(config.get("init_lora_weights")).lower()
-    yield (
-        "init_lora_weights",
-        begins.startswith(("pissa", "olora", "corda", "loftq", "lora_ga")),
-        "it begins from a changed base, so that B·A is not the whole delta",
-    )
 
 
 class Adapter:
@@ -104,6 +85,7 @@ class Adapter:
         factors: module → its low-rank factors, by the module's name as the file has it, without
             peft's wrapper.
         replaced: tensor → the stored tensor that takes its place, likewise.
+        notes: sentences about how it was read.
 
     Raises:
         InputError: a kind of adapter whose change of the weights cannot be told from its tensors;
@@ -121,23 +103,22 @@ class Adapter:
                     f"{path / CONFIG}: holds a {type(self.config).__name__}; expected an object "
                     "with the adapter's settings, as peft or MLX writes it"
                 )
-            if "fine_tune_type" in self.config or "lora_parameters" in self.config:
+            if _is_mlx(path, self.config):
                 self.layout = "mlx"
                 self.tensors = Tensors([path / MLX])
             else:
                 self.layout = "peft"
+                for key, why in refused(self.config):
+                    raise InputError(
+                        f"{path / CONFIG}: {key} is {shortened(repr(self.config.get(key)))}: {why}"
+                    )
                 self.tensors = Tensors([_peft_weights(path)])
-                for key, refused, why in _refusals(self.config):
-                    if refused:
-                        raise InputError(
-                            f"{path / CONFIG}: {key} is {self.config.get(key)!r}: {why}; merge it "
-                            "into its base with peft and give that folder"
-                        )
         else:
             self.layout = "trained-only"
             self.tensors = Tensors([path])
         self.factors: dict[str, Factors] = {}
         self.replaced: dict[str, str] = {}
+        self.notes: list[str] = []
         self._read_names()
         self._check_config()
         with self._patient():
@@ -162,12 +143,24 @@ class Adapter:
             names[key] = name
 
         adapters: set[str] = set()
+        latents: list[str] = []
         stored = self.tensors.names()
+        saved = {_ORIGINAL.sub("", name) for name in stored if ".modules_to_save." in name}
         # Several wrapped models stay told apart by where each of them stands.
         several = len({name.rpartition(_WRAPPER)[0] for name in stored if _WRAPPER in name}) > 1
         for name in stored:
+            if training_only(name):
+                continue
             match = _LORA.fullmatch(name)
+            if self.layout == "mlx" and (own := _VLM.fullmatch(name)):
+                keep(found.setdefault(own["module"], {}), own["factor"].lower(), name)
+                continue
             if match is None:
+                if _LATENT.fullmatch(name):
+                    latents.append(name)
+                    continue
+                if ".original_module." in name and _ORIGINAL.sub("", name) in saved:
+                    continue  # peft's copy of what the trained module replaces
                 if self.layout == "mlx" and name.endswith(".m"):
                     keep(found.setdefault(name.removesuffix(".m"), {}), "magnitude", name)
                     continue
@@ -184,11 +177,48 @@ class Adapter:
                     "one"
                 )
             key = match["factor"] + (".bias" if match["leaf"] == ".bias" else "")
+            if self.layout == "mlx" and key in ("A", "B"):
+                key = key.lower()  # mlx-vlm's adapters with a name of their own
             keep(found.setdefault(_unwrapped(match["module"], several), {}), key, name)
+        for name in latents:
+            self._keep_latent(name, found, several)
+        self._refuse_unknown(found)
         for module, names in found.items():
-            self.factors[module] = self._factors(names)
+            self.factors[module] = self._factors(module, names)
+        without = sorted(module for module, names in found.items() if "latent" not in names)
+        if latents and without:
+            raise InputError(
+                f"{self.path}: {without[0]} has no lora_latent_mapping, though other modules have "
+                "one (LoRA-XS); the adapter is incomplete"
+            )
 
-    def _factors(self, names: dict[str, str]) -> Factors:
+    def _keep_latent(self, name: str, found: dict[str, dict[str, str]], several: bool) -> None:
+        """Gives LoRA-XS's matrix to the module that it lies in."""
+        match = _LATENT.fullmatch(name)
+        assert match is not None
+        owner = _unwrapped(match["owner"], several)
+        for module in (owner, owner.rpartition(".")[0]):
+            names = found.get(module)
+            if names is not None and "latent" not in names:
+                names["latent"] = name
+                return
+        raise InputError(
+            f"{self.path}: {name!r} belongs to no module with one lora_A and one lora_B; expected "
+            "them in the same module, as LoRA-XS saves them"
+        )
+
+    def _refuse_unknown(self, modules: Collection[str]) -> None:
+        """Refuses tensors of another kind of adapter, whatever the configuration says."""
+        strange = unknown(self.replaced, modules, everywhere=self.layout == "peft")
+        if strange is not None:
+            plain, kind = strange
+            raise InputError(
+                f"{self.path}: {self.replaced[plain]!r} is {kind}, so the change of its module is "
+                "not known; merge the adapter into its base with the tool that made it, and give "
+                "the merged model"
+            )
+
+    def _factors(self, module: str, names: dict[str, str]) -> Factors:
         for layout, first, second in (
             ("linear", "A", "B"),
             ("embedding", "embedding_A", "embedding_B"),
@@ -196,17 +226,23 @@ class Adapter:
         ):
             if first in names and second in names:
                 read = {first, second, "magnitude_vector", "magnitude", "B.bias"}
+                if layout == "linear" and not {"magnitude_vector", "B.bias"} & set(names):
+                    read |= {"latent"}
                 if unread := sorted(set(names) - read):
                     raise InputError(
-                        f"{self.path}: {names[unread[0]]!r} is not read beside {names[first]!r}; "
-                        "merge the adapter into its base with its own tool and give that folder"
+                        f"{self.path}: {names[unread[0]]!r} is not read together with "
+                        f"{names[first]!r}; merge the adapter into its base with its own tool and "
+                        "give that folder"
                     )
+                if layout == "mlx" and module.endswith(_TABLES):
+                    layout = "mlx embedding"
                 return Factors(
                     names[first],
                     names[second],
                     layout,
                     names.get("magnitude_vector") or names.get("magnitude"),
                     names.get("B.bias"),
+                    names.get("latent"),
                 )
         there = next(iter(names.values()))
         raise InputError(f"{self.path}: {there!r} has no twin; expected both LoRA factors")
@@ -216,9 +252,11 @@ class Adapter:
         file = self.path / CONFIG
         if self.layout == "mlx":
             recipe = self._recipe()
+            where = "lora_parameters." if "lora_parameters" in self.config else ""
             for key in ("scale", "alpha"):
                 if key in recipe:
-                    _positive(recipe[key], file, f"lora_parameters.{key}")
+                    _positive(recipe[key], file, f"{where}{key}")
+            self._note_scale(recipe)
         elif self.layout == "peft":
             if "lora_alpha" in self.config:
                 _positive(self.config["lora_alpha"], file, "lora_alpha")
@@ -248,19 +286,25 @@ class Adapter:
                 f"{self.path}: {factors.a} has shape {a} and {factors.b} {b}; expected two matrices"
             )
         # Along which axis each has the rank.
-        inner = (a[1], b[0]) if factors.layout == "mlx" else (a[0], b[1])
+        inner = (a[1], b[0]) if factors.layout.startswith("mlx") else (a[0], b[1])
         if inner[0] != inner[1] or not inner[0]:
             raise InputError(
                 f"{self.path}: {factors.a} has shape {a} and {factors.b} {b}: ranks {inner[0]} and "
                 f"{inner[1]}; expected the same, above 0"
             )
-        for name in (factors.a, factors.b, factors.magnitude, factors.bias):
+        if factors.latent is not None and tensors.shape(factors.latent) != (inner[0],) * 2:
+            raise InputError(
+                f"{self.path}: {factors.latent} has shape {tensors.shape(factors.latent)}; "
+                f"expected {(inner[0],) * 2}, as LoRA-XS's matrix between {factors.a} and "
+                f"{factors.b}"
+            )
+        for name in (factors.a, factors.b, factors.magnitude, factors.bias, factors.latent):
             if name is not None and tensors.dtype(name) not in EPS:
                 raise InputError(
                     f"{self.path}: {name} is stored as {tensors.dtype(name)}; expected float64, "
                     "float32, float16 or bfloat16"
                 )
-        width = b[1] if factors.layout == "mlx" else b[0]
+        width = b[1] if factors.layout.startswith("mlx") else b[0]
         for name in (factors.magnitude, factors.bias):
             if name is not None and math.prod(tensors.shape(name)) != width:
                 raise InputError(
@@ -294,7 +338,14 @@ class Adapter:
             return None
         return _positive(told, self.path, "the rank of its configuration")
 
+    @property
+    def _vlm(self) -> bool:
+        """Whether an MLX adapter is mlx-vlm's: with alpha, at the top, as the scale."""
+        return not {"fine_tune_type", "lora_parameters"} & set(self.config)
+
     def _recipe(self) -> dict[str, Any]:
+        if self._vlm:
+            return {key: self.config[key] for key in ("rank", "alpha") if key in self.config}
         recipe = self.config.get("lora_parameters") or {}
         if not isinstance(recipe, dict):
             raise InputError(
@@ -351,23 +402,53 @@ class Adapter:
     def rank(self, module: str) -> int:
         """The rank r of a module's factors, by their shapes."""
         factors = self.factors[module]
-        return self.tensors.shape(factors.a)[1 if factors.layout == "mlx" else 0]
+        return self.tensors.shape(factors.a)[1 if factors.layout.startswith("mlx") else 0]
 
     def scaling(self, module: str) -> float:
         """What B·A is multiplied by: alpha / r, alpha / √r with rsLoRA, or MLX's `scale`."""
         rank = self.rank(module)
         if self.layout == "mlx":
-            recipe = self._recipe()
-            if "scale" in recipe:
-                return float(recipe["scale"])
-            if "alpha" in recipe:
-                return float(recipe["alpha"]) / rank
-            raise InputError(f"{self.path / CONFIG}: lora_parameters has no scale; expected one")
+            return self._mlx_scaling(rank)
         if self.layout == "trained-only":
             return self.alpha() / rank
         given = self.config.get("lora_alpha", _PEFT_ALPHA)
         alpha = float(self._patterned("alpha_pattern", module, given))
         return alpha / (rank**0.5 if self.config.get("use_rslora") else rank)
+
+    def _mlx_scaling(self, rank: int) -> float:
+        recipe = self._recipe()
+        if self._vlm and "alpha" not in recipe:
+            raise InputError(f"{self.path / CONFIG}: no alpha; expected one, as mlx-vlm writes it")
+        if self._vlm:
+            return float(recipe["alpha"])
+        scale = float(recipe.get("scale", 1.0))
+        # Until 2024 mlx-lm multiplied both. Later it kept alpha in its settings, without effect.
+        if "alpha" in recipe and ("scale" not in recipe or self._oldest(recipe)):
+            return scale * float(recipe["alpha"]) / rank
+        if "scale" in recipe:
+            return scale
+        raise InputError(f"{self.path / CONFIG}: lora_parameters has no scale; expected one")
+
+    def _oldest(self, recipe: dict[str, Any]) -> bool:
+        """Whether mlx-lm trained it when the factor was scale · alpha / rank, as its keys tell."""
+        both = "scale" in recipe and "alpha" in recipe
+        return both and not {"fine_tune_type", "use_dora"} & set(self.config)
+
+    def _note_scale(self, recipe: dict[str, Any]) -> None:
+        if not ("scale" in recipe and "alpha" in recipe) or "fine_tune_type" in self.config:
+            return
+        file = self.path / CONFIG
+        if self._oldest(recipe):
+            self.notes.append(
+                f"{file} has both scale and alpha, as mlx-lm wrote it while the factor was "
+                "scale · alpha / rank: read so"
+            )
+        else:
+            self.notes.append(
+                f"{file} has scale, alpha and use_dora: mlx-lm took scale · alpha / rank at first "
+                f"and scale alone later, and nothing tells which; read as scale alone "
+                f"({recipe['scale']:g})"
+            )
 
     def alpha(self) -> float:
         """A trained-only file's LoRA alpha: the caller's, or the one in its saved configuration."""
@@ -390,8 +471,12 @@ class Adapter:
         """The change of a module's weight (d_out, d_in), or of some of its rows."""
         factors = self.factors[module]
         a, b = self.tensors.array(factors.a), self.tensors.array(factors.b)
+        if factors.latent is not None:
+            b = b @ self.tensors.array(factors.latent)
         if factors.layout == "mlx":
             a, b = a.T, b.T
+        elif factors.layout == "mlx embedding":
+            a, b = b, a
         elif factors.layout == "embedding":
             # peft's B·A is (width, vocabulary), the embedding's weight (vocabulary, width).
             a, b = b.T, a.T
@@ -415,7 +500,7 @@ class Adapter:
         used = {
             name
             for one in self.factors.values()
-            for name in (one.a, one.b, one.magnitude, one.bias)
+            for name in (one.a, one.b, one.magnitude, one.bias, one.latent)
         }
         return sorted(set(self.tensors.names()) - used)
 
@@ -464,6 +549,14 @@ def outside_notes(path: Path, modules: Iterable[str], whole: Iterable[str] = ())
 def counted(things: Collection[Any], name: str) -> str:
     """How many things there are, in words: `1 module`, `2 modules`."""
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def _is_mlx(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether a folder is MLX's: by mlx-lm's settings, or by the file that mlx-vlm writes."""
+    if "peft_type" in config:
+        return False
+    told = "fine_tune_type" in config or "lora_parameters" in config
+    return told or (folder / MLX).is_file()
 
 
 def _peft_weights(folder: Path) -> Path:

@@ -25,6 +25,7 @@ from affectlocus.adapters import (
     prefixes,
 )
 from affectlocus.architectures import Rows, parts, place
+from affectlocus.base_names import check_base_name
 from affectlocus.errors import DamageError, InputError
 from affectlocus.files import (
     absent,
@@ -271,7 +272,7 @@ class Applied:
 
     def __init__(self, adapter: Adapter, base: Weights) -> None:
         self.adapter = adapter
-        self.notes: list[str] = []
+        self.notes = list(adapter.notes)
         names, known = adapter.changed(), set(base.names())
         where = named(names, known, adapter.path)
         both = prefixes(names, known)
@@ -280,7 +281,8 @@ class Applied:
         lost = [
             name
             for name in self.other
-            if place(name) is not None and (both is None or layered(name)[0] == both[0])
+            if (place(name) is not None and both is None)
+            or (both is not None and layered(name)[1] is not None and layered(name)[0] == both[0])
         ]
         factors = {name for name in names if name not in adapter.replaced}
         if not lost and factors and factors.isdisjoint(where):
@@ -325,34 +327,39 @@ class Applied:
             self.notes.append(note)
 
     def _check_shape(self, name: str, base: Weights) -> None:
+        """Refuses what does not fit a projection; leaves out what does not fit elsewhere."""
         given = self.names[name]
+        found: list[tuple[str, tuple[int, ...]]] = []
         if given in self.adapter.replaced:
-            found = self.adapter.tensors.shape(self.adapter.replaced[given])
-            what = f"{name} has shape {found}"
-        elif given.endswith(".weight"):
-            factors = self.adapter.factors[given.removesuffix(".weight")]
+            shape = self.adapter.tensors.shape(self.adapter.replaced[given])
+            found.append((f"{name} has shape {shape}", shape))
+        if (module := self.module(name)) is not None:
+            factors = self.adapter.factors[module]
             if factors.layout == "embedding" and factors.magnitude is not None:
                 # Its norms are those of the columns; outside the seven, so nobody asks for it.
                 self._leave(name)
                 return
             a, b = (self.adapter.tensors.shape(part) for part in (factors.a, factors.b))
-            found = (b[0], a[1]) if factors.layout == "linear" else (a[-1], b[0])
-            if factors.layout == "mlx":
-                found = (b[1], a[0])
-            what = f"the delta of {name} has shape {found}"
-        else:
-            return
+            shape = {
+                "linear": (b[0], a[-1]),
+                "embedding": (a[-1], b[0]),
+                "mlx": (b[-1], a[0]),
+                "mlx embedding": (a[0], b[-1]),
+            }[factors.layout]
+            found.append((f"the delta of {name} has shape {shape}", shape))
         stored = base.shape(name)
-        if found != stored and place(name) is None:
-            resized = _vocabulary(name) and found[1:] == stored[1:]
-            rows = f"{name} has {stored[0]} rows in the base, {found[0]} in {self.adapter.path}"
-            note = f"the vocabulary was resized: {rows}" if resized else None
-            self._leave(name, note)
-        elif found != stored:
-            raise InputError(
-                f"{self.adapter.path}: {what}, the base's weight {stored}; "
-                "this is not the adapter's base"
-            )
+        for what, shape in found:
+            if shape == stored:
+                continue
+            if place(name) is not None:
+                raise InputError(
+                    f"{self.adapter.path}: {what}, the base's weight {stored}; "
+                    "this is not the adapter's base"
+                )
+            resized = _vocabulary(name) and shape[1:] == stored[1:]
+            rows = f"{name} has {stored[0]} rows in the base, {shape[0]} in {self.adapter.path}"
+            self._leave(name, f"the vocabulary was resized: {rows}" if resized else None)
+            return
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -376,9 +383,11 @@ class Applied:
         return module if given.endswith(".weight") and module in self.adapter.factors else None
 
     def low_rank(self, name: str, rows: Rows | None) -> LowRank | None:
-        """The low-rank change of a weight, if that is what becomes of it."""
+        """The low-rank change of a weight, if that is all that becomes of it."""
         module = self.module(name)
-        return None if module is None else self.adapter.low_rank(module, rows)
+        if module is None or self.names[name] in self.adapter.replaced:
+            return None
+        return self.adapter.low_rank(module, rows)
 
     def change(self, name: str, rows: Rows | None, base: Side) -> Side:
         """Tuned minus base of one tensor that the adapter changes, unrounded."""
@@ -387,6 +396,13 @@ class Applied:
         if module is not None:
             low_rank = self.adapter.low_rank(module, rows)
             magnitude = self.adapter.magnitude(module, rows)
+            if given in self.adapter.replaced:
+                # The wrapped module's own weight, which may differ from the base's.
+                own = self.adapter.tensors.part(self.adapter.replaced[given], rows)
+                apart = dense(own) - dense(base)
+                if apart.any():
+                    on_own = low_rank if magnitude is None else DoraDelta(own, low_rank, magnitude)
+                    return Held(apart + dense(on_own))
             return low_rank if magnitude is None else DoraDelta(base, low_rank, magnitude)
         if given in self.adapter.replaced:
             stored = self.adapter.tensors.part(self.adapter.replaced[given], rows)
@@ -442,7 +458,7 @@ class Pair:
         self._tuned: Weights | None = None
         if is_adapter(tuned, self.base):
             adapter = Adapter(tuned, alpha)
-            names = [] if any_base else _check_base_name(adapter, self.base)
+            names = [] if any_base else check_base_name(adapter, self.base.path, self.base.config)
             self.adapter = Applied(adapter, self.base)
             self.notes += self.adapter.notes + self.adapter.unmeasured() + names
             continued = [one.adapter for one in self.before if _continues(one.adapter)]
@@ -604,53 +620,6 @@ def _continues(adapter: Adapter) -> bool:
 
 def _vocabulary(name: str) -> bool:
     return name.endswith(("embed_tokens.weight", "lm_head.weight", "tok_embeddings.weight"))
-
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>.+)")
-
-
-def _check_base_name(adapter: Adapter, base: Weights) -> list[str]:
-    """Refuses a base that is known to be another than the adapter's; a note where it may be.
-
-    A base is known by its folder in the hub's cache, or by the hub id in its config.json. A path
-    says nothing about what lies there now, and a user's folder may have any name; many adapters
-    name no base at all.
-    """
-    if adapter.base_name is None:
-        return []
-    named = _hub_id(adapter.base_name)
-    cached = _hub_id(str(base.path.absolute()))
-    own = base.path.absolute()
-    saved = str((base.config or {}).get("_name_or_path") or "")
-    folder = own.stem if own.is_file() else own.name
-    given = [cached] if cached else [folder, saved]
-    if _letters(named or adapter.base_name) in {_letters(one) for one in given} - {""}:
-        return []
-    known = cached or _hub_id(saved)
-    if named and known:
-        told = "" if cached else f" (as {base.path / 'config.json'} says)"
-        raise InputError(
-            f"{adapter.path / CONFIG}: its base is {named!r}, not {known}{told}; give that one, or "
-            "say that any base will do (--any-base)"
-        )
-    return [
-        f"the adapter names {adapter.base_name} as its base; the base given is {base.path}: shapes "
-        "fit, values were not compared"
-    ]
-
-
-def _hub_id(name: str) -> str | None:
-    """The hub id that a name is, or that a path into the hub's cache tells; else None."""
-    for part in name.replace("\\", "/").split("/"):
-        if cached := _CACHED.fullmatch(part):
-            return f"{cached['owner']}/{cached['name']}"
-    return name if _HUB_ID.fullmatch(name) else None
-
-
-def _letters(name: str) -> str:
-    """The last part of a path or hub id, without case and separators."""
-    return re.sub(r"[\W_]", "", name.replace("\\", "/").rstrip("/").rpartition("/")[2].lower())
 
 
 def manifest(folder: Path) -> list[dict[str, Any]]:

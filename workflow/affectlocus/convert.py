@@ -36,9 +36,11 @@ def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[s
     tensors, ranks, alphas = {}, {}, {}
     for module, factors in adapter.factors.items():
         a, b = (adapter.tensors.tensor(name) for name in (factors.a, factors.b))
-        if factors.layout == "mlx":
+        if factors.layout.startswith("mlx"):
             a, b = a.T, b.T
-        kind = "lora_embedding_{}" if factors.layout == "embedding" else "lora_{}.weight"
+        if factors.latent is not None:  # LoRA-XS: peft has B·R for B
+            b = (b.double() @ adapter.tensors.tensor(factors.latent).double()).float()
+        kind = "lora_embedding_{}" if "embedding" in factors.layout else "lora_{}.weight"
         stem = f"base_model.model.{module}."
         tensors[stem + kind.format("A")] = a.contiguous()
         tensors[stem + kind.format("B")] = b.contiguous()

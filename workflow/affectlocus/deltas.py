@@ -209,7 +209,7 @@ def adapter_alone(adapter: Adapter) -> Measured:
             "projections; expected a model with q, k, v, o, gate, up and down"
         )
     measured = _tables(found)
-    measured.notes = outside_notes(adapter.path, adapter.factors)
+    measured.notes = [*adapter.notes, *outside_notes(adapter.path, adapter.factors)]
     if adapter.replaced:
         measured.notes.append(
             f"{adapter.path} holds {counted(adapter.replaced, 'whole tensor')}, as "
@@ -228,7 +228,7 @@ def _located(adapter: Adapter) -> Iterator[tuple[Location, str, Rows | None]]:
     for module in adapter.factors:
         name = f"{module}.weight"
         rows = adapter.tensors.shape(adapter.factors[module].b)[
-            1 if adapter.factors[module].layout == "mlx" else 0
+            1 if adapter.factors[module].layout.startswith("mlx") else 0
         ]
         for location, ranges in parts(name, rows, config):
             yield location, module, ranges
