@@ -9,8 +9,8 @@ from pathlib import Path
 
 from snakemake.utils import min_version, update_config
 
-from affectlocus.errors import or_exit
-from affectlocus.parameters import read
+from affectlocus.core.errors import or_exit
+from affectlocus.config.parameters import read
 
 min_version("9.27")
 # Broken YAML, or none: one sentence, where Snakemake would not name the line.

@@ -22,7 +22,7 @@ from typing import Any
 WORKFLOW = Path(__file__).resolve().parents[1] / "workflow"
 sys.path.insert(0, str(WORKFLOW))
 
-from affectlocus.files import replacing, write_text  # noqa: E402
+from affectlocus.core.files import replacing, write_text  # noqa: E402
 
 TIMES = [
     "repetitions",

@@ -191,7 +191,7 @@ def options(command: Any) -> str:
 
 def presets() -> str:
     """The presets: what the folder holds, and where the owner hands it out."""
-    from affectlocus.presets import PRESETS
+    from affectlocus.config.presets import PRESETS
 
     return table(
         ["preset", "what `root` holds", "layout from", "owner"],

@@ -1,25 +1,25 @@
 # The checked parameters, the cell table and the wildcards. No rule stands here; what a rule works
-# out from its wildcards is in workflow/affectlocus/dag.py.
+# out from its wildcards is in workflow/affectlocus/orchestration/dag.py.
 import os
 import sys
 from pathlib import Path
 
-from affectlocus import groups
-from affectlocus.damage import mend, writable
+from affectlocus.orchestration import groups
+from affectlocus.orchestration.damage import mend, writable
 
 # On a line of its own `checkpoint` would be a keyword; so this import is two.
-from affectlocus.dag import ARMS, EXTRACTOR, RELEASED_WHEELS, Dag
-from affectlocus.dag import alternatives, checkpoint, repeated, settings, unfilled
-from affectlocus.digest import digest, digest_of
-from affectlocus.errors import or_exit
-from affectlocus.exhibits import described
-from affectlocus.hold import hold, only_reads
-from affectlocus.leases import cards
-from affectlocus.needs import Needs
-from affectlocus.parameters import validate
-from affectlocus.precheck import absent, precheck, precheck_wheels
-from affectlocus.reasons import reasons
-from affectlocus.restore import RESTORING, lost, restore
+from affectlocus.orchestration.dag import ARMS, EXTRACTOR, RELEASED_WHEELS, Dag
+from affectlocus.orchestration.dag import alternatives, checkpoint, repeated, settings, unfilled
+from affectlocus.orchestration.code_digest import digest, digest_of
+from affectlocus.core.errors import or_exit
+from affectlocus.reporting.exhibits import described
+from affectlocus.orchestration.run_lock import hold, only_reads
+from affectlocus.orchestration.gpu_lease import cards
+from affectlocus.orchestration.job_resources import Needs
+from affectlocus.config.parameters import validate
+from affectlocus.orchestration.preflight import absent, precheck, precheck_wheels
+from affectlocus.orchestration.failure_summary import reasons
+from affectlocus.orchestration.restore import RESTORING, lost, restore
 
 # A dry run plans without what is awaited. On a cluster each job reads this file too: what its run
 # has checked is not checked again.

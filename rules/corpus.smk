@@ -22,7 +22,7 @@ rule corpus:
     params:
         settings=settings(EXPERIMENT.corpus) if EXPERIMENT.corpus else "{}",
         folder=subpath(output.text, parent=True),
-        code=digest("corpus"),
+        code=digest("data.corpus"),
     shell:
         """
         affectlocus corpus \

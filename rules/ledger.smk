@@ -22,7 +22,7 @@ rule ledger:
         runtime=10,
     params:
         flags=JOBS.ledger_flags,
-        code=digest("budget"),
+        code=digest("training.ledger"),
     shell:
         """
         affectlocus ledger {input:q} {params.flags} \
@@ -52,7 +52,7 @@ rule step_times:
         gpu=NEEDS.any_card,
     params:
         flags=JOBS.ledger_flags,
-        code=digest("step_times"),
+        code=digest("training.step_times"),
     shell:
         """
         affectlocus --cards {resources.gpu} ledger {input:q} {params.flags} \
@@ -90,7 +90,7 @@ rule trade_off:
         intervals=lambda wildcards, input: repeated("trade-off", input.intervals),
         title=lambda wildcards: JOBS.trade_offs[wildcards.trade_off]
         + ": score against trainable parameters",
-        code=digest("trade_off"),
+        code=digest("reporting.trade_off"),
     shell:
         """
         affectlocus figures \

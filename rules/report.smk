@@ -5,8 +5,8 @@
 # out: results/report.html, which fetches nothing: it opens offline
 import json
 
-from affectlocus.circumstances import overridden
-from affectlocus.parameters import read
+from affectlocus.core.provenance import overridden
+from affectlocus.config.parameters import read
 
 HOME = Path(workflow.main_snakefile).parent
 
@@ -33,7 +33,7 @@ rule report:
     params:
         name=unfilled("default" if Path.cwd() == HOME else Path.cwd().name),
         overrides=unfilled(json.dumps(overridden(config, read(Path("params.yaml"))))),
-        code=[digest("report"), digest_of("pages")],
+        code=[digest("reporting.report"), digest_of("reporting/pages")],
     shell:
         """
         affectlocus report {input.shown:q} \

@@ -75,8 +75,8 @@ def lazy(folder: Path) -> dict[str, Any]:
 
 
 def _jobs(folder: Path, contract: str) -> list[Any]:
-    from affectlocus.measure import Job
-    from affectlocus.stored import Tensors
+    from affectlocus.checkpoints.tensor_files import Tensors
+    from affectlocus.deltas.measure import Job
 
     base, tuned = (Tensors([folder / side / "model.safetensors"]) for side in ("base", "tuned"))
     everything = contract == "whole"
@@ -99,7 +99,7 @@ def _jobs(folder: Path, contract: str) -> list[Any]:
 
 
 def _measured(folder: Path, contract: str) -> dict[str, Any]:
-    from affectlocus.measure import measure_all
+    from affectlocus.deltas.measure import measure_all
 
     # The compiled loops are loaded, as imports are, with the first tensor: here a small one.
     next(measure_all([_smallest(folder)]))
@@ -117,7 +117,7 @@ def first_use(folder: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as empty:
         os.environ["NUMBA_CACHE_DIR"] = empty
         start = time.perf_counter()
-        from affectlocus.measure import measure_all
+        from affectlocus.deltas.measure import measure_all
 
         next(measure_all([_smallest(folder)]))
         return {"engine": time.perf_counter() - start}
@@ -142,8 +142,8 @@ def accuracy(folder: Path) -> dict[str, Any]:
     """Largest relative errors over all tensors, against sums in float64."""
     import torch
 
-    from affectlocus.measure import measure_all
-    from affectlocus.stored import Tensors
+    from affectlocus.checkpoints.tensor_files import Tensors
+    from affectlocus.deltas.measure import measure_all
 
     base, tuned = (Tensors([folder / side / "model.safetensors"]) for side in ("base", "tuned"))
     start = time.perf_counter()
@@ -210,16 +210,16 @@ def _exact(base: Any, tuned: Any) -> dict[str, float]:
 
 def spectrum(folder: Path) -> dict[str, Any]:
     """affectlocus: the spectrum of each full delta, from its Gram matrix."""
-    import affectlocus.spectra
+    import affectlocus.checkpoints.spectra
 
-    return _spectra(folder, affectlocus.spectra.full_spectrum)
+    return _spectra(folder, affectlocus.checkpoints.spectra.full_spectrum)
 
 
 def svdvals(folder: Path) -> dict[str, Any]:
     """The same from torch.linalg.svdvals of the delta in float64."""
     import torch
 
-    from affectlocus.spectra import spectrum_of_values
+    from affectlocus.checkpoints.spectra import spectrum_of_values
 
     def exact(base: Any, tuned: Any) -> Any:
         delta = tuned.tensor().double().sub_(base.tensor())
@@ -229,7 +229,7 @@ def svdvals(folder: Path) -> dict[str, Any]:
 
 
 def _spectra(folder: Path, spectrum: Callable[[Any, Any], Any]) -> dict[str, Any]:
-    from affectlocus.stored import Tensors
+    from affectlocus.checkpoints.tensor_files import Tensors
 
     base, tuned = (Tensors([folder / side / "model.safetensors"]) for side in ("base", "tuned"))
     found = {}
@@ -247,8 +247,8 @@ def _spectra(folder: Path, spectrum: Callable[[Any, Any], Any]) -> dict[str, Any
 
 
 def _factors(folder: Path) -> Iterator[Any]:
-    from affectlocus.spectra import LowRank
-    from affectlocus.stored import Tensors
+    from affectlocus.checkpoints.spectra import LowRank
+    from affectlocus.checkpoints.tensor_files import Tensors
 
     stored = Tensors([folder / "adapter_model.safetensors"])
     names = [name for name in stored.names() if name.endswith("lora_A.weight")]
@@ -258,8 +258,8 @@ def _factors(folder: Path) -> Iterator[Any]:
 
 def lora_norms(folder: Path) -> dict[str, Any]:
     """affectlocus: the L2 norm of every module from its factors."""
-    import affectlocus.spectra  # noqa: F401 (its import is no part of the engine)
-    from affectlocus.threads import one_thread_each
+    import affectlocus.checkpoints.spectra  # noqa: F401 (its import is no part of the engine)
+    from affectlocus.core.threads import one_thread_each
 
     start = time.perf_counter()
     with one_thread_each():
@@ -269,10 +269,10 @@ def lora_norms(folder: Path) -> dict[str, Any]:
 
 def lora_spectra(folder: Path) -> dict[str, Any]:
     """affectlocus: L2 norm and whole spectrum of every module from its factors."""
-    import affectlocus.spectra
+    import affectlocus.checkpoints.spectra
 
     start = time.perf_counter()
-    found = list(affectlocus.spectra.low_rank_scores(_factors(folder)))
+    found = list(affectlocus.checkpoints.spectra.low_rank_scores(_factors(folder)))
     return {"engine": time.perf_counter() - start, "norms": [one["l2"] for one, _ in found]}
 
 

@@ -31,9 +31,9 @@ def _loaded(material: Path) -> tuple[Any, Any, list[str], list[str]]:
     """Model, prompter, texts of the prompts and labels."""
     import pandas as pd
 
-    from affectlocus.cells import Cell
-    from affectlocus.evaluate import build
-    from affectlocus.prompts import Prompter
+    from affectlocus.core.cells import Cell
+    from affectlocus.evaluation.evaluate import build
+    from affectlocus.lm.prompts import Prompter
 
     frame = pd.read_parquet(material / "task.parquet")
     model, _ = build(material / "base", None, Cell("base", "base"))
@@ -59,7 +59,7 @@ def _timed(
 
 def one_pass(material: Path, out: Path) -> float:
     """affectlocus: all labels of a sample in one forward pass."""
-    from affectlocus.candidates import log_likelihoods
+    from affectlocus.lm.candidates import log_likelihoods
 
     return _timed(material, out, log_likelihoods)
 
@@ -75,7 +75,7 @@ def each_candidate(
     candidates: Sequence[Sequence[int]],
     batch_tokens: int,
 ) -> torch.Tensor:
-    """Log-likelihoods as `affectlocus.candidates` gives them, from a pass for each candidate.
+    """Log-likelihoods as `affectlocus.lm.candidates` gives them, from a pass for each candidate.
 
     As good as the plain way gets: prompts of like length together up to the same number of tokens,
     a candidate's last token not read, and logits only where a candidate is predicted.
@@ -119,9 +119,9 @@ def grouped(lengths: list[int], budget: int) -> Iterator[list[int]]:
 
 def evaluate(material: Path, out: Path) -> float:
     """affectlocus's own command line on the base's cell; it writes a table of predictions."""
-    import affectlocus.evaluate as step
-    from affectlocus import readouts
+    import affectlocus.evaluation.evaluate as step
     from affectlocus.cli import app
+    from affectlocus.lm import readouts
 
     taken: list[float] = []
 

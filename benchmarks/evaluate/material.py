@@ -24,10 +24,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
-from affectlocus.checkpoints import manifest
-from affectlocus.corpus import BENCHMARKS, benchmark_row, pretraining_document
-from affectlocus.files import write_json
-from affectlocus.pretrain import train_tokenizer
+from affectlocus.checkpoints.pairs import manifest
+from affectlocus.core.files import write_json
+from affectlocus.data.corpus import BENCHMARKS, benchmark_row, pretraining_document
+from affectlocus.training.pretrain import train_tokenizer
 
 TASK = "moods"
 LABELS = ["glad", "sorry", "bored", "love", "shame", "panic", "awe"]

@@ -28,7 +28,7 @@ import yaml
 from hypothesis import strategies as st
 from safetensors.numpy import save as safetensors_bytes
 
-from affectlocus.errors import InputError
+from affectlocus.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 Check = Callable[[Any], None]
@@ -236,7 +236,7 @@ def _small(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameters(config: Any) -> None:
-    from affectlocus.parameters import validate
+    from affectlocus.config.parameters import validate
 
     with folder() as path, refusing():
         if not isinstance(config, dict):
@@ -245,7 +245,7 @@ def _parameters(config: Any) -> None:
 
 
 def _text(content: bytes) -> None:
-    from affectlocus.parameters import load
+    from affectlocus.config.parameters import load
 
     with folder() as path, refusing():
         (path / "params.yaml").write_bytes(content)
@@ -254,7 +254,7 @@ def _text(content: bytes) -> None:
 
 def _laid_out(parameters: Any) -> None:
     """What holds of every experiment that is accepted: its files, and what a shell is given."""
-    from affectlocus.dag import Dag, checkpoint, settings
+    from affectlocus.orchestration.dag import Dag, checkpoint, settings
 
     dag = Dag(parameters)
     tables = [*dag.tables, *dag.fluency, *dag.ledgers]
@@ -334,7 +334,7 @@ def yaml_texts(draw: st.DrawFn) -> bytes:
 
 
 def _tensors(path: Path) -> None:
-    from affectlocus.stored import Tensors
+    from affectlocus.checkpoints.tensor_files import Tensors
 
     tensors = Tensors([path])
     for name in tensors.names():
@@ -431,7 +431,7 @@ MLX = {"fine_tune_type": "lora", "lora_parameters": {"rank": 2, "scale": 20.0}, 
 
 
 def _adapter(config: Any) -> None:
-    from affectlocus.adapters import CONFIG, Adapter
+    from affectlocus.checkpoints.adapters import CONFIG, Adapter
 
     with folder() as path, refusing():
         stem = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -468,9 +468,9 @@ MODEL = {
 
 
 def _model(given: Any) -> None:
-    from affectlocus.checkpoints import Pair, Weights
-    from affectlocus.loading import check_size
-    from affectlocus.sizes import of_config
+    from affectlocus.checkpoints.model_size import of_config
+    from affectlocus.checkpoints.pairs import Pair, Weights
+    from affectlocus.lm.config_limits import check_size
 
     if not isinstance(given, dict):
         return
@@ -498,8 +498,8 @@ MANIFEST = {
 
 
 def _manifest(given: Any) -> None:
-    from affectlocus.checkpoints import checkpoint_folder
-    from affectlocus.sources import handed
+    from affectlocus.checkpoints.pairs import checkpoint_folder
+    from affectlocus.data.sources import handed
 
     with folder() as path, refusing():
         (path / "model").mkdir()
@@ -554,9 +554,9 @@ def tables(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 def _table(given: tuple[str, bytes]) -> None:
-    from affectlocus.parameters import Columns, DataFile, Files, Task
-    from affectlocus.prepare import prepare
-    from affectlocus.rows import read_rows
+    from affectlocus.config.parameters import Columns, DataFile, Files, Task
+    from affectlocus.data.prepare import prepare
+    from affectlocus.data.table_reader import read_rows
 
     name, content = given
     with folder() as path:
@@ -598,7 +598,7 @@ def answers(draw: st.DrawFn) -> tuple[str, bytes, bytes]:
 
 
 def _answers(given: tuple[str, bytes, bytes]) -> None:
-    from affectlocus.outputs import read_outputs, score_outputs, scorer
+    from affectlocus.scoring.outputs import read_outputs, score_outputs, scorer
 
     kind, gold, said = given
     with folder() as path, refusing():
@@ -647,7 +647,7 @@ def wheels(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 def _wheels(given: tuple[str, bytes]) -> None:
-    from affectlocus.wheels import read
+    from affectlocus.scoring.wheels import read
 
     name, content = given
     with folder() as path, refusing():
@@ -660,7 +660,7 @@ def _wheels(given: tuple[str, bytes]) -> None:
 
 
 def _printed(given: tuple[str, str]) -> None:
-    from affectlocus.redaction import redacted
+    from affectlocus.core.redaction import redacted
 
     secret, around = given
     said = redacted(f"{around}{secret}{around}", {"MY_TOKEN": secret})
@@ -668,7 +668,7 @@ def _printed(given: tuple[str, str]) -> None:
 
 
 def _cell(parts: list[str]) -> None:
-    from affectlocus.cells import cell_at
+    from affectlocus.core.cells import cell_at
 
     with refusing():
         given = Path("results/cells", *(one.replace("\0", "") or "x" for one in parts))

@@ -77,7 +77,11 @@ def forked(command: tuple[str, ...], folder: Path) -> tuple[int, str, str]:
     """The same in a fork of this process, which has imported already what a command needs."""
     import transformers
 
-    from affectlocus import checkpoints, cli, diff, parameters, prepare
+    from affectlocus.checkpoints import pairs as checkpoints
+    from affectlocus.cli import entry as cli
+    from affectlocus.config import parameters
+    from affectlocus.data import prepare
+    from affectlocus.deltas import diff
 
     assert transformers and checkpoints and diff and parameters and prepare
     with (folder / ".said").open("w+", encoding="utf-8") as said:

@@ -18,9 +18,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from timing import put_tables, write_results  # noqa: E402
 
-from affectlocus.baselines import best_pair, majority  # noqa: E402
-from affectlocus.outputs import Outputs, Scorer, read_outputs, scorer  # noqa: E402
-from affectlocus.wheels import read  # noqa: E402
+from affectlocus.scoring.baselines import best_pair, majority  # noqa: E402
+from affectlocus.scoring.outputs import Outputs, Scorer, read_outputs, scorer  # noqa: E402
+from affectlocus.scoring.wheels import read  # noqa: E402
 
 MATERIAL = HERE.parents[2] / "shared" / "real" / "mer_unibench"
 TOLERANCE = 1e-12

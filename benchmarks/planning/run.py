@@ -25,9 +25,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from affectlocus.matrix import all_cells  # noqa: E402
-from affectlocus.parameters import load  # noqa: E402
-from affectlocus.projections import PROJECTIONS, format_modules  # noqa: E402
+from affectlocus.config.parameters import load  # noqa: E402
+from affectlocus.core.projections import PROJECTIONS, format_modules  # noqa: E402
+from affectlocus.orchestration.matrix import all_cells  # noqa: E402
 
 SETS = [
     format_modules(list(some))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from affectlocus.unfinished import Unfinished
+    from affectlocus.training.training_state import Unfinished
 
 # Before torch is imported: the numbers below are those of a CPU, and no test may reach for a hub.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -219,7 +219,7 @@ def stopping(tmp_path: Path) -> Callable[..., Unfinished]:
 
     `stopping()` is the same without the signal. Nothing is saved but when the signal comes.
     """
-    from affectlocus.unfinished import Unfinished, place_of
+    from affectlocus.training.training_state import Unfinished, place_of
 
     class Signalled(Unfinished):
         left: int | None = None

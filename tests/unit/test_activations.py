@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
-from affectlocus.activations import (
+from affectlocus.config.parameters import Evaluate, Neurons
+from affectlocus.core.errors import InputError
+from affectlocus.evaluation.activations import (
     effect_sizes,
     gate_shifts,
     mean_activations,
     moved_against_rest,
     shifts,
 )
-from affectlocus.errors import InputError
-from affectlocus.parameters import Evaluate, Neurons
 
 PROMPTS = [[5, 9, 11, 30], [7], [40, 41, 42, 43, 44, 45], [8, 9]]
 

@@ -15,11 +15,11 @@ from peft import PeftType, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import load_file, save_file
 
-from affectlocus.adapters import Adapter
-from affectlocus.checkpoints import Pair
-from affectlocus.convert import convert
-from affectlocus.deltas import adapter_alone
-from affectlocus.errors import InputError
+from affectlocus.checkpoints.adapters import Adapter
+from affectlocus.checkpoints.convert import convert
+from affectlocus.checkpoints.pairs import Pair
+from affectlocus.core.errors import InputError
+from affectlocus.deltas.deltas import adapter_alone
 
 Q = "model.layers.{}.self_attn.q_proj"
 STEM = f"base_model.model.{Q.format(0)}"

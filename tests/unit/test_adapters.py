@@ -15,10 +15,10 @@ from adapter_files import peft_folder as saved
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
-from affectlocus.adapters import Adapter, aligned
-from affectlocus.checkpoints import Pair
-from affectlocus.convert import convert
-from affectlocus.errors import InputError
+from affectlocus.checkpoints.adapters import Adapter, aligned
+from affectlocus.checkpoints.convert import convert
+from affectlocus.checkpoints.pairs import Pair
+from affectlocus.core.errors import InputError
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 GATE = "model.layers.1.mlp.gate_proj.weight"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from affectlocus.architectures import MODULES, locate, parts, place
-from affectlocus.errors import InputError
-from affectlocus.projections import PROJECTIONS, Location
+from affectlocus.checkpoints.architectures import MODULES, locate, parts, place
+from affectlocus.core.errors import InputError
+from affectlocus.core.projections import PROJECTIONS, Location
 
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
 

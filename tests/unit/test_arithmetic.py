@@ -9,8 +9,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus.arithmetic import THINGS, Problem, write_problem
-from affectlocus.scenes import EMOTIONS, PEOPLE, REACTIONS
+from affectlocus.data.arithmetic import THINGS, Problem, write_problem
+from affectlocus.data.scenes import EMOTIONS, PEOPLE, REACTIONS
 
 SEEDS = st.integers(0, 2**32)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus.audit import brief, normalised
+from affectlocus.data.audit import brief, normalised
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 from wheel_files import REAL, write_wheels
 
-from affectlocus import corrected, mer_unibench
-from affectlocus.baselines import beside, best_pair, classic, majority, valence_label
-from affectlocus.mer_unibench import hit_rates, mean_rate
-from affectlocus.parameters import PERCENT, Number, Score, Scoring
-from affectlocus.prepare import read_rows
-from affectlocus.score import metrics
-from affectlocus.wheels import Wheels, read
+from affectlocus.config.parameters import PERCENT, Number, Score, Scoring
+from affectlocus.data.prepare import read_rows
+from affectlocus.scoring import corrected_protocol as corrected
+from affectlocus.scoring import mer_unibench
+from affectlocus.scoring.baselines import beside, best_pair, classic, majority, valence_label
+from affectlocus.scoring.mer_unibench import hit_rates, mean_rate
+from affectlocus.scoring.score import metrics
+from affectlocus.scoring.wheels import Wheels, read
 
 WORDS = ["joy", "glad", "anger", "fear", "calm", "hope"]
 WHEEL = st.dictionaries(st.sampled_from(WORDS), st.sampled_from(["a", "b", "c"])).map(

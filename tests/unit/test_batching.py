@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from affectlocus.batching import in_batches
-from affectlocus.errors import InputError, out_of_memory
+from affectlocus.core.errors import InputError, out_of_memory
+from affectlocus.lm.batching import in_batches
 
 
 def ran(lengths: list[int], budget: int, memory: int, **names) -> list[list[int]]:

@@ -18,7 +18,7 @@ import pytest
 import torch
 import yaml
 
-from affectlocus.prompts import Prompter
+from affectlocus.lm.prompts import Prompter
 
 FOLDER = benchmark.BENCHMARKS / "evaluate"
 

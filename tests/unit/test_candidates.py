@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
-from affectlocus.candidates import log_likelihoods
+from affectlocus.lm.candidates import log_likelihoods
 
 ARCHITECTURES = ["qwen2", "llama", "mistral"]
 MIXED = [[5], [7, 8, 9], [5, 6], [11, 12, 13, 14, 15], [20]]
@@ -170,8 +170,8 @@ def test_no_forward_pass_has_more_tokens_than_its_budget(random_model) -> None:
 LIMITED = """
 import resource, torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from affectlocus.candidates import log_likelihoods
-from affectlocus.errors import InputError
+from affectlocus.lm.candidates import log_likelihoods
+from affectlocus.core.errors import InputError
 
 torch.manual_seed(0)
 shape = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)

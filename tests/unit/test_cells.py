@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.cells import Cell, cell_at, checked, dose, tune_checkpoint
-from affectlocus.errors import InputError
+from affectlocus.core.cells import Cell, cell_at, checked, dose, tune_checkpoint
+from affectlocus.core.errors import InputError
 
 
 def test_a_tune_cells_checkpoint_is_named_by_its_pair_modules_and_seed() -> None:

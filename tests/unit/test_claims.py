@@ -16,22 +16,22 @@ import pytest
 from scipy.stats import binomtest, ttest_1samp
 from typer.testing import CliRunner
 
-from affectlocus import paper
-from affectlocus.cells import Cell
-from affectlocus.checkpoints import Pair
-from affectlocus.claims import judged, ledger, on_paper
+from affectlocus.checkpoints.pairs import Pair
+from affectlocus.claims import paper
+from affectlocus.claims.claims import judged, ledger, on_paper
+from affectlocus.claims.evidence import drawn, gather, loci
+from affectlocus.claims.locus_rules import largest
+from affectlocus.claims.pair_facts import ClaimsSettings, PairFacts
+from affectlocus.claims.statistics import Labelled, Texts
+from affectlocus.claims.verdicts import Finding, combined, judge, with_headlines
 from affectlocus.cli import app
-from affectlocus.commands.shared import read_frame
-from affectlocus.deltas import deltas as measured_deltas
-from affectlocus.deltas import write_tables
-from affectlocus.errors import InputError
-from affectlocus.evidence import drawn, gather, loci
-from affectlocus.facts import ClaimsSettings, PairFacts
-from affectlocus.locus import largest
-from affectlocus.parameters import COMBINATIONS, SINGLES
-from affectlocus.projections import PROJECTIONS, parse_modules
-from affectlocus.statistics import Labelled, Texts
-from affectlocus.verdicts import Finding, combined, judge, with_headlines
+from affectlocus.cli.shared import read_frame
+from affectlocus.config.parameters import COMBINATIONS, SINGLES
+from affectlocus.core.cells import Cell
+from affectlocus.core.errors import InputError
+from affectlocus.core.projections import PROJECTIONS, parse_modules
+from affectlocus.deltas.deltas import deltas as measured_deltas
+from affectlocus.deltas.deltas import write_tables
 
 WORDS = ["joy", "fear", "rage"]
 MODES = ("revert", "zero")
@@ -306,7 +306,7 @@ def test_c1_counts_layers_by_an_exact_binomial(layers: int, verdict: str) -> Non
 
 
 def _locus(tables: Any, histograms: Any = None, **more: Any) -> list[Finding]:
-    from affectlocus.locus import findings
+    from affectlocus.claims.locus_rules import findings
 
     return findings(loci(tables, histograms or {}, settings(**more)), 0.95)
 

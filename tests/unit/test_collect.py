@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from affectlocus.collect import joined, summarise
+from affectlocus.scoring.collect import joined, summarise
 
 
 def scores(**means: float) -> pd.DataFrame:

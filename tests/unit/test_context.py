@@ -6,8 +6,8 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus.context import previous_turns
-from affectlocus.parameters import Context
+from affectlocus.config.parameters import Context
+from affectlocus.data.context import previous_turns
 
 # dialogue, order, whether anything is said
 TURNS = st.lists(

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from affectlocus.corpus import (
+from affectlocus.config.parameters import Corpus
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import MARKER
+from affectlocus.data.corpus import (
     BENCHMARKS,
     CONTROL,
     PRETRAINING,
@@ -27,10 +30,7 @@ from affectlocus.corpus import (
     training_row,
     write_corpus,
 )
-from affectlocus.errors import InputError
-from affectlocus.files import MARKER
-from affectlocus.parameters import Corpus
-from affectlocus.scenes import EMOTIONS, PEOPLE, draw_appraisal, write_scene
+from affectlocus.data.scenes import EMOTIONS, PEOPLE, draw_appraisal, write_scene
 
 SMALL = Corpus(documents=60, tuning_samples=300, control_samples=200, benchmark_samples=40)
 SIX = {"happy", "sad", "angry", "worried", "surprised", "calm"}

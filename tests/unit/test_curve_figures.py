@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from affectlocus.curve_figures import dose_curves, trajectory_curves
-from affectlocus.errors import InputError
+from affectlocus.core.errors import InputError
+from affectlocus.reporting.curve_figures import dose_curves, trajectory_curves
 
 
 @pytest.fixture(autouse=True)

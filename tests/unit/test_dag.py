@@ -14,11 +14,18 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus.cells import cell_at
-from affectlocus.dag import EXTRACTOR, Dag, alternatives, combinations_of, repeated, settings
-from affectlocus.facts import ClaimsSettings
-from affectlocus.parameters import CORPUS_TASKS, Parameters, Score, Task, Tuning, load
-from affectlocus.wheels import SHA256
+from affectlocus.claims.pair_facts import ClaimsSettings
+from affectlocus.config.parameters import CORPUS_TASKS, Parameters, Score, Task, Tuning, load
+from affectlocus.core.cells import cell_at
+from affectlocus.orchestration.dag import (
+    EXTRACTOR,
+    Dag,
+    alternatives,
+    combinations_of,
+    repeated,
+    settings,
+)
+from affectlocus.scoring.wheels import SHA256
 
 CONFIG = """
 data_root: ../data

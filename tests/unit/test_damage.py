@@ -14,9 +14,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from affectlocus.damage import Mended, mend, note, writable
-from affectlocus.errors import InputError
-from affectlocus.files import manifest_entry, write_json
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import manifest_entry, write_json
+from affectlocus.orchestration.damage import Mended, mend, note, writable
 
 FRAME = pd.DataFrame({"a": [1, 2]})
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from affectlocus.adapters import Adapter
-from affectlocus.checkpoints import Pair
-from affectlocus.deltas import COLUMNS, SCORES, adapter_alone, deltas, summary, write_tables
-from affectlocus.errors import InputError
+from affectlocus.checkpoints.adapters import Adapter
+from affectlocus.checkpoints.pairs import Pair
+from affectlocus.core.errors import InputError
+from affectlocus.deltas.deltas import COLUMNS, SCORES, adapter_alone, deltas, summary, write_tables
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "adapters"
 KEYS = ["layer", "projection", "parameter", "numel", "shape", "dtype", "adapted"]

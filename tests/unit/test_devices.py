@@ -10,10 +10,10 @@ import pytest
 import torch
 from accelerate import dispatch_model
 
-from affectlocus.candidates import log_likelihoods
-from affectlocus.devices import CARDS, check_placed, computing, load, spread
-from affectlocus.errors import InputError
-from affectlocus.parameters import Hardware
+from affectlocus.config.parameters import Hardware
+from affectlocus.core.errors import InputError
+from affectlocus.lm.candidates import log_likelihoods
+from affectlocus.lm.devices import CARDS, check_placed, computing, load, spread
 
 HARDWARE = Hardware()
 needs_no_card = pytest.mark.skipif(torch.cuda.is_available(), reason="a card is here")

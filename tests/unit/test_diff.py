@@ -19,14 +19,14 @@ import torch
 from hub import serving
 from safetensors.torch import load_file, save_file
 
-from affectlocus.adapters import Adapter
-from affectlocus.checkpoints import Pair
+from affectlocus.checkpoints.adapters import Adapter
+from affectlocus.checkpoints.convert import convert
+from affectlocus.checkpoints.pairs import Pair
 from affectlocus.cli import app
-from affectlocus.convert import convert
-from affectlocus.deltas import Measured, deltas, write_tables
-from affectlocus.diff import ranked
-from affectlocus.errors import InputError
-from affectlocus.files import MARKER
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import MARKER
+from affectlocus.deltas.deltas import Measured, deltas, write_tables
+from affectlocus.deltas.diff import ranked
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "adapters"
 GATE = "model.layers.1.mlp.gate_proj.weight"

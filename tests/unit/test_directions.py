@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affectlocus import directions as module
-from affectlocus.checkpoints import Pair
-from affectlocus.directions import Full, Thin, compared, directions, inner, overlap
-from affectlocus.errors import InputError
-from affectlocus.spectra import LowRank
+from affectlocus.checkpoints.pairs import Pair
+from affectlocus.checkpoints.spectra import LowRank
+from affectlocus.core.errors import InputError
+from affectlocus.deltas import directions as module
+from affectlocus.deltas.directions import Full, Thin, compared, directions, inner, overlap
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from affectlocus.parameters import Parameters, Task, load, validate
-from affectlocus.settings_text import parsed
+from affectlocus.config.parameters import Parameters, Task, load, validate
+from affectlocus.config.yaml_text import parsed
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

@@ -17,13 +17,14 @@ from hub import serving, start
 from huggingface_hub import constants
 
 import affectlocus
-from affectlocus import durable, seals
-from affectlocus.answers import Answers
-from affectlocus.errors import InputError
-from affectlocus.files import STATE, manifest_entry, replacing, write_json, write_text
-from affectlocus.kept import CACHE, kept
-from affectlocus.seals import broken
-from affectlocus.unfinished import Unfinished
+from affectlocus.checkpoints import checksums as seals
+from affectlocus.checkpoints.checksums import broken
+from affectlocus.core import durable
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import STATE, manifest_entry, replacing, write_json, write_text
+from affectlocus.evaluation.prediction_cache import Answers
+from affectlocus.training.pretrained_cache import CACHE, kept
+from affectlocus.training.training_state import Unfinished
 
 PACKAGE = Path(affectlocus.__file__).parent
 COMMIT = "a1" * 20
@@ -149,7 +150,7 @@ def test_a_seal_vouches_for_synced_bytes(disk: Disk, tmp_path: Path, monkeypatch
 
 
 def test_a_download_is_synced(disk: Disk, tmp_path: Path, monkeypatch) -> None:
-    from affectlocus.download import fetch
+    from affectlocus.data.download import fetch
 
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

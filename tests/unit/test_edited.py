@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.edited import edited
+from affectlocus.orchestration.edited import edited
 
 NAME = "results/scores.parquet"
 AN_HOUR = 3600

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from affectlocus.cells import Cell
-from affectlocus.errors import InputError
-from affectlocus.evaluate import Shared, build, evaluate
-from affectlocus.generate import texts
-from affectlocus.parameters import Generation, Samples
-from affectlocus.prompts import Prompter
-from affectlocus.readouts import Openings, Questions, Text
+from affectlocus.config.parameters import Generation, Samples
+from affectlocus.core.cells import Cell
+from affectlocus.core.errors import InputError
+from affectlocus.evaluation.evaluate import Shared, build, evaluate
+from affectlocus.lm.generate import texts
+from affectlocus.lm.prompts import Prompter
+from affectlocus.lm.readouts import Openings, Questions, Text
 
 MODES = ("revert", "zero", "shuffle", "noise")
 WEIGHTS = "model.safetensors"

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.exhibits import CATEGORIES, EXHIBITS, PAPER, captions, described, found, lacking
+from affectlocus.reporting.exhibits import (
+    CATEGORIES,
+    EXHIBITS,
+    PAPER,
+    captions,
+    described,
+    found,
+    lacking,
+)
 
 ROOT = Path(__file__).parents[2]
 RULES = {path.name: path.read_text() for path in sorted((ROOT / "rules").glob("*.smk"))}

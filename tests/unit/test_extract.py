@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from affectlocus.errors import InputError
-from affectlocus.extract import Extractor, Replies, asked, extract, replies
-from affectlocus.files import identity
-from affectlocus.parameters import Extraction
+from affectlocus.config.parameters import Extraction
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import identity
+from affectlocus.evaluation.extract import Extractor, Replies, asked, extract, replies
 
 SETTINGS = Extraction(max_new_tokens=6, batch_tokens=64)
 FILES = [

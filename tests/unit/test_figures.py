@@ -14,8 +14,8 @@ import pytest
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from affectlocus.errors import InputError
-from affectlocus.figures import ablation, heat_map, relative_changes, save, singles
+from affectlocus.core.errors import InputError
+from affectlocus.reporting.figures import ablation, heat_map, relative_changes, save, singles
 
 PROJECTIONS = ["q", "k", "v", "o", "gate", "up", "down"]
 

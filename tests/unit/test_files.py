@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models
 
-from affectlocus.errors import InputError
-from affectlocus.files import (
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import (
     MARKER,
     check_apart,
     check_output,

@@ -1,71 +1,98 @@
-"""What general text costs a model, against reading each document alone."""
+"""Perplexity and distinct-n side by side, from scores to a table and a figure."""
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
-import torch
+from typer.testing import CliRunner
 
-from affectlocus import fluency
-from affectlocus.fluency import text_nats
+from affectlocus.cli import app
+from affectlocus.core.errors import InputError
+from affectlocus.reporting.fluency_figure import figure
+from affectlocus.scoring.fluency import intervals, table
 
-DOCUMENTS = [list(range(5, 5 + length)) for length in (9, 2, 17, 1, 30, 2)]
-
-
-def alone(model, ids: list[int]) -> float:
-    """Nats of every token but the first, in float64."""
-    with torch.inference_mode():
-        logs = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
-    return -sum(float(logs[at, token]) for at, token in enumerate(ids[1:]))
-
-
-@pytest.mark.parametrize("architecture", ["qwen2", "llama", "mistral"])
-@pytest.mark.parametrize("batch_tokens", [1, 40])
-def test_each_document_costs_what_it_costs_alone(random_model, architecture, batch_tokens) -> None:
-    window = {"sliding_window": 6} if architecture == "mistral" else {}
-    model = random_model(architecture, **window)
-    nats, tokens = text_nats(model, DOCUMENTS, batch_tokens)
-    assert tokens.tolist() == [8, 1, 16, 0, 29, 1]
-    assert nats == pytest.approx([alone(model, ids) for ids in DOCUMENTS], rel=1e-5)
+CELLS = [
+    ("b/base", "base", "", "", pd.NA, 8.0),
+    ("p/load/gate", "load", "gate", "", pd.NA, 9.0),
+    ("p/tune/gate/seed0", "tune", "gate", "", 0, 10.0),
+    ("p/tune/gate/seed1", "tune", "gate", "", 1, 12.0),
+]
 
 
-def test_a_long_document_is_read_in_pieces_that_predict_each_token_once(random_model) -> None:
-    model = random_model("llama")
-    (ids,) = (DOCUMENTS[4],)
-    (nats,), (tokens,) = text_nats(model, [ids], 8, window=12)
-    assert tokens == 29
-    pieces = [ids[:12], ids[11:23], ids[22:]]
-    assert nats == pytest.approx(sum(alone(model, piece) for piece in pieces), rel=1e-5)
-    assert nats != pytest.approx(alone(model, ids), rel=1e-3)
+def scores() -> pd.DataFrame:
+    rows = [
+        {"cell": name, "kind": kind, "modules": modules, "mode": mode, "seed": seed}
+        | {"seeds": 1}
+        | {"task": task, "metric": metric, "value": value + shift, "n": 20}
+        | {"low": value + shift - 1, "high": value + shift + 2}
+        | {
+            "gain": 0.0,
+            "gain_low": -1.0,
+            "gain_high": 1.0,
+            "confidence": 0.95,
+            "reference": "b/base",
+        }
+        for name, kind, modules, mode, seed, value in CELLS
+        for task, metric, shift in (
+            ("moods", "accuracy", 50),
+            ("moods", "distinct_1", 40),
+            ("text", "perplexity", 0),
+            ("text", "distinct_1", 10),
+            ("text", "distinct_2", 60),
+            ("text", "words_per_text", 5),
+        )
+    ]
+    return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
-def test_a_window_as_long_as_the_document_cuts_nothing(random_model) -> None:
-    model = random_model("llama")
-    whole, cut = (text_nats(model, DOCUMENTS, 3, window)[0] for window in (None, 30))
-    np.testing.assert_array_equal(whole, cut)
+def test_the_table_has_a_row_for_each_cell_that_read_the_text() -> None:
+    twice = pd.concat([scores(), scores()[:6]])  # the base stands in several tables
+    found = table(twice)
+    assert found["cell"].tolist() == [name for name, *_ in CELLS]
+    assert set(found["task"]) == {"text"}
+    row = found.set_index("cell").loc["p/load/gate"]
+    assert row["perplexity":].tolist() == [9, 19, 69, 14]
+    each = intervals(twice)
+    assert len(each) == 4 * 4
+    assert (each["n"] == 20).all()
 
 
-def test_few_logits_at_a_time_cost_the_same(random_model, monkeypatch) -> None:
-    model = random_model("qwen2")
-    expected, _ = text_nats(model, DOCUMENTS, 64)
-    monkeypatch.setattr(fluency, "_LOGITS", 290 * 20)
-    sizes: list[int] = []
-    hook = model.register_forward_pre_hook(
-        lambda _, __, inputs: sizes.append(inputs["input_ids"].numel()), with_kwargs=True
-    )
-    nats, _ = text_nats(model, DOCUMENTS, 64)
-    hook.remove()
-    assert nats == pytest.approx(expected, rel=1e-5)
-    # The two of two tokens together; then each by itself, the longest beyond the budget.
-    assert sizes == [4, 9, 17, 30]
+def test_scores_without_a_text_are_refused() -> None:
+    with pytest.raises(InputError, match="no perplexity among the scores"):
+        table(scores()[scores()["task"] == "moods"])
 
 
-def test_every_document_is_told_of_once(random_model) -> None:
-    done: list[int] = []
-    text_nats(random_model("llama"), DOCUMENTS, 2, window=5, progress=done.append)
-    assert sum(done) == len(DOCUMENTS)
+def test_the_figure_has_a_panel_for_each_metric_and_a_point_for_each_cell_of_any_seed() -> None:
+    drawn = figure(scores(), "felt: loads")
+    assert [axis.get_xlabel().split(" ")[0] for axis in drawn.axes] == [
+        "perplexity",
+        "distinct-1",
+        "distinct-2",
+    ]
+    first = drawn.axes[0]
+    assert [text.get_text() for text in first.get_yticklabels()] == [
+        "base",
+        "load gate",
+        "tune gate",
+    ]
+    (points, *_) = first.containers[0]
+    assert points.get_xdata().tolist() == [8, 9, 11]
+    plt.close("all")
 
 
-def test_no_document_costs_nothing(random_model) -> None:
-    nats, tokens = text_nats(random_model("llama"), [], 2)
-    assert (len(nats), len(tokens)) == (0, 0)
+def test_the_command_writes_what_is_asked_for(tmp_path: Path) -> None:
+    given = tmp_path / "scores.parquet"
+    scores().to_parquet(given)
+    out = [tmp_path / name for name in ("fluency.csv", "intervals.csv", "fluency")]
+    options = ["--out", out[0], "--intervals", out[1], "--figure", out[2]]
+    done = CliRunner().invoke(app, ["fluency", str(given), *map(str, options)])
+    assert done.exit_code == 0, done.exception
+    assert pd.read_csv(out[0])["perplexity"].tolist() == [8, 9, 10, 12]
+    assert len(pd.read_csv(out[1])) == 16
+    assert (tmp_path / "fluency.png").stat().st_size > 1000
+    assert (tmp_path / "fluency.svg").is_file()
+    nothing = CliRunner().invoke(app, ["fluency", str(given)])
+    assert str(nothing.exception).startswith("nothing to write; give --out")

@@ -12,7 +12,7 @@ import benchmark
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from affectlocus.errors import InputError
+from affectlocus.core.errors import InputError
 
 TARGETS = benchmark.loaded("fuzz", "targets").TARGETS
 PAGE = (benchmark.BENCHMARKS / "fuzz/README.md").read_text(encoding="utf-8")

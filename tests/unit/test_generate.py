@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import TopPLogitsWarper
 
-from affectlocus import generate
-from affectlocus.errors import InputError
-from affectlocus.generate import ends, nucleus, room, stream, texts
-from affectlocus.parameters import Generation
+from affectlocus.config.parameters import Generation
+from affectlocus.core.errors import InputError
+from affectlocus.lm import generate
+from affectlocus.lm.generate import ends, nucleus, room, stream, texts
 
 ARCHITECTURES = ["qwen2", "llama", "mistral"]
 GREEDY = Generation(max_new_tokens=12)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus import groups
-from affectlocus.cells import Cell
-from affectlocus.groups import answered, grouped, remember, remembered
+from affectlocus.core.cells import Cell
+from affectlocus.orchestration import groups
+from affectlocus.orchestration.groups import answered, grouped, remember, remembered
 
 SETS = ["q", "k", "v", "o", "gate", "up", "down", "q+k", "q+v", "q+o", "k+v", "k+o", "v+o"]
 CELLS = [Cell("load", "base", "pair", modules, seed=0) for modules in SETS]

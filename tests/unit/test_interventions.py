@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.torch import load_file, save_file
 
-from affectlocus.cells import Cell
-from affectlocus.checkpoints import Pair
-from affectlocus.errors import InputError
-from affectlocus.evaluate import build
-from affectlocus.interventions import (
+from affectlocus.checkpoints.pairs import Pair
+from affectlocus.core.cells import Cell
+from affectlocus.core.errors import InputError
+from affectlocus.evaluation.evaluate import build
+from affectlocus.evaluation.interventions import (
     destroyed,
     generator,
     inside,

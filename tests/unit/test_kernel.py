@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affectlocus import kernel
-from affectlocus.kernel import PLACES, TABLES, add_up
+from affectlocus.deltas import kernel
+from affectlocus.deltas.kernel import PLACES, TABLES, add_up
 
 NONE = np.zeros((0, 0), dtype=np.int64), np.zeros(0), np.zeros(0), 0
 
@@ -26,7 +26,7 @@ def test_loops_that_can_be_kept_nowhere_are_compiled_all_the_same() -> None:
 
 def test_a_process_finds_what_another_one_compiled(tmp_path: Path) -> None:
     code = (
-        "import numpy as np; from affectlocus.kernel import _gram as f; x = np.ones(3);"
+        "import numpy as np; from affectlocus.deltas.kernel import _gram as f; x = np.ones(3);"
         "print(f(x, x, None, np.uint64(0), np.uint64(3))[0], sum(f.stats.cache_hits.values()))"
     )
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}

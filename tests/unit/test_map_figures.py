@@ -11,9 +11,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from affectlocus.errors import InputError
-from affectlocus.map_figures import delta_maps
-from affectlocus.projections import PROJECTIONS
+from affectlocus.core.errors import InputError
+from affectlocus.core.projections import PROJECTIONS
+from affectlocus.reporting.map_figures import delta_maps
 
 
 @pytest.fixture(autouse=True)

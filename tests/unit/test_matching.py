@@ -12,9 +12,9 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
-from affectlocus.checkpoints import Pair
-from affectlocus.deltas import deltas, summary
-from affectlocus.errors import InputError
+from affectlocus.checkpoints.pairs import Pair
+from affectlocus.core.errors import InputError
+from affectlocus.deltas.deltas import deltas, summary
 
 BASE = tiny.llama()
 TUNED = tiny.moved(BASE)

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from affectlocus.cells import Cell, cell_at, tune_checkpoint
-from affectlocus.matrix import all_cells, table_cells
-from affectlocus.parameters import Parameters, load
+from affectlocus.config.parameters import Parameters, load
+from affectlocus.core.cells import Cell, cell_at, tune_checkpoint
+from affectlocus.orchestration.matrix import all_cells, table_cells
 
 RECIPE = {"data": ["moods"]}
 

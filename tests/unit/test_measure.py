@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from affectlocus import measure as module
-from affectlocus.errors import InputError
-from affectlocus.measure import BINS, Job, measure, measure_all
-from affectlocus.spectra import LowRank
-from affectlocus.stored import Held, Stored, Tensors
+from affectlocus.checkpoints.spectra import LowRank
+from affectlocus.checkpoints.tensor_files import Held, Stored, Tensors
+from affectlocus.core.errors import InputError
+from affectlocus.deltas import measure as module
+from affectlocus.deltas.measure import BINS, Job, measure, measure_all
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 BASIC = ["l2", "base_l2", "relative", "rms", "cosine", "cosine_distance"]

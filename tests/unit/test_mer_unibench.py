@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 from wheel_files import REAL
 
-from affectlocus.errors import InputError
-from affectlocus.mer_unibench import hit_rates, mean_rate, open_set, waf
-from affectlocus.wheels import Wheels, read, words
+from affectlocus.core.errors import InputError
+from affectlocus.scoring.mer_unibench import hit_rates, mean_rate, open_set, waf
+from affectlocus.scoring.wheels import Wheels, read, words
 
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
 

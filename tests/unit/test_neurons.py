@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from affectlocus.errors import InputError
-from affectlocus.neurons import (
+from affectlocus.core.errors import InputError
+from affectlocus.deltas.neurons import (
     again_by_chance,
     concentration,
     count_of,

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus import mer_unibench
-from affectlocus.errors import InputError
-from affectlocus.openset import listed, named, open_set, opened
-from affectlocus.polarity import NEGATIVE, NEUTRAL, POSITIVE
+from affectlocus.core.errors import InputError
+from affectlocus.scoring import mer_unibench
+from affectlocus.scoring.openset import listed, named, open_set, opened
+from affectlocus.scoring.valence_lexicon import NEGATIVE, NEUTRAL, POSITIVE
 
 CASES = {
     # lists

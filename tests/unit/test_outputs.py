@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from wheel_files import REAL, write_wheels
 
 from affectlocus.cli import app
-from affectlocus.errors import InputError
-from affectlocus.outputs import natural, read_outputs
-from affectlocus.wheels import COMMIT
+from affectlocus.core.errors import InputError
+from affectlocus.scoring.outputs import natural, read_outputs
+from affectlocus.scoring.wheels import COMMIT
 
 GOLD = "sample,emotion\ns1,joy\ns2,anger\ns3,neutral\ns4, Fear \n"
 OPEN = (

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from affectlocus.corpus import BENCHMARKS, CONTROL, PLOTS, SAME_TEXT, TEXT, TRAINING
-from affectlocus.errors import InputError
-from affectlocus.parameters import (
+from affectlocus.config.parameters import (
     Evaluate,
     Hardware,
     Number,
@@ -21,6 +19,8 @@ from affectlocus.parameters import (
     schema_text,
     validate,
 )
+from affectlocus.core.errors import InputError
+from affectlocus.data.corpus import BENCHMARKS, CONTROL, PLOTS, SAME_TEXT, TEXT, TRAINING
 
 ROOT = Path(__file__).parents[2]
 RECIPE = {"data": ["stories"], "rank": 4}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from affectlocus.perplexity import perplexity, sums
+from affectlocus.scoring.perplexity import perplexity, sums
 
 
 def test_every_token_weighs_alike_whatever_its_document() -> None:

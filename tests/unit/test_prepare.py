@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from affectlocus.audit import brief
-from affectlocus.errors import InputError
-from affectlocus.parameters import Task
-from affectlocus.prepare import prepare
-from affectlocus.rows import read_rows
+from affectlocus.config.parameters import Task
+from affectlocus.core.errors import InputError
+from affectlocus.data.audit import brief
+from affectlocus.data.prepare import prepare
+from affectlocus.data.table_reader import read_rows
 
 CSV = "text,mood\nI won,joy\nI lost,sorrow\n"
 EXOTIC = ['=SUM(A1:A9) & "x"', "<b>no</b>&amp;", "NA", "null", "007", "naïve 😀 – ", "a\tb", "{x}"]

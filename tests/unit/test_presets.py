@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from affectlocus.audit import brief
-from affectlocus.errors import InputError
-from affectlocus.parameters import Parameters, Task, validate
-from affectlocus.prepare import prepare
-from affectlocus.presets import PRESETS, PresetName
-from affectlocus.sources import located
+from affectlocus.config.parameters import Parameters, Task, validate
+from affectlocus.config.presets import PRESETS, PresetName
+from affectlocus.core.errors import InputError
+from affectlocus.data.audit import brief
+from affectlocus.data.prepare import prepare
+from affectlocus.data.sources import located
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from affectlocus.checkpoints import Weights
-from affectlocus.corpus import pretraining_document
-from affectlocus.errors import InputError
-from affectlocus.parameters import Pretraining
-from affectlocus.pretrain import END, VOCABULARY, perplexity, pretrain, train_tokenizer
-from affectlocus.stopping import Stopped
-from affectlocus.training import Example
+from affectlocus.checkpoints.pairs import Weights
+from affectlocus.config.parameters import Pretraining
+from affectlocus.core.errors import InputError
+from affectlocus.core.stop_signals import Stopped
+from affectlocus.data.corpus import pretraining_document
+from affectlocus.training.pretrain import END, VOCABULARY, perplexity, pretrain, train_tokenizer
+from affectlocus.training.training_loop import Example
 
 ARCHITECTURES = ["qwen2", "llama", "mistral"]
 DOCUMENTS = [pretraining_document(random.Random(number)) for number in range(60)]

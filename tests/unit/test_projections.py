@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus.errors import InputError
-from affectlocus.projections import (
+from affectlocus.core.errors import InputError
+from affectlocus.core.projections import (
     ATTENTION,
     FFN,
     PROJECTIONS,

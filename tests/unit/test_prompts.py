@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from affectlocus.errors import InputError
-from affectlocus.pretrain import train_tokenizer
-from affectlocus.prompts import Prompter
+from affectlocus.core.errors import InputError
+from affectlocus.lm.prompts import Prompter
+from affectlocus.training.pretrain import train_tokenizer
 
 TEXT = "Anna lost her coins. In a word, Anna was"
 WORDS = ["happy", "sad", "a little afraid", "über-froh", "7"]

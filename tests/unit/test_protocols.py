@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wheel_files import REAL, write_wheels
 
-from affectlocus import corrected, mer_unibench
-from affectlocus.errors import InputError
-from affectlocus.parameters import FREE_METRICS
-from affectlocus.protocols import of_task, of_tasks
-from affectlocus.resampling import Stream
-from affectlocus.score import Draws
-from affectlocus.wheels import Wheels, read
+from affectlocus.config.parameters import FREE_METRICS
+from affectlocus.core.errors import InputError
+from affectlocus.scoring import corrected_protocol as corrected
+from affectlocus.scoring import mer_unibench
+from affectlocus.scoring.bootstrap import Stream
+from affectlocus.scoring.protocols import of_task, of_tasks
+from affectlocus.scoring.score import Draws
+from affectlocus.scoring.wheels import Wheels, read
 
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
 SIGNS = ["negative", "neutral", "positive"]

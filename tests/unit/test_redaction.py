@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.errors import traced
-from affectlocus.redaction import redacted
+from affectlocus.core.errors import traced
+from affectlocus.core.redaction import redacted
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ import yaml
 from browser import Page, browsing, chromium
 from typer.testing import CliRunner
 
+from affectlocus.claims.verdicts import COLUMNS
 from affectlocus.cli import app
-from affectlocus.digest import imports
-from affectlocus.errors import InputError
-from affectlocus.parameters import Parameters
-from affectlocus.report import SYMBOLS, Experiment, report
-from affectlocus.verdicts import COLUMNS
+from affectlocus.config.parameters import Parameters
+from affectlocus.core.errors import InputError
+from affectlocus.orchestration.code_digest import imports
+from affectlocus.reporting.report import SYMBOLS, Experiment, report
 
 SCRIPT = "<script>alert('a label')</script>"
 FORMULA = '=HYPERLINK("http://somewhere.example/","click")'
@@ -316,8 +316,8 @@ def test_the_command_writes_the_page_of_the_folder_it_runs_in(
 def test_the_step_loads_no_model_library() -> None:
     wanted = "|".join(("torch", "transformers", "peft", "matplotlib", "scipy"))
     package = Path(__file__).parents[2] / "workflow/affectlocus"
-    for module in sorted(imports("report")):
-        text = (package / f"{module}.py").read_text()
+    for module in sorted(imports("reporting.report")):
+        text = (package / f"{module.replace('.', '/')}.py").read_text()
         assert not re.search(rf"^\s*(import|from) ({wanted})\b", text, re.M), module
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from affectlocus import restore
-from affectlocus.dag import Dag, checkpoint
-from affectlocus.edited import record_of
-from affectlocus.files import manifest_entry, write_json
-from affectlocus.parameters import Parameters
-from affectlocus.restore import lost, needed
+from affectlocus.config.parameters import Parameters
+from affectlocus.core.files import manifest_entry, write_json
+from affectlocus.orchestration import restore
+from affectlocus.orchestration.dag import Dag, checkpoint
+from affectlocus.orchestration.edited import record_of
+from affectlocus.orchestration.restore import lost, needed
 
 COMMIT = "a1" * 20
 CONFIG = f"""

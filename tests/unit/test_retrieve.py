@@ -31,10 +31,10 @@ from hub import Hub, serving, start
 from huggingface_hub import constants
 from safetensors.numpy import save
 
-from affectlocus.checkpoints import checkpoint_folder
-from affectlocus.errors import DamageError, InputError
-from affectlocus.files import manifest_folder
-from affectlocus.retrieve import retrieve
+from affectlocus.checkpoints.pairs import checkpoint_folder
+from affectlocus.core.errors import DamageError, InputError
+from affectlocus.core.files import manifest_folder
+from affectlocus.data.retrieve import retrieve
 
 ROOT = Path(__file__).parents[2]
 COMMIT, LATER, ABSENT = "a1" * 20, "b2" * 20, "c3" * 20

@@ -11,10 +11,10 @@ import yaml
 from typer.testing import CliRunner
 
 from affectlocus.cli import app
-from affectlocus.dag import Dag
-from affectlocus.parameters import load
-from affectlocus.projections import PROJECTIONS
-from affectlocus.revisions import by_layer, verdicts
+from affectlocus.config.parameters import load
+from affectlocus.core.projections import PROJECTIONS
+from affectlocus.orchestration.dag import Dag
+from affectlocus.reporting.revisions import by_layer, verdicts
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = (

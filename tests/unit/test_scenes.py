@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from affectlocus.corpus import BENCHMARKS, benchmark_row
-from affectlocus.scenes import (
+from affectlocus.data.corpus import BENCHMARKS, benchmark_row
+from affectlocus.data.scenes import (
     EMOTIONS,
     PEOPLE,
     Appraisal,

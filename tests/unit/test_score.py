@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from scipy.stats import t
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from affectlocus.cells import Cell
-from affectlocus.errors import InputError
-from affectlocus.parameters import PERCENT, Number, Score, Scoring
-from affectlocus.score import METRICS, Answers, choose, metrics, rows_of, score, span
-from affectlocus.score import scored as draws_of
+from affectlocus.config.parameters import PERCENT, Number, Score, Scoring
+from affectlocus.core.cells import Cell
+from affectlocus.core.errors import InputError
+from affectlocus.scoring.score import METRICS, Answers, choose, metrics, rows_of, score, span
+from affectlocus.scoring.score import scored as draws_of
 
 WORDS = ["joy", "fear", "rage"]
 SAID_ONCE = [f"all {word} words differ{word}" for word in "abcdefghijkl"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from affectlocus.score_tables import Number, ScoreTable, score_table, with_intervals
+from affectlocus.scoring.score_tables import Number, ScoreTable, score_table, with_intervals
 
 
 def row(num: int, modules: str, task: str, value: float, **other: Any) -> dict[str, Any]:

@@ -15,9 +15,9 @@ import yaml
 from hub import Hub, serving, start
 from huggingface_hub import constants
 
-from affectlocus.errors import InputError
-from affectlocus.parameters import Task
-from affectlocus.sources import handed, manifest_path
+from affectlocus.config.parameters import Task
+from affectlocus.core.errors import InputError
+from affectlocus.data.sources import handed, manifest_path
 
 ROOT = Path(__file__).parents[2]
 COMMIT, LATER = "a1" * 20, "b2" * 20

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus import spectra
-from affectlocus.spectra import (
+from affectlocus.checkpoints import spectra
+from affectlocus.checkpoints.spectra import (
     LowRank,
     full_spectrum,
     low_rank_scores,
     spectrum_of_values,
 )
-from affectlocus.stored import Held
+from affectlocus.checkpoints.tensor_files import Held
 
 
 def drawn(*shape: int, dtype: str = "float64", seed: int = 0) -> np.ndarray:

@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, friedmanchisquare, t
 from sklearn.metrics import accuracy_score, f1_score
 
-from affectlocus.errors import InputError
-from affectlocus.score import METRICS
-from affectlocus.score import metrics as score_metrics
-from affectlocus.statistics import (
+from affectlocus.claims.statistics import (
     Group,
     Labelled,
     Texts,
@@ -26,6 +23,9 @@ from affectlocus.statistics import (
     mcnemar,
     seed_weights,
 )
+from affectlocus.core.errors import InputError
+from affectlocus.scoring.score import METRICS
+from affectlocus.scoring.score import metrics as score_metrics
 
 LABELS = 4
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from transformers import AutoConfig
 
-from affectlocus.budget import adapter_bytes, lora_parameters, optimizer_bytes
-from affectlocus.step_times import stand_in, step_times
-from affectlocus.targets import layout_of_config
+from affectlocus.training.ledger import adapter_bytes, lora_parameters, optimizer_bytes
+from affectlocus.training.lora_targets import layout_of_config
+from affectlocus.training.step_times import stand_in, step_times
 
 WIDE = {"hidden_size": 1024, "num_hidden_layers": 9, "num_attention_heads": 16}
 WIDE |= {"num_key_value_heads": 8, "intermediate_size": 3072, "vocab_size": 5000}

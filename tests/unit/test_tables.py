@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from affectlocus.cells import Cell
-from affectlocus.errors import InputError
-from affectlocus.tables import intervals, table, tasks_of
+from affectlocus.core.cells import Cell
+from affectlocus.core.errors import InputError
+from affectlocus.scoring.tables import intervals, table, tasks_of
 
 BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
 TASKS = ["mini-SIMS", "mini-MELD"]

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from matplotlib.transforms import Bbox
 
-from affectlocus.errors import InputError
-from affectlocus.projections import PROJECTIONS
-from affectlocus.trade_off import points, trade_off
+from affectlocus.core.errors import InputError
+from affectlocus.core.projections import PROJECTIONS
+from affectlocus.reporting.trade_off import points, trade_off
 
 
 @pytest.fixture(autouse=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from affectlocus.checkpoints import Pair
-from affectlocus.errors import InputError
-from affectlocus.files import snapshot_folder
-from affectlocus.parameters import Tuning
-from affectlocus.training import snapshot_steps
-from affectlocus.trajectory import COLUMNS, snapshots, trajectory
-from affectlocus.tune import tune
+from affectlocus.checkpoints.pairs import Pair
+from affectlocus.config.parameters import Tuning
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import snapshot_folder
+from affectlocus.deltas.trajectory import COLUMNS, snapshots, trajectory
+from affectlocus.training.training_loop import snapshot_steps
+from affectlocus.training.tune import tune
 
 FRAME = pd.DataFrame(
     {"split": "train", "prompt": f"Anna lost {number} coins. Anna was", "answer": word}

@@ -20,17 +20,17 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
-from affectlocus.adapters import Adapter
-from affectlocus.checkpoints import Pair, manifest
+from affectlocus.checkpoints.adapters import Adapter
+from affectlocus.checkpoints.pairs import Pair, manifest
 from affectlocus.cli import app
-from affectlocus.errors import InputError
-from affectlocus.files import snapshot_folder, write_json
-from affectlocus.interventions import verify_folders
-from affectlocus.parameters import Tuning
-from affectlocus.prompts import Prompter
-from affectlocus.stopping import Stopped
-from affectlocus.tune import training_examples, tune
-from affectlocus.unfinished import Unfinished, place_of
+from affectlocus.config.parameters import Tuning
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import snapshot_folder, write_json
+from affectlocus.core.stop_signals import Stopped
+from affectlocus.evaluation.interventions import verify_folders
+from affectlocus.lm.prompts import Prompter
+from affectlocus.training.training_state import Unfinished, place_of
+from affectlocus.training.tune import training_examples, tune
 
 # (d_in, d_out) of the tiny models: hidden 32, intermediate 48, two of four heads for k and v.
 SIDES = {
@@ -476,7 +476,7 @@ def test_a_state_is_taken_up_by_the_very_same_job_alone(
         calls.append(arguments[-1])
         raise InputError("enough")
 
-    monkeypatch.setattr("affectlocus.tune.tune", look)
+    monkeypatch.setattr("affectlocus.training.tune.tune", look)
     CliRunner().invoke(app, job)
     calls[0].save(3, lambda folder: (folder / "weights").touch())
     if topic in CHANGED:
@@ -489,7 +489,7 @@ def test_a_state_is_taken_up_by_the_very_same_job_alone(
     elif topic == "data":
         FRAME.assign(prompt="Ben").to_parquet(tmp_path / "task.parquet")
     elif topic == "code":
-        monkeypatch.setattr("affectlocus.digest.digest", lambda _: "0" * 16)
+        monkeypatch.setattr("affectlocus.orchestration.code_digest.digest", lambda _: "0" * 16)
     CliRunner().invoke(app, [*job, "--save-minutes", "3"])
     assert (calls[0].minutes, calls[1].minutes) == (10, 3)
     assert (calls[1].find() is None) == (topic != "nothing")

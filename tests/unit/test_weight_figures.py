@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from affectlocus.errors import InputError
-from affectlocus.neurons import concentration, overlaps
-from affectlocus.weight_figures import direction_maps, neurons, shifts
+from affectlocus.core.errors import InputError
+from affectlocus.deltas.neurons import concentration, overlaps
+from affectlocus.reporting.weight_figures import direction_maps, neurons, shifts
 
 PROJECTIONS = ["q", "k", "v", "o", "gate", "up", "down"]
 

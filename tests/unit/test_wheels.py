@@ -15,10 +15,10 @@ import pytest
 from hub import Hub, serving, start
 from wheel_files import REAL, write_sheet, write_wheels
 
-from affectlocus.errors import InputError
-from affectlocus.files import sha256
-from affectlocus.wheels import COMMIT, SHA256, WHEELS, Wheels, _opposite, read
-from affectlocus.xlsx import read_sheet
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import sha256
+from affectlocus.data.xlsx import read_sheet
+from affectlocus.scoring.wheels import COMMIT, SHA256, WHEELS, Wheels, _opposite, read
 
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
 PLACE = f"/{COMMIT}/AffectGPT/emotion_wheel"
@@ -139,7 +139,8 @@ def test_no_wheel_word_is_outside_its_own_cluster_when_corrected() -> None:
 def fetched(hub: Hub, home: Path, offline: bool = False) -> subprocess.CompletedProcess[str]:
     """The wheels from a server, in a process that may use a network; prints what fear is."""
     program = (
-        "import sys; from affectlocus.errors import or_exit; from affectlocus.wheels import fetch;"
+        "import sys; from affectlocus.core.errors import or_exit;"
+        "from affectlocus.scoring.wheels import fetch;"
         "print(or_exit(fetch, sys.argv[1]).published[2]['fear'])"
     )
     own = {"HF_HOME": str(home), "AFFECTLOCUS_RETRY_WAIT": "0", "HF_HUB_OFFLINE": str(int(offline))}

@@ -20,18 +20,6 @@ import snakemake.report
 import snakemake.scheduling.greedy
 import snakemake.workflow
 
-import affectlocus.dag
-import affectlocus.damage
-import affectlocus.exhibits
-import affectlocus.forecast
-import affectlocus.groups
-import affectlocus.hold
-import affectlocus.leases
-import affectlocus.needs
-import affectlocus.parameters
-import affectlocus.precheck
-import affectlocus.reasons  # noqa: F401
-
 
 def child(asked: dict) -> None:
     """Runs Snakemake in the folder, and never returns."""

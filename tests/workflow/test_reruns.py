@@ -22,7 +22,7 @@ import yaml
 from project import ASIDE, BIN, ROOT, environment
 from small import Project, jobs
 
-from affectlocus.forecast import FOUND
+from affectlocus.orchestration.plan import FOUND
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 

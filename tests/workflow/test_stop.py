@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from affectlocus.corpus import write_corpus
-from affectlocus.parameters import load
-from affectlocus.pretrain import pretrain
-from affectlocus.unfinished import place_of
+from affectlocus.config.parameters import load
+from affectlocus.data.corpus import write_corpus
+from affectlocus.training.pretrain import pretrain
+from affectlocus.training.training_state import place_of
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -18,9 +18,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from affectlocus.parameters import Task, load
-from affectlocus.prepare import prepare
-from affectlocus.prompts import Prompter
+from affectlocus.config.parameters import Task, load
+from affectlocus.data.prepare import prepare
+from affectlocus.lm.prompts import Prompter
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -14,10 +14,10 @@ import pytest
 from project import BIN
 from small import Project
 
-from affectlocus.cells import Cell
-from affectlocus.dag import Dag, settings
-from affectlocus.exhibits import captions
-from affectlocus.parameters import load
+from affectlocus.config.parameters import load
+from affectlocus.core.cells import Cell
+from affectlocus.orchestration.dag import Dag, settings
+from affectlocus.reporting.exhibits import captions
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 

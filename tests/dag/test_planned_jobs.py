@@ -1,0 +1,287 @@
+"""The plan, without running it: its shape, its style, and what is refused before any job."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from affectlocus.config.parameters import load
+from affectlocus.orchestration.dag import Dag
+from affectlocus.orchestration.matrix import all_cells, arm_of
+from affectlocus.orchestration.plan import plan
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Snakemake on the project's Snakefile, in an experiment's folder."""
+    command: list[str | Path] = [
+        BIN / "snakemake",
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--directory",
+        folder,
+    ]
+    command += ["--cores", "2", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def planned(folder: Path, *targets: str) -> dict[str, int]:
+    """Jobs by rule in a dry run."""
+    run = snakemake(folder, "--dry-run", *targets)
+    assert run.returncode == 0, run.stdout + run.stderr
+    stats = run.stdout.partition("Job stats:")[2].partition("\n\n")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", stats, re.M)}
+
+
+@pytest.fixture
+def default(tmp_path: Path) -> Path:
+    """A folder with the embedded default's params.yaml and no results."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def apart(default: Path) -> Path:
+    """The same with a job for each cell, of one seed."""
+    file = default / "params.yaml"
+    text = file.read_text()
+    for before, after in (("  cells_per_job: 12\n", ""), ("seeds: [0, 1, 2]", "seeds: [0]")):
+        assert before in text
+        text = text.replace(before, after)
+    file.write_text(text)
+    return default
+
+
+def test_table_1_needs_one_base_one_pair_and_its_loads_only(apart: Path) -> None:
+    jobs = planned(apart, "results/table1.csv")
+    # base, tuned and the fifteen load cells of the table
+    assert jobs["evaluate"] == 17
+    for rule in ("corpus", "pretrain", "tune", "score", "tables"):
+        assert jobs[rule] == 1
+
+
+def test_everything_is_one_job_for_each_cell_pair_and_figure(apart: Path) -> None:
+    jobs = planned(apart)
+    # 5 bases, 11 tuned; 16 loads, 7 modules in 5 doses, 7 as noise, 7 of two pairs beside; 16 tunes
+    # and 9 at equal parameters; 9 sets ablated in 4 modes
+    loads = 16 + 7 * 5 + 7 + 2 * 7
+    assert jobs["evaluate"] == 5 + 11 + loads + 16 + 9 + 9 * 4
+    assert jobs["tune"] == 11 + 16 + 9
+    assert jobs["deltas"] == jobs["heat_map"] == 11
+    # Figs. 4, 5 and 6; two pairs are followed along their tuning.
+    assert jobs["draw_panels"] == 3
+    assert jobs["trajectory"] == jobs["draw_trajectory"] == 2
+    # Load, noise, doses, tune, equal parameters, ablate; loads of the two pairs beside.
+    assert jobs["tables"] == jobs["score"] == 6 + 2
+    assert jobs["draw_dose"] == 1
+    assert jobs["bars"] == jobs["tables"] - jobs["draw_dose"]
+    assert jobs["claims"] == 1
+
+
+def test_any_other_module_set_is_one_line_and_one_more_cell(apart: Path) -> None:
+    file = apart / "params.yaml"
+    before = planned(apart)
+    file.write_text(file.read_text().replace("    - o+gate\n", "    - o+gate\n    - k+down\n"))
+    after = planned(apart)
+    # The list is shared by load and tune: a cell each, and one tuning.
+    assert after["evaluate"] == before["evaluate"] + 2
+    assert after["tune"] == before["tune"] + 1
+
+
+def test_the_default_answers_twelve_cells_with_one_start(default: Path) -> None:
+    jobs = planned(default)
+    together = {name: count for name, count in jobs.items() if name.startswith("evaluate_group")}
+    # Of each seed 17 tuned and load cells, 35 doses, 7 of noise, twice 8 of pairs beside, 36
+    # ablations.
+    assert len(together) == 3 * (2 + 3 + 1 + 2 + 3)
+    assert set(together.values()) == {1}
+    # 5 bases; of each seed the tuned model of the 8 other pairs, and 16 and 9 tune cells, each of
+    # a checkpoint of its own
+    assert jobs["evaluate"] == 5 + 3 * (8 + 16 + 9)
+    table = planned(default, "results/table1.csv")
+    assert sum(table[name] for name in table if name.startswith("evaluate_group")) == 3 * 2
+    assert table["evaluate"] == 1
+
+
+def test_planning_imports_neither_torch_nor_transformers(default: Path) -> None:
+    run = subprocess.run(
+        [
+            sys.executable,
+            *("-X", "importtime", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+            *("--directory", str(default), "--dry-run", "--cores", "1"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "affectlocus.orchestration.dag" in imported
+    assert not imported & {"torch", "transformers", "peft", "huggingface_hub", "httpx2"}
+
+
+@pytest.mark.parametrize("name", ["paper", "smollm"])
+def test_an_experiment_on_the_hub_is_planned_with_nothing_here(name: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / f"experiments/{name}/params.yaml", tmp_path)
+    jobs = planned(tmp_path)
+    parameters = load(tmp_path / "params.yaml", planning=True)
+    cells = Counter(cell.kind for cell in all_cells(parameters))
+    tuned = sum(pair.tuning is not None for pair in parameters.pairs.values())
+    assert jobs["tune"] == tuned * len(parameters.seeds) + cells["tune"]
+    if name == "paper":
+        # Tables 1 and 2 in three seeds, and the ablations that the paper only claims
+        arms = Counter((cell.pair, arm_of(cell)) for cell in all_cells(parameters))
+        assert arms["affect-7b", "load"] == arms["affect-7b", "tune"] == 16 * 3
+        assert arms["affect-7b", "ablate"] == 9 * 4 * 3
+        # and what it lacks
+        assert arms["affect-7b", "fair"] == arms["affect-7b", "even"] == 7 * 3
+        assert arms["null-7b", "load"] >= 7 * 3
+        assert jobs["evaluate"] == jobs["extract"] == jobs["openset"] == sum(cells.values())
+    assert jobs["deltas"] == len(Dag(parameters).pair_of)
+    counted = plan(Dag(parameters)).total.jobs
+    assert counted + 1 == jobs["total"]  # the rule all
+
+
+def test_what_is_awaited_is_said_and_a_run_refuses(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "experiments/paper/params.yaml", tmp_path)
+    dry = snakemake(tmp_path, "--dry-run")
+    assert dry.returncode == 0
+    said = dry.stdout + dry.stderr
+    assert "awaited: tasks.MER-Caption" in said
+    assert "pairs.affectgpt-7b" in said
+    run = snakemake(tmp_path)
+    assert run.returncode == 1
+    assert "tasks.MER-Caption.files.train: no such file" in run.stderr
+
+
+def test_the_workflow_is_lint_clean(default: Path) -> None:
+    run = snakemake(default, "--lint")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_job_has_a_log_a_benchmark_and_resources() -> None:
+    for file in sorted((ROOT / "rules").glob("*.smk")):
+        for rule in re.split(r"^rule ", file.read_text(), flags=re.M)[1:]:
+            for directive in ("log:", "benchmark:", "threads:", "mem_mb=", "runtime=", "conda:"):
+                assert directive in rule, f"{file.name}: {rule.split(':')[0]} lacks {directive}"
+
+
+def own_task(train: str, test: str) -> dict[str, Any]:
+    """A task on files of one's own, labels x and z in column y."""
+    files = {"train": train, "test": test}
+    return {"files": files, "columns": {"label": "y"}, "labels": ["x", "z"]}
+
+
+BAD = {
+    "an unknown key": (lambda p: p["tune"].update(ranc=3), r"tune\.ranc: unknown key"),
+    "an unknown projection": (
+        lambda p: p["matrix"]["load"].append("o+gates"),
+        r"matrix\.load\.16: unknown projection 'gates'",
+    ),
+    "a task without its file": (
+        lambda p: p["tasks"].update(mine=own_task("a.csv", "b.csv")),
+        r"tasks\.mine\.files\.train: no such file: .*a\.csv",
+    ),
+    "a split that is another": (
+        lambda p: p["tasks"].update(mine=own_task("rows.csv", "rows.csv")),
+        r"tasks\.mine\.files\.test: the same file as train",
+    ),
+    "a negative rank": (lambda p: p["tune"].update(rank=-8), r"tune\.rank: found -8"),
+    "a base that is not there": (
+        lambda p: p["pairs"]["llama-affective"].update(base="lama"),
+        r"pairs\.llama-affective\.base: no base named 'lama'",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_parameters_end_in_one_line_before_any_job(default: Path, what: str) -> None:
+    change, expected = BAD[what]
+    (default / "rows.csv").write_text("text,y\na,x\n")
+    parameters = yaml.safe_load((default / "params.yaml").read_text())
+    change(parameters)
+    (default / "params.yaml").write_text(yaml.safe_dump(parameters))
+    run = snakemake(default)
+    assert run.returncode == 1
+    said = [line for line in run.stderr.splitlines() if not line.startswith("Using workflow")]
+    assert len(said) == 1, run.stderr
+    assert re.search(rf"params\.yaml: {expected}", said[0])
+    assert not (default / "results").exists()
+
+
+DATA = {
+    "a column that is not there": ("text,mood\na,x\n", r"no column 'y'"),
+    "a label that is not listed": ("text,y\na,q\n", r"row 1 has the label 'q'"),
+    "splits that overlap": ("text,y\na,x\nb,z\n", r"2 of 2 test texts also stand in the train"),
+}
+
+
+@pytest.mark.parametrize("what", DATA)
+def test_bad_data_end_in_one_line_before_any_job(default: Path, what: str) -> None:
+    content, expected = DATA[what]
+    for split in ("train", "test"):
+        (default / f"{split}.csv").write_text(content)
+    parameters = yaml.safe_load((default / "params.yaml").read_text())
+    parameters["tasks"]["mine"] = own_task("train.csv", "test.csv")
+    (default / "params.yaml").write_text(yaml.safe_dump(parameters))
+    run = snakemake(default)
+    assert run.returncode == 1
+    said = [line for line in run.stderr.splitlines() if not line.startswith("Using workflow")]
+    assert len(said) == 1, run.stderr
+    assert re.search(rf"params\.yaml: tasks\.mine: .*{expected}", said[0])
+    assert not (default / "results").exists()
+
+
+WORDS = """
+tasks:
+  mine:
+    files: {test: labels.csv}
+    join: {file: said.csv, on: clip}
+    columns: {text: said, label: mood}
+    labels: {yes: yes, no: no}
+"""
+MORE = "tasks: {mine: {labels: {no: off}, rename: {y: n}}}\n"
+LAST = "tasks={mine: {labels: {yes: on}}}"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), '"labels": {"yes": "yes", "no": "no"}'),
+        (("--configfile", "more.yaml"), '"labels": {"yes": "yes", "no": "off"}'),
+        (("--config", LAST), '"labels": {"yes": "on", "no": "no"}'),
+        (("--configfile", "more.yaml", "--config", LAST), '"labels": {"yes": "on", "no": "off"}'),
+    ],
+    ids=["params.yaml", "a configfile", "config", "both"],
+)
+def test_on_yes_and_no_are_words_wherever_they_are_given(
+    default: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], expected: str
+) -> None:
+    config = (default / "params.yaml").read_text()
+    (default / "params.yaml").write_text(config.replace("\ntasks:\n", WORDS))
+    (default / "labels.csv").write_text("clip,mood\n1,yes\n2,no\n")
+    (default / "said.csv").write_text("clip,said\n1,She won\n2,He lied\n")
+    (default / "more.yaml").write_text(MORE)
+    monkeypatch.chdir(default)
+    run = snakemake(default, "results/data/mine.parquet", "--dry-run", "--printshellcmds", *options)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert '"on": "clip"' in run.stdout
+    assert expected in run.stdout
+
+
+@pytest.mark.parametrize("text", ["tune: [", "- a list", ""])
+def test_a_file_that_is_no_mapping_ends_in_one_line(default: Path, text: str) -> None:
+    (default / "params.yaml").write_text(text)
+    run = snakemake(default)
+    assert run.returncode == 1
+    assert "affectlocus: params.yaml: " in run.stderr
+    assert "Traceback" not in run.stderr

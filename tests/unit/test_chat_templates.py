@@ -1,0 +1,76 @@
+"""Prompts in the forms that models were taught, as token ids."""
+
+from __future__ import annotations
+
+import pytest
+
+from affectlocus.config.parameters import Generation
+from affectlocus.core.errors import InputError
+from affectlocus.lm.chat_templates import column, stops, wrapped
+
+AFFECTGPT = Generation(template="affectgpt")
+CHAT = Generation(template="chat")
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def test_affectgpts_prompt_is_the_text_only_form_of_its_training(tokenizer) -> None:
+    [ids] = wrapped(tokenizer(False), ["I am {fine}."], AFFECTGPT, 512)
+    assert tokenizer(False).decode(ids) == (
+        "###Human: The subtitle of this video is: <Subtitle>I am {fine}.</Subtitle>. Now, please "
+        "answer my question based on all the provided information. Please recognize all possible "
+        "emotional states of the character. ###Assistant: "
+    )
+    assert column("affectgpt") == "text"
+    assert [column(template) for template in ("task", "chat")] == ["prompt", "prompt"]
+
+
+def test_an_affectgpt_answer_ends_before_its_mark() -> None:
+    assert stops(AFFECTGPT) == ["###"]
+    assert stops(Generation(template="affectgpt", stop=["\n"])) == ["\n", "###"]
+    assert stops(CHAT) == []
+
+
+def test_another_question_can_be_asked(tokenizer) -> None:
+    asked = Generation(template="affectgpt", question="What is felt?")
+    [ids] = wrapped(tokenizer(False), ["Hm."], asked, 512)
+    assert "information. What is felt? ###" in tokenizer(False).decode(ids)
+
+
+@pytest.mark.parametrize("begin", [False, True])
+def test_the_chat_template_stands_around_the_prompt_with_one_start_token(tokenizer, begin) -> None:
+    words = tokenizer(begin)
+    for template in (TEMPLATE, ("{{ bos_token }}" if begin else "") + TEMPLATE):
+        words.chat_template = template
+        [ids] = wrapped(words, ["Hello."], CHAT, 512)
+        assert words.decode(ids, skip_special_tokens=True) == "<user>Hello.</user><assistant>"
+        assert ids.count(words.bos_token_id) == int(begin)
+
+
+def test_a_tokenizer_without_chat_template_is_refused(tokenizer) -> None:
+    with pytest.raises(InputError, match=r"no chat template; set generation\.template to"):
+        wrapped(tokenizer(False), ["Hello."], CHAT, 512)
+
+
+@pytest.mark.parametrize("settings", [AFFECTGPT, CHAT], ids=["affectgpt", "chat"])
+@pytest.mark.parametrize("limit", [260, 300])
+def test_a_long_text_loses_its_start_and_the_template_stays(tokenizer, settings, limit) -> None:
+    words = tokenizer(False)
+    words.chat_template = TEMPLATE
+    text = " ".join(f"Turn {number} 🙂." for number in range(80))
+    [ids] = wrapped(words, [text], settings, limit)
+    told = words.decode(ids)
+    assert limit - 40 < len(ids) <= limit
+    assert told.startswith("###Human: The subtitle" if settings is AFFECTGPT else "<user>")
+    assert told.endswith("###Assistant: " if settings is AFFECTGPT else "</user><assistant>")
+    assert "Turn 79 🙂." in told
+    assert "Turn 1 " not in told
+
+
+def test_a_limit_below_the_template_is_refused(tokenizer) -> None:
+    with pytest.raises(
+        InputError, match=r"the template alone takes \d+ tokens, and a prompt may have 50"
+    ):
+        wrapped(tokenizer(False), ["Hello."], AFFECTGPT, 50)

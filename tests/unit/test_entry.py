@@ -1,0 +1,342 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from affectlocus.cli import app
+from affectlocus.config import parameters
+from affectlocus.config.parameters import schema_text
+from affectlocus.core.cells import Cell
+from affectlocus.core.errors import or_exit
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = sorted(str(command.callback.__name__) for command in app.registered_commands)
+LABELLED = {"files": {"test": "x"}, "columns": {"label": "mood"}, "labels": ["joy", "fear"]}
+TASK = json.dumps(LABELLED)
+
+
+def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The installed command, run in a folder."""
+    command = [Path(sys.executable).with_name("affectlocus"), *arguments]
+    # Narrow terminals break lines; a test reads whole ones.
+    environment = os.environ | {"COLUMNS": "400", "NO_COLOR": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def refusal(folder: Path, *arguments: str | Path) -> str:
+    """The one line on stderr of a command that fails, writes nothing, and has exit code 1."""
+    before = sorted(folder.rglob("*"))
+    done = run(folder, *arguments)
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert sorted(folder.rglob("*")) == before
+    assert line.startswith("affectlocus: ")
+    return line.removeprefix("affectlocus: ")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A few good files and a few that are none."""
+    (tmp_path / "bad.csv").write_text("text,mood\nI won,rage\n")
+    (tmp_path / "text.parquet").write_text("no parquet")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    said = pd.DataFrame({"text": ["a"], "prompt": ["a"], "answer": ["joy"], "split": ["test"]})
+    said.attrs = {"task": "moods", "labels": ["joy", "fear"]}
+    said.to_parquet(tmp_path / "said.parquet")
+    (tmp_path / "latin.yaml").write_bytes("seed: é".encode("latin-1"))
+    (tmp_path / "params.yaml").write_text("bases: {a/b: {folder: x}}\npairs: {}\n")
+    return tmp_path
+
+
+PREPARE = ("--name", "moods", "--out", "a.parquet", "--report", "a.json", "--settings")
+CORPUS = ("corpus", "--out", "made", "--settings")
+EXTRACT = ("extract", "said.parquet", "--model", "nowhere", "--cache", "c", "--out", "o.parquet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((*CORPUS, '{"sead": 1}'), "--settings: sead: unknown key"),
+        ((*CORPUS, '{"seed": -1}'), "--settings: seed: found -1"),
+        ((*CORPUS, '{"seed":'), "--settings: not YAML or JSON"),
+        ((*CORPUS, "nowhere.yaml"), "--settings: cannot read nowhere.yaml"),
+        ((*CORPUS, "list.yaml"), "list.yaml: "),
+        (("prepare", "--test", "bad.csv", *PREPARE, TASK), "bad.csv: row 1 has the label 'rage'"),
+        (("score", "text.parquet", "--settings", "{}", "--out", "a"), "not a whole parquet file"),
+        (("figures", "--out", "a"), "give one of --heat-map, --grid, --trajectory"),
+        (EXTRACT, "--model nowhere: no such folder or file; expected a model, or its manifest"),
+        ((*EXTRACT[:2], "--model", ".", *EXTRACT[4:]), "--model .: no config.json in it"),
+        (("ledger", "nowhere.json"), "nowhere.json: no such file"),
+        (("ledger", "config.json", "--method", "all"), "--method all: expected lora or sft"),
+        (("ledger", "config.json", "--modules", "gat"), "unknown projection 'gat'"),
+        (("neurons",), "give a PAIR.neurons.parquet with --affective or --others"),
+        (("neurons", "--share", "2"), "--share 2: expected more than 0"),
+        (("directions", "--base", "b.json", "--tuned", "t.json"), "expected two manifests"),
+        (("show", "nowhere.csv"), "nowhere.csv: no csv table there"),
+        (("check",), "params.yaml: bases.a/b: the name 'a/b' becomes a folder"),
+        (("check", "nowhere.yaml"), "nowhere.yaml: no such file"),
+        (
+            ("graft", "--base", "b", "--tuned", "t", "--modules", "gat", "--out", "a"),
+            "unknown projection 'gat'",
+        ),
+    ],
+)
+def test_bad_input_ends_in_one_line_with_exit_code_1_and_writes_nothing(
+    folder: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    assert words in refusal(folder, *arguments)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device", "out/a.csv"), PermissionError(13, "denied", "a\nb")],
+)
+def test_what_the_system_refuses_is_one_line_that_names_the_file(
+    error: OSError, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(SystemExit, match="1"):
+        or_exit(fail)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line in (
+        "affectlocus: out/a.csv: No space left on device",
+        "affectlocus: a\N{REPLACEMENT CHARACTER}b: denied",
+    )
+
+
+def test_memory_that_runs_out_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        or_exit(np.ones, 2**50)
+    assert capsys.readouterr().err == (
+        "affectlocus: out of memory; nothing is half-written: give this job more, as a cluster "
+        "profile's retry does, or end what else takes it\n"
+    )
+
+
+def test_a_defect_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        or_exit(divmod, 1, 0)
+
+
+def test_a_manifest_does_not_take_a_folders_place(folder: Path) -> None:
+    (folder / "there").mkdir()
+    assert "there: a folder is there" in refusal(folder, "retrieve", "nowhere", "--out", "there")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((*CORPUS, "latin.yaml"), id="settings that are not UTF-8"),
+        pytest.param(("prepare", "--test", "no.csv", *PREPARE, TASK), id="a missing file"),
+        pytest.param(("check", "."), id="a folder for a params.yaml"),
+    ],
+)
+def test_bad_input_is_never_a_traceback(folder: Path, arguments: tuple[str, ...]) -> None:
+    refusal(folder, *arguments)
+
+
+def test_a_complaint_about_settings_as_a_whole_has_no_empty_key(folder: Path) -> None:
+    recipe = '{"architecture": "llama", "heads": 3}'
+    line = refusal(
+        folder, "pretrain", "--text", "t", "--settings", recipe, "--folder", "f", "--out", "a"
+    )
+    assert line.startswith("--settings: hidden_size 64 is not a multiple")
+
+
+def help_text(*arguments: str) -> str:
+    """What --help prints, by the commands themselves but in this process: 17 are many to start."""
+    done = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "400"})
+    assert done.exit_code == 0
+    return done.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example_of_that_command(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # the command line would set it for good
+    assert f"Example: affectlocus {command}" in help_text(command)
+
+
+def test_help_without_a_command_lists_every_command() -> None:
+    assert all(f"  {command} " in help_text() for command in COMMANDS)
+
+
+def test_importing_the_command_line_imports_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "peft", "pandas", "numpy", "matplotlib", "sklearn"]
+    heavy += ["huggingface_hub", "httpx2"]
+    code = f"import sys, affectlocus.cli; print(*[name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_the_embedded_default_checks_as_good(tmp_path: Path) -> None:
+    done = run(tmp_path, "check", ROOT / "params.yaml")
+    assert done.returncode == 0
+    assert "10 benchmarks; cells: 5 base, 33 tuned, 216 load, 75 tune, 108 ablate." in done.stdout
+
+
+def test_the_schema_is_written_where_asked_for(tmp_path: Path) -> None:
+    assert run(tmp_path, "schema", "--out", "new/schema.json").returncode == 0
+    assert (tmp_path / "new/schema.json").read_text(encoding="utf-8") == schema_text()
+
+
+def test_a_corpus_is_prepared_from_settings_in_a_yaml_file(tmp_path: Path) -> None:
+    sizes = "documents: 5\ntuning_samples: 5\ncontrol_samples: 5\nbenchmark_samples: 6\n"
+    (tmp_path / "corpus.yaml").write_text(sizes)
+    labels = ["positive", "negative"]
+    settings = {"corpus": True, "columns": {"label": "label"}, "labels": labels}
+    (tmp_path / "task.yaml").write_text(json.dumps(settings | {"prompt": "{text} {question}"}))
+    assert run(tmp_path, *CORPUS, "corpus.yaml").stderr == ""
+    done = run(tmp_path, "prepare", "--all", "made/mini-MOSI.csv", *PREPARE, "task.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    samples = pd.read_parquet(tmp_path / "a.parquet")
+    assert samples["split"].value_counts().to_dict() == {"train": 6, "validation": 6, "test": 6}
+    assert samples.attrs == {"task": "moods", "labels": labels}
+    assert samples["prompt"].str.endswith("the news was").all()
+    assert json.loads((tmp_path / "a.json").read_text())["splits"]["test"]["kept"] == 6
+
+
+@pytest.mark.parametrize("named", [{}, {"files": {"train": "x.csv", "test": "y.csv"}}])
+def test_a_task_is_prepared_from_the_files_of_its_options(tmp_path: Path, named: dict) -> None:
+    (tmp_path / "a.csv").write_text("text,mood\nI won,joy\nHow dare you,anger\n")
+    (tmp_path / "b.csv").write_text("text,mood\nGo away,anger\n")
+    task = {"columns": {"label": "mood"}, "labels": ["joy", "anger"], "prompt": "{text}"}
+    files = ("--train", "a.csv", "--test", "b.csv")
+    done = run(tmp_path, "prepare", *files, *PREPARE, json.dumps(task | named))
+    assert (done.returncode, done.stderr) == (0, "")
+    samples = pd.read_parquet(tmp_path / "a.parquet")
+    assert samples[["split", "prompt", "answer"]].to_numpy().tolist() == [
+        ["train", "I won", "joy"],
+        ["train", "How dare you", "anger"],
+        ["test", "Go away", "anger"],
+    ]
+    report = json.loads((tmp_path / "a.json").read_text())["splits"]
+    assert {split: one["file"] for split, one in report.items()} == {
+        "train": "a.csv", "test": "b.csv",
+    }  # fmt: skip
+
+
+def test_options_of_files_that_exclude_each_other_are_refused(folder: Path) -> None:
+    task = json.dumps({key: LABELLED[key] for key in ("columns", "labels")})
+    both = ("prepare", "--all", "bad.csv", "--test", "bad.csv", *PREPARE, task)
+    assert "files.all holds every split; remove files.test" in refusal(folder, *both)
+    assert "expected either corpus: true or files" in refusal(folder, "prepare", *PREPARE, task)
+
+
+def test_answers_go_through_score_and_tables_to_the_terminal(tmp_path: Path) -> None:
+    cells = {"base": Cell("base", "b"), "q": Cell("load", "b", "p", "q")}
+    cells["tuned"] = Cell("tuned", "b", "p")
+    for number, (name, cell) in enumerate(cells.items()):
+        # Two right answers more with every cell: 0, 2 and 4 of 4.
+        truth = ["joy", "fear"] * 2
+        answers = [t if i < 2 * number else {"joy": "fear", "fear": "joy"}[t]
+                   for i, t in enumerate(truth)]  # fmt: skip
+        frame = pd.DataFrame(
+            [
+                ("moods", str(i), truth[i], word, -1.0 if word == answers[i] else -2.0)
+                for i in range(4)
+                for word in ("joy", "fear")
+            ],
+            columns=["task", "sample", "label", "candidate", "loglik"],
+        )
+        frame.attrs = {"cell": asdict(cell), "labels": {"moods": ["joy", "fear"]}}
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+    names = [f"{name}.parquet" for name in cells]
+    settings = '{"resamples": 100}'
+    for arguments in (
+        ("score", *names, "--settings", settings, "--out", "scores.parquet"),
+        ("tables", "--scores", "scores.parquet", "--metric", "accuracy", "--out", "t.csv",
+         "--intervals", "i.csv"),
+    ):  # fmt: skip
+        done = run(tmp_path, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "t.csv").read_text().splitlines() == [
+        "num,modules,moods,mean",
+        "0,base,0.00,0.00",
+        "1,q,50.00,50.00",
+        "2,all,100.00,100.00",
+    ]
+    intervals = pd.read_csv(tmp_path / "i.csv")
+    assert intervals["gain"].tolist() == [0, 0, 50, 50, 100, 100]
+    shown = run(tmp_path, "show", "t.csv", "--results", ".").stdout
+    assert "100.00" in shown
+    assert "scores.parquet" in shown.splitlines()
+
+
+def test_a_number_s_errors_and_the_baselines_go_through_the_command_line(tmp_path: Path) -> None:
+    words = ["0.", "1.", "2."]
+    truth = ["0.", "2.", "2.", "1."]
+    rows = [
+        ("phq", str(i), label, word, -float(word != "1."))
+        for i, label in enumerate(truth)
+        for word in words
+    ]
+    frame = pd.DataFrame(rows, columns=["task", "sample", "label", "candidate", "loglik"])
+    frame.attrs = {"cell": asdict(Cell("base", "b")), "labels": {"phq": words}}
+    frame.to_parquet(tmp_path / "base.parquet")
+    data = pd.DataFrame({"split": "test", "answer": truth})
+    data.attrs = {"task": "phq", "labels": words}
+    data.to_parquet(tmp_path / "phq.parquet")
+    number = {"highest": 2, "ending": ".", "readout": "likeliest", "cutoff": 2}
+    tasks = json.dumps({"phq": {"number": number}})
+    settings = ("--settings", '{"resamples": 100}', "--tasks", tasks)
+    for arguments in (
+        ("score", "base.parquet", *settings, "--out", "scores.parquet"),
+        ("tables", "--scores", "scores.parquet", "--metric", "accuracy", "--out", "t.csv",
+         "--intervals", "t_intervals.csv", "--baselines", "t_baselines.csv",
+         "--data", "phq.parquet", *settings),
+    ):  # fmt: skip
+        done = run(tmp_path, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+    scores = pd.read_parquet(tmp_path / "scores.parquet").set_index("metric")["value"]
+    assert scores["mae"] == 0.75
+    # "2 and above" is never read out, and right for two of four.
+    assert (tmp_path / "t.csv").read_text() == "num,modules,phq,mean\n0,base,50.00,50.00\n"
+    shown = run(tmp_path, "show", "t.csv").stdout
+    assert "majority answer" in shown
+    baselines = pd.read_csv(tmp_path / "t_baselines.csv").set_index(["baseline", "task", "metric"])
+    assert baselines["value"]["majority", "phq", "mae"] == 0.75
+    assert baselines["value"]["uniform", "phq", "accuracy"] == 50
+
+
+def test_baselines_need_the_prepared_tasks(tmp_path: Path) -> None:
+    done = run(tmp_path, "tables", "--scores", "s", "--metric", "accuracy", "--out", "t.csv",
+               "--intervals", "i.csv", "--baselines", "b.csv")  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == ("affectlocus: --data is missing; --baselines and --data go together\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "model"),
+    [
+        ("corpus", "Corpus"),
+        ("pretrain", "Pretraining"),
+        ("prepare", "Task"),
+        ("tune", "Tuning"),
+        ("evaluate", "Evaluate"),
+        ("extract", "Extraction"),
+        ("score", "Score"),
+    ],
+)
+def test_the_help_of_settings_names_every_key_of_its_section(command: str, model: str) -> None:
+    said = " ".join(help_text(command, "--help").split())
+    for key in getattr(parameters, model).model_fields:
+        assert re.search(rf"\b{key}\b", said), key

@@ -1,0 +1,112 @@
+"""What LoRA can act on, by configurations and headers, against the models themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig
+
+from affectlocus.core.errors import InputError
+from affectlocus.training.lora_targets import Layout, config_of, layout, layout_of, layout_of_config
+
+ALL = ["q", "k", "v", "o", "gate", "up", "down"]
+
+
+def fused() -> Layout:
+    """A layer with Phi-3's fused tensors."""
+    stem = "model.layers.0."
+    shapes = {
+        "self_attn.qkv_proj.weight": (16, 8),
+        "self_attn.o_proj.weight": (8, 8),
+        "mlp.gate_up_proj.weight": (24, 8),
+        "mlp.down_proj.weight": (8, 12),
+    }
+    return layout("phi", ((stem + name, shape) for name, shape in shapes.items()))
+
+
+def test_a_models_targets_are_found_on_the_meta_device_as_in_the_model_itself(
+    random_model: Callable,
+) -> None:
+    model = random_model("qwen2")
+    found = layout_of_config("tiny", model.config)
+    assert found.parameters == sum(p.numel() for p in model.parameters())
+    modules = dict(model.named_modules())
+    assert len(found.targets) == 2 * len(ALL)
+    for target in found.targets:
+        weight = modules[target.name].weight
+        assert tuple(weight.shape) == target.shape
+        bias = modules[target.name].bias
+        assert target.bias == (0 if bias is None else bias.numel())
+    assert [t.projections for t in found.of("gate+q")] == [("q",), ("gate",)] * 2
+
+
+def test_an_encoders_layers_are_no_targets() -> None:
+    shapes = {f"{where}.layers.0.mlp.up_proj.weight": (4, 2) for where in ("visual", "model")}
+    found = layout("both", shapes.items())
+    assert [target.name for target in found.targets] == ["model.layers.0.mlp.up_proj"]
+    assert found.parameters == 16
+
+
+def test_a_fused_tensor_is_adapted_whole_and_never_in_part() -> None:
+    found = fused()
+    assert [t.projections for t in found.of("q+k+v+o")] == [("q", "k", "v"), ("o",)]
+    assert len(found.of("all")) == 4
+    with pytest.raises(InputError, match=r"gate_up_proj holds gate\+up .* no LoRA on gate alone"):
+        found.of("gate")
+    with pytest.raises(InputError, match=r"qkv_proj holds q\+k\+v"):
+        found.of("q+o")
+    assert found.has("gate+up")
+    assert not found.has("up")
+
+
+def test_a_mixtures_experts_are_said_to_be_out_of_reach() -> None:
+    config = AutoConfig.for_model("mixtral", num_hidden_layers=1, vocab_size=50)
+    found = layout_of_config("mixture", config)
+    assert len(found.of("q+k+v+o")) == 4
+    with pytest.raises(
+        InputError, match=r"mixture: no module for gate .*module sets of q\+k\+v\+o"
+    ):
+        found.of("gate")
+
+
+def test_a_model_without_the_seven_is_refused() -> None:
+    with pytest.raises(InputError, match="gpt: none of its modules"):
+        layout("gpt", [("h.0.attn.c_attn.weight", (6, 2))])
+
+
+def test_folder_config_and_manifest_give_the_same(checkpoint: Callable, tmp_path: Path) -> None:
+    from affectlocus.checkpoints.pairs import manifest
+
+    folder = checkpoint("llama")
+    record = tmp_path / "mine.json"
+    record.write_text(json.dumps({"folder": str(folder), "files": manifest(folder)}))
+    found = [layout_of(path) for path in (folder, folder / "config.json", record)]
+    assert found[0].targets == found[1].targets == found[2].targets
+    assert [one.name for one in found] == [folder.name, folder.name, "mine"]
+    assert found[0].hidden_size == config_of(record).hidden_size == 32
+
+
+def test_an_unknown_model_type_is_counted_by_the_headers_of_its_weights(
+    checkpoint: Callable, tmp_path: Path
+) -> None:
+    folder = checkpoint("llama")
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "newest"}))
+    with pytest.raises(InputError, match="does not know model_type 'newest', and no weights"):
+        layout_of(tmp_path)
+    (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
+    assert layout_of(tmp_path).targets == layout_of(folder).targets
+    with pytest.raises(InputError, match="does not know model_type 'newest'"):
+        config_of(tmp_path)
+
+
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="no model_type in it"):
+        layout_of(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": "wide"}')
+    with pytest.raises(InputError, match=r"config\.json: no llama configuration"):
+        layout_of(tmp_path)

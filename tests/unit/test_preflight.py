@@ -1,0 +1,179 @@
+"""The users' files are read before any job, and not twice while they stay as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from wheel_files import write_wheels
+
+from affectlocus.config.parameters import Parameters
+from affectlocus.core.errors import InputError
+from affectlocus.data.prepare import prepare
+from affectlocus.orchestration.preflight import (
+    REMEMBERED,
+    precheck,
+    precheck_pairs,
+    precheck_wheels,
+)
+
+PARAMETERS = """
+bases: {base: {folder: base}}
+pairs: {pair: {base: base, tuned: tuned}}
+tasks:
+  moods:
+    files: {train: train.csv, test: test.csv}
+    delimiter: ";"
+    columns: {text: said, label: mood}
+    labels: [joy, fear]
+matrix: {pairs: [pair], load: [gate], tune: [], ablate: []}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / ".snakemake").mkdir()
+    (tmp_path / "train.csv").write_text('said;mood\n"well; well";joy\n')
+    (tmp_path / "test.csv").write_text("said;mood\noh no;fear\n")
+    return tmp_path
+
+
+def parameters() -> Parameters:
+    return Parameters.model_validate(yaml.safe_load(PARAMETERS))
+
+
+def test_good_files_pass_and_are_remembered(folder: Path) -> None:
+    precheck(parameters(), folder)
+    assert list(json.loads((folder / REMEMBERED).read_text())) == ["moods"]
+
+
+def test_a_remembered_file_is_not_read_again_until_it_changes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = precheck(parameters(), folder)
+    assert reports["moods"]["splits"]["test"]["labels"] == {"fear": 1}
+    read: list[str] = []
+
+    def reading(name: str, *arguments: Any) -> Any:
+        read.append(name)
+        return prepare(name, *arguments)
+
+    monkeypatch.setattr("affectlocus.data.prepare.prepare", reading)
+    assert precheck(parameters(), folder) == reports
+    assert read == []
+    (folder / "test.csv").write_text("said;mood\noh no, not again;fear\nhm;joy\n")
+    assert precheck(parameters(), folder)["moods"]["splits"]["test"]["kept"] == 2
+    assert read == ["moods"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("said;feeling\na;joy\n", "no column 'mood'"),
+        ("said;mood\na;anger\n", "row 1 has the label 'anger'"),
+        ("said;mood\nWell;  well;joy\n", "cannot be read as csv"),
+        ('said;mood\n"WELL;  well";joy\n', "1 of 1 test texts also stand in the train split"),
+    ],
+)
+def test_bad_files_are_named_with_their_task(folder: Path, content: str, words: str) -> None:
+    (folder / "test.csv").write_text(content)
+    with pytest.raises(InputError, match=r"^params\.yaml: tasks\.moods: ") as caught:
+        precheck(parameters(), folder)
+    assert words in str(caught.value)
+    assert not (folder / REMEMBERED).exists()
+
+
+def test_a_pair_on_disk_that_does_not_fit_is_named_before_anything_runs(
+    checkpoint, lora, tmp_path: Path
+) -> None:
+    base, other = checkpoint(), checkpoint(num_hidden_layers=3)
+    (tmp_path / "t.csv").write_text("text,label\ngood,joy\nbad,fear\n")
+    config = {
+        "bases": {"small": {"folder": str(base)}},
+        "pairs": {"felt": {"base": "small", "tuned": str(lora(base, ["q_proj"]))}},
+        "tasks": {
+            "moods": {
+                "files": {"test": "t.csv"},
+                "columns": {"label": "label"},
+                "labels": ["joy", "fear"],
+            }
+        },
+        "matrix": {"pairs": ["felt"], "tune": []},
+    }
+    precheck_pairs(Parameters.model_validate(config), tmp_path)
+    config["pairs"]["felt"]["tuned"] = str(lora(other, ["q_proj"]))
+    with pytest.raises(InputError, match=r"mine\.yaml: pairs\.felt: .*layers\.2"):
+        precheck_pairs(Parameters.model_validate(config), tmp_path, "mine.yaml")
+
+
+SPOKEN = """
+bases: {base: {folder: base}}
+pairs: {pair: {base: base, tuned: tuned}}
+tasks:
+  moods:
+    files: {test: test.csv}
+    columns: {text: said, label: mood}
+    labels: LABELS
+matrix: {pairs: [pair], load: [gate], tune: [], ablate: []}
+evaluate: {readout: generation}
+score: {protocols: {moods: mer-unibench}, wheels: wheels, own_wheels: true}
+"""
+
+
+def unscored(folder: Path, labels: list[str]) -> list[str]:
+    """What `precheck_wheels` says of a test split with each of these labels, twice the first."""
+    write_wheels(folder / "wheels")
+    rows = "".join(f"text {n},{label}\n" for n, label in enumerate([labels[0], *labels]))
+    (folder / "test.csv").write_text(f"said,mood\n{rows}")
+    config = yaml.safe_load(SPOKEN)
+    config["tasks"]["moods"]["labels"] = [*labels, "never"]
+    parsed = Parameters.model_validate(config)
+    return precheck_wheels(parsed, folder, precheck(parsed, folder), "mine.yaml")
+
+
+def test_labels_that_a_protocol_leaves_unscored_are_counted_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    # Neutral, sunny: on no wheel. Anger: not on the fifth. Furious: no form, but a wheel word.
+    assert unscored(tmp_path, ["Sunny", "joy", "neutral", "anger", "furious"]) == [
+        "moods: mer-unibench does not score 'Sunny' on any wheel, 2 test samples",
+        "moods: corrected does not score 'Sunny' on any wheel, 2 test samples",
+        "moods: mer-unibench does not score 'neutral' on any wheel, 1 test samples",
+        "moods: mer-unibench does not score 'anger' on wheel 5, 1 test samples",
+        "moods: corrected does not score 'anger' on wheel 5, 1 test samples",
+        "moods: mer-unibench does not score 'furious' on any wheel, 1 test samples",
+        "moods: corrected does not score 'furious' on wheel 5, 1 test samples",
+    ]
+
+
+def test_labels_without_a_hit_rate_on_some_wheel_are_refused_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(InputError) as caught:
+        unscored(tmp_path, ["anger", "neutral"])
+    assert str(caught.value).startswith(
+        "mine.yaml: score.protocols.moods: wheel 5 knows none of the labels in the test split "
+        "(anger, neutral), so mer-unibench has no hit rate on it; give the labels"
+    )
+
+
+def test_wheels_that_are_not_the_released_ones_are_refused_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    write_wheels(tmp_path / "wheels")
+    config = yaml.safe_load(SPOKEN)
+    config["tasks"]["moods"]["labels"] = ["joy", "anger"]
+    config["score"]["own_wheels"] = False
+    with pytest.raises(
+        InputError, match=r"^params\.yaml: score\.wheels: .*/wheels/format\.csv: not"
+    ):
+        precheck_wheels(Parameters.model_validate(config), tmp_path, {})
+
+
+def test_valence_needs_no_wheels(tmp_path: Path) -> None:
+    config = yaml.safe_load(SPOKEN)
+    config["tasks"]["moods"]["labels"] = ["positive", "negative"]
+    assert precheck_wheels(Parameters.model_validate(config), tmp_path, {}) == []

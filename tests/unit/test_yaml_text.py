@@ -1,0 +1,99 @@
+"""Settings are read as plain values, within bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from affectlocus.config.parameters import Recipe
+from affectlocus.config.yaml_text import parsed
+from affectlocus.core.errors import InputError
+
+
+def test_yaml_and_json_are_read() -> None:
+    assert parsed("a: [1, true, x]\n", "s") == {"a": [1, True, "x"]}
+    assert parsed('{"a": 1e-3, "b": null}', "s") == {"a": 0.001, "b": None}
+    assert parsed("{a: 1}", "s") == {"a": 1}
+    assert parsed("", "s") is None
+
+
+def test_a_character_beyond_16_bits_stays_whole() -> None:
+    # json.dumps writes it as two escapes, which YAML reads as two halves.
+    assert parsed('{"label": "\\ud83d\\ude00"}', "s") == {"label": "\N{GRINNING FACE}"}
+
+
+def test_anchors_and_merged_keys_are_read() -> None:
+    text = "a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: *a\n"
+    assert parsed(text, "s")["b"] == {"x": 1, "y": 2}
+
+
+# YAML 1.1 makes booleans, dates, base 60 and base 8 of these.
+WORDS = [
+    *("on", "off", "yes", "no", "y", "n", "Yes", "NO", "True", "FALSE"),
+    *("12:30:45", "2001-01-02", "007", "0777", "1_000", "1.50", "+5", "-0", ".5", "5."),
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_stays_as_it_is_written(word: str) -> None:
+    assert parsed(f"{word}: [{word}]", "s") == {word: [word]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("true", True), ("false", False), ("null", None), ("~", None), ("", None)),
+        *(("0", 0), ("-12", -12), ("0x1F", 31), ("0o17", 15)),
+        *(("1.5", 1.5), ("-0.25", -0.25), ("1.0", 1.0), ("1e3", 1000.0), ("1.0e-2", 0.01)),
+        *(("-.inf", float("-inf")), ("'on'", "on"), ("'1'", "1")),
+    ],
+)
+def test_yaml_1_2_values_are_read(text: str, value: object) -> None:
+    found = parsed(f"a: {text}", "s")["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("key", ["true", "null", "1", "1.0", "1e3", "~"])
+def test_keys_are_text(key: str) -> None:
+    assert parsed(f"{key}: a", "s") == {key: "a"}
+
+
+def test_numbers_and_booleans_kept_as_text_are_still_valid_parameters() -> None:
+    text = "{steps: 1_000, rank: 08, learning_rate: 1.50e-3, shuffled: yes, data: [m]}"
+    given = parsed(text, "s")
+    recipe = Recipe.model_validate(given)
+    assert (recipe.steps, recipe.rank, recipe.learning_rate) == (1000, 8, 1.5e-3)
+    assert recipe.shuffled is True
+
+
+def test_an_override_of_a_merged_key_can_be_merged_again() -> None:
+    text = "a: &a {x: 1}\nb: {c: {d: &d {<<: *a, x: 2}}}\ne: {<<: *d}\n"
+    assert parsed(text, "s")["e"] == {"x": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\na: 2\n", "duplicate key 'a'"),
+        ('{"a": 1, "a": 2}', "duplicate key 'a'"),
+        ("a: &a [*a]", "an anchor contains itself"),
+        ("[a]: 1", "line 1: a key is a list or a map"),
+        ("a: =", "line 1: put '=' in quotes"),
+        ("a: 1\nb: 0x_", "line 2: put '0x_' in quotes"),
+        ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("a: !!int x", "not what it looks like"),
+        ("a: 2001-13-45", "line 1: put '2001-13-45' in quotes"),
+        ("[" * 60 + "]" * 60, "nested deeper than"),
+        ("{" * 5000, "nested deeper than"),
+        ("a: [", "not YAML"),
+        ("#" * 2**20 + "#", "longer than 1 MiB"),
+        ("x: &x [1,1,1,1,1,1]\n" + "a: &a [*x,*x,*x,*x,*x,*x,*x]\n" * 1, None),
+    ],
+)
+def test_what_is_no_settings_is_refused_in_one_line(text: str, says: str | None) -> None:
+    if says is None:
+        assert parsed(text, "s")["a"][6] == [1] * 6
+        return
+    with pytest.raises(InputError, match=says) as refused:
+        parsed(text, "s")
+    assert str(refused.value).startswith("s: ")
+    assert "\n" not in str(refused.value)

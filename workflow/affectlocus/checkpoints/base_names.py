@@ -1,0 +1,104 @@
+"""Whether the base that an adapter names is the one that was given, by their names alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from affectlocus.checkpoints.adapters import CONFIG, Adapter
+from affectlocus.core.errors import InputError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>.+)")
+
+# What unsloth, mlx-community and others append to a model's name for a quantised copy of it.
+_QUANTISED = re.compile(
+    r"[-_.](?:unsloth[-_])?(?:bnb[-_][48]bit|gptq(?:[-_]int[2348]|[-_][2348]bit)?|awq(?:[-_]int4)?"
+    r"|int[48]|[2-8]bits?(?:[-_]dwq)?|fp8(?:[-_](?:block|dynamic))?|nf4|mxfp[48])$"
+)
+# The same weights in another layout or precision of the same kind.
+_SAME = re.compile(r"[-_.](?:hf|bf16|fp16|unsloth|mlx)$")
+# unsloth's copies whose names the rule does not explain (letters of both names).
+_UNSLOTH = {
+    "mistral7b": "mistral7bv01",
+    "solar107b": "solar107bv10",
+    "tinyllama": "tinyllama11bintermediatestep1431k3t",
+    "tinyllamachat": "tinyllama11bchatv10",
+    "zephyrsft": "mistral7bsftbeta",
+}
+
+
+def check_base_name(adapter: Adapter, path: Path, config: dict[str, Any] | None) -> list[str]:
+    """Refuses a base that is known to be another than the adapter's; a note where it may be.
+
+    A base is known by its folder in the hub's cache, or by the hub id in its config.json. A path
+    says nothing about what lies there now, and a user's folder may have any name; many adapters
+    name no base at all.
+
+    Args:
+        path: the base's folder or file.
+        config: its config.json.
+
+    Raises:
+        InputError: both names are hub ids, and they are of different models.
+    """
+    if adapter.base_name is None:
+        return []
+    named = hub_id(adapter.base_name)
+    cached = hub_id(str(path.absolute()))
+    own = path.absolute()
+    saved = str((config or {}).get("_name_or_path") or "")
+    folder = own.stem if own.is_file() else own.name
+    given = [cached] if cached else [folder, saved]
+    sought = named or adapter.base_name
+    if _letters(sought) in {_letters(one) for one in given} - {""}:
+        return []
+    copied = _quantised(sought)
+    if _origin(sought) in {_origin(one) for one in given if one}:
+        if not copied:
+            return []
+        return [f"the adapter was trained on {sought}, a quantised copy of the base given, {path}"]
+    known = cached or hub_id(saved)
+    if named and known:
+        told = "" if cached else f" (as {path / 'config.json'} says)"
+        which = "give the unquantised model that it is a copy of" if copied else "give that one"
+        raise InputError(
+            f"{adapter.path / CONFIG}: its base is {named!r}, not {known}{told}; {which}, or "
+            "say that any base will do (--any-base)"
+        )
+    return [
+        f"the adapter names {adapter.base_name} as its base; the base given is {path}: shapes "
+        "fit, values were not compared"
+    ]
+
+
+def hub_id(name: str) -> str | None:
+    """The hub id that a name is, or that a path into the hub's cache tells; else None."""
+    for part in name.replace("\\", "/").split("/"):
+        if cached := _CACHED.fullmatch(part):
+            return f"{cached['owner']}/{cached['name']}"
+    return name if _HUB_ID.fullmatch(name) else None
+
+
+def _last(name: str) -> str:
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
+
+
+def _letters(name: str) -> str:
+    """The last part of a path or hub id, without case and separators."""
+    return re.sub(r"[\W_]", "", _last(name))
+
+
+def _quantised(name: str) -> bool:
+    return _QUANTISED.search(_last(name)) is not None
+
+
+def _origin(name: str) -> str:
+    """The letters of the model that a copy was made of, as unsloth and others name copies."""
+    last = _last(name).removeprefix("meta-")
+    while (shorter := _SAME.sub("", _QUANTISED.sub("", last))) != last:
+        last = shorter
+    letters = re.sub(r"[\W_]", "", last)
+    owner = (hub_id(name) or "").lower().startswith("unsloth/")
+    return _UNSLOTH.get(letters, letters) if owner else letters

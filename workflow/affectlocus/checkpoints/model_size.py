@@ -1,0 +1,160 @@
+"""How large a model is, by arithmetic on its config.json; nothing is built and no weight is read.
+
+What is not on disk yet is estimated: by what params.yaml states, or by the name that it goes by.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from affectlocus.config.parameters import Pretraining
+from affectlocus.core.projections import parse_modules
+
+BYTES = {
+    "float64": 8.0,
+    "float32": 4.0,
+    "float16": 2.0,
+    "bfloat16": 2.0,
+    "float8_e4m3fn": 1.0,
+    "float8_e5m2": 1.0,
+    "int8": 1.0,
+    "uint8": 1.0,
+}
+"""Of one parameter, by the dtype that a configuration names."""
+
+_PRETRAINED_VOCABULARY = 768
+_LARGEST = 2**40  # of any dimension
+_NAMED = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?) ?([BbMm])(?![A-Za-z0-9])")
+# A transformer of unknown shape: hidden size is 128 times the number of layers, the feed-forward
+# block three matrices of 8/3 of it, so that a layer has 12 hidden² weights.
+_LAYERS_TO_WIDTH = 128
+
+
+@dataclass(frozen=True)
+class Size:
+    """A language model's dimensions.
+
+    Attributes:
+        parameters: of the language model; tied embeddings count once.
+        each: bytes of one parameter as stored.
+        told_by: where it is known from, for people.
+    """
+
+    parameters: int
+    each: float
+    hidden: int
+    layers: int
+    intermediate: int
+    query: int  # width of all query heads
+    key: int  # width of all key, and of all value heads
+    vocabulary: int
+    told_by: str
+
+    @property
+    def bytes(self) -> int:
+        """Of the weights as stored."""
+        return round(self.parameters * self.each)
+
+    def stored_in(self, size: int, told_by: str) -> Size:
+        """The same model, whose files hold so many bytes."""
+        return replace(self, each=size / self.parameters, told_by=told_by)
+
+    def share(self, modules: str) -> float:
+        """Of all parameters, those of the weights of a module set."""
+        shapes = self._shapes()
+        count = sum(out * into for name in parse_modules(modules) for out, into in [shapes[name]])
+        return min(1.0, self.layers * count / self.parameters)
+
+    def lora_parameters(self, modules: str, rank: int) -> int:
+        """What LoRA adds on a module set: rank · (d_out + d_in) for each matrix."""
+        shapes = self._shapes()
+        return self.layers * rank * sum(sum(shapes[name]) for name in parse_modules(modules))
+
+    def _shapes(self) -> dict[str, tuple[int, int]]:
+        wide = self.intermediate
+        return {
+            "q": (self.query, self.hidden),
+            "k": (self.key, self.hidden),
+            "v": (self.key, self.hidden),
+            "o": (self.hidden, self.query),
+            "gate": (wide, self.hidden),
+            "up": (wide, self.hidden),
+            "down": (self.hidden, wide),
+        }
+
+
+def of_config(config: Mapping[str, Any], told_by: str = "config.json") -> Size | None:
+    """The size that a config.json tells, as Hugging Face's models count; None if it tells none.
+
+    Exact for Qwen2 and 2.5, LLaMA and Mistral; of others, what they add to these (norms of heads,
+    routers) is left out, some thousandths.
+    """
+    text = config.get("text_config")
+    whole = {**config, **text} if isinstance(text, Mapping) else dict(config)
+    try:
+        hidden, layers = int(whole["hidden_size"]), int(whole["num_hidden_layers"])
+        vocabulary, heads = int(whole["vocab_size"]), int(whole["num_attention_heads"])
+        wide = int(whole.get("moe_intermediate_size") or whole["intermediate_size"])
+        groups = int(whole.get("num_key_value_heads") or heads)
+        width = int(whole.get("head_dim") or hidden // max(heads, 1))
+        experts = int(
+            whole.get("num_local_experts") or whole.get("num_experts") or 1  # Mixtral, Qwen
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    told = (hidden, layers, vocabulary, heads, wide, groups, width, experts)
+    if min(told) < 1 or max(told) > _LARGEST:
+        return None
+    query, key = heads * width, groups * width
+    attention = hidden * (2 * query + 2 * key)
+    if whole.get("model_type") in ("qwen2", "qwen2_moe") or whole.get("attention_bias"):
+        attention += query + 2 * key
+    layer = attention + experts * 3 * hidden * wide + 2 * hidden
+    embeddings = vocabulary * hidden * (1 if whole.get("tie_word_embeddings") else 2)
+    total = layers * layer + embeddings + hidden
+    kind = str(whole.get("dtype") or whole.get("torch_dtype") or "float32")
+    each = BYTES.get(kind.removeprefix("torch."), 4.0)
+    if experts > 1:
+        wide *= experts
+    return Size(total, each, hidden, layers, wide, query, key, vocabulary, told_by)
+
+
+def of_pretraining(recipe: Pretraining) -> Size:
+    """A tiny base of our own: float32, tied embeddings."""
+    found = of_config(
+        {
+            "model_type": recipe.architecture,
+            "hidden_size": recipe.hidden_size,
+            "intermediate_size": recipe.intermediate_size,
+            "num_hidden_layers": recipe.layers,
+            "num_attention_heads": recipe.heads,
+            "num_key_value_heads": recipe.kv_heads,
+            "vocab_size": _PRETRAINED_VOCABULARY,
+            "tie_word_embeddings": True,
+        },
+        "its recipe",
+    )
+    assert found is not None
+    return found
+
+
+def estimated(parameters: float, dtype: str, told_by: str) -> Size:
+    """A model of so many parameters and a usual shape."""
+    hidden = max(1, round((parameters * _LAYERS_TO_WIDTH / 12) ** (1 / 3)))
+    layers = max(1, round(hidden / _LAYERS_TO_WIDTH))
+    wide = round(hidden * 8 / 3)
+    each = BYTES[dtype]
+    return Size(round(parameters), each, hidden, layers, wide, hidden, hidden, 32_000, told_by)
+
+
+def of_name(name: str) -> Size | None:
+    """The size that a name tells, as Qwen2.5-7B-Instruct does; bfloat16. None if it tells none."""
+    found = _NAMED.findall(name)
+    if not found:
+        return None
+    number, unit = found[-1]
+    scale = 1e9 if unit in "Bb" else 1e6
+    return estimated(float(number) * scale, "bfloat16", f"the name {name}")

@@ -1,0 +1,661 @@
+"""Tensors in safetensors and PyTorch files, read by byte ranges.
+
+A file is opened for its list of tensors alone. Entries are read when they are asked for, large
+stretches from the page cache itself, without a copy; so memory stays at what a caller holds,
+whatever the checkpoint's size. Torch is imported where a PyTorch file is read or a tensor of its
+kind is asked for, and not before.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import mmap
+import os
+import pickle
+import re
+import struct
+import threading
+import warnings
+import weakref
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from affectlocus.core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+# safetensors' names of dtypes → torch's, which are used throughout.
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""Float dtype → the distance from 1 to the next number."""
+TINY = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}
+"""Float dtype → the smallest number with all its digits."""
+# From so many bytes on, to map a stretch of a file costs less than to copy it.
+_MAPPED = 1 << 20
+# Of a safetensors header: some 150 a tensor, of which the largest models have 100,000. Read into
+# Python, each becomes some twenty.
+_HEADER = 25_000_000
+_DIMENSIONS = 64  # numpy has no more
+_PACKED = 20  # times a PyTorch file's own size, unpacked; torch.save packs nothing
+_WRAPPED = ("model", "state_dict", "module")
+
+
+class _File:
+    """An open file, closed when the last that reads from it is gone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; the checkpoint is incomplete") from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        self.close = weakref.finalize(self, os.close, self.descriptor)
+        self.size = os.fstat(self.descriptor).st_size
+
+    def read(self, into: memoryview, offset: int) -> None:
+        """Fills `into` with the bytes from `offset` on."""
+        while True:
+            try:
+                done = os.preadv(self.descriptor, [into], offset)
+            except OSError as error:
+                raise InputError(f"{self.path}: cannot be read ({error.strerror})") from None
+            if done == len(into):
+                return
+            if not done:
+                raise InputError(
+                    f"{self.path}: ends at {offset} bytes though its header promised more; "
+                    "it was cut while it was read: fetch it again"
+                )
+            into, offset = into[done:], offset + done
+
+    def window(self, offset: int, size: int) -> np.ndarray:
+        """Bytes of the file, (size,) uint8, not to be written to: mapped, or read if they are few.
+
+        What is mapped counts as memory of the process until the array is gone, and no longer. Each
+        window is held against the file's size as it is opened; a file that somebody cuts within
+        the milliseconds after that ends the process, as nothing can be read there any more.
+        """
+        if size >= _MAPPED:
+            first = offset - offset % mmap.ALLOCATIONGRANULARITY
+            try:
+                mapped = mmap.mmap(
+                    self.descriptor, offset - first + size, prot=mmap.PROT_READ, offset=first
+                )
+                return np.frombuffer(mapped, np.uint8, size, offset - first)
+            except (ValueError, OSError):
+                pass  # cut meanwhile, which reading tells; or on a file system that maps nothing
+        read = np.empty(size, np.uint8)
+        if size:
+            self.read(read.data, offset)
+        # As what is mapped: compiled loops tell the two kinds of array apart.
+        read.flags.writeable = False
+        return read
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where a tensor lies: in a file from `offset` bytes on, or in memory (`held`)."""
+
+    file: _File
+    dtype: str
+    shape: tuple[int, ...]
+    stride: tuple[int, ...] | None  # None: row after row without gaps
+    offset: int
+    held: np.ndarray | None = None  # flat, as `_raw` has them
+
+    @property
+    def raw(self) -> np.dtype:
+        """What its entries are in numpy, which has not all dtypes: as bits then."""
+        return np.dtype(_raw(self.dtype))
+
+
+def _raw(dtype: str) -> str:
+    if dtype.startswith("float8"):
+        return "uint8"
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
+class _Thread(threading.local):
+    """What a thread keeps between reads: the last tensor that lies transposed."""
+
+    def __init__(self) -> None:
+        self.last: tuple[_Entry, np.ndarray] | None = None
+
+
+_thread = _Thread()
+
+
+class Tensors:
+    """The tensors of safetensors or PyTorch files, by name, without loading them.
+
+    PyTorch files (`.bin`, `.pth`) are read with `weights_only=True`: a dict of tensors, or a dict
+    with one under `model`, `state_dict` or `module` (DeepSpeed). What else such a file holds
+    (epoch, config, optimizer) is in `extra`, without its tensors.
+
+    Files stay open as long as this object, or a part taken from it, lives; all reads are safe from
+    several threads.
+
+    Raises:
+        InputError: a file is missing, cut, no checkpoint, or needs code to be read; two files have
+            a tensor of the same name.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = [Path(file) for file in files]
+        self.extra: dict[str, Any] = {}
+        self._entries: dict[str, _Entry] = {}
+        for path in self.files:
+            file = _File(path)
+            _refuse_what_is_no_checkpoint(file)
+            if path.suffix == ".safetensors":
+                found = _safetensors(file)
+            else:
+                found, extra = _pytorch(file)
+                self.extra |= extra
+            for name in found:
+                if name in self._entries:
+                    raise InputError(
+                        f"{path}: {name!r} is also in {self._entries[name].file.path}; expected "
+                        "each tensor in one file: remove the files of another checkpoint"
+                    )
+            self._entries |= found
+
+    def names(self) -> list[str]:
+        """Every tensor's name, sorted."""
+        return sorted(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The tensor's shape."""
+        return self._entries[name].shape
+
+    def dtype(self, name: str) -> str:
+        """The stored dtype by torch's name, as `bfloat16`; may be an integer's or a quantised."""
+        return self._entries[name].dtype
+
+    def file(self, name: str) -> Path:
+        """The file that holds the tensor."""
+        return self._entries[name].file.path
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """The whole tensor, in its stored dtype, on the CPU, in memory of its own."""
+        return self.part(name).tensor()
+
+    def array(self, name: str) -> np.ndarray:
+        """The whole tensor in float64, in memory of its own."""
+        part = self.part(name)
+        out = np.empty(part.numel)
+        part.read(0, part.numel, out)
+        return out.reshape(part.shape)
+
+    def part(self, name: str, rows: Sequence[tuple[int, int]] | None = None) -> Stored:
+        """The tensor, or the given (start, stop) rows of its first axis, in the given order."""
+        return Stored(name, self._entries[name], rows)
+
+
+class Side(Protocol):
+    """A tensor that can be read piece by piece, from a file or computed on the fly."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> str:
+        """As stored, or as it would be."""
+
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """Entries [start, stop) of the flattened tensor into `out`, (stop − start,) float64."""
+
+
+class Held:
+    """A tensor in memory as a side.
+
+    Args:
+        tensor: of any shape; it need not be contiguous.
+        dtype: where the tensor counts as stored in another dtype than its own.
+    """
+
+    def __init__(self, tensor: np.ndarray, dtype: str | None = None) -> None:
+        self.shape = tuple(tensor.shape)
+        self.dtype = str(tensor.dtype) if dtype is None else dtype
+        self._flat = tensor.reshape(-1)
+
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """As `Side.read`."""
+        out[...] = self._flat[start:stop]
+
+
+class Stored:
+    """Rows of a tensor in a file, as entries in one line: a side of `measure`.
+
+    Attributes:
+        shape: of the part.
+        dtype: as stored.
+        numel: number of entries.
+    """
+
+    def __init__(
+        self, name: str, entry: _Entry, rows: Sequence[tuple[int, int]] | None = None
+    ) -> None:
+        self._name, self._entry = name, entry
+        self.dtype = entry.dtype
+        if rows is None:
+            self.shape = entry.shape
+            runs = [(0, prod(entry.shape))]
+        else:
+            if len(entry.shape) not in (1, 2):
+                raise InputError(
+                    f"{entry.file.path}: {name} has {len(entry.shape)} dimensions "
+                    f"{entry.shape}; expected the rows of a matrix, or a bias"
+                )
+            width = prod(entry.shape[1:])
+            runs = []
+            for start, stop in rows:
+                if not 0 <= start < stop <= entry.shape[0]:
+                    raise ValueError(f"{name}: no rows {start} to {stop} in shape {entry.shape}")
+                if runs and runs[-1][1] == start * width:
+                    runs[-1] = (runs[-1][0], stop * width)
+                else:
+                    runs.append((start * width, stop * width))
+            self.shape = (sum(stop - start for start, stop in rows), *entry.shape[1:])
+        self.numel = prod(self.shape)
+        self._runs = runs
+        self._begins = [0]
+        for start, stop in runs:
+            self._begins.append(self._begins[-1] + stop - start)
+
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """Entries [start, stop) of the flattened part, converted into `out`.
+
+        Args:
+            out: (stop − start,), float32 or float64.
+
+        Raises:
+            InputError: the tensor is not stored as float64, float32, float16 or bfloat16.
+        """
+        self._check()
+        run = bisect.bisect_right(self._begins, start) - 1
+        at = start
+        while at < stop:
+            until = min(stop, self._begins[run + 1])
+            first = self._runs[run][0] + at - self._begins[run]
+            out[at - start : until - start] = _floats(self._entries(first, until - at), self.dtype)
+            at, run = until, run + 1
+
+    def window(self, start: int, stop: int) -> np.ndarray | None:
+        """Entries [start, stop) as `kernel.add_up` takes them; None where they do not lie together.
+
+        Raises:
+            InputError: as `read`.
+        """
+        self._check()
+        if len(self._runs) != 1:
+            return None
+        found = self._entries(self._runs[0][0] + start, stop - start)
+        found = found.view(np.int16 if self.dtype == "float16" else found.dtype)
+        found.flags.writeable = False
+        return found
+
+    def tensor(self) -> torch.Tensor:
+        """The whole part in its stored dtype, on the CPU, in memory of its own."""
+        import torch
+
+        made = np.empty(self.numel, self._entry.raw)
+        for (start, stop), begin in zip(self._runs, self._begins, strict=False):
+            made[begin : begin + stop - start] = self._entries(start, stop - start)
+        whole = torch.from_numpy(made.view(np.uint8)).view(getattr(torch, self.dtype))
+        return whole.view(self.shape)
+
+    def _check(self) -> None:
+        if self.dtype not in EPS:
+            raise InputError(
+                f"{self._entry.file.path}: {self._name} is stored as {self.dtype}; expected float "
+                "weights (float64, float32, float16 or bfloat16): quantised ones must be converted "
+                "first"
+            )
+
+    def _entries(self, first: int, count: int) -> np.ndarray:
+        """Flat entries of the whole tensor, as stored, not to be written to."""
+        entry = self._entry
+        if entry.held is not None:
+            return entry.held[first : first + count]
+        if entry.stride is not None:
+            return _gathered(entry)[first : first + count]
+        size = entry.raw.itemsize
+        return entry.file.window(entry.offset + first * size, count * size).view(entry.raw)
+
+
+def _floats(raw: np.ndarray, dtype: str) -> np.ndarray:
+    """Entries as numpy's floats, of the same values."""
+    if dtype != "bfloat16":
+        return raw
+    # Its bits are the upper half of a float32's.
+    return np.left_shift(raw, 16, dtype=np.uint32).view(np.float32)
+
+
+def _gathered(entry: _Entry) -> np.ndarray:
+    """Flat entries of a tensor that does not lie row after row, kept until the next such."""
+    if _thread.last is None or _thread.last[0] is not entry:
+        assert entry.stride is not None
+        size, steps = entry.raw.itemsize, entry.stride
+        last = sum((n - 1) * step for n, step in zip(entry.shape, steps, strict=True))
+        span = entry.file.window(entry.offset, (1 + last) * size if prod(entry.shape) else 0)
+        lying = np.lib.stride_tricks.as_strided(
+            span.view(entry.raw), entry.shape, [step * size for step in steps]
+        )
+        _thread.last = (entry, lying.flatten())
+    return _thread.last[1]
+
+
+# What lies under a checkpoint's name when a download went wrong: how it begins, and what to do.
+_MISTAKEN = (
+    (
+        re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)\b", re.IGNORECASE),
+        "an HTML page, perhaps an error or login page of the download",
+        "fetch the file itself",
+    ),
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer", "run git lfs pull"),
+    (
+        re.compile(rb"GGUF"),
+        "a GGUF file, which holds quantised weights",
+        "fetch the model as safetensors",
+    ),
+)
+
+
+def _refuse_what_is_no_checkpoint(file: _File) -> None:
+    kind = "safetensors" if file.path.suffix == ".safetensors" else "PyTorch"
+    if not file.size:
+        raise InputError(f"{file.path}: not a whole {kind} file (it is empty); fetch it again")
+    head = bytearray(min(512, file.size))
+    file.read(memoryview(head), 0)
+    for begins, what, remedy in _MISTAKEN:
+        if begins.match(head):
+            raise InputError(f"{file.path}: not a whole {kind} file (it is {what}); {remedy}")
+
+
+# safetensors: eight bytes with the header's length, the header in JSON, the tensors' bytes
+
+
+def _safetensors(file: _File) -> dict[str, _Entry]:
+    length = _header_length(file)
+    text = bytearray(length)
+    file.read(memoryview(text), 8)
+    try:
+        pairs = json.loads(text.decode("utf-8"), object_pairs_hook=_once)
+        pairs.pop("__metadata__", None)
+        room = file.size - 8 - length
+        entries, spans = {}, []
+        for name, value in pairs.items():
+            begin, end = value["data_offsets"]
+            shape = tuple(value["shape"])
+            if len(shape) > _DIMENSIONS:
+                raise ValueError(f"{name!r} has {len(shape)} dimensions")
+            if value["dtype"] not in _DTYPES:
+                raise InputError(
+                    f"{file.path}: {name} is stored as {value['dtype']}, which is not read; "
+                    f"expected one of {', '.join(_DTYPES)}"
+                )
+            dtype = _DTYPES[value["dtype"]]
+            if not all(type(side) is int and side >= 0 for side in (*shape, begin, end)):
+                raise ValueError(f"{name!r}: shape and offsets must be counts")
+            if end - begin != prod(shape) * np.dtype(_raw(dtype)).itemsize:
+                raise ValueError(
+                    f"{name!r}: {end - begin} bytes for shape {shape} of {value['dtype']}"
+                )
+            if end > room:
+                raise ValueError(f"{name!r} ends {end - room} bytes behind the end of the file")
+            spans.append((begin, end, name))
+            entries[name] = _Entry(file, dtype, shape, None, 8 + length + begin)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _broken(file, str(error)) from None
+    at = 0
+    for begin, end, name in sorted(spans):
+        if begin != at:
+            raise _broken(file, f"{name!r} begins at {begin} where {at} was expected")
+        at = end
+    if at != room:
+        raise _broken(file, f"{room - at} bytes behind its last tensor")
+    return entries
+
+
+def _header_length(file: _File) -> int:
+    head = bytearray(min(8, file.size))
+    file.read(memoryview(head), 0)
+    length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+    if _HEADER < length <= file.size - 8:
+        raise InputError(
+            f"{file.path}: its header has {length} bytes; expected {_HEADER} at most, some 150 for "
+            "each tensor: save the model in several files"
+        )
+    if not 2 <= length <= file.size - 8:
+        raise _broken(file, f"{file.size} bytes, which is no header and its tensors")
+    return int(length)
+
+
+def check_header(path: Path) -> None:
+    """Refuses a safetensors file by its header's length alone, before anybody reads the header.
+
+    Raises:
+        InputError: no file, or one whose header is longer than the file, or than is read.
+    """
+    _header_length(_File(path))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name twice in the header")
+    return found
+
+
+def _broken(file: _File, reason: str) -> InputError:
+    return InputError(f"{file.path}: not a whole safetensors file ({reason}); fetch it again")
+
+
+# PyTorch: a zip of a pickle and of the storages' bytes; before 1.6, all in one pickle
+
+
+def _pytorch(file: _File) -> tuple[dict[str, _Entry], dict[str, Any]]:
+    storages = _storages(file)
+    import torch
+
+    # On the meta device the pickle alone is read, and each storage says where its bytes lie.
+    loaded = _unpickled(file.path, "cpu" if storages is None else "meta")
+    tensors, extra = _state(file.path, loaded)
+    entries = {}
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise InputError(
+                f"{file.path}: {name} is sparse or quantised; expected a plain tensor of floats"
+            )
+        tensor = tensor.detach()
+        _refuse_spread(file, name, tensor)
+        shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+        if storages is None:
+            flat = tensor.contiguous().view(-1).view(torch.uint8)
+            entry = _Entry(file, dtype, shape, None, 0, flat.numpy().view(_raw(dtype)))
+            entries[name] = entry
+            continue
+        storage = tensor.untyped_storage()
+        start = getattr(storage, "_checkpoint_offset", None)
+        if tensor.numel() and storages.get(start, -1) < storage.nbytes():
+            raise InputError(f"{file.path}: not a whole PyTorch file ({name} has no storage)")
+        offset = (start or 0) + int(tensor.storage_offset()) * tensor.itemsize
+        stride = None if tensor.is_contiguous() else tensor.stride()
+        entries[name] = _Entry(file, dtype, shape, stride, offset)
+    return entries, extra
+
+
+def _refuse_spread(file: _File, name: str, tensor: torch.Tensor) -> None:
+    """Refuses a tensor that reaches beyond its storage, or stands for far more than it stores.
+
+    A stride of 0 repeats entries: a file of some bytes may describe a tensor of any size.
+    """
+    size, stored = tensor.itemsize, tensor.untyped_storage().nbytes()
+    if not tensor.numel():
+        return
+    last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    if (int(tensor.storage_offset()) + last + 1) * size > stored:
+        raise InputError(f"{file.path}: not a whole PyTorch file ({name} ends behind its storage)")
+    if tensor.numel() * size > max(stored, _MAPPED):
+        raise InputError(
+            f"{file.path}: {name} stands for {tensor.numel() * size} bytes and stores {stored}; "
+            "expected a plain tensor: save it with .contiguous()"
+        )
+
+
+def _storages(file: _File) -> dict[int | None, int] | None:
+    """Offset → size of each record; None where the bytes do not lie plainly in the file."""
+    try:
+        with zipfile.ZipFile(file.path) as archive:
+            records = archive.infolist()
+            unpacked = sum(record.file_size for record in records)
+            if unpacked > _PACKED * file.size:
+                raise InputError(
+                    f"{file.path}: {file.size} bytes that unpack to {unpacked}; expected a file as "
+                    "torch.save writes it, which packs nothing"
+                )
+            order = next((r for r in records if r.filename.endswith("/byteorder")), None)
+            if order is not None and archive.read(order) != b"little":
+                return None
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError):
+        return None
+    found: dict[int | None, int] = {}
+    for record in records:
+        if record.compress_type != zipfile.ZIP_STORED:
+            return None
+        header = bytearray(30)
+        file.read(memoryview(header), record.header_offset)
+        name, more = struct.unpack("<HH", header[26:30])
+        found[record.header_offset + 30 + name + more] = record.file_size
+    return found
+
+
+def _unpickled(path: Path, device: str) -> Any:
+    import torch
+
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    if b"PK".startswith(start) and not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a whole PyTorch file (its end is missing); fetch it again")
+    # A zip file, or a pickle's protocol: anything else is garbage, or another kind of file.
+    if start != b"PK" and start[:1] != b"\x80":
+        raise InputError(
+            f"{path}: not a PyTorch file; give a model's or an adapter's, or fetch it again"
+        )
+    try:
+        with warnings.catch_warnings():
+            # Of a plain pickle named .pth torch warns that it is none of its own; we say so.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        # Torch's own advice is to run the code all the same; only what it stumbled over is of use.
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise InputError(
+            f"{path}: holds more than plain tensors{f' ({wanted[1]})' if wanted else ''}, and no "
+            "code out of a file is ever run; where you trust it, load it yourself and save its "
+            "state_dict() with torch.save, or as safetensors"
+        ) from None
+    except Exception as error:  # whatever a hostile pickle makes torch's reader stumble over
+        reason = str(error).split("\n", maxsplit=1)[0][:200]
+        raise InputError(f"{path}: not a whole PyTorch file ({reason}); fetch it again") from None
+
+
+def _state(path: Path, loaded: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors of a loaded file by name, and all else in it."""
+    if not isinstance(loaded, Mapping):
+        raise InputError(
+            f"{path}: holds a {type(loaded).__name__}; expected a dict of tensors, or one under "
+            "'model', 'state_dict' or 'module'"
+        )
+    for key in _WRAPPED:
+        inner = loaded.get(key)
+        if isinstance(inner, Mapping) and (found := _tensors(inner)):
+            rest = {other: value for other, value in loaded.items() if other != key}
+            left = {name: value for name, value in inner.items() if name not in found}
+            return found, _plain(rest) | ({key: _plain(left)} if left else {})
+    found = _tensors(loaded)
+    if not found:
+        keys = [repr(key) for key in loaded if isinstance(key, str)]
+        raise InputError(
+            f"{path}: no tensor among {', '.join(keys[:8]) or 'no keys'}; "
+            "expected a dict of tensors, or one under 'model', 'state_dict' or 'module'"
+        )
+    return found, _plain({name: value for name, value in loaded.items() if name not in found})
+
+
+def _tensors(values: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    import torch
+
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(name, str) and isinstance(value, torch.Tensor)
+    }
+
+
+def _plain(value: Any, made: dict[int, Any] | None = None, depth: int = 0) -> Any:
+    """The same without tensors; what lies deeper than settings do, or in itself, is left out.
+
+    Args:
+        made: what has been made of each thing, as one may stand in many places.
+    """
+    import torch
+
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    made = {} if made is None else made
+    if id(value) not in made:
+        made[id(value)] = None
+        if depth > _DEEPEST:
+            return None
+        if isinstance(value, Mapping):
+            made[id(value)] = {
+                key: _plain(inner, made, depth + 1)
+                for key, inner in value.items()
+                if not isinstance(inner, torch.Tensor)
+            }
+        else:
+            made[id(value)] = [
+                _plain(inner, made, depth + 1)
+                for inner in value
+                if not isinstance(inner, torch.Tensor)
+            ]
+    return made[id(value)]
+
+
+_DEEPEST = 100

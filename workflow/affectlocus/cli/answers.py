@@ -1,0 +1,293 @@
+"""Cells answer, and labels are read in what they wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from affectlocus.cli.shared import (
+    HardwareText,
+    Out,
+    Reading,
+    Then,
+    device,
+    importing,
+    read_frame,
+    settings_of,
+    settings_option,
+    write_frame,
+)
+from affectlocus.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from affectlocus.config import parameters
+    from affectlocus.core.cells import Cell
+
+
+def evaluate(
+    predictions: Annotated[
+        list[Path],
+        typer.Argument(
+            help="what to write, …/PAIR/load/gate/predictions.parquet: the folder says which cell"
+        ),
+    ],
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    data: Annotated[list[Path], typer.Option(help="prepared task; repeat for several")],
+    settings: Annotated[
+        str,
+        settings_option("readout, readouts, generation, samples, batch_tokens, max_length"),
+    ],
+    tuned: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="manifest of the tuned model or adapter; of tune cells one each, by its name"
+        ),
+    ] = None,
+    reading: Reading = "{}",
+    then: Then = None,
+    hardware: HardwareText = "{}",
+    kept: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder in which each cell's answer to a task is kept as soon as it is whole, and "
+            "found by a later job; made if missing"
+        ),
+    ] = None,
+) -> None:
+    """Build each cell's model, verify it bit for bit, and let it answer every benchmark.
+
+    A cell is a base, a tuned model, a base with the delta of some modules loaded, a base tuned on
+    some modules only, or a tuned model with some modules destroyed: PAIR/tuned, PAIR/load/gate,
+    PAIR/tune/gate/seed0, PAIR/ablate/gate/shuffle/seed0. Several share one loaded base. Writes the
+    log-likelihood of every label behind every test prompt, and of every text of a task with
+    fluency (`score` turns them into scores), with what the cell writes behind the openings of some
+    of these texts (samples); and the counts of the bit-for-bit check beside it (verification.json).
+
+    With readout generation, writes free text instead: greedy, or drawn (sampling nucleus: the
+    paper's has temperature 1, top_p 0.9 and 1200 max_new_tokens), behind the task's own prompt,
+    AffectGPT's, or the tokenizer's chat template. A sample's text is the same in any batch and at
+    any run of one seed. `openset` reads the labels in it.
+
+    With --kept a job that was killed goes on behind the last task that was whole, and a task more
+    costs its own answers only: an answer is used again where weights, cell, samples, settings,
+    code, versions and device are all what they were.
+
+    Example: affectlocus evaluate cells/mine/load/gate/predictions.parquet
+    --base qwen2.json --tuned mine.json --data a.parquet --settings '{}'
+
+    Example: affectlocus evaluate cells/mine/tuned/predictions.parquet
+    --base qwen2.json --tuned mine.json --data a.parquet --settings '{"readout": "generation",
+    "generation": {"template": "affectgpt", "sampling": "nucleus", "max_new_tokens": 1200}}'
+    """
+    from dataclasses import asdict
+
+    from affectlocus.config import parameters
+    from affectlocus.core.cells import cell_at
+
+    chosen = settings_of(parameters.Evaluate, settings)
+    devices = settings_of(parameters.Hardware, hardware, "--hardware")
+    how = settings_of(parameters.Reading, reading).model_dump()
+    cells = {out: cell_at(out.absolute().parent, base.stem) for out in predictions}
+    manifests = _manifests(list(cells.values()), tuned or [])
+    from affectlocus.checkpoints.pairs import checkpoint_folder
+
+    frames = [read_frame(path, "text", "prompt", "answer", "task", "labels") for path in data]
+    labels = {frame.attrs["task"]: frame.attrs["labels"] for frame in frames}
+    folders = {path: checkpoint_folder(path) for path in [base, *(tuned or [])]}
+    with importing():
+        from rich.progress import Progress
+
+        from affectlocus.core.files import write_json
+        from affectlocus.evaluation.evaluate import NOTHING_KEPT, Shared
+        from affectlocus.evaluation.evaluate import evaluate as run
+        from affectlocus.evaluation.prediction_cache import Answers
+        from affectlocus.lm.prompts import Prompter
+        from affectlocus.lm.readouts import Openings, Questions, Text
+    prompter, length = Prompter(folders[base]), chosen.max_length
+    shared = Shared([folders[base], *(then or [])], devices)
+    asked = [
+        Text.of(task, frame, prompter, length, chosen.samples)
+        if not words
+        else Openings.of(task, frame, prompter, length, chosen.generation, shared.model)
+        if chosen.of(task) == "generation"
+        else Questions.of(task, frame, words, prompter, length)
+        for frame, (task, words) in zip(frames, labels.items(), strict=True)
+    ]
+    alike, tasks = {}, {}
+    if kept is not None:
+        alike = _alike([base, *(then or [])], devices)
+        tasks = {
+            task: _asked_how(task, words, frame, chosen)
+            for frame, (task, words) in zip(frames, labels.items(), strict=True)
+        }
+    found = 0
+    with Progress() as progress:
+        bar = progress.add_task("", total=len(cells) * sum(len(each.prompts) for each in asked))
+        for (out, cell), manifest in zip(cells.items(), manifests, strict=True):
+            progress.update(bar, description=cell.id)
+            counts = shared.become(manifest and folders[manifest], cell, **how)
+            answers = NOTHING_KEPT
+            if kept is not None:
+                own = {"cell": asdict(cell), "tuned": manifest and _weights(manifest), **how}
+                answers = Answers(kept / cell.id, alike | own, tasks)
+            frame = run(
+                shared.model,
+                asked,
+                chosen.batch_tokens,
+                lambda done: progress.advance(bar, done),
+                devices,
+                answers,
+            )
+            found += len(answers.found)
+            frame.attrs = {"cell": asdict(cell), "labels": labels}
+            write_json(out.with_name("verification.json"), {"cell": cell.id, **counts})
+            write_frame(frame, out)
+    if found:
+        from affectlocus.orchestration.plan import FOUND
+
+        every = len(cells) * len(asked)
+        typer.echo(f"note: {found} of {every} {FOUND}, in {kept}", err=True)
+
+
+def _weights(checkpoint: Path) -> str:
+    """What tells a checkpoint's weights from any others: of a manifest, what it lists."""
+    from affectlocus.checkpoints.pairs import manifest
+    from affectlocus.core.files import identity, is_manifest, manifest_entry, read_json
+
+    if checkpoint.is_dir():
+        return identity(manifest(checkpoint))
+    record = read_json(checkpoint) if checkpoint.suffix == ".json" else {}
+    return identity(record["files"] if is_manifest(record) else [manifest_entry(checkpoint)])
+
+
+def _alike(chain: list[Path], hardware: parameters.Hardware) -> dict[str, Any]:
+    """What decides the answers of every cell: the base, the code, and what computes."""
+    import torch
+
+    from affectlocus.orchestration.code_digest import digest
+
+    return {
+        "base": [_weights(one) for one in chain],
+        "code": digest("evaluation.evaluate"),
+        "device": [
+            device(),
+            torch.get_num_threads(),
+            hardware.model_dump(exclude={"save_minutes"}),
+        ],
+    }
+
+
+def _asked_how(
+    task: str, labels: list[str], data: pd.DataFrame, settings: parameters.Evaluate
+) -> dict[str, Any]:
+    """What decides the answers to one task, and to no other: of its data, what is asked."""
+    from affectlocus.evaluation.prediction_cache import content
+
+    asked: dict[str, Any] = {"data": content(data[data["split"] == "test"]), "labels": labels}
+    if not labels:
+        few = settings.samples
+        asked["samples"] = [few.count, few.opening, few.generation.model_dump()]
+    elif settings.of(task) == "generation":
+        asked["generation"] = settings.generation.model_dump()
+    return asked | {"batch_tokens": settings.batch_tokens, "max_length": settings.max_length}
+
+
+def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
+    """The tuned checkpoint of each cell: the only one given, or a tune cell's by its name."""
+    from affectlocus.core.cells import tune_checkpoint
+
+    by_name = {path.stem: path for path in tuned}
+    found: list[Path | None] = []
+    for cell in cells:
+        if cell.kind == "base" or len(tuned) <= 1:
+            found.append(tuned[0] if tuned else None)
+        elif cell.kind == "tune" and tune_checkpoint(cell) in by_name:
+            found.append(by_name[tune_checkpoint(cell)])
+        else:
+            expected = f"{tune_checkpoint(cell)}.json" if cell.kind == "tune" else "a single one"
+            raise InputError(f"cell {cell.id}: found {len(tuned)} --tuned; expected {expected}")
+    return found
+
+
+def extract(
+    predictions: Annotated[Path, typer.Argument(help="predictions.parquet of a cell")],
+    model: Annotated[
+        Path, typer.Option(help="a causal language model: its folder, or its manifest")
+    ],
+    cache: Annotated[
+        Path, typer.Option(help="folder of its replies, which jobs may share; made if missing")
+    ],
+    out: Out,
+    settings: Annotated[str, settings_option("batch_tokens, max_new_tokens")] = "{}",
+    hardware: HardwareText = "{}",
+) -> None:
+    """Let a language model read the emotions out of a cell's free texts.
+
+    It is asked, behind two examples, for a list of the emotions in each text, and for valence tasks
+    (labels positive, negative, neutral) then for the polarity of that list: the two questions that
+    AffectGPT asks Qwen2.5-7B-Instruct, in words of our own, and greedily, so that the same text has
+    the same reply. A reply is kept in --cache by the SHA-256 of the model's files, the prompt and
+    the settings: nothing is asked twice, and where every reply is there the model is not loaded.
+    `openset` reads what is written.
+
+    Example: affectlocus extract predictions.parquet --model Qwen2.5-7B-Instruct --cache replies
+    --out extracted.parquet
+    """
+    from affectlocus.config import parameters
+    from affectlocus.core.files import check_output
+
+    chosen = settings_of(parameters.Extraction, settings)
+    devices = settings_of(parameters.Hardware, hardware, "--hardware")
+    frame = read_frame(predictions, "text", "labels")
+    check_output(out)
+    if not model.exists():
+        raise InputError(
+            f"--model {model}: no such folder or file; expected a model, or its manifest"
+        )
+    if model.is_dir() and not (model / "config.json").is_file():
+        raise InputError(f"--model {model}: no config.json in it; expected a Hugging Face model")
+    with importing():
+        from rich.progress import Progress
+
+        from affectlocus.checkpoints.pairs import checkpoint_folder
+        from affectlocus.evaluation.extract import Extractor, Replies
+        from affectlocus.evaluation.extract import extract as run
+    folder = model if model.is_dir() else checkpoint_folder(model)
+    with Progress() as progress:
+        bar = progress.add_task("texts asked", total=None)
+        found = run(
+            frame,
+            Replies(cache, _weights(model), chosen),
+            Extractor(folder, chosen, devices),
+            lambda done: progress.advance(bar, done),
+        )
+    write_frame(found, out)
+
+
+def openset(
+    predictions: Annotated[Path, typer.Argument(help="predictions.parquet of a cell")],
+    out: Out,
+    extracted: Annotated[
+        Path | None, typer.Option(help="what a model read out of its texts (extract)")
+    ] = None,
+) -> None:
+    """Read the labels in a cell's free texts: words for feelings, and which is one of the task's.
+
+    Without --extracted by fixed rules, in English and Chinese: lists in brackets, sentences such
+    as "the character's emotional state is happy and a bit worried", commas of either width,
+    negations. Writes the predictions with openset (the words), valence (of valence tasks) and
+    answer (the first label that is named, or none), which `score` takes in their place.
+
+    Example: affectlocus openset predictions.parquet --out openset.parquet
+    """
+    from affectlocus.scoring.openset import opened
+
+    frame = read_frame(predictions, "text", "labels", "cell")
+    found = None
+    if extracted is not None:
+        found = read_frame(extracted, "task", "sample", "emotions", "valence")
+    write_frame(opened(frame, found), out)

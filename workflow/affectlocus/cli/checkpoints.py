@@ -1,0 +1,302 @@
+"""Two checkpoints and what lies between them: measured, converted, put together."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from affectlocus.cli.shared import (
+    Out,
+    Reading,
+    Then,
+    read_frame,
+    settings_of,
+    settings_option,
+    write_frame,
+)
+from affectlocus.core.errors import InputError, one_line
+
+
+def deltas(
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    tuned: Annotated[Path, typer.Option(help="manifest of the tuned model or adapter")],
+    out: Out,
+    settings: Annotated[str, settings_option("spectra, companions")] = "{}",
+    reading: Reading = "{}",
+    then: Then = None,
+) -> None:
+    """Measure what the tuning changed, per layer and projection, into a parquet file.
+
+    Columns: layer, projection, parameter, numel, shape, dtype, adapted, l2 (eq. 1), base_l2,
+    relative (eq. 2), rms, share_ratio, cosine, cosine_distance, mean, std, max_abs, spectral_norm,
+    stable_rank, effective_rank, dtype_floor. Beside it: the same for single experts (.experts),
+    histograms of the element-wise relative change (.histogram), norms of FFN neurons (.neurons).
+
+    Example: affectlocus deltas --base qwen2.json --tuned affective.json --out deltas.parquet
+    """
+    from affectlocus.checkpoints.pairs import Pair, checkpoint_folder
+    from affectlocus.config import parameters
+    from affectlocus.deltas.deltas import deltas as run
+    from affectlocus.deltas.deltas import write_tables
+
+    chosen = settings_of(parameters.Deltas, settings)
+    how = settings_of(parameters.Reading, reading)
+    chain = [checkpoint_folder(base), *(then or [])]
+    pair = Pair(chain, checkpoint_folder(tuned), **how.model_dump())
+    with _tensors() as show:
+        measured = run(pair, spectra=chosen.spectra, companions=chosen.companions, progress=show)
+    for note in measured.notes:
+        typer.echo(f"note: {one_line(note)}", err=True)
+    write_tables(measured, out)
+
+
+def trajectory(
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    tuned: Annotated[
+        Path, typer.Option(help="manifest of a checkpoint that was tuned here with `trajectory`")
+    ],
+    out: Out,
+) -> None:
+    """Measure the delta at steps along the tuning, per layer and projection.
+
+    Columns: step, layer, projection, numel, l2 (eq. 1), relative (eq. 2), rms, share_ratio, and the
+    cosine with the delta at the end: a direction that settles early is near 1 early.
+
+    Example: affectlocus trajectory --base qwen2.json --tuned mine.json --out trajectory.parquet
+    """
+    from affectlocus.checkpoints.pairs import checkpoint_folder
+    from affectlocus.core.files import read_json
+    from affectlocus.deltas.trajectory import snapshots
+    from affectlocus.deltas.trajectory import trajectory as run
+
+    record = read_json(tuned)
+    last = record.get("recipe", {}).get("steps", 0)
+    states = snapshots(checkpoint_folder(tuned), record.get("snapshots", []), last)
+    write_frame(run(checkpoint_folder(base), states), out)
+
+
+def diff(
+    base: Annotated[
+        str,
+        typer.Argument(
+            help="a model: folder, file or hub id (owner/name, or owner/name@revision); "
+            "or an adapter, if it is all there is"
+        ),
+    ],
+    tuned: Annotated[
+        str | None, typer.Argument(help="what was tuned from it: a model, an adapter, a .pth")
+    ] = None,
+    score: Annotated[
+        str, typer.Option(help="what to sort by: l2, relative, rms or share_ratio")
+    ] = "rms",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="folder for the parquet files and the heat map  [default: diff]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    then: Then = None,
+    alpha: Annotated[float | None, typer.Option(help="LoRA alpha, if a .pth has none")] = None,
+    prefix: Annotated[
+        str, typer.Option(help="what the tuned model's names begin with, as language_model.")
+    ] = "",
+    any_base: Annotated[
+        bool, typer.Option(help="read an adapter that names another base all the same")
+    ] = False,
+    spectra: Annotated[
+        bool, typer.Option(help="spectra of full deltas too; minutes for a large model")
+    ] = False,
+) -> None:
+    """Show where a fine-tune landed: the seven projections, best first, for two checkpoints.
+
+    Works on an adapter alone too, with the sizes that need no base. Reads safetensors, .bin and
+    .pth, peft's and MLX's adapters, in chunks and in little memory. --json
+    prints the same as one object, and writes files only where --out is given.
+
+    Example: affectlocus diff Qwen2.5-3B law-adapter --score relative
+    """
+    from affectlocus.checkpoints.adapters import Adapter
+    from affectlocus.checkpoints.pairs import Pair, is_adapter
+    from affectlocus.core.errors import shortened
+    from affectlocus.core.files import check_folder_of_outputs
+    from affectlocus.deltas.deltas import SCORES, adapter_alone, summary, write_tables
+    from affectlocus.deltas.deltas import deltas as run
+    from affectlocus.deltas.diff import FILES, named, print_table, report, without_effect
+
+    if score not in SCORES:
+        raise InputError(f"--score: unknown {score!r}; expected one of {', '.join(SCORES)}")
+    folder = None if as_json and out is None else out or Path("diff")
+    if folder is not None:
+        check_folder_of_outputs(folder, FILES)
+    if tuned is None:
+        unused = {"then": then, "prefix": prefix, "any-base": any_base}
+        without_effect(unused, "it goes with a base and a TUNED")
+    first, second = _brought(base), _brought(tuned) if tuned else None
+    told = "only a .pth of trained tensors needs it, and none is given"
+    if second is None:
+        if not is_adapter(first):
+            raise InputError(
+                f"{first}: a model alone has no delta; give the base first and then the tuned one"
+            )
+        alone = Adapter(first, alpha)
+        if alone.layout != "trained-only":
+            without_effect({"alpha": alpha is not None}, told)
+        measured = adapter_alone(alone)
+        if score == "relative":
+            raise InputError("--score relative needs the base's norm; give the base too")
+    else:
+        if is_adapter(first):
+            raise InputError(
+                f"{first}: an adapter, where the base is expected; give the base first"
+            )
+        pair = Pair([first, *(then or [])], second, alpha, prefix, any_base)
+        applied = [*pair.before, *([pair.adapter] if pair.adapter else [])]
+        if all(one.adapter.layout != "trained-only" for one in applied):
+            without_effect({"alpha": alpha is not None}, told)
+        if pair.adapter is None:
+            without_effect({"any-base": any_base}, f"{second} is a model, not an adapter")
+        else:
+            without_effect({"prefix": prefix}, f"{second} is an adapter, not a model")
+        with _tensors() as show:
+            measured = run(pair, spectra=spectra, companions=folder is not None, progress=show)
+    for note in measured.notes:
+        typer.echo(f"note: {one_line(note)}", err=True)
+    found = summary(measured.rows)
+    if not any(row["l2"] for row in found.values()):
+        typer.echo("note: no projection differs at all: the two are one model", err=True)
+    title = shortened(base, 120)
+    title += f" → {shortened(tuned, 120)}" if tuned else " (no base given: absolute sizes only)"
+    if as_json:
+        about = report(found, base=base if tuned else None, tuned=tuned or base, score=score)
+        typer.echo(json.dumps(about, indent=2))
+    else:
+        print_table(found, score, title)
+    if folder is None:
+        return
+    sys.stdout.flush()
+    if any((folder / name).exists() for name in FILES):
+        typer.echo(f"note: {folder} held an earlier diff, which this one replaces", err=True)
+    written = write_tables(measured, folder / "deltas.parquet", empty=False)
+    from affectlocus.reporting.figures import heat_map, save
+
+    above = " → ".join(map(named, (base, tuned) if tuned else (base,)))
+    save(heat_map(read_frame(written[0], "l2"), above), folder / "heat_map")
+    typer.echo(f"written: {', '.join(map(str, written))}, {folder / 'heat_map'}.png", err=True)
+
+
+def _brought(source: str) -> Path:
+    """A path as it is, or where a hub id's files lie once they are downloaded."""
+    from affectlocus.core.errors import shortened
+    from affectlocus.deltas.diff import mistyped
+
+    hub, _, revision = source.partition("@")
+    try:
+        for path in (Path(source), Path(source).expanduser()):
+            if path.exists():
+                return path
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such home"
+        raise InputError(f"{shortened(source)}: cannot be read ({reason})") from None
+    if reason := mistyped(source):
+        raise InputError(f"{shortened(source)}: no such file or folder{reason}")
+    from affectlocus.core.files import manifest_folder
+    from affectlocus.data.retrieve import retrieve as run
+
+    return manifest_folder(run(hub, revision or "main", pins=Path("checkpoints.lock.json")))
+
+
+@contextmanager
+def _tensors() -> Iterator[Any]:
+    """A progress bar of tensors measured, on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("tensors")
+
+        def show(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        yield show
+
+
+def convert(
+    adapter: Annotated[
+        Path, typer.Argument(help="a .pth of trained tensors, or MLX's adapter folder")
+    ],
+    out: Out,
+    alpha: Annotated[float | None, typer.Option(help="LoRA alpha, if the file has none")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="hub id or folder of the base, for the configuration")
+    ] = None,
+) -> None:
+    """Turn an adapter in another layout into a PEFT directory that peft loads.
+
+    Trained tensors that are no LoRA factors (projectors, token embeddings) have no place in one;
+    their names are printed.
+
+    Example: affectlocus convert checkpoint_000030_loss_0.7.pth --alpha 32 --out adapter
+    """
+    from affectlocus.checkpoints.adapters import Adapter
+    from affectlocus.checkpoints.convert import convert as run
+
+    typer.echo(json.dumps({"out": str(out), **run(Adapter(adapter, alpha), out, base)}, indent=2))
+
+
+def graft(
+    base: Annotated[Path, typer.Option(help="folder of the base model")],
+    tuned: Annotated[Path, typer.Option(help="folder of the tuned model or PEFT adapter")],
+    modules: Annotated[str, typer.Option(help="module set, such as gate or q+k+v+o+gate")],
+    out: Out,
+    kind: Annotated[str, typer.Option(help="load, tuned, or ablate")] = "load",
+    mode: Annotated[str, typer.Option(help="ablate: revert, zero, shuffle or noise")] = "",
+    seed: Annotated[int, typer.Option(help="seed of shuffle and noise")] = 0,
+) -> None:
+    """Save a cell as a model of its own: base + the delta of a module set, or the ablated model.
+
+    The result loads with transformers as any other, and is verified bit for bit.
+
+    Example: affectlocus graft --base base --tuned adapter --modules gate --out base-with-gate
+    """
+    from affectlocus.core.cells import Cell, checked
+    from affectlocus.core.files import check_apart, check_output, replacing
+
+    cell = checked(
+        Cell(
+            kind,  # type: ignore[arg-type]
+            base.name,
+            tuned.name,
+            "" if kind == "tuned" else modules,
+            mode,
+            seed if mode in ("shuffle", "noise") else None,
+        )
+    )
+    check_apart(out, base, tuned)
+    check_output(out, "graft", inputs=[base, tuned])
+    from affectlocus.evaluation.evaluate import build
+    from affectlocus.lm.prompts import Prompter
+
+    model, counts = build(base, tuned, cell)
+    with replacing(out, "graft") as temporary:
+        model.save_pretrained(temporary)
+        Prompter(base).tokenizer.save_pretrained(temporary)
+    typer.echo(json.dumps({"out": str(out), **counts}))
+
+
+def verify(
+    reference: Annotated[Path, typer.Argument(help="folder of a model")],
+    changed: Annotated[Path, typer.Argument(help="folder of a model or adapter made from it")],
+    modules: Annotated[str, typer.Option(help="the module set that alone may differ")],
+) -> None:
+    """Check bit for bit that two checkpoints differ in a module set only; exit code 1 if not.
+
+    Example: affectlocus verify base base-with-gate --modules gate
+    """
+    from affectlocus.evaluation.interventions import verify_folders
+
+    typer.echo(json.dumps(verify_folders(reference, changed, modules)))

@@ -1,0 +1,147 @@
+"""The command line: a table of contents, whose commands are in `affectlocus.commands`.
+
+Nothing heavy is imported here or there: a command loads what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from affectlocus import __version__
+from affectlocus.cli.answers import evaluate, extract, openset
+from affectlocus.cli.checkpoints import convert, deltas, diff, graft, trajectory, verify
+from affectlocus.cli.experiment import check, pin, plan, schema
+from affectlocus.cli.materials import (
+    corpus,
+    prepare,
+    pretrain,
+    retrieve,
+    tune,
+    wheels,
+)
+from affectlocus.cli.mechanism import activations, directions, ledger, neurons
+from affectlocus.cli.reports import claims, figures, report, revisions, show
+from affectlocus.cli.scores import collect, fluency, score, tables
+from affectlocus.core.errors import DamageError, or_exit, traced
+from affectlocus.core.stop_signals import Stopped, heed
+
+app = typer.Typer(
+    help=(
+        "Where in a network did a fine-tune land, and is that place what makes it work?\n\n"
+        "The workflow runs these steps for you (snakemake --cores 2). By hand, in this order: "
+        "corpus or retrieve, pretrain, prepare, tune, deltas, evaluate, (extract, openset,) score, "
+        "tables, figures. "
+        "Each STEP --help says what it reads and writes."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+# In the order of the help.
+for _command in (
+    corpus,
+    retrieve,
+    wheels,
+    pretrain,
+    prepare,
+    tune,
+    deltas,
+    trajectory,
+    diff,
+    convert,
+    ledger,
+    neurons,
+    directions,
+    activations,
+    evaluate,
+    extract,
+    openset,
+    score,
+    tables,
+    figures,
+    fluency,
+    collect,
+    claims,
+    revisions,
+    report,
+    show,
+    check,
+    plan,
+    pin,
+    schema,
+    graft,
+    verify,
+):
+    app.command()(_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"affectlocus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+    cards: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="cards to lease on a host with several: each process its own; a list in "
+            "CUDA_VISIBLE_DEVICES that a scheduler made stays",
+        ),
+    ] = 0,
+) -> None:
+    # Jobs read what these have put on disk; no other may reach for a hub.
+    if context.invoked_subcommand not in ("retrieve", "wheels", "diff", "check", "score", "pin"):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    held = None
+    if cards:
+        from affectlocus.orchestration.gpu_lease import lease
+
+        # Before torch is imported: CUDA looks at the cards once.
+        held = lease(cards, waiting=lambda text: typer.echo(f"affectlocus: {text}", err=True))
+        os.environ["AFFECTLOCUS_CARDS"] = str(cards)  # devices.CARDS
+    if os.environ.get("AFFECTLOCUS_JOB"):
+        from affectlocus.core.job_header import write
+        from affectlocus.orchestration.run_lock import working
+
+        working()
+
+        write(str(context.invoked_subcommand), sys.argv[1:], held.cards if held else ())
+
+
+def main() -> None:
+    """Runs the command line; bad input ends in one sentence and exit code 1, a stop signal too.
+
+    A stop signal's exit code is 143 (SIGTERM) or 130 (SIGINT).
+    """
+    # A defect's traceback may quote what it stumbled over.
+    sys.excepthook = traced
+    heed()
+    try:
+        or_exit(_noting_damage)
+    except Stopped as stopped:
+        sys.stderr.write(f"affectlocus: {stopped}\n")
+        raise
+
+
+def _noting_damage() -> None:
+    try:
+        app()
+    except DamageError as error:
+        if os.environ.get("AFFECTLOCUS_JOB"):
+            from affectlocus.orchestration.damage import note
+
+            note(error.path)
+        raise

@@ -1,0 +1,310 @@
+"""What a matrix is made from: text, checkpoints, prepared tasks, tuned adapters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from affectlocus.cli.shared import (
+    HardwareText,
+    Out,
+    SaveMinutes,
+    device,
+    importing,
+    read_frame,
+    settings_of,
+    settings_option,
+    write_frame,
+)
+from affectlocus.core.errors import InputError
+
+if TYPE_CHECKING:
+    from affectlocus.training.training_state import Unfinished
+
+
+def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
+    from affectlocus.checkpoints.pairs import manifest
+    from affectlocus.core.files import write_json
+
+    write_json(out, {"folder": str(folder), **about, "files": manifest(folder)})
+
+
+def _unfinished(step: str, folder: Path, minutes: float | None, **job: Any) -> Unfinished:
+    """Where a training's states lie, and what makes a state this job's.
+
+    Args:
+        job: topic → a value, or a file for its content.
+    """
+    import json
+    from hashlib import sha256 as hashed
+    from importlib.metadata import version
+
+    from affectlocus.config.parameters import Hardware
+    from affectlocus.core.files import sha256
+    from affectlocus.orchestration.code_digest import digest
+    from affectlocus.training.training_state import Unfinished, place_of
+
+    def told(value: Any) -> str:
+        parts = value if isinstance(value, list) else [value]
+        texts = [sha256(one) if isinstance(one, Path) else one for one in parts]
+        return hashed(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+
+    topics = {name: told(value) for name, value in job.items()}
+    libraries = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+    topics["versions"] = ", ".join(f"{name} {version(name)}" for name in libraries)
+    return Unfinished(
+        place_of(folder),
+        topics | {"code": digest(f"training.{step}"), "device": device()},
+        Hardware().save_minutes if minutes is None else minutes,
+    )
+
+
+def corpus(
+    settings: Annotated[
+        str,
+        settings_option("seed, documents, tuning_samples, control_samples, benchmark_samples"),
+    ],
+    out: Out,
+) -> None:
+    """Generate the embedded corpus: pre-training text, training sets, eight small benchmarks.
+
+    Writes a folder with pretraining.txt (a document a line) and a csv for each task.
+
+    Example: affectlocus corpus --settings '{"benchmark_samples": 50}' --out corpus
+    """
+    from affectlocus.config.parameters import Corpus
+    from affectlocus.data.corpus import write_corpus
+
+    write_corpus(settings_of(Corpus, settings), out)
+
+
+def retrieve(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="a folder in the Hugging Face layout or a file of weights, a hub id (owner/name), "
+            "or an http(s) URL, in which ${NAME} stands for an environment variable"
+        ),
+    ],
+    out: Out,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="of a hub id: a commit's 40 hex digits; a branch is pinned in --lock"),
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="of a URL: the file's SHA-256")] = None,
+    lock: Annotated[
+        Path, typer.Option(help="json of the commits that branches are pinned to")
+    ] = Path("checkpoints.lock.json"),
+    file: Annotated[
+        str | None,
+        typer.Option(help="of a data set on the hub: the one file to bring; SOURCE is its id then"),
+    ] = None,
+) -> None:
+    """Bring a checkpoint: download what is not here yet, verify it, write a manifest of its files.
+
+    Downloads resume, are verified by their hashes, and stay below HF_HOME. HF_TOKEN, HF_ENDPOINT
+    and HF_HUB_OFFLINE are honoured.
+
+    Example: affectlocus retrieve Qwen/Qwen2.5-0.5B --revision main --out results/checkpoints/q.json
+    """
+    from affectlocus.core.files import check_output, write_json
+
+    check_output(out)
+    if file is not None:
+        from affectlocus.data.sources import retrieve_table
+
+        if revision is None:
+            raise InputError(f"{source}: --revision is missing; --file goes with a data set's")
+        write_json(out, retrieve_table(source, revision, file, lock))
+        return
+    from affectlocus.data.retrieve import retrieve as run
+
+    write_json(out, run(source, revision, sha256, lock))
+
+
+def wheels(
+    out: Annotated[Path, typer.Option(help="folder of the seven files; replaced whole")],
+    host: Annotated[
+        str | None, typer.Option(help="a mirror of AffectGPT's files, by commit  [default: GitHub]")
+    ] = None,
+) -> None:
+    """Bring AffectGPT's emotion wheels: download what is not here yet, and verify it.
+
+    The folder is what `score --wheels` takes, so that jobs need no network. Downloads are kept
+    below HF_HOME.
+
+    Example: affectlocus wheels --out wheels
+    """
+    from affectlocus.scoring.wheels import HOST, bring
+
+    bring(out, host or HOST)
+
+
+def pretrain(
+    text: Annotated[Path, typer.Option(help="pretraining.txt of a corpus, a document a line")],
+    settings: Annotated[
+        str,
+        settings_option(
+            "architecture, hidden_size, intermediate_size, layers, heads, kv_heads,"
+            " sliding_window, steps, batch_size, learning_rate, seed"
+        ),
+    ],
+    folder: Annotated[Path, typer.Option(help="where the checkpoint goes")],
+    out: Out,
+    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
+    save_minutes: SaveMinutes = None,
+) -> None:
+    """Pre-train a tiny base (Qwen2, LLaMA or Mistral) and save it in the Hugging Face layout.
+
+    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text. A
+    base is kept below AFFECTLOCUS_CACHE (by default affectlocus in the user's cache folder; empty
+    for nowhere), and the same recipe on the same text finds it there, in any experiment. If it is
+    killed, or stopped by SIGTERM or Ctrl-C, the same command goes on from its last saved state.
+
+    Example: affectlocus pretrain --text corpus/pretraining.txt
+    --settings '{"architecture": "llama", "steps": 200}' --folder checkpoints/llama --out llama.json
+    """
+    from affectlocus.config.parameters import Pretraining
+
+    recipe = settings_of(Pretraining, settings)
+    with importing():
+        import torch
+
+        from affectlocus.core.files import check_output, replacing, sha256
+        from affectlocus.orchestration.code_digest import digest
+        from affectlocus.training.pretrain import pretrain as run
+        from affectlocus.training.pretrained_cache import kept, key
+
+    torch.set_num_threads(threads)
+    check_output(out)
+    name = key(
+        recipe=recipe.model_dump(mode="json"),
+        text=sha256(text),
+        code=digest("training.pretrain"),
+        machine=device(),
+        threads=threads,
+    )
+    with replacing(folder, "pretrain", inputs=[text]) as temporary:
+        unfinished = _unfinished(
+            "pretrain", folder, save_minutes, recipe=recipe.model_dump(), text=text, threads=threads
+        )
+        measured = kept(
+            name,
+            temporary,
+            lambda where: run(text, recipe, where, unfinished),
+            lambda said: typer.echo(f"note: {said}", err=True),
+        )
+    _write_manifest(out, folder, kind="model", **measured)
+    unfinished.remove()
+
+
+def prepare(
+    name: Annotated[str, typer.Option(help="the task's name, for messages")],
+    settings: Annotated[
+        str,
+        settings_option(
+            "domain, columns, labels, label_separator, unlisted_labels, duplicate_ids, prompt, "
+            "context, overlap_limit, header, delimiter, pattern, encoding, rename, split, join, "
+            "number, positive, fluency, files, awaited, preset, root, corpus"
+        ),
+    ],
+    out: Out,
+    report: Annotated[Path, typer.Option(help="json of rows read, kept, left out, overlapping")],
+    train: Annotated[Path | None, typer.Option(help="file of the train split")] = None,
+    validation: Annotated[Path | None, typer.Option(help="file of the validation split")] = None,
+    test: Annotated[Path | None, typer.Option(help="file of the test split")] = None,
+    all_splits: Annotated[
+        Path | None,
+        typer.Option("--all", help="file of every split, told apart by a column ('split')"),
+    ] = None,
+    join: Annotated[Path | None, typer.Option(help="the file of the settings' join")] = None,
+) -> None:
+    """Read a task's files (csv, tsv, jsonl, parquet) into one table of prompts and answers.
+
+    The files are those of the options; the settings need not name them again.
+
+    Example: affectlocus prepare --name mine --train train.csv --test test.csv
+    --settings mine.yaml --out mine.parquet --report mine.json
+    """
+    from affectlocus.config.parameters import Task
+    from affectlocus.core.files import write_json
+    from affectlocus.data.prepare import prepare as run
+    from affectlocus.data.sources import handed
+
+    splits = {"train": train, "validation": validation, "test": test, "all": all_splits}
+    files = {key: path for key, path in splits.items() if path}
+
+    def filled(task: dict[str, Any]) -> dict[str, Any]:
+        # A preset's root names its files.
+        named = any(task.get(key) for key in ("files", "root", "corpus"))
+        if named or not files:
+            return task
+        return task | {"files": {key: str(path) for key, path in files.items()}}
+
+    task = settings_of(Task, settings, fill=filled)
+    given = files | ({"join": join} if join else {})
+    samples, found = run(name, task, handed(task, given))
+    samples.attrs = {"task": name, "labels": task.words}
+    write_frame(samples, out)
+    write_json(report, found)
+
+
+def tune(
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    data: Annotated[list[Path], typer.Option(help="prepared task; repeat to mix several")],
+    settings: Annotated[
+        str,
+        settings_option(
+            "method, data, modules, rank, alpha, dropout, steps, batch_size, "
+            "learning_rate, warmup, weight_decay, max_length, group_by_length, shuffled, seed, "
+            "fair, trajectory"
+        ),
+    ],
+    folder: Annotated[Path, typer.Option(help="where the adapter or model goes")],
+    out: Out,
+    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
+    hardware: HardwareText = "{}",
+    save_minutes: SaveMinutes = None,
+) -> None:
+    """Tune a base on a module set, by LoRA or in full, within a fixed budget.
+
+    Writes an adapter (LoRA) or a model (SFT), and a manifest (--out) with the losses. If it is
+    killed, or stopped by SIGTERM or Ctrl-C, the same command goes on from its last saved state.
+
+    Example: affectlocus tune --base results/checkpoints/qwen2.json --data results/data/mine.parquet
+    --settings '{"data": ["mine"], "modules": "gate", "rank": 8}' --folder gate --out gate.json
+    """
+    from affectlocus.config.parameters import Hardware, Tuning
+
+    recipe = settings_of(Tuning, settings)
+    devices = settings_of(Hardware, hardware, "--hardware")
+    from affectlocus.checkpoints.pairs import checkpoint_folder
+
+    frames = [read_frame(path, "split", "prompt", "answer") for path in data]
+    base_folder = checkpoint_folder(base)
+    with importing():
+        import torch
+
+        from affectlocus.core.files import check_output, read_json, replacing
+        from affectlocus.training.tune import tune as run
+
+    torch.set_num_threads(threads)
+    check_output(out)
+    inputs = [base, base_folder, *data]
+    with replacing(folder, "tune", inputs=inputs) as temporary:
+        unfinished = _unfinished(
+            "tune",
+            folder,
+            devices.save_minutes if save_minutes is None else save_minutes,
+            recipe=recipe.model_dump(),
+            base=read_json(base)["files"],
+            data=data,
+            hardware=devices.model_dump(),
+            threads=threads,
+        )
+        measured = run(base_folder, frames, recipe, temporary, devices, unfinished)
+    kind = "adapter" if recipe.method == "lora" else "model"
+    _write_manifest(out, folder, kind=kind, recipe=recipe.model_dump(), **measured)
+    unfinished.remove()

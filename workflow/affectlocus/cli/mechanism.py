@@ -1,0 +1,310 @@
+"""What a change costs and where it sits: parameters, neurons, directions, activations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from affectlocus.cli.shared import (
+    HardwareText,
+    Out,
+    Reading,
+    Then,
+    importing,
+    read_frame,
+    settings_of,
+    settings_option,
+    write_frame,
+)
+from affectlocus.core.errors import InputError
+
+
+def ledger(
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="a model's folder, its config.json, or the manifest of a checkpoint"),
+    ],
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(help="module set, such as gate or q+k+v+o; repeat for several"),
+    ] = None,
+    rank: Annotated[int, typer.Option(min=1, help="LoRA rank r")] = 16,
+    method: Annotated[str, typer.Option(help="lora, or sft: the weights themselves")] = "lora",
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="what else is trained: NAME=COUNT, a yaml or json file of such lines (perhaps in "
+            "groups), or affectgpt for the parts that AffectGPT trains; repeat to add"
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="time a step of each set instead, on a small stand-in")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="csv to write; printed where it is none")] = None,
+) -> None:
+    """Count what a tuning trains, before it is run: parameters, shares, optimizer, adapter.
+
+    Everything follows from the configuration, exactly: no weight is read or made. GET (the paper's
+    Algorithm 1) is the row of gate. Each set stands twice: at the given rank, and at the rank at
+    which it comes nearest to the parameters of all seven (equal parameters). Shares in percent:
+    share (of LoRA on all seven), share_of_trained (the others in the denominator),
+    share_plus_others (they stay trained), share_plus_GROUP (one group of them does).
+
+    Example: affectlocus ledger Qwen2.5-7B --modules all --modules gate --others affectgpt
+    """
+    import pandas as pd
+
+    from affectlocus.core.projections import format_modules, parse_modules
+    from affectlocus.training.ledger import SETS
+
+    if method not in ("lora", "sft"):
+        raise InputError(f"--method {method}: expected lora or sft")
+    sets = [format_modules(parse_modules(one)) for one in modules or ()]
+    if measure:
+        from affectlocus.deltas.diff import without_effect
+
+        without_effect({"others": others}, "a measured table has no shares")
+        if method == "sft":
+            raise InputError("--measure times LoRA; leave --method sft out")
+    with importing():
+        from affectlocus.training.ledger import ledger as count
+        from affectlocus.training.lora_targets import config_of, layout_of
+    frames = []
+    for path in models:
+        found = layout_of(path)
+        asked = sets or [one for one in SETS if found.has(one)]
+        if measure:
+            from affectlocus.training.step_times import step_times
+
+            frame = step_times(config_of(path), asked, rank)
+            frame.insert(0, "model", found.name)
+        else:
+            frame = count(
+                found, asked, rank, "lora" if method == "lora" else "sft", _others(others, found)
+            )
+        frames.append(frame)
+    frame = pd.concat(frames, ignore_index=True)
+    if out is None:
+        from affectlocus.reporting.terminal import print_frame
+
+        # What says the same in every row stands in the title.
+        same = [n for n in ("model", "method") if n in frame and frame[n].nunique() == 1]
+        title = ", ".join([str(frame[n].iloc[0]) for n in same] + ["measured"] * measure)
+        if not frame.get("beyond_full_rank", pd.Series(dtype=bool)).any():
+            same.append("beyond_full_rank")
+        print_frame(frame.drop(columns=same, errors="ignore"), title)
+        return
+    from affectlocus.core.files import replacing
+
+    with replacing(out) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.4f")
+
+
+def _others(given: list[str] | None, model: Any) -> dict[str, dict[str, int]]:
+    """Parts that are trained beside the language model, by group."""
+    from affectlocus.config.yaml_text import parsed
+    from affectlocus.training.ledger import affectgpt, others_of
+
+    found: dict[str, dict[str, int]] = {}
+    for text in given or ():
+        name, equals, count = text.partition("=")
+        if text == "affectgpt":
+            if model.hidden_size is None:
+                raise InputError(f"{model.name}: no hidden_size, which AffectGPT's parts depend on")
+            groups: Any = affectgpt(model.hidden_size)
+        elif equals and not Path(text).exists():
+            if not count.isdigit():
+                raise InputError(f"--others {text}: expected NAME=COUNT, a number of parameters")
+            groups = {"others": {name: int(count)}}
+        else:
+            try:
+                written = Path(text).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                line = " ".join(str(error).split())
+                raise InputError(
+                    f"--others {text}: cannot be read ({line}); expected NAME=COUNT, affectgpt, or "
+                    "a yaml or json file"
+                ) from None
+            groups = others_of(parsed(written, f"--others {text}"), text)
+        for group, parts in groups.items():
+            found.setdefault(group, {}).update(parts)
+    return found
+
+
+def neurons(
+    affective: Annotated[
+        list[Path] | None,
+        typer.Option(help="PAIR.neurons.parquet of an affective pair's deltas; repeat for several"),
+    ] = None,
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(help="the same of a control or null on the same base; repeat for several"),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(help="share of the neurons, the most changed, that are called moved")
+    ] = 0.01,
+    out: Annotated[
+        Path | None, typer.Option(help="parquet of moved neurons; printed if none")
+    ] = None,
+) -> None:
+    """Say how concentrated the change is over feed-forward neurons, and which move again.
+
+    Neurons are rows of gate and up and columns of down; all pairs are on one base. Writes, beside
+    the moved neurons (--out: in how many affective and other pairs each moved): .concentration
+    (Gini coefficient, and the share of the squared change in the top 1 %), .overlaps (the neurons
+    that two pairs share, the number expected by chance, and hypergeometric p), .chance (how many
+    move in two affective pairs or more and in no other, and how many would by chance; empty with
+    fewer than two affective files).
+
+    Example: affectlocus neurons --affective results/deltas/mine.neurons.parquet
+    --others results/deltas/control.neurons.parquet --out neurons.parquet
+    """
+    if not 0 < share <= 0.5:
+        raise InputError(f"--share {share:g}: expected more than 0, and 0.5 at most")
+    given = {
+        path: read_frame(path, "layer", "projection", "neuron", "l2")
+        for path in [*(affective or []), *(others or [])]
+    }
+    if not given:
+        raise InputError("give a PAIR.neurons.parquet with --affective or --others")
+    import pandas as pd
+
+    from affectlocus.deltas import neurons as step
+
+    names = {path: path.name.removesuffix(".parquet").removesuffix(".neurons") for path in given}
+    if len(set(names.values())) < len(names):
+        raise InputError("two files are of one name; expected another for each pair")
+    one = {names[path]: given[path] for path in affective or []}
+    two = {names[path]: given[path] for path in others or []}
+    each = [step.concentration(frame).assign(pair=name) for name, frame in (one | two).items()]
+    chance = step.again_by_chance(one, two, share)
+    if out is None:
+        from affectlocus.reporting.terminal import print_frame
+
+        met = step.overlaps(one | two, share)
+        met = met[met["layer"].isna()].drop(columns=["layer", "expert"])
+        spread = pd.concat(each).groupby(["pair", "projection"], sort=False)
+        print_frame(spread[["gini", "top_share"]].mean().reset_index(), "mean over layers")
+        print_frame(met, "moved neurons that two pairs share")
+        print_frame(chance, "moved in several affective pairs, in no other")
+        return
+    write_frame(step.moved_neurons(one, two, share), out)
+    write_frame(pd.concat(each, ignore_index=True), out.with_suffix(".concentration.parquet"))
+    write_frame(step.overlaps(one | two, share), out.with_suffix(".overlaps.parquet"))
+    write_frame(chance, out.with_suffix(".chance.parquet"))
+
+
+def directions(
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    tuned: Annotated[
+        list[Path], typer.Option(help="manifest of a tuned model or adapter; two or more")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="parquet to write; means printed if none")
+    ] = None,
+    settings: Annotated[str, settings_option("rank")] = "{}",
+    readings: Annotated[
+        str, typer.Option(help="JSON: name of a tuned manifest → how it is read (alpha, prefix, …)")
+    ] = "{}",
+    then: Then = None,
+) -> None:
+    """Compare the directions of deltas on one base: the same place, or only the same size?
+
+    For every two and every weight: the cosine of the deltas, and the overlap of the subspaces of
+    their leading singular vectors, left (what the change writes) and right (what it reads), each
+    beside its value by chance. Two LoRAs of the same seed begin with the same A, so that what they
+    read overlaps from the start: compare such an overlap with a control's of the same seed.
+
+    Example: affectlocus directions --base qwen2.json --tuned affective.json --tuned control.json
+    """
+    from affectlocus.checkpoints.pairs import Pair, checkpoint_folder
+    from affectlocus.config import parameters
+
+    chosen = settings_of(parameters.Directions, settings)
+    names = [path.stem for path in tuned]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InputError("--tuned: expected two manifests at least, each of another name")
+    try:
+        given = json.loads(readings)
+        how = {name: parameters.Reading(**given.get(name, {})) for name in names}
+    except (ValueError, TypeError, AttributeError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"--readings: {line}; expected JSON, name → reading") from None
+    with importing():
+        from affectlocus.deltas.directions import directions as run
+    chain = [checkpoint_folder(base), *(then or [])]
+    frame = run(
+        {
+            path.stem: Pair(chain, checkpoint_folder(path), **how[path.stem].model_dump())
+            for path in tuned
+        },
+        chosen.rank,
+    )
+    if out is not None:
+        write_frame(frame, out)
+        return
+    from affectlocus.reporting.terminal import print_frame
+
+    scores = ["cosine", "left_overlap", "left_expected", "right_overlap", "right_expected"]
+    means = frame.groupby(["first", "second", "projection"], sort=False)[scores].mean()
+    print_frame(means.reset_index(), f"mean over layers, {chosen.rank} leading directions")
+
+
+def activations(
+    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    tuned: Annotated[Path, typer.Option(help="manifest of the tuned model or adapter")],
+    neurons: Annotated[Path, typer.Option(help="PAIR.neurons.parquet of the pair's deltas")],
+    data: Annotated[
+        list[Path], typer.Option(help="prepared task with neutral samples; repeat for several")
+    ],
+    out: Out,
+    summary: Annotated[Path, typer.Option(help="parquet: moved neurons against the rest")],
+    again: Annotated[
+        Path | None,
+        typer.Option(help="moved neurons of the base's pairs, as the step neurons writes them"),
+    ] = None,
+    settings: Annotated[str, settings_option("share, neutral")] = "{}",
+    evaluate: Annotated[str, typer.Option(help="JSON, any of: batch_tokens, max_length")] = "{}",
+    reading: Reading = "{}",
+    then: Then = None,
+    hardware: HardwareText = "{}",
+) -> None:
+    """Measure how the gate's activations shift on emotional against neutral texts.
+
+    In the base and in the tuned model: of every gate neuron the mean activation on the test samples
+    with a neutral label and on the others, and the difference as Hedges' g. The summary says, by
+    Mann and Whitney's test, whether the neurons that the tuning moved shift more than the rest.
+
+    Example: affectlocus activations --base qwen2.json --tuned mine.json
+    --neurons results/deltas/mine.neurons.parquet --data results/data/MELD-emotion.parquet
+    --out activations.parquet --summary summary.parquet
+    """
+    from affectlocus.checkpoints.pairs import checkpoint_folder
+    from affectlocus.config import parameters
+
+    chosen = settings_of(parameters.Neurons, settings)
+    limits = settings_of(parameters.Evaluate, evaluate)
+    devices = settings_of(parameters.Hardware, hardware, "--hardware")
+    how = settings_of(parameters.Reading, reading)
+    frames = [read_frame(path, "split", "prompt", "answer", "task") for path in data]
+    changed = read_frame(neurons, "layer", "projection", "neuron", "l2")
+    repeated = read_frame(again, "layer", "projection", "neuron", "again") if again else None
+    folders = checkpoint_folder(base), checkpoint_folder(tuned)
+    with importing():
+        from affectlocus.evaluation.activations import gate_shifts
+    rows, found = gate_shifts(
+        [folders[0], *(then or [])],
+        folders[1],
+        {frame.attrs["task"]: frame for frame in frames},
+        changed,
+        repeated,
+        chosen,
+        limits,
+        how.model_dump(),
+        devices,
+    )
+    write_frame(found, summary)
+    write_frame(rows, out)

@@ -1,0 +1,358 @@
+"""Figures, verdicts, and what is printed for people."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from affectlocus.cli.shared import Out, read_frame, settings_of, settings_option
+from affectlocus.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
+    """A csv beside a table, known by one of its columns."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, keep_default_na=False)
+        frame[column]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: no table's {what} ({error})") from None
+    return frame
+
+
+def figures(
+    out: Annotated[Path, typer.Option(help="file name without suffix; .png and .svg are written")],
+    heat_map: Annotated[
+        list[Path] | None, typer.Option(help="deltas.parquet of a pair; of several seeds the mean")
+    ] = None,
+    histogram: Annotated[
+        list[Path] | None,
+        typer.Option(help="deltas.histogram.parquet of a pair; several seeds are pooled"),
+    ] = None,
+    singles: Annotated[Path | None, typer.Option(help="intervals of a load or tune table")] = None,
+    ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
+    baselines: Annotated[
+        Path | None,
+        typer.Option(help="--singles, --dose: baselines of the table, drawn as lines"),
+    ] = None,
+    trade_off: Annotated[
+        list[Path] | None,
+        typer.Option(help="intervals of a tune table, of each budget; with --ledger"),
+    ] = None,
+    ledger: Annotated[Path | None, typer.Option(help="ledger.csv, for --trade-off")] = None,
+    neurons: Annotated[
+        Path | None, typer.Option(help="neurons.parquet of a base, its companions beside it")
+    ] = None,
+    directions: Annotated[
+        Path | None, typer.Option(help="directions.parquet of a base; with two --pair")
+    ] = None,
+    pair: Annotated[list[str] | None, typer.Option(help="name of a pair, for --directions")] = None,
+    activations: Annotated[
+        Path | None, typer.Option(help="activations.parquet of a pair, .summary beside it")
+    ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(help="JSON of panels of deltas: row → column → a parquet for each seed"),
+    ] = None,
+    lines: Annotated[bool, typer.Option(help="--grid: gate and up by layer below")] = False,
+    trajectory: Annotated[
+        list[Path] | None, typer.Option(help="trajectory.parquet of a pair; repeat for its seeds")
+    ] = None,
+    dose: Annotated[
+        Path | None, typer.Option(help="intervals of a dose table; with --baselines, if any")
+    ] = None,
+    title: Annotated[str, typer.Option(help="what stands above it")] = "",
+) -> None:
+    """Draw one figure as PNG and SVG.
+
+    Deltas, of one pair or of several side by side, and along the tuning; relative changes; bars of
+    single modules, drops, the score against a load's dose or against what was trained; the
+    neurons, the directions of two pairs, or the gate's activations.
+
+    Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
+    """
+    closer = (neurons, directions, activations)
+    tables = [path for path in (singles, ablation) if path is not None]
+    compared = (grid, trajectory, dose)
+    if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer, *compared))) != 1:
+        raise InputError(
+            "give one of --heat-map, --grid, --trajectory, --histogram, --singles, --ablation, "
+            "--dose, --trade-off, --neurons, --directions and --activations"
+        )
+    import pandas as pd
+
+    from affectlocus.reporting import figures as draw
+
+    if any(path is not None for path in closer):
+        from affectlocus.reporting import weight_figures
+
+    if neurons is not None:
+        spread = read_frame(neurons.with_suffix(".concentration.parquet"), "pair", "top_share")
+        met = read_frame(neurons.with_suffix(".overlaps.parquet"), "first", "shared")
+        figure = weight_figures.neurons(spread, met, title)
+    elif directions is not None:
+        frame = read_frame(directions, "first", "second", "cosine")
+        first, second = pair if pair and len(pair) == 2 else ("", "")
+        chosen = frame[(frame["first"] == first) & (frame["second"] == second)]
+        if chosen.empty:
+            known = frame[["first", "second"]].drop_duplicates().to_numpy().tolist()
+            raise InputError(
+                f"{directions}: no rows of --pair {first or '?'} --pair {second or '?'}; expected "
+                f"one of {', '.join(' and '.join(one) for one in known) or 'none'}"
+            )
+        figure = weight_figures.direction_maps(chosen, title)
+    elif activations is not None:
+        found = read_frame(activations.with_suffix(".summary.parquet"), "set", "probability")
+        frame = read_frame(activations, "model", "effect", "moved")
+        figure = weight_figures.shifts(frame, found, title)
+    elif trade_off:
+        if ledger is None:
+            raise InputError("--trade-off goes with --ledger, which counts what each cell trained")
+        frame = pd.concat([_read_companion(path, "intervals", "cell") for path in trade_off])
+        counted = _read_companion(ledger, "ledger", "parameters")
+        base = frame.loc[frame["kind"] == "base", "cell"].iloc[0].partition("/")[0]
+        from affectlocus.reporting.trade_off import points
+        from affectlocus.reporting.trade_off import trade_off as against
+
+        cells = points(frame, counted[counted["model"] == base])
+        figure = against(cells, str(frame["metric"].iloc[0]), title)
+    elif grid is not None:
+        from affectlocus.reporting.map_figures import delta_maps
+
+        figure = delta_maps(_panels(grid), title, lines=lines)
+    elif trajectory:
+        from affectlocus.reporting.curve_figures import trajectory_curves
+
+        figure = trajectory_curves(_of_seeds(trajectory, "step", "cosine"), title)
+    elif dose is not None:
+        from affectlocus.reporting.curve_figures import dose_curves
+
+        beside = _read_companion(baselines, "baselines", "baseline") if baselines else None
+        figure = dose_curves(_read_companion(dose, "intervals", "gain"), title, beside)
+    elif heat_map:
+        figure = draw.heat_map(_of_seeds(heat_map, "projection", "l2"), title)
+    elif histogram:
+        figure = draw.relative_changes(_of_seeds(histogram, "projection", "count"), title)
+    else:
+        frame = _read_companion(tables[0], "intervals", "gain")
+        if singles is not None:
+            beside = _read_companion(baselines, "baselines", "baseline") if baselines else None
+            figure = draw.singles(frame, title, beside)
+        else:
+            figure = draw.ablation(frame, title)
+    draw.save(figure, out)
+
+
+def _of_seeds(paths: list[Path], *columns: str) -> pd.DataFrame:
+    """Files of one pair's seeds as one frame; `tuned` is each one's name."""
+    import pandas as pd
+
+    return pd.concat([read_frame(path, *columns).assign(tuned=path.stem) for path in paths])
+
+
+def _panels(grid: str) -> dict[str, dict[str, pd.DataFrame]]:
+    """What `--grid` names."""
+    try:
+        given = json.loads(grid)
+        paths = {
+            row: {column: [Path(path) for path in files] for column, files in members.items()}
+            for row, members in given.items()
+        }
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"--grid: {error}; expected JSON, row → column → files") from None
+    return {
+        row: {column: _of_seeds(files, "numel", "rms") for column, files in members.items()}
+        for row, members in paths.items()
+    }
+
+
+def claims(
+    cells: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PREDICTIONS", help="predictions.parquet of each cell"),
+    ] = None,
+    delta: Annotated[
+        list[Path] | None, typer.Option(help="deltas of a pair, PAIR.parquet; repeat")
+    ] = None,
+    histogram: Annotated[
+        list[Path] | None, typer.Option(help="PAIR.histogram.parquet beside it; repeat")
+    ] = None,
+    settings: Annotated[
+        str,
+        settings_option("metric, draws, confidence, seed, tasks, pairs"),
+    ] = "{}",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="csv of the verdicts; replaced whole or not at all")
+    ] = None,
+    agreement: Annotated[
+        Path | None, typer.Option(help="csv of how far rankings agree (Kendall's W)")
+    ] = None,
+    on: Annotated[str | None, typer.Option(help="paper: judge the paper's own tables")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one object instead of a table")
+    ] = False,
+) -> None:
+    """Judge every claim of the paper: supported, contradicted, inconclusive or untestable, and why.
+
+    The rules were written before any result was seen; they are in the package's modules locus and
+    contrasts. What a pair is (domain, base, method, family, budget, group, seed) is read from the
+    settings under pairs; a pair that is not named there counts as affective. Method and family that
+    the settings leave out are those that the deltas' files say.
+
+    Example: affectlocus claims --on paper
+
+    Example: affectlocus claims $(find results/cells -name predictions.parquet)
+    --delta results/deltas/mine.parquet --out claims.csv
+    """
+    from affectlocus.core.files import replacing
+    from affectlocus.reporting.terminal import print_claims
+
+    flags: list[str] = []
+    if on is not None:
+        if on != "paper":
+            raise InputError(f"--on: found {on!r}; expected paper")
+        if cells or delta or histogram or agreement:
+            raise InputError("--on paper reads no files; drop them, or drop --on")
+        from affectlocus.claims.claims import on_paper
+
+        verdicts, flags = on_paper()
+    else:
+        if not cells and not delta:
+            raise InputError("nothing to judge; give predictions, --delta, or --on paper")
+        from affectlocus.claims.claims import ledger
+        from affectlocus.claims.pair_facts import ClaimsSettings
+
+        verdicts, ranked = ledger(
+            (read_frame(path, "cell", "loglik") for path in cells) if cells else None,
+            {path.stem: read_frame(path, "projection", "l2") for path in delta or []},
+            {
+                path.name.removesuffix(".histogram.parquet"): read_frame(path, "from", "count")
+                for path in histogram or []
+            },
+            settings_of(ClaimsSettings, settings),
+        )
+        if agreement is not None:
+            with replacing(agreement) as temporary:
+                ranked.to_csv(temporary, index=False, float_format="%.6g")
+    if out is not None:
+        with replacing(out) as temporary:
+            verdicts.to_csv(temporary, index=False, float_format="%.6g")
+    if as_json:
+        rows = json.loads(verdicts.to_json(orient="records"))
+        typer.echo(json.dumps({"claims": rows, "flags": flags}, indent=2, ensure_ascii=False))
+    elif out is None:
+        print_claims(verdicts)
+        for flag in flags:
+            typer.echo(flag)
+
+
+def revisions(
+    deltas: Annotated[list[Path], typer.Argument(help="deltas of each pair, PAIR.parquet")],
+    claims: Annotated[Path, typer.Option(help="claims.csv")],
+    out: Annotated[Path, typer.Option(help="folder; verdicts.json and l2/PAIR.csv are written")],
+) -> None:
+    """Write what `dvc metrics diff` and `dvc plots diff` compare two revisions by.
+
+    Example: affectlocus revisions results/deltas/mine.parquet --claims results/claims.csv
+    --out results/revisions
+    """
+    from affectlocus.core.files import replacing, write_json
+    from affectlocus.reporting.revisions import by_layer, verdicts
+
+    judged = _read_companion(claims, "verdicts", "verdict")
+    judged["effect"] = judged["effect"].replace("", None).astype(float)
+    for path in deltas:
+        frame = by_layer(read_frame(path, "projection", "l2"))
+        with replacing(out / "l2" / f"{path.stem}.csv") as temporary:
+            frame.to_csv(temporary, index=False, float_format="%.6g")
+    write_json(out / "verdicts.json", verdicts(judged))
+
+
+def report(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="tables and figures that are shown; by default all below --results"),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="an experiment's results")] = Path("results"),
+    parameters: Annotated[Path, typer.Option(help="its params.yaml")] = Path("params.yaml"),
+    out: Out = Path("results/report.html"),
+    name: Annotated[str, typer.Option(help="what the experiment is called; its folder's")] = "",
+    overrides: Annotated[
+        str, typer.Option(help="JSON of parameters that were set beside the file, nested as there")
+    ] = "{}",
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="write the captions of Snakemake's own report into this folder instead"),
+    ] = None,
+) -> None:
+    """Put a whole experiment on one page of HTML: verdicts, exhibits, data, parameters, time.
+
+    The page holds all it shows and fetches nothing, so it opens offline and can be sent as it is.
+
+    Example: affectlocus report --results results --out report.html
+    """
+    from affectlocus.core.files import write_text
+
+    if captions is not None:
+        from affectlocus.reporting.exhibits import captions as texts
+
+        for rule, text in texts().items():
+            write_text(captions / f"{rule}.rst", text)
+        return
+    from affectlocus.config.parameters import Parameters, read
+    from affectlocus.core.provenance import merged
+    from affectlocus.core.redaction import redacted
+    from affectlocus.reporting.report import Experiment
+    from affectlocus.reporting.report import report as page
+
+    beside = _object(overrides, "--overrides")
+    written = json.dumps(merged(read(parameters), beside), default=str)
+    experiment = Experiment(
+        name=name or parameters.resolve().parent.name,
+        text=redacted(parameters.read_text(encoding="utf-8-sig"), os.environ),
+        parameters=settings_of(Parameters, written, str(parameters)),
+        overrides=_object(redacted(json.dumps(beside), os.environ), "--overrides"),
+    )
+    write_text(out, page(experiment, results, files))
+
+
+def _object(text: str, option: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{option}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{option}: expected keys and values, found {type(value).__name__}")
+    return value
+
+
+def show(
+    table: Annotated[Path, typer.Argument(help="a csv or parquet file of results")],
+    results: Annotated[Path | None, typer.Option(help="folder whose files are listed")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="COLUMN=VALUE that chooses rows; repeat")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="how many rows of a parquet file", min=1)] = 40,
+) -> None:
+    """Print a table on the terminal, with the path of every result; or chosen rows of any result.
+
+    Example: affectlocus show results/table1.csv --results results
+
+    Example: affectlocus show results/scores.parquet --where cell=mine/load/gate --where task=mean
+    """
+    from affectlocus.reporting.terminal import print_results, print_rows, print_table
+
+    if where or table.suffix == ".parquet":
+        print_rows(table, where or [], rows)
+    else:
+        print_table(table)
+    if results is not None:
+        print_results(results)

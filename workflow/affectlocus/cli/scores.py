@@ -1,0 +1,335 @@
+"""Answers into scores, and scores into tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from affectlocus.cli.shared import Out, read_frame, settings_of, settings_option, write_frame
+from affectlocus.core.errors import InputError
+
+if TYPE_CHECKING:
+    from affectlocus.scoring.wheels import Wheels
+
+
+Tasks = Annotated[
+    str,
+    typer.Option(
+        help='JSON of what scoring a task needs to know: {"TASK": {"positive": "yes"}} for '
+        'binary_f1, {"TASK": {"number": {"highest": 24, "cutoff": 10}}} for an error'
+    ),
+]
+
+
+def score(
+    context: typer.Context,
+    cells: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PREDICTIONS",
+            help="predictions.parquet of each cell; openset.parquet, if it answered in free text",
+        ),
+    ] = None,
+    settings: Annotated[
+        str | None,
+        settings_option("metric, protocols, wheels, own_wheels, resamples, confidence, seed"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="what to write; replaced whole or not at all"),
+    ] = None,
+    tasks: Tasks = "{}",
+    protocol: Annotated[
+        str,
+        typer.Option(help="label (this workflow's cells) or mer-unibench (any system's csv files)"),
+    ] = "label",
+    kind: Annotated[
+        str | None, typer.Option(help="mer-unibench: hit-rate (emotions) or waf (valence)")
+    ] = None,
+    wheels: Annotated[
+        str | None,
+        typer.Option(
+            help="hit-rate, and protocols of cells: folder of AffectGPT's emotion_wheel files, or "
+            "`released` to download; for cells in place of the settings' wheels"
+        ),
+    ] = None,
+    own_wheels: Annotated[
+        bool,
+        typer.Option(
+            "--own-wheels",
+            help="the folder's wheels are your own; otherwise other files than AffectGPT released "
+            "are refused, by their SHA-256",
+        ),
+    ] = False,
+    gold: Annotated[
+        Path | None, typer.Option(help="mer-unibench: csv of sample and emotion, or value (waf)")
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            help="mer-unibench: csv of checkpoint, sample and openset (labels joined by |), or "
+            "prediction (waf)"
+        ),
+    ] = None,
+    choose: Annotated[
+        str | None,
+        typer.Option(
+            help="mer-unibench: which checkpoint stands for the system: last (the default: the "
+            "last by name, where numbers count as numbers, 9 before 10, whatever the file's "
+            "order), validation, or test (how it is published)"
+        ),
+    ] = None,
+    validation_gold: Annotated[
+        Path | None, typer.Option(help="--choose validation: as --gold")
+    ] = None,
+    validation_predictions: Annotated[
+        Path | None, typer.Option(help="--choose validation: as --predictions")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="mer-unibench: print one object instead of a table")
+    ] = False,
+) -> None:
+    """Turn answers into scores with n, a bootstrap interval, and a paired gain.
+
+    The cells must hold the base, and the tuned model where a cell is an ablation: gains are over
+    the base, an ablation's over the tuned model. Writes a row per (cell, task, metric). Free text
+    has coverage beside the other metrics: the share of samples in which a label was named; a sample
+    without one is wrong. Tasks under the settings' protocols have MER-UniBench's score as well
+    (mer_unibench), and the corrected ones.
+
+    With --protocol mer-unibench, scores any system's answers in csv files as MER-UniBench does,
+    with a corrected protocol and constant answers beside it. Scores are fractions in JSON,
+    percent in the table.
+
+    Example: affectlocus score results/cells/*/*/predictions.parquet --settings '{}' --out s.parquet
+
+    Example: affectlocus score --protocol mer-unibench --kind hit-rate --wheels released
+    --gold gold.csv --predictions openset.csv --choose test
+    """
+    csv_options = {
+        "kind": kind,
+        "gold": gold,
+        "predictions": predictions,
+        "choose": choose,
+        "validation-gold": validation_gold,
+        "validation-predictions": validation_predictions,
+        "json": as_json or None,
+    }
+    if protocol == "mer-unibench":
+        if cells or settings is not None:
+            raise InputError("--protocol mer-unibench takes no cells and no --settings; drop them")
+        if tasks != "{}":
+            raise InputError("--protocol mer-unibench takes no --tasks; drop it")
+        _score_outputs(csv_options | {"wheels": wheels, "own-wheels": own_wheels}, out)
+        return
+    if protocol != "label":
+        raise InputError(f"--protocol: found {protocol!r}; expected label or mer-unibench")
+    for option, value in csv_options.items():
+        if value is not None:
+            raise InputError(f"--{option} belongs to --protocol mer-unibench; add that, or drop it")
+    if not cells:
+        context.fail("Missing argument 'PREDICTIONS...'.")
+    if settings is None:
+        context.fail("Missing option '--settings'.")
+    if out is None:
+        context.fail("Missing option '--out'.")
+    from affectlocus.config.parameters import Score, Scorings
+    from affectlocus.scoring.score import score as run
+
+    chosen = settings_of(Score, settings)
+    frames = [read_frame(path, "cell", "labels", "loglik") for path in cells]
+    protocols = None
+    if chosen.protocols:
+        from affectlocus.scoring.protocols import of_tasks
+
+        labels = {task: words for one in frames for task, words in one.attrs["labels"].items()}
+        place, own = wheels or chosen.wheels, own_wheels or chosen.own_wheels
+        protocols = of_tasks(chosen.protocols, labels, _wheels(place, own) if place else None)
+    about = settings_of(Scorings, tasks, "--tasks").root
+    write_frame(run(frames, chosen, about, protocols), out)
+
+
+def _wheels(place: str, own: bool) -> Wheels:
+    from affectlocus.scoring.wheels import at
+
+    return at(place, own)
+
+
+def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
+    """`score --protocol mer-unibench`: checks the options, reads, scores, and prints."""
+    from affectlocus.core.files import write_json
+    from affectlocus.scoring import outputs
+
+    kind, choose = options["kind"], options["choose"] or "last"
+    kinds = " or ".join(outputs.KINDS)
+    if kind not in (None, *outputs.KINDS):
+        raise InputError(f"--kind: found {kind!r}; expected {kinds}")
+    if choose not in outputs.CHOICES:
+        raise InputError(f"--choose: found {choose!r}; expected {', '.join(outputs.CHOICES)}")
+    needed = {"kind": kinds}
+    if kind == "hit-rate":
+        needed["wheels"] = "a folder, or released"
+    needed |= {"gold": "a csv file", "predictions": "a csv file"}
+    for_validation = {"validation-gold": "a csv file", "validation-predictions": "a csv file"}
+    if choose == "validation":
+        needed |= for_validation
+    for option, expected in needed.items():
+        if options[option] is None:
+            raise InputError(f"--{option} is missing; --protocol mer-unibench needs {expected}")
+    for option in for_validation:
+        if choose != "validation" and options[option] is not None:
+            raise InputError(f"--{option} belongs to --choose validation; add that, or drop it")
+    wheels = None
+    if kind == "hit-rate":
+        wheels = _wheels(options["wheels"], options["own-wheels"])
+    else:
+        for option in ("wheels", "own-wheels"):
+            if options[option]:
+                raise InputError(f"--{option} belongs to --kind hit-rate; drop it")
+    test = outputs.read_outputs(kind, options["gold"], options["predictions"])
+    validation = None
+    if choose == "validation":
+        validation = outputs.read_outputs(
+            kind, options["validation-gold"], options["validation-predictions"]
+        )
+    answer = {
+        "protocol": "mer-unibench",
+        "kind": kind,
+        **({"wheels": {"from": options["wheels"], "commit": wheels.commit}} if wheels else {}),
+        **outputs.score_outputs(test, outputs.scorer(kind, wheels), choose, validation),
+    }
+    if out is not None:
+        write_json(out, answer)
+    if options["json"]:
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        return
+    from affectlocus.reporting.terminal import print_outputs
+
+    print_outputs(answer)
+
+
+def tables(
+    scores: Annotated[Path, typer.Option(help="scores of one table's cells, in order")],
+    metric: Annotated[str, typer.Option(help="weighted_f1, accuracy, macro_f1 or binary_f1")],
+    out: Out,
+    intervals: Annotated[Path, typer.Option(help="csv of n, interval and gain of each number")],
+    baselines: Annotated[
+        Path | None, typer.Option(help="csv of what answers score that look at no input")
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="--baselines: prepared task; repeat for several")
+    ] = None,
+    settings: Annotated[
+        str, settings_option("protocols, wheels, own_wheels, resamples, confidence, seed")
+    ] = "{}",
+    tasks: Tasks = "{}",
+    wheels: Annotated[
+        str | None,
+        typer.Option(help="--baselines: as in score, in place of the settings' wheels"),
+    ] = None,
+) -> None:
+    """Lay scores out as the paper's tables: num, modules, a column per task, mean; in percent.
+
+    With --baselines, also what a score is worth: the scores of the majority answer and of a
+    uniform guess on the same test samples; under the settings' protocols of free text also those
+    of the best pair of words and of every label at once.
+
+    Example: affectlocus tables --scores results/scores/mine/load.parquet --metric weighted_f1
+    --out table1.csv --intervals table1_intervals.csv
+    """
+    from affectlocus.config.parameters import Score, Scorings
+    from affectlocus.core.files import replacing
+    from affectlocus.scoring.tables import intervals as companion
+    from affectlocus.scoring.tables import table, tasks_of
+
+    if (baselines is None) != (not data):
+        missing = "--data" if baselines is not None else "--baselines"
+        raise InputError(f"{missing} is missing; --baselines and --data go together")
+    frame = read_frame(scores, "metric", "task")
+    written = [
+        (intervals, companion(frame, metric), 6),
+        (out, table(frame, metric, tasks_of(frame, metric)), 2),
+    ]
+    if baselines is not None:
+        from affectlocus.scoring.baselines import beside
+
+        frames = [read_frame(path, "split", "answer", "task", "labels") for path in data or []]
+        chosen = settings_of(Score, settings)
+        place = wheels or chosen.wheels
+        found = beside(
+            {one.attrs["task"]: one for one in frames},
+            {one.attrs["task"]: one.attrs["labels"] for one in frames},
+            settings_of(Scorings, tasks, "--tasks").root,
+            chosen,
+            _wheels(place, chosen.own_wheels) if place and chosen.protocols else None,
+            set(frame.loc[frame["metric"] == "coverage", "task"]),
+        )
+        written.insert(0, (baselines, found, 6))
+    for path, content, digits in written:
+        with replacing(path) as temporary:
+            content.to_csv(temporary, index=False, float_format=f"%.{digits}f")
+
+
+def fluency(
+    scores: Annotated[list[Path], typer.Argument(help="scores of the tables")],
+    out: Annotated[Path | None, typer.Option(help="csv: a row per text and cell")] = None,
+    intervals: Annotated[
+        Path | None, typer.Option(help="csv of n, interval and gain of each number")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="file name without suffix; .png and .svg are written")
+    ] = None,
+    title: Annotated[str, typer.Option(help="--figure: what stands above it")] = "",
+) -> None:
+    """Lay out how fluent each cell still is: perplexity of general text, distinct-n of its own.
+
+    Both of tasks with fluency: distinct-n is of what the cell writes behind the openings of their
+    texts (evaluate's samples). Gains are over the base, an ablation's over the tuned model.
+
+    Example: affectlocus fluency results/scores/mine/load.parquet --out fluency.csv --figure fluency
+    """
+    if out is None and intervals is None and figure is None:
+        raise InputError("nothing to write; give --out, --intervals or --figure")
+    import pandas as pd
+
+    from affectlocus.core.files import replacing
+    from affectlocus.scoring import fluency as step
+
+    frame = pd.concat([read_frame(path, "cell", "metric", "task") for path in scores])
+    for path, content in ((out, step.table), (intervals, step.intervals)):
+        if path is not None:
+            with replacing(path) as temporary:
+                content(frame).to_csv(temporary, index=False, float_format="%.6g")
+    if figure is not None:
+        from affectlocus.reporting.figures import save
+        from affectlocus.reporting.fluency_figure import figure as draw
+
+        save(draw(frame, title), figure)
+
+
+def collect(
+    scores: Annotated[list[Path], typer.Argument(help="scores of the tables")],
+    metric: Annotated[str, typer.Option(help="the metric of the summary")],
+    out: Out,
+    summary: Annotated[Path, typer.Option(help="json of each cell's mean score, for dvc metrics")],
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="manifest of a base with its perplexity")
+    ] = None,
+) -> None:
+    """Join all scores into one tidy table, and sum them up for `dvc metrics`.
+
+    Example: affectlocus collect results/scores/mine/*.parquet --metric weighted_f1
+    --out results/scores.parquet --summary results/metrics.json
+    """
+    import pandas as pd
+
+    from affectlocus.core.files import read_json, write_json
+    from affectlocus.scoring.collect import joined, summarise
+
+    frame = joined([read_frame(path, "cell", "metric") for path in scores])
+    bases = {path.stem: read_json(path) for path in checkpoint or []}
+    write_frame(pd.DataFrame(frame), out)
+    write_json(summary, summarise(frame, metric, bases))

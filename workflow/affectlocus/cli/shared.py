@@ -1,0 +1,149 @@
+"""Options and files that several commands share."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from affectlocus.core.errors import DamageError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pydantic import BaseModel
+
+
+Reading = Annotated[
+    str, typer.Option(help="JSON of how the pair is read, with any of: alpha, prefix, any_base")
+]
+
+
+Then = Annotated[
+    list[Path] | None,
+    typer.Option(help="adapter that made the base the one in question; repeat for a chain"),
+]
+
+
+HardwareText = Annotated[
+    str,
+    typer.Option(
+        "--hardware",
+        help="JSON of how a card is used, any of: precision, attention, placement, checkpointing",
+    ),
+]
+
+
+SaveMinutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        envvar="AFFECTLOCUS_SAVE_MINUTES",
+        help="minutes between two saves of the unfinished state; 10 where nothing says otherwise, "
+        "0 for each step",
+    ),
+]
+
+
+Out = Annotated[Path, typer.Option("--out", help="what to write; replaced whole or not at all")]
+
+
+def settings_option(keys: str) -> Any:
+    return typer.Option(
+        "--settings",
+        help=f"JSON text, or a yaml or json file, with any of: {keys} "
+        "(what each means: workflow/schemas/params.schema.json)",
+    )
+
+
+Model = TypeVar("Model", bound="BaseModel")
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Imports without the garbage collector, which finds nothing in them and costs a sixth."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def settings_of(
+    model: type[Model],
+    text: str,
+    option: str = "--settings",
+    fill: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Model:
+    """Settings from JSON text or from a file, checked by the step's own pydantic model.
+
+    Args:
+        fill: adds to them what other options say, before they are checked.
+    """
+    from pydantic import ValidationError
+
+    from affectlocus.config.parameters import sentence
+    from affectlocus.config.yaml_text import parsed
+
+    source = option
+    if not text.lstrip().startswith("{"):
+        source = text
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{option}: cannot read {source}: {error}") from None
+    given = parsed(text, source, "YAML or JSON") or {}
+    try:
+        return model.model_validate(fill(given) if fill and isinstance(given, dict) else given)
+    except ValidationError as error:
+        key, complaint = sentence(error)
+        where = f"{source}: {key}" if key else source
+        raise InputError(f"{where}: {complaint}") from None
+
+
+def device() -> str:
+    """What rounds alike: the kind of card, or the processor and what it can do.
+
+    Not how many cards: a job that is tried again may ask for more of them.
+    """
+    import torch
+
+    from affectlocus.core.provenance import hardware
+
+    if torch.cuda.is_available():
+        cards = range(torch.cuda.device_count())
+        return ", ".join(sorted({torch.cuda.get_device_name(card) for card in cards}))
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{hardware().get('Processor', 'CPU')} with {capability}"
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    from affectlocus.core.files import replacing
+
+    with replacing(path) as temporary:
+        frame.to_parquet(temporary, compression="zstd", index=False)
+
+
+def read_frame(path: Path, *columns: str) -> pd.DataFrame:
+    """A parquet file of an earlier step, which has these columns and that step's attributes."""
+    import pandas as pd
+    import pyarrow
+
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; expected a parquet file of an earlier step")
+    try:
+        frame = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the step that writes it first") from None
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        line = " ".join(str(error).split())
+        raise DamageError(
+            f"{path}: not a whole parquet file ({line}); delete it and run again", path
+        ) from None
+    missing = [name for name in columns if name not in frame.columns and name not in frame.attrs]
+    if missing:
+        raise InputError(f"{path}: no {missing[0]!r} in it; expected another step's file")
+    return frame

@@ -1,1 +1,0 @@
-"""The commands by theme; `affectlocus.cli` lists them all."""

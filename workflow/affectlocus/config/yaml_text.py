@@ -1,0 +1,190 @@
+"""The one reader of settings: YAML 1.2 or JSON into plain values, within bounds.
+
+A text of a few hundred bytes can stand for billions of values (anchors of lists of anchors), so the
+values are counted before they are built. Only maps, lists, text, numbers, booleans and null are
+built, never another object that a tag asks for.
+
+YAML 1.1, which PyYAML and Snakemake read, turns `on`, `yes` and `no` into booleans, `12:30:45` and
+`0777` into other numbers, and `2024-01-02` into a date. Here they stay text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import yaml
+
+from affectlocus.core.errors import InputError
+
+LONGEST = 1 << 20
+"""Characters of a text of settings; those of a large experiment have some ten thousand."""
+_MOST = 100_000  # values that it stands for
+_DEEPEST = 50
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 (core schema), safely, with two rules that keep words as they are written.
+
+    Keys are always text. A plain scalar becomes a number or a boolean only if JSON writes it the
+    same way, or if it has an exponent or a base. `007`, `1.50` and `True` stay text, which the
+    models of the parameters convert where they expect a number or a boolean.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        self.flatten_mapping(node)  # first the merged keys (<<)
+        node.value = [(yaml.ScalarNode(_STR, key.value), value) for key, value in node.value]
+        return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
+        text = str(self.construct_scalar(node))
+        if text.startswith(("0o", "0x")):
+            return int(text, 0)
+        if node.tag == _INT:
+            number: int | float = int(text)
+        else:
+            number = self.construct_yaml_float(node)
+        # With an exponent, as inf or as nan it has letters.
+        return number if text.upper() != text.lower() or str(number) == text else text
+
+    def construct_boolean(self, node: yaml.ScalarNode) -> bool | str:
+        text = str(self.construct_scalar(node))
+        return {"true": True, "false": False}.get(text, text)
+
+
+_Loader.yaml_implicit_resolvers = {}
+_TAG = "tag:yaml.org,2002:"
+_STR, _INT, _FLOAT, _MERGE = f"{_TAG}str", f"{_TAG}int", f"{_TAG}float", f"{_TAG}merge"
+for _kind, _pattern, _first in (
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
+    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", "<<", "<"),
+):
+    _Loader.add_implicit_resolver(_TAG + _kind, re.compile(f"(?:{_pattern})$"), list(_first))
+_Loader.add_constructor(_INT, _Loader.construct_number)
+_Loader.add_constructor(_FLOAT, _Loader.construct_number)
+_Loader.add_constructor(f"{_TAG}bool", _Loader.construct_boolean)
+
+
+def parsed(text: str, source: str, kind: str = "YAML") -> Any:
+    """The values of a YAML or JSON text.
+
+    Args:
+        source: how messages name it.
+        kind: what they say was expected.
+
+    Raises:
+        InputError: no YAML, a tag that asks for more than plain values, a key twice, a text that is
+            too long, nested too deep, or stands for too many values.
+    """
+    if len(text) > LONGEST:
+        raise InputError(
+            f"{source}: longer than {LONGEST >> 20} MiB, which no settings are; is it another file?"
+        )
+    try:
+        if text.lstrip().startswith("{"):
+            # JSON first: YAML reads its escapes of characters beyond 16 bits by halves.
+            with suppress(json.JSONDecodeError):
+                return json.loads(text, object_pairs_hook=partial(_once, source))
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _check(node, source)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except RecursionError:
+        raise InputError(f"{source}: nested deeper than settings are; flatten it") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{source}: not {kind}: {' '.join(str(error).split())}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        # A date that no calendar has, a number of too many digits, !!int of a word.
+        line = " ".join(str(error).split())
+        raise InputError(
+            f"{source}: not {kind}: a value is not what it looks like ({line})"
+        ) from None
+
+
+def _once(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{source}: duplicate key {twice!r}; remove or rename one of them")
+    return found
+
+
+def _check(root: yaml.Node, source: str) -> None:
+    """Refuses duplicate keys, what YAML 1.1 cannot read, and more values than settings have.
+
+    An anchor's values are counted at each place that uses it.
+    """
+    known: dict[int, int] = {}
+    open_: set[int] = set()
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if id(node) in known:
+            return known[id(node)]
+        if id(node) in open_:
+            raise InputError(f"{source}: an anchor contains itself; write the values out")
+        if depth > _DEEPEST:
+            raise InputError(f"{source}: nested deeper than {_DEEPEST} levels; flatten it")
+        open_.add(id(node))
+        total = 1
+        if isinstance(node, yaml.SequenceNode):
+            total += sum(size(child, depth + 1) for child in node.value)
+        elif isinstance(node, yaml.MappingNode):
+            _check_keys(node, source)
+            total += sum(size(child, depth + 1) for pair in node.value for child in pair)
+        elif isinstance(node, yaml.ScalarNode):
+            _check_old(node, source)
+        open_.remove(id(node))
+        known[id(node)] = total
+        if total > _MOST:
+            raise InputError(
+                f"{source}: it has more than {_MOST} values once its anchors are filled in; "
+                "write the values out"
+            )
+        return total
+
+    size(root, 0)
+
+
+def _check_keys(node: yaml.MappingNode, source: str) -> None:
+    seen = set()
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise InputError(f"{source}: line {line}: a key is a list or a map; expected text")
+        if key.value in seen and key.tag != _MERGE:
+            raise InputError(
+                f"{source}: line {line}: duplicate key {key.value!r}; remove or rename one of them"
+            )
+        seen.add(key.value)
+
+
+_OLD = yaml.resolver.Resolver()
+
+
+def _check_old(node: yaml.ScalarNode, source: str) -> None:
+    """Refuses a plain scalar that YAML 1.1 cannot read: Snakemake and DVC read params.yaml too."""
+    if node.style is not None or len(node.value) > 100:
+        return  # in quotes, or no date
+    tag = _OLD.resolve(yaml.ScalarNode, node.value, (True, False))
+    if tag in (_STR, _MERGE):
+        return
+    try:
+        yaml.SafeLoader("").construct_object(yaml.ScalarNode(tag, node.value))
+    except (ValueError, yaml.YAMLError):
+        raise InputError(
+            f"{source}: line {node.start_mark.line + 1}: put {node.value!r} in quotes; Snakemake "
+            "reads it as a date or number, which it is not"
+        ) from None

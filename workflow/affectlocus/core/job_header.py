@@ -1,0 +1,154 @@
+"""What a job's log begins with: versions, hardware, git revision, seed, parameters; no token."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from affectlocus import __version__
+from affectlocus.core.redaction import redacted
+
+_LIBRARIES = (
+    *("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors"),
+    *("numpy", "pandas", "pyarrow", "snakemake"),
+)
+_SCHEDULERS = {"SLURM_JOB_ID": "slurm", "PBS_JOBID": "pbs", "LSB_JOBID": "lsf", "JOB_ID": "sge"}
+
+
+def lines(
+    step: str,
+    arguments: Sequence[str],
+    cards: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> list[str]:
+    """The head of a job's log, a topic a line.
+
+    Args:
+        arguments: of the command line, the step first.
+        cards: leased for the job.
+        environment: the process's own by default.
+    """
+    environment = os.environ if environment is None else environment
+    libraries = ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
+    seeds = list(dict.fromkeys(_seeds(arguments)))
+    found = {
+        "step": f"{step}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "code": f"affectlocus {__version__}, git {revision(Path(__file__).parents[1])}",
+        "versions": f"Python {platform.python_version()}, {libraries}",
+        "hardware": _hardware(environment, cards),
+        "seed": ", ".join(map(str, seeds)) or "none is drawn",
+        "parameters": shlex.join(arguments),
+    }
+    return [f"# {key}: {redacted(text, environment)}" for key, text in found.items()]
+
+
+def revision(folder: Path) -> str:
+    """The commit of a checkout, and whether files differ from it; `none` outside of one."""
+
+    def git(*command: str) -> str:
+        run = subprocess.run(
+            ["git", "-C", folder, *command], capture_output=True, text=True, timeout=10, check=True
+        )
+        return run.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return f"{commit}, with changes" if changed else commit
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _hardware(environment: Mapping[str, str], cards: Sequence[str]) -> str:
+    kind = _line("/proc/cpuinfo", "model name") or platform.machine()
+    memory = _line("/proc/meminfo", "MemTotal").removesuffix(" kB")
+    parts = [
+        platform.node(),
+        f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} CPUs ({kind})",
+        *([f"{int(memory) / 2**20:.0f} GiB"] if memory.isdigit() else []),
+        f"threads {environment.get('OMP_NUM_THREADS', 'as many')}",
+        _cards(environment, cards),
+        *(
+            f"{name} job {environment[key]}"
+            for key, name in _SCHEDULERS.items()
+            if key in environment
+        ),
+    ]
+    return ", ".join(parts)
+
+
+def _cards(environment: Mapping[str, str], leased: Sequence[str]) -> str:
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    which = [f"--id={visible}"] if visible else []
+    try:
+        run = subprocess.run(
+            [
+                *("nvidia-smi", "--query-gpu=index,name,memory.total,driver_version"),
+                *("--format=csv,noheader", *which),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        found = "; ".join(line.strip() for line in run.stdout.splitlines())
+    except (OSError, subprocess.SubprocessError):
+        found = ""
+    if visible == "":
+        found = ""
+    how = f" (leased {','.join(leased)})" if leased else ""
+    return f"cards {found or 'none'}{how}"
+
+
+def _line(path: str, key: str) -> str:
+    """What stands behind a key in a file of /proc, on its first line with it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    match = re.search(rf"^{key}\s*:\s*(.*)$", text, re.MULTILINE)
+    return match[1].strip() if match else ""
+
+
+def _seeds(arguments: Sequence[str]) -> Iterator[Any]:
+    """Seeds in JSON settings, and in the names of cells and checkpoints."""
+    for argument in arguments:
+        if argument.startswith("{"):
+            try:
+                yield from _inside(json.loads(argument))
+            except ValueError:
+                continue
+        else:
+            yield from map(int, re.findall(r"\bseed(\d{1,18})\b", argument))
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "seed":
+                yield inner
+            else:
+                yield from _inside(inner)
+
+
+def write(step: str, arguments: Sequence[str], cards: Sequence[str] = ()) -> None:
+    """The same on standard error, which a job's log holds."""
+    sys.stderr.write("\n".join(lines(step, arguments, cards)) + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,60 @@
+"""The seven projections of a transformer layer, and sets of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from affectlocus.core.errors import InputError
+
+ATTENTION = ("q", "k", "v", "o")
+FFN = ("gate", "up", "down")
+PROJECTIONS = ATTENTION + FFN
+"""The seven names, in the order in which every table and figure shows them."""
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a projection's tensor stands: layer (from 0), projection, and `weight` or `bias`.
+
+    `expert` tells the experts of a mixture apart: a number as text, or `shared`; None elsewhere.
+    """
+
+    layer: int
+    projection: str
+    parameter: str
+    expert: str | None = None
+
+    @property
+    def order(self) -> tuple[int, int, str, int, str]:
+        """Sorts as every table does: by layer, projection, parameter and expert."""
+        expert = self.expert or ""
+        number = int(expert) if expert.isdecimal() and len(expert) < 10 else -1
+        return self.layer, PROJECTIONS.index(self.projection), self.parameter, number, expert
+
+
+def parse_modules(text: str) -> tuple[str, ...]:
+    """The projections of a module set such as `q+k+v+o+gate` or `all`, in canonical order.
+
+    Raises:
+        InputError: an unknown projection, one named twice, or an empty set.
+    """
+    if text == ALL:
+        return PROJECTIONS
+    names = text.split("+")
+    for name in names:
+        if name not in PROJECTIONS:
+            raise InputError(
+                f"unknown projection {name!r} in module set {text!r}; "
+                f"expected {', '.join(PROJECTIONS)} joined by '+', or 'all'"
+            )
+    if len(set(names)) != len(names):
+        raise InputError(f"module set {text!r} names a projection twice; name each once")
+    return tuple(name for name in PROJECTIONS if name in names)
+
+
+def format_modules(projections: tuple[str, ...] | list[str]) -> str:
+    """The canonical text of a set of projections: `all` for the seven."""
+    ordered = [name for name in PROJECTIONS if name in projections]
+    return ALL if len(ordered) == len(PROJECTIONS) else "+".join(ordered)

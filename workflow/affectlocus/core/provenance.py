@@ -1,0 +1,168 @@
+"""How results came about: versions, machine, revision of the code, time spent."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parents[1]
+PACKAGES = (
+    *("affectlocus", "snakemake", "torch", "transformers", "peft", "tokenizers", "safetensors"),
+    *("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "matplotlib", "seaborn", "dvc"),
+)
+"""Those whose versions can change a number, or what draws and runs them."""
+
+
+def versions() -> dict[str, str]:
+    """Package → its installed version, Python first; those that are not installed are left out."""
+    known = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            known[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return known
+
+
+def hardware() -> dict[str, str]:
+    """The machine that this runs on, as far as its system tells: processor, cores, memory, GPUs."""
+    model = re.search(r"^model name\s*:\s*(.+)$", _text("proc/cpuinfo"), re.M)
+    memory = re.search(r"^MemTotal:\s*(\d+) kB", _text("proc/meminfo"), re.M)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cards = sorted(Path(os.sep, "proc/driver/nvidia/gpus").glob("*/information"))
+    names = [re.search(r"^Model:\s*(.+)$", _read(card), re.M) for card in cards]
+    found = {
+        "System": f"{platform.system()} {platform.machine()}",
+        "Processor": model[1] if model else platform.processor(),
+        "Cores": str(cores),
+        "Memory": f"{int(memory[1]) / 2**20:.0f} GiB" if memory else "",
+        "GPU": ", ".join(name[1] for name in names if name) or "none",
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _text(path: str) -> str:
+    return _read(Path(os.sep, path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def revision(folder: Path = PACKAGE) -> str:
+    """The commit of the code in `folder`, and whether files differ from it; empty without git.
+
+    A package that is installed below somebody else's repository is none of that repository's.
+    """
+    if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return ""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return ""
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/")
+    count = len((changed or "").splitlines())
+    files = "1 file" if count == 1 else f"{count} files"
+    return f"{commit.strip()}, with {files} changed since" if count else commit.strip()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        run = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return run.stdout if run.returncode == 0 else None
+
+
+def overridden(config: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of an experiment's parameters that are not what its file says, nested as there."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        before = written.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            if inner := overridden(value, before):
+                found[key] = inner
+        elif key not in written or value != before:
+            found[key] = value
+    return found
+
+
+def merged(written: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with those keys put in their places."""
+    result = dict(written)
+    for key, value in overrides.items():
+        before = result.get(key)
+        nested = isinstance(value, Mapping) and isinstance(before, Mapping)
+        result[key] = merged(before, value) if nested else value  # type: ignore[arg-type]
+    return result
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the jobs of one step took.
+
+    Args:
+        seconds, cpu, longest: wall-clock and processor seconds of all jobs, and of the longest.
+        memory: the largest job's resident set in MB.
+    """
+
+    step: str
+    jobs: int
+    seconds: float
+    cpu: float
+    longest: float
+    memory: float
+
+
+def spent(folder: Path) -> list[Spent]:
+    """What each step's jobs took when they last ran, the longest step first.
+
+    The report itself does not count: what it took is known once it is written.
+
+    Args:
+        folder: of Snakemake's benchmark files, one below the step's name for each job.
+    """
+    steps: dict[str, list[dict[str, float]]] = {}
+    for path in sorted(folder.rglob("*.tsv")):
+        step = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        if step == "report":
+            continue
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t"))
+        steps.setdefault(step, []).extend(
+            {name: _number(row.get(name)) for name in ("s", "cpu_time", "max_rss")} for row in rows
+        )
+    found = [
+        Spent(
+            step=step,
+            jobs=len(jobs),
+            seconds=sum(job["s"] for job in jobs),
+            cpu=sum(job["cpu_time"] for job in jobs),
+            longest=max(job["s"] for job in jobs),
+            memory=max(job["max_rss"] for job in jobs),
+        )
+        for step, jobs in steps.items()
+        if jobs
+    ]
+    return sorted(found, key=lambda one: (-one.seconds, one.step))
+
+
+def _number(text: str | None) -> float:
+    """Of a job too short to be measured, Snakemake writes no number."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return 0.0
+    return value if value == value else 0.0

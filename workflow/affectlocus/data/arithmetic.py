@@ -1,0 +1,36 @@
+"""Arithmetic word problems: the control domain, with the scenes' people and no feelings."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from affectlocus.data.scenes import PEOPLE
+
+THINGS = ("pens", "apples", "books", "coins", "eggs", "stones")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem in words and its answer, both below 20."""
+
+    text: str
+    question: str
+    answer: str
+
+
+def write_problem(rng: random.Random) -> Problem:
+    """Somebody has, gets and gives away things; how many are left?"""
+    person, other = rng.sample(PEOPLE, 2)
+    things = rng.choice(THINGS)
+    count = rng.randint(2, 9)
+    lines = [f"{person} had {count} {things}."]
+    for _ in range(rng.randint(1, 2)):
+        if count < 2 or rng.random() < 0.5:
+            change = rng.randint(1, 5)
+            lines.append(f"{other} gave {person} {change} {things}.")
+        else:
+            change = -rng.randint(1, count - 1)
+            lines.append(f"{person} gave {other} {-change} {things}.")
+        count += change
+    return Problem(" ".join(lines), f"Then {person} had", f"{count} {things}.")

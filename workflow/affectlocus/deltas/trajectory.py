@@ -1,0 +1,85 @@
+"""Step `trajectory`: the delta at steps along the tuning, and how much of its direction is there.
+
+What early states share with the end tells a direction that is found at once and then only grows
+from one that is still sought late.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from affectlocus.checkpoints.pairs import Pair
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import snapshot_folder
+from affectlocus.deltas.deltas import deltas
+from affectlocus.deltas.directions import delta_of, inner
+
+SCORES = ("l2", "relative", "rms", "share_ratio")
+COLUMNS = ("step", "layer", "projection", "numel", *SCORES, "cosine")
+
+
+def snapshots(folder: Path, steps: list[int], last: int) -> dict[int, Path]:
+    """Step → the folder of the state after it, the checkpoint's own for the last.
+
+    Args:
+        folder: of the tuned checkpoint.
+        steps: those before the last, as its manifest lists them (`snapshots`).
+        last: the last step.
+
+    Raises:
+        InputError: no earlier state was saved, or one is gone.
+    """
+    if not steps:
+        raise InputError(
+            f"{folder}: no earlier state was saved; set trajectory in the pair's recipe to the "
+            "number of steps to measure at, two or more, and tune again"
+        )
+    found = {step: snapshot_folder(folder, step) for step in steps}
+    for path in found.values():
+        if not path.is_dir():
+            raise InputError(f"{path}: missing; delete the checkpoint's manifest and tune again")
+    return found | {last: folder}
+
+
+def trajectory(base: Path, states: Mapping[int, Path]) -> pd.DataFrame:
+    """The deltas of a tuning's states, and their cosine with the last one's.
+
+    Args:
+        base: folder of the base.
+        states: step → folder, in order; the last is the tuned checkpoint.
+
+    Returns:
+        `COLUMNS`, a row per (step, layer, projection) that was tuned. The sizes are those of step
+        `deltas`; `cosine` is ⟨Δ, Δ_end⟩ / (‖Δ‖ ‖Δ_end‖), null of a delta that is 0; experts are
+        taken as one matrix.
+    """
+    pairs = {step: Pair([base], folder) for step, folder in states.items()}
+    end = pairs[max(pairs)]
+    rows = []
+    for step, pair in pairs.items():
+        cosines = _cosines(pair, end)
+        for row in deltas(pair, spectra=False, companions=False).rows:
+            if row["parameter"] == "weight" and row["adapted"]:
+                place = row["layer"], row["projection"]
+                kept = {name: row[name] for name in ("layer", "projection", "numel", *SCORES)}
+                rows.append({"step": step, **kept, "cosine": cosines[place]})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _cosines(pair: Pair, end: Pair) -> dict[tuple[int, str], float]:
+    sums: dict[tuple[int, str], list[float]] = {}
+    for location, (name, rows) in end.projections.items():
+        if location.parameter != "weight" or not end.adapted(name):
+            continue
+        now, last = delta_of(pair, name, rows), delta_of(end, name, rows)
+        total = sums.setdefault((location.layer, location.projection), [0.0, 0.0, 0.0])
+        parts = inner(now, last), now.l2**2, last.l2**2
+        total[:] = [one + two for one, two in zip(total, parts, strict=True)]
+    return {
+        place: product / math.sqrt(mine * other) if mine * other else math.nan
+        for place, (product, mine, other) in sums.items()
+    }

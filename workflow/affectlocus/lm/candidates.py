@@ -1,0 +1,158 @@
+"""Log-likelihoods of a few answers behind a prompt, in one forward pass per sample.
+
+The prompt is read once; every candidate stands behind it under a block mask that lets it see the
+prompt and itself, and at the positions that it would have had alone. The last token of a candidate
+is predicted, never read, so that labels of one token cost nothing beyond the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from affectlocus.lm.batching import in_batches
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """What stands behind every prompt of a batch: all candidates but their last tokens."""
+
+    ids: torch.Tensor  # (tail,)
+    offset: torch.Tensor  # (tail,) distance of each token from the prompt's last
+    block: torch.Tensor  # (tail, tail) bool, who sees whom
+    # For each (candidate, token): the row of logits that predicts it, the token, the candidate.
+    rows: torch.Tensor
+    tokens: torch.Tensor
+    owners: torch.Tensor
+
+    @staticmethod
+    def of(candidates: Sequence[Sequence[int]]) -> _Tail:
+        ids: list[int] = []
+        offsets: list[int] = []
+        members: list[int] = []
+        rows: list[int] = []
+        tokens: list[int] = []
+        owners: list[int] = []
+        for number, candidate in enumerate(candidates):
+            row = 0  # the prompt's last token predicts the candidate's first
+            for distance, token in enumerate(candidate):
+                rows.append(row)
+                tokens.append(token)
+                owners.append(number)
+                if distance < len(candidate) - 1:
+                    ids.append(token)
+                    offsets.append(distance + 1)
+                    members.append(number)
+                    row = len(ids)
+        member = torch.tensor(members, dtype=torch.long)
+        offset = torch.tensor(offsets, dtype=torch.long)
+        block = (member[:, None] == member[None, :]) & (offset[:, None] >= offset[None, :])
+        return _Tail(
+            torch.tensor(ids, dtype=torch.long),
+            offset,
+            block,
+            torch.tensor(rows),
+            torch.tensor(tokens),
+            torch.tensor(owners),
+        )
+
+
+@torch.inference_mode()
+def log_likelihoods(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    candidates: Sequence[Sequence[int]],
+    batch_tokens: int,
+    progress: Callable[[int], None] = lambda _: None,
+    names: Sequence[str] | None = None,
+) -> torch.Tensor:
+    """log p(candidate | prompt) in nats, summed over the candidate's tokens.
+
+    Args:
+        prompts: token ids, none empty.
+        candidates: token ids of each answer, the same for every prompt, none empty.
+        batch_tokens: tokens in one forward pass, padding and candidates included, as in
+            `batching.in_batches`.
+        progress: called with the number of prompts done since the last call.
+        names: what each prompt is called, for messages.
+
+    Returns:
+        float32 of shape (prompts, candidates), on the CPU.
+
+    Raises:
+        InputError: a single prompt does not fit into memory.
+    """
+    tail = _Tail.of(candidates)
+    result = torch.empty(len(prompts), len(candidates))
+
+    def run(rows: list[int]) -> None:
+        result[rows] = _batch(model, [prompts[row] for row in rows], tail, len(candidates))
+        progress(len(rows))
+
+    widths = [len(prompt) + len(tail.ids) for prompt in prompts]
+    in_batches(widths, batch_tokens, run, "prompt, candidates included,", names)
+    return result
+
+
+def _batch(
+    model: PreTrainedModel, prompts: list[Sequence[int]], tail: _Tail, candidates: int
+) -> torch.Tensor:
+    lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
+    width = int(lengths.max())
+    # Prompts end at the same column, so that one list of columns gives every logit that is needed.
+    ids = torch.zeros((len(prompts), width), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+    pad = width - lengths  # (B,)
+    columns = torch.arange(width)
+    position = (columns[None, :] - pad[:, None]).clamp(min=0)  # (B, width)
+    real = columns[None, :] >= pad[:, None]  # (B, width)
+    total = width + len(tail.ids)
+    visible = torch.zeros((len(prompts), total, total), dtype=torch.bool)
+    visible[:, :width, :width] = (
+        torch.tril(torch.ones(width, width, dtype=torch.bool)) & real[:, None]
+    )
+    visible[:, width:, :width] = real[:, None]
+    visible[:, width:, width:] = tail.block
+    # A padding token sees itself: a row of nothing would be a division of zero by zero.
+    visible |= torch.eye(total, dtype=torch.bool)
+    at = torch.cat((position, lengths[:, None] - 1 + tail.offset), dim=1)  # (B, total)
+    kept = torch.cat((torch.tensor([width - 1]), torch.arange(width, total)))
+    logits = model(
+        input_ids=torch.cat((ids, tail.ids.expand(len(prompts), -1)), dim=1).to(model.device),
+        position_ids=at.to(model.device),
+        attention_mask=_masks(model, visible, at),
+        logits_to_keep=kept.to(model.device),
+        use_cache=False,
+    ).logits  # (B, 1 + tail, vocabulary)
+    logs = logits.float().log_softmax(-1)
+    # Some numbers of each row are all that leaves the card, not the whole vocabulary's.
+    rows, tokens = tail.rows.to(logs.device), tail.tokens.to(logs.device)
+    each = logs[:, rows, tokens].cpu()  # (B, candidate tokens)
+    return torch.zeros(len(prompts), candidates).index_add_(1, tail.owners, each)
+
+
+def _masks(
+    model: PreTrainedModel, visible: torch.Tensor, position: torch.Tensor
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The additive mask (B, 1, total, total), for each kind of layer where there are two.
+
+    A mask of our own replaces the model's, its sliding window included: so it has to hold it.
+    """
+    distance = position[:, :, None] - position[:, None, :]
+    window = getattr(model.config, "sliding_window", None)
+    kinds = set(getattr(model.config, "layer_types", None) or ())
+
+    def additive(seen: torch.Tensor) -> torch.Tensor:
+        mask = torch.zeros(seen.shape, dtype=model.dtype)
+        return mask.masked_fill_(~seen, torch.finfo(model.dtype).min)[:, None].to(model.device)
+
+    if not window:
+        return additive(visible)
+    near = visible & (distance < window)
+    if "sliding_attention" in kinds:
+        return {"full_attention": additive(visible), "sliding_attention": additive(near)}
+    return additive(near)

@@ -1,0 +1,251 @@
+"""Free text behind prompts, greedy or drawn, the same for a sample whatever batch it is in.
+
+Greedy text is the likeliest token each time. Drawn text takes one number per token from a stream
+that hangs from the seed and the sample alone: neither the batch nor what ran before changes it. Two
+batches still differ in the last digits of their logits, which moves a draw about once in a million
+tokens in float32; in half precision, more often.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+from affectlocus.config.parameters import Generation
+from affectlocus.core.errors import InputError
+from affectlocus.lm.batching import in_batches
+
+
+def stream(seed: int, key: str, count: int) -> np.ndarray:
+    """`count` numbers in [0, 1), float64, that depend on the seed and the key alone."""
+    entropy = hashlib.sha256(f"{seed}\0{key}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(entropy)).random(count)
+
+
+def nucleus(
+    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
+) -> torch.Tensor:
+    """Draws a token per row from the likeliest ones that together reach `top_p`.
+
+    Args:
+        logits: (rows, vocabulary).
+        uniform: (rows,), in [0, 1): which share of the nucleus lies before the token. Tokens are
+            laid out in the order of the vocabulary, so that two that are all but equally likely may
+            change ranks and still draw the same.
+
+    Returns:
+        Token ids, int64 of shape (rows,).
+    """
+    chances = (logits.double() / temperature).softmax(-1)
+    ordered, ids = chances.sort(dim=-1, descending=True, stable=True)
+    before = ordered.cumsum(-1) - ordered
+    kept = torch.zeros_like(chances).scatter(1, ids, ordered * (before < top_p))
+    reached = kept.cumsum(-1)
+    total = reached[:, -1:].contiguous()
+    drawn = torch.searchsorted(reached, uniform[:, None].to(total) * total, right=True)
+    # A product that rounds up to the total would be beyond the last token of the nucleus.
+    return torch.minimum(drawn, torch.searchsorted(reached, total)).squeeze(1)
+
+
+class _Sound(LogitsProcessor):
+    """Refuses logits that are no numbers, from which text would be written all the same."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        if torch.isnan(scores).any():
+            raise InputError(
+                "the model's logits are not finite; its weights hold NaN or overflow in their dtype"
+            )
+        return scores
+
+
+class _Drawn(LogitsProcessor):
+    """Leaves the drawn token alone above minus infinity, for greedy search to take."""
+
+    def __init__(self, width: int, uniform: torch.Tensor, settings: Generation) -> None:
+        self.width = width  # columns of the prompts
+        self.uniform = uniform  # (rows, new tokens)
+        self.settings = settings
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        at = self.uniform[:, input_ids.shape[1] - self.width]
+        token = nucleus(scores, at, self.settings.temperature, self.settings.top_p)
+        return torch.full_like(scores, -torch.inf).scatter(1, token[:, None], 0.0)
+
+
+class _Ended(StoppingCriteria):
+    """A row is done once its new text holds one of some texts."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], width: int
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.texts = texts
+        self.width = width
+        # A token is at least a byte, but for those that stand for none.
+        self.reach = 2 * max(len(text.encode()) for text in texts)
+
+    def __call__(
+        self,
+        input_ids: torch.Tensor,
+        scores: torch.Tensor,  # noqa: ARG002
+        **_: object,
+    ) -> torch.Tensor:
+        new = input_ids[:, self.width :][:, -self.reach :].tolist()
+        tails = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+        done = [any(text in tail for text in self.texts) for tail in tails]
+        return torch.tensor(done, device=input_ids.device)
+
+
+def ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids that end a text: the tokenizer's, and those that the model was saved with."""
+    own = model.generation_config.eos_token_id if model.generation_config else None
+    listed = own if isinstance(own, list) else [own]
+    return sorted({one for one in (*listed, tokenizer.eos_token_id) if one is not None})
+
+
+def room(model: PreTrainedModel, max_length: int, max_new_tokens: int) -> int:
+    """Tokens that a prompt may have, so that the text behind it fits the model's positions.
+
+    Raises:
+        InputError: none would be left.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None) or 1 << 30
+    if max_new_tokens >= positions:
+        raise InputError(
+            f"max_new_tokens is {max_new_tokens}, and the model has {positions} positions for "
+            "prompt and text; lower it"
+        )
+    return min(max_length, positions - max_new_tokens)
+
+
+def texts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    keys: Sequence[str],
+    settings: Generation,
+    batch_tokens: int,
+    stops: Sequence[str] = (),
+    progress: Callable[[int], None] = lambda _: None,
+    names: Sequence[str] | None = None,
+) -> tuple[list[str], list[int]]:
+    """What the model writes behind each prompt, stripped, and how many tokens that took.
+
+    Args:
+        prompts: token ids, none empty.
+        keys: a text for each prompt; the draws hang from it and `settings.seed` alone.
+        batch_tokens: tokens of one batch, the longest possible answers included; as in
+            `batching.in_batches`.
+        stops: texts before which an answer ends.
+        progress: called with the number of prompts done since the last call.
+        names: what each prompt is called, for messages.
+
+    Raises:
+        InputError: the model's logits are not finite; a single prompt with its answer does not fit
+            into memory.
+    """
+    written: list[str] = [""] * len(prompts)
+    tokens = [0] * len(prompts)
+    last = set(ends(model, tokenizer))
+
+    def run(rows: list[int]) -> None:
+        found = _batch(model, tokenizer, [(prompts[r], keys[r]) for r in rows], settings, stops)
+        for row, ids in zip(rows, found, strict=True):
+            kept = list(takewhile(lambda one: one not in last, ids))
+            written[row], tokens[row] = _text(tokenizer, kept, stops)
+        progress(len(rows))
+
+    in_batches(
+        [len(prompt) + settings.max_new_tokens for prompt in prompts],
+        batch_tokens,
+        run,
+        "prompt with its answer",
+        names,
+        "max_new_tokens or evaluate.max_length",
+    )
+    return written, tokens
+
+
+def _text(
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], stops: Sequence[str]
+) -> tuple[str, int]:
+    """The text before the first of `stops`, stripped, and the tokens up to and with that one."""
+
+    def decoded(count: int) -> str:
+        return str(tokenizer.decode(ids[:count], skip_special_tokens=True))
+
+    def stopped(count: int) -> bool:
+        return any(stop in decoded(count) for stop in stops)
+
+    if stopped(len(ids)):
+        # What stands behind is of no row: padding, or text written while others went on.
+        ids = ids[: bisect_left(range(len(ids)), True, key=stopped)]
+    text = decoded(len(ids))
+    for stop in stops:
+        text = text.partition(stop)[0]
+    return text.strip(), len(ids)
+
+
+@torch.inference_mode()
+def _batch(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[tuple[Sequence[int], str]],
+    settings: Generation,
+    stops: Sequence[str],
+) -> list[list[int]]:
+    """The new tokens of each row, up to the longest row's end."""
+    width = max(len(prompt) for prompt, _ in rows)
+    # Padding stands on the left, so that every row goes on at the same column.
+    ids = torch.zeros((len(rows), width), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, (prompt, _) in enumerate(rows):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    processors = LogitsProcessorList([_Sound()])
+    if settings.sampling == "nucleus":
+        drawn = [stream(settings.seed, key, settings.max_new_tokens) for _, key in rows]
+        uniform = torch.from_numpy(np.stack(drawn)).to(model.device)
+        processors.append(_Drawn(width, uniform, settings))
+    criteria = StoppingCriteriaList([_Ended(tokenizer, stops, width)] if stops else [])
+    plain = GenerationConfig(
+        max_new_tokens=settings.max_new_tokens,
+        do_sample=False,
+        eos_token_id=ends(model, tokenizer) or None,
+        pad_token_id=0,
+    )
+    with _configured(model, plain):
+        whole = model.generate(
+            ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            logits_processor=processors,
+            stopping_criteria=criteria,
+        )
+    return [new.tolist() for new in whole[:, width:]]
+
+
+@contextmanager
+def _configured(model: PreTrainedModel, settings: GenerationConfig) -> Iterator[None]:
+    """A model's own settings put aside: many bring a repetition penalty, which changes greedy too.
+
+    transformers fills whatever a given configuration leaves out from the model's.
+    """
+    own = model.generation_config
+    model.generation_config = settings
+    try:
+        yield
+    finally:
+        model.generation_config = own

@@ -1,0 +1,54 @@
+"""Why a run failed, in its last lines: what each failed job said at its end."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from affectlocus.core.errors import shortened
+
+_FAILED = re.compile(
+    r"^Error in rule (?P<rule>\S+):\n(?:    .*\n)*?(?:    output: (?P<output>.*)\n)"
+    r"    log: (?P<log>.*?)(?: \(check log file.*)?$",
+    re.MULTILINE,
+)
+_FULL = 1 << 20  # bytes: with less, nothing can be written that matters
+_SAID = re.compile(r"affectlocus: .+|\w+(\.\w+)*(Error|Exception|Interrupt)\b.*")
+
+
+def reasons(logs: Sequence[str], folder: Path) -> list[str]:
+    """A sentence for each job that failed and has not been made good since.
+
+    Args:
+        logs: Snakemake's own logs of the run.
+        folder: the experiment's, which the jobs' paths start from.
+    """
+    failed: dict[str, str] = {}
+    for log in logs:
+        for found in _FAILED.finditer(_read(Path(log))):
+            if not all((folder / name).exists() for name in found["output"].split(", ")):
+                failed[found["log"]] = found["rule"]
+    said = [f"{rule}: {_last(folder / log)} ({log})" for log, rule in failed.items()]
+    results = folder / "results"
+    if results.is_dir() and shutil.disk_usage(results).free < _FULL:
+        said.append("the disk of results is full: make room, and run again")
+    return said
+
+
+def _last(log: Path) -> str:
+    lines = [line.strip() for line in _read(log).splitlines() if line.strip()]
+    if lines and _SAID.fullmatch(lines[-1]):
+        return shortened(lines[-1].removeprefix("affectlocus: "), 600)
+    return (
+        "ended without a word, as a job does that is killed; if memory was short, fewer jobs at "
+        "once need less (--cores)"
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,309 @@
+"""What each job asks of its machine: memory, time, threads and cards, from the model's size.
+
+Snakemake calls the functions here with a job's wildcards and the number of the attempt; a job that
+was killed for want of memory or time asks for more the next time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from affectlocus.checkpoints import model_size as sizes
+from affectlocus.checkpoints.model_size import Size
+from affectlocus.core.cells import Cell
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import checkpoint_paths, is_weights, manifest_folder, read_json
+from affectlocus.orchestration import cost_model as costs
+from affectlocus.orchestration.dag import EXTRACTOR, Dag, checkpoint
+
+Step = Literal["pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions"]
+Ask = Callable[..., int]
+
+_UNKNOWN = 8e9  # parameters of a model that nobody says anything of
+# Copies of the weights that a step holds in main memory, the readers' and the check's included.
+_COPIES: dict[str, float] = {
+    "tune": 2,
+    "evaluate": 3,
+    "extract": 2,
+    "activations": 3,
+    "deltas": 0.1,
+    "directions": 0.1,
+}
+# Without a card, tuning also holds gradients and moments.
+_COPIES_OF_TUNING = 10
+_LABEL_TOKENS = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job computes.
+
+    Attributes:
+        size: of its model.
+        card_bytes: what it needs on cards; None for a step that uses none.
+        copies: of the weights in main memory, where it runs on a card, and where it does not.
+        seconds: what it takes, by the rates of its device.
+        threads: CPU threads that it can use.
+    """
+
+    size: Size
+    card_bytes: float | None
+    copies: tuple[float, float]
+    seconds: Callable[[costs.Rates], float]
+    threads: int = 1
+
+
+class Needs:
+    """The resource functions of an experiment's rules.
+
+    Args:
+        jobs: the experiment.
+        cards: tells the cards of this host; None for a cluster, whose hosts have as many as a job
+            asks for.
+    """
+
+    def __init__(self, jobs: Dag, cards: Callable[[], int | None]) -> None:
+        self.jobs = jobs
+        self._cards = cards
+        self._parameters = jobs.parameters
+        self._plan = jobs.parameters.plan
+        self._sizes: dict[str, Size] = {}
+        self._counts: dict[tuple[str, ...], tuple[float, float]] = {}
+
+    # what the rules ask
+
+    def memory(self, step: Step, cells: list[Cell] | None = None) -> Ask:
+        """MB of main memory."""
+
+        def ask(wildcards: Any, attempt: int) -> int:
+            work = self.work(step, wildcards, cells)
+            copies = work.copies[0 if self._on_card(work) else 1]
+            return costs.megabytes(work.size, copies, attempt)
+
+        return ask
+
+    def minutes(self, step: Step, cells: list[Cell] | None = None) -> Ask:
+        """Minutes until a scheduler ends the job."""
+
+        def ask(wildcards: Any, attempt: int) -> int:
+            return costs.minutes(self.seconds(self.work(step, wildcards, cells)), attempt)
+
+        return ask
+
+    def gpus(self, step: Step, cells: list[Cell] | None = None) -> Ask:
+        """Cards: as many as hold the model, half as many more on every retry."""
+
+        def ask(wildcards: Any, attempt: int) -> int:
+            return self.cards_of(self.work(step, wildcards, cells), attempt)
+
+        return ask
+
+    def threads(self, step: Step, cells: list[Cell] | None = None) -> Ask:
+        """CPU threads: one for a small model, whose results depend on it; four for a large one."""
+
+        def ask(wildcards: Any, attempt: int) -> int:  # noqa: ARG001
+            return self.work(step, wildcards, cells).threads
+
+        return ask
+
+    @property
+    def cards(self) -> int | None:
+        """Cards of this host; None for a cluster."""
+        return self._cards()
+
+    def any_card(self, wildcards: Any = None, attempt: int = 1) -> int:  # noqa: ARG002
+        """One card, if this host has any: for what runs on whatever there is."""
+        return min(1, self.cards or 0)
+
+    # how it is worked out
+
+    def cards_of(self, work: Work, attempt: int = 1) -> int:
+        """Cards that a job asks for; none where it uses none, or there is none."""
+        if work.card_bytes is None or self.cards == 0:
+            return 0
+        wanted = costs.cards(work.card_bytes * (1 + attempt) / 2, self._plan)
+        if self.cards is not None:
+            return min(wanted, self.cards)
+        return wanted if work.size.parameters >= self._plan.cards_from else 0
+
+    def _on_card(self, work: Work) -> bool:
+        return self.cards_of(work) > 0
+
+    def seconds(self, work: Work) -> float:
+        """What a job is estimated to take."""
+        return work.seconds(costs.rates(self._plan, self._on_card(work)))
+
+    def work(self, step: Step, wildcards: Any = None, cells: list[Cell] | None = None) -> Work:
+        """What a job computes, by its rule and wildcards; or by the cells that it answers."""
+        if step == "pretrain":
+            return self._pretraining(wildcards.name)
+        if step == "tune":
+            return self._tuning(wildcards)
+        if step == "evaluate":
+            return self._evaluation(cells or [self.jobs.cells[wildcards.cell]])
+        if step == "extract":
+            return self._extraction()
+        if step == "directions":
+            return self._reading(wildcards.base, len(self.jobs.siblings[wildcards.base]), step)
+        base = self._parameters.pairs[self.jobs.pair_of[wildcards.tuned]].base
+        if step == "deltas":
+            return self._reading(base, 2, step)
+        size = self.size(base)
+        tokens = 2 * sum(self.samples(task) for task in self.jobs.neutral_tasks)
+        tokens *= self._plan.prompt_tokens
+        return Work(
+            size,
+            costs.evaluation_bytes(size),
+            (_COPIES[step],) * 2,
+            lambda rate: (
+                2 * costs.start_seconds(size) + costs.answering_seconds(size, tokens, rate)
+            ),
+            _threads(size),
+        )
+
+    def _pretraining(self, name: str) -> Work:
+        recipe = self._parameters.bases[name].pretrain
+        assert recipe is not None
+        size = self.size(name)
+        # As full tuning of everything: 6P for each token, documents of some 64.
+        tokens = recipe.steps * recipe.batch_size * 64
+        return Work(
+            size,
+            16 * size.parameters + 1e9,
+            (4, 4),
+            lambda rate: costs.start_seconds(size) + tokens * 6 * size.parameters / rate.operations,
+        )
+
+    def _tuning(self, wildcards: Any) -> Work:
+        base, recipe = self.jobs.tunings[wildcards.name]
+        size = self.size(base)
+        hardware = self._parameters.hardware
+        again, modules = hardware.checkpointing, recipe.modules
+        return Work(
+            size,
+            costs.tuning_bytes(size, recipe, modules, hardware),
+            (6 if recipe.method == "sft" else _COPIES["tune"], _COPIES_OF_TUNING),
+            lambda rate: costs.tuning_seconds(size, recipe, modules, rate, again),
+            _threads(size),
+        )
+
+    def _evaluation(self, cells: list[Cell]) -> Work:
+        size = self.size(cells[0].base)
+        asked = tuple(Path(file).stem for file in self.jobs.asked_data(cells[0]))
+        written = self._parameters.evaluate.generation
+
+        def seconds(rate: costs.Rates) -> float:
+            read, spoken = self._asked(asked)
+            total = costs.answering_seconds(size, read, rate)
+            batch = written.batch_tokens // (self._plan.prompt_tokens + written.max_new_tokens)
+            total += costs.writing_seconds(size, spoken, batch, written.max_new_tokens, rate)
+            return costs.start_seconds(size) + len(cells) * total
+
+        copies = (_COPIES["evaluate"],) * 2
+        return Work(size, costs.evaluation_bytes(size), copies, seconds, _threads(size))
+
+    def _asked(self, tasks: tuple[str, ...]) -> tuple[float, float]:
+        """Of what a cell is asked: tokens that it reads at once, and samples that it writes for."""
+        if tasks not in self._counts:
+            parameters, read, spoken = self._parameters, 0.0, 0.0
+            for task in tasks:
+                samples = self.samples(task)
+                if task in parameters.texts:
+                    read += samples * parameters.evaluate.max_length
+                    continue
+                read += samples * self._plan.prompt_tokens
+                if task in parameters.spoken:
+                    spoken += samples
+                else:
+                    read += samples * _LABEL_TOKENS * len(parameters.tasks[task].words)
+            self._counts[tasks] = read, spoken
+        return self._counts[tasks]
+
+    def _extraction(self) -> Work:
+        size = self.size(EXTRACTOR)
+        settings = self._parameters.extraction
+        batch = settings.batch_tokens // (4 * self._plan.prompt_tokens + settings.max_new_tokens)
+        samples = sum(self.samples(task) for task in self._parameters.spoken)
+        return Work(
+            size,
+            costs.evaluation_bytes(size),
+            (_COPIES["extract"],) * 2,
+            lambda rate: (
+                costs.start_seconds(size)
+                + costs.writing_seconds(size, samples, batch, settings.max_new_tokens, rate)
+            ),
+            _threads(size),
+        )
+
+    def _reading(self, base: str, sides: int, step: Step) -> Work:
+        """A pass over stored weights: as fast as a disk reads, or spectra are worked out."""
+        size = self.size(base)
+        slow = step == "directions" or self._parameters.deltas.spectra
+        rate = 2e7 if slow else 5e8  # bytes a second
+        copies = (_COPIES[step] * sides,) * 2
+        return Work(size, None, copies, lambda _: 10 + sides * size.bytes / rate, 2)
+
+    def samples(self, task: str) -> int:
+        """Test samples of a task: counted once it is prepared, stated or assumed until then."""
+        report = Path(f"results/data/{task}.json")
+        if report.is_file():
+            try:
+                return int(read_json(report)["splits"]["test"]["kept"])
+            except (InputError, KeyError, TypeError, ValueError):
+                pass  # of another version, or damaged; the job that makes it runs again
+        corpus = self._parameters.corpus
+        if self._parameters.tasks[task].corpus and corpus is not None:
+            return corpus.benchmark_samples
+        return self._plan.samples.get(task, self._plan.unknown_samples)
+
+    def size(self, name: str) -> Size:
+        """The size of a base's, a pair's or the extractor's model, once worked out kept."""
+        if name not in self._sizes:
+            self._sizes[name] = self._found(name) or self._stated(name)
+        return self._sizes[name]
+
+    def _found(self, name: str) -> Size | None:
+        """By what is on disk: the manifest of what was brought, or the user's own folder."""
+        if name in self.jobs.pretrained:
+            recipe = self._parameters.bases[name].pretrain
+            return sizes.of_pretraining(recipe) if recipe else None
+        source = self.jobs.brought_source(name)
+        manifest = Path(checkpoint(name))
+        try:
+            if source.folder is not None:
+                folder = Path(self.jobs.external(source.folder))
+                if folder.is_file():
+                    return None
+                files = {file.name: file.stat().st_size for file in checkpoint_paths(folder)}
+            else:
+                record = json.loads(manifest.read_text(encoding="utf-8"))
+                folder = manifest_folder(record)
+                files = {entry["file"]: int(entry["bytes"]) for entry in record["files"]}
+            stored = sum(size for file, size in files.items() if is_weights(file))
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        told_by = f"{folder / 'config.json'} and the files beside it"
+        found = sizes.of_config(config, told_by) if isinstance(config, dict) else None
+        return found.stored_in(stored, told_by) if found and stored else found
+
+    def _stated(self, name: str) -> Size:
+        stated = self._plan.sizes.get(name)
+        if stated is not None:
+            return sizes.estimated(stated.parameters, stated.dtype, f"plan.sizes.{name}")
+        source = self.jobs.brought_source(name)
+        for text in (source.hub, source.url, source.folder, name):
+            if text and (found := sizes.of_name(text.rpartition("/")[2])):
+                return found
+        pair = self._parameters.pairs.get(name)
+        if pair is not None:
+            return self.size(pair.base)
+        return sizes.estimated(_UNKNOWN, "bfloat16", "nothing; plan.sizes can say it")
+
+
+def _threads(size: Size) -> int:
+    return 4 if size.bytes > 2e9 else 1

@@ -1,0 +1,101 @@
+"""The matrix: which cells an experiment has, and which of them make a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from affectlocus.config.parameters import Arm, Parameters
+from affectlocus.core.cells import EVEN, FAIR, Cell, dose
+from affectlocus.core.projections import ALL, PROJECTIONS
+
+# Putting back the base's weights, or zeros, draws no random number.
+_DETERMINISTIC = ("revert", "zero")
+
+
+def all_cells(parameters: Parameters) -> list[Cell]:
+    """Every cell of the experiment, in the order of the tables.
+
+    What is tuned here is tuned once for each seed, and every cell that is made from it with it. A
+    checkpoint that was brought is there once: seeds are then those of random ablations alone.
+    """
+    return list(_cells(parameters))
+
+
+def seeds_of(parameters: Parameters, pair: str) -> list[int | None]:
+    """The seeds that a pair's tuned checkpoint was made with; [None] for one that was brought."""
+    return [None] if parameters.pairs[pair].tuning is None else list(parameters.seeds)
+
+
+def _cells(parameters: Parameters) -> Iterator[Cell]:
+    for base in dict.fromkeys(pair.base for pair in parameters.pairs.values()):
+        yield Cell("base", base)
+    for name, pair in parameters.pairs.items():
+        for seed in seeds_of(parameters, name):
+            yield Cell("tuned", pair.base, name, seed=seed)
+    for name in parameters.matrix.beside:
+        for modules in PROJECTIONS:
+            for seed in seeds_of(parameters, name):
+                yield Cell("load", parameters.pairs[name].base, name, modules, seed=seed)
+    for name in parameters.matrix.pairs:
+        base = parameters.pairs[name].base
+        own = seeds_of(parameters, name)
+        for modules in parameters.matrix.load:
+            for seed in own:
+                yield Cell("load", base, name, modules, seed=seed)
+        for modules in parameters.matrix.dose.modules:
+            for times in parameters.matrix.dose.times:
+                for seed in own:
+                    yield Cell("load", base, name, modules, f"x{times:g}", seed)
+        for modules in parameters.matrix.even:
+            for seed in own if own != [None] else parameters.seeds:
+                yield Cell("load", base, name, modules, EVEN, seed)
+        for mode, sets in (("", parameters.matrix.tune), (FAIR, parameters.matrix.fair)):
+            for modules in sets:
+                for seed in parameters.seeds:
+                    yield Cell("tune", base, name, modules, mode, seed)
+        for modules in parameters.matrix.ablate:
+            for mode in parameters.matrix.modes:
+                drawn = own if mode in _DETERMINISTIC or own != [None] else parameters.seeds
+                for seed in drawn:
+                    yield Cell("ablate", base, name, modules, mode, seed)
+
+
+def arm_of(cell: Cell) -> Arm | None:
+    """The arm that a cell belongs to; None of a base and of a tuned model."""
+    if dose(cell) is not None:
+        return "dose"
+    if cell.mode == EVEN:
+        return "even"
+    if cell.mode == FAIR:
+        return "fair"
+    return None if cell.kind in ("base", "tuned") else cast(Arm, cell.kind)
+
+
+def table_cells(cells: list[Cell], pair: str, arm: Arm) -> list[Cell]:
+    """The rows of one table, in order: the base, the cells of an arm, the whole affective model.
+
+    The whole model is the pair's tuned checkpoint, where `load all` would only repeat it; in the
+    tune table it is the base tuned on all seven by the table's own recipe, where there is one.
+    """
+    tuned = [cell for cell in cells if cell.pair == pair and cell.kind == "tuned"]
+    base = next(cell for cell in cells if cell.kind == "base" and cell.base == tuned[0].base)
+    own = [cell for cell in cells if cell.pair == pair]
+    rows = [cell for cell in own if arm_of(cell) == arm]
+    if arm == "ablate":
+        return [base, *rows, *tuned]
+    if arm == "dose":
+        # Once is among the loads, where it is no dose; never is the base.
+        scaled = {cell.modules for cell in rows}
+        rows += [cell for cell in own if arm_of(cell) == "load" and cell.modules in scaled]
+        return [base, *sorted(rows, key=lambda cell: _place(cell, rows)), *tuned]
+    parts = [cell for cell in rows if cell.modules != ALL]
+    tunes = [cell for cell in own if arm_of(cell) == "tune" and cell.modules == ALL]
+    return [base, *parts, *((arm in ("tune", "fair") and tunes) or tuned)]
+
+
+def _place(cell: Cell, cells: list[Cell]) -> tuple[int, float]:
+    """By module set, then by dose."""
+    sets = list(dict.fromkeys(one.modules for one in cells))
+    times = dose(cell)
+    return sets.index(cell.modules), 1.0 if times is None else times

@@ -1,0 +1,281 @@
+"""What an experiment will take: its jobs by kind, GPU hours, downloads and disk, before any runs.
+
+Sums of what single jobs are estimated to cost (`needs`, `costs`). Where the experiment has finished
+jobs of a kind, their measured time (Snakemake's benchmark files) replaces the estimate.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+from affectlocus.core.cells import Cell
+from affectlocus.orchestration import cost_model as costs
+from affectlocus.orchestration.dag import EXTRACTOR, RELEASED_WHEELS, Dag, checkpoint
+from affectlocus.orchestration.job_resources import Needs
+
+FOUND = "answers are of an earlier job"
+"""What a job says in its log that did not have to ask everything."""
+
+_SMALL = 15.0  # seconds of a job without a model, most of it its start
+_ROW = 12  # bytes of an answer's row on disk
+_MEASURED = ("pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions")
+
+
+@dataclass
+class Kind:
+    """The jobs of one kind.
+
+    Attributes:
+        jobs: how many there are, `done` those of them whose results are here.
+        gpu_hours, cpu_hours: of those to be done; cards times hours, and cores times hours.
+        download_gb, disk_gb: what they bring over the network, and what they leave on disk.
+        from_: `measured` where finished jobs of this kind tell the time, or `estimated`.
+    """
+
+    kind: str
+    jobs: int = 0
+    done: int = 0
+    gpu_hours: float = 0.0
+    cpu_hours: float = 0.0
+    download_gb: float = 0.0
+    disk_gb: float = 0.0
+    from_: str = "estimated"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a plan."""
+
+    kind: str
+    output: str
+    seconds: float = _SMALL
+    cards: int = 0
+    threads: int = 1
+    download: float = 0.0  # bytes
+    disk: float = 0.0  # bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan: its kinds of jobs, in the order in which they run, and what it assumes."""
+
+    kinds: list[Kind]
+    assumptions: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> Kind:
+        """All kinds together."""
+        sums: dict[str, Any] = {
+            name: sum(getattr(kind, name) for kind in self.kinds)
+            for name in ("jobs", "done", "gpu_hours", "cpu_hours", "download_gb", "disk_gb")
+        }
+        return Kind("total", **sums, from_="")
+
+    def report(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "kinds": [_row(kind) for kind in self.kinds],
+            "total": {k: v for k, v in _row(self.total).items() if k not in ("kind", "from")},
+            "assumptions": self.assumptions,
+        }
+
+
+def _row(kind: Kind) -> dict[str, Any]:
+    return {name.rstrip("_"): value for name, value in asdict(kind).items()}
+
+
+def plan(jobs: Dag, cards: int | None = None) -> Plan:
+    """The plan of an experiment whose folder is the current one.
+
+    Args:
+        cards: of this host, 0 for a CPU; None for a cluster.
+    """
+    needs = Needs(jobs, lambda: cards)
+    kinds: dict[str, Kind] = {}
+    times = {step: _measured(step) for step in _MEASURED}
+    for job in _jobs(needs):
+        kind = kinds.setdefault(job.kind, Kind(job.kind))
+        kind.jobs += 1
+        if Path(job.output).exists():
+            kind.done += 1
+            continue
+        measured = times.get(job.kind)
+        seconds = job.seconds if measured is None else measured
+        kind.from_ = "estimated" if measured is None else "measured"
+        kind.gpu_hours += job.cards * seconds / 3600
+        kind.cpu_hours += job.threads * seconds / 3600
+        kind.download_gb += job.download / 1e9
+        kind.disk_gb += job.disk / 1e9
+    return Plan(list(kinds.values()), list(_assumptions(needs, times)))
+
+
+def _measured(step: str) -> float | None:
+    """Median seconds of an experiment's finished jobs; None where there is none.
+
+    A job that found answers of an earlier one tells nothing of what asking takes.
+    """
+    seconds = []
+    place = Path("results/benchmarks", step)
+    for file in place.rglob("*.tsv"):
+        log = Path("results/logs", step, file.relative_to(place)).with_suffix(".log")
+        if log.is_file() and FOUND in log.read_text(encoding="utf-8", errors="replace"):
+            continue
+        try:
+            with file.open(encoding="utf-8", newline="") as stream:
+                seconds += [float(row["s"]) for row in csv.DictReader(stream, delimiter="\t")]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # half-written by a job that runs now
+    return median(seconds) if seconds else None
+
+
+def _jobs(needs: Needs) -> Iterator[Job]:
+    """Every job, in the order in which they can run."""
+    yield from _sources(needs)
+    yield from _models(needs)
+    yield from _cells(needs)
+    yield from _rest(needs.jobs)
+
+
+def _sources(needs: Needs) -> Iterator[Job]:
+    jobs = needs.jobs
+    for name in jobs.brought:
+        weight = float(needs.size(name).bytes)
+        far = jobs.brought_source(name).folder is None
+        yield Job(
+            "retrieve",
+            checkpoint(name),
+            _SMALL + weight / 1e8,
+            download=weight if far else 0.0,
+            disk=weight if far else 0.0,
+        )
+    for name in jobs.hub_tables:
+        yield Job("retrieve_data", f"results/data/sources/{name}.json", download=1e7, disk=1e7)
+    if RELEASED_WHEELS[0] in jobs.wheel_files:
+        yield Job("wheels", RELEASED_WHEELS[0], download=1e6, disk=1e6)
+    if jobs.pretrained or any(task.corpus for task in jobs.parameters.tasks.values()):
+        yield Job("corpus", "results/corpus/pretraining.txt")
+    for task in jobs.parameters.tasks:
+        yield Job("prepare", f"results/data/{task}.parquet", disk=1e6)
+
+
+def _models(needs: Needs) -> Iterator[Job]:
+    jobs = needs.jobs
+    for name in jobs.pretrained:
+        work = needs.work("pretrain", SimpleNamespace(name=name))
+        yield _job(needs, "pretrain", checkpoint(name), work, disk=work.size.bytes)
+    for name in jobs.tuned:
+        wild = SimpleNamespace(name=name)
+        work, (_, recipe) = needs.work("tune", wild), jobs.tunings[name]
+        # A trajectory keeps its states, of which the last is the checkpoint itself.
+        states = max(1, recipe.trajectory)
+        disk = states * costs.tuned_bytes(work.size, recipe, recipe.modules)
+        yield _job(needs, "tune", checkpoint(name), work, disk=disk)
+    for name in jobs.pair_of:
+        work = needs.work("deltas", SimpleNamespace(tuned=name))
+        yield _job(needs, "deltas", f"results/deltas/{name}.parquet", work, disk=1e6)
+    for path in jobs.trajectories:
+        work = needs.work("deltas", SimpleNamespace(tuned=Path(path).stem))
+        yield _job(needs, "deltas", path, work, disk=1e6)
+
+
+def _cells(needs: Needs) -> Iterator[Job]:
+    jobs, parameters = needs.jobs, needs.jobs.parameters
+    groups: list[list[Cell]] = [[jobs.cells[name]] for name in jobs.single] + jobs.shared
+    rows = sum(
+        needs.samples(task) * max(1, len(parameters.tasks[task].words))
+        for task in [*parameters.benchmarks, *parameters.texts]
+    )
+    for group in groups:
+        work = needs.work("evaluate", cells=group)
+        output = f"results/cells/{group[-1].id}/predictions.parquet"
+        yield _job(needs, "evaluate", output, work, disk=len(group) * rows * _ROW)
+    for cell in jobs.cells.values() if parameters.spoken else ():
+        if EXTRACTOR in jobs.brought:
+            output = f"results/cells/{cell.id}/extracted.parquet"
+            yield _job(needs, "extract", output, needs.work("extract"), disk=1e5)
+        yield Job("openset", f"results/cells/{cell.id}/openset.parquet", disk=1e5)
+    for name in jobs.activated:
+        work = needs.work("activations", SimpleNamespace(tuned=name))
+        yield _job(needs, "activations", f"results/activations/{name}.parquet", work)
+
+
+def _rest(jobs: Dag) -> Iterator[Job]:
+    """What needs no model, or a small one."""
+    bases = dict.fromkeys(jobs.siblings)
+    for base in bases if jobs.neurons else ():
+        yield Job("neurons", f"results/neurons/{base}.parquet")
+    for path in jobs.directions:
+        yield Job("directions", path)
+    for path in jobs.ledgers:
+        yield Job("ledger", path)
+    for path in jobs.all_scores():
+        yield Job("score", path, disk=1e6)
+    for name in jobs.table_rows:
+        yield Job("tables", f"results/{name}.csv")
+    for path in [*jobs.figures, *jobs.weight_figures, *jobs.fluency]:
+        if path.endswith(".png"):
+            yield Job("figures", path, disk=3e5)
+    fluency = ["results/fluency.csv"] if jobs.fluency else []
+    last = ["results/report.html", "results/revisions/verdicts.json"]
+    for path in ["results/scores.parquet", "results/claims.csv", *fluency, *last]:
+        yield Job("collect", path)
+
+
+def _job(needs: Needs, kind: str, output: str, work: Any, disk: float = 0.0) -> Job:
+    found = needs.cards_of(work)
+    return Job(kind, output, needs.seconds(work), found, work.threads, disk=disk)
+
+
+def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
+    """Each thing that the sums rest on, a line each."""
+    given, parameters = needs.jobs.parameters.plan, needs.jobs.parameters
+    for name in [*parameters.bases, *([EXTRACTOR] if EXTRACTOR in needs.jobs.brought else [])]:
+        size = needs.size(name)
+        yield (
+            f"{name}: {size.parameters / 1e9:.3g}B parameters, {size.bytes / 1e9:.3g} GB "
+            f"(from {size.told_by})"
+        )
+    if needs.cards == 0:
+        yield f"no card here: a core does {given.core_gflops:g} GFLOP/s (plan.core_gflops)"
+    else:
+        where = "a cluster's jobs" if needs.cards is None else f"{needs.cards} cards here"
+        yield (
+            f"{where}: {given.card_tflops:g} TFLOP/s (plan.card_tflops), of which "
+            f"{100 * given.share_of_peak:g} % are reached (plan.share_of_peak); "
+            f"{given.card_gb:g} GB a card (plan.card_gb)"
+        )
+    yield (
+        "tune: 4 operations for each parameter and token with LoRA, up to 6 in full; tokens: steps "
+        "x batch_size x max_length, which shorter samples do not reach"
+    )
+    listed = [
+        f"{task} {needs.samples(task)}" for task in [*parameters.benchmarks, *parameters.texts]
+    ]
+    yield (
+        f"evaluate: 2 operations for each parameter and token; {given.prompt_tokens} tokens a "
+        f"prompt (plan.prompt_tokens); test samples: {', '.join(listed)}"
+    )
+    if parameters.spoken:
+        limit = parameters.evaluate.generation.max_new_tokens
+        yield (
+            f"free text: every answer as long as it may be, {limit} tokens; the weights are read "
+            f"once for each token of a batch, at {given.card_gb_per_second / 2:g} GB/s"
+        )
+    brought = [
+        name for name in needs.jobs.brought if needs.jobs.brought_source(name).folder is None
+    ]
+    if brought:
+        yield (
+            "downloads: a model's weights as stored; a tuned checkpoint that is not here counts as "
+            "a whole model, unless plan.sizes says otherwise; a data set's file 10 MB"
+        )
+    for step, seconds in times.items():
+        if seconds is not None:
+            yield f"{step}: {seconds:.3g} s, the median of this experiment's finished jobs"
+    yield "every job succeeds at its first attempt; waiting in a queue is not counted"

@@ -1,0 +1,196 @@
+"""The users' own files, read before any job starts: columns, labels, ids, overlapping splits.
+
+Reading takes seconds for tens of thousands of rows, so a file that was good is not read again
+until it, or what params.yaml says of it, changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from affectlocus.config.parameters import Parameters, Source, Task, is_valence
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import matching, write_json
+from affectlocus.data.sources import located, tables
+from affectlocus.orchestration.code_digest import digest
+from affectlocus.scoring.corrected_protocol import NEUTRAL
+
+if TYPE_CHECKING:
+    from affectlocus.scoring.wheels import Wheels
+
+REMEMBERED = Path(".snakemake/affectlocus-precheck.json")
+
+
+def _state(task: Task, files: dict[str, Path]) -> str:
+    """A digest of what a task's check depends on, the code included."""
+    parts: list[object] = [digest("data.prepare"), task.model_dump(mode="json")]
+    for key, path in files.items():
+        for file in matching(path):
+            stat = file.stat()
+            parts.append([key, str(file), stat.st_size, stat.st_mtime_ns])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _elsewhere(task: Task, root: Path) -> bool:
+    """Whether any file of a task is not on this disk as params.yaml names it."""
+    named = tables(task).values()
+    return any(table.hub is not None for table in named) or (
+        task.awaited
+        and not all(any(f.is_file() for f in matching(root / table.file)) for table in named)
+    )
+
+
+def absent(parameters: Parameters, folder: Path) -> list[str]:
+    """What is awaited and not here yet, by its key in params.yaml; a dry run plans without it."""
+    root = folder / parameters.data_root
+    found = [
+        f"tasks.{name}"
+        for name, task in parameters.tasks.items()
+        if task.awaited and _elsewhere(task, root)
+    ]
+    sources: dict[str, Source | None] = {
+        f"bases.{name}": base for name, base in parameters.bases.items()
+    }
+    sources |= {f"pairs.{name}": pair.tuned for name, pair in parameters.pairs.items()}
+    for key, source in sources.items():
+        if source is not None and source.awaited and source.folder is not None:
+            found += [] if (root / source.folder).exists() else [key]
+    return found
+
+
+def precheck(
+    parameters: Parameters, folder: Path, source: str = "params.yaml", planning: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Reads every task that has files of its own as the `prepare` step would.
+
+    Files of a data set on the hub are downloaded first, if they are not here yet.
+
+    Args:
+        folder: the experiment's folder.
+        source: how error messages name the file.
+        planning: nothing is downloaded: tasks on the hub, and awaited ones, are left out.
+
+    Returns:
+        The data report of each such task.
+
+    Raises:
+        InputError: what is wrong with which task.
+    """
+    try:
+        known = json.loads((folder / REMEMBERED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    good: dict[str, dict[str, Any]] = {}
+    kept: dict[str, dict[str, Any]] = {}
+    for name, task in parameters.tasks.items():
+        if task.files is None:
+            continue
+        if planning and _elsewhere(task, folder / parameters.data_root):
+            kept |= {name: known[name]} if name in known else {}
+            continue
+        try:
+            pins = folder / "checkpoints.lock.json"
+            files = located(task, folder / parameters.data_root, pins)
+            state = _state(task, files)
+            entry = known.get(name)
+            if isinstance(entry, dict) and entry.get("state") == state:
+                good[name] = entry
+                continue
+            from affectlocus.data.prepare import prepare
+
+            _, report = prepare(name, task, files)
+        except InputError as error:
+            raise InputError(f"{source}: tasks.{name}: {error}") from None
+        good[name] = {"state": state, "report": report}
+    kept |= good
+    if kept != known and (folder / REMEMBERED).parent.is_dir():
+        write_json(folder / REMEMBERED, kept)
+    return {name: entry["report"] for name, entry in good.items()}
+
+
+def precheck_wheels(
+    parameters: Parameters,
+    folder: Path,
+    reports: Mapping[str, Mapping[str, Any]],
+    source: str = "params.yaml",
+) -> list[str]:
+    """Looks the labels of every task under protocol mer-unibench up on the emotion wheels.
+
+    Args:
+        folder: the experiment's folder.
+        reports: the data reports of `precheck`; of a task without one, all labels count as there.
+
+    Returns:
+        A line for each label that the published or the corrected protocol leaves unscored on some
+        wheel, as they do without a word: which wheels, and how many test samples have it.
+
+    Raises:
+        InputError: other wheels than the released ones; a wheel that knows none of a task's labels,
+            for which the published protocol has no hit rate.
+    """
+    score = parameters.score
+    words = {name: parameters.tasks[name].words for name in score.protocols}
+    emotions = {name: labels for name, labels in words.items() if not is_valence(labels)}
+    if not emotions or score.wheels is None:
+        return []
+    from affectlocus.scoring.wheels import RELEASED, at
+
+    place = RELEASED if score.wheels == RELEASED else folder / parameters.data_root / score.wheels
+    try:
+        wheels = at(place, score.own_wheels)
+    except InputError as error:
+        raise InputError(f"{source}: score.wheels: {error}") from None
+    lines = []
+    for name, labels in emotions.items():
+        counts = reports[name]["splits"]["test"]["labels"] if name in reports else None
+        there = [label for label in labels if counts is None or label in counts]
+        for wheel, clusters in wheels.published.items():
+            if not any(label.lower() in clusters for label in there):
+                raise InputError(
+                    f"{source}: score.protocols.{name}: wheel {wheel} knows none of the labels in "
+                    f"the test split ({', '.join(there)}), so mer-unibench has no hit rate on it; "
+                    f"give the labels words of the wheels (tasks.{name}.labels), or remove the "
+                    "task here"
+                )
+        for label in there:
+            samples = "" if counts is None else f", {counts[label]} test samples"
+            lines += [f"{name}: {said}{samples}" for said in _unscored(label, wheels)]
+    return lines
+
+
+def _unscored(label: str, wheels: Wheels) -> Iterator[str]:
+    word = label.lower()
+    protocols = {"mer-unibench": wheels.published}
+    if word != NEUTRAL:  # which the corrected one scores on every wheel
+        protocols["corrected"] = wheels.corrected
+    for protocol, maps in protocols.items():
+        without = [str(wheel) for wheel, clusters in maps.items() if word not in clusters]
+        if without:
+            on = f"wheel{'s' if len(without) > 1 else ''} {', '.join(without)}"
+            on = "any wheel" if len(without) == len(maps) else on
+            yield f"{protocol} does not score {label!r} on {on}"
+
+
+def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.yaml") -> None:
+    """Reads the names and shapes of every pair whose two sides lie on disk.
+
+    Raises:
+        InputError: what is wrong with which pair: another base's adapter, tensors that are missing.
+    """
+    root = folder / parameters.data_root
+    for name, pair in parameters.pairs.items():
+        base, tuned = parameters.bases[pair.base], pair.tuned
+        if base.folder is None or tuned is None or tuned.folder is None:
+            continue
+        # It imports torch, which an experiment without such a pair need not wait for.
+        from affectlocus.checkpoints.pairs import Pair
+
+        chain = [root / path for path in (base.folder, *base.then)]
+        try:
+            Pair(chain, root / tuned.folder, **pair.reading.model_dump())
+        except InputError as error:
+            raise InputError(f"{source}: pairs.{name}: {error}") from None

@@ -1,0 +1,133 @@
+"""Whether a prompt's template leaves room for the sample that it is put around."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from affectlocus.config.parameters import Base, Parameters, Recipe
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import read_json
+
+
+@dataclass(frozen=True)
+class Template:
+    """What stands around every sample of a task, and the tokens that both may have.
+
+    Attributes:
+        key: where it is written in params.yaml.
+        text: the template with nothing put in.
+        kind: `task`, or `affectgpt` or `chat`, which stands around it once more.
+        limit: tokens; of which `new` more must fit into the model's positions.
+        limited_by: the key of the limit.
+    """
+
+    key: str
+    text: str
+    kind: str
+    limit: int
+    limited_by: str
+    new: int = 0
+
+
+def templates(parameters: Parameters) -> Iterator[tuple[str, Template]]:
+    """(base, template) of all that is asked of it or learnt by it."""
+    limits = parameters.evaluate
+    for name in parameters.benchmarks:
+        key, bare = f"tasks.{name}.prompt", literal(parameters.tasks[name].prompt)
+        free = limits.of(name) == "generation"
+        kind = limits.generation.template if free else "task"
+        if kind == "affectgpt":
+            key, bare = "evaluate.generation.question", limits.generation.question
+        new = limits.generation.max_new_tokens if free else 0
+        for base in sorted({parameters.pairs[pair].base for pair in parameters.pairs}):
+            limit = limits.max_length
+            yield base, Template(key, bare, kind, limit, "evaluate.max_length", new)
+    recipes: list[tuple[str, str, Recipe]] = [
+        (pair.base, f"pairs.{name}.tuning", pair.tuning)
+        for name, pair in parameters.pairs.items()
+        if pair.tuning is not None
+    ]
+    if parameters.tune is not None and parameters.matrix.tune:
+        bases = {parameters.pairs[name].base for name in parameters.matrix.pairs}
+        recipes += [(base, "tune", parameters.tune) for base in sorted(bases)]
+    for base, key, recipe in recipes:
+        for name in recipe.data:
+            bare = literal(parameters.tasks[name].prompt)
+            limit, by = recipe.max_length, f"{key}.max_length"
+            yield base, Template(f"tasks.{name}.prompt", bare, "task", limit, by)
+
+
+def literal(prompt: str) -> str:
+    """A prompt with nothing put in for its columns."""
+    return "".join(text for text, *_ in string.Formatter().parse(prompt))
+
+
+def check_room(parameters: Parameters, root: Path, source: str = "params.yaml") -> None:
+    """Refuses a template that fills a prompt by itself, so that no sample's text would be read.
+
+    A base on disk counts by its tokenizer. Of one that is yet to be brought or trained, each word
+    counts as a token, which is the least that it can take.
+
+    Args:
+        root: the experiment's `data_root`.
+
+    Raises:
+        InputError: which template, how many tokens it takes, and which key limits them.
+    """
+    for name, one in templates(parameters):
+        base = parameters.bases[name]
+        limit = one.limit
+        if one.new and (positions := _positions(base, root)):
+            limit = min(limit, positions - one.new)
+            if limit <= 0:
+                raise InputError(
+                    f"{source}: evaluate.generation.max_new_tokens: {one.new} leaves no room for a "
+                    f"prompt, as base {name} has {positions} positions for both; lower it"
+                )
+        tokens = _tokens(one, base, root, limit)
+        if tokens >= limit:
+            said = tokens if base.folder is not None else f"{tokens} or more"
+            by = f"{one.limited_by} is {one.limit}"
+            if limit < one.limit:
+                by = f"with evaluate.generation.max_new_tokens {one.new} there is room for {limit}"
+            raise InputError(
+                f"{source}: {one.key}: what stands around each text takes {said} tokens of base "
+                f"{name}, and {by}, so that no text would be read; shorten it, or raise the limit"
+            )
+
+
+def _positions(base: Base, root: Path) -> int:
+    """Tokens that the model can take, 0 where that is not known yet or not said."""
+    if base.folder is None:
+        return 0
+    config = read_json(root / base.folder / "config.json")
+    found = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    return found if isinstance(found, int) else 0
+
+
+def _tokens(one: Template, base: Base, root: Path, limit: int) -> int:
+    """Tokens of a template alone; an upper bound, if that is below the limit."""
+    if base.folder is None:
+        return len(one.text.split())
+    # A token is a byte at least, but for a start token and a mark of the first word.
+    around = "" if one.kind == "task" else _AROUND
+    most = len((one.text + around).encode()) + 2
+    if one.kind != "chat" and most < limit:
+        return most
+    # They import torch, which a template of usual length need not wait for.
+    from affectlocus.lm.chat_templates import AFFECTGPT, chat, encoded
+    from affectlocus.lm.prompts import Prompter
+
+    prompter = Prompter(root / base.folder)
+    text = one.text
+    if one.kind == "affectgpt":
+        text = AFFECTGPT.format(text="", question=text)
+    elif one.kind == "chat":
+        text = chat(prompter.tokenizer, text)
+    return len(encoded(prompter.tokenizer, text))
+
+
+_AROUND = " " * 200  # more than AffectGPT's prompt has beside text and question

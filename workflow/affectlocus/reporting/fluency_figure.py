@@ -1,0 +1,68 @@
+"""Figure of how fluent each cell still is: a line for each, a panel for each metric."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from affectlocus.reporting.figures import _STYLE, interval, plain
+from affectlocus.scoring.fluency import intervals
+
+_PANELS = {
+    "perplexity": "perplexity of the text\n(lower: likelier)",
+    "distinct_1": "distinct-1 of what it writes (%)",
+    "distinct_2": "distinct-2 of what it writes (%)",
+}
+
+
+def figure(scores: pd.DataFrame, title: str) -> Figure:
+    """A line for each cell, a panel for each metric, the base as a line through all of them.
+
+    Several texts are one point, the mean of values and of interval ends.
+    """
+    rows = intervals(scores)
+    parts = rows[["kind", "modules", "mode"]].fillna("").astype(str).agg(" ".join, axis=1)
+    rows = rows.assign(name=parts.str.split().str.join(" "))
+    ends = ["value", "low", "high"]
+    points = rows.groupby(["metric", "name"], sort=False)[ends].mean()
+    names = list(rows["name"].unique())
+    panels = {key: words for key, words in _PANELS.items() if key in points.index}
+    with plt.rc_context(_STYLE):
+        drawn, axes = plt.subplots(
+            1,
+            len(panels),
+            figsize=(2.2 + 2.6 * len(panels), 1.2 + 0.2 * len(names)),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        for axis, (metric, words) in zip(axes[0], panels.items(), strict=True):
+            each = points.loc[metric].reindex(names)
+            span = [each["value"] - each["low"], each["high"] - each["value"]]
+            axis.errorbar(
+                each["value"],
+                range(len(names)),
+                xerr=[part.clip(lower=0) for part in span],
+                fmt="o",
+                ms=4,
+                color="#0072B2",
+                ecolor="#555555",
+                elinewidth=0.8,
+            )
+            if "base" in names:
+                axis.axvline(each.loc["base", "value"], color="#555555", ls="dotted", lw=1.2)
+            # A destroyed model's can be ten thousand times the base's.
+            if metric == "perplexity" and each["value"].max() > 20 * each["value"].min():
+                axis.set_xscale("log")
+            axis.set_xlabel(words)
+        axes[0, 0].set_yticks(range(len(names)), plain(names), fontsize=7)
+        axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+        drawn.suptitle(title, parse_math=False)
+        texts, seeds = int(rows["n"].max()), int(rows["seeds"].max())
+        drawn.supxlabel(
+            f"whiskers: {interval(rows, 'texts')}; dotted: the base\n"
+            f"n = {texts} texts, {seeds} seed{'s' * (seeds > 1)}",
+            fontsize=7,
+        )
+    return drawn

@@ -1,0 +1,264 @@
+"""Step `report`: verdicts, exhibits and circumstances of an experiment on one page of HTML.
+
+The page holds everything it shows: no script, no font, no picture is fetched, so it opens offline
+and can be sent as it is. The same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from affectlocus.claims.paper import CLAIMS, SOURCE
+from affectlocus.config.parameters import Parameters
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import read_json
+from affectlocus.core.provenance import hardware, revision, spent, versions
+from affectlocus.data.audit import brief
+from affectlocus.reporting.exhibits import CATEGORIES, EXHIBITS, Exhibit, Found, found, lacking
+from affectlocus.reporting.number_format import FILTERS, known
+from affectlocus.scoring.score_tables import COLUMNS, ScoreTable, Spans, score_table, with_intervals
+
+PAGES = Path(__file__).parent / "pages"
+SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "untestable": "–"}
+"""A sign for each verdict, beside its word and its colour."""
+_JUDGED = (
+    *("claim", "level", "pair", "part", "by", "stated", "verdict", "why", "effect", "low", "high"),
+    *("unit", "n", "seeds", "p", "p_alone", "cohens_h", "mcnemar_p", "basis"),
+)
+_DPI = 200
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim: what it says, its verdict, and the rows of claims.csv behind it.
+
+    Args:
+        stated: the row that judges it as the paper states it.
+        beside: rows by other measures. details: the rows that both rest on.
+    """
+
+    name: str
+    says: str
+    where: str
+    stated: dict[str, Any]
+    beside: list[dict[str, Any]]
+    details: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as a data URI; `width` in inches at the size it was drawn for."""
+
+    uri: str
+    width: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """An exhibit as the page shows it: a picture, a table of scores, or a plain table.
+
+    Args:
+        spans: intervals of a plain table's numbers.
+    """
+
+    about: Found
+    picture: Picture | None = None
+    scores: ScoreTable | None = None
+    frame: pd.DataFrame | None = None
+    spans: Spans = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The panels of one kind, which share title and caption."""
+
+    exhibit: Exhibit
+    panels: list[Panel]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the page says of an experiment beside its results.
+
+    Args:
+        name: what it is called.
+        text: its params.yaml. overrides: what was set on the command line instead.
+        parameters: both, checked.
+    """
+
+    name: str
+    text: str
+    parameters: Parameters
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+def report(experiment: Experiment, results: Path, files: Iterable[Path] | None = None) -> str:
+    """The page.
+
+    Args:
+        results: the folder of an experiment's results.
+        files: those of them that are shown; all by default. Another experiment's left-overs, in
+            the same folder, are not then among them.
+
+    Raises:
+        InputError: a result that is missing or cannot be read.
+    """
+    if not results.is_dir():
+        raise InputError(f"{results}: no such folder; run snakemake first, or name the folder")
+    given = results.rglob("*") if files is None else files
+    below = [_below(path, results) for path in given if path.suffix in (".png", ".csv")]
+    shown = found(below)
+    claims = judged(results / "claims.csv") if "claims.csv" in below else []
+    environment = Environment(
+        loader=FileSystemLoader(PAGES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    page = environment.get_template("report.html")
+    return page.render(
+        experiment=experiment,
+        claims=claims,
+        symbols=SYMBOLS,
+        source=SOURCE,
+        chapters=_chapters(shown, experiment.parameters, results),
+        others=_others(below, shown, results),
+        lacking=lacking(shown),
+        data=_data(experiment.parameters, results),
+        versions=versions(),
+        hardware=hardware(),
+        revision=revision(),
+        spent=spent(results / "benchmarks"),
+    )
+
+
+def _below(path: Path, results: Path) -> str:
+    try:
+        return path.resolve().relative_to(results.resolve()).as_posix()
+    except ValueError:
+        raise InputError(f"{path}: lies outside {results}; name the folder it is in") from None
+
+
+def judged(path: Path) -> list[Judged]:
+    """The claims of a claims.csv, in the paper's order.
+
+    Raises:
+        InputError: no such table.
+    """
+    frame = _csv(path, *_JUDGED)
+    rows: list[dict[str, Any]] = [
+        {str(name): value if known(value) else None for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+    claims = []
+    for name in dict.fromkeys(row["claim"] for row in rows):
+        mine = [row for row in rows if row["claim"] == name]
+        heads = [row for row in mine if row["level"] == "claim"]
+        stated = next((row for row in heads if row["stated"]), heads[0])
+        claim = CLAIMS.get(name)
+        claims.append(
+            Judged(
+                name=name,
+                says=claim.says if claim else "",
+                where=claim.where if claim else "",
+                stated=stated,
+                beside=[row for row in heads if row is not stated],
+                details=[row for row in mine if row["level"] != "claim"],
+            )
+        )
+    return claims
+
+
+def _csv(path: Path, *columns: str) -> pd.DataFrame:
+    try:
+        # A pair may be called null; what is not there, our tables leave empty.
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no csv table there ({error}); run snakemake again") from None
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]!r}; expected another step's table")
+    return frame
+
+
+def _chapters(shown: list[Found], parameters: Parameters, results: Path) -> dict[str, list[Group]]:
+    """Chapter → its kinds of exhibits in the list's order, each kind's in that of params.yaml."""
+    names = [*parameters.pairs, *parameters.bases]
+
+    def place(one: Found) -> int:
+        ours = (at for at, name in enumerate(names) if f"{one.label}.".startswith(f"{name}."))
+        return next(ours, len(names) if one.label else -1)
+
+    groups = [
+        Group(kind, [_panel(one, results) for one in sorted(mine, key=place)])
+        for kind in EXHIBITS
+        if (mine := [one for one in shown if one.exhibit is kind])
+    ]
+    return {
+        name: [group for group in groups if group.exhibit.category == name] for name in CATEGORIES
+    }
+
+
+def _panel(one: Found, results: Path) -> Panel:
+    path = results / one.file
+    if path.suffix == ".png":
+        return Panel(one, picture=picture(path))
+    intervals = path.with_name(f"{path.stem}_intervals.csv")
+    if not intervals.is_file():
+        return Panel(one, frame=_csv(path))
+    if one.exhibit.rule != "tables":
+        companion = _csv(intervals, "task", "cell", "metric", "n", "seeds", "low", "high")
+        frame, spans = with_intervals(_csv(path, "task", "cell"), companion)
+        return Panel(one, frame=frame, spans=spans)
+    beside = path.with_name(f"{path.stem}_baselines.csv")
+    scores = results / "scores.parquet"
+    laid_out = score_table(
+        _csv(intervals, *COLUMNS),
+        _csv(beside, "baseline", "task", "metric", "value", "low", "high")
+        if beside.is_file()
+        else None,
+        pd.read_parquet(scores) if scores.is_file() else None,
+    )
+    return Panel(one, scores=laid_out)
+
+
+def picture(path: Path) -> Picture:
+    """A PNG as a data URI.
+
+    Raises:
+        InputError: it is no PNG.
+    """
+    content = path.read_bytes()
+    if content[:8] != _PNG or len(content) < 24:
+        raise InputError(f"{path}: not a PNG; delete it and run snakemake again")
+    width, _ = struct.unpack(">II", content[16:24])
+    coded = base64.b64encode(content).decode("ascii")
+    return Picture(uri=f"data:image/png;base64,{coded}", width=width / _DPI)
+
+
+def _others(files: list[str], shown: list[Found], results: Path) -> dict[str, Picture]:
+    """Figures of no known kind: shown under their names rather than lost."""
+    kinds = {one.file for one in shown}
+    return {
+        file: picture(results / file)
+        for file in sorted(files)
+        if file.startswith("figures/") and file.endswith(".png") and file not in kinds
+    }
+
+
+def _data(parameters: Parameters, results: Path) -> list[tuple[dict[str, Any], list[str]]]:
+    """The data report of every task, in the order of params.yaml, and what it has to remark."""
+    paths = [results / "data" / f"{task}.json" for task in parameters.tasks]
+    reports = [read_json(path) for path in paths if path.is_file()]
+    return [(one, [line.strip() for line in brief(one)[1:]]) for one in reports]

@@ -1,0 +1,32 @@
+"""Step `revisions`: small files by which `dvc plots` and `dvc metrics` compare two revisions.
+
+DVC reads csv and json, and draws a line for each column; the results themselves are tidy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from affectlocus.core.projections import PROJECTIONS
+
+
+def by_layer(deltas: pd.DataFrame, score: str = "l2") -> pd.DataFrame:
+    """A score of the weights' deltas: a row for each layer, a column for each projection.
+
+    What was not adapted is empty.
+    """
+    weights = deltas[deltas["parameter"] == "weight"]
+    wide = weights.pivot_table(index="layer", columns="projection", values=score, dropna=False)
+    return wide.reindex(columns=list(PROJECTIONS)).reset_index().rename_axis(columns=None)
+
+
+def verdicts(claims: pd.DataFrame) -> dict[str, Any]:
+    """Claim → its verdict and effect, as the paper states it; `dvc metrics diff` shows both."""
+    rows = claims[(claims["level"] == "claim") & claims["stated"].astype(bool)]
+    return {
+        str(row["claim"]): {"verdict": row["verdict"]}
+        | ({} if pd.isna(row["effect"]) else {"effect": float(row["effect"])})
+        for row in rows.to_dict("records")
+    }

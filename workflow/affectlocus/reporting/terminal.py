@@ -1,0 +1,285 @@
+"""Tables and result files on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from affectlocus.core.errors import InputError, printable
+from affectlocus.scoring.score_tables import NAMES
+
+
+def print_table(path: Path) -> None:
+    """Prints a table's csv, numbers to the right, wide enough for its columns.
+
+    Where its companions lie beside it, the baselines follow, dimmed.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError):
+        raise InputError(f"{path}: no csv table there; snakemake builds them in results") from None
+    print_frame(frame, str(path), _baselines(path, list(frame.columns)))
+
+
+def print_rows(path: Path, where: Sequence[str], most: int) -> None:
+    """Prints rows of a csv or parquet file of results, those that a condition chooses.
+
+    Args:
+        where: COLUMN=VALUE, as the file has it written; all of them hold.
+        most: how many rows are printed.
+
+    Raises:
+        InputError: no such file or column, or a condition of another form.
+    """
+    frame = _any_frame(path)
+    for condition in where:
+        column, equals, value = condition.partition("=")
+        if not equals or column not in frame.columns:
+            raise InputError(
+                f"--where {condition}: expected COLUMN=VALUE with one of the columns "
+                f"{', '.join(map(str, frame.columns))}"
+            )
+        frame = frame[frame[column].astype(str) == value]
+    # Texts of a data set may look like markup; and a small number keeps its figures.
+    shown = frame.head(most).reset_index(drop=True).map(_plain)
+    print_frame(shown, str(path))
+    if len(frame) > most:
+        print(f"{most} of {len(frame)} rows; --rows shows more")  # noqa: T201
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.6g}"
+    return value
+
+
+def _any_frame(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"{path}: neither a csv nor a parquet file of results ({line})") from None
+
+
+def print_frame(frame: pd.DataFrame, title: str, below: pd.DataFrame | None = None) -> None:
+    """Prints a table, numbers to the right, wide enough for its columns.
+
+    Args:
+        below: rows of the same columns that follow, dimmed.
+    """
+    frame = frame.map(_cell)
+    grid = Table(title=escape(printable(title)), title_justify="left")
+    for column in frame.columns:
+        text = column in ("model", "modules", "mode", "strategy", "budget", "method", "kind")
+        name = escape(printable(str(column)))
+        grid.add_column(name, justify="left" if text else "right", no_wrap=True)
+    for row in frame.itertuples(index=False):
+        grid.add_row(*row)
+    if below is not None and not below.empty:
+        grid.add_section()
+        for row in below.itertuples(index=False):
+            grid.add_row(*row, style="dim")
+        frame = pd.concat([frame, below])
+    width = sum(max(map(len, [column, *frame[column]])) + 3 for column in frame.columns)
+    _print(grid, width)
+
+
+def _baselines(path: Path, columns: list[str]) -> pd.DataFrame:
+    """The baselines of a table in its own columns and metric; no row where they are not there."""
+    companions = [path.with_name(f"{path.stem}_{kind}.csv") for kind in ("intervals", "baselines")]
+    try:
+        shown, rows = (
+            pd.read_csv(one, keep_default_na=False, na_values=[""]) for one in companions
+        )
+        wide = rows[rows["metric"] == shown["metric"].iloc[0]].pivot_table(
+            index="baseline", columns="task", values="value", sort=False
+        )
+    except (OSError, ValueError, KeyError, IndexError):
+        return pd.DataFrame(columns=columns)
+    wide = wide.reindex(columns=columns).map(lambda value: f"{value:.2f}").replace("nan", "")
+    return wide.assign(modules=[NAMES.get(str(name), str(name)) for name in wide.index])
+
+
+def _cell(value: Any) -> str:
+    """A value as a person reads it; what is unknown is empty."""
+    if isinstance(value, str):
+        return escape(printable(value))
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _print(grid: Table, width: int) -> None:
+    """Never narrower than its columns where nobody looks: a file, a pipe."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, width + 1))
+    console.print(grid)
+
+
+_CORRECTED = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "accuracy": "3-way acc.",
+    "weighted_f1": "3-way wF1",
+    "macro_f1": "macro F1",
+    "binary_macro_f1": "binary mF1",
+    "coverage": "coverage",
+    "polar": "polar",
+}
+
+
+def print_outputs(answer: dict[str, Any]) -> None:
+    """Prints what `outputs.score_outputs` found: a line per checkpoint and baseline, in percent.
+
+    Published columns (wheels and their mean, or WAF) come first, then the corrected ones, each
+    behind the number of samples scored: over wheels the lowest and the highest.
+    """
+    main = "hit_rate" if answer["kind"] == "hit-rate" else "waf"
+    # Which samples are scored depends on gold alone: as many in every row.
+    scored = {"n": _scored(answer["mer-unibench"]), "corrected n": _scored(answer["corrected"])}
+    rows: dict[str, dict[str, str]] = {}
+    for row in answer["mer-unibench"]:
+        line = rows.setdefault(row["checkpoint"], {"n": scored["n"]})
+        wheel = row.get("wheel")
+        if wheel is None:
+            line |= {"WAF": _defined(row[main]), "acc.": _defined(row["accuracy"])}
+        else:
+            line[wheel if wheel == "mean" else f"wheel {wheel}"] = _defined(row[main])
+    for row in answer["corrected"]:
+        if row.get("wheel", "mean") == "mean":
+            rows[row["checkpoint"]] |= {"corrected n": scored["corrected n"]} | _corrected(row)
+    for row in answer["baselines"]:
+        said = [row["answer"]] if isinstance(row["answer"], str) else row["answer"]
+        name = row["baseline"] if len(said) > 2 else f"{row['baseline']}: {', '.join(said)}"
+        published = {"mean" if main == "hit_rate" else "WAF": _defined(row["mer-unibench"][main])}
+        if main == "waf":
+            published["acc."] = _defined(row["mer-unibench"]["accuracy"])
+        rows[name] = scored | published | _corrected(row["corrected"])
+    columns = list(next(iter(rows.values())))
+    grid = Table(title="mer-unibench | corrected, in percent", title_justify="left")
+    grid.add_column("checkpoint or baseline", no_wrap=True)
+    for column in columns:
+        grid.add_column(column, justify="right", no_wrap=True)
+    for name, line in rows.items():
+        grid.add_row(escape(printable(name)), *(line.get(column, "") for column in columns))
+    width = max(map(len, [*rows, "checkpoint or baseline"])) + sum(
+        max(len(c), 6, len(scored.get(c, ""))) + 3 for c in columns
+    )
+    _print(grid, width + 4)
+    for note in _notes(answer):
+        print(printable(note))  # noqa: T201
+    choice = answer["choice"]
+    order = choice["order"]
+    listed = printable(", ".join(order if len(order) < 10 else [*order[:3], "…", *order[-3:]]))
+    print(f"checkpoints, {choice['ordered']}: {listed}")  # noqa: T201
+    last, mean, best = (_defined(choice[key]) for key in ("last", "mean", "best_on_test"))
+    if (wheels := answer.get("wheels")) and wheels["commit"] is None:
+        print(f"wheels: {wheels['from']}, which are not AffectGPT's released ones")  # noqa: T201
+    chosen = printable(choice["checkpoint"] or "none, for want of a score")
+    print(  # noqa: T201
+        f"chosen: {chosen}, {choice['meaning']}: {_defined(choice[main])} "
+        f"(last {last}, mean {mean}, best on test {best})"
+    )
+
+
+def _scored(rows: list[dict[str, Any]]) -> str:
+    """How many samples are scored; of wheels that differ the lowest and the highest number."""
+    counts = [row["n_scored"] for row in rows if row["n_scored"] is not None]
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _notes(answer: dict[str, Any]) -> list[str]:
+    """What was scored of all samples, and what was masked, unread, empty or repeated."""
+    samples, rows = answer["samples"], answer["mer-unibench"]
+    own = [row for row in rows if row["checkpoint"] == rows[0]["checkpoint"]]
+    reasons = dict.fromkeys(row["reason"] for row in own if "reason" in row)
+    undefined = [f"mer-unibench is not defined here: {reason}" for reason in reasons]
+    if answer["kind"] == "hit-rate":
+        wheels = [
+            f"wheel {one['wheel']} {one['n_scored']}" for one in own if one["wheel"] != "mean"
+        ]
+        honest = [
+            f"wheel {one['wheel']} {one['n_scored']}"
+            for one in answer["corrected"][: len(own)]
+            if one["wheel"] != "mean"
+        ]
+        return [
+            *undefined,
+            f"n of {samples} samples: mer-unibench {', '.join(wheels)}; "
+            f"corrected {', '.join(honest)}",
+            f"empty answers: {_each(answer['answers'], 'n_empty')}; "
+            f"repeated labels, which count once: {_each(answer['answers'], 'n_repeated')}",
+        ]
+    first = answer["corrected"][0]
+    return [
+        *undefined,
+        f"n of {samples} samples: mer-unibench {own[0]['n_scored']}; corrected "
+        f"{first['n_scored']} 3-way, {first['n_binary']} binary; masked (blank, NaN, -10 and the "
+        f"like, which mer-unibench takes as negative): {first['n_masked']}",
+        "unread answers (none of positive, negative, neutral; wrong for corrected): "
+        + _each(answer["corrected"], "n_unread"),
+    ]
+
+
+def _each(rows: list[dict[str, Any]], key: str) -> str:
+    """The count of each checkpoint that has any, by its name."""
+    found = [f"{row[key]} ({row['checkpoint']})" for row in rows if row[key]]
+    return ", ".join(found) or "0"
+
+
+def _defined(value: float | None) -> str:
+    return _percent(value) or "-"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f}"
+
+
+def _corrected(row: dict[str, Any]) -> dict[str, str]:
+    line = {title: _percent(row[key]) for key, title in _CORRECTED.items() if key in row}
+    if "labels_per_sample" in row:
+        labels = row["labels_per_sample"]
+        line["labels"] = "" if labels is None else f"{labels:.2f}"
+    return line
+
+
+def print_claims(verdicts: pd.DataFrame) -> None:
+    """Prints the experiment's row of every claim; what each rests on is in the csv."""
+    rows = verdicts[verdicts["level"] == "claim"]
+    grid = Table(title="claims", title_justify="left")
+    for column in ("claim", "by", "verdict", "effect", "interval", "p", "why"):
+        grid.add_column(column, no_wrap=column != "why", overflow="fold")
+    for row in rows.to_dict("records"):
+        numbers = [
+            "" if pd.isna(row["effect"]) else f"{row['effect']:.3g}",
+            "" if pd.isna(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}",
+            "" if pd.isna(row["p"]) else f"{row['p']:.2g}",
+        ]
+        by = row["by"] if row["stated"] else f"({row['by']})"
+        told = [row["claim"], by, row["verdict"], *numbers, row["why"]]
+        grid.add_row(*(escape(printable(str(each))) for each in told))
+    _print(grid, 160)
+    print("by in brackets: beside the claim, which the paper states otherwise")  # noqa: T201
+
+
+def print_results(folder: Path) -> None:
+    """Prints the path of every result for people to read: tables, scores, deltas, figures."""
+    patterns = ("*.csv", "*.json", "*.parquet", "deltas/*.parquet", "figures/*")
+    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    if not found:
+        raise InputError(f"{folder}: no results there; build them with snakemake first")
+    for path in found:
+        print(path)  # noqa: T201

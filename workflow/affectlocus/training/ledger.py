@@ -1,0 +1,206 @@
+"""Step `ledger`: what a tuning of a module set costs, counted exactly and before any of it is run.
+
+LoRA of rank r on a matrix (d_out, d_in) trains r · (d_in + d_out) parameters (Hu et al. 2022). GET
+(the paper's Algorithm 1) is LoRA on gate alone. Its share depends on what it is a share of: every
+convention stands beside the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+
+from affectlocus.core.errors import InputError
+from affectlocus.core.projections import ALL, PROJECTIONS
+from affectlocus.training.lora_targets import Layout, Target, fair_rank, lora_parameters
+
+STRATEGIES = {"gate": "GET"}
+"""Module sets that have a name of their own."""
+
+SETS = (ALL, *PROJECTIONS, "o+gate", "q+k+v+o", "q+k+v+o+gate")
+"""What a ledger lists where nothing is asked."""
+
+Others = Mapping[str, Mapping[str, int]]
+"""Group → part → parameters: what is trained beside the language model."""
+
+_FLOAT = 4  # bytes; peft keeps adapters in float32 whatever the base, and so does `tune`
+_MOMENTS = 2  # AdamW's running means of gradients and of their squares
+
+
+def affectgpt(hidden_size: int) -> Others:
+    """The parts that AffectGPT trains beside its LoRA, for a language model of this width.
+
+    Linear maps with a bias: from CLIP's 768 and HuBERT's 1024 into the language model, and the
+    block that fuses both into one token before it.
+    """
+
+    def linear(inputs: int, outputs: int) -> int:
+        return (inputs + 1) * outputs
+
+    return {
+        "projectors": {
+            "image_llama_proj": linear(768, hidden_size),
+            "affectgpt_proj": linear(768, hidden_size),
+            "audio_llama_proj": linear(1024, hidden_size),
+            "multi_llama_proj": linear(1024, hidden_size),
+        },
+        "fusion": {
+            "multi_audio_embs": linear(1024, 1024),
+            "multi_video_embs": linear(768, 1024),
+            "attention_mlp": linear(2048, 1024),
+            "fc_att": linear(1024, 2),
+        },
+        "pooling": {"video_attention_mlp": linear(768, 1), "audio_attention_mlp": linear(1024, 1)},
+    }
+
+
+def others_of(content: Any, source: str) -> Others:
+    """Trained parts from a mapping of name → count, or of group → name → count.
+
+    Raises:
+        InputError: anything else; counts that are no whole numbers.
+    """
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{source}: expected part: number of parameters, or groups of such lines")
+    if any(not isinstance(value, dict) for value in content.values()):
+        content = {"others": content}
+    for group, parts in content.items():
+        for name, count in parts.items() if isinstance(parts, dict) else [(group, parts)]:
+            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+                raise InputError(f"{source}: {name} is {count!r}; expected a number of parameters")
+    return content
+
+
+def optimizer_bytes(parameters: int, tensors: int) -> int:
+    """Bytes of AdamW's state: two float32 moments per parameter, one float32 step per tensor."""
+    return _MOMENTS * _FLOAT * parameters + _FLOAT * tensors
+
+
+def adapter_bytes(targets: Sequence[Target], rank: int) -> int:
+    """Bytes of the adapter_model.safetensors that peft saves: 8, the header, and the factors.
+
+    The header is a line of JSON, tensors by name, padded by spaces to a multiple of 8.
+    """
+    shapes = {}
+    for target in targets:
+        (d_out, d_in), stem = target.shape, f"base_model.model.{target.name}"
+        shapes[f"{stem}.lora_A.weight"] = (rank, d_in)
+        shapes[f"{stem}.lora_B.weight"] = (d_out, rank)
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in sorted(shapes):
+        start, end = end, end + _FLOAT * shapes[name][0] * shapes[name][1]
+        header[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [start, end]}
+    line = len(json.dumps(header, separators=(",", ":")))
+    return 8 + -(-line // 8) * 8 + end
+
+
+def shares(chosen: int, whole: int, others: Others | None = None) -> dict[str, float]:
+    """A module set's share in percent, in every convention.
+
+    Args:
+        chosen: LoRA parameters of the module set.
+        whole: those of all seven.
+        others: what else is trained with all seven.
+
+    Returns:
+        `share`, of LoRA alone; with others also `share_of_trained`, over all that is trained;
+        `share_plus_others`, with them on both sides, as they stay trained; and for each group
+        `share_plus_GROUP`, with that one in the numerator.
+    """
+    found = {"share": 100 * chosen / whole}
+    if others:
+        sums = {group: sum(parts.values()) for group, parts in others.items()}
+        trained = whole + sum(sums.values())
+        found["share_of_trained"] = 100 * chosen / trained
+        found["share_plus_others"] = 100 * (chosen + sum(sums.values())) / trained
+        if len(sums) > 1:
+            for group, count in sums.items():
+                found[f"share_plus_{group}"] = 100 * (chosen + count) / trained
+    return found
+
+
+def ledger(
+    layout: Layout,
+    sets: Iterable[str],
+    rank: int,
+    method: Literal["lora", "sft"] = "lora",
+    others: Others | None = None,
+) -> pd.DataFrame:
+    """A row per module set and budget.
+
+    Returns:
+        `model`, `modules`, `strategy` (GET, or empty), `method`, `budget` (equal rank: every set at
+        `rank`; equal parameters: each at its `fair_rank`; empty for sft), `rank`, `parameters`
+        (trained), `beyond_full_rank` (whether the rank exceeds what some matrix can have), the
+        `shares` of all seven at `rank`, `share_of_model` (percent of the base's parameters),
+        `optimizer_bytes`, and `adapter_bytes` (empty for sft, which saves a model).
+
+    Raises:
+        InputError: a set that the model cannot be tuned on.
+    """
+    rows = []
+    for modules in dict.fromkeys(sets):
+        targets = layout.of(modules)
+        if method == "sft":
+            rows.append(_sft(layout, modules, targets, others))
+            continue
+        ranks = {"equal rank": rank}
+        if layout.has(ALL):
+            ranks["equal parameters"] = fair_rank(layout, modules, rank)
+        for budget, r in ranks.items():
+            parameters = lora_parameters(layout, modules, r)
+            rows.append(
+                _row(layout, modules, method, budget, parameters, 2 * len(targets))
+                | {
+                    "rank": r,
+                    "beyond_full_rank": any(r > min(target.shape) for target in targets),
+                    "adapter_bytes": adapter_bytes(targets, r),
+                }
+                | (
+                    shares(parameters, lora_parameters(layout, ALL, rank), others)
+                    if layout.has(ALL)
+                    else {}
+                )
+            )
+    frame = pd.DataFrame(rows)
+    first = ["model", "modules", "strategy", "method", "budget", "rank", "parameters"]
+    last = ["share_of_model", "beyond_full_rank", "optimizer_bytes", "adapter_bytes"]
+    middle = [name for name in frame.columns if name.startswith("share") and name not in last]
+    return frame.reindex(columns=[*first, *middle, *last]).astype(
+        {"rank": "Int64", "adapter_bytes": "Int64", "beyond_full_rank": "boolean"}
+    )
+
+
+def _row(
+    layout: Layout, modules: str, method: str, budget: str, parameters: int, tensors: int
+) -> dict[str, Any]:
+    lora = method == "lora"
+    return {
+        "model": layout.name,
+        "modules": modules,
+        "strategy": STRATEGIES.get(modules, "") if lora else "",
+        "method": method,
+        "budget": budget,
+        "parameters": parameters,
+        "share_of_model": 100 * parameters / layout.parameters,
+        "optimizer_bytes": optimizer_bytes(parameters, tensors),
+    }
+
+
+def _sft(
+    layout: Layout, modules: str, targets: list[Target], others: Others | None
+) -> dict[str, Any]:
+    """Full tuning of the set's weights and biases, everything else frozen."""
+    parameters, tensors = _whole(targets)
+    row = _row(layout, modules, "sft", "", parameters, tensors)
+    return row | (shares(parameters, _whole(layout.of(ALL))[0], others) if layout.has(ALL) else {})
+
+
+def _whole(targets: list[Target]) -> tuple[int, int]:
+    """Parameters and tensors of targets that are tuned in full."""
+    parameters = sum(target.weights + target.bias for target in targets)
+    return parameters, len(targets) + sum(target.bias > 0 for target in targets)

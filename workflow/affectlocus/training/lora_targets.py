@@ -1,0 +1,238 @@
+"""What LoRA can act on: a model's weight matrices of the seven projections, by names and shapes.
+
+The shapes come from a model built on the meta device, where a tensor has a shape and no memory, so
+that a model of any size is counted in a second; or from a checkpoint's headers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from affectlocus.checkpoints.architectures import place
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import read_json
+from affectlocus.core.projections import ALL, PROJECTIONS, format_modules, parse_modules
+from affectlocus.lm.config_limits import check_depth
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module that an adapter can be attached to.
+
+    Attributes:
+        name: its full name in the model, without `.weight`.
+        projections: the projections that its weight holds; several where they are fused.
+        shape: (d_out, d_in) of its weight.
+        bias: entries of its bias; 0 without one.
+    """
+
+    name: str
+    projections: tuple[str, ...]
+    shape: tuple[int, int]
+    bias: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Entries of the weight."""
+        return prod(self.shape)
+
+    @property
+    def per_rank(self) -> int:
+        """Parameters that LoRA adds for each rank: a row of A (d_in), a column of B (d_out)."""
+        return sum(self.shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A model's targets, in order of layers and projections, and the count of its parameters.
+
+    Attributes:
+        hidden_size: width of the residual stream, where the configuration says it.
+    """
+
+    name: str
+    targets: tuple[Target, ...]
+    parameters: int
+    hidden_size: int | None = None
+
+    def of(self, modules: str) -> list[Target]:
+        """The targets of a module set.
+
+        LoRA on a fused tensor has one A for all that it holds: it adapts them together, and no
+        part of them alone.
+
+        Raises:
+            InputError: a projection that the model has no module for, or a part of a fused tensor.
+        """
+        wanted = set(parse_modules(modules))
+        found = [target for target in self.targets if wanted & set(target.projections)]
+        lacking = wanted - {name for target in found for name in target.projections}
+        if lacking:
+            raise InputError(
+                f"{self.name}: no module for {format_modules(list(lacking))} (a mixture's experts "
+                "are one parameter, which LoRA on modules does not reach); ask for module sets of "
+                f"{self.known or 'nothing'}"
+            )
+        for target in found:
+            if not wanted >= set(target.projections):
+                fused = "+".join(target.projections)
+                raise InputError(
+                    f"{self.name}: {target.name.rpartition('.')[2]} holds {fused} in one tensor, "
+                    f"and LoRA on it adapts them together, so there is no LoRA on {modules} alone; "
+                    f"ask for a module set with {fused} whole"
+                )
+        return found
+
+    @property
+    def known(self) -> str:
+        """The projections that there is a module for."""
+        names = {name for target in self.targets for name in target.projections}
+        return format_modules(list(names))
+
+    def has(self, modules: str) -> bool:
+        """Whether LoRA can be put on a module set."""
+        try:
+            self.of(modules)
+        except InputError:
+            return False
+        return True
+
+
+def lora_parameters(layout: Layout, modules: str, rank: int) -> int:
+    """Parameters of LoRA at this rank on every layer's module set."""
+    return rank * sum(target.per_rank for target in layout.of(modules))
+
+
+def fair_rank(layout: Layout, modules: str, rank: int) -> int:
+    """The rank at which LoRA on a module set comes nearest to all seven at `rank`; at least 1.
+
+    It may exceed a matrix's own rank (k and v are narrow): such a rank is bought for nothing,
+    and `beyond_full_rank` of the ledger says so.
+    """
+    whole, each = lora_parameters(layout, ALL, rank), lora_parameters(layout, modules, 1)
+    below = max(1, whole // each)
+    return below if whole - below * each <= (below + 1) * each - whole else below + 1
+
+
+def layout(
+    name: str, shapes: Iterable[tuple[str, tuple[int, ...]]], hidden_size: int | None = None
+) -> Layout:
+    """The layout of a model whose parameters have these names and shapes."""
+    listed = dict(shapes)
+    targets: list[tuple[tuple[int, int], Target]] = []
+    for tensor, shape in listed.items():
+        found = place(tensor)
+        if found is None or found.parameter != "weight" or len(shape) != 2:
+            continue
+        if found.expert is not None:
+            continue
+        module = tensor.removesuffix(".weight")
+        bias = prod(listed.get(f"{module}.bias", (0,)))
+        names = found.module.projections
+        target = Target(module, names, (shape[0], shape[1]), bias)
+        targets.append(((found.layer, PROJECTIONS.index(names[0])), target))
+    if not targets:
+        raise InputError(
+            f"{name}: none of its modules is a q, k, v, o, gate, up or down projection; expected "
+            "a language model such as Qwen, LLaMA, Mistral, Gemma or Phi-3"
+        )
+    ordered = tuple(target for _, target in sorted(targets, key=lambda one: one[0]))
+    return Layout(name, ordered, sum(map(prod, listed.values())), hidden_size)
+
+
+def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
+    """The layout of a configuration's model, built on the meta device; tied weights count once."""
+    import torch
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMultimodalLM
+
+    for kind in (AutoModelForCausalLM, AutoModelForMultimodalLM, AutoModel):
+        if type(config) not in kind._model_mapping:
+            continue
+        with torch.device("meta"), warnings.catch_warnings():
+            # Of the library to itself.
+            warnings.simplefilter("ignore", FutureWarning)
+            model = kind.from_config(config, trust_remote_code=False)
+        shapes = ((tensor, tuple(p.shape)) for tensor, p in model.named_parameters())
+        return layout(name, shapes, getattr(config.get_text_config(), "hidden_size", None))
+    raise InputError(f"{name}: transformers has no model for {config.model_type!r}")
+
+
+def layout_of(path: Path) -> Layout:
+    """The layout of a model by its config.json, a folder with one, or a checkpoint's manifest.
+
+    What transformers does not know (InternLM2) is counted by the headers of its weights.
+
+    Raises:
+        InputError: no configuration there, or one that neither tells.
+    """
+    name, file = _found(path)
+    config = _known(file)
+    return _by_headers(file, name) if config is None else layout_of_config(name, config)
+
+
+def config_of(path: Path) -> PretrainedConfig:
+    """The configuration itself, from the same places; `InputError` for an unknown model_type."""
+    _, file = _found(path)
+    config = _known(file)
+    if config is None:
+        kind = read_json(file)["model_type"]
+        raise InputError(f"{file}: transformers does not know model_type {kind!r}")
+    return config
+
+
+def _found(path: Path) -> tuple[str, Path]:
+    """A model's name and its config.json."""
+    file = path / "config.json" if path.is_dir() else path
+    record = read_json(file)
+    if isinstance(record, dict) and "folder" in record:
+        from affectlocus.checkpoints.pairs import checkpoint_folder
+
+        return path.stem, checkpoint_folder(path) / "config.json"
+    if not isinstance(record, dict) or "model_type" not in record:
+        raise InputError(
+            f"{file}: no model_type in it; expected a model's config.json, its folder, or the "
+            "manifest of a checkpoint"
+        )
+    return file.parent.resolve().name if file.name == "config.json" else file.stem, file
+
+
+def _known(file: Path) -> PretrainedConfig | None:
+    """The configuration in a file; None where transformers does not know its model_type."""
+    from transformers import AutoConfig
+
+    record = read_json(file)
+    check_depth(record, str(file))
+    kind = record.pop("model_type")
+    try:
+        return AutoConfig.for_model(kind, **record)
+    except ValueError:
+        return None
+    except Exception as error:  # each configuration class checks in a way of its own
+        line = " ".join(str(error).split())
+        raise InputError(f"{file}: no {kind} configuration ({line}); restore the file") from None
+
+
+def _by_headers(file: Path, name: str) -> Layout:
+    from affectlocus.checkpoints.pairs import Weights
+
+    try:
+        weights = Weights(file.parent)
+    except InputError as error:
+        kind = read_json(file)["model_type"]
+        raise InputError(
+            f"{file}: transformers does not know model_type {kind!r}, and no weights beside it "
+            f"can be counted instead: {error}"
+        ) from None
+    return layout(
+        name,
+        ((tensor, weights.shape(tensor)) for tensor in weights.names()),
+        (weights.config or {}).get("hidden_size"),
+    )
