@@ -336,3 +336,66 @@ def test_the_command_prints_the_notes(tmp_path, monkeypatch, capsys) -> None:
     said = capsys.readouterr()
     assert said.err.startswith("note: base alone has layers that predict further tokens (9 tensors")
     check(json.loads(said.out)["projections"])
+
+
+# Layouts without the seven projections: refused by the true reason, whatever is compared
+
+
+def layout(modules: dict[str, tuple[int, int]]) -> tiny.Tensors:
+    made = {"model.embed_tokens.weight": torch.ones(16, 8), "model.norm.weight": torch.ones(8)}
+    for layer in range(tiny.LAYERS):
+        for module, shape in modules.items():
+            made[f"model.layers.{layer}.{module}.weight"] = torch.ones(*shape)
+    return made
+
+
+ATTENTION = {f"self_attn.{name}_proj": (8, 8) for name in "qkvo"}
+FFN = {name: shape for name, shape in tiny.SHAPES.items() if name.startswith("mlp")}
+LAYOUTS = {
+    "DeepSeek": (
+        {
+            "self_attn.q_proj": (12, 8),
+            "self_attn.kv_a_proj_with_mqa": (6, 8),
+            "self_attn.kv_b_proj": (16, 4),
+            "self_attn.o_proj": (8, 8),
+            **FFN,
+        },
+        "no k, v among",
+        "its attention is latent, and k and v are in kv_a_proj_with_mqa and kv_b_proj",
+    ),
+    "OPT": (
+        {
+            **{name: shape for name, shape in ATTENTION.items() if "o_proj" not in name},
+            "self_attn.out_proj": (8, 8),
+            "fc1": (32, 8),
+            "fc2": (8, 32),
+        },
+        "no o, gate, up, down among",
+        "its feed-forward block has no gate",
+    ),
+    "Nemotron": (
+        {**ATTENTION, "mlp.up_proj": (12, 8), "mlp.down_proj": (8, 12)},
+        "no gate among",
+        "its feed-forward block has no gate",
+    ),
+    "unknown experts": (
+        {**ATTENTION, "mlp.experts.w13": (24, 8), "mlp.experts.w2": (8, 12)},
+        "no gate, up, down among",
+        "its layout is not known",
+    ),
+}
+
+
+@pytest.mark.parametrize("tuned", ["model", "adapter"])
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_a_layout_without_the_seven_is_refused_by_its_reason(tmp_path, kind, tuned) -> None:
+    modules, lacking, reason = LAYOUTS[kind]
+    base = tiny.model(tmp_path / "base", layout(modules))
+    other = (
+        tiny.model(tmp_path / "tuned", tiny.moved(layout(modules), "proj"))
+        if tuned == "model"
+        else tiny.adapter(tmp_path / "adapter", tiny.lora())
+    )
+    with pytest.raises(InputError, match=reason) as error:
+        Pair(base, other)
+    assert lacking in str(error.value)

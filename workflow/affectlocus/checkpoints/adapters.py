@@ -20,6 +20,7 @@ import numpy as np
 
 from affectlocus.checkpoints.adapter_kinds import refused, training_only, unknown
 from affectlocus.checkpoints.architectures import Rows, in_other_tower, place
+from affectlocus.checkpoints.fused_experts import split_experts
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import EPS, Tensors
 from affectlocus.core.errors import InputError, shortened
@@ -116,6 +117,7 @@ class Adapter:
         else:
             self.layout = "trained-only"
             self.tensors = Tensors([path])
+            split_experts(self.tensors, None, path)
         self.factors: dict[str, Factors] = {}
         self.replaced: dict[str, str] = {}
         self.notes: list[str] = []

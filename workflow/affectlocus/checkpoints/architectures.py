@@ -49,9 +49,17 @@ MODULES: dict[str, Module] = {
     "feed_forward.w3": Module(("up",)),
     "feed_forward.w2": Module(("down",)),
     # Mixtures of experts: Qwen and DeepSeek with experts that every token passes, Mixtral
-    "mlp.experts.gate_proj": Module(("gate",)),
-    "mlp.experts.up_proj": Module(("up",)),
-    "mlp.experts.down_proj": Module(("down",)),
+    **{
+        f"{block}.{name}_proj": Module((name,))
+        for block in (
+            *("mlp.experts", "feed_forward.experts", "block_sparse_moe.experts", "experts"),
+            *("feed_forward", "feed_forward.shared_expert", "mlp.shared_mlp"),
+        )
+        for name in ("gate", "up", "down")
+    },
+    # Granite's experts that every token passes
+    "shared_mlp.input_linear": Module(("gate", "up")),
+    "shared_mlp.output_linear": Module(("down",)),
     "mlp.shared_expert.gate_proj": Module(("gate",)),
     "mlp.shared_expert.up_proj": Module(("up",)),
     "mlp.shared_expert.down_proj": Module(("down",)),
@@ -65,7 +73,9 @@ MODULES: dict[str, Module] = {
 
 # The language model's own layers, whatever wrapper stands in front of them.
 _LAYER = re.compile(r"(?P<prefix>(?:.*\.)?)layers\.(?P<layer>\d{1,9})\.(?P<module>.+)")
-_EXPERT = re.compile(r"\.(?:experts\.(?P<number>\d+)|(?P<shared>shared_experts?))(?=\.)")
+_EXPERT = re.compile(
+    r"(?:^|\.)(?:experts\.(?P<number>\d+)|(?P<shared>shared_(?:experts?|mlp)))(?=\.)"
+)
 
 # A multimodal model's encoders, resamplers and speech generators have layers of the same names, as
 # has the head that predicts further tokens (mtp); they are not the language model.
@@ -118,7 +128,7 @@ def place(tensor_name: str) -> Place | None:
     expert = _EXPERT.search(match["module"])
     plain = match["module"]
     if expert is not None and expert["number"] is not None:
-        plain = plain.replace(f".experts.{expert['number']}", ".experts", 1)
+        plain = plain.replace(f"experts.{expert['number']}", "experts", 1)
     module = MODULES.get(plain)
     if module is None:
         return None

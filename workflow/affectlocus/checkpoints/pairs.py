@@ -28,6 +28,7 @@ from affectlocus.checkpoints.architectures import Rows, parts, place
 from affectlocus.checkpoints.base_names import check_base_name
 from affectlocus.checkpoints.checksums import broken
 from affectlocus.checkpoints.computed_matrices import DoraDelta, Sum, dense
+from affectlocus.checkpoints.fused_experts import joined, split_experts
 from affectlocus.checkpoints.matching import Model, further_layers, matching, named, needed
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import EPS, Held, Side, Tensors
@@ -52,7 +53,15 @@ _WRAPPERS = re.compile(
     r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
 _SHARD = re.compile(r"-\d+-of-(\d+)\.")
-_QUANTISED = (".qweight", ".qzeros", ".absmax", ".quant_map", ".weight_scale", ".weight_scale_inv")
+_QUANTISED = (
+    ".qweight",
+    ".qzeros",
+    ".absmax",
+    ".quant_map",
+    ".weight_scale",
+    ".weight_scale_inv",
+    "_proj_blocks",
+)
 
 
 class Weights:
@@ -71,6 +80,10 @@ class Weights:
         self.path = path
         promised = shards(path) if path.is_dir() else {}
         self.files = sorted(set(promised.values())) or _weight_files(path)
+        config = path / "config.json"
+        self.config: dict[str, Any] | None = read_json(config) if config.is_file() else None
+        if not isinstance(self.config, dict | None):
+            raise InputError(f"{config}: holds no object; expected a model's settings")
         self.tensors = Tensors(self.files)
         lost = sorted(name for name in promised if name not in self.tensors)
         if lost:
@@ -78,11 +91,12 @@ class Weights:
                 f"{promised[lost[0]]}: {lost[0]!r} is not in it, though the index says so "
                 f"({len(lost)} tensors so); fetch the shard again"
             )
+        split_experts(self.tensors, self.config, path)
         self._stored: dict[str, str] = {}
         for name in self.tensors.names():
             if not name.startswith(prefix):
                 continue
-            plain = _WRAPPERS.sub("", name.removeprefix(prefix))
+            plain = _plain(name.removeprefix(prefix))
             if plain in self._stored:
                 raise InputError(
                     f"{path}: {self._stored[plain]!r} and {name!r} are both {plain!r} once the "
@@ -91,10 +105,6 @@ class Weights:
             self._stored[plain] = name
         if not self._stored:
             raise InputError(f"{path}: no tensor's name begins with {prefix!r}")
-        config = path / "config.json"
-        self.config: dict[str, Any] | None = read_json(config) if config.is_file() else None
-        if not isinstance(self.config, dict | None):
-            raise InputError(f"{config}: holds no object; expected a model's settings")
         self.notes: list[str] = []
         self._refuse_quantised()
 
@@ -149,6 +159,14 @@ class Weights:
     def names(self) -> list[str]:
         """Every tensor's name, sorted."""
         return sorted(self._stored)
+
+    def joined(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Tensors by these names, with fused experts together again, as the files have them."""
+        held = {
+            _plain(name): (shape, {_plain(part): cut for part, cut in parts.items()})
+            for name, (shape, parts) in self.tensors.cuts.items()
+        }
+        return joined(tensors, held)
 
     def begins_with(self, prefix: str) -> bool:
         """Whether a tensor's name as it is stored begins so."""
@@ -212,6 +230,11 @@ class Weights:
         return None
 
 
+def _plain(name: str) -> str:
+    """A tensor's name without those of wrappers around its modules."""
+    return _WRAPPERS.sub("", name)
+
+
 def _weight_files(path: Path) -> list[Path]:
     if path.is_file():
         shard = _SHARD.search(path.name)
@@ -229,6 +252,26 @@ def _weight_files(path: Path) -> list[Path]:
     )
 
 
+# The first matrix of a feed-forward block that has two.
+_UNGATED = re.compile(r"(?:.*\.)?(?:fc1|fc_in|c_fc|dense_h_to_4h|linear1|lin1|wi|up_proj)")
+_LATENT = re.compile(r"(?:.*\.)?(?:kv_b_proj|kv_a_proj_with_mqa|kv_a_proj)")
+
+
+def _why_unread(modules: Sequence[str], nowhere: Sequence[str]) -> str:
+    """Why a model has none of some projections, by its other modules, and what to do."""
+    expected = "expected a model with q, k, v, o, gate, up and down"
+    if {"k", "v"} & set(nowhere) and (latent := list(filter(_LATENT.fullmatch, modules))):
+        joined = " and ".join(name.rpartition(".")[2] for name in latent)
+        return f"its attention is latent, and k and v are in {joined}, not measured; {expected}"
+    experts = any("experts" in name for name in modules)
+    if "gate" in nowhere and not experts and any(map(_UNGATED.fullmatch, modules)):
+        return f"its feed-forward block has no gate; {expected}"
+    return (
+        "its layout is not known; a few lines in workflow/affectlocus/checkpoints/architectures.py "
+        "teach another layout"
+    )
+
+
 def _refuse_unread(base: Weights) -> list[str]:
     """Refuses a model that has none of some projection; notes about single layers without it.
 
@@ -242,13 +285,9 @@ def _refuse_unread(base: Weights) -> list[str]:
     first = min(min(missing) for missing in unread.values())
     modules = ", ".join(base.modules(first))
     if nowhere:
-        why = (
-            "its feed-forward block has no gate" if "gate" in nowhere else "its layout is not known"
-        )
         raise InputError(
             f"{base.path}: no {', '.join(nowhere)} among the modules of its layers ({modules}): "
-            f"{why}; a few lines in workflow/affectlocus/checkpoints/architectures.py "
-            "teach another layout"
+            f"{_why_unread(base.modules(first), nowhere)}"
         )
     return [
         f"{base.path}: {name} is not known in {len(missing)} of {len(layers)} layers, as layer "
@@ -589,7 +628,9 @@ def is_adapter(path: Path, base: Weights | None = None) -> bool:
         return (path / CONFIG).is_file()
     if not path.is_file():
         return False
-    names = Tensors([path]).names()
+    tensors = Tensors([path])
+    split_experts(tensors, None if base is None else base.config, path)
+    names = tensors.names()
     low_rank = any(".lora_" in name for name in names)
     if low_rank and (path.suffix == ".safetensors" or path.stem == PEFT):
         raise InputError(

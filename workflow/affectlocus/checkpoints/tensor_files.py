@@ -140,6 +140,41 @@ class _Entry:
         return np.dtype(_raw(self.dtype))
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A matrix (or vector) inside a tensor of one more dimension, as a view of it.
+
+    Attributes:
+        index: along the first axis.
+        axis: the axis of the tensor that becomes the matrix's rows; the other one its columns.
+        start, step, rows: which entries of that axis, and their number.
+    """
+
+    index: int
+    axis: int
+    start: int
+    step: int
+    rows: int
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The view of a tensor in memory."""
+        moved = tensor[self.index].movedim(self.axis - 1, 0)
+        return moved[self.start :: self.step][: self.rows]
+
+    def within(self, shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
+        """Its first entry, its shape and its strides, in one line, in a tensor so stored."""
+        begin = self.index * strides[0] + self.start * strides[self.axis]
+        others = [axis for axis in range(1, len(shape)) if axis != self.axis]
+        sizes = [self.rows, *(shape[axis] for axis in others)]
+        steps = [self.step * strides[self.axis], *(strides[axis] for axis in others)]
+        return begin, *sizes, *steps
+
+
+def _steps(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a tensor that is stored row after row."""
+    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
 def _raw(dtype: str) -> str:
     if dtype.startswith("float8"):
         return "uint8"
@@ -174,6 +209,7 @@ class Tensors:
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = [Path(file) for file in files]
         self.extra: dict[str, Any] = {}
+        self.cuts: dict[str, tuple[tuple[int, ...], dict[str, Cut]]] = {}
         self._entries: dict[str, _Entry] = {}
         for path in self.files:
             file = _File(path)
@@ -190,6 +226,26 @@ class Tensors:
                         "each tensor in one file: remove the files of another checkpoint"
                     )
             self._entries |= found
+
+    def cut(self, parts: Mapping[str, Mapping[str, Cut]]) -> None:
+        """Replaces tensors by views of them.
+
+        Args:
+            parts: tensor → the name and place of each view.
+
+        Raises:
+            InputError: a view's name is another tensor's.
+        """
+        for name, cuts in parts.items():
+            whole = self._entries.pop(name)
+            for part, cut in cuts.items():
+                if part in self._entries:
+                    raise InputError(
+                        f"{whole.file.path}: {name!r} holds {part!r}, which is also a tensor of "
+                        "its own; expected one of them"
+                    )
+                self._entries[part] = _view(whole, cut)
+            self.cuts[name] = (whole.shape, dict(cuts))
 
     def names(self) -> list[str]:
         """Every tensor's name, sorted."""
@@ -364,6 +420,22 @@ def _floats(raw: np.ndarray, dtype: str) -> np.ndarray:
         return raw
     # Its bits are the upper half of a float32's.
     return np.left_shift(raw, 16, dtype=np.uint32).view(np.float32)
+
+
+def _view(whole: _Entry, cut: Cut) -> _Entry:
+    strides = whole.stride or _steps(whole.shape)
+    begin, *rest = cut.within(whole.shape, strides)
+    shape, steps = tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :])
+    if whole.held is not None:
+        # Strides in bytes; what lies in memory is always row after row.
+        size = whole.held.itemsize
+        lying = np.lib.stride_tricks.as_strided(
+            whole.held[begin:], shape, [step * size for step in steps]
+        )
+        return _Entry(whole.file, whole.dtype, shape, None, 0, lying.flatten())
+    offset = whole.offset + begin * whole.raw.itemsize
+    stride = None if steps == _steps(shape) else steps
+    return _Entry(whole.file, whole.dtype, shape, stride, offset)
 
 
 def _gathered(entry: _Entry) -> np.ndarray:
