@@ -28,6 +28,7 @@ test: $(READY)
 	ruff format --check .
 	snakefmt --check --compact-diff Snakefile rules
 	mypy
+	lint-imports --no-cache
 	$(MAKE) docs
 	pytest --numprocesses 2 --dist loadgroup
 
