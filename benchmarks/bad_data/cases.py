@@ -187,6 +187,22 @@ CASES = [
         _files("test.jsonl"),
     ),
     Case(
+        "A JSON object of columns, as pandas writes it",
+        ("test.json: cannot be read as json: it is one JSON object of columns", "lines=True"),
+        {"test.json": '{"text": {"0": "She passed"}, "mood": {"0": "joy"}}\n'},
+        _files("test.json"),
+    ),
+    Case(
+        "Two columns of the same name",
+        ("test.csv: cannot be read as csv: two columns are named 'text'; rename one",),
+        {"test.csv": "id,text,mood,text\n3,She passed,joy,He lied\n"},
+    ),
+    Case(
+        "A row without a label",
+        ("test.csv: row 2 has no label", "set unlisted_labels: drop"),
+        {"test.csv": "id,text,mood\n3,She passed,joy\n4,He lied,\n"},
+    ),
+    Case(
         "A data set on the hub without a revision",
         ("tasks.moods.files.test: revision is missing beside hub; write a commit's 40 hex",),
         task={"files": {"test": {"hub": "owner/name", "file": "test.parquet"}}},

@@ -507,7 +507,7 @@ class Join(DataFile):
     )
     columns: list[str] | None = Field(None, description="which columns are taken; by default all")
     gather: Gather | None = Field(None, description="where an id has many rows: how they are one")
-    header: list[str] | None = None
+    header: Annotated[list[str], AfterValidator(_distinct)] | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     pattern: Pattern | None = None
     encoding: Annotated[str, AfterValidator(_codec)] = "utf-8"
@@ -640,7 +640,9 @@ class Task(Strict):
     files: Files | None = None
     split: SplitBy | None = Field(None, description="how files.all is taken apart")
     join: Join | None = None
-    header: list[str] | None = Field(None, description="column names of a file that has none")
+    header: Annotated[list[str], AfterValidator(_distinct)] | None = Field(
+        None, description="column names of a file that has none"
+    )
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
         None, description="what separates columns; by default ',' in a csv and a tab in a tsv"
     )

@@ -144,6 +144,11 @@ def brief(report: dict[str, Any]) -> list[str]:
         lines.append(f"  left out: {report['other_lines']} lines that are no rows")
     if "short_rows" in report:
         lines.append(f"  read, though: {report['short_rows']} rows lack their last columns")
+    if "quoted_fields" in report:
+        lines.append(
+            f"  read, though: {report['quoted_fields']} fields keep the quotation marks around "
+            "them, as other fields have single ones"
+        )
     for value, count in report.get("other_splits", {}).items():
         lines.append(f"  left out: {count} rows of split {value!r}")
     for pair, counts in report["overlap"].items():

@@ -72,7 +72,7 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
     tables = {key: path for key, path in files.items() if key != "join"}
     if not tables:
         raise InputError(f"task {name}: no file given; give one for train, validation or test")
-    partners = _partners(task.join, files) if task.join is not None else None
+    partners = _partners(task.join, files, task.columns) if task.join is not None else None
     report: dict[str, Any] = {"task": name, "preset": task.preset, "encoding": task.encoding}
     # Row numbers stand in for ids that are not there, and cannot be there twice.
     report["id"] = task.columns.id
@@ -81,6 +81,8 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
     for key, path in tables.items():
         rows = read_rows(path, task.header, task.delimiter, task.pattern, task.encoding)
         found = {key: rows.attrs.pop(key, 0) for key in COUNTED}
+        nested = rows.attrs.pop("nested", [])
+        _check_texts(path, task.columns, [task.rename.get(name, name) for name in nested])
         rows = _renamed(path, rows, task.rename)
         if task.join is not None and partners is not None:
             rows = _joined(path, rows, task.join, partners)
@@ -107,10 +109,23 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
 def _check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str | None]) -> None:
     for column in wanted:
         if column is not None and column not in frame.columns:
-            there = ", ".join(str(name) for name in frame.columns if name != _PARTNER)
+            names = [str(name) for name in frame.columns if name != _PARTNER]
+            there = ", ".join(names) or "none, as it has no rows"
+            spaced = next((name for name in names if name.strip() == column), None)
+            hint = separated(there) if len(frame.columns) == 1 else ""
+            if spaced is not None:
+                hint = (
+                    f"; the name {spaced!r} has a space: remove it, or write the name so, in quotes"
+                )
+            raise LayoutError(f"{path}: no column {column!r}; it has {there}{hint}")
+
+
+def _check_texts(path: Path, columns: Columns, nested: list[str]) -> None:
+    """Refuses lists and objects where a text is expected, as no prompt is written in JSON."""
+    for column in (columns.text, columns.target):
+        if column in nested:
             raise LayoutError(
-                f"{path}: no column {column!r}; it has {there}"
-                + (separated(there) if len(frame.columns) == 1 else "")
+                f"{path}: column {column!r} holds lists or objects; expected text in each row"
             )
 
 
@@ -123,12 +138,13 @@ def _renamed(path: Path, rows: pd.DataFrame, names: dict[str, str]) -> pd.DataFr
     return rows.rename(columns=names)
 
 
-def _partners(join: Join, files: dict[str, Path]) -> tuple[Path, pd.DataFrame]:
+def _partners(join: Join, files: dict[str, Path], wanted: Columns) -> tuple[Path, pd.DataFrame]:
     """The joined file and its rows, by their id."""
     if "join" not in files:
         raise InputError(f"join: the file {join.file} was not given; give it too")
     path = files["join"]
     rows = read_rows(path, join.header, join.delimiter, join.pattern, join.encoding)
+    _check_texts(path, wanted, rows.attrs.get("nested", []))
     rows.attrs.clear()
     key = join.key or join.on
     _check_columns(path, rows, [key, *(join.columns or [])])
@@ -278,15 +294,13 @@ def _split(
             several = rows[answer].str.contains(task.label_separator, regex=False)
             counts["several_labels"] = int(several.sum())
             rows = rows[~several]
-        given = _given(rows, columns, answer)
+        given = _listed(_given(rows, columns, answer), task.labels)
         unlisted = ~given.isin(list(task.labels))
         counts["unlisted_label"] = int(unlisted.sum())
         if task.unlisted_labels == "refuse" and unlisted.any():
             raise LayoutError(
-                f"{path}: row {rows[_ROW][unlisted].iloc[0]} has the label "
-                f"{given[unlisted].iloc[0]!r}, "
-                f"expected one of {', '.join(task.labels)} ({counts['unlisted_label']} rows so); "
-                "add it to labels, or set unlisted_labels: drop"
+                f"{path}: row {rows[_ROW][unlisted].iloc[0]} has "
+                + _unlisted(given[unlisted], task.labels)
             )
         rows, values = rows[~unlisted], given[~unlisted].map(task.labels)
     else:
@@ -338,6 +352,39 @@ def _given(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
         with within(PATIENCE, slow):
             return rows[columns.text].map(lambda text: yes if found(text) else no)
     return rows[answer]
+
+
+def _listed(given: pd.Series, labels: Iterable[str]) -> pd.Series:
+    """The labels as they are listed, without white space around them and the `.0` of a number.
+
+    pandas writes whole numbers of a column with missing values as 1.0.
+    """
+    for pattern in (r"^\s+|\s+$", r"(?<=\d)\.0$"):
+        other = given.str.replace(pattern, "", regex=True)
+        given = other.where(other.isin(list(labels)) & ~given.isin(list(labels)), given)
+    return given
+
+
+def _unlisted(given: pd.Series, labels: dict[str, str]) -> str:
+    """What the labels are that are not listed, in words."""
+    found = list(dict.fromkeys(given))
+    shown = ", ".join(map(repr, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
+    rows = f"{len(given)} rows so" + (f": {shown}" if len(found) > 1 else "")
+    expected = f"expected one of {', '.join(labels)} ({rows})"
+    if not found[0].strip():
+        return f"no label, {expected}; write it there, or set unlisted_labels: drop"
+    words = {label.lower(): word for label, word in labels.items()}
+    if all(label.strip().lower() in words for label in found):
+        given_word = words[found[0].strip().lower()]
+        return (
+            f"the label {found[0]!r}, {expected}; write labels as a map that gives each its word, "
+            f"such as {{{found[0]}: {given_word}}}"
+        )
+    each = "each" if len(found) > 1 else "it"
+    return f"the label {found[0]!r}, {expected}; add {each} to labels, or set unlisted_labels: drop"
+
+
+_SHOWN = 20  # labels in a message
 
 
 def _ids(rows: pd.DataFrame, split: str, columns: Columns) -> pd.Series:

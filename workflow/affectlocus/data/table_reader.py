@@ -8,8 +8,9 @@ import json
 import re
 import warnings
 import zlib
+from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import pandas as pd
 import pyarrow
@@ -17,6 +18,8 @@ import pyarrow
 from affectlocus.core.errors import LayoutError
 from affectlocus.core.files import matching
 from affectlocus.core.regex_timeout import within
+from affectlocus.data.json_rows import json_rows, text_of, whole
+from affectlocus.data.quoting import is_quoted, quoted_fields
 from affectlocus.data.text_encoding import LARGEST, decoded, pickled
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
@@ -27,7 +30,7 @@ _TURNED = {
     ".zip .7z .rar .tar .tgz .bz2 .xz .zst": "; unpack it",
     ".txt": "; or give pattern, a regular expression for a line, or name it .csv or .tsv",
 }
-COUNTED = ("other_lines", "short_rows")
+COUNTED = ("other_lines", "short_rows", "quoted_fields")
 """What `read_rows` counts in `attrs`."""
 
 _PICKLED = (".pkl", ".pickle", ".p", ".joblib", ".npz", ".npy")
@@ -44,11 +47,13 @@ def read_rows(
     pattern: str | None = None,
     encoding: str = "utf-8",
 ) -> pd.DataFrame:
-    """The rows of a file, every value as text: strings as they are, null as nothing, else JSON.
+    """The rows of a file, every value as text.
+
+    Strings stay as they are, null and NaN become empty, other values of a JSON file are JSON.
 
     Args:
-        path: a csv, tsv or jsonl file (or .gz of one) or a parquet file; a text file if there is a
-            pattern. With * or ?, every file that fits, in order, their stems in a column `file`.
+        path: a csv, tsv, json or jsonl file (or .gz of one) or a parquet file; a text file if there
+            is a pattern. With * or ?, every file that fits, in order, their stems in column `file`.
         header: column names of a csv or tsv that has none.
         delimiter: what separates its columns, where it is neither comma nor tab.
         pattern: a regular expression with named groups; each line that it finds is a row.
@@ -56,7 +61,9 @@ def read_rows(
 
     Returns:
         Columns of text; `attrs["other_lines"]` counts lines that the pattern did not find,
-        `attrs["short_rows"]` rows of a csv or tsv that lack their last fields, which are empty.
+        `attrs["short_rows"]` rows of a csv or tsv that lack their last fields, which are empty,
+        `attrs["quoted_fields"]` fields of a tsv that keep marks which its format may have added.
+        `attrs["nested"]` lists columns that hold lists or objects.
 
     Raises:
         InputError: an unknown or pickled kind of file, no text, a broken one, one that is not in
@@ -69,6 +76,7 @@ def read_rows(
         raise LayoutError(f"{path}: no such file; correct the path")
     frames = [_read(each, header, delimiter, pattern, encoding) for each in paths]
     counts = {key: sum(frame.attrs.get(key, 0) for frame in frames) for key in COUNTED}
+    nested = {name: None for frame in frames for name in frame.attrs.get("nested", [])}
     for each, frame in zip(paths, frames, strict=True):
         if "file" not in frame.columns:
             frame["file"] = each.name.partition(".")[0]
@@ -76,7 +84,7 @@ def read_rows(
     if pattern is not None and not sum(map(len, frames)):
         raise LayoutError(f"{path}: no line in {len(paths)} files is as the pattern says")
     rows = pd.concat(frames, ignore_index=True).fillna("")
-    rows.attrs |= counts
+    rows.attrs |= counts | {"nested": list(nested)}
     return rows
 
 
@@ -130,17 +138,21 @@ def _rows(
             return _lines(path, text, pattern)
         if kind in (".jsonl", ".json"):
             return _json_rows(text)
+        # csv's own limit, 128 KiB, is less than an interview may have.
+        csv.field_size_limit(max(csv.field_size_limit(), len(text)))
         with warnings.catch_warnings():
             # A row with more fields than the header would lose or shift them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             sep = delimiter or _DELIMITED[kind]
-            # In running text between tabs a quotation mark is a quotation mark.
-            plain = delimiter is None if kind == ".tsv" else delimiter == "\t"
+            # In running text between tabs a quotation mark may be a quotation mark.
+            plain = sep == "\t" and not is_quoted(text)
             quoting: Quoting = 3 if plain else 0
             first = text.partition("\n")[0]
             columns = first.count(sep) + 1 if header is None else len(header)
             _check_cells(text.count("\n") + 1, columns, len(text))
             _check_runs(path, text, (sep, "\n", "\r"))
+            if header is None:
+                _check_names(_first_row(text, sep, quoting))
             rows = pd.read_csv(
                 io.StringIO(text, newline=""),
                 sep=sep,
@@ -151,6 +163,7 @@ def _rows(
                 quoting=quoting,
             )
             rows = rows.fillna("")
+            rows.attrs["quoted_fields"] = quoted_fields(text) if plain else 0
             rows.attrs["short_rows"] = _short_rows(text, sep, quoting, rows.shape[1])
             return rows
     except FileNotFoundError:
@@ -194,6 +207,12 @@ def _uneven(text: str, delimiter: str, quoting: Quoting, header: list[str] | Non
     opened = 0
     for fields in lines:
         columns = columns or len(fields)
+        if len(fields) > columns and not any(fields[columns:]):
+            return (
+                f"line {lines.line_num} ends with {delimiter!r}, so it has {len(fields)} fields, "
+                f"its header {columns}; remove {delimiter!r} at the ends of lines, or end the "
+                "header with it too"
+            )
         if len(fields) > columns:
             where = f"line {lines.line_num} has {len(fields)} fields, its header {columns}"
             return f"its rows have more fields than its header ({where}){hint}"
@@ -204,33 +223,27 @@ def _uneven(text: str, delimiter: str, quoting: Quoting, header: list[str] | Non
 
 def _short_rows(text: str, delimiter: str, quoting: Quoting, columns: int) -> int:
     """Rows that lack their last fields, which pandas does not tell from empty ones."""
-    # csv's own limit, 128 KiB, is less than an interview may have.
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
     return sum(0 < len(fields) < columns for fields in lines)
 
 
 def _json_rows(text: str) -> pd.DataFrame:
-    """A JSON object a line."""
     rows: list[dict[str, str]] = []
     columns: dict[str, None] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number} is no JSON object")
+    nested: dict[str, None] = {}
+    for row in json_rows(text):
         columns.update(dict.fromkeys(row))
         _check_cells(len(rows) + 1, len(columns), len(text))
-        rows.append({whole(key): _text(value) for key, value in row.items()})
-    return pd.DataFrame(rows, dtype=object).fillna("")
+        rows.append({whole(key): text_of(value) for key, value in row.items()})
+        nested.update({key: None for key, value in row.items() if isinstance(value, list | dict)})
+    frame = pd.DataFrame(rows, dtype=object).fillna("")
+    frame.attrs["nested"] = list(nested)
+    return frame
 
 
 def _parquet_rows(path: Path) -> pd.DataFrame:
     import pyarrow.parquet
+    import pyarrow.types
 
     file = pyarrow.parquet.ParquetFile(path)
     texts = [field.name for field in file.schema_arrow if _variable(field.type)]
@@ -238,8 +251,7 @@ def _parquet_rows(path: Path) -> pd.DataFrame:
     file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
     about, names = file.metadata, file.schema_arrow.names
     _check_cells(about.num_rows, len(names))
-    if len(set(names)) != len(names):
-        raise ValueError("two columns have the same name; rename one")
+    _check_names(names)
     sizes = (about.row_group(group).total_byte_size for group in range(about.num_row_groups))
     _check_size(sum(max(size, 0) for size in sizes))
     columns: dict[str, list[str]] = {name: [] for name in names}
@@ -250,8 +262,12 @@ def _parquet_rows(path: Path) -> pd.DataFrame:
         _check_size(size)
     for batch in file.iter_batches(batch_size=_BATCH):
         for name, values in zip(names, batch.columns, strict=True):
-            columns[name] += [_text(value) for value in values.to_pylist()]
-    return pd.DataFrame(columns, dtype=object)
+            columns[name] += [text_of(value) for value in values.to_pylist()]
+    rows = pd.DataFrame(columns, dtype=object)
+    rows.attrs["nested"] = [
+        field.name for field in file.schema_arrow if pyarrow.types.is_nested(field.type)
+    ]
+    return rows
 
 
 def _variable(kind: pyarrow.DataType) -> bool:
@@ -271,6 +287,18 @@ def _unpacked(values: pyarrow.Array) -> int:
         return int(values.nbytes)
     lengths = pyarrow.compute.binary_length(values.dictionary)
     return int(pyarrow.compute.sum(lengths.take(values.indices)).as_py() or 0)
+
+
+def _check_names(names: list[str]) -> None:
+    """Refuses duplicate columns, of which the second would be lost; several may have no name."""
+    for name, count in Counter(names).items():
+        if count > 1 and name:
+            raise ValueError(f"two columns are named {name!r}; rename one")
+
+
+def _first_row(text: str, delimiter: str, quoting: Quoting) -> list[str]:
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    return next((fields for fields in lines if fields), [])
 
 
 def _check_size(size: int) -> None:
@@ -343,21 +371,3 @@ def _lines(path: Path, text: str, pattern: str) -> pd.DataFrame:
     rows = pd.DataFrame(found, columns=list(compiled.groupindex), dtype=object)
     rows.attrs["other_lines"] = len(lines) - len(found)
     return rows
-
-
-def whole(text: str) -> str:
-    """The text without halves of characters, which JSON can write and no file can hold."""
-    if text.isascii() or not _HALF.search(text):
-        return text
-    return _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-_HALF = re.compile("[\ud800-\udfff]")
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return whole(value)
-    return whole(json.dumps(value, ensure_ascii=False, default=str))
