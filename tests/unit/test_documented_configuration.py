@@ -89,6 +89,8 @@ def check(texts: list[str], folder: Path) -> None:
     """Validates each block: a whole experiment as it is, a fragment merged into the minimal one."""
     for text in texts:
         fragment = parsed(text, "block")
+        if fragment is None:
+            continue  # comments alone
         alone = {"bases", "pairs", "tasks", "matrix"} <= set(fragment)
         whole = fragment if alone else with_fragment(fragment)
         # Its own place is another machine's.
