@@ -194,10 +194,11 @@ def presets() -> str:
     from affectlocus.config.presets import PRESETS
 
     return table(
-        ["preset", "what `root` holds", "layout from", "owner"],
+        ["preset", "version", "what `root` holds", "layout from", "owner"],
         (
             [
                 f"`{name}`",
+                str(one.version),
                 cell(one.about),
                 "the files" if one.checked else "public documentation",
                 cell(one.owner),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from affectlocus.config.parameters import Parameters, Task, validate
-from affectlocus.config.presets import PRESETS, PresetName
+from affectlocus.config.presets import FOLDER, PRESETS
 from affectlocus.core.errors import InputError
 from affectlocus.data.audit import brief
 from affectlocus.data.prepare import prepare
@@ -193,7 +193,7 @@ def written(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def test_every_preset_has_a_layout_here() -> None:
-    assert set(LAYOUTS) == set(PRESETS) == set(get_args(PresetName))
+    assert set(LAYOUTS) == set(PRESETS) == {file.stem for file in FOLDER.iterdir()}
 
 
 @pytest.mark.parametrize("preset", LAYOUTS)
@@ -202,6 +202,7 @@ def test_the_owners_layout_becomes_samples(written: Callable[[str], Path], prese
     test = samples[samples["split"] == "test"]
     assert list(zip(test["prompt"], test["answer"], strict=True)) == LAYOUTS[preset][1]
     assert report["preset"] == preset
+    assert report["preset_version"] == PRESETS[preset].version
     assert "train" in report["splits"]
 
 

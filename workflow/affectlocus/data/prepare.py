@@ -74,6 +74,8 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
         raise InputError(f"task {name}: no file given; give one for train, validation or test")
     partners = _partners(task.join, files, task.columns) if task.join is not None else None
     report: dict[str, Any] = {"task": name, "preset": task.preset, "encoding": task.encoding}
+    if task.preset is not None:
+        report["preset_version"] = PRESETS[task.preset].version
     # Row numbers stand in for ids that are not there, and cannot be there twice.
     report["id"] = task.columns.id
     report["splits"] = {}
