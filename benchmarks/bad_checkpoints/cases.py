@@ -308,6 +308,12 @@ CASES = [
         lambda folder: adapter(folder / "tuned", peft_type="PREFIX_TUNING"),
     ),
     Case(
+        "An adapter alone whose base has no gate, as its settings say",
+        ("'facebook/opt-350m' in adapter_config.json", "has no gate"),
+        lambda folder: adapter(folder / "tuned", base_model_name_or_path="facebook/opt-350m"),
+        ("diff", "tuned"),
+    ),
+    Case(
         "An adapter's weights without its configuration",
         ("without their scaling; give the folder",),
         _nothing,

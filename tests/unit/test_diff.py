@@ -16,6 +16,7 @@ import layouts
 import pandas as pd
 import pytest
 import torch
+from adapter_files import on_layers, peft_folder
 from hub import serving
 from safetensors.torch import load_file, save_file
 
@@ -97,6 +98,17 @@ def test_json_is_one_object_with_null_where_there_is_nothing(checkpoint, lora, t
         assert up[name] is None
     assert (gate["adapted"], up["adapted"]) == (True, False)
     assert not list(tmp_path.iterdir()), "--json without --out writes no file"
+
+
+def test_what_an_adapter_alone_does_not_tell_is_unknown(tmp_path) -> None:
+    adapter = peft_folder(tmp_path / "a", on_layers("model.", "self_attn.q_proj"))
+    done = run(tmp_path, "diff", adapter)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("unknown") == 6
+    assert "not adapted" not in done.stdout
+    assert "whether the base has k, v, o, gate, up, down under a name that is read" in done.stderr
+    told = json.loads(run(tmp_path, "diff", adapter, "--json").stdout)["projections"]
+    assert [told[name]["adapted"] for name in ("q", "k", "gate")] == [True, None, None]
 
 
 def test_an_adapter_alone_needs_no_base(checkpoint, lora, tmp_path) -> None:

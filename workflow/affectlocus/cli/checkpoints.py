@@ -166,7 +166,13 @@ def diff(
             measured = run(pair, spectra=spectra, companions=folder is not None, progress=show)
     for note in measured.notes:
         typer.echo(f"note: {one_line(note)}", err=True)
-    found = summary(measured.rows)
+    if measured.unknown:
+        typer.echo(
+            f"note: nothing tells whether the base has {', '.join(measured.unknown)} under a name "
+            "that is read, and there are no factors of these; the base, given as well, tells",
+            err=True,
+        )
+    found = summary(measured.rows, measured.unknown)
     if not any(row["l2"] for row in found.values()):
         typer.echo("note: no projection differs at all: the two are one model", err=True)
     title = shortened(base, 120)

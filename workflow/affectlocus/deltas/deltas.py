@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -15,6 +15,7 @@ import numpy as np
 
 from affectlocus.checkpoints.adapters import Adapter, counted, layered, outside_notes
 from affectlocus.checkpoints.architectures import Rows, parts, place
+from affectlocus.checkpoints.base_layout import unknown_projections
 from affectlocus.checkpoints.computed_matrices import dense
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.spectra import LowRank, Spectrum, full_spectrum, low_rank_scores
@@ -56,6 +57,7 @@ class Measured:
         tuning: what the pair's files say of it: the base's `model_type`; of an adapter the
             `method` (lora) and the `ranks` of its factors, each once.
         notes: sentences about what was let pass.
+        unknown: the projections of which an adapter alone does not tell whether its base has them.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -64,6 +66,7 @@ class Measured:
     neurons: list[Row] = field(default_factory=list)
     tuning: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -162,7 +165,13 @@ def _tuning(pair: Pair) -> dict[str, Any]:
 
 
 def adapter_alone(adapter: Adapter) -> Measured:
-    """The deltas of a LoRA adapter without its base: sizes that need no base, the rest null."""
+    """The deltas of a LoRA adapter without its base: sizes that need no base, the rest null.
+
+    Raises:
+        InputError: what only the base tells: which of two parts is the language model, DoRA, a
+            projection saved whole; a base that does not have the seven projections.
+    """
+    unknown = unknown_projections(adapter)
     found: dict[Location, _Found] = {}
     for name in adapter.replaced:
         if place(name) is not None:
@@ -210,6 +219,7 @@ def adapter_alone(adapter: Adapter) -> Measured:
             "projections; expected a model with q, k, v, o, gate, up and down"
         )
     measured = _tables(found)
+    measured.unknown = unknown
     measured.notes = [*adapter.notes, *outside_notes(adapter.path, adapter.factors)]
     if adapter.replaced:
         measured.notes.append(
@@ -359,10 +369,10 @@ def _nothing_located(pair: Pair) -> str:
     )
 
 
-def summary(rows: list[Row]) -> dict[str, Row]:
+def summary(rows: list[Row], unknown: Sequence[str] = ()) -> dict[str, Row]:
     """Projection → `adapted`, `layers`, and the means over layers of its weights' scores.
 
-    A mean that no adapted layer gives is None.
+    A mean that no adapted layer gives is None, as is `adapted` of a projection in `unknown`.
     """
     found: dict[str, Row] = {}
     for projection in PROJECTIONS:
@@ -371,7 +381,8 @@ def summary(rows: list[Row]) -> dict[str, Row]:
             for row in rows
             if row["projection"] == projection and row["parameter"] == "weight" and row["adapted"]
         ]
-        means: Row = {"adapted": bool(weights), "layers": len(weights)}
+        adapted = None if projection in unknown else bool(weights)
+        means: Row = {"adapted": adapted, "layers": len(weights)}
         for name in COLUMNS[COLUMNS.index("l2") :]:
             values = [row[name] for row in weights if not math.isnan(row[name])]
             means[name] = math.fsum(values) / len(values) if values else None

@@ -87,7 +87,7 @@ def print_table(projections: dict[str, Row], score: str, title: str) -> None:
         if row["adapted"]:
             grid.add_row(name, str(row["layers"]), *(_figure(row[column]) for column in shown))
         else:
-            grid.add_row(name, "", "not adapted")
+            grid.add_row(name, "", "unknown" if row["adapted"] is None else "not adapted")
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 100))

@@ -1,0 +1,187 @@
+"""What an adapter alone tells of its base: whether the base has the seven projections at all.
+
+In this order: a copy of the base's config.json, the base's name in the adapter's settings, and the
+names of the modules that it adapts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from affectlocus.checkpoints.adapters import CONFIG, Adapter, layered
+from affectlocus.checkpoints.architectures import in_other_tower, place
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import read_json
+from affectlocus.core.projections import PROJECTIONS
+
+Kind = Literal["seven", "no gate", "latent", "other"]
+
+_WHY: dict[Kind, str] = {
+    "no gate": "has no gate in its feed-forward block",
+    "latent": "has latent attention: k and v are in kv_b_proj, which is not measured",
+    "other": "has other modules than q, k, v, o, gate, up and down",
+}
+# model_type in config.json.
+_TYPES: dict[str, Kind] = {
+    **dict.fromkeys(
+        (
+            *("llama", "mistral", "mistral3", "ministral", "ministral3", "mixtral", "gemma"),
+            *("gemma2", "gemma3", "gemma3_text", "phi3", "internlm2", "internlm3", "olmo"),
+            *("olmo2", "olmo3", "granite", "cohere", "cohere2", "stablelm", "smollm3", "exaone4"),
+            *("qwen2", "qwen2_moe", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"),
+            *("qwen2_audio", "qwen2_5_omni", "qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_text"),
+            *("llava", "llava_next", "minicpm", "minicpmv", "minicpmo", "seed_oss", "ernie4_5"),
+        ),
+        "seven",
+    ),
+    **dict.fromkeys(
+        (
+            *("opt", "gpt_neo", "gptj", "codegen", "phi", "starcoder2", "nemotron", "arcee"),
+            *("apertus", "xglm", "biogpt", "bart", "mbart", "whisper", "persimmon", "gpt_neox"),
+            *("bloom", "falcon", "gpt2", "gpt_bigcode", "mpt", "RefinedWeb", "RefinedWebModel"),
+        ),
+        "no gate",
+    ),
+    **dict.fromkeys(
+        (
+            *("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "minicpm3"),
+            *("longcat_flash", "glm4_moe_lite", "glm_moe_dsa"),
+        ),
+        "latent",
+    ),
+    **dict.fromkeys(("t5", "mt5", "umt5", "chatglm", "qwen", "mamba", "mamba2"), "other"),
+}
+# In the last part of a base's name, lower case: the first that matches decides; None: unknown.
+_NAMES: tuple[tuple[str, Kind | None], ...] = (
+    (r"llama-?4|gpt-oss|qwen3-next|qwen3\.5|nemotron|gemma-?3n|falcon-?h1|granite-4", None),
+    (r"distill|falcon-?3", "seven"),
+    (r"mamba|rwkv|chatglm|(?:^|-)m?t5-|^qwen-?(?:\d+(?:\.\d+)?b|vl|audio)(?!\w)", "other"),
+    (r"deepseek-(?:v[23]|coder-v2|r1|vl2)|kimi-k|minicpm-?3", "latent"),
+    (r"llama|mistral|mixtral|qwen|gemma|vicuna|alpaca|zephyr|hermes|phi-?(?:3|4)", "seven"),
+    (r"smollm|internlm-?2|olmo-|granite-3|yi-(?:1\.5-)?\d+b|solar-|openchat|starling", "seven"),
+    (
+        r"(?:^|-)opt-|gpt-?neo|gpt-?j|pythia|bloom|falcon|gpt-?2|(?:^|-)mpt-|phi-?(?:1|2)"
+        r"|starcoder|santacoder|codegen|galactica|cerebras-gpt|xglm|biogpt|whisper|(?:^|m)bart-"
+        r"|dolly|persimmon|apertus",
+        "no gate",
+    ),
+)
+# By the last words of a module's name below `layers.N.` (or `h.N.`, `block.N.`).
+_MODULES: tuple[tuple[str, Kind], ...] = (
+    (r"(?:kv_a_proj_with_mqa|kv_b_proj|q_a_proj|q_b_proj|q_down_proj|kv_down_proj)", "latent"),
+    (r"(?:fc1|fc2|fc_in|fc_out|c_fc|dense_h_to_4h|dense_4h_to_h)", "no gate"),
+    (r"(?:SelfAttention|EncDecAttention|DenseReluDense)\.\w+", "other"),
+    (
+        r"(?:c_attn|c_proj|query_key_value|W_pack|Wqkv|out_proj|attn_out|ff_proj|ff_out|w1|w2|wi"
+        r"|wo|dense|qkv|proj|in_proj|x_proj)",
+        "other",
+    ),
+)
+_BLOCK = re.compile(r"(?:^|.*\.)(?:layers|h|block|blocks)\.\d+\.(?P<module>.+)")
+_ASIDE = re.compile(r"router|(?:^|\.)gate$|shared_expert_gate|norm|linear_attn|mamba|conv")
+
+
+def unknown_projections(adapter: Adapter) -> list[str]:
+    """The projections without factors of which nothing tells that the base has them.
+
+    Raises:
+        InputError: a base that is known to lack some of the seven, or to have them elsewhere.
+    """
+    held = _held(adapter)
+    kind, told = _told(adapter)
+    # The adapter's own modules outweigh a name.
+    if (kind == "no gate" and "gate" in held) or (kind == "latent" and held & {"k", "v"}):
+        kind = None
+    if kind is not None and kind != "seven":
+        raise InputError(
+            f"{adapter.path}: its base ({told}) {_WHY[kind]}; expected an adapter of a model with "
+            "q, k, v, o, gate, up and down"
+        )
+    strange = _strange(adapter)
+    for pattern, found in _MODULES:
+        for module in strange:
+            if re.fullmatch(rf"(?:.*\.)?{pattern}", module):
+                raise InputError(
+                    f"{adapter.path}: it adapts {module}, so its base {_WHY[found]}; expected an "
+                    "adapter of a model with q, k, v, o, gate, up and down"
+                )
+    doubtful: set[str] = set()
+    # A block with a module of an unknown name may hold its projections there.
+    odd = {
+        block: any(word in module for module in strange for word in words)
+        for block, words in (("attention", ("attn", "attention")), ("mlp", ("mlp", "feed")))
+    }
+    standard = {"attention": bool(held & {"k", "v"}), "mlp": "gate" in held}
+    if odd["attention"] or not (kind or standard["attention"]):
+        doubtful |= set("qkv")
+    if odd["attention"] or not (kind or all(standard.values())):
+        doubtful |= {"o"}
+    if odd["mlp"] or not (kind or standard["mlp"]):
+        doubtful |= {"gate", "up", "down"}
+    return [name for name in PROJECTIONS if name in doubtful - held]
+
+
+def _held(adapter: Adapter) -> set[str]:
+    """The projections that the adapter has factors of."""
+    return {
+        name
+        for module in adapter.factors
+        if (found := place(f"{module}.weight")) is not None
+        for name in found.module.projections
+    }
+
+
+def model_type(adapter: Adapter) -> str | None:
+    """The base's model_type, by a config.json in the adapter's folder or where its base lies."""
+    config = _base_config(adapter)
+    text = config.get("text_config")
+    inner = text.get("model_type") if isinstance(text, dict) else None
+    found = inner if isinstance(inner, str) else config.get("model_type")
+    return found if isinstance(found, str) else None
+
+
+def _base_config(adapter: Adapter) -> dict[str, Any]:
+    folders = [adapter.path] if adapter.path.is_dir() else []
+    if adapter.base_name:
+        folders.append(Path(adapter.base_name))
+    for folder in folders:
+        try:
+            config = read_json(folder / "config.json")
+        except (InputError, OSError, ValueError):
+            continue
+        if isinstance(config, dict):
+            return config
+    return {}
+
+
+def _told(adapter: Adapter) -> tuple[Kind | None, str]:
+    """The kind of the base that a config.json or its name tells, and where that is said."""
+    found = model_type(adapter)
+    if found is not None and found in _TYPES:
+        return _TYPES[found], f"model_type {found!r} in config.json"
+    name = (adapter.base_name or "").replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
+    for pattern, kind in _NAMES:
+        if name and re.search(pattern, name):
+            return kind, f"{adapter.base_name!r} in {CONFIG}"
+    return None, ""
+
+
+def _strange(adapter: Adapter) -> list[str]:
+    """Modules of the language model's layers, below the layer, that are none of the seven."""
+    located = {
+        layered(module)[0] for module in adapter.factors if place(f"{module}.weight") is not None
+    }
+    return sorted({name for name in _below(adapter.factors, located) if not _ASIDE.search(name)})
+
+
+def _below(modules: Iterable[str], located: set[str]) -> Iterable[str]:
+    for module in modules:
+        if in_other_tower(module) or place(f"{module}.weight") is not None:
+            continue
+        if located and layered(module)[0] not in located:
+            continue
+        if (match := _BLOCK.fullmatch(module)) is not None:
+            yield match["module"]
