@@ -34,6 +34,8 @@ def test_a_dose_is_read_from_a_load_cells_mode() -> None:
         (Cell("ablate", "b", "p", "q", "even"), "'even'"),
         (Cell("ablate", "b", "p", "q"), "revert, zero, shuffle"),
         (Cell("ablate", "b", "p", "q", "mean"), "'mean'"),
+        (Cell("ablate", "b", "p", "q", "zero", draw=1), "remove draw1"),
+        (Cell("ablate", "b", "p", "q", "noise", 2, 1), "without a seed"),
     ],
 )
 def test_a_cell_that_makes_no_sense_is_refused_in_one_line(cell: Cell, words: str) -> None:
@@ -54,6 +56,8 @@ def test_a_cell_that_makes_no_sense_is_refused_in_one_line(cell: Cell, words: st
         Cell("load", "b", "even", "q", "even"),
         Cell("tune", "b", "p", "all", seed=12),
         Cell("ablate", "b", "seed1", "q", "zero"),
+        Cell("ablate", "b", "draw1", "q", "noise", draw=2),
+        Cell("load", "b", "p", "all", "even", draw=0),
         Cell("ablate", "b", "load", "q", "noise", 3),
     ],
 )

@@ -340,6 +340,45 @@ def test_cells_of_seeds_of_pairs_are_drawn_as_seeds() -> None:
     assert scores.draws.mean(key)[0] == pytest.approx(expected)
 
 
+def brought(draws: int) -> list[Cell]:
+    """A brought pair's ablations of every projection by noise, and what they are compared with."""
+    ones = [Cell("base", "b"), Cell("tuned", "b", "felt"), Cell("load", "b", "felt", "gate")]
+    return ones + [
+        Cell("ablate", "b", "felt", name, "noise", draw=draw)
+        for name in SINGLES
+        for draw in range(draws)
+    ]
+
+
+def noisy(cell: Cell) -> float:
+    return 0.2 if (cell.kind, cell.modules) == ("ablate", "gate") else 0.8
+
+
+@pytest.mark.parametrize("draws", [1, 5])
+def test_random_draws_of_a_brought_pair_are_no_seeds_and_one_decides_nothing(draws: int) -> None:
+    mine = brought(draws)
+    scores = drawn(mine, answered(mine, noisy), {}, settings())
+    key = ("felt", "ablate", "gate", "noise")
+    assert scores.seeds[key] == draws
+    assert key in scores.random
+    assert ("felt", "tuned", "", "") not in scores.random
+    (row,) = (
+        one
+        for one in judged([scores], [], PLAIN)
+        if (one.claim, one.part, one.level) == ("C13", "noise", "claim")
+    )
+    assert row.seeds == 1
+    if draws == 1:
+        assert row.verdict == "inconclusive"
+        assert "by this one draw supported" in row.why
+        assert "one draw, so the interval is over samples alone" in row.why
+        assert "matrix.draws" in row.why
+    else:
+        assert row.verdict == "supported"
+        assert "the interval is over samples and 5 draws" in row.why
+        assert row.high - row.low < 60
+
+
 def test_one_seed_says_that_its_interval_is_over_samples_alone() -> None:
     one = cells()
     several = cells(seeds=(0, 1, 2))

@@ -11,7 +11,7 @@ def scores(**means: float) -> pd.DataFrame:
     """A table's rows; the cell `a__b` is a/b, its task scores lie one below and above its mean."""
     rows = [
         {"cell": cell.replace("__", "/"), "task": task, "metric": metric, "value": value + shift}
-        | {"seeds": 1}
+        | {"seeds": 1, "draws": 1}
         for cell, value in means.items()
         for metric, shift in (("weighted_f1", 0.0), ("accuracy", 5.0))
         for task, value in (("one", value - 1), ("two", value + 1), ("mean", value))

@@ -27,7 +27,7 @@ def row(kind: str, modules: str, mode: str, value: float) -> list[dict]:
     """A table's row: two tasks and their mean."""
     return [
         {"kind": kind, "modules": modules, "mode": mode, "task": task, "metric": "weighted_f1"}
-        | {"value": value, "low": value - 2, "high": value + 3, "n": n, "seeds": 3}
+        | {"value": value, "low": value - 2, "high": value + 3, "n": n, "seeds": 3, "draws": 1}
         | {"gain": value, "gain_low": value, "gain_high": value, "confidence": 0.95}
         for task, n in (("moods", 10), ("signs", 20), ("mean", 30))
     ]

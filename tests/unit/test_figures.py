@@ -15,7 +15,14 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from affectlocus.core.errors import InputError
-from affectlocus.reporting.figures import ablation, heat_map, relative_changes, save, singles
+from affectlocus.reporting.figures import (
+    ablation,
+    heat_map,
+    interval,
+    relative_changes,
+    save,
+    singles,
+)
 
 PROJECTIONS = ["q", "k", "v", "o", "gate", "up", "down"]
 
@@ -53,7 +60,7 @@ def intervals(kind: str, modules: list[str], modes: tuple[str, ...] = ("",)) -> 
         {"kind": kind, "modules": name, "mode": mode, "task": task, "metric": "weighted_f1"}
         | {"value": value, "low": value - 2, "high": value + 3}
         | {"gain": value - 70, "gain_low": value - 73, "gain_high": value - 68, "confidence": 0.95}
-        | {"n": 12, "seeds": 1}
+        | {"n": 12, "seeds": 1, "draws": 1}
         for kind, name, mode, value in cells
         for task in ("moods", "mean")
     ]
@@ -268,6 +275,13 @@ def test_figures_of_tables_say_how_many_answers_and_seeds_there_are() -> None:
     assert "95 % interval over samples alone" in below
     destroyed = intervals("ablate", ["q"], ("zero",))
     assert ablation(destroyed, "").axes[0].get_xlabel().endswith("n = 12 answers, 1 seed")
+    drawn = ablation(destroyed.assign(draws=5), "").axes[0].get_xlabel()
+    assert drawn.endswith("n = 12 answers, 1 seed, 5 random draws")
+    assert (
+        "over samples and draws"
+        in singles(pooled.assign(seeds=1, draws=5), "").axes[0].get_xlabel()
+    )
+    assert interval(pooled.assign(draws=5)).endswith("over samples, seeds and draws")
 
 
 @pytest.mark.parametrize("tasks", [1, 3, 9])

@@ -25,7 +25,7 @@ CELLS = [
 def scores() -> pd.DataFrame:
     rows = [
         {"cell": name, "kind": kind, "modules": modules, "mode": mode, "seed": seed}
-        | {"seeds": 1}
+        | {"seeds": 1, "draws": 1}
         | {"task": task, "metric": metric, "value": value + shift, "n": 20}
         | {"low": value + shift - 1, "high": value + shift + 2}
         | {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from safetensors.torch import load_file, save_file
 
 from affectlocus.checkpoints.pairs import Pair
-from affectlocus.core.cells import Cell
+from affectlocus.core.cells import EVEN, Cell
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation.evaluate import build
 from affectlocus.evaluation.interventions import (
@@ -289,6 +290,15 @@ def test_another_seed_gives_another_ablation(pairs, mode) -> None:
     pair = pairs["full float32"]
     one, two = (intervened(pair, GATE, ablate("gate", mode, seed)) for seed in (0, 1))
     assert not torch.allclose(one, two, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("cell", [ablate("gate", "shuffle"), load("gate", EVEN)])
+def test_a_draw_seeds_the_random_numbers_as_a_seed_does(pairs, cell) -> None:
+    pair = pairs["full float32"]
+    drawn, seeded = (intervened(pair, GATE, replace(cell, **{how: 1})) for how in ("draw", "seed"))
+    assert torch.equal(drawn, seeded)
+    other = intervened(pair, GATE, replace(cell, draw=2))
+    assert not torch.allclose(drawn, other, rtol=0, atol=1e-4)
 
 
 def test_tensors_of_one_shape_get_noise_of_their_own(pairs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from affectlocus.config.parameters import Parameters, load
@@ -88,18 +89,25 @@ def test_what_is_tuned_here_has_every_seed_in_all_that_is_made_of_it() -> None:
     ]
 
 
-def test_a_pair_that_was_brought_has_seeds_only_where_something_is_drawn() -> None:
+@pytest.mark.parametrize("seeds", [[0], [0, 7]])
+def test_a_pair_that_was_brought_has_draws_only_where_something_is_random(seeds: list[int]) -> None:
     sets = {"load": ["q"], "ablate": ["up"], "modes": ["zero", "noise"], "even": ["all"]}
-    cells = all_cells(parameters(pairs=["control"], **sets, seeds=[0, 7]))
+    cells = all_cells(parameters(pairs=["control"], **sets, seeds=seeds, draws=3))
     assert [name for name in ids(cells) if name.startswith("control")] == [
         "control/tuned",
         "control/load/q",
-        "control/load/all/even/seed0",
-        "control/load/all/even/seed7",
+        *(f"control/load/all/even/draw{draw}" for draw in range(3)),
         "control/ablate/up/zero",
-        "control/ablate/up/noise/seed0",
-        "control/ablate/up/noise/seed7",
+        *(f"control/ablate/up/noise/draw{draw}" for draw in range(3)),
     ]
+
+
+def test_random_cells_of_a_brought_pair_are_five_unless_told_otherwise() -> None:
+    cells = all_cells(parameters(pairs=["control"], ablate=["up"], modes=["shuffle"]))
+    assert [cell.draw for cell in cells if cell.kind == "ablate"] == [0, 1, 2, 3, 4]
+    # What is tuned here has its seeds alone.
+    cells = all_cells(parameters(ablate=["up"], modes=["shuffle"], seeds=[4], draws=9))
+    assert [(cell.seed, cell.draw) for cell in cells if cell.kind == "ablate"] == [(4, None)]
 
 
 def rows(kind: Any, **sets: Any) -> list[str]:

@@ -297,6 +297,8 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("matrix.tune", ["q", "k+k"], "matrix.tune.1", "names a projection twice"),
         ("matrix.load", ["q+k", "o", "k+q"], "matrix.load", "'q+k' is listed twice"),
         ("matrix.modes", ["zero", "mean"], "matrix.modes.1", "'mean'"),
+        ("matrix.draws", 0, "matrix.draws", "greater than or equal to 1"),
+        ("matrix.draws", 2, "matrix.draws", "expected 1, or 3 or more"),
         ("seeds", [], "seeds", "at least 1"),
         ("seeds", [1, 1], "seeds", "1 is listed twice"),
         ("seeds", [-1], "seeds.0", "greater than or equal to 0"),

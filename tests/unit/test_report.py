@@ -70,6 +70,7 @@ def table(folder: Path, name: str, modules: list[str]) -> pd.DataFrame:
             "mode": "",
             "kind": cell.split("/")[-2] if num else "base",
             "seeds": 3 if num else 1,
+            "draws": 1,
             "task": task,
             "metric": "weighted_f1",
             "value": 10.25 * num + place / 7,

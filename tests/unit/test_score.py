@@ -19,6 +19,7 @@ from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.score import METRICS, Answers, choose, metrics, rows_of, score, span
 from affectlocus.scoring.score import scored as draws_of
+from affectlocus.scoring.tables import over_seeds
 
 WORDS = ["joy", "fear", "rage"]
 SAID_ONCE = [f"all {word} words differ{word}" for word in "abcdefghijkl"]
@@ -442,7 +443,8 @@ def test_rows_say_which_cell_they_are_of_and_survive_parquet(tmp_path: Any) -> N
     seeded = Cell("tune", "b", "p", "q+k", seed=3)
     rows = scored(predictions(BASE, mine, truth), predictions(seeded, mine, truth))
     assert list(rows.columns) == [
-        *("cell", "kind", "base", "pair", "modules", "mode", "seed", "seeds"),
+        *("cell", "kind", "base", "pair", "modules", "mode", "seed", "draw"),
+        *("seeds", "draws"),
         *(
             "task",
             "metric",
@@ -496,6 +498,26 @@ def test_two_seeds_far_apart_have_an_interval_that_ends_where_scores_do() -> Non
     # Student's t of one degree of freedom would reach far beyond both ends.
     assert (mean["low"], mean["high"]) == (0, 100)
     assert (mean["gain_low"], mean["gain_high"]) == (-100, 100)
+
+
+def test_random_draws_on_one_checkpoint_are_averaged_and_counted_as_draws() -> None:
+    truth, answers = drawn(80, 0.5, 30)
+    each = [drawn(80, 0.4 + 0.03 * n, 30)[1] for n in range(5)]
+    cells = [Cell("ablate", "b", "p", "q", "noise", draw=n) for n in range(5)]
+    frames = [predictions(one, said, truth) for one, said in zip(cells, each, strict=True)]
+    rows = scored(predictions(BASE, truth, truth), predictions(TUNED, answers, truth), *frames)
+    mean = rows[rows["cell"] == "p/ablate/q/noise"]
+    assert (set(mean["seeds"]), set(mean["draws"])) == ({1}, {5})
+    assert mean[["seed", "draw"]].isna().all(axis=None)
+    assert set(mean["reference"]) == {"p/tuned"}
+    ones = rows[rows["draw"].notna() & (rows["metric"] == "accuracy") & (rows["task"] == "moods")]
+    assert (ones["draw"].tolist(), set(ones["draws"])) == ([0, 1, 2, 3, 4], {1})
+    found = get(mean, "accuracy")
+    assert found["value"] == pytest.approx(ones["value"].mean())
+    # Draws that hardly differ leave hardly more than the samples' own interval.
+    assert found["high"] - found["low"] < 40
+    shown = over_seeds(rows[rows["task"] == "moods"])["cell"].unique().tolist()
+    assert shown == ["b/base", "p/tuned", "p/ablate/q/noise"]
 
 
 def test_metrics_without_a_most_are_not_cut() -> None:

@@ -17,6 +17,7 @@ def row(num: int, modules: str, task: str, value: float, **other: Any) -> dict[s
         "kind": "base" if modules == "base" else "load",
         "mode": math.nan,
         "seeds": 1,
+        "draws": 1,
         "metric": "accuracy",
         "n": 50,
         "reference": "b/base",
@@ -130,6 +131,6 @@ def test_a_table_of_metrics_gets_n_seeds_and_the_interval_of_every_number() -> N
         ]
     )
     table, spans = with_intervals(frame, companion)
-    assert list(table.columns) == ["task", "cell", "n", "seeds", "perplexity"]
+    assert list(table.columns) == ["task", "cell", "n", "seeds", "draws", "perplexity"]
     assert table["seeds"].tolist() == [1, 3]
     assert spans == {(0, "perplexity"): (3.0, 7.0), (1, "perplexity"): (5.0, 9.0)}

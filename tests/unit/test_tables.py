@@ -26,6 +26,7 @@ def scores(*cells: tuple[Cell, float]) -> pd.DataFrame:
                     vars(cell)
                     | {
                         "seeds": 1,
+                        "draws": 1,
                         "cell": cell.id,
                         "pair": cell.pair or "",
                         "task": task,
@@ -120,7 +121,8 @@ def test_the_companion_says_all_of_every_cell_under_the_tables_number() -> None:
     seeded = [(Cell("tune", "b", "p", "q", seed=seed), 40 + seed) for seed in (0, 1)]
     rows = intervals(scores((BASE, 30), *seeded, (TUNED, 60)), "weighted_f1")
     assert list(rows.columns) == [
-        *("num", "modules", "mode", "kind", "seeds", "task", "metric", "value", "n"),
+        *("num", "modules", "mode", "kind", "seeds", "draws", "task", "metric", "value"),
+        "n",
         *("low", "high", "gain", "gain_low", "gain_high", "confidence", "reference", "cell"),
     ]
     means = rows[rows["task"] == "mean"]

@@ -28,7 +28,7 @@ def intervals(kind: str, modules: list[str]) -> pd.DataFrame:
         {"kind": kind, "modules": name, "mode": "", "task": task}
         | {"metric": "weighted_f1"}
         | {"value": value, "low": value - 2, "high": value + 3, "confidence": 0.95}
-        | {"n": 12, "seeds": 3 if kind == "tune" else 1}
+        | {"n": 12, "seeds": 3 if kind == "tune" else 1, "draws": 1}
         for kind, name, value in cells
         for task in ("moods", "mean")
     ]

@@ -70,13 +70,19 @@ class Rules:
     def _about(self, one: Finding, first: Key, *others: Key) -> Finding:
         """With n, seeds, effect size and basis of a contrast of the first two groups."""
         scores, second = self.scores, others[0]
-        seeds = min(max(scores.seeds.get(key, 0) for key in (first, rival)) for rival in others)
-        why = one.why + ("; one seed, so the interval is over samples alone" if seeds == 1 else "")
+        seeds = min(max(self._seeds(key) for key in (first, rival)) for rival in others)
+        drawn = [scores.seeds[key] for key in (first, *others) if key in scores.random]
+        tuned = seeds == 1 and (first[1] == "tune" or self._tuned_here())
+        why = one.why
+        if drawn and min(drawn) > 1:
+            why += f"; one checkpoint, so the interval is over samples and {min(drawn)} draws"
+        elif seeds == 1:
+            why += f"; one {'draw' if drawn else 'seed'}, so the interval is over samples alone"
         one = replace(
             one,
             n=scores.n,
             seeds=seeds,
-            one_tuning=seeds == 1 and (first[1] == "tune" or self._tuned_here()),
+            once="tuning" if tuned else "draw" if drawn and min(drawn) == 1 else "",
             why=why,
             basis=scores.basis(first, *others),
         )
@@ -87,6 +93,10 @@ class Rules:
             p = mcnemar(scores.right[first], scores.right[second])
             one = replace(one, mcnemar_p=p)
         return one
+
+    def _seeds(self, key: Key) -> int:
+        """The number of a group's seeds; 1 of a checkpoint with random draws."""
+        return 1 if key in self.scores.random else self.scores.seeds.get(key, 0)
 
     def _tuned_here(self) -> bool:
         """Whether the pair has a recipe, and so could have more seeds; a brought one is what it is.
@@ -291,7 +301,7 @@ class Rules:
             agrees=within,
             n=self.scores.texts,
             seeds=seeds,
-            one_tuning=seeds == 1 and self._tuned_here(),
+            once="tuning" if seeds == 1 and self._tuned_here() else "",
             why=f"{np.exp(draws.mean(gate)[0]):.2f} against the base's "
             f"{np.exp(draws.mean(base)[0]):.2f}; unchanged is within {MARGIN} times",
             basis=self.scores.basis(gate, base),

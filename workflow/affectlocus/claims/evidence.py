@@ -31,9 +31,9 @@ class Scores:
     """Scores of an experiment's cells, by group; as observed, and in every draw.
 
     `by` is the metric, `n` the samples of all tasks, `texts` those of general text. Of each group:
-    `seeds`, their number; `cells`, their ids; `accuracy`, (tasks,) shares of right answers; and of
-    one cell alone `right`, (n,) in how many tasks a sample's answer is. `single`: cell id →
-    (tasks,) scores.
+    `seeds`, the number of its seeds, or of its random draws if it is in `random`; `cells`, their
+    ids; `accuracy`, (tasks,) shares of right answers; and of one cell alone `right`, (n,) in how
+    many tasks a sample's answer is. `single`: cell id → (tasks,) scores.
     """
 
     draws: Draws
@@ -43,6 +43,7 @@ class Scores:
     fluency: Draws | None = None
     texts: int = 0
     seeds: Mapping[Key, int] = field(default_factory=dict)
+    random: frozenset[Key] = frozenset()
     cells: Mapping[Key, list[str]] = field(default_factory=dict)
     right: Mapping[Key, np.ndarray] = field(default_factory=dict)
     accuracy: Mapping[Key, np.ndarray] = field(default_factory=dict)
@@ -135,6 +136,7 @@ def drawn(
         fluency=bootstrap(texts, groups, settings.draws, settings.seed) if texts else None,
         texts=sum(len(text.samples) for text in texts.values()),
         seeds={group.key: len(group.seeds) for group in groups},
+        random=frozenset(key for key, each in places.items() if _random(cells, each)),
         cells={key: [cells[place].id for place in members] for key, members in places.items()},
         right={
             key: np.concatenate([each[members[0]] for each in counts.values()])
@@ -202,10 +204,10 @@ def _texts(read: Sequence[Answers], cells: Sequence[Cell]) -> dict[str, Texts]:
 
 
 def _groups(cells: Sequence[Cell], settings: ClaimsSettings) -> list[Group]:
-    """Cells that differ in seed only, as groups; a base is a group of every pair on it.
+    """Cells that differ in seed or draw only, as groups; a base is a group of every pair on it.
 
     Where pairs of several seeds make a group, they are the seeds, and what was drawn within each
-    is averaged; otherwise the cells' own seeds are.
+    is averaged; otherwise the cells' own seeds, or draws, are.
     """
     own = {pair: settings.group(pair) for cell in cells if (pair := cell.pair)}
     bases = {cell.base: place for place, cell in enumerate(cells) if cell.kind == "base"}
@@ -223,15 +225,21 @@ def _groups(cells: Sequence[Cell], settings: ClaimsSettings) -> list[Group]:
         tuned = {settings.facts(cell.pair or "").seed for _, cell in members}
         units: dict[Any, list[int]] = {}
         for place, cell in members:
-            seed = settings.facts(cell.pair or "").seed if len(tuned) > 1 else cell.seed
-            units.setdefault(seed, []).append(place)
-        seeds = sorted(units, key=lambda seed: -1 if seed is None else seed)
+            unit = settings.facts(cell.pair or "").seed if len(tuned) > 1 else cell.unit
+            units.setdefault(unit, []).append(place)
+        seeds = sorted(units, key=lambda unit: (isinstance(unit, tuple), unit or 0))
         groups.append(
             Group(key, tuple(tuple(units[seed]) for seed in seeds), tuple(seeds))
             if len(seeds) > 1
             else Group(key, (tuple(units[seeds[0]]),))
         )
     return groups
+
+
+def _random(cells: Sequence[Cell], places: Sequence[int]) -> bool:
+    """Whether cells differ in a random draw, and are of one checkpoint."""
+    ones = [cells[place] for place in places]
+    return all(one.draw is not None for one in ones) and len({one.pair for one in ones}) == 1
 
 
 @dataclass(frozen=True)

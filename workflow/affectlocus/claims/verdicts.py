@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
 import pandas as pd
 
@@ -29,7 +30,8 @@ class Finding:
         p: two-sided; NaN where nothing could be drawn.
         agrees: whether the effect lies on the claim's side.
         n: samples, or layers.
-        one_tuning: what differs was tuned here, and once: the luck of a tuning is in no interval.
+        once: tuning or draw, where what differs was tuned here, or drawn, a single time: its luck
+            is in no interval. Else empty.
         lacking: what there would have to be; the statement is untestable.
     """
 
@@ -46,7 +48,7 @@ class Finding:
     agrees: bool = False
     n: int = 0
     seeds: int = 0
-    one_tuning: bool = False
+    once: Literal["", "tuning", "draw"] = ""
     cohens_h: float = math.nan
     mcnemar_p: float = math.nan
     why: str = ""
@@ -86,7 +88,8 @@ def judge(findings: Sequence[Finding], confidence: float) -> list[Verdict]:
     The tests by one measure are a family: all that the paper states by it, and apart from them all
     that stands beside. Supported or contradicted is what Holm's correction leaves significant, by
     its side; the rest is inconclusive. So is what was tuned here in one seed: its verdict would be
-    the seed's (a rule that was added after seeds had been seen to disagree). Where nothing was
+    the seed's (a rule that was added after seeds had been seen to disagree); and what rests on one
+    random draw. Where nothing was
     drawn the sign decides, and the verdict says "as printed".
     """
     adjusted = [math.nan] * len(findings)
@@ -100,9 +103,11 @@ def judge(findings: Sequence[Finding], confidence: float) -> list[Verdict]:
     rows = []
     for one, p in zip(findings, adjusted, strict=True):
         verdict = _verdict(one, p, 1 - confidence)
-        if verdict in (SUPPORTED, CONTRADICTED) and one.one_tuning:
+        if verdict in (SUPPORTED, CONTRADICTED) and one.once:
+            more = "seeds" if one.once == "tuning" else "draws (matrix.draws)"
             why = (
-                f"{one.why}; by this one tuning {verdict}, and another may differ: give more seeds"
+                f"{one.why}; by this one {one.once} {verdict}, and another may differ: give more "
+                f"{more}"
             )
             one, verdict = replace(one, why=why), INCONCLUSIVE
         elif verdict == INCONCLUSIVE and one.p < 1 - confidence:

@@ -62,7 +62,7 @@ def evaluate(
 
     A cell is a base, a tuned model, a base with the delta of some modules loaded, a base tuned on
     some modules only, or a tuned model with some modules destroyed: PAIR/tuned, PAIR/load/gate,
-    PAIR/tune/gate/seed0, PAIR/ablate/gate/shuffle/seed0. Several share one loaded base. Writes the
+    PAIR/tune/gate/seed0, PAIR/ablate/gate/shuffle/draw0. Several share one loaded base. Writes the
     log-likelihood of every label behind every test prompt, and of every text of a task with
     fluency (`score` turns them into scores), with what the cell writes behind the openings of some
     of these texts (samples); and the counts of the bit-for-bit check beside it (verification.json).

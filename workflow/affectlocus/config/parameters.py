@@ -102,6 +102,15 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+def _draws(number: int) -> int:
+    if number == 2:
+        raise ValueError(
+            "two draws give an interval as wide as the scale (Student's t with one degree of "
+            "freedom); expected 1, or 3 or more"
+        )
+    return number
+
+
 def _words(value: Any) -> Any:
     """A list of labels is a map of each to itself; YAML's numbers and booleans become text."""
     if isinstance(value, list):
@@ -878,6 +887,13 @@ class Matrix(Strict):
         ["revert", "zero", "shuffle", "noise"],
         description="what is put in the place of an ablated module",
     )
+    draws: Annotated[int, Field(ge=1, le=1000), AfterValidator(_draws)] = Field(
+        5,
+        description="random draws of each cell of mode shuffle or noise, and of each even cell, of "
+        "a checkpoint that was brought; each is one more evaluation. 3 or more give an interval "
+        "over draws (Student's t), 1 gives one over samples alone. Pairs that are tuned here have "
+        "one draw for each seed instead",
+    )
 
     def sets(self, arm: Arm) -> list[str]:
         """The module sets that an arm is of."""
@@ -1152,7 +1168,8 @@ class Parameters(Strict):
     tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
     seeds: Annotated[list[Seed], AfterValidator(_distinct), Field(min_length=1)] = Field(
         [0],
-        description="whatever is tuned here is tuned once for each; random ablations draw with it",
+        description="whatever is tuned here is tuned once for each, and its random ablations draw "
+        "with it; see matrix.draws for a checkpoint that was brought",
     )
     deltas: Deltas = Deltas()
     neurons: Neurons = Neurons()

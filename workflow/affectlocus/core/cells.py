@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,9 @@ class Cell:
     """One model under evaluation.
 
     `pair` is None for a base. `modules` is empty for `base` and `tuned`, `mode` for all but
-    `ablate` and some of `load` and `tune`. `seed` is that of the tuning, or of what is drawn in
-    a random ablation of a checkpoint that was brought; None where there is neither.
+    `ablate` and some of `load` and `tune`. `seed` is that of the tuning; None without one. `draw`
+    counts the random interventions on one checkpoint that was brought; None elsewhere: what is
+    tuned here has one random intervention for each seed.
     """
 
     kind: Kind
@@ -28,6 +29,22 @@ class Cell:
     modules: str = ""
     mode: str = ""
     seed: int | None = None
+    draw: int | None = None
+
+    @property
+    def stream(self) -> int:
+        """What the random numbers of an intervention are seeded by."""
+        return self.seed or 0 if self.draw is None else self.draw
+
+    @property
+    def unit(self) -> int | tuple[str, int] | None:
+        """What replicate of its `alike` the cell is: its seed, or a draw."""
+        return self.seed if self.draw is None else ("draw", self.draw)
+
+    @property
+    def alike(self) -> Cell:
+        """The cell without seed and draw: what its replicates share."""
+        return replace(self, seed=None, draw=None)
 
     @property
     def id(self) -> str:
@@ -35,6 +52,8 @@ class Cell:
         parts = [self.pair or self.base, self.kind, self.modules, self.mode]
         if self.seed is not None:
             parts.append(f"seed{self.seed}")
+        if self.draw is not None:
+            parts.append(f"draw{self.draw}")
         return "/".join(part for part in parts if part)
 
 
@@ -51,7 +70,9 @@ EVEN = "even"
 FAIR = "fair"
 """A tune cell's mode: as many trained parameters as all seven modules have, by its rank."""
 _DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
-_SEED = re.compile(r"seed(\d+)")
+RANDOM = ("shuffle", "noise", EVEN)
+"""The modes that draw random numbers."""
+_REPLICATE = re.compile(r"(seed|draw)(\d+)")
 
 
 def checked(cell: Cell) -> Cell:
@@ -71,6 +92,11 @@ def checked(cell: Cell) -> Cell:
             f"cell: kind {cell.kind!r} with mode {cell.mode!r}; an ablation has one of "
             f"{', '.join(_MODES)}, a load none, {EVEN} or a dose such as x0.5, a tune none or "
             f"{FAIR}, other cells none"
+        )
+    if cell.draw is not None and (cell.mode not in RANDOM or cell.seed is not None):
+        raise InputError(
+            f"cell {cell.id}: a draw goes with {', '.join(RANDOM)}, and without a seed; "
+            f"remove draw{cell.draw}"
         )
     return cell
 
@@ -102,10 +128,11 @@ def cell_at(folder: Path, base: str) -> Cell:
     """
     parts = list(folder.parts)
     expected = "NAME/base, PAIR/tuned, PAIR/load/MODULES[/MODE], PAIR/tune/MODULES[/fair] or "
-    expected += "PAIR/ablate/MODULES/MODE, and /seedN behind what a seed has made"
-    found: dict[str, Any] = {"modules": "", "mode": "", "seed": None}
-    if len(parts) > 2 and (seed := _SEED.fullmatch(parts[-1])):
-        found["seed"] = int(seed[1])
+    expected += "PAIR/ablate/MODULES/MODE, then /seedN for a tuning's seed or /drawN for a random "
+    expected += "draw"
+    found: dict[str, Any] = {"modules": "", "mode": ""}
+    if len(parts) > 2 and (replicate := _REPLICATE.fullmatch(parts[-1])):
+        found[replicate[1]] = int(replicate[2])
         parts.pop()
     if parts and parts[-1] not in ("base", "tuned"):
         if parts[-1] in (*_MODES, EVEN, FAIR) or _DOSE.fullmatch(parts[-1]):

@@ -128,7 +128,7 @@ def _line(path: str, key: str) -> str:
 
 
 def _seeds(arguments: Sequence[str]) -> Iterator[Any]:
-    """Seeds in JSON settings, and in the names of cells and checkpoints."""
+    """Seeds in JSON settings, and seeds and draws in the names of cells and checkpoints."""
     for argument in arguments:
         if argument.startswith("{"):
             try:
@@ -136,7 +136,7 @@ def _seeds(arguments: Sequence[str]) -> Iterator[Any]:
             except ValueError:
                 continue
         else:
-            yield from map(int, re.findall(r"\bseed(\d{1,18})\b", argument))
+            yield from map(int, re.findall(r"\b(?:seed|draw)(\d{1,18})\b", argument))
 
 
 def _inside(value: Any) -> Iterator[Any]:

@@ -74,7 +74,7 @@ def loaded(
     if cell.mode == "":
         return tuned
     if cell.mode == EVEN:
-        random = generator(cell.seed or 0, f"even/{key or name}")
+        random = generator(cell.stream, f"even/{key or name}")
         noise = torch.randn(base.shape, generator=random, dtype=torch.float64)
         return (base.double() + noise * spread(pair)).to(tuned.dtype)
     times = dose(cell)
@@ -133,7 +133,7 @@ def intervened(pair: Pair, name: str, cell: Cell) -> torch.Tensor:
         value = (
             loaded(pair, name, cell, rows, key)
             if cell.kind == "load"
-            else destroyed(pair, name, cell.mode, cell.seed or 0, rows, key)
+            else destroyed(pair, name, cell.mode, cell.stream, rows, key)
         )
         if rows is None:
             return value

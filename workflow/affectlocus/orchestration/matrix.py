@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import cast
 
 from affectlocus.config.parameters import Arm, Parameters
-from affectlocus.core.cells import EVEN, FAIR, Cell, dose
+from affectlocus.core.cells import EVEN, FAIR, RANDOM, Cell, dose
 from affectlocus.core.projections import ALL, PROJECTIONS
-
-# Putting back the base's weights, or zeros, draws no random number.
-_DETERMINISTIC = ("revert", "zero")
 
 
 def all_cells(parameters: Parameters) -> list[Cell]:
     """Every cell of the experiment, in the order of the tables.
 
     What is tuned here is tuned once for each seed, and every cell that is made from it with it. A
-    checkpoint that was brought is there once: seeds are then those of random ablations alone.
+    checkpoint that was brought is there once, and each random intervention on it `matrix.draws`
+    times, whatever the seeds.
     """
     return list(_cells(parameters))
 
@@ -27,38 +26,44 @@ def seeds_of(parameters: Parameters, pair: str) -> list[int | None]:
     return [None] if parameters.pairs[pair].tuning is None else list(parameters.seeds)
 
 
+def _replicates(parameters: Parameters, cell: Cell) -> Iterator[Cell]:
+    """A cell of a pair's checkpoint, for each of its seeds or random draws."""
+    assert cell.pair is not None
+    own = seeds_of(parameters, cell.pair)
+    if own == [None] and cell.mode in RANDOM:
+        for draw in range(parameters.matrix.draws):
+            yield replace(cell, draw=draw)
+    else:
+        for seed in own:
+            yield replace(cell, seed=seed)
+
+
 def _cells(parameters: Parameters) -> Iterator[Cell]:
     for base in dict.fromkeys(pair.base for pair in parameters.pairs.values()):
         yield Cell("base", base)
     for name, pair in parameters.pairs.items():
-        for seed in seeds_of(parameters, name):
-            yield Cell("tuned", pair.base, name, seed=seed)
+        yield from _replicates(parameters, Cell("tuned", pair.base, name))
     for name in parameters.matrix.beside:
         for modules in PROJECTIONS:
-            for seed in seeds_of(parameters, name):
-                yield Cell("load", parameters.pairs[name].base, name, modules, seed=seed)
+            cell = Cell("load", parameters.pairs[name].base, name, modules)
+            yield from _replicates(parameters, cell)
     for name in parameters.matrix.pairs:
         base = parameters.pairs[name].base
-        own = seeds_of(parameters, name)
         for modules in parameters.matrix.load:
-            for seed in own:
-                yield Cell("load", base, name, modules, seed=seed)
+            yield from _replicates(parameters, Cell("load", base, name, modules))
         for modules in parameters.matrix.dose.modules:
             for times in parameters.matrix.dose.times:
-                for seed in own:
-                    yield Cell("load", base, name, modules, f"x{times:g}", seed)
+                cell = Cell("load", base, name, modules, f"x{times:g}")
+                yield from _replicates(parameters, cell)
         for modules in parameters.matrix.even:
-            for seed in own if own != [None] else parameters.seeds:
-                yield Cell("load", base, name, modules, EVEN, seed)
+            yield from _replicates(parameters, Cell("load", base, name, modules, EVEN))
         for mode, sets in (("", parameters.matrix.tune), (FAIR, parameters.matrix.fair)):
             for modules in sets:
                 for seed in parameters.seeds:
                     yield Cell("tune", base, name, modules, mode, seed)
         for modules in parameters.matrix.ablate:
             for mode in parameters.matrix.modes:
-                drawn = own if mode in _DETERMINISTIC or own != [None] else parameters.seeds
-                for seed in drawn:
-                    yield Cell("ablate", base, name, modules, mode, seed)
+                yield from _replicates(parameters, Cell("ablate", base, name, modules, mode))
 
 
 def arm_of(cell: Cell) -> Arm | None:

@@ -249,8 +249,8 @@ EXHIBITS = (
         title="Modules destroyed",
         caption=(
             "Change of the tuned model's mean score when a module set is destroyed, by mode. "
-            "Whiskers are paired intervals over samples, and over seeds if there are several: "
-            "those that cross zero say nothing."
+            "Whiskers are paired intervals over samples, and over seeds or random draws if there "
+            "are several: those that cross zero say nothing."
         ),
         source="the intervals of the ablation table of {pair}",
         alt="Bars of the change of the mean score, a group per destroyed module set of {pair}.",

@@ -208,14 +208,21 @@ def level(intervals: pd.DataFrame) -> str:
 
 def interval(cells: pd.DataFrame, samples: str = "samples") -> str:
     """What a figure's intervals are, in words: their level, and what they are over."""
-    seeds = " and seeds" if cells["seeds"].max() > 1 else " alone"
-    return f"{level(cells)} interval over {samples}{seeds}"
+    over = [samples, *(name for name in ("seeds", "draws") if cells[name].max() > 1)]
+    said = f"{samples} alone" if len(over) == 1 else f"{', '.join(over[:-1])} and {over[-1]}"
+    return f"{level(cells)} interval over {said}"
 
 
 def sampled(cells: pd.DataFrame) -> str:
-    """How many answers and seeds stand behind some cells' scores (`n`, `seeds`), in words."""
-    seeds = int(cells["seeds"].max())
-    return f"n = {int(cells['n'].max())} answers, {seeds} seed{'s' * (seeds > 1)}"
+    """How many answers, seeds and random draws some cells' scores come from, in words."""
+    return f"n = {int(cells['n'].max())} answers, {replicated(cells)}"
+
+
+def replicated(cells: pd.DataFrame) -> str:
+    """How many seeds, and random draws if there are several."""
+    seeds, draws = int(cells["seeds"].max()), int(cells["draws"].max())
+    drawn = f", {draws} random draws" if draws > 1 else ""
+    return f"{seeds} seed{'s' * (seeds > 1)}{drawn}"
 
 
 def counted(intervals: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from affectlocus.reporting.figures import _STYLE, interval, plain
+from affectlocus.reporting.figures import _STYLE, interval, plain, replicated
 from affectlocus.scoring.fluency import intervals
 
 _PANELS = {
@@ -59,10 +59,10 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
         axes[0, 0].set_yticks(range(len(names)), plain(names), fontsize=7)
         axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
         drawn.suptitle(title, parse_math=False)
-        texts, seeds = int(rows["n"].max()), int(rows["seeds"].max())
+        texts = int(rows["n"].max())
         drawn.supxlabel(
             f"whiskers: {interval(rows, 'texts')}; dotted: the base\n"
-            f"n = {texts} texts, {seeds} seed{'s' * (seeds > 1)}",
+            f"n = {texts} texts, {replicated(rows)}",
             fontsize=7,
         )
     return drawn

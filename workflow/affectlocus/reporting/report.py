@@ -218,7 +218,7 @@ def _panel(one: Found, results: Path) -> Panel:
     if not intervals.is_file():
         return Panel(one, frame=_csv(path))
     if one.exhibit.rule != "tables":
-        companion = _csv(intervals, "task", "cell", "metric", "n", "seeds", "low", "high")
+        companion = _csv(intervals, "task", "cell", "metric", "n", "seeds", "draws", "low", "high")
         frame, spans = with_intervals(_csv(path, "task", "cell"), companion)
         return Panel(one, frame=frame, spans=spans)
     beside = path.with_name(f"{path.stem}_baselines.csv")

@@ -30,14 +30,14 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `modules`, `budget`, `parameters`, `value`, `low`, `high`, `confidence`, `n` (answers),
-        `seeds`; first the base, with 0 parameters.
+        `seeds`, `draws`; first the base, with 0 parameters.
     """
     intervals = intervals[intervals["task"] == MEAN]
     intervals = intervals.drop_duplicates(["kind", "modules", "mode"])
     intervals = intervals[intervals["kind"].isin(["base", "tune"])]
     intervals = intervals.assign(budget=np.where(intervals["mode"] == FAIR, *_BUDGETS[::-1]))
     keys = ["modules", "budget"]
-    shown = ["value", "low", "high", "confidence", "n", "seeds"]
+    shown = ["value", "low", "high", "confidence", "n", "seeds", "draws"]
     rows = intervals.groupby(["kind", *keys], sort=False)[shown].mean()
     counted = ledger.assign(budget=ledger["budget"].fillna(_BUDGETS[0]).replace("", _BUDGETS[0]))
     found = rows.reset_index().merge(counted[[*keys, "parameters"]], on=keys, how="left")

@@ -33,7 +33,7 @@ def intervals(scores: pd.DataFrame) -> pd.DataFrame:
     rows = over_seeds(rows.drop_duplicates(["task", "cell", "metric"]))
     columns = ["value", "n", "low", "high", "gain", "gain_low", "gain_high"]
     columns += ["confidence", "reference"]
-    return rows[[*_KEYS, "seeds", "metric", *columns]].sort_values("task", kind="stable")
+    return rows[[*_KEYS, "seeds", "draws", "metric", *columns]].sort_values("task", kind="stable")
 
 
 def table(scores: pd.DataFrame) -> pd.DataFrame:

@@ -367,9 +367,10 @@ def score(
 
     Returns:
         The rows of `rows_of` with `cell`, `kind`, `base`, `pair`, `modules`, `mode`, `seed`,
-        `seeds` in front and `reference` (a cell's id) behind: the base, or the tuned model for an
-        ablation. `seeds` is 1, but for cells that differ in their seed alone: behind them comes
-        their mean, by samples and seeds, of as many `seeds` and no `seed`.
+        `draw`, `seeds`, `draws` in front and `reference` (a cell's id) behind: the base, or the
+        tuned model for an ablation. `seeds` and `draws` are 1, but for cells that differ in their
+        seed or draw alone: behind them comes their mean, by samples and by seeds or draws, of as
+        many `seeds` or `draws` and without `seed` and `draw`.
 
     Raises:
         InputError: a reference is not among the cells.
@@ -389,23 +390,25 @@ def score(
     for group in _groups(cells):
         for name in group:
             rows = rows_of(draws[name], settings.confidence)
-            parts.append(_about(rows, name, cells[name], 1, against[name]))
+            parts.append(_about(rows, name, cells[name], against[name]))
         if len(group) > 1:
-            seeds = [cells[name].seed for name in group]
-            rng = Stream(settings.seed, repr(seeds), settings.resamples).generator()
+            units = [cells[name].unit for name in group]
+            drawn_apart = cells[group[0]].draw is not None
+            rng = Stream(settings.seed, repr(units), settings.resamples).generator()
             weights = seed_weights(len(group), settings.resamples, rng)
             mean = [
                 (together[0][0], over_seeds([one for _, one in together], weights))
                 for together in zip(*(draws[name] for name in group), strict=True)
             ]
-            one = replace(cells[group[0]], seed=None)
+            one = cells[group[0]].alike
             other = cells[against[group[0]]]
             if other.pair is not None and len({against[name] for name in group}) > 1:
-                other = replace(other, seed=None)
+                other = other.alike
             rows = rows_of(mean, settings.confidence)
-            parts.append(_about(rows, one.id, one, len(group), other.id))
+            counts = (1, len(group)) if drawn_apart else (len(group), 1)
+            parts.append(_about(rows, one.id, one, other.id, *counts))
     scores = pd.concat(parts, ignore_index=True)
-    return scores.astype({"seed": "Int64"})
+    return scores.astype({"seed": "Int64", "draw": "Int64"})
 
 
 def _reference(cell: Cell, cells: Mapping[str, Cell]) -> str:
@@ -421,16 +424,18 @@ def _reference(cell: Cell, cells: Mapping[str, Cell]) -> str:
 
 
 def _groups(cells: Mapping[str, Cell]) -> list[list[str]]:
-    """Cells that differ in their seed alone, by the first of them."""
+    """Cells that differ in their seed or draw alone, by the first of them."""
     found: dict[Cell, list[str]] = {}
     for name, cell in cells.items():
-        found.setdefault(replace(cell, seed=None), []).append(name)
+        found.setdefault(cell.alike, []).append(name)
     return list(found.values())
 
 
-def _about(rows: pd.DataFrame, name: str, cell: Cell, seeds: int, reference: str) -> pd.DataFrame:
+def _about(
+    rows: pd.DataFrame, name: str, cell: Cell, reference: str, seeds: int = 1, draws: int = 1
+) -> pd.DataFrame:
     """The rows with what they are of."""
-    columns = {"cell": name, **asdict(cell), "seeds": seeds}
+    columns = {"cell": name, **asdict(cell), "seeds": seeds, "draws": draws}
     for position, (column, value) in enumerate(columns.items()):
         rows.insert(position, column, "" if value is None and column == "pair" else value)
     return rows.assign(reference=reference)

@@ -11,8 +11,8 @@ import pandas as pd
 from affectlocus.scoring.tables import MEAN
 
 COLUMNS = (
-    *("num", "modules", "mode", "kind", "seeds", "task", "metric", "value", "n", "low", "high"),
-    *("gain", "gain_low", "gain_high", "confidence", "reference", "cell"),
+    *("num", "modules", "mode", "kind", "seeds", "draws", "task", "metric", "value", "n"),
+    *("low", "high", "gain", "gain_low", "gain_high", "confidence", "reference", "cell"),
 )
 """What a table's intervals have to have."""
 NAMES = {"majority": "majority answer", "uniform": "uniform guess"}
@@ -38,12 +38,14 @@ class Row:
 
     Args:
         seeds: over how many tunings its numbers are means.
+        draws: over how many random draws of the intervention.
     """
 
     modules: str
     mode: str = ""
     num: int | None = None
     seeds: int = 1
+    draws: int = 1
     numbers: list[Number | None] = field(default_factory=list)
     gain: Number | None = None
     fluency: list[Number | None] = field(default_factory=list)
@@ -110,7 +112,7 @@ Spans = dict[tuple[int, str], tuple[float, float]]
 
 
 def with_intervals(frame: pd.DataFrame, intervals: pd.DataFrame) -> tuple[pd.DataFrame, Spans]:
-    """A table whose columns are metrics, with n and seeds of its rows, and its intervals.
+    """A table whose columns are metrics, with n, seeds and draws of its rows, and its intervals.
 
     Args:
         frame: a row per (task, cell), as `fluency.csv`.
@@ -128,9 +130,9 @@ def with_intervals(frame: pd.DataFrame, intervals: pd.DataFrame) -> tuple[pd.Dat
         if (key := (task, cell, name)) in known
     }
     keys = [name for name in frame.columns if name not in metrics]
-    counts = intervals.groupby(["task", "cell"], as_index=False)[["n", "seeds"]].max()
+    counts = intervals.groupby(["task", "cell"], as_index=False)[["n", "seeds", "draws"]].max()
     counted = frame.merge(counts, on=["task", "cell"], how="left")
-    return counted[[*keys, "n", "seeds", *metrics]], spans
+    return counted[[*keys, "n", "seeds", "draws", *metrics]], spans
 
 
 def _texts(texts: pd.DataFrame | None) -> list[str]:
@@ -148,6 +150,7 @@ def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None, refer
         modules=str(first["modules"]),
         mode=_text(first["mode"]),
         seeds=int(first["seeds"]),
+        draws=int(first["draws"]),
         numbers=[_number(part[part["task"] == task], int(compared)) for task in tasks],
         gain=_number(mean, 1, "gain") if compared else None,
         fluency=[

@@ -55,11 +55,11 @@ def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
 
 
 def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The companion: a row per (cell, task) with n, seeds, interval, paired gain over the base."""
+    """The companion: a row per (cell, task) with n, seeds, draws, interval, paired gain."""
     rows = over_seeds(of_metric(common(scores), metric))
     rows["modules"] = rows["modules"].mask(rows["kind"] == "base", "base")
     rows["modules"] = rows["modules"].mask(rows["kind"] == "tuned", "all")
-    # A row of the table for each (kind, modules, mode), whatever the number of seeds.
+    # A row of the table for each (kind, modules, mode), whatever the number of seeds and draws.
     rows.insert(
         0, "num", pd.factorize(rows["kind"] + "|" + rows["modules"] + "|" + rows["mode"])[0]
     )
@@ -68,6 +68,7 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
             *KEYS,
             "kind",
             "seeds",
+            "draws",
             "task",
             "metric",
             "value",
@@ -85,9 +86,10 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows that a table shows: of cells that differ in their seed alone, their mean."""
-    alike = scores["cell"].str.replace(r"/seed\d+$", "", regex=True)
-    return scores[scores["seeds"] == scores.groupby(alike)["seeds"].transform("max")]
+    """The rows that a table shows: of cells that differ in seed or draw alone, their mean."""
+    alike = scores["cell"].str.replace(r"/(?:seed|draw)\d+$", "", regex=True)
+    replicates = scores["seeds"] * scores["draws"]
+    return scores[replicates == replicates.groupby(alike).transform("max")]
 
 
 def common(scores: pd.DataFrame) -> pd.DataFrame:
