@@ -29,7 +29,7 @@ rule claims:
         deltas=lambda wildcards, input: repeated("delta", input.deltas),
         histograms=lambda wildcards, input: repeated("histogram", input.histograms),
         settings=JOBS.claims_settings,
-        code=digest("claims.claims"),
+        code=digest("claims"),
     shell:
         """
         affectlocus claims {input.cells:q} \

@@ -25,7 +25,7 @@ rule collect:
     params:
         bases=lambda wildcards, input: repeated("checkpoint", input.bases),
         metric=EXPERIMENT.score.metric,
-        code=digest("scoring.collect"),
+        code=digest("collect"),
     shell:
         """
         affectlocus collect {input.scores:q} \

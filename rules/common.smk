@@ -10,7 +10,7 @@ from affectlocus.orchestration.damage import mend, writable
 # On a line of its own `checkpoint` would be a keyword; so this import is two.
 from affectlocus.orchestration.dag import ARMS, EXTRACTOR, RELEASED_WHEELS, Dag
 from affectlocus.orchestration.dag import alternatives, checkpoint, repeated, settings, unfilled
-from affectlocus.orchestration.code_digest import digest, digest_of
+from affectlocus.orchestration.code_digest import digest
 from affectlocus.core.errors import or_exit
 from affectlocus.reporting.exhibits import described
 from affectlocus.orchestration.run_lock import hold, only_reads

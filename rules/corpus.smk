@@ -22,7 +22,7 @@ rule corpus:
     params:
         settings=settings(EXPERIMENT.corpus) if EXPERIMENT.corpus else "{}",
         folder=subpath(output.text, parent=True),
-        code=digest("data.corpus"),
+        code=digest("corpus"),
     shell:
         """
         affectlocus corpus \

@@ -30,7 +30,7 @@ rule deltas:
         settings=settings(EXPERIMENT.deltas),
         reading=JOBS.pair_reading,
         chain=JOBS.pair_chain_flags,
-        code=digest("deltas.deltas"),
+        code=digest("deltas"),
     shell:
         """
         affectlocus deltas \

@@ -27,7 +27,7 @@ rule directions:
         settings=settings(EXPERIMENT.directions),
         readings=JOBS.sibling_readings,
         chain=JOBS.base_chain_flags,
-        code=digest("deltas.directions"),
+        code=digest("directions"),
     shell:
         """
         affectlocus directions \
@@ -64,7 +64,7 @@ rule draw_directions:
         pairs=JOBS.duo_flags,
         stem="results/figures/directions.{duo}",
         title=lambda wildcards: " and ".join(JOBS.duos[wildcards.duo]) + ": directions",
-        code=digest("reporting.weight_figures"),
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \

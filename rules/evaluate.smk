@@ -49,7 +49,7 @@ rule evaluate:
         hardware=settings(EXPERIMENT.hardware),
         reading=JOBS.of_cell("reading"),
         chain=JOBS.of_cell("chain_flags"),
-        code=digest("evaluation.evaluate"),
+        code=digest("evaluate"),
     shell:
         EVALUATE
 
@@ -88,6 +88,6 @@ for number, group in enumerate(JOBS.shared, 1):
             hardware=settings(EXPERIMENT.hardware),
             reading=JOBS.evaluation(group).reading,
             chain=JOBS.evaluation(group).chain_flags,
-            code=digest("evaluation.evaluate"),
+            code=digest("evaluate"),
         shell:
             EVALUATE

@@ -29,7 +29,7 @@ rule heat_map:
         stem="results/figures/deltas.{pair}",
         deltas=lambda wildcards, input: repeated("heat-map", input),
         title=lambda wildcards: f"{wildcards.pair}: change of the weights by tuning",
-        code=digest("reporting.figures"),
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \
@@ -69,7 +69,7 @@ rule relative_changes:
         histograms=lambda wildcards, input: repeated("histogram", input),
         title=lambda wildcards: JOBS.relatives[wildcards.relative]
         + ": relative change of single weights",
-        code=digest("reporting.figures"),
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \
@@ -108,7 +108,7 @@ rule bars:
             else ""
         ),
         title=JOBS.bar_title,
-        code=digest("reporting.figures"),
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \
@@ -142,7 +142,7 @@ rule draw_dose:
     params:
         stem="results/figures/dose.{pair}",
         title=lambda wildcards: f"{wildcards.pair}: score against the dose of a load",
-        code=digest("reporting.curve_figures"),
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \
@@ -180,7 +180,7 @@ rule draw_panels:
         stem="results/figures/{panels}",
         panels=JOBS.panel_flags,
         title=lambda wildcards: JOBS.panels[wildcards.panels].title,
-        code=digest("reporting.map_figures"),
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \

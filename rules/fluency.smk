@@ -25,7 +25,7 @@ rule fluency:
         mem_mb=1000,
         runtime=10,
     params:
-        code=digest("scoring.fluency"),
+        code=digest("fluency"),
     shell:
         """
         affectlocus fluency {input:q} \
@@ -58,7 +58,7 @@ rule draw_fluency:
     params:
         stem="results/figures/fluency.{arm}.{pair}",
         title=JOBS.arm_title,
-        code=digest("reporting.fluency_figure"),
+        code=digest("fluency"),
     shell:
         """
         affectlocus fluency {input:q} \

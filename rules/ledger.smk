@@ -22,7 +22,7 @@ rule ledger:
         runtime=10,
     params:
         flags=JOBS.ledger_flags,
-        code=digest("training.ledger"),
+        code=digest("ledger"),
     shell:
         """
         affectlocus ledger {input:q} {params.flags} \
@@ -52,7 +52,7 @@ rule step_times:
         gpu=NEEDS.any_card,
     params:
         flags=JOBS.ledger_flags,
-        code=digest("training.step_times"),
+        code=digest("ledger"),
     shell:
         """
         affectlocus --cards {resources.gpu} ledger {input:q} {params.flags} \
@@ -90,7 +90,7 @@ rule trade_off:
         intervals=lambda wildcards, input: repeated("trade-off", input.intervals),
         title=lambda wildcards: JOBS.trade_offs[wildcards.trade_off]
         + ": score against trainable parameters",
-        code=digest("reporting.trade_off"),
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \

@@ -30,7 +30,7 @@ rule neurons:
     params:
         flags=JOBS.neuron_flags,
         share=EXPERIMENT.neurons.share,
-        code=digest("deltas.neurons"),
+        code=digest("neurons"),
     shell:
         """
         affectlocus neurons {params.flags} \
@@ -66,7 +66,7 @@ rule activations:
         evaluate=unfilled(settings(EXPERIMENT.evaluate)),
         reading=JOBS.pair_reading,
         chain=JOBS.pair_chain_flags,
-        code=digest("evaluation.activations"),
+        code=digest("activations"),
     shell:
         """
         affectlocus --cards {resources.gpu} activations \
@@ -110,7 +110,7 @@ rule draw_neurons:
     params:
         stem="results/figures/neurons.{base}",
         title=lambda wildcards: f"{wildcards.base}: feed-forward neurons that tuning moves",
-        code=digest("reporting.weight_figures"),
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \
@@ -145,7 +145,7 @@ rule draw_activations:
     params:
         stem="results/figures/activations.{tuned}",
         title=lambda wildcards: f"{wildcards.tuned}: the gate on emotional against neutral texts",
-        code=digest("reporting.weight_figures"),
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \

@@ -28,7 +28,7 @@ rule extract:
         hardware=settings(EXPERIMENT.hardware),
         settings=settings(EXPERIMENT.extraction),
         cache="results/extraction",
-        code=digest("evaluation.extract"),
+        code=digest("extract"),
     shell:
         """
         affectlocus --cards {resources.gpu} extract {input.predictions:q} \
@@ -60,7 +60,7 @@ rule openset:
         runtime=10,
     params:
         extracted=lambda wildcards, input: repeated("extracted", input.extracted),
-        code=digest("scoring.openset"),
+        code=digest("openset"),
     shell:
         """
         affectlocus openset {input.predictions:q} {params.extracted} \

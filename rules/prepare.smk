@@ -23,7 +23,7 @@ rule retrieve_data:
         runtime=60,
     params:
         source=JOBS.table_flags,
-        code=digest("data.sources"),
+        code=digest("retrieve"),
     shell:
         """
         affectlocus retrieve {params.source} \
@@ -52,7 +52,7 @@ rule prepare:
     params:
         settings=JOBS.task_settings,
         files=JOBS.task_flags,
-        code=digest("data.prepare"),
+        code=digest("prepare"),
     shell:
         """
         affectlocus prepare \

@@ -28,7 +28,7 @@ rule pretrain:
     params:
         settings=JOBS.pretraining_settings,
         folder="checkpoints/{name}",
-        code=digest("training.pretrain"),
+        code=digest("pretrain"),
     shell:
         """
         affectlocus --cards {resources.gpu} pretrain \

@@ -33,7 +33,7 @@ rule report:
     params:
         name=unfilled("default" if Path.cwd() == HOME else Path.cwd().name),
         overrides=unfilled(json.dumps(overridden(config, read(Path("params.yaml"))))),
-        code=[digest("reporting.report"), digest_of("reporting/pages")],
+        code=digest("report"),
     shell:
         """
         affectlocus report {input.shown:q} \

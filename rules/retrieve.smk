@@ -25,7 +25,7 @@ rule retrieve:
         runtime=720,
     params:
         source=JOBS.brought_flags,
-        code=digest("data.retrieve"),
+        code=digest("retrieve"),
     shell:
         """
         affectlocus retrieve {params.source} \

@@ -24,7 +24,7 @@ rule revisions:
         runtime=10,
     params:
         folder=subpath(output.verdicts, parent=True),
-        code=digest("reporting.revisions"),
+        code=digest("revisions"),
     shell:
         """
         affectlocus revisions {input.deltas:q} \

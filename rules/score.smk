@@ -26,7 +26,7 @@ rule score:
         settings=settings(EXPERIMENT.score),
         tasks=settings(EXPERIMENT.scorings),
         wheels=repeated("wheels", [JOBS.wheels] if JOBS.wheels else []),
-        code=digest("scoring.protocols") if EXPERIMENT.score.protocols else digest("scoring.score"),
+        code=digest("score"),
     shell:
         """
         affectlocus score {input.answers:q} \

@@ -38,7 +38,7 @@ rule tables:
         settings=settings(EXPERIMENT.score),
         tasks=settings(EXPERIMENT.scorings),
         wheels=repeated("wheels", [JOBS.wheels] if JOBS.wheels else []),
-        code=[digest("scoring.tables"), digest("scoring.baselines")],
+        code=digest("tables"),
     shell:
         """
         affectlocus tables \

@@ -23,7 +23,7 @@ rule trajectory:
         mem_mb=2000,
         runtime=120,
     params:
-        code=digest("deltas.trajectory"),
+        code=digest("trajectory"),
     shell:
         """
         affectlocus trajectory \
@@ -58,7 +58,7 @@ rule draw_trajectory:
         stem="results/figures/trajectory.{pair}",
         trajectories=lambda wildcards, input: repeated("trajectory", input),
         title=lambda wildcards: f"{wildcards.pair}: change of the weights along the tuning",
-        code=digest("reporting.curve_figures"),
+        code=digest("figures"),
     shell:
         """
         affectlocus figures \

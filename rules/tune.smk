@@ -29,7 +29,7 @@ rule tune:
         settings=JOBS.tuning_settings,
         data=lambda wildcards, input: repeated("data", input.data),
         folder="checkpoints/{name}",
-        code=digest("training.tune"),
+        code=digest("tune"),
     shell:
         """
         affectlocus --cards {resources.gpu} tune \

@@ -20,7 +20,7 @@ rule wheels:
         runtime=60,
     params:
         folder=subpath(output[0], parent=True),
-        code=digest("scoring.wheels"),
+        code=digest("wheels"),
     shell:
         """
         affectlocus wheels \

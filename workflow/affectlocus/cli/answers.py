@@ -172,7 +172,7 @@ def _alike(chain: list[Path], hardware: parameters.Hardware) -> dict[str, Any]:
 
     return {
         "base": [_weights(one) for one in chain],
-        "code": digest("evaluation.evaluate"),
+        "code": digest("evaluate"),
         "device": [
             device(),
             torch.get_num_threads(),

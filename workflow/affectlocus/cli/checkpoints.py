@@ -18,6 +18,7 @@ from affectlocus.cli.shared import (
     read_frame,
     settings_of,
     settings_option,
+    without_effect,
     write_frame,
 )
 from affectlocus.core.errors import InputError, one_line
@@ -126,7 +127,7 @@ def diff(
     from affectlocus.core.files import check_folder_of_outputs
     from affectlocus.deltas.deltas import SCORES, adapter_alone, summary, write_tables
     from affectlocus.deltas.deltas import deltas as run
-    from affectlocus.deltas.diff import FILES, named, print_table, report, without_effect
+    from affectlocus.deltas.diff import FILES, named, print_table, report
 
     if score not in SCORES:
         raise InputError(f"--score: unknown {score!r}; expected one of {', '.join(SCORES)}")

@@ -56,7 +56,7 @@ def _unfinished(step: str, folder: Path, minutes: float | None, **job: Any) -> U
     topics["versions"] = ", ".join(f"{name} {version(name)}" for name in libraries)
     return Unfinished(
         place_of(folder),
-        topics | {"code": digest(f"training.{step}"), "device": device()},
+        topics | {"code": digest(step), "device": device()},
         Hardware().save_minutes if minutes is None else minutes,
     )
 
@@ -182,7 +182,7 @@ def pretrain(
     name = key(
         recipe=recipe.model_dump(mode="json"),
         text=sha256(text),
-        code=digest("training.pretrain"),
+        code=digest("pretrain"),
         machine=device(),
         threads=threads,
     )

@@ -17,6 +17,7 @@ from affectlocus.cli.shared import (
     read_frame,
     settings_of,
     settings_option,
+    without_effect,
     write_frame,
 )
 from affectlocus.core.errors import InputError
@@ -64,8 +65,6 @@ def ledger(
         raise InputError(f"--method {method}: expected lora or sft")
     sets = [format_modules(parse_modules(one)) for one in modules or ()]
     if measure:
-        from affectlocus.deltas.diff import without_effect
-
         without_effect({"others": others}, "a measured table has no shares")
         if method == "sft":
             raise InputError("--measure times LoRA; leave --method sft out")

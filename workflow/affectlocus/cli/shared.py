@@ -147,3 +147,10 @@ def read_frame(path: Path, *columns: str) -> pd.DataFrame:
     if missing:
         raise InputError(f"{path}: no {missing[0]!r} in it; expected another step's file")
     return frame
+
+
+def without_effect(options: dict[str, Any], why: str) -> None:
+    """Refuses the first of these options that was given: it would change nothing."""
+    for name, value in options.items():
+        if value:
+            raise InputError(f"--{name} has no effect: {why}; leave it out")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from affectlocus.core.errors import InputError, shortened
+from affectlocus.core.errors import shortened
 from affectlocus.core.files import CHECKPOINT_SUFFIXES, PICKLED
 from affectlocus.deltas.deltas import SCORES, Row
 
@@ -63,13 +63,6 @@ def named(source: str) -> str:
     """A checkpoint's name for a figure: a hub id as it is, the last part of a path."""
     path = Path(source).expanduser()
     return shortened(path.resolve().name if path.exists() else source, 60)
-
-
-def without_effect(options: dict[str, Any], why: str) -> None:
-    """Refuses the first of these options that was given: it would change nothing."""
-    for name, value in options.items():
-        if value:
-            raise InputError(f"--{name} has no effect: {why}; leave it out")
 
 
 def print_table(projections: dict[str, Row], score: str, title: str) -> None:

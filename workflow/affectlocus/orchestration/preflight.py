@@ -27,7 +27,7 @@ REMEMBERED = Path(".snakemake/affectlocus-precheck.json")
 
 def _state(task: Task, files: dict[str, Path]) -> str:
     """A digest of what a task's check depends on, the code included."""
-    parts: list[object] = [digest("data.prepare"), task.model_dump(mode="json")]
+    parts: list[object] = [digest("prepare"), task.model_dump(mode="json")]
     for key, path in files.items():
         for file in matching(path):
             stat = file.stat()
