@@ -175,19 +175,19 @@ ROWS = {
             *SCORED,
         ],
     ),
-    "code of `score`": Row(f"{OPENED}/score.py", [("100 * hits", "100.0 * hits")], SCORED),
+    "code of `score`": Row(f"{OPENED}/scoring/score.py", [("100 * hits", "100.0 * hits")], SCORED),
     "the rules by which free text is read (`openset`)": Row(
-        f"{OPENED}/openset.py",
+        f"{OPENED}/scoring/openset.py",
         [("_LONGEST = 3", "_LONGEST = 4")],
         ["results/cells/*/openset.parquet", *SCORED],
     ),
     "code of the load step (`interventions`)": Row(
-        f"{OPENED}/interventions.py",
+        f"{OPENED}/evaluation/interventions.py",
         [("torch.zeros_like(tuned)", "tuned * 0")],
         [*ANSWERS, *SCORED, *ACTIVATIONS],
     ),
     "code of `tune`": Row(
-        f"{OPENED}/tune.py",
+        f"{OPENED}/training/tune.py",
         [("def ", "MORE = 1\n\n\ndef ")],
         [
             f"results/checkpoints/{PAIR}.*",
@@ -198,7 +198,7 @@ ROWS = {
         ],
     ),
     "code of `deltas`": Row(
-        f"{OPENED}/deltas.py",
+        f"{OPENED}/deltas/deltas.py",
         [("def ", "MORE = 1\n\n\ndef ")],
         [
             *DELTAS,
@@ -209,13 +209,13 @@ ROWS = {
         ],
     ),
     "code of a plot (`figures`)": Row(
-        f"{OPENED}/figures.py",
+        f"{OPENED}/reporting/figures.py",
         [('"font.size": 9', '"font.size": 8')],
         # One command lays out and draws fluency.
         [*FIGURES, "results/fluency.csv"],
     ),
     "a comment, or a docstring": Row(
-        f"{OPENED}/score.py", [("import numpy", "# why\nimport numpy")], []
+        f"{OPENED}/scoring/score.py", [("import numpy", "# why\nimport numpy")], []
     ),
 }
 
