@@ -73,7 +73,7 @@ JSONL = json.dumps(LINES[0]) + "\n" + json.dumps(LINES[1])[:-2] + "\n"
 CASES = [
     Case(
         "An id twice",
-        ("test.csv: id '3' stands twice in split 'test'", "duplicate_ids: first"),
+        ("test.csv: duplicate id '3' in split 'test'", "duplicate_ids: first"),
         {"test.csv": "id,text,mood\n3,She passed,joy\n3,He lied,anger\n"},
     ),
     Case(
@@ -88,12 +88,12 @@ CASES = [
     ),
     Case(
         "Test texts that stand in train, exactly",
-        ("1 of 2 test texts also stand in the train split (1 of them exactly)", "overlap_limit"),
+        ("1 of 2 test texts are also in the train split (1 of them exactly)", "overlap_limit"),
         {"test.csv": "id,text,mood\n3,We won the cup,joy\n4,He lied,anger\n"},
     ),
     Case(
         "Test texts that stand in train but for case and punctuation",
-        ("1 of 2 test texts also stand in the train split (0 of them exactly)",),
+        ("1 of 2 test texts are also in the train split (0 of them exactly)",),
         {"test.csv": "id,text,mood\n3,WE WON the cup!,joy\n4,He lied,anger\n"},
     ),
     Case(
@@ -133,7 +133,7 @@ CASES = [
     ),
     Case(
         "A quotation mark that is never closed",
-        ("test.csv: cannot be read as csv: a quotation mark behind line 2 is opened and never",),
+        ("test.csv: cannot be read as csv: a quotation mark after line 2 is opened and never",),
         {"test.csv": 'id,text,mood\n3,She passed,joy\n4,"He lied,anger\n5,No,anger\n'},
     ),
     Case(
@@ -225,7 +225,7 @@ CASES = [
     ),
     Case(
         "Two transcripts of one sample",
-        ("said.csv: id '3' stands twice with different values; expected it once",),
+        ("said.csv: duplicate id '3' with different values; keep one",),
         {"said.csv": "id,text\n3,She passed\n3,She won\n", "test.csv": "id,mood\n3,joy\n"},
         {"files": {"test": "test.csv"}, "join": {"file": "said.csv", "on": "id"}},
     ),
@@ -293,7 +293,7 @@ CASES = [
     ),
     Case(
         "A text with two labels",
-        ("repeat a text of their split: test 1", "also stands with another label: test 2"),
+        ("repeat a text of their split: test 1", "has another label elsewhere: test 2"),
         {"test.csv": "id,text,mood\n3,Well well,joy\n4,Well. Well!,anger\n"},
         refused=False,
     ),

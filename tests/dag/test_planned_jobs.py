@@ -221,7 +221,7 @@ def test_bad_parameters_end_in_one_line_before_any_job(default: Path, what: str)
 DATA = {
     "a column that is not there": ("text,mood\na,x\n", r"no column 'y'"),
     "a label that is not listed": ("text,y\na,q\n", r"row 1 has the label 'q'"),
-    "splits that overlap": ("text,y\na,x\nb,z\n", r"2 of 2 test texts also stand in the train"),
+    "splits that overlap": ("text,y\na,x\nb,z\n", r"2 of 2 test texts are also in the train"),
 }
 
 

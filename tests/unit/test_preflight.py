@@ -75,7 +75,7 @@ def test_a_remembered_file_is_not_read_again_until_it_changes(
         ("said;feeling\na;joy\n", "no column 'mood'"),
         ("said;mood\na;anger\n", "row 1 has the label 'anger'"),
         ("said;mood\nWell;  well;joy\n", "cannot be read as csv"),
-        ('said;mood\n"WELL;  well";joy\n', "1 of 1 test texts also stand in the train split"),
+        ('said;mood\n"WELL;  well";joy\n', "1 of 1 test texts are also in the train split"),
     ],
 )
 def test_bad_files_are_named_with_their_task(folder: Path, content: str, words: str) -> None:

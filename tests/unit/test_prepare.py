@@ -197,7 +197,7 @@ def test_an_id_that_stands_twice_in_a_split_is_refused(tmp_path: Path) -> None:
     message = refusal(
         tmp_path, "no,text,mood\n7,a,joy\n7,b,joy\n", columns={"label": "mood", "id": "no"}
     )
-    assert message.startswith("id '7' stands twice in split 'test'")
+    assert message.startswith("duplicate id '7' in split 'test'")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(
         (
             "a.csv",
             b'text,mood\na,joy\n"I won,joy\nb,joy\n',
-            "a quotation mark behind line 2 is opened and never closed",
+            "a quotation mark after line 2 is opened and never closed",
         ),
         ("a.jsonl", b'{"text": "I won"\n', "cannot be read as jsonl"),
         ("a.tsv", b"I won\tjoy\n", "no column 'text'; it has I won, joy"),
@@ -269,7 +269,7 @@ def test_overlap_over_the_limit_is_refused_with_the_count(tmp_path: Path) -> Non
     with pytest.raises(InputError) as caught:
         prepare("moods", task(overlap_limit=0.49), files)
     message = str(caught.value)
-    assert message.startswith("files: 2 of 4 test texts also stand in the train split")
+    assert message.startswith("files: 2 of 4 test texts are also in the train split")
     assert len(message.splitlines()) == 1
 
 
@@ -647,9 +647,9 @@ def test_transcripts_of_a_second_file_stand_beside_the_labels(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("id\ttext\n1\ta\n1\tb\n", "id '1' stands twice with different values"),
+        ("id\ttext\n1\ta\n1\tb\n", "duplicate id '1' with different values"),
         ("id\ttext\nx1\ta\n", "none of its ids is in labels.csv: there id is '1', say, here 'x1'"),
-        ("id\ttext\tmood\n1\ta\tjoy\n", "column 'mood' stands in labels.csv as well"),
+        ("id\ttext\tmood\n1\ta\tjoy\n", "column 'mood' is in labels.csv too"),
         ("no\ttext\n1\ta\n", "no column 'id'; it has no, text"),
         ("id\ttext\n", "none of its ids is in labels.csv: there id is '1', say, here missing"),
     ],

@@ -421,7 +421,7 @@ def test_a_turn_of_meld_that_stands_twice_is_refused(
     assert report["splits"]["test"]["duplicate_id"] == 0
     with (folder / "set/test_sent_emo.csv").open("a", encoding="utf-8") as stream:
         stream.write('3,"Again.",Ross,joy,positive,0,1,3,19,"0,3","0,4"\n')
-    with pytest.raises(InputError, match="id 'test-0_1' stands twice in split 'test'"):
+    with pytest.raises(InputError, match="duplicate id 'test-0_1' in split 'test'"):
         read(folder, preset)
 
 

@@ -116,7 +116,7 @@ _LEFT_OUT = {
 _KEPT = {
     "without_context": "have no earlier turn in their dialogue",
     "duplicate_text": "repeat a text of their split",
-    "conflicting_label": "have a text that also stands with another label",
+    "conflicting_label": "have a text that has another label elsewhere",
     "odd_characters": "hold characters of a wrong encoding",
 }
 

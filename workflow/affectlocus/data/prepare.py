@@ -57,7 +57,7 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
 
     Raises:
         InputError: a missing column, a label that is not in the list, a number out of its range,
-            an id twice in a split, or more overlap between splits than the task allows.
+            a duplicate id in a split, or more overlap between splits than the task allows.
     """
     try:
         return _prepare(name, task, files)
@@ -161,7 +161,7 @@ def _partners(join: Join, files: dict[str, Path], wanted: Columns) -> tuple[Path
     twice = rows[key][rows[key].duplicated()]
     if len(twice):
         raise LayoutError(
-            f"{path}: {key} {twice.iloc[0]!r} stands twice with different values; expected it once"
+            f"{path}: duplicate {key} {twice.iloc[0]!r} with different values; keep one of its rows"
         )
     return path, rows.set_index(key)
 
@@ -204,7 +204,7 @@ def _joined(
     _check_columns(path, rows, [join.on])
     if both := [name for name in found.columns if name in rows.columns]:
         raise LayoutError(
-            f"{other}: column {both[0]!r} stands in {path.name} as well; list the columns to take "
+            f"{other}: column {both[0]!r} is in {path.name} too; list the columns to take "
             "as join.columns"
         )
     there = rows[join.on].isin(found.index)
@@ -315,8 +315,8 @@ def _split(
     counts["duplicate_id"] = None if columns.id is None else int(repeated.sum())
     if task.duplicate_ids == "refuse" and repeated.any():
         raise InputError(
-            f"{path}: id {ids[repeated].iloc[0]!r} stands twice in split {split!r}; expected it "
-            f"once ({counts['duplicate_id']} rows so); name another column as columns.id, or set "
+            f"{path}: duplicate id {ids[repeated].iloc[0]!r} in split {split!r} "
+            f"({counts['duplicate_id']} such rows); name another column as columns.id, or set "
             "duplicate_ids: first"
         )
     rows, values, ids = rows[~repeated], values[~repeated], ids[~repeated]
@@ -467,7 +467,7 @@ def _check_overlap(task: Task, report: dict[str, Any]) -> None:
         rows, shared = report["splits"][later]["kept"], counts["normalised"]
         if later == "test" and shared > task.overlap_limit * rows:
             raise InputError(
-                f"files: {shared} of {rows} test texts also stand in the {earlier} split "
+                f"files: {shared} of {rows} test texts are also in the {earlier} split "
                 f"({counts['exact']} of them exactly), more than overlap_limit "
-                f"{task.overlap_limit}; give splits that are apart, or raise the limit and say so"
+                f"{task.overlap_limit}; give splits without common texts, or raise the limit"
             )

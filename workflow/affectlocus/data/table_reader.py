@@ -218,7 +218,7 @@ def _uneven(text: str, delimiter: str, quoting: Quoting, header: list[str] | Non
             return f"its rows have more fields than its header ({where}){hint}"
         # A row that swallowed lines is one whose quotation mark is never closed.
         opened = opened if any("\n" in field for field in fields) else lines.line_num
-    return f"a quotation mark behind line {opened} is opened and never closed"
+    return f"a quotation mark after line {opened} is opened and never closed"
 
 
 def _short_rows(text: str, delimiter: str, quoting: Quoting, columns: int) -> int:
