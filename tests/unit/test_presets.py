@@ -432,7 +432,7 @@ def test_what_stands_for_an_id_in_gsm8k_is_said(written: Callable[[str], Path]) 
     assert any("no column holds them" in line for line in brief(report))
 
 
-def test_a_pickled_archive_is_turned_into_tables_as_the_readme_says(
+def test_a_pickled_archive_is_turned_into_tables_as_the_documentation_says(
     written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = written("mer2023")
@@ -443,11 +443,12 @@ def test_a_pickled_archive_is_turned_into_tables_as_the_readme_says(
     }
     # As AffectGPT and MERTools keep their labels: dictionaries, pickled.
     np.savez_compressed("label-6way.npz", **corpora)  # type: ignore[arg-type]
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = ROOT / "docs/how-to/presets.md"
+    text = page.read_text(encoding="utf-8")
     (program,) = [
         part.split("```")[0] for part in text.split("```python\n")[1:] if "allow_pickle" in part
     ]
-    exec(compile(program, "README.md", "exec"), {})
+    exec(compile(program, str(page), "exec"), {})
     files = {"train": "train_corpus.csv", "test": "test1_corpus.csv"}
     samples, _ = read(folder, "mer2023", files=files)
     assert samples[["id", "text", "answer"]].values.tolist() == [
@@ -455,11 +456,6 @@ def test_a_pickled_archive_is_turned_into_tables_as_the_readme_says(
         ["s_2", "中文2。", "sad"],
         ["s_3", "中文3。", "angry"],
     ]
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_the_readme_says_where_each_set_is_requested(preset: str) -> None:
-    assert f"`{preset}`" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_schema_names_every_preset() -> None:
