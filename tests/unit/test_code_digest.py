@@ -312,7 +312,7 @@ def test_the_files_that_the_package_holds_beside_code_count_somewhere() -> None:
     counted = {
         name for one in COMMANDS for part in parts(one) for name in module._content(part).data
     }
-    assert counted == module._data_files().keys() == {"pages"}
+    assert counted == module._data_files().keys() >= {"pages", "preset_files"}
 
 
 def test_the_exceptions_are_there_and_no_more_than_a_few() -> None:
@@ -357,6 +357,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         ("cli/mechanism.py", '"%.4f"', '"%.2f"', "ledger", "neurons activations"),
         ("cli/answers.py", "def _asked_how(", "def _asked_how(_=0, *", "evaluate", "extract"),
         ("core/files.py", "_SETS = (", "_SETS = () + (", "tune evaluate deltas", "tables"),
+        ("config/preset_files/gsm8k.yaml", ":", " :", "prepare", "evaluate tune"),
         ("reporting/pages/report.html", "</html>", "</html>\n", "report", "figures tables"),
         ("training/training_state.py", "_SHARE = 20", "_SHARE = 2", "tune pretrain", "evaluate"),
         # Words, and how a whole file gets its name.
