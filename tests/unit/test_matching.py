@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.core.errors import InputError
 from affectlocus.deltas.deltas import deltas, summary
+from affectlocus.evaluation.evaluate import HARDWARE
+from affectlocus.lm.devices import load
 
 BASE = tiny.llama()
 TUNED = tiny.moved(BASE)
@@ -304,6 +306,13 @@ def test_plain_weights_are_measured_whatever_their_configuration_calls_them(
     assert "they are read as they are stored" in note
 
 
+def test_a_base_that_is_called_quantised_is_loaded_as_it_is_stored(tmp_path) -> None:
+    base = tiny.model(tmp_path / "base", BASE, quantization_config=STALE[0])
+    model = load(base, HARDWARE)
+    assert all(torch.equal(one, BASE[name]) for name, one in model.state_dict().items())
+    assert getattr(model.config, "quantization_config", None) is None
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -334,7 +343,9 @@ def test_the_command_prints_the_notes(tmp_path, monkeypatch, capsys) -> None:
         main()
     assert not ended.value.code
     said = capsys.readouterr()
-    assert said.err.startswith("note: base alone has layers that predict further tokens (9 tensors")
+    assert said.err.startswith(
+        "note: base alone has layers that predict further tokens (10 tensors"
+    )
     check(json.loads(said.out)["projections"])
 
 

@@ -272,7 +272,7 @@ LOOKS = {
     ),
     b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>": "an HTML page, perhaps an error or",
     b"<html>\n": "an HTML page, perhaps an error or login page of the download); fetch the file",
-    b"GGUF\x03\0\0\0": "a GGUF file, which holds quantised weights); fetch the model as",
+    b"GGUF\x03\0\0\0": "a GGUF file, which is not read); give the safetensors files",
     b"": "empty); fetch it again",
 }
 

@@ -47,7 +47,8 @@ def llama(seed: int = 0, layers: int = LAYERS, dtype: torch.dtype = torch.float3
     for layer in range(layers):
         for module, shape in SHAPES.items():
             made[f"model.layers.{layer}.{module}.weight"] = drawn(*shape)
-        made[f"model.layers.{layer}.input_layernorm.weight"] = torch.ones(HIDDEN, dtype=dtype)
+        for norm in ("input", "post_attention"):
+            made[f"model.layers.{layer}.{norm}_layernorm.weight"] = torch.ones(HIDDEN, dtype=dtype)
     return made
 
 

@@ -23,8 +23,9 @@ from affectlocus.checkpoints.architectures import Rows, in_other_tower, place
 from affectlocus.checkpoints.fused_experts import split_experts
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import EPS, Tensors
+from affectlocus.checkpoints.unmerged import refuse_empty
 from affectlocus.core.errors import InputError, shortened
-from affectlocus.core.files import read_json
+from affectlocus.core.files import TRAINED_WITH_LORA, read_json, whole_weights
 from affectlocus.core.regex_timeout import within
 
 CONFIG = "adapter_config.json"
@@ -78,7 +79,8 @@ class Adapter:
     """A LoRA adapter or a file of trained tensors, read lazily.
 
     Args:
-        path: a directory of peft's or MLX's, or a .pth, .pt or .bin file.
+        path: a directory of peft's or MLX's; a .pth, .pt or .bin file; or the folder or file of a
+            whole model that was saved with its LoRA factors, not merged.
         alpha: LoRA alpha, for a file that does not tell its own.
 
     Attributes:
@@ -97,7 +99,7 @@ class Adapter:
         self.path = path
         self._alpha = None if alpha is None else _positive(alpha, path, "the given alpha")
         self.config: dict[str, Any] = {}
-        if path.is_dir():
+        if (path / CONFIG).is_file():
             self.config = read_json(path / CONFIG)
             if not isinstance(self.config, dict):
                 raise InputError(
@@ -113,11 +115,12 @@ class Adapter:
                     raise InputError(
                         f"{path / CONFIG}: {key} is {shortened(repr(self.config.get(key)))}: {why}"
                     )
-                self.tensors = Tensors([_peft_weights(path)])
+                self.tensors = Tensors(_peft_weights(path))
         else:
             self.layout = "trained-only"
-            self.tensors = Tensors([path])
-            split_experts(self.tensors, None, path)
+            self.tensors = Tensors(whole_weights(path) if path.is_dir() else [path])
+        split_experts(self.tensors, None, path)
+        refuse_empty(path, self.tensors)
         self.factors: dict[str, Factors] = {}
         self.replaced: dict[str, str] = {}
         self.notes: list[str] = []
@@ -561,13 +564,27 @@ def _is_mlx(folder: Path, config: dict[str, Any]) -> bool:
     return told or (folder / MLX).is_file()
 
 
-def _peft_weights(folder: Path) -> Path:
+def _peft_weights(folder: Path) -> list[Path]:
+    """The files of a peft adapter; or those of the whole model that it was saved with."""
     for suffix in (".safetensors", ".bin"):
         if (folder / f"{PEFT}{suffix}").is_file():
-            return folder / f"{PEFT}{suffix}"
+            more = folder / TRAINED_WITH_LORA
+            return [folder / f"{PEFT}{suffix}", *([more] if more.is_file() else [])]
+    if gguf := sorted(folder.glob("*.gguf")):
+        raise InputError(
+            f"{folder}: its weights are in {gguf[0].name}, a GGUF file, which is not read; give "
+            "the adapter as peft saved it"
+        )
+    if holds_factors(folder):
+        return whole_weights(folder)
     raise InputError(
         f"{folder}: {CONFIG} is there, {PEFT}.safetensors is not; the adapter is incomplete"
     )
+
+
+def holds_factors(folder: Path) -> bool:
+    """Whether a folder's whole model has LoRA factors in it: it was saved without merging them."""
+    return any(_LORA.fullmatch(name) for name in Tensors(whole_weights(folder)).names())
 
 
 def _unwrapped(name: str, several: bool) -> str:

@@ -20,6 +20,7 @@ from affectlocus.checkpoints.adapters import (
     PEFT,
     Adapter,
     counted,
+    holds_factors,
     layered,
     outside_notes,
     prefixes,
@@ -32,16 +33,17 @@ from affectlocus.checkpoints.fused_experts import joined, split_experts
 from affectlocus.checkpoints.matching import Model, further_layers, matching, named, needed
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import EPS, Held, Side, Tensors
+from affectlocus.checkpoints.unmerged import instead_of_weights, refuse_empty, refuse_pieces
 from affectlocus.core.errors import DamageError, InputError
 from affectlocus.core.files import (
     absent,
     checkpoint_paths,
     is_manifest,
-    is_weights,
     manifest_entry,
     manifest_folder,
     read_json,
     shards,
+    whole_weights,
 )
 from affectlocus.core.projections import PROJECTIONS, Location
 
@@ -72,6 +74,11 @@ class Weights:
         prefix: what every name begins with that counts, and is then left out: `language_model.`
             reads the language model alone out of a multimodal checkpoint.
 
+    Attributes:
+        config: config.json; None where there is none.
+        notes: sentences about how it is read.
+        called_quantised: whether config.json says so of weights that are plain floats.
+
     Raises:
         InputError: no weights there, incomplete ones, or quantised ones.
     """
@@ -92,6 +99,7 @@ class Weights:
                 f"({len(lost)} tensors so); fetch the shard again"
             )
         split_experts(self.tensors, self.config, path)
+        refuse_empty(path, self.tensors)
         self._stored: dict[str, str] = {}
         for name in self.tensors.names():
             if not name.startswith(prefix):
@@ -106,6 +114,7 @@ class Weights:
         if not self._stored:
             raise InputError(f"{path}: no tensor's name begins with {prefix!r}")
         self.notes: list[str] = []
+        self.called_quantised = False
         self._refuse_quantised()
 
     def modules(self, layer: int) -> list[str]:
@@ -132,6 +141,7 @@ class Weights:
                 "expected float16, bfloat16, float32 or float64 (dequantise it with its own tool)"
             )
         if method:
+            self.called_quantised = True
             self.notes.append(
                 f"{self.path / 'config.json'} says that the weights are quantised by {method!r}, "
                 "and all of them are stored as plain floats: they are read as they are stored"
@@ -236,6 +246,7 @@ def _plain(name: str) -> str:
 
 
 def _weight_files(path: Path) -> list[Path]:
+    refuse_pieces(path)
     if path.is_file():
         shard = _SHARD.search(path.name)
         if shard is not None and int(shard[1]) > 1:
@@ -243,9 +254,12 @@ def _weight_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; expected a model or an adapter")
-    files = [file for file in checkpoint_paths(path) if is_weights(file.name)]
-    if files:
+    if files := whole_weights(path):
         return files
+    if (path / CONFIG).is_file():
+        raise InputError(f"{path}: an adapter without a whole model; expected a model")
+    if found := instead_of_weights(path):
+        raise InputError(f"{path}: {found}")
     raise InputError(
         f"{path}: no .safetensors file, no pytorch_model.bin and no .pth; "
         "expected a model as it was saved"
@@ -496,7 +510,16 @@ class Pair:
         self.only_tuned: list[str] = []
         self.adapter: Applied | None = None
         self._tuned: Weights | None = None
+        if (first / CONFIG).is_file():
+            self.notes.append(
+                f"{first} holds a whole model and an adapter: as the base, the model alone is read"
+            )
         if is_adapter(tuned, self.base):
+            if (tuned / CONFIG).is_file() and holds_model(tuned):
+                self.notes.append(
+                    f"{tuned} holds an adapter and a whole model: the adapter is read, and the "
+                    "model is not"
+                )
             adapter = Adapter(tuned, alpha)
             names = [] if any_base else check_base_name(adapter, self.base.path, self.base.config)
             self.adapter = Applied(adapter, self.base)
@@ -622,17 +645,27 @@ def _torch(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
+def holds_model(path: Path) -> bool:
+    """Whether a folder holds a whole model of its own, whether or not an adapter is there too."""
+    return path.is_dir() and bool(whole_weights(path)) and not holds_factors(path)
+
+
 def is_adapter(path: Path, base: Weights | None = None) -> bool:
     """Whether a checkpoint holds changes of a base, not a whole model."""
     if path.is_dir():
-        return (path / CONFIG).is_file()
+        if (path / CONFIG).is_file():
+            return True
+        refuse_pieces(path)
+        return holds_factors(path)
     if not path.is_file():
         return False
+    refuse_pieces(path)
     tensors = Tensors([path])
     split_experts(tensors, None if base is None else base.config, path)
     names = tensors.names()
     low_rank = any(".lora_" in name for name in names)
-    if low_rank and (path.suffix == ".safetensors" or path.stem == PEFT):
+    whole = any(place(name.replace(".base_layer.", ".")) is not None for name in names)
+    if low_rank and ((path.suffix == ".safetensors" and not whole) or path.stem == PEFT):
         raise InputError(
             f"{path}: holds an adapter's weights alone, without their scaling; give the folder "
             f"{path.parent}, with the {CONFIG} in it"

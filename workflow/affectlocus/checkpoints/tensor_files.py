@@ -462,8 +462,8 @@ _MISTAKEN = (
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer", "run git lfs pull"),
     (
         re.compile(rb"GGUF"),
-        "a GGUF file, which holds quantised weights",
-        "fetch the model as safetensors",
+        "a GGUF file, which is not read",
+        "give the safetensors files of the model or adapter",
     ),
 )
 

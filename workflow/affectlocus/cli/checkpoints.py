@@ -122,7 +122,7 @@ def diff(
     Example: affectlocus diff Qwen2.5-3B law-adapter --score relative
     """
     from affectlocus.checkpoints.adapters import Adapter
-    from affectlocus.checkpoints.pairs import Pair, is_adapter
+    from affectlocus.checkpoints.pairs import Pair, holds_model, is_adapter
     from affectlocus.core.errors import shortened
     from affectlocus.core.files import check_folder_of_outputs
     from affectlocus.deltas.deltas import SCORES, adapter_alone, summary, write_tables
@@ -151,7 +151,7 @@ def diff(
         if score == "relative":
             raise InputError("--score relative needs the base's norm; give the base too")
     else:
-        if is_adapter(first):
+        if is_adapter(first) and not holds_model(first):
             raise InputError(
                 f"{first}: an adapter, where the base is expected; give the base first"
             )

@@ -26,10 +26,15 @@ PICKLED = (".bin", ".pth", ".pt")
 
 # What a trainer leaves beside the weights, and second copies of them.
 _ASIDE = re.compile(
-    r"consolidated|training_args|optimizer|scheduler|scaler|rng_state|random_states"
+    r"consolidated|training_args|optimizer|scheduler|scaler|rng_state|random_states|.*optim_states"
 )
 # One set of weights out of several; the first that is there.
-_SETS = (r"adapter_model\.", r"adapters\.", r".+-\d+-of-\d+\.", r"(pytorch_)?model\.")
+_ADAPTER_SETS = (r"adapter_model\.", r"adapters\.")
+_SETS = (*_ADAPTER_SETS, r".+-\d+-of-\d+\.", r"(pytorch_)?model\.")
+_OF_ADAPTERS = re.compile("|".join((*_ADAPTER_SETS, "non_lora_trainables")))
+
+TRAINED_WITH_LORA = "non_lora_trainables.bin"
+"""What LLaVA's code saves next to an adapter: the other tensors that were trained with it."""
 
 
 def checkpoint_files(names: Iterable[str]) -> list[str]:
@@ -48,6 +53,8 @@ def checkpoint_files(names: Iterable[str]) -> list[str]:
         for first in _SETS:
             chosen = [name for name in stored if re.match(first, name)]
             if chosen:
+                if first == _ADAPTER_SETS[0]:
+                    chosen += flat & {TRAINED_WITH_LORA}
                 return sorted(small.union(chosen))
         if stored:
             return sorted(small.union(stored))
@@ -89,6 +96,13 @@ def checkpoint_paths(folder: Path) -> list[Path]:
     """The same of a folder on disk."""
     names = (path.name for path in folder.iterdir() if path.is_file())
     return [folder / name for name in checkpoint_files(names)]
+
+
+def whole_weights(folder: Path) -> list[Path]:
+    """The weights of a whole model in a folder, whether or not an adapter is there as well."""
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    names = {name for name in names if not _OF_ADAPTERS.match(name)}
+    return [folder / name for name in checkpoint_files(names) if is_weights(name)]
 
 
 TRAJECTORY = "trajectory"

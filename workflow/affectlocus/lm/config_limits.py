@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from affectlocus.checkpoints.adapters import CONFIG
 from affectlocus.checkpoints.model_size import of_config
+from affectlocus.checkpoints.pairs import Weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import checkpoint_paths, is_weights, read_json
 
@@ -49,6 +51,11 @@ def check_size(folder: Path) -> None:
     file = folder / "config.json"
     if not file.is_file():
         return
+    if (folder / CONFIG).is_file():
+        raise InputError(
+            f"{folder / CONFIG}: an adapter in the folder of a model, and transformers would put "
+            "the adapter onto it; move the adapter's files into a folder of their own"
+        )
     config = read_json(file)
     if not isinstance(config, dict):
         raise InputError(f"{file}: holds a {type(config).__name__}; expected an object of settings")
@@ -62,6 +69,21 @@ def check_size(folder: Path) -> None:
             f"{file}: it describes {size.parameters:.3g} parameters, its files hold {held:.3g} "
             "bytes; the two do not belong together"
         )
+
+
+def called_quantised(folder: Path) -> bool:
+    """Whether config.json says of weights that are stored as plain floats that they are quantised.
+
+    Saving a merged model in 16 bits may leave that behind, and transformers would believe it.
+    """
+    file = folder / "config.json"
+    config = read_json(file) if file.is_file() else None
+    if not isinstance(config, dict) or not config.get("quantization_config"):
+        return False
+    try:
+        return Weights(folder).called_quantised
+    except InputError:
+        return False
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from affectlocus.config.parameters import Hardware
 from affectlocus.core.errors import InputError
-from affectlocus.lm.config_limits import check_size, explained
+from affectlocus.lm.config_limits import called_quantised, check_size, explained
 
 CARDS = "AFFECTLOCUS_CARDS"
 """Environment variable: the cards that a job asked for (--cards); one, where it is not set."""
@@ -45,6 +45,12 @@ def load(folder: Path, hardware: Hardware, place: bool = True) -> PreTrainedMode
     options["trust_remote_code"] = False
     check_size(folder)
     with explained(folder):
+        if called_quantised(folder):
+            config = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            del config.quantization_config
+            options["config"] = config
         model, loading = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, dtype="auto", output_loading_info=True, **options
         )
