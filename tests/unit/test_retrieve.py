@@ -828,6 +828,27 @@ def test_an_adapter_on_disk_is_counted_by_the_modules_it_adapts(
     assert (manifest["kind"], manifest["adapted"]) == ("adapter", 4)
 
 
+def test_a_manifest_says_how_a_checkpoint_was_tuned_by_its_files_not_its_folder(
+    checkpoint: Callable[..., Path], lora: Callable[..., Path], tmp_path: Path
+) -> None:
+    base = checkpoint("llama")
+    adapter = shutil.copytree(lora(base, ["q_proj", "gate_proj"], r=5), tmp_path / "qwen-sft")
+    manifest = retrieve(str(adapter))
+    told = {key: manifest[key] for key in ("method", "ranks", "targets", "model_type", "base")}
+    assert told == {
+        "method": "lora",
+        "ranks": [5],
+        "targets": ["gate_proj", "q_proj"],
+        "model_type": "llama",
+        "base": str(base),
+    }
+    model = shutil.copytree(base, tmp_path / "mistral-lora")
+    assert retrieve(str(model))["model_type"] == "llama"
+    assert "method" not in retrieve(str(model))
+    (model / "config.json").unlink()
+    assert "model_type" not in retrieve(str(model))
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [

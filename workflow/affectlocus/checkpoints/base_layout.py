@@ -136,7 +136,13 @@ def _held(adapter: Adapter) -> set[str]:
 
 def model_type(adapter: Adapter) -> str | None:
     """The base's model_type, by a config.json in the adapter's folder or where its base lies."""
-    config = _base_config(adapter)
+    return language_model_type(_base_config(adapter))
+
+
+def language_model_type(config: Any) -> str | None:
+    """The model_type that a config.json gives; of a multimodal model, its language model's."""
+    if not isinstance(config, dict):
+        return None
     text = config.get("text_config")
     inner = text.get("model_type") if isinstance(text, dict) else None
     found = inner if isinstance(inner, str) else config.get("model_type")

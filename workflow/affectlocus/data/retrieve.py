@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -20,8 +20,12 @@ from affectlocus.core.files import (
     manifest_entry,
     manifest_folder,
     portable,
+    read_json,
     shards,
 )
+
+if TYPE_CHECKING:
+    from affectlocus.checkpoints.adapters import Adapter
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _NAMED = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -42,7 +46,9 @@ def retrieve(
     Returns:
         folder (of a download `${HF_HUB_CACHE}/…` or `${HF_HOME}/…`, which `manifest_folder` reads),
         kind (model, adapter, file), source, revision, licence, files (file, bytes,
-        sha256); and the number of tensors, or of adapted modules with the other trained tensors.
+        sha256); and the number of tensors, or of adapted modules with the other trained tensors;
+        and what the files say of the model: `model_type`, and of an adapter with LoRA factors
+        `method` (lora), `ranks`, `targets` (last names of its modules) and `base`, where known.
 
     Raises:
         InputError: what is missing or wrong, and what to do.
@@ -149,15 +155,37 @@ def _stock(path: Path, kind: str) -> dict[str, Any]:
         files = [file for file in checkpoint_paths(path) if file.suffix == ".safetensors"]
         shards(path)  # refuses an index whose shards are not all there
         if files:
-            return {"tensors": sum(map(_count, files))}
+            return {"tensors": sum(map(_count, files)), **_model_type(path)}
     # Torch is imported only where it is needed: these take a second, the above a tenth.
     from affectlocus.checkpoints.adapters import Adapter
     from affectlocus.checkpoints.pairs import Weights, is_adapter
 
     if is_adapter(path):
         adapter = Adapter(path)
-        return {"adapted": len(adapter.factors), "other_trained": sorted(adapter.replaced)}
-    return {"tensors": len(Weights(path).names())}
+        counts = {"adapted": len(adapter.factors), "other_trained": sorted(adapter.replaced)}
+        return counts | _tuning(adapter)
+    return {"tensors": len(Weights(path).names()), **_model_type(path)}
+
+
+def _model_type(folder: Path) -> dict[str, str]:
+    """A whole model's model_type, of the language model in it, as its config.json says."""
+    from affectlocus.checkpoints.base_layout import language_model_type
+
+    file = folder / "config.json"
+    found = language_model_type(read_json(file)) if file.is_file() else None
+    return {} if found is None else {"model_type": found}
+
+
+def _tuning(adapter: Adapter) -> dict[str, Any]:
+    """What an adapter's files say of its tuning."""
+    from affectlocus.checkpoints.base_layout import model_type
+
+    found: dict[str, Any] = {"base": adapter.base_name, "model_type": model_type(adapter)}
+    if adapter.factors:
+        found["method"] = "lora"
+        found["ranks"] = sorted({adapter.rank(module) for module in adapter.factors})
+        found["targets"] = sorted({module.rpartition(".")[2] for module in adapter.factors})
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _count(file: Path) -> int:

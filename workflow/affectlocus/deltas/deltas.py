@@ -15,7 +15,7 @@ import numpy as np
 
 from affectlocus.checkpoints.adapters import Adapter, counted, layered, outside_notes
 from affectlocus.checkpoints.architectures import Rows, parts, place
-from affectlocus.checkpoints.base_layout import unknown_projections
+from affectlocus.checkpoints.base_layout import language_model_type, unknown_projections
 from affectlocus.checkpoints.computed_matrices import dense
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.spectra import LowRank, Spectrum, full_spectrum, low_rank_scores
@@ -150,13 +150,7 @@ def deltas(
 
 
 def _tuning(pair: Pair) -> dict[str, Any]:
-    config = pair.base.config or {}
-    # Of a multimodal model, the language model's.
-    inner = config.get("text_config")
-    kind = (inner.get("model_type") if isinstance(inner, dict) else None) or config.get(
-        "model_type", ""
-    )
-    found: dict[str, Any] = {"model_type": str(kind)}
+    found: dict[str, Any] = {"model_type": language_model_type(pair.base.config) or ""}
     adapter = pair.adapter.adapter if pair.adapter else None
     if adapter is not None and adapter.factors:
         found["method"] = "lora"
