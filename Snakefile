@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.utils import min_version, update_config
 
 from affectlocus.core.errors import or_exit
-from affectlocus.config.parameters import read
+from affectlocus.config.experiment import read
 
 min_version("9.27")
 # Broken YAML, or none: one sentence, where Snakemake would not name the line.

@@ -16,7 +16,7 @@ from affectlocus.reporting.exhibits import described
 from affectlocus.orchestration.run_lock import hold, only_reads
 from affectlocus.orchestration.gpu_lease import cards
 from affectlocus.orchestration.job_resources import Needs
-from affectlocus.config.parameters import validate
+from affectlocus.config.experiment import validate
 from affectlocus.orchestration.preflight import absent, precheck, precheck_wheels
 from affectlocus.orchestration.failure_summary import reasons
 from affectlocus.orchestration.restore import RESTORING, lost, restore

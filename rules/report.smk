@@ -6,7 +6,7 @@
 import json
 
 from affectlocus.core.provenance import overridden
-from affectlocus.config.parameters import read
+from affectlocus.config.experiment import read
 
 HOME = Path(workflow.main_snakefile).parent
 

@@ -236,7 +236,7 @@ def _small(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameters(config: Any) -> None:
-    from affectlocus.config.parameters import validate
+    from affectlocus.config.experiment import validate
 
     with folder() as path, refusing():
         if not isinstance(config, dict):
@@ -245,7 +245,7 @@ def _parameters(config: Any) -> None:
 
 
 def _text(content: bytes) -> None:
-    from affectlocus.config.parameters import load
+    from affectlocus.config.experiment import load
 
     with folder() as path, refusing():
         (path / "params.yaml").write_bytes(content)
@@ -554,7 +554,8 @@ def tables(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 def _table(given: tuple[str, bytes]) -> None:
-    from affectlocus.config.parameters import Columns, DataFile, Files, Task
+    from affectlocus.config.files import DataFile, Files
+    from affectlocus.config.tasks import Columns, Task
     from affectlocus.data.prepare import prepare
     from affectlocus.data.table_reader import read_rows
 

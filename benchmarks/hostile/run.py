@@ -79,11 +79,11 @@ def forked(command: tuple[str, ...], folder: Path) -> tuple[int, str, str]:
 
     from affectlocus.checkpoints import pairs as checkpoints
     from affectlocus.cli import entry as cli
-    from affectlocus.config import parameters
+    from affectlocus.config import experiment
     from affectlocus.data import prepare
     from affectlocus.deltas import diff
 
-    assert transformers and checkpoints and diff and parameters and prepare
+    assert transformers and checkpoints and diff and experiment and prepare
     with (folder / ".said").open("w+", encoding="utf-8") as said:
         child = os.fork()
         if child == 0:

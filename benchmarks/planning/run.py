@@ -25,7 +25,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from affectlocus.config.parameters import load  # noqa: E402
+from affectlocus.config.experiment import load  # noqa: E402
 from affectlocus.core.projections import PROJECTIONS, format_modules  # noqa: E402
 from affectlocus.orchestration.matrix import all_cells  # noqa: E402
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from affectlocus.config.parameters import load
+from affectlocus.config.experiment import load
 from affectlocus.orchestration.dag import Dag
 from affectlocus.orchestration.matrix import all_cells, arm_of
 from affectlocus.orchestration.plan import plan

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from affectlocus.config.parameters import Evaluate, Neurons
+from affectlocus.config.evaluation import Evaluate
+from affectlocus.config.measures import Neurons
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation.activations import (
     effect_sizes,

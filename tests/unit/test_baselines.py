@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 from wheel_files import REAL, write_wheels
 
-from affectlocus.config.parameters import PERCENT, Number, Score, Scoring
+from affectlocus.config.scoring import PERCENT, Score
+from affectlocus.config.tasks import Number, Scoring
 from affectlocus.data.prepare import read_rows
 from affectlocus.scoring import corrected_protocol as corrected
 from affectlocus.scoring import mer_unibench

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from affectlocus.config.parameters import Generation
+from affectlocus.config.evaluation import Generation
 from affectlocus.core.errors import InputError
 from affectlocus.lm.chat_templates import column, stops, wrapped
 

@@ -26,7 +26,7 @@ from affectlocus.claims.statistics import Labelled, Texts
 from affectlocus.claims.verdicts import Finding, combined, judge, with_headlines
 from affectlocus.cli import app
 from affectlocus.cli.shared import read_frame
-from affectlocus.config.parameters import COMBINATIONS, SINGLES
+from affectlocus.config.matrix import COMBINATIONS, SINGLES
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS, parse_modules

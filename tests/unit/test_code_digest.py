@@ -346,7 +346,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     [
         # How labels are read decides samples and answers.
         (
-            "config/parameters.py",
+            "config/tasks.py",
             'ANSWERS = ("yes", "no")',
             'ANSWERS = ("no", "yes")',
             "prepare",

@@ -32,7 +32,7 @@ def changed(tmp_path: Path, checkpoint: Callable[..., Path]) -> Callable[..., Pa
 def test_code_of_its_own_is_never_run_whoever_says_yes(
     changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from affectlocus.config.parameters import Hardware
+    from affectlocus.config.hardware import Hardware
     from affectlocus.lm.devices import load
     from affectlocus.lm.prompts import Prompter
 
@@ -54,7 +54,7 @@ def test_code_of_its_own_is_never_run_whoever_says_yes(
 def test_a_known_model_with_code_beside_it_is_read_by_transformers_own(
     changed: Callable[..., Path],
 ) -> None:
-    from affectlocus.config.parameters import Hardware
+    from affectlocus.config.hardware import Hardware
     from affectlocus.lm.devices import load
 
     folder = changed(auto_map={"AutoModelForCausalLM": "evil.Evil"})
@@ -79,7 +79,7 @@ def test_a_known_model_with_code_beside_it_is_read_by_transformers_own(
 def test_a_configuration_that_its_files_do_not_bear_out_is_refused_in_one_line(
     changed: Callable[..., Path], settings: dict[str, Any]
 ) -> None:
-    from affectlocus.config.parameters import Hardware
+    from affectlocus.config.hardware import Hardware
     from affectlocus.lm.devices import load
 
     folder = changed(**settings)

@@ -6,7 +6,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus.config.parameters import Context
+from affectlocus.config.files import Context
 from affectlocus.data.context import previous_turns
 
 # dialogue, order, whether anything is said

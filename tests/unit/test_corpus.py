@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from affectlocus.config.parameters import Corpus
+from affectlocus.config.corpus import Corpus
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import MARKER
 from affectlocus.data.corpus import (

@@ -15,7 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affectlocus.claims.pair_facts import ClaimsSettings
-from affectlocus.config.parameters import CORPUS_TASKS, Parameters, Score, Task, Tuning, load
+from affectlocus.config.corpus import CORPUS_TASKS
+from affectlocus.config.experiment import Parameters, load
+from affectlocus.config.scoring import Score
+from affectlocus.config.tasks import Task
+from affectlocus.config.tuning import Tuning
 from affectlocus.core.cells import cell_at
 from affectlocus.orchestration.dag import (
     EXTRACTOR,

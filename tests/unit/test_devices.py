@@ -10,7 +10,7 @@ import pytest
 import torch
 from accelerate import dispatch_model
 
-from affectlocus.config.parameters import Hardware
+from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError
 from affectlocus.lm.candidates import log_likelihoods
 from affectlocus.lm.devices import CARDS, check_placed, computing, load, spread

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from affectlocus.config.parameters import Parameters, Task, load, validate
+from affectlocus.config.experiment import Parameters, load, validate
+from affectlocus.config.tasks import Task
 from affectlocus.config.yaml_text import parsed
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from affectlocus.cli import app
-from affectlocus.config import parameters
-from affectlocus.config.parameters import schema_text
+from affectlocus.config import corpus, evaluation, scoring, tasks, tuning
+from affectlocus.config.experiment import schema_text
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import or_exit
 
@@ -327,16 +328,18 @@ def test_baselines_need_the_prepared_tasks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "model"),
     [
-        ("corpus", "Corpus"),
-        ("pretrain", "Pretraining"),
-        ("prepare", "Task"),
-        ("tune", "Tuning"),
-        ("evaluate", "Evaluate"),
-        ("extract", "Extraction"),
-        ("score", "Score"),
+        ("corpus", corpus.Corpus),
+        ("pretrain", corpus.Pretraining),
+        ("prepare", tasks.Task),
+        ("tune", tuning.Tuning),
+        ("evaluate", evaluation.Evaluate),
+        ("extract", evaluation.Extraction),
+        ("score", scoring.Score),
     ],
 )
-def test_the_help_of_settings_names_every_key_of_its_section(command: str, model: str) -> None:
+def test_the_help_of_settings_names_every_key_of_its_section(
+    command: str, model: type[BaseModel]
+) -> None:
     said = " ".join(help_text(command, "--help").split())
-    for key in getattr(parameters, model).model_fields:
+    for key in model.model_fields:
         assert re.search(rf"\b{key}\b", said), key

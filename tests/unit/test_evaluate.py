@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from affectlocus.config.parameters import Generation, Samples
+from affectlocus.config.evaluation import Generation, Samples
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation.evaluate import Shared, build, evaluate

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from affectlocus.config.parameters import Extraction
+from affectlocus.config.evaluation import Extraction
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import identity
 from affectlocus.evaluation.extract import Extractor, Replies, asked, extract, replies

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from affectlocus.config.parameters import Parameters
+from affectlocus.config.experiment import Parameters
 from affectlocus.orchestration.dag import Dag
 from affectlocus.reporting.figure_panels import Panels
 

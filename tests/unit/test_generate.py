@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import TopPLogitsWarper
 
-from affectlocus.config.parameters import Generation
+from affectlocus.config.evaluation import Generation
 from affectlocus.core.errors import InputError
 from affectlocus.lm import generate
 from affectlocus.lm.generate import ends, nucleus, room, stream, texts

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from affectlocus.config.parameters import Parameters
+from affectlocus.config.experiment import Parameters
 from affectlocus.orchestration.dag import EXTRACTOR, Dag
 from affectlocus.orchestration.job_resources import Needs
 
@@ -44,7 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An experiment's folder without results."""
     monkeypatch.chdir(tmp_path)
     # The mini task's name is free here.
-    monkeypatch.setattr("affectlocus.config.parameters.CORPUS_TASKS", ("words",))
+    monkeypatch.setattr("affectlocus.config.corpus.CORPUS_TASKS", ("words",))
 
 
 def needs(cards: int | None = None, **changes: Any) -> Needs:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from affectlocus.config.parameters import Parameters, load
+from affectlocus.config.experiment import Parameters, load
 from affectlocus.core.cells import Cell, cell_at, tune_checkpoint
 from affectlocus.orchestration.matrix import all_cells, table_cells
 

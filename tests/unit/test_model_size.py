@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoConfig
 
 from affectlocus.checkpoints.model_size import Size, estimated, of_config, of_name, of_pretraining
-from affectlocus.config.parameters import Pretraining
+from affectlocus.config.corpus import Pretraining
 from affectlocus.training.lora_targets import layout_of_config
 
 QWEN_7B = {

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
-from affectlocus.config.parameters import Number
+from affectlocus.config.tasks import Number
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.number_answers import classed, classes, errors, read_out, sums
 

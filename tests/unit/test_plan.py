@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from affectlocus.config.parameters import load
+from affectlocus.config.experiment import load
 from affectlocus.orchestration.dag import Dag
 from affectlocus.orchestration.plan import FOUND, Kind, Plan, plan
 

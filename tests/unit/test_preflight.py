@@ -10,7 +10,7 @@ import pytest
 import yaml
 from wheel_files import write_wheels
 
-from affectlocus.config.parameters import Parameters
+from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.data.prepare import prepare
 from affectlocus.orchestration.preflight import (

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from affectlocus.config.parameters import Task
+from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
 from affectlocus.data.audit import brief
 from affectlocus.data.prepare import prepare

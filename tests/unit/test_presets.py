@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from affectlocus.config.parameters import Parameters, Task, validate
+from affectlocus.config.experiment import Parameters, validate
 from affectlocus.config.presets import FOLDER, PRESETS
+from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
 from affectlocus.data.audit import brief
 from affectlocus.data.prepare import prepare

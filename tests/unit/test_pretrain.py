@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from affectlocus.checkpoints.pairs import Weights
-from affectlocus.config.parameters import Pretraining
+from affectlocus.config.corpus import Pretraining
 from affectlocus.core.errors import InputError
 from affectlocus.core.stop_signals import Stopped
 from affectlocus.data.corpus import pretraining_document

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from affectlocus.config.parameters import Parameters
+from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.lm.chat_templates import AFFECTGPT
 from affectlocus.orchestration.prompt_room import _AROUND, check_room, literal

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wheel_files import REAL, write_wheels
 
-from affectlocus.config.parameters import FREE_METRICS
+from affectlocus.config.scoring import FREE_METRICS
 from affectlocus.core.errors import InputError
 from affectlocus.scoring import corrected_protocol as corrected
 from affectlocus.scoring import mer_unibench

@@ -44,7 +44,8 @@ def test_another_thread_goes_without_a_limit() -> None:
 
 
 def test_patterns_of_settings_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from affectlocus.config.parameters import Columns, DataFile, Files, Task
+    from affectlocus.config.files import DataFile, Files
+    from affectlocus.config.tasks import Columns, Task
     from affectlocus.data import prepare
     from affectlocus.data import table_reader as rows
 

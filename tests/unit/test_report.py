@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from affectlocus.claims.verdicts import COLUMNS
 from affectlocus.cli import app
-from affectlocus.config.parameters import Parameters
+from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.reporting.report import SYMBOLS, Experiment, report
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from affectlocus.config.parameters import Parameters
+from affectlocus.config.experiment import Parameters
 from affectlocus.core.files import manifest_entry, write_json
 from affectlocus.orchestration import restore
 from affectlocus.orchestration.dag import Dag, checkpoint

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from affectlocus.cli import app
-from affectlocus.config.parameters import load
+from affectlocus.config.experiment import load
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.orchestration.dag import Dag
 from affectlocus.reporting.revisions import by_layer, verdicts

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.stats import t
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from affectlocus.config.parameters import PERCENT, Number, Score, Scoring
+from affectlocus.config.scoring import PERCENT, Score
+from affectlocus.config.tasks import Number, Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.score import METRICS, Answers, choose, metrics, rows_of, score, span

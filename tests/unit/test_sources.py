@@ -15,7 +15,7 @@ import yaml
 from hub import Hub, serving, start
 from huggingface_hub import constants
 
-from affectlocus.config.parameters import Task
+from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
 from affectlocus.data.sources import handed, manifest_path
 

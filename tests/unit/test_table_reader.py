@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus.config.parameters import Task
+from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
 from affectlocus.data.audit import brief
 from affectlocus.data.prepare import prepare

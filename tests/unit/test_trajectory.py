@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from affectlocus.checkpoints.pairs import Pair
-from affectlocus.config.parameters import Tuning
+from affectlocus.config.tuning import Tuning
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import snapshot_folder
 from affectlocus.deltas.trajectory import COLUMNS, snapshots, trajectory

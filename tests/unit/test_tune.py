@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.pairs import Pair, manifest
 from affectlocus.cli import app
-from affectlocus.config.parameters import Tuning
+from affectlocus.config.tuning import Tuning
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import snapshot_folder, write_json
 from affectlocus.core.stop_signals import Stopped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from affectlocus.config.parameters import Recipe
+from affectlocus.config.tuning import Recipe
 from affectlocus.config.yaml_text import parsed
 from affectlocus.core.errors import InputError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from affectlocus.config.parameters import load
+from affectlocus.config.experiment import load
 from affectlocus.data.corpus import write_corpus
 from affectlocus.training.pretrain import pretrain
 from affectlocus.training.training_state import place_of

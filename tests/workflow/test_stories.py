@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from affectlocus.config.parameters import Task, load
+from affectlocus.config.experiment import load
+from affectlocus.config.tasks import Task
 from affectlocus.data.prepare import prepare
 from affectlocus.lm.prompts import Prompter
 

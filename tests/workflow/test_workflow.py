@@ -14,7 +14,7 @@ import pytest
 from project import BIN
 from small import Project
 
-from affectlocus.config.parameters import load
+from affectlocus.config.experiment import load
 from affectlocus.core.cells import Cell
 from affectlocus.orchestration.dag import Dag, settings
 from affectlocus.reporting.exhibits import captions

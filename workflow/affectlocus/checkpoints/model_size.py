@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from affectlocus.config.parameters import Pretraining
+from affectlocus.config.corpus import Pretraining
 from affectlocus.core.projections import parse_modules
 
 BYTES = {

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from affectlocus.config.parameters import Scoring, Strict
+from affectlocus.config.fields import Strict
+from affectlocus.config.tasks import Scoring
 
 FAMILIES = ("qwen", "llama", "mistral")
 """The architectures that the paper names (section 4.3)."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.stats import binomtest, chi2, rankdata
 
-from affectlocus.config.parameters import LABEL_METRICS, PERCENT
+from affectlocus.config.scoring import LABEL_METRICS, PERCENT
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.bootstrap import interval, seed_weights
 

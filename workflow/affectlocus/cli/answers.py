@@ -24,7 +24,8 @@ from affectlocus.core.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from affectlocus.config import parameters
+    from affectlocus.config.evaluation import Evaluate
+    from affectlocus.config.hardware import Hardware
     from affectlocus.core.cells import Cell
 
 
@@ -85,12 +86,14 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from affectlocus.config import parameters
+    from affectlocus.config.evaluation import Evaluate
+    from affectlocus.config.hardware import Hardware
+    from affectlocus.config.pairs import Reading
     from affectlocus.core.cells import cell_at
 
-    chosen = settings_of(parameters.Evaluate, settings)
-    devices = settings_of(parameters.Hardware, hardware, "--hardware")
-    how = settings_of(parameters.Reading, reading).model_dump()
+    chosen = settings_of(Evaluate, settings)
+    devices = settings_of(Hardware, hardware, "--hardware")
+    how = settings_of(Reading, reading).model_dump()
     cells = {out: cell_at(out.absolute().parent, base.stem) for out in predictions}
     manifests = _manifests(list(cells.values()), tuned or [])
     from affectlocus.checkpoints.pairs import checkpoint_folder
@@ -164,7 +167,7 @@ def _weights(checkpoint: Path) -> str:
     return identity(record["files"] if is_manifest(record) else [manifest_entry(checkpoint)])
 
 
-def _alike(chain: list[Path], hardware: parameters.Hardware) -> dict[str, Any]:
+def _alike(chain: list[Path], hardware: Hardware) -> dict[str, Any]:
     """What decides the answers of every cell: the base, the code, and what computes."""
     import torch
 
@@ -182,7 +185,7 @@ def _alike(chain: list[Path], hardware: parameters.Hardware) -> dict[str, Any]:
 
 
 def _asked_how(
-    task: str, labels: list[str], data: pd.DataFrame, settings: parameters.Evaluate
+    task: str, labels: list[str], data: pd.DataFrame, settings: Evaluate
 ) -> dict[str, Any]:
     """What decides the answers to one task, and to no other: of its data, what is asked."""
     from affectlocus.evaluation.prediction_cache import content
@@ -237,11 +240,12 @@ def extract(
     Example: affectlocus extract predictions.parquet --model Qwen2.5-7B-Instruct --cache replies
     --out extracted.parquet
     """
-    from affectlocus.config import parameters
+    from affectlocus.config.evaluation import Extraction
+    from affectlocus.config.hardware import Hardware
     from affectlocus.core.files import check_output
 
-    chosen = settings_of(parameters.Extraction, settings)
-    devices = settings_of(parameters.Hardware, hardware, "--hardware")
+    chosen = settings_of(Extraction, settings)
+    devices = settings_of(Hardware, hardware, "--hardware")
     frame = read_frame(predictions, "text", "labels")
     check_output(out)
     if not model.exists():

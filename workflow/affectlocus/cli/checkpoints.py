@@ -42,12 +42,13 @@ def deltas(
     Example: affectlocus deltas --base qwen2.json --tuned affective.json --out deltas.parquet
     """
     from affectlocus.checkpoints.pairs import Pair, checkpoint_folder
-    from affectlocus.config import parameters
+    from affectlocus.config.measures import Deltas
+    from affectlocus.config.pairs import Reading
     from affectlocus.deltas.deltas import deltas as run
     from affectlocus.deltas.deltas import write_tables
 
-    chosen = settings_of(parameters.Deltas, settings)
-    how = settings_of(parameters.Reading, reading)
+    chosen = settings_of(Deltas, settings)
+    how = settings_of(Reading, reading)
     chain = [checkpoint_folder(base), *(then or [])]
     pair = Pair(chain, checkpoint_folder(tuned), **how.model_dump())
     with _tensors() as show:

@@ -23,7 +23,7 @@ def check(
     """
     from collections import Counter
 
-    from affectlocus.config.parameters import load
+    from affectlocus.config.experiment import load
     from affectlocus.data.audit import brief
     from affectlocus.orchestration.matrix import all_cells
     from affectlocus.orchestration.preflight import precheck, precheck_pairs, precheck_wheels
@@ -67,7 +67,7 @@ def plan(
 
     Example: affectlocus plan experiments/paper
     """
-    from affectlocus.config.parameters import load
+    from affectlocus.config.experiment import load
     from affectlocus.orchestration.dag import Dag
     from affectlocus.orchestration.plan import plan as run
 
@@ -96,7 +96,7 @@ def pin(
 
     Example: affectlocus pin experiments/paper
     """
-    from affectlocus.config.parameters import load
+    from affectlocus.config.experiment import load
     from affectlocus.data.sources import pin as run
 
     loaded = load(parameters, planning=True)
@@ -110,7 +110,7 @@ def schema(out: Out = Path("workflow/schemas/params.schema.json")) -> None:
 
     Example: affectlocus schema
     """
-    from affectlocus.config.parameters import schema_text
+    from affectlocus.config.experiment import schema_text
     from affectlocus.core.files import write_text
 
     write_text(out, schema_text())

@@ -41,7 +41,7 @@ def _unfinished(step: str, folder: Path, minutes: float | None, **job: Any) -> U
     from hashlib import sha256 as hashed
     from importlib.metadata import version
 
-    from affectlocus.config.parameters import Hardware
+    from affectlocus.config.hardware import Hardware
     from affectlocus.core.files import sha256
     from affectlocus.orchestration.code_digest import digest
     from affectlocus.training.training_state import Unfinished, place_of
@@ -74,7 +74,7 @@ def corpus(
 
     Example: affectlocus corpus --settings '{"benchmark_samples": 50}' --out corpus
     """
-    from affectlocus.config.parameters import Corpus
+    from affectlocus.config.corpus import Corpus
     from affectlocus.data.corpus import write_corpus
 
     write_corpus(settings_of(Corpus, settings), out)
@@ -166,7 +166,7 @@ def pretrain(
     Example: affectlocus pretrain --text corpus/pretraining.txt
     --settings '{"architecture": "llama", "steps": 200}' --folder checkpoints/llama --out llama.json
     """
-    from affectlocus.config.parameters import Pretraining
+    from affectlocus.config.corpus import Pretraining
 
     recipe = settings_of(Pretraining, settings)
     with importing():
@@ -228,7 +228,7 @@ def prepare(
     Example: affectlocus prepare --name mine --train train.csv --test test.csv
     --settings mine.yaml --out mine.parquet --report mine.json
     """
-    from affectlocus.config.parameters import Task
+    from affectlocus.config.tasks import Task
     from affectlocus.core.files import write_json
     from affectlocus.data.prepare import prepare as run
     from affectlocus.data.sources import handed
@@ -276,7 +276,8 @@ def tune(
     Example: affectlocus tune --base results/checkpoints/qwen2.json --data results/data/mine.parquet
     --settings '{"data": ["mine"], "modules": "gate", "rank": 8}' --folder gate --out gate.json
     """
-    from affectlocus.config.parameters import Hardware, Tuning
+    from affectlocus.config.hardware import Hardware
+    from affectlocus.config.tuning import Tuning
 
     recipe = settings_of(Tuning, settings)
     devices = settings_of(Hardware, hardware, "--hardware")

@@ -220,15 +220,16 @@ def directions(
     Example: affectlocus directions --base qwen2.json --tuned affective.json --tuned control.json
     """
     from affectlocus.checkpoints.pairs import Pair, checkpoint_folder
-    from affectlocus.config import parameters
+    from affectlocus.config.measures import Directions
+    from affectlocus.config.pairs import Reading
 
-    chosen = settings_of(parameters.Directions, settings)
+    chosen = settings_of(Directions, settings)
     names = [path.stem for path in tuned]
     if len(names) < 2 or len(set(names)) < len(names):
         raise InputError("--tuned: expected two manifests at least, each of another name")
     try:
         given = json.loads(readings)
-        how = {name: parameters.Reading(**given.get(name, {})) for name in names}
+        how = {name: Reading(**given.get(name, {})) for name in names}
     except (ValueError, TypeError, AttributeError) as error:
         line = " ".join(str(error).split())
         raise InputError(f"--readings: {line}; expected JSON, name → reading") from None
@@ -282,12 +283,15 @@ def activations(
     --out activations.parquet --summary summary.parquet
     """
     from affectlocus.checkpoints.pairs import checkpoint_folder
-    from affectlocus.config import parameters
+    from affectlocus.config.evaluation import Evaluate
+    from affectlocus.config.hardware import Hardware
+    from affectlocus.config.measures import Neurons
+    from affectlocus.config.pairs import Reading
 
-    chosen = settings_of(parameters.Neurons, settings)
-    limits = settings_of(parameters.Evaluate, evaluate)
-    devices = settings_of(parameters.Hardware, hardware, "--hardware")
-    how = settings_of(parameters.Reading, reading)
+    chosen = settings_of(Neurons, settings)
+    limits = settings_of(Evaluate, evaluate)
+    devices = settings_of(Hardware, hardware, "--hardware")
+    how = settings_of(Reading, reading)
     frames = [read_frame(path, "split", "prompt", "answer", "task") for path in data]
     changed = read_frame(neurons, "layer", "projection", "neuron", "l2")
     repeated = read_frame(again, "layer", "projection", "neuron", "again") if again else None

@@ -307,7 +307,7 @@ def report(
         for rule, text in texts().items():
             write_text(captions / f"{rule}.rst", text)
         return
-    from affectlocus.config.parameters import Parameters, read
+    from affectlocus.config.experiment import Parameters, read
     from affectlocus.core.provenance import merged
     from affectlocus.core.redaction import redacted
     from affectlocus.reporting.report import Experiment

@@ -136,7 +136,8 @@ def score(
         context.fail("Missing option '--settings'.")
     if out is None:
         context.fail("Missing option '--out'.")
-    from affectlocus.config.parameters import Score, Scorings
+    from affectlocus.config.scoring import Score
+    from affectlocus.config.tasks import Scorings
     from affectlocus.scoring.score import score as run
 
     chosen = settings_of(Score, settings)
@@ -240,7 +241,8 @@ def tables(
     Example: affectlocus tables --scores results/scores/mine/load.parquet --metric weighted_f1
     --out table1.csv --intervals table1_intervals.csv
     """
-    from affectlocus.config.parameters import Score, Scorings
+    from affectlocus.config.scoring import Score
+    from affectlocus.config.tasks import Scorings
     from affectlocus.core.files import replacing
     from affectlocus.scoring.tables import intervals as companion
     from affectlocus.scoring.tables import table, tasks_of

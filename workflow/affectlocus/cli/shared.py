@@ -85,7 +85,7 @@ def settings_of(
     """
     from pydantic import ValidationError
 
-    from affectlocus.config.parameters import sentence
+    from affectlocus.config.messages import sentence
     from affectlocus.config.yaml_text import parsed
 
     source = option

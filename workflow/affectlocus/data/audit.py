@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from affectlocus.config.parameters import SPLITS
+from affectlocus.config.files import SPLITS
 
 # What a wrong encoding leaves behind: the replacement character, and C1 control characters.
 _ODD = re.compile("[\ufffd\u0080-\u009f]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.parameters import Context
+from affectlocus.config.files import Context
 from affectlocus.core.errors import LayoutError
 
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from affectlocus.config.parameters import SPLITS, Corpus
+from affectlocus.config.corpus import Corpus
+from affectlocus.config.files import SPLITS
 from affectlocus.core.files import replacing
 from affectlocus.data.arithmetic import write_problem
 from affectlocus.data.scenes import PEOPLE, Scene, draw_appraisal, write_reaction, write_scene

@@ -11,20 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.parameters import (
-    ANSWERS,
-    EVERY_SPLIT,
-    SIGNS,
-    SPLITS,
-    Columns,
-    Gather,
-    Join,
-    Number,
-    Split,
-    SplitBy,
-    Task,
-)
+from affectlocus.config.files import EVERY_SPLIT, SPLITS, Gather, Join, Split, SplitBy
 from affectlocus.config.presets import PRESETS
+from affectlocus.config.tasks import ANSWERS, SIGNS, Columns, Number, Task
 from affectlocus.core.errors import InputError, LayoutError
 from affectlocus.core.files import matching
 from affectlocus.core.regex_timeout import within

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from affectlocus.config.parameters import DataFile, Parameters, Task
+from affectlocus.config.experiment import Parameters
+from affectlocus.config.files import DataFile
+from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import is_manifest, manifest_folder, portable, read_json
 

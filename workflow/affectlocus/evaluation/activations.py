@@ -22,7 +22,9 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from affectlocus.checkpoints.architectures import Rows, parts
-from affectlocus.config.parameters import Evaluate, Hardware, Neurons
+from affectlocus.config.evaluation import Evaluate
+from affectlocus.config.hardware import Hardware
+from affectlocus.config.measures import Neurons
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.deltas.neurons import count_of

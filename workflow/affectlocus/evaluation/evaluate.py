@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from affectlocus.checkpoints.pairs import Pair, Weights
-from affectlocus.config.parameters import Hardware
+from affectlocus.config.hardware import Hardware
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation.interventions import intervened, touched, verify

@@ -17,7 +17,9 @@ from typing import Literal
 import pandas as pd
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from affectlocus.config.parameters import Extraction, Generation, Hardware, is_valence
+from affectlocus.config.evaluation import Extraction, Generation
+from affectlocus.config.hardware import Hardware
+from affectlocus.config.tasks import is_valence
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import write_text
 from affectlocus.lm.chat_templates import chat, fitted

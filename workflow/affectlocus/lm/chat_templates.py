@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from transformers import PreTrainedTokenizerBase
 
-from affectlocus.config.parameters import Generation
+from affectlocus.config.evaluation import Generation
 from affectlocus.core.errors import InputError
 
 # The text-only form of AffectGPT's training prompt (zeroQiaoba/AffectGPT); its targets end in ###.

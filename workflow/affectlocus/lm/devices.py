@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from affectlocus.config.parameters import Hardware
+from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError
 from affectlocus.lm.config_limits import called_quantised, check_size, explained
 

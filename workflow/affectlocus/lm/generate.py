@@ -24,7 +24,7 @@ from transformers.generation import (
     StoppingCriteriaList,
 )
 
-from affectlocus.config.parameters import Generation
+from affectlocus.config.evaluation import Generation
 from affectlocus.core.errors import InputError
 from affectlocus.lm.batching import in_batches
 

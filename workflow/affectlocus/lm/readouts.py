@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from affectlocus.config.parameters import Generation, Samples
+from affectlocus.config.evaluation import Generation, Samples
 from affectlocus.core.errors import InputError
 from affectlocus.lm.candidates import log_likelihoods
 from affectlocus.lm.chat_templates import column, stops, wrapped

@@ -50,7 +50,7 @@ NUMERICAL = {
 # What a library computes with, though no module of ours names it.
 _BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2"), "numba": ("llvmlite",)}
 
-_BY_DEFINITION = ("config.parameters", "core.files", "core.provenance", "orchestration.plan")
+_BY_DEFINITION = ("core.files", "core.provenance", "orchestration.plan")
 """And the modules of `cli`. Other top-level statements count with every definition."""
 
 # What can only stop a job, or decide how its output reaches the disk. None of it is in a result.

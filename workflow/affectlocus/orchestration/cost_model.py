@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from affectlocus.checkpoints.model_size import Size
-from affectlocus.config.parameters import Hardware, Plan, Recipe
+from affectlocus.config.hardware import Hardware, Plan
+from affectlocus.config.tuning import Recipe
 
 _START = 20.0  # seconds: interpreter, libraries, a first kernel
 _READ = 1e9  # bytes a second that weights are loaded with

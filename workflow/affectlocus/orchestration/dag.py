@@ -19,18 +19,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from affectlocus.claims.pair_facts import ClaimsSettings, PairFacts, family_of
-from affectlocus.config.parameters import (
-    CORPUS_TASKS,
-    Arm,
-    DataFile,
-    Pair,
-    Parameters,
-    Reading,
-    Scorings,
-    Source,
-    Strict,
-    Tuning,
-)
+from affectlocus.config.corpus import CORPUS_TASKS
+from affectlocus.config.experiment import Parameters
+from affectlocus.config.fields import Strict
+from affectlocus.config.files import DataFile
+from affectlocus.config.matrix import Arm
+from affectlocus.config.pairs import Pair, Reading
+from affectlocus.config.sources import Source
+from affectlocus.config.tasks import Scorings
+from affectlocus.config.tuning import Tuning
 from affectlocus.core.cells import FAIR, Cell, tune_checkpoint
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import checkpoint_paths, matching, read_json

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import cast
 
-from affectlocus.config.parameters import Arm, Parameters
+from affectlocus.config.experiment import Parameters
+from affectlocus.config.matrix import Arm
 from affectlocus.core.cells import EVEN, FAIR, RANDOM, Cell, dose
 from affectlocus.core.projections import ALL, PROJECTIONS
 

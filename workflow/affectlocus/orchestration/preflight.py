@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectlocus.config.parameters import Parameters, Source, Task, is_valence
+from affectlocus.config.experiment import Parameters
+from affectlocus.config.sources import Source
+from affectlocus.config.tasks import Task, is_valence
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import matching, write_json
 from affectlocus.data.sources import located, tables

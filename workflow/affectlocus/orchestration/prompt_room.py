@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from affectlocus.config.parameters import Base, Parameters, Recipe
+from affectlocus.config.experiment import Parameters
+from affectlocus.config.sources import Base
+from affectlocus.config.tuning import Recipe
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 

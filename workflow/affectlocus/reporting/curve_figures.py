@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.text import Annotation
 from scipy.optimize import isotonic_regression
 
-from affectlocus.config.parameters import MEAN
+from affectlocus.config.scoring import MEAN
 from affectlocus.core.cells import Cell, dose
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import ATTENTION, FFN, PROJECTIONS

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from affectlocus.claims.pair_facts import PairFacts
-from affectlocus.config.parameters import Parameters
+from affectlocus.config.experiment import Parameters
 
 _METHODS = {"lora": "LoRA", "sft": "full tuning", "": "as brought"}
 

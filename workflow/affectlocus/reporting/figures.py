@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from affectlocus.config.parameters import MEAN
+from affectlocus.config.scoring import MEAN
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import replacing
 from affectlocus.core.projections import PROJECTIONS

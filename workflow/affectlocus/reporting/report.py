@@ -17,7 +17,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from affectlocus.claims.paper import CLAIMS, SOURCE
-from affectlocus.config.parameters import Parameters
+from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 from affectlocus.core.provenance import hardware, revision, spent, versions

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from affectlocus.config.parameters import MEAN
+from affectlocus.config.scoring import MEAN
 from affectlocus.core.cells import FAIR
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import ALL, PROJECTIONS

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.parameters import Number, Score, Scoring, is_valence
+from affectlocus.config.scoring import Score
+from affectlocus.config.tasks import Number, Scoring, is_valence
 from affectlocus.scoring.bootstrap import Stream, centred, drawn_sums
 from affectlocus.scoring.corrected_protocol import NEUTRAL
 from affectlocus.scoring.number_answers import METRICS as ERRORS

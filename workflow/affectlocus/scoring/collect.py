@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from affectlocus.config.parameters import MEAN, MEAN_OF_CONTROL
+from affectlocus.config.scoring import MEAN, MEAN_OF_CONTROL
 from affectlocus.scoring.tables import of_metric, over_seeds
 
 

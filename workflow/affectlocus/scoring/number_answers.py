@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.parameters import Number
+from affectlocus.config.tasks import Number
 from affectlocus.core.errors import InputError
 
 METRICS = ("mae", "rmse")

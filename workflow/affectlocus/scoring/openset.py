@@ -31,7 +31,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from affectlocus.config.parameters import is_valence
+from affectlocus.config.tasks import is_valence
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.valence_lexicon import valence as polarity
 

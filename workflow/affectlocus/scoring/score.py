@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.parameters import LABEL_METRICS, MEAN, MEAN_OF_CONTROL, Score, Scoring
+from affectlocus.config.scoring import LABEL_METRICS, MEAN, MEAN_OF_CONTROL, Score
+from affectlocus.config.tasks import Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.bootstrap import Stream, drawn_kinds, drawn_sums, interval, seed_weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from affectlocus.config.parameters import FREE_METRICS, MEAN, MEAN_OF_CONTROL, PERCENT
+from affectlocus.config.scoring import FREE_METRICS, MEAN, MEAN_OF_CONTROL, PERCENT
 from affectlocus.core.errors import InputError
 
 KEYS = ["num", "modules", "mode"]

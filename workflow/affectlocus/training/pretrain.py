@@ -16,7 +16,7 @@ from transformers import (
 )
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from affectlocus.config.parameters import Pretraining
+from affectlocus.config.corpus import Pretraining
 from affectlocus.data.corpus import held_out
 from affectlocus.lm.text_loss import text_nats
 from affectlocus.training.training_loop import Budget, Example, train

@@ -20,7 +20,7 @@ from transformers import (
     set_seed,
 )
 
-from affectlocus.config.parameters import Hardware
+from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError, out_of_memory
 from affectlocus.core.stop_signals import Request, Stopped, deferred
 from affectlocus.training.trainer import DivergedError, InOrder, Saving

@@ -12,7 +12,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from affectlocus.checkpoints.architectures import locate
-from affectlocus.config.parameters import Hardware, Tuning
+from affectlocus.config.hardware import Hardware
+from affectlocus.config.tuning import Tuning
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import TRAJECTORY, read_json, snapshot_folder, write_json
 from affectlocus.core.projections import parse_modules

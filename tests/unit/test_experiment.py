@@ -9,16 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from affectlocus.config.parameters import (
-    Evaluate,
-    Hardware,
-    Number,
-    Parameters,
-    Task,
-    load,
-    schema_text,
-    validate,
-)
+from affectlocus.config.evaluation import Evaluate
+from affectlocus.config.experiment import Parameters, load, schema_text, validate
+from affectlocus.config.hardware import Hardware
+from affectlocus.config.tasks import Number, Task
 from affectlocus.core.errors import InputError
 from affectlocus.data.corpus import BENCHMARKS, CONTROL, PLOTS, SAME_TEXT, TEXT, TRAINING
 

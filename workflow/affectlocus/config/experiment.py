@@ -1,0 +1,154 @@
+"""An experiment's params.yaml: `Parameters` is its one definition.
+
+The JSON schema in `workflow/schemas` is generated from it (`affectlocus schema`). `load` turns
+whatever is wrong into one sentence that names the file and the key.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from affectlocus.config.corpus import Corpus
+from affectlocus.config.evaluation import Evaluate, Extraction
+from affectlocus.config.fields import Name, Seed, Strict, distinct
+from affectlocus.config.hardware import Hardware, Plan
+from affectlocus.config.matrix import Matrix
+from affectlocus.config.measures import Deltas, Directions, Neurons
+from affectlocus.config.messages import sentence
+from affectlocus.config.name_collisions import clashes
+from affectlocus.config.pairs import Pair
+from affectlocus.config.paths import missing_files
+from affectlocus.config.references import broken_references, unwritable_texts
+from affectlocus.config.scoring import Score
+from affectlocus.config.sources import Base
+from affectlocus.config.tasks import Scoring, Scorings, Task
+from affectlocus.config.tuning import Recipe
+from affectlocus.config.yaml_text import LONGEST, parsed
+from affectlocus.core.errors import InputError
+
+
+class Parameters(Strict):
+    """One experiment."""
+
+    data_root: str = Field(
+        ".", description="folder that relative paths start from, itself relative to params.yaml"
+    )
+    corpus: Corpus | None = None
+    bases: Annotated[dict[Name, Base], Field(min_length=1)]
+    pairs: Annotated[dict[Name, Pair], Field(min_length=1)]
+    tasks: Annotated[dict[Name, Task], Field(min_length=1)]
+    matrix: Matrix
+    tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
+    seeds: Annotated[list[Seed], AfterValidator(distinct), Field(min_length=1)] = Field(
+        [0],
+        description="whatever is tuned here is tuned once for each, and its random ablations draw "
+        "with it; see matrix.draws for a checkpoint that was brought",
+    )
+    deltas: Deltas = Deltas()
+    neurons: Neurons = Neurons()
+    directions: Directions = Directions()
+    evaluate: Evaluate = Evaluate()
+    extraction: Extraction = Extraction()
+    score: Score = Score()
+    hardware: Hardware = Hardware()
+    plan: Plan = Plan()
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """The tasks that cells are scored on, in the order of params.yaml."""
+        return [name for name, task in self.tasks.items() if task.scored]
+
+    @property
+    def scorings(self) -> Scorings:
+        """What scoring needs to know of the benchmarks beyond their labels."""
+        known = {name: self.tasks[name].scoring for name in self.benchmarks}
+        return Scorings({name: one for name, one in known.items() if one != Scoring()})
+
+    @property
+    def texts(self) -> list[str]:
+        """The tasks that are general text to read."""
+        return [name for name, task in self.tasks.items() if task.fluency]
+
+    @property
+    def spoken(self) -> list[str]:
+        """The benchmarks that are answered in free text."""
+        return [name for name in self.benchmarks if self.evaluate.of(name) == "generation"]
+
+    def columns_of(self, pair: str) -> list[str]:
+        """The benchmarks that a pair's cells answer: those of its domain.
+
+        A null has the affective ones, and so has a control without benchmarks of its own. A pair
+        on shuffled answers has those of the pair that it is the null of.
+        """
+        domain = "control" if self.pairs[pair].domain == "control" else "affective"
+        own = [name for name in self.benchmarks if self.tasks[name].domain == domain]
+        return own or [name for name in self.benchmarks if self.tasks[name].domain == "affective"]
+
+
+def validate(
+    config: dict[str, Any], folder: Path, source: str = "params.yaml", planning: bool = False
+) -> Parameters:
+    """The parameters in `config`, checked against each other and against the files they name.
+
+    Args:
+        config: the parsed params.yaml.
+        folder: the experiment's folder, where `data_root` starts from.
+        source: how error messages name the file.
+        planning: nothing will run, so that what is awaited may be missing.
+
+    Raises:
+        InputError: one sentence with the file and the key.
+    """
+    for key, complaint in unwritable_texts(config):
+        raise InputError(f"{source}: {key}: {complaint}")
+    try:
+        parameters = Parameters.model_validate(config)
+    except ValidationError as error:
+        key, complaint = sentence(error)
+        raise InputError(f"{source}: {key}: {complaint}") from None
+    for problems in (
+        broken_references(parameters),
+        clashes(parameters.bases, parameters.pairs, parameters.tasks),
+        missing_files(parameters, folder, planning),
+    ):
+        for key, complaint in problems:
+            raise InputError(f"{source}: {key}: {complaint}")
+    return parameters
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The keys and values of a params.yaml, unchecked; `InputError` where it is no YAML."""
+    try:
+        with path.open("rb") as stream:
+            # One byte more than is read tells a longer file.
+            content = stream.read(LONGEST + 1)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected an experiment's params.yaml") from None
+    except OSError as error:
+        raise InputError(f"{path}: not YAML: {error}") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not YAML: {error}") from None
+    config = parsed(text, str(path))
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected keys and values, found {type(config).__name__}")
+    return config
+
+
+def load(path: Path, planning: bool = False) -> Parameters:
+    """The parameters in a params.yaml, or in a folder's; `InputError` names file and key."""
+    if path.is_dir():
+        path = path / "params.yaml"
+    return validate(read(path), path.parent, str(path), planning)
+
+
+def schema_text() -> str:
+    """The JSON schema of params.yaml, generated from these models."""
+    schema = Parameters.model_json_schema()
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

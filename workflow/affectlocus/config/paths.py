@@ -1,0 +1,125 @@
+"""Checks of the files and folders that params.yaml names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from affectlocus.config.files import DataFile
+from affectlocus.config.presets import PRESETS
+from affectlocus.core.files import checkpoint_paths, is_weights, matching
+
+if TYPE_CHECKING:
+    from affectlocus.config.experiment import Parameters
+
+
+def missing_files(
+    parameters: Parameters, folder: Path, planning: bool = False
+) -> Iterator[tuple[str, str]]:
+    """(key, complaint) for every file or folder that is named and not there.
+
+    Args:
+        planning: what is awaited may be missing.
+    """
+    for key, named in _named_paths(parameters):
+        if complaint := _unusable(named):
+            yield key, complaint
+    root = folder / parameters.data_root
+    for name, task in parameters.tasks.items():
+        if task.files is None or (planning and task.awaited):
+            continue
+        hint = f" (preset {task.preset}: {PRESETS[task.preset].about})" if task.preset else ""
+        seen: dict[Path, str] = {}
+        tables: list[tuple[str, DataFile]] = [(f"files.{key}", f) for key, f in task.files.items()]
+        for part, table in [*tables, *([("join", task.join)] if task.join else [])]:
+            if table.hub is not None:
+                continue
+            path = root / table.file
+            key = f"tasks.{name}.{part}"
+            if not all(file.is_file() for file in matching(path)) or not matching(path):
+                yield key, f"no such file: {path}; correct it, or data_root{hint}"
+            elif part != "join" and path.resolve() in seen:
+                other = seen[path.resolve()]
+                yield key, f"the same file as {other}: {path}; a split must not overlap another"
+            seen[path.resolve()] = part.removeprefix("files.")
+    for name, base in parameters.bases.items():
+        if planning and base.awaited:
+            continue
+        if base.folder is not None and not (root / base.folder / "config.json").is_file():
+            path = root / base.folder
+            yield (
+                f"bases.{name}.folder",
+                f"no config.json in {path}; expected a Hugging Face model with its configuration "
+                "and tokenizer, as the base is run too (affectlocus diff takes weights alone)",
+            )
+        for file in base.then:
+            if not (root / file).exists():
+                yield f"bases.{name}.then", f"no such file or folder: {root / file}; correct it"
+    asked = parameters.extraction.model
+    if asked is not None and asked.folder is not None:
+        path = root / asked.folder
+        if not (path / "config.json").is_file():
+            yield "extraction.model", f"no config.json in {path}; expected a Hugging Face model"
+    wheels = parameters.score.wheels
+    if parameters.score.own_wheels and wheels in (None, "released"):
+        yield "score.own_wheels", "goes with a folder of wheels; name it as score.wheels"
+    if wheels not in (None, "released") and not (root / str(wheels)).is_dir():
+        yield (
+            "score.wheels",
+            f"no such folder: {root / str(wheels)}; correct it, or write released to download them",
+        )
+    for name, pair in parameters.pairs.items():
+        if pair.tuned is not None and pair.tuned.folder is not None:
+            path = root / pair.tuned.folder
+            if planning and pair.tuned.awaited:
+                continue
+            if path.is_file() and is_weights(path.name):
+                continue
+            if not any(map(_tells_a_checkpoint, checkpoint_paths(path) if path.is_dir() else [])):
+                yield (
+                    f"pairs.{name}.tuned",
+                    f"neither a model's weights nor adapter_config.json in {path}; "
+                    "expected a Hugging Face model, a PEFT adapter, or a .pth or .bin file",
+                )
+
+
+def _named_paths(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    """(key, path) of every path in params.yaml."""
+    yield "data_root", parameters.data_root
+    sources = {f"bases.{name}.folder": base.folder for name, base in parameters.bases.items()}
+    for name, pair in parameters.pairs.items():
+        sources[f"pairs.{name}.tuned"] = pair.tuned.folder if pair.tuned is not None else None
+    asked = parameters.extraction.model
+    sources["extraction.model"] = asked.folder if asked is not None else None
+    sources["score.wheels"] = parameters.score.wheels
+    yield from ((key, path) for key, path in sources.items() if path is not None)
+    for name, base in parameters.bases.items():
+        yield from ((f"bases.{name}.then", path) for path in base.then)
+    for name, task in parameters.tasks.items():
+        files = dict(task.files.items()) if task.files is not None else {}
+        yield from ((f"tasks.{name}.files.{key}", one.file) for key, one in files.items())
+        if task.join is not None:
+            yield f"tasks.{name}.join", task.join.file
+
+
+def _unusable(path: str) -> str | None:
+    """Why Snakemake could not take a path for what it says."""
+    if re.search(r"[{}]", path):
+        return f"braces in {path!r}, which Snakemake would fill in; rename it"
+    if not path.isprintable():
+        return f"the path {path!r} holds a character that does not print; rename it"
+    try:
+        Path(path).is_file()
+    except OSError as error:
+        return f"the path {path!r} is none: {error.strerror}"
+    return None
+
+
+def _tells_a_checkpoint(file: Path) -> bool:
+    """Whether a folder with this file is a model, which needs its weights alone, or an adapter."""
+    if file.name in ("config.json", "adapter_config.json"):
+        return True
+    # An adapter's weights without its configuration are no checkpoint.
+    return is_weights(file.name) and not file.name.startswith(("adapter_model.", "adapters."))

@@ -1,0 +1,164 @@
+"""Checks across sections: every name that is used is defined, and every combination fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from affectlocus.config.corpus import CORPUS_TASKS
+from affectlocus.config.scoring import FREE_METRICS
+from affectlocus.config.tasks import is_valence
+from affectlocus.config.tuning import Recipe
+
+if TYPE_CHECKING:
+    from affectlocus.config.experiment import Parameters
+
+
+_COLUMNS_OF_TABLES = ("num", "modules", "mode", "mean")
+
+
+def unwritable_texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """(key, complaint) for texts that no file name, command line or table can hold."""
+    if isinstance(value, str):
+        if odd := _UNWRITABLE.search(value):
+            yield key, f"{odd[0]!r} in {value!r}: no file can be named or written so; remove it"
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from unwritable_texts(name, key)
+            yield from unwritable_texts(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from unwritable_texts(inner, key)
+
+
+# NUL ends a name for the system; half a character of UTF-16 has no bytes.
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    """(key, complaint) for every name or combination that does not hold together."""
+
+    def known(key: str, name: str, group: dict[str, Any], what: str) -> Iterator[tuple[str, str]]:
+        if name not in group:
+            yield key, f"no {what} named {name!r}; expected one of {', '.join(group)}"
+
+    for name, pair in parameters.pairs.items():
+        yield from known(f"pairs.{name}.base", pair.base, parameters.bases, "base")
+        if name in parameters.bases:
+            yield f"pairs.{name}", "a base has the same name; give each a name of its own"
+    recipes: list[tuple[str, Recipe]] = [
+        (f"pairs.{name}.tuning", pair.tuning)
+        for name, pair in parameters.pairs.items()
+        if pair.tuning is not None
+    ]
+    if parameters.tune is not None:
+        recipes.append(("tune", parameters.tune))
+        if parameters.tune.shuffled:
+            yield (
+                "tune.shuffled",
+                "tuning on shuffled answers is a null, and the tune tables are of whole pairs; "
+                "remove it here, and set it in the tuning of a pair of its own",
+            )
+    for key, recipe in recipes:
+        for name in recipe.data:
+            yield from known(f"{key}.data", name, parameters.tasks, "task")
+            task = parameters.tasks.get(name)
+            if task is not None and task.fluency:
+                yield f"{key}.data", f"task {name!r} is text to read, and has no answers to tune on"
+            elif task is not None and "train" not in task.splits:
+                yield f"{key}.data", f"task {name!r} has no train split to tune on"
+    chained = {name for name, base in parameters.bases.items() if base.then}
+    for name, pair in parameters.pairs.items():
+        if pair.base in chained and (
+            pair.tuning is not None or (parameters.matrix.tune and name in parameters.matrix.pairs)
+        ):
+            yield (
+                f"bases.{pair.base}.then",
+                f"pair {name!r} is to be tuned here, which needs one model: merge the chain into "
+                "a folder first (affectlocus graft --kind tuned), and give that",
+            )
+    for name in parameters.matrix.pairs:
+        yield from known("matrix.pairs", name, parameters.pairs, "pair")
+    for name in parameters.matrix.beside:
+        yield from known("matrix.beside", name, parameters.pairs, "pair")
+        if name in parameters.matrix.pairs:
+            yield "matrix.beside", f"{name} is among matrix.pairs, which have these cells anyway"
+    if parameters.matrix.fair and (parameters.tune is None or parameters.tune.method != "lora"):
+        yield "matrix.fair", "ranks are scaled, so it needs tune, and its method lora"
+    if parameters.matrix.tune and parameters.tune is None:
+        yield "tune", "missing; matrix.tune lists module sets, so say how they are tuned"
+    if not parameters.benchmarks:
+        yield "tasks", "no task has labels and a test split; the tables need at least one"
+    for name in parameters.benchmarks:
+        task, metric = parameters.tasks[name], parameters.score.metric
+        if metric not in (*task.metrics, *FREE_METRICS):
+            if task.number is not None:
+                yield (
+                    f"tasks.{name}.number.cutoff",
+                    f"missing; the tables show {metric}, which a number has only with a cutoff",
+                )
+            else:
+                yield (
+                    f"tasks.{name}.positive",
+                    f"missing; the tables show {metric}: say which of two labels is the positive",
+                )
+    for name in parameters.texts:
+        if "test" not in parameters.tasks[name].splits:
+            yield f"tasks.{name}.files", "fluency reads the test split; name a file for it"
+    for name, task in parameters.tasks.items():
+        if name in _COLUMNS_OF_TABLES:
+            yield f"tasks.{name}", "a table has a column of this name; give the task another"
+        if task.corpus and name not in CORPUS_TASKS:
+            yield (
+                f"tasks.{name}.corpus",
+                f"the corpus holds no such task; expected one of {', '.join(CORPUS_TASKS)}",
+            )
+    for name in parameters.evaluate.readouts:
+        yield from known("evaluate.readouts", name, dict.fromkeys(parameters.benchmarks), "task")
+    for name in parameters.spoken:
+        if parameters.tasks[name].labels is None:
+            yield (
+                "evaluate.readouts",
+                f"task {name!r} is a number, which is read off candidates; set it to candidates",
+            )
+    yield from _protocols(parameters)
+    for name in parameters.plan.sizes:
+        models = {**parameters.bases, **parameters.pairs}
+        yield from known(f"plan.sizes.{name}", name, models, "base or pair")
+    for name in parameters.plan.samples:
+        yield from known(f"plan.samples.{name}", name, parameters.tasks, "task")
+    if parameters.corpus is None:
+        for name, base in parameters.bases.items():
+            if base.pretrain is not None:
+                yield f"bases.{name}.pretrain", "needs the corpus section, which is missing"
+        for name, task in parameters.tasks.items():
+            if task.corpus:
+                yield f"tasks.{name}.corpus", "needs the corpus section, which is missing"
+
+
+def _protocols(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    """(key, complaint) for what the scores of free text want and have not."""
+    score, spoken = parameters.score, parameters.spoken
+    for name in score.protocols:
+        if name not in spoken:
+            yield (
+                f"score.protocols.{name}",
+                "mer-unibench scores free text of a benchmark; set evaluate.readouts to "
+                "generation for it, or remove it here",
+            )
+        labels = (parameters.tasks[name].labels or {}) if name in parameters.tasks else {}
+        if score.wheels is None and not is_valence(labels.values()):
+            yield (
+                "score.wheels",
+                f"missing; task {name!r} is scored over emotion wheels: name the folder of "
+                "AffectGPT's files, or `released` to download them",
+            )
+    if score.metric in FREE_METRICS:
+        for name in parameters.benchmarks:
+            if name not in score.protocols:
+                yield (
+                    "score.metric",
+                    f"{score.metric} is no score of task {name!r}; list it under score.protocols, "
+                    "or show another metric",
+                )

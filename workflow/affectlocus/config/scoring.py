@@ -1,0 +1,57 @@
+"""Section `score`: metrics, protocols, intervals."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from affectlocus.config.fields import Name, Seed, Strict
+
+MEAN, MEAN_OF_CONTROL = "mean", "mean (control)"
+"""What a mean over tasks is called: over affective ones, and over those of a control."""
+
+
+LABEL_METRICS = ("weighted_f1", "accuracy", "macro_f1")
+"""In percent, of every task with labels."""
+PERCENT = (*LABEL_METRICS, "binary_f1")
+"""`binary_f1` beside them where one of two labels is the positive."""
+FREE_METRICS = ("mer_unibench", "corrected_f1", "corrected_macro_f1")
+"""Scores in percent of free text under the protocol mer-unibench."""
+
+
+class Score(Strict):
+    """How answers become scores and intervals."""
+
+    metric: Literal[
+        "weighted_f1",
+        "accuracy",
+        "macro_f1",
+        "binary_f1",
+        "mer_unibench",
+        "corrected_f1",
+        "corrected_macro_f1",
+    ] = Field(
+        "weighted_f1",
+        description="the one that the tables show; scores.parquet holds all. binary_f1 wants tasks "
+        "with positive, or with a number and its cutoff; the last three want every benchmark in "
+        "protocols",
+    )
+    protocols: dict[Name, Literal["mer-unibench"]] = Field(
+        {},
+        description="tasks answered in free text that are also scored as MER-UniBench does (hit "
+        "rate over wheels, WAF of valence), with the corrected scores beside",
+    )
+    wheels: str | None = Field(
+        None,
+        description="folder of AffectGPT's emotion_wheel files, or `released` to download them; "
+        "for protocols of emotions",
+    )
+    own_wheels: bool = Field(
+        False, description="the folder's wheels are your own: not compared with the released files"
+    )
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+        2000, description="bootstrap draws"
+    )
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: Seed = 0

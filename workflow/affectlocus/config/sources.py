@@ -1,0 +1,63 @@
+"""Where checkpoints come from: sections `bases` and `extraction.model`."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from affectlocus.config.corpus import Pretraining
+from affectlocus.config.fields import Strict, public_address
+
+# A first dash would be an option of the command line.
+_HUB_ID = r"^[\w][\w.-]*(/[\w.-]+)?$"
+
+
+class Source(Strict):
+    """Where a checkpoint comes from: the disk, a model hub, or a URL."""
+
+    folder: str | None = Field(
+        None, description="config, tokenizer and weights, as saved; or a file of weights"
+    )
+    hub: str | None = Field(None, pattern=_HUB_ID, description="owner/name on the model hub")
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="commit of the hub id, 40 hex digits; a branch or tag is pinned once",
+    )
+    url: Annotated[str, AfterValidator(public_address)] | None = Field(
+        None, description="address of a file of weights; ${NAME} is an environment variable"
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the file at the URL"
+    )
+    awaited: bool = Field(
+        False, description="folder: still to be brought; a dry run plans without it, a run refuses"
+    )
+
+    _places: ClassVar[tuple[str, ...]] = ("folder", "hub", "url")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(getattr(self, place) is not None for place in self._places) != 1:
+            raise ValueError(f"expected one of {', '.join(self._places)}")
+        for key, of, what in (
+            ("revision", "hub", "a commit's 40 hex digits, or a branch or tag to be pinned"),
+            ("sha256", "url", "the SHA-256 of the file, 64 hex digits"),
+        ):
+            if getattr(self, of) is not None and getattr(self, key) is None:
+                raise ValueError(f"{key} is missing beside {of}; write {what}")
+            if getattr(self, of) is None and getattr(self, key) is not None:
+                raise ValueError(f"{key} goes with {of} only; remove it")
+        return self
+
+
+class Base(Source):
+    """A base checkpoint: a Hugging Face model, or one to pre-train."""
+
+    pretrain: Pretraining | None = None
+    then: list[str] = Field(
+        [], description="adapters on disk that make it the base in question: a chain"
+    )
+
+    _places: ClassVar[tuple[str, ...]] = (*Source._places, "pretrain")
