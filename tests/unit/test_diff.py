@@ -170,7 +170,8 @@ def test_what_an_adapter_changes_outside_the_seven_is_said_with_a_base_as_withou
     said = run(tmp_path, "diff", base, adapter, "--json").stderr
     assert note in said
     assert f"note: {adapter} also holds whole lm_head: none of the seven" in said
-    assert len(said.splitlines()) == 2
+    assert "outside the seven projections it also changes embed_tokens, lm_head. Tuned" in said
+    assert len(said.splitlines()) == 3
     # What made the base is no part of the change.
     later = lora(base, ["q_proj"], seed=2)
     assert "also" not in " ".join(Pair([base, adapter], later).notes)

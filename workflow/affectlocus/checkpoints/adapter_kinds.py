@@ -107,7 +107,6 @@ def refused(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
             "layer_replication",
             "the tuned model repeats layers of its base, so the two have no layers to compare",
         ),
-        ("trainable_token_indices", f"single rows of the embedding are not read; {MERGE}"),
         ("target_parameters", f"LoRA on parameters instead of modules is not read; {MERGE}"),
         ("use_qalora", "it pools its input, so B·A is not the delta, and peft cannot merge it"),
         ("use_bdlora", f"its factors are block-diagonal, which is not read; {MERGE}"),

@@ -48,7 +48,10 @@ _LATENT = re.compile(r"(?P<owner>.+)[._]lora_latent_mapping(?:\.[^.]+)??(?:\.wei
 # A wrapper of peft's: what stands before it belongs to the model around the wrapped one.
 _WRAPPER = "base_model.model."
 _ORIGINAL = re.compile(r"\.(?:original_module|modules_to_save(?:\.[^.]+)?)(?=\.)")
-_SAVED = re.compile(r"\.modules_to_save(?:\.[^.]+)?(?=\.)|\.base_layer(?=\.)")
+_SAVED = re.compile(
+    r"\.modules_to_save(?:\.[^.]+)?(?=\.)|\.token_adapter(?=\.base_layer\.)|\.base_layer(?=\.)"
+)
+_ROWS = re.compile(r"(?P<module>.+?)\.token_adapter\.trainable_tokens_delta(?:\.[^.]+)?")
 _TABLES = ("embed_tokens", "tok_embeddings", "wte", "word_embeddings")
 
 
@@ -89,6 +92,7 @@ class Adapter:
             peft's wrapper.
         replaced: tensor → the stored tensor that takes its place, likewise.
         notes: sentences about how it was read.
+        rows: tensor → the stored rows that take the place of some of its own (`row_indices`).
 
     Raises:
         InputError: a kind of adapter whose change of the weights cannot be told from its tensors;
@@ -124,11 +128,20 @@ class Adapter:
         self.factors: dict[str, Factors] = {}
         self.replaced: dict[str, str] = {}
         self.notes: list[str] = []
+        self.rows: dict[str, str] = {}
         self._read_names()
         self._check_config()
         with self._patient():
             for module, factors in self.factors.items():
                 self._check_factors(module, factors)
+        if self.config.get("trainable_token_indices") and not self.rows:
+            raise InputError(
+                f"{path / CONFIG}: trainable_token_indices is "
+                f"{self.config['trainable_token_indices']!r}, and the adapter holds no rows for "
+                "them (trainable_tokens_delta); it is incomplete: fetch it again"
+            )
+        for name in self.rows:
+            self._check_rows(name)
 
     def _patient(self) -> AbstractContextManager[None]:
         """A limit for the patterns in the configuration, which are tried on every module."""
@@ -168,6 +181,11 @@ class Adapter:
                     continue  # peft's copy of what the trained module replaces
                 if self.layout == "mlx" and name.endswith(".m"):
                     keep(found.setdefault(name.removesuffix(".m"), {}), "magnitude", name)
+                    continue
+                single = self.config.get("trainable_token_indices")
+                if single and (found_rows := _ROWS.fullmatch(name)):
+                    tensor = f"{_unwrapped(found_rows['module'], several)}.weight"
+                    keep(self.rows, tensor, name)
                     continue
                 plain = _SAVED.sub("", _unwrapped(name, several))
                 # peft saves the embeddings a second time, as they were; the trained copy comes
@@ -328,6 +346,41 @@ class Adapter:
                 f"{self.path}: {module} has rank {inner[0]}, its configuration says {told:g}; the "
                 "two do not belong together, and the rank decides the scaling"
             )
+
+    def _check_rows(self, name: str) -> None:
+        indices, shape = self.row_indices(name), self.tensors.shape(self.rows[name])
+        if len(shape) != 2 or len(indices) != shape[0]:
+            raise InputError(
+                f"{self.path}: {self.rows[name]} has shape {shape}, and trainable_token_indices of "
+                f"{CONFIG} names {len(indices)} tokens for it; expected one row for each"
+            )
+
+    def row_indices(self, name: str) -> list[int]:
+        """The rows of a tensor that `rows` replaces: peft's trainable_token_indices.
+
+        Raises:
+            InputError: no such list in the configuration.
+        """
+        told = self.config.get("trainable_token_indices")
+        module = f".{name.removesuffix('.weight')}"
+        if isinstance(told, dict):
+            named = [key for key in told if module.endswith(f".{key}")]
+            # A tied head is saved together with the embeddings, and only these are named.
+            told = told[named[0]] if named else next(iter(told.values()), None)
+        if not isinstance(told, list) or not all(type(one) is int and one >= 0 for one in told):
+            raise InputError(
+                f"{self.path / CONFIG}: trainable_token_indices is {told!r} for {name}; expected a "
+                "list of token ids"
+            )
+        return told
+
+    def copied(self, name: str) -> bool:
+        """Whether a stored tensor is that of a copy which peft trains beside the base's module."""
+        if ".modules_to_save." in self.replaced.get(name, ""):
+            return True
+        saved = self.config.get("modules_to_save") or ()
+        module = name.rpartition(".")[0]
+        return isinstance(saved, list) and any(module.endswith(str(one)) for one in saved)
 
     def _told_rank(self, module: str) -> float | None:
         """The rank that the configuration gives a module; None where it gives none."""

@@ -341,7 +341,7 @@ class Applied:
         factors = {name for name in names if name not in adapter.replaced}
         if not lost and factors and factors.isdisjoint(where):
             lost = sorted(factors)
-        if lost or not self.names:
+        if lost or not (self.names or adapter.rows):
             first = lost[0] if lost else next(iter(sorted(names)), "nothing")
             raise InputError(
                 f"{adapter.path}: {first!r} is not in its base {base.path} "
@@ -428,7 +428,12 @@ class Applied:
             if name not in modules and given in self.adapter.replaced
         ]
         modules = {name.removesuffix(".weight") for name in modules}
-        return outside_notes(self.adapter.path, sorted(modules), sorted(whole))
+        rows = [
+            f"{self.adapter.path} also trains {len(self.adapter.row_indices(name))} rows of "
+            f"{name.removesuffix('.weight')}: none of the seven projections, and not measured"
+            for name in sorted(self.adapter.rows)
+        ]
+        return outside_notes(self.adapter.path, sorted(modules), sorted(whole)) + rows
 
     def module(self, name: str) -> str | None:
         """The adapter's module that changes a weight by low-rank factors; else None."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from affectlocus.config.evaluation import Evaluate
     from affectlocus.config.hardware import Hardware
     from affectlocus.core.cells import Cell
+    from affectlocus.lm.readouts import Openings, Questions, Text
 
 
 def evaluate(
@@ -66,7 +67,10 @@ def evaluate(
     PAIR/tune/gate/seed0, PAIR/ablate/gate/shuffle/draw0. Several share one loaded base. Writes the
     log-likelihood of every label behind every test prompt, and of every text of a task with
     fluency (`score` turns them into scores), with what the cell writes behind the openings of some
-    of these texts (samples); and the counts of the bit-for-bit check beside it (verification.json).
+    of these texts (samples). Beside it, verification.json has the counts of the bit-for-bit check,
+    whose tensors the cell has outside its module set (outside_is: base or tuned), and the modules
+    outside the seven projections in which these two differ (outside_tuned: head, embeddings,
+    norms). Tuned and ablate cells use the tuned checkpoint's tokenizer where it knows other tokens.
 
     With readout generation, writes free text instead: greedy, or drawn (sampling nucleus: the
     paper's has temperature 1, top_p 0.9 and 1200 max_new_tokens), behind the task's own prompt,
@@ -112,14 +116,19 @@ def evaluate(
         from affectlocus.lm.readouts import Openings, Questions, Text
     prompter, length = Prompter(folders[base]), chosen.max_length
     shared = Shared([folders[base], *(then or [])], devices)
-    asked = [
-        Text.of(task, frame, prompter, length, chosen.samples)
-        if not words
-        else Openings.of(task, frame, prompter, length, chosen.generation, shared.model)
-        if chosen.of(task) == "generation"
-        else Questions.of(task, frame, words, prompter, length)
-        for frame, (task, words) in zip(frames, labels.items(), strict=True)
-    ]
+
+    def asked_by(prompter: Prompter) -> list[Text | Openings | Questions]:
+        return [
+            Text.of(task, frame, prompter, length, chosen.samples)
+            if not words
+            else Openings.of(task, frame, prompter, length, chosen.generation, shared.model)
+            if chosen.of(task) == "generation"
+            else Questions.of(task, frame, words, prompter, length)
+            for frame, (task, words) in zip(frames, labels.items(), strict=True)
+        ]
+
+    asked_of = {prompter: asked_by(prompter)}
+    asked = asked_of[prompter]
     alike, tasks = {}, {}
     if kept is not None:
         alike = _alike([base, *(then or [])], devices)
@@ -128,11 +137,21 @@ def evaluate(
             for frame, (task, words) in zip(frames, labels.items(), strict=True)
         }
     found = 0
+    prompters: dict[Path, Prompter] = {}
     with Progress() as progress:
         bar = progress.add_task("", total=len(cells) * sum(len(each.prompts) for each in asked))
         for (out, cell), manifest in zip(cells.items(), manifests, strict=True):
             progress.update(bar, description=cell.id)
             counts = shared.become(manifest and folders[manifest], cell, **how)
+            own_tokens = prompter
+            if manifest is not None and cell.kind in ("tuned", "ablate"):
+                # A model with more tokens than the base reads texts with its own tokenizer.
+                own_tokens = prompters.get(manifest) or prompter.of(folders[manifest])
+                prompters[manifest] = own_tokens
+            if own_tokens not in asked_of:
+                asked_of[own_tokens] = asked_by(own_tokens)
+            asked = asked_of[own_tokens]
+            _check_tokens(cell, asked, shared.model.get_input_embeddings().weight.shape[0])
             answers = NOTHING_KEPT
             if kept is not None:
                 own = {"cell": asdict(cell), "tuned": manifest and _weights(manifest), **how}
@@ -147,13 +166,27 @@ def evaluate(
             )
             found += len(answers.found)
             frame.attrs = {"cell": asdict(cell), "labels": labels}
-            write_json(out.with_name("verification.json"), {"cell": cell.id, **counts})
+            write_json(
+                out.with_name("verification.json"), {"cell": cell.id, **counts, **shared.outside}
+            )
             write_frame(frame, out)
     if found:
         from affectlocus.orchestration.plan import FOUND
 
         every = len(cells) * len(asked)
         typer.echo(f"note: {found} of {every} {FOUND}, in {kept}", err=True)
+
+
+def _check_tokens(cell: Cell, asked: list[Text | Openings | Questions], rows: int) -> None:
+    """Refuses token ids for which a model has no embedding."""
+    for each in asked:
+        largest = max((max(ids, default=0) for ids in each.prompts), default=0)
+        if largest >= rows:
+            raise InputError(
+                f"cell {cell.id}: its tokenizer gives token {largest} for a prompt of {each.task}, "
+                f"and the model has embeddings of {rows} tokens; the tokenizer belongs to another "
+                "model: restore the checkpoint's own"
+            )
 
 
 def _weights(checkpoint: Path) -> str:

@@ -123,7 +123,8 @@ def diff(
     Example: affectlocus diff Qwen2.5-3B law-adapter --score relative
     """
     from affectlocus.checkpoints.adapters import Adapter
-    from affectlocus.checkpoints.pairs import Pair, holds_model, is_adapter
+    from affectlocus.checkpoints.live import LivePair
+    from affectlocus.checkpoints.pairs import holds_model, is_adapter
     from affectlocus.core.errors import shortened
     from affectlocus.core.files import check_folder_of_outputs
     from affectlocus.deltas.deltas import SCORES, adapter_alone, summary, write_tables
@@ -156,7 +157,7 @@ def diff(
             raise InputError(
                 f"{first}: an adapter, where the base is expected; give the base first"
             )
-        pair = Pair([first, *(then or [])], second, alpha, prefix, any_base)
+        pair = LivePair([first, *(then or [])], second, alpha, prefix, any_base)
         applied = [*pair.before, *([pair.adapter] if pair.adapter else [])]
         if all(one.adapter.layout != "trained-only" for one in applied):
             without_effect({"alpha": alpha is not None}, told)
@@ -166,6 +167,7 @@ def diff(
             without_effect({"prefix": prefix}, f"{second} is an adapter, not a model")
         with _tensors() as show:
             measured = run(pair, spectra=spectra, companions=folder is not None, progress=show)
+        measured.notes = [*measured.notes, *pair.notes_on_cells()]
     for note in measured.notes:
         typer.echo(f"note: {one_line(note)}", err=True)
     if measured.unknown:
@@ -267,7 +269,9 @@ def graft(
 ) -> None:
     """Save a cell as a model of its own: base + the delta of a module set, or the ablated model.
 
-    The result loads with transformers as any other, and is verified bit for bit.
+    The result loads with transformers as any other, and is verified bit for bit. Outside the module
+    set, head, embeddings and vocabulary included, a load is the base, and an ablation or --kind
+    tuned is the tuned model: of an adapter, what peft computes, rounded once to the base's dtype.
 
     Example: affectlocus graft --base base --tuned adapter --modules gate --out base-with-gate
     """
@@ -286,14 +290,18 @@ def graft(
     )
     check_apart(out, base, tuned)
     check_output(out, "graft", inputs=[base, tuned])
-    from affectlocus.evaluation.evaluate import build
+    from affectlocus.evaluation.evaluate import Shared
     from affectlocus.lm.prompts import Prompter
 
-    model, counts = build(base, tuned, cell)
+    shared = Shared(base)
+    counts = shared.become(tuned, cell)
+    prompter = Prompter(base)
+    if kind != "load":
+        prompter = prompter.of(tuned)
     with replacing(out, "graft") as temporary:
-        model.save_pretrained(temporary)
-        Prompter(base).tokenizer.save_pretrained(temporary)
-    typer.echo(json.dumps({"out": str(out), **counts}))
+        shared.model.save_pretrained(temporary)
+        prompter.tokenizer.save_pretrained(temporary)
+    typer.echo(json.dumps({"out": str(out), **counts, **shared.outside}))
 
 
 def verify(

@@ -35,10 +35,10 @@ def check(
     reports = precheck(loaded, parameters.parent, str(parameters))
     unscored = precheck_wheels(loaded, parameters.parent, reports, str(parameters))
     check_room(loaded, parameters.parent / loaded.data_root, str(parameters))
-    precheck_pairs(loaded, parameters.parent, str(parameters))
+    outside = precheck_pairs(loaded, parameters.parent, str(parameters))
     for report in reports.values():
         typer.echo("\n".join(brief(report)))
-    for line in unscored:
+    for line in [*unscored, *outside]:
         typer.echo(line)
     kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())

@@ -14,13 +14,14 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from affectlocus.checkpoints.pairs import Pair, Weights
+from affectlocus.checkpoints.live import LivePair
+from affectlocus.checkpoints.pairs import Weights
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.evaluation.interventions import intervened, touched, verify
+from affectlocus.evaluation.interventions import BUFFER, intervened, touched, verify
 from affectlocus.evaluation.prediction_cache import Answers
-from affectlocus.lm.devices import computing, load
+from affectlocus.lm.devices import computing, load, rebuilt
 from affectlocus.lm.readouts import Asked
 
 HARDWARE = Hardware()
@@ -36,15 +37,30 @@ class Shared:
 
     Attributes:
         model: the model, in evaluation mode.
+        outside: whose tensors the present cell has outside its module set (`outside_is`: base or
+            tuned), and the modules outside the seven projections in which the two differ
+            (`outside_tuned`).
     """
 
     def __init__(self, base: Path | Sequence[Path], hardware: Hardware = HARDWARE) -> None:
         self._chain = [base] if isinstance(base, Path) else list(base)
-        self.model = load(self._chain[0], hardware).eval()
+        self._hardware = hardware
+        self._adopt(load(self._chain[0], hardware))
+        self._changed: set[str] | None = None  # by the cell before; None: not known
+        self._last: tuple[tuple[Any, ...], LivePair] | None = None
+        self._rebuilt = False
+        self.outside: dict[str, Any] = {}
+
+    def _adopt(self, model: PreTrainedModel) -> None:
+        self.model = model.eval()
         # Shares the model's memory: writing here edits the model.
         self._tensors: dict[str, torch.Tensor] = self.model.state_dict()
-        self._changed: set[str] | None = None  # by the cell before; None: not known
-        self._last: tuple[tuple[Any, ...], Pair] | None = None
+        self._input: Any = self.model.get_input_embeddings()
+        self._output: Any = self.model.get_output_embeddings()
+        modules = {id(module): name for name, module in self.model.named_modules()}
+        self._embedding = f"{modules[id(self._input)]}.weight"
+        self._head = None if self._output is None else f"{modules[id(self._output)]}.weight"
+        self._loaded_tied = self._is_tied()
 
     def become(self, tuned: Path | None, cell: Cell, **reading: Any) -> dict[str, int]:
         """Makes the model this cell's, bit for bit as if the base had just been loaded.
@@ -67,29 +83,103 @@ class Shared:
             *chain, tuned = chain
             cell = Cell("tuned", cell.base)
         if tuned is None:
+            if self._rebuilt:
+                self._adopt(load(chain[0], self._hardware))
+                self._changed, self._rebuilt = set(), False
             stored = Weights(chain[0])
+            self._tie(True)
             for name in sorted(self._changed or ()):
-                self._write(name, stored.tensor(name), chain[0], cell)
-            self._changed = set()
+                if name in stored:
+                    self._write(name, stored.tensor(name), chain[0], cell)
+            self._changed, self.outside = set(), {}
             return {}
         pair = self._opened(chain, tuned, reading)
-        wanted = {name for name in pair.names if touched(pair, name, cell)}
+        whole = cell.kind in ("tuned", "tune", "ablate")
+        if whole:
+            pair.check()
+        self.outside = {"outside_is": "tuned" if whole else "base", "outside_tuned": pair.outside}
+        missing = {name for name in pair.names if name not in self._tensors}
+        if self._rebuilt or any(not name.endswith(BUFFER) for name in missing):
+            return self._rebuild(pair, cell, pair.apart(whole))
+        self._tie(not pair.apart(whole))
+        names = set(pair.names) - missing - ({self._head} if self._is_tied() else set())
+        wanted = {name for name in names if touched(pair, name, cell)}
         # At first every tensor: a chain's base is not what was loaded, and all are checked.
-        before = set(pair.names) if self._changed is None else self._changed
-        for name in sorted((wanted | before) & set(self._tensors)):
+        before = names if self._changed is None else self._changed
+        for name in sorted((wanted | before) & names):
             value = intervened(pair, name, cell) if name in wanted else pair.base_tensor(name)
             self._write(name, value, tuned, cell)
         self._changed = wanted
         return verify(self._tensors, pair, cell)
 
-    def _opened(self, chain: list[Path], tuned: Path, reading: dict[str, Any]) -> Pair:
+    def _rebuild(self, pair: LivePair, cell: Cell, apart: bool) -> dict[str, int]:
+        """Loads the cell's tensors anew: transformers holds some under other names than files do.
+
+        It puts the experts of a mixture into one tensor, for example.
+        """
+        folder = self._chain[0]
+        stored = Weights(folder)
+        if unknown := set(pair.base.names()) - set(stored.names()):
+            raise InputError(
+                f"{pair.tuned}: {min(unknown)} is read out of {folder} with a prefix, and "
+                "transformers holds it under a third name; save the language model alone as the "
+                "base"
+            )
+        tensors = {name: stored.tensor(name) for name in stored.names() if name not in pair.names}
+        tensors |= {name: intervened(pair, name, cell) for name in pair.names}
+        counts = verify(tensors, pair, cell)
+        if pair.embedding is not None:
+            self._settings(vocab_size=len(tensors[pair.embedding]))
+        if pair.tied:
+            self._settings(tie_word_embeddings=not apart)
+            if not apart:
+                tensors.pop(str(pair.head), None)
+        kind, config = type(self.model), self.model.config
+        # The card need not hold both.
+        del self.model
+        self._tensors, self._input, self._output, self._rebuilt = {}, None, None, True
+        self._adopt(rebuilt(kind, config, folder, tensors, self._hardware))
+        return counts
+
+    def _opened(self, chain: list[Path], tuned: Path, reading: dict[str, Any]) -> LivePair:
         key = (*chain, tuned, *sorted(reading.items()))
         if self._last is None or self._last[0] != key:
-            self._last = key, Pair(chain, tuned, **reading)
+            self._last = key, LivePair(chain, tuned, **reading)
         return self._last[1]
+
+    def _is_tied(self) -> bool:
+        return (
+            self._head is not None
+            and self._output is not None
+            and self._output.weight is self._input.weight
+        )
+
+    def _tie(self, tie: bool) -> None:
+        """Makes head and embeddings one parameter or two; a model loaded with two keeps them."""
+        if not self._loaded_tied or tie == self._is_tied():
+            return
+        assert self._output is not None
+        if tie:
+            self._output.weight = self._input.weight
+        else:
+            self._output.weight = torch.nn.Parameter(
+                self._input.weight.detach().clone(), requires_grad=False
+            )
+        self._settings(tie_word_embeddings=tie)
+        self._tensors = self.model.state_dict()
+
+    def _settings(self, **values: Any) -> None:
+        """What the configuration says of the model, which is saved with it."""
+        config = self.model.config
+        for each in (config, config.get_text_config()):
+            for name, value in values.items():
+                if hasattr(each, name):
+                    setattr(each, name, value)
 
     def _write(self, name: str, value: torch.Tensor, tuned: Path, cell: Cell) -> None:
         held = self._tensors[name]
+        if value.shape != held.shape and name in (self._head, self._embedding):
+            held = self._resized(name, len(value))
         if value.shape != held.shape:
             raise InputError(
                 f"{tuned}: {name} has shape {tuple(value.shape)}, the base's model "
@@ -101,6 +191,19 @@ class Shared:
                 f"{held.dtype}; save both in one dtype"
             )
         held.copy_(value)
+
+    def _resized(self, name: str, rows: int) -> torch.Tensor:
+        """Room for so many tokens in the embeddings or the head; in both where they are tied."""
+        held = self._tensors[name]
+        new = torch.nn.Parameter(held.new_empty(rows, *held.shape[1:]), requires_grad=False)
+        tied = self._is_tied()
+        if tied or name == self._embedding:
+            self._input.weight, self._input.num_embeddings = new, rows
+            self._settings(vocab_size=rows)
+        if self._output is not None and (tied or name == self._head):
+            self._output.weight, self._output.out_features = new, rows
+        self._tensors = self.model.state_dict()
+        return self._tensors[name]
 
 
 def build(

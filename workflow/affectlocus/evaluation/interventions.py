@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from affectlocus.checkpoints.architectures import Rows
+from affectlocus.checkpoints.live import LivePair, same_bits
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.core.cells import EVEN, Cell, dose
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import format_modules, parse_modules
 
 # Old LLaMA checkpoints store the rotary frequencies; no model keeps them, and none is tuned.
-_BUFFER = ".rotary_emb.inv_freq"
+BUFFER = ".rotary_emb.inv_freq"
 
 
 def generator(seed: int, name: str) -> torch.Generator:
@@ -168,12 +169,12 @@ def verify(tensors: dict[str, torch.Tensor], pair: Pair, cell: Cell) -> dict[str
     if cell.kind in ("base", "tuned"):
         return counts
     for name in pair.names:
-        if name.endswith(_BUFFER) and name not in tensors:
+        if name.endswith(BUFFER) and name not in tensors:
             continue
         base, tuned = pair.sides(name)
         reference = tuned if cell.kind == "ablate" else base
         found = tensors[name].cpu() if name in tensors else None
-        same = found is not None and _same_bits(found, reference)
+        same = found is not None and same_bits(found, reference)
         chosen = inside(pair, name, cell)
         if chosen:
             counts["inside"] += 1
@@ -192,7 +193,7 @@ def verify(tensors: dict[str, torch.Tensor], pair: Pair, cell: Cell) -> dict[str
 
 def verify_folders(reference: Path, changed: Path, modules: str) -> dict[str, int]:
     """`verify` for two checkpoints on disk: a model, and a model or adapter made from it."""
-    pair = Pair(reference, changed)
+    pair = LivePair(reference, changed)
     tensors = {name: pair.sides(name)[1] for name in pair.names}
     modules = format_modules(parse_modules(modules))
     return verify(tensors, pair, Cell("load", reference.name, changed.name, modules))
@@ -211,14 +212,4 @@ def _same_outside(
     for _, rows in chosen:
         for start, stop in rows or ():
             outside[start:stop] = False
-    return _same_bits(found[outside], reference[outside])
-
-
-def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
-    if left.dtype != right.dtype or left.shape != right.shape:
-        return False
-    # As bytes: 0.0 equals -0.0 and NaN differs from itself only as numbers.
-    return torch.equal(
-        left.contiguous().flatten().view(torch.uint8),
-        right.contiguous().flatten().view(torch.uint8),
-    )
+    return same_bits(found[outside], reference[outside])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError
@@ -35,14 +35,8 @@ def load(folder: Path, hardware: Hardware, place: bool = True) -> PreTrainedMode
     Raises:
         InputError: weights that the model needs are in no file, or the cards do not hold it.
     """
-    options: dict[str, Any] = {}
-    if torch.cuda.is_available():
-        repeatable()
-        options["attn_implementation"] = hardware.attention
-    if spread():
-        options["device_map"] = hardware.placement
     # Never code of the checkpoint's own: left open, transformers asks whoever sits there.
-    options["trust_remote_code"] = False
+    options = _options(hardware) | {"trust_remote_code": False}
     check_size(folder)
     with explained(folder):
         if called_quantised(folder):
@@ -54,6 +48,51 @@ def load(folder: Path, hardware: Hardware, place: bool = True) -> PreTrainedMode
         model, loading = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, dtype="auto", output_loading_info=True, **options
         )
+    return _placed(folder, model, loading, place)
+
+
+def rebuilt(
+    kind: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    folder: Path,
+    tensors: dict[str, torch.Tensor],
+    hardware: Hardware,
+) -> PreTrainedModel:
+    """A model of a class and a configuration from values that are in no file as they are.
+
+    Args:
+        folder: the model's, which error messages name.
+        tensors: by the names that a checkpoint on disk has; transformers may hold several of them
+            in one (the experts of a mixture).
+
+    Raises:
+        InputError: as `load`.
+    """
+    with explained(folder):
+        new, loading = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=tensors,
+            dtype=config.dtype,
+            output_loading_info=True,
+            **_options(hardware),
+        )
+    return _placed(folder, new, loading, True)
+
+
+def _options(hardware: Hardware) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if torch.cuda.is_available():
+        repeatable()
+        options["attn_implementation"] = hardware.attention
+    if spread():
+        options["device_map"] = hardware.placement
+    return options
+
+
+def _placed(
+    folder: Path, model: PreTrainedModel, loading: Mapping[str, Any], place: bool
+) -> PreTrainedModel:
     # transformers would draw these at random, and the model would answer with them.
     if loading["missing_keys"]:
         name = min(loading["missing_keys"])

@@ -9,6 +9,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from affectlocus.core.errors import InputError
 from affectlocus.lm.config_limits import explained
 
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+
 
 class Prompter:
     """Encodes prompts and answers with a checkpoint's own tokenizer."""
@@ -56,3 +58,15 @@ class Prompter:
         """The end token, where there is one."""
         end = self.tokenizer.eos_token_id
         return [] if end is None else [end]
+
+    def of(self, tuned: Path) -> Prompter:
+        """The tuned checkpoint's own tokenizer where it knows other tokens; else this one.
+
+        Raises:
+            InputError: transformers cannot load the tuned one.
+        """
+        if not any((tuned / name).is_file() for name in _TOKENIZERS):
+            return self
+        other = Prompter(tuned)
+        same = other.tokenizer.get_vocab() == self.tokenizer.get_vocab()
+        return self if same else other

@@ -177,22 +177,32 @@ def _unscored(label: str, wheels: Wheels) -> Iterator[str]:
             yield f"{protocol} does not score {label!r} on {on}"
 
 
-def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.yaml") -> None:
+def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.yaml") -> list[str]:
     """Reads the names and shapes of every pair whose two sides lie on disk.
 
+    Returns:
+        What the cells of which pair do with what lies outside the seven projections.
+
     Raises:
-        InputError: what is wrong with which pair: another base's adapter, tensors that are missing.
+        InputError: what is wrong with which pair: another base's adapter, tensors that are missing,
+            a model that no cell can be.
     """
     root = folder / parameters.data_root
+    notes = []
+    evaluated = {*parameters.matrix.pairs, *parameters.matrix.beside}
     for name, pair in parameters.pairs.items():
         base, tuned = parameters.bases[pair.base], pair.tuned
         if base.folder is None or tuned is None or tuned.folder is None:
             continue
         # It imports torch, which an experiment without such a pair need not wait for.
-        from affectlocus.checkpoints.pairs import Pair
+        from affectlocus.checkpoints.live import LivePair
 
         chain = [root / path for path in (base.folder, *base.then)]
         try:
-            Pair(chain, root / tuned.folder, **pair.reading.model_dump())
+            live = LivePair(chain, root / tuned.folder, **pair.reading.model_dump())
+            if name in evaluated:
+                live.check()
+                notes += [f"pairs.{name}: {note}" for note in live.notes_on_cells()]
         except InputError as error:
             raise InputError(f"{source}: pairs.{name}: {error}") from None
+    return notes

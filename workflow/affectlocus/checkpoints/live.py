@@ -1,0 +1,413 @@
+"""A pair's two models as transformers and peft load them, with all that the deltas leave out.
+
+`checkpoints.Pair` measures the seven projections. A cell is a whole model: its head, embeddings,
+norms and vocabulary count as well. A base may tie its head to its embeddings (one tensor, used
+twice) while the tuned model has a head of its own, or more tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from affectlocus.checkpoints.adapters import Adapter, aligned, layered
+from affectlocus.checkpoints.computed_matrices import dense
+from affectlocus.checkpoints.pairs import Applied, Pair
+from affectlocus.core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+_HEAD = "lm_head.weight"
+_EMBEDDINGS = ("embed_tokens.weight", "tok_embeddings.weight")
+# Their configurations leave tie_word_embeddings out where it is true, which is their default.
+_TIED_BY_DEFAULT = ("gemma", "cohere")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an adapter makes of one tensor; the parts that it does not have are None.
+
+    Attributes:
+        start: the stored tensor that takes the base's place before anything is added.
+        module: the module whose low-rank factors are added at the end.
+        rows: the stored rows that replace single ones, and their indices.
+    """
+
+    start: str | None = None
+    module: str | None = None
+    rows: tuple[str, tuple[int, ...]] | None = None
+
+    def __bool__(self) -> bool:
+        return self != Recipe()
+
+
+class LivePair(Pair):
+    """A base and what was tuned from it, seen as two whole models, tensor by tensor.
+
+    Where the base ties its head to its embeddings and stores only these, the head is a tensor of
+    its own here all the same, by the name that it would have.
+
+    Args: those of `Pair`.
+
+    Attributes:
+        embedding: name of the base's token embeddings; None where it is not known.
+        head: name of its output layer's weight; None likewise.
+
+    Raises:
+        InputError: as `Pair`.
+    """
+
+    def __init__(
+        self,
+        base: Path | Sequence[Path],
+        tuned: Path,
+        alpha: float | None = None,
+        prefix: str = "",
+        any_base: bool = False,
+    ) -> None:
+        super().__init__(base, tuned, alpha, prefix, any_base)
+        known = set(self.base.names())
+        words = (self.base.layers_prefix or "").split(".")[:-1]
+        above = ["".join(f"{word}." for word in words[:count]) for count in range(len(words) + 1)]
+        beside = [f"{above[-1]}{name}" for name in _EMBEDDINGS]
+        self.embedding = next((name for name in beside if name in known), None)
+        stored = [f"{stem}{_HEAD}" for stem in above if f"{stem}{_HEAD}" in known]
+        stem = above[words.index("model") if "model" in words else -1]
+        self.head = stored[0] if stored else f"{stem}{_HEAD}" if self.embedding else None
+
+    @cached_property
+    def _recipes(self) -> dict[int, dict[str, Recipe]]:
+        applied = [*self.before, *([self.adapter] if self.adapter else [])]
+        return {id(one): self._recipes_of(one) for one in applied}
+
+    @cached_property
+    def tied(self) -> bool:
+        """Whether head and embeddings are one parameter of the base's model."""
+        if self.embedding is None or self.head is None:
+            return False
+        if self.head not in self.base:
+            return True
+        config = self.base.config or {}
+        text = config.get("text_config")
+        text = text if isinstance(text, dict) else {}
+        kind = str(text.get("model_type") or config.get("model_type"))
+        default = kind.startswith(_TIED_BY_DEFAULT)
+        said = config.get("tie_word_embeddings", text.get("tie_word_embeddings", default))
+        # As transformers does it: two tensors that differ are never tied.
+        return bool(said) and same_bits(
+            self.base.tensor(self.head), self.base.tensor(self.embedding)
+        )
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Every tensor of the two models, sorted; a head only where it is a tensor of its own."""
+        names = {
+            name for name in self.base.names() if self._tuned is None or name in self._tuned
+        } | {name for one in self._recipes.values() for name in one if name in self.base}
+        if self.head is not None and (self.head in self.base or self.apart(True)):
+            names.add(self.head)
+        return sorted(names)
+
+    def apart(self, tuned: bool) -> bool:
+        """Whether head and embeddings differ, in the tuned model or in the base."""
+        return self._tuned_apart if tuned else self._base_apart
+
+    @cached_property
+    def _base_apart(self) -> bool:
+        if self.head is None or self.embedding is None:
+            return False
+        if self.head not in self.base and not self._touched(self.before):
+            return False
+        return not same_bits(self.base_tensor(self.head), self.base_tensor(self.embedding))
+
+    @cached_property
+    def _tuned_apart(self) -> bool:
+        if self.head is None or self.embedding is None:
+            return False
+        if self._tuned is not None:
+            if self.head not in self._tuned:
+                return False
+        elif not self._touched([self.adapter] if self.adapter else []):
+            return self._base_apart
+        return not same_bits(self.sides(self.head)[1], self.sides(self.embedding)[1])
+
+    def _touched(self, adapters: Sequence[Applied]) -> bool:
+        return any(self._recipes[id(applied)] for applied in adapters)
+
+    def adapted(self, name: str) -> bool:
+        """Whether the tuning could touch this tensor at all."""
+        if self.adapter is not None and name in (self.head, self.embedding):
+            return name in self._recipes[id(self.adapter)]
+        return super().adapted(name)
+
+    def base_tensor(self, name: str) -> torch.Tensor:
+        """The tensor in the base, with what the chain's adapters made of it, as stored."""
+        if name in self.base.located:
+            return super().base_tensor(name)
+        stored = self._stored(name)
+        return self._before(name, stored).to(stored.dtype)
+
+    def sides(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tensor in the base and in the tuned model; of two shapes where tokens were added.
+
+        What an adapter makes of a tensor is worked out in float64 and rounded once to the dtype
+        that the base stores it in.
+        """
+        if name in self.base.located:
+            return super().sides(name)
+        stored = self._stored(name)
+        base = self._before(name, stored)
+        if self._tuned is not None:
+            own = name if name in self._tuned or name != self.head else str(self.embedding)
+            return base.to(stored.dtype), self._tuned.tensor(own)
+        return base.to(stored.dtype), self._after(name, stored, base).to(stored.dtype)
+
+    def _stored(self, name: str) -> torch.Tensor:
+        own = name if name in self.base or name != self.head else str(self.embedding)
+        return self.base.tensor(own)
+
+    def _before(self, name: str, stored: torch.Tensor) -> torch.Tensor:
+        value = stored
+        for applied in self._chain(name):
+            value = self._changed(applied, name, value)
+        return value
+
+    def _after(self, name: str, stored: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        if self.adapter is None or not self._changes(self.adapter, name):
+            return base
+        after = self._changed(self.adapter, name, base)
+        if _continues(self.adapter) and (
+            earlier := [one for one in self._chain(name) if _continues(one)]
+        ):
+            # It takes the place of the earlier one's change.
+            after = self._changed(self.adapter, name, stored)
+            after = base.double() + (
+                after.double() - self._changed(earlier[-1], name, stored).double()
+            )
+        return after
+
+    def _chain(self, name: str) -> list[Applied]:
+        """The chain's adapters that change a tensor; of a continued training, the last."""
+        found = [applied for applied in self.before if self._changes(applied, name)]
+        last = next((one for one in reversed(found) if _continues(one)), None)
+        return [one for one in found if one is last or not _continues(one)]
+
+    def _changes(self, applied: Applied, name: str) -> bool:
+        if name in (self.head, self.embedding):
+            return name in self._recipes[id(applied)]
+        return name in applied
+
+    def _changed(self, applied: Applied, name: str, base: torch.Tensor) -> torch.Tensor:
+        """A tensor outside the seven projections as an adapter leaves it, unrounded."""
+        import torch
+
+        adapter = applied.adapter
+        recipe = self._recipes[id(applied)].get(name) or _recipe(adapter, applied.names[name])
+        value = base if recipe.start is None else adapter.tensors.tensor(recipe.start)
+        if recipe.rows is not None:
+            file, indices = recipe.rows
+            value = value.double().index_copy(
+                0, torch.tensor(indices), adapter.tensors.tensor(file).double()
+            )
+        if recipe.module is not None:
+            value = self._added(adapter, recipe.module, name, value)
+        return value
+
+    def _added(self, adapter: Adapter, module: str, name: str, base: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        factors = adapter.factors[module]
+        if name.endswith(".bias"):
+            assert factors.bias is not None
+            added = adapter.tensors.array(factors.bias) * adapter.scaling(module)
+            return base.double() + torch.from_numpy(added)
+        change = dense(adapter.low_rank(module))
+        tuned = base.double().numpy() + change
+        magnitude = adapter.magnitude(module)
+        if magnitude is not None:
+            # peft takes an embedding's norms by columns.
+            axis = 0 if factors.layout == "embedding" else 1
+            scale = magnitude / np.linalg.norm(tuned, axis=axis)
+            tuned *= scale if axis == 0 else scale[:, None]
+        return torch.from_numpy(tuned)
+
+    def _recipes_of(self, applied: Applied) -> dict[str, Recipe]:
+        """What an adapter makes of head and embeddings, for those that it changes.
+
+        A tied head goes on to follow the embeddings where these are changed in place, and keeps the
+        base's values where a copy of them is changed: LoRA, and modules that peft saves whole.
+        """
+        if self.embedding is None or self.head is None:
+            return {}
+        adapter, pair = applied.adapter, (self.embedding, self.head)
+        given = [*adapter.changed(), *adapter.rows]
+        known = {*self.base.names(), self.head}
+        where = aligned(sorted(set(given)), known)
+        own = {where[name]: name for name in given if where.get(name) in pair}
+        found = {name: _recipe(adapter, own[name]) for name in pair if name in own}
+        if not self.tied or len(found) == 0:
+            return found
+        for name, twin in (pair, pair[::-1]):
+            theirs = found.get(twin, Recipe())
+            mine = found.get(name, Recipe())
+            if mine.start is None and theirs.start is not None:
+                whole = theirs.module is None and theirs.rows is None
+                # Tied parameters have the embeddings' name in a file of trained tensors.
+                own_head = adapter.layout == "trained-only" and twin == self.head
+                copied = whole and (own_head or adapter.copied(own[twin]))
+                start = None if copied else theirs.start
+                found[name] = Recipe(start, mine.module, mine.rows)
+        embedding, head = (found.get(name, Recipe()) for name in pair)
+        if head.rows is None and embedding.rows is not None:
+            found[self.head] = Recipe(head.start, head.module, embedding.rows)
+        if self.head not in own and adapter.layout == "mlx":
+            found[self.head] = embedding  # MLX uses one module for both
+        return {name: recipe for name, recipe in found.items() if recipe}
+
+    @cached_property
+    def outside(self) -> list[str]:
+        """The modules outside the seven projections in which the tuned model differs, sorted.
+
+        Without layer numbers: `embed_tokens`, `input_layernorm`, `lm_head`.
+        """
+        short = set()
+        for name in self.names:
+            if name in self.base.located or not self.adapted(name):
+                continue
+            if not same_bits(*self.sides(name)):
+                short.add(_short(name))
+        return sorted(short)
+
+    def notes_on_cells(self) -> list[str]:
+        """Sentences about what the cells do with what lies outside the seven projections.
+
+        No weight is read for them.
+        """
+        notes = []
+        have = "Tuned and ablate cells have these as tuned; load cells have the base's"
+        if self._tuned is None:
+            changed = [name for name in self.names if self.adapted(name) and self._trained(name)]
+            if short := sorted({_short(name) for name in changed if name not in self.base.located}):
+                notes.append(
+                    f"{self.tuned}: outside the seven projections it also changes "
+                    f"{', '.join(short)}. {have}"
+                )
+        elif self.tied and self.head is not None and self.head in self._tuned:
+            notes.append(
+                f"{self.tuned}: it stores {self.head}, which the base ties to {self.embedding}. "
+                f"{have}"
+            )
+        rows = self._rows()
+        if len(set(rows.values())) == 1 and self.embedding is not None:
+            few, many = self.base.shape(self.embedding)[0], rows[self.embedding]
+            if few != many:
+                notes.append(
+                    f"{self.tuned}: its vocabulary has {many} tokens, the base's {few}. Tuned and "
+                    "ablate cells have the tuned one, and its tokenizer where it has one"
+                )
+        return notes
+
+    def _trained(self, name: str) -> bool:
+        """Whether more of a tensor is in the adapter than a copy of the base's."""
+        recipe = self._recipes[id(self.adapter)].get(name)
+        if recipe is None or recipe.module is not None or recipe.rows is not None:
+            return True
+        return ".base_layer." not in str(recipe.start)
+
+    def _rows(self) -> dict[str, int]:
+        """How many tokens the tuned model's head and embeddings have, by the files' headers."""
+        found: dict[str, int] = {}
+        for name in (self.embedding, self.head):
+            if name is None:
+                continue
+            stored = name if name in self.base else str(self.embedding)
+            found[name] = self.base.shape(stored)[0]
+            if self._tuned is not None:
+                own = name if name in self._tuned else str(self.embedding)
+                found[name] = self._tuned.shape(own)[0]
+                continue
+            for applied in [*self.before, *([self.adapter] if self.adapter else [])]:
+                start = self._recipes[id(applied)].get(name, Recipe()).start
+                if start is not None:
+                    found[name] = applied.adapter.tensors.shape(start)[0]
+        return found
+
+    def check(self) -> None:
+        """Refuses a tuned model that no cell can be; no weight is read for it.
+
+        Raises:
+            InputError: a tensor that it has and no model made of the base can hold.
+        """
+        rows = self._rows()
+        for name in rows:
+            self._check_factors(name, rows[name])
+        if len(set(rows.values())) > 1:
+            (one, many), (other, few) = sorted(rows.items(), key=lambda each: -each[1])
+            raise InputError(
+                f"{self.tuned}: {one} has {many} rows and {other} {few}, so that new tokens have "
+                "values in one of them only; save both (peft: save_embedding_layers=True), or "
+                "merge the adapter and give that folder"
+            )
+
+    def _check_factors(self, name: str, rows: int) -> None:
+        """Refuses factors, or single rows, that reach beyond the tokens that there are."""
+        if self.adapter is None:
+            return
+        adapter = self.adapter.adapter
+        recipe = self._recipes[id(self.adapter)].get(name, Recipe())
+        reached = 0
+        if recipe.module is not None:
+            change = adapter.low_rank(recipe.module)
+            reached = change.shape[0]
+            if reached == rows:
+                return
+        if recipe.rows is not None:
+            reached = max((*recipe.rows[1], -1)) + 1
+        if reached > rows or (recipe.module is not None and reached != rows):
+            raise InputError(
+                f"{self.tuned}: its change of {name} is of {reached} tokens, and {rows} are in "
+                "its files and the base; save the embeddings with the adapter (peft: "
+                "save_embedding_layers=True), or merge it and give that folder"
+            )
+
+
+def _short(name: str) -> str:
+    """A tensor's module without what stands before it and without its layer's number."""
+    tail = layered(name)[1]
+    if tail is not None:
+        return tail.split(".", 2)[2].removesuffix(".weight")
+    return name.rpartition(".")[0].rpartition(".")[2]
+
+
+def _continues(applied: Applied) -> bool:
+    return applied.adapter.layout == "trained-only"
+
+
+def _recipe(adapter: Adapter, given: str) -> Recipe:
+    """What an adapter holds of one tensor itself, by the adapter's name of it."""
+    stem = given.removesuffix(".weight").removesuffix(".bias")
+    module = stem if stem in adapter.factors else None
+    if given.endswith(".bias") and module is not None and adapter.factors[module].bias is None:
+        module = None
+    file = adapter.rows.get(given)
+    rows = None if file is None else (file, tuple(adapter.row_indices(given)))
+    return Recipe(adapter.replaced.get(given), module, rows)
+
+
+def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether two tensors are equal in dtype, shape and every bit."""
+    import torch
+
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    # As bytes: 0.0 equals -0.0 and NaN differs from itself only as numbers.
+    return torch.equal(
+        left.contiguous().flatten().view(torch.uint8),
+        right.contiguous().flatten().view(torch.uint8),
+    )
