@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.reporting.terminal import print_table
+from affectlocus.core.errors import InputError
+from affectlocus.reporting.terminal import print_rows, print_table
 
 
 @pytest.fixture
@@ -64,3 +65,9 @@ def test_an_ablation_s_table_keeps_its_column_of_modes(
     print_table(table)
     shown = [[cell.strip() for cell in line] for line in lines(capsys.readouterr().out)]
     assert shown[2] == ["", "majority answer", "", "12.35", "12.35", "12.35"]
+
+
+def test_a_table_that_does_not_exist_is_refused_as_missing(tmp_path: Path) -> None:
+    for name in ("scores.parquet", "table1.csv"):
+        with pytest.raises(InputError, match="no such file"):
+            print_rows(tmp_path / name, [], 40)

@@ -64,6 +64,8 @@ def _any_frame(path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a csv or parquet of results") from None
     except (OSError, ValueError) as error:
         line = " ".join(str(error).split())
         raise InputError(f"{path}: neither a csv nor a parquet file of results ({line})") from None
