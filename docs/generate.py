@@ -101,13 +101,23 @@ def default(schema: dict[str, Any], required: bool) -> str:
     return code(json.dumps(value, ensure_ascii=False))
 
 
-def keys(model: dict[str, Any]) -> str:
+def meaning(schema: dict[str, Any], models: dict[str, Any]) -> str:
+    """What a key means: its own description, or that of the only model that it can hold."""
+    if "description" in schema:
+        return cell(schema["description"])
+    values = schema.get("additionalProperties")
+    held = [schema, *schema.get("anyOf", []), *([values] if isinstance(values, dict) else [])]
+    names = [name for one in held if (name := reference(one))]
+    return cell(models[names[0]].get("description", "")) if len(names) == 1 else ""
+
+
+def keys(model: dict[str, Any], models: dict[str, Any]) -> str:
     """The table of a model's keys."""
     required = model.get("required", [])
     return table(
         ["key", "value", "default", "meaning"],
         (
-            [f"`{key}`", kind(one), default(one, key in required), cell(one.get("description", ""))]
+            [f"`{key}`", kind(one), default(one, key in required), meaning(one, models)]
             for key, one in model["properties"].items()
         ),
     )
@@ -136,10 +146,14 @@ def models(schema: dict[str, Any]) -> Iterator[str]:
 def configuration() -> str:
     """The keys of params.yaml, a table per model."""
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    parts = ["## params.yaml\n", keys(schema)]
+    parts = ["## params.yaml\n", keys(schema, schema["$defs"])]
     for name in models(schema):
         model = schema["$defs"][name]
-        parts += [f"## {name}\n", f"{cell(model.get('description', ''))}\n", keys(model)]
+        parts += [
+            f"## {name}\n",
+            f"{cell(model.get('description', ''))}\n",
+            keys(model, schema["$defs"]),
+        ]
     return "\n".join(parts)
 
 

@@ -33,19 +33,21 @@ class Corpus(Strict):
 class Pretraining(Strict):
     """A tiny base of our own, trained on the embedded corpus."""
 
-    architecture: Literal["qwen2", "llama", "mistral"]
-    hidden_size: Count = 64
-    intermediate_size: Count = 176
-    layers: Count = 3
-    heads: Count = 4
-    kv_heads: Count = 2
+    architecture: Literal["qwen2", "llama", "mistral"] = Field(
+        description="architecture of the model"
+    )
+    hidden_size: Count = Field(64, description="width of the residual stream; a multiple of heads")
+    intermediate_size: Count = Field(176, description="width of the feed-forward block")
+    layers: Count = Field(3, description="number of layers")
+    heads: Count = Field(4, description="number of query heads")
+    kv_heads: Count = Field(2, description="number of key and value heads; divides heads")
     sliding_window: Count | None = Field(
         None, description="tokens that a position sees back; none: all (Mistral's first had one)"
     )
-    steps: Count = 1200
-    batch_size: Count = 32
-    learning_rate: Positive = 5e-3
-    seed: Seed = 0
+    steps: Count = Field(1200, description="optimizer steps")
+    batch_size: Count = Field(32, description="documents per step")
+    learning_rate: Positive = Field(5e-3, description="highest learning rate")
+    seed: Seed = Field(0, description="seed of the initial weights and of the order of documents")
 
     @model_validator(mode="after")
     def _divides(self) -> Pretraining:

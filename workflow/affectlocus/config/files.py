@@ -52,9 +52,9 @@ Table = Annotated[DataFile, BeforeValidator(as_file, json_schema_input_type=str 
 class Files(Strict):
     """A file for each split, or one for all: csv, tsv or jsonl, plain or .gz, or parquet."""
 
-    train: Table | None = None
-    validation: Table | None = None
-    test: Table | None = None
+    train: Table | None = Field(None, description="file of the train split")
+    validation: Table | None = Field(None, description="file of the validation split")
+    test: Table | None = Field(None, description="file of the test split")
     all: Table | None = Field(None, description="one file of every split; see split")
 
     def items(self) -> Iterator[tuple[str, DataFile]]:
@@ -67,10 +67,10 @@ class Files(Strict):
 class SplitBy(Strict):
     """Which values of a column make which split; rows with others are left out and counted."""
 
-    column: str = "split"
-    train: Listed = Field([])
-    validation: Listed = Field([])
-    test: Listed = Field([])
+    column: str = Field("split", description="column that tells the splits apart")
+    train: Listed = Field([], description="values that mean train")
+    validation: Listed = Field([], description="values that mean validation")
+    test: Listed = Field([], description="values that mean test")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -112,10 +112,18 @@ class Join(DataFile):
     )
     columns: list[str] | None = Field(None, description="which columns are taken; by default all")
     gather: Gather | None = Field(None, description="where an id has many rows: how they are one")
-    header: Annotated[list[str], AfterValidator(distinct)] | None = None
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    pattern: Pattern | None = None
-    encoding: Annotated[str, AfterValidator(codec)] = "utf-8"
+    header: Annotated[list[str], AfterValidator(distinct)] | None = Field(
+        None, description="column names of a file that has none"
+    )
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
+        None, description="what separates columns; by default ',' in a csv and a tab in a tsv"
+    )
+    pattern: Pattern | None = Field(
+        None, description="regular expression: each line it finds is a row, its groups the columns"
+    )
+    encoding: Annotated[str, AfterValidator(codec)] = Field(
+        "utf-8", description="how characters are stored, as Python names it"
+    )
 
     @model_validator(mode="after")
     def _gathers(self) -> Self:

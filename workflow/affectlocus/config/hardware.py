@@ -43,8 +43,10 @@ class Hardware(Strict):
 class StatedSize(Strict):
     """A model's size, stated."""
 
-    parameters: Positive = Field(examples=[7.6e9])
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    parameters: Positive = Field(examples=[7.6e9], description="number of parameters")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "bfloat16", description="dtype of the weights"
+    )
 
 
 class Plan(Strict):

@@ -25,7 +25,7 @@ COMBINATIONS: tuple[str, ...] = (
 class Dose(Strict):
     """Loads of a part of the delta, or of more than it: how the score answers to the dose."""
 
-    modules: ModuleSets = Field([])
+    modules: ModuleSets = Field([], description="module sets that are loaded in doses")
     times: Annotated[
         list[Annotated[float, Field(ge=0, le=10)]], AfterValidator(distinct), Field(min_length=1)
     ] = Field([0.25, 0.5, 0.75, 1.25, 1.5], description="times the delta; 0 and 1 are there anyway")
@@ -40,17 +40,24 @@ class Matrix(Strict):
     beside: Annotated[list[str], AfterValidator(distinct)] = Field(
         [], description="further pairs (controls, nulls) of which single modules are loaded alone"
     )
-    load: ModuleSets = Field([*SINGLES, *COMBINATIONS])
+    load: ModuleSets = Field(
+        [*SINGLES, *COMBINATIONS], description="module sets whose delta is loaded into the base"
+    )
     dose: Dose = Dose()
     even: ModuleSets = Field(
         [], description="a null: sets that get noise of the whole delta's mean size instead"
     )
-    tune: ModuleSets = Field([*SINGLES, *COMBINATIONS])
+    tune: ModuleSets = Field(
+        [*SINGLES, *COMBINATIONS], description="module sets on which alone the base is tuned"
+    )
     fair: ModuleSets = Field(
         [],
         description="LoRA alone: sets tuned with as many parameters as all seven have at the rank",
     )
-    ablate: ModuleSets = Field([*SINGLES, "gate+up+down", "q+k+v+o"])
+    ablate: ModuleSets = Field(
+        [*SINGLES, "gate+up+down", "q+k+v+o"],
+        description="module sets that are destroyed in the tuned model",
+    )
     modes: Annotated[
         list[Literal["revert", "zero", "shuffle", "noise"]],
         AfterValidator(distinct),

@@ -22,7 +22,7 @@ class Reading(Strict):
 class Pair(Strict):
     """A base and a tuned checkpoint: one to read, or one to tune."""
 
-    base: str
+    base: str = Field(description="name of one of bases")
     # YAML's bare null is the word, not an absence.
     domain: Annotated[
         Literal["affective", "control", "null"],

@@ -53,5 +53,7 @@ class Score(Strict):
     resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
         2000, description="bootstrap draws"
     )
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: Seed = 0
+    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.95, description="level of the intervals"
+    )
+    seed: Seed = Field(0, description="seed of the bootstrap")

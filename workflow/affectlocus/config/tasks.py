@@ -39,7 +39,7 @@ Domain = Literal["affective", "control"]
 class Columns(Strict):
     """Which columns of the file hold what."""
 
-    text: str = "text"
+    text: str = Field("text", description="column of the text")
     label: str | None = Field(None, description="the label; tasks with labels")
     score: str | None = Field(
         None,
@@ -70,8 +70,8 @@ _MOST_NUMBERS = 10_000
 class Number(Strict):
     """The answer is a whole number: each one in the range is a candidate."""
 
-    lowest: Annotated[int, Field(ge=-(2**31), lt=2**31)] = 0
-    highest: Annotated[int, Field(ge=-(2**31), lt=2**31)]
+    lowest: Annotated[int, Field(ge=-(2**31), lt=2**31)] = Field(0, description="lowest number")
+    highest: Annotated[int, Field(ge=-(2**31), lt=2**31)] = Field(description="highest number")
     ending: str = Field(
         "\n",
         min_length=1,

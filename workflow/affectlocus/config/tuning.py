@@ -21,12 +21,12 @@ class Recipe(Strict):
     )
     rank: Count = Field(8, description="LoRA rank r")
     alpha: Positive = Field(16, description="LoRA alpha: the delta is alpha / r · B·A")
-    dropout: Fraction = 0.0
-    steps: Count = 300
-    batch_size: Count = 32
-    learning_rate: Positive = 3e-3
+    dropout: Fraction = Field(0.0, description="LoRA dropout during training")
+    steps: Count = Field(300, description="optimizer steps; the state after the last one is used")
+    batch_size: Count = Field(32, description="samples per step")
+    learning_rate: Positive = Field(3e-3, description="highest learning rate")
     warmup: Fraction = Field(0.05, description="share of the steps in which the rate rises")
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="AdamW's weight decay")
     max_length: Count = Field(256, description="tokens of prompt and target together")
     group_by_length: bool = Field(
         False, description="samples of like length share a batch: less padding, batches less mixed"
@@ -41,7 +41,7 @@ class Recipe(Strict):
 class PairRecipe(Recipe):
     """A recipe and where it may act; it is followed once for each of `seeds`."""
 
-    modules: ModuleSet = ALL
+    modules: ModuleSet = Field(ALL, description="module set that is tuned")
     trajectory: int = Field(
         0,
         ge=0,
