@@ -31,6 +31,7 @@ PAGES = {
     TUTORIALS / "first-run.md": [],
     TUTORIALS / "your-own-pair.md": [TUTORIALS / "first-run.md"],
     TUTORIALS / "scoring-outputs.md": [],
+    ROOT / "README.md": [TUTORIALS / "first-run.md", TUTORIALS / "your-own-pair.md"],
 }
 SKIPPED = 1
 """Shell blocks that are not run, with the reason above them."""
@@ -169,6 +170,13 @@ def test_a_generated_part_that_is_changed_by_hand_is_found(tmp_path: Path) -> No
     assert "docs/explanation/reruns.md: not up to date" in done.stdout
 
 
+def test_every_key_of_the_configuration_has_a_meaning() -> None:
+    page = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 100
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
 # The commands
 
 
@@ -231,6 +239,10 @@ def test_blocks_that_are_not_run_are_few_and_have_a_reason() -> None:
     skipped = [block for block in shell if block.skipped]
     assert len(skipped) == SKIPPED
     assert len(shell) > 8 * SKIPPED
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
 
 
 def test_every_tutorial_is_run() -> None:
