@@ -305,7 +305,7 @@ def test_imports_are_followed_to_the_end() -> None:
     assert {"corpus", "scenes", "arithmetic"} <= names("corpus")
     assert {"tables", "baselines", "protocols"} <= names("tables")
     assert {"protocols", "wheels"} <= names("score")
-    assert {"map_figures", "curve_figures", "weight_figures", "trade_off"} <= names("figures")
+    assert {"map_figures", "dose_curves", "neuron_figure", "trade_off"} <= names("figures")
 
 
 def test_the_files_that_the_package_holds_beside_code_count_somewhere() -> None:

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from affectlocus.core.errors import InputError
-from affectlocus.reporting.curve_figures import dose_curves, trajectory_curves
+from affectlocus.reporting.dose_curves import dose_curves
+from affectlocus.reporting.trajectory_curves import trajectory_curves
 
 
 @pytest.fixture(autouse=True)

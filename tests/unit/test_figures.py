@@ -15,14 +15,11 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from affectlocus.core.errors import InputError
-from affectlocus.reporting.figures import (
-    ablation,
-    heat_map,
-    interval,
-    relative_changes,
-    save,
-    singles,
-)
+from affectlocus.reporting.ablation_drops import ablation
+from affectlocus.reporting.figure_style import interval, save
+from affectlocus.reporting.heat_map import heat_map
+from affectlocus.reporting.relative_changes import relative_changes
+from affectlocus.reporting.score_bars import singles
 
 PROJECTIONS = ["q", "k", "v", "o", "gate", "up", "down"]
 

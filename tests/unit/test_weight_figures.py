@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 
 from affectlocus.core.errors import InputError
 from affectlocus.deltas.neurons import concentration, overlaps
-from affectlocus.reporting.weight_figures import direction_maps, neurons, shifts
+from affectlocus.reporting.activation_shifts import shifts
+from affectlocus.reporting.direction_maps import direction_maps
+from affectlocus.reporting.neuron_figure import neurons
 
 PROJECTIONS = ["q", "k", "v", "o", "gate", "up", "down"]
 

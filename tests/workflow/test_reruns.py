@@ -209,7 +209,7 @@ ROWS = {
         ],
     ),
     "code of a plot (`figures`)": Row(
-        f"{OPENED}/reporting/figures.py",
+        f"{OPENED}/reporting/figure_style.py",
         [('"font.size": 9', '"font.size": 8')],
         # One command lays out and draws fluency.
         [*FIGURES, "results/fluency.csv"],

@@ -192,7 +192,8 @@ def diff(
     if any((folder / name).exists() for name in FILES):
         typer.echo(f"note: {folder} held an earlier diff, which this one replaces", err=True)
     written = write_tables(measured, folder / "deltas.parquet", empty=False)
-    from affectlocus.reporting.figures import heat_map, save
+    from affectlocus.reporting.figure_style import save
+    from affectlocus.reporting.heat_map import heat_map
 
     above = " → ".join(map(named, (base, tuned) if tuned else (base,)))
     save(heat_map(read_frame(written[0], "l2"), above), folder / "heat_map")

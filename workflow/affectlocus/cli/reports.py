@@ -89,15 +89,14 @@ def figures(
         )
     import pandas as pd
 
-    from affectlocus.reporting import figures as draw
-
-    if any(path is not None for path in closer):
-        from affectlocus.reporting import weight_figures
+    from affectlocus.reporting.figure_style import save
 
     if neurons is not None:
         spread = read_frame(neurons.with_suffix(".concentration.parquet"), "pair", "top_share")
         met = read_frame(neurons.with_suffix(".overlaps.parquet"), "first", "shared")
-        figure = weight_figures.neurons(spread, met, title)
+        from affectlocus.reporting.neuron_figure import neurons as neuron_figure
+
+        figure = neuron_figure(spread, met, title)
     elif directions is not None:
         frame = read_frame(directions, "first", "second", "cosine")
         first, second = pair if pair and len(pair) == 2 else ("", "")
@@ -108,11 +107,15 @@ def figures(
                 f"{directions}: no rows of --pair {first or '?'} --pair {second or '?'}; expected "
                 f"one of {', '.join(' and '.join(one) for one in known) or 'none'}"
             )
-        figure = weight_figures.direction_maps(chosen, title)
+        from affectlocus.reporting.direction_maps import direction_maps
+
+        figure = direction_maps(chosen, title)
     elif activations is not None:
         found = read_frame(activations.with_suffix(".summary.parquet"), "set", "probability")
         frame = read_frame(activations, "model", "effect", "moved")
-        figure = weight_figures.shifts(frame, found, title)
+        from affectlocus.reporting.activation_shifts import shifts
+
+        figure = shifts(frame, found, title)
     elif trade_off:
         if ledger is None:
             raise InputError("--trade-off goes with --ledger, which counts what each cell trained")
@@ -129,26 +132,34 @@ def figures(
 
         figure = delta_maps(_panels(grid), title, lines=lines)
     elif trajectory:
-        from affectlocus.reporting.curve_figures import trajectory_curves
+        from affectlocus.reporting.trajectory_curves import trajectory_curves
 
         figure = trajectory_curves(_of_seeds(trajectory, "step", "cosine"), title)
     elif dose is not None:
-        from affectlocus.reporting.curve_figures import dose_curves
+        from affectlocus.reporting.dose_curves import dose_curves
 
         beside = _read_companion(baselines, "baselines", "baseline") if baselines else None
         figure = dose_curves(_read_companion(dose, "intervals", "gain"), title, beside)
     elif heat_map:
-        figure = draw.heat_map(_of_seeds(heat_map, "projection", "l2"), title)
+        from affectlocus.reporting.heat_map import heat_map as map_of_deltas
+
+        figure = map_of_deltas(_of_seeds(heat_map, "projection", "l2"), title)
     elif histogram:
-        figure = draw.relative_changes(_of_seeds(histogram, "projection", "count"), title)
+        from affectlocus.reporting.relative_changes import relative_changes
+
+        figure = relative_changes(_of_seeds(histogram, "projection", "count"), title)
     else:
         frame = _read_companion(tables[0], "intervals", "gain")
         if singles is not None:
             beside = _read_companion(baselines, "baselines", "baseline") if baselines else None
-            figure = draw.singles(frame, title, beside)
+            from affectlocus.reporting.score_bars import singles as bars
+
+            figure = bars(frame, title, beside)
         else:
-            figure = draw.ablation(frame, title)
-    draw.save(figure, out)
+            from affectlocus.reporting.ablation_drops import ablation as drops
+
+            figure = drops(frame, title)
+    save(figure, out)
 
 
 def _of_seeds(paths: list[Path], *columns: str) -> pd.DataFrame:

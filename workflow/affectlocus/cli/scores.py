@@ -306,7 +306,7 @@ def fluency(
             with replacing(path) as temporary:
                 content(frame).to_csv(temporary, index=False, float_format="%.6g")
     if figure is not None:
-        from affectlocus.reporting.figures import save
+        from affectlocus.reporting.figure_style import save
         from affectlocus.reporting.fluency_figure import figure as draw
 
         save(draw(frame, title), figure)

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from affectlocus.reporting.figures import _STYLE, interval, plain, replicated
+from affectlocus.reporting.figure_style import STYLE, interval, plain, replicated
 from affectlocus.scoring.fluency import intervals
 
 _PANELS = {
@@ -28,7 +28,7 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
     points = rows.groupby(["metric", "name"], sort=False)[ends].mean()
     names = list(rows["name"].unique())
     panels = {key: words for key, words in _PANELS.items() if key in points.index}
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         drawn, axes = plt.subplots(
             1,
             len(panels),

@@ -20,8 +20,8 @@ from matplotlib.ticker import MaxNLocator
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.reporting.curve_figures import NamedLines, spread
-from affectlocus.reporting.figures import _STYLE, hatch_missing, plain
+from affectlocus.reporting.figure_style import STYLE, hatch_missing, plain
+from affectlocus.reporting.named_lines import NamedLines, spread
 
 SCORES = {"l2": "L2 norm (eq. 1)", "rms": "RMS per weight"}
 """What is drawn: the paper's size, and one that no matrix's size enters."""
@@ -53,7 +53,7 @@ def delta_maps(grid: Grid, title: str, *, lines: bool = False) -> Figure:
     shown = [(score, row) for score in SCORES for row in grid]
     layers = max(one["layer"].nunique() for each in weights.values() for one in each.values())
     heights = [min(5.5, 1.3 + 0.24 * layers)] * len(shown) + [2.3] * lines
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             len(heights),
             len(columns),

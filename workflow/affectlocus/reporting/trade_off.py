@@ -16,7 +16,7 @@ from affectlocus.config.scoring import MEAN
 from affectlocus.core.cells import FAIR
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import ALL, PROJECTIONS
-from affectlocus.reporting.figures import _STYLE, COLOURS, METRICS, interval, plain, sampled
+from affectlocus.reporting.figure_style import COLOURS, METRICS, STYLE, interval, plain, sampled
 
 _BUDGETS = ("equal rank", "equal parameters")
 
@@ -62,7 +62,7 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
     )
     if equal.empty:
         raise InputError(f"{title}: no tune cell; nothing to draw")
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         panels = 1 if fair.empty else 2
         figure, axes = plt.subplots(
             1,

@@ -1,0 +1,67 @@
+"""Figure: what each ablation costs, as drops from the tuned model's score."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from affectlocus.config.scoring import MEAN
+from affectlocus.core.errors import InputError
+from affectlocus.reporting.figure_style import (
+    METRICS,
+    MODE_HATCHES,
+    MODES,
+    STYLE,
+    counted,
+    level,
+    means,
+    plain,
+)
+
+
+def ablation(intervals: pd.DataFrame, title: str) -> Figure:
+    """Change of the mean score when a module set of the tuned model is destroyed.
+
+    Args:
+        intervals: the companion of table 3, whose gains are over the tuned model.
+    """
+    rows = means(intervals)
+    rows = rows[(rows["kind"] == "ablate") & (rows["task"] == MEAN)]
+    if rows.empty:
+        raise InputError(f"{title}: no ablated cell; nothing to draw")
+    modules = list(dict.fromkeys(rows["modules"]))
+    modes = [mode for mode in MODES if (rows["mode"] == mode).any()]
+    height = 0.8 / len(modes)
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 1.2 + 0.42 * len(modules)), layout="constrained")
+        for number, mode in enumerate(modes):
+            each = rows[rows["mode"] == mode].set_index("modules").reindex(modules)
+            places = np.arange(len(modules)) + (number - (len(modes) - 1) / 2) * height
+            gains = each["gain"].to_numpy()
+            spans = np.vstack([gains - each["gain_low"], each["gain_high"] - gains]).clip(min=0)
+            axis.barh(
+                places,
+                gains,
+                height,
+                xerr=spans,
+                color=MODES[mode],
+                hatch=MODE_HATCHES[mode],
+                label=mode,
+                error_kw={"lw": 0.7, "ecolor": "#333333"},
+                edgecolor="white",
+                linewidth=0.3,
+            )
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set_yticks(range(len(modules)), plain(modules))
+        axis.invert_yaxis()
+        axis.set_ylabel("destroyed modules")
+        axis.set_xlabel(
+            f"change of mean {METRICS[intervals['metric'].iloc[0]].replace('(%)', '(points)')} "
+            f"against the tuned model\n"
+            f"whiskers: paired {level(intervals)} interval; {counted(intervals)}"
+        )
+        axis.set_title(title, parse_math=False)
+        figure.legend(title="put in its place", loc="outside right upper")
+    return figure

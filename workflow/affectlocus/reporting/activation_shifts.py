@@ -1,0 +1,83 @@
+"""Figure: how the gate's activations shift on emotional against neutral texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from affectlocus.reporting.figure_style import STYLE
+
+MOVED = {True: ("#D55E00", "-", "moved"), False: ("#0072B2", "--", "the rest")}
+
+
+def shifts(shift: pd.DataFrame, summary: pd.DataFrame, title: str) -> Figure:
+    """The size of the gate neurons' shift, layer by layer: those that the pair moved and the rest.
+
+    Args:
+        shift: rows of `activations.shifts` with `model` and the flag `moved`.
+        summary: the rows of `activations.moved_against_rest`, with `model` and `set`; each set's
+            comparison over all layers stands above its panel.
+    """
+    tasks = list(dict.fromkeys(shift["task"]))
+    models: Sequence[str] = list(dict.fromkeys(shift["model"]))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            len(models),
+            len(tasks),
+            figsize=(1.2 + 3.1 * len(tasks), 0.9 + 2.5 * len(models)),
+            sharex=True,
+            sharey="row",
+            squeeze=False,
+            layout="constrained",
+        )
+        for (row, model), (column, task) in (
+            (one, two) for one in enumerate(models) for two in enumerate(tasks)
+        ):
+            axis = axes[row, column]
+            mine = shift[(shift["model"] == model) & (shift["task"] == task)]
+            for flag, (colour, line, label) in MOVED.items():
+                sizes = mine[mine["moved"] == flag].assign(size=lambda f: f["effect"].abs())
+                if sizes.empty:
+                    continue
+                each = sizes.groupby("layer")["size"].quantile([0.25, 0.5, 0.75]).unstack()
+                axis.fill_between(each.index, each[0.25], each[0.75], color=colour, alpha=0.2, lw=0)
+                axis.plot(each.index, each[0.5], line, color=colour, marker=".", label=label)
+            above = f"{model}, {task}\n{_verdict(summary, model, task)}"
+            axis.set_title(above, fontsize=8, parse_math=False)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        for axis in axes.flat:
+            axis.set_ylim(bottom=0)
+        for axis in axes[-1]:
+            axis.set_xlabel("layer")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("size of the shift (|Hedges' g|)")
+        handles = [
+            Line2D([], [], color=colour, ls=line, label=f"neurons: {label}")
+            for colour, line, label in MOVED.values()
+        ]
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=2,
+            title="lines: medians over neurons; bands: their quartiles",
+        )
+        figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def _verdict(summary: pd.DataFrame, model: str, task: str) -> str:
+    rows = summary[
+        (summary["model"] == model)
+        & (summary["task"] == task)
+        & summary["layer"].isna()
+        & summary["p"].notna()
+    ]
+    lines = [
+        f"{row.moved} {row.set}: P(larger than the rest) = {row.probability:.2f}, p = {row.p:.2g}"
+        for row in rows.itertuples()
+    ]
+    return "\n".join(lines) or "no neuron to compare"

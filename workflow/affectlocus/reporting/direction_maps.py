@@ -1,0 +1,72 @@
+"""Figure: cosines between the deltas of pairs on one base."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from affectlocus.core.errors import InputError
+from affectlocus.core.projections import PROJECTIONS
+from affectlocus.reporting.figure_style import STYLE, hatch_missing
+
+
+def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
+    """Layers × projections of two pairs' deltas: cosine, and overlap on either side.
+
+    Args:
+        rows: those of `directions.directions` for one two pairs.
+    """
+    if rows.empty:
+        raise InputError(f"{title}: no weight that both pairs adapted; nothing to draw")
+    layers = sorted(rows["layer"].unique())
+    panels = (
+        ("cosine", "cosine of the deltas", "RdBu_r"),
+        ("left_overlap", "overlap of what they write (left)", "viridis"),
+        ("right_overlap", "overlap of what they read (right)", "viridis"),
+    )
+    with plt.rc_context(STYLE):
+        height = max(3.1, 1.9 + 0.22 * len(layers))
+        figure, axes = plt.subplots(1, 3, figsize=(10.5, height), layout="constrained")
+        for axis, (score, label, palette) in zip(axes, panels, strict=True):
+            grid = rows.pivot_table(index="layer", columns="projection", values=score, dropna=False)
+            grid = grid.reindex(index=layers, columns=list(PROJECTIONS))
+            sns.heatmap(
+                grid,
+                ax=axis,
+                cmap=palette,
+                # The same in every figure, so that two of them compare.
+                vmin=-1 if score == "cosine" else 0,
+                vmax=1,
+                annot=len(layers) <= 8,
+                fmt=".2f",
+                annot_kws={"size": 7},
+                linewidths=0.5,
+            )
+            hatch_missing(axis, grid)
+            axis.set_title(label)
+            below = [f"{p}\n{_by_chance(rows, score, p)}" for p in PROJECTIONS]
+            axis.set_xticklabels(below, fontsize=7)
+            axis.set_xlabel("projection, and what it would be by chance")
+            axis.set_ylabel("layer" if score == "cosine" else "")
+            axis.tick_params(axis="y", rotation=0)
+        if set(PROJECTIONS) - set(rows["projection"]):
+            patch = Patch(facecolor="white", edgecolor="#999999", hatch="////")
+            figure.legend([patch], ["not adapted by both"], loc="outside lower right")
+        figure.suptitle(title, parse_math=False)
+        seeds = {str(rows[side].iloc[0]).rpartition(".seed")[2] for side in ("first", "second")}
+        if len(seeds) == 1:
+            alike = "two LoRAs of one seed begin with the same A: what they read overlaps at first"
+            figure.supxlabel(alike, fontsize=7)
+    return figure
+
+
+def _by_chance(rows: pd.DataFrame, score: str, projection: str) -> str:
+    mine = rows[rows["projection"] == projection]
+    if mine.empty:
+        return ""
+    if score == "cosine":
+        return f"±{mine['cosine_sd'].mean():.1g}"
+    return f"{mine[score.replace('overlap', 'expected')].mean():.2g}"

@@ -1,0 +1,107 @@
+"""Figure: the score against the dose of a load."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from affectlocus.config.scoring import MEAN
+from affectlocus.core.cells import Cell, dose
+from affectlocus.core.errors import InputError
+from affectlocus.core.projections import ATTENTION, FFN, PROJECTIONS
+from affectlocus.reporting.figure_style import METRICS, STYLE, counted, interval, means
+from affectlocus.reporting.named_lines import NamedLines, spread
+from affectlocus.reporting.score_bars import CONSTANTS
+
+
+def dose_curves(
+    intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None
+) -> Figure:
+    """The mean score against how many times the delta of a module set is loaded.
+
+    Args:
+        intervals: the companion of a dose table; dose 0 is the base, 1 a plain load.
+        baselines: the other one, of which the majority answer and a uniform guess are lines.
+
+    Raises:
+        InputError: no load with a dose.
+    """
+    rows = means(intervals[intervals["task"] == MEAN])
+    base = rows[rows["kind"] == "base"].iloc[0]
+    loads = rows[rows["kind"] == "load"].assign(dose=_doses(rows[rows["kind"] == "load"]))
+    sets = list(dict.fromkeys(loads["modules"]))
+    if not sets or (loads["dose"] == 1).all():
+        raise InputError(f"{title}: no load with a dose among the cells; nothing to draw")
+    panels = {
+        "attention": [one for one in ATTENTION if one in sets],
+        "feed-forward": [one for one in FFN if one in sets],
+        "several modules": [one for one in sets if one not in PROJECTIONS],
+    }
+    panels = {name: members for name, members in panels.items() if members}
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            1,
+            len(panels),
+            figsize=(1.2 + 3.6 * len(panels), 3.9),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        drawn = []
+        for axis, (name, members) in zip(axes[0], panels.items(), strict=True):
+            lines = NamedLines(axis)
+            for modules in members:
+                each = loads[loads["modules"] == modules].sort_values("dose")
+                each = pd.concat([base.to_frame().T.assign(dose=0.0), each])
+                x, y, *band = each[["dose", "value", "low", "high"]].to_numpy(float).T
+                lines.add(modules, x, y, np.array(band))
+            drawn.append(lines)
+            axis.axhline(base["value"], color="#555555", ls="dotted", lw=1.2, zorder=0)
+            axis.axvline(1, color="#BBBBBB", lw=0.8, zorder=0)
+            axis.set_title(name, parse_math=False)
+            axis.set_xticks(sorted({0.0, *loads["dose"]}))
+            axis.tick_params(axis="x", labelsize=8)
+            axis.set_xlabel("times the delta (0: base, 1: plain load)")
+        metric = intervals["metric"].iloc[0]
+        low, high = axes[0, 0].get_ylim()
+        axes[0, 0].set_ylim(max(0, low), min(100, high))
+        axes[0, 0].set_ylabel(f"mean {METRICS[metric]}")
+        handles: list[Line2D | Patch] = [
+            Line2D([], [], color="#555555", ls="dotted", label=f"base, {base['value']:.1f}")
+        ]
+        if baselines is not None:
+            for name, (words, style) in CONSTANTS.items():
+                value = _constant(baselines, name, metric)
+                if value is None:
+                    continue
+                for axis in axes[0]:
+                    axis.axhline(value, color="#555555", ls=style, lw=0.8, zorder=0)
+                label = f"{words}, {value:.1f}"
+                handles.append(Line2D([], [], color="#555555", ls=style, lw=0.8, label=label))
+        handles.append(Patch(facecolor="#555555", alpha=0.25, label=interval(intervals)))
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        figure.suptitle(f"{title}\n{_caption(intervals, rows)}", parse_math=False)
+        spread(figure, drawn)
+    return figure
+
+
+def _doses(loads: pd.DataFrame) -> list[float]:
+    cells = [Cell("load", "", "", modules="gate", mode=mode) for mode in loads["mode"]]
+    return [1.0 if (times := dose(cell)) is None else times for cell in cells]
+
+
+def _constant(baselines: pd.DataFrame, name: str, metric: str) -> float | None:
+    chosen = (baselines["baseline"] == name) & (baselines["metric"] == metric)
+    values = baselines.loc[chosen & (baselines["task"] == MEAN), "value"]
+    return None if values.empty else float(values.iloc[0])
+
+
+def _caption(intervals: pd.DataFrame, rows: pd.DataFrame) -> str:
+    tasks = intervals.loc[intervals["task"] != MEAN, "task"].nunique()
+    tuned = rows[rows["kind"] == "tuned"]
+    whole = f"; the tuned model: {tuned['value'].iloc[0]:.1f}" if len(tuned) else ""
+    return f"{tasks} task{'s' * (tasks > 1)}, {counted(intervals)}{whole}"

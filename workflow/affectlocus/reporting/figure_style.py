@@ -1,0 +1,141 @@
+"""What all figures share: colours, labels, the words of captions, and how a figure is saved.
+
+Importing it chooses matplotlib's file backend, so a figure needs no screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from affectlocus.config.scoring import MEAN
+from affectlocus.core.files import replacing
+from affectlocus.core.projections import PROJECTIONS
+
+# Okabe and Ito's palette: told apart by colour-blind readers and in print.
+COLOURS = dict(
+    zip(
+        PROJECTIONS,
+        ("#56B4E9", "#0072B2", "#CC79A7", "#F0E442", "#D55E00", "#009E73", "#E69F00"),
+        strict=True,
+    )
+)
+LINES = COLOURS | {"o": "#000000"}
+"""The palette's black in place of its yellow, which is too faint for a line."""
+HATCHES = dict(zip(PROJECTIONS, ("", "///", "", "", "", "\\\\\\", ""), strict=True))
+DASHES = dict(zip(PROJECTIONS, ("-", "--", "-.", ":", "-", "--", "-."), strict=True))
+MODE_HATCHES = {"revert": "", "zero": "////", "shuffle": "....", "noise": "\\\\\\\\"}
+MODES = {"revert": "#0072B2", "zero": "#D55E00", "shuffle": "#E69F00", "noise": "#999999"}
+SCORES = {
+    "l2": "L2 norm of the change (eq. 1)",
+    "relative": "L2 relative to the base's norm (eq. 2)",
+    "rms": "RMS change per weight",
+}
+METRICS = {
+    "weighted_f1": "weighted F1 (%)",
+    "accuracy": "accuracy (%)",
+    "macro_f1": "macro F1 (%)",
+    "binary_f1": "F1 of the positive class (%)",
+}
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.hashsalt": "affectlocus",
+    "svg.fonttype": "none",
+}
+
+
+def hatch_missing(axis: Axes, grid: pd.DataFrame) -> bool:
+    """Hatches the cells of a heat map that have no value; whether there are any.
+
+    Args:
+        grid: (layers, projections), as the map shows it.
+    """
+    hatched = False
+    for column, projection in enumerate(grid.columns):
+        for start, stop in _runs(grid[projection].isna().to_list()):
+            hatched = True
+            box = plt.Rectangle((column, start), 1, stop - start, fill=False, lw=0)
+            box.set(hatch="////", edgecolor="#999999")
+            axis.add_patch(box)
+    return hatched
+
+
+def _runs(flags: list[bool]) -> Iterator[tuple[int, int]]:
+    """Start and stop of every run of true flags: one patch for a whole run draws fast."""
+    start = None
+    for position, flag in enumerate([*flags, False]):
+        if flag and start is None:
+            start = position
+        elif not flag and start is not None:
+            yield start, position
+            start = None
+
+
+def means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Several seeds of a cell as one row: the mean of values, and of interval ends."""
+    columns = ["value", "low", "high", "gain", "gain_low", "gain_high"]
+    return (
+        rows.groupby(["kind", "modules", "mode", "task"], sort=False)[columns].mean().reset_index()
+    )
+
+
+def level(intervals: pd.DataFrame) -> str:
+    """The level of a table's intervals, as a figure names it: `95 %`."""
+    return f"{100 * intervals['confidence'].iloc[0]:g} %"
+
+
+def interval(cells: pd.DataFrame, samples: str = "samples") -> str:
+    """What a figure's intervals are, in words: their level, and what they are over."""
+    over = [samples, *(name for name in ("seeds", "draws") if cells[name].max() > 1)]
+    said = f"{samples} alone" if len(over) == 1 else f"{', '.join(over[:-1])} and {over[-1]}"
+    return f"{level(cells)} interval over {said}"
+
+
+def sampled(cells: pd.DataFrame) -> str:
+    """How many answers, seeds and random draws some cells' scores come from, in words."""
+    return f"n = {int(cells['n'].max())} answers, {replicated(cells)}"
+
+
+def replicated(cells: pd.DataFrame) -> str:
+    """How many seeds, and random draws if there are several."""
+    seeds, draws = int(cells["seeds"].max()), int(cells["draws"].max())
+    drawn = f", {draws} random draws" if draws > 1 else ""
+    return f"{seeds} seed{'s' * (seeds > 1)}{drawn}"
+
+
+def counted(intervals: pd.DataFrame) -> str:
+    """The same of the mean scores of a table's cells."""
+    return sampled(
+        intervals[(intervals["task"] == MEAN) & ~intervals["kind"].isin(["base", "tuned"])]
+    )
+
+
+def plain(texts: Iterable[object]) -> list[str]:
+    """Names as they are: between two dollar signs matplotlib would read a formula."""
+    return [str(text).replace("$", r"\$") for text in texts]
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Writes `stem`.png (200 dpi) and `stem`.svg, the same bytes for the same figure."""
+    for suffix in (".png", ".svg"):
+        with (
+            plt.rc_context(STYLE),
+            replacing(stem.with_name(stem.name + suffix)) as temporary,
+        ):
+            metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
+            figure.savefig(temporary, dpi=200, metadata=metadata, facecolor="white")
+    plt.close(figure)

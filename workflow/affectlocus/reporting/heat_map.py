@@ -1,0 +1,70 @@
+"""Figure: heat maps of one pair's deltas, layers by projections."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from affectlocus.core.projections import PROJECTIONS
+from affectlocus.reporting.figure_style import SCORES, STYLE, hatch_missing
+
+
+def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
+    """Layers × projections of the weights' deltas: L2, relative and RMS side by side.
+
+    A score that no weight has (the relative change of an adapter without its base) gets no panel.
+    """
+    weights = deltas[deltas["parameter"] == "weight"]
+    layers = sorted(weights["layer"].unique())
+    known = {name: label for name, label in SCORES.items() if weights[name].notna().any()}
+    known = known or SCORES
+    hatched = False
+    with plt.rc_context(STYLE):
+        height = max(2.9, 1.7 + 0.22 * len(layers))
+        figure, axes = plt.subplots(
+            1,
+            len(known),
+            figsize=(10 / 3 * len(known), height),
+            layout="constrained",
+            squeeze=False,
+        )
+        for axis, (score, label) in zip(axes[0], known.items(), strict=True):
+            grid = weights.pivot_table(
+                index="layer", columns="projection", values=score, dropna=False
+            ).reindex(index=layers, columns=list(PROJECTIONS))
+            # Small changes are shown in a power of ten, so that their figures fit their cells.
+            largest = float(np.nanmax(grid.to_numpy())) if grid.notna().any(axis=None) else 1.0
+            power = min(0, int(np.floor(np.log10(largest)))) if largest > 0 else 0
+            unit = f" (×$10^{{{power}}}$)" if power < -1 else ""
+            grid = grid / 10.0**power if unit else grid
+            sns.heatmap(
+                grid,
+                ax=axis,
+                cmap="viridis",
+                vmin=0,
+                annot=len(layers) <= 8,
+                fmt=".2g",
+                annot_kws={"size": 7},
+                linewidths=0.5,
+            )
+            hatched |= hatch_missing(axis, grid)
+            axis.set_title(label + unit)
+            axis.set_xlabel("projection")
+            axis.set_ylabel("layer" if score == "l2" else "")
+            axis.tick_params(axis="y", rotation=0)
+        if hatched:
+            figure.legend(
+                handles=[Patch(facecolor="white", edgecolor="#999999", hatch="////")],
+                labels=["not adapted"],
+                loc="outside lower right",
+            )
+        figure.suptitle(title, parse_math=False)
+        seeds = weights["tuned"].nunique() if "tuned" in weights else 1
+        of = f"mean of {seeds} seeds; " if seeds > 1 else ""
+        own = "every panel of every figure has a colour scale of its own"
+        figure.supxlabel(of + own, fontsize=7)
+    return figure

@@ -1,0 +1,93 @@
+"""Figure: how a change is spread over the feed-forward neurons, and which neurons move again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from affectlocus.core.projections import FFN
+from affectlocus.reporting.figure_style import COLOURS, STYLE, plain
+
+MARKERS = dict(zip(FFN, ("o", "s", "^"), strict=True))
+
+
+def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> Figure:
+    """How concentrated each pair's change is, and in how many neurons any two pairs meet.
+
+    The seeds of a pair share a row: two pairs meet in as many ways as they have seeds, and a pair
+    of several seeds meets itself, which is the yardstick for the others.
+
+    Args:
+        concentration: the rows of `neurons.concentration`, with `pair`.
+        overlaps: those of `neurons.overlaps`.
+    """
+    shares = concentration.assign(pair=_without_seed(concentration["pair"]))
+    pooled = overlaps[overlaps["layer"].isna()]
+    pooled = pooled.assign(
+        first=_without_seed(pooled["first"]), second=_without_seed(pooled["second"])
+    )
+    pairs = list(dict.fromkeys(shares["pair"]))
+    duos = list(dict.fromkeys(zip(pooled["first"], pooled["second"], strict=True)))
+    with plt.rc_context(STYLE):
+        height = 1.8 + 0.42 * max(len(pairs), len(duos), 2)
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(11, height), width_ratios=[1, 1], layout="constrained"
+        )
+        for number, projection in enumerate(FFN):
+            style = {"marker": MARKERS[projection], "color": COLOURS[projection], "ls": ""}
+            shift = (number - 1) * 0.24
+            mine = shares[shares["projection"] == projection].dropna(subset="top_share")
+            for name, rows in mine.groupby("pair"):
+                _dots(left, 100 * rows["top_share"], pairs.index(name) + shift, style)
+            here = pooled[pooled["projection"] == projection]
+            for (first, second), rows in here.groupby(["first", "second"]):
+                place = duos.index((first, second)) + shift
+                chance = rows[["chance_low", "chance_high"]].mean()
+                right.plot(chance, [place] * 2, color="#BBBBBB", lw=6, solid_capstyle="butt")
+                _dots(right, rows["shared"], place, style)
+        even = 100 * concentration["even_share"].mean()
+        left.axvline(even, color="#555555", ls="dotted", lw=1.2)
+        left.set_yticks(range(len(pairs)), plain(pairs))
+        left.set_xlim(left=0)
+        left.set_xlabel("squared change in the top 1 % of the neurons (%)")
+        seeds = " of a seed" if len(pairs) < concentration["pair"].nunique() else ""
+        left.set_title(
+            f"small: a layer{seeds}; large: the mean; dotted: if all changed alike", fontsize=8
+        )
+        names = [f"{one}\n{two if two != one else 'with another seed'}" for one, two in duos]
+        right.set_yticks(range(len(duos)), plain(names), fontsize=8)
+        right.set_xlim(left=-0.5)
+        right.set_xlabel("moved neurons that two pairs share, all layers")
+        moved = f"{pooled['moved'].iloc[0]} of {pooled['neurons'].iloc[0]}" if duos else "none"
+        each = "small: two seeds; large: the mean\n" if seeds else ""
+        right.set_title(f"{each}moved: {moved}; grey: the middle 95 % of chance", fontsize=8)
+        if not duos:
+            style = {"transform": right.transAxes, "ha": "center"}
+            right.text(0.5, 0.5, "one pair: nothing to compare", **style)
+        for axis, count in ((left, len(pairs)), (right, max(1, len(duos)))):
+            axis.set_ylim(count - 0.4, -0.6)
+        handles = [
+            Line2D([], [], marker=MARKERS[p], color=COLOURS[p], ls="", mec="#333333", label=p)
+            for p in FFN
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def _without_seed(names: pd.Series) -> pd.Series:
+    """Tuned checkpoints' names → the names of their pairs."""
+    return names.str.replace(r"\.seed\d+$", "", regex=True)
+
+
+def _dots(axis: Axes, values: pd.Series, height: float, style: dict[str, Any]) -> None:
+    """Each value as a small mark, where there are several, and their mean as a large one."""
+    if len(values) > 1:
+        axis.plot(values, np.full(len(values), height), ms=4, alpha=0.6, mec="none", **style)
+    axis.plot(values.mean(), height, ms=8, mec="#333333", **style)

@@ -1,0 +1,109 @@
+"""Figure: scores of the loads or tunes of module sets, as bars (Figs. 7 and 8)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from affectlocus.config.scoring import MEAN
+from affectlocus.core.errors import InputError
+from affectlocus.core.projections import PROJECTIONS
+from affectlocus.reporting.figure_style import (
+    COLOURS,
+    HATCHES,
+    METRICS,
+    STYLE,
+    counted,
+    interval,
+    means,
+    plain,
+)
+
+Style = Literal["dotted", "solid", "dashed", "dashdot"]
+CONSTANTS: dict[str, tuple[str, Style]] = {
+    "majority": ("majority answer", "dashed"),
+    "uniform": ("uniform guess", "dashdot"),
+}
+"""What scores without looking, and the line that it is drawn as."""
+
+
+def _bars(axis: Axes, x: np.ndarray, rows: pd.DataFrame, width: float, **style: object) -> None:
+    values = rows["value"].to_numpy()
+    spans = np.vstack([values - rows["low"], rows["high"] - values]).clip(min=0)
+    axis.bar(x, values, width, yerr=spans, error_kw={"lw": 0.7}, **style)  # type: ignore[arg-type]
+
+
+def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None) -> Figure:
+    """Bars of the seven single-module cells on every task and in the mean, with intervals.
+
+    Args:
+        intervals: the companion of table 1 or 2.
+        baselines: the other one, of which the majority answer and a uniform guess are lines.
+    """
+    rows = means(intervals)
+    tasks = [task for task in rows["task"].unique() if task != MEAN] + [MEAN]
+    base = rows[rows["kind"] == "base"].set_index("task").loc[tasks]
+    whole = rows[rows["modules"] == "all"].set_index("task").loc[tasks]
+    present = [p for p in PROJECTIONS if (rows["modules"] == p).any()]
+    if not present:
+        raise InputError(f"{title}: no single projection among the cells; nothing to draw")
+    width = 0.84 / len(present)
+    places = np.arange(len(tasks))
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(max(6, 1.25 * len(tasks)), 3.6), layout="constrained")
+        for number, projection in enumerate(present):
+            each = rows[rows["modules"] == projection].set_index("task").loc[tasks]
+            offset = (number - (len(present) - 1) / 2) * width
+            _bars(
+                axis,
+                places + offset,
+                each,
+                width,
+                color=COLOURS[projection],
+                ecolor="#555555",
+                edgecolor="white",
+                linewidth=0.3,
+                hatch=HATCHES[projection],
+                label=projection,
+            )
+        for each in (base, whole):
+            height = each["high"] - each["low"]
+            axis.bar(places, height, 0.9, each["low"], color="#555555", alpha=0.13, zorder=0)
+        lines: list[tuple[pd.DataFrame, Style, str]] = [
+            (base, "dotted", "base"),
+            (whole, "solid", "all seven"),
+        ]
+        if baselines is not None:
+            known = baselines[baselines["metric"] == intervals["metric"].iloc[0]]
+            for name, (label, style) in CONSTANTS.items():
+                each = known[known["baseline"] == name].set_index("task")
+                if not each.empty:
+                    lines.append((each.loc[tasks], style, label))
+        for each, style, label in lines:
+            axis.hlines(
+                each["value"],
+                places - 0.45,
+                places + 0.45,
+                colors="#555555",
+                linestyles=style,
+                lw=0.8 if style.startswith("dash") else 1.4,
+                label=label,
+            )
+        crowded = len(tasks) > 5 or max(map(len, tasks)) > 10
+        axis.set_xticks(places, plain(tasks), rotation=20 if crowded else 0)
+        axis.set_xlim(-0.6, len(tasks) - 0.4)
+        axis.set_ylim(0, 100)
+        axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
+        axis.set_xlabel(
+            "task\nwhiskers, and grey bands of base and all seven:\n"
+            f"{interval(intervals)}\n"
+            f"of a mean: {counted(intervals)}"
+        )
+        axis.set_title(title, parse_math=False)
+        figure.legend(loc="outside right upper")
+    return figure
