@@ -192,6 +192,30 @@ def _page(folder: Path) -> None:
     (folder / "tuned" / "model.safetensors").write_text(text, encoding="utf-8")
 
 
+def _empty_file(*names: str) -> Callable[[Path], None]:
+    """A folder of a tool's checkpoint: the files' names are enough to tell its format."""
+
+    def make(folder: Path) -> None:
+        for name in names:
+            (folder / "tuned" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "tuned" / name).write_bytes(b"GGUF" if name.endswith(".gguf") else b"PK")
+
+    return make
+
+
+def _latent(folder: Path) -> None:
+    def change(made: Arrays) -> Arrays:
+        for name in [name for name in made if ".k_proj" in name or ".v_proj" in name]:
+            del made[name]
+            made[name.replace(".k_proj", ".kv_b_proj").replace(".v_proj", ".kv_b_proj")] = np.ones(
+                (8, 8), np.float32
+            )
+        return made
+
+    model(folder / "deepseek", change)
+    model(folder / "tuned", change)
+
+
 PTH = ("diff", "base", "tuned.pth")
 
 CASES = [
@@ -201,6 +225,23 @@ CASES = [
         _gpt2,
         ("diff", "gpt2", "tuned"),
     ),
+    Case(
+        "Latent attention: DeepSeek's kv_b_proj",
+        ("no k, v among", "its attention is latent", "kv_b_proj"),
+        _latent,
+        ("diff", "deepseek", "tuned"),
+    ),
+    Case(
+        "DeepSpeed's ZeRO-3, in parts",
+        ("ZeRO-3", "zero_to_fp32.py"),
+        _empty_file("zero_pp_rank_0_mp_rank_00_model_states.pt"),
+    ),
+    Case(
+        "FSDP's distributed checkpoint, in parts",
+        ("FSDP", "dcp_to_torch tuned/pytorch_model_fsdp_0 model.pt"),
+        _empty_file("pytorch_model_fsdp_0/__0_0.distcp", "pytorch_model_fsdp_0/.metadata"),
+    ),
+    Case("GGUF", ("adapter.gguf, a GGUF file, which is not read",), _empty_file("adapter.gguf")),
     Case(
         "Shapes that differ",
         (f"{GATE} has shape (8, 12), in the base (12, 8)",),

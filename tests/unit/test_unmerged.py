@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from affectlocus.checkpoints.pairs import Pair, holds_model
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import checkpoint_files
+from affectlocus.data.retrieve import retrieve
 from affectlocus.deltas.deltas import deltas, summary
 from affectlocus.evaluation.evaluate import HARDWARE
 from affectlocus.lm.devices import load
@@ -274,6 +275,13 @@ def test_a_distributed_checkpoint_is_refused_and_the_advice_works(tmp_path, base
     assert measured(base, tmp_path / "model.pt")["gate"]["l2"] == pytest.approx(
         norm("gate", change)
     )
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_manifest_of_parts_is_refused_by_the_same_sentence(tmp_path, above) -> None:
+    step = states(tmp_path / "run/global_step10", ZERO3, EMPTY)
+    with pytest.raises(InputError, match=r"ZeRO-3.*zero_to_fp32"):
+        retrieve(str(step.parent if above else step))
 
 
 # GGUF

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from affectlocus.checkpoints.unmerged import instead_of_weights, refuse_pieces
 from affectlocus.config.yaml_text import LONGEST, parsed
 from affectlocus.core.errors import InputError, shortened
 from affectlocus.core.files import (
@@ -112,7 +113,10 @@ def _from_disk(path: Path) -> dict[str, Any]:
     elif path.is_dir():
         folder, kind = path, _kind(path)
         paths = checkpoint_paths(path)
+        refuse_pieces(path)
         if not any(is_weights(file.name) for file in paths):
+            if found := instead_of_weights(path):
+                raise InputError(f"{path}: {found}")
             raise InputError(f"{path}: no .safetensors, .bin or .pth file; expected a saved model")
     else:
         raise InputError(
