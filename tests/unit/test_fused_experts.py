@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from transformers import AutoModelForCausalLM
 
 from affectlocus.checkpoints.pairs import Pair, Weights
+from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.deltas.deltas import deltas, summary
+from affectlocus.evaluation.evaluate import build
 
 EXPERTS = 2
 STEM = "model.layers.{}.mlp.experts"
@@ -134,16 +137,16 @@ def test_experts_are_joined_into_what_was_stored(tmp_path, kind) -> None:
         assert torch.equal(whole[name], value), name
 
 
-@pytest.mark.parametrize(
-    ("architecture", "config"),
-    [
-        ("gpt_oss", {"num_local_experts": 2, "num_experts_per_tok": 1}),
-        ("qwen3_moe", {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 48}),
-        ("llama4_text", {"num_local_experts": 2, "intermediate_size_mlp": 48}),
-        ("granitemoe", {"num_local_experts": 2, "num_experts_per_tok": 1}),
-        ("mixtral", {"num_local_experts": 2, "num_experts_per_tok": 1}),
-    ],
-)
+MODELS = [
+    ("gpt_oss", {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 64}),
+    ("qwen3_moe", {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 48}),
+    ("llama4_text", {"num_local_experts": 2, "intermediate_size_mlp": 48}),
+    ("granitemoe", {"num_local_experts": 2, "num_experts_per_tok": 1}),
+    ("mixtral", {"num_local_experts": 2, "num_experts_per_tok": 1}),
+]
+
+
+@pytest.mark.parametrize(("architecture", "config"), MODELS)
 def test_gate_and_up_are_what_transformers_multiplies_by(
     random_model, tmp_path, architecture, config
 ) -> None:
@@ -211,3 +214,23 @@ def test_lora_on_attention_is_measured_on_fused_experts(tmp_path) -> None:
     found = measured(base, tiny.adapter(tmp_path / "adapter", tiny.lora()))
     assert found["q"]["l2"] > 0
     assert not found["gate"]["adapted"]
+
+
+@pytest.mark.parametrize(("architecture", "config"), MODELS)
+def test_cells_of_fused_experts_are_the_live_models(
+    checkpoint, twin, tmp_path, architecture, config
+) -> None:
+    """The tuned cell answers as the tuned model does; a load cell differs in its set alone."""
+    base = checkpoint(architecture, **config)
+    tuned = twin(base)
+    tokens = torch.arange(12)[None]
+    with torch.no_grad():
+        right = AutoModelForCausalLM.from_pretrained(tuned)(tokens).logits
+        model, _ = build(base, tuned, Cell("tuned", "base", "tuned"))
+        assert torch.allclose(model.eval()(tokens).logits, right, atol=1e-5)
+    model, counts = build(base, tuned, Cell("load", "base", "tuned", "gate"))
+    assert counts["changed"] == counts["inside"] > 0
+    model.save_pretrained(tmp_path / "out")
+    found = measured(base, tmp_path / "out")
+    assert found["gate"]["l2"] == pytest.approx(measured(base, tuned)["gate"]["l2"])
+    assert all(found[name]["l2"] == 0 for name in found if name != "gate")

@@ -138,7 +138,7 @@ class Shared:
         # The card need not hold both.
         del self.model
         self._tensors, self._input, self._output, self._rebuilt = {}, None, None, True
-        self._adopt(rebuilt(kind, config, folder, tensors, self._hardware))
+        self._adopt(rebuilt(kind, config, folder, stored.joined(tensors), self._hardware))
         return counts
 
     def _opened(self, chain: list[Path], tuned: Path, reading: dict[str, Any]) -> LivePair:
