@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from scipy.stats import t
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
+from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.config.scoring import PERCENT, Score
 from affectlocus.config.tasks import Number, Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.scoring.score import METRICS, Answers, choose, metrics, rows_of, score, span
+from affectlocus.core.metrics import span
+from affectlocus.scoring.score import Answers, choose, metrics, rows_of, score
 from affectlocus.scoring.score import scored as draws_of
 from affectlocus.scoring.tables import over_seeds
 

@@ -23,8 +23,8 @@ from affectlocus.claims.statistics import (
     mcnemar,
     seed_weights,
 )
+from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.core.errors import InputError
-from affectlocus.scoring.score import METRICS
 from affectlocus.scoring.score import metrics as score_metrics
 
 LABELS = 4

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.stats import binomtest, chi2, rankdata
 
-from affectlocus.config.scoring import LABEL_METRICS, PERCENT
 from affectlocus.core.errors import InputError
+from affectlocus.core.metrics import METRICS, Counts, Formula, names
 from affectlocus.scoring.bootstrap import interval, seed_weights
 
 DRAWS = 10_000
@@ -41,7 +41,8 @@ class Labelled:
     """What every cell answered to the samples of one task with labels.
 
     `samples` (n,) ids; `truth` (n,) codes of labels from 0; `given` (cells, n) codes, -1 for an
-    answer that is no label; `labels` is their number; `metric` one of `parameters.PERCENT`;
+    answer that is no label; `labels` is their number; `metric` one of the
+    registry's metrics of labels;
     `positive` the code of the label that `binary_f1` is the F1 of.
     """
 
@@ -53,11 +54,18 @@ class Labelled:
     positive: int | None = None
 
     def __post_init__(self) -> None:
-        known = LABEL_METRICS if self.positive is None else PERCENT
-        if self.metric not in known:
+        kinds = ("labels",) if self.positive is None else ("labels", "positive")
+        if self.metric not in names(*kinds):
             raise InputError(
-                f"no intervals for metric {self.metric!r}; expected one of {', '.join(known)}"
+                f"no intervals for metric {self.metric!r}; expected one of "
+                f"{', '.join(names(*kinds))}"
             )
+
+    @property
+    def _formula(self) -> Formula:
+        formula = METRICS[self.metric].formula
+        assert formula is not None
+        return formula
 
     @property
     def right(self) -> np.ndarray:
@@ -75,39 +83,21 @@ class Labelled:
         return [np.flatnonzero(self.truth == label) for label in range(self.labels)]
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
-        """(draws, cells), in percent, as `score.metrics` defines them.
+        """(draws, cells), in percent, as the registry defines them (`core.metrics`).
 
         Args:
             weights: (draws, n), float32: how often a draw has each sample.
         """
-        cells = len(self.given)
+        cells, shape = len(self.given), (len(weights), len(self.given), self.labels)
         # Whole numbers below 2^24: float32 adds them without error.
-        answered = weights @ self._columns  # (draws, labels · cells)
-        total = np.zeros((len(weights), cells))
-        present, share = np.zeros_like(total), np.empty_like(total)
+        answered = (weights @ self._columns).reshape(len(weights), self.labels, cells)
+        hits, truth = np.empty(shape), np.empty((len(weights), 1, self.labels))
         for label, rows in enumerate(self._rows):
-            if self.metric == "binary_f1" and label != self.positive:
-                continue
-            mine = slice(label * cells, (label + 1) * cells)
             true = weights[:, rows]
-            hits = true @ self._columns[rows, mine]  # (draws, cells)
-            if self.metric == "accuracy":
-                total += hits
-                continue
-            truth = true.sum(axis=1, keepdims=True)
-            there = answered[:, mine]
-            there += truth
-            if self.metric == "macro_f1":
-                present += there > 0
-            np.maximum(there, 1, out=there)  # where nothing is there, nothing is hit
-            np.divide(hits, there, out=share, dtype=np.float64)
-            share *= 2 * truth if self.metric == "weighted_f1" else 2
-            total += share  # F1, or F1 times the label's true count
-        if self.metric == "binary_f1":
-            return 100 * total
-        if self.metric != "macro_f1":
-            present = weights.sum(axis=1, dtype=np.float64, keepdims=True)
-        return 100 * total / present
+            hits[..., label] = true @ self._columns[rows, label * cells : (label + 1) * cells]
+            truth[..., 0, label] = true.sum(axis=1)
+        counts = Counts(hits, truth, answered.swapaxes(1, 2).astype(float), self.positive)
+        return self._formula(counts)
 
 
 @dataclass(frozen=True)

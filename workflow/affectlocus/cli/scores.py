@@ -214,7 +214,7 @@ def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
 
 def tables(
     scores: Annotated[Path, typer.Option(help="scores of one table's cells, in order")],
-    metric: Annotated[str, typer.Option(help="weighted_f1, accuracy, macro_f1 or binary_f1")],
+    metric: Annotated[str, typer.Option(help="a metric in percent, as params.yaml names it")],
     out: Out,
     intervals: Annotated[Path, typer.Option(help="csv of n, interval and gain of each number")],
     baselines: Annotated[

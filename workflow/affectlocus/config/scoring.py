@@ -4,33 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from affectlocus.config.fields import Name, Seed, Strict
+from affectlocus.core.metrics import names, span
 
 MEAN, MEAN_OF_CONTROL = "mean", "mean (control)"
 """What a mean over tasks is called: over affective ones, and over those of a control."""
 
 
-LABEL_METRICS = ("weighted_f1", "accuracy", "macro_f1")
+LABEL_METRICS = names("labels")
 """In percent, of every task with labels."""
-PERCENT = (*LABEL_METRICS, "binary_f1")
-"""`binary_f1` beside them where one of two labels is the positive."""
-FREE_METRICS = ("mer_unibench", "corrected_f1", "corrected_macro_f1")
+PERCENT = names("labels", "positive")
+"""And those where one of two labels is the positive."""
+FREE_METRICS = tuple(name for name in names("protocol") if span(name)[1] == 100)
 """Scores in percent of free text under the protocol mer-unibench."""
+
+
+def _shown(metric: str) -> str:
+    if metric not in (*PERCENT, *FREE_METRICS):
+        shown = ", ".join((*PERCENT, *FREE_METRICS))
+        raise ValueError(f"tables show a metric in percent; expected one of {shown}")
+    return metric
 
 
 class Score(Strict):
     """How answers become scores and intervals."""
 
-    metric: Literal[
-        "weighted_f1",
-        "accuracy",
-        "macro_f1",
-        "binary_f1",
-        "mer_unibench",
-        "corrected_f1",
-        "corrected_macro_f1",
+    metric: Annotated[
+        str,
+        AfterValidator(_shown),
+        WithJsonSchema({"type": "string", "enum": [*PERCENT, *FREE_METRICS]}),
     ] = Field(
         "weighted_f1",
         description="the one that the tables show; scores.parquet holds all. binary_f1 wants tasks "

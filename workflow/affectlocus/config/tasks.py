@@ -20,6 +20,7 @@ from affectlocus.config.fields import (
 )
 from affectlocus.config.files import EVERY_SPLIT, SPLITS, Context, Files, Join, Split, SplitBy
 from affectlocus.config.presets import PRESETS, PresetName, expanded
+from affectlocus.core.metrics import names
 
 ANSWERS = ("yes", "no")
 """The labels that a regular expression gives."""
@@ -306,7 +307,7 @@ class Task(Strict):
         if self.number is not None and self.number.cutoff is None:
             return ()
         binary = self.positive is not None or self.number is not None
-        return ("weighted_f1", "accuracy", "macro_f1", *(["binary_f1"] if binary else []))
+        return names("labels", "positive") if binary else names("labels")
 
     @property
     def splits(self) -> tuple[Split, ...]:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from affectlocus.config.scoring import MEAN
 from affectlocus.core.errors import InputError
+from affectlocus.core.metrics import axis_label
 from affectlocus.reporting.figure_style import (
-    METRICS,
     MODE_HATCHES,
     MODES,
     STYLE,
@@ -58,7 +58,7 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
         axis.invert_yaxis()
         axis.set_ylabel("destroyed modules")
         axis.set_xlabel(
-            f"change of mean {METRICS[intervals['metric'].iloc[0]].replace('(%)', '(points)')} "
+            f"change of mean {axis_label(intervals['metric'].iloc[0]).replace('(%)', '(points)')} "
             f"against the tuned model\n"
             f"whiskers: paired {level(intervals)} interval; {counted(intervals)}"
         )

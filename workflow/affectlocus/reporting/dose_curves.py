@@ -12,8 +12,9 @@ from matplotlib.patches import Patch
 from affectlocus.config.scoring import MEAN
 from affectlocus.core.cells import Cell, dose
 from affectlocus.core.errors import InputError
+from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import ATTENTION, FFN, PROJECTIONS
-from affectlocus.reporting.figure_style import METRICS, STYLE, counted, interval, means
+from affectlocus.reporting.figure_style import STYLE, counted, interval, means
 from affectlocus.reporting.named_lines import NamedLines, spread
 from affectlocus.reporting.score_bars import CONSTANTS
 
@@ -69,7 +70,7 @@ def dose_curves(
         metric = intervals["metric"].iloc[0]
         low, high = axes[0, 0].get_ylim()
         axes[0, 0].set_ylim(max(0, low), min(100, high))
-        axes[0, 0].set_ylabel(f"mean {METRICS[metric]}")
+        axes[0, 0].set_ylabel(f"mean {axis_label(metric)}")
         handles: list[Line2D | Patch] = [
             Line2D([], [], color="#555555", ls="dotted", label=f"base, {base['value']:.1f}")
         ]

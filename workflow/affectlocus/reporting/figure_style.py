@@ -40,12 +40,6 @@ SCORES = {
     "relative": "L2 relative to the base's norm (eq. 2)",
     "rms": "RMS change per weight",
 }
-METRICS = {
-    "weighted_f1": "weighted F1 (%)",
-    "accuracy": "accuracy (%)",
-    "macro_f1": "macro F1 (%)",
-    "binary_f1": "F1 of the positive class (%)",
-}
 
 STYLE: Any = {
     "font.size": 9,

@@ -6,13 +6,13 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from affectlocus.core.metrics import METRICS
 from affectlocus.reporting.figure_style import STYLE, interval, plain, replicated
 from affectlocus.scoring.fluency import intervals
 
 _PANELS = {
-    "perplexity": "perplexity of the text\n(lower: likelier)",
-    "distinct_1": "distinct-1 of what it writes (%)",
-    "distinct_2": "distinct-2 of what it writes (%)",
+    name: METRICS[name].label + ("" if METRICS[name].higher_is_better else "\n(lower: likelier)")
+    for name in ("perplexity", "distinct_1", "distinct_2")
 }
 
 

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from affectlocus.config.scoring import MEAN
 from affectlocus.core.errors import InputError
+from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.reporting.figure_style import (
     COLOURS,
     HATCHES,
-    METRICS,
     STYLE,
     counted,
     interval,
@@ -98,7 +98,7 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
         axis.set_xticks(places, plain(tasks), rotation=20 if crowded else 0)
         axis.set_xlim(-0.6, len(tasks) - 0.4)
         axis.set_ylim(0, 100)
-        axis.set_ylabel(METRICS[intervals["metric"].iloc[0]])
+        axis.set_ylabel(axis_label(intervals["metric"].iloc[0]))
         axis.set_xlabel(
             "task\nwhiskers, and grey bands of base and all seven:\n"
             f"{interval(intervals)}\n"

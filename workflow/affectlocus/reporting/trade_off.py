@@ -15,8 +15,9 @@ from matplotlib.transforms import Bbox
 from affectlocus.config.scoring import MEAN
 from affectlocus.core.cells import FAIR
 from affectlocus.core.errors import InputError
+from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import ALL, PROJECTIONS
-from affectlocus.reporting.figure_style import COLOURS, METRICS, STYLE, interval, plain, sampled
+from affectlocus.reporting.figure_style import COLOURS, STYLE, interval, plain, sampled
 
 _BUDGETS = ("equal rank", "equal parameters")
 
@@ -84,7 +85,7 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
             _point(axis, place, row)
         axis.set_xlim(x.min() / 1.6, x.max() * 1.9)
         axis.set_xlabel("trainable parameters (cells of the same number stand side by side)")
-        axis.set_ylabel(f"mean {METRICS.get(metric, metric)}")
+        axis.set_ylabel(f"mean {axis_label(metric)}")
         if panels == 2:
             fair = fair.sort_values("value")
             for place, row in enumerate(fair.itertuples()):

@@ -13,12 +13,13 @@ import pandas as pd
 
 from affectlocus.config.scoring import Score
 from affectlocus.config.tasks import Number, Scoring, is_valence
+from affectlocus.core.metrics import span
 from affectlocus.scoring.bootstrap import Stream, centred, drawn_sums
 from affectlocus.scoring.corrected_protocol import NEUTRAL
 from affectlocus.scoring.number_answers import METRICS as ERRORS
 from affectlocus.scoring.number_answers import classes, errors
 from affectlocus.scoring.protocols import constant, measure
-from affectlocus.scoring.score import metrics, span, summary
+from affectlocus.scoring.score import metrics, summary
 from affectlocus.scoring.wheels import Wheels
 
 MAJORITY, UNIFORM = "majority", "uniform"

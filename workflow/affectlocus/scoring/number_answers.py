@@ -13,8 +13,9 @@ import pandas as pd
 
 from affectlocus.config.tasks import Number
 from affectlocus.core.errors import InputError
+from affectlocus.core.metrics import names
 
-METRICS = ("mae", "rmse")
+METRICS = names("number")
 """Mean absolute error and root mean squared error, in the number's own unit."""
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-METRICS = ("perplexity",)
+from affectlocus.core.metrics import names
+
+METRICS = names("text")
 
 
 def perplexity(totals: np.ndarray) -> np.ndarray:

@@ -13,21 +13,17 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.scoring import LABEL_METRICS, MEAN, MEAN_OF_CONTROL, Score
+from affectlocus.config.scoring import MEAN, MEAN_OF_CONTROL, Score
 from affectlocus.config.tasks import Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
+from affectlocus.core.metrics import Counts, of_labels, span
 from affectlocus.scoring.bootstrap import Stream, drawn_kinds, drawn_sums, interval, seed_weights
 from affectlocus.scoring.distinct_n import drawn_variety, variety
 from affectlocus.scoring.number_answers import classed, classes, errors, read_out
 from affectlocus.scoring.number_answers import sums as sums_of_errors
-from affectlocus.scoring.perplexity import METRICS as PERPLEXITY
 from affectlocus.scoring.perplexity import perplexity
 from affectlocus.scoring.perplexity import sums as sums_of_text
-
-METRICS = LABEL_METRICS
-UNLIMITED = ("mae", "rmse", *PERPLEXITY, "words_per_text", "labels_per_sample")
-"""All other metrics are in percent."""
 
 
 def choose(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -64,22 +60,12 @@ def metrics(confusion: np.ndarray, positive: int | None = None) -> dict[str, np.
         positive: the number of the label whose own F1 is `binary_f1`.
 
     Returns:
-        `weighted_f1` (each label's F1 weighted by its true count), `accuracy`, `macro_f1` over the
-        labels that occur as truth or answer, and, with `positive`, `binary_f1`, each of shape
-        (...). As scikit-learn defines them, an F1 without any true or answered sample is 0.
+        The registry's metrics of tasks with labels, (...) each; with `positive` those of it too.
     """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
     truth = confusion.sum(axis=-1).astype(float)
     answered = confusion[..., : confusion.shape[-2]].sum(axis=-2).astype(float)
-    present = (truth + answered) > 0
-    f1 = np.divide(2 * hits, truth + answered, out=np.zeros_like(hits), where=present)
-    total = truth.sum(axis=-1)
-    scores = {
-        "weighted_f1": 100 * (f1 * truth).sum(axis=-1) / total,
-        "accuracy": 100 * hits.sum(axis=-1) / total,
-        "macro_f1": 100 * f1.sum(axis=-1) / present.sum(axis=-1),
-    }
-    return scores if positive is None else scores | {"binary_f1": 100 * f1[..., positive]}
+    return of_labels(Counts(hits, truth, answered, positive))
 
 
 @dataclass(frozen=True)
@@ -115,11 +101,6 @@ def _draws(
         return measured
 
     return Draws(cell=scores(cell), base=scores(base), n=len(truth))
-
-
-def span(metric: str) -> tuple[float, float]:
-    """The least and the most that a metric can be."""
-    return float(metric in PERPLEXITY), np.inf if metric in UNLIMITED else 100.0
 
 
 def summary(
