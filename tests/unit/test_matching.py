@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from affectlocus.checkpoints.pairs import Pair
+from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.deltas.deltas import deltas, summary
-from affectlocus.evaluation.evaluate import HARDWARE
+from affectlocus.evaluation.evaluate import HARDWARE, build
 from affectlocus.lm.devices import load
 
 BASE = tiny.llama()
@@ -410,3 +411,27 @@ def test_a_layout_without_the_seven_is_refused_by_its_reason(tmp_path, kind, tun
     with pytest.raises(InputError, match=reason) as error:
         Pair(base, other)
     assert lacking in str(error.value)
+
+
+# Cells of a model without the base's head
+
+
+@pytest.mark.parametrize("cell", ["tuned", "ablate"])
+def test_no_tuned_or_ablate_cell_is_made_of_a_model_without_a_head(tmp_path, cell) -> None:
+    base = tiny.model(tmp_path / "base", BASE)
+    score = {"score.weight": torch.ones(7, 8)}
+    tuned = tiny.model(tmp_path / "tuned", headless(TUNED) | score)
+    made = Cell("tuned", "b", "t") if cell == "tuned" else Cell("ablate", "b", "t", "gate", "zero")
+    with pytest.raises(InputError, match=r"it has no lm_head\.weight, which its base has"):
+        build(base, tuned, made)
+    model, counts = build(base, tuned, Cell("load", "b", "t", "gate"))
+    assert counts["changed"] == tiny.LAYERS
+    assert torch.equal(model.state_dict()[GATES[0]], TUNED[GATES[0]])
+
+
+def test_a_model_that_ties_its_head_has_one(tmp_path) -> None:
+    base = tiny.model(tmp_path / "base", BASE)
+    tuned = tiny.model(tmp_path / "tuned", headless(TUNED), tie_word_embeddings=True)
+    model, _ = build(base, tuned, Cell("tuned", "b", "t"))
+    embeddings = TUNED["model.embed_tokens.weight"]
+    assert torch.equal(model.state_dict()["lm_head.weight"], embeddings)

@@ -7,11 +7,11 @@ twice) while the tuned model has a head of its own, or more tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,16 +93,16 @@ class LivePair(Pair):
             return False
         if self.head not in self.base:
             return True
-        config = self.base.config or {}
-        text = config.get("text_config")
-        text = text if isinstance(text, dict) else {}
-        kind = str(text.get("model_type") or config.get("model_type"))
-        default = kind.startswith(_TIED_BY_DEFAULT)
-        said = config.get("tie_word_embeddings", text.get("tie_word_embeddings", default))
+        said = _says_tied(self.base.config)
         # As transformers does it: two tensors that differ are never tied.
-        return bool(said) and same_bits(
-            self.base.tensor(self.head), self.base.tensor(self.embedding)
-        )
+        return said and same_bits(self.base.tensor(self.head), self.base.tensor(self.embedding))
+
+    @property
+    def _headless(self) -> bool:
+        """Whether a full tuned model lacks the head that its base has."""
+        if self._tuned is None or self.head is None or self.head in self._tuned:
+            return False
+        return self.head in self.base and not self.tied and not _says_tied(self._tuned.config)
 
     @cached_property
     def names(self) -> list[str]:
@@ -344,6 +344,12 @@ class LivePair(Pair):
         Raises:
             InputError: a tensor that it has and no model made of the base can hold.
         """
+        if self._headless:
+            raise InputError(
+                f"{self.tuned}: it has no {self.head}, which its base has, and does not tie its "
+                "head to its embeddings, so it predicts no tokens (a classifier?); make load "
+                "cells of it, or save it with its head"
+            )
         rows = self._rows()
         for name in rows:
             self._check_factors(name, rows[name])
@@ -375,6 +381,16 @@ class LivePair(Pair):
                 "its files and the base; save the embeddings with the adapter (peft: "
                 "save_embedding_layers=True), or merge it and give that folder"
             )
+
+
+def _says_tied(config: Mapping[str, Any] | None) -> bool:
+    """Whether a config.json, or its model's default, makes head and embeddings one tensor."""
+    config = config or {}
+    text = config.get("text_config")
+    text = text if isinstance(text, dict) else {}
+    kind = str(text.get("model_type") or config.get("model_type"))
+    default = kind.startswith(_TIED_BY_DEFAULT)
+    return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", default)))
 
 
 def _short(name: str) -> str:
