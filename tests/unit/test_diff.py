@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from adapter_files import on_layers, peft_folder
+from command import in_process, own_process
 from hub import serving
 from safetensors.torch import load_file, save_file
 
@@ -34,12 +34,8 @@ GATE = "model.layers.1.mlp.gate_proj.weight"
 
 
 def run(folder: Path, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name("affectlocus"), *map(str, arguments)]
     own = {"COLUMNS": "200", "NO_COLOR": "1", "HF_HUB_OFFLINE": "0"}
-    environment = os.environ | own | more
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return in_process(folder, *arguments, **own | more)
 
 
 def refusal(folder: Path, *arguments: str | Path) -> str:
@@ -449,7 +445,10 @@ def test_a_pair_may_lie_on_a_hub(checkpoint, lora, tmp_path) -> None:
             files = {path.name: path.read_bytes() for path in folder.iterdir()}
             hub.add(name, commits[name], files)
         home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
-        done = run(tmp_path, "diff", f"o/base@{commits['o/base']}", "o/adapter", "--json", **home)
+        home["HF_HUB_OFFLINE"] = "0"
+        done = own_process(
+            tmp_path, "diff", f"o/base@{commits['o/base']}", "o/adapter", "--json", **home
+        )
     assert done.returncode == 0, done.stderr
     assert f"write revision: {commits['o/adapter']}" in done.stderr
     found = json.loads(done.stdout)["projections"]["gate"]["l2"]

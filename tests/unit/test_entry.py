@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command import in_process
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
@@ -29,13 +29,8 @@ TASK = json.dumps(LABELLED)
 
 
 def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The installed command, run in a folder."""
-    command = [Path(sys.executable).with_name("affectlocus"), *arguments]
     # Narrow terminals break lines; a test reads whole ones.
-    environment = os.environ | {"COLUMNS": "400", "NO_COLOR": "1"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return in_process(folder, *arguments, COLUMNS="400", NO_COLOR="1")
 
 
 def refusal(folder: Path, *arguments: str | Path) -> str:
