@@ -76,6 +76,7 @@ shell.prefix(
 
 
 localrules:
+    report,
     retrieve,
     retrieve_data,
     wheels,

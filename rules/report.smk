@@ -2,10 +2,12 @@
 #
 # in:  results/claims.csv, every table, figure and ledger, results/scores.parquet, results/data/*.json,
 #      params.yaml; it also reads results/benchmarks for the time spent
+#      The parameters are those that the run read at its start, which its jobs were given. So it is a local rule: a
+#      job on another host would read params.yaml anew, perhaps edited since then.
 # out: results/report.html, which fetches nothing: it opens offline
 import json
 
-from affectlocus.core.provenance import overridden
+from affectlocus.core.provenance import overridden, packed
 from affectlocus.config.experiment import read
 
 HOME = Path(workflow.main_snakefile).parent
@@ -33,6 +35,7 @@ rule report:
     params:
         name=unfilled("default" if Path.cwd() == HOME else Path.cwd().name),
         overrides=unfilled(json.dumps(overridden(config, read(Path("params.yaml"))))),
+        made_with=unfilled(packed(config)),
         code=digest("report"),
     shell:
         """
@@ -40,6 +43,7 @@ rule report:
             --parameters {input.parameters:q} \
             --name {params.name:q} \
             --overrides {params.overrides:q} \
+            --made-with {params.made_with:q} \
             --out {output:q} \
             >{log:q} 2>&1
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from pathlib import Path
@@ -10,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus.core.provenance import hardware, merged, overridden, revision, spent, versions
+from affectlocus.core.provenance import (
+    Difference,
+    differences,
+    hardware,
+    merged,
+    overridden,
+    packed,
+    revision,
+    spent,
+    unpacked,
+    versions,
+)
 
 VALUES = st.recursive(
     st.integers(0, 2) | st.lists(st.integers(0, 1), max_size=2),
@@ -80,6 +92,48 @@ def test_the_time_of_a_step_is_its_jobs_together_and_unmeasured_ones_count_nothi
     assert (tune.step, tune.jobs, tune.seconds, tune.cpu) == ("tune", 2, 31.0, 26.0)
     assert (tune.longest, tune.memory) == (20.5, 300.0)
     assert (collect.step, collect.seconds, collect.memory) == ("collect", 0.01, 0.0)
+
+
+def test_times_of_jobs_that_are_not_the_experiments_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "tune").mkdir()
+    for seed in (0, 1):
+        (tmp_path / f"tune/p.seed{seed}.tsv").write_text("s\tmax_rss\tcpu_time\n10\t1\t1\n")
+    (one,) = spent(tmp_path, {"tune/p.seed0.tsv", "tune/p.seed7.tsv"})
+    assert (one.jobs, one.seconds) == (1, 10.0)
+
+
+def test_every_parameter_with_two_values_is_named_by_its_key() -> None:
+    used = {"tune": {"steps": 200, "rank": 8}, "seeds": [0], "name": "é", "gone": None}
+    now = {"tune": {"steps": 300, "rank": 8}, "seeds": [0, 1], "name": "é", "new": {"a": 1}}
+    assert differences(used, now) == [
+        Difference("tune.steps", "200", "300"),
+        Difference("seeds", "[0]", "[0, 1]"),
+        Difference("gone", "null", "not set"),
+        Difference("new", "not set", '{"a": 1}'),
+    ]
+    assert differences(used, used) == []
+
+
+@given(CONFIGS)
+def test_parameters_come_back_from_the_argument_that_they_are_packed_into(
+    values: dict[str, object],
+) -> None:
+    assert unpacked(packed(values)) == values
+
+
+def test_many_parameters_fit_into_one_argument_of_a_command() -> None:
+    tasks = {f"task-{n}": {"labels": [f"label {n} {m}" for m in range(40)]} for n in range(400)}
+    values = {"tasks": tasks}
+    text = packed(values)
+    assert len(json.dumps(values)) > 200_000
+    assert len(text) < 100_000
+    assert unpacked(text) == values
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "zlib:!", "zlib:aaaa", "null"])
+def test_another_text_is_no_parameters(text: str) -> None:
+    with pytest.raises(ValueError):
+        unpacked(text)
 
 
 def test_without_benchmarks_no_time_was_spent(tmp_path: Path) -> None:

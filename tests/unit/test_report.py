@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from affectlocus.claims.verdicts import COLUMNS
 from affectlocus.cli import app
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
+from affectlocus.core.provenance import packed
 from affectlocus.reporting.report import SYMBOLS, Experiment, report
 
 SCRIPT = "<script>alert('a label')</script>"
@@ -325,6 +326,103 @@ def test_the_step_loads_no_model_library(results: Path) -> None:
     run = [sys.executable, "-c", code]
     done = subprocess.run(run, cwd=results.parent, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def told(results: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """`told("--made-with", text)`: what the command's page says, run in the experiment's folder."""
+    monkeypatch.chdir(results.parent)
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["report", *arguments])
+        assert done.exit_code == 0, done.output
+        return words((results / "report.html").read_text(encoding="utf-8"))
+
+    return run
+
+
+def used(text: str = TEXT) -> str:
+    """The parameters of a params.yaml as a run's start passes them on."""
+    return packed(yaml.safe_load(text))
+
+
+def test_the_parameters_are_those_that_the_run_read_and_an_edit_is_named(
+    told: Callable[..., str],
+) -> None:
+    Path("params.yaml").write_text(TEXT.replace("steps: 7", "steps: 300"))
+    said = told("--made-with", used())
+    assert "params.yaml was edited after the run had read it." in said
+    assert "Key Made with params.yaml now pairs.p.tuning.steps 7 300" in said
+    shown = said.partition("The parameters that the results were made with")[2]
+    assert "steps: 7" in shown and "300" not in shown.partition("Versions")[0]
+
+
+@pytest.mark.parametrize("text", [TEXT, f"# why\n{TEXT}", TEXT.replace("seed: 0", "seed:   0")])
+def test_an_edit_that_changes_no_value_is_none(told: Callable[..., str], text: str) -> None:
+    Path("params.yaml").write_text(text)
+    said = told("--made-with", used())
+    assert "was edited" not in said
+    assert " ".join(text.split()) in said
+
+
+def test_what_the_command_line_set_is_no_edit(told: Callable[..., str]) -> None:
+    config = yaml.safe_load(TEXT) | {"score": {"confidence": 0.9}}
+    beside = '{"score": {"confidence": 0.9}}'
+    said = told("--made-with", packed(config), "--overrides", beside)
+    assert "was edited" not in said
+    assert "an interval of 90 %" in said
+
+
+@pytest.mark.parametrize("text", ["pairs: [", "steps: 7\n", None])
+def test_a_file_that_cannot_be_read_any_more_costs_no_page(
+    told: Callable[..., str], text: str | None
+) -> None:
+    Path("params.yaml").unlink()
+    if text is not None:
+        Path("params.yaml").write_text(text)
+    said = told("--made-with", used())
+    assert "params.yaml cannot be compared: params.yaml: " in said
+    assert "steps: 7" in said
+
+
+def test_parameters_that_are_none_are_refused(results: Path, monkeypatch) -> None:
+    monkeypatch.chdir(results.parent)
+    done = CliRunner().invoke(app, ["report", "--made-with", "zlib:?"])
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception).startswith("--made-with: not JSON of parameters: ")
+
+
+def test_a_checkpoint_that_was_tuned_otherwise_is_named(
+    results: Path, told: Callable[..., str]
+) -> None:
+    recipe = Parameters.model_validate(yaml.safe_load(TEXT)).pairs["p"].tuning
+    assert recipe is not None
+    (results / "checkpoints").mkdir()
+    for seed, steps in ((0, 300), (1, 5)):  # of seed 1 nothing is wanted
+        record = {"recipe": recipe.model_dump(mode="json") | {"steps": steps, "seed": seed}}
+        (results / f"checkpoints/p.seed{seed}.json").write_text(json.dumps(record))
+    said = told("--made-with", used())
+    assert "These checkpoints were not tuned as the parameters say" in said
+    assert "p.seed0: steps 300 7" in said
+    assert "p.seed1" not in said
+
+
+def test_times_and_data_are_those_of_the_experiment_alone(
+    results: Path, told: Callable[..., str]
+) -> None:
+    (results / "benchmarks/tune/p.tsv").unlink()
+    for seed in (0, 1):  # of an earlier list of seeds
+        (results / f"benchmarks/tune/p.seed{seed}.tsv").write_text(
+            "s\tmax_rss\tcpu_time\n75.0\t300\t60\n"
+        )
+    text = TEXT.replace("matrix:", "  unused: {corpus: true, columns: {target: t}}\nmatrix:")
+    record = json.loads((results / "data/mini-MOSI.json").read_text())
+    for task in ("tales", "unused"):
+        (results / f"data/{task}.json").write_text(json.dumps(record | {"task": task}))
+    said = told("--made-with", used(text))
+    data = said.partition("Samples by task")[2] or said
+    assert "tales" in data and "unused test" not in data
+    assert "tune 1 1:15 min" in said
 
 
 @pytest.fixture

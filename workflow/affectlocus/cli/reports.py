@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,9 @@ from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pydantic import BaseModel
+
+    from affectlocus.reporting.report import Experiment
 
 
 def _read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
@@ -299,6 +303,13 @@ def report(
     overrides: Annotated[
         str, typer.Option(help="JSON of parameters that were set beside the file, nested as there")
     ] = "{}",
+    made_with: Annotated[
+        str,
+        typer.Option(
+            help="JSON of the parameters that the results were made with; what --parameters and "
+            "--overrides say by default"
+        ),
+    ] = "",
     captions: Annotated[
         Path | None,
         typer.Option(help="write the captions of Snakemake's own report into this folder instead"),
@@ -318,21 +329,69 @@ def report(
         for rule, text in texts().items():
             write_text(captions / f"{rule}.rst", text)
         return
-    from affectlocus.config.experiment import Parameters, read
-    from affectlocus.core.provenance import merged
-    from affectlocus.core.redaction import redacted
-    from affectlocus.reporting.report import Experiment
     from affectlocus.reporting.report import report as page
 
     beside = _object(overrides, "--overrides")
-    written = json.dumps(merged(read(parameters), beside), default=str)
-    experiment = Experiment(
-        name=name or parameters.resolve().parent.name,
-        text=redacted(parameters.read_text(encoding="utf-8-sig"), os.environ),
-        parameters=settings_of(Parameters, written, str(parameters)),
-        overrides=_object(redacted(json.dumps(beside), os.environ), "--overrides"),
-    )
+    experiment = _experiment(parameters, beside, made_with, results)
+    experiment = replace(experiment, name=name or parameters.resolve().parent.name)
     write_text(out, page(experiment, results, files))
+
+
+def _experiment(
+    parameters: Path, overrides: dict[str, Any], made_with: str, results: Path
+) -> Experiment:
+    """What the page says of the parameters, and which results are the experiment's own."""
+    import yaml
+
+    from affectlocus.config.experiment import Parameters, read
+    from affectlocus.core.provenance import Difference, differences, merged, unpacked
+    from affectlocus.core.redaction import redacted
+    from affectlocus.orchestration.dag import Dag
+    from affectlocus.orchestration.finished_jobs import benchmarks, otherwise_tuned
+    from affectlocus.reporting.report import Experiment
+
+    def checked(values: dict[str, Any], source: str) -> Parameters:
+        return settings_of(Parameters, json.dumps(values, default=str), source)
+
+    now, unreadable = None, ""
+    try:
+        values = merged(read(parameters), overrides)
+        now = checked(values, str(parameters))
+    except InputError as error:
+        # A run reads the file once, at its start; who edits it since then may not be done.
+        if not made_with:
+            raise
+        unreadable = str(error)
+    used, text = now, ""
+    if made_with:
+        try:
+            values = unpacked(made_with)
+        except ValueError as error:
+            raise InputError(f"--made-with: not JSON of parameters: {error}") from None
+        used = checked(values, "--made-with")
+    assert used is not None
+    changed = differences(_plain(used), _plain(now)) if now is not None else []
+    if now is not None and not changed:
+        text = parameters.read_text(encoding="utf-8-sig")
+    text = text or yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    jobs = Dag(used)
+    shown = json.dumps({"changed": [astuple(one) for one in changed], "overrides": overrides})
+    safe = json.loads(redacted(shown, os.environ))
+    return Experiment(
+        name="",
+        text=redacted(text, os.environ),
+        parameters=used,
+        overrides=safe["overrides"],
+        changed=[Difference(*one) for one in safe["changed"]],
+        unreadable=redacted(unreadable, os.environ),
+        otherwise=otherwise_tuned(jobs, results),
+        benchmarks=benchmarks(jobs),
+        tasks={Path(file).stem for file in jobs.data_reports},
+    )
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    return dict(json.loads(model.model_dump_json()))
 
 
 def _object(text: str, option: str) -> dict[str, Any]:

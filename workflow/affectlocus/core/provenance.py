@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import json
 import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+import zlib
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -109,6 +112,74 @@ def merged(written: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
     return result
 
 
+ABSENT = "not set"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A parameter with two values.
+
+    Args:
+        key: dotted, as in `tune.steps`.
+        used: what the results were made with.
+        now: what it is elsewhere.
+    """
+
+    key: str
+    used: str
+    now: str
+
+    def below(self, name: str) -> Difference:
+        """The same, of something with a name."""
+        return Difference(f"{name}: {self.key}", self.used, self.now)
+
+
+def differences(used: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """Every parameter with two values, in the order of keys; values are shown as JSON."""
+    found: list[Difference] = []
+    for key in dict.fromkeys([*used, *now]):
+        one, other = used.get(key), now.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            inner = differences(one, other)
+            found += [Difference(f"{key}.{each.key}", each.used, each.now) for each in inner]
+        elif one != other or (key in used) != (key in now):
+            shown = (
+                json.dumps(value, ensure_ascii=False, default=str) if key in where else ABSENT
+                for value, where in ((one, used), (other, now))
+            )
+            found.append(Difference(key, *shown))
+    return found
+
+
+_LONG = 60_000  # characters; Linux gives one argument 128 KiB
+_PACKED = "zlib:"
+
+
+def packed(values: Mapping[str, Any]) -> str:
+    """Parameters as an argument of a command: JSON, compressed where it is long."""
+    text = json.dumps(values, default=str)
+    if len(text) <= _LONG:
+        return text
+    return _PACKED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def unpacked(text: str) -> dict[str, Any]:
+    """The parameters in such an argument.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    if text.startswith(_PACKED):
+        try:
+            text = zlib.decompress(base64.b64decode(text.removeprefix(_PACKED))).decode()
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"expected keys and values, found {type(values).__name__}")
+    return values
+
+
 @dataclass(frozen=True)
 class Spent:
     """What the jobs of one step took.
@@ -126,18 +197,20 @@ class Spent:
     memory: float
 
 
-def spent(folder: Path) -> list[Spent]:
+def spent(folder: Path, files: Container[str] | None = None) -> list[Spent]:
     """What each step's jobs took when they last ran, the longest step first.
 
     The report itself does not count: what it took is known once it is written.
 
     Args:
         folder: of Snakemake's benchmark files, one below the step's name for each job.
+        files: those that count, by their paths below the folder; all by default.
     """
     steps: dict[str, list[dict[str, float]]] = {}
     for path in sorted(folder.rglob("*.tsv")):
         step = path.relative_to(folder).parts[0].removesuffix(".tsv")
-        if step == "report":
+        known = files is None or path.relative_to(folder).as_posix() in files
+        if step == "report" or not known:
             continue
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t"))

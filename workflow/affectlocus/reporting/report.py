@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from affectlocus.claims.paper import CLAIMS, SOURCE
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
-from affectlocus.core.provenance import hardware, revision, spent, versions
+from affectlocus.core.provenance import Difference, hardware, revision, spent, versions
 from affectlocus.data.audit import brief
 from affectlocus.reporting.exhibits import CATEGORIES, EXHIBITS, Exhibit, Found, found, lacking
 from affectlocus.reporting.number_format import FILTERS, known
@@ -91,14 +91,24 @@ class Experiment:
 
     Args:
         name: what it is called.
-        text: its params.yaml. overrides: what was set on the command line instead.
+        text: the parameters that the results were made with, as YAML. overrides: those of them
+            that were set on the command line.
         parameters: both, checked.
+        changed: where params.yaml now says something else; unreadable: why it says nothing.
+        otherwise: where a checkpoint's manifest tells of another recipe.
+        benchmarks: the jobs whose times count, by their files below benchmarks; all by default.
+        tasks: those whose data are shown; all by default.
     """
 
     name: str
     text: str
     parameters: Parameters
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    changed: Sequence[Difference] = ()
+    unreadable: str = ""
+    otherwise: Sequence[Difference] = ()
+    benchmarks: Container[str] | None = None
+    tasks: Container[str] | None = None
 
 
 def report(experiment: Experiment, results: Path, files: Iterable[Path] | None = None) -> str:
@@ -135,11 +145,11 @@ def report(experiment: Experiment, results: Path, files: Iterable[Path] | None =
         chapters=_chapters(shown, experiment.parameters, results),
         others=_others(below, shown, results),
         lacking=lacking(shown),
-        data=_data(experiment.parameters, results),
+        data=_data(experiment, results),
         versions=versions(),
         hardware=hardware(),
         revision=revision(),
-        spent=spent(results / "benchmarks"),
+        spent=spent(results / "benchmarks", experiment.benchmarks),
     )
 
 
@@ -257,8 +267,10 @@ def _others(files: list[str], shown: list[Found], results: Path) -> dict[str, Pi
     }
 
 
-def _data(parameters: Parameters, results: Path) -> list[tuple[dict[str, Any], list[str]]]:
+def _data(experiment: Experiment, results: Path) -> list[tuple[dict[str, Any], list[str]]]:
     """The data report of every task, in the order of params.yaml, and what it has to remark."""
-    paths = [results / "data" / f"{task}.json" for task in parameters.tasks]
+    shown = experiment.tasks
+    tasks = [task for task in experiment.parameters.tasks if shown is None or task in shown]
+    paths = [results / "data" / f"{task}.json" for task in tasks]
     reports = [read_json(path) for path in paths if path.is_file()]
     return [(one, [line.strip() for line in brief(one)[1:]]) for one in reports]

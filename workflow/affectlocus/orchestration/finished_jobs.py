@@ -1,0 +1,82 @@
+"""What is known of an experiment's finished jobs: their benchmark files, the recipes they ran with.
+
+A folder of results may hold files of other settings too: of a seed or a cell that params.yaml no
+longer names. Those are none of the experiment's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import read_json
+from affectlocus.core.provenance import Difference, differences
+from affectlocus.orchestration.dag import EXTRACTOR, RELEASED_WHEELS, Dag
+
+
+def benchmarks(jobs: Dag) -> set[str]:
+    """The benchmark files of an experiment's jobs, below results/benchmarks.
+
+    Jobs that answer several cells have one, by the name of one of them.
+    """
+    return {f"{step}.tsv" for step in _steps(jobs)}
+
+
+def _steps(jobs: Dag) -> Iterator[str]:
+    drawn = [*jobs.figures, *jobs.weight_figures, *jobs.fluency]
+    several = {
+        "retrieve": jobs.brought,
+        "retrieve_data": jobs.hub_tables,
+        "pretrain": jobs.pretrained,
+        "prepare": map(_stem, jobs.data_reports),
+        "tune": jobs.tuned,
+        "deltas": jobs.pair_of,
+        "trajectory": map(_stem, jobs.trajectories),
+        "evaluate": jobs.cells,
+        "extract": jobs.cells if jobs.parameters.spoken and EXTRACTOR in jobs.brought else (),
+        "openset": jobs.cells if jobs.parameters.spoken else (),
+        "tables": jobs.table_rows,
+        "figures": [_stem(path) for path in drawn if path.endswith(".png")],
+        "neurons": jobs.siblings if jobs.neurons else (),
+        "directions": map(_stem, jobs.directions),
+        "activations": jobs.activated,
+    }
+    for step, names in several.items():
+        yield from (f"{step}/{name}" for name in names)
+    for path in jobs.all_scores():
+        yield path.removeprefix("results/").replace("scores/", "score/").removesuffix(".parquet")
+    yield from map(_stem, jobs.ledgers)
+    if jobs.pretrained or any(task.corpus for task in jobs.parameters.tasks.values()):
+        yield "corpus"
+    if jobs.wheels == str(Path(RELEASED_WHEELS[0]).parent):
+        yield "wheels"
+    if jobs.fluency:
+        yield "fluency"
+    yield from ("collect", "claims", "revisions")
+
+
+def _stem(path: str) -> str:
+    return Path(path).with_suffix("").name
+
+
+def otherwise_tuned(jobs: Dag, results: Path) -> list[Difference]:
+    """Where a checkpoint's manifest says that it was tuned with another recipe than it should be.
+
+    Args:
+        results: the experiment's folder of results.
+    """
+    found = []
+    for name, (_, recipe) in jobs.tunings.items():
+        manifest = results / "checkpoints" / f"{name}.json"
+        try:
+            record = read_json(manifest).get("recipe")
+        except (InputError, AttributeError):
+            continue  # not tuned yet, or the run has said what is wrong with it
+        if isinstance(record, dict):
+            wanted = json.loads(recipe.model_dump_json())
+            same = {key: value for key, value in wanted.items() if key in record}
+            there = {key: record[key] for key in same}
+            found += [one.below(name) for one in differences(there, same)]
+    return found
