@@ -297,6 +297,9 @@ def test_a_changed_score_or_figure_does_not_rerun_the_evaluation() -> None:
     assert not names("tune") & {"evaluate", "score", "presets", "dag"}
     assert not names("deltas") & {"evaluate", "candidates", "tune", "training_loop"}
     assert not names("ledger") & {"deltas", "dag"}
+    # Of `config` a command counts the models that it reads.
+    for command in ("evaluate", "deltas"):
+        assert not {one for one in modules(command) if one in ("config.tuning", "config.tasks")}
 
 
 def test_imports_are_followed_to_the_end() -> None:
@@ -375,12 +378,12 @@ def test_a_change_of_the_package_reruns_what_it_feeds(
 
 def test_in_modules_that_count_by_definition_no_decorator_keeps_what_it_is_given() -> None:
     """A definition that registers itself changes what others do, though nobody names it."""
-    names = [*module._BY_DEFINITION]
-    names += [
-        f"cli.{path.stem}"
-        for path in (module.PACKAGE / "cli").glob("[!_]*.py")
-        if path.stem != "entry"
+    names = [
+        path.relative_to(module.PACKAGE).with_suffix("").as_posix().replace("/", ".")
+        for path in module.PACKAGE.glob("*/[!_]*.py")
     ]
+    names = [name for name in names if module._by_definition(name) and name != "cli.entry"]
+    assert set(module._BY_DEFINITION) < set(names)
     for name in names:
         for statement in (one for each in module._definitions(name).values() for one in each):
             used = [ast.unparse(one) for one in getattr(statement, "decorator_list", [])]

@@ -51,7 +51,7 @@ NUMERICAL = {
 _BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2"), "numba": ("llvmlite",)}
 
 _BY_DEFINITION = ("core.files", "core.provenance", "orchestration.plan")
-"""And the modules of `cli`. Other top-level statements count with every definition."""
+"""And the modules of `cli` and `config`. Other top-level statements count with every definition."""
 
 # What can only stop a job, or decide how its output reaches the disk. None of it is in a result.
 _INERT = frozenset(
@@ -155,7 +155,7 @@ def _is_module(name: str) -> bool:
 
 
 def _by_definition(module: str) -> bool:
-    return module in _BY_DEFINITION or module.startswith("cli.")
+    return module in _BY_DEFINITION or module.startswith(("cli.", "config."))
 
 
 @cache
