@@ -9,12 +9,12 @@ from pathlib import Path
 
 from snakemake.utils import min_version, update_config
 
-from affectlocus.core.errors import or_exit
+from affectlocus.core.errors import exit_on_error
 from affectlocus.config.experiment import read
 
 min_version("9.27")
 # Broken YAML, or none: one sentence, where Snakemake would not name the line.
-WRITTEN = or_exit(read, Path("params.yaml"))
+WRITTEN = exit_on_error(read, Path("params.yaml"))
 
 
 configfile: "params.yaml"
@@ -28,7 +28,7 @@ config.clear()
 if not (GIVEN.replace_workflow_config and (GIVEN.configfiles or GIVEN.config)):
     update_config(config, WRITTEN)
 for file in GIVEN.configfiles:
-    update_config(config, or_exit(read, file))
+    update_config(config, exit_on_error(read, file))
 update_config(config, GIVEN.config)
 
 

@@ -22,7 +22,8 @@ from typing import Any
 WORKFLOW = Path(__file__).resolve().parents[1] / "workflow"
 sys.path.insert(0, str(WORKFLOW))
 
-from affectlocus.core.files import replacing, write_text  # noqa: E402
+from affectlocus.core.files import write_text  # noqa: E402
+from affectlocus.core.output_files import replacing  # noqa: E402
 
 TIMES = [
     "repetitions",

@@ -11,7 +11,7 @@ from affectlocus.orchestration.damage import mend, writable
 from affectlocus.orchestration.dag import ARMS, EXTRACTOR, RELEASED_WHEELS, Dag
 from affectlocus.orchestration.dag import alternatives, checkpoint, repeated, settings, unfilled
 from affectlocus.orchestration.code_digest import digest
-from affectlocus.core.errors import or_exit
+from affectlocus.core.errors import exit_on_error
 from affectlocus.reporting.exhibits import described
 from affectlocus.orchestration.run_lock import hold, only_reads
 from affectlocus.orchestration.gpu_lease import cards
@@ -24,17 +24,17 @@ from affectlocus.orchestration.restore import RESTORING, lost, restore
 # A dry run plans without what is awaited. On a cluster each job reads this file too: what its run
 # has checked is not checked again.
 PLANNING = workflow.output_settings.dryrun or not workflow.is_main_process
-EXPERIMENT = or_exit(validate, config, Path.cwd(), planning=PLANNING)
+EXPERIMENT = exit_on_error(validate, config, Path.cwd(), planning=PLANNING)
 RUNNING = not (PLANNING or only_reads(sys.argv))
 # The run that this one is a part of has done so.
 MENDING = RUNNING and RESTORING not in os.environ
 if MENDING:
-    or_exit(hold, Path.cwd())
-    or_exit(writable, Path.cwd())
+    exit_on_error(hold, Path.cwd())
+    exit_on_error(writable, Path.cwd())
 if workflow.is_main_process:
-    REPORTS = or_exit(precheck, EXPERIMENT, Path.cwd(), planning=PLANNING)
+    REPORTS = exit_on_error(precheck, EXPERIMENT, Path.cwd(), planning=PLANNING)
     if not (PLANNING and EXPERIMENT.score.wheels == "released"):
-        or_exit(precheck_wheels, EXPERIMENT, Path.cwd(), REPORTS)
+        exit_on_error(precheck_wheels, EXPERIMENT, Path.cwd(), REPORTS)
     if missing := absent(EXPERIMENT, Path.cwd()):
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 # What has answers shares no job with what has none. A run's jobs elsewhere keep to what it settled.
@@ -42,10 +42,10 @@ JOBS = Dag(EXPERIMENT, None if workflow.is_main_process else groups.remembered()
 if MENDING:
     # What a cell answered is made again even where no score waits for it.
     ANSWERS = {f"results/cells/{cell}/{name}" for cell in JOBS.cells for name in groups.WRITTEN}
-    MENDED = or_exit(mend, Path.cwd(), ANSWERS)
+    MENDED = exit_on_error(mend, Path.cwd(), ANSWERS)
     for said in MENDED.said:
         logger.warning(f"affectlocus: {said}")
-    or_exit(
+    exit_on_error(
         restore,
         JOBS,
         [*MENDED.gone, *MENDED.weights],
@@ -59,7 +59,7 @@ elif PLANNING and workflow.is_main_process and RESTORING not in os.environ:
         )
 if RUNNING:
     # After what was cut is gone: who shares a job goes by what is there.
-    or_exit(groups.remember, JOBS.shared)
+    exit_on_error(groups.remember, JOBS.shared)
 # Here, as many jobs run at once as there are cards; on a cluster a job's own host has them. Which of
 # the two it is, Snakemake knows once it has read all rules.
 CARDS = len(cards())

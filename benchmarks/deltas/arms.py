@@ -259,10 +259,10 @@ def _factors(folder: Path) -> Iterator[Any]:
 def lora_norms(folder: Path) -> dict[str, Any]:
     """affectlocus: the L2 norm of every module from its factors."""
     import affectlocus.checkpoints.spectra  # noqa: F401 (its import is no part of the engine)
-    from affectlocus.core.threads import one_thread_each
+    from affectlocus.core.threads import single_threaded_blas
 
     start = time.perf_counter()
-    with one_thread_each():
+    with single_threaded_blas():
         norms = [delta.l2 for delta in _factors(folder)]
     return {"engine": time.perf_counter() - start, "norms": norms}
 

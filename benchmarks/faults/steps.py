@@ -98,7 +98,7 @@ def shortened(output: str, folder: Path) -> str:
 def _list(folder: Path, name: str) -> None:
     """Writes a checkpoint's manifest as `retrieve` does."""
     sys.path.insert(0, str(WORKFLOW))
-    from affectlocus.core.files import manifest_entry
+    from affectlocus.core.manifests import manifest_entry
 
     entry = manifest_entry(folder / name / WEIGHTS.name)
     record = {"folder": name, "kind": "model", "files": [entry]}

@@ -15,7 +15,7 @@ from subprocess import CompletedProcess, run
 from unittest.mock import patch
 
 from affectlocus.cli import app
-from affectlocus.core.errors import or_exit
+from affectlocus.core.errors import exit_on_error
 
 
 def in_process(folder: Path, *arguments: str | Path, **environment: str) -> CompletedProcess[str]:
@@ -34,7 +34,7 @@ def in_process(folder: Path, *arguments: str | Path, **environment: str) -> Comp
         redirect_stderr(err),
     ):
         try:
-            or_exit(app, words, prog_name="affectlocus")
+            exit_on_error(app, words, prog_name="affectlocus")
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return CompletedProcess(words, code, out.getvalue(), err.getvalue())

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from wheel_files import REAL, write_wheels
 
 from affectlocus.config.scoring import PERCENT, Score
-from affectlocus.config.tasks import Number, Scoring
+from affectlocus.config.tasks import NumberAnswer, Scoring
 from affectlocus.data.prepare import read_rows
 from affectlocus.scoring import corrected_protocol as corrected
 from affectlocus.scoring import mer_unibench
@@ -150,7 +150,7 @@ def test_the_majority_has_no_f1_of_a_rare_positive_and_a_guess_has_some() -> Non
 
 
 def test_of_a_number_the_median_and_the_mean_are_the_constants_with_the_least_error() -> None:
-    number = Number(highest=24, cutoff=10)
+    number = NumberAnswer(highest=24, cutoff=10)
     true = np.array([0, 1, 2, 4, 20])
     tasks = {"phq": prepared([f"{value}\n" for value in true]), "moods": prepared(MOODS)}
     words = {"phq": number.words, "moods": list("abc")}
@@ -172,7 +172,7 @@ def test_of_a_number_the_median_and_the_mean_are_the_constants_with_the_least_er
 
 
 def test_a_number_without_a_cutoff_has_errors_alone() -> None:
-    number = Number(highest=3)
+    number = NumberAnswer(highest=3)
     tasks = {"phq": prepared(["1\n", "3\n"])}
     rows = beside(tasks, {"phq": number.words}, {"phq": Scoring(number=number)}, SCORES)
     assert set(rows["metric"]) == {"mae", "rmse"}
@@ -192,7 +192,7 @@ SPLITS = {
 @pytest.mark.parametrize("gold", SPLITS.values(), ids=SPLITS)
 @pytest.mark.parametrize("resamples", [100, 2000])
 def test_every_interval_holds_its_own_value(gold: list[str], resamples: int) -> None:
-    number = Number(highest=24, cutoff=10)
+    number = NumberAnswer(highest=24, cutoff=10)
     numbers = [f"{3 * ord(one) % 25}\n" for one in gold]
     tasks = {"moods": prepared(gold), "again": prepared(gold), "phq": prepared(numbers)}
     words = {"moods": list("abcdefg"), "again": list("abcdefgh"), "phq": number.words}
@@ -315,7 +315,7 @@ def test_the_mean_of_free_text_is_of_baselines_and_metrics_that_all_tasks_have(w
 
 
 def test_a_task_of_errors_alone_takes_no_mean_from_the_others() -> None:
-    number = Number(highest=3)
+    number = NumberAnswer(highest=3)
     tasks = {"phq": prepared(["1\n", "3\n"]), "moods": prepared(MOODS)}
     words = {"phq": number.words, "moods": list("abc")}
     rows = beside(tasks, words, {"phq": Scoring(number=number)}, SCORES)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.core.cells import Cell, cell_at, checked, dose, tune_checkpoint
+from affectlocus.core.cells import Cell, cell_at, dose, tune_checkpoint, validated
 from affectlocus.core.errors import InputError
 
 
@@ -40,7 +40,7 @@ def test_a_dose_is_read_from_a_load_cells_mode() -> None:
 )
 def test_a_cell_that_makes_no_sense_is_refused_in_one_line(cell: Cell, words: str) -> None:
     with pytest.raises(InputError) as caught:
-        checked(cell)
+        validated(cell)
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -62,7 +62,7 @@ def test_a_cell_that_makes_no_sense_is_refused_in_one_line(cell: Cell, words: st
     ],
 )
 def test_a_cells_folder_is_read_back_whatever_the_pair_is_called(cell: Cell) -> None:
-    assert cell_at(Path("results/cells", cell.id), "b") == checked(cell)
+    assert cell_at(Path("results/cells", cell.id), "b") == validated(cell)
 
 
 @pytest.mark.parametrize(

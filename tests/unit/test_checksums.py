@@ -10,7 +10,8 @@ import pytest
 
 from affectlocus.checkpoints import checksums as seals
 from affectlocus.checkpoints.checksums import broken
-from affectlocus.core.files import STATE, manifest_entry
+from affectlocus.core.files import STATE
+from affectlocus.core.manifests import manifest_entry
 
 Entries = list[dict[str, Any]]
 

@@ -359,12 +359,24 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         # The digits of a table, and which part of the package asks a question.
         ("cli/mechanism.py", '"%.4f"', '"%.2f"', "ledger", "neurons activations"),
         ("cli/answers.py", "def _asked_how(", "def _asked_how(_=0, *", "evaluate", "extract"),
-        ("core/files.py", "_SETS = (", "_SETS = () + (", "tune evaluate deltas", "tables"),
+        (
+            "core/checkpoint_files.py",
+            "_SETS = (",
+            "_SETS = () + (",
+            "tune evaluate deltas",
+            "tables",
+        ),
         ("config/preset_files/gsm8k.yaml", ":", " :", "prepare", "evaluate tune"),
         ("reporting/pages/report.html", "</html>", "</html>\n", "report", "figures tables"),
         ("training/training_state.py", "_SHARE = 20", "_SHARE = 2", "tune pretrain", "evaluate"),
         # Words, and how a whole file gets its name.
-        ("core/files.py", "temporary.replace(path)", "temporary.rename(path)", "", "tune tables"),
+        (
+            "core/output_files.py",
+            "temporary.replace(path)",
+            "temporary.rename(path)",
+            "",
+            "tune tables",
+        ),
         ("core/errors.py", "import", "import os\nimport", "", "tune tables report"),
     ],
 )

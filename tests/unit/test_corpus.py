@@ -13,7 +13,7 @@ import yaml
 
 from affectlocus.config.corpus import Corpus
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import MARKER
+from affectlocus.core.output_files import MARKER
 from affectlocus.data.corpus import (
     BENCHMARKS,
     CONTROL,

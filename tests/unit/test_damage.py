@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import manifest_entry, write_json
+from affectlocus.core.files import write_json
+from affectlocus.core.manifests import manifest_entry
 from affectlocus.orchestration.damage import Mended, mend, note, writable
 
 FRAME = pd.DataFrame({"a": [1, 2]})

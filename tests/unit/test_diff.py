@@ -25,7 +25,7 @@ from affectlocus.checkpoints.convert import convert
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.cli import app
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import MARKER
+from affectlocus.core.output_files import MARKER
 from affectlocus.deltas.deltas import Measured, deltas, write_tables
 from affectlocus.deltas.diff import ranked
 

@@ -21,7 +21,9 @@ from affectlocus.checkpoints import checksums as seals
 from affectlocus.checkpoints.checksums import broken
 from affectlocus.core import durable
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import STATE, manifest_entry, replacing, write_json, write_text
+from affectlocus.core.files import STATE, write_json, write_text
+from affectlocus.core.manifests import manifest_entry
+from affectlocus.core.output_files import replacing
 from affectlocus.evaluation.prediction_cache import Answers
 from affectlocus.training.pretrained_cache import CACHE, kept
 from affectlocus.training.training_state import Unfinished
@@ -232,7 +234,7 @@ def test_a_disk_that_knows_no_sync_still_takes_files(
 
 def test_only_the_module_that_syncs_gives_final_names() -> None:
     """A rename elsewhere must be of what is not yet, or no longer, in use."""
-    allowed = {"durable.py": 1, "files.py": 3}  # in files.py: final, aside, and back
+    allowed = {"durable.py": 1, "output_files.py": 3}  # in output_files.py: final, aside, and back
     found: dict[str, int] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

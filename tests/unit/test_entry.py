@@ -20,7 +20,7 @@ from affectlocus.cli import app
 from affectlocus.config import corpus, evaluation, scoring, tasks, tuning
 from affectlocus.config.experiment import schema_text
 from affectlocus.core.cells import Cell
-from affectlocus.core.errors import or_exit
+from affectlocus.core.errors import exit_on_error
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(str(command.callback.__name__) for command in app.registered_commands)
@@ -109,7 +109,7 @@ def test_what_the_system_refuses_is_one_line_that_names_the_file(
         raise error
 
     with pytest.raises(SystemExit, match="1"):
-        or_exit(fail)
+        exit_on_error(fail)
     (line,) = capsys.readouterr().err.splitlines()
     assert line in (
         "affectlocus: out/a.csv: No space left on device",
@@ -119,7 +119,7 @@ def test_what_the_system_refuses_is_one_line_that_names_the_file(
 
 def test_memory_that_runs_out_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"):
-        or_exit(np.ones, 2**50)
+        exit_on_error(np.ones, 2**50)
     assert capsys.readouterr().err == (
         "affectlocus: out of memory; nothing is half-written: give this job more, as a cluster "
         "profile's retry does, or end what else takes it\n"
@@ -128,7 +128,7 @@ def test_memory_that_runs_out_is_one_line_too(capsys: pytest.CaptureFixture[str]
 
 def test_a_defect_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
-        or_exit(divmod, 1, 0)
+        exit_on_error(divmod, 1, 0)
 
 
 def test_a_manifest_does_not_take_a_folders_place(folder: Path) -> None:

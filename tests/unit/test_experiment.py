@@ -12,7 +12,7 @@ import yaml
 from affectlocus.config.evaluation import Evaluate
 from affectlocus.config.experiment import Parameters, load, schema_text, validate
 from affectlocus.config.hardware import Hardware
-from affectlocus.config.tasks import Number, Task
+from affectlocus.config.tasks import NumberAnswer, Task
 from affectlocus.core.errors import InputError
 from affectlocus.data.corpus import BENCHMARKS, CONTROL, PLOTS, SAME_TEXT, TEXT, TRAINING
 
@@ -105,7 +105,7 @@ def test_binary_valence_is_a_score_s_sign_without_nought_and_may_have_a_positive
 
 
 def test_a_number_s_candidates_are_its_range_with_an_ending_and_none_begins_another() -> None:
-    number = Number(lowest=-1, highest=10)
+    number = NumberAnswer(lowest=-1, highest=10)
     assert number.words == [*(f"{value}\n" for value in range(-1, 11))]
     for one in number.words:
         assert [word for word in number.words if word.startswith(one)] == [one]

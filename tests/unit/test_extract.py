@@ -10,7 +10,7 @@ import pytest
 
 from affectlocus.config.evaluation import Extraction
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import identity
+from affectlocus.core.manifests import content_digest
 from affectlocus.evaluation.extract import Extractor, Replies, asked, extract, replies
 
 SETTINGS = Extraction(max_new_tokens=6, batch_tokens=64)
@@ -27,7 +27,7 @@ def folder(checkpoint) -> Path:
 
 @pytest.fixture
 def kept(tmp_path) -> Replies:
-    return Replies(tmp_path / "replies", identity(FILES), SETTINGS)
+    return Replies(tmp_path / "replies", content_digest(FILES), SETTINGS)
 
 
 class Counting(Extractor):
@@ -43,9 +43,9 @@ class Counting(Extractor):
 
 
 def test_a_model_is_told_by_its_files_and_not_by_their_folder() -> None:
-    assert identity(FILES) == identity(FILES[::-1])
-    assert identity(FILES) != identity(FILES[:1])
-    assert identity(FILES) != identity([FILES[0], {**FILES[1], "sha256": "c" * 64}])
+    assert content_digest(FILES) == content_digest(FILES[::-1])
+    assert content_digest(FILES) != content_digest(FILES[:1])
+    assert content_digest(FILES) != content_digest([FILES[0], {**FILES[1], "sha256": "c" * 64}])
 
 
 def test_a_prompt_has_two_examples_and_the_text_on_one_line() -> None:
@@ -65,7 +65,7 @@ def test_a_text_is_asked_once_and_an_empty_one_never(folder, kept, tmp_path) -> 
     assert found[0] == found[3]
     # Another job, later: nothing is asked, and no model is loaded.
     later = Counting(tmp_path / "no such model")
-    again = Replies(tmp_path / "replies", identity(FILES), SETTINGS)
+    again = Replies(tmp_path / "replies", content_digest(FILES), SETTINGS)
     assert replies("emotions", ["She smiles.", "He is sad."], again, later) == [found[2], found[0]]
     assert later.asked == []
 
@@ -75,7 +75,7 @@ def test_another_model_setting_or_question_asks_again(folder, kept, tmp_path, ch
     replies("emotions", ["He is sad."], kept, Counting(folder))
     other = Replies(
         tmp_path / "replies",
-        identity(FILES[:1] if changed == "model" else FILES),
+        content_digest(FILES[:1] if changed == "model" else FILES),
         Extraction(max_new_tokens=7) if changed == "settings" else SETTINGS,
     )
     asks = Counting(folder)

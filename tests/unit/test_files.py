@@ -11,18 +11,10 @@ import pytest
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models
 
+from affectlocus.core.checkpoint_files import checkpoint_files
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import (
-    MARKER,
-    check_apart,
-    check_output,
-    checkpoint_files,
-    read_json,
-    replacing,
-    sha256,
-    write_json,
-    write_text,
-)
+from affectlocus.core.files import read_json, sha256, write_json, write_text
+from affectlocus.core.output_files import MARKER, check_output, check_outside_inputs, replacing
 
 
 def made(folder: Path, *names: str) -> Path:
@@ -150,8 +142,8 @@ def test_no_output_takes_an_input_away(tmp_path: Path) -> None:
     inside = [base / "weights"]
     assert f"the input {inside[0]} in it would be" in refused(base, "graft", inputs=inside)
     with pytest.raises(InputError, match="lies inside the input"):
-        check_apart(base / "grafted", base)
-    check_apart(tmp_path / "model-2", base)
+        check_outside_inputs(base / "grafted", base)
+    check_outside_inputs(tmp_path / "model-2", base)
 
 
 def test_the_folder_a_command_runs_in_stays(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.core.job_header import lines, redacted, revision
+from affectlocus.core.job_header import header_lines, redacted, revision
 
 
 def topic(found: list[str], name: str) -> str:
@@ -19,7 +19,9 @@ def topic(found: list[str], name: str) -> str:
 
 def test_it_names_versions_hardware_revision_seed_and_parameters() -> None:
     arguments = ["tune", "--settings", '{"rank": 8, "seed": 7}', "--folder", "a b"]
-    found = lines("tune", arguments, environment={"SLURM_JOB_ID": "12", "OMP_NUM_THREADS": "3"})
+    found = header_lines(
+        "tune", arguments, environment={"SLURM_JOB_ID": "12", "OMP_NUM_THREADS": "3"}
+    )
     assert topic(found, "step").startswith("tune, 20")
     assert "torch 2." in topic(found, "versions")
     assert f"Python {sys.version.split()[0]}" in topic(found, "versions")
@@ -38,7 +40,7 @@ def test_it_names_versions_hardware_revision_seed_and_parameters() -> None:
     ],
 )
 def test_seeds_stand_in_settings_and_names(arguments: list[str], seeds: str) -> None:
-    assert topic(lines("x", arguments, environment={}), "seed") == seeds
+    assert topic(header_lines("x", arguments, environment={}), "seed") == seeds
 
 
 def test_no_token_reaches_it() -> None:
@@ -46,7 +48,7 @@ def test_no_token_reaches_it() -> None:
     text = "--url https://h/a?k=opensesame --x hunter2hunter2 hf_abcdefghijklmnop german"
     shown = redacted(text, environment)
     assert shown == "--url https://h/a?k=${MY_API_KEY} --x ${HF_TOKEN} hf_… german"
-    found = "\n".join(lines("x", ["x", "--a", "hunter2hunter2"], environment=environment))
+    found = "\n".join(header_lines("x", ["x", "--a", "hunter2hunter2"], environment=environment))
     assert "hunter2" not in found
 
 

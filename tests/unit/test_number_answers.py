@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
-from affectlocus.config.tasks import Number
+from affectlocus.config.tasks import NumberAnswer
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.number_answers import classed, classes, errors, read_out, sums
 
-FOUR = Number(highest=3, cutoff=2)
+FOUR = NumberAnswer(highest=3, cutoff=2)
 
 
-def rows(samples: dict[str, tuple[int, list[float]]], number: Number = FOUR) -> pd.DataFrame:
+def rows(samples: dict[str, tuple[int, list[float]]], number: NumberAnswer = FOUR) -> pd.DataFrame:
     """Sample → the true number, and the probability of each candidate up to a factor."""
     return pd.DataFrame(
         [
@@ -58,7 +58,7 @@ def test_hopelessly_unlikely_candidates_are_no_division_by_nought() -> None:
 
 
 def test_a_range_that_starts_elsewhere_is_read_in_its_own_numbers() -> None:
-    number = Number(lowest=-1, highest=1)
+    number = NumberAnswer(lowest=-1, highest=1)
     frame = rows({"a": (-1, [0.2, 0.3, 0.5])}, number)
     found = read_out("moods", frame, number)
     assert found[["true", "read"]].values.tolist() == [[-1, pytest.approx(0.3)]]
@@ -66,7 +66,7 @@ def test_a_range_that_starts_elsewhere_is_read_in_its_own_numbers() -> None:
 
 def test_other_candidates_than_those_of_the_number_are_refused() -> None:
     with pytest.raises(InputError) as caught:
-        read_out("moods", rows(SAMPLES), Number(highest=5))
+        read_out("moods", rows(SAMPLES), NumberAnswer(highest=5))
     assert str(caught.value) == (
         r"task moods: the candidates are '0\n' to '3\n' (4), expected '0\n' to '5\n' (6); "
         "evaluate it again"

@@ -18,8 +18,8 @@ from affectlocus.core.provenance import (
     merged,
     overridden,
     packed,
+    resource_usage,
     revision,
-    spent,
     unpacked,
     versions,
 )
@@ -88,7 +88,7 @@ def test_the_time_of_a_step_is_its_jobs_together_and_unmeasured_ones_count_nothi
         path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    tune, collect = spent(tmp_path)
+    tune, collect = resource_usage(tmp_path)
     assert (tune.step, tune.jobs, tune.seconds, tune.cpu) == ("tune", 2, 31.0, 26.0)
     assert (tune.longest, tune.memory) == (20.5, 300.0)
     assert (collect.step, collect.seconds, collect.memory) == ("collect", 0.01, 0.0)
@@ -98,7 +98,7 @@ def test_times_of_jobs_that_are_not_the_experiments_do_not_count(tmp_path: Path)
     (tmp_path / "tune").mkdir()
     for seed in (0, 1):
         (tmp_path / f"tune/p.seed{seed}.tsv").write_text("s\tmax_rss\tcpu_time\n10\t1\t1\n")
-    (one,) = spent(tmp_path, {"tune/p.seed0.tsv", "tune/p.seed7.tsv"})
+    (one,) = resource_usage(tmp_path, {"tune/p.seed0.tsv", "tune/p.seed7.tsv"})
     assert (one.jobs, one.seconds) == (1, 10.0)
 
 
@@ -137,7 +137,7 @@ def test_another_text_is_no_parameters(text: str) -> None:
 
 
 def test_without_benchmarks_no_time_was_spent(tmp_path: Path) -> None:
-    assert spent(tmp_path / "benchmarks") == []
+    assert resource_usage(tmp_path / "benchmarks") == []
 
 
 def test_only_what_differs_from_the_file_is_overridden() -> None:

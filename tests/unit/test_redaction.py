@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.core.errors import traced
+from affectlocus.core.errors import write_traceback
 from affectlocus.core.redaction import redacted
 
 
@@ -48,7 +48,7 @@ def test_a_traceback_holds_no_secret(
     try:
         raise ValueError("https://ann:hunter2@host said abcdefabcdef")
     except ValueError as error:
-        traced(ValueError, error, error.__traceback__)
+        write_traceback(ValueError, error, error.__traceback__)
     said = capsys.readouterr().err
     assert "ValueError: https://…@host said ${HF_TOKEN}" in said
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from affectlocus.core.errors import InputError
-from affectlocus.core.regex_timeout import within
+from affectlocus.core.regex_timeout import time_limit
 
 
 def test_a_pattern_is_stopped_in_the_middle_of_a_search() -> None:
     before = signal.getsignal(signal.SIGVTALRM)
     began = time.process_time()
-    with pytest.raises(InputError, match="too slow"), within(0.2, "too slow"):
+    with pytest.raises(InputError, match="too slow"), time_limit(0.2, "too slow"):
         re.fullmatch("(a+)+", "a" * 40 + "!")
     assert time.process_time() - began < 2
     assert signal.getsignal(signal.SIGVTALRM) == before
@@ -25,7 +25,7 @@ def test_a_pattern_is_stopped_in_the_middle_of_a_search() -> None:
 
 
 def test_what_is_quick_is_not() -> None:
-    with within(0.2, "too slow"):
+    with time_limit(0.2, "too slow"):
         found = re.fullmatch("(a+)+", "a" * 40)
     assert found is not None
 
@@ -34,7 +34,7 @@ def test_another_thread_goes_without_a_limit() -> None:
     done = []
 
     def work() -> None:
-        with within(0.001, "too slow"):
+        with time_limit(0.001, "too slow"):
             done.append(sum(range(10**6)))
 
     thread = threading.Thread(target=work)

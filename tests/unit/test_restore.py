@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from affectlocus.config.experiment import Parameters
-from affectlocus.core.files import manifest_entry, write_json
+from affectlocus.core.files import write_json
+from affectlocus.core.manifests import manifest_entry
 from affectlocus.orchestration import restore
 from affectlocus.orchestration.dag import Dag, checkpoint
 from affectlocus.orchestration.edited import record_of

@@ -33,7 +33,7 @@ from safetensors.numpy import save
 
 from affectlocus.checkpoints.pairs import checkpoint_folder
 from affectlocus.core.errors import DamageError, InputError
-from affectlocus.core.files import manifest_folder
+from affectlocus.core.manifests import manifest_folder
 from affectlocus.data.retrieve import retrieve
 
 ROOT = Path(__file__).parents[2]

@@ -16,10 +16,10 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.config.scoring import PERCENT, Score
-from affectlocus.config.tasks import Number, Scoring
+from affectlocus.config.tasks import NumberAnswer, Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.core.metrics import span
+from affectlocus.core.metrics import value_range
 from affectlocus.scoring.score import Answers, choose, metrics, rows_of, score
 from affectlocus.scoring.score import scored as draws_of
 from affectlocus.scoring.tables import over_seeds
@@ -524,9 +524,9 @@ def test_random_draws_on_one_checkpoint_are_averaged_and_counted_as_draws() -> N
 
 
 def test_metrics_without_a_most_are_not_cut() -> None:
-    assert span("mae") == (0, math.inf)
-    assert span("perplexity") == (1, math.inf)
-    assert span("weighted_f1") == span("corrected_f1_wheel3") == (0, 100)
+    assert value_range("mae") == (0, math.inf)
+    assert value_range("perplexity") == (1, math.inf)
+    assert value_range("weighted_f1") == value_range("corrected_f1_wheel3") == (0, 100)
 
 
 def test_seeds_without_any_difference_leave_the_samples_interval() -> None:
@@ -561,7 +561,7 @@ def test_the_mean_is_of_metrics_that_every_task_has() -> None:
     assert get(both, "binary_f1", "b")["value"] == pytest.approx(expected)
 
 
-NUMBER = Number(highest=24, cutoff=10)
+NUMBER = NumberAnswer(highest=24, cutoff=10)
 
 
 def with_a_number_and_a_text(cell: Cell, seed: int) -> pd.DataFrame:
@@ -586,7 +586,7 @@ def with_a_number_and_a_text(cell: Cell, seed: int) -> pd.DataFrame:
     return frame
 
 
-def amounts(number: Number = NUMBER) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+def amounts(number: NumberAnswer = NUMBER) -> tuple[list[pd.DataFrame], pd.DataFrame]:
     frames = [with_a_number_and_a_text(cell, seed) for seed, cell in enumerate((BASE, LOAD))]
     rows = score(frames, Score(resamples=400), {"phq": Scoring(number=number)})
     return frames, rows
@@ -646,7 +646,7 @@ def test_a_number_s_classes_are_the_sides_of_its_cutoff() -> None:
 
 
 def test_a_number_without_a_cutoff_has_errors_alone() -> None:
-    _, rows = amounts(Number(highest=24))
+    _, rows = amounts(NumberAnswer(highest=24))
     assert set(rows[rows["task"] == "phq"]["metric"]) == {"mae", "rmse"}
     assert get(rows, task="mean")["n"] == 40
 
@@ -662,7 +662,7 @@ def test_numbers_and_texts_alone_are_scored_too() -> None:
     frames, _ = amounts()
     for frame in frames:
         frame.attrs["labels"] = {"phq": NUMBER.words, "text": []}
-    rows = score(frames, Score(resamples=100), {"phq": Scoring(number=Number(highest=24))})
+    rows = score(frames, Score(resamples=100), {"phq": Scoring(number=NumberAnswer(highest=24))})
     assert set(rows["metric"]) == {"mae", "rmse", "perplexity"}
     assert set(rows["task"]) == {"phq", "text"}
 

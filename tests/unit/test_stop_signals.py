@@ -14,7 +14,7 @@ WRITING = """
 import sys, time
 from pathlib import Path
 from affectlocus.cli import entry as cli
-from affectlocus.core.files import replacing
+from affectlocus.core.output_files import replacing
 
 def step():
     with replacing(Path("out")) as temporary:
@@ -28,10 +28,10 @@ cli.main()
 
 WAITING = """
 import sys, time
-from affectlocus.core.stop_signals import Stopped, deferred, heed
+from affectlocus.core.stop_signals import Stopped, deferred_stop, install_handlers
 
-heed()
-with deferred() as request:
+install_handlers()
+with deferred_stop() as request:
     print("ready", flush=True)
     while request.number is None:
         time.sleep(0.01)

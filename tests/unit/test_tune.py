@@ -24,8 +24,9 @@ from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.pairs import Pair, manifest
 from affectlocus.cli import app
 from affectlocus.config.tuning import Tuning
+from affectlocus.core.checkpoint_files import snapshot_folder
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import snapshot_folder, write_json
+from affectlocus.core.files import write_json
 from affectlocus.core.stop_signals import Stopped
 from affectlocus.evaluation.interventions import verify_folders
 from affectlocus.lm.prompts import Prompter

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from affectlocus.checkpoints.pairs import Pair, holds_model
+from affectlocus.core.checkpoint_files import checkpoint_files
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import checkpoint_files
 from affectlocus.data.retrieve import retrieve
 from affectlocus.deltas.deltas import deltas, summary
 from affectlocus.evaluation.evaluate import HARDWARE

@@ -139,9 +139,9 @@ def test_no_wheel_word_is_outside_its_own_cluster_when_corrected() -> None:
 def fetched(hub: Hub, home: Path, offline: bool = False) -> subprocess.CompletedProcess[str]:
     """The wheels from a server, in a process that may use a network; prints what fear is."""
     program = (
-        "import sys; from affectlocus.core.errors import or_exit;"
+        "import sys; from affectlocus.core.errors import exit_on_error;"
         "from affectlocus.scoring.wheels import fetch;"
-        "print(or_exit(fetch, sys.argv[1]).published[2]['fear'])"
+        "print(exit_on_error(fetch, sys.argv[1]).published[2]['fear'])"
     )
     own = {"HF_HOME": str(home), "AFFECTLOCUS_RETRY_WAIT": "0", "HF_HUB_OFFLINE": str(int(offline))}
     command = [sys.executable, "-c", program, hub.url]

@@ -24,9 +24,10 @@ from affectlocus.checkpoints.fused_experts import split_experts
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import EPS, Tensors
 from affectlocus.checkpoints.unmerged import refuse_empty
+from affectlocus.core.checkpoint_files import TRAINED_WITH_LORA, whole_weights
 from affectlocus.core.errors import InputError, shortened
-from affectlocus.core.files import TRAINED_WITH_LORA, read_json, whole_weights
-from affectlocus.core.regex_timeout import within
+from affectlocus.core.files import read_json
+from affectlocus.core.regex_timeout import time_limit
 
 CONFIG = "adapter_config.json"
 PEFT = "adapter_model"
@@ -145,7 +146,7 @@ class Adapter:
 
     def _patient(self) -> AbstractContextManager[None]:
         """A limit for the patterns in the configuration, which are tried on every module."""
-        return within(
+        return time_limit(
             _PATIENCE, f"{self.path / CONFIG}: its patterns take longer than {_PATIENCE} s to try"
         )
 

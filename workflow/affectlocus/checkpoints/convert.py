@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from affectlocus.checkpoints.adapters import CONFIG, PEFT, Adapter
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import check_apart, check_output, replacing, write_json
+from affectlocus.core.files import write_json
+from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
 
 
 def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[s
     Raises:
         InputError: no low-rank factors in it; an output that would take somebody's files away.
     """
-    check_apart(out, adapter.path)
+    check_outside_inputs(out, adapter.path)
     check_output(out, "convert", inputs=[adapter.path])
     if not adapter.factors:
         raise InputError(

@@ -34,16 +34,14 @@ from affectlocus.checkpoints.matching import Model, further_layers, matching, na
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import EPS, Held, Side, Tensors
 from affectlocus.checkpoints.unmerged import instead_of_weights, refuse_empty, refuse_pieces
+from affectlocus.core.checkpoint_files import checkpoint_paths, shards, whole_weights
 from affectlocus.core.errors import DamageError, InputError
-from affectlocus.core.files import (
-    absent,
-    checkpoint_paths,
+from affectlocus.core.files import read_json
+from affectlocus.core.manifests import (
+    first_missing_file,
     is_manifest,
     manifest_entry,
     manifest_folder,
-    read_json,
-    shards,
-    whole_weights,
 )
 from affectlocus.core.projections import PROJECTIONS, Location
 
@@ -736,7 +734,7 @@ def checkpoint_folder(manifest_file: Path) -> Path:
         )
     folder = manifest_folder(record)
     back = f"bring it back: run snakemake again, or the command that wrote {manifest_file}"
-    if lost := absent(record):
+    if lost := first_missing_file(record):
         path, size = lost
         raise DamageError(
             f"{path}: {'changed' if path.is_file() else 'missing'}, though {manifest_file} "

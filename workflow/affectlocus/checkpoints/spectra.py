@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from affectlocus.checkpoints.tensor_files import Side
-from affectlocus.core.threads import default_threads, one_thread_each
+from affectlocus.core.threads import default_threads, single_threaded_blas
 
 # Entries of a block of a full delta: 32 MB in float64.
 _BLOCK = 1 << 22
@@ -156,7 +156,7 @@ def low_rank_scores(
         spectrum = delta.spectrum()
         return delta.scores(), spectrum
 
-    with one_thread_each(), ThreadPoolExecutor(threads or default_threads()) as pool:
+    with single_threaded_blas(), ThreadPoolExecutor(threads or default_threads()) as pool:
         waiting: deque[Future[tuple[dict[str, float], Spectrum]]] = deque()
         for delta in deltas:
             waiting.append(pool.submit(one, delta))

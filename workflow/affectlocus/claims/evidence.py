@@ -225,7 +225,7 @@ def _groups(cells: Sequence[Cell], settings: ClaimsSettings) -> list[Group]:
         tuned = {settings.facts(cell.pair or "").seed for _, cell in members}
         units: dict[Any, list[int]] = {}
         for place, cell in members:
-            unit = settings.facts(cell.pair or "").seed if len(tuned) > 1 else cell.unit
+            unit = settings.facts(cell.pair or "").seed if len(tuned) > 1 else cell.replicate
             units.setdefault(unit, []).append(place)
         seeds = sorted(units, key=lambda unit: (isinstance(unit, tuple), unit or 0))
         groups.append(

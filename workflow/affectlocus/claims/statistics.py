@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import binomtest, chi2, rankdata
 
 from affectlocus.core.errors import InputError
-from affectlocus.core.metrics import METRICS, Counts, Formula, names
+from affectlocus.core.metrics import METRICS, Formula, LabelCounts, metric_names
 from affectlocus.scoring.bootstrap import interval, seed_weights
 
 DRAWS = 10_000
@@ -55,10 +55,10 @@ class Labelled:
 
     def __post_init__(self) -> None:
         kinds = ("labels",) if self.positive is None else ("labels", "positive")
-        if self.metric not in names(*kinds):
+        if self.metric not in metric_names(*kinds):
             raise InputError(
                 f"no intervals for metric {self.metric!r}; expected one of "
-                f"{', '.join(names(*kinds))}"
+                f"{', '.join(metric_names(*kinds))}"
             )
 
     @property
@@ -96,7 +96,7 @@ class Labelled:
             true = weights[:, rows]
             hits[..., label] = true @ self._columns[rows, label * cells : (label + 1) * cells]
             truth[..., 0, label] = true.sum(axis=1)
-        counts = Counts(hits, truth, answered.swapaxes(1, 2).astype(float), self.positive)
+        counts = LabelCounts(hits, truth, answered.swapaxes(1, 2).astype(float), self.positive)
         return self._formula(counts)
 
 

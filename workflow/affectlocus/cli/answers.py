@@ -192,12 +192,13 @@ def _check_tokens(cell: Cell, asked: list[Text | Openings | Questions], rows: in
 def _weights(checkpoint: Path) -> str:
     """What tells a checkpoint's weights from any others: of a manifest, what it lists."""
     from affectlocus.checkpoints.pairs import manifest
-    from affectlocus.core.files import identity, is_manifest, manifest_entry, read_json
+    from affectlocus.core.files import read_json
+    from affectlocus.core.manifests import content_digest, is_manifest, manifest_entry
 
     if checkpoint.is_dir():
-        return identity(manifest(checkpoint))
+        return content_digest(manifest(checkpoint))
     record = read_json(checkpoint) if checkpoint.suffix == ".json" else {}
-    return identity(record["files"] if is_manifest(record) else [manifest_entry(checkpoint)])
+    return content_digest(record["files"] if is_manifest(record) else [manifest_entry(checkpoint)])
 
 
 def _alike(chain: list[Path], hardware: Hardware) -> dict[str, Any]:
@@ -275,7 +276,7 @@ def extract(
     """
     from affectlocus.config.evaluation import Extraction
     from affectlocus.config.hardware import Hardware
-    from affectlocus.core.files import check_output
+    from affectlocus.core.output_files import check_output
 
     chosen = settings_of(Extraction, settings)
     devices = settings_of(Hardware, hardware, "--hardware")

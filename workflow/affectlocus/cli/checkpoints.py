@@ -126,7 +126,7 @@ def diff(
     from affectlocus.checkpoints.live import LivePair
     from affectlocus.checkpoints.pairs import holds_model, is_adapter
     from affectlocus.core.errors import shortened
-    from affectlocus.core.files import check_folder_of_outputs
+    from affectlocus.core.output_files import check_folder_of_outputs
     from affectlocus.deltas.deltas import SCORES, adapter_alone, summary, write_tables
     from affectlocus.deltas.deltas import deltas as run
     from affectlocus.deltas.diff import FILES, named, print_table, report
@@ -215,7 +215,7 @@ def _brought(source: str) -> Path:
         raise InputError(f"{shortened(source)}: cannot be read ({reason})") from None
     if reason := mistyped(source):
         raise InputError(f"{shortened(source)}: no such file or folder{reason}")
-    from affectlocus.core.files import manifest_folder
+    from affectlocus.core.manifests import manifest_folder
     from affectlocus.data.retrieve import retrieve as run
 
     return manifest_folder(run(hub, revision or "main", pins=Path("checkpoints.lock.json")))
@@ -276,10 +276,10 @@ def graft(
 
     Example: affectlocus graft --base base --tuned adapter --modules gate --out base-with-gate
     """
-    from affectlocus.core.cells import Cell, checked
-    from affectlocus.core.files import check_apart, check_output, replacing
+    from affectlocus.core.cells import Cell, validated
+    from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
 
-    cell = checked(
+    cell = validated(
         Cell(
             kind,  # type: ignore[arg-type]
             base.name,
@@ -289,7 +289,7 @@ def graft(
             seed if mode in ("shuffle", "noise") else None,
         )
     )
-    check_apart(out, base, tuned)
+    check_outside_inputs(out, base, tuned)
     check_output(out, "graft", inputs=[base, tuned])
     from affectlocus.evaluation.evaluate import Shared
     from affectlocus.lm.prompts import Prompter

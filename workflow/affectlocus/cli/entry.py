@@ -26,8 +26,8 @@ from affectlocus.cli.materials import (
 from affectlocus.cli.mechanism import activations, directions, ledger, neurons
 from affectlocus.cli.reports import claims, figures, report, revisions, show
 from affectlocus.cli.scores import collect, fluency, score, tables
-from affectlocus.core.errors import DamageError, or_exit, traced
-from affectlocus.core.stop_signals import Stopped, heed
+from affectlocus.core.errors import DamageError, exit_on_error, write_traceback
+from affectlocus.core.stop_signals import Stopped, install_handlers
 
 app = typer.Typer(
     help=(
@@ -113,12 +113,12 @@ def _root(
         held = lease(cards, waiting=lambda text: typer.echo(f"affectlocus: {text}", err=True))
         os.environ["AFFECTLOCUS_CARDS"] = str(cards)  # devices.CARDS
     if os.environ.get("AFFECTLOCUS_JOB"):
-        from affectlocus.core.job_header import write
+        from affectlocus.core.job_header import write_header
         from affectlocus.orchestration.run_lock import working
 
         working()
 
-        write(str(context.invoked_subcommand), sys.argv[1:], held.cards if held else ())
+        write_header(str(context.invoked_subcommand), sys.argv[1:], held.cards if held else ())
 
 
 def main() -> None:
@@ -127,10 +127,10 @@ def main() -> None:
     A stop signal's exit code is 143 (SIGTERM) or 130 (SIGINT).
     """
     # A defect's traceback may quote what it stumbled over.
-    sys.excepthook = traced
-    heed()
+    sys.excepthook = write_traceback
+    install_handlers()
     try:
-        or_exit(_noting_damage)
+        exit_on_error(_noting_damage)
     except Stopped as stopped:
         sys.stderr.write(f"affectlocus: {stopped}\n")
         raise

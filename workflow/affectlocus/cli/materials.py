@@ -109,7 +109,8 @@ def retrieve(
 
     Example: affectlocus retrieve Qwen/Qwen2.5-0.5B --revision main --out results/checkpoints/q.json
     """
-    from affectlocus.core.files import check_output, write_json
+    from affectlocus.core.files import write_json
+    from affectlocus.core.output_files import check_output
 
     check_output(out)
     if file is not None:
@@ -172,7 +173,8 @@ def pretrain(
     with importing():
         import torch
 
-        from affectlocus.core.files import check_output, replacing, sha256
+        from affectlocus.core.files import sha256
+        from affectlocus.core.output_files import check_output, replacing
         from affectlocus.orchestration.code_digest import digest
         from affectlocus.training.pretrain import pretrain as run
         from affectlocus.training.pretrained_cache import kept, key
@@ -288,7 +290,8 @@ def tune(
     with importing():
         import torch
 
-        from affectlocus.core.files import check_output, read_json, replacing
+        from affectlocus.core.files import read_json
+        from affectlocus.core.output_files import check_output, replacing
         from affectlocus.training.tune import tune as run
 
     torch.set_num_threads(threads)

@@ -96,7 +96,7 @@ def ledger(
             same.append("beyond_full_rank")
         print_frame(frame.drop(columns=same, errors="ignore"), title)
         return
-    from affectlocus.core.files import replacing
+    from affectlocus.core.output_files import replacing
 
     with replacing(out) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.4f")

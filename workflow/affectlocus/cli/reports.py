@@ -227,7 +227,7 @@ def claims(
     Example: affectlocus claims $(find results/cells -name predictions.parquet)
     --delta results/deltas/mine.parquet --out claims.csv
     """
-    from affectlocus.core.files import replacing
+    from affectlocus.core.output_files import replacing
     from affectlocus.reporting.terminal import print_claims
 
     flags: list[str] = []
@@ -279,7 +279,8 @@ def revisions(
     Example: affectlocus revisions results/deltas/mine.parquet --claims results/claims.csv
     --out results/revisions
     """
-    from affectlocus.core.files import replacing, write_json
+    from affectlocus.core.files import write_json
+    from affectlocus.core.output_files import replacing
     from affectlocus.reporting.revisions import by_layer, verdicts
 
     judged = _read_companion(claims, "verdicts", "verdict")

@@ -243,7 +243,7 @@ def tables(
     """
     from affectlocus.config.scoring import Score
     from affectlocus.config.tasks import Scorings
-    from affectlocus.core.files import replacing
+    from affectlocus.core.output_files import replacing
     from affectlocus.scoring.tables import intervals as companion
     from affectlocus.scoring.tables import table, tasks_of
 
@@ -297,7 +297,7 @@ def fluency(
         raise InputError("nothing to write; give --out, --intervals or --figure")
     import pandas as pd
 
-    from affectlocus.core.files import replacing
+    from affectlocus.core.output_files import replacing
     from affectlocus.scoring import fluency as step
 
     frame = pd.concat([read_frame(path, "cell", "metric", "task") for path in scores])

@@ -121,7 +121,7 @@ def device() -> str:
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    from affectlocus.core.files import replacing
+    from affectlocus.core.output_files import replacing
 
     with replacing(path) as temporary:
         frame.to_parquet(temporary, compression="zstd", index=False)

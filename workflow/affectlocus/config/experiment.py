@@ -15,12 +15,12 @@ from pydantic import AfterValidator, Field, ValidationError
 from affectlocus.config.corpus import Corpus
 from affectlocus.config.evaluation import Evaluate, Extraction
 from affectlocus.config.fields import Name, Seed, Strict, distinct
-from affectlocus.config.hardware import Hardware, Plan
+from affectlocus.config.hardware import Hardware, PlanAssumptions
 from affectlocus.config.matrix import Matrix
 from affectlocus.config.measures import Deltas, Directions, Neurons
 from affectlocus.config.messages import sentence
 from affectlocus.config.name_collisions import clashes
-from affectlocus.config.pairs import Pair
+from affectlocus.config.pairs import PairConfig
 from affectlocus.config.paths import missing_files
 from affectlocus.config.references import broken_references, unwritable_texts
 from affectlocus.config.scoring import Score
@@ -39,7 +39,7 @@ class Parameters(Strict):
     )
     corpus: Corpus | None = None
     bases: Annotated[dict[Name, Base], Field(min_length=1)]
-    pairs: Annotated[dict[Name, Pair], Field(min_length=1)]
+    pairs: Annotated[dict[Name, PairConfig], Field(min_length=1)]
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     matrix: Matrix
     tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
@@ -55,7 +55,7 @@ class Parameters(Strict):
     extraction: Extraction = Extraction()
     score: Score = Score()
     hardware: Hardware = Hardware()
-    plan: Plan = Plan()
+    plan: PlanAssumptions = PlanAssumptions()
 
     @property
     def benchmarks(self) -> list[str]:

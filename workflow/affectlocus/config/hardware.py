@@ -49,7 +49,7 @@ class StatedSize(Strict):
     )
 
 
-class Plan(Strict):
+class PlanAssumptions(Strict):
     """What is assumed where nothing is known yet: it sizes jobs, and changes no result."""
 
     sizes: dict[Name, StatedSize] = Field(

@@ -19,7 +19,7 @@ class Reading(Strict):
     any_base: bool = Field(False, description="read an adapter that names another base")
 
 
-class Pair(Strict):
+class PairConfig(Strict):
     """A base and a tuned checkpoint: one to read, or one to tune."""
 
     base: str = Field(description="name of one of bases")
@@ -39,7 +39,7 @@ class Pair(Strict):
     reading: Reading = Reading()
 
     @model_validator(mode="after")
-    def _one_source(self) -> Pair:
+    def _one_source(self) -> PairConfig:
         if (self.tuned is None) == (self.tuning is None):
             raise ValueError("expected either tuned (a checkpoint) or tuning (a recipe)")
         return self

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from affectlocus.config.files import DataFile
 from affectlocus.config.presets import PRESETS
-from affectlocus.core.files import checkpoint_paths, is_weights, matching
+from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
+from affectlocus.core.files import matching
 
 if TYPE_CHECKING:
     from affectlocus.config.experiment import Parameters

@@ -7,17 +7,17 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from affectlocus.config.fields import Name, Seed, Strict
-from affectlocus.core.metrics import names, span
+from affectlocus.core.metrics import metric_names, value_range
 
 MEAN, MEAN_OF_CONTROL = "mean", "mean (control)"
 """What a mean over tasks is called: over affective ones, and over those of a control."""
 
 
-LABEL_METRICS = names("labels")
+LABEL_METRICS = metric_names("labels")
 """In percent, of every task with labels."""
-PERCENT = names("labels", "positive")
+PERCENT = metric_names("labels", "positive")
 """And those where one of two labels is the positive."""
-FREE_METRICS = tuple(name for name in names("protocol") if span(name)[1] == 100)
+FREE_METRICS = tuple(name for name in metric_names("protocol") if value_range(name)[1] == 100)
 """Scores in percent of free text under the protocol mer-unibench."""
 
 

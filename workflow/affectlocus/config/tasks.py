@@ -20,7 +20,7 @@ from affectlocus.config.fields import (
 )
 from affectlocus.config.files import EVERY_SPLIT, SPLITS, Context, Files, Join, Split, SplitBy
 from affectlocus.config.presets import PRESETS, PresetName, expanded
-from affectlocus.core.metrics import names
+from affectlocus.core.metrics import metric_names
 
 ANSWERS = ("yes", "no")
 """The labels that a regular expression gives."""
@@ -68,7 +68,7 @@ class Columns(Strict):
 _MOST_NUMBERS = 10_000
 
 
-class Number(Strict):
+class NumberAnswer(Strict):
     """The answer is a whole number: each one in the range is a candidate."""
 
     lowest: Annotated[int, Field(ge=-(2**31), lt=2**31)] = Field(0, description="lowest number")
@@ -119,7 +119,7 @@ class Scoring(Strict):
 
     domain: Domain = "affective"
     positive: str | None = None
-    number: Number | None = None
+    number: NumberAnswer | None = None
 
 
 class Scorings(RootModel[dict[str, Scoring]]):
@@ -177,7 +177,7 @@ class Task(Strict):
     positive: str | None = Field(
         None, description="of two labels, the word that binary_f1 is the F1 of"
     )
-    number: Number | None = Field(
+    number: NumberAnswer | None = Field(
         None, description="instead of labels: columns.score is a whole number to be answered"
     )
     fluency: bool = Field(
@@ -297,7 +297,9 @@ class Task(Strict):
         """The task without what scoring alone needs, a change of which prepares nothing anew."""
         number = self.number
         if number is not None:
-            number = Number(lowest=number.lowest, highest=number.highest, ending=number.ending)
+            number = NumberAnswer(
+                lowest=number.lowest, highest=number.highest, ending=number.ending
+            )
         changed = {"domain": "affective", "positive": None, "number": number, "awaited": False}
         return self.model_copy(update=changed)
 
@@ -307,7 +309,7 @@ class Task(Strict):
         if self.number is not None and self.number.cutoff is None:
             return ()
         binary = self.positive is not None or self.number is not None
-        return names("labels", "positive") if binary else names("labels")
+        return metric_names("labels", "positive") if binary else metric_names("labels")
 
     @property
     def splits(self) -> tuple[Split, ...]:

@@ -32,17 +32,17 @@ class Cell:
     draw: int | None = None
 
     @property
-    def stream(self) -> int:
+    def random_seed(self) -> int:
         """What the random numbers of an intervention are seeded by."""
         return self.seed or 0 if self.draw is None else self.draw
 
     @property
-    def unit(self) -> int | tuple[str, int] | None:
-        """What replicate of its `alike` the cell is: its seed, or a draw."""
+    def replicate(self) -> int | tuple[str, int] | None:
+        """What replicate of its `condition` the cell is: its seed, or a draw."""
         return self.seed if self.draw is None else ("draw", self.draw)
 
     @property
-    def alike(self) -> Cell:
+    def condition(self) -> Cell:
         """The cell without seed and draw: what its replicates share."""
         return replace(self, seed=None, draw=None)
 
@@ -75,7 +75,7 @@ RANDOM = ("shuffle", "noise", EVEN)
 _REPLICATE = re.compile(r"(seed|draw)(\d+)")
 
 
-def checked(cell: Cell) -> Cell:
+def validated(cell: Cell) -> Cell:
     """The cell itself.
 
     Raises:
@@ -144,4 +144,4 @@ def cell_at(folder: Path, base: str) -> Cell:
     *_, name, kind = parts
     if kind == "base" and name != base:
         raise InputError(f"{folder}: the cell's base is {name}, the base given {base}; give that")
-    return checked(Cell(kind, base, None if kind == "base" else name, **found))  # type: ignore[arg-type]
+    return validated(Cell(kind, base, None if kind == "base" else name, **found))  # type: ignore[arg-type]

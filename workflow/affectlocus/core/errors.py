@@ -85,13 +85,15 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or card or bool(_NO_MEMORY.search(str(error)))
 
 
-def traced(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def write_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     """Writes a traceback without secrets: what `sys.excepthook` may be."""
     text = "".join(traceback.format_exception(kind, error, trace))
     sys.stderr.write(redacted(text, os.environ))
 
 
-def or_exit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def exit_on_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls `function`; bad input ends the process with its sentence and exit code 1.
 
     So does what the system refuses: no space, no permission, no folder, no memory. All else is a

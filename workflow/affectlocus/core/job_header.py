@@ -25,7 +25,7 @@ _LIBRARIES = (
 _SCHEDULERS = {"SLURM_JOB_ID": "slurm", "PBS_JOBID": "pbs", "LSB_JOBID": "lsf", "JOB_ID": "sge"}
 
 
-def lines(
+def header_lines(
     step: str,
     arguments: Sequence[str],
     cards: Sequence[str] = (),
@@ -148,7 +148,7 @@ def _inside(value: Any) -> Iterator[Any]:
                 yield from _inside(inner)
 
 
-def write(step: str, arguments: Sequence[str], cards: Sequence[str] = ()) -> None:
+def write_header(step: str, arguments: Sequence[str], cards: Sequence[str] = ()) -> None:
     """The same on standard error, which a job's log holds."""
-    sys.stderr.write("\n".join(lines(step, arguments, cards)) + "\n")
+    sys.stderr.write("\n".join(header_lines(step, arguments, cards)) + "\n")
     sys.stderr.flush()

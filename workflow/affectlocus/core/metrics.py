@@ -15,7 +15,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Counts:
+class LabelCounts:
     """What the answers to a task are counted as, for any number of draws and cells.
 
     Attributes:
@@ -51,7 +51,7 @@ class Counts:
         return self.truth.sum(axis=-1)
 
 
-Formula = Callable[[Counts], np.ndarray]
+Formula = Callable[[LabelCounts], np.ndarray]
 """Counts → scores in percent, (...)."""
 
 
@@ -78,20 +78,20 @@ class Metric:
     formula: Formula | None = None
 
 
-def _weighted_f1(counts: Counts) -> np.ndarray:
+def _weighted_f1(counts: LabelCounts) -> np.ndarray:
     return 100 * (counts.f1 * counts.truth).sum(axis=-1) / counts.total
 
 
-def _accuracy(counts: Counts) -> np.ndarray:
+def _accuracy(counts: LabelCounts) -> np.ndarray:
     return 100 * counts.hits.sum(axis=-1) / counts.total
 
 
-def _macro_f1(counts: Counts) -> np.ndarray:
+def _macro_f1(counts: LabelCounts) -> np.ndarray:
     """Over the labels that occur as truth or as answer."""
     return 100 * counts.f1.sum(axis=-1) / counts.present.sum(axis=-1)
 
 
-def _binary_f1(counts: Counts) -> np.ndarray:
+def _binary_f1(counts: LabelCounts) -> np.ndarray:
     assert counts.positive is not None
     return 100 * counts.f1[..., counts.positive]
 
@@ -117,12 +117,12 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 """Name → metric. A metric in percent that is not listed here ranges from 0 to 100."""
 
 
-def names(*of: str) -> tuple[str, ...]:
+def metric_names(*of: str) -> tuple[str, ...]:
     """The names of the metrics of these kinds of answers, in the registry's order."""
     return tuple(name for name, metric in METRICS.items() if metric.of in of)
 
 
-def span(name: str) -> tuple[float, float]:
+def value_range(name: str) -> tuple[float, float]:
     """The ends of a metric's range."""
     metric = METRICS.get(name)
     return (0.0, 100.0) if metric is None else (metric.lowest, metric.highest)
@@ -133,11 +133,11 @@ def axis_label(name: str) -> str:
     return METRICS[name].label if name in METRICS else name
 
 
-def of_labels(counts: Counts) -> dict[str, np.ndarray]:
+def label_metrics(counts: LabelCounts) -> dict[str, np.ndarray]:
     """Every metric of a task with labels, in percent, (...) each.
 
     Those of a positive label are left out where the task has none.
     """
     kinds = ("labels",) if counts.positive is None else ("labels", "positive")
-    found = ((name, METRICS[name].formula) for name in names(*kinds))
+    found = ((name, METRICS[name].formula) for name in metric_names(*kinds))
     return {name: formula(counts) for name, formula in found if formula is not None}

@@ -181,7 +181,7 @@ def unpacked(text: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Spent:
+class StepUsage:
     """What the jobs of one step took.
 
     Args:
@@ -197,7 +197,7 @@ class Spent:
     memory: float
 
 
-def spent(folder: Path, files: Container[str] | None = None) -> list[Spent]:
+def resource_usage(folder: Path, files: Container[str] | None = None) -> list[StepUsage]:
     """What each step's jobs took when they last ran, the longest step first.
 
     The report itself does not count: what it took is known once it is written.
@@ -218,7 +218,7 @@ def spent(folder: Path, files: Container[str] | None = None) -> list[Spent]:
             {name: _number(row.get(name)) for name in ("s", "cpu_time", "max_rss")} for row in rows
         )
     found = [
-        Spent(
+        StepUsage(
             step=step,
             jobs=len(jobs),
             seconds=sum(job["s"] for job in jobs),

@@ -12,7 +12,7 @@ from affectlocus.core.errors import InputError
 
 
 @contextmanager
-def within(seconds: float, message: str) -> Iterator[None]:
+def time_limit(seconds: float, message: str) -> Iterator[None]:
     """In this block, after so many seconds of processor time, `InputError` with the message.
 
     Regular expressions can take longer than the universe is old for thirty characters of text;

@@ -28,7 +28,7 @@ class Stopped(SystemExit):
         return self.sentence
 
 
-def heed() -> None:
+def install_handlers() -> None:
     """From now on a stop signal raises `Stopped`: what is open is closed, and removed."""
     for number in SIGNALS:
         signal.signal(number, _stop)
@@ -41,7 +41,7 @@ def _stop(number: int, _: Any) -> None:
     raise Stopped(number)
 
 
-class Request:
+class StopRequest:
     """Whether to stop.
 
     Attributes:
@@ -61,12 +61,12 @@ class Request:
 
 
 @contextmanager
-def deferred() -> Iterator[Request]:
+def deferred_stop() -> Iterator[StopRequest]:
     """In this block a stop signal is only noted, and the block looks for it where it can stop.
 
     A second Ctrl-C does not wait. Outside the main thread no signal arrives, and none is noted.
     """
-    request = Request()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

@@ -11,7 +11,7 @@ def default_threads() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
-def one_thread_each() -> AbstractContextManager[object]:
+def single_threaded_blas() -> AbstractContextManager[object]:
     """One thread for each of numpy's products, where they are too small to be shared."""
     from threadpoolctl import threadpool_limits
 

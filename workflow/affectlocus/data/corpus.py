@@ -20,7 +20,7 @@ from pathlib import Path
 
 from affectlocus.config.corpus import Corpus
 from affectlocus.config.files import SPLITS
-from affectlocus.core.files import replacing
+from affectlocus.core.output_files import replacing
 from affectlocus.data.arithmetic import write_problem
 from affectlocus.data.scenes import PEOPLE, Scene, draw_appraisal, write_reaction, write_scene
 

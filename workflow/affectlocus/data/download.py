@@ -27,9 +27,10 @@ from huggingface_hub.utils import logging as hub_logging
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from affectlocus.core.checkpoint_files import is_weights
 from affectlocus.core.durable import make_folder, move
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import is_weights, sha256
+from affectlocus.core.files import sha256
 
 _PASSING = (408, 429, 500, 502, 503, 504)
 _LONGEST = 8.0  # seconds between two tries, unless the server asks for more

@@ -28,9 +28,10 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 from huggingface_hub.utils import tqdm
 
+from affectlocus.core.checkpoint_files import checkpoint_files, is_weights
 from affectlocus.core.durable import sync, sync_names
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import checkpoint_files, is_weights, read_json, write_json
+from affectlocus.core.files import read_json, write_json
 from affectlocus.data.download import NoAnswerError, alone, cache, check_disk, once, say
 
 COMMIT = re.compile(r"[0-9a-fA-F]{40}")

@@ -13,10 +13,10 @@ import pandas as pd
 
 from affectlocus.config.files import EVERY_SPLIT, SPLITS, Gather, Join, Split, SplitBy
 from affectlocus.config.presets import PRESETS
-from affectlocus.config.tasks import ANSWERS, SIGNS, Columns, Number, Task
+from affectlocus.config.tasks import ANSWERS, SIGNS, Columns, NumberAnswer, Task
 from affectlocus.core.errors import InputError, LayoutError
 from affectlocus.core.files import matching
-from affectlocus.core.regex_timeout import within
+from affectlocus.core.regex_timeout import time_limit
 from affectlocus.core.valences import MASKS
 from affectlocus.data.audit import blank, describe, left_out, normalised, overlap
 from affectlocus.data.context import previous_turns
@@ -157,7 +157,7 @@ def _partners(join: Join, files: dict[str, Path], wanted: Columns) -> tuple[Path
 
 def _parts(path: Path, values: pd.Series, column: str, pattern: str) -> pd.Series:
     """What the pattern's one group finds in each value."""
-    with within(PATIENCE, f"{path}: join.part takes longer than {PATIENCE} s; simplify it"):
+    with time_limit(PATIENCE, f"{path}: join.part takes longer than {PATIENCE} s; simplify it"):
         parts = values.str.extract(pattern, expand=False)
     if parts.isna().any():
         raise LayoutError(
@@ -340,7 +340,7 @@ def _given(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
         found = re.compile(columns.matches).search
         yes, no = ANSWERS
         slow = f"columns.matches takes longer than {PATIENCE} s on the texts; simplify it"
-        with within(PATIENCE, slow):
+        with time_limit(PATIENCE, slow):
             return rows[columns.text].map(lambda text: yes if found(text) else no)
     return rows[answer]
 
@@ -387,7 +387,7 @@ def _ids(rows: pd.DataFrame, split: str, columns: Columns) -> pd.Series:
     return f"{split}-" + ids if columns.id_per_split else ids
 
 
-def _masked(values: pd.Series, number: Number | None) -> pd.Series:
+def _masked(values: pd.Series, number: NumberAnswer | None) -> pd.Series:
     """Where nobody rated: nothing, NaN, or a mark such as -10 that is off the values' scale."""
     bare = values.str.strip().str.lower()
     found = pd.to_numeric(bare, errors="coerce")
@@ -409,7 +409,7 @@ def _scores(path: Path, rows: pd.DataFrame, column: str) -> pd.Series:
     return scores
 
 
-def _numbers(path: Path, rows: pd.DataFrame, number: Number) -> pd.Series:
+def _numbers(path: Path, rows: pd.DataFrame, number: NumberAnswer) -> pd.Series:
     """Each row's number as the model is to say it."""
     scores = rows[_SCORE]
     wrong = rows[~scores.isin(list(number.values))]

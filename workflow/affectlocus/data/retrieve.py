@@ -14,16 +14,10 @@ from safetensors import SafetensorError, safe_open
 
 from affectlocus.checkpoints.unmerged import instead_of_weights, refuse_pieces
 from affectlocus.config.yaml_text import LONGEST, parsed
+from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights, shards
 from affectlocus.core.errors import InputError, shortened
-from affectlocus.core.files import (
-    checkpoint_paths,
-    is_weights,
-    manifest_entry,
-    manifest_folder,
-    portable,
-    read_json,
-    shards,
-)
+from affectlocus.core.files import read_json
+from affectlocus.core.manifests import manifest_entry, manifest_folder, portable_path
 
 if TYPE_CHECKING:
     from affectlocus.checkpoints.adapters import Adapter
@@ -77,7 +71,7 @@ def _from_hub(hub: str, revision: str | None, pins: Path) -> dict[str, Any]:
 
     snapshot = retrieve_hub(hub, revision, pins)
     return {
-        "folder": portable(snapshot.folder),
+        "folder": portable_path(snapshot.folder),
         "kind": _kind(snapshot.folder),
         "source": {"hub": hub},
         "revision": snapshot.commit,
@@ -96,7 +90,7 @@ def _from_url(url: str, digest: str | None) -> dict[str, Any]:
         )
     path, found = fetch(url, digest.lower())
     return {
-        "folder": portable(path.parent),
+        "folder": portable_path(path.parent),
         "kind": "file",
         "source": {"url": shown(url)},
         "revision": None,

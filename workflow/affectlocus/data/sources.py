@@ -9,7 +9,8 @@ from affectlocus.config.experiment import Parameters
 from affectlocus.config.files import DataFile
 from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import is_manifest, manifest_folder, portable, read_json
+from affectlocus.core.files import read_json
+from affectlocus.core.manifests import is_manifest, manifest_folder, portable_path
 
 
 def tables(task: Task) -> dict[str, DataFile]:
@@ -24,7 +25,7 @@ def retrieve_table(hub: str, revision: str, file: str, pins: Path) -> dict[str, 
 
     snapshot = retrieve_file(hub, revision, file, pins)
     return {
-        "folder": portable(snapshot.folder),
+        "folder": portable_path(snapshot.folder),
         "kind": "data",
         "source": {"hub": f"datasets/{hub}"},
         "revision": snapshot.commit,

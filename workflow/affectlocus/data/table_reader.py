@@ -17,7 +17,7 @@ import pyarrow
 
 from affectlocus.core.errors import LayoutError
 from affectlocus.core.files import matching
-from affectlocus.core.regex_timeout import within
+from affectlocus.core.regex_timeout import time_limit
 from affectlocus.data.json_rows import json_rows, text_of, whole
 from affectlocus.data.quoting import is_quoted, quoted_fields
 from affectlocus.data.text_encoding import LARGEST, decoded, pickled
@@ -364,7 +364,9 @@ def _lines(path: Path, text: str, pattern: str) -> pd.DataFrame:
     """A row for each line that the pattern finds, a column for each of its named groups."""
     compiled = re.compile(pattern)
     lines = [line for line in text.splitlines() if line.strip()]
-    with within(PATIENCE, f"{path}: the pattern takes longer than {PATIENCE} s on it; simplify it"):
+    with time_limit(
+        PATIENCE, f"{path}: the pattern takes longer than {PATIENCE} s on it; simplify it"
+    ):
         found = [match.groupdict("") for line in lines if (match := compiled.search(line))]
     if lines and not found:
         raise LayoutError(f"{path}: no line is as the pattern says; its first is {lines[0]!r}")

@@ -396,7 +396,7 @@ def write_tables(measured: Measured, out: Path, *, empty: bool = True) -> list[P
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from affectlocus.core.files import replacing
+    from affectlocus.core.output_files import replacing
 
     def plain(row: Row) -> Row:
         # Null, not NaN: nothing was measured.

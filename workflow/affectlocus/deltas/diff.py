@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from affectlocus.core.checkpoint_files import CHECKPOINT_SUFFIXES, PICKLED
 from affectlocus.core.errors import shortened
-from affectlocus.core.files import CHECKPOINT_SUFFIXES, PICKLED
 from affectlocus.deltas.deltas import SCORES, Row
 
 FILES = (

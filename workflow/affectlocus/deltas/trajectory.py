@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from affectlocus.checkpoints.pairs import Pair
+from affectlocus.core.checkpoint_files import snapshot_folder
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import snapshot_folder
 from affectlocus.deltas.deltas import deltas
 from affectlocus.deltas.directions import delta_of, inner
 

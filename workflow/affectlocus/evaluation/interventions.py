@@ -75,7 +75,7 @@ def loaded(
     if cell.mode == "":
         return tuned
     if cell.mode == EVEN:
-        random = generator(cell.stream, f"even/{key or name}")
+        random = generator(cell.random_seed, f"even/{key or name}")
         noise = torch.randn(base.shape, generator=random, dtype=torch.float64)
         return (base.double() + noise * spread(pair)).to(tuned.dtype)
     times = dose(cell)
@@ -134,7 +134,7 @@ def intervened(pair: Pair, name: str, cell: Cell) -> torch.Tensor:
         value = (
             loaded(pair, name, cell, rows, key)
             if cell.kind == "load"
-            else destroyed(pair, name, cell.mode, cell.stream, rows, key)
+            else destroyed(pair, name, cell.mode, cell.random_seed, rows, key)
         )
         if rows is None:
             return value

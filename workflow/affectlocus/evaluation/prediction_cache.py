@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import replacing
+from affectlocus.core.output_files import replacing
 from affectlocus.training.pretrained_cache import key
 
 _KEY = "kept"

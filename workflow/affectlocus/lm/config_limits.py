@@ -11,8 +11,9 @@ from typing import Any
 from affectlocus.checkpoints.adapters import CONFIG
 from affectlocus.checkpoints.model_size import of_config
 from affectlocus.checkpoints.pairs import Weights
+from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import checkpoint_paths, is_weights, read_json
+from affectlocus.core.files import read_json
 
 _MOST_LAYERS = 100_000  # each expert is one; the deepest models have a hundred of 256 experts
 _LARGEST = 2**40

@@ -50,7 +50,10 @@ NUMERICAL = {
 # What a library computes with, though no module of ours names it.
 _BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2"), "numba": ("llvmlite",)}
 
-_BY_DEFINITION = ("core.files", "core.provenance", "orchestration.plan")
+_BY_DEFINITION = (
+    *("core.files", "core.checkpoint_files", "core.manifests", "core.output_files"),
+    *("core.provenance", "orchestration.plan"),
+)
 """And the modules of `cli` and `config`. Other top-level statements count with every definition."""
 
 # What can only stop a job, or decide how its output reaches the disk. None of it is in a result.
@@ -59,8 +62,8 @@ _INERT = frozenset(
         "orchestration.code_digest",  # names code; it would count itself
         "core.durable",  # when bytes reach the disk, not which
         "core.errors",  # the words of refusals
-        "core.files.check_output",  # refuses an output
-        "core.files.replacing",  # gives a file its name when it is whole
+        "core.output_files.check_output",  # refuses an output
+        "core.output_files.replacing",  # gives a file its name when it is whole
         "lm.config_limits",  # refuses a checkpoint that would not fit
         "core.regex_timeout",  # refuses a pattern that takes too long
         "checkpoints.checksums",  # refuses a file that is not what its manifest lists

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from affectlocus.checkpoints.model_size import Size
-from affectlocus.config.hardware import Hardware, Plan
+from affectlocus.config.hardware import Hardware, PlanAssumptions
 from affectlocus.config.tuning import Recipe
 
 _START = 20.0  # seconds: interpreter, libraries, a first kernel
@@ -32,7 +32,7 @@ class Rates:
     bytes: float
 
 
-def rates(plan: Plan, on_card: bool) -> Rates:
+def rates(plan: PlanAssumptions, on_card: bool) -> Rates:
     """Of one card, or of one core. Layers spread over several cards work one after the other."""
     if on_card:
         return Rates(
@@ -111,7 +111,7 @@ def start_seconds(size: Size) -> float:
     return _loading(size)
 
 
-def cards(needed: float, plan: Plan) -> int:
+def cards(needed: float, plan: PlanAssumptions) -> int:
     """How many cards hold so many bytes; one at least."""
     return max(1, ceil(needed / (_FREE * plan.card_gb * 1e9)))
 

@@ -24,13 +24,14 @@ from affectlocus.config.experiment import Parameters
 from affectlocus.config.fields import Strict
 from affectlocus.config.files import DataFile
 from affectlocus.config.matrix import Arm
-from affectlocus.config.pairs import Pair, Reading
+from affectlocus.config.pairs import PairConfig, Reading
 from affectlocus.config.sources import Source
 from affectlocus.config.tasks import Scorings
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.cells import FAIR, Cell, tune_checkpoint
+from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import checkpoint_paths, matching, read_json
+from affectlocus.core.files import matching, read_json
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.data.sources import tables
 from affectlocus.orchestration.groups import grouped
@@ -519,7 +520,7 @@ class Dag:
 
     # deltas, evaluate
 
-    def of_pair(self, wildcards: Any) -> Pair:
+    def of_pair(self, wildcards: Any) -> PairConfig:
         """The pair of a tuned checkpoint."""
         return self.parameters.pairs[self.pair_of[wildcards.tuned]]
 
@@ -734,7 +735,7 @@ class Dag:
             return ""
         return family_of(str(config.get("model_type", ""))) if isinstance(config, dict) else ""
 
-    def _facts(self, pair: Pair) -> PairFacts:
+    def _facts(self, pair: PairConfig) -> PairFacts:
         """What the recipe says; of a brought checkpoint the deltas say the rest."""
         recipe = pair.tuning
         apart = {"data", "shuffled", "trajectory"}

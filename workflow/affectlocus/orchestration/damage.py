@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import PARTIAL, STATE, is_manifest, read_json
+from affectlocus.core.files import STATE, read_json
+from affectlocus.core.manifests import is_manifest
+from affectlocus.core.output_files import PARTIAL
 from affectlocus.orchestration.edited import any_record, edited, of_jobs, record_of
 
 RESULTS, CHECKPOINTS = Path("results"), Path("checkpoints")

@@ -15,8 +15,10 @@ from typing import Any, Literal
 from affectlocus.checkpoints import model_size as sizes
 from affectlocus.checkpoints.model_size import Size
 from affectlocus.core.cells import Cell
+from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import checkpoint_paths, is_weights, manifest_folder, read_json
+from affectlocus.core.files import read_json
+from affectlocus.core.manifests import manifest_folder
 from affectlocus.orchestration import cost_model as costs
 from affectlocus.orchestration.dag import EXTRACTOR, Dag, checkpoint
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import STATE, absent, is_manifest, read_json
+from affectlocus.core.files import STATE, read_json
+from affectlocus.core.manifests import first_missing_file, is_manifest
 from affectlocus.orchestration.dag import Dag, checkpoint
 from affectlocus.orchestration.edited import record_of
 from affectlocus.orchestration.run_lock import held
@@ -56,7 +57,7 @@ def lost(jobs: Dag) -> list[str]:
 def _here(manifest: Path) -> bool:
     try:
         record = read_json(manifest)
-        return is_manifest(record) and absent(record) is None
+        return is_manifest(record) and first_missing_file(record) is None
     except (InputError, OSError):
         return False
 

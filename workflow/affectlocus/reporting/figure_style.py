@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from affectlocus.config.scoring import MEAN
-from affectlocus.core.files import replacing
+from affectlocus.core.output_files import replacing
 from affectlocus.core.projections import PROJECTIONS
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in print.

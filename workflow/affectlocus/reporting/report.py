@@ -20,7 +20,7 @@ from affectlocus.claims.paper import CLAIMS, SOURCE
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
-from affectlocus.core.provenance import Difference, hardware, revision, spent, versions
+from affectlocus.core.provenance import Difference, hardware, resource_usage, revision, versions
 from affectlocus.data.audit import brief
 from affectlocus.reporting.exhibits import CATEGORIES, EXHIBITS, Exhibit, Found, found, lacking
 from affectlocus.reporting.number_format import FILTERS, known
@@ -78,7 +78,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Group:
+class ExhibitGroup:
     """The panels of one kind, which share title and caption."""
 
     exhibit: Exhibit
@@ -149,7 +149,7 @@ def report(experiment: Experiment, results: Path, files: Iterable[Path] | None =
         versions=versions(),
         hardware=hardware(),
         revision=revision(),
-        spent=spent(results / "benchmarks", experiment.benchmarks),
+        spent=resource_usage(results / "benchmarks", experiment.benchmarks),
     )
 
 
@@ -202,7 +202,9 @@ def _csv(path: Path, *columns: str) -> pd.DataFrame:
     return frame
 
 
-def _chapters(shown: list[Found], parameters: Parameters, results: Path) -> dict[str, list[Group]]:
+def _chapters(
+    shown: list[Found], parameters: Parameters, results: Path
+) -> dict[str, list[ExhibitGroup]]:
     """Chapter → its kinds of exhibits in the list's order, each kind's in that of params.yaml."""
     names = [*parameters.pairs, *parameters.bases]
 
@@ -211,7 +213,7 @@ def _chapters(shown: list[Found], parameters: Parameters, results: Path) -> dict
         return next(ours, len(names) if one.label else -1)
 
     groups = [
-        Group(kind, [_panel(one, results) for one in sorted(mine, key=place)])
+        ExhibitGroup(kind, [_panel(one, results) for one in sorted(mine, key=place)])
         for kind in EXHIBITS
         if (mine := [one for one in shown if one.exhibit is kind])
     ]

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from affectlocus.config.scoring import Score
-from affectlocus.config.tasks import Number, Scoring, is_valence
-from affectlocus.core.metrics import span
+from affectlocus.config.tasks import NumberAnswer, Scoring, is_valence
+from affectlocus.core.metrics import value_range
 from affectlocus.scoring.bootstrap import Stream, centred, drawn_sums
 from affectlocus.scoring.corrected_protocol import NEUTRAL
 from affectlocus.scoring.number_answers import METRICS as ERRORS
@@ -225,7 +225,7 @@ def _spoken(
     return found
 
 
-def _numbered(task: str, gold: Sequence[str], number: Number, settings: Score) -> _Found:
+def _numbered(task: str, gold: Sequence[str], number: NumberAnswer, settings: Score) -> _Found:
     """Of a task with a number: errors of a constant and of a guess, and scores of the two sides."""
     value_of = dict(zip(number.words, number.values, strict=True))
     true = np.array([value_of[word] for word in gold], dtype=float)
@@ -260,7 +260,7 @@ def _rows(
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for metric, drawn in values.items():
-        value, low, high = summary(drawn, settings.confidence, *span(metric))
+        value, low, high = summary(drawn, settings.confidence, *value_range(metric))
         about = {"baseline": baseline, "answer": answers.get(metric, ""), "task": task}
         found = {"metric": metric, "value": value, "n": n, "low": low, "high": high}
         rows.append(about | found | {"confidence": settings.confidence})

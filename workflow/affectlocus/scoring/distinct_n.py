@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from affectlocus.core.metrics import names, span
+from affectlocus.core.metrics import metric_names, value_range
 
-METRICS = names("written")
+METRICS = metric_names("written")
 """Shares of different words and pairs of words in percent, which depend on the texts' length."""
 
 # Chinese and Japanese write no spaces: each character counts as a word.
@@ -94,7 +94,7 @@ def drawn_variety(found: Mapping[str, float], sums: np.ndarray, n: int) -> dict[
     Args:
         sums: (1 + draws, 3), of `variety`, over n texts each (`resampling.drawn_sums`).
     """
-    limits = {name: span(name)[1] for name in METRICS}
+    limits = {name: value_range(name)[1] for name in METRICS}
     return {
         name: np.clip(found[name] + sums[:, at] / n, 0, limits[name])
         for at, name in enumerate(METRICS)

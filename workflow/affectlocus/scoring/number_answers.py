@@ -11,15 +11,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.tasks import Number
+from affectlocus.config.tasks import NumberAnswer
 from affectlocus.core.errors import InputError
-from affectlocus.core.metrics import names
+from affectlocus.core.metrics import metric_names
 
-METRICS = names("number")
+METRICS = metric_names("number")
 """Mean absolute error and root mean squared error, in the number's own unit."""
 
 
-def read_out(task: str, rows: pd.DataFrame, number: Number) -> pd.DataFrame:
+def read_out(task: str, rows: pd.DataFrame, number: NumberAnswer) -> pd.DataFrame:
     """The true number of each sample and the one that is read out.
 
     Args:
@@ -54,12 +54,12 @@ def read_out(task: str, rows: pd.DataFrame, number: Number) -> pd.DataFrame:
     return pd.DataFrame({"sample": order, "true": true, "read": read})
 
 
-def classes(number: Number) -> list[str]:
+def classes(number: NumberAnswer) -> list[str]:
     """The names of the two sides of the cutoff, the positive one last."""
     return [f"below {number.cutoff}", f"{number.cutoff} and above"]
 
 
-def classed(task: str, numbers: pd.DataFrame, number: Number) -> pd.DataFrame:
+def classed(task: str, numbers: pd.DataFrame, number: NumberAnswer) -> pd.DataFrame:
     """The two sides of the cutoff as labels and answers, as `score.choose` gives those of others.
 
     A mean is rounded to no whole number first: 9.6 lies below 10.

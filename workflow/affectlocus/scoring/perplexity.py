@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from affectlocus.core.metrics import names
+from affectlocus.core.metrics import metric_names
 
-METRICS = names("text")
+METRICS = metric_names("text")
 
 
 def perplexity(totals: np.ndarray) -> np.ndarray:

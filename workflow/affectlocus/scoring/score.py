@@ -17,7 +17,7 @@ from affectlocus.config.scoring import MEAN, MEAN_OF_CONTROL, Score
 from affectlocus.config.tasks import Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.core.metrics import Counts, of_labels, span
+from affectlocus.core.metrics import LabelCounts, label_metrics, value_range
 from affectlocus.scoring.bootstrap import Stream, drawn_kinds, drawn_sums, interval, seed_weights
 from affectlocus.scoring.distinct_n import drawn_variety, variety
 from affectlocus.scoring.number_answers import classed, classes, errors, read_out
@@ -65,7 +65,7 @@ def metrics(confusion: np.ndarray, positive: int | None = None) -> dict[str, np.
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
     truth = confusion.sum(axis=-1).astype(float)
     answered = confusion[..., : confusion.shape[-2]].sum(axis=-2).astype(float)
-    return of_labels(Counts(hits, truth, answered, positive))
+    return label_metrics(LabelCounts(hits, truth, answered, positive))
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def rows_of(drawn: Iterable[tuple[str, Draws]], confidence: float) -> pd.DataFra
 def _rows(task: str, drawn: Draws, confidence: float) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for metric in drawn.cell:
-        least, most = span(metric)
+        least, most = value_range(metric)
         value, low, high = summary(drawn.cell[metric], confidence, least, most)
         gained = drawn.cell[metric] - drawn.base[metric]
         gain, gain_low, gain_high = summary(gained, confidence, least - most, most - least)
@@ -374,7 +374,7 @@ def score(
             rows = rows_of(draws[name], settings.confidence)
             parts.append(_about(rows, name, cells[name], against[name]))
         if len(group) > 1:
-            units = [cells[name].unit for name in group]
+            units = [cells[name].replicate for name in group]
             drawn_apart = cells[group[0]].draw is not None
             rng = Stream(settings.seed, repr(units), settings.resamples).generator()
             weights = seed_weights(len(group), settings.resamples, rng)
@@ -382,10 +382,10 @@ def score(
                 (together[0][0], over_seeds([one for _, one in together], weights))
                 for together in zip(*(draws[name] for name in group), strict=True)
             ]
-            one = cells[group[0]].alike
+            one = cells[group[0]].condition
             other = cells[against[group[0]]]
             if other.pair is not None and len({against[name] for name in group}) > 1:
-                other = other.alike
+                other = other.condition
             rows = rows_of(mean, settings.confidence)
             counts = (1, len(group)) if drawn_apart else (len(group), 1)
             parts.append(_about(rows, one.id, one, other.id, *counts))
@@ -409,7 +409,7 @@ def _groups(cells: Mapping[str, Cell]) -> list[list[str]]:
     """Cells that differ in their seed or draw alone, by the first of them."""
     found: dict[Cell, list[str]] = {}
     for name, cell in cells.items():
-        found.setdefault(cell.alike, []).append(name)
+        found.setdefault(cell.condition, []).append(name)
     return list(found.values())
 
 

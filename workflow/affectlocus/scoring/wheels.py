@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import check_output, replacing, sha256
+from affectlocus.core.files import sha256
+from affectlocus.core.output_files import check_output, replacing
 
 WHEELS = (1, 2, 3, 4, 5)
 

@@ -18,7 +18,9 @@ from typing import Any
 
 from affectlocus.core.durable import make_folder, move
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import MARKER, manifest_entry, read_json
+from affectlocus.core.files import read_json
+from affectlocus.core.manifests import manifest_entry
+from affectlocus.core.output_files import MARKER
 
 CACHE = "AFFECTLOCUS_CACHE"
 """Environment variable: the cache's folder; empty, and nothing is kept."""

@@ -20,7 +20,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, write_json
-from affectlocus.core.stop_signals import Request
+from affectlocus.core.stop_signals import StopRequest
 from affectlocus.training.training_state import Unfinished, copied
 
 _TRAINED, _LOOP, _CARDS, _KEPT = "trained.safetensors", "loop.json", "cards.pt", "kept"
@@ -146,7 +146,7 @@ class InOrder(Trainer):
 class Saving(TrainerCallback):
     """Has the Trainer save when it is time, and stop where it is asked to."""
 
-    def __init__(self, unfinished: Unfinished, request: Request) -> None:
+    def __init__(self, unfinished: Unfinished, request: StopRequest) -> None:
         self._unfinished = unfinished
         self._request = request
 

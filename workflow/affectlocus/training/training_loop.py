@@ -22,7 +22,7 @@ from transformers import (
 
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError, out_of_memory
-from affectlocus.core.stop_signals import Request, Stopped, deferred
+from affectlocus.core.stop_signals import Stopped, StopRequest, deferred_stop
 from affectlocus.training.trainer import DivergedError, InOrder, Saving
 from affectlocus.training.training_state import Unfinished, say
 
@@ -151,7 +151,7 @@ def train(
     set_seed(budget.seed)
     lengths = [len(example.ids) for example in examples]
     order = schedule(lengths, budget)
-    stopping = deferred() if unfinished else contextlib.nullcontext(Request())
+    stopping = deferred_stop() if unfinished else contextlib.nullcontext(StopRequest())
     with tempfile.TemporaryDirectory() as scratch, stopping as request:
         callbacks: list[TrainerCallback] = [_Snapshots(snapshots, save)]
         if unfinished is not None:

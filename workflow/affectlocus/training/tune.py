@@ -14,8 +14,9 @@ from peft import LoraConfig, get_peft_model
 from affectlocus.checkpoints.architectures import locate
 from affectlocus.config.hardware import Hardware
 from affectlocus.config.tuning import Tuning
+from affectlocus.core.checkpoint_files import TRAJECTORY, snapshot_folder
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import TRAJECTORY, read_json, snapshot_folder, write_json
+from affectlocus.core.files import read_json, write_json
 from affectlocus.core.projections import parse_modules
 from affectlocus.lm.devices import load
 from affectlocus.lm.prompts import Prompter
