@@ -214,7 +214,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("score.own_wheels", True, "score.own_wheels", "goes with a folder of wheels"),
         ("score.resamples", 10, "score.resamples", "greater than or equal to 100"),
         ("score.confidence", 1, "score.confidence", "less than 1"),
-        ("score.metric", "f1", "score.metric", "'macro_f1', 'binary_f1', 'mer_uni"),
+        ("score.metric", "f1", "score.metric", "macro_f1, binary_f1, mer_uni"),
         (
             "score.metric",
             "binary_f1",
