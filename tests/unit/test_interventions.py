@@ -17,14 +17,15 @@ from hypothesis.extra import numpy as arrays
 from safetensors.torch import load_file, save_file
 
 from affectlocus.checkpoints.pairs import Pair
+from affectlocus.checkpoints.stored import as_torch
 from affectlocus.core.cells import EVEN, Cell
 from affectlocus.core.errors import InputError
+from affectlocus.evaluation import interventions
 from affectlocus.evaluation.evaluate import build
 from affectlocus.evaluation.interventions import (
     destroyed,
     generator,
     inside,
-    intervened,
     noise_of_equal_norm,
     shuffled,
     verify,
@@ -39,6 +40,10 @@ GATE = "model.layers.1.mlp.gate_proj.weight"
 NORM = "model.layers.0.input_layernorm.weight"
 
 some_sets = st.sets(st.sampled_from(PARTS), min_size=1)
+
+
+def intervened(pair: Pair, name: str, cell: Cell) -> torch.Tensor:
+    return as_torch(interventions.intervened(pair, name, cell))
 
 
 def same(left: torch.Tensor, right: torch.Tensor) -> bool:

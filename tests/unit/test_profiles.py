@@ -31,7 +31,8 @@ def test_a_clusters_profile_retries_and_its_plugin_is_pinned_in_an_extra(name: s
     assert profile["retries"] >= 1
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     plugin = f"snakemake-executor-plugin-{name}"
-    (pinned,) = project["optional-dependencies"][name]
+    workflow, pinned = project["optional-dependencies"][name]
+    assert workflow == "affectlocus[workflow]"
     assert pinned.startswith(f"{plugin}==")
     assert not any(plugin in dependency for dependency in project["dependencies"])
 

@@ -20,8 +20,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from affectlocus.checkpoints.live import LivePair, same_bits
+from affectlocus.checkpoints.live import LivePair
 from affectlocus.checkpoints.pairs import Pair
+from affectlocus.checkpoints.stored import same_bits
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+import numpy as np
+from safetensors.numpy import save_file
 
 from affectlocus.checkpoints.adapters import CONFIG, PEFT, Adapter
 from affectlocus.core.errors import InputError
@@ -36,20 +37,21 @@ def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[s
         )
     tensors, ranks, alphas = {}, {}, {}
     for module, factors in adapter.factors.items():
-        a, b = (adapter.tensors.tensor(name) for name in (factors.a, factors.b))
+        a, b = (adapter.tensors.stored(name) for name in (factors.a, factors.b))
         if factors.layout.startswith("mlx"):
             a, b = a.T, b.T
         if factors.latent is not None:  # LoRA-XS: peft has B·R for B
-            b = (b.double() @ adapter.tensors.tensor(factors.latent).double()).float()
+            latent = adapter.tensors.array(factors.latent)
+            b = (b.astype(np.float64) @ latent).astype(np.float32)
         kind = "lora_embedding_{}" if "embedding" in factors.layout else "lora_{}.weight"
         stem = f"base_model.model.{module}."
-        tensors[stem + kind.format("A")] = a.contiguous()
-        tensors[stem + kind.format("B")] = b.contiguous()
+        tensors[stem + kind.format("A")] = np.ascontiguousarray(a)
+        tensors[stem + kind.format("B")] = np.ascontiguousarray(b)
         if factors.magnitude is not None:
-            magnitude = adapter.tensors.tensor(factors.magnitude).flatten()
-            tensors[stem + "lora_magnitude_vector"] = magnitude.contiguous()
+            magnitude = adapter.tensors.stored(factors.magnitude)
+            tensors[stem + "lora_magnitude_vector"] = magnitude.reshape(-1)
         if factors.bias is not None:
-            tensors[stem + "lora_B.bias"] = adapter.tensors.tensor(factors.bias).contiguous()
+            tensors[stem + "lora_B.bias"] = adapter.tensors.stored(factors.bias)
         ranks[module] = adapter.rank(module)
         alphas[module] = adapter.scaling(module) * ranks[module]
     rank, alpha = (Counter(found.values()).most_common(1)[0][0] for found in (ranks, alphas))

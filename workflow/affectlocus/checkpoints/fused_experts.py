@@ -15,14 +15,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from affectlocus.checkpoints.architectures import in_other_tower
 from affectlocus.checkpoints.tensor_files import Cut, Tensors
 from affectlocus.core.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
 
 _FUSED = re.compile(
     r"(?P<stem>(?:.*\.)?layers\.\d+\.(?:.+\.)?experts)\.(?P<kind>gate_up_proj|down_proj)"
@@ -87,22 +86,20 @@ def split_experts(tensors: Tensors, config: Mapping[str, Any] | None, path: Path
 
 
 def joined(
-    tensors: Mapping[str, torch.Tensor], held: Mapping[str, tuple[Sequence[int], Mapping[str, Cut]]]
-) -> dict[str, torch.Tensor]:
+    tensors: Mapping[str, np.ndarray], held: Mapping[str, tuple[Sequence[int], Mapping[str, Cut]]]
+) -> dict[str, np.ndarray]:
     """The same tensors with the experts together again, in the layout that they were stored in.
 
     Args:
         tensors: by the names of `cuts`; others stay as they are.
         held: stored tensor → its shape, and the matrices in it.
     """
-    import torch
-
     made = dict(tensors)
     for name, (shape, parts) in held.items():
         first = tensors[next(iter(parts))]
-        whole = torch.empty(tuple(shape), dtype=first.dtype)
+        whole = np.empty(tuple(shape), first.dtype)
         for part, cut in parts.items():
-            cut.of(whole).copy_(made.pop(part))
+            cut.of(whole)[...] = made.pop(part)
         made[name] = whole
     return made
 

@@ -11,17 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from affectlocus.checkpoints.adapters import Adapter, aligned, layered
 from affectlocus.checkpoints.computed_matrices import dense
 from affectlocus.checkpoints.pairs import Applied, Pair
+from affectlocus.checkpoints.stored import rounded, same_bits
 from affectlocus.core.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
 
 _HEAD = "lm_head.weight"
 _EMBEDDINGS = ("embed_tokens.weight", "tok_embeddings.weight")
@@ -95,7 +93,7 @@ class LivePair(Pair):
             return True
         said = _says_tied(self.base.config)
         # As transformers does it: two tensors that differ are never tied.
-        return said and same_bits(self.base.tensor(self.head), self.base.tensor(self.embedding))
+        return said and same_bits(self.base.stored(self.head), self.base.stored(self.embedding))
 
     @property
     def _headless(self) -> bool:
@@ -124,7 +122,7 @@ class LivePair(Pair):
             return False
         if self.head not in self.base and not self._touched(self.before):
             return False
-        return not same_bits(self.base_tensor(self.head), self.base_tensor(self.embedding))
+        return not same_bits(self.stored_base(self.head), self.stored_base(self.embedding))
 
     @cached_property
     def _tuned_apart(self) -> bool:
@@ -135,7 +133,7 @@ class LivePair(Pair):
                 return False
         elif not self._touched([self.adapter] if self.adapter else []):
             return self._base_apart
-        return not same_bits(self.sides(self.head)[1], self.sides(self.embedding)[1])
+        return not same_bits(self.stored_sides(self.head)[1], self.stored_sides(self.embedding)[1])
 
     def _touched(self, adapters: Sequence[Applied]) -> bool:
         return any(self._recipes[id(applied)] for applied in adapters)
@@ -146,39 +144,40 @@ class LivePair(Pair):
             return name in self._recipes[id(self.adapter)]
         return super().adapted(name)
 
-    def base_tensor(self, name: str) -> torch.Tensor:
+    def stored_base(self, name: str) -> np.ndarray:
         """The tensor in the base, with what the chain's adapters made of it, as stored."""
         if name in self.base.located:
-            return super().base_tensor(name)
+            return super().stored_base(name)
         stored = self._stored(name)
-        return self._before(name, stored).to(stored.dtype)
+        return rounded(self._before(name, stored), stored.dtype)
 
-    def sides(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def stored_sides(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The tensor in the base and in the tuned model; of two shapes where tokens were added.
 
         What an adapter makes of a tensor is worked out in float64 and rounded once to the dtype
         that the base stores it in.
         """
         if name in self.base.located:
-            return super().sides(name)
+            return super().stored_sides(name)
         stored = self._stored(name)
         base = self._before(name, stored)
         if self._tuned is not None:
             own = name if name in self._tuned or name != self.head else str(self.embedding)
-            return base.to(stored.dtype), self._tuned.tensor(own)
-        return base.to(stored.dtype), self._after(name, stored, base).to(stored.dtype)
+            return rounded(base, stored.dtype), self._tuned.stored(own)
+        tuned = self._after(name, stored, base)
+        return rounded(base, stored.dtype), rounded(tuned, stored.dtype)
 
-    def _stored(self, name: str) -> torch.Tensor:
+    def _stored(self, name: str) -> np.ndarray:
         own = name if name in self.base or name != self.head else str(self.embedding)
-        return self.base.tensor(own)
+        return self.base.stored(own)
 
-    def _before(self, name: str, stored: torch.Tensor) -> torch.Tensor:
+    def _before(self, name: str, stored: np.ndarray) -> np.ndarray:
         value = stored
         for applied in self._chain(name):
             value = self._changed(applied, name, value)
         return value
 
-    def _after(self, name: str, stored: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+    def _after(self, name: str, stored: np.ndarray, base: np.ndarray) -> np.ndarray:
         if self.adapter is None or not self._changes(self.adapter, name):
             return base
         after = self._changed(self.adapter, name, base)
@@ -187,9 +186,8 @@ class LivePair(Pair):
         ):
             # It takes the place of the earlier one's change.
             after = self._changed(self.adapter, name, stored)
-            after = base.double() + (
-                after.double() - self._changed(earlier[-1], name, stored).double()
-            )
+            before = self._changed(earlier[-1], name, stored)
+            after = _wide(base) + (_wide(after) - _wide(before))
         return after
 
     def _chain(self, name: str) -> list[Applied]:
@@ -203,39 +201,34 @@ class LivePair(Pair):
             return name in self._recipes[id(applied)]
         return name in applied
 
-    def _changed(self, applied: Applied, name: str, base: torch.Tensor) -> torch.Tensor:
+    def _changed(self, applied: Applied, name: str, base: np.ndarray) -> np.ndarray:
         """A tensor outside the seven projections as an adapter leaves it, unrounded."""
-        import torch
-
         adapter = applied.adapter
         recipe = self._recipes[id(applied)].get(name) or _recipe(adapter, applied.names[name])
-        value = base if recipe.start is None else adapter.tensors.tensor(recipe.start)
+        value = base if recipe.start is None else adapter.tensors.stored(recipe.start)
         if recipe.rows is not None:
             file, indices = recipe.rows
-            value = value.double().index_copy(
-                0, torch.tensor(indices), adapter.tensors.tensor(file).double()
-            )
+            value = np.array(value, np.float64)
+            value[list(indices)] = adapter.tensors.stored(file)
         if recipe.module is not None:
             value = self._added(adapter, recipe.module, name, value)
         return value
 
-    def _added(self, adapter: Adapter, module: str, name: str, base: torch.Tensor) -> torch.Tensor:
-        import torch
-
+    def _added(self, adapter: Adapter, module: str, name: str, base: np.ndarray) -> np.ndarray:
         factors = adapter.factors[module]
         if name.endswith(".bias"):
             assert factors.bias is not None
             added = adapter.tensors.array(factors.bias) * adapter.scaling(module)
-            return base.double() + torch.from_numpy(added)
+            return _wide(base) + added
         change = dense(adapter.low_rank(module))
-        tuned = base.double().numpy() + change
+        tuned = _wide(base) + change
         magnitude = adapter.magnitude(module)
         if magnitude is not None:
             # peft takes an embedding's norms by columns.
             axis = 0 if factors.layout == "embedding" else 1
             scale = magnitude / np.linalg.norm(tuned, axis=axis)
             tuned *= scale if axis == 0 else scale[:, None]
-        return torch.from_numpy(tuned)
+        return tuned
 
     def _recipes_of(self, applied: Applied) -> dict[str, Recipe]:
         """What an adapter makes of head and embeddings, for those that it changes.
@@ -280,7 +273,7 @@ class LivePair(Pair):
         for name in self.names:
             if name in self.base.located or not self.adapted(name):
                 continue
-            if not same_bits(*self.sides(name)):
+            if not same_bits(*self.stored_sides(name)):
                 short.add(_short(name))
         return sorted(short)
 
@@ -416,14 +409,5 @@ def _recipe(adapter: Adapter, given: str) -> Recipe:
     return Recipe(adapter.replaced.get(given), module, rows)
 
 
-def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether two tensors are equal in dtype, shape and every bit."""
-    import torch
-
-    if left.dtype != right.dtype or left.shape != right.shape:
-        return False
-    # As bytes: 0.0 equals -0.0 and NaN differs from itself only as numbers.
-    return torch.equal(
-        left.contiguous().flatten().view(torch.uint8),
-        right.contiguous().flatten().view(torch.uint8),
-    )
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64, copy=False)

@@ -1,7 +1,7 @@
 """Checkpoints on disk: a base model, a tuned model, an adapter; read a tensor at a time.
 
-Nothing here imports transformers or peft: a tensor's name, shape and bytes are all that deltas and
-interventions need.
+Nothing here imports transformers or peft, and torch only to return its tensors: a tensor's name,
+shape and bytes are all that deltas and interventions need.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from affectlocus.checkpoints.architectures import Rows, parts, place
 from affectlocus.checkpoints.base_names import check_base_name
 from affectlocus.checkpoints.checksums import broken
 from affectlocus.checkpoints.computed_matrices import DoraDelta, Sum, dense
-from affectlocus.checkpoints.fused_experts import joined, split_experts
+from affectlocus.checkpoints.fused_experts import split_experts
 from affectlocus.checkpoints.matching import Model, further_layers, matching, named, needed
 from affectlocus.checkpoints.spectra import LowRank
-from affectlocus.checkpoints.tensor_files import EPS, Held, Side, Tensors
+from affectlocus.checkpoints.stored import as_torch, rounded
+from affectlocus.checkpoints.tensor_files import EPS, Cut, Held, Side, Tensors
 from affectlocus.checkpoints.unmerged import instead_of_weights, refuse_empty, refuse_pieces
 from affectlocus.core.checkpoint_files import checkpoint_paths, shards, whole_weights
 from affectlocus.core.errors import DamageError, InputError
@@ -168,13 +169,13 @@ class Weights:
         """Every tensor's name, sorted."""
         return sorted(self._stored)
 
-    def joined(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Tensors by these names, with fused experts together again, as the files have them."""
-        held = {
+    @cached_property
+    def fused(self) -> dict[str, tuple[tuple[int, ...], dict[str, Cut]]]:
+        """Fused experts as the files have them: tensor → its shape, and the matrices in it."""
+        return {
             _plain(name): (shape, {_plain(part): cut for part, cut in parts.items()})
             for name, (shape, parts) in self.tensors.cuts.items()
         }
-        return joined(tensors, held)
 
     def begins_with(self, prefix: str) -> bool:
         """Whether a tensor's name as it is stored begins so."""
@@ -187,9 +188,17 @@ class Weights:
         """A tensor's shape, from its file's header."""
         return self.tensors.shape(self._stored[name])
 
+    def dtype(self, name: str) -> str:
+        """A tensor's stored dtype by torch's name, from its file's header."""
+        return self.tensors.dtype(self._stored[name])
+
+    def stored(self, name: str) -> np.ndarray:
+        """One tensor in its stored dtype (`stored.numpy_dtype`)."""
+        return self.tensors.stored(self._stored[name])
+
     def tensor(self, name: str) -> torch.Tensor:
-        """One tensor, in its stored dtype, on the CPU."""
-        return self.tensors.tensor(self._stored[name])
+        """`stored` as a torch tensor on the CPU."""
+        return as_torch(self.stored(name))
 
     def part(self, name: str, rows: Rows | None = None) -> Side:
         """Some rows of a tensor (None: all), to be read by chunks."""
@@ -615,37 +624,44 @@ class Pair:
         delta = self.delta_side(name, rows)
         return base if delta is None else Sum(base, delta)
 
-    def base_tensor(self, name: str) -> torch.Tensor:
+    def stored_base(self, name: str) -> np.ndarray:
         """The tensor in the base, with what the chain's adapters made of it, as stored."""
-        stored = self.base.tensor(name)
+        stored = self.base.stored(name)
         return (
-            _torch(dense(self.base_side(name))).to(stored.dtype) if self._standing(name) else stored
+            rounded(dense(self.base_side(name)), stored.dtype) if self._standing(name) else stored
         )
 
-    def sides(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def stored_sides(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The tensor in the base and in the tuned model, both in the base's dtype or the tuned's.
 
         An adapter is merged in float64 and rounded once to the base's dtype.
         """
-        base = self.base_tensor(name)
+        base = self.stored_base(name)
         if self._tuned is not None:
-            return base, self._tuned.tensor(name)
+            return base, self._tuned.stored(name)
         if not self.adapted(name):
             return base, base
-        return base, (_torch(dense(self.base_side(name))) + self.delta(name)).to(base.dtype)
+        return base, rounded(dense(self.base_side(name)) + self.difference(name), base.dtype)
 
-    def delta(self, name: str) -> torch.Tensor:
+    def difference(self, name: str) -> np.ndarray:
         """Tuned minus base in float64, as trained: an adapter's before any rounding."""
         if self._tuned is not None:
-            return _torch(dense(self.tuned_side(name)) - dense(self.base_side(name)))
+            return dense(self.tuned_side(name)) - dense(self.base_side(name))
         side = self.delta_side(name)
-        return _torch(np.zeros(self.base.shape(name)) if side is None else dense(side))
+        return np.zeros(self.base.shape(name)) if side is None else dense(side)
 
+    def base_tensor(self, name: str) -> torch.Tensor:
+        """`stored_base` as a torch tensor."""
+        return as_torch(self.stored_base(name))
 
-def _torch(array: np.ndarray) -> torch.Tensor:
-    import torch
+    def sides(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """`stored_sides` as torch tensors."""
+        base, tuned = self.stored_sides(name)
+        return as_torch(base), as_torch(tuned)
 
-    return torch.from_numpy(array)
+    def delta(self, name: str) -> torch.Tensor:
+        """`difference` as a torch tensor."""
+        return as_torch(self.difference(name))
 
 
 def holds_model(path: Path) -> bool:

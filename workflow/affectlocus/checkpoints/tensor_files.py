@@ -28,7 +28,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from affectlocus.checkpoints.stored import as_torch, numpy_dtype
 from affectlocus.core.errors import InputError
+from affectlocus.core.extras import needed
 
 if TYPE_CHECKING:
     import torch
@@ -156,9 +158,9 @@ class Cut:
     step: int
     rows: int
 
-    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+    def of(self, tensor: np.ndarray) -> np.ndarray:
         """The view of a tensor in memory."""
-        moved = tensor[self.index].movedim(self.axis - 1, 0)
+        moved = np.moveaxis(tensor[self.index], self.axis - 1, 0)
         return moved[self.start :: self.step][: self.rows]
 
     def within(self, shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
@@ -266,8 +268,12 @@ class Tensors:
         """The file that holds the tensor."""
         return self._entries[name].file.path
 
+    def stored(self, name: str) -> np.ndarray:
+        """The whole tensor in its stored dtype (`stored.numpy_dtype`), in memory of its own."""
+        return self.part(name).stored()
+
     def tensor(self, name: str) -> torch.Tensor:
-        """The whole tensor, in its stored dtype, on the CPU, in memory of its own."""
+        """`stored` as a torch tensor on the CPU."""
         return self.part(name).tensor()
 
     def array(self, name: str) -> np.ndarray:
@@ -385,15 +391,16 @@ class Stored:
         found.flags.writeable = False
         return found
 
-    def tensor(self) -> torch.Tensor:
-        """The whole part in its stored dtype, on the CPU, in memory of its own."""
-        import torch
-
+    def stored(self) -> np.ndarray:
+        """The whole part in its stored dtype (`stored.numpy_dtype`), in memory of its own."""
         made = np.empty(self.numel, self._entry.raw)
         for (start, stop), begin in zip(self._runs, self._begins, strict=False):
             made[begin : begin + stop - start] = self._entries(start, stop - start)
-        whole = torch.from_numpy(made.view(np.uint8)).view(getattr(torch, self.dtype))
-        return whole.view(self.shape)
+        return made.view(numpy_dtype(self.dtype)).reshape(self.shape)
+
+    def tensor(self) -> torch.Tensor:
+        """`stored` as a torch tensor on the CPU."""
+        return as_torch(self.stored())
 
     def _check(self) -> None:
         if self.dtype not in EPS:
@@ -563,6 +570,7 @@ def _broken(file: _File, reason: str) -> InputError:
 
 def _pytorch(file: _File) -> tuple[dict[str, _Entry], dict[str, Any]]:
     storages = _storages(file)
+    needed("torch", f"{file.path}: to read a PyTorch file, affectlocus")
     import torch
 
     # On the meta device the pickle alone is read, and each storage says where its bytes lie.

@@ -291,18 +291,11 @@ def graft(
     )
     check_outside_inputs(out, base, tuned)
     check_output(out, "graft", inputs=[base, tuned])
-    from affectlocus.evaluation.evaluate import Shared
-    from affectlocus.lm.prompts import Prompter
+    from affectlocus.evaluation.graft import graft as run
 
-    shared = Shared(base)
-    counts = shared.become(tuned, cell)
-    prompter = Prompter(base)
-    if kind != "load":
-        prompter = prompter.of(tuned)
     with replacing(out, "graft") as temporary:
-        shared.model.save_pretrained(temporary)
-        prompter.tokenizer.save_pretrained(temporary)
-    typer.echo(json.dumps({"out": str(out), **counts, **shared.outside}))
+        counts = run(base, tuned, cell, temporary)
+    typer.echo(json.dumps({"out": str(out), **counts}))
 
 
 def verify(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from affectlocus import __version__
 from affectlocus.cli.answers import evaluate, extract, openset
@@ -27,7 +28,33 @@ from affectlocus.cli.mechanism import activations, directions, ledger, neurons
 from affectlocus.cli.reports import claims, figures, report, revisions, show
 from affectlocus.cli.scores import collect, fluency, score, tables
 from affectlocus.core.errors import DamageError, exit_on_error, write_traceback
+from affectlocus.core.extras import explained, needed
 from affectlocus.core.stop_signals import Stopped, install_handlers
+
+# Known before the step reads anything; other steps say so where they import.
+_NEEDED = {
+    "pretrain": ("torch", "transformers"),
+    "tune": ("torch", "transformers", "peft"),
+    "evaluate": ("torch", "transformers"),
+    "extract": ("torch", "transformers"),
+    "activations": ("torch", "transformers"),
+}
+
+
+class _Step(TyperCommand):
+    """A command; where it lacks a library of the extra, it ends with a sentence that says which."""
+
+    def invoke(self, ctx: Any) -> Any:
+        for module in _NEEDED.get(str(ctx.info_name), ()):
+            needed(module, f"affectlocus {ctx.info_name}")
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            sentence = explained(error, f"affectlocus {ctx.info_name}")
+            if sentence is None:
+                raise
+            raise sentence from None
+
 
 app = typer.Typer(
     help=(
@@ -78,7 +105,7 @@ for _command in (
     graft,
     verify,
 ):
-    app.command()(_command)
+    app.command(cls=_Step)(_command)
 
 
 def _version(wanted: bool) -> None:

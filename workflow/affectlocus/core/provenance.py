@@ -19,7 +19,7 @@ from typing import Any
 PACKAGE = Path(__file__).parents[1]
 PACKAGES = (
     *("affectlocus", "snakemake", "torch", "transformers", "peft", "tokenizers", "safetensors"),
-    *("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "matplotlib", "seaborn", "dvc"),
+    *("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "matplotlib", "dvc"),
 )
 """Those whose versions can change a number, or what draws and runs them."""
 

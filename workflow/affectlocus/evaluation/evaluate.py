@@ -14,8 +14,10 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
+from affectlocus.checkpoints.fused_experts import joined
 from affectlocus.checkpoints.live import LivePair
 from affectlocus.checkpoints.pairs import Weights
+from affectlocus.checkpoints.stored import as_torch
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
@@ -107,8 +109,8 @@ class Shared:
         # At first every tensor: a chain's base is not what was loaded, and all are checked.
         before = names if self._changed is None else self._changed
         for name in sorted((wanted | before) & names):
-            value = intervened(pair, name, cell) if name in wanted else pair.base_tensor(name)
-            self._write(name, value, tuned, cell)
+            value = intervened(pair, name, cell) if name in wanted else pair.stored_base(name)
+            self._write(name, as_torch(value), tuned, cell)
         self._changed = wanted
         return verify(self._tensors, pair, cell)
 
@@ -125,7 +127,7 @@ class Shared:
                 "transformers holds it under a third name; save the language model alone as the "
                 "base"
             )
-        tensors = {name: stored.tensor(name) for name in stored.names() if name not in pair.names}
+        tensors = {name: stored.stored(name) for name in stored.names() if name not in pair.names}
         tensors |= {name: intervened(pair, name, cell) for name in pair.names}
         counts = verify(tensors, pair, cell)
         if pair.embedding is not None:
@@ -138,7 +140,8 @@ class Shared:
         # The card need not hold both.
         del self.model
         self._tensors, self._input, self._output, self._rebuilt = {}, None, None, True
-        self._adopt(rebuilt(kind, config, folder, stored.joined(tensors), self._hardware))
+        whole = {name: as_torch(value) for name, value in joined(tensors, stored.fused).items()}
+        self._adopt(rebuilt(kind, config, folder, whole, self._hardware))
         return counts
 
     def _opened(self, chain: list[Path], tuned: Path, reading: dict[str, Any]) -> LivePair:

@@ -3,43 +3,60 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from affectlocus.checkpoints.architectures import Rows
-from affectlocus.checkpoints.live import LivePair, same_bits
+from affectlocus.checkpoints.live import LivePair
 from affectlocus.checkpoints.pairs import Pair
+from affectlocus.checkpoints.stored import as_array, as_torch, rounded, same_bits
 from affectlocus.core.cells import EVEN, Cell, dose
 from affectlocus.core.errors import InputError
+from affectlocus.core.extras import needed
 from affectlocus.core.projections import format_modules, parse_modules
+
+if TYPE_CHECKING:
+    import torch
 
 # Old LLaMA checkpoints store the rotary frequencies; no model keeps them, and none is tuned.
 BUFFER = ".rotary_emb.inv_freq"
 
 
 def generator(seed: int, name: str) -> torch.Generator:
-    """Random numbers that depend on the seed and the tensor's name alone, not on any order."""
+    """Random numbers that depend on the seed and the tensor's name alone, not on any order.
+
+    They are torch's, so that a cell with random numbers is the same for every user.
+    """
+    needed("torch", "to draw random numbers (shuffle, noise, even), affectlocus")
+    import torch
+
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def shuffled(delta: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     """The same entries in other places of the same tensor: norm and histogram stay."""
+    import torch
+
     order = torch.randperm(delta.numel(), generator=random)
     return delta.flatten()[order].reshape(delta.shape)
 
 
 def noise_of_equal_norm(delta: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     """Gaussian noise with the Frobenius norm of `delta`, float64."""
+    import torch
+
     noise = torch.randn(delta.shape, generator=random, dtype=torch.float64)
     return noise * (delta.norm() / noise.norm())
 
 
 def destroyed(
     pair: Pair, name: str, mode: str, seed: int, rows: Rows | None = None, key: str | None = None
-) -> torch.Tensor:
+) -> np.ndarray:
     """An ablated tensor, or some of its rows, in the dtype of the checkpoint that it comes from.
 
     Args:
@@ -47,40 +64,46 @@ def destroyed(
             matrix, or put `noise` of the delta's norm in its place.
         key: what the random numbers depend on besides the seed; by default the tensor's name.
     """
-    base, tuned = (picked(side, rows) for side in pair.sides(name))
+    base, tuned = (picked(side, rows) for side in pair.stored_sides(name))
     if mode == "revert":
         return base
     if mode == "zero":
-        return torch.zeros_like(tuned)
-    delta = picked(pair.delta(name), rows)
-    if mode == "shuffle":
-        delta = shuffled(delta, generator(seed, key or name))
-    elif mode == "noise":
-        delta = noise_of_equal_norm(delta, generator(seed, key or name))
-    else:
+        return np.zeros_like(tuned)
+    if mode not in _RANDOM:
         raise InputError(f"unknown ablation {mode!r}; expected revert, zero, shuffle or noise")
-    return (base.double() + delta).to(tuned.dtype)
+    random = generator(seed, key or name)
+    delta = as_array(_RANDOM[mode](as_torch(picked(pair.difference(name), rows)), random))
+    return rounded(base.astype(np.float64) + delta, tuned.dtype)
+
+
+_RANDOM: dict[str, Callable[[torch.Tensor, torch.Generator], torch.Tensor]] = {
+    "shuffle": shuffled,
+    "noise": noise_of_equal_norm,
+}
 
 
 def loaded(
     pair: Pair, name: str, cell: Cell, rows: Rows | None = None, key: str | None = None
-) -> torch.Tensor:
+) -> np.ndarray:
     """A tensor of a load cell's module set, or some of its rows, in the tuned one's dtype.
 
     By the cell's mode: tuned as it is; the base and some times the delta; or the base and noise
     that has in every weight the root mean square of the whole delta, so that its size favours no
     projection.
     """
-    base, tuned = (picked(side, rows) for side in pair.sides(name))
+    base, tuned = (picked(side, rows) for side in pair.stored_sides(name))
     if cell.mode == "":
         return tuned
     if cell.mode == EVEN:
         random = generator(cell.random_seed, f"even/{key or name}")
-        noise = torch.randn(base.shape, generator=random, dtype=torch.float64)
-        return (base.double() + noise * spread(pair)).to(tuned.dtype)
+        import torch
+
+        noise = torch.randn(base.shape, generator=random, dtype=torch.float64).numpy()
+        return rounded(base.astype(np.float64) + noise * spread(pair), tuned.dtype)
     times = dose(cell)
     assert times is not None
-    return (base.double() + times * picked(pair.delta(name), rows)).to(tuned.dtype)
+    change = times * picked(pair.difference(name), rows)
+    return rounded(base.astype(np.float64) + change, tuned.dtype)
 
 
 @cache
@@ -89,15 +112,16 @@ def spread(pair: Pair) -> float:
     total, entries = 0.0, 0
     for location, (name, rows) in pair.projections.items():
         if location.parameter == "weight":
-            delta = picked(pair.delta(name), rows)
+            # Summed by torch, in whose order it has always been.
+            delta = as_torch(picked(pair.difference(name), rows))
             total += float(delta.square().sum())
             entries += delta.numel()
     return (total / entries) ** 0.5
 
 
-def picked(tensor: torch.Tensor, rows: Rows | None) -> torch.Tensor:
+def picked(tensor: np.ndarray, rows: Rows | None) -> np.ndarray:
     """Ranges of a tensor's first axis, one after the other; None: all of it."""
-    return tensor if rows is None else torch.cat([tensor[start:stop] for start, stop in rows])
+    return tensor if rows is None else np.concatenate([tensor[start:stop] for start, stop in rows])
 
 
 def inside(pair: Pair, name: str, cell: Cell) -> list[tuple[str, Rows | None]]:
@@ -120,12 +144,16 @@ def touched(pair: Pair, name: str, cell: Cell) -> bool:
     return chosen if cell.kind == "load" else chosen or pair.adapted(name)
 
 
-def intervened(pair: Pair, name: str, cell: Cell) -> torch.Tensor:
-    """One tensor of a cell's model, (d_out, d_in) for a weight, in the stored dtype."""
+def intervened(pair: Pair, name: str, cell: Cell) -> np.ndarray:
+    """One tensor of a cell's model, (d_out, d_in) for a weight, in the stored dtype.
+
+    Raises:
+        InputError: a cell with random numbers where torch is not installed.
+    """
     chosen = inside(pair, name, cell)
     if cell.kind == "base" or (cell.kind == "load" and not chosen):
-        return pair.base_tensor(name)  # nothing to merge
-    base, tuned = pair.sides(name)
+        return pair.stored_base(name)  # nothing to merge
+    base, tuned = pair.stored_sides(name)
     if cell.kind in ("tuned", "tune"):
         return tuned
     result = base if cell.kind == "load" else tuned
@@ -139,24 +167,23 @@ def intervened(pair: Pair, name: str, cell: Cell) -> torch.Tensor:
         if rows is None:
             return value
         # A fused tensor: the other projections' rows stay as they are.
-        result = result.to(value.dtype, copy=True)
-        for (start, stop), block in zip(rows, _blocks(value, rows), strict=True):
-            result[start:stop] = block
+        result = rounded(result, value.dtype).copy()
+        done = 0
+        for start, stop in rows:
+            result[start:stop] = value[done : done + stop - start]
+            done += stop - start
     return result
 
 
-def _blocks(value: torch.Tensor, rows: Rows) -> tuple[torch.Tensor, ...]:
-    return value.split([stop - start for start, stop in rows])
-
-
-def verify(tensors: dict[str, torch.Tensor], pair: Pair, cell: Cell) -> dict[str, int]:
+def verify(tensors: Mapping[str, Any], pair: Pair, cell: Cell) -> dict[str, int]:
     """Compares a cell's model bit for bit with the checkpoints that it came from.
 
     Outside the module set, `load` and `tune` cells must equal the base and `ablate` cells the
     tuned model.
 
     Args:
-        tensors: the model as it is about to be evaluated, by tensor name.
+        tensors: the model as it is about to be evaluated, by tensor name: arrays in their stored
+            dtype, or torch's tensors.
 
     Returns:
         Counts: tensors `inside` the set, those of them `changed` against that reference, tensors
@@ -171,9 +198,9 @@ def verify(tensors: dict[str, torch.Tensor], pair: Pair, cell: Cell) -> dict[str
     for name in pair.names:
         if name.endswith(BUFFER) and name not in tensors:
             continue
-        base, tuned = pair.sides(name)
+        base, tuned = pair.stored_sides(name)
         reference = tuned if cell.kind == "ablate" else base
-        found = tensors[name].cpu() if name in tensors else None
+        found = as_array(tensors[name]) if name in tensors else None
         same = found is not None and same_bits(found, reference)
         chosen = inside(pair, name, cell)
         if chosen:
@@ -194,13 +221,34 @@ def verify(tensors: dict[str, torch.Tensor], pair: Pair, cell: Cell) -> dict[str
 def verify_folders(reference: Path, changed: Path, modules: str) -> dict[str, int]:
     """`verify` for two checkpoints on disk: a model, and a model or adapter made from it."""
     pair = LivePair(reference, changed)
-    tensors = {name: pair.sides(name)[1] for name in pair.names}
+    tensors = Read(pair.names, lambda name: pair.stored_sides(name)[1])
     modules = format_modules(parse_modules(modules))
     return verify(tensors, pair, Cell("load", reference.name, changed.name, modules))
 
 
+class Read(Mapping[str, np.ndarray]):
+    """Tensors that are read one by one as they are asked for, so that no more than one is held."""
+
+    def __init__(self, names: list[str], read: Callable[[str], np.ndarray]) -> None:
+        self._names, self._read = dict.fromkeys(names), read
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def _same_outside(
-    found: torch.Tensor | None, reference: torch.Tensor, chosen: list[tuple[str, Rows | None]]
+    found: np.ndarray | None, reference: np.ndarray, chosen: list[tuple[str, Rows | None]]
 ) -> bool:
     """Whether a tensor that is not the reference differs from it inside the module set only."""
     if not chosen or found is None or found.shape != reference.shape:
@@ -208,7 +256,7 @@ def _same_outside(
     if any(rows is None for _, rows in chosen):
         return True
     # A fused tensor: the rows of the other projections lie outside.
-    outside = torch.ones(len(reference), dtype=torch.bool)
+    outside = np.ones(len(reference), bool)
     for _, rows in chosen:
         for start, stop in rows or ():
             outside[start:stop] = False

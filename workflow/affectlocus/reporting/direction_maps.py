@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
+from affectlocus.reporting.coloured_cells import coloured_cells
 from affectlocus.reporting.figure_style import STYLE, hatch_missing
 
 
@@ -33,18 +33,10 @@ def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
         for axis, (score, label, palette) in zip(axes, panels, strict=True):
             grid = rows.pivot_table(index="layer", columns="projection", values=score, dropna=False)
             grid = grid.reindex(index=layers, columns=list(PROJECTIONS))
-            sns.heatmap(
-                grid,
-                ax=axis,
-                cmap=palette,
-                # The same in every figure, so that two of them compare.
-                vmin=-1 if score == "cosine" else 0,
-                vmax=1,
-                annot=len(layers) <= 8,
-                fmt=".2f",
-                annot_kws={"size": 7},
-                linewidths=0.5,
-            )
+            # The same ends in every figure, so that two of them compare.
+            low = -1 if score == "cosine" else 0
+            numbers = ".2f" if len(layers) <= 8 else None
+            coloured_cells(axis, grid, palette, low, 1, numbers)
             hatch_missing(axis, grid)
             axis.set_title(label)
             below = [f"{p}\n{_by_chance(rows, score, p)}" for p in PROJECTIONS]

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -20,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
+from affectlocus.reporting.coloured_cells import coloured_cells
 from affectlocus.reporting.figure_style import STYLE, hatch_missing, plain
 from affectlocus.reporting.named_lines import NamedLines, spread
 
@@ -96,17 +96,14 @@ def _row(
         # Small changes are shown in a power of ten, so that their figures fit their cells.
         power = math.floor(math.log10(top)) if 0 < top < 0.1 else 0
         grid = maps[column] / 10.0**power
-        sns.heatmap(
+        coloured_cells(
+            axis,
             grid,
-            ax=axis,
-            cmap="viridis",
-            vmin=0,
-            vmax=top / 10.0**power or 1,
-            annot=len(grid) <= _FEW,
-            fmt=".2g",
-            annot_kws={"size": 7},
-            linewidths=0.5,
-            cbar=not together or column == list(maps)[-1],
+            "viridis",
+            0,
+            top / 10.0**power or 1,
+            numbers=".2g" if len(grid) <= _FEW else None,
+            bar=not together or column == list(maps)[-1],
         )
         hatched |= hatch_missing(axis, grid)
         unit = f" (×$10^{{{power}}}$)" if power else ""

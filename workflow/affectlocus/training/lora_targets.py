@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affectlocus.checkpoints.architectures import place
+from affectlocus.checkpoints.parameter_shapes import parameter_shapes
 from affectlocus.core.errors import InputError
+from affectlocus.core.extras import MissingExtraError, installed
 from affectlocus.core.files import read_json
 from affectlocus.core.projections import ALL, PROJECTIONS, format_modules, parse_modules
 from affectlocus.lm.config_limits import check_depth
@@ -168,12 +170,17 @@ def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
 def layout_of(path: Path) -> Layout:
     """The layout of a model by its config.json, a folder with one, or a checkpoint's manifest.
 
-    What transformers does not know (InternLM2) is counted by the headers of its weights.
+    What transformers does not know (InternLM2) is counted by the headers of its weights. Where
+    transformers is not installed, so is a dense model of text, and LLaMA, Mistral, Qwen2 and Qwen3
+    by arithmetic on their configuration; the counts are the same.
 
     Raises:
         InputError: no configuration there, or one that neither tells.
+        MissingExtraError: a model that only transformers can count, where it is not installed.
     """
     name, file = _found(path)
+    if not (installed("transformers") and installed("torch")):
+        return _without_transformers(file, name)
     config = _known(file)
     return _by_headers(file, name) if config is None else layout_of_config(name, config)
 
@@ -218,6 +225,16 @@ def _known(file: Path) -> PretrainedConfig | None:
     except Exception as error:  # each configuration class checks in a way of its own
         line = " ".join(str(error).split())
         raise InputError(f"{file}: no {kind} configuration ({line}); restore the file") from None
+
+
+def _without_transformers(file: Path, name: str) -> Layout:
+    config = read_json(file)
+    check_depth(config, str(file))
+    shapes = parameter_shapes(file.parent, config)
+    if shapes is None:
+        who = f"{file}: to count a model of type {config['model_type']!r}, affectlocus"
+        raise MissingExtraError(who, "transformers")
+    return layout(name, shapes.items(), config.get("hidden_size"))
 
 
 def _by_headers(file: Path, name: str) -> Layout:

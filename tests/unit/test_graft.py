@@ -1,0 +1,106 @@
+"""Grafts: the files written hold the cell that the evaluation builds, and transformers reads them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from affectlocus.checkpoints.stored import same_bits
+from affectlocus.core.cells import Cell
+from affectlocus.core.errors import InputError
+from affectlocus.evaluation import graft as module
+from affectlocus.evaluation.evaluate import build
+from affectlocus.evaluation.graft import graft
+
+LOAD = Cell("load", "b", "t", "gate")
+MIXTURES = [
+    ("gpt_oss", {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 64}),
+    ("qwen3_moe", {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 48}),
+    ("mixtral", {"num_local_experts": 2, "num_experts_per_tok": 1}),
+]
+
+
+def moved(base: Path, out: Path) -> Path:
+    """A tuned model in which every tensor differs."""
+    shutil.copytree(base, out)
+    tensors = load_file(out / "model.safetensors")
+    random = torch.Generator().manual_seed(5)
+    for name, tensor in tensors.items():
+        noise = torch.randn(tensor.shape, generator=random, dtype=torch.float64)
+        tensors[name] = (tensor.double() + 0.1 * noise).to(tensor.dtype)
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    return out
+
+
+def loaded(folder: Path) -> dict[str, torch.Tensor]:
+    model, loading = AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", output_loading_info=True
+    )
+    assert not any(loading.values()), loading
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("shard", [None, 10_000])
+@pytest.mark.parametrize(
+    "cell", [LOAD, Cell("ablate", "b", "t", "q+gate", "shuffle", 3), Cell("tuned", "b", "t")]
+)
+def test_a_graft_is_the_model_that_is_evaluated(
+    checkpoint, tmp_path, monkeypatch, cell, shard
+) -> None:
+    base = checkpoint("llama", "bfloat16")
+    tuned = moved(base, tmp_path / "tuned")
+    if shard:
+        monkeypatch.setattr(module, "_SHARD", shard)
+    counts = graft(base, tuned, cell, tmp_path / "out")
+    model, expected = build(base, tuned, cell)
+    assert {name: counts[name] for name in expected} == expected
+    found = loaded(tmp_path / "out")
+    for name, tensor in model.state_dict().items():
+        assert same_bits(found[name], tensor), name
+    files = list((tmp_path / "out").glob("*.safetensors"))
+    assert len(files) > 3 if shard else len(files) == 1
+
+
+@pytest.mark.parametrize(("architecture", "config"), MIXTURES)
+def test_a_grafted_mixture_loads(random_model, tmp_path, architecture, config) -> None:
+    base = tmp_path / "base"
+    random_model(architecture, **config).save_pretrained(base)
+    tuned = moved(base, tmp_path / "tuned")
+    graft(base, tuned, LOAD, tmp_path / "out")
+    assert (
+        load_file(tmp_path / "out/model.safetensors").keys()
+        == load_file(base / "model.safetensors").keys()
+    )
+    model, _ = build(base, tuned, LOAD)
+    found = loaded(tmp_path / "out")
+    for name, tensor in model.state_dict().items():
+        assert same_bits(found[name], tensor), name
+
+
+def test_other_settings_of_the_base_stay(checkpoint, tmp_path) -> None:
+    base = shutil.copytree(checkpoint("llama"), tmp_path / "base")
+    config = json.loads((base / "config.json").read_text()) | {"unknown_to_transformers": [1]}
+    (base / "config.json").write_text(json.dumps(config))
+    graft(base, moved(base, tmp_path / "tuned"), LOAD, tmp_path / "out")
+    assert json.loads((tmp_path / "out/config.json").read_text()) == config
+
+
+def test_two_dtypes_are_refused(checkpoint, tmp_path) -> None:
+    tuned = moved(checkpoint("llama", "bfloat16"), tmp_path / "tuned")
+    with pytest.raises(InputError, match=r"is stored as bfloat16, in the base .* as float32; save"):
+        graft(checkpoint("llama"), tuned, LOAD, tmp_path / "out")
+
+
+def test_a_base_without_a_configuration_is_refused(checkpoint, lora, tmp_path) -> None:
+    base = shutil.copytree(checkpoint("llama"), tmp_path / "base")
+    (base / "config.json").unlink()
+    adapter = lora(checkpoint("llama"), ["q_proj"])
+    with pytest.raises(InputError, match=r"config\.json: no such file; expected the folder of"):
+        graft(base, adapter, LOAD, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,68 @@
+"""Tensors in the dtype of their file as numpy arrays, without torch.
+
+numpy has no bfloat16 and no float8; ml_dtypes adds them. torch is needed only to convert to and
+from its own tensors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """The numpy dtype of a torch dtype's name, such as `bfloat16`."""
+    return np.dtype(getattr(ml_dtypes, name, name))
+
+
+def rounded(values: np.ndarray, dtype: np.dtype | str) -> np.ndarray:
+    """Values in another dtype, with the bits that torch's `.to(dtype)` gives; NaN stays NaN.
+
+    Rounds to the nearest, ties to even. Like torch, it goes from float64 to the narrow dtypes by
+    way of float32. Returns `values` itself where it has the dtype already.
+    """
+    target = numpy_dtype(dtype) if isinstance(dtype, str) else dtype
+    if values.dtype == target:
+        return values
+    with np.errstate(over="ignore", invalid="ignore"):
+        # ml_dtypes goes by way of float32 itself.
+        if values.dtype == np.float64 and target.itemsize < 4 and target.name != "bfloat16":
+            values = values.astype(np.float32)
+        return values.astype(target)
+
+
+def same_bits(left: Any, right: Any) -> bool:
+    """Whether two arrays, or torch tensors, are equal in dtype, shape and every bit."""
+    left, right = as_array(left), as_array(right)
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    # As bytes: 0.0 equals -0.0 and NaN differs from itself only as numbers.
+    return np.array_equal(_bytes(left), _bytes(right))
+
+
+def as_torch(array: np.ndarray) -> torch.Tensor:
+    """The array as a torch tensor of the same bits, sharing its memory."""
+    import torch
+
+    dtype = getattr(torch, array.dtype.name)
+    return torch.from_numpy(_bytes(array)).view(dtype).view(array.shape)
+
+
+def as_array(tensor: Any) -> np.ndarray:
+    """A torch tensor as an array of the same bits, on the CPU; an array is returned as it is."""
+    if isinstance(tensor, np.ndarray):
+        return tensor
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().flatten()
+    name = str(tensor.dtype).removeprefix("torch.")
+    return flat.view(torch.uint8).numpy().view(numpy_dtype(name)).reshape(tuple(tensor.shape))
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
