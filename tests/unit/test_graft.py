@@ -1,4 +1,4 @@
-"""Grafts: the files written hold the cell that the evaluation builds, and transformers reads them."""
+"""Grafts: the files hold the cell that the evaluation builds, and transformers reads them."""
 
 from __future__ import annotations
 
