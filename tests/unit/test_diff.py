@@ -436,21 +436,98 @@ def test_real_adapters_are_shown(tmp_path) -> None:
     assert mlx["projections"]["gate"]["adapted"] is False
 
 
-def test_a_pair_may_lie_on_a_hub(checkpoint, lora, tmp_path) -> None:
+ON_HUB = {"o/base": "a1" * 20, "o/adapter": "b2" * 20}
+
+
+@pytest.fixture
+def pair_on_hub(checkpoint, lora):
+    """A hub with a base and an adapter; `environment(folder)` for a process that asks it."""
     base = checkpoint("llama")
     adapter = lora(base, ["gate_proj"])
-    commits = {"o/base": "a1" * 20, "o/adapter": "b2" * 20}
     with serving() as hub:
         for name, folder in (("o/base", base), ("o/adapter", adapter)):
             files = {path.name: path.read_bytes() for path in folder.iterdir()}
-            hub.add(name, commits[name], files)
-        home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
-        home["HF_HUB_OFFLINE"] = "0"
-        done = own_process(
-            tmp_path, "diff", f"o/base@{commits['o/base']}", "o/adapter", "--json", **home
-        )
+            hub.add(name, ON_HUB[name], files)
+        home = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0"}
+        yield hub, base, adapter, lambda folder: home | {"HF_HOME": str(folder / "home")}
+
+
+def gate(printed: str) -> float:
+    return json.loads(printed)["projections"]["gate"]["l2"]
+
+
+def test_a_pair_may_lie_on_a_hub(pair_on_hub, tmp_path) -> None:
+    hub, base, adapter, environment = pair_on_hub
+    work = tmp_path / "work"
+    work.mkdir()
+    given = ("diff", f"o/base@{ON_HUB['o/base']}", "o/adapter", "--json")
+    done = own_process(work, *given, **environment(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert f"write revision: {commits['o/adapter']}" in done.stderr
-    found = json.loads(done.stdout)["projections"]["gate"]["l2"]
+    assert f"note: o/adapter@main is {ON_HUB['o/adapter']}" in done.stderr
+    assert not list(work.iterdir()), "--json writes no file"
     rows = deltas(Pair(base, adapter)).rows
-    assert found == pytest.approx(sum(r["l2"] for r in rows if r["adapted"]) / 2, rel=1e-9)
+    right = sum(r["l2"] for r in rows if r["adapted"]) / 2
+    assert gate(done.stdout) == pytest.approx(right, rel=1e-9)
+    # Again without network: the branch is what it was, and the files are in the cache.
+    asked = len(hub.requests)
+    offline = environment(tmp_path) | {"HF_HUB_OFFLINE": "1"}
+    again = own_process(work, *given, **offline)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
+    assert len(hub.requests) == asked
+    # A local folder of that name is taken first.
+    shutil.copytree(adapter, work / "o/adapter")
+    (work / "o/adapter/adapter_model.safetensors").write_bytes(b"")
+    local = own_process(work, *given, **environment(tmp_path))
+    assert local.returncode == 1
+    assert "o/adapter/adapter_model.safetensors: not a whole safetensors file" in local.stderr
+
+
+def test_a_branch_that_moved_is_seen(pair_on_hub, tmp_path) -> None:
+    hub, base, adapter, environment = pair_on_hub
+    given = ("diff", str(base), "o/adapter", "--json")
+    first = own_process(tmp_path, *given, **environment(tmp_path))
+    moved = hub.repositories["o/adapter"]
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["lora_alpha"] *= 2
+    changed = {"adapter_config.json": json.dumps(config).encode()}
+    moved.commits["c3" * 20] = moved.commits[ON_HUB["o/adapter"]] | changed
+    moved.branches["main"] = "c3" * 20
+    second = own_process(tmp_path, *given, **environment(tmp_path))
+    assert gate(second.stdout) == pytest.approx(2 * gate(first.stdout))
+    pinned = ("diff", str(base), f"o/adapter@{ON_HUB['o/adapter']}", "--json")
+    assert gate(own_process(tmp_path, *pinned, **environment(tmp_path)).stdout) == gate(
+        first.stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "why", "environment"),
+    [
+        ("o/nothing", "o/nothing: ", {}),
+        ("o/base@nothing", "o/base: ", {}),
+        ("o/base", "cannot be asked with HF_HUB_OFFLINE set", {"HF_HUB_OFFLINE": "1"}),
+    ],
+)
+def test_what_a_hub_does_not_have_is_said_in_one_line(
+    pair_on_hub, tmp_path, source, why, environment
+) -> None:
+    own = pair_on_hub[3](tmp_path) | environment
+    done = own_process(tmp_path, "diff", source, "o/adapter", **own)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert why in line
+    assert not (tmp_path / "diff").exists()
+
+
+def test_a_damaged_download_is_fetched_again(pair_on_hub, tmp_path) -> None:
+    _, base, _, environment = pair_on_hub
+    given = ("diff", str(base), "o/adapter", "--json")
+    first = own_process(tmp_path, *given, **environment(tmp_path))
+    (file,) = (tmp_path / "home").rglob("snapshots/*/adapter_model.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.resolve().write_bytes(content)
+    done = own_process(tmp_path, *given, **environment(tmp_path))
+    assert "damaged in the cache; downloading it again" in done.stderr
+    assert done.stdout == first.stdout

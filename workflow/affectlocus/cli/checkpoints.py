@@ -127,6 +127,7 @@ def diff(
     from affectlocus.checkpoints.pairs import holds_model, is_adapter
     from affectlocus.core.errors import shortened
     from affectlocus.core.output_files import check_folder_of_outputs
+    from affectlocus.data.brought import checkpoint_path
     from affectlocus.deltas.deltas import SCORES, adapter_alone, summary, write_tables
     from affectlocus.deltas.deltas import deltas as run
     from affectlocus.deltas.diff import FILES, named, print_table, report
@@ -139,7 +140,8 @@ def diff(
     if tuned is None:
         unused = {"then": then, "prefix": prefix, "any-base": any_base}
         without_effect(unused, "it goes with a base and a TUNED")
-    first, second = _brought(base), _brought(tuned) if tuned else None
+    first = checkpoint_path(base)
+    second = checkpoint_path(tuned) if tuned else None
     told = "only a .pth of trained tensors needs it, and none is given"
     if second is None:
         if not is_adapter(first):
@@ -198,27 +200,6 @@ def diff(
     above = " → ".join(map(named, (base, tuned) if tuned else (base,)))
     save(heat_map(read_frame(written[0], "l2"), above), folder / "heat_map")
     typer.echo(f"written: {', '.join(map(str, written))}, {folder / 'heat_map'}.png", err=True)
-
-
-def _brought(source: str) -> Path:
-    """A path as it is, or where a hub id's files lie once they are downloaded."""
-    from affectlocus.core.errors import shortened
-    from affectlocus.deltas.diff import mistyped
-
-    hub, _, revision = source.partition("@")
-    try:
-        for path in (Path(source), Path(source).expanduser()):
-            if path.exists():
-                return path
-    except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such home"
-        raise InputError(f"{shortened(source)}: cannot be read ({reason})") from None
-    if reason := mistyped(source):
-        raise InputError(f"{shortened(source)}: no such file or folder{reason}")
-    from affectlocus.core.manifests import manifest_folder
-    from affectlocus.data.retrieve import retrieve as run
-
-    return manifest_folder(run(hub, revision or "main", pins=Path("checkpoints.lock.json")))
 
 
 @contextmanager

@@ -171,6 +171,37 @@ def pinned(hub: str, revision: str, pins: Path) -> str:
     return commit
 
 
+def current_commit(hub: str, revision: str) -> str:
+    """The commit that a branch or tag is now; offline, what it was when it was last looked up.
+
+    Raises:
+        InputError: no such repository or revision, no access, no network; offline, never looked up.
+    """
+    if COMMIT.fullmatch(revision):
+        return revision.lower()
+    key, known = f"{hub}@{revision}", cache() / "hub" / "branches.json"
+    if constants.is_offline_mode():
+        commit = (read_json(known) if known.is_file() else {}).get(key)
+        if not COMMIT.fullmatch(str(commit)):
+            raise InputError(
+                f"{hub}: which commit {revision!r} is cannot be asked with HF_HUB_OFFLINE set, and "
+                f"was not asked before; write {hub}@ and a commit's 40 hex digits, or unset it once"
+            )
+        say(f"note: {key} was last {commit}; HF_HUB_OFFLINE is set, so it is not asked again")
+        return str(commit)
+    commit = _info(hub, revision).sha
+    if commit is None or not COMMIT.fullmatch(commit):
+        raise InputError(f"{hub}: the hub names no commit for {revision!r}; check HF_ENDPOINT")
+    try:
+        with alone(str(known)):
+            earlier = read_json(known) if known.is_file() else {}
+            write_json(known, dict(sorted((earlier | {key: commit}).items())))
+    except OSError:
+        pass  # a shared cache that is only read
+    say(f"note: {key} is {commit}; {revision!r} can move, and {hub}@{commit} cannot")
+    return commit
+
+
 def _info(hub: str, revision: str | None) -> ModelInfo | DatasetInfo:
     kind, name = _kind(hub)
     ask = HfApi().dataset_info if kind == "dataset" else HfApi().model_info

@@ -64,9 +64,18 @@ def retrieve(
     return {**record, **_stock(path, record["kind"]), "files": files}
 
 
-def _from_hub(hub: str, revision: str | None, pins: Path) -> dict[str, Any]:
+def check_hub_id(hub: str) -> None:
+    """Refuses what is no hub id, before anything is asked of a hub.
+
+    Raises:
+        InputError: as said.
+    """
     if not _HUB_ID.fullmatch(hub):
         raise InputError(f"{hub}: a revision goes with a hub id, expected owner/name")
+
+
+def _from_hub(hub: str, revision: str | None, pins: Path) -> dict[str, Any]:
+    check_hub_id(hub)
     from affectlocus.data.hub import retrieve_hub
 
     snapshot = retrieve_hub(hub, revision, pins)
