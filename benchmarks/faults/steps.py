@@ -179,6 +179,6 @@ STEPS = [
     Step(
         "A file where a folder is to be",
         ("schema", "--out", "answers.parquet/schema.json"),
-        "answers.parquet is no folder",
+        "answers.parquet is not a folder",
     ),
 ]

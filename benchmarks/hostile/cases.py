@@ -850,7 +850,7 @@ CHECKPOINTS = [
     *(
         Case(
             f"An index that places tensors {what}",
-            (f"it places tensors in {name!r}; expected the name of a file beside it",),
+            (f"weight_map names the file {name!r}; expected a file name without a path",),
             make=_index(name),
             commands=DIFF,
             shown=f'`"weight_map": {{…: {json.dumps(name)}}}`',

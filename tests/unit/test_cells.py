@@ -76,7 +76,7 @@ def test_a_cells_folder_is_read_back_whatever_the_pair_is_called(cell: Cell) -> 
         ("p/load/gat", "projection 'gat'"),
         ("p/load/gate/zero", "'load' with mode 'zero'"),
         ("p/ablate/gate", "'ablate' with mode ''"),
-        ("other/base", "the cell's base is other, the base given b"),
+        ("other/base", "a cell of base other; expected b"),
     ],
 )
 def test_a_folder_that_is_no_cells_is_refused_in_one_line(folder: str, words: str) -> None:

@@ -110,7 +110,7 @@ def test_a_corpus_takes_the_place_of_an_old_one_and_of_nothing_else(tmp_path: Pa
     write_corpus(SMALL, tmp_path / "corpus")
     assert contents(tmp_path / "corpus") != old
     (tmp_path / "corpus" / "mine.csv").touch()
-    with pytest.raises(InputError, match=r"holds mine\.csv, which corpus did not write"):
+    with pytest.raises(InputError, match=r"contains mine\.csv, which corpus did not write"):
         write_corpus(SMALL, tmp_path / "corpus")
     assert (tmp_path / "corpus" / "mine.csv").exists()
 

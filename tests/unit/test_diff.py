@@ -251,13 +251,13 @@ def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Pat
         return [base, twin(base), "--score", "size"], "--score: unknown 'size'"
     if kind == "a file for a folder":
         there.touch()
-        return [base, twin(base), "--out", there], "there: a file is there; expected a folder"
+        return [base, twin(base), "--out", there], "there: is a file; expected a folder"
     if kind == "a folder for a file":
         (there / "heat_map.svg").mkdir(parents=True)
-        return [base, twin(base), "--out", there], "heat_map.svg: a folder is there"
+        return [base, twin(base), "--out", there], "heat_map.svg: is a folder"
     if kind == "a folder below a file":
         there.touch()
-        return [base, twin(base), "--out", there / "below"], f"{there} is no folder"
+        return [base, twin(base), "--out", there / "below"], f"{there} is not a folder"
     if kind == "a folder's name that is too long":
         return [base, twin(base), "--out", "x" * 5000], "cannot be written (File name too long)"
     if kind == "a path that is too long":
@@ -341,7 +341,7 @@ def test_two_of_the_same_are_said_to_be_one(checkpoint, tmp_path) -> None:
 
 def test_an_out_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path) -> None:
     (tmp_path / "file").touch()
-    assert "file: a file is there" in refusal(tmp_path, "diff", "a/b", "--out", tmp_path / "file")
+    assert "file: is a file" in refusal(tmp_path, "diff", "a/b", "--out", tmp_path / "file")
 
 
 def test_a_path_may_hold_what_markup_and_formulae_are_made_of(
@@ -380,10 +380,10 @@ def test_a_folder_of_somebody_is_no_output(command, checkpoint, lora, tmp_path) 
     if command == "graft":
         arguments = ["--base", base, "--tuned", adapter, "--modules", "q"]
     for out, said in (
-        (tmp_path / "home", "holds thesis.tex"),
-        (adapter, "an input would be replaced"),
-        (adapter.parent, "in it would be replaced"),
-        (inside, f"lies inside the input {adapter}"),
+        (tmp_path / "home", "contains thesis.tex"),
+        (adapter, "is an input, which would be overwritten"),
+        (adapter.parent, "contains the input"),
+        (inside, f"is inside the input {adapter}"),
     ):
         assert said in refusal(tmp_path, command, *arguments, "--out", out)
 

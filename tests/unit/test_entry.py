@@ -121,19 +121,19 @@ def test_memory_that_runs_out_is_one_line_too(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit, match="1"):
         exit_on_error(np.ones, 2**50)
     assert capsys.readouterr().err == (
-        "affectlocus: out of memory; nothing is half-written: give this job more, as a cluster "
-        "profile's retry does, or end what else takes it\n"
+        "affectlocus: out of memory; no output is half-written: give this job more memory (the "
+        "retries of a cluster profile do so), or end other programs that use it\n"
     )
 
 
-def test_a_defect_of_ours_keeps_its_traceback() -> None:
+def test_an_unexpected_error_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         exit_on_error(divmod, 1, 0)
 
 
 def test_a_manifest_does_not_take_a_folders_place(folder: Path) -> None:
     (folder / "there").mkdir()
-    assert "there: a folder is there" in refusal(folder, "retrieve", "nowhere", "--out", "there")
+    assert "there: is a folder" in refusal(folder, "retrieve", "nowhere", "--out", "there")
 
 
 @pytest.mark.parametrize(

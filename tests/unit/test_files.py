@@ -104,20 +104,20 @@ def test_a_folder_of_somebody_is_never_replaced(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "papers").mkdir(parents=True)
     (home / "papers" / "thesis.tex").touch()
-    assert "holds papers/thesis.tex, which convert did not write" in refused(home, "convert")
+    assert "contains papers/thesis.tex, which convert did not write" in refused(home, "convert")
 
 
 def test_a_file_put_into_a_folder_of_ours_is_not_taken_away_with_it(tmp_path: Path) -> None:
     folder = made(tmp_path / "model", "weights")
     (folder / "notes.md").touch()
-    assert "holds notes.md, which graft did not write" in refused(folder, "graft")
+    assert "contains notes.md, which graft did not write" in refused(folder, "graft")
 
 
 def test_a_link_in_a_folder_of_ours_is_somebodys(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     folder = made(tmp_path / "model", "weights")
     (folder / "data").symlink_to(tmp_path / "data")
-    assert "holds data, which graft did not write" in refused(folder, "graft")
+    assert "contains data, which graft did not write" in refused(folder, "graft")
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
@@ -133,15 +133,15 @@ def test_a_folder_without_a_marker_is_somebody_elses(tmp_path: Path, name: str) 
     file = tmp_path / "model" / name
     file.parent.mkdir(parents=True)
     file.touch()
-    assert f"holds {name}, which tune did not write" in refused(tmp_path / "model", "tune")
+    assert f"contains {name}, which tune did not write" in refused(tmp_path / "model", "tune")
 
 
 def test_no_output_takes_an_input_away(tmp_path: Path) -> None:
     base = made(tmp_path / "model", "weights")
-    assert "an input would be replaced" in refused(base, "graft", inputs=[base])
+    assert "is an input, which would be overwritten" in refused(base, "graft", inputs=[base])
     inside = [base / "weights"]
-    assert f"the input {inside[0]} in it would be" in refused(base, "graft", inputs=inside)
-    with pytest.raises(InputError, match="lies inside the input"):
+    assert f"contains the input {inside[0]}" in refused(base, "graft", inputs=inside)
+    with pytest.raises(InputError, match="is inside the input"):
         check_outside_inputs(base / "grafted", base)
     check_outside_inputs(tmp_path / "model-2", base)
 
@@ -151,16 +151,16 @@ def test_the_folder_a_command_runs_in_stays(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for path in (Path(), Path(".."), tmp_path):
-        with pytest.raises(InputError, match="runs in it"):
+        with pytest.raises(InputError, match="would replace the working directory"):
             check_output(path, "graft")
 
 
 def test_a_file_does_not_take_a_folders_place_nor_a_folder_a_files(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
-    assert "a folder is there" in refused(tmp_path / "folder.json")
+    assert "is a folder" in refused(tmp_path / "folder.json")
     (tmp_path / "file").touch()
-    assert "a file is there; graft writes a folder" in refused(tmp_path / "file", "graft")
-    assert "is no folder" in refused(tmp_path / "file" / "below.json")
+    assert "is a file; graft writes a folder" in refused(tmp_path / "file", "graft")
+    assert "is not a folder" in refused(tmp_path / "file" / "below.json")
 
 
 def test_a_link_is_written_through(tmp_path: Path) -> None:
@@ -185,8 +185,8 @@ def test_a_path_that_climbs_means_the_folder_it_ends_in(tmp_path: Path) -> None:
 
 def test_a_link_to_itself_and_a_device_are_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert "leads to itself" in refused(tmp_path / "loop")
-    with pytest.raises(InputError, match="not a plain file"):
+    assert "symbolic link to itself" in refused(tmp_path / "loop")
+    with pytest.raises(InputError, match="not a regular file"):
         check_output(Path("/dev/null"))
 
 

@@ -65,8 +65,8 @@ def test_a_step_that_is_told_to_stop_says_so_in_one_line_and_leaves_nothing(
     _, said = process.communicate(timeout=30)
     assert process.returncode == code
     assert said == (
-        f"affectlocus: stopped by {name}; nothing is half-written, and the next run does this "
-        "step again\n"
+        f"affectlocus: stopped by {name}; no output is half-written, and the next run repeats "
+        "this step\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out").read_text() == "old"
@@ -80,7 +80,7 @@ def test_a_deferred_signal_waits_for_the_block_and_the_next_one_does_not(tmp_pat
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert said == "affectlocus: SIGTERM: ends this step of the training, saves, stops\n"
+    assert said == "affectlocus: SIGTERM: saves after this training step and stops\n"
 
 
 def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:

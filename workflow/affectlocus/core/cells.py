@@ -1,4 +1,4 @@
-"""A cell: one model under evaluation, and its name."""
+"""Cells: a cell is one model under evaluation, and its id names its folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ Kind = Literal["base", "tuned", "load", "tune", "ablate"]
 class Cell:
     """One model under evaluation.
 
-    `pair` is None for a base. `modules` is empty for `base` and `tuned`, `mode` for all but
-    `ablate` and some of `load` and `tune`. `seed` is that of the tuning; None without one. `draw`
-    counts the random interventions on one checkpoint that was brought; None elsewhere: what is
-    tuned here has one random intervention for each seed.
+    Attributes:
+        pair: None for a base.
+        modules: the module set; empty for `base` and `tuned`.
+        mode: set for `ablate`, optional for `load` and `tune`, empty for other kinds.
+        seed: the seed of the tuning; None if the checkpoint is not tuned here.
+        draw: the number of the random draw on a checkpoint that is not tuned here. None otherwise:
+            a checkpoint that is tuned here has one random draw for each seed.
     """
 
     kind: Kind
@@ -33,22 +36,22 @@ class Cell:
 
     @property
     def random_seed(self) -> int:
-        """What the random numbers of an intervention are seeded by."""
+        """The seed of the random numbers of an intervention: the draw, or else the seed, or 0."""
         return self.seed or 0 if self.draw is None else self.draw
 
     @property
     def replicate(self) -> int | tuple[str, int] | None:
-        """What replicate of its `condition` the cell is: its seed, or a draw."""
+        """The seed or the draw, which tells the cells of one `condition` apart."""
         return self.seed if self.draw is None else ("draw", self.draw)
 
     @property
     def condition(self) -> Cell:
-        """The cell without seed and draw: what its replicates share."""
+        """The cell without seed and draw, which is the same for all its replicates."""
         return replace(self, seed=None, draw=None)
 
     @property
     def id(self) -> str:
-        """The cell's folder below results/cells, readable and unique."""
+        """The cell's folder below results/cells; unique."""
         parts = [self.pair or self.base, self.kind, self.modules, self.mode]
         if self.seed is not None:
             parts.append(f"seed{self.seed}")
@@ -58,7 +61,7 @@ class Cell:
 
 
 def tune_checkpoint(cell: Cell) -> str:
-    """The name of a tune cell's own checkpoint."""
+    """The name of the checkpoint of a tune cell."""
     parts = [cell.pair, "tune", cell.modules, cell.mode, f"seed{cell.seed}"]
     return ".".join(part for part in parts if part)
 
@@ -66,37 +69,41 @@ def tune_checkpoint(cell: Cell) -> str:
 _KINDS = ("base", "tuned", "load", "tune", "ablate")
 _MODES = ("revert", "zero", "shuffle", "noise")
 EVEN = "even"
-"""A load cell's mode: noise of one size in every weight, instead of the delta."""
+"""A mode of load cells: noise of one size in every weight, in place of the delta."""
 FAIR = "fair"
-"""A tune cell's mode: as many trained parameters as all seven modules have, by its rank."""
+"""A mode of tune cells: the rank is chosen so that as many parameters are trained as for all seven.
+"""
 _DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
 RANDOM = ("shuffle", "noise", EVEN)
-"""The modes that draw random numbers."""
+"""The modes that use random numbers."""
 _REPLICATE = re.compile(r"(seed|draw)(\d+)")
 
 
 def validated(cell: Cell) -> Cell:
-    """The cell itself.
+    """Returns the cell if its fields fit together.
 
     Raises:
-        InputError: an unknown kind, or one whose modules or mode do not fit.
+        InputError: the kind is unknown, or modules, mode, seed or draw do not fit the kind.
     """
     if cell.kind not in _KINDS:
         raise InputError(f"cell: unknown kind {cell.kind!r}; expected {', '.join(_KINDS)}")
     if (cell.kind in ("load", "tune", "ablate")) != bool(cell.modules):
-        raise InputError(f"cell: kind {cell.kind!r} with modules {cell.modules!r} makes no sense")
+        expected = "no modules" if cell.modules else "a module set such as gate or all"
+        raise InputError(
+            f"cell: kind {cell.kind!r} with modules {cell.modules!r}; expected {expected}"
+        )
     if cell.modules:
         parse_modules(cell.modules)
     if not _fits(cell):
         raise InputError(
-            f"cell: kind {cell.kind!r} with mode {cell.mode!r}; an ablation has one of "
-            f"{', '.join(_MODES)}, a load none, {EVEN} or a dose such as x0.5, a tune none or "
-            f"{FAIR}, other cells none"
+            f"cell: kind {cell.kind!r} with mode {cell.mode!r}; expected one of "
+            f"{', '.join(_MODES)} for ablate; none, {EVEN} or a dose such as x0.5 for load; none "
+            f"or {FAIR} for tune; none for other kinds"
         )
     if cell.draw is not None and (cell.mode not in RANDOM or cell.seed is not None):
         raise InputError(
-            f"cell {cell.id}: a draw goes with {', '.join(RANDOM)}, and without a seed; "
-            f"remove draw{cell.draw}"
+            f"cell {cell.id}: only cells of the modes {', '.join(RANDOM)} without a seed have "
+            f"draws; remove draw{cell.draw}"
         )
     return cell
 
@@ -112,19 +119,19 @@ def _fits(cell: Cell) -> bool:
 
 
 def dose(cell: Cell) -> float | None:
-    """How many times the delta a load cell holds, if its mode says so."""
+    """The factor by which a load cell scales the delta; None if its mode is not a dose."""
     found = _DOSE.fullmatch(cell.mode)
     return float(found[1]) if found else None
 
 
 def cell_at(folder: Path, base: str) -> Cell:
-    """The cell whose folder this is: `Cell.id` read backwards.
+    """The cell that a folder belongs to; the inverse of `Cell.id`.
 
     Args:
-        base: name of the cell's base.
+        base: the name of the cell's base.
 
     Raises:
-        InputError: the folder's path is no cell's id.
+        InputError: the folder's path does not end with the id of a cell.
     """
     parts = list(folder.parts)
     expected = "NAME/base, PAIR/tuned, PAIR/load/MODULES[/MODE], PAIR/tune/MODULES[/fair] or "
@@ -143,5 +150,5 @@ def cell_at(folder: Path, base: str) -> Cell:
         raise InputError(f"{folder}: not a cell's folder; expected …/{expected}")
     *_, name, kind = parts
     if kind == "base" and name != base:
-        raise InputError(f"{folder}: the cell's base is {name}, the base given {base}; give that")
+        raise InputError(f"{folder}: a cell of base {name}; expected {base}; pass the right base")
     return validated(Cell(kind, base, None if kind == "base" else name, **found))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The files of a checkpoint's folder that the steps read."""
+"""Which files of a checkpoint's folder the steps read."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 
 CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".model", ".txt", ".jinja")
-"""The files of a checkpoint that a manifest lists: configuration, tokenizer, weights."""
+"""Suffixes of configuration, tokenizer and weights: the files that a manifest lists."""
 
 PICKLED = (".bin", ".pth", ".pt")
-"""Weights as PyTorch saves them; read only where there is no safetensors file."""
+"""Suffixes of weights that PyTorch saves; they are read only if there is no safetensors file."""
 
-# What a trainer leaves beside the weights, and second copies of them.
-_ASIDE = re.compile(
+# The state of a trainer, and second copies of the weights.
+_NOT_WEIGHTS = re.compile(
     r"consolidated|training_args|optimizer|scheduler|scaler|rng_state|random_states|.*optim_states"
 )
 
-# One set of weights out of several; the first that is there.
+# Sets of weights. If a folder has several, the first one is read.
 _ADAPTER_SETS = (r"adapter_model\.", r"adapters\.")
 
 _SETS = (*_ADAPTER_SETS, r".+-\d+-of-\d+\.", r"(pytorch_)?model\.")
@@ -28,25 +28,28 @@ _SETS = (*_ADAPTER_SETS, r".+-\d+-of-\d+\.", r"(pytorch_)?model\.")
 _OF_ADAPTERS = re.compile("|".join((*_ADAPTER_SETS, "non_lora_trainables")))
 
 TRAINED_WITH_LORA = "non_lora_trainables.bin"
-"""What LLaVA's code saves next to an adapter: the other tensors that were trained with it."""
+"""The file in which LLaVA's code saves tensors that were trained together with an adapter."""
 
 TRAJECTORY = "trajectory"
-"""The folder in a tuned checkpoint's own that holds its snapshots."""
+"""The subfolder of a tuned checkpoint that holds its snapshots."""
 
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
 def checkpoint_files(names: Iterable[str]) -> list[str]:
-    """The files of a checkpoint's folder that a step may read, sorted, out of all its files' names.
+    """The names of the files that a step may read, sorted.
 
-    Configuration, tokenizer and one set of weights: safetensors, or else PyTorch's. An adapter's
-    weights come before whole ones, shards before a single file. Subfolders, other formats, other
-    copies and the state of an optimizer are left out.
+    These are configuration, tokenizer and one set of weights: safetensors if there are any, else
+    PyTorch's. Weights of an adapter are preferred to those of a model, and shards to a single file.
+    Subfolders, other formats, other copies and the state of an optimizer are left out.
+
+    Args:
+        names: the names of all files in the folder.
     """
     flat = {name for name in names if "/" not in name}
     small = {name for name in flat if name.endswith(CHECKPOINT_SUFFIXES)}
     small -= {name for name in flat if name.endswith(".safetensors")}
-    weights = [name for name in flat if not _ASIDE.match(name)]
+    weights = [name for name in flat if not _NOT_WEIGHTS.match(name)]
     for suffixes in ((".safetensors",), PICKLED):
         stored = [name for name in weights if name.endswith(suffixes)]
         for first in _SETS:
@@ -61,28 +64,28 @@ def checkpoint_files(names: Iterable[str]) -> list[str]:
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
-    """The same of a folder on disk."""
+    """The paths of the files in a folder that a step may read, sorted by name."""
     names = (path.name for path in folder.iterdir() if path.is_file())
     return [folder / name for name in checkpoint_files(names)]
 
 
 def whole_weights(folder: Path) -> list[Path]:
-    """The weights of a whole model in a folder, whether or not an adapter is there as well."""
+    """The weights of a whole model in a folder; those of an adapter are left out."""
     names = {path.name for path in folder.iterdir() if path.is_file()}
     names = {name for name in names if not _OF_ADAPTERS.match(name)}
     return [folder / name for name in checkpoint_files(names) if is_weights(name)]
 
 
 def is_weights(name: str) -> bool:
-    """Whether a file holds tensors, by its name."""
+    """Whether a file's name is that of weights."""
     return name.endswith((".safetensors", *PICKLED))
 
 
 def shards(folder: Path) -> dict[str, Path]:
-    """Tensor → its shard, as a folder's index places them; empty where there is no index.
+    """Tensor → its shard, from the index in a folder; empty if there is no index.
 
     Raises:
-        InputError: an index of another form, or a shard that is not there.
+        InputError: the index has another form, or a shard is missing.
     """
     for index in (folder / name for name in _INDICES):
         if index.is_file():
@@ -93,12 +96,14 @@ def shards(folder: Path) -> dict[str, Path]:
                 or not all(isinstance(name, str) for name in placed.values())
                 or not placed
             ):
-                raise InputError(f"{index}: no weight_map; expected the names of all tensors")
+                raise InputError(
+                    f"{index}: no weight_map; expected tensors and their files; restore the file"
+                )
             for name in sorted(set(placed.values())):
                 if name in (".", "..") or re.search(r"[/\\\0]", name):
                     raise InputError(
-                        f"{index}: it places tensors in {name!r}; expected the name of a file "
-                        "beside it"
+                        f"{index}: weight_map names the file {name!r}; expected a file name "
+                        "without a path"
                     )
                 if not (folder / name).is_file():
                     raise InputError(f"{folder / name}: no such file; the checkpoint is incomplete")
@@ -107,5 +112,5 @@ def shards(folder: Path) -> dict[str, Path]:
 
 
 def snapshot_folder(folder: Path, step: int) -> Path:
-    """Where a tuned checkpoint keeps its state after a step, in its own folder."""
+    """The folder of a tuned checkpoint's snapshot after a step."""
     return folder / TRAJECTORY / f"step-{step:06d}"

@@ -1,8 +1,8 @@
-"""Renames that survive a power cut: the content is on the disk before the final name is.
+"""Renames that survive a power failure: a file's content reaches the disk before its final name.
 
-A rename alone is atomic for other processes only. The kernel may write the new name to the disk
-before the bytes behind it, and after a power cut the file is empty under its final name. So every
-file is synced, then the name is changed, then the folder that holds the name is synced.
+A rename is atomic only as other processes see it. The kernel may write the new name to the disk
+before the content; after a power failure the file is then empty. Therefore the file is synced
+first, then renamed, and then the folder that holds the name is synced.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import errno
 import os
 from pathlib import Path
 
-# Some network and FUSE disks cannot sync a file or a folder, and say so by one of these; on a
-# read-only disk nothing waits to be written.
-_CANNOT = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)
-# A folder that this user may write into but not list cannot be opened.
-_CLOSED = (errno.EACCES, errno.EPERM, errno.EBADF)
+# Some network and FUSE file systems cannot sync and return one of these errors. On a read-only file
+# system there is nothing to sync.
+_SYNC_UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)
+# A folder that the user may write into but not list cannot be opened.
+_CANNOT_OPEN = (errno.EACCES, errno.EPERM, errno.EBADF)
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or a folder with all files and folders below it, is on the disk.
+    """Waits until a file, or a folder with everything below it, is on the disk.
 
-    What a link leads to is not synced.
+    Targets of symbolic links are not synced.
 
     Raises:
         OSError: the disk is full or broken.
@@ -38,11 +38,11 @@ def sync(path: Path) -> None:
 
 
 def sync_names(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk, where the disk can do that."""
+    """Waits until the names in a folder are on the disk, if the file system supports it."""
     try:
         _sync(folder)
     except OSError as error:
-        if error.errno not in _CLOSED:
+        if error.errno not in _CANNOT_OPEN:
             raise
 
 
@@ -50,7 +50,7 @@ def move(finished: Path, final: Path) -> None:
     """Syncs a finished file or folder, renames it, and syncs the name.
 
     Raises:
-        OSError: as `os.replace`; a disk that is full or broken.
+        OSError: from `os.replace`, or because the disk is full or broken.
     """
     sync(finished)
     finished.replace(final)
@@ -58,7 +58,7 @@ def move(finished: Path, final: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and its parents, and syncs the names of those that are new."""
+    """Creates a folder and its parents, and syncs the names of the new ones."""
     new = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for one in new:
@@ -70,7 +70,7 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _CANNOT:
+        if error.errno not in _SYNC_UNSUPPORTED:
             raise
     finally:
         os.close(descriptor)

@@ -12,7 +12,7 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.output_files import replacing
 
 STATE = Path(".snakemake/affectlocus")
-"""What runs of an experiment keep in its folder, beside Snakemake's own records."""
+"""The folder in an experiment's folder where runs keep their own state."""
 
 _READ = 1 << 20
 
@@ -20,29 +20,29 @@ _LARGEST_JSON = 100_000_000  # bytes
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` (UTF-8), whole or not at all."""
+    """Writes `text` in UTF-8, completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, whole or not at all."""
+    """Writes `value` as indented JSON, completely or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in `path`; `InputError` where it is missing or not JSON."""
+    """The value of a JSON file; `InputError` if the file is missing or is not JSON."""
     try:
         with path.open("rb") as stream:
             content = stream.read(_LARGEST_JSON + 1)
         if len(content) > _LARGEST_JSON:
             raise InputError(
-                f"{path}: more than {_LARGEST_JSON // 1_000_000} MB, which no JSON file read here "
-                "has; restore it"
+                f"{path}: larger than {_LARGEST_JSON // 1_000_000} MB, the limit for JSON files; "
+                "restore the file"
             )
         return json.loads(content.decode("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a JSON file there") from None
+        raise InputError(f"{path}: no such file; expected a JSON file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder; expected a JSON file") from None
     except RecursionError:
@@ -52,7 +52,7 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hex."""
+    """The SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(_READ):
@@ -61,7 +61,7 @@ def sha256(path: Path) -> str:
 
 
 def matching(path: Path) -> list[Path]:
-    """The path itself, or the files that one with * or ? in it stands for, sorted."""
+    """The files that match a path with `*` or `?`, sorted; the path alone if it has neither."""
     if not re.search(r"[*?]", str(path)) or path.exists():
         return [path]
     anchor = Path(path.anchor)

@@ -1,4 +1,4 @@
-"""What a job's log begins with: versions, hardware, git revision, seed, parameters; no token."""
+"""The header of a job's log: versions, hardware, git revision, seed and parameters, no secrets."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def header_lines(
     cards: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """The head of a job's log, a topic a line.
+    """The lines of the header, one for each topic.
 
     Args:
-        arguments: of the command line, the step first.
-        cards: leased for the job.
-        environment: the process's own by default.
+        arguments: the arguments of the command line; the first is the step.
+        cards: the GPUs that are leased for the job.
+        environment: the environment variables; by default those of the process.
     """
     environment = os.environ if environment is None else environment
     libraries = ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
@@ -53,7 +53,7 @@ def header_lines(
 
 
 def revision(folder: Path) -> str:
-    """The commit of a checkout, and whether files differ from it; `none` outside of one."""
+    """The commit of a git checkout and whether files differ from it; `none` outside a checkout."""
 
     def git(*command: str) -> str:
         run = subprocess.run(
@@ -118,7 +118,7 @@ def _cards(environment: Mapping[str, str], leased: Sequence[str]) -> str:
 
 
 def _line(path: str, key: str) -> str:
-    """What stands behind a key in a file of /proc, on its first line with it."""
+    """The value of a key in a file of /proc, from the first line with the key."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -128,27 +128,27 @@ def _line(path: str, key: str) -> str:
 
 
 def _seeds(arguments: Sequence[str]) -> Iterator[Any]:
-    """Seeds in JSON settings, and seeds and draws in the names of cells and checkpoints."""
+    """Seeds in JSON settings; seeds and draws in the names of cells and checkpoints."""
     for argument in arguments:
         if argument.startswith("{"):
             try:
-                yield from _inside(json.loads(argument))
+                yield from _seeds_in(json.loads(argument))
             except ValueError:
                 continue
         else:
             yield from map(int, re.findall(r"\b(?:seed|draw)(\d{1,18})\b", argument))
 
 
-def _inside(value: Any) -> Iterator[Any]:
+def _seeds_in(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == "seed":
                 yield inner
             else:
-                yield from _inside(inner)
+                yield from _seeds_in(inner)
 
 
 def write_header(step: str, arguments: Sequence[str], cards: Sequence[str] = ()) -> None:
-    """The same on standard error, which a job's log holds."""
+    """Writes the header to standard error, which goes to the job's log."""
     sys.stderr.write("\n".join(header_lines(step, arguments, cards)) + "\n")
     sys.stderr.flush()

@@ -10,17 +10,18 @@ from typing import Any
 
 from affectlocus.core.files import sha256
 
-# Roots of downloads, which lie elsewhere on another machine: stand for them in a manifest.
+# Variables of huggingface_hub for the folders of its downloads, which differ between machines. A
+# manifest holds the variable in place of the folder.
 _ROOTS = ("HF_HUB_CACHE", "HF_HOME")
 
 
 def manifest_entry(path: Path, digest: str | None = None) -> dict[str, Any]:
-    """A file as a manifest lists it: name, size in bytes, SHA-256 (read off it, if not known)."""
+    """A file's entry in a manifest: name, size in bytes, and SHA-256, computed if not given."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest or sha256(path)}
 
 
 def is_manifest(record: Any) -> bool:
-    """Whether JSON is a manifest: a folder, and files in it by name, size and digest."""
+    """Whether a JSON value is a manifest: a folder, and its files with name, size and SHA-256."""
     if not isinstance(record, dict) or not isinstance(record.get("source"), dict | None):
         return False
     files = record.get("files")
@@ -36,7 +37,7 @@ def is_manifest(record: Any) -> bool:
 
 
 def portable_path(folder: Path) -> str:
-    """A folder as a manifest names it: one of downloads by huggingface_hub's name of their root."""
+    """A folder as a manifest writes it: `${HF_HUB_CACHE}` replaces the root of downloads."""
     from huggingface_hub import constants
 
     for root in _ROOTS:
@@ -49,7 +50,7 @@ def portable_path(folder: Path) -> str:
 
 
 def manifest_folder(record: Mapping[str, Any]) -> Path:
-    """Where a manifest's files lie, on this machine."""
+    """The folder of a manifest's files on this machine."""
     named = str(record["folder"])
     for root in _ROOTS:
         if named.startswith(f"${{{root}}}/"):
@@ -60,7 +61,10 @@ def manifest_folder(record: Mapping[str, Any]) -> Path:
 
 
 def first_missing_file(record: Mapping[str, Any]) -> tuple[Path, int] | None:
-    """The first of a manifest's files that is not there with its size, which is told; or none."""
+    """The first file of a manifest that is missing or has another size, with the expected size.
+
+    None if all files are complete.
+    """
     folder = manifest_folder(record)
     for entry in record["files"]:
         path = folder / entry["file"]
@@ -70,13 +74,13 @@ def first_missing_file(record: Mapping[str, Any]) -> tuple[Path, int] | None:
 
 
 def content_digest(files: Iterable[Mapping[str, Any]]) -> str:
-    """A model's digest from its manifest's files: their names and contents, not their folder."""
+    """The digest of a model: of its files' names and SHA-256, without their folder."""
     listed = sorted((str(one["file"]), str(one["sha256"])) for one in files)
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _inside(name: Any) -> bool:
-    """Whether a name of a file leads no way out of its folder."""
+    """Whether a file's name is relative and stays in its folder."""
     if not isinstance(name, str) or not name or "\0" in name:
         return False
     path = PurePosixPath(name)

@@ -16,13 +16,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """What the answers to a task are counted as, for any number of draws and cells.
+    """Counts of true and answered labels of a task; leading axes are bootstrap draws and cells.
 
     Attributes:
-        hits: (..., labels) float64, samples of a label that were answered with it.
-        truth: (..., labels) float64, samples of a label.
-        answered: (..., labels) float64, samples that were answered with a label.
-        positive: the number of the label that is the positive, where the task has one.
+        hits: (..., labels) float64, samples of a label that were answered correctly.
+        truth: (..., labels) float64, samples whose true label this is.
+        answered: (..., labels) float64, samples that were answered with this label.
+        positive: the index of the positive label; None if the task has none.
     """
 
     hits: np.ndarray
@@ -32,12 +32,12 @@ class LabelCounts:
 
     @cached_property
     def present(self) -> np.ndarray:
-        """(..., labels) bool: the label occurs as truth or as answer."""
+        """(..., labels) bool: whether the label occurs as true label or as answer."""
         return (self.truth + self.answered) > 0
 
     @cached_property
     def f1(self) -> np.ndarray:
-        """(..., labels), 0 to 1: each label's F1; 0 where it does not occur, as in scikit-learn."""
+        """(..., labels), 0 to 1: F1 of each label; 0 if it does not occur, as in scikit-learn."""
         return np.divide(
             2 * self.hits,
             self.truth + self.answered,
@@ -47,12 +47,12 @@ class LabelCounts:
 
     @cached_property
     def total(self) -> np.ndarray:
-        """(...), samples."""
+        """(...): number of samples."""
         return self.truth.sum(axis=-1)
 
 
 Formula = Callable[[LabelCounts], np.ndarray]
-"""Counts → scores in percent, (...)."""
+"""Takes counts and returns scores in percent, (...)."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,19 @@ class Metric:
     """A metric.
 
     Attributes:
-        name: as in params.yaml and in the column `metric` of scores.
-        label: what an axis of a figure says, with the unit.
-        higher_is_better: the direction.
-        lowest, highest: the ends of its range.
-        formula: of a task with labels; None where scores come from elsewhere.
-        of: the answers that have it: `labels`, `positive` (labels with a positive one, or numbers
-            with a cutoff), `protocol` (free text under a protocol), `number`, `text` or `written`.
+        name: the name in params.yaml and in the column `metric` of scores.
+        label: the label of a figure's axis, with the unit.
+        answers: the kind of answers that have this metric: `labels`, `positive` (labels with a
+            positive one, or numbers with a cutoff), `protocol` (free text under a protocol),
+            `number`, `text` (text that is read) or `written` (text that a cell writes).
+        higher_is_better: whether a higher value is better.
+        lowest, highest: the range.
+        formula: for tasks with labels; None if another module computes the score.
     """
 
     name: str
     label: str
-    of: str
+    answers: str
     higher_is_better: bool = True
     lowest: float = 0.0
     highest: float = 100.0
@@ -87,7 +88,7 @@ def _accuracy(counts: LabelCounts) -> np.ndarray:
 
 
 def _macro_f1(counts: LabelCounts) -> np.ndarray:
-    """Over the labels that occur as truth or as answer."""
+    """The mean over the labels that occur as true label or as answer."""
     return 100 * counts.f1.sum(axis=-1) / counts.present.sum(axis=-1)
 
 
@@ -117,26 +118,26 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 """Name → metric. A metric in percent that is not listed here ranges from 0 to 100."""
 
 
-def metric_names(*of: str) -> tuple[str, ...]:
-    """The names of the metrics of these kinds of answers, in the registry's order."""
-    return tuple(name for name, metric in METRICS.items() if metric.of in of)
+def metric_names(*answers: str) -> tuple[str, ...]:
+    """The names of the metrics of some kinds of answers, in the registry's order."""
+    return tuple(name for name, metric in METRICS.items() if metric.answers in answers)
 
 
 def value_range(name: str) -> tuple[float, float]:
-    """The ends of a metric's range."""
+    """The lowest and the highest possible value of a metric."""
     metric = METRICS.get(name)
     return (0.0, 100.0) if metric is None else (metric.lowest, metric.highest)
 
 
 def axis_label(name: str) -> str:
-    """What an axis says of a metric: its label, or its name where it is not listed."""
+    """The label of an axis that shows a metric; the metric's name if it is not in the registry."""
     return METRICS[name].label if name in METRICS else name
 
 
 def label_metrics(counts: LabelCounts) -> dict[str, np.ndarray]:
-    """Every metric of a task with labels, in percent, (...) each.
+    """Every metric of a task with labels: name → scores in percent, (...).
 
-    Those of a positive label are left out where the task has none.
+    Metrics of a positive label are left out if the task has none.
     """
     kinds = ("labels",) if counts.positive is None else ("labels", "positive")
     found = ((name, METRICS[name].formula) for name in metric_names(*kinds))

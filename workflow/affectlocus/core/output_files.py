@@ -1,4 +1,4 @@
-"""Output files and folders: written completely or not at all, and never over a user's own files."""
+"""Output files and folders: written completely or not at all, never over a user's own files."""
 
 from __future__ import annotations
 
@@ -13,62 +13,63 @@ from affectlocus.core.durable import make_folder, sync, sync_names
 from affectlocus.core.errors import InputError, shortened
 
 MARKER = ".affectlocus"
-"""In a folder that a step wrote: the step's name, and below it the files it wrote, one a line."""
+"""The file in an output folder that lists the step and, one a line, the files that it wrote."""
 
 PARTIAL = re.compile(r"\..+\.\d+\.partial(\..*)?", re.DOTALL)
-"""Names that `replacing` gives to what is not whole yet; only a kill leaves one behind."""
+"""Names of the temporary files of `replacing`; one remains only if the process was killed."""
 
-# What libraries in Rust put around the system's own words.
+# What libraries in Rust add around the system's error message.
 _RUST = re.compile(r"^Error while serializing: I/O error: | \(os error \d+\).*$")
 
 
 @contextmanager
 def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Iterator[Path]:
-    """A temporary file or folder beside `path`, renamed to it if the block ends well.
+    """Yields a path for a temporary file or folder; renames it to `path` if the block succeeds.
 
-    A crash leaves `path` as it was: a reader never sees half a file, and neither does one after a
-    power cut. What a link leads to is replaced, not the link.
+    After a crash or a power failure `path` is unchanged, so that a reader never sees half a file.
+    If `path` is a symbolic link, its target is replaced, not the link.
 
     Args:
-        step: as in `check_output`; goes into the folder's `MARKER`.
-        inputs: as there.
+        step: as in `check_output`; it is written into the folder's `MARKER`.
+        inputs: as in `check_output`.
 
     Raises:
-        InputError: before the block, where `path` must not be replaced or cannot be.
+        InputError: `path` must not be replaced or cannot be; raised before the block runs.
     """
     check_output(path, step, inputs=inputs)
     if path.is_symlink() or path.name == "..":
         path = path.resolve()
-    # The suffix stays the last one: writers choose a format, and compression, by it.
+    # Writers choose the format and the compression by the suffix, so it must be the last one.
     temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}.partial{path.suffix}")
     old = temporary.with_name(f"{temporary.name}.old")
     try:
         make_folder(path.parent)
         _remove(temporary)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _cannot_write(path, error) from None
     try:
         try:
             yield temporary
             if temporary.is_dir():
                 _mark(temporary, step)
-            # Some disks say that they are full here and not before.
+            # Some file systems report a full disk only here.
             sync(temporary)
         except OSError as error:
-            # What was read in the block has a name of its own.
+            # An error of another file, which the block read, is not one of the output.
             if error.errno is None or not str(error.filename or temporary).startswith(
                 str(temporary)
             ):
                 raise
-            raise _unwritable(path, error) from None
+            raise _cannot_write(path, error) from None
         except Exception as error:
-            # safetensors and tokenizers tell of a full disk by exceptions that are no OSError.
+            # safetensors and tokenizers report a full disk with exceptions that are not OSError.
             if not _RUST.search(str(error)):
                 raise
             raise InputError(f"{path}: cannot be written ({_RUST.sub('', str(error))})") from None
         aside = path.is_dir() and temporary.exists()
         if aside:
-            # A folder cannot be renamed onto another: the old one steps aside, and goes last.
+            # A folder cannot be renamed onto an existing one. The old one is renamed first and
+            # deleted last.
             _remove(old)
             path.rename(old)
         try:
@@ -80,90 +81,92 @@ def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Ite
         try:
             sync_names(path.parent)
         except OSError as error:
-            raise _unwritable(path, error) from None
+            raise _cannot_write(path, error) from None
     finally:
         _remove(temporary)
     _remove(old)
 
 
 def check_output(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> None:
-    """Refuses an output that would take somebody's files away, or cannot be written.
+    """Refuses an output that would delete a user's files, or that cannot be written.
 
-    A folder is replaced where it is empty, or where it holds nothing but what its `MARKER` lists.
+    A folder may be replaced if it is empty or holds only the files that its `MARKER` lists.
 
     Args:
-        step: the step that writes a folder; empty where a file is to be written.
-        inputs: what is read; the output is none of them and holds none.
+        step: the step that writes a folder; empty if the output is a file.
+        inputs: the files that the step reads; the output must not be or contain one of them.
 
     Raises:
-        InputError: it must not be replaced, or cannot be.
+        InputError: the output must not be replaced, or cannot be written.
     """
     try:
-        whole = path.resolve()
+        target = path.resolve()
         for given in map(Path, inputs):
-            if given.resolve() == whole or whole in given.resolve().parents:
-                held = "an input" if given.resolve() == whole else f"the input {given} in it"
-                raise InputError(f"{path}: {held} would be replaced; write somewhere else")
-        if whole == Path.cwd() or whole in Path.cwd().parents:
-            raise InputError(f"{path}: this command runs in it; write into a folder of its own")
-        above = next(parent for parent in whole.parents if os.path.lexists(parent))
+            if given.resolve() == target or target in given.resolve().parents:
+                what = "is an input" if given.resolve() == target else f"contains the input {given}"
+                raise InputError(
+                    f"{path}: {what}, which would be overwritten; choose another output"
+                )
+        if target == Path.cwd() or target in Path.cwd().parents:
+            raise InputError(f"{path}: would replace the working directory; choose another output")
+        above = next(parent for parent in target.parents if os.path.lexists(parent))
         if not above.is_dir():
-            raise InputError(f"{path}: cannot be written: {above} is no folder")
+            raise InputError(f"{path}: cannot be written: {above} is not a folder")
         if not os.access(above, os.W_OK | os.X_OK):
-            sealed = os.statvfs(above).f_flag & os.ST_RDONLY
-            why = "is on a read-only disk" if sealed else "gives no permission to write into it"
+            read_only = os.statvfs(above).f_flag & os.ST_RDONLY
+            why = "is on a read-only disk" if read_only else "is not writable for this user"
             raise InputError(f"{path}: cannot be written: {above} {why}")
-        if not whole.exists():
+        if not target.exists():
             return
-        if whole.is_dir():
+        if target.is_dir():
             _check_folder(path, step)
-        elif not whole.is_file():
-            raise InputError(f"{path}: not a plain file; write somewhere else")
+        elif not target.is_file():
+            raise InputError(f"{path}: not a regular file; choose another output")
         elif step:
-            raise InputError(f"{path}: a file is there; {step} writes a folder")
+            raise InputError(f"{path}: is a file; {step} writes a folder; choose another output")
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _cannot_write(path, error) from None
     except RuntimeError:
-        raise InputError(f"{path}: a link that leads to itself; write somewhere else") from None
+        raise InputError(f"{path}: a symbolic link to itself; choose another output") from None
 
 
 def check_outside_inputs(out: Path, *inputs: Path) -> None:
-    """Refuses an output inside an input's folder, which would then be another checkpoint."""
+    """Refuses an output in the folder of an input, because that would change the input."""
     for given in inputs:
         if given.resolve() in out.resolve().parents:
-            raise InputError(f"{out}: lies inside the input {given}; write somewhere else")
+            raise InputError(f"{out}: is inside the input {given}; choose another output")
 
 
 def check_folder_of_outputs(folder: Path, names: Iterable[str]) -> None:
-    """Refuses a folder that files cannot be written into, before the work whose files they are."""
+    """Refuses a folder into which the named files cannot be written."""
     try:
         taken = folder.exists() and not folder.is_dir()
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise _cannot_write(folder, error) from None
     if taken:
-        raise InputError(f"{folder}: a file is there; expected a folder, or nothing")
+        raise InputError(f"{folder}: is a file; expected a folder or a new name")
     for name in names:
         check_output(folder / name)
 
 
 def _check_folder(path: Path, step: str) -> None:
     if not step:
-        raise InputError(f"{path}: a folder is there, and a file is to be written; name the file")
+        raise InputError(f"{path}: is a folder; expected the name of the file to write")
     marker = path / MARKER
     known: set[str] = set()
     if marker.is_file():
         lines = marker.read_text(encoding="utf-8", errors="replace").splitlines()
         known = {MARKER, *lines[1:]}
-    foreign = next((name for name in _below(path) if name not in known), None)
-    if foreign is not None:
+    unknown = next((name for name in _below(path) if name not in known), None)
+    if unknown is not None:
         raise InputError(
-            f"{path}: holds {foreign}, which {step} did not write, and would be replaced whole; "
-            "name a new or an empty folder, or delete it yourself"
+            f"{path}: contains {unknown}, which {step} did not write and would delete; choose a "
+            "new or an empty folder, or delete this one yourself"
         )
 
 
 def _below(folder: Path) -> Iterator[str]:
-    """Every file below a folder, and every link: what would be gone with it."""
+    """Every file and symbolic link below a folder, relative to it."""
     for at, folders, files in os.walk(folder, onerror=_raise):
         links = [name for name in folders if Path(at, name).is_symlink()]
         for name in (*files, *links):
@@ -179,7 +182,7 @@ def _mark(folder: Path, step: str) -> None:
     (folder / MARKER).write_text("\n".join([step, *names]) + "\n", encoding="utf-8")
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
+def _cannot_write(path: Path, error: OSError) -> InputError:
     return InputError(f"{shortened(path)}: cannot be written ({error.strerror})")
 
 

@@ -9,16 +9,20 @@ from affectlocus.core.errors import InputError
 ATTENTION = ("q", "k", "v", "o")
 FFN = ("gate", "up", "down")
 PROJECTIONS = ATTENTION + FFN
-"""The seven names, in the order in which every table and figure shows them."""
+"""The seven names, in the order of every table and figure."""
 
 ALL = "all"
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a projection's tensor stands: layer (from 0), projection, and `weight` or `bias`.
+    """The place of a projection's tensor in a model.
 
-    `expert` tells the experts of a mixture apart: a number as text, or `shared`; None elsewhere.
+    Attributes:
+        layer: counted from 0.
+        projection: one of `PROJECTIONS`.
+        parameter: `weight` or `bias`.
+        expert: in a mixture of experts, the expert's number as text, or `shared`; None elsewhere.
     """
 
     layer: int
@@ -28,7 +32,7 @@ class Location:
 
     @property
     def order(self) -> tuple[int, int, str, int, str]:
-        """Sorts as every table does: by layer, projection, parameter and expert."""
+        """The sort key of every table: layer, projection, parameter and expert."""
         expert = self.expert or ""
         number = int(expert) if expert.isdecimal() and len(expert) < 10 else -1
         return self.layer, PROJECTIONS.index(self.projection), self.parameter, number, expert
@@ -38,7 +42,7 @@ def parse_modules(text: str) -> tuple[str, ...]:
     """The projections of a module set such as `q+k+v+o+gate` or `all`, in canonical order.
 
     Raises:
-        InputError: an unknown projection, one named twice, or an empty set.
+        InputError: a projection is unknown or named twice, or the set is empty.
     """
     if text == ALL:
         return PROJECTIONS
@@ -55,6 +59,6 @@ def parse_modules(text: str) -> tuple[str, ...]:
 
 
 def format_modules(projections: tuple[str, ...] | list[str]) -> str:
-    """The canonical text of a set of projections: `all` for the seven."""
+    """The canonical text of a set of projections; `all` for all seven."""
     ordered = [name for name in PROJECTIONS if name in projections]
     return ALL if len(ordered) == len(PROJECTIONS) else "+".join(ordered)

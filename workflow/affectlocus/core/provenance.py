@@ -1,4 +1,4 @@
-"""How results came about: versions, machine, revision of the code, time spent."""
+"""Provenance of results: versions, hardware, code revision, parameters, time and memory of jobs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PACKAGES = (
     *("affectlocus", "snakemake", "torch", "transformers", "peft", "tokenizers", "safetensors"),
     *("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "matplotlib", "dvc"),
 )
-"""Those whose versions can change a number, or what draws and runs them."""
+"""Packages whose versions are reported: those that compute, draw or run the results."""
 
 
 def versions() -> dict[str, str]:
-    """Package → its installed version, Python first; those that are not installed are left out."""
+    """Package → installed version, Python first; packages that are not installed are left out."""
     known = {"Python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -36,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, str]:
-    """The machine that this runs on, as far as its system tells: processor, cores, memory, GPUs."""
+    """This machine's processor, cores, memory and GPUs, as far as the system reports them."""
     model = re.search(r"^model name\s*:\s*(.+)$", _text("proc/cpuinfo"), re.M)
     memory = re.search(r"^MemTotal:\s*(\d+) kB", _text("proc/meminfo"), re.M)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -64,9 +64,9 @@ def _read(path: Path) -> str:
 
 
 def revision(folder: Path = PACKAGE) -> str:
-    """The commit of the code in `folder`, and whether files differ from it; empty without git.
+    """The git commit of the code in `folder`, and how many files differ from it.
 
-    A package that is installed below somebody else's repository is none of that repository's.
+    Empty if there is no git, or if the package is merely installed inside another repository.
     """
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return ""
@@ -90,7 +90,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def overridden(config: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of an experiment's parameters that are not what its file says, nested as there."""
+    """The parameters in `config` that differ from the file's, nested as in the file."""
     found: dict[str, Any] = {}
     for key, value in config.items():
         before = written.get(key)
@@ -103,7 +103,7 @@ def overridden(config: Mapping[str, Any], written: Mapping[str, Any]) -> dict[st
 
 
 def merged(written: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with those keys put in their places."""
+    """The parameters with the overrides applied."""
     result = dict(written)
     for key, value in overrides.items():
         before = result.get(key)
@@ -117,12 +117,12 @@ ABSENT = "not set"
 
 @dataclass(frozen=True)
 class Difference:
-    """A parameter with two values.
+    """A parameter with two different values.
 
     Args:
-        key: dotted, as in `tune.steps`.
-        used: what the results were made with.
-        now: what it is elsewhere.
+        key: the dotted key, as in `tune.steps`.
+        used: the value that the results were made with.
+        now: the other value.
     """
 
     key: str
@@ -130,12 +130,12 @@ class Difference:
     now: str
 
     def below(self, name: str) -> Difference:
-        """The same, of something with a name."""
+        """The same difference, with a name in front of the key."""
         return Difference(f"{name}: {self.key}", self.used, self.now)
 
 
 def differences(used: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """Every parameter with two values, in the order of keys; values are shown as JSON."""
+    """Every parameter whose values differ, in the order of keys; values are written as JSON."""
     found: list[Difference] = []
     for key in dict.fromkeys([*used, *now]):
         one, other = used.get(key), now.get(key)
@@ -156,7 +156,7 @@ _PACKED = "zlib:"
 
 
 def packed(values: Mapping[str, Any]) -> str:
-    """Parameters as an argument of a command: JSON, compressed where it is long."""
+    """Parameters as one command-line argument: JSON, compressed if it is long."""
     text = json.dumps(values, default=str)
     if len(text) <= _LONG:
         return text
@@ -164,10 +164,10 @@ def packed(values: Mapping[str, Any]) -> str:
 
 
 def unpacked(text: str) -> dict[str, Any]:
-    """The parameters in such an argument.
+    """The parameters in an argument that `packed` wrote.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: the text has another form.
     """
     if text.startswith(_PACKED):
         try:
@@ -182,11 +182,12 @@ def unpacked(text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StepUsage:
-    """What the jobs of one step took.
+    """Time and memory of the jobs of one step.
 
     Args:
-        seconds, cpu, longest: wall-clock and processor seconds of all jobs, and of the longest.
-        memory: the largest job's resident set in MB.
+        seconds, cpu: wall-clock and processor seconds, summed over all jobs.
+        longest: wall-clock seconds of the longest job.
+        memory: the largest resident set of a job, in MB.
     """
 
     step: str
@@ -198,13 +199,13 @@ class StepUsage:
 
 
 def resource_usage(folder: Path, files: Container[str] | None = None) -> list[StepUsage]:
-    """What each step's jobs took when they last ran, the longest step first.
+    """Time and memory of the jobs of each step in their last run; the longest step comes first.
 
-    The report itself does not count: what it took is known once it is written.
+    The step `report` is left out, because its time is known only after the page is written.
 
     Args:
-        folder: of Snakemake's benchmark files, one below the step's name for each job.
-        files: those that count, by their paths below the folder; all by default.
+        folder: Snakemake's benchmark files: a folder for each step, a file for each job.
+        files: the files that count, as paths below the folder; all by default.
     """
     steps: dict[str, list[dict[str, float]]] = {}
     for path in sorted(folder.rglob("*.tsv")):
@@ -233,7 +234,7 @@ def resource_usage(folder: Path, files: Container[str] | None = None) -> list[St
 
 
 def _number(text: str | None) -> float:
-    """Of a job too short to be measured, Snakemake writes no number."""
+    """A number in a benchmark file; 0 if the job was too short for Snakemake to measure."""
     try:
         value = float(text or "")
     except ValueError:

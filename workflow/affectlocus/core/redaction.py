@@ -1,4 +1,4 @@
-"""Texts without secrets: what may be seen of a token, a password or a signed address."""
+"""Removal of secrets from texts: tokens, passwords and keys in addresses."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _NAMED = re.compile(
     r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|(^|_)(API_?|ACCESS_?)?KEY($|_)|AUTH|_PWD$",
     re.IGNORECASE,
 )
-_SHORTEST = 6  # characters of a variable's value that can be told from ordinary text
-# Tokens that say by their beginning what they are: of model hubs, forges, clouds, chats.
+_MIN_LENGTH = 6  # characters; a shorter value cannot be told from ordinary text
+# Tokens with a known prefix: of model hubs, code hosts, clouds, chat services.
 _TOKEN = re.compile(
     r"\b(hf_|api_org_|sk-|gh[pousr]_|github_pat_|glpat-|pypi-|npm_|xox[abeoprs]-|AKIA|ASIA|AIza)"
     r"[\w-]{8,}"
 )
 _BEARER = re.compile(r"\b(Bearer|Basic)(\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
-# user:password@ of an address, whose slashes a path may have lost.
+# user:password@ in an address. A path may have removed some of its slashes.
 _USER = re.compile(r"(\w+:/{1,3})[^\s/@'\"]+@")
 _QUERY = re.compile(
     r"([?&][\w.-]*(?:token|key|sig|secret|pass|pw|auth|credential|session|jwt)[\w.-]*=)"
@@ -27,18 +27,19 @@ _QUERY = re.compile(
 
 
 def redacted(text: str, environment: Mapping[str, str]) -> str:
-    """The text without the values of variables that are named as secrets, and without what looks
-    like one: tokens, the user and password of an address, the keys in its query.
+    """The text without secrets.
 
-    A variable's value is known as it is, and as an address writes it.
+    Removed are the values of environment variables whose names mark them as secrets, as they are
+    and percent-encoded, and texts that look like secrets: tokens, user and password in an address,
+    keys in an address's query.
     """
     secrets = {
         form: name
         for name, value in environment.items()
-        if _NAMED.search(name) and len(value) >= _SHORTEST
+        if _NAMED.search(name) and len(value) >= _MIN_LENGTH
         for form in (quote(value, safe=""), quote_plus(value), quote(value), value)
     }
-    # The longest first: one secret may begin as another does.
+    # The longest first, because one secret may be the beginning of another.
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, f"${{{secrets[value]}}}")
     text = _BEARER.sub(r"\1\2…", _TOKEN.sub(r"\1…", text))

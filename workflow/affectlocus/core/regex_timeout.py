@@ -1,4 +1,4 @@
-"""A limit on the time that a pattern out of somebody's file may take."""
+"""A time limit for regular expressions that come from users' files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from affectlocus.core.errors import InputError
 
 @contextmanager
 def time_limit(seconds: float, message: str) -> Iterator[None]:
-    """In this block, after so many seconds of processor time, `InputError` with the message.
+    """A context that raises `InputError` with `message` after `seconds` of processor time.
 
-    Regular expressions can take longer than the universe is old for thirty characters of text;
-    Python's look for signals on the way. In another thread than the main one there is no limit.
+    A regular expression can take exponential time, even on thirty characters. Python's `re` module
+    checks for signals while it matches, so a timer signal can end it. Outside the main thread there
+    is no limit, because signals arrive in the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,7 +1,8 @@
-"""A stop signal ends a step with one line, at a moment when nothing is half-done.
+"""Stop signals: they end a step with one line, and no output is half-written.
 
-SIGTERM is what a preemption, a time limit, scancel and a service that is stopped send; SIGINT is
-Ctrl-C. Both are heeded alike. A kill -9 cannot be: what a step then leaves is whole or absent.
+SIGTERM is sent at a preemption, at a time limit, by scancel and when a service stops; SIGINT is
+Ctrl-C. Both have the same effect. SIGKILL (kill -9) cannot be caught; each output of the step is
+then complete or missing.
 """
 
 from __future__ import annotations
@@ -17,35 +18,35 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(SystemExit):
-    """Somebody told this process to stop. Its exit code is 128 and the signal's number."""
+    """A signal asked this process to stop. The exit code is 128 plus the signal's number."""
 
     def __init__(self, number: int, where: str = "") -> None:
         super().__init__(128 + number)
-        where = where or "; nothing is half-written, and the next run does this step again"
-        self.sentence = f"stopped by {signal.Signals(number).name}{where}"
+        where = where or "; no output is half-written, and the next run repeats this step"
+        self.message = f"stopped by {signal.Signals(number).name}{where}"
 
     def __str__(self) -> str:
-        return self.sentence
+        return self.message
 
 
 def install_handlers() -> None:
-    """From now on a stop signal raises `Stopped`: what is open is closed, and removed."""
+    """From now on a stop signal raises `Stopped`, so that open files are closed and removed."""
     for number in SIGNALS:
         signal.signal(number, _stop)
 
 
 def _stop(number: int, _: Any) -> None:
-    # Schedulers and Snakemake send several; a second Ctrl-C means it.
+    # Schedulers and Snakemake send SIGTERM several times. A second Ctrl-C ends the process at once.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise Stopped(number)
 
 
 class StopRequest:
-    """Whether to stop.
+    """Whether a stop signal has arrived.
 
     Attributes:
-        number: the signal's, once one has come.
+        number: the number of the signal; None as long as no signal has arrived.
     """
 
     def __init__(self) -> None:
@@ -57,14 +58,15 @@ class StopRequest:
         if self.number is None:
             self.number = number
             name = signal.Signals(number).name
-            sys.stderr.write(f"affectlocus: {name}: ends this step of the training, saves, stops\n")
+            sys.stderr.write(f"affectlocus: {name}: saves after this training step and stops\n")
 
 
 @contextmanager
 def deferred_stop() -> Iterator[StopRequest]:
-    """In this block a stop signal is only noted, and the block looks for it where it can stop.
+    """A context in which a stop signal is only recorded; the block checks for it where it can stop.
 
-    A second Ctrl-C does not wait. Outside the main thread no signal arrives, and none is noted.
+    A second Ctrl-C stops at once. Outside the main thread no signal is recorded, because signals
+    arrive in the main thread only.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -1,13 +1,13 @@
-"""Valences as data sets write them: which numbers mark a sample that nobody rated."""
+"""Valences in data sets: which numbers mean that a rating is missing."""
 
 from __future__ import annotations
 
 import math
 
 MASKS = (-10.0, -99.0, -999.0, -9999.0)
-"""The numbers that stand for a missing rating; the first is MER's."""
+"""Numbers that mean a missing rating; MER uses the first."""
 
 
 def is_rated(value: float) -> bool:
-    """Whether a valence is a rating: finite, and not one of `MASKS`."""
+    """Whether a valence is a rating: it is finite and not in `MASKS`."""
     return math.isfinite(value) and value not in MASKS
