@@ -86,10 +86,10 @@ def constants(gold: Sequence[str], published: Any) -> dict[str, list[str]]:
 
 def _scored(name: str, outputs: Outputs, answers: Sequence[Any], both: Scorer) -> list[Row]:
     published = both.published(outputs.gold, answers)
-    honest = both.honest(outputs.gold, answers)
+    corrected = both.corrected(outputs.gold, answers)
     return [
         {"answers": name, "expected": None, **own, **{k: v for k, v in one.items() if k not in own}}
-        for own, one in zip(published, honest, strict=True)
+        for own, one in zip(published, corrected, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Answers that look at nothing, against searching through all of them and against scikit-learn."""
+"""Baselines, against an exhaustive search and against scikit-learn."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from wheel_files import REAL, write_wheels
 from affectlocus.config.scoring import PERCENT, Score
 from affectlocus.config.tasks import NumberAnswer, Scoring
 from affectlocus.data.prepare import read_rows
-from affectlocus.scoring import corrected_protocol as corrected
-from affectlocus.scoring import mer_unibench
-from affectlocus.scoring.baselines import beside, best_pair, classic, majority, valence_label
+from affectlocus.scoring import corrected_protocol, mer_unibench
+from affectlocus.scoring.baselines import (
+    baseline_table,
+    best_pair,
+    label_baselines,
+    majority,
+    valence_label,
+)
 from affectlocus.scoring.mer_unibench import hit_rates, mean_rate
-from affectlocus.scoring.score import metrics
+from affectlocus.scoring.score_draws import confusion_metrics
 from affectlocus.scoring.wheels import Wheels, read
 
 WORDS = ["joy", "glad", "anger", "fear", "calm", "hope"]
@@ -47,12 +52,12 @@ def test_no_pair_of_words_scores_higher_than_the_one_found(gold: list[str], each
     assert rate(gold, found, wheels) == pytest.approx(highest)
 
 
-def test_a_pair_is_named_by_gold_labels_where_they_do() -> None:
+def test_a_pair_is_named_by_gold_labels_if_possible() -> None:
     wheels = {1: {"joy": "happy", "ha": "happy", "anger": "mad", "ire": "mad", "sadness": "sad"}}
     assert best_pair(["joy", "anger", "joy"], wheels) == ["anger", "joy"]
 
 
-def test_one_word_is_found_where_there_is_no_second() -> None:
+def test_a_single_cluster_gives_a_single_word() -> None:
     assert best_pair(["joy"], {1: {"joy": "happy"}}) == ["joy"]
 
 
@@ -70,14 +75,14 @@ def test_the_best_pair_on_meld_is_as_good_as_happy_and_angry_and_beats_every_che
     ("value", "label"),
     [(0.0, "neutral"), (-0.0, "neutral"), (1e-9, "positive"), (-2.0, "negative")],
 )
-def test_a_value_is_the_label_of_its_sign(value: float, label: str) -> None:
+def test_a_value_has_the_label_of_its_sign(value: float, label: str) -> None:
     assert valence_label(value) == label
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1))
 def test_the_majority_answer_scores_what_scikit_learn_says(gold: list[str]) -> None:
     answers = [majority(gold)] * len(gold)
-    found = classic(gold, ["a", "b", "c"])["majority"]
+    found = label_baselines(gold, ["a", "b", "c"])["majority"]
     expected = {
         "weighted_f1": 100 * f1_score(gold, answers, average="weighted", zero_division=0),
         "accuracy": 100 * accuracy_score(gold, answers),
@@ -89,18 +94,18 @@ def test_the_majority_answer_scores_what_scikit_learn_says(gold: list[str]) -> N
 def test_a_uniform_guess_scores_what_many_guesses_score() -> None:
     gold = ["a"] * 7000 + ["b"] * 2000 + ["c"] * 1000
     guesses = np.random.default_rng(5).choice(["a", "b", "c"], len(gold))
-    found = classic(gold, ["a", "b", "c"])["uniform"]
+    found = label_baselines(gold, ["a", "b", "c"])["uniform"]
     assert found["accuracy"] == pytest.approx(100 / 3)
     weighted = f1_score(gold, guesses, average="weighted")
     assert found["weighted_f1"] == pytest.approx(100 * weighted, abs=1)
     assert found["macro_f1"] == pytest.approx(100 * f1_score(gold, guesses, average="macro"), abs=1)
 
 
-# Beside a table
+# Baselines of a table
 
 
 def prepared(gold: list[str]) -> pd.DataFrame:
-    """A task whose test split has these answers, behind a train split of another majority."""
+    """A task whose test split has these answers, after a train split with another majority."""
     splits = ["train"] * 99 + ["test"] * len(gold)
     return pd.DataFrame({"split": splits, "answer": ["c"] * 99 + gold})
 
@@ -116,15 +121,15 @@ def of(rows: pd.DataFrame, baseline: str, task: str, metric: str) -> pd.Series:
     return rows.loc[place]
 
 
-def test_both_baselines_stand_beside_every_task_and_the_mean_with_intervals() -> None:
+def test_every_task_and_the_mean_have_both_baselines_with_intervals() -> None:
     tasks = {"moods": prepared(MOODS), "more": prepared(["c"] * 5 + ["a"] * 3)}
     words = {"moods": list("abc"), "more": list("ac"), "text": []}
-    rows = beside(tasks | {"text": prepared([])}, words, {}, SCORES)
+    rows = baseline_table(tasks | {"text": prepared([])}, words, {}, SCORES)
     assert list(rows.columns) == [
         *("baseline", "answer", "task", "metric", "value", "n", "low", "high", "confidence")
     ]
     assert list(rows["task"].unique()) == ["moods", "more", "mean"]
-    for baseline, scores in classic(MOODS, list("abc")).items():
+    for baseline, scores in label_baselines(MOODS, list("abc")).items():
         for metric, value in scores.items():
             row = of(rows, baseline, "moods", metric)
             assert (row["n"], row["value"]) == (20, pytest.approx(value))
@@ -143,18 +148,18 @@ def test_both_baselines_stand_beside_every_task_and_the_mean_with_intervals() ->
 def test_the_majority_has_no_f1_of_a_rare_positive_and_a_guess_has_some() -> None:
     gold = ["no"] * 8 + ["yes"] * 2
     about = {"woz": Scoring(positive="yes")}
-    rows = beside({"woz": prepared(gold)}, {"woz": ["no", "yes"]}, about, SCORES)
+    rows = baseline_table({"woz": prepared(gold)}, {"woz": ["no", "yes"]}, about, SCORES)
     assert of(rows, "majority", "woz", "binary_f1")["value"] == 0
     # Of the two, one is found, and five are said to be: F1 is 2 · 1 / (2 + 5).
     assert of(rows, "uniform", "woz", "binary_f1")["value"] == pytest.approx(100 * 2 / 7)
 
 
-def test_of_a_number_the_median_and_the_mean_are_the_constants_with_the_least_error() -> None:
+def test_the_median_and_the_mean_have_the_least_error_of_all_constants() -> None:
     number = NumberAnswer(highest=24, cutoff=10)
     true = np.array([0, 1, 2, 4, 20])
     tasks = {"phq": prepared([f"{value}\n" for value in true]), "moods": prepared(MOODS)}
     words = {"phq": number.words, "moods": list("abc")}
-    rows = beside(tasks, words, {"phq": Scoring(number=number)}, SCORES)
+    rows = baseline_table(tasks, words, {"phq": Scoring(number=number)}, SCORES)
     mae, rmse = (of(rows, "majority", "phq", metric) for metric in ("mae", "rmse"))
     assert (mae["answer"], mae["value"]) == ("2", pytest.approx(np.abs(true - 2).mean()))
     assert (rmse["answer"], rmse["value"]) == ("5.4", pytest.approx(true.std()))
@@ -174,7 +179,7 @@ def test_of_a_number_the_median_and_the_mean_are_the_constants_with_the_least_er
 def test_a_number_without_a_cutoff_has_errors_alone() -> None:
     number = NumberAnswer(highest=3)
     tasks = {"phq": prepared(["1\n", "3\n"])}
-    rows = beside(tasks, {"phq": number.words}, {"phq": Scoring(number=number)}, SCORES)
+    rows = baseline_table(tasks, {"phq": number.words}, {"phq": Scoring(number=number)}, SCORES)
     assert set(rows["metric"]) == {"mae", "rmse"}
     assert set(rows["task"]) == {"phq"}
 
@@ -197,7 +202,7 @@ def test_every_interval_holds_its_own_value(gold: list[str], resamples: int) -> 
     tasks = {"moods": prepared(gold), "again": prepared(gold), "phq": prepared(numbers)}
     words = {"moods": list("abcdefg"), "again": list("abcdefgh"), "phq": number.words}
     about = {"moods": Scoring(positive="a"), "phq": Scoring(number=number)}
-    rows = beside(tasks, words, about, Score(resamples=resamples))
+    rows = baseline_table(tasks, words, about, Score(resamples=resamples))
     assert set(rows["metric"]) == {*PERCENT, "mae", "rmse"}
     outside = rows[~rows["value"].between(rows["low"], rows["high"])]
     assert outside.empty, outside
@@ -205,17 +210,17 @@ def test_every_interval_holds_its_own_value(gold: list[str], resamples: int) -> 
 
 @pytest.mark.parametrize("metric", ["weighted_f1", "macro_f1"])
 @pytest.mark.parametrize("chances", [[1 / 7] * 7, [0.2, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1]])
-def test_a_guess_has_the_value_of_all_texts_in_its_interval_as_often_as_it_says(
+def test_the_interval_of_a_guess_has_its_nominal_coverage(
     metric: str, chances: list[float]
 ) -> None:
     labels = np.array(list("abcdefg"))
-    # Of infinitely many texts: labels as often as their chances, each guessed equally often.
-    true = float(metrics(np.outer(chances, np.full(7, 1 / 7)))[metric])
+    # With infinitely many texts: labels occur with their probability, guesses are uniform.
+    true = float(confusion_metrics(np.outer(chances, np.full(7, 1 / 7)))[metric])
     rng = np.random.default_rng(0)
     held = []
     for number in range(200):
         gold = rng.choice(labels, 300, p=chances).tolist()
-        rows = beside(
+        rows = baseline_table(
             {"moods": prepared(gold)},
             {"moods": list(labels)},
             {},
@@ -242,7 +247,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
 def free_text(wheels: Wheels) -> pd.DataFrame:
     tasks = {"feel": prepared(FELT), "MOSI": prepared(SIGNED)}
     settings = Score(resamples=200, protocols=dict.fromkeys(tasks, "mer-unibench"))
-    return beside(tasks, {"feel": FEELINGS, "MOSI": SIGNS}, {}, settings, wheels, set(tasks))
+    return baseline_table(
+        tasks, {"feel": FEELINGS, "MOSI": SIGNS}, {}, settings, wheels, set(tasks)
+    )
 
 
 def test_constant_answers_have_the_scores_of_free_text_too(wheels) -> None:
@@ -255,20 +262,22 @@ def test_constant_answers_have_the_scores_of_free_text_too(wheels) -> None:
     }
     for baseline, words in said.items():
         answers = [words] * len(gold)
-        honest = corrected.mean_over_wheels(corrected.open_sets(gold, answers, wheels.corrected))
+        corrected = corrected_protocol.mean_over_wheels(
+            corrected_protocol.open_set_scores(gold, answers, wheels.corrected)
+        )
         for metric, value in {
             "mer_unibench": rate(gold, words, wheels.published),
-            "corrected_f1": honest.f1,
-            "corrected_macro_f1": honest.macro_f1,
-            "corrected_precision": honest.precision,
-            "corrected_recall": honest.recall,
+            "corrected_f1": corrected.f1,
+            "corrected_macro_f1": corrected.macro_f1,
+            "corrected_precision": corrected.precision,
+            "corrected_recall": corrected.recall,
         }.items():
             row = of(rows, baseline, "feel", metric)
             assert row["value"] == pytest.approx(100 * value), (baseline, metric)
             assert (row["answer"].lower(), row["n"]) == (", ".join(words), 18)
     assert of(rows, "majority", "feel", "mer_unibench")["value"] == 0
     assert of(rows, "every label", "feel", "mer_unibench")["value"] == 100
-    # Answers of every kind equally often, over all of them the mean.
+    # A uniform guess gives every answer equally often: the mean over all answers.
     each = [rate(gold, [word.lower()], wheels.published) for word in FEELINGS]
     found = of(rows, "uniform", "feel", "mer_unibench")
     assert found["value"] == pytest.approx(100 * np.mean(each))
@@ -285,7 +294,7 @@ def test_intervals_of_free_text_hold_their_values(wheels) -> None:
     }
     settings = Score(resamples=300, protocols=dict.fromkeys(tasks, "mer-unibench"))
     words = {"feel": FEELINGS, "few": FEELINGS, "MOSI": SIGNS, "one": SIGNS}
-    rows = beside(tasks, words, {}, settings, wheels, set(tasks))
+    rows = baseline_table(tasks, words, {}, settings, wheels, set(tasks))
     known = rows[rows["value"].notna()]
     outside = known[~known["value"].between(known["low"], known["high"])]
     assert outside.empty, outside
@@ -298,12 +307,12 @@ def test_constant_valence_has_the_published_score_and_the_corrected_one(wheels) 
     row = of(rows, "majority", "MOSI", "mer_unibench")
     assert row["value"] == pytest.approx(100 * mer_unibench.waf(numbers, always).waf)
     assert row["answer"] == "negative"
-    honest = corrected.valence(numbers, always)
+    corrected = corrected_protocol.valence_scores(numbers, always)
     found = of(rows, "majority", "MOSI", "corrected_f1")["value"]
-    assert found == pytest.approx(100 * honest.weighted_f1)
+    assert found == pytest.approx(100 * corrected.weighted_f1)
 
 
-def test_the_mean_of_free_text_is_of_baselines_and_metrics_that_all_tasks_have(wheels) -> None:
+def test_the_mean_includes_the_baselines_and_metrics_that_all_tasks_have(wheels) -> None:
     rows = free_text(wheels)
     mean = rows[rows["task"] == "mean"]
     assert set(mean["baseline"]) == {"majority", "uniform"}
@@ -314,10 +323,10 @@ def test_the_mean_of_free_text_is_of_baselines_and_metrics_that_all_tasks_have(w
     assert set(rows[rows["metric"] == "coverage"]["baseline"]) == {"majority", "uniform"}
 
 
-def test_a_task_of_errors_alone_takes_no_mean_from_the_others() -> None:
+def test_a_task_with_errors_only_does_not_change_the_mean_of_the_others() -> None:
     number = NumberAnswer(highest=3)
     tasks = {"phq": prepared(["1\n", "3\n"]), "moods": prepared(MOODS)}
     words = {"phq": number.words, "moods": list("abc")}
-    rows = beside(tasks, words, {"phq": Scoring(number=number)}, SCORES)
+    rows = baseline_table(tasks, words, {"phq": Scoring(number=number)}, SCORES)
     mean = of(rows, "majority", "mean", "accuracy")
     assert (mean["n"], mean["value"]) == (20, 60)

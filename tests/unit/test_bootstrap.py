@@ -1,18 +1,18 @@
-"""Sums over samples, as observed and over samples drawn again."""
+"""Sums over samples, as observed and over resampled samples."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from affectlocus.scoring.bootstrap import Stream, drawn_kinds, drawn_sums
+from affectlocus.scoring.bootstrap import Stream, category_counts, drawn_sums
 
 
 def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_the_first_row_is_what_was_observed_and_every_draw_takes_as_many_samples() -> None:
+def test_the_first_row_is_observed_and_every_draw_takes_as_many_samples() -> None:
     values = np.column_stack([np.arange(5.0), np.ones(5)])
     sums = drawn_sums(values, Stream(0, "", 150))
     assert sums.shape == (151, 2)
@@ -34,20 +34,20 @@ def test_the_spread_is_that_of_a_mean() -> None:
     assert means.mean() == pytest.approx(values.mean(), abs=0.005)
 
 
-def test_the_same_seed_gives_the_same_draws_and_more_of_them_begin_alike() -> None:
+def test_more_draws_with_the_same_seed_start_with_the_same_draws() -> None:
     values = generator(3).normal(size=(7, 2))
     few, more = (drawn_sums(values, Stream(4, "", draws)) for draws in (64, 100))
     np.testing.assert_array_equal(few, more[:65])
 
 
-def test_kinds_are_counted_on_the_draws_that_sums_are_made_of() -> None:
-    kinds = generator(5).integers(4, size=60)
+def test_categories_are_counted_in_the_same_draws_as_sums() -> None:
+    categories = generator(5).integers(4, size=60)
     stream = Stream(0, "moods", 300)
-    hot = (kinds[:, None] == np.arange(6)).astype(float)
-    assert (drawn_kinds(kinds, 6, stream) == drawn_sums(hot, stream)).all()
+    hot = (categories[:, None] == np.arange(6)).astype(float)
+    assert (category_counts(categories, 6, stream) == drawn_sums(hot, stream)).all()
 
 
-def test_another_task_or_seed_is_another_stream() -> None:
+def test_another_task_or_seed_has_other_draws() -> None:
     values = generator(6).normal(size=(30, 1))
     one, *others = (
         drawn_sums(values, stream)[1:]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from affectlocus.scoring.collect import joined, summarise
+from affectlocus.scoring.collect import join_scores, summarise
 
 
 def scores(**means: float) -> pd.DataFrame:
-    """A table's rows; the cell `a__b` is a/b, its task scores lie one below and above its mean."""
+    """A table's rows; the cell `a__b` is a/b, its task scores are its mean − 1 and + 1."""
     rows = [
         {"cell": cell.replace("__", "/"), "task": task, "metric": metric, "value": value + shift}
         | {"seeds": 1, "draws": 1}
@@ -19,8 +19,10 @@ def scores(**means: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_a_cell_that_stands_in_several_tables_is_listed_once() -> None:
-    frame = joined([scores(b__base=30, p__load__q=40), scores(b__base=30, p__tune__q__seed0=50)])
+def test_a_cell_of_several_tables_is_listed_once() -> None:
+    frame = join_scores(
+        [scores(b__base=30, p__load__q=40), scores(b__base=30, p__tune__q__seed0=50)]
+    )
     assert frame["cell"].unique().tolist() == ["b/base", "p/load/q", "p/tune/q/seed0"]
     assert not frame.duplicated(["cell", "task", "metric"]).any()
     assert len(frame) == 3 * 2 * 3
@@ -29,10 +31,10 @@ def test_a_cell_that_stands_in_several_tables_is_listed_once() -> None:
 
 def test_joining_keeps_every_row_of_a_single_table() -> None:
     one = scores(b__base=30, p__load__q=40)
-    pd.testing.assert_frame_equal(joined([one]), one)
+    pd.testing.assert_frame_equal(join_scores([one]), one)
 
 
-def test_the_summary_goes_by_pair_and_kind_and_holds_the_mean_of_one_metric() -> None:
+def test_the_summary_is_nested_by_pair_and_kind_and_has_the_mean_of_one_metric() -> None:
     frame = scores(b__base=30.126, p__load__q=40, p__ablate__q__zero=20, p__tuned=60)
     assert summarise(frame, "weighted_f1", {}) == {
         "weighted_f1": {
@@ -57,7 +59,7 @@ def test_the_summary_has_the_perplexity_of_every_cell_on_every_text() -> None:
     assert summary["weighted_f1"] == {"b": {"base": 30.0}, "p": {"tuned": 60.0}}
 
 
-def test_the_summary_has_how_varied_every_cell_writes() -> None:
+def test_the_summary_has_distinct_2_of_every_cell() -> None:
     frame = scores(b__base=30, p__tuned=60)
     wrote = frame.drop_duplicates("cell").assign(task="text", metric="distinct_2", value=[71, 64.5])
     summary = summarise(pd.concat([frame, wrote]), "weighted_f1", {})

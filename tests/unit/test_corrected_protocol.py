@@ -1,4 +1,4 @@
-"""The corrected protocol: what guessing, neutral and odd answers cost."""
+"""The corrected protocol: the effect of guessing, neutral and unknown answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from wheel_files import REAL
 
-from affectlocus.scoring.corrected_protocol import OpenSet, mean_over_wheels, open_sets, valence
+from affectlocus.scoring.corrected_protocol import (
+    OpenSetScores,
+    mean_over_wheels,
+    open_set_scores,
+    valence_scores,
+)
 from affectlocus.scoring.mer_unibench import hit_rates
 from affectlocus.scoring.wheels import read
 
@@ -20,12 +25,12 @@ LABELS = st.sampled_from(["joy", "glad", "anger", "fury", "fear", "neutral", "od
 SAMPLES = st.lists(st.tuples(EMOTIONS, st.lists(LABELS, max_size=4)))
 
 
-def scores(*samples: tuple[str, list[str]]) -> OpenSet:
+def scores(*samples: tuple[str, list[str]]) -> OpenSetScores:
     gold, answers = [emotion for emotion, _ in samples], [labels for _, labels in samples]
-    return open_sets(gold, answers, {1: WHEEL})[1]
+    return open_set_scores(gold, answers, {1: WHEEL})[1]
 
 
-def test_a_guess_beside_the_right_label_costs_precision() -> None:
+def test_a_superfluous_label_lowers_precision() -> None:
     sure, guessed = scores(("joy", ["glad"])), scores(("joy", ["glad", "anger", "fear"]))
     assert (sure.precision, sure.recall, sure.f1) == (1, 1, 1)
     assert (guessed.precision, guessed.recall, guessed.f1) == (1 / 3, 1, 1 / 2)
@@ -41,15 +46,15 @@ def test_labels_of_one_cluster_count_once() -> None:
     ("answer", "f1"),
     [(["neutral"], 1), ([], 1), (["neutral", "joy"], 2 / 3), (["joy"], 0), (["odd"], 0)],
 )
-def test_neutral_gold_is_met_by_neutral_and_by_no_label(answer: list[str], f1: float) -> None:
+def test_neutral_gold_is_matched_by_neutral_and_by_no_label(answer: list[str], f1: float) -> None:
     assert scores(("neutral", answer)).f1 == f1
 
 
-def test_no_label_is_wrong_where_gold_is_an_emotion() -> None:
+def test_an_empty_answer_is_wrong_if_gold_is_an_emotion() -> None:
     assert scores(("joy", [])).f1 == 0
 
 
-def test_a_label_without_a_cluster_neither_helps_nor_costs_and_is_counted() -> None:
+def test_a_label_without_a_cluster_changes_no_score_and_is_counted() -> None:
     found = scores(("joy", ["joy", "odd"]), ("anger", ["odd"]))
     assert (found.precision, found.f1) == (0.5, 0.5)
     assert found.mapped_labels == 1 / 3
@@ -60,13 +65,13 @@ def test_gold_without_a_cluster_is_not_scored_and_lowers_coverage() -> None:
     assert (found.n_scored, found.coverage, found.f1) == (2, 0.5, 1)
 
 
-def test_a_rare_emotion_weighs_as_much_as_a_frequent_one_in_the_macro_average() -> None:
+def test_rare_and_frequent_emotions_have_the_same_weight_in_the_macro_average() -> None:
     found = scores(*[("joy", ["joy"])] * 3, ("fear", ["joy"]))
     assert (found.f1, found.macro_f1) == (0.75, 0.5)
     assert (found.macro_precision, found.macro_recall) == (0.5, 0.5)
 
 
-def test_what_nothing_defines_is_none() -> None:
+def test_an_undefined_score_is_none() -> None:
     nothing = scores(("odd", []))
     assert (nothing.n_scored, nothing.coverage, nothing.labels_per_sample) == (0, 0, 0)
     undefined = (nothing.precision, nothing.recall, nothing.f1, nothing.macro_f1)
@@ -76,8 +81,8 @@ def test_what_nothing_defines_is_none() -> None:
     assert scores().labels_per_sample is None
 
 
-def test_a_wheel_that_defines_nothing_is_left_out_of_the_mean() -> None:
-    found = open_sets(["joy", "joy"], [["joy"], []], {1: WHEEL, 2: {}})
+def test_a_wheel_without_a_defined_score_is_left_out_of_the_mean() -> None:
+    found = open_set_scores(["joy", "joy"], [["joy"], []], {1: WHEEL, 2: {}})
     assert found[2].f1 is None
     mean = mean_over_wheels(found)
     assert (mean.f1, mean.coverage, mean.n_scored) == (0.5, 0.5, None)
@@ -123,37 +128,37 @@ def test_joy_for_fear_is_a_hit_as_published_and_wrong_when_corrected() -> None:
         one = {wheel: wheels.published[wheel]}, {wheel: wheels.corrected[wheel]}
         assert hit_rates(["fear"], [["happy"]], one[0])[wheel].hit_rate == 1
         assert hit_rates(["fear"], [["scared"]], one[0])[wheel].hit_rate == 0
-        assert open_sets(["fear"], [["happy"]], one[1])[wheel].f1 == 0
-        assert open_sets(["fear"], [["scared"]], one[1])[wheel].f1 == 1
+        assert open_set_scores(["fear"], [["happy"]], one[1])[wheel].f1 == 0
+        assert open_set_scores(["fear"], [["scared"]], one[1])[wheel].f1 == 1
 
 
 def test_a_valence_is_read_in_any_case_with_a_full_stop_or_blanks_around() -> None:
-    found = valence([1, 1, -1, 0], ["Positive", " positive. ", "NEGATIVE", "neutral"])
+    found = valence_scores([1, 1, -1, 0], ["Positive", " positive. ", "NEGATIVE", "neutral"])
     assert (found.accuracy, found.macro_f1, found.n_unread) == (1, 1, 0)
 
 
-def test_an_answer_that_is_not_read_is_wrong_and_counted_and_stands_for_no_class() -> None:
-    found = valence([-1, -1, 1, 0], ["mixed", "", "positive", "sad"])
+def test_an_unreadable_answer_is_wrong_and_counted_and_has_no_class() -> None:
+    found = valence_scores([-1, -1, 1, 0], ["mixed", "", "positive", "sad"])
     assert (found.n_unread, found.accuracy) == (3, 0.25)
     assert (found.n_binary, found.polar, found.binary_accuracy) == (3, 1 / 3, 1 / 3)
 
 
-def test_neutral_is_no_way_to_say_negative() -> None:
-    found = valence([-1.0, -2.0, 1.0], ["neutral", "neutral", "positive"])
+def test_neutral_does_not_count_as_negative() -> None:
+    found = valence_scores([-1.0, -2.0, 1.0], ["neutral", "neutral", "positive"])
     assert (found.binary_accuracy, found.polar) == (1 / 3, 1 / 3)
     assert found.binary_macro_f1 == 0.5
 
 
-def test_values_that_nobody_gave_are_not_scored_and_counted() -> None:
-    found = valence([math.nan, -10.0, math.inf, 1.0], ["negative"] * 3 + ["positive"])
+def test_masked_values_are_not_scored_and_are_counted() -> None:
+    found = valence_scores([math.nan, -10.0, math.inf, 1.0], ["negative"] * 3 + ["positive"])
     assert (found.n_masked, found.n_scored, found.accuracy) == (3, 1, 1)
 
 
-def test_a_score_of_no_valence_is_none() -> None:
-    found = valence([math.nan, 0.0], ["positive", "neutral"])
+def test_a_score_without_samples_is_none() -> None:
+    found = valence_scores([math.nan, 0.0], ["positive", "neutral"])
     assert (found.n_scored, found.accuracy, found.macro_f1) == (1, 1, 1)
     assert (found.n_binary, found.polar, found.binary_weighted_f1) == (0, None, None)
-    assert valence([], []).weighted_f1 is None
+    assert valence_scores([], []).weighted_f1 is None
 
 
 SIGNS = {-1.0: "negative", 0.0: "neutral", 1.0: "positive"}
@@ -168,7 +173,7 @@ SIGNS = {-1.0: "negative", 0.0: "neutral", 1.0: "positive"}
 def test_three_way_scores_are_scikit_learns(samples: list) -> None:
     gold, answers = zip(*samples, strict=True)
     truth = [SIGNS[value] for value in gold]
-    found = valence(gold, answers)
+    found = valence_scores(gold, answers)
     known = sorted(set(truth))
     expected = {
         average: f1_score(truth, answers, labels=known, average=average, zero_division=0)

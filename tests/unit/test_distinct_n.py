@@ -9,9 +9,9 @@ from affectlocus.scoring.bootstrap import Stream, drawn_sums
 from affectlocus.scoring.distinct_n import (
     METRICS,
     distinct,
-    drawn_variety,
+    diversity,
+    diversity_draws,
     influences,
-    variety,
     words,
 )
 
@@ -26,7 +26,7 @@ def test_a_corpus_without_repetition_has_1() -> None:
     assert distinct(["a b", "c d"], 1) == distinct(["a b", "c d"], 2) == 1
 
 
-def test_the_same_text_over_and_over_tends_to_nothing() -> None:
+def test_a_repeated_text_lowers_the_share() -> None:
     assert distinct(["I am so happy."] * 50, 2) == pytest.approx(1 / 50)
 
 
@@ -35,12 +35,12 @@ def test_texts_too_short_for_an_n_gram_have_no_share() -> None:
     assert distinct([], 1) is None
 
 
-def test_an_n_below_1_is_a_mistake() -> None:
+def test_an_n_below_1_is_refused() -> None:
     with pytest.raises(ValueError, match="expected 1 or more"):
         distinct(["a"], 0)
 
 
-def test_words_are_told_apart_in_english_and_in_chinese() -> None:
+def test_words_are_separated_in_english_and_chinese() -> None:
     assert words("He's SO happy, naïve!") == ["he", "'", "s", "so", "happy", ",", "naïve", "!"]
     assert words("我很高兴。ok") == ["我", "很", "高", "兴", "。", "ok"]
 
@@ -56,14 +56,14 @@ def test_an_influence_is_what_the_share_loses_without_the_text(n) -> None:
     assert found == pytest.approx(4 * (without.mean() - without))
 
 
-def test_what_nobody_wrote_is_not_varied() -> None:
-    found, each = variety(["", ""])
+def test_empty_texts_have_a_diversity_of_0() -> None:
+    found, each = diversity(["", ""])
     assert found == {"distinct_1": 0, "distinct_2": 0, "words_per_text": 0}
     assert not each.any()
 
 
-def test_a_single_text_has_no_spread() -> None:
-    found, each = variety(["a rose is a rose"])
+def test_a_single_text_has_no_influence() -> None:
+    found, each = diversity(["a rose is a rose"])
     assert found == {"distinct_1": 60, "distinct_2": 75, "words_per_text": 5}
     assert not each.any()
 
@@ -80,20 +80,20 @@ def corpus(rng: np.random.Generator, texts: int) -> list[str]:
 
 def interval(texts: list[str]) -> np.ndarray:
     """(2, metrics): the middle 95 % of 200 draws."""
-    found, each = variety(texts)
-    draws = drawn_variety(found, drawn_sums(each, Stream(0, "", 200)), len(texts))
+    found, each = diversity(texts)
+    draws = diversity_draws(found, drawn_sums(each, Stream(0, "", 200)), len(texts))
     return np.percentile(np.stack([draws[name][1:] for name in METRICS], axis=1), [2.5, 97.5], 0)
 
 
 def test_the_interval_holds_the_share_of_other_corpora_and_a_plain_bootstrap_does_not() -> None:
     rng = np.random.default_rng(0)
     corpora = [corpus(rng, 40) for _ in range(100)]
-    truth = np.mean([[variety(texts)[0][name] for name in METRICS] for texts in corpora], axis=0)
+    truth = np.mean([[diversity(texts)[0][name] for name in METRICS] for texts in corpora], axis=0)
     ends = np.stack([interval(texts) for texts in corpora])  # (corpora, 2, metrics)
     held = ((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean(axis=0)
     assert (held >= 0.9).all()
-    # Nor is it wide for nothing: at most a third wider than the corpora really vary.
-    spread = np.std([[variety(one)[0][name] for name in METRICS] for one in corpora], axis=0)
+    # The interval is at most a third wider than the variation between corpora.
+    spread = np.std([[diversity(one)[0][name] for name in METRICS] for one in corpora], axis=0)
     assert ((ends[:, 1] - ends[:, 0]).mean(axis=0) < 4 / 3 * 3.92 * spread).all()
     texts = corpora[0]
     again = [[texts[at] for at in rng.integers(0, 40, 40)] for _ in range(50)]

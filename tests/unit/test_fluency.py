@@ -1,4 +1,4 @@
-"""Perplexity and distinct-n side by side, from scores to a table and a figure."""
+"""Perplexity and distinct-n from scores to a table and a figure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def scores() -> pd.DataFrame:
 
 
 def test_the_table_has_a_row_for_each_cell_that_read_the_text() -> None:
-    twice = pd.concat([scores(), scores()[:6]])  # the base stands in several tables
+    twice = pd.concat([scores(), scores()[:6]])  # the base is in several tables
     found = table(twice)
     assert found["cell"].tolist() == [name for name, *_ in CELLS]
     assert set(found["task"]) == {"text"}

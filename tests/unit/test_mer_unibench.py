@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from wheel_files import REAL
 
 from affectlocus.core.errors import InputError
-from affectlocus.scoring.mer_unibench import hit_rates, mean_rate, open_set, waf
+from affectlocus.scoring.mer_unibench import hit_rates, mean_rate, parse_open_set, waf
 from affectlocus.scoring.wheels import Wheels, read, words
 
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
@@ -51,17 +51,17 @@ def rates(samples: list[tuple[str, list[str]]]) -> dict[int, tuple[int, float]]:
 def test_a_list_in_a_text_is_read_as_the_released_parser_reads_it(
     text: str, labels: list[str]
 ) -> None:
-    assert open_set(text) == labels
+    assert parse_open_set(text) == labels
 
 
 def test_a_lone_bracket_is_refused() -> None:
     with pytest.raises(InputError, match=r"found the answer '\['; expected a list of labels"):
-        open_set("[")
+        parse_open_set("[")
 
 
 @given(st.text(alphabet="ab [],'\"B", max_size=12).filter(lambda text: text != "["))
 def test_labels_are_trimmed_lower_case_and_never_blank(text: str) -> None:
-    for label in open_set(text):
+    for label in parse_open_set(text):
         assert label and label == label.strip().lower()
         assert not set(label) & set(",'\"")
 
@@ -118,7 +118,7 @@ def test_waf_is_scikit_learns_weighted_f1_of_what_is_greater_than_zero(samples: 
     scored = [(value > 0, answer == "positive") for value, answer in samples if value != 0]
     gold, answers = zip(*samples, strict=True)
     if not scored:
-        with pytest.raises(InputError, match="every gold value is 0"):
+        with pytest.raises(InputError, match=r"all \d+ gold values are 0"):
             waf(gold, answers)
         return
     truth, said = zip(*scored, strict=True)

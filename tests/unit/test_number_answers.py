@@ -11,7 +11,13 @@ from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from affectlocus.config.tasks import NumberAnswer
 from affectlocus.core.errors import InputError
-from affectlocus.scoring.number_answers import classed, classes, errors, read_out, sums
+from affectlocus.scoring.number_answers import (
+    class_answers,
+    class_names,
+    error_metrics,
+    error_sums,
+    predicted_numbers,
+)
 
 FOUR = NumberAnswer(highest=3, cutoff=2)
 
@@ -31,52 +37,56 @@ def rows(samples: dict[str, tuple[int, list[float]]], number: NumberAnswer = FOU
 SAMPLES = {"b": (2, [0.1, 0.2, 0.3, 0.4]), "a": (0, [0.5, 0.0001, 0.0001, 0.4998])}
 
 
-def read(**changes: Any) -> pd.DataFrame:
-    return read_out("moods", rows(SAMPLES), FOUR.model_copy(update=changes))
+def predicted(**changes: Any) -> pd.DataFrame:
+    return predicted_numbers("moods", rows(SAMPLES), FOUR.model_copy(update=changes))
 
 
 def test_the_mean_weighs_candidates_by_their_likelihood_whatever_their_sum() -> None:
-    found = read()
+    found = predicted()
     assert found["sample"].tolist() == ["b", "a"]
     assert found["true"].tolist() == [2, 0]
-    assert found["read"].tolist() == pytest.approx([2.0, 1.4997])
+    assert found["predicted"].tolist() == pytest.approx([2.0, 1.4997])
 
 
 def test_the_likeliest_is_a_candidate() -> None:
-    assert read(readout="likeliest")["read"].tolist() == [3, 0]
+    assert predicted(readout="likeliest")["predicted"].tolist() == [3, 0]
 
 
 def test_the_order_of_the_rows_changes_nothing() -> None:
     shuffled = rows(SAMPLES).sample(frac=1, random_state=1)
-    found = read_out("moods", shuffled, FOUR).set_index("sample")
-    pd.testing.assert_frame_equal(found.sort_index(), read().set_index("sample").sort_index())
+    found = predicted_numbers("moods", shuffled, FOUR).set_index("sample")
+    pd.testing.assert_frame_equal(found.sort_index(), predicted().set_index("sample").sort_index())
 
 
-def test_hopelessly_unlikely_candidates_are_no_division_by_nought() -> None:
+def test_very_unlikely_candidates_cause_no_division_by_zero() -> None:
     frame = rows(SAMPLES).assign(loglik=lambda frame: frame["loglik"] - 1e5)
-    assert read_out("moods", frame, FOUR)["read"].tolist() == pytest.approx([2.0, 1.4997], abs=1e-3)
+    assert predicted_numbers("moods", frame, FOUR)["predicted"].tolist() == pytest.approx(
+        [2.0, 1.4997], abs=1e-3
+    )
 
 
-def test_a_range_that_starts_elsewhere_is_read_in_its_own_numbers() -> None:
+def test_a_range_may_start_below_zero() -> None:
     number = NumberAnswer(lowest=-1, highest=1)
     frame = rows({"a": (-1, [0.2, 0.3, 0.5])}, number)
-    found = read_out("moods", frame, number)
-    assert found[["true", "read"]].values.tolist() == [[-1, pytest.approx(0.3)]]
+    found = predicted_numbers("moods", frame, number)
+    assert found[["true", "predicted"]].values.tolist() == [[-1, pytest.approx(0.3)]]
 
 
 def test_other_candidates_than_those_of_the_number_are_refused() -> None:
     with pytest.raises(InputError) as caught:
-        read_out("moods", rows(SAMPLES), NumberAnswer(highest=5))
+        predicted_numbers("moods", rows(SAMPLES), NumberAnswer(highest=5))
     assert str(caught.value) == (
-        r"task moods: the candidates are '0\n' to '3\n' (4), expected '0\n' to '5\n' (6); "
-        "evaluate it again"
+        r"task moods: found 4 candidates, '0\n' to '3\n'; expected 6, '0\n' to '5\n'; "
+        "evaluate the task again"
     )
 
 
 def test_the_cutoff_makes_two_classes_and_a_mean_below_it_is_below() -> None:
-    assert classes(FOUR) == ["below 2", "2 and above"]
-    numbers = pd.DataFrame({"sample": ["a", "b", "c"], "true": [2.0, 1, 3], "read": [2.0, 1.9, 0]})
-    assert classed("moods", numbers, FOUR).to_dict("list") == {
+    assert class_names(FOUR) == ["below 2", "2 and above"]
+    numbers = pd.DataFrame(
+        {"sample": ["a", "b", "c"], "true": [2.0, 1, 3], "predicted": [2.0, 1.9, 0]}
+    )
+    assert class_answers("moods", numbers, FOUR).to_dict("list") == {
         "task": ["moods"] * 3,
         "sample": ["a", "b", "c"],
         "label": ["2 and above", "below 2", "2 and above"],
@@ -87,7 +97,7 @@ def test_the_cutoff_makes_two_classes_and_a_mean_below_it_is_below() -> None:
 def test_errors_are_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     true, said = rng.integers(0, 25, 40).astype(float), rng.uniform(0, 24, 40)
-    totals = sums(pd.DataFrame({"true": true, "read": said})).sum(axis=0)
-    found = errors(np.stack([totals, totals]))
+    totals = error_sums(pd.DataFrame({"true": true, "predicted": said})).sum(axis=0)
+    found = error_metrics(np.stack([totals, totals]))
     assert found["mae"] == pytest.approx([mean_absolute_error(true, said)] * 2)
     assert found["rmse"] == pytest.approx([root_mean_squared_error(true, said)] * 2)

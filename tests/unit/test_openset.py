@@ -1,4 +1,4 @@
-"""Free text into open sets: what each rule takes and leaves, in English and Chinese."""
+"""Free text into open sets: the effect of each rule, in English and Chinese."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from affectlocus.core.errors import InputError
 from affectlocus.scoring import mer_unibench
-from affectlocus.scoring.openset import listed, named, open_set, opened
+from affectlocus.scoring.openset import emotion_words, first_label, parse_reply, with_open_sets
 from affectlocus.scoring.valence_lexicon import NEGATIVE, NEUTRAL, POSITIVE
 
 CASES = {
@@ -65,7 +65,7 @@ CASES = {
     "We cannot recognize his emotional state": "",
     "We cannot tell what he feels: the picture is dark.": "",
     "The camera moves slowly along the long corridor of the house": "",
-    # what surrounds a word
+    # modifiers
     "happy (very)": "happy",
     "a mixture of joy and fear": "joy, fear",
     "positive emotions": "positive",
@@ -78,30 +78,30 @@ CASES = {
 
 @pytest.mark.parametrize(("text", "words"), CASES.items())
 def test_a_text_names_these_words(text: str, words: str) -> None:
-    assert open_set(text) == [word for word in words.split(", ") if word]
+    assert emotion_words(text) == [word for word in words.split(", ") if word]
 
 
 @given(st.text())
 def test_any_text_gives_distinct_words_in_lower_case(text: str) -> None:
-    words = open_set(text)
+    words = emotion_words(text)
     assert len(set(words)) == len(words)
     assert all(word == word.strip() and word and word == word.lower() for word in words)
 
 
 @given(st.lists(st.sampled_from(sorted(POSITIVE | NEGATIVE | NEUTRAL)), unique=True))
 def test_a_list_of_plain_words_is_read_back_whole(words: list[str]) -> None:
-    assert open_set(f"[{', '.join(words)}]") == words
-    assert open_set("，".join(words)) == words
+    assert emotion_words(f"[{', '.join(words)}]") == words
+    assert emotion_words("，".join(words)) == words
 
 
 @given(st.sampled_from(sorted(POSITIVE | NEGATIVE)))
 def test_the_target_of_affectgpts_training_is_read_back(word: str) -> None:
-    assert open_set(f"The character's emotional state is {word}.") == [word]
+    assert emotion_words(f"The character's emotional state is {word}.") == [word]
 
 
-def test_a_label_of_the_task_is_kept_as_it_is() -> None:
-    assert open_set("very angry, no emotion") == ["angry"]
-    assert open_set("Very angry, no emotion", ["very angry", "no emotion"]) == [
+def test_a_label_of_the_task_is_kept_unchanged() -> None:
+    assert emotion_words("very angry, no emotion") == ["angry"]
+    assert emotion_words("Very angry, no emotion", ["very angry", "no emotion"]) == [
         "very angry",
         "no emotion",
     ]
@@ -120,10 +120,10 @@ def test_a_label_of_the_task_is_kept_as_it_is() -> None:
     ],
 )
 def test_the_first_word_that_is_a_label_is_the_answer(words, labels, label) -> None:
-    assert named(words, labels) == label
+    assert first_label(words, labels) == label
 
 
-# opened
+# with_open_sets
 
 
 LABELS = {"moods": ["sad", "happy"], "MOSI": ["negative", "positive"], "choice": ["a", "b"]}
@@ -146,8 +146,8 @@ def predictions() -> pd.DataFrame:
     return frame
 
 
-def test_a_cells_texts_become_open_sets_and_answers_beside_its_other_rows() -> None:
-    found = opened(predictions())
+def test_texts_get_open_sets_and_answers_and_other_rows_stay() -> None:
+    found = with_open_sets(predictions())
     pd.testing.assert_frame_equal(found[list(predictions().columns)], predictions())
     assert found.attrs == predictions().attrs
     spoken = found[found["text"].notna()]
@@ -157,16 +157,16 @@ def test_a_cells_texts_become_open_sets_and_answers_beside_its_other_rows() -> N
     assert found.loc[found["text"].isna(), ["openset", "valence", "answer"]].isna().all(axis=None)
 
 
-def test_open_sets_outlive_parquet(tmp_path) -> None:
+def test_open_sets_survive_parquet(tmp_path) -> None:
     file = tmp_path / "openset.parquet"
-    opened(predictions()).to_parquet(file, index=False)
+    with_open_sets(predictions()).to_parquet(file, index=False)
     back = pd.read_parquet(file)
     found = [list(one) for one in back["openset"].dropna()]
     assert found == [["happy", "sad"], ["news"], ["angry"], []]
     assert back.attrs["labels"] == LABELS
 
 
-def test_what_a_model_extracted_goes_before_the_rules() -> None:
+def test_extracted_emotions_replace_the_rules() -> None:
     extracted = pd.DataFrame(
         {
             "task": ["MOSI", "MOSI", "moods", "moods"],
@@ -175,25 +175,25 @@ def test_what_a_model_extracted_goes_before_the_rules() -> None:
             "valence": ["", "Positive.", "", ""],
         }
     )
-    found = opened(predictions(), extracted)
+    found = with_open_sets(predictions(), extracted)
     spoken = found[found["text"].notna()]
     assert spoken["openset"].tolist() == [["joy"], ["sad", "at ease"], ["furious"], []]
     assert spoken["answer"].tolist() == ["", "sad", "positive", ""]
     assert spoken["valence"].tolist() == ["", "", "Positive.", ""]
-    with pytest.raises(InputError, match=r"task moods: nothing was extracted .* sample '1'"):
-        opened(predictions(), extracted[:3])
+    with pytest.raises(InputError, match=r"task moods: no emotions were extracted .* sample '1'"):
+        with_open_sets(predictions(), extracted[:3])
 
 
 @given(st.lists(st.text("ab ,'\"[]", max_size=6), max_size=4))
 def test_a_models_list_is_read_as_mer_unibench_reads_it(words: list[str]) -> None:
     reply = f"[{', '.join(words)}]"
     if "[" not in reply[1:]:
-        assert listed(reply) == mer_unibench.open_set(reply)
+        assert parse_reply(reply) == mer_unibench.parse_open_set(reply)
 
 
-def test_a_lone_bracket_and_no_list_are_no_crash() -> None:
-    assert listed("[") == listed("") == listed("[]") == []
-    assert listed("happy, Sad") == ["happy", "sad"]
+def test_a_single_bracket_and_no_list_are_accepted() -> None:
+    assert parse_reply("[") == parse_reply("") == parse_reply("[]") == []
+    assert parse_reply("happy, Sad") == ["happy", "sad"]
 
 
 @pytest.mark.parametrize(
@@ -209,18 +209,18 @@ def test_a_lone_bracket_and_no_list_are_no_crash() -> None:
         ("not at ease", ["not at ease"]),
     ],
 )
-def test_a_denied_label_is_no_answer_of_a_task_that_has_it(text: str, expected: list[str]) -> None:
+def test_a_negated_label_is_not_an_answer(text: str, expected: list[str]) -> None:
     labels = ["happy", "sad", "angry", "neutral", "not at ease"]
-    assert open_set(text, labels) == expected
+    assert emotion_words(text, labels) == expected
 
 
-def test_what_goes_on_from_an_opening_is_no_answer() -> None:
+def test_the_continuation_of_an_opening_is_not_an_answer() -> None:
     frame = predictions()
     opening = frame[frame["text"].notna()].head(1).assign(task="general", label="")
     both = pd.concat([frame, opening], ignore_index=True)
     both.attrs = {"labels": LABELS | {"general": []}}
-    found = opened(both)
+    found = with_open_sets(both)
     general = found.loc[found["task"] == "general", ["openset", "valence", "answer"]]
     assert general.isna().all(axis=None)
     rest = found[found["task"] != "general"]
-    pd.testing.assert_frame_equal(rest, opened(frame).reset_index(drop=True))
+    pd.testing.assert_frame_equal(rest, with_open_sets(frame).reset_index(drop=True))

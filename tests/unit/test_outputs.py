@@ -18,7 +18,7 @@ from wheel_files import REAL, write_wheels
 
 from affectlocus.cli import app
 from affectlocus.core.errors import InputError
-from affectlocus.scoring.outputs import natural, read_outputs
+from affectlocus.scoring.outputs import natural_key, read_outputs
 from affectlocus.scoring.wheels import COMMIT
 
 GOLD = "sample,emotion\ns1,joy\ns2,anger\ns3,neutral\ns4, Fear \n"
@@ -83,7 +83,7 @@ def test_every_checkpoint_has_a_row_for_each_wheel_and_for_their_mean() -> None:
     assert [list(row)[:2] for row in found["corrected"]] == [["checkpoint", "wheel"]] * 12
 
 
-def test_baselines_stand_beside_the_scores() -> None:
+def test_the_answer_has_the_baselines() -> None:
     found = answer(*HIT_RATE, "--predictions", "open.csv")["baselines"]
     named = [(row["baseline"], row["answer"]) for row in found]
     assert named == [
@@ -111,9 +111,7 @@ def test_valences_are_scored_by_both_protocols() -> None:
 
 
 @pytest.mark.parametrize("mark", ["", "nan", "-10", "-99"])
-def test_a_value_that_nobody_gave_is_counted_and_negative_for_the_published_protocol_alone(
-    files: Path, mark: str
-) -> None:
+def test_a_masked_value_is_negative_only_for_the_published_protocol(files: Path, mark: str) -> None:
     (files / "masked.csv").write_text(VALUES + f"s4,{mark}\ns5,{mark}\n")
     (files / "more.csv").write_text(SAID + "a,s4,positive\na,s5,negative\n")
     given = ("--kind", "waf", "--gold", "masked.csv", "--predictions", "more.csv")
@@ -131,8 +129,8 @@ def test_the_last_checkpoint_is_taken_unless_another_rule_is_named() -> None:
     assert answer(*given)["choice"]["choose"] == "last"
 
 
-def test_which_checkpoint_is_the_last_and_by_which_order_is_said() -> None:
-    # In the file 10 stands before 9, and as text it would too.
+def test_the_order_of_checkpoints_is_reported() -> None:
+    # In the file, and in text order, 10 comes before 9.
     given = (*HIT_RATE, "--predictions", "open.csv")
     choice = answer(*given)["choice"]
     assert choice["order"] == ["9", "10"]
@@ -158,7 +156,7 @@ def test_the_best_on_validation_is_chosen_by_validation_alone(files: Path) -> No
     assert (found["checkpoint"], found["choose"]) == ("9", "validation")
     (files / "odd.csv").write_text(OPEN.replace("9,", "8,"))
     line = refused(*given, "--validation-gold", "happy.csv", "--validation-predictions", "odd.csv")
-    assert "checkpoint '8' has answers on only one of test and validation" in line
+    assert "checkpoint '8' has answers to validation samples and none to test samples" in line
 
 
 def test_a_table_is_printed_for_people() -> None:
@@ -166,12 +164,12 @@ def test_a_table_is_printed_for_people() -> None:
     assert "wheel 5" in text
     assert "constant: neutral" in text
     assert "every label  " in text
-    assert "the best on test (how it is published; it flatters)" in text.splitlines()[-1]
+    assert "the best on test (as in published results; optimistic)" in text.splitlines()[-1]
     assert "wheels: wheels, which are not AffectGPT's released ones" in text.splitlines()
     assert "3-way wF1" in run(*WAF)
 
 
-def test_the_printed_hit_rates_show_how_many_samples_they_stand_on(files: Path) -> None:
+def test_the_printed_hit_rates_show_their_number_of_samples(files: Path) -> None:
     (files / "twice.csv").write_text(OPEN.replace("9,s1,joy", "9,s1,joy|joy|joy"))
     lines = run(*HIT_RATE, "--predictions", "twice.csv").splitlines()
     rows = {line.split("│")[1].strip(): line.split("│")[2:] for line in lines if "│" in line}
@@ -212,9 +210,7 @@ def test_gold_that_is_neutral_throughout_is_scored_by_the_corrected_protocol(fil
     given = (*HIT_RATE[:-1], "calm.csv", "--predictions", "still.csv")
     found = answer(*given)
     assert [row["hit_rate"] for row in found["mer-unibench"]] == [None] * 12
-    why = (
-        "wheel 1: none of the gold emotions (neutral) has a cluster on it, so there is no hit rate"
-    )
+    why = "wheel 1: none of the gold emotions (neutral) has a cluster on this wheel, so the"
     assert found["mer-unibench"][0]["reason"].startswith(why)
     assert found["mer-unibench"][5]["reason"].startswith(why)
     means = {row["checkpoint"]: row["f1"] for row in found["corrected"] if row["wheel"] == "mean"}
@@ -234,7 +230,7 @@ def test_gold_that_is_neutral_throughout_is_scored_by_the_corrected_protocol(fil
     assert lines[-1].startswith("chosen: none, for want of a score, the best on test")
 
 
-def test_one_wheel_without_gold_takes_the_published_mean_and_no_other_wheel(files: Path) -> None:
+def test_one_wheel_without_gold_leaves_only_itself_and_the_mean_undefined(files: Path) -> None:
     (files / "mad.csv").write_text("sample,emotion\n" + "".join(f"s{n},anger\n" for n in "1234"))
     found = answer(*HIT_RATE[:-1], "mad.csv", "--predictions", "open.csv")
     nine = [row for row in found["mer-unibench"] if row["checkpoint"] == "9"]
@@ -248,13 +244,13 @@ def test_valences_that_are_all_zero_are_scored_by_the_corrected_protocol(files: 
     found = answer(*given)
     (row,) = found["mer-unibench"]
     assert (row["n_scored"], row["waf"], row["accuracy"]) == (0, None, None)
-    assert row["reason"].startswith("every gold value is 0 (3 samples), so there is nothing to")
-    (honest,) = found["corrected"]
-    assert (honest["n_scored"], honest["accuracy"]) == (3, pytest.approx(1 / 3))
+    assert row["reason"].startswith("all 3 gold values are 0, so WAF is undefined")
+    (corrected,) = found["corrected"]
+    assert (corrected["n_scored"], corrected["accuracy"]) == (3, pytest.approx(1 / 3))
     majority = found["baselines"][0]
     assert (majority["answer"], majority["corrected"]["weighted_f1"]) == ("neutral", 1)
     lines = run(*given).splitlines()
-    assert any("mer-unibench is not defined here: every gold value is 0" in one for one in lines)
+    assert any("mer-unibench is not defined here: all 3 gold values are 0" in one for one in lines)
     assert lines[-1] == "chosen: a, the last checkpoint by name: - (last -, mean -, best on test -)"
 
 
@@ -285,7 +281,7 @@ def test_a_file_in_another_encoding_is_refused_with_what_to_do(files: Path) -> N
         ((*WAF, "--own-wheels"), "--own-wheels belongs to --kind hit-rate"),
         (
             (*HIT_RATE[:2], "--wheels", "released", "--own-wheels", *WAF[2:]),
-            "own wheels lie in a folder",
+            "wheels is `released`, but own_wheels (--own-wheels) needs a folder",
         ),
         (
             (*HIT_RATE[:4], *WAF[2:]),
@@ -311,8 +307,8 @@ def test_a_wrong_option_is_refused_in_one_line(arguments: tuple[str, ...], words
         ("", OPEN, "bad.csv: cannot be read as csv"),
         (GOLD.replace(",", ";"), OPEN, "';' seems to stand between its columns: save it with com"),
         (GOLD, OPEN.replace(",", "\t"), "'\\t' seems to stand between its columns: save it with"),
-        (GOLD + "s1,joy\n", OPEN, "sample 's1' is there twice (1 such rows)"),
-        (GOLD, OPEN + "9,s1,joy\n", "checkpoint '9', sample 's1' is there twice"),
+        (GOLD + "s1,joy\n", OPEN, "sample 's1' occurs twice (1 duplicate rows)"),
+        (GOLD, OPEN + "9,s1,joy\n", "checkpoint '9', sample 's1' occurs twice"),
         (GOLD, OPEN + ",s5,joy\n", "row 9 has no checkpoint (1 such rows)"),
         (GOLD.replace("s2", " "), OPEN, "bad.csv: row 2 has no sample (1 such rows)"),
         (GOLD, OPEN + "9,s5,joy\n", "sample 's5' is not in bad.csv (1 such samples)"),
@@ -381,15 +377,22 @@ def test_options_of_one_protocol_are_refused_with_another() -> None:
         (("a.parquet", "--settings", "{}"), "--out"),
     ],
 )
-def test_cells_need_their_options_as_ever(arguments: tuple[str, ...], missing: str) -> None:
+def test_the_label_protocol_needs_its_options(arguments: tuple[str, ...], missing: str) -> None:
     done = CliRunner().invoke(app, ["score", *arguments])
     assert done.exit_code == 2
     assert f"'{missing}'" in done.output
 
 
-def test_checkpoints_are_in_the_order_that_people_count_in() -> None:
+def test_numbers_in_checkpoint_names_compare_as_numbers() -> None:
     names = ["epoch 30", "epoch 5", "100", "epoch 100", "20", "final"]
-    assert sorted(names, key=natural) == ["20", "100", "epoch 5", "epoch 30", "epoch 100", "final"]
+    assert sorted(names, key=natural_key) == [
+        "20",
+        "100",
+        "epoch 5",
+        "epoch 30",
+        "epoch 100",
+        "final",
+    ]
 
 
 @given(st.permutations(OPEN.splitlines()[1:]), st.permutations(GOLD.splitlines()[1:]))
@@ -493,7 +496,7 @@ def test_labels_are_read_in_either_notation(text: str, expected: list[str], tmp_
     assert found.answers == {"1": [expected]}
 
 
-def test_a_lone_bracket_is_named_with_its_sample(tmp_path: Path) -> None:
+def test_a_single_bracket_is_named_with_its_sample(tmp_path: Path) -> None:
     (tmp_path / "gold.csv").write_text("sample,emotion\na,happy\n")
     (tmp_path / "given.csv").write_text("checkpoint,sample,openset\n1,a,[\n")
     with pytest.raises(InputError, match=r"given\.csv: sample 'a': found the answer '\['"):

@@ -13,11 +13,10 @@ from wheel_files import REAL, write_wheels
 
 from affectlocus.config.scoring import FREE_METRICS
 from affectlocus.core.errors import InputError
-from affectlocus.scoring import corrected_protocol as corrected
-from affectlocus.scoring import mer_unibench
+from affectlocus.scoring import corrected_protocol, mer_unibench
 from affectlocus.scoring.bootstrap import Stream
-from affectlocus.scoring.protocols import of_task, of_tasks
-from affectlocus.scoring.score import Draws
+from affectlocus.scoring.protocols import task_protocol, task_protocols
+from affectlocus.scoring.score_draws import ScoreDraws
 from affectlocus.scoring.wheels import Wheels, read
 
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
@@ -33,13 +32,15 @@ def answers(gold: list[str], opensets: list[list[str]], valence: list[str] | str
     return pd.DataFrame({"label": gold, "openset": opensets, "valence": valence})
 
 
-def scores(mine: object, wheels: Wheels | None, theirs: object = None, draws: int = 100) -> Draws:
+def scores(
+    mine: object, wheels: Wheels | None, theirs: object = None, draws: int = 100
+) -> ScoreDraws:
     labels = SIGNS if wheels is None else ["joy", "anger"]
     other = mine if theirs is None else theirs
-    return of_task("moods", labels, wheels)(mine, other, Stream(0, "moods", draws))
+    return task_protocol("moods", labels, wheels)(mine, other, Stream(0, "moods", draws))
 
 
-def first(found: Draws) -> dict[str, float]:
+def first(found: ScoreDraws) -> dict[str, float]:
     return {metric: values[0] for metric, values in found.cell.items()}
 
 
@@ -53,15 +54,17 @@ def test_emotions_score_as_another_systems_outputs_do(wheels, samples) -> None:
     opensets = [words for _, words in samples] + [["joy"]]
     found = first(scores(answers(gold, opensets), wheels))
     rates = mer_unibench.hit_rates(gold, opensets, wheels.published)
-    honest = corrected.mean_over_wheels(corrected.open_sets(gold, opensets, wheels.corrected))
+    corrected = corrected_protocol.mean_over_wheels(
+        corrected_protocol.open_set_scores(gold, opensets, wheels.corrected)
+    )
     assert found["mer_unibench"] == pytest.approx(100 * mer_unibench.mean_rate(rates))
-    assert found["corrected_f1"] == pytest.approx(100 * honest.f1)
-    assert found["corrected_macro_f1"] == pytest.approx(100 * honest.macro_f1)
-    assert found["corrected_precision"] == pytest.approx(100 * honest.precision)
-    assert found["corrected_recall"] == pytest.approx(100 * honest.recall)
-    assert found["labels_per_sample"] == pytest.approx(honest.labels_per_sample)
-    assert found["mapped_labels"] == pytest.approx(100 * (honest.mapped_labels or 0))
-    assert found["corrected_scored"] == pytest.approx(100 * honest.coverage)
+    assert found["corrected_f1"] == pytest.approx(100 * corrected.f1)
+    assert found["corrected_macro_f1"] == pytest.approx(100 * corrected.macro_f1)
+    assert found["corrected_precision"] == pytest.approx(100 * corrected.precision)
+    assert found["corrected_recall"] == pytest.approx(100 * corrected.recall)
+    assert found["labels_per_sample"] == pytest.approx(corrected.labels_per_sample)
+    assert found["mapped_labels"] == pytest.approx(100 * (corrected.mapped_labels or 0))
+    assert found["corrected_scored"] == pytest.approx(100 * corrected.coverage)
 
 
 def test_every_wheel_has_its_score_and_the_share_of_samples_that_it_scores(wheels) -> None:
@@ -69,12 +72,12 @@ def test_every_wheel_has_its_score_and_the_share_of_samples_that_it_scores(wheel
     opensets = [["joy"], ["tired", "angry"], [], ["joy"]]
     found = first(scores(answers(gold, opensets), wheels))
     rates = mer_unibench.hit_rates(gold, opensets, wheels.published)
-    honest = corrected.open_sets(gold, opensets, wheels.corrected)
+    corrected = corrected_protocol.open_set_scores(gold, opensets, wheels.corrected)
     for wheel in range(1, 6):
         assert found[f"mer_unibench_wheel{wheel}"] == 100 * rates[wheel].hit_rate
         assert found[f"mer_unibench_scored_wheel{wheel}"] == 100 * rates[wheel].n_scored / 4
-        assert found[f"corrected_f1_wheel{wheel}"] == pytest.approx(100 * honest[wheel].f1)
-        assert found[f"corrected_scored_wheel{wheel}"] == 100 * honest[wheel].coverage
+        assert found[f"corrected_f1_wheel{wheel}"] == pytest.approx(100 * corrected[wheel].f1)
+        assert found[f"corrected_scored_wheel{wheel}"] == 100 * corrected[wheel].coverage
     # The fifth wheel has no anger.
     assert found["mer_unibench_scored_wheel4"] == 50
     assert found["mer_unibench_scored_wheel5"] == 25
@@ -91,13 +94,13 @@ def test_valence_scores_as_another_systems_outputs_do(samples) -> None:
     said = [word for _, word in samples] + ["neutral"]
     found = first(scores(answers(gold, [[]] * len(gold), said), None))
     numbers = [float(SIGNS.index(sign) - 1) for sign in gold]
-    honest = corrected.valence(numbers, said)
+    corrected = corrected_protocol.valence_scores(numbers, said)
     assert found["mer_unibench"] == pytest.approx(100 * mer_unibench.waf(numbers, said).waf)
-    assert found["corrected_f1"] == pytest.approx(100 * honest.weighted_f1)
-    assert found["corrected_macro_f1"] == pytest.approx(100 * honest.macro_f1)
-    assert found["corrected_accuracy"] == pytest.approx(100 * honest.accuracy)
-    assert found["polar"] == pytest.approx(100 * honest.polar)
-    assert found["mer_unibench_scored"] == 100 * honest.n_binary / len(gold)
+    assert found["corrected_f1"] == pytest.approx(100 * corrected.weighted_f1)
+    assert found["corrected_macro_f1"] == pytest.approx(100 * corrected.macro_f1)
+    assert found["corrected_accuracy"] == pytest.approx(100 * corrected.accuracy)
+    assert found["polar"] == pytest.approx(100 * corrected.polar)
+    assert found["mer_unibench_scored"] == 100 * corrected.n_binary / len(gold)
 
 
 def test_draws_spread_around_the_score_and_pair_the_cell_with_its_base(wheels) -> None:
@@ -107,7 +110,7 @@ def test_draws_spread_around_the_score_and_pair_the_cell_with_its_base(wheels) -
     worse = [words if rng.random() < 0.8 else ["odd"] for words in good]
     found = scores(answers(gold, good), wheels, answers(gold, worse), 400)
     for metric in FREE_METRICS:
-        cell, base = found.cell[metric], found.base[metric]
+        cell, base = found.cell[metric], found.reference[metric]
         assert cell[1:].mean() == pytest.approx(cell[0], abs=1)
         assert 1 < cell[1:].std() < 4
         assert (cell - base)[1:].std() < cell[1:].std()
@@ -115,21 +118,21 @@ def test_draws_spread_around_the_score_and_pair_the_cell_with_its_base(wheels) -
     assert found.n == 300
 
 
-def test_emotions_without_wheels_and_tasks_that_are_not_there_are_refused() -> None:
-    with pytest.raises(InputError, match="'moods' is scored over wheels; give a folder"):
-        of_tasks({"moods": "mer-unibench"}, {"moods": ["joy", "fear"]}, None)
-    with pytest.raises(InputError, match="no task 'mood'"):
-        of_tasks({"mood": "mer-unibench"}, {"moods": ["joy", "fear"]}, None)
-    assert list(of_tasks({"MOSI": "mer-unibench"}, {"MOSI": SIGNS}, None)) == ["MOSI"]
+def test_emotions_without_wheels_and_unknown_tasks_are_refused() -> None:
+    with pytest.raises(InputError, match=r"'moods' is scored on emotion wheels; set score\.wheels"):
+        task_protocols({"moods": "mer-unibench"}, {"moods": ["joy", "fear"]}, None)
+    with pytest.raises(InputError, match="task 'mood' is not in these predictions; found moods"):
+        task_protocols({"mood": "mer-unibench"}, {"moods": ["joy", "fear"]}, None)
+    assert list(task_protocols({"MOSI": "mer-unibench"}, {"MOSI": SIGNS}, None)) == ["MOSI"]
 
 
 def test_a_task_that_was_answered_by_candidates_is_refused(wheels) -> None:
     chosen = answers(["joy"], [["joy"]]).drop(columns="openset")  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match=r"task moods: score.protocols wants free text"):
+    with pytest.raises(InputError, match=r"task moods: score.protocols needs answers in free text"):
         scores(chosen, wheels)
 
 
-def test_gold_that_no_wheel_has_is_refused_where_the_published_protocol_has_no_result(
+def test_gold_labels_outside_a_wheel_are_refused(
     wheels,
 ) -> None:
     with pytest.raises(InputError, match="none of the gold emotions"):

@@ -20,9 +20,10 @@ from affectlocus.config.tasks import NumberAnswer, Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import value_range
-from affectlocus.scoring.score import Answers, choose, metrics, rows_of, score
-from affectlocus.scoring.score import scored as draws_of
-from affectlocus.scoring.tables import over_seeds
+from affectlocus.scoring.cell_answers import CellAnswers, choose
+from affectlocus.scoring.score import cell_scores, score
+from affectlocus.scoring.score_draws import confusion_metrics, score_rows
+from affectlocus.scoring.tables import without_replicates
 
 WORDS = ["joy", "fear", "rage"]
 SAID_ONCE = [f"all {word} words differ{word}" for word in "abcdefghijkl"]
@@ -68,8 +69,8 @@ def get(rows: pd.DataFrame, metric: str = "weighted_f1", task: str = "moods") ->
 def score_cell(
     cell: Any, base: Any, labels: Any, resamples: int, confidence: float, seed: int, best: Any = ()
 ) -> Any:
-    sides = (Answers(frame, labels, dict(best)) for frame in (cell, base))
-    return rows_of(draws_of(*sides, resamples, seed), confidence)
+    sides = (CellAnswers(frame, labels, dict(best)) for frame in (cell, base))
+    return score_rows(cell_scores(*sides, resamples, seed), confidence)
 
 
 def cell_rows(cell: Any, base: Any, resamples: int = 200, seed: int = 0, **more: Any) -> Any:
@@ -100,7 +101,7 @@ def test_a_tie_goes_to_the_candidate_that_is_listed_first() -> None:
 
 def test_a_confusion_table_counted_by_hand() -> None:
     # Six joyful of which four were seen; three fearful of which two; rage answered once, wrongly.
-    scores = metrics(np.array([[4, 1, 1], [1, 2, 0], [0, 0, 0]]))
+    scores = confusion_metrics(np.array([[4, 1, 1], [1, 2, 0], [0, 0, 0]]))
     joy, fear, rage = 2 * 4 / (6 + 5), 2 * 2 / (3 + 3), 0
     assert scores["accuracy"] == pytest.approx(100 * 6 / 9)
     assert scores["weighted_f1"] == pytest.approx(100 * (6 * joy + 3 * fear) / 9)
@@ -108,13 +109,13 @@ def test_a_confusion_table_counted_by_hand() -> None:
 
 
 def test_a_label_that_never_occurs_counts_in_no_average() -> None:
-    scores = metrics(np.array([[4, 1, 0], [1, 2, 0], [0, 0, 0]]))
-    assert scores["macro_f1"] == metrics(np.array([[4, 1], [1, 2]]))["macro_f1"]
+    scores = confusion_metrics(np.array([[4, 1, 0], [1, 2, 0], [0, 0, 0]]))
+    assert scores["macro_f1"] == confusion_metrics(np.array([[4, 1], [1, 2]]))["macro_f1"]
 
 
 def test_answers_that_are_no_label_are_wrong_and_in_no_average() -> None:
-    without = metrics(np.array([[4, 1, 1], [1, 2, 0], [0, 0, 0]]))
-    beside = metrics(np.array([[4, 1, 1], [1, 2, 0]]))
+    without = confusion_metrics(np.array([[4, 1, 1], [1, 2, 0], [0, 0, 0]]))
+    beside = confusion_metrics(np.array([[4, 1, 1], [1, 2, 0]]))
     assert beside["accuracy"] == without["accuracy"]
     assert beside["weighted_f1"] == without["weighted_f1"]
     assert beside["macro_f1"] == pytest.approx(without["macro_f1"] * 3 / 2)
@@ -167,7 +168,7 @@ def test_free_text_that_nobody_has_read_is_refused() -> None:
     frame = spoken(BASE, ["joy"], ["joy"])
     unread = frame.drop(columns=["openset", "valence", "answer"])
     unread.attrs = frame.attrs
-    with pytest.raises(InputError, match="task moods: answered in free text"):
+    with pytest.raises(InputError, match="task moods: the answers are free text without labels"):
         choose(unread)
 
 
@@ -183,7 +184,7 @@ def confusion(samples: list[tuple[int, int]]) -> np.ndarray:
 @settings(max_examples=60)
 def test_every_metric_is_scikit_learns_in_percent(samples: list[tuple[int, int]]) -> None:
     truth, answers = zip(*samples, strict=True)
-    scores = metrics(confusion(samples))
+    scores = confusion_metrics(confusion(samples))
     assert scores["accuracy"] == pytest.approx(100 * accuracy_score(truth, answers))
     for name, average in (("weighted_f1", "weighted"), ("macro_f1", "macro")):
         expected = 100 * f1_score(truth, answers, average=average, zero_division=0)
@@ -195,9 +196,9 @@ def test_every_metric_is_scikit_learns_in_percent(samples: list[tuple[int, int]]
 def test_names_of_labels_and_repetition_of_samples_change_no_score(
     samples: list[tuple[int, int]], order: list[int], times: int
 ) -> None:
-    before = metrics(confusion(samples))
-    renamed = metrics(confusion(samples)[np.ix_(order, order)])
-    repeated = metrics(confusion(samples) * times)
+    before = confusion_metrics(confusion(samples))
+    renamed = confusion_metrics(confusion(samples)[np.ix_(order, order)])
+    repeated = confusion_metrics(confusion(samples) * times)
     for name in METRICS:
         assert renamed[name] == pytest.approx(before[name])
         assert repeated[name] == pytest.approx(before[name])
@@ -209,7 +210,7 @@ def test_scores_lie_between_0_and_100_and_only_perfect_answers_reach_it(
     samples: list[tuple[int, int]],
 ) -> None:
     perfect = all(truth == answer for truth, answer in samples)
-    for value in metrics(confusion(samples)).values():
+    for value in confusion_metrics(confusion(samples)).values():
         assert -1e-9 <= value <= 100 + 1e-9
         assert (value > 100 - 1e-9) == perfect
 
@@ -220,7 +221,7 @@ def test_the_f1_of_the_positive_is_scikit_learns(
     samples: list[tuple[int, int]], positive: int
 ) -> None:
     truth, answers = zip(*samples, strict=True)
-    found = metrics(confusion(samples), positive)
+    found = confusion_metrics(confusion(samples), positive)
     expected = f1_score(truth, answers, labels=[positive], average="macro", zero_division=0)
     assert found["binary_f1"] == pytest.approx(100 * expected)
     assert set(found) == set(PERCENT)
@@ -228,9 +229,9 @@ def test_the_f1_of_the_positive_is_scikit_learns(
 
 def test_a_stack_of_tables_is_scored_table_by_table() -> None:
     stack = np.random.default_rng(0).integers(0, 9, (2, 7, 3, 3))
-    stacked = metrics(stack)
+    stacked = confusion_metrics(stack)
     for place in np.ndindex(2, 7):
-        for name, value in metrics(stack[place]).items():
+        for name, value in confusion_metrics(stack[place]).items():
             assert stacked[name][place] == pytest.approx(value)
 
 
@@ -402,7 +403,9 @@ def test_different_samples_are_refused_with_the_task(missing: str) -> None:
         base["sample"] += 1
     else:
         base = base.iloc[: {"last": -1, "all": 0}[missing]]
-    with pytest.raises(InputError, match="task moods: cell and base answered different samples"):
+    with pytest.raises(
+        InputError, match="task moods: the cell and its reference answered different samples"
+    ):
         cell_rows(answered(mine, truth), base)
 
 
@@ -519,7 +522,7 @@ def test_random_draws_on_one_checkpoint_are_averaged_and_counted_as_draws() -> N
     assert found["value"] == pytest.approx(ones["value"].mean())
     # Draws that hardly differ leave hardly more than the samples' own interval.
     assert found["high"] - found["low"] < 40
-    shown = over_seeds(rows[rows["task"] == "moods"])["cell"].unique().tolist()
+    shown = without_replicates(rows[rows["task"] == "moods"])["cell"].unique().tolist()
     assert shown == ["b/base", "p/tuned", "p/ablate/q/noise"]
 
 
@@ -654,7 +657,9 @@ def test_a_number_without_a_cutoff_has_errors_alone() -> None:
 def test_a_text_that_only_one_of_two_cells_has_read_is_refused() -> None:
     frames, _ = amounts()
     frames[0].attrs["labels"] = {"moods": WORDS, "phq": NUMBER.words}
-    with pytest.raises(InputError, match="task text: cell and base answered different samples"):
+    with pytest.raises(
+        InputError, match="task text: the cell and its reference answered different samples"
+    ):
         score(frames, Score(resamples=100), {"phq": Scoring(number=NUMBER)})
 
 

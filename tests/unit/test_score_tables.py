@@ -1,4 +1,4 @@
-"""A table laid out for reading: intervals, marks, seeds, baselines, fluency."""
+"""A table for reading: intervals, signs, seeds, baselines, fluency."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from affectlocus.scoring.score_tables import Number, ScoreTable, score_table, with_intervals
+from affectlocus.scoring.score_tables import ScoreTable, TableValue, score_table, with_intervals
 
 
 def row(num: int, modules: str, task: str, value: float, **other: Any) -> dict[str, Any]:
@@ -29,12 +29,12 @@ def row(num: int, modules: str, task: str, value: float, **other: Any) -> dict[s
     )
 
 
-def laid_out(*rows: dict[str, Any], **beside: pd.DataFrame) -> ScoreTable:
-    return score_table(pd.DataFrame(rows), **beside)
+def made(*rows: dict[str, Any], **companions: pd.DataFrame) -> ScoreTable:
+    return score_table(pd.DataFrame(rows), **companions)
 
 
 def test_the_mean_comes_first_then_the_tasks_in_their_order_each_with_its_n() -> None:
-    table = laid_out(
+    table = made(
         row(0, "base", "zest", 10.0),
         row(0, "base", "ardour", 30.0, n=70),
         row(0, "base", "mean", 20.0, n=120),
@@ -43,33 +43,33 @@ def test_the_mean_comes_first_then_the_tasks_in_their_order_each_with_its_n() ->
     assert [one.value for one in table.rows[0].numbers if one] == [20.0, 10.0, 30.0]
 
 
-def test_a_number_has_its_interval_and_a_mark_where_the_paired_gain_leaves_zero_out() -> None:
-    table = laid_out(
+def test_a_number_has_a_sign_where_the_interval_of_its_gain_excludes_zero() -> None:
+    table = made(
         row(0, "base", "mean", 10.0),
         row(1, "q", "mean", 11.0),
         row(2, "up", "mean", 15.0, gain_low=3.0, gain_high=7.0),
         row(3, "o", "mean", 5.0, gain_low=-7.0, gain_high=-3.0),
     )
     assert [one.numbers[0] for one in table.rows] == [
-        Number(10.0, 8.0, 12.0),
-        Number(11.0, 9.0, 13.0),
-        Number(15.0, 13.0, 17.0, "+"),
-        Number(5.0, 3.0, 7.0, "−"),
+        TableValue(10.0, 8.0, 12.0),
+        TableValue(11.0, 9.0, 13.0),
+        TableValue(15.0, 13.0, 17.0, "+"),
+        TableValue(5.0, 3.0, 7.0, "−"),
     ]
-    assert [one.gain for one in table.rows[::2]] == [None, Number(5.0, 3.0, 7.0, "+")]
+    assert [one.gain for one in table.rows[::2]] == [None, TableValue(5.0, 3.0, 7.0, "+")]
     assert (table.reference, table.pair) == ("b/base", "p")
 
 
-def test_a_row_says_over_how_many_seeds_it_is_a_mean() -> None:
-    table = laid_out(row(0, "base", "mean", 10.0), row(1, "q", "mean", 15.0, seeds=3))
+def test_a_row_has_the_number_of_its_seeds() -> None:
+    table = made(row(0, "base", "mean", 10.0), row(1, "q", "mean", 15.0, seeds=3))
     assert [one.seeds for one in table.rows] == [1, 3]
-    assert table.rows[1].numbers == [Number(15.0, 13.0, 17.0)]
+    assert table.rows[1].numbers == [TableValue(15.0, 13.0, 17.0)]
     assert table.rows[1].cell == "p/load/q"
 
 
-def test_what_is_not_compared_with_the_table_s_reference_has_no_gain_and_no_mark() -> None:
+def test_rows_with_another_reference_have_no_gain_and_no_sign() -> None:
     ablated = {"kind": "ablate", "reference": "p/tuned", "gain_low": -9.0, "gain_high": -5.0}
-    table = laid_out(
+    table = made(
         row(0, "base", "mean", 10.0, gain_high=-1.0),
         *(
             row(num, name, "mean", 20.0, cell=f"p/ablate/{name}/zero", mode="zero", **ablated)
@@ -82,7 +82,7 @@ def test_what_is_not_compared_with_the_table_s_reference_has_no_gain_and_no_mark
     assert [one.gain is None for one in table.rows] == [True, False, False, True]
 
 
-def test_of_perplexity_less_is_better_and_each_text_is_a_column() -> None:
+def test_lower_perplexity_is_better_and_each_text_is_a_column() -> None:
     scores = pd.DataFrame(
         [
             row(0, "base", "news", 5.0, metric="perplexity"),
@@ -92,7 +92,7 @@ def test_of_perplexity_less_is_better_and_each_text_is_a_column() -> None:
             row(1, "q", "mood", 70.0),
         ]
     )
-    table = laid_out(
+    table = made(
         row(0, "base", "mean", 10.0),
         row(1, "q", "mean", 10.0),
         row(2, "up", "mean", 10.0),
@@ -102,7 +102,7 @@ def test_of_perplexity_less_is_better_and_each_text_is_a_column() -> None:
     assert [one.fluency[0].sign for one in table.rows if one.fluency[0]] == ["", "−", "+"]
 
 
-def test_baselines_stand_below_in_the_table_s_metric_by_their_names() -> None:
+def test_baselines_have_the_metric_of_the_table_and_readable_names() -> None:
     frame = pd.DataFrame(
         {
             "baseline": ["majority", "majority", "uniform"],
@@ -113,10 +113,10 @@ def test_baselines_stand_below_in_the_table_s_metric_by_their_names() -> None:
             "high": [2.0, 50.0, 30.0],
         }
     )
-    table = laid_out(row(0, "base", "mean", 10.0), baselines=frame)
+    table = made(row(0, "base", "mean", 10.0), baselines=frame)
     assert [(one.modules, one.numbers) for one in table.baselines] == [
-        ("majority answer", [Number(40.0, 30.0, 50.0)]),
-        ("uniform guess", [Number(25.0, 20.0, 30.0)]),
+        ("majority answer", [TableValue(40.0, 30.0, 50.0)]),
+        ("uniform guess", [TableValue(25.0, 20.0, 30.0)]),
     ]
 
 

@@ -25,7 +25,7 @@ from affectlocus.claims.statistics import (
 )
 from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.core.errors import InputError
-from affectlocus.scoring.score import metrics as score_metrics
+from affectlocus.scoring.score_draws import confusion_metrics as score_metrics
 
 LABELS = 4
 

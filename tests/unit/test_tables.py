@@ -1,4 +1,4 @@
-"""The layout of the paper's tables, and of the intervals beside them."""
+"""The layout of the paper's tables, and their companion of intervals."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.scoring.tables import intervals, table, tasks_of
+from affectlocus.scoring.tables import intervals, table, table_tasks
 
 BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
 TASKS = ["mini-SIMS", "mini-MELD"]
 
 
 def scores(*cells: tuple[Cell, float]) -> pd.DataFrame:
-    """Rows as `score` gives them; the second task lies 2 below the first, accuracy 10 above F1."""
+    """Rows as `score` gives them; the second task is 2 below the first, accuracy 10 above F1."""
     rows: list[dict[str, Any]] = []
     for cell, value in cells:
         for task, shift in ((TASKS[0], 0), (TASKS[1], -2), ("mean", -1)):
@@ -60,7 +60,7 @@ def test_a_table_runs_from_the_base_to_the_whole_model_in_the_order_of_the_cells
     assert shown[TASKS].iloc[1].tolist() == [40, 38]
 
 
-def test_tasks_stand_in_the_order_asked_for() -> None:
+def test_tasks_are_in_the_requested_order() -> None:
     shown = table(LOADED, "weighted_f1", TASKS[::-1])
     assert list(shown.columns) == ["num", "modules", *TASKS[::-1], "mean"]
     assert shown[TASKS[0]].iloc[0] == 30
@@ -107,7 +107,7 @@ def test_an_ablation_of_all_is_another_row_than_the_whole_model() -> None:
     ]
 
 
-def test_where_seeds_are_averaged_the_companion_and_the_table_show_that_alone() -> None:
+def test_table_and_companion_show_only_the_mean_over_seeds() -> None:
     seeded = [(Cell("tune", "b", "p", "q", seed=seed), 40 + seed) for seed in (0, 1)]
     mean = scores((Cell("tune", "b", "p", "q"), 40.5)).assign(seeds=2)
     frame = pd.concat([scores((BASE, 30), *seeded), mean, scores((TUNED, 60))], ignore_index=True)
@@ -117,7 +117,7 @@ def test_where_seeds_are_averaged_the_companion_and_the_table_show_that_alone() 
     assert table(frame, "weighted_f1", TASKS)["mean"].tolist() == [29, 39.5, 59]
 
 
-def test_the_companion_says_all_of_every_cell_under_the_tables_number() -> None:
+def test_the_companion_has_every_cell_under_the_number_of_its_row() -> None:
     seeded = [(Cell("tune", "b", "p", "q", seed=seed), 40 + seed) for seed in (0, 1)]
     rows = intervals(scores((BASE, 30), *seeded, (TUNED, 60)), "weighted_f1")
     assert list(rows.columns) == [
@@ -140,7 +140,7 @@ def test_every_number_of_a_table_has_its_row_in_the_companion() -> None:
     assert (both["value"] == both["value_i"]).all()
 
 
-def test_the_scores_that_come_in_are_left_as_they_were() -> None:
+def test_the_input_scores_are_not_changed() -> None:
     before = LOADED.copy(deep=True)
     table(LOADED, "weighted_f1", TASKS)
     pd.testing.assert_frame_equal(LOADED, before)
@@ -157,18 +157,18 @@ def extended(task: str, metric: str) -> pd.DataFrame:
     return pd.concat([LOADED, rows.assign(task=task, metric=metric)])
 
 
-def test_a_text_to_read_is_no_column_of_a_table() -> None:
+def test_a_text_with_perplexity_is_not_a_column() -> None:
     scores = extended("text", "perplexity")
-    assert tasks_of(scores, "weighted_f1") == TASKS
+    assert table_tasks(scores, "weighted_f1") == TASKS
     shown = table(scores, "weighted_f1", TASKS)
     pd.testing.assert_frame_equal(shown, table(LOADED, "weighted_f1", TASKS))
 
 
 def test_a_task_without_the_metric_of_the_table_is_named() -> None:
-    with pytest.raises(InputError, match="task other has no weighted_f1, which the other tasks"):
-        tasks_of(extended("other", "accuracy"), "weighted_f1")
+    with pytest.raises(InputError, match="task other has no weighted_f1, which other tasks have"):
+        table_tasks(extended("other", "accuracy"), "weighted_f1")
 
 
-def test_an_error_is_refused_as_the_metric_of_a_table() -> None:
-    with pytest.raises(InputError, match="metric 'mae' is in no percent"):
-        tasks_of(extended("phq", "mae"), "mae")
+def test_mae_is_refused_as_the_metric_of_a_table() -> None:
+    with pytest.raises(InputError, match="metric 'mae' is not a percentage"):
+        table_tasks(extended("phq", "mae"), "mae")

@@ -1,4 +1,4 @@
-"""The valence of words for feelings."""
+"""The valence of emotion words."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from wheel_files import REAL, write_sheet, write_wheels
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import sha256
 from affectlocus.data.xlsx import read_sheet
-from affectlocus.scoring.wheels import COMMIT, SHA256, WHEELS, Wheels, _opposite, read
+from affectlocus.scoring.wheels import COMMIT, SHA256, WHEELS, Wheels, _is_opposite, read
 
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
 PLACE = f"/{COMMIT}/AffectGPT/emotion_wheel"
@@ -77,7 +77,7 @@ def test_corrected_takes_base_words_before_synonyms() -> None:
     assert wheels.corrected[1]["fears"] == "scared"
 
 
-def test_corrected_knows_that_fearless_is_no_fear() -> None:
+def test_corrected_separates_fear_and_fearless() -> None:
     wheels = mapped(
         {"afraid": ("fearful", "fearless"), "fearless": ("fearless",)},
         {"fearful": {"worried"}, "fearless": {"bold"}},
@@ -114,13 +114,13 @@ def test_a_changed_wheel_is_refused_unless_it_is_meant_to_be(tmp_path: Path, nam
         shutil.copyfile(folder / "wheel4.xlsx", folder / name)
     with pytest.raises(InputError, match=f"{name}: not the file that AffectGPT released") as caught:
         read(folder)
-    assert "own_wheels: true in the settings (--own-wheels)" in str(caught.value)
+    assert "own_wheels: true (--own-wheels)" in str(caught.value)
     assert read(folder, own=True).commit is None
 
 
 @pytest.mark.real
 @real
-def test_the_released_wheels_take_fear_for_joy_and_corrected_does_not() -> None:
+def test_published_maps_fear_to_joy_and_corrected_does_not() -> None:
     wheels = read(REAL / "emotion_wheel")
     published = [wheels.published[wheel]["fear"] for wheel in WHEELS]
     assert published == ["scared", "happy", "joyful", "genius", "joyful"]
@@ -130,7 +130,7 @@ def test_the_released_wheels_take_fear_for_joy_and_corrected_does_not() -> None:
 
 @pytest.mark.real
 @real
-def test_no_wheel_word_is_outside_its_own_cluster_when_corrected() -> None:
+def test_corrected_keeps_every_wheel_word_in_its_cluster() -> None:
     wheels = read(REAL / "emotion_wheel")
     for wheel, clusters in wheels.clusters.items():
         assert {word: wheels.corrected[wheel][word] for word in clusters} == clusters
@@ -165,13 +165,13 @@ def test_the_released_wheels_are_fetched_once_and_checked(tmp_path: Path) -> Non
 
 @pytest.mark.real
 @real
-def test_the_command_brings_a_folder_that_scoring_takes_without_a_network(tmp_path: Path) -> None:
+def test_the_command_writes_a_folder_that_scoring_reads_without_a_network(tmp_path: Path) -> None:
     folder = tmp_path / "results/wheels"
     with serving() as hub:
         for name in SHA256:
             hub.files[f"{PLACE}/{name}"] = (REAL / "emotion_wheel" / name).read_bytes()
         command = ["wheels", "--out", str(folder), "--host", hub.url]
-        # A second time into the same folder, as Snakemake does: nothing is asked again.
+        # The second run into the same folder, as Snakemake does it, sends no request.
         for _ in range(2):
             started = start(hub, tmp_path, "affectlocus", *command)
             assert started.communicate()[1] == ""
@@ -200,7 +200,7 @@ def test_another_file_than_the_released_one_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     folder = write_wheels(tmp_path / "made")
     (folder / name).unlink()
-    with pytest.raises(InputError, match=f"{name}: no such file; a folder of wheels holds"):
+    with pytest.raises(InputError, match=f"{name}: no such file; a folder of wheels contains"):
         read(folder)
 
 
@@ -224,14 +224,14 @@ def test_a_file_with_something_else_in_it_is_refused(
         read(folder, own=True)
 
 
-def test_files_that_have_changed_places_are_refused(tmp_path: Path) -> None:
+def test_swapped_files_are_refused(tmp_path: Path) -> None:
     folder = write_wheels(tmp_path / "made")
     shutil.copy(folder / "synonym.xlsx", folder / "wheel2.xlsx")
-    with pytest.raises(InputError, match=r"wheel2\.xlsx: not a released wheel"):
+    with pytest.raises(InputError, match=r"wheel2\.xlsx: not a wheel"):
         read(folder, own=True)
     write_wheels(folder)
     shutil.copy(folder / "wheel2.xlsx", folder / "synonym.xlsx")
-    with pytest.raises(InputError, match=r"synonym\.xlsx: not the released lists of synonyms"):
+    with pytest.raises(InputError, match=r"synonym\.xlsx: not a list of synonyms"):
         read(folder, own=True)
 
 
@@ -262,7 +262,7 @@ def test_texts_and_numbers_are_text_and_empty_cells_are_absent(tmp_path: Path) -
         ("understanding", "understand", False),
     ],
 )
-def test_a_form_of_the_opposite_meaning_is_told_by_its_ending_or_start(
+def test_a_form_with_the_opposite_meaning_is_recognised_by_its_suffix_or_prefix(
     base: str, form: str, opposite: bool
 ) -> None:
-    assert _opposite(base, form) is opposite
+    assert _is_opposite(base, form) is opposite

@@ -175,7 +175,7 @@ ROWS = {
             *SCORED,
         ],
     ),
-    "code of `score`": Row(f"{OPENED}/scoring/score.py", [("100 * hits", "100.0 * hits")], SCORED),
+    "code of `score`": Row(f"{OPENED}/scoring/score.py", [("def ", "MORE = 1\n\n\ndef ")], SCORED),
     "the rules by which free text is read (`openset`)": Row(
         f"{OPENED}/scoring/openset.py",
         [("_LONGEST = 3", "_LONGEST = 4")],

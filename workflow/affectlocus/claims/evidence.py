@@ -15,7 +15,7 @@ from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.deltas.deltas import TUNING
-from affectlocus.scoring.score import Answers, answered
+from affectlocus.scoring.cell_answers import CellAnswers, read_answers
 
 Key = tuple[str, str, str, str]
 """What a group of cells is asked for by: pair's group, kind, module set, mode."""
@@ -83,10 +83,10 @@ def gather(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> list[Sco
         InputError: no cell, or cells that did not answer the same samples.
         LackingError: no task with labels.
     """
-    read = [(Cell(**one.attrs["cell"]), answered(one, settings.tasks)) for one in frames]
+    read = [(Cell(**one.attrs["cell"]), read_answers(one, settings.tasks)) for one in frames]
     if not read:
         raise InputError("no predictions; give predictions.parquet of every cell")
-    sets: dict[frozenset[str], list[tuple[Cell, Answers]]] = {}
+    sets: dict[frozenset[str], list[tuple[Cell, CellAnswers]]] = {}
     for cell, answers in read:
         if cell.pair is not None:
             sets.setdefault(frozenset(answers.labels), []).append((cell, answers))
@@ -100,8 +100,8 @@ def gather(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> list[Sco
 
 
 def _bases(
-    read: Sequence[tuple[Cell, Answers]], tasks: frozenset[str]
-) -> Iterator[tuple[Cell, Answers]]:
+    read: Sequence[tuple[Cell, CellAnswers]], tasks: frozenset[str]
+) -> Iterator[tuple[Cell, CellAnswers]]:
     """The bases with the answers to some of their tasks."""
     for cell, answers in read:
         if cell.pair is None:
@@ -168,7 +168,7 @@ def _aligned(
 
 
 def _labelled(
-    read: Sequence[Answers], cells: Sequence[Cell], settings: ClaimsSettings
+    read: Sequence[CellAnswers], cells: Sequence[Cell], settings: ClaimsSettings
 ) -> dict[str, Labelled]:
     tables = []
     for one in read:
@@ -192,7 +192,7 @@ def _labelled(
     return found
 
 
-def _texts(read: Sequence[Answers], cells: Sequence[Cell]) -> dict[str, Texts]:
+def _texts(read: Sequence[CellAnswers], cells: Sequence[Cell]) -> dict[str, Texts]:
     return {
         task: Texts(
             parts[0]["sample"].to_numpy(),

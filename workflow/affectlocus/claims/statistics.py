@@ -17,7 +17,7 @@ from scipy.stats import binomtest, chi2, rankdata
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import METRICS, Formula, LabelCounts, metric_names
-from affectlocus.scoring.bootstrap import interval, seed_weights
+from affectlocus.scoring.bootstrap import percentile_interval, seed_weights
 
 DRAWS = 10_000
 _CHUNK = 1000  # draws at a time: what bounds the memory
@@ -248,7 +248,7 @@ def estimate(values: np.ndarray, confidence: float = 0.95, null: float = 0.0) ->
     if len(values) == 1:
         return Estimate(observed, np.nan, np.nan, np.nan, null)
     tail = (1 - confidence) / 2
-    drawn, low, high = interval(values, np.array([tail, 1 - tail]))
+    drawn, low, high = percentile_interval(values, np.array([tail, 1 - tail]))
     beyond = min((drawn <= null).sum(), (drawn >= null).sum())
     p = min(1.0, 2 * (1 + beyond) / (1 + len(drawn)))
     return Estimate(observed, low, high, float(p), null)

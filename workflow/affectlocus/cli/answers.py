@@ -322,10 +322,10 @@ def openset(
 
     Example: affectlocus openset predictions.parquet --out openset.parquet
     """
-    from affectlocus.scoring.openset import opened
+    from affectlocus.scoring.openset import with_open_sets
 
     frame = read_frame(predictions, "text", "labels", "cell")
     found = None
     if extracted is not None:
         found = read_frame(extracted, "task", "sample", "emotions", "valence")
-    write_frame(opened(frame, found), out)
+    write_frame(with_open_sets(frame, found), out)

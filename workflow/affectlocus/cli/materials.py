@@ -138,9 +138,9 @@ def wheels(
 
     Example: affectlocus wheels --out wheels
     """
-    from affectlocus.scoring.wheels import HOST, bring
+    from affectlocus.scoring.wheels import HOST, download_folder
 
-    bring(out, host or HOST)
+    download_folder(out, host or HOST)
 
 
 def pretrain(

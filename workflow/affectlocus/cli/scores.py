@@ -144,19 +144,19 @@ def score(
     frames = [read_frame(path, "cell", "labels", "loglik") for path in cells]
     protocols = None
     if chosen.protocols:
-        from affectlocus.scoring.protocols import of_tasks
+        from affectlocus.scoring.protocols import task_protocols
 
         labels = {task: words for one in frames for task, words in one.attrs["labels"].items()}
         place, own = wheels or chosen.wheels, own_wheels or chosen.own_wheels
-        protocols = of_tasks(chosen.protocols, labels, _wheels(place, own) if place else None)
+        protocols = task_protocols(chosen.protocols, labels, _wheels(place, own) if place else None)
     about = settings_of(Scorings, tasks, "--tasks").root
     write_frame(run(frames, chosen, about, protocols), out)
 
 
 def _wheels(place: str, own: bool) -> Wheels:
-    from affectlocus.scoring.wheels import at
+    from affectlocus.scoring.wheels import load
 
-    return at(place, own)
+    return load(place, own)
 
 
 def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
@@ -245,7 +245,7 @@ def tables(
     from affectlocus.config.tasks import Scorings
     from affectlocus.core.output_files import replacing
     from affectlocus.scoring.tables import intervals as companion
-    from affectlocus.scoring.tables import table, tasks_of
+    from affectlocus.scoring.tables import table, table_tasks
 
     if (baselines is None) != (not data):
         missing = "--data" if baselines is not None else "--baselines"
@@ -253,15 +253,15 @@ def tables(
     frame = read_frame(scores, "metric", "task")
     written = [
         (intervals, companion(frame, metric), 6),
-        (out, table(frame, metric, tasks_of(frame, metric)), 2),
+        (out, table(frame, metric, table_tasks(frame, metric)), 2),
     ]
     if baselines is not None:
-        from affectlocus.scoring.baselines import beside
+        from affectlocus.scoring.baselines import baseline_table
 
         frames = [read_frame(path, "split", "answer", "task", "labels") for path in data or []]
         chosen = settings_of(Score, settings)
         place = wheels or chosen.wheels
-        found = beside(
+        found = baseline_table(
             {one.attrs["task"]: one for one in frames},
             {one.attrs["task"]: one.attrs["labels"] for one in frames},
             settings_of(Scorings, tasks, "--tasks").root,
@@ -329,9 +329,9 @@ def collect(
     import pandas as pd
 
     from affectlocus.core.files import read_json, write_json
-    from affectlocus.scoring.collect import joined, summarise
+    from affectlocus.scoring.collect import join_scores, summarise
 
-    frame = joined([read_frame(path, "cell", "metric") for path in scores])
+    frame = join_scores([read_frame(path, "cell", "metric") for path in scores])
     bases = {path.stem: read_json(path) for path in checkpoint or []}
     write_frame(pd.DataFrame(frame), out)
     write_json(summary, summarise(frame, metric, bases))

@@ -139,11 +139,11 @@ def precheck_wheels(
     emotions = {name: labels for name, labels in words.items() if not is_valence(labels)}
     if not emotions or score.wheels is None:
         return []
-    from affectlocus.scoring.wheels import RELEASED, at
+    from affectlocus.scoring.wheels import RELEASED, load
 
     place = RELEASED if score.wheels == RELEASED else folder / parameters.data_root / score.wheels
     try:
-        wheels = at(place, score.own_wheels)
+        wheels = load(place, score.own_wheels)
     except InputError as error:
         raise InputError(f"{source}: score.wheels: {error}") from None
     lines = []

@@ -1,6 +1,6 @@
-"""The bootstrap of whatever is a function of sums over samples, and of several seeds.
+"""The bootstrap of statistics that are functions of sums over samples, and of several seeds.
 
-All cells share the draws of a task's samples, so that any two of them are compared in pairs.
+All cells share the draws of a task's samples, so every comparison of two cells is paired.
 """
 
 from __future__ import annotations
@@ -10,99 +10,103 @@ from functools import lru_cache
 
 import numpy as np
 
-# Draws at a time: their counts become float64.
-_BLOCK = 256
-_TASKS = 16  # whose draws are kept: those of a matrix's usual number of tasks
+_BLOCK = 256  # draws that are converted to float64 at a time
+_CACHED_TASKS = 16  # the usual number of tasks of a matrix
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A task's own stream of draws: the same for every cell, whatever other tasks there are."""
+    """The random draws of one task.
+
+    The draws are the same for every cell and do not depend on the other tasks.
+    """
 
     seed: int
     task: str
     resamples: int
 
     def generator(self) -> np.random.Generator:
-        """Fresh at every call."""
+        """A new generator; each call starts at the same state."""
         return np.random.default_rng([self.seed, *self.task.encode()])
 
 
-@lru_cache(maxsize=_TASKS)
-def counts(stream: Stream, n: int) -> np.ndarray:
-    """How often each of n samples is drawn, with replacement, in each of the draws.
+@lru_cache(maxsize=_CACHED_TASKS)
+def draw_counts(stream: Stream, n: int) -> np.ndarray:
+    """How often each of n samples is drawn, with replacement, in each draw.
 
     Returns:
-        uint16 of shape (1 + resamples, n); the first row is the samples as observed, each once.
+        uint16 of shape (1 + resamples, n); the first row is the observed samples, all ones.
     """
     rng = stream.generator()
-    found = np.ones((1 + stream.resamples, n), np.uint16)
-    for row in found[1:]:
+    counts = np.ones((1 + stream.resamples, n), np.uint16)
+    for row in counts[1:]:
         row[:] = np.bincount(rng.integers(n, size=n), minlength=n)
-    found.flags.writeable = False
-    return found
+    counts.flags.writeable = False
+    return counts
 
 
 def drawn_sums(values: np.ndarray, stream: Stream) -> np.ndarray:
-    """Sums over samples as observed (first), and over as many samples drawn with replacement.
+    """Sums over the observed samples (first row), and over n samples drawn with replacement.
 
     Args:
-        values: (samples, columns); a draw takes whole rows, so that columns stay paired.
+        values: (samples, columns). A draw takes whole rows, so columns stay paired.
 
     Returns:
         float64 of shape (1 + resamples, columns).
     """
-    drawn = counts(stream, len(values))
+    counts = draw_counts(stream, len(values))
     return np.vstack(
         [
-            drawn[start : start + _BLOCK].astype(float) @ values
-            for start in range(0, len(drawn), _BLOCK)
+            counts[start : start + _BLOCK].astype(float) @ values
+            for start in range(0, len(counts), _BLOCK)
         ]
     )
 
 
-def drawn_kinds(kinds: np.ndarray, many: int, stream: Stream) -> np.ndarray:
-    """How many of the drawn samples are of each kind; the observed ones first.
+def category_counts(categories: np.ndarray, number: int, stream: Stream) -> np.ndarray:
+    """The number of drawn samples in each category; the first row counts the observed samples.
 
     Args:
-        kinds: (samples,), the kind of each, from 0 to `many` - 1.
+        categories: (samples,), the category of each sample, from 0 to `number` - 1.
+        number: how many categories exist.
 
     Returns:
-        int64 of shape (1 + resamples, many).
+        int64 of shape (1 + resamples, number).
     """
-    order = np.argsort(kinds, kind="stable")
-    present, starts = np.unique(kinds[order], return_index=True)
-    found = np.zeros((1 + stream.resamples, many), np.int64)
-    drawn = counts(stream, len(kinds))[:, order]
-    found[:, present] = np.add.reduceat(drawn, starts, axis=1, dtype=np.int64)
+    order = np.argsort(categories, kind="stable")
+    present, starts = np.unique(categories[order], return_index=True)
+    found = np.zeros((1 + stream.resamples, number), np.int64)
+    counts = draw_counts(stream, len(categories))[:, order]
+    found[:, present] = np.add.reduceat(counts, starts, axis=1, dtype=np.int64)
     return found
 
 
 def centred(values: np.ndarray) -> np.ndarray:
-    """Values with the mean of the draws moved onto the observed one: the bootstrap's bias is gone.
+    """The values with the draws shifted to have the observed value as their mean.
 
-    A statistic that the observed samples bring near its minimum (the F1 of a uniform guess where
-    labels are balanced) is larger in almost all draws, and their percentiles leave it out.
+    This removes the bootstrap's bias. Where the observed samples bring a statistic near its minimum
+    (the F1 of a uniform guess on balanced labels), almost all draws are larger, and their
+    percentile interval does not include the observed value.
 
     Args:
-        values: (1 + draws,), the observed one first.
+        values: (1 + draws,), the observed value first.
     """
     moved = values.copy()
     moved[1:] += values[0] - values[1:].mean()
     return moved
 
 
-def interval(values: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The percentile interval of a statistic, which holds the observed value.
+def percentile_interval(values: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """The percentile interval of a statistic; it always includes the observed value.
 
-    Where the percentiles leave the observed value out, the draws are `centred` first.
+    Where the percentiles do not include the observed value, the draws are `centred` first.
 
     Args:
-        values: (1 + draws,), the observed one first; one draw at least, and no NaN.
+        values: (1 + draws,), the observed value first; at least one draw, no NaN.
         shares: (2,), the shares of the draws below the interval's ends, 0 to 1.
 
     Returns:
-        (draws,) as the interval took them, and its two ends.
+        The draws that the interval is computed from, (draws,), and the two ends.
     """
     observed, drawn = values[0], values[1:]
     low, high = np.quantile(drawn, shares)
@@ -113,13 +117,13 @@ def interval(values: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, float,
 
 
 def seed_weights(seeds: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """(1 + draws, seeds) weights that sum to 1; the first row weighs alike.
+    """(1 + draws, seeds) weights that sum to 1; the first row has equal weights.
 
-    Drawing three seeds with replacement makes intervals far too narrow: by a third in variance,
-    and with normal tails where Student's are due. So the weights are 1 / S plus Gaussian
-    deviations, divided by an independent chi: the weighted mean of S normal values then varies
-    about their mean as Student's t with S - 1 degrees of freedom, the textbook interval exactly.
-    A draw's score may so lie outside of 0 to 100.
+    Drawing three seeds with replacement gives intervals that are far too narrow: the variance is a
+    third too small, and the tails are normal instead of Student's t. The weights are therefore
+    1 / S plus Gaussian deviations divided by an independent chi variable. The weighted mean of S
+    normal values then varies about their mean exactly as Student's t with S - 1 degrees of freedom,
+    as in the textbook interval. The score of a single draw can therefore leave the range 0 to 100.
     """
     weights = np.full((1 + draws, seeds), 1 / seeds)
     if seeds > 1:

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from affectlocus.config.scoring import MEAN, MEAN_OF_CONTROL
-from affectlocus.scoring.tables import of_metric, over_seeds
+from affectlocus.scoring.tables import metric_rows, without_replicates
 
 
-def joined(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all tables; a cell that stands in several (the base) once."""
+def join_scores(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all tables. A cell of several tables (the base) occurs once."""
     frame = pd.concat(scores, ignore_index=True)
     return frame.drop_duplicates(["cell", "task", "metric"], ignore_index=True)
 
@@ -20,17 +20,28 @@ def joined(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def summarise(
     scores: pd.DataFrame, metric: str, bases: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Mean score over tasks of every cell, by pair and kind, and over a control's own tasks
-    apart; its perplexity of each text, and distinct-2 of whatever it wrote; and the bases'
-    perplexity in pre-training, whose documents end with an end token."""
-    scores = over_seeds(scores)
-    rows = of_metric(scores, metric)
-    fluency, varied = (
+    """The summary of all scores, as nested dictionaries.
+
+    Args:
+        scores: the rows of all tables.
+        metric: the metric whose mean over tasks is reported.
+        bases: base → its manifest; a pre-trained base has `perplexity`, measured on documents
+            that end with an end token.
+
+    Returns:
+        `metric`: each cell's mean over tasks, by pair and kind; `metric (control)`: the same over
+        a control's own tasks; `fluency`: text → each cell's perplexity; `distinct_2`: task → each
+        cell's distinct-2; `perplexity`: each base's perplexity in pre-training. Keys without
+        values are left out, except `metric`.
+    """
+    scores = without_replicates(scores)
+    rows = metric_rows(scores, metric)
+    fluency, diversity = (
         {
             str(task): _nested(part)
-            for task, part in scores[scores["metric"] == one].groupby("task", sort=False)
+            for task, part in scores[scores["metric"] == name].groupby("task", sort=False)
         }
-        for one in ("perplexity", "distinct_2")
+        for name in ("perplexity", "distinct_2")
     )
     perplexity = {
         name: round(record["perplexity"], 4)
@@ -42,15 +53,15 @@ def summarise(
         metric: _nested(rows[rows["task"] == MEAN]),
         **({} if control.empty else {f"{metric} (control)": _nested(control)}),
         **({"fluency": fluency} if fluency else {}),
-        **({"distinct_2": varied} if varied else {}),
+        **({"distinct_2": diversity} if diversity else {}),
         **({"perplexity": perplexity} if perplexity else {}),
     }
 
 
 def _nested(rows: pd.DataFrame) -> dict[str, Any]:
-    """The cells' values: pair (or base) → kind, and of cells with a module set → set and mode.
+    """The cells' values: pair or base → kind → module set and mode, if the cell has a module set.
 
-    Set and mode are one key, because a set can stand with a mode (a dose) and without.
+    Module set and mode are one key, because a set can occur with a mode (a dose) and without one.
     """
     nested: dict[str, Any] = {}
     for cell, value in zip(rows["cell"], rows["value"], strict=True):

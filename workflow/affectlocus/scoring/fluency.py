@@ -1,7 +1,7 @@
-"""Step `fluency`: what general text costs each cell, and how varied what it writes is.
+"""Step `fluency`: each cell's perplexity of general text, and the diversity of what it generates.
 
-Perplexity alone would call a cell fluent that likes every text and says one thing; distinct-n alone
-one that says anything at all.
+Neither measure is enough alone. A cell that always generates the same text can have a low
+perplexity; a cell that generates random words has a high distinct-n.
 """
 
 from __future__ import annotations
@@ -9,28 +9,31 @@ from __future__ import annotations
 import pandas as pd
 
 from affectlocus.core.errors import InputError
-from affectlocus.scoring.distinct_n import METRICS as VARIED
-from affectlocus.scoring.perplexity import METRICS as COST
-from affectlocus.scoring.tables import over_seeds
+from affectlocus.scoring.distinct_n import METRICS as DIVERSITY
+from affectlocus.scoring.perplexity import METRICS as PERPLEXITY
+from affectlocus.scoring.tables import without_replicates
 
-METRICS = (*COST, *VARIED)
+METRICS = (*PERPLEXITY, *DIVERSITY)
 _KEYS = ["task", "cell", "kind", "modules", "mode"]
 
 
 def intervals(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of every text that cells read: a row per (task, cell, metric) with n and interval.
+    """The rows of all tasks with fluency: a row per (task, cell, metric) with n and interval.
 
     Args:
-        scores: of any cells, as `score` writes them; one that stands in several tables counts once.
+        scores: scores of any cells, as `score` writes them. A cell that occurs in several tables
+            counts once.
 
     Raises:
-        InputError: no cell has read a text.
+        InputError: no score is a perplexity.
     """
-    read = scores.loc[scores["metric"] == COST[0], "task"].unique()
-    if not len(read):
-        raise InputError("no perplexity among the scores; a task with fluency: true gives one")
-    rows = scores[scores["task"].isin(read) & scores["metric"].isin(METRICS)]
-    rows = over_seeds(rows.drop_duplicates(["task", "cell", "metric"]))
+    texts = scores.loc[scores["metric"] == PERPLEXITY[0], "task"].unique()
+    if not len(texts):
+        raise InputError(
+            "found no perplexity among the scores; expected at least one task with `fluency: true`"
+        )
+    rows = scores[scores["task"].isin(texts) & scores["metric"].isin(METRICS)]
+    rows = without_replicates(rows.drop_duplicates(["task", "cell", "metric"]))
     columns = ["value", "n", "low", "high", "gain", "gain_low", "gain_high"]
     columns += ["confidence", "reference"]
     return rows[[*_KEYS, "seeds", "draws", "metric", *columns]].sort_values("task", kind="stable")

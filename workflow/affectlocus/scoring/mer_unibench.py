@@ -1,7 +1,8 @@
 """Protocol `mer-unibench`: MER-UniBench's scores exactly as AffectGPT's released scorer gives them.
 
-Its flaws are kept, for that is what published numbers hold: neutral is not scored, more labels cost
-nothing, "fear" counts as happy on two wheels. `corrected` is the honest protocol beside it.
+The flaws of the scorer are kept, because published numbers contain them: neutral is not scored,
+more labels cost nothing, and "fear" counts as happy on two wheels. The module `corrected_protocol`
+scores the same answers without these flaws.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from affectlocus.core.errors import InputError
-from affectlocus.scoring.score import metrics
+from affectlocus.scoring.score_draws import confusion_metrics
 from affectlocus.scoring.wheels import words
 
 
 class UndefinedError(InputError):
-    """Samples for which the released scorer has no value: it crashes."""
+    """The released scorer has no value for these samples; it crashes on them."""
 
 
-def open_set(text: str) -> list[str]:
+def parse_open_set(text: str) -> list[str]:
     """The labels in a model's list, such as "['happy', 'proud']", trimmed and in lower case.
 
     Raises:
-        InputError: the text is a lone bracket, where the released parser crashes.
+        InputError: the text is a single bracket, where the released parser crashes.
     """
     if text == "[":
         raise InputError("found the answer '['; expected a list of labels, or nothing")
@@ -35,14 +36,19 @@ def open_set(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class HitRate:
-    """Hits of one wheel, among the samples whose gold label has a cluster there."""
+    """The hits on one wheel.
+
+    Attributes:
+        n_scored: samples whose gold label has a cluster on the wheel.
+        hits: those of them with an answer in the same cluster.
+    """
 
     n_scored: int
     hits: int
 
     @property
     def hit_rate(self) -> float:
-        """A fraction, 0 to 1."""
+        """hits / n_scored, 0 to 1."""
         return self.hits / self.n_scored
 
 
@@ -51,19 +57,18 @@ def hit_rates(
     answers: Sequence[Sequence[str]],
     wheels: Mapping[int, Mapping[str, str]],
 ) -> dict[int, HitRate]:
-    """For each wheel, how often one of the labels is in the gold label's cluster.
+    """For each wheel, how often at least one answered label is in the gold label's cluster.
 
-    A sample whose gold label has no cluster is skipped, for that wheel only. No label, or none
-    with a cluster, is a miss.
+    A sample whose gold label has no cluster on a wheel is skipped on that wheel only. An answer
+    without labels, or without a label that has a cluster, is a miss.
 
     Args:
         gold: an emotion per sample.
-        answers: the open set of each of these samples.
+        answers: an open set per sample.
         wheels: wheel → form → cluster, from `Wheels.published`.
 
     Raises:
-        UndefinedError: no gold label has a cluster on some wheel, where the released scorer
-            divides by zero.
+        UndefinedError: no gold label has a cluster on a wheel; the released scorer divides by zero.
     """
     found = {}
     for wheel, clusters in wheels.items():
@@ -74,22 +79,22 @@ def hit_rates(
                 scored += 1
                 hits += any(clusters.get(label) == cluster for label in labels)
         if not scored:
-            kinds = ", ".join(sorted(set(gold))[:10])
+            emotions = ", ".join(sorted(set(gold))[:10])
             raise UndefinedError(
-                f"wheel {wheel}: none of the gold emotions ({kinds}) has a cluster on it, so "
-                "there is no hit rate; give emotions that the wheels hold"
+                f"wheel {wheel}: none of the gold emotions ({emotions}) has a cluster on this "
+                "wheel, so the hit rate is undefined; use gold emotions that the wheels contain"
             )
         found[wheel] = HitRate(scored, hits)
     return found
 
 
 def mean_rate(rates: Mapping[int, HitRate]) -> float:
-    """A set's hit rate: the plain mean over its wheels, though these score different samples."""
-    return float(np.mean([one.hit_rate for one in rates.values()]))
+    """The mean hit rate over wheels, unweighted, although wheels score different samples."""
+    return float(np.mean([rate.hit_rate for rate in rates.values()]))
 
 
 @dataclass(frozen=True)
-class Valence:
+class PublishedValenceScores:
     """Support-weighted F1 and accuracy (0 to 1) of positive against negative."""
 
     n_scored: int
@@ -100,14 +105,14 @@ class Valence:
 _VALUE = {"positive": 1.0, "negative": -1.0}
 
 
-def waf(gold: Sequence[float], answers: Sequence[str]) -> Valence:
-    """WAF of answers in words against valence numbers.
+def waf(gold: Sequence[float], answers: Sequence[str]) -> PublishedValenceScores:
+    """The weighted average F1 (WAF) of answers in words against valence numbers.
 
-    Samples with a gold value of 0 are dropped; NaN and masked values (-10) count as negative. An
-    answer that is not exactly `positive` counts as negative, neutral and blank ones included.
+    Samples with a gold value of 0 are dropped. NaN and masked values (-10) count as negative. Every
+    answer other than exactly `positive` counts as negative, including neutral and blank ones.
 
     Raises:
-        UndefinedError: every gold value is 0, where the released scorer crashes.
+        UndefinedError: every gold value is 0; the released scorer crashes.
     """
     confusion = np.zeros((2, 2))
     for value, answer in zip(gold, answers, strict=True):
@@ -115,11 +120,11 @@ def waf(gold: Sequence[float], answers: Sequence[str]) -> Valence:
             confusion[int(value > 0), int(_VALUE.get(answer, 0.0) > 0)] += 1
     if not confusion.any():
         raise UndefinedError(
-            f"every gold value is 0 ({len(gold)} samples), so there is nothing to score; give "
-            "samples that are positive or negative"
+            f"all {len(gold)} gold values are 0, so WAF is undefined; expected at least one "
+            "positive or negative sample"
         )
-    scores = metrics(confusion)
-    return Valence(
+    scores = confusion_metrics(confusion)
+    return PublishedValenceScores(
         int(confusion.sum()),
         float(scores["weighted_f1"]) / 100,
         float(scores["accuracy"]) / 100,

@@ -1,9 +1,10 @@
-"""A number out of the likelihoods of candidates, and how far it is from the true one.
+"""A number from the likelihoods of candidates, and its distance from the true number.
 
-Every whole number of a range is a candidate, with an ending, so that no candidate begins another
-one ("1" would hold the likelihood of "10"). The candidates' likelihoods, made to sum to one, are
-the model's distribution over the range; its mean is the readout with the least squared error under
-that distribution, and may lie between whole numbers. `likeliest` takes the mode instead.
+Every whole number of a range is a candidate. Each candidate has an ending, so that no candidate is
+the beginning of another one (the likelihood of "1" would include that of "10"). The likelihoods,
+normalised to sum to one, are the model's distribution over the range. The readout `mean` is the
+mean of this distribution, which minimises the expected squared error and may lie between whole
+numbers. The readout `likeliest` is its mode.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import metric_names
 
 METRICS = metric_names("number")
-"""Mean absolute error and root mean squared error, in the number's own unit."""
+"""Mean absolute error and root mean squared error, in the number's unit."""
 
 
-def read_out(task: str, rows: pd.DataFrame, number: NumberAnswer) -> pd.DataFrame:
-    """The true number of each sample and the one that is read out.
+def predicted_numbers(task: str, rows: pd.DataFrame, number: NumberAnswer) -> pd.DataFrame:
+    """The true and the predicted number of each sample.
 
     Args:
         task: its name, for messages.
-        rows: `sample`, `label` (the true candidate), `candidate`, `loglik` (nats), a row for each
-            sample and candidate.
+        rows: columns `sample`, `label` (the true candidate), `candidate`, `loglik` (nats); a row
+            for each sample and candidate.
 
     Returns:
-        Columns `sample`, `true`, `read` (float64), in the order of the rows.
+        Columns `sample`, `true`, `predicted` (float64), in the order of the rows.
 
     Raises:
         InputError: the candidates are not those of `number`.
@@ -37,8 +38,8 @@ def read_out(task: str, rows: pd.DataFrame, number: NumberAnswer) -> pd.DataFram
     found = list(dict.fromkeys(rows["candidate"]))
     if set(found) != set(words) or len(rows) % len(words):
         raise InputError(
-            f"task {task}: the candidates are {found[0]!r} to {found[-1]!r} ({len(found)}), "
-            f"expected {words[0]!r} to {words[-1]!r} ({len(words)}); evaluate it again"
+            f"task {task}: found {len(found)} candidates, {found[0]!r} to {found[-1]!r}; expected "
+            f"{len(words)}, {words[0]!r} to {words[-1]!r}; evaluate the task again"
         )
     values = np.array(number.values, dtype=float)
     order = list(dict.fromkeys(rows["sample"]))
@@ -46,40 +47,43 @@ def read_out(task: str, rows: pd.DataFrame, number: NumberAnswer) -> pd.DataFram
     nats = logs.to_numpy(dtype=float)
     weights = np.exp(nats - nats.max(axis=1, keepdims=True))
     if number.readout == "mean":
-        read = weights @ values / weights.sum(axis=1)
+        predicted = weights @ values / weights.sum(axis=1)
     else:
-        read = values[weights.argmax(axis=1)]
+        predicted = values[weights.argmax(axis=1)]
     labels = rows.drop_duplicates("sample").set_index("sample")["label"].loc[order]
     true = labels.map(dict(zip(words, values, strict=True))).to_numpy(dtype=float)
-    return pd.DataFrame({"sample": order, "true": true, "read": read})
+    return pd.DataFrame({"sample": order, "true": true, "predicted": predicted})
 
 
-def classes(number: NumberAnswer) -> list[str]:
-    """The names of the two sides of the cutoff, the positive one last."""
+def class_names(number: NumberAnswer) -> list[str]:
+    """The names of the two classes below and above the cutoff; the positive class is the last."""
     return [f"below {number.cutoff}", f"{number.cutoff} and above"]
 
 
-def classed(task: str, numbers: pd.DataFrame, number: NumberAnswer) -> pd.DataFrame:
-    """The two sides of the cutoff as labels and answers, as `score.choose` gives those of others.
+def class_answers(task: str, numbers: pd.DataFrame, number: NumberAnswer) -> pd.DataFrame:
+    """The classes below and above the cutoff as labels and answers, as `cell_answers.choose` does.
 
-    A mean is rounded to no whole number first: 9.6 lies below 10.
+    The predicted mean is not rounded: 9.6 is below 10.
+
+    Args:
+        numbers: columns `sample`, `true`, `predicted`, from `predicted_numbers`.
     """
     assert number.cutoff is not None
-    below, above = classes(number)
+    below, above = class_names(number)
     columns = {
         name: np.where(numbers[column] >= number.cutoff, above, below)
-        for name, column in (("label", "true"), ("answer", "read"))
+        for name, column in (("label", "true"), ("answer", "predicted"))
     }
     return pd.DataFrame({"task": task, "sample": numbers["sample"], **columns})
 
 
-def sums(numbers: pd.DataFrame) -> np.ndarray:
-    """(samples, 3): absolute error, squared error, and 1, whose sums `errors` takes."""
-    error = (numbers["read"] - numbers["true"]).to_numpy()
+def error_sums(numbers: pd.DataFrame) -> np.ndarray:
+    """(samples, 3): absolute error, squared error, and 1. `error_metrics` takes their sums."""
+    error = (numbers["predicted"] - numbers["true"]).to_numpy()
     return np.stack([np.abs(error), error**2, np.ones_like(error)], axis=1)
 
 
-def errors(totals: np.ndarray) -> dict[str, np.ndarray]:
+def error_metrics(totals: np.ndarray) -> dict[str, np.ndarray]:
     """`mae` and `rmse` of shape (...) from sums over samples, (..., 3)."""
     absolute, squared, n = np.moveaxis(totals, -1, 0)
     return {"mae": absolute / n, "rmse": np.sqrt(squared / n)}

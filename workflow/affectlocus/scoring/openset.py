@@ -1,27 +1,28 @@
-"""Step `openset`: free text into the words for feelings that it names, by fixed rules.
+"""Step `openset`: the emotion words in a free text, extracted by fixed rules.
 
-What is read, the first of these that the text has:
+The rules read the first of these parts that a text has:
 
-1. A list in brackets: `[happy, 'sad']`, to the closing bracket or the end of its line.
-2. Sentences that say a state: "emotional state is …", "emotions: …", "feels …", "seems to be …",
-   情绪状态是…, 感到…; of each, what stands behind those words.
-3. The first sentence; where it has a verb such as "is" or "was", what stands behind that.
+1. A list in brackets, `[happy, 'sad']`, up to the closing bracket or the end of the line.
+2. Sentences that express a state: "emotional state is …", "emotions: …", "feels …", "seems to be
+   …", 情绪状态是…, 感到…. Of each sentence, the part after these words is read.
+3. The first sentence; if it has a verb such as "is" or "was", the part after the verb.
 
-What was read is taken apart at commas, semicolons, slashes and line breaks, English or full-width,
-and at and, or, but, as well as, 和, 与, 以及 and the like (平和 and 温和 stay whole). A piece then
+These parts are split at commas, semicolons, slashes and line breaks (ASCII or full-width), and at
+conjunctions such as and, or, but, as well as, 和, 与, 以及 (not inside the words 平和, 温和). These
+rules then apply to each piece:
 
-- goes, if it is negated: "not happy", "no longer sad", "没有生气". "Not happy or sad" negates both,
-  "not angry, sad or happy" all three, "not happy but sad" the first. A bare
-  不 makes another word (不安, 不满), as un- does: it stays;
-- loses bullets, numbers, quotation marks, brackets, and what only weakens or strengthens: "a bit",
-  "very", "a sense of", 有点, 非常; and words such as "emotions" behind it;
-- ends where a reason begins: "happy because …", "angry at …";
-- goes, if more than three words are left: that is prose.
+- A negated piece is removed: "not happy", "no longer sad", "没有生气". "Not happy or sad" negates
+  both words, "not angry, sad or happy" negates all three, "not happy but sad" negates the first. A
+  single 不 is part of a word (不安, 不满), like un-, and is kept.
+- Bullets, numbers, quotation marks, brackets and modifiers are removed: "a bit", "very", "a sense
+  of", 有点, 非常. Trailing words such as "emotions" are removed too.
+- A reason is removed: "happy because …", "angry at …".
+- A piece with more than three remaining words is prose and is removed.
 
-Words come out in lower case, each once, in the order of the text. A piece that is one of the task's
-labels is kept as it is.
+The result has each word once, in lower case, in the order of the text. A piece that is one of the
+task's labels is kept unchanged.
 
-What an extraction model replied is taken apart as MER-UniBench's scorer does, without these rules.
+The reply of an extraction model is split as MER-UniBench's scorer does it, without these rules.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ from affectlocus.config.tasks import is_valence
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.valence_lexicon import valence as polarity
 
-_LONGEST = 3  # words of a label: "let down", "at a loss"
+_LONGEST = 3  # most words of a label: "let down", "at a loss"
 
 _LIST = re.compile(r"[\[【]([^\]】\n]*)")
-# A full stop ends a sentence before a blank or the end: "3.5" has none.
+# A full stop ends a sentence only before a blank or at the end of the text, not in "3.5".
 _SENTENCE = re.compile(r"(?<=[!?。！？])|(?<=\.)(?=\s|$)")
 _BULLET = re.compile(r"(?m)^[ \t]*(?:[-*•·]|\(?\d{1,2}[.)、:：])[ \t]*")
 
@@ -60,7 +61,7 @@ _VERB = re.compile(r"(?:\b(?:is|are|was|were|am)\b|['’](?:s|m|re)\b(?=\s)|[是
 _SEPARATOR = re.compile(
     r"[,;/|\n，、；｜&+]+"
     r"|\b(?:and\s+also|and|as\s+well\s+as|along\s+with|mixed\s+with|yet|then)\b"
-    # Not the second half, or the first, of a word: 平和, 温和, 和蔼, 和睦.
+    # Not as a part of the words 平和, 温和, 和蔼, 和睦.
     r"|(?<![平温柔缓祥随谦缓])和(?![蔼睦谐气善平])|以及|与|及|并且|而且"
 )
 _ALTERNATIVE = re.compile(r"\b(?:or|nor)\b|或者?|还是", re.I)
@@ -96,36 +97,36 @@ _REASON = re.compile(
 _MARKS = " \t\r\"'“”‘’`*_~()（）{}<>《》「」:：.!?。！？…-–—"
 
 
-def open_set(text: str, labels: Iterable[str] = ()) -> list[str]:
-    """The words for feelings that a text names, as the rules above take them.
+def emotion_words(text: str, labels: Iterable[str] = ()) -> list[str]:
+    """The emotion words in a text, extracted by the rules of this module.
 
     Args:
-        text: what a model wrote; any text, of any length, gives a list.
-        labels: words that are kept whole where they make a piece ("very angry", "no emotion").
+        text: the text that a model generated; any text is accepted.
+        labels: pieces that are kept unchanged ("very angry", "no emotion").
     """
     known = {label.strip().lower() for label in labels}
     words: dict[str, None] = {}
-    for part in _read(text):
-        for word in _pieces(part.lower(), known):
+    for part in _emotion_parts(text):
+        for word in _split_words(part.lower(), known):
             words.setdefault(word)
     return list(words)
 
 
-def _read(text: str) -> list[str]:
-    """The parts of a text that name feelings."""
-    listed = _LIST.search(text)
-    if listed:
-        return [listed[1]]
+def _emotion_parts(text: str) -> list[str]:
+    """The parts of a text that name emotions."""
+    bracketed = _LIST.search(text)
+    if bracketed:
+        return [bracketed[1]]
     text = _BULLET.sub("", text.strip()).strip()
-    sentences = [one.strip() for one in _SENTENCE.split(text) if one.strip()]
-    told = [
-        sentence[found.end() :] if not _negated(sentence, found.end()) else ""
+    sentences = [sentence.strip() for sentence in _SENTENCE.split(text) if sentence.strip()]
+    states = [
+        sentence[found.end() :] if not _is_negated(sentence, found.end()) else ""
         for sentence in sentences
         for found in [_STATE.search(sentence)]
         if found
     ]
-    if told:
-        return told
+    if states:
+        return states
     if not sentences:
         return []
     first = sentences[0]
@@ -133,30 +134,31 @@ def _read(text: str) -> list[str]:
     return [first[verb.end() :] if verb else first]
 
 
-def _negated(sentence: str, end: int) -> bool:
-    """Whether the words that lead up to a state deny it: "we cannot say what he feels"."""
+def _is_negated(sentence: str, end: int) -> bool:
+    """Whether the words before a state negate it: "we cannot say what he feels"."""
     return bool(_NEGATION.search(sentence[:end])) and "but" not in sentence[:end]
 
 
-def _pieces(part: str, known: set[str]) -> list[str]:
+def _split_words(part: str, known: set[str]) -> list[str]:
+    """The words of a part after splitting; negated words and prose are removed."""
     words = []
     for clause in _CONTRAST.split(part):
-        # "Not angry, sad or happy" denies all three, "not angry, happy" the first.
-        carried = bool(_ALTERNATIVE.search(clause))
-        denied = False
-        for listed in _SEPARATOR.split(clause):
-            denied = denied and carried
-            for piece in _ALTERNATIVE.split(listed):
+        # "Not angry, sad or happy" negates all three words, "not angry, happy" only the first.
+        negates_all = bool(_ALTERNATIVE.search(clause))
+        negated = False
+        for item in _SEPARATOR.split(clause):
+            negated = negated and negates_all
+            for piece in _ALTERNATIVE.split(item):
                 bare = piece.strip(_MARKS)
-                denied = denied or (bare not in known and bool(_NEGATION.search(bare)))
-                word = "" if denied else bare if bare in known else _word(bare)
+                negated = negated or (bare not in known and bool(_NEGATION.search(bare)))
+                word = "" if negated else bare if bare in known else _clean(bare)
                 if word:
                     words.append(word)
     return words
 
 
-def _word(piece: str) -> str:
-    """A piece without what surrounds its word; empty where it is prose."""
+def _clean(piece: str) -> str:
+    """A piece without modifiers, trailing words and reasons; empty if it is prose."""
     before = None
     while piece != before:
         before = piece
@@ -170,25 +172,25 @@ def _word(piece: str) -> str:
     return piece if len(piece.split()) <= _LONGEST else ""
 
 
-def named(words: Sequence[str], labels: Sequence[str]) -> str | None:
-    """The first of an open set's words that is a label, as the label is written; None for none.
+def first_label(words: Sequence[str], labels: Sequence[str]) -> str | None:
+    """The label that matches the first matching word of an open set; None if no word matches.
 
-    A word is a label if it is its text in lower case, or what the rules make of that: "very angry"
-    is named by "angry", unless another label is that very word.
+    A word matches a label if it is the label in lower case, or the word that the rules extract from
+    the label: "angry" matches the label "very angry", unless "angry" is another label.
     """
     exact = {label.strip().lower(): label for label in labels}
-    meant: dict[str, str] = {}
+    extracted: dict[str, str] = {}
     for label in labels:
-        for word in _pieces(label.lower(), set()):
-            meant.setdefault(word, label)
-    return next((found for word in words if (found := exact.get(word, meant.get(word)))), None)
+        for word in _split_words(label.lower(), set()):
+            extracted.setdefault(word, label)
+    return next((found for word in words if (found := exact.get(word, extracted.get(word)))), None)
 
 
-def listed(reply: str) -> list[str]:
-    """The labels of a list that a model was asked for, as MER-UniBench's scorer reads it.
+def parse_reply(reply: str) -> list[str]:
+    """The labels in the list that an extraction model replied, as MER-UniBench's scorer reads it.
 
-    One bracket goes at each end, and commas and quotation marks part labels. Where that scorer
-    crashes, at a lone bracket, there is no label. What stands in front of the list goes as well.
+    Text before the list is ignored. One bracket is removed at each end; commas and quotation marks
+    separate labels. A single bracket, on which that scorer crashes, has no labels.
     """
     at = reply.find("[")
     inner = reply[at + 1 :] if at >= 0 else reply
@@ -196,64 +198,68 @@ def listed(reply: str) -> list[str]:
     return [word for piece in pieces if (word := piece.strip().lower())]
 
 
-def opened(predictions: pd.DataFrame, extracted: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A cell's answers with what its free texts say.
+def with_open_sets(
+    predictions: pd.DataFrame, extracted: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """A cell's predictions with the emotion words and the labels in its free texts.
 
     Args:
-        predictions: of one cell, as `evaluate` wrote them, with the labels in `attrs`.
-        extracted: of the same cell, what a model read out of its texts (`extract`); without it,
-            the rules read.
+        predictions: of one cell, as `evaluate` writes them, with the labels in `attrs`.
+        extracted: of the same cell, the emotions that a model extracted from its texts
+            (`extract`); if None, the rules of this module extract them.
 
     Returns:
-        The rows of `predictions` with three more columns, empty where there is no text: `openset`
-        (a list of words), `valence` (of valence tasks: positive, negative, neutral or whatever the
-        model replied), `answer` (a label of the task, or empty: none was named).
+        The rows of `predictions` with three more columns, which are missing in rows without free
+        text: `openset` (a list of words), `valence` (of valence tasks: positive, negative, neutral,
+        or the reply of the model; else empty), `answer` (a label of the task; empty if the text
+        names none).
 
     Raises:
-        InputError: texts that were not extracted.
+        InputError: `extracted` has no row for a text.
     """
     labels: dict[str, list[str]] = predictions.attrs["labels"]
     rows = predictions.copy()
-    # What goes on from a text's opening answers nothing.
-    spoken = rows["text"].notna() & rows["task"].map(labels).astype(bool)
+    # The continuation of a text's opening (a task without labels) is not an answer.
+    is_answer = rows["text"].notna() & rows["task"].map(labels).astype(bool)
+    texts = rows.loc[is_answer, ["task", "sample", "text"]]
+    tasks = texts["task"].tolist()
     sets: list[list[str]]
     if extracted is None:
         sets = [
-            open_set(text, labels[task])
-            for task, text in rows.loc[spoken, ["task", "text"]].itertuples(index=False)
+            emotion_words(text, labels[task])
+            for task, text in zip(tasks, texts["text"], strict=True)
         ]
-        polar = [polarity(words) or "" for words in sets]
+        valences = [polarity(words) or "" for words in sets]
     else:
-        keys = pd.MultiIndex.from_frame(rows.loc[spoken, ["task", "sample"]])
+        keys = pd.MultiIndex.from_frame(texts[["task", "sample"]])
         found = extracted.set_index(["task", "sample"])
-        lost = keys[~keys.isin(found.index)]
-        if len(lost):
-            task, sample = lost[0]
+        missing = keys[~keys.isin(found.index)]
+        if len(missing):
+            task, sample = missing[0]
             raise InputError(
-                f"task {task}: nothing was extracted from the text of sample {sample!r}; run "
-                "extract again on these predictions"
+                f"task {task}: no emotions were extracted from the text of sample {sample!r} "
+                f"({len(missing)} such samples); run `affectlocus extract` again on these "
+                "predictions"
             )
         found = found.loc[keys]
-        sets = [listed(reply) for reply in found["emotions"]]
-        polar = found["valence"].tolist()
-    tasks = rows.loc[spoken, "task"].tolist()
-    polar = [
-        word if is_valence(labels[task]) else "" for task, word in zip(tasks, polar, strict=True)
+        sets = [parse_reply(reply) for reply in found["emotions"]]
+        valences = found["valence"].tolist()
+    valences = [
+        word if is_valence(labels[task]) else "" for task, word in zip(tasks, valences, strict=True)
     ]
     answers = [
         _answer(words, word, labels[task])
-        for task, words, word in zip(tasks, sets, polar, strict=True)
+        for task, words, word in zip(tasks, sets, valences, strict=True)
     ]
-    index = rows.index[spoken]
-    rows["openset"] = pd.Series(sets, index=index, dtype=object).reindex(rows.index)
-    rows["valence"] = pd.Series(polar, index=index, dtype=object).reindex(rows.index)
-    rows["answer"] = pd.Series(answers, index=index, dtype=object).reindex(rows.index)
+    for column, values in (("openset", sets), ("valence", valences), ("answer", answers)):
+        column_values = pd.Series(values, index=texts.index, dtype=object)
+        rows[column] = column_values.reindex(rows.index)
     return rows
 
 
 def _answer(words: list[str], valence: str, labels: Sequence[str]) -> str:
-    """The label that is named first; of a valence task the polarity, where that is a label."""
+    """The valence if it is a label, otherwise the label that is named first, otherwise empty."""
     polar = valence.strip().lower().removesuffix(".")
     if polar in labels:
         return polar
-    return named(words, labels) or ""
+    return first_label(words, labels) or ""

@@ -1,6 +1,6 @@
-"""Another system's answers from csv files: scored by both protocols, beside the baselines.
+"""Answers of other systems in csv files: scored under both protocols, and compared with baselines.
 
-The files are the caller's; every sample that one has and another lacks is refused by name.
+The files must contain the same samples; the first sample that is missing in a file is named.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import pandas as pd
 from affectlocus.core.errors import InputError
 from affectlocus.core.valences import is_rated
 from affectlocus.data.table_reader import read_rows, separated
-from affectlocus.scoring import baselines, mer_unibench
-from affectlocus.scoring import corrected_protocol as corrected
+from affectlocus.scoring import baselines, corrected_protocol, mer_unibench
 from affectlocus.scoring.wheels import Wheels, words
 
 KINDS = ("hit-rate", "waf")
 
+# choose → its meaning, as it is printed.
 CHOICES = {
     "last": "the last checkpoint by name",
     "validation": "the best on validation",
-    "test": "the best on test (how it is published; it flatters)",
+    "test": "the best on test (as in published results; optimistic)",
 }
 
 ORDER = "by name, numbers as numbers"
-"""How checkpoints are ordered (`natural`), as told to a reader."""
+"""The order of checkpoints (`natural_key`), as it is printed."""
 
-Answer: TypeAlias = dict[str, Any]
+ScoreRow: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,68 +41,73 @@ class Outputs:
 
     Attributes:
         gold: an emotion (hit-rate) or a valence (waf) per sample.
-        answers: checkpoint, in the order of `natural` → an open set (hit-rate) or a word (waf)
-            per sample.
+        answers: checkpoint → an open set (hit-rate) or a word (waf) per sample; checkpoints are
+            sorted by `natural_key`.
     """
 
     gold: list[Any]
     answers: dict[str, list[Any]]
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sorts names of checkpoints as people count: epoch 5, 30, 100."""
-    # Python reads no number of more than 4,300 digits.
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """A sort key for checkpoint names in which numbers compare as numbers: epoch 5, 30, 100."""
+    # Python refuses to convert numbers of more than 4,300 digits.
     pieces = re.findall(r"\d{1,999}|\D+", name)
-    return [(0, int(one), "") if one.isdecimal() else (1, 0, one) for one in pieces]
+    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces]
 
 
 def read_outputs(kind: str, gold: Path, predictions: Path) -> Outputs:
-    """The two files, checked against each other.
+    """Reads the two files and verifies that they contain the same samples.
 
     Args:
         kind: one of `KINDS`.
         gold: columns sample and emotion (hit-rate) or value (waf).
-        predictions: columns checkpoint, sample and openset (labels joined by |, or a list as the
-            released system writes it, ['happy', 'sad']; hit-rate) or prediction (waf).
+        predictions: columns checkpoint, sample and openset (hit-rate: labels joined by |, or a list
+            as the released system writes it, ['happy', 'sad']) or prediction (waf).
 
     Raises:
-        InputError: a missing column, no rows, a row without sample or checkpoint, a sample twice,
-            a sample that only one of the files has, an emotion that is blank, a value that is
-            neither blank nor a number, or infinite.
+        InputError: a missing column, no rows, a row without sample or checkpoint, a duplicate
+            sample, a sample that only one of the files has, a blank emotion, or a value that is
+            infinite or not a number.
     """
-    known, column = ("emotion", "openset") if kind == "hit-rate" else ("value", "prediction")
-    truth = _table(gold, ["sample", known], ["sample"])
-    given = _table(predictions, ["checkpoint", "sample", column], ["checkpoint", "sample"])
-    extra = given[~given["sample"].isin(truth["sample"])]
+    gold_column, column = ("emotion", "openset") if kind == "hit-rate" else ("value", "prediction")
+    truth = _table(gold, ["sample", gold_column], ["sample"])
+    table = _table(predictions, ["checkpoint", "sample", column], ["checkpoint", "sample"])
+    extra = table[~table["sample"].isin(truth["sample"])]
     if len(extra):
         raise InputError(
             f"{predictions}: sample {extra['sample'].iloc[0]!r} is not in {gold} "
-            f"({extra['sample'].nunique()} such samples); score answers to these gold samples only"
+            f"({extra['sample'].nunique()} such samples); remove these answers, or add the samples "
+            "to the gold file"
         )
     answers: dict[str, list[Any]] = {}
-    for checkpoint in sorted(given["checkpoint"].unique(), key=natural):
-        rows = given[given["checkpoint"] == checkpoint].set_index("sample")[column]
-        without = truth[~truth["sample"].isin(rows.index)]["sample"]
-        if len(without):
+    for checkpoint in sorted(table["checkpoint"].unique(), key=natural_key):
+        rows = table[table["checkpoint"] == checkpoint].set_index("sample")[column]
+        missing = truth[~truth["sample"].isin(rows.index)]["sample"]
+        if len(missing):
             raise InputError(
                 f"{predictions}: checkpoint {checkpoint} has no answer to sample "
-                f"{without.iloc[0]!r} ({len(without)} such samples); an answer may be empty, but "
-                "must be there"
+                f"{missing.iloc[0]!r} ({len(missing)} such samples); every sample needs a row, "
+                "whose answer may be empty"
             )
         ordered = rows.loc[truth["sample"]].tolist()
         answers[checkpoint] = (
-            [_labels(predictions, *one) for one in zip(truth["sample"], ordered, strict=True)]
+            [
+                _labels(predictions, sample, text)
+                for sample, text in zip(truth["sample"], ordered, strict=True)
+            ]
             if kind == "hit-rate"
             else ordered
         )
     values = [
         (_emotion if kind == "hit-rate" else _number)(gold, sample, text)
-        for sample, text in truth[["sample", known]].itertuples(index=False)
+        for sample, text in truth[["sample", gold_column]].itertuples(index=False)
     ]
     return Outputs(values, answers)
 
 
 def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
+    """The rows of a csv file, in which the key columns are not blank and unique."""
     frame = read_rows(path)
     missing = [column for column in columns if column not in frame.columns]
     if missing:
@@ -112,7 +117,7 @@ def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
             + (separated(str(frame.columns[0])) if len(frame.columns) == 1 else "")
         )
     if frame.empty:
-        raise InputError(f"{path}: no rows; expected a sample in each")
+        raise InputError(f"{path}: no rows below the header; expected a row per sample")
     for name in key:
         blank = (frame[name].str.strip() == "").to_numpy()
         if blank.any():
@@ -120,19 +125,21 @@ def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
                 f"{path}: row {int(blank.argmax()) + 1} has no {name} ({blank.sum()} such rows); "
                 "every row needs one"
             )
-    twice = frame[frame.duplicated(key)]
-    if len(twice):
-        row = ", ".join(f"{name} {twice[name].iloc[0]!r}" for name in key)
-        raise InputError(f"{path}: {row} is there twice ({len(twice)} such rows); keep one of them")
+    duplicates = frame[frame.duplicated(key)]
+    if len(duplicates):
+        row = ", ".join(f"{name} {duplicates[name].iloc[0]!r}" for name in key)
+        raise InputError(
+            f"{path}: {row} occurs twice ({len(duplicates)} duplicate rows); keep one of them"
+        )
     return frame
 
 
 def _labels(path: Path, sample: str, text: str) -> list[str]:
-    """The labels of an open set in either notation."""
+    """The labels of an open set: joined by |, or written as a list."""
     if "|" in text or not (text.startswith("[") or "," in text):
         return words(text, "|")
     try:
-        return mer_unibench.open_set(text)
+        return mer_unibench.parse_open_set(text)
     except InputError as error:
         raise InputError(f"{path}: sample {sample!r}: {error}") from None
 
@@ -145,10 +152,10 @@ def _emotion(path: Path, sample: str, text: str) -> str:
 
 
 def _number(path: Path, sample: str, text: str) -> float:
-    """A valence; NaN where nobody rated, as the released scorer's reader has it."""
+    """A valence. A blank one (not rated) is NaN, as the released scorer reads it."""
     expected = "a number"
     try:
-        if "_" in text:  # which Python reads over
+        if "_" in text:  # Python accepts 1_000 as a number
             raise ValueError
         value = float(text) if text.strip() else math.nan
         if math.isinf(value):
@@ -166,16 +173,16 @@ class Scorer:
     """Both protocols for one kind of answer.
 
     Attributes:
-        main: the published measure, by which a checkpoint is chosen.
-        published, honest: rows of one list of answers under each protocol; the last row sums up.
-            A published score that is not defined is None, with the `reason` beside it.
-        fixed: the answers of baselines: what each is called, and what it says to every sample.
+        main: the published score, which selects a checkpoint.
+        published, corrected: (gold, answers) → rows of scores under each protocol. The last row is
+            the summary. An undefined published score is None, and the row has a `reason`.
+        baselines: gold → (name, constant answer) of each baseline.
     """
 
     main: str
-    published: Callable[[Sequence[Any], Sequence[Any]], list[Answer]]
-    honest: Callable[[Sequence[Any], Sequence[Any]], list[Answer]]
-    fixed: Callable[[Sequence[Any]], list[tuple[str, Any]]]
+    published: Callable[[Sequence[Any], Sequence[Any]], list[ScoreRow]]
+    corrected: Callable[[Sequence[Any], Sequence[Any]], list[ScoreRow]]
+    baselines: Callable[[Sequence[Any]], list[tuple[str, Any]]]
 
 
 def scorer(kind: str, wheels: Wheels | None = None) -> Scorer:
@@ -185,12 +192,12 @@ def scorer(kind: str, wheels: Wheels | None = None) -> Scorer:
         InputError: an unknown kind.
     """
     if kind == "waf":
-        return Scorer("waf", _waf, _valence, _fixed_words)
+        return Scorer("waf", _published_valence, _corrected_valence, _constant_words)
     if kind != "hit-rate" or wheels is None:
         raise InputError(f"found the kind {kind!r}; expected {' or '.join(KINDS)}")
 
-    def published(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Answer]:
-        rows: list[Answer] = []
+    def published(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[ScoreRow]:
+        rows: list[ScoreRow] = []
         rates: dict[int, mer_unibench.HitRate] = {}
         undefined: dict[int, str] = {}
         for wheel, clusters in wheels.published.items():
@@ -200,52 +207,53 @@ def scorer(kind: str, wheels: Wheels | None = None) -> Scorer:
                 undefined[wheel] = str(error)
                 rows.append(_undefined(error, {"wheel": str(wheel), "n_scored": 0}, "hit_rate"))
             else:
-                one = rates[wheel]
-                row = {"wheel": str(wheel), "n_scored": one.n_scored, "hit_rate": one.hit_rate}
+                rate = rates[wheel]
+                row = {"wheel": str(wheel), "n_scored": rate.n_scored, "hit_rate": rate.hit_rate}
                 rows.append(row)
-        mean: Answer = {"wheel": "mean", "n_scored": None}
+        mean: ScoreRow = {"wheel": "mean", "n_scored": None}
         if undefined:
-            # The released scorer stops at the first of them.
+            # The released scorer stops at the first undefined wheel.
             return [*rows, _undefined(next(iter(undefined.values())), mean, "hit_rate")]
         return [*rows, mean | {"hit_rate": mer_unibench.mean_rate(rates)}]
 
-    def honest(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Answer]:
-        scores = corrected.open_sets(gold, answers, wheels.corrected)
-        rows = [{"wheel": str(wheel), **asdict(one)} for wheel, one in scores.items()]
-        return [*rows, {"wheel": "mean", **asdict(corrected.mean_over_wheels(scores))}]
+    def corrected(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[ScoreRow]:
+        scores = corrected_protocol.open_set_scores(gold, answers, wheels.corrected)
+        rows = [{"wheel": str(wheel), **asdict(own)} for wheel, own in scores.items()]
+        return [*rows, {"wheel": "mean", **asdict(corrected_protocol.mean_over_wheels(scores))}]
 
-    def fixed(gold: Sequence[str]) -> list[tuple[str, list[str]]]:
+    def constants(gold: Sequence[str]) -> list[tuple[str, list[str]]]:
         most = [baselines.majority(gold)]
         labels = sorted(set(gold))
         found = [("majority", most)]
         if published(gold, [most] * len(gold))[-1]["hit_rate"] is not None:
             found.append(("best pair", baselines.best_pair(gold, wheels.published)))
-        constants = [("constant", [label]) for label in labels]
-        return [*found, ("every label", labels), *constants]
+        single = [("constant", [label]) for label in labels]
+        return [*found, ("every label", labels), *single]
 
-    return Scorer("hit_rate", published, honest, fixed)
+    return Scorer("hit_rate", published, corrected, constants)
 
 
-def _waf(gold: Sequence[float], answers: Sequence[str]) -> list[Answer]:
+def _published_valence(gold: Sequence[float], answers: Sequence[str]) -> list[ScoreRow]:
     try:
         return [asdict(mer_unibench.waf(gold, answers))]
     except mer_unibench.UndefinedError as error:
         return [_undefined(error, {"n_scored": 0}, "waf", "accuracy")]
 
 
-def _undefined(why: object, row: Answer, *scores: str) -> Answer:
-    """The row with these scores as None, and why they are."""
-    return row | dict.fromkeys(scores) | {"reason": str(why)}
+def _undefined(reason: object, row: ScoreRow, *scores: str) -> ScoreRow:
+    """The row with None for these scores, and the reason."""
+    return row | dict.fromkeys(scores) | {"reason": str(reason)}
 
 
-def _valence(gold: Sequence[float], answers: Sequence[str]) -> list[Answer]:
-    return [asdict(corrected.valence(gold, answers))]
+def _corrected_valence(gold: Sequence[float], answers: Sequence[str]) -> list[ScoreRow]:
+    return [asdict(corrected_protocol.valence_scores(gold, answers))]
 
 
-def _fixed_words(gold: Sequence[float]) -> list[tuple[str, str]]:
+def _constant_words(gold: Sequence[float]) -> list[tuple[str, str]]:
     rated = [value for value in gold if is_rated(value) and value != 0]
     if not rated:
-        # Neutral, or not rated: which the published protocol takes as negative.
+        # All samples are neutral, or some are not rated; the published protocol counts samples that
+        # are not rated as negative.
         rated = [0.0] if all(value == 0 for value in gold) else [-1.0]
     most = baselines.majority([baselines.valence_label(value) for value in rated])
     return [
@@ -256,44 +264,45 @@ def _fixed_words(gold: Sequence[float]) -> list[tuple[str, str]]:
 
 def score_outputs(
     outputs: Outputs, by: Scorer, choose: str, validation: Outputs | None = None
-) -> Answer:
-    """Everything about a system's answers in one object, ready for JSON; scores are fractions.
+) -> dict[str, Any]:
+    """All scores of a system in one object that can be written as JSON; scores are fractions.
 
     Args:
-        choose: one of `CHOICES`: which checkpoint stands for the system.
-        validation: answers to validation samples, by which `validation` chooses.
+        choose: one of `CHOICES`, the rule that selects the checkpoint of the system.
+        validation: answers to validation samples; needed by the rule `validation`.
 
     Returns:
-        `samples`, how many; `answers`, of open sets: of each checkpoint `n_empty`, answers without
-        a label, and `n_repeated`, labels that their answer had already; `mer-unibench` and
-        `corrected`: rows of each checkpoint (and wheel, and the mean over wheels), where a
-        published score that is not defined is None and has a `reason`;
-        `baselines`: rows of the same scores of answers that look at no sample; `choice`: the rule,
-        the checkpoint it takes (None where it would take one by a score that is not defined), its
-        main score, the last, mean and best on test, and the checkpoints in the order in which one
-        is last, with what orders them.
+        - `samples`: their number.
+        - `answers` (open sets only), per checkpoint: `n_empty`, answers without a label;
+          `n_repeated`, labels that repeat another label of the same answer.
+        - `mer-unibench` and `corrected`: rows of scores per checkpoint (and wheel, and the mean
+          over wheels). An undefined published score is None, and the row has a `reason`.
+        - `baselines`: the same scores of constant answers.
+        - `choice`: the rule and its meaning; the selected checkpoint (None if the score that
+          selects it is undefined) and its main score; the last, mean and best score on test; the
+          checkpoints in order, and the name of this order.
 
     Raises:
         InputError: neither protocol can score any sample.
     """
-    rows: dict[str, list[Answer]] = {"mer-unibench": [], "corrected": []}
+    rows: dict[str, list[ScoreRow]] = {"mer-unibench": [], "corrected": []}
     main: dict[str, float | None] = {}
     for checkpoint, answers in outputs.answers.items():
         published = by.published(outputs.gold, answers)
-        honest = by.honest(outputs.gold, answers)
+        corrected = by.corrected(outputs.gold, answers)
         main[checkpoint] = published[-1][by.main]
         rows["mer-unibench"] += [{"checkpoint": checkpoint, **row} for row in published]
-        rows["corrected"] += [{"checkpoint": checkpoint, **row} for row in honest]
-    if not any(row["n_scored"] for each in rows.values() for row in each):
+        rows["corrected"] += [{"checkpoint": checkpoint, **row} for row in corrected]
+    if not any(row["n_scored"] for protocol_rows in rows.values() for row in protocol_rows):
         raise InputError(rows["mer-unibench"][0]["reason"])
     chosen = _chosen(choose, main, by, validation)
     known = [score for score in main.values() if score is not None]
     return {
         "samples": len(outputs.gold),
-        **({"answers": _counted(outputs)} if by.main == "hit_rate" else {}),
+        **({"answers": _label_counts(outputs)} if by.main == "hit_rate" else {}),
         **rows,
         "baselines": [
-            _baseline(name, said, outputs.gold, by) for name, said in by.fixed(outputs.gold)
+            _baseline(name, answer, outputs.gold, by) for name, answer in by.baselines(outputs.gold)
         ],
         "choice": {
             "choose": choose,
@@ -309,8 +318,8 @@ def score_outputs(
     }
 
 
-def _counted(outputs: Outputs) -> list[Answer]:
-    """Of open sets: answers without a label, and labels that their answer had already."""
+def _label_counts(outputs: Outputs) -> list[dict[str, Any]]:
+    """Per checkpoint with open sets: the numbers of empty answers and of repeated labels."""
     return [
         {
             "checkpoint": checkpoint,
@@ -321,20 +330,20 @@ def _counted(outputs: Outputs) -> list[Answer]:
     ]
 
 
-def _baseline(name: str, said: Any, gold: Sequence[Any], by: Scorer) -> Answer:
-    answers = [said] * len(gold)
+def _baseline(name: str, answer: Any, gold: Sequence[Any], by: Scorer) -> dict[str, Any]:
+    answers = [answer] * len(gold)
     return {
         "baseline": name,
-        "answer": said,
+        "answer": answer,
         "mer-unibench": by.published(gold, answers)[-1],
-        "corrected": by.honest(gold, answers)[-1],
+        "corrected": by.corrected(gold, answers)[-1],
     }
 
 
 def _chosen(
     choose: str, test: dict[str, float | None], by: Scorer, validation: Outputs | None
 ) -> str | None:
-    """The checkpoint that a rule takes; of equally good ones the first; None without scores."""
+    """The checkpoint that a rule selects; the first of equally good ones; None without scores."""
     if choose == "last":
         return list(test)[-1]
     if choose == "test":
@@ -342,9 +351,12 @@ def _chosen(
     if choose != "validation" or validation is None:
         raise InputError(f"found the choice {choose!r}; expected {', '.join(CHOICES)}")
     if set(validation.answers) != set(test):
-        odd = sorted(set(validation.answers) ^ set(test), key=natural)[0]
+        name = sorted(set(validation.answers) ^ set(test), key=natural_key)[0]
+        present = "test" if name in test else "validation"
+        absent = "validation" if name in test else "test"
         raise InputError(
-            f"checkpoint {odd!r} has answers on only one of test and validation; give both"
+            f"checkpoint {name!r} has answers to {present} samples and none to {absent} samples; "
+            "give both for every checkpoint"
         )
     return _best(
         {

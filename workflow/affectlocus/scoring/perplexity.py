@@ -1,7 +1,4 @@
-"""Perplexity of a text from the nats that a model needed for it, without the model.
-
-`fluency` measures the nats; they are kept apart from what is made of them here.
-"""
+"""The perplexity of a text from the log-likelihoods that `evaluate` measured; needs no model."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ def perplexity(totals: np.ndarray) -> np.ndarray:
     """exp of the mean negative log-likelihood per token.
 
     Args:
-        totals: (..., 2): nats and tokens, summed over documents.
+        totals: (..., 2): negative log-likelihood (nats) and tokens, summed over documents.
 
     Returns:
         Shape (...).
@@ -25,6 +22,10 @@ def perplexity(totals: np.ndarray) -> np.ndarray:
     return np.exp(totals[..., 0] / totals[..., 1])
 
 
-def sums(rows: pd.DataFrame) -> np.ndarray:
-    """(documents, 2): nats and tokens of each, from `loglik` (nats, below zero) and `tokens`."""
+def text_sums(rows: pd.DataFrame) -> np.ndarray:
+    """(documents, 2): negative log-likelihood (nats) and number of tokens of each document.
+
+    Args:
+        rows: columns `loglik` (nats, below zero) and `tokens`.
+    """
     return rows[["loglik", "tokens"]].to_numpy(dtype=float) * (-1, 1)

@@ -1,14 +1,14 @@
 """Step `score`: answers into scores, each with n, an interval, and a paired gain over the base.
 
-The bootstrap draws samples with replacement within each task, the same for all cells, and the seeds
-of cells that differ in nothing else. A score depends on the samples only through sums over them: of
-how often each label was answered to each, of squared errors, of log-likelihoods.
+The bootstrap draws samples with replacement within each task; all cells share the same draws. It
+also draws the seeds of cells that differ in nothing else. Every score is a function of sums over
+samples (a confusion table, squared errors, log-likelihoods), and the bootstrap draws these sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -17,320 +17,19 @@ from affectlocus.config.scoring import MEAN, MEAN_OF_CONTROL, Score
 from affectlocus.config.tasks import Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.core.metrics import LabelCounts, label_metrics, value_range
-from affectlocus.scoring.bootstrap import Stream, drawn_kinds, drawn_sums, interval, seed_weights
-from affectlocus.scoring.distinct_n import drawn_variety, variety
-from affectlocus.scoring.number_answers import classed, classes, errors, read_out
-from affectlocus.scoring.number_answers import sums as sums_of_errors
-from affectlocus.scoring.perplexity import perplexity
-from affectlocus.scoring.perplexity import sums as sums_of_text
-
-
-def choose(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The answer to each sample: `task`, `sample`, `label`, `answer`.
-
-    Of candidates the likeliest; a tie goes to the one that stands first in params.yaml. Of free
-    text the label that `openset` read in it, empty for none, with `openset` and `valence` beside.
-
-    Raises:
-        InputError: free text that `openset` has not read.
-    """
-    spoken = predictions[predictions["text"].notna()] if "text" in predictions else None
-    asked = predictions if spoken is None else predictions[predictions["text"].isna()]
-    best = asked.groupby(["task", "sample"], sort=False, observed=True)["loglik"].idxmax()
-    rows = asked.loc[best, ["task", "sample", "label", "candidate"]]
-    rows = rows.rename(columns={"candidate": "answer"}).reset_index(drop=True)
-    if spoken is None or spoken.empty:
-        return rows
-    if "answer" not in spoken:
-        raise InputError(
-            f"task {spoken['task'].iloc[0]}: answered in free text, whose labels were not read "
-            "yet; run openset on these predictions, and score what it writes"
-        )
-    read = spoken[["task", "sample", "label", "answer", "openset", "valence"]]
-    return pd.concat([rows, read], ignore_index=True)
-
-
-def metrics(confusion: np.ndarray, positive: int | None = None) -> dict[str, np.ndarray]:
-    """Scores in percent from counts.
-
-    Args:
-        confusion: (..., labels, labels), true label first; may hold a bootstrap's draws. Columns
-            beyond the labels count answers that are no label: wrong, and in no average.
-        positive: the number of the label whose own F1 is `binary_f1`.
-
-    Returns:
-        The registry's metrics of tasks with labels, (...) each; with `positive` those of it too.
-    """
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
-    truth = confusion.sum(axis=-1).astype(float)
-    answered = confusion[..., : confusion.shape[-2]].sum(axis=-2).astype(float)
-    return label_metrics(LabelCounts(hits, truth, answered, positive))
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Scores of one cell: as observed (first) and in every bootstrap draw."""
-
-    cell: dict[str, np.ndarray]
-    base: dict[str, np.ndarray]
-    n: int
-
-
-Protocol = Callable[[pd.DataFrame, pd.DataFrame, Stream], Draws]
-"""Further scores from a cell's and its base's answers to one task, in one order of samples."""
-
-
-def _draws(
-    truth: np.ndarray,
-    base: np.ndarray,
-    cell: np.ndarray,
-    labels: int,
-    stream: Stream,
-    positive: int | None = None,
-    spoken: bool = False,
-) -> Draws:
-    """From codes of labels, (samples,) each; the code behind the last one is no label."""
-
-    def scores(answer: np.ndarray) -> dict[str, np.ndarray]:
-        found = drawn_kinds(truth * (labels + 1) + answer, labels * (labels + 1), stream)
-        found = found.reshape(-1, labels, labels + 1)
-        measured = metrics(found, positive)
-        if spoken:
-            measured["coverage"] = 100 * (1 - found[..., labels].sum(axis=-1) / len(truth))
-        return measured
-
-    return Draws(cell=scores(cell), base=scores(base), n=len(truth))
-
-
-def summary(
-    values: np.ndarray, confidence: float, least: float = -np.inf, most: float = np.inf
-) -> tuple[float, float, float]:
-    """A score as observed (first of the values), and its percentile interval over the draws.
-
-    The interval holds the score (`resampling.interval`). Draws in which nothing defines the score
-    (no sample of a rare kind among them) do not count, and a score that nothing defines has none.
-    Over two or three seeds, whose weights vary as Student's t, draws can lie where no score can:
-    the interval ends at `least` and `most`.
-    """
-    tail = 100 * (1 - confidence) / 2
-    value = float(values[0])
-    known = values[~np.isnan(values)]
-    if np.isnan(value) or len(known) < 2:
-        return value, np.nan, np.nan
-    _, *ends = interval(known, np.array([tail, 100 - tail]) / 100)
-    low, high = np.clip(ends, least, most)
-    return value, min(float(low), value), max(float(high), value)
-
-
-def scored(
-    cell: Answers,
-    base: Answers,
-    resamples: int,
-    seed: int,
-    protocols: Mapping[str, Protocol] | None = None,
-    means: Mapping[str, str] | None = None,
-) -> list[tuple[str, Draws]]:
-    """One cell's scores on every task and their means, as observed and in every draw.
-
-    Args:
-        cell, base: answers of a cell, and of what it is compared with.
-        protocols: further scores of single tasks.
-        means: what the mean is called that a task goes into, where it is not `mean`.
-
-    Returns:
-        (task, scores) for each task with labels, in percent; for their means, of metrics that all
-        of the tasks have; and for `amounts`.
-
-    Raises:
-        InputError: the two did not answer the same samples.
-    """
-    found = []
-    each: dict[str, list[Draws]] = {}
-    for task, words in cell.labels.items():
-        mine, theirs = _paired(task, cell.chosen, base.chosen)
-        code = {word: number for number, word in enumerate(words)}
-        stream = Stream(seed, task, resamples)
-        said, before = (
-            np.array([code.get(answer, len(words)) for answer in one["answer"]])
-            for one in (mine, theirs)
-        )
-        drawn = _draws(
-            mine["label"].map(code).to_numpy(),
-            before,
-            said,
-            len(words),
-            stream,
-            code.get(cell.positive.get(task, "")),
-            "openset" in mine and bool(mine["openset"].notna().all()),
-        )
-        if protocols is not None and task in protocols:
-            more = protocols[task](mine, theirs, stream)
-            drawn = Draws(drawn.cell | more.cell, drawn.base | more.base, drawn.n)
-        each.setdefault((means or {}).get(task, MEAN), []).append(drawn)
-        found.append((task, drawn))
-    for name, ones in each.items():
-        shared = [metric for metric in ones[0].cell if all(metric in one.cell for one in ones)]
-        mean = Draws(
-            cell={metric: np.mean([one.cell[metric] for one in ones], axis=0) for metric in shared},
-            base={metric: np.mean([one.base[metric] for one in ones], axis=0) for metric in shared},
-            n=sum(one.n for one in ones),
-        )
-        found.append((name, mean))
-    return [*found, *amounts(cell, base, resamples, seed)]
-
-
-def over_seeds(each: Sequence[Draws], weights: np.ndarray) -> Draws:
-    """The mean of cells that differ in their seed alone, on draws of samples and of seeds.
-
-    Args:
-        weights: (1 + draws, cells), of `resampling.seed_weights`; the same for whatever is
-            compared.
-    """
-
-    def mean(ones: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        shared = [metric for metric in ones[0] if all(metric in one for one in ones)]
-        return {
-            metric: (np.stack([one[metric] for one in ones], axis=1) * weights).sum(axis=1)
-            for metric in shared
-        }
-
-    return Draws(mean([one.cell for one in each]), mean([one.base for one in each]), each[0].n)
-
-
-def _paired(
-    task: str, answers: pd.DataFrame, base: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The task's rows of a cell and of what it is compared with, by sample, in one order."""
-    mine = answers[answers["task"] == task].set_index("sample")
-    theirs = base[base["task"] == task].set_index("sample")
-    if len(mine) != len(theirs) or set(mine.index) != set(theirs.index) or mine.empty:
-        raise InputError(
-            f"task {task}: cell and base answered different samples ({len(mine)} and "
-            f"{len(theirs)}); evaluate both on the same data"
-        )
-    return mine, theirs.loc[mine.index]
-
-
-def rows_of(drawn: Iterable[tuple[str, Draws]], confidence: float) -> pd.DataFrame:
-    """A row per (task, metric) of one cell, with percentile bootstrap intervals.
-
-    Returns:
-        `task`, `metric`, `value`, `n` (samples), `low`, `high`, and `gain`, `gain_low`,
-        `gain_high` over the base on the same samples; of percentages in points; `confidence`, the
-        level of both intervals, 0 to 1.
-    """
-    return pd.DataFrame([row for task, one in drawn for row in _rows(task, one, confidence)])
-
-
-def _rows(task: str, drawn: Draws, confidence: float) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for metric in drawn.cell:
-        least, most = value_range(metric)
-        value, low, high = summary(drawn.cell[metric], confidence, least, most)
-        gained = drawn.cell[metric] - drawn.base[metric]
-        gain, gain_low, gain_high = summary(gained, confidence, least - most, most - least)
-        rows.append(
-            {
-                "task": task,
-                "metric": metric,
-                "value": value,
-                "n": drawn.n,
-                "low": low,
-                "high": high,
-                "gain": gain,
-                "gain_low": gain_low,
-                "gain_high": gain_high,
-                "confidence": confidence,
-            }
-        )
-    return rows
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a cell said, in the forms in which it is scored, each with `task` and `sample`.
-
-    `chosen` has `label` and `answer`, `labels` the words of its tasks; `numbers` has `true` and
-    `read`; `texts` has `loglik` and `tokens` of each document; `written` has `text`, whatever the
-    model wrote.
-    """
-
-    chosen: pd.DataFrame
-    labels: dict[str, list[str]]
-    positive: dict[str, str]
-    numbers: dict[str, pd.DataFrame] = field(default_factory=dict)
-    texts: dict[str, pd.DataFrame] = field(default_factory=dict)
-    written: dict[str, pd.DataFrame] = field(default_factory=dict)
-
-
-def answered(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> Answers:
-    """A cell's answers, as `evaluate` wrote them.
-
-    Args:
-        frame: with the words of each task in `attrs["labels"]`: none for a text that is read.
-        tasks: what scoring a task needs to know beyond its words.
-    """
-    words: dict[str, list[str]] = dict(frame.attrs["labels"])
-    about = {task: tasks.get(task, Scoring()) for task in words}
-    asked = {task: one.number for task, one in about.items() if one.number is not None}
-    read = {
-        task: read_out(task, frame[frame["task"] == task], number).assign(task=task)
-        for task, number in asked.items()
-    }
-    texts = {task: frame[frame["task"] == task] for task in words if not words[task]}
-    labelled = [task for task in words if words[task] and task not in asked]
-    chosen = [choose(frame[frame["task"].isin(labelled)])] if labelled else []
-    labels = {task: words[task] for task in labelled}
-    positive = {task: one.positive for task, one in about.items() if one.positive is not None}
-    for task, number in asked.items():
-        if number.cutoff is not None:
-            chosen.append(classed(task, read[task], number))
-            labels[task] = classes(number)
-            positive[task] = labels[task][-1]
-    ordered = {task: labels[task] for task in words if task in labels}
-    if not chosen:
-        chosen = [pd.DataFrame(columns=["task", "sample", "label", "answer"])]
-    wrote = frame[frame["text"].notna()] if "text" in frame else frame.iloc[:0]
-    groups = wrote[wrote["task"].isin(list(words))].groupby("task", sort=False)
-    written = {str(task): rows for task, rows in groups}
-    return Answers(pd.concat(chosen, ignore_index=True), ordered, positive, read, texts, written)
-
-
-def amounts(cell: Answers, base: Answers, resamples: int, seed: int) -> list[tuple[str, Draws]]:
-    """Scores that have no mean over tasks, as those of `scored`.
-
-    `mae` and `rmse` of tasks with a number, in its unit (n samples), and `perplexity` of texts (n
-    documents), of which less is better; `distinct_1`, `distinct_2` (percent) and `words_per_text`
-    of whatever was written (n texts), which depend on how much that is.
-    """
-    found = []
-    kinds = (
-        (cell.numbers, base.numbers, sums_of_errors, errors),
-        (cell.texts, base.texts, sums_of_text, lambda totals: {"perplexity": perplexity(totals)}),
-    )
-    for mine, theirs, sums, measured in kinds:
-        for task, frame in mine.items():
-            own, other = _paired(task, frame, theirs.get(task, frame.iloc[:0]))
-            both = np.concatenate([sums(own), sums(other)], axis=1)
-            totals = drawn_sums(both, Stream(seed, task, resamples))
-            half = both.shape[1] // 2
-            drawn = Draws(measured(totals[:, :half]), measured(totals[:, half:]), len(own))
-            found.append((task, drawn))
-    for task, frame in cell.written.items():
-        texts = _paired(task, frame, base.written.get(task, frame.iloc[:0]))
-        found.append((task, _varied(texts, Stream(seed, task, resamples))))
-    return found
-
-
-def _varied(both: tuple[pd.DataFrame, pd.DataFrame], stream: Stream) -> Draws:
-    """How varied a cell and its base write, on the same draws of samples."""
-    (own, mine), (other, theirs) = (variety(one["text"].tolist()) for one in both)
-    totals = drawn_sums(np.concatenate([mine, theirs], axis=1), stream)
-    half, n = mine.shape[1], len(mine)
-    return Draws(
-        drawn_variety(own, totals[:, :half], n), drawn_variety(other, totals[:, half:], n), n
-    )
+from affectlocus.scoring.bootstrap import Stream, category_counts, drawn_sums, seed_weights
+from affectlocus.scoring.cell_answers import CellAnswers, read_answers
+from affectlocus.scoring.distinct_n import diversity, diversity_draws
+from affectlocus.scoring.number_answers import error_metrics, error_sums
+from affectlocus.scoring.perplexity import perplexity, text_sums
+from affectlocus.scoring.score_draws import (
+    Protocol,
+    ScoreDraws,
+    confusion_metrics,
+    mean_over_seeds,
+    mean_over_tasks,
+    score_rows,
+)
 
 
 def score(
@@ -339,85 +38,237 @@ def score(
     tasks: Mapping[str, Scoring] | None = None,
     protocols: Mapping[str, Protocol] | None = None,
 ) -> pd.DataFrame:
-    """Scores of several cells, each against the cell that it is to be compared with.
+    """Scores of several cells. Each cell is compared with its reference.
+
+    The reference of an ablation is the tuned model; the reference of any other cell is the base.
 
     Args:
-        predictions: of each cell, with the cell and the labels in `attrs`, as `evaluate` wrote
-            them; base first, then the cells in the order of a table.
-        tasks: what scoring a task needs to know beyond its labels, of those that need it.
-        protocols: further scores of single tasks (`protocols.of_task`).
+        predictions: one frame per cell, as `evaluate` writes it, with the cell and the labels in
+            `attrs`; the base first, then the cells in the order of a table.
+        tasks: task → its domain, positive label and number; tasks without these may be left out.
+        protocols: task → its additional scores (`protocols.task_protocols`).
 
     Returns:
-        The rows of `rows_of` with `cell`, `kind`, `base`, `pair`, `modules`, `mode`, `seed`,
-        `draw`, `seeds`, `draws` in front and `reference` (a cell's id) behind: the base, or the
-        tuned model for an ablation. `seeds` and `draws` are 1, but for cells that differ in their
-        seed or draw alone: behind them comes their mean, by samples and by seeds or draws, of as
-        many `seeds` or `draws` and without `seed` and `draw`.
+        The columns `cell`, `kind`, `base`, `pair`, `modules`, `mode`, `seed`, `draw`, `seeds`,
+        `draws`, then those of `score_rows`, then `reference` (a cell's id). `seeds` and `draws`
+        are 1 for a single cell. After cells that differ only in their seed or draw comes their
+        mean: `seeds` or `draws` is their number, `seed` and `draw` are empty.
 
     Raises:
         InputError: a reference is not among the cells.
     """
+    tasks = tasks or {}
     cells = {(cell := Cell(**frame.attrs["cell"])).id: cell for frame in predictions}
     answers = {
-        name: answered(frame, tasks or {}) for name, frame in zip(cells, predictions, strict=True)
+        name: read_answers(frame, tasks) for name, frame in zip(cells, predictions, strict=True)
     }
-    about = (tasks or {}).items()
-    means = {task: MEAN_OF_CONTROL for task, one in about if one.domain == "control"}
-    draws: dict[str, list[tuple[str, Draws]]] = {}
-    against = {name: _reference(cell, cells) for name, cell in cells.items()}
-    for name in cells:
-        asked = (settings.resamples, settings.seed, protocols, means)
-        draws[name] = scored(answers[name], answers[against[name]], *asked)
+    mean_names = {
+        task: MEAN_OF_CONTROL for task, entry in tasks.items() if entry.domain == "control"
+    }
+    references = {name: _reference(cell, cells) for name, cell in cells.items()}
+    draws = {
+        name: cell_scores(
+            answers[name],
+            answers[references[name]],
+            settings.resamples,
+            settings.seed,
+            protocols,
+            mean_names,
+        )
+        for name in cells
+    }
     parts = []
-    for group in _groups(cells):
+    for group in _replicate_groups(cells):
         for name in group:
-            rows = rows_of(draws[name], settings.confidence)
-            parts.append(_about(rows, name, cells[name], against[name]))
+            rows = score_rows(draws[name], settings.confidence)
+            parts.append(_with_cell(rows, name, cells[name], references[name]))
         if len(group) > 1:
-            units = [cells[name].replicate for name in group]
-            drawn_apart = cells[group[0]].draw is not None
-            rng = Stream(settings.seed, repr(units), settings.resamples).generator()
-            weights = seed_weights(len(group), settings.resamples, rng)
-            mean = [
-                (together[0][0], over_seeds([one for _, one in together], weights))
-                for together in zip(*(draws[name] for name in group), strict=True)
-            ]
-            one = cells[group[0]].condition
-            other = cells[against[group[0]]]
-            if other.pair is not None and len({against[name] for name in group}) > 1:
-                other = other.condition
-            rows = rows_of(mean, settings.confidence)
-            counts = (1, len(group)) if drawn_apart else (len(group), 1)
-            parts.append(_about(rows, one.id, one, other.id, *counts))
+            parts.append(_group_mean(group, cells, references, draws, settings))
     scores = pd.concat(parts, ignore_index=True)
     return scores.astype({"seed": "Int64", "draw": "Int64"})
 
 
+def _group_mean(
+    group: Sequence[str],
+    cells: Mapping[str, Cell],
+    references: Mapping[str, str],
+    draws: Mapping[str, list[tuple[str, ScoreDraws]]],
+    settings: Score,
+) -> pd.DataFrame:
+    """The rows of the mean of cells that differ only in their seed or draw."""
+    first = cells[group[0]]
+    units = [cells[name].replicate for name in group]
+    rng = Stream(settings.seed, repr(units), settings.resamples).generator()
+    weights = seed_weights(len(group), settings.resamples, rng)
+    mean = [
+        (same_task[0][0], mean_over_seeds([scores for _, scores in same_task], weights))
+        for same_task in zip(*(draws[name] for name in group), strict=True)
+    ]
+    reference = cells[references[group[0]]]
+    if reference.pair is not None and len({references[name] for name in group}) > 1:
+        reference = reference.condition
+    rows = score_rows(mean, settings.confidence)
+    seeds, random_draws = (1, len(group)) if first.draw is not None else (len(group), 1)
+    return _with_cell(rows, first.condition.id, first.condition, reference.id, seeds, random_draws)
+
+
 def _reference(cell: Cell, cells: Mapping[str, Cell]) -> str:
-    """What a cell is compared with: its base; of an ablation the tuned model."""
-    against = Cell("base", cell.base)
+    """The id of the cell that a cell is compared with: its base, or the tuned model."""
+    reference = Cell("base", cell.base)
     if cell.kind == "ablate":
-        against = Cell("tuned", cell.base, cell.pair, seed=cell.seed)
-        if against.id not in cells:  # a checkpoint that was brought has no seed
-            against = replace(against, seed=None)
-    if against.id not in cells:
-        raise InputError(f"cell {cell.id} is compared with {against.id}; give its predictions too")
-    return against.id
+        reference = Cell("tuned", cell.base, cell.pair, seed=cell.seed)
+        if reference.id not in cells:  # a checkpoint that was not tuned here has no seed
+            reference = replace(reference, seed=None)
+    if reference.id not in cells:
+        raise InputError(
+            f"cell {cell.id} is compared with {reference.id}; give its predictions too"
+        )
+    return reference.id
 
 
-def _groups(cells: Mapping[str, Cell]) -> list[list[str]]:
-    """Cells that differ in their seed or draw alone, by the first of them."""
-    found: dict[Cell, list[str]] = {}
+def _replicate_groups(cells: Mapping[str, Cell]) -> list[list[str]]:
+    """The ids of cells that differ only in their seed or draw, in the order of their first one."""
+    groups: dict[Cell, list[str]] = {}
     for name, cell in cells.items():
-        found.setdefault(cell.condition, []).append(name)
-    return list(found.values())
+        groups.setdefault(cell.condition, []).append(name)
+    return list(groups.values())
 
 
-def _about(
+def _with_cell(
     rows: pd.DataFrame, name: str, cell: Cell, reference: str, seeds: int = 1, draws: int = 1
 ) -> pd.DataFrame:
-    """The rows with what they are of."""
+    """The rows with the columns of their cell in front and `reference` at the end."""
     columns = {"cell": name, **asdict(cell), "seeds": seeds, "draws": draws}
     for position, (column, value) in enumerate(columns.items()):
         rows.insert(position, column, "" if value is None and column == "pair" else value)
     return rows.assign(reference=reference)
+
+
+def cell_scores(
+    cell: CellAnswers,
+    reference: CellAnswers,
+    resamples: int,
+    seed: int,
+    protocols: Mapping[str, Protocol] | None = None,
+    mean_names: Mapping[str, str] | None = None,
+) -> list[tuple[str, ScoreDraws]]:
+    """One cell's scores on every task and their means, as observed and in every draw.
+
+    Args:
+        cell, reference: answers of a cell and of the cell that it is compared with.
+        resamples, seed: number of bootstrap draws, and their seed.
+        protocols: task → its additional scores.
+        mean_names: task → name of the mean that includes it; `mean` by default.
+
+    Returns:
+        (task, scores), in this order: each task with labels, in percent; the means, each with the
+        metrics that all its tasks have; and the scores of `unaveraged_scores`.
+
+    Raises:
+        InputError: the two cells did not answer the same samples.
+    """
+    found = []
+    averaged: dict[str, list[ScoreDraws]] = {}
+    for task in cell.labels:
+        draws = _label_scores(task, cell, reference, Stream(seed, task, resamples), protocols or {})
+        averaged.setdefault((mean_names or {}).get(task, MEAN), []).append(draws)
+        found.append((task, draws))
+    means = [(name, mean_over_tasks(tasks)) for name, tasks in averaged.items()]
+    return [*found, *means, *unaveraged_scores(cell, reference, resamples, seed)]
+
+
+def _label_scores(
+    task: str,
+    cell: CellAnswers,
+    reference: CellAnswers,
+    stream: Stream,
+    protocols: Mapping[str, Protocol],
+) -> ScoreDraws:
+    """The scores of one task with labels, and those of its protocol."""
+    labels = cell.labels[task]
+    own, other = _paired(task, cell.chosen, reference.chosen)
+    code = {label: number for number, label in enumerate(labels)}
+    truth = own["label"].map(code).to_numpy()
+    positive = code.get(cell.positive.get(task, ""))
+    free_text = "openset" in own and bool(own["openset"].notna().all())
+
+    def scores(answers: pd.Series) -> dict[str, np.ndarray]:
+        # The code after the last label is an answer that is not a label.
+        given = np.array([code.get(answer, len(labels)) for answer in answers])
+        width = len(labels) + 1
+        counts = category_counts(truth * width + given, len(labels) * width, stream)
+        confusion = counts.reshape(-1, len(labels), width)
+        found = confusion_metrics(confusion, positive)
+        if free_text:
+            unlabelled = confusion[..., len(labels)].sum(axis=-1)
+            found["coverage"] = 100 * (1 - unlabelled / len(truth))
+        return found
+
+    draws = ScoreDraws(scores(own["answer"]), scores(other["answer"]), len(truth))
+    if task not in protocols:
+        return draws
+    more = protocols[task](own, other, stream)
+    return ScoreDraws(draws.cell | more.cell, draws.reference | more.reference, draws.n)
+
+
+def _paired(
+    task: str, answers: pd.DataFrame, reference: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The task's rows of a cell and of its reference, indexed by sample, in the same order."""
+    own = answers[answers["task"] == task].set_index("sample")
+    other = reference[reference["task"] == task].set_index("sample")
+    if len(own) != len(other) or set(own.index) != set(other.index) or own.empty:
+        raise InputError(
+            f"task {task}: the cell and its reference answered different samples ({len(own)} and "
+            f"{len(other)}); evaluate both on the same data"
+        )
+    return own, other.loc[own.index]
+
+
+def unaveraged_scores(
+    cell: CellAnswers, reference: CellAnswers, resamples: int, seed: int
+) -> list[tuple[str, ScoreDraws]]:
+    """Scores that no mean over tasks includes, as (task, scores).
+
+    - `mae` and `rmse` of tasks with a number, in its unit; n is the number of samples.
+    - `perplexity` of texts; n is the number of documents.
+    - `distinct_1`, `distinct_2` (percent) and `words_per_text` of generated text, which depend on
+      the amount of text; n is the number of texts.
+
+    Lower `mae`, `rmse` and `perplexity` are better.
+    """
+    found = []
+    kinds = (
+        (cell.numbers, reference.numbers, error_sums, error_metrics),
+        (
+            cell.texts,
+            reference.texts,
+            text_sums,
+            lambda totals: {"perplexity": perplexity(totals)},
+        ),
+    )
+    for frames, reference_frames, sums, metrics in kinds:
+        for task, frame in frames.items():
+            own, other = _paired(task, frame, reference_frames.get(task, frame.iloc[:0]))
+            both = np.concatenate([sums(own), sums(other)], axis=1)
+            totals = drawn_sums(both, Stream(seed, task, resamples))
+            half = both.shape[1] // 2
+            draws = ScoreDraws(metrics(totals[:, :half]), metrics(totals[:, half:]), len(own))
+            found.append((task, draws))
+    for task, frame in cell.written.items():
+        own, other = _paired(task, frame, reference.written.get(task, frame.iloc[:0]))
+        found.append((task, _diversity_scores(own, other, Stream(seed, task, resamples))))
+    return found
+
+
+def _diversity_scores(own: pd.DataFrame, other: pd.DataFrame, stream: Stream) -> ScoreDraws:
+    """Distinct-n and words per text of a cell and its reference, on the same draws of samples."""
+    own_scores, own_sums = diversity(own["text"].tolist())
+    other_scores, other_sums = diversity(other["text"].tolist())
+    totals = drawn_sums(np.concatenate([own_sums, other_sums], axis=1), stream)
+    half, n = own_sums.shape[1], len(own_sums)
+    return ScoreDraws(
+        diversity_draws(own_scores, totals[:, :half], n),
+        diversity_draws(other_scores, totals[:, half:], n),
+        n,
+    )

@@ -1,4 +1,4 @@
-"""A table for reading: every number with its interval, n and seeds, and whether it differs."""
+"""A table for reading: each number with its interval, n, seeds, and the sign of its difference."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ COLUMNS = (
     *("num", "modules", "mode", "kind", "seeds", "draws", "task", "metric", "value", "n"),
     *("low", "high", "gain", "gain_low", "gain_high", "confidence", "reference", "cell"),
 )
-"""What a table's intervals have to have."""
+"""The columns that a table's intervals need."""
 NAMES = {"majority": "majority answer", "uniform": "uniform guess"}
 
 
 @dataclass(frozen=True)
-class Number:
-    """A number and its interval.
+class TableValue:
+    """A number of a table and its interval.
 
-    Args:
-        sign: "+" or "−" where it is better or worse by a paired interval without zero; else empty.
+    Attributes:
+        sign: "+" if the value is better than the reference, "−" if it is worse; empty if the
+            interval of the paired difference includes zero.
     """
 
     value: float
@@ -34,11 +35,14 @@ class Number:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: a module set, its numbers in the columns' order, and the cell behind them.
+    """A row of a table: a module set, and its numbers in the order of the columns.
 
-    Args:
-        seeds: over how many tunings its numbers are means.
-        draws: over how many random draws of the intervention.
+    Attributes:
+        seeds: the number of tunings that the numbers are means over.
+        draws: the number of random draws of the intervention that they are means over.
+        gain: the gain in the mean over tasks.
+        fluency: the perplexity of each text.
+        cell: the id of the cell.
     """
 
     modules: str
@@ -46,17 +50,19 @@ class Row:
     num: int | None = None
     seeds: int = 1
     draws: int = 1
-    numbers: list[Number | None] = field(default_factory=list)
-    gain: Number | None = None
-    fluency: list[Number | None] = field(default_factory=list)
+    numbers: list[TableValue | None] = field(default_factory=list)
+    gain: TableValue | None = None
+    fluency: list[TableValue | None] = field(default_factory=list)
     cell: str = ""
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """A table: its metric, the columns (task, n), the texts of fluency, its rows and baselines.
+    """A table.
 
-    The mean is the first column: it is what is looked for.
+    Attributes:
+        columns: (task, n). The mean is the first column, because readers look for it first.
+        texts: the tasks whose perplexity the table shows.
     """
 
     metric: str
@@ -73,10 +79,10 @@ def score_table(
     baselines: pd.DataFrame | None = None,
     scores: pd.DataFrame | None = None,
 ) -> ScoreTable:
-    """Lays out a table from its companions.
+    """A table from its companion files.
 
     Args:
-        intervals: `tableN_intervals.csv`, a row per (cell, task), the mean among the tasks.
+        intervals: `tableN_intervals.csv`, a row per (cell, task); the mean is one of the tasks.
         baselines: `tableN_baselines.csv`.
         scores: `scores.parquet`, for the perplexity of texts.
     """
@@ -89,33 +95,33 @@ def score_table(
     arm = intervals[~intervals["kind"].isin(["base", "tuned"])]
     reference = str((intervals if arm.empty else arm)["reference"].iloc[0])
     rows = [_row(part, tasks, texts, reference) for _, part in intervals.groupby("num")]
-    below = []
+    baseline_rows = []
     if baselines is not None:
         ours = baselines[baselines["metric"] == metric]
         for name, part in ours.groupby("baseline", sort=False):
-            numbers = [_number(part[part["task"] == task]) for task in tasks]
-            below.append(Row(modules=NAMES.get(str(name), str(name)), numbers=numbers))
+            numbers = [_value(part[part["task"] == task]) for task in tasks]
+            baseline_rows.append(Row(modules=NAMES.get(str(name), str(name)), numbers=numbers))
     pairs = [row.cell.split("/")[0] for row in rows if not row.cell.endswith("/base")]
     return ScoreTable(
         metric=metric,
         pair=pairs[0] if pairs else "",
         reference=reference,
         columns=[(str(task), int(sizes[task])) for task in tasks],
-        texts=_texts(texts),
+        texts=_text_names(texts),
         rows=rows,
-        baselines=below,
+        baselines=baseline_rows,
     )
 
 
 Spans = dict[tuple[int, str], tuple[float, float]]
-"""(row, column) of a plain table → the interval of the number there."""
+"""(row, column) of a table → the interval of the number in that place."""
 
 
 def with_intervals(frame: pd.DataFrame, intervals: pd.DataFrame) -> tuple[pd.DataFrame, Spans]:
-    """A table whose columns are metrics, with n, seeds and draws of its rows, and its intervals.
+    """A table with a column per metric: with n, seeds and draws added, and its intervals.
 
     Args:
-        frame: a row per (task, cell), as `fluency.csv`.
+        frame: a row per (task, cell), as in `fluency.csv`.
         intervals: its companion, a row per (task, cell, metric).
     """
     metrics = [name for name in frame.columns if name in set(intervals["metric"])]
@@ -135,50 +141,57 @@ def with_intervals(frame: pd.DataFrame, intervals: pd.DataFrame) -> tuple[pd.Dat
     return counted[[*keys, "n", "seeds", "draws", *metrics]], spans
 
 
-def _texts(texts: pd.DataFrame | None) -> list[str]:
+def _text_names(texts: pd.DataFrame | None) -> list[str]:
     return [] if texts is None else [str(name) for name in dict.fromkeys(texts["task"])]
 
 
 def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None, reference: str) -> Row:
+    """The row of one cell.
+
+    Args:
+        part: the cell's intervals.
+    """
     first = part.iloc[0]
-    # Below ablations stands the tuned model, and above them the base: neither is compared.
+    # A table of ablations shows the base (first row) and the tuned model (last row). Neither is
+    # compared: the tuned model is the reference, and the base has another reference.
     compared = first["reference"] == reference and first["cell"] != reference
     mean = part[part["task"] == MEAN]
-    mine = texts[texts["cell"] == first["cell"]] if texts is not None else None
+    own_texts = texts[texts["cell"] == first["cell"]] if texts is not None else None
     return Row(
         num=int(first["num"]),
         modules=str(first["modules"]),
-        mode=_text(first["mode"]),
+        mode=_string(first["mode"]),
         seeds=int(first["seeds"]),
         draws=int(first["draws"]),
-        numbers=[_number(part[part["task"] == task], int(compared)) for task in tasks],
-        gain=_number(mean, 1, "gain") if compared else None,
+        numbers=[_value(part[part["task"] == task], int(compared)) for task in tasks],
+        gain=_value(mean, 1, "gain") if compared else None,
         fluency=[
-            _number(mine[mine["task"] == text], -int(compared))
-            for text in _texts(texts)
-            if mine is not None
+            _value(own_texts[own_texts["task"] == text], -int(compared))
+            for text in _text_names(texts)
+            if own_texts is not None
         ],
         cell=str(first["cell"]),
     )
 
 
-def _text(value: Any) -> str:
+def _string(value: Any) -> str:
     return "" if pd.isna(value) else str(value)
 
 
-def _number(rows: pd.DataFrame, better: int = 0, what: str = "value") -> Number | None:
-    """The number of one row; None where there is none.
+def _value(rows: pd.DataFrame, direction: int = 0, column: str = "value") -> TableValue | None:
+    """The number of the first row; None without rows.
 
     Args:
-        better: 1 where more is better, -1 where less is; 0 where nothing is compared.
+        direction: 1 if higher is better, -1 if lower is better, 0 if nothing is compared.
+        column: `value` or `gain`.
     """
     if rows.empty:
         return None
     first = rows.iloc[0]
-    low, high = ("low", "high") if what == "value" else (f"{what}_low", f"{what}_high")
+    low, high = ("low", "high") if column == "value" else (f"{column}_low", f"{column}_high")
     sign = ""
-    if better:
+    if direction:
         above, below = first["gain_low"] > 0, first["gain_high"] < 0
-        good, bad = (above, below) if better > 0 else (below, above)
-        sign = "+" if good else "−" if bad else ""
-    return Number(float(first[what]), float(first[low]), float(first[high]), sign)
+        better, worse = (above, below) if direction > 0 else (below, above)
+        sign = "+" if better else "−" if worse else ""
+    return TableValue(float(first[column]), float(first[low]), float(first[high]), sign)

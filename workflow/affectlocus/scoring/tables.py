@@ -1,4 +1,4 @@
-"""Step `tables`: scores laid out as the paper's tables, and their intervals beside them."""
+"""Step `tables`: scores in the layout of the paper's tables, and a companion with the intervals."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from affectlocus.core.errors import InputError
 KEYS = ["num", "modules", "mode"]
 
 
-def tasks_of(scores: pd.DataFrame, metric: str) -> list[str]:
-    """The columns of a table: the tasks that have scores in percent, in the order of params.yaml.
+def table_tasks(scores: pd.DataFrame, metric: str) -> list[str]:
+    """The columns of a table: the tasks with scores in percent, in the order of params.yaml.
 
     Raises:
-        InputError: the metric is no percentage, whose means over tasks make no sense; or a task
-            lacks it, and the table would have a gap.
+        InputError: the metric is not a percentage, so its mean over tasks is not meaningful; or a
+            task does not have the metric, and the table would have a gap.
     """
-    scores = common(scores)
-    having = set(of_metric(scores, metric)["task"])
+    scores = common_tasks(scores)
+    with_metric = set(metric_rows(scores, metric)["task"])
     shown = (*PERCENT, *FREE_METRICS)
     if metric not in shown:
         raise InputError(
-            f"metric {metric!r} is in no percent, and has no mean over tasks; a table shows one of "
-            f"{', '.join(shown)} (scores.parquet holds the others)"
+            f"metric {metric!r} is not a percentage and has no mean over tasks; expected one of "
+            f"{', '.join(shown)} (scores.parquet contains the other metrics)"
         )
     tasks = scores.loc[scores["metric"].isin(shown), "task"].unique()
     for task in tasks:
-        if task not in having and task != MEAN:
+        if task not in with_metric and task != MEAN:
             raise InputError(
-                f"task {task} has no {metric}, which the other tasks have; set score.metric to "
-                "one that all of them have, or give the task a positive label or a cutoff"
+                f"task {task} has no {metric}, which other tasks have; set score.metric to a "
+                "metric that all tasks have, or give the task a positive label or a cutoff"
             )
     return [task for task in tasks if task != MEAN]
 
 
 def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
-    """One table: `num`, `modules`, (`mode` for ablations,) a column per task, `mean`; in percent.
+    """One table in percent: `num`, `modules`, `mode` (ablations), a column per task, `mean`.
 
     Args:
-        scores: the rows of one table in order, a row per (cell, task, metric); the first cell is
-            the base (`modules` base), the last the whole affective model (`modules` all).
-        metric: which metric to show.
+        scores: the rows of one table in order, a row per (cell, task, metric). The first cell is
+            the base (`modules` base), the last one the whole tuned model (`modules` all).
+        metric: the metric to show.
         tasks: the columns, in order.
 
     Returns:
-        Values as measured; of several seeds their mean.
+        Observed values; the mean where a cell has several seeds.
     """
     wide = intervals(scores, metric).pivot_table(
         index=["num", "modules", "mode"], columns="task", values="value", sort=False
@@ -55,11 +55,11 @@ def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
 
 
 def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The companion: a row per (cell, task) with n, seeds, draws, interval, paired gain."""
-    rows = over_seeds(of_metric(common(scores), metric))
+    """The companion: a row per (cell, task) with n, seeds, draws, interval and paired gain."""
+    rows = without_replicates(metric_rows(common_tasks(scores), metric))
     rows["modules"] = rows["modules"].mask(rows["kind"] == "base", "base")
     rows["modules"] = rows["modules"].mask(rows["kind"] == "tuned", "all")
-    # A row of the table for each (kind, modules, mode), whatever the number of seeds and draws.
+    # A table has one row per (kind, modules, mode), whatever the number of seeds and draws.
     rows.insert(
         0, "num", pd.factorize(rows["kind"] + "|" + rows["modules"] + "|" + rows["mode"])[0]
     )
@@ -85,17 +85,18 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     ]
 
 
-def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows that a table shows: of cells that differ in seed or draw alone, their mean."""
+def without_replicates(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a table shows: of cells that differ only in seed or draw, only their mean."""
     alike = scores["cell"].str.replace(r"/(?:seed|draw)\d+$", "", regex=True)
     replicates = scores["seeds"] * scores["draws"]
     return scores[replicates == replicates.groupby(alike).transform("max")]
 
 
-def common(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of tasks that all cells answered: a base has more beside a control's cells.
+def common_tasks(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the tasks that all cells answered.
 
-    Where these are a control's own tasks, their mean is the table's.
+    A base answers more tasks than the cells of a control. If the common tasks are a control's, the
+    mean over these tasks is named `mean`.
     """
     cells = scores.groupby("task", sort=False)["cell"].nunique()
     shared = set(cells.index[cells == scores["cell"].nunique()])
@@ -103,8 +104,12 @@ def common(scores: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(task=rows["task"].replace(MEAN_OF_CONTROL, MEAN))
 
 
-def of_metric(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The rows of one metric; `InputError` where there are none."""
+def metric_rows(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of one metric.
+
+    Raises:
+        InputError: no row has this metric.
+    """
     rows = scores[scores["metric"] == metric]
     if rows.empty:
         known = ", ".join(map(str, scores["metric"].unique()))

@@ -1,6 +1,6 @@
-"""Whether words for feelings are positive, negative or neutral, by this package's own lists.
+"""The polarity of emotion words: positive, negative or neutral, by this package's own lists.
 
-The lists hold common words in English and Chinese; what they lack has no polarity here.
+The lists contain common words in English and Chinese. Other words have no polarity.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ NEUTRAL = _listed("neutral neutrality indifferent indifference objective 中性 
 
 
 def valence(words: Sequence[str]) -> str | None:
-    """positive, negative or neutral, as more of the words are; None if none is known.
+    """positive or negative, whichever has more words; None if no word is in the lists.
 
-    Of as many positive as negative ones the first decides; neutral words only where there are no
-    others.
+    With equally many positive and negative words, the first of them decides. The result is neutral
+    only if there are neutral words and neither positive nor negative ones.
     """
     polar = [
         "positive" if word in POSITIVE else "negative"

@@ -1,8 +1,9 @@
-"""The five emotion wheels that AffectGPT released: which cluster a word belongs to.
+"""The five emotion wheels that AffectGPT released. A wheel maps words to clusters.
 
-Three kinds of files stand behind it. `format.csv` lists the forms of each base word (anger: angers,
-angered, …), `synonym.xlsx` the synonyms of each wheel word, drawn eight times and pooled here, and
-`wheel1.xlsx` to `wheel5.xlsx` the wheels themselves: rings of words, the inner one the clusters.
+The wheels are read from three kinds of files. `format.csv` lists the forms of each base word
+(anger: angers, angered, …). `synonym.xlsx` lists the synonyms of each wheel word in eight runs,
+which are pooled here. `wheel1.xlsx` to `wheel5.xlsx` contain the wheels: three rings of words, of
+which the inner one names the clusters.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ WHEELS = (1, 2, 3, 4, 5)
 
 COMMIT = "fffca794c6792023234565370e3f69f0488aede9"
 RELEASED = "released"
-"""In the place of a folder: the files of that commit, downloaded."""
+"""The value of `wheels` that means the files of `COMMIT`, downloaded, instead of a folder."""
 
 HOST = "https://raw.githubusercontent.com/zeroQiaoba/AffectGPT"
 
@@ -36,18 +37,18 @@ SHA256 = {
     "wheel4.xlsx": "660260561b7fe15550f3679a01e7c783608ce3403d4c28db0a88520f68d83aea",
     "wheel5.xlsx": "2dd4595b2cf8e7628ca06a416a8e38ac831614b244f23d1ae613dc34007649f1",
 }
-"""The released files, and what they held at that commit."""
+"""The released files and their SHA-256 at `COMMIT`."""
 
 
 @dataclass(frozen=True)
 class Wheels:
-    """What the files say, all words trimmed and in lower case.
+    """The content of the files; all words are trimmed and in lower case.
 
     Attributes:
-        forms: form → the base words that own it.
+        forms: form → the base words that list it.
         synonyms: word → the wheel words that list it as a synonym.
-        clusters: wheel → word → cluster; where a wheel has a word twice, the last one read.
-        commit: AffectGPT's, if every file is the one released there.
+        clusters: wheel → word → cluster; for a word that occurs twice, the last one in the file.
+        commit: AffectGPT's commit, if every file is the released one; otherwise None.
     """
 
     forms: dict[str, tuple[str, ...]]
@@ -57,56 +58,58 @@ class Wheels:
 
     @cached_property
     def published(self) -> dict[int, dict[str, str]]:
-        """Wheel → form → cluster, as the released scorer maps.
+        """Wheel → form → cluster, as the released scorer maps forms.
 
-        A form's base words and what they are synonyms of are sorted, and the alphabetically first
-        that the wheel has decides: that of "fear" is "bold", by "fearless".
+        The candidates for a form are its base words and the wheel words that list these as
+        synonyms. The alphabetically first candidate on the wheel decides. For "fear" this is
+        "bold", because "fear" is listed as a form of "fearless".
         """
-        reach = {
-            form: sorted({*bases, *self._listing(bases)}) for form, bases in self.forms.items()
+        candidates = {
+            form: sorted({*bases, *self._with_synonym(bases)}) for form, bases in self.forms.items()
         }
-        return self._mapped(reach)
+        return self._first_clusters(candidates)
 
     @cached_property
     def corrected(self) -> dict[int, dict[str, str]]:
-        """Wheel → word → cluster, nearest first: the word itself, its base words, their synonyms.
+        """Wheel → word → cluster. The word itself comes first, then its base words, their synonyms.
 
-        Within each of the three the alphabetically first decides. A base word with the suffix
-        -less or the prefix un- owns no form that lacks it: "fear" is none of "fearless".
+        Within each of the three groups the alphabetically first word on the wheel decides. A form
+        without the suffix -less or the prefix un- does not belong to a base word that has it:
+        "fear" is not a form of "fearless".
         """
-        reach: dict[str, list[str]] = {}
+        candidates: dict[str, list[str]] = {}
         for form in {*self.forms, *(word for wheel in self.clusters.values() for word in wheel)}:
-            bases = [base for base in self.forms.get(form, ()) if not _opposite(base, form)]
-            reach[form] = [form, *sorted(bases), *sorted(self._listing(bases))]
-        return self._mapped(reach)
+            bases = [base for base in self.forms.get(form, ()) if not _is_opposite(base, form)]
+            candidates[form] = [form, *sorted(bases), *sorted(self._with_synonym(bases))]
+        return self._first_clusters(candidates)
 
-    def _listing(self, bases: Iterable[str]) -> set[str]:
-        """The wheel words that list one of these as a synonym."""
+    def _with_synonym(self, bases: Iterable[str]) -> set[str]:
+        """The wheel words that list one of the base words as a synonym."""
         return {word for base in bases for word in self.synonyms.get(base, ())}
 
-    def _mapped(self, reach: dict[str, list[str]]) -> dict[int, dict[str, str]]:
-        """Wheel → word → cluster of the first word within reach that the wheel has."""
+    def _first_clusters(self, candidates: dict[str, list[str]]) -> dict[int, dict[str, str]]:
+        """Wheel → form → the cluster of its first candidate that is on the wheel."""
         mapped: dict[int, dict[str, str]] = {}
         for wheel, clusters in self.clusters.items():
             first = {
-                form: next(filter(clusters.__contains__, near), None)
-                for form, near in reach.items()
+                form: next(filter(clusters.__contains__, words), None)
+                for form, words in candidates.items()
             }
             mapped[wheel] = {form: clusters[word] for form, word in first.items() if word}
         return mapped
 
 
-def _opposite(base: str, form: str) -> bool:
-    """Whether one of the two denies the other: fearless and fear, trustworthy and untrustworthy."""
+def _is_opposite(base: str, form: str) -> bool:
+    """Whether one word negates the other: fearless and fear, trustworthy and untrustworthy."""
     if (base.endswith("less") and "less" not in form) or (
         base.startswith("un") and not form.startswith("un")
     ):
         return True
     if base.endswith("less") or base.startswith("un"):
-        return False  # both deny
-    denied = form.removeprefix("un") if form.startswith("un") else _LESS.sub("", form)
-    # Of one stem: "restless" is no denial of "agitated".
-    return denied != form and base[:_STEM] == denied[:_STEM]
+        return False  # both are negations
+    stem = form.removeprefix("un") if form.startswith("un") else _LESS.sub("", form)
+    # Both words need the same stem: "restless" does not negate "agitated".
+    return stem != form and base[:_STEM] == stem[:_STEM]
 
 
 _LESS = re.compile(r"less(?:ly|ness)?$")
@@ -114,59 +117,62 @@ _STEM = 5  # letters
 
 
 def read(folder: Path, own: bool = False) -> Wheels:
-    """The wheels of a folder that holds the released files.
+    """The wheels in a folder with the released files.
 
     Args:
-        own: take files that are not the released ones, but of their form.
+        own: also accept files in the same format that are not the released ones.
 
     Raises:
-        InputError: a file is missing, is another than was released, or is not what its name says.
+        InputError: a file is missing, differs from the released one, or has the wrong format.
     """
     files = {name: folder / name for name in SHA256}
     for path in files.values():
         if not path.is_file():
             raise InputError(
-                f"{path}: no such file; a folder of wheels holds {', '.join(SHA256)}, as released "
-                "in AffectGPT/emotion_wheel"
+                f"{path}: no such file; a folder of wheels contains {', '.join(SHA256)}, as "
+                "released in AffectGPT/emotion_wheel"
             )
     found = {name: sha256(path) for name, path in files.items()}
-    other = next((name for name in SHA256 if found[name] != SHA256[name]), None)
-    if other is not None and not own:
+    changed = next((name for name in SHA256 if found[name] != SHA256[name]), None)
+    if changed is not None and not own:
         raise InputError(
-            f"{files[other]}: not the file that AffectGPT released at commit {COMMIT[:12]} "
-            f"(SHA-256 {found[other][:12]}…, expected {SHA256[other][:12]}…), so scores would not "
-            "be MER-UniBench's; write released as wheels to download it, or, if these are meant to "
-            "be wheels of your own, own_wheels: true in the settings (--own-wheels)"
+            f"{files[changed]}: not the file that AffectGPT released at commit {COMMIT[:12]} "
+            f"(SHA-256 {found[changed][:12]}…, expected {SHA256[changed][:12]}…), so the scores "
+            "would not be MER-UniBench's; set wheels to `released` to download the file, or set "
+            "own_wheels: true (--own-wheels) to use your own wheels"
         )
-    return _read(files, COMMIT if other is None else None)
+    return _read(files, COMMIT if changed is None else None)
 
 
 def download(host: str = HOST) -> dict[str, Path]:
-    """Name → path of each released file, from AffectGPT's repository, checked, kept below HF_HOME.
+    """Downloads the released files from AffectGPT's repository and verifies their SHA-256.
 
     Args:
-        host: where the repository's files lie, by commit.
+        host: address of the repository's files, without the commit.
+
+    Returns:
+        Name → path of each file, below HF_HOME.
 
     Raises:
-        InputError: no network, or another content than the one of 2025.
+        InputError: no network, or a file with another SHA-256.
     """
-    # What reads no network should not wait for its client.
-    from affectlocus.data.download import fetch as one
+    # Imported here, because the HTTP client takes long to import and only this function needs it.
+    from affectlocus.data.download import fetch as fetch_file
 
     folder = f"{host}/{COMMIT}/AffectGPT/emotion_wheel"
-    return {name: one(f"{folder}/{name}", sha)[0] for name, sha in SHA256.items()}
+    return {name: fetch_file(f"{folder}/{name}", sha)[0] for name, sha in SHA256.items()}
 
 
 def fetch(host: str = HOST) -> Wheels:
-    """The released wheels, as `download` brings them."""
+    """The released wheels, downloaded."""
     return _read(download(host), COMMIT)
 
 
-def bring(out: Path, host: str = HOST) -> None:
-    """Puts the released files into a folder of their own, which `read` then takes anywhere.
+def download_folder(out: Path, host: str = HOST) -> None:
+    """Downloads the released files into a new folder, which `read` reads without a network.
 
     Raises:
-        InputError: as `download`; a folder that must not be replaced.
+        InputError: as `download`; or the folder exists and must not be replaced.
     """
     check_output(out, "wheels")
     files = download(host)
@@ -176,15 +182,18 @@ def bring(out: Path, host: str = HOST) -> None:
             shutil.copyfile(path, temporary / name)
 
 
-def at(place: str | Path, own: bool = False) -> Wheels:
-    """The wheels that params.yaml or an option names: a folder's, or `released` ones.
+def load(source: str | Path, own: bool = False) -> Wheels:
+    """The wheels of a folder, or the `released` ones, as params.yaml or an option names them.
 
     Raises:
-        InputError: as `read` and `fetch`; own wheels that are the released ones.
+        InputError: as `read` and `fetch`; or `own` together with `released`.
     """
-    if own and place == RELEASED:
-        raise InputError("own wheels lie in a folder; name it, or drop own_wheels (--own-wheels)")
-    return fetch() if place == RELEASED else read(Path(place), own)
+    if own and source == RELEASED:
+        raise InputError(
+            "wheels is `released`, but own_wheels (--own-wheels) needs a folder; set wheels to "
+            "your folder, or remove own_wheels"
+        )
+    return fetch() if source == RELEASED else read(Path(source), own)
 
 
 def _read(files: dict[str, Path], commit: str | None) -> Wheels:
@@ -193,30 +202,32 @@ def _read(files: dict[str, Path], commit: str | None) -> Wheels:
 
 
 def words(text: str, separator: str = ",") -> list[str]:
-    """The pieces of a text, trimmed and in lower case, without blank ones."""
+    """The parts of a text between separators, trimmed and in lower case, without blank ones."""
     return [word for piece in text.split(separator) if (word := piece.strip().lower())]
 
 
 def _forms(path: Path) -> dict[str, tuple[str, ...]]:
+    """Form → the base words that list it, in the order of the file."""
     owners: dict[str, dict[str, None]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             for row in csv.DictReader(stream, strict=True):
                 (base,) = words(row["name"])
-                # One base word, "no words", has no form but itself.
+                # The base word itself is a form; for "no words" it is the only one.
                 for form in [base, *words(row["format"])]:
                     owners.setdefault(form, {})[base] = None
     except (KeyError, ValueError, AttributeError, csv.Error) as error:
         raise InputError(
-            f"{path}: not the released list of forms ({type(error).__name__}); expected the "
-            "columns name and format"
+            f"{path}: not a list of word forms ({type(error).__name__}); expected the columns name "
+            "and format"
         ) from None
     return {form: tuple(bases) for form, bases in owners.items()}
 
 
 def _synonyms(path: Path) -> dict[str, frozenset[str]]:
-    """Columns in pairs: a word, and its synonyms."""
-    from affectlocus.data.xlsx import read_sheet  # whoever plans needs the names of the files alone
+    """Word → the wheel words that list it. The sheet has pairs of columns: word, synonyms."""
+    # Imported here, because planning needs only the names of the files.
+    from affectlocus.data.xlsx import read_sheet
 
     header, *rows = read_sheet(path) or [{}]
     pairs = list(zip(list(header)[::2], list(header)[1::2], strict=False))
@@ -225,8 +236,7 @@ def _synonyms(path: Path) -> dict[str, frozenset[str]]:
         for word, listed in pairs
     ):
         raise InputError(
-            f"{path}: not the released lists of synonyms; expected the columns word_run1, "
-            "synonym_run1, …"
+            f"{path}: not a list of synonyms; expected the columns word_run1, synonym_run1, …"
         )
     found: dict[str, set[str]] = {}
     for row in rows:
@@ -238,12 +248,12 @@ def _synonyms(path: Path) -> dict[str, frozenset[str]]:
 
 
 def _clusters(path: Path) -> dict[str, str]:
-    """Three columns, inner ring first; an empty cell continues the one above."""
+    """Word → cluster. Three columns, inner ring first; an empty cell repeats the one above it."""
     from affectlocus.data.xlsx import read_sheet
 
     header, *rows = read_sheet(path) or [{}]
     if list(header.values())[:3] != ["level1", "level2", "level3"]:
-        raise InputError(f"{path}: not a released wheel; expected columns level1, level2, level3")
+        raise InputError(f"{path}: not a wheel; expected the columns level1, level2, level3")
     first = next(iter(header))
     clusters: dict[str, str] = {}
     cluster = ""

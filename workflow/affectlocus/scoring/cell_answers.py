@@ -1,0 +1,98 @@
+"""A cell's predictions as answers: a label, a number, or the log-likelihood of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from affectlocus.config.tasks import Scoring
+from affectlocus.core.errors import InputError
+from affectlocus.scoring.number_answers import class_answers, class_names, predicted_numbers
+
+
+@dataclass(frozen=True)
+class CellAnswers:
+    """The answers of one cell. Every frame has the columns `task` and `sample`.
+
+    Attributes:
+        chosen: columns `label` and `answer`; a row for each sample of a task with labels.
+        labels: task → its labels; only tasks with labels.
+        positive: task → its positive label; only tasks that have one.
+        numbers: task → columns `true` and `predicted`.
+        texts: task → columns `loglik` (nats) and `tokens`; a row for each document.
+        written: task → column `text`, the text that the model generated.
+    """
+
+    chosen: pd.DataFrame
+    labels: dict[str, list[str]]
+    positive: dict[str, str]
+    numbers: dict[str, pd.DataFrame] = field(default_factory=dict)
+    texts: dict[str, pd.DataFrame] = field(default_factory=dict)
+    written: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+
+def read_answers(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> CellAnswers:
+    """The answers in one cell's predictions.
+
+    Args:
+        frame: predictions as `evaluate` writes them. `attrs["labels"]` maps each task to its
+            candidates; the list is empty for a text that the model only reads.
+        tasks: task → its domain, positive label and number; tasks without these may be left out.
+    """
+    candidates: dict[str, list[str]] = dict(frame.attrs["labels"])
+    scoring = {task: tasks.get(task, Scoring()) for task in candidates}
+    numbered = {task: entry.number for task, entry in scoring.items() if entry.number is not None}
+    numbers = {
+        task: predicted_numbers(task, frame[frame["task"] == task], number).assign(task=task)
+        for task, number in numbered.items()
+    }
+    texts = {task: frame[frame["task"] == task] for task in candidates if not candidates[task]}
+    labelled = [task for task in candidates if candidates[task] and task not in numbered]
+    chosen = [choose(frame[frame["task"].isin(labelled)])] if labelled else []
+    labels = {task: candidates[task] for task in labelled}
+    positive = {
+        task: entry.positive for task, entry in scoring.items() if entry.positive is not None
+    }
+    for task, number in numbered.items():
+        if number.cutoff is not None:
+            chosen.append(class_answers(task, numbers[task], number))
+            labels[task] = class_names(number)
+            positive[task] = labels[task][-1]
+    ordered = {task: labels[task] for task in candidates if task in labels}
+    if not chosen:
+        chosen = [pd.DataFrame(columns=["task", "sample", "label", "answer"])]
+    generated = frame[frame["text"].notna()] if "text" in frame else frame.iloc[:0]
+    by_task = generated[generated["task"].isin(list(candidates))].groupby("task", sort=False)
+    written = {str(task): rows for task, rows in by_task}
+    return CellAnswers(
+        pd.concat(chosen, ignore_index=True), ordered, positive, numbers, texts, written
+    )
+
+
+def choose(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The answer to each sample: columns `task`, `sample`, `label`, `answer`.
+
+    With candidates, the answer is the candidate with the highest log-likelihood. A tie goes to the
+    candidate that comes first in params.yaml. With free text, the answer is the label that
+    `openset` found in the text, or empty if it found none; the columns `openset` and `valence` are
+    added.
+
+    Raises:
+        InputError: free text without the columns that `openset` adds.
+    """
+    free_text = predictions[predictions["text"].notna()] if "text" in predictions else None
+    candidates = predictions if free_text is None else predictions[predictions["text"].isna()]
+    best = candidates.groupby(["task", "sample"], sort=False, observed=True)["loglik"].idxmax()
+    rows = candidates.loc[best, ["task", "sample", "label", "candidate"]]
+    rows = rows.rename(columns={"candidate": "answer"}).reset_index(drop=True)
+    if free_text is None or free_text.empty:
+        return rows
+    if "answer" not in free_text:
+        raise InputError(
+            f"task {free_text['task'].iloc[0]}: the answers are free text without labels; run "
+            "`affectlocus openset` on these predictions and score the file that it writes"
+        )
+    read = free_text[["task", "sample", "label", "answer", "openset", "valence"]]
+    return pd.concat([rows, read], ignore_index=True)
