@@ -17,13 +17,13 @@ from affectlocus.claims.paper import ATTENTION_SET as ATTENTION
 from affectlocus.claims.paper import KEPT, SETS
 from affectlocus.claims.statistics import cohens_h, estimate, mcnemar
 from affectlocus.claims.verdicts import Finding
+from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.projections import PROJECTIONS
 
 GAIN_KEPT = "gain kept"
 FLUENCY = "perplexity"
 MARGIN = 1.05
 """A perplexity within this factor of the base's counts as unchanged (C14)."""
-_MODES = ("revert", "zero", "shuffle", "noise")
 _PAIR_CLAIMS = tuple(f"C{number}" for number in range(5, 15))
 
 
@@ -259,7 +259,7 @@ class Rules:
         could never lead, and v and o would lead for what they hold of the base. (Corrected after
         the tie had been seen.)
         """
-        modes = [mode for mode in _MODES if self.scores.has(self.key("ablate", "gate", mode))]
+        modes = [mode for mode in ABLATIONS if self.scores.has(self.key("ablate", "gate", mode))]
         found = []
         if not set(modes) - {"zero"}:
             nothing = f"no {self.scores.noun} ablate gate"

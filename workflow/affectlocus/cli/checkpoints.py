@@ -257,7 +257,7 @@ def graft(
 
     Example: affectlocus graft --base base --tuned adapter --modules gate --out base-with-gate
     """
-    from affectlocus.core.cells import Cell, validated
+    from affectlocus.core.cells import RANDOM, Cell, validated
     from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
 
     cell = validated(
@@ -267,7 +267,7 @@ def graft(
             tuned.name,
             "" if kind == "tuned" else modules,
             mode,
-            seed if mode in ("shuffle", "noise") else None,
+            seed if mode in RANDOM else None,
         )
     )
     check_outside_inputs(out, base, tuned)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from affectlocus.config.fields import Count, ModuleSets, Strict, distinct, draws_count
+from affectlocus.core.ablations import ABLATIONS
 
 SINGLES: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
 COMBINATIONS: tuple[str, ...] = (
@@ -20,6 +21,17 @@ COMBINATIONS: tuple[str, ...] = (
     "o+gate",
     "all",
 )
+
+
+def _known(name: str) -> str:
+    if name not in ABLATIONS:
+        raise ValueError(f"unknown ablation {name!r}; expected one of {', '.join(ABLATIONS)}")
+    return name
+
+
+AblationName = Annotated[
+    str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(ABLATIONS)})
+]
 
 
 class Dose(Strict):
@@ -59,11 +71,11 @@ class Matrix(Strict):
         description="module sets that are destroyed in the tuned model",
     )
     modes: Annotated[
-        list[Literal["revert", "zero", "shuffle", "noise"]],
+        list[AblationName],
         AfterValidator(distinct),
         Field(min_length=1),
     ] = Field(
-        ["revert", "zero", "shuffle", "noise"],
+        list(ABLATIONS),
         description="what is put in the place of an ablated module",
     )
     draws: Annotated[int, Field(ge=1, le=1000), AfterValidator(draws_count)] = Field(

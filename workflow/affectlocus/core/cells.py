@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import parse_modules
 
@@ -67,14 +68,13 @@ def tune_checkpoint(cell: Cell) -> str:
 
 
 _KINDS = ("base", "tuned", "load", "tune", "ablate")
-_MODES = ("revert", "zero", "shuffle", "noise")
 EVEN = "even"
 """A mode of load cells: noise of one size in every weight, in place of the delta."""
 FAIR = "fair"
 """A mode of tune cells: the rank is chosen so that as many parameters are trained as for all seven.
 """
 _DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
-RANDOM = ("shuffle", "noise", EVEN)
+RANDOM = (*(name for name, one in ABLATIONS.items() if one.random), EVEN)
 """The modes that use random numbers."""
 _REPLICATE = re.compile(r"(seed|draw)(\d+)")
 
@@ -97,7 +97,7 @@ def validated(cell: Cell) -> Cell:
     if not _fits(cell):
         raise InputError(
             f"cell: kind {cell.kind!r} with mode {cell.mode!r}; expected one of "
-            f"{', '.join(_MODES)} for ablate; none, {EVEN} or a dose such as x0.5 for load; none "
+            f"{', '.join(ABLATIONS)} for ablate; none, {EVEN} or a dose such as x0.5 for load; none "
             f"or {FAIR} for tune; none for other kinds"
         )
     if cell.draw is not None and (cell.mode not in RANDOM or cell.seed is not None):
@@ -110,7 +110,7 @@ def validated(cell: Cell) -> Cell:
 
 def _fits(cell: Cell) -> bool:
     if cell.kind == "ablate":
-        return cell.mode in _MODES
+        return cell.mode in ABLATIONS
     if cell.kind == "load":
         return cell.mode in ("", EVEN) or dose(cell) is not None
     if cell.kind == "tune":
@@ -142,7 +142,7 @@ def cell_at(folder: Path, base: str) -> Cell:
         found[replicate[1]] = int(replicate[2])
         parts.pop()
     if parts and parts[-1] not in ("base", "tuned"):
-        if parts[-1] in (*_MODES, EVEN, FAIR) or _DOSE.fullmatch(parts[-1]):
+        if parts[-1] in (*ABLATIONS, EVEN, FAIR) or _DOSE.fullmatch(parts[-1]):
             found["mode"] = parts.pop()
         if parts:
             found["modules"] = parts.pop()

@@ -14,6 +14,7 @@ from affectlocus.checkpoints.architectures import Rows
 from affectlocus.checkpoints.live import LivePair
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.stored import as_array, as_torch, rounded, same_bits
+from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.cells import EVEN, Cell, dose
 from affectlocus.core.errors import InputError
 from affectlocus.core.extras import needed
@@ -38,48 +39,25 @@ def generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def shuffled(delta: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """The same entries in other places of the same tensor: norm and histogram stay."""
-    import torch
-
-    order = torch.randperm(delta.numel(), generator=random)
-    return delta.flatten()[order].reshape(delta.shape)
-
-
-def noise_of_equal_norm(delta: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """Gaussian noise with the Frobenius norm of `delta`, float64."""
-    import torch
-
-    noise = torch.randn(delta.shape, generator=random, dtype=torch.float64)
-    return noise * (delta.norm() / noise.norm())
-
-
 def destroyed(
     pair: Pair, name: str, mode: str, seed: int, rows: Rows | None = None, key: str | None = None
 ) -> np.ndarray:
     """An ablated tensor, or some of its rows, in the dtype of the checkpoint that it comes from.
 
     Args:
-        mode: `revert` to the base's values, `zero` them, `shuffle` the delta's entries within the
-            matrix, or put `noise` of the delta's norm in its place.
+        mode: the name of an ablation (`core.ablations`).
         key: what the random numbers depend on besides the seed; by default the tensor's name.
     """
     base, tuned = (picked(side, rows) for side in pair.stored_sides(name))
-    if mode == "revert":
-        return base
-    if mode == "zero":
-        return np.zeros_like(tuned)
-    if mode not in _RANDOM:
-        raise InputError(f"unknown ablation {mode!r}; expected revert, zero, shuffle or noise")
-    random = generator(seed, key or name)
-    delta = as_array(_RANDOM[mode](as_torch(picked(pair.difference(name), rows)), random))
-    return rounded(base.astype(np.float64) + delta, tuned.dtype)
-
-
-_RANDOM: dict[str, Callable[[torch.Tensor, torch.Generator], torch.Tensor]] = {
-    "shuffle": shuffled,
-    "noise": noise_of_equal_norm,
-}
+    if mode not in ABLATIONS:
+        raise InputError(f"unknown ablation {mode!r}; expected one of {', '.join(ABLATIONS)}")
+    values = ABLATIONS[mode].apply(
+        base,
+        tuned,
+        lambda: picked(pair.difference(name), rows),
+        lambda: generator(seed, key or name),
+    )
+    return values if values is base else rounded(values, tuned.dtype)
 
 
 def loaded(

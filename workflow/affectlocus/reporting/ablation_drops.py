@@ -8,11 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from affectlocus.config.scoring import MEAN
+from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.reporting.figure_style import (
-    MODE_HATCHES,
-    MODES,
     STYLE,
     counted,
     level,
@@ -32,7 +31,7 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
     if rows.empty:
         raise InputError(f"{title}: no ablated cell; nothing to draw")
     modules = list(dict.fromkeys(rows["modules"]))
-    modes = [mode for mode in MODES if (rows["mode"] == mode).any()]
+    modes = [mode for mode in ABLATIONS if (rows["mode"] == mode).any()]
     height = 0.8 / len(modes)
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 1.2 + 0.42 * len(modules)), layout="constrained")
@@ -46,8 +45,8 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
                 gains,
                 height,
                 xerr=spans,
-                color=MODES[mode],
-                hatch=MODE_HATCHES[mode],
+                color=ABLATIONS[mode].colour,
+                hatch=ABLATIONS[mode].hatch,
                 label=mode,
                 error_kw={"lw": 0.7, "ecolor": "#333333"},
                 edgecolor="white",

@@ -33,8 +33,6 @@ LINES = COLOURS | {"o": "#000000"}
 """The palette's black in place of its yellow, which is too faint for a line."""
 HATCHES = dict(zip(PROJECTIONS, ("", "///", "", "", "", "\\\\\\", ""), strict=True))
 DASHES = dict(zip(PROJECTIONS, ("-", "--", "-.", ":", "-", "--", "-."), strict=True))
-MODE_HATCHES = {"revert": "", "zero": "////", "shuffle": "....", "noise": "\\\\\\\\"}
-MODES = {"revert": "#0072B2", "zero": "#D55E00", "shuffle": "#E69F00", "noise": "#999999"}
 SCORES = {
     "l2": "L2 norm of the change (eq. 1)",
     "relative": "L2 relative to the base's norm (eq. 2)",

@@ -1,0 +1,99 @@
+"""The registry of ablations: one entry holds what an ablation does, its label and its colour.
+
+To add an ablation, add one entry. The choices of params.yaml, cells, claims and figures read this
+registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Apply = Callable[
+    [np.ndarray, np.ndarray, Callable[[], np.ndarray], "Callable[[], torch.Generator]"], np.ndarray
+]
+"""(base, tuned, delta, random) → the ablated matrix, (d_out, d_in).
+
+`base` and `tuned` are in their stored dtypes. `delta` gives tuned minus base in float64, and
+`random` a generator that depends on the cell's seed and the tensor's name. A result in float64 is
+rounded to the tuned dtype.
+"""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One way to destroy a module set of the tuned model.
+
+    Attributes:
+        name: the cell's mode, as in params.yaml and in the column `mode` of results.
+        label: what takes the delta's place, in words.
+        apply: the function.
+        random: whether it draws random numbers, so that one cell is one draw.
+        colour, hatch: how figures draw it, from Okabe and Ito's palette.
+    """
+
+    name: str
+    label: str
+    apply: Apply
+    random: bool
+    colour: str
+    hatch: str
+
+
+def _revert(base: np.ndarray, _tuned: np.ndarray, _delta: object, _random: object) -> np.ndarray:
+    return base
+
+
+def _zero(_base: np.ndarray, tuned: np.ndarray, _delta: object, _random: object) -> np.ndarray:
+    return np.zeros_like(tuned)
+
+
+def _shuffle(
+    base: np.ndarray,
+    _tuned: np.ndarray,
+    delta: Callable[[], np.ndarray],
+    random: Callable[[], torch.Generator],
+) -> np.ndarray:
+    return base.astype(np.float64) + shuffled(delta(), random())
+
+
+def _noise(
+    base: np.ndarray,
+    _tuned: np.ndarray,
+    delta: Callable[[], np.ndarray],
+    random: Callable[[], torch.Generator],
+) -> np.ndarray:
+    return base.astype(np.float64) + noise_of_equal_norm(delta(), random())
+
+
+def shuffled(delta: np.ndarray, random: torch.Generator) -> np.ndarray:
+    """The delta's entries in a random order: its norm and its histogram stay the same."""
+    import torch
+
+    order = torch.randperm(delta.size, generator=random).numpy()
+    return delta.reshape(-1)[order].reshape(delta.shape)
+
+
+def noise_of_equal_norm(delta: np.ndarray, random: torch.Generator) -> np.ndarray:
+    """Gaussian noise with the Frobenius norm of `delta`, float64."""
+    import torch
+
+    noise = torch.randn(delta.shape, generator=random, dtype=torch.float64)
+    return (noise * (torch.from_numpy(delta).norm() / noise.norm())).numpy()
+
+
+_ALL = (
+    Ablation("revert", "the base's values", _revert, False, "#0072B2", ""),
+    Ablation("zero", "zeros", _zero, False, "#D55E00", "////"),
+    Ablation("shuffle", "the delta's entries in random order", _shuffle, True, "#E69F00", "...."),
+    Ablation("noise", "noise of the delta's norm", _noise, True, "#999999", "\\\\\\\\"),
+)
+
+ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in _ALL}
+"""Name → ablation, in the order of tables and figures."""
