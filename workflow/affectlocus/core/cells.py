@@ -97,8 +97,8 @@ def validated(cell: Cell) -> Cell:
     if not _fits(cell):
         raise InputError(
             f"cell: kind {cell.kind!r} with mode {cell.mode!r}; expected one of "
-            f"{', '.join(ABLATIONS)} for ablate; none, {EVEN} or a dose such as x0.5 for load; none "
-            f"or {FAIR} for tune; none for other kinds"
+            f"{', '.join(ABLATIONS)} for ablate; none, {EVEN} or a dose such as x0.5 for load; "
+            f"none or {FAIR} for tune; none for other kinds"
         )
     if cell.draw is not None and (cell.mode not in RANDOM or cell.seed is not None):
         raise InputError(
