@@ -55,6 +55,19 @@ def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Compl
     )
 
 
+def run(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
+    """The same through `affectlocus run`."""
+    return subprocess.run(
+        [str(BIN / "affectlocus"), "run", "--", "--cores", str(cores), *arguments],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
 def contents(folder: Path) -> dict[str, str]:
     """The SHA-256 of each result and each file of weights, but for `ASIDE` and hidden files."""
     found = {}

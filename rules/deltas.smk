@@ -10,6 +10,7 @@ rule deltas:
     input:
         base=JOBS.pair_base,
         tuned=checkpoint("{tuned}"),
+        weights=ancient(JOBS.pair_weights),
         chain=JOBS.pair_chain,
     output:
         table="results/deltas/{tuned}.parquet",

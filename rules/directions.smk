@@ -9,6 +9,7 @@ rule directions:
     input:
         base=checkpoint("{base}"),
         tuned=JOBS.sibling_checkpoints,
+        weights=ancient(JOBS.sibling_weights),
         chain=JOBS.base_chain,
     output:
         "results/directions/{base}.parquet",

@@ -22,6 +22,7 @@ rule evaluate:
     """Build a cell's model, verify it bit for bit, and let it answer."""
     input:
         base=JOBS.of_cell("base"),
+        weights=ancient(JOBS.of_cell("weights")),
         tuned=JOBS.of_cell("tuned"),
         data=JOBS.of_cell("data"),
         chain=JOBS.of_cell("chain"),
@@ -56,13 +57,14 @@ rule evaluate:
 
 for number, group in enumerate(JOBS.shared, 1):
 
-    # Neither inputs nor parameters tell which cells share the job, nor that they share one: so they
-    # may be put together anew (groups.py) without a rerun.
+    # Neither inputs nor parameters tell which cells share the job, nor that they share one: so another
+    # number of cells in a job (matrix.cells_per_job) reruns nothing.
     rule:
         name:
             f"evaluate_group_{number}"
         input:
             base=JOBS.evaluation(group).base,
+            weights=ancient(JOBS.evaluation(group).weights),
             tuned=JOBS.evaluation(group).tuned,
             data=JOBS.evaluation(group).data,
             chain=JOBS.evaluation(group).chain,

@@ -7,7 +7,8 @@
 rule ledger:
     """Count what each tune cell trains, exactly, from the base's configuration."""
     input:
-        JOBS.ledger_models,
+        models=JOBS.ledger_models,
+        weights=ancient(JOBS.ledger_weights),
     output:
         report("results/ledger.csv", **described("ledger", of="all", shows="what each set trains")),
     log:
@@ -25,7 +26,7 @@ rule ledger:
         code=digest("ledger"),
     shell:
         """
-        affectlocus ledger {input:q} {params.flags} \
+        affectlocus ledger {input.models:q} {params.flags} \
             --out {output:q} \
             >{log:q} 2>&1
         """
@@ -34,7 +35,8 @@ rule ledger:
 rule step_times:
     """Time a tuning step of each module set on a small stand-in of the base."""
     input:
-        JOBS.ledger_models,
+        models=JOBS.ledger_models,
+        weights=ancient(JOBS.ledger_weights),
     output:
         report(
             "results/step_times.csv", **described("step_times", of="all", shows="time of a step")
@@ -55,7 +57,7 @@ rule step_times:
         code=digest("ledger"),
     shell:
         """
-        affectlocus --cards {resources.gpu} ledger {input:q} {params.flags} \
+        affectlocus --cards {resources.gpu} ledger {input.models:q} {params.flags} \
             --measure \
             --out {output:q} \
             >{log:q} 2>&1

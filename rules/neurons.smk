@@ -44,6 +44,7 @@ rule activations:
     """Measure how the gate's activations shift on emotional against neutral texts."""
     input:
         unpack(JOBS.activation_inputs),
+        weights=ancient(JOBS.pair_weights),
         chain=JOBS.pair_chain,
     output:
         shifts="results/activations/{tuned}.parquet",

@@ -9,7 +9,8 @@ rule pretrain:
     input:
         text="results/corpus/pretraining.txt",
     output:
-        checkpoint("{name}"),
+        manifest=checkpoint("{name}"),
+        complete=touch(complete("{name}")),
     log:
         "results/logs/pretrain/{name}.log",
     benchmark:
@@ -35,6 +36,6 @@ rule pretrain:
             --text {input.text:q} \
             --settings {params.settings:q} \
             --folder {params.folder:q} \
-            --out {output:q} \
+            --out {output.manifest:q} \
             >{log:q} 2>&1
         """

@@ -10,6 +10,7 @@ rule trajectory:
     input:
         base=JOBS.pair_base,
         tuned=checkpoint("{tuned}"),
+        weights=ancient(JOBS.pair_weights),
     output:
         "results/trajectory/{tuned}.parquet",
     log:

@@ -1,16 +1,20 @@
 # Tuned checkpoints: affective pairs, controls, and the matrix's tune cells, all by one rule.
 #
-# in:  results/checkpoints/BASE.json, results/data/TASK.parquet
-# out: checkpoints/NAME/ (adapter or model), results/checkpoints/NAME.json (manifest with losses)
+# in:  results/checkpoints/BASE.json and its weights, results/data/TASK.parquet
+# out: checkpoints/NAME/ (adapter or model), results/checkpoints/NAME.json (manifest with losses). The file .complete
+#      stands for the folder: it is gone with it. Readers take it as ancient; what they depend on is the manifest,
+#      which holds the SHA-256 of all weights.
 
 
 rule tune:
     """Tune a base on a module set within a fixed budget."""
     input:
         base=JOBS.tuning_base,
+        weights=ancient(JOBS.tuning_weights),
         data=JOBS.tuning_data,
     output:
-        checkpoint("{name}"),
+        manifest=checkpoint("{name}"),
+        complete=touch(complete("{name}")),
     log:
         "results/logs/tune/{name}.log",
     benchmark:
@@ -38,6 +42,6 @@ rule tune:
             --settings {params.settings:q} \
             --hardware {params.hardware:q} \
             --folder {params.folder:q} \
-            --out {output:q} \
+            --out {output.manifest:q} \
             >{log:q} 2>&1
         """

@@ -27,6 +27,8 @@ TUNED = (MANIFEST, DELTAS, FIGURE)
 
 ADAPTER = f"checkpoints/{PAIR}/adapter_model.safetensors"
 ANSWERS = "results/cells/tiny/base/predictions.parquet"
+DOCTOR = "affectlocus doctor --fix"
+"""A cure: and then the command that it prints."""
 AHEAD = 400 * 86_400  # seconds
 
 
@@ -301,15 +303,16 @@ FAULTS = [
         "A parquet file that was cut",
         f"`{ANSWERS}` has lost its second half.",
         cut(ANSWERS, 0.5),
-        (f"{ANSWERS} was cut, at ", "; it is made again where it is needed"),
+        (f"{ANSWERS}: cut, at ", "; affectlocus doctor --fix"),
         code=0,
+        cure=DOCTOR,
     ),
     Fault(
         "A parquet file without a byte",
         f"`{DELTAS}` has 0 bytes.",
         cut(DELTAS, 0),
-        (f"{DELTAS} is empty; it is made again where it is needed",),
-        code=0,
+        (f"{DELTAS}: empty; affectlocus doctor --fix", f"{DELTAS}: not a whole parquet file"),
+        cure=DOCTOR,
     ),
     Fault(
         "A figure and a report in JSON that were cut",
@@ -320,41 +323,40 @@ FAULTS = [
                 for name in (FIGURE, "results/cells/tiny/base/verification.json")
             ]
         ),
-        (f"{FIGURE} was cut", "verification.json was cut"),
+        (f"{FIGURE}: cut", "verification.json: cut"),
         code=0,
+        cure=DOCTOR,
     ),
     Fault(
         "A flipped bit in weights",
         f"One bit of `{ADAPTER}` is another, and the deltas that are read from it are lost.",
         changed(_bit_in_weights),
         (f"{ADAPTER}: as long as {MANIFEST} lists it, but with other bytes",),
+        cure=DOCTOR,
     ),
     Fault(
         "Weights gone behind their manifest",
         f"The folder `checkpoints/{PAIR}` is gone, and the deltas are lost.",
         changed(_no_weights),
-        (f"not here, or damaged, and needed: {MANIFEST}; made again before all else",),
         code=0,
     ),
     Fault(
         "A checkpoint's folder that was emptied",
         f"Every file in `checkpoints/{PAIR}` is deleted, and the deltas are lost.",
         changed(_emptied),
-        (f"not here, or damaged, and needed: {MANIFEST}; made again before all else",),
         code=0,
     ),
     Fault(
         "A manifest that is no JSON",
         f"`{MANIFEST}` is overwritten with something else.",
         changed(_no_json),
-        (f"not here, or damaged, and needed: {MANIFEST}; made again before all else",),
-        code=0,
+        (f"{MANIFEST}: not JSON",),
+        cure=DOCTOR,
     ),
     Fault(
         "A result that was changed by hand",
         f"`{DELTAS}` has another norm in its first row.",
         changed(_by_hand),
-        (f"{DELTAS} is not what its job wrote, and is used as it is",),
         code=0,
         cure=f"rm {DELTAS}",
     ),
@@ -362,8 +364,8 @@ FAULTS = [
         "A clock that was set back",
         "All results are dated 400 days ahead, and a figure is lost.",
         changed(_ahead),
-        ("are dated in the future, so the clock was set back",),
-        code=0,
+        ("dated in the future",),
+        cure=DOCTOR,
     ),
     Fault(
         "Two runs in one folder",
@@ -376,7 +378,7 @@ FAULTS = [
         "A run that was killed, and its jobs were not",
         "`kill -9` of Snakemake alone, while a tuning runs; the tuning goes on.",
         _orphans,
-        ("jobs of a run that was killed still work here (processes ",),
+        ("jobs of a killed run still work here (processes ",),
         cure="ends them",
     ),
     Fault(
@@ -389,7 +391,7 @@ FAULTS = [
         "A job that the kernel kills, as it does when memory is short",
         "The pair's tuning is lost, and its job gets `kill -9` as it begins.",
         _out_of_memory,
-        ("ended without a word, as a job does that is killed",),
+        ("no error in its log; the process was probably killed",),
     ),
     Fault(
         "A job that a scheduler preempts",
@@ -408,7 +410,7 @@ FAULTS = [
         "A file in the place of results",
         "`results` is a file of a user's.",
         _replaced("results", "mine\n"),
-        ("results: a file is there; a run needs a folder of that name",),
+        ("results: a file; a run needs a folder of that name",),
         cure="puts it back",
     ),
     Fault(

@@ -23,9 +23,9 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE / "README.md"
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from cases import FAULTS, TARGETS, Fault  # noqa: E402
+from cases import DOCTOR, FAULTS, TARGETS, Fault  # noqa: E402
 from disks import mountable, own_mounts  # noqa: E402
-from project import contents, copied, hidden, snakemake  # noqa: E402
+from project import contents, copied, environment, hidden, run  # noqa: E402
 from steps import STEPS as MET  # noqa: E402
 from steps import Step  # noqa: E402
 
@@ -48,7 +48,7 @@ same bytes" then means every result and every file of weights, against the undis
 nothing partial is left either.
 
 """
-COMMAND = f"$ snakemake --cores 2 {' '.join(TARGETS)}"
+COMMAND = f"$ affectlocus run -- --cores 2 {' '.join(TARGETS)}"
 BY_ITSELF = """\
 ## A step by itself
 
@@ -67,6 +67,21 @@ def ours(output: str) -> list[str]:
     return list(dict.fromkeys(line for line in lines if line.startswith("affectlocus: ")))
 
 
+def cure(folder: Path, command: str) -> None:
+    """What a person types, and then what the doctor says to type."""
+
+    def typed(words: str) -> str:
+        done = subprocess.run(
+            words, shell=True, cwd=folder, env=environment(folder), capture_output=True, text=True
+        )
+        if done.returncode:
+            raise UnmetError(f"{words}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done.stdout
+
+    for more in re.findall(r"to make again what is missing: (.*)", typed(command)):
+        typed(more)
+
+
 def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) -> str:
     """A fault's section of the page.
 
@@ -76,11 +91,10 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
     shutil.copytree(whole, folder, symlinks=True)
     with ExitStack() as causes:
         causes.enter_context(fault.cause(folder))
-        met = snakemake(folder, *TARGETS)
-    again = snakemake(folder, *TARGETS)
-    if fault.cure.startswith("rm "):
-        subprocess.run(fault.cure, shell=True, cwd=folder, check=True)
-        again = snakemake(folder, *TARGETS)
+        met = run(folder, *TARGETS)
+    if fault.cure.startswith(("rm ", DOCTOR)):
+        cure(folder, fault.cure)
+    again = run(folder, *TARGETS)
     said, there = ours(met.stdout), contents(folder)
     names = reference.keys() | there.keys()
     problems = [
@@ -95,7 +109,6 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
         (folder / "met.txt").write_text(met.stdout)
         (folder / "again.txt").write_text(again.stdout)
         raise UnmetError(f"{fault.kind}: {problems[:5]}: see {folder}")
-    # What is made again first is a run of its own.
     jobs = sum(map(int, re.findall(r"^total +(\d+)$", again.stdout, re.MULTILINE)))
     ran = f"{jobs} job{'s' * (jobs > 1)}" if jobs else "nothing to do"
     mended = ours(again.stdout)
@@ -111,7 +124,7 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
             f"(exit code {met.returncode})",
             "```",
             "",
-            f"Then: {fault.cure if not fault.cure.startswith('rm ') else f'`{fault.cure}`'}.",
+            f"Then: {_shown(fault.cure)}.",
             "",
             "```",
             COMMAND,
@@ -123,6 +136,12 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
             "",
         ]
     )
+
+
+def _shown(cure: str) -> str:
+    if cure == DOCTOR:
+        return f"`{cure}`, and the command that it prints"
+    return f"`{cure}`" if cure.startswith("rm ") else cure
 
 
 def _plain(line: str, folder: Path) -> str:
@@ -154,7 +173,7 @@ def finished(whole: Path) -> dict[str, str]:
     """Runs the experiment to its end in a folder; what `contents` tells of it."""
     if not whole.is_dir():
         copied(whole, HERE.parent / "kills/params.yaml")
-    first = snakemake(whole, *TARGETS)
+    first = run(whole, *TARGETS)
     if first.returncode:
         raise SystemExit(first.stdout[-4000:])
     return contents(whole)

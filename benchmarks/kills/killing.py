@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-from base64 import urlsafe_b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +26,10 @@ from project import BIN, contents, environment, hidden, snakemake  # noqa: E402
 # Every kind of step whose loss would hurt: base, tuning, deltas, cells, scores, tables, a figure.
 TARGETS = ["results/table1.csv", "results/figures/deltas.tiny-affective.svg"]
 
-_FINISHED = re.compile(r"Finished jobid: \d+")
+_FINISHED = re.compile(r"Finished jobid: (\d+)")
 _BEGUN = re.compile(r"^(?:local)?rule (\S+):\n((?:    .*\n)*)", re.MULTILINE)
 _OUTPUT = re.compile(r"^    output: (.*)$", re.MULTILINE)
+_NUMBER = re.compile(r"^    jobid: (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Kill:
     Attributes:
         moment: when it was to happen.
         running: the rules whose jobs it hit.
-        finished: jobs that Snakemake had recorded as finished.
+        finished: outputs of jobs that Snakemake had called finished.
         files: results and weights that were there.
         broken: those of them that are not what the undisturbed run wrote.
         again: outputs of finished jobs that the next start made once more.
@@ -73,7 +73,7 @@ class Chain:
 
     Attributes:
         differing: results and weights that are not those of the undisturbed run, or not there.
-        left: partial files and Snakemake's locks that were left behind.
+        left: partial files that were left behind.
         code: exit code of the last start.
         idle: whether one more start has nothing to do.
         seconds: from the first start to the end of the last.
@@ -94,12 +94,12 @@ class Chain:
 
 
 class Start:
-    """One start of Snakemake in a copy of the project, as a process group of its own."""
+    """One `affectlocus run` in a copy of the project, as a process group of its own."""
 
     def __init__(self, folder: Path, targets: Sequence[str], cores: int) -> None:
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [str(BIN / "snakemake"), "--cores", str(cores), *targets],
+            [str(BIN / "affectlocus"), "run", "--cores", str(cores), "--", *targets],
             cwd=folder,
             env=environment(folder),
             stdout=subprocess.PIPE,
@@ -157,18 +157,16 @@ class Start:
             found.append((rule, outputs[1].split(", ") if outputs else []))
         return found
 
-
-def recorded(folder: Path) -> set[str]:
-    """The outputs that Snakemake has recorded as finished, by its own files."""
-
-    def names(kind: str) -> set[str]:
-        top = folder / ".snakemake" / kind
-        parts = (path.relative_to(top).parts for path in top.rglob("*") if path.is_file())
-        coded = ("".join(part.removeprefix("@") for part in each) for each in parts)
-        return {urlsafe_b64decode(name).decode() for name in coded}
-
-    done = names("metadata") - names("incomplete")
-    return {name for name in done if (folder / name).exists()}
+    def done(self) -> set[str]:
+        """The outputs of the jobs that it says have finished."""
+        finished = set(_FINISHED.findall(self.text))
+        return {
+            name
+            for _, body in _BEGUN.findall(self.text)
+            if (number := _NUMBER.search(body)) and number[1] in finished
+            for name in (_OUTPUT.search(body) or ["", ""])[1].split(", ")
+            if name
+        }
 
 
 def drawn(
@@ -203,6 +201,7 @@ def chain(
     kills: list[Kill] = []
     waiting: list[tuple[Moment, list[str], set[str], int, list[str]]] = []
     before = 0
+    finished: set[str] = set()
 
     def looked_at(start: Start) -> None:
         """Completes what is known of the kill before this start."""
@@ -220,7 +219,8 @@ def chain(
         if not killed:
             break
         before += len(start.finishes)
-        done, there = recorded(folder), contents(folder)
+        finished |= start.done()
+        done, there = {name for name in finished if (folder / name).exists()}, contents(folder)
         running = sorted(rule for rule, outputs in start.begun() if not done.issuperset(outputs))
         broken = sorted(name for name, digest in there.items() if reference.get(name) != digest)
         waiting.append((moment, running, done, len(there), broken))
@@ -231,6 +231,5 @@ def chain(
     there = contents(folder)
     names = there.keys() | reference.keys()
     differing = sorted(name for name in names if reference.get(name) != there.get(name))
-    locks = [str(path) for path in (folder / ".snakemake/locks").glob("*")]
     idle = "Nothing to be done" in snakemake(folder, "--dry-run", *targets).stdout
-    return Chain(kills, differing, hidden(folder) + locks, code, idle, seconds)
+    return Chain(kills, differing, hidden(folder), code, idle, seconds)

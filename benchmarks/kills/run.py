@@ -29,8 +29,8 @@ PAGE = """\
 Made by `python benchmarks/kills/run.py --kills {asked} --chain {length} --seed {seed}`, which
 runs the experiment of `params.yaml` ({jobs} jobs) once undisturbed ({seconds:.0f} s), and then from
 nothing again, {chains} times, each time with up to {length} kills on the way. A kill is `kill -9`
-of Snakemake's whole process group; then the same `snakemake --cores {cores}` is started again, with
-no other option, until the last start comes to its end. The moments are drawn evenly over the
+of the whole process group of `affectlocus run --cores {cores}`; then the same command is started
+again, until the last start comes to its end. The moments are drawn evenly over the
 undisturbed run's time; a moment is found again by the number of jobs that have finished and the
 seconds since, so that work that a kill undid does not push the later ones together.
 
@@ -41,11 +41,11 @@ seconds since, so that work that a kill undid does not push the later ones toget
 | kills after which a result or a file of weights had other bytes than undisturbed | {broken} |
 | outputs of jobs that had finished before a kill and ran again after it | {again} |
 | chains whose {files} results and weights are byte for byte the same | {same} of {chains} |
-| chains that left partial files or a lock behind | {left} of {chains} |
+| chains that left partial files behind | {left} of {chains} |
 | chains after which one more start had nothing to do | {idle} of {chains} |
 
 Files that exist are looked at after each kill, before the next start; what had finished is what
-Snakemake's own records say at that moment. Not compared: {aside}.
+Snakemake had called finished by then. Not compared: {aside}.
 
 `results.csv` has a row for each kill: its chain, the moment in seconds of the undisturbed run, the
 rules whose jobs it hit, outputs recorded as finished, files looked at, files with other bytes,

@@ -20,7 +20,7 @@ Entries = list[dict[str, Any]]
 def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Entries:
     """Two files in an experiment's folder, as a manifest lists them."""
     monkeypatch.chdir(tmp_path)
-    Path(STATE).mkdir(parents=True)
+    STATE.mkdir()
     Path("weights").mkdir()
     for name in ("a", "b"):
         Path(f"weights/{name}").write_bytes(name.encode() * 1000)

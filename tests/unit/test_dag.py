@@ -332,11 +332,26 @@ def test_cells_that_share_a_job_share_their_base_and_the_way_that_they_are_read(
         assert len({str(vars(one)) for one in together_and_alone}) == 1
 
 
-def test_a_job_on_another_host_keeps_to_the_groups_of_its_run() -> None:
-    settled = [["felt/load/q/seed0", "felt/load/all/seed0"]]
-    jobs = Dag(together(3).parameters, settled)
-    assert [[cell.id for cell in group] for group in jobs.shared] == settled
-    assert "felt/load/k/seed0" in jobs.single
+def test_which_cells_share_a_job_follows_from_the_matrix_and_not_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = together(3).shared
+    monkeypatch.chdir(tmp_path)
+    for name in ("predictions.parquet", "verification.json"):
+        path = tmp_path / f"results/cells/felt/load/q/seed0/{name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert together(3).shared == before
+
+
+def test_a_job_that_reads_weights_made_here_names_them_and_no_others() -> None:
+    jobs = dag()
+    assert jobs.of_cell("weights")(wild(cell="own/base")) == ["checkpoints/own/.complete"]
+    assert jobs.of_cell("weights")(wild(cell="brought/base")) == []
+    assert jobs.of_cell("weights")(wild(cell="felt/tune/q/seed0")) == [
+        "checkpoints/own/.complete",
+        "checkpoints/felt.tune.q.seed0/.complete",
+    ]
 
 
 @pytest.mark.parametrize("file", [None, "params.yaml"])

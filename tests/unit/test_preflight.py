@@ -15,9 +15,11 @@ from affectlocus.core.errors import InputError
 from affectlocus.data.prepare import prepare
 from affectlocus.orchestration.preflight import (
     REMEMBERED,
+    examined,
     precheck,
     precheck_pairs,
     precheck_wheels,
+    remember,
 )
 
 PARAMETERS = """
@@ -35,7 +37,7 @@ matrix: {pairs: [pair], load: [gate], tune: [], ablate: []}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / ".snakemake").mkdir()
+    (tmp_path / REMEMBERED).parent.mkdir()
     (tmp_path / "train.csv").write_text('said;mood\n"well; well";joy\n')
     (tmp_path / "test.csv").write_text("said;mood\noh no;fear\n")
     return tmp_path
@@ -45,15 +47,38 @@ def parameters() -> Parameters:
     return Parameters.model_validate(yaml.safe_load(PARAMETERS))
 
 
-def test_good_files_pass_and_are_remembered(folder: Path) -> None:
-    precheck(parameters(), folder)
+def test_good_files_pass_and_nothing_is_written_until_a_run_begins(folder: Path) -> None:
+    found = examined(parameters(), folder)
+    assert not (folder / REMEMBERED).exists()
+    remember(folder, found)
     assert list(json.loads((folder / REMEMBERED).read_text())) == ["moods"]
+
+
+def test_a_data_set_on_the_hub_is_left_to_its_job_unless_downloads_are_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = yaml.safe_load(PARAMETERS)
+    config["tasks"]["moods"]["files"]["test"] = {"hub": "o/n", "revision": "main", "file": "t.csv"}
+    asked: list[str] = []
+
+    def retrieve(hub: str, *_: Any) -> Any:
+        asked.append(hub)
+        raise InputError("no network")
+
+    monkeypatch.setattr("affectlocus.data.sources.retrieve_table", retrieve)
+    loaded = Parameters.model_validate(config)
+    before = sorted(folder.rglob("*"))
+    assert examined(loaded, folder) == {}
+    assert (asked, sorted(folder.rglob("*"))) == ([], before)
+    with pytest.raises(InputError, match="no network"):
+        examined(loaded, folder, download=True)
 
 
 def test_a_remembered_file_is_not_read_again_until_it_changes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reports = precheck(parameters(), folder)
+    remember(folder, examined(parameters(), folder))
     assert reports["moods"]["splits"]["test"]["labels"] == {"fear": 1}
     read: list[str] = []
 

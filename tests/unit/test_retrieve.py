@@ -32,7 +32,7 @@ from huggingface_hub import constants
 from safetensors.numpy import save
 
 from affectlocus.checkpoints.pairs import checkpoint_folder
-from affectlocus.core.errors import DamageError, InputError
+from affectlocus.core.errors import InputError
 from affectlocus.core.manifests import manifest_folder
 from affectlocus.data.retrieve import retrieve
 
@@ -174,7 +174,7 @@ def test_a_download_has_the_same_manifest_wherever_its_home_is(
     first, _ = good(*HUB)
     assert first["folder"] == f"${{HF_HUB_CACHE}}/models--o--m/snapshots/{COMMIT}"
     (tmp_path / "home").rename(tmp_path / "elsewhere")
-    with pytest.raises(DamageError, match=r"models--o--m/\S+ missing, though"):
+    with pytest.raises(InputError, match=r"models--o--m/\S+ missing, though"):
         checkpoint_folder(tmp_path / "out.json")
     second, _ = good(*HUB, HF_HOME=str(tmp_path / "elsewhere"), HF_HUB_OFFLINE="1")
     assert second == first
@@ -883,7 +883,7 @@ def test_a_downloaded_checkpoint_that_is_gone_says_how_to_bring_it_back(
 ) -> None:
     manifest, _ = good(*HUB)
     (manifest_folder(manifest) / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"missing, though .*bring it back: run snakemake"):
+    with pytest.raises(InputError, match=r"missing, though .*bring it back with the command"):
         checkpoint_folder(tmp_path / "out.json")
 
 

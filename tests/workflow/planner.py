@@ -7,6 +7,7 @@ It reads a JSON object a line on standard input (folder, arguments, before) and 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import sys
@@ -14,11 +15,6 @@ import tempfile
 import time
 
 import snakemake.cli
-import snakemake.dag
-import snakemake.persistence.file
-import snakemake.report
-import snakemake.scheduling.greedy
-import snakemake.workflow
 
 
 def child(asked: dict) -> None:
@@ -40,8 +36,22 @@ def child(asked: dict) -> None:
         os._exit(code)
 
 
+MODULES = (
+    *("snakemake.dag", "snakemake.persistence.file", "snakemake.report"),
+    *("snakemake.scheduling.greedy", "snakemake.workflow"),
+    *("affectlocus.config.experiment", "affectlocus.core.compat"),
+    *("affectlocus.orchestration.dag", "affectlocus.orchestration.failure_summary"),
+    *("affectlocus.orchestration.gpu_lease", "affectlocus.orchestration.job_resources"),
+    *("affectlocus.orchestration.plan", "affectlocus.orchestration.preflight"),
+    *("affectlocus.orchestration.run", "affectlocus.reporting.exhibits"),
+)
+"""What every start of Snakemake here imports."""
+
+
 def main() -> None:
     """Answers until its input ends."""
+    for name in MODULES:
+        importlib.import_module(name)
     gc.freeze()
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:

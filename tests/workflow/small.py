@@ -39,14 +39,19 @@ class Planner:
         Args:
             before: a folder whose packages are found before the installed ones.
         """
+        code, said = self.tried(folder, *arguments, before=before)
+        assert code == 0, said[-4000:]
+        return said
+
+    def tried(self, folder: Path, *arguments: str, before: Path | None = None) -> tuple[int, str]:
+        """Its exit code, and what it prints."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         asked = {"folder": str(folder), "arguments": arguments, "before": before and str(before)}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
-        assert answer["code"] == 0, answer["said"][-4000:]
-        return str(answer["said"])
+        return int(answer["code"]), str(answer["said"])
 
     def close(self) -> None:
         """Ends the process."""
@@ -68,6 +73,19 @@ class Project:
             [str(BIN / "snakemake"), "--cores", "2", *arguments],
             cwd=cwd or self.folder,
             env=environment(self.folder) | more,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+        return run.stdout + run.stderr
+
+    def affectlocus(self, *words: str) -> str:
+        """Runs a command of the package to a good end; what it printed."""
+        run = subprocess.run(
+            [str(BIN / "affectlocus"), *words],
+            cwd=self.folder,
+            env=environment(self.folder),
             capture_output=True,
             text=True,
             check=False,

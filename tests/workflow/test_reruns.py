@@ -106,6 +106,9 @@ ROWS = {
         [
             f"results/checkpoints/{PAIR}.tune.q.seed0.json",
             *(f"results/cells/{PAIR}/{kind}/q/*" for kind in ("load", "tune", "ablate")),
+            # Two cells share a job (cells_per_job): this one takes its answers from the cache.
+            f"results/cells/{PAIR}/load/all/*",
+            "results/scores/others.parquet",
             *(f"results/scores/{PAIR}/{arm}.parquet" for arm in ("load", "tune", "ablate")),
             *(f"results/table{number}.csv" for number in (1, 2, 3)),
             *(f"results/figures/{name}.*" for name in ("fig7_load", "fig8_tune", "fig9_get")),
@@ -422,71 +425,72 @@ def written(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-@row("weights that are gone, or bits of them are others, and then something that reads them")
-def test_weights_that_are_gone_are_made_again_where_a_job_reads_them_and_nothing_else_is(
-    project: Project, copy: Project
+@row("weights that are gone, and then something that reads them")
+def test_weights_that_are_gone_are_made_again_where_a_job_reads_them(
+    project: Project, copy: Project, every: set[str]
 ) -> None:
     cache = project.folder.with_name("cache")
     shutil.rmtree(copy.folder / "checkpoints")
     assert "Nothing to be done" in copy.snakemake()
-    more = ("params.yaml", ("  load: [gate, all]", "  load: [gate, all, q]"))
     cell = f"results/cells/{PAIR}/load/q/seed0/predictions.parquet"
     before = written(copy.folder)
-    with copy.changed(*more):
+    with copy.changed("params.yaml", ("  load: [gate, all]", "  load: [gate, all, q]")):
         planned = outputs(copy.plan())
-        said = copy.snakemake("--", cell, AFFECTLOCUS_CACHE=str(cache))
-        assert outputs(copy.plan()) == planned - {cell}
-    manifests = [f"results/checkpoints/{PAIR}.seed0.json", "results/checkpoints/tiny.json"]
-    assert f"needed: {', '.join(manifests)}; made again before all else" in said
-    # The tune cells' weights are no business of this cell.
-    there = {path.name for path in (copy.folder / "checkpoints").iterdir()}
-    assert there == {"tiny", f"{PAIR}.seed0"}
-    after = written(copy.folder)
-    new = {name for name in after if after[name] != before.get(name)}
-    # The manifests that were made again are as they were, and as old.
-    assert {name for name in new if not name.startswith("results/answers/")} == {
-        cell,
-        cell.replace("predictions.parquet", "verification.json"),
-    }
-
-
-def test_a_bit_and_a_cut_input_are_put_right_before_the_job_that_needs_them(copy: Project) -> None:
-    weights = copy.folder / f"checkpoints/{PAIR}.seed0/adapter_model.safetensors"
-    data = copy.folder / "results/data/mini-caption.parquet"
-    deltas = copy.folder / f"results/deltas/{PAIR}.seed0.parquet"
-    content, whole, before = weights.read_bytes(), data.read_bytes(), deltas.read_bytes()
-    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    os.truncate(data, len(whole) - 9)
-    deltas.unlink()
-    # Typed elsewhere, with paths from there.
-    typed = ("--snakefile", "copy/Snakefile", "--directory", "copy")
-    target = (*typed, "--", str(deltas.relative_to(copy.folder)))
-    with pytest.raises(AssertionError, match="but with other bytes"):
-        copy.snakemake(*target, cwd=copy.folder.parent)
-    assert not data.exists()
-    said = copy.snakemake(*target, cwd=copy.folder.parent)
-    assert f"results/checkpoints/{PAIR}.seed0.json; made again before all else" in said
-    assert (weights.read_bytes(), data.read_bytes(), deltas.read_bytes()) == (
-        content,
-        whole,
-        before,
+        # With them, whatever is made from them; no prepared task.
+        assert {"results/checkpoints/tiny.json", cell} <= planned
+        assert not [name for name in planned if name.startswith(("results/data/", "results/corp"))]
+        # As targets of a run of their own they take nothing with them.
+        weights = ("checkpoints/tiny/.complete", f"checkpoints/{PAIR}.seed0/.complete")
+        copy.snakemake("--", *weights, AFFECTLOCUS_CACHE=str(cache))
+        there = {path.name for path in (copy.folder / "checkpoints").iterdir()}
+        assert there == {"tiny", f"{PAIR}.seed0"}
+        after = written(copy.folder)
+        assert {name: content for name, (content, _) in after.items()} == {
+            name: content for name, (content, _) in before.items()
+        }
+        planned = outputs(copy.plan())
+    check(
+        every,
+        planned,
+        [
+            # The cell that shares its job takes its answers from results/answers.
+            *(f"results/cells/{PAIR}/load/{name}/*" for name in ("q", "all")),
+            *(f"results/scores/{PAIR}/load.parquet", "results/scores/others.parquet"),
+            "results/table1.csv",
+            *("results/figures/fig7_load.*", "results/figures/fluency.load.*"),
+            *JUDGED,
+        ],
     )
-    assert copy.plan() == {}
 
 
-def test_weights_behind_a_manifest_that_was_cut_are_made_first_as_well(
-    project: Project, copy: Project
+@row("bits of weights, or of any result, that are others")
+def test_a_flipped_bit_and_a_cut_input_are_refused_and_doctor_is_the_way_out(
+    copy: Project,
 ) -> None:
-    deltas = f"results/deltas/{PAIR}.seed0.parquet"
-    names = [deltas, f"results/checkpoints/{PAIR}.seed0.json", "results/checkpoints/tiny.json"]
-    before = [(copy.folder / name).read_bytes() for name in names]
-    shutil.rmtree(copy.folder / "checkpoints")
-    os.truncate(copy.folder / names[2], 0)
-    (copy.folder / deltas).unlink()
-    cache = project.folder.with_name("cache")
-    said = copy.snakemake("--", deltas, AFFECTLOCUS_CACHE=str(cache))
-    assert re.findall(r"needed: (.*); made again before all else", said) == [names[2], names[1]]
-    assert [(copy.folder / name).read_bytes() for name in names] == before
+    weights = copy.folder / f"checkpoints/{PAIR}.seed0/adapter_model.safetensors"
+    deltas = copy.folder / f"results/deltas/{PAIR}.seed0.parquet"
+    data = copy.folder / "results/data/mini-MOSI.parquet"
+    before = written(copy.folder)
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.truncate(data, data.stat().st_size - 9)
+    deltas.unlink()
+    target = str(deltas.relative_to(copy.folder))
+    with pytest.raises(AssertionError, match="but with other bytes") as refused:
+        copy.snakemake("--", target)
+    assert "affectlocus doctor --fix" in str(refused.value)
+    assert not deltas.exists()
+    done = copy.affectlocus("doctor", "--fix")
+    aside = {path.name for path in (copy.folder / ".affectlocus/aside").rglob("*.*")}
+    assert {"mini-MOSI.parquet", "adapter_model.safetensors"} <= aside
+    (words,) = re.findall(r"again what is missing: affectlocus run -- --cores all (.*)", done)
+    copy.snakemake("--", *words.split(), target)
+    assert weights.read_bytes() == content
+    after = written(copy.folder)
+    assert {name: content for name, (content, _) in after.items()} == {
+        name: content for name, (content, _) in before.items()
+    }
+    # Of the same bytes, what was made again reruns nothing.
     assert copy.plan() == {}
 
 

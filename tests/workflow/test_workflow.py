@@ -217,5 +217,5 @@ def test_weights_gone_behind_a_manifest_are_named_with_the_way_out(project: Proj
     finally:
         away.rename(folder)
     assert run.returncode == 1
-    assert re.fullmatch(r"affectlocus: .*missing, though .*bring it back: .*\n", run.stderr)
+    assert re.fullmatch(r"affectlocus: .*missing, though .*; affectlocus doctor .*\n", run.stderr)
     assert not (project.folder / "deltas.parquet").exists()

@@ -1,7 +1,7 @@
 """Whether a checkpoint's files still hold the bytes that its manifest lists.
 
-A whole file is read for its SHA-256 once; then its size, times and inode stand for it, until one of
-them changes. They are kept beside Snakemake's records, and nowhere outside of a run's folder.
+A whole file is read for its SHA-256 once, and again when its size, times or inode change. What was
+found is kept in the experiment's folder, and nowhere else.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _as_listed(path: Path, listed: str) -> bool:
             return True
     if sha256(path) != listed:
         return False
-    if STATE.is_dir():
+    if STATE.is_dir():  # in an experiment's folder that a run has held
         with suppress(Exception):  # what cannot be kept is read again
             # A seal vouches for bytes on the disk, not for those in memory.
             sync(path.resolve())

@@ -36,8 +36,8 @@ from affectlocus.checkpoints.stored import as_torch, rounded
 from affectlocus.checkpoints.tensor_files import EPS, Cut, Held, Side, Tensors
 from affectlocus.checkpoints.unmerged import instead_of_weights, refuse_empty, refuse_pieces
 from affectlocus.core.checkpoint_files import checkpoint_paths, shards, whole_weights
-from affectlocus.core.errors import DamageError, InputError
-from affectlocus.core.files import read_json
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import STATE, read_json
 from affectlocus.core.manifests import (
     first_missing_file,
     is_manifest,
@@ -727,41 +727,51 @@ def checkpoint_folder(manifest_file: Path) -> Path:
     A checkpoint that is a single file (kind "file") is given by that file's own path.
 
     Raises:
-        DamageError: weights that the manifest lists are gone or were changed.
-        InputError: no manifest.
+        InputError: no manifest; weights that it lists are gone or were changed.
     """
+    if problem := manifest_problem(manifest_file):
+        if not manifest_file.is_file():
+            raise InputError(problem)
+        if STATE.is_dir():
+            raise InputError(f"{problem}; affectlocus doctor --fix puts it right; then run again")
+        if is_listed(manifest_file):
+            problem += f"; bring it back with the command that wrote {manifest_file}"
+        raise InputError(problem)
+    record = read_json(manifest_file)
+    folder = manifest_folder(record)
+    return folder / record["files"][0]["file"] if record.get("kind") == "file" else folder
+
+
+def is_listed(manifest_file: Path) -> bool:
+    """Whether a file is a manifest, whatever became of the files that it lists."""
+    try:
+        return is_manifest(read_json(manifest_file))
+    except InputError:
+        return False
+
+
+def manifest_problem(manifest_file: Path) -> str:
+    """What is wrong with a manifest or with the files that it lists; empty where all is whole."""
     written = "written by affectlocus retrieve CHECKPOINT --out FILE.json"
     if manifest_file.is_dir():
-        raise InputError(
-            f"{manifest_file}: a folder; expected the manifest of a checkpoint, a JSON file "
-            f"{written}"
-        )
+        return f"{manifest_file}: a folder; expected the manifest of a checkpoint, a JSON file"
     if not manifest_file.exists():
-        raise InputError(
-            f"{manifest_file}: no such file; expected the manifest of a checkpoint, {written}"
-        )
+        return f"{manifest_file}: no such file; expected the manifest of a checkpoint, {written}"
     try:
         record = read_json(manifest_file)
     except InputError as error:
-        raise DamageError(str(error), manifest_file) from None
+        return str(error)
     if not is_manifest(record):
-        raise DamageError(
-            f"{manifest_file}: no manifest of a checkpoint; expected one {written}", manifest_file
-        )
+        return f"{manifest_file}: no manifest of a checkpoint; expected one {written}"
     folder = manifest_folder(record)
-    back = f"bring it back: run snakemake again, or the command that wrote {manifest_file}"
     if lost := first_missing_file(record):
         path, size = lost
-        raise DamageError(
-            f"{path}: {'changed' if path.is_file() else 'missing'}, though {manifest_file} "
-            f"lists it with {size} bytes; {back}",
-            manifest_file,
-        )
+        state = "changed" if path.is_file() else "missing"
+        return f"{path}: {state}, though {manifest_file} lists it with {size} bytes"
     changed = broken(folder, record["files"])
     if changed is not None:
-        raise DamageError(
+        return (
             f"{changed}: as long as {manifest_file} lists it, but with other bytes (their SHA-256 "
-            f"differs); {back}",
-            manifest_file,
+            "differs)"
         )
-    return folder / record["files"][0]["file"] if record.get("kind") == "file" else folder
+    return ""

@@ -26,8 +26,9 @@ from affectlocus.cli.materials import (
 )
 from affectlocus.cli.mechanism import activations, directions, ledger, neurons
 from affectlocus.cli.reports import claims, figures, report, revisions, show
+from affectlocus.cli.runs import doctor, run
 from affectlocus.cli.scores import collect, fluency, score, tables
-from affectlocus.core.errors import DamageError, exit_on_error, write_traceback
+from affectlocus.core.errors import exit_on_error, write_traceback
 from affectlocus.core.extras import explained, needed
 from affectlocus.core.stop_signals import Stopped, install_handlers
 
@@ -38,7 +39,11 @@ _NEEDED = {
     "evaluate": ("torch", "transformers"),
     "extract": ("torch", "transformers"),
     "activations": ("torch", "transformers"),
+    "run": ("snakemake",),
 }
+
+# Commands that may reach for a hub. Jobs read what retrieve and wheels have put on disk.
+_ONLINE = ("retrieve", "wheels", "diff", "check", "score", "pin", "run", "doctor")
 
 
 class _Step(TyperCommand):
@@ -100,6 +105,8 @@ for _command in (
     show,
     check,
     plan,
+    run,
+    doctor,
     pin,
     schema,
     graft,
@@ -129,8 +136,7 @@ def _root(
         ),
     ] = 0,
 ) -> None:
-    # Jobs read what these have put on disk; no other may reach for a hub.
-    if context.invoked_subcommand not in ("retrieve", "wheels", "diff", "check", "score", "pin"):
+    if context.invoked_subcommand not in _ONLINE:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     held = None
     if cards:
@@ -157,18 +163,17 @@ def main() -> None:
     sys.excepthook = write_traceback
     install_handlers()
     try:
-        exit_on_error(_noting_damage)
+        exit_on_error(_called)
     except Stopped as stopped:
         sys.stderr.write(f"affectlocus: {stopped}\n")
         raise
 
 
-def _noting_damage() -> None:
-    try:
+def _called() -> None:
+    """Calls the command. Behind -- of `run` are words for Snakemake; click would drop the --."""
+    words = sys.argv[1:]
+    if words[:1] == ["run"] and "--" in words:
+        at = words.index("--")
+        app(words[:at], obj=words[at + 1 :])
+    else:
         app()
-    except DamageError as error:
-        if os.environ.get("AFFECTLOCUS_JOB"):
-            from affectlocus.orchestration.damage import note
-
-            note(error.path)
-        raise

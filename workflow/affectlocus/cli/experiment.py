@@ -32,8 +32,8 @@ def check(
     loaded = load(parameters)
     if parameters.is_dir():
         parameters /= "params.yaml"
-    reports = precheck(loaded, parameters.parent, str(parameters))
-    unscored = precheck_wheels(loaded, parameters.parent, reports, str(parameters))
+    reports = precheck(loaded, parameters.parent, str(parameters), download=True)
+    unscored = precheck_wheels(loaded, parameters.parent, reports, str(parameters), download=True)
     check_room(loaded, parameters.parent / loaded.data_root, str(parameters))
     outside = precheck_pairs(loaded, parameters.parent, str(parameters))
     for report in reports.values():

@@ -173,7 +173,7 @@ def pretrain(
     with importing():
         import torch
 
-        from affectlocus.core.files import sha256
+        from affectlocus.core.files import check_whole, sha256
         from affectlocus.core.output_files import check_output, replacing
         from affectlocus.orchestration.code_digest import digest
         from affectlocus.training.pretrain import pretrain as run
@@ -181,6 +181,8 @@ def pretrain(
 
     torch.set_num_threads(threads)
     check_output(out)
+    if text.name == "pretraining.txt":
+        check_whole(text)
     name = key(
         recipe=recipe.model_dump(mode="json"),
         text=sha256(text),
@@ -231,7 +233,7 @@ def prepare(
     --settings mine.yaml --out mine.parquet --report mine.json
     """
     from affectlocus.config.tasks import Task
-    from affectlocus.core.files import write_json
+    from affectlocus.core.files import check_whole, write_json
     from affectlocus.data.prepare import prepare as run
     from affectlocus.data.sources import handed
 
@@ -247,6 +249,9 @@ def prepare(
 
     task = settings_of(Task, settings, fill=filled)
     given = files | ({"join": join} if join else {})
+    if task.corpus:  # a step wrote it; files of people may end without a line break
+        for path in given.values():
+            check_whole(path)
     samples, found = run(name, task, handed(task, given))
     samples.attrs = {"task": name, "labels": task.words}
     write_frame(samples, out)

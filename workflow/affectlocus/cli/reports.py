@@ -24,6 +24,9 @@ def _read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
     """A csv beside a table, known by one of its columns."""
     import pandas as pd
 
+    from affectlocus.core.files import check_whole
+
+    check_whole(path)
     try:
         frame = pd.read_csv(path, keep_default_na=False)
         frame[column]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from affectlocus.core.errors import DamageError, InputError
+from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,8 +140,9 @@ def read_frame(path: Path, *columns: str) -> pd.DataFrame:
         raise InputError(f"{path}: no such file; run the step that writes it first") from None
     except (pyarrow.ArrowInvalid, OSError) as error:
         line = " ".join(str(error).split())
-        raise DamageError(
-            f"{path}: not a whole parquet file ({line}); delete it and run again", path
+        raise InputError(
+            f"{path}: not a whole parquet file ({line}); affectlocus doctor --fix moves it aside, "
+            "and the next run makes it again"
         ) from None
     missing = [name for name in columns if name not in frame.columns and name not in frame.attrs]
     if missing:

@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, ParamSpec, TypeVar
 
@@ -50,19 +49,6 @@ def printable(text: str) -> str:
     no file can contain.
     """
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-class DamageError(InputError):
-    """A file differs from what an earlier step wrote.
-
-    Attributes:
-        path: the file to delete so that the step writes it again: the damaged file, or the manifest
-            that lists it.
-    """
-
-    def __init__(self, message: str, path: Path) -> None:
-        super().__init__(message)
-        self.path = path
 
 
 class LayoutError(InputError):

@@ -11,8 +11,8 @@ from typing import Any
 from affectlocus.core.errors import InputError
 from affectlocus.core.output_files import replacing
 
-STATE = Path(".snakemake/affectlocus")
-"""The folder in an experiment's folder where runs keep their own state."""
+STATE = Path(".affectlocus")
+"""What runs of an experiment keep in its folder: locks, and what has been checked before."""
 
 _READ = 1 << 20
 
@@ -28,6 +28,46 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, completely or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+_ENDS = {
+    ".csv": (b"\n",),
+    ".html": (b"</html>", b"</html>\n"),
+    ".json": (b"}\n", b"]\n"),
+    ".jsonl": (b"\n",),
+    ".parquet": (b"PAR1",),
+    ".png": (b"IEND\xaeB`\x82",),
+    ".svg": (b"</svg>\n",),
+    ".txt": (b"\n",),
+}
+
+
+def cut(path: Path) -> str:
+    """How a file that a step wrote was cut, by how its kind ends; empty where it is whole.
+
+    Files of people may end otherwise: a csv without a last line break is none of a step's.
+    """
+    ends = _ENDS.get(path.suffix)
+    if ends is None:
+        return ""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        stream.seek(max(0, size - 16))
+        tail = stream.read()
+    return "" if tail.endswith(ends) else f"cut, at {size} bytes" if size else "empty"
+
+
+def check_whole(path: Path) -> None:
+    """Refuses a file that an earlier step wrote and something has cut since.
+
+    Raises:
+        InputError: how it was cut, and what to do.
+    """
+    if path.is_file() and (how := cut(path)):
+        raise InputError(
+            f"{path}: {how}; affectlocus doctor --fix moves it aside, and the next run makes it "
+            "again"
+        )
 
 
 def read_json(path: Path) -> Any:

@@ -15,6 +15,9 @@ from affectlocus.core.errors import InputError, shortened
 MARKER = ".affectlocus"
 """The file in an output folder that lists the step and, one a line, the files that it wrote."""
 
+COMPLETE = ".complete"
+"""In a folder of weights: the file that Snakemake writes once the job that made them has ended."""
+
 PARTIAL = re.compile(r"\..+\.\d+\.partial(\..*)?", re.DOTALL)
 """Names of the temporary files of `replacing`; one remains only if the process was killed."""
 
@@ -153,10 +156,10 @@ def _check_folder(path: Path, step: str) -> None:
     if not step:
         raise InputError(f"{path}: is a folder; expected the name of the file to write")
     marker = path / MARKER
-    known: set[str] = set()
+    known = {COMPLETE}
     if marker.is_file():
         lines = marker.read_text(encoding="utf-8", errors="replace").splitlines()
-        known = {MARKER, *lines[1:]}
+        known |= {MARKER, *lines[1:]}
     unknown = next((name for name in _below(path) if name not in known), None)
     if unknown is not None:
         raise InputError(

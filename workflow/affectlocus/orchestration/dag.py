@@ -32,9 +32,9 @@ from affectlocus.core.cells import FAIR, Cell, tune_checkpoint
 from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import matching, read_json
+from affectlocus.core.output_files import COMPLETE
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.data.sources import tables
-from affectlocus.orchestration.groups import grouped
 from affectlocus.orchestration.matrix import all_cells, arm_of, seeds_of, table_cells
 from affectlocus.reporting.figure_panels import Panels, panels
 from affectlocus.scoring.wheels import RELEASED
@@ -131,6 +131,11 @@ def checkpoint(name: str) -> str:
     return f"results/checkpoints/{name}.json"
 
 
+def complete(name: str) -> str:
+    """The file that Snakemake writes into the folder of weights that are made here."""
+    return f"checkpoints/{name}/{COMPLETE}"
+
+
 def _there(path: str) -> bool:
     """Whether a path, or any that its * and ? stand for, is on disk."""
     return any(file.exists() for file in matching(Path(path)))
@@ -146,6 +151,7 @@ class Evaluation:
     """The checkpoints of a job of the matrix, as inputs, and how they are read."""
 
     base: str
+    weights: list[str]
     tuned: list[str]
     data: list[str]
     chain: list[str]
@@ -158,13 +164,10 @@ class Dag:
 
     Methods that take `wildcards` are Snakemake's input and parameter functions.
 
-    Args:
-        together: ids of the cells that share jobs, where a run has settled that already.
     """
 
-    def __init__(self, parameters: Parameters, together: list[list[str]] | None = None) -> None:
+    def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
-        self._together = together
         self._evaluations: dict[str, Evaluation] = {}
         self.cells = {cell.id: cell for cell in all_cells(parameters)}
 
@@ -217,15 +220,22 @@ class Dag:
         A tuned model goes with the load cells, which read the same two. Base and tune cells stay
         alone: each has a checkpoint of its own, and a job with several would run again whenever one
         is added or removed. Arms stay apart, so that a table costs no cells of another.
+
+        Which cells share a job follows from their order in the matrix alone. So a cell that is
+        added may take others with it, whose answers are then found and not asked again.
         """
-        if self._together is not None:
-            return [[self.cells[name] for name in group] for group in self._together]
+        size = self.parameters.matrix.cells_per_job
         kinds: dict[tuple[str | None, ...], list[Cell]] = {}
         for cell in self.cells.values():
             if cell.kind not in ("base", "tune"):
                 kind = (cell.pair, arm_of(cell) or "load", self.tuned_of(cell))
                 kinds.setdefault(kind, []).append(cell)
-        return grouped(kinds.values(), self.parameters.matrix.cells_per_job)
+        chunks = [
+            cells[start : start + size]
+            for cells in kinds.values()
+            for start in range(0, len(cells), size)
+        ]
+        return [chunk for chunk in chunks if len(chunk) > 1]
 
     @cached_property
     def single(self) -> list[str]:
@@ -504,6 +514,34 @@ class Dag:
         """How the task is read, as JSON."""
         return settings(self.parameters.tasks[wildcards.task].reading)
 
+    # weights
+
+    def weights(self, *names: str) -> list[str]:
+        """Of some checkpoints, the weights that are made here, as inputs of a job that reads them.
+
+        What a job depends on is the manifest, which holds their SHA-256. These tell Snakemake to
+        make them first where they are gone.
+        """
+        here = {*self.pretrained, *self.tunings}
+        return [complete(name) for name in dict.fromkeys(names) if name in here]
+
+    def tuning_weights(self, wildcards: Any) -> list[str]:
+        """Those of the base that a checkpoint is tuned from."""
+        return self.weights(self.tunings[wildcards.name][0])
+
+    def pair_weights(self, wildcards: Any) -> list[str]:
+        """Those of a tuned checkpoint of a pair, and of its base."""
+        return self.weights(self.of_pair(wildcards).base, wildcards.tuned)
+
+    def sibling_weights(self, wildcards: Any) -> list[str]:
+        """Those of a base, and of the tuned checkpoints of its pairs."""
+        return self.weights(wildcards.base, *self.siblings[wildcards.base])
+
+    @property
+    def ledger_weights(self) -> list[str]:
+        """Those of the counted bases."""
+        return self.weights(*self.counted_bases)
+
     # tune
 
     def tuning_base(self, wildcards: Any) -> str:
@@ -561,9 +599,11 @@ class Dag:
         pair = self.parameters.pairs.get(cells[0].pair or "")
         # A checkpoint that the workflow tuned itself tells everything.
         reading = pair.reading if pair and cells[0].kind != "tune" else Reading()
+        tuned = [name for name in dict.fromkeys(map(self.tuned_of, cells)) if name]
         return Evaluation(
             base=checkpoint(cells[0].base),
-            tuned=[checkpoint(name) for name in dict.fromkeys(map(self.tuned_of, cells)) if name],
+            weights=self.weights(cells[0].base, *tuned),
+            tuned=[checkpoint(name) for name in tuned],
             data=self.asked_data(cells[0]),
             chain=self.chain(cells[0].base),
             chain_flags=self.chain_flags(cells[0].base),

@@ -7,19 +7,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from affectlocus.core.compat import FAILED
 from affectlocus.core.errors import shortened
 
-_FAILED = re.compile(
-    r"^Error in rule (?P<rule>\S+):\n(?:    .*\n)*?(?:    output: (?P<output>.*)\n)"
-    r"    log: (?P<log>.*?)(?: \(check log file.*)?$",
-    re.MULTILINE,
-)
 _FULL = 1 << 20  # bytes: with less, nothing can be written that matters
 _SAID = re.compile(r"affectlocus: .+|\w+(\.\w+)*(Error|Exception|Interrupt)\b.*")
 
 
 def reasons(logs: Sequence[str], folder: Path) -> list[str]:
-    """A sentence for each job that failed and has not been made good since.
+    """A sentence for each job that failed and whose output is still missing.
 
     Args:
         logs: Snakemake's own logs of the run.
@@ -27,7 +23,7 @@ def reasons(logs: Sequence[str], folder: Path) -> list[str]:
     """
     failed: dict[str, str] = {}
     for log in logs:
-        for found in _FAILED.finditer(_read(Path(log))):
+        for found in FAILED.finditer(_read(Path(log))):
             if not all((folder / name).exists() for name in found["output"].split(", ")):
                 failed[found["log"]] = found["rule"]
     said = [f"{rule}: {_last(folder / log)} ({log})" for log, rule in failed.items()]
@@ -42,8 +38,8 @@ def _last(log: Path) -> str:
     if lines and _SAID.fullmatch(lines[-1]):
         return shortened(lines[-1].removeprefix("affectlocus: "), 600)
     return (
-        "ended without a word, as a job does that is killed; if memory was short, fewer jobs at "
-        "once need less (--cores)"
+        "no error in its log; the process was probably killed (out of memory?): run fewer jobs at "
+        "once (--cores)"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from affectlocus.config.experiment import Parameters
 from affectlocus.config.sources import Source
 from affectlocus.config.tasks import Task, is_valence
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import matching, write_json
+from affectlocus.core.files import STATE, matching, write_json
 from affectlocus.data.sources import located, tables
 from affectlocus.orchestration.code_digest import digest
 from affectlocus.scoring.corrected_protocol import NEUTRAL
@@ -24,7 +25,7 @@ from affectlocus.scoring.corrected_protocol import NEUTRAL
 if TYPE_CHECKING:
     from affectlocus.scoring.wheels import Wheels
 
-REMEMBERED = Path(".snakemake/affectlocus-precheck.json")
+REMEMBERED = STATE / "precheck.json"
 
 
 def _state(task: Task, files: dict[str, Path]) -> str:
@@ -37,23 +38,16 @@ def _state(task: Task, files: dict[str, Path]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _elsewhere(task: Task, root: Path) -> bool:
-    """Whether any file of a task is not on this disk as params.yaml names it."""
-    named = tables(task).values()
-    return any(table.hub is not None for table in named) or (
-        task.awaited
-        and not all(any(f.is_file() for f in matching(root / table.file)) for table in named)
-    )
+def _absent(task: Task, root: Path) -> bool:
+    """Whether a file of a task is awaited and not here yet."""
+    files = [table.file for table in tables(task).values() if table.hub is None]
+    return task.awaited and not all(any(f.is_file() for f in matching(root / one)) for one in files)
 
 
 def absent(parameters: Parameters, folder: Path) -> list[str]:
     """What is awaited and not here yet, by its key in params.yaml; a dry run plans without it."""
     root = folder / parameters.data_root
-    found = [
-        f"tasks.{name}"
-        for name, task in parameters.tasks.items()
-        if task.awaited and _elsewhere(task, root)
-    ]
+    found = [f"tasks.{name}" for name, task in parameters.tasks.items() if _absent(task, root)]
     sources: dict[str, Source | None] = {
         f"bases.{name}": base for name, base in parameters.bases.items()
     }
@@ -64,20 +58,24 @@ def absent(parameters: Parameters, folder: Path) -> list[str]:
     return found
 
 
-def precheck(
-    parameters: Parameters, folder: Path, source: str = "params.yaml", planning: bool = False
+def examined(
+    parameters: Parameters,
+    folder: Path,
+    source: str = "params.yaml",
+    planning: bool = False,
+    download: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Reads every task that has files of its own as the `prepare` step would.
-
-    Files of a data set on the hub are downloaded first, if they are not here yet.
+    """Reads every task that has files of its own as the `prepare` step would; writes nothing.
 
     Args:
         folder: the experiment's folder.
         source: how error messages name the file.
-        planning: nothing is downloaded: tasks on the hub, and awaited ones, are left out.
+        planning: no job will run, so files that are awaited may be missing.
+        download: files of a data set on the hub are downloaded if they are not here, and a branch
+            is pinned. Without it such tasks are left out; their jobs download and check them.
 
     Returns:
-        The data report of each such task.
+        Task → its data report (`report`), and what that follows from (`state`).
 
     Raises:
         InputError: what is wrong with which task.
@@ -87,12 +85,12 @@ def precheck(
     except (OSError, ValueError):
         known = {}
     good: dict[str, dict[str, Any]] = {}
-    kept: dict[str, dict[str, Any]] = {}
     for name, task in parameters.tasks.items():
         if task.files is None:
             continue
-        if planning and _elsewhere(task, folder / parameters.data_root):
-            kept |= {name: known[name]} if name in known else {}
+        if not download and any(table.hub is not None for table in tables(task).values()):
+            continue
+        if planning and _absent(task, folder / parameters.data_root):
             continue
         try:
             pins = folder / "checkpoints.lock.json"
@@ -108,10 +106,30 @@ def precheck(
         except InputError as error:
             raise InputError(f"{source}: tasks.{name}: {error}") from None
         good[name] = {"state": state, "report": report}
-    kept |= good
-    if kept != known and (folder / REMEMBERED).parent.is_dir():
-        write_json(folder / REMEMBERED, kept)
-    return {name: entry["report"] for name, entry in good.items()}
+    return good
+
+
+def precheck(parameters: Parameters, folder: Path, *args: Any, **more: Any) -> dict[str, Any]:
+    """The data reports of `examined`, by task."""
+    return reports(examined(parameters, folder, *args, **more))
+
+
+def reports(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The data reports of what `examined` returns."""
+    return {name: entry["report"] for name, entry in entries.items()}
+
+
+def remember(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Keeps what was found good, so that it is not read again until it changes.
+
+    Done as a run begins, in the folder that it holds.
+    """
+    with suppress(InputError, OSError):  # what cannot be kept is read again
+        known = json.loads((folder / REMEMBERED).read_text(encoding="utf-8"))
+        if all(known.get(name) == entry for name, entry in entries.items()):
+            return
+    with suppress(InputError, OSError):
+        write_json(folder / REMEMBERED, dict(entries))
 
 
 def precheck_wheels(
@@ -119,12 +137,15 @@ def precheck_wheels(
     folder: Path,
     reports: Mapping[str, Mapping[str, Any]],
     source: str = "params.yaml",
+    download: bool = False,
 ) -> list[str]:
     """Looks the labels of every task under protocol mer-unibench up on the emotion wheels.
 
     Args:
         folder: the experiment's folder.
         reports: the data reports of `precheck`; of a task without one, all labels count as there.
+        download: released wheels are downloaded if they are not here. Without it they are left
+            out then; `affectlocus check` and the job that downloads them look at them.
 
     Returns:
         A line for each label that the published or the corrected protocol leaves unscored on some
@@ -141,7 +162,12 @@ def precheck_wheels(
         return []
     from affectlocus.scoring.wheels import RELEASED, load
 
-    place = RELEASED if score.wheels == RELEASED else folder / parameters.data_root / score.wheels
+    place: str | Path = folder / parameters.data_root / score.wheels
+    if score.wheels == RELEASED:
+        brought = folder / "results/wheels"
+        if not download and not brought.is_dir():
+            return []
+        place = RELEASED if download else brought
     try:
         wheels = load(place, score.own_wheels)
     except InputError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 # Calls whose texts are read by people: refusals, and the help of options and parameters.
-_REFUSALS = ("InputError", "DamageError", "settings_option")
+_REFUSALS = ("InputError", "settings_option")
 _DESCRIBED = {
     "Option": ("help", "metavar"),
     "Argument": ("help", "metavar"),

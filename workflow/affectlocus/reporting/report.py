@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from affectlocus.claims.paper import CLAIMS, SOURCE
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import read_json
+from affectlocus.core.files import check_whole, read_json
 from affectlocus.core.provenance import Difference, hardware, resource_usage, revision, versions
 from affectlocus.data.audit import brief
 from affectlocus.reporting.exhibits import CATEGORIES, EXHIBITS, Exhibit, Found, found, lacking
@@ -191,6 +191,7 @@ def judged(path: Path) -> list[Judged]:
 
 
 def _csv(path: Path, *columns: str) -> pd.DataFrame:
+    check_whole(path)
     try:
         # A pair may be called null; what is not there, our tables leave empty.
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
@@ -249,11 +250,12 @@ def picture(path: Path) -> Picture:
     """A PNG as a data URI.
 
     Raises:
-        InputError: it is no PNG.
+        InputError: it is no PNG, or was cut.
     """
     content = path.read_bytes()
     if content[:8] != _PNG or len(content) < 24:
         raise InputError(f"{path}: not a PNG; delete it and run snakemake again")
+    check_whole(path)
     width, _ = struct.unpack(">II", content[16:24])
     coded = base64.b64encode(content).decode("ascii")
     return Picture(uri=f"data:image/png;base64,{coded}", width=width / _DPI)
