@@ -510,7 +510,7 @@ def test_an_adapter_alone_is_measured_without_its_encoders(tmp_path, tower) -> N
     measured = adapter_alone(alone(tmp_path / "a", "llm.model.", tower, "llm.model."))
     assert [row["layer"] for row in measured.rows] == [0, 2]
     (note,) = measured.notes
-    assert f"1 module beside the language model, as {tower}layers.1.self_attn.q_proj" in note
+    assert f"1 module outside the language model, as '{tower}layers.1.self_attn.q_proj'" in note
 
 
 def test_an_adapter_alone_of_two_parts_is_refused(tmp_path) -> None:

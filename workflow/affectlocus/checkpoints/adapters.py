@@ -599,8 +599,8 @@ def outside_notes(path: Path, modules: Iterable[str], whole: Iterable[str] = ())
             )
     if towers:
         notes.append(
-            f"{path} tunes {counted(towers, 'module')} beside the language model, as {towers[0]}: "
-            "not measured"
+            f"{path} tunes {counted(towers, 'module')} outside the language model, as "
+            f"{towers[0]!r}: not measured"
         )
     return notes
 

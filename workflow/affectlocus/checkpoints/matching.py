@@ -92,7 +92,7 @@ def matching(base: Model, tuned: Model) -> Matching:
     notes += _notes(base.path, missing, base.further, untied)
     if shared := sorted(set(base.further) - missing):
         notes.append(
-            f"both have {_KINDS['further']} ({counted(shared, 'tensor')}, as {shared[0]}): not "
+            f"both have {_KINDS['further']} ({counted(shared, 'tensor')}, as {shared[0]!r}): not "
             "measured"
         )
     return Matching(where, sorted(missing), sorted(extra), notes)
@@ -174,7 +174,8 @@ def _notes(path: Path, names: Iterable[str], further: Collection[str], untied: b
         else:
             kinds["head" if is_head(name) else "other"].append(name)
     return [
-        f"{path} alone has {_KINDS[kind]} ({counted(found, 'tensor')}, as {found[0]}): not measured"
+        f"{path} alone has {_KINDS[kind]} ({counted(found, 'tensor')}, as {found[0]!r}): not "
+        "measured"
         for kind, found in kinds.items()
         if found
     ]
