@@ -65,6 +65,18 @@ def test_a_bias_of_lora_itself_is_scaled_and_added(checkpoint, lora, merged) -> 
     assert pair.delta(name).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("target", ["gate_proj", "lm_head"])
+def test_a_bias_of_lora_itself_on_a_base_without_biases_is_refused_by_its_reason(
+    checkpoint, lora, target
+) -> None:
+    """The base is the right one; it has no tensor that could take the change."""
+    base = checkpoint("llama", tie_word_embeddings=False)
+    adapter = lora(base, [target], lora_bias=True)
+    with pytest.raises(InputError, match=r"holds LoRA biases \(lora_bias.*has no bias") as error:
+        Pair(base, adapter)
+    assert "check that this is the base" not in str(error.value)
+
+
 def test_lora_on_the_embedding_is_read_and_has_no_place_among_the_seven(
     checkpoint, lora, merged
 ) -> None:
@@ -267,7 +279,7 @@ def test_lora_on_an_encoder_leaves_the_language_model_alone(tmp_path, tower) -> 
     pair = Pair(base, saved(tmp_path / "both", both))
     assert same_deltas(pair, Pair(base, saved(tmp_path / "plain", plain)))
     assert len(pair.adapter.other) == 1
-    assert f"1 trained tensor outside the base, as {pair.adapter.other[0]}" in pair.notes[0]
+    assert f"1 trained tensor outside the base, as {pair.adapter.other[0]!r}" in pair.notes[0]
 
 
 def test_an_encoder_of_another_width_stands_in_nobodys_way(tmp_path) -> None:

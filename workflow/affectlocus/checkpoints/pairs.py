@@ -25,7 +25,7 @@ from affectlocus.checkpoints.adapters import (
     outside_notes,
     prefixes,
 )
-from affectlocus.checkpoints.architectures import Rows, parts, place
+from affectlocus.checkpoints.architectures import Rows, in_other_tower, parts, place
 from affectlocus.checkpoints.base_names import check_base_name
 from affectlocus.checkpoints.checksums import broken
 from affectlocus.checkpoints.computed_matrices import DoraDelta, Sum, dense
@@ -339,6 +339,7 @@ class Applied:
         both = prefixes(names, known)
         self.names = {where[name]: name for name in names if name in where}
         self.other = sorted(set(names) - set(where))
+        self._refuse_new_biases(base, where)
         lost = [
             name
             for name in self.other
@@ -362,8 +363,26 @@ class Applied:
         if self.other:
             self.notes.append(
                 f"{adapter.path} holds {counted(self.other, 'trained tensor')} outside the base, "
-                f"as {self.other[0]}: not measured"
+                f"as {self.other[0]!r}: not measured"
             )
+
+    def _refuse_new_biases(self, base: Weights, names: Mapping[str, str]) -> None:
+        """Refuses biases of LoRA for modules that have none in the base.
+
+        Args:
+            names: the adapter's name of a tensor → the base's.
+        """
+        for module, factors in self.adapter.factors.items():
+            weight = names.get(f"{module}.weight")
+            if factors.bias is None or weight is None or in_other_tower(weight):
+                continue
+            if f"{module}.bias" not in names:
+                raise InputError(
+                    f"{self.adapter.path}: it holds LoRA biases (lora_bias), as {factors.bias!r}, "
+                    f"and {weight.removesuffix('.weight')} of the base {base.path} has no bias "
+                    "that they could be added to, so neither this program nor peft can merge "
+                    "them; train the adapter without lora_bias"
+                )
 
     def _refuse_incomplete(self, base: Weights, prefix: str) -> None:
         """Refuses a peft adapter whose list of targets names projections that it does not hold."""
