@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from affectlocus.checkpoints.live import LivePair
 from affectlocus.checkpoints.pairs import Pair
+from affectlocus.config.experiment import Parameters
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.deltas.deltas import deltas, summary
 from affectlocus.evaluation.evaluate import HARDWARE, build
+from affectlocus.evaluation.graft import graft
 from affectlocus.lm.devices import load
+from affectlocus.orchestration.preflight import precheck_pairs
 
 BASE = tiny.llama()
 TUNED = tiny.moved(BASE)
@@ -226,7 +230,7 @@ def test_a_head_that_one_side_alone_has_is_a_note(tmp_path, side) -> None:
     found, notes = measured(*folders)
     check(found)
     assert notes == [
-        f"{tmp_path / side} alone has a head (1 tensor, as lm_head.weight): not measured"
+        f"{tmp_path / side} alone has a head (1 tensor, as 'lm_head.weight'): not measured"
     ]
 
 
@@ -427,6 +431,61 @@ def test_no_tuned_or_ablate_cell_is_made_of_a_model_without_a_head(tmp_path, cel
     model, counts = build(base, tuned, Cell("load", "b", "t", "gate"))
     assert counts["changed"] == tiny.LAYERS
     assert torch.equal(model.state_dict()[GATES[0]], TUNED[GATES[0]])
+
+
+@pytest.mark.parametrize("cell", ["tuned", "ablate"])
+def test_an_untied_model_that_stores_no_head_has_no_tuned_and_no_ablate_cell(
+    tmp_path, cell
+) -> None:
+    """transformers would draw its head at random, also where the base ties its own."""
+    base = tiny.model(tmp_path / "base", headless(BASE), tie_word_embeddings=True)
+    tuned = tiny.model(tmp_path / "tuned", headless(TUNED), tie_word_embeddings=False)
+    made = Cell("tuned", "b", "t") if cell == "tuned" else Cell("ablate", "b", "t", "gate", "zero")
+    reason = (
+        r"tuned/config\.json: tie_word_embeddings is false, and the model stores no lm_head\.weight"
+    )
+    with pytest.raises(InputError, match=reason):
+        build(base, tuned, made)
+    with pytest.raises(InputError, match=reason):
+        graft(base, tuned, made, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    pairs = {
+        "bases": {"base": {"folder": "base"}},
+        "pairs": {"pair": {"base": "base", "tuned": {"folder": "tuned"}}},
+        "tasks": {
+            "moods": {
+                "files": {"train": "train.csv", "test": "test.csv"},
+                "columns": {"text": "text", "label": "label"},
+                "labels": ["joy", "fear"],
+            }
+        },
+        "matrix": {"pairs": ["pair"], "load": ["gate"], "tune": [], "ablate": []},
+    }
+    with pytest.raises(InputError, match=rf"params\.yaml: pairs\.pair: .*{reason}"):
+        precheck_pairs(Parameters.model_validate(pairs), tmp_path)
+    load_cell = Cell("load", "b", "t", "gate")
+    model, _ = build(base, tuned, load_cell)
+    assert torch.equal(model.state_dict()[GATES[0]], TUNED[GATES[0]])
+    graft(base, tuned, load_cell, tmp_path / "out")
+    assert torch.equal(load_file(tmp_path / "out/model.safetensors")[GATES[0]], TUNED[GATES[0]])
+
+
+def test_an_untied_base_that_stores_no_head_is_not_grafted(tmp_path) -> None:
+    base = tiny.model(tmp_path / "base", headless(BASE), tie_word_embeddings=False)
+    tuned = tiny.model(tmp_path / "tuned", headless(TUNED), tie_word_embeddings=False)
+    with pytest.raises(InputError, match=r"base/config\.json: tie_word_embeddings is false"):
+        graft(base, tuned, Cell("load", "b", "t", "gate"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_leaves_its_tying_to_the_default_has_a_head(tmp_path) -> None:
+    """A configuration omits tie_word_embeddings where it has the default of its model type."""
+    config = {key: value for key, value in tiny.CONFIG.items() if key != "tie_word_embeddings"}
+    base = tiny.model(tmp_path / "base", headless(BASE), config, model_type="smollm3")
+    tuned = tiny.model(tmp_path / "tuned", headless(TUNED), config, model_type="smollm3")
+    pair = LivePair(base, tuned)
+    pair.check()
+    assert not pair.apart(True)
 
 
 def test_a_model_that_ties_its_head_has_one(tmp_path) -> None:

@@ -17,14 +17,18 @@ import numpy as np
 
 from affectlocus.checkpoints.adapters import Adapter, aligned, layered
 from affectlocus.checkpoints.computed_matrices import dense
-from affectlocus.checkpoints.pairs import Applied, Pair
+from affectlocus.checkpoints.pairs import Applied, Pair, Weights
 from affectlocus.checkpoints.stored import rounded, same_bits
 from affectlocus.core.errors import InputError
 
 _HEAD = "lm_head.weight"
 _EMBEDDINGS = ("embed_tokens.weight", "tok_embeddings.weight")
-# Their configurations leave tie_word_embeddings out where it is true, which is their default.
-_TIED_BY_DEFAULT = ("gemma", "cohere")
+# Model types whose configurations omit tie_word_embeddings where it is true, their default.
+_TIED_BY_DEFAULT = ("gemma", "cohere", "ernie4_5", "smollm3")
+# Model types whose default is false. For others, a configuration without the key says nothing.
+_UNTIED_BY_DEFAULT = frozenset(
+    ("llama", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
+)
 
 
 @dataclass(frozen=True)
@@ -337,6 +341,12 @@ class LivePair(Pair):
         Raises:
             InputError: a tensor that it has and no model made of the base can hold.
         """
+        self.check_base()
+        if self._tuned is not None and self._untied_without_head(self._tuned):
+            raise InputError(
+                _no_head(self._tuned, self.head)
+                + "; load cells of it can be made with affectlocus graft"
+            )
         if self._headless:
             raise InputError(
                 f"{self.tuned}: it has no {self.head}, which its base has, and does not tie its "
@@ -353,6 +363,25 @@ class LivePair(Pair):
                 "values in one of them only; save both (peft: save_embedding_layers=True), or "
                 "merge the adapter and give that folder"
             )
+
+    def check_base(self) -> None:
+        """Refuses a base whose head is in no file; no weight is read for it.
+
+        Raises:
+            InputError: the base stores no head, and its configuration does not tie it to the
+                embeddings.
+        """
+        if self._untied_without_head(self.base):
+            raise InputError(_no_head(self.base, self.head))
+
+    def _untied_without_head(self, model: Weights) -> bool:
+        """Whether a model's configuration says that its head is a tensor which it does not store.
+
+        A model without the head that its base stores is `_headless` instead.
+        """
+        if self.head is None or self.head in model or self.head in self.base:
+            return False
+        return model.config is not None and _tying(model.config)[0] is False
 
     def _check_factors(self, name: str, rows: int) -> None:
         """Refuses factors, or single rows, that reach beyond the tokens that there are."""
@@ -376,14 +405,32 @@ class LivePair(Pair):
             )
 
 
+def _no_head(model: Weights, head: str | None) -> str:
+    _, source = _tying(model.config)
+    return (
+        f"{model.path / 'config.json'}: tie_word_embeddings is false{source}, and the model stores "
+        f"no {head}, so transformers would draw its head at random; set tie_word_embeddings to "
+        "true if the head is the embeddings, or save the model with its head"
+    )
+
+
 def _says_tied(config: Mapping[str, Any] | None) -> bool:
     """Whether a config.json, or its model's default, makes head and embeddings one tensor."""
+    return bool(_tying(config)[0])
+
+
+def _tying(config: Mapping[str, Any] | None) -> tuple[bool | None, str]:
+    """tie_word_embeddings of a config.json (None: unknown), and a remark where it is a default."""
     config = config or {}
     text = config.get("text_config")
     text = text if isinstance(text, dict) else {}
+    for settings in (config, text):
+        if "tie_word_embeddings" in settings:
+            return bool(settings["tie_word_embeddings"]), ""
     kind = str(text.get("model_type") or config.get("model_type"))
-    default = kind.startswith(_TIED_BY_DEFAULT)
-    return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", default)))
+    if kind.startswith(_TIED_BY_DEFAULT):
+        return True, f" (the default of {kind})"
+    return (False, f" (the default of {kind})") if kind in _UNTIED_BY_DEFAULT else (None, "")
 
 
 def _short(name: str) -> str:

@@ -58,6 +58,8 @@ def graft(base: Path, tuned: Path, cell: Cell, out: Path) -> dict[str, Any]:
     whole = cell.kind != "load"
     if whole:
         pair.check()
+    else:
+        pair.check_base()
     out.mkdir()
     tied = pair.tied and not pair.apart(whole)
     held = {*pair.base.names(), *pair.names}
