@@ -1,11 +1,12 @@
-# The paper's claims, judged.
+# Verdicts on the paper's claims.
 #
-# in:  results/cells/*/predictions.parquet (openset.parquet), results/deltas/PAIR.parquet and PAIR.histogram.parquet
+# in:  results/cells/*/predictions.parquet, or openset.parquet if any task has free text,
+#      results/deltas/PAIR.parquet, results/deltas/PAIR.histogram.parquet
 # out: results/claims.csv (a verdict on each claim), results/agreement.csv (Kendall's W of rankings)
 
 
 rule claims:
-    """Judge every claim by the rules that were written before."""
+    """Judge every claim of the paper by rules that were written before any result was seen."""
     input:
         cells=JOBS.answers(JOBS.cells.values()),
         deltas=JOBS.deltas,

@@ -1,11 +1,11 @@
-# All scores in one place.
+# All scores in one table, and their summary.
 #
 # in:  results/scores/*, the bases' manifests
 # out: results/scores.parquet (tidy), results/metrics.json (for dvc metrics)
 
 
 rule collect:
-    """Join the scores and sum them up."""
+    """Join all scores and summarise them."""
     input:
         scores=JOBS.all_scores,
         bases=[checkpoint(name) for name in EXPERIMENT.bases],

@@ -1,11 +1,11 @@
-# How fluent each cell still is: what general text costs it, and how varied what it writes is.
+# The fluency of each cell: its perplexity of general text, and the diversity of what it generates.
 #
 # in:  results/scores/*
 # out: results/fluency.csv, results/fluency_intervals.csv, results/figures/fluency.ARM.PAIR
 
 
 rule fluency:
-    """Lay out perplexity and distinct-n of every cell."""
+    """Write perplexity and distinct-n of every cell as a table."""
     input:
         JOBS.all_scores,
     output:
@@ -36,7 +36,7 @@ rule fluency:
 
 
 rule draw_fluency:
-    """Draw the same of one table's cells."""
+    """Plot perplexity and distinct-n of the cells of one table."""
     input:
         "results/scores/{pair}/{arm}.parquet",
     output:

@@ -1,13 +1,13 @@
-# Free text into labels, apart from inference: changed rules of reading cost no evaluation, and a
-# model that reads is asked once for each text.
+# The labels in free text. Extraction is separate from inference, so a change of its rules reruns no
+# evaluation. An extraction model is asked once for each text.
 #
 # in:  results/cells/CELL/predictions.parquet, results/checkpoints/_extractor.json
-# out: results/cells/CELL/extracted.parquet (replies of the model, kept in results/extraction),
+# out: results/cells/CELL/extracted.parquet (the replies of the model, cached in results/extraction),
 #      results/cells/CELL/openset.parquet
 
 
 rule extract:
-    """Let a language model read the emotions out of a cell's texts."""
+    """Extract the emotions in a cell's texts with a language model."""
     input:
         predictions="results/cells/{cell}/predictions.parquet",
         model=checkpoint(EXTRACTOR),
@@ -42,7 +42,7 @@ rule extract:
 
 
 rule openset:
-    """Read the labels in a cell's texts."""
+    """Find the labels in a cell's texts."""
     input:
         predictions="results/cells/{cell}/predictions.parquet",
         extracted=JOBS.extracted,

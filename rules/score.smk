@@ -1,7 +1,8 @@
-# Scores, apart from inference: a changed metric costs no evaluation.
+# Scores. Scoring is separate from inference, so a changed metric reruns no evaluation.
 #
-# in:  results/cells/CELL/predictions.parquet, or openset.parquet where any task has free text
-# out: results/scores/PAIR/ARM.parquet (a table's cells), results/scores/others.parquet
+# in:  results/cells/CELL/predictions.parquet, or openset.parquet if any task has free text
+# out: results/scores/PAIR/ARM.parquet (the cells of one table), results/scores/others.parquet (the
+#      cells of no table)
 
 
 rule score:

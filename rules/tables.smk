@@ -1,13 +1,13 @@
-# The paper's tables, the intervals of each of their numbers, and what a score is worth.
+# The paper's tables, the intervals of their numbers, and the baselines.
 #
 # in:  results/scores/PAIR/ARM.parquet, results/data/TASK.parquet
 # out: results/table{1,2,3}.csv (load, tune, ablate), results/table{1,2,3}_intervals.csv,
-#      results/table{1,2,3}_baselines.csv (the majority answer, a uniform guess; of free text under
-#      a protocol the best pair of words and every label too)
+#      results/table{1,2,3}_baselines.csv (the majority answer and a uniform guess; for free text
+#      under a protocol also the best pair of words and the list of every label)
 
 
 rule tables:
-    """Lay out one table."""
+    """Write one table, its intervals and its baselines."""
     input:
         scores=JOBS.table_scores,
         data=JOBS.table_data,

@@ -1,6 +1,6 @@
-# The emotion wheels of protocol mer-unibench, where params.yaml says `wheels: released`.
+# The emotion wheels of the protocol mer-unibench, if params.yaml has `wheels: released`.
 #
-# in:  nothing: the files' hashes are fixed
+# in:  none; the SHA-256 of each file is fixed in the code
 # out: results/wheels/, AffectGPT's seven files
 
 
