@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.claims import paper
-from affectlocus.claims.claims import judged, ledger, on_paper
-from affectlocus.claims.evidence import drawn, gather, loci
+from affectlocus.claims.claims import judge_evidence, judge_experiment, judge_paper
+from affectlocus.claims.evidence import bootstrap_scores, gather_loci, gather_scores
 from affectlocus.claims.locus_rules import largest
 from affectlocus.claims.pair_facts import ClaimsSettings, PairFacts
-from affectlocus.claims.statistics import Labelled, Texts
-from affectlocus.claims.verdicts import Finding, combined, judge, with_headlines
+from affectlocus.claims.statistics import LabelAnswers, TextLikelihoods
+from affectlocus.claims.verdicts import Finding, deciding_row, judge, with_claim_rows
 from affectlocus.cli import app
 from affectlocus.cli.shared import read_frame
 from affectlocus.config.matrix import COMBINATIONS, SINGLES
@@ -86,7 +86,7 @@ def skilled(cell: Cell, carrier: str, low: float = 0.4, high: float = 0.85) -> f
 
 def answered(
     wanted: list[Cell], right: Any, n: int = 120, seed: int = 0, tasks: int = 3
-) -> dict[str, Labelled]:
+) -> dict[str, LabelAnswers]:
     """What cells answer that are right with the share `right(cell)`, each sample drawn apart."""
     rng = np.random.default_rng(seed)
     found = {}
@@ -95,8 +95,13 @@ def answered(
         wrong = (truth + rng.integers(1, len(WORDS), size=(len(wanted), n))) % len(WORDS)
         shares = np.array([right(cell) for cell in wanted])[:, None]
         given = np.where(rng.random((len(wanted), n)) < shares, truth, wrong)
-        found[f"t{task}"] = Labelled(np.arange(n) + 1000 * task, truth, given, len(WORDS))
+        found[f"t{task}"] = LabelAnswers(np.arange(n) + 1000 * task, truth, given, len(WORDS))
     return found
+
+
+def gate_answers(wanted: list[Cell]) -> dict[str, LabelAnswers]:
+    """What cells answer if gate carries all of the skill."""
+    return answered(wanted, lambda cell: skilled(cell, "gate"))
 
 
 def settings(**more: Any) -> ClaimsSettings:
@@ -105,7 +110,7 @@ def settings(**more: Any) -> ClaimsSettings:
 
 
 def deltas(largest: str = "gate", layers: int = 8, seed: int = 0, **more: float) -> pd.DataFrame:
-    """Deltas as `deltas` writes them: noise about 1, the largest 2 and others as told, by L2.
+    """Deltas as `deltas` writes them: noise around 1, the largest 2, others as given, by L2.
 
     gate, up and down are four times the others' size, so that RMS is L2 over 2.
     """
@@ -147,14 +152,14 @@ def verdicts(
     seeds: tuple[int, ...] = (0,),
     **more: Any,
 ) -> dict[str, pd.Series]:
-    """claim, or (claim, by) for what stands beside → its row."""
+    """claim, or (claim, by) for additional tests → its row."""
     wanted = settings(**more)
     tables = {"felt": deltas(), "sums": deltas("up", seed=1)} if tables is None else tables
     histograms = {"felt": histogram()} if histograms is None else histograms
     mine = cells(seeds=seeds)
-    scores = [drawn(mine, answers, {}, wanted)] if answers is not None else []
-    measured = loci(tables, histograms, wanted)
-    rows = judged(scores, measured, wanted, "no answers of any cell")
+    scores = [bootstrap_scores(mine, answers, {}, wanted)] if answers is not None else []
+    measured = gather_loci(tables, histograms, wanted)
+    rows = judge_evidence(scores, measured, wanted, "no answers of any cell")
     found = {}
     for row in rows:
         if row.level == "claim":
@@ -167,7 +172,7 @@ PLANTED = verdicts(GATED, seeds=MANY)
 
 
 @pytest.mark.parametrize("claim", ["C1", "C2", "C3", "C5", "C6", "C9", "C13"])
-def test_what_gate_alone_carries_is_judged_so(claim: str) -> None:
+def test_a_planted_effect_of_gate_is_supported(claim: str) -> None:
     row = PLANTED[claim]
     assert row.verdict == "supported", row.why
     assert row.low < row.effect < row.high or row.effect == row.high == 1
@@ -175,13 +180,13 @@ def test_what_gate_alone_carries_is_judged_so(claim: str) -> None:
 
 
 @pytest.mark.parametrize("claim", ["C7", "C10", "C11"])
-def test_what_makes_no_difference_there_is_inconclusive(claim: str) -> None:
+def test_comparisons_without_a_planted_difference_are_inconclusive(claim: str) -> None:
     row = PLANTED[claim]
     assert row.verdict == "inconclusive"
     assert row.low < 0 < row.high
 
 
-def test_what_up_alone_carries_contradicts_gate() -> None:
+def test_a_planted_effect_of_up_contradicts_gate() -> None:
     answers = answered(cells(seeds=MANY), lambda cell: skilled(cell, "up"))
     found = verdicts(answers, {"felt": deltas("up")}, seeds=MANY)
     for claim in ("C1", "C5", "C6", "C9", "C12", "C13"):
@@ -195,18 +200,18 @@ def test_a_null_is_inconclusive_in_95_of_100_seeds() -> None:
     mine, quick = cells(), settings(draws=1000)
     decided = []
     for seed in range(100):
-        scores = drawn(mine, answered(mine, lambda _: 0.5, 40, seed, tasks=2), {}, quick)
-        rows = judged([scores], [], quick)
+        scores = bootstrap_scores(mine, answered(mine, lambda _: 0.5, 40, seed, tasks=2), {}, quick)
+        rows = judge_evidence([scores], [], quick)
         decided.append([row.claim for row in rows if row.verdict in ("supported", "contradicted")])
     assert sum(map(bool, decided)) <= 5, decided
     # As few draws find a planted difference.
     answers = answered(mine, lambda cell: skilled(cell, "gate"), 40, tasks=2)
-    rows = judged([drawn(mine, answers, {}, quick)], [], quick)
+    rows = judge_evidence([bootstrap_scores(mine, answers, {}, quick)], [], quick)
     assert "supported" in [row.verdict for row in rows if row.claim == "C5"]
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_a_null_whose_tunings_have_luck_is_inconclusive_in_95_of_100_seeds(
+def test_a_null_with_random_tunings_is_inconclusive_in_95_of_100_seeds(
     seeds: tuple[int, ...],
 ) -> None:
     """Tunings differ by three points, as they do in the embedded default, and by nothing else."""
@@ -218,22 +223,27 @@ def test_a_null_whose_tunings_have_luck_is_inconclusive_in_95_of_100_seeds(
         def right(cell: Cell, luck: np.random.Generator = luck) -> float:
             return 0.5 + 0.03 * luck.standard_normal() * (cell.kind != "base")
 
-        scores = drawn(mine, answered(mine, right, 200, seed, tasks=2), {}, quick)
-        rows = judged([scores], [], quick)
+        scores = bootstrap_scores(mine, answered(mine, right, 200, seed, tasks=2), {}, quick)
+        rows = judge_evidence([scores], [], quick)
         decided.append([row.claim for row in rows if row.verdict in ("supported", "contradicted")])
     assert sum(map(bool, decided)) <= 5, decided
 
 
-def test_what_one_tuning_says_decides_nothing_and_is_told() -> None:
+def test_a_result_of_one_tuning_is_inconclusive_and_why_says_so() -> None:
     mine = tuned_here((0,))
-    scores = drawn(mine, answered(mine, lambda cell: skilled(cell, "gate")), {}, settings())
-    rows = {row.claim: row for row in judged([scores], [], PLAIN) if row.level == "claim"}
+    scores = bootstrap_scores(
+        mine, answered(mine, lambda cell: skilled(cell, "gate")), {}, settings()
+    )
+    rows = {row.claim: row for row in judge_evidence([scores], [], PLAIN) if row.level == "claim"}
     for claim in ("C5", "C9", "C13"):
         assert rows[claim].verdict == "inconclusive"
-        assert "by this one tuning supported, and another may differ" in rows[claim].why
+        assert (
+            "supported by one tuning alone, and another may give a different result"
+            in rows[claim].why
+        )
 
 
-def test_zeros_that_tie_by_algebra_stand_beside_the_claim() -> None:
+def test_mode_zero_is_an_additional_test() -> None:
     mine = cells()
 
     def right(cell: Cell) -> float:
@@ -243,7 +253,7 @@ def test_zeros_that_tie_by_algebra_stand_beside_the_claim() -> None:
     answers = answered(mine, right)
     for task in answers.values():
         same = [n for n, cell in enumerate(mine) if cell.mode == "zero" and right(cell) == 0.4]
-        task.given[same] = task.given[same[0]]
+        task.answers[same] = task.answers[same[0]]
     found = verdicts(answers)
     assert found["C13"].verdict == "supported", found["C13"].why
     beside = found["C13", found["C13"].by]
@@ -251,7 +261,7 @@ def test_zeros_that_tie_by_algebra_stand_beside_the_claim() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])
-def test_a_null_of_three_seeds_that_share_their_layers_decides_no_locus_in_95_of_100(
+def test_a_null_of_three_seeds_with_shared_layers_is_inconclusive_in_95_of_100(
     noise: float,
 ) -> None:
     """gate and up are exchangeable; which leads in a layer is the base's affair, of all seeds."""
@@ -269,13 +279,13 @@ def test_a_null_of_three_seeds_that_share_their_layers_decides_no_locus_in_95_of
                 mine = (table["projection"] == projection) & (table["parameter"] == "weight")
                 table.loc[mine, "l2"] = 2 * lead[:, place]
             tables[name] = table
-        (one,) = loci(tables, {}, settings(pairs=facts))
+        (one,) = gather_loci(tables, {}, settings(pairs=facts))
         (row,) = judge([largest(Finding("C1", "l2"), one, "gate", 0.95)], 0.95)
         decided += row.verdict != "inconclusive"
     assert decided <= 5
 
 
-def test_a_size_that_the_matrix_explains_is_supported_by_l2_and_not_by_rms() -> None:
+def test_an_effect_of_matrix_size_is_supported_by_l2_and_not_by_rms() -> None:
     even = deltas(gate=2.1, up=2.0, down=2.0, q=1.2, k=1.2, v=1.2, o=1.2)
     found = verdicts(tables={"felt": even})
     assert found["C1", "relative"].verdict == "inconclusive" or found["C1"].effect > 0.5
@@ -302,13 +312,13 @@ def test_c1_counts_layers_by_an_exact_binomial(layers: int, verdict: str) -> Non
     assert row.low == pytest.approx(test.proportion_ci().low)
     assert (row.n, row.seeds, row.effect, row.high) == (layers, 1, 1, 1)
     assert "one seed" in row.why
-    assert ("too few to tell" in row.why) == (layers == 5)
+    assert ("no result can be significant" in row.why) == (layers == 5)
 
 
 def _locus(tables: Any, histograms: Any = None, **more: Any) -> list[Finding]:
-    from affectlocus.claims.locus_rules import findings
+    from affectlocus.claims.locus_rules import locus_findings
 
-    return findings(loci(tables, histograms or {}, settings(**more)), 0.95)
+    return locus_findings(gather_loci(tables, histograms or {}, settings(**more)), 0.95)
 
 
 def test_pairs_of_one_group_are_seeds_of_one_row() -> None:
@@ -319,8 +329,8 @@ def test_pairs_of_one_group_are_seeds_of_one_row() -> None:
     tables = {name: deltas(layers=3, seed=fact.seed) for name, fact in facts.items()}
     rows = [one for one in _locus(tables, pairs=facts) if (one.claim, one.by) == ("C1", "l2")]
     assert [(one.pair, one.n, one.seeds) for one in rows] == [("felt", 3, 3)]
-    assert "3 of 3 layers, counting most of 3 seeds" in rows[0].why
-    assert "too few to tell" in rows[0].why
+    assert "3 of 3 layers, by a majority of 3 seeds" in rows[0].why
+    assert "no result can be significant" in rows[0].why
     assert "one seed" not in rows[0].why
 
 
@@ -328,7 +338,7 @@ def test_cells_of_seeds_of_pairs_are_drawn_as_seeds() -> None:
     facts = {name: PairFacts(base="b", group="felt", seed=n) for n, name in enumerate("xyz")}
     mine = [Cell("base", "b"), *(Cell("load", "b", name, "gate") for name in facts)]
     mine += [Cell("ablate", "b", name, "gate", "noise", s) for name in facts for s in (0, 1)]
-    scores = drawn(mine, answered(mine, lambda _: 0.5), {}, settings(pairs=facts))
+    scores = bootstrap_scores(mine, answered(mine, lambda _: 0.5), {}, settings(pairs=facts))
     assert scores.seeds == {
         ("felt", "base", "", ""): 1,
         ("felt", "load", "gate", ""): 3,
@@ -336,7 +346,7 @@ def test_cells_of_seeds_of_pairs_are_drawn_as_seeds() -> None:
     }
     key = ("felt", "ablate", "gate", "noise")
     assert scores.cells[key][:2] == ["x/ablate/gate/noise/seed0", "x/ablate/gate/noise/seed1"]
-    expected = np.mean([scores.single[name].mean() for name in scores.cells[key]])
+    expected = np.mean([scores.cell_scores[name].mean() for name in scores.cells[key]])
     assert scores.draws.mean(key)[0] == pytest.approx(expected)
 
 
@@ -355,23 +365,23 @@ def noisy(cell: Cell) -> float:
 
 
 @pytest.mark.parametrize("draws", [1, 5])
-def test_random_draws_of_a_brought_pair_are_no_seeds_and_one_decides_nothing(draws: int) -> None:
+def test_random_draws_on_one_checkpoint_are_not_seeds_and_one_is_inconclusive(draws: int) -> None:
     mine = brought(draws)
-    scores = drawn(mine, answered(mine, noisy), {}, settings())
+    scores = bootstrap_scores(mine, answered(mine, noisy), {}, settings())
     key = ("felt", "ablate", "gate", "noise")
     assert scores.seeds[key] == draws
-    assert key in scores.random
-    assert ("felt", "tuned", "", "") not in scores.random
+    assert key in scores.random_groups
+    assert ("felt", "tuned", "", "") not in scores.random_groups
     (row,) = (
         one
-        for one in judged([scores], [], PLAIN)
+        for one in judge_evidence([scores], [], PLAIN)
         if (one.claim, one.part, one.level) == ("C13", "noise", "claim")
     )
     assert row.seeds == 1
     if draws == 1:
         assert row.verdict == "inconclusive"
-        assert "by this one draw supported" in row.why
-        assert "one draw, so the interval is over samples alone" in row.why
+        assert "supported by one draw alone" in row.why
+        assert "one draw, so the interval is only over samples" in row.why
         assert "matrix.draws" in row.why
     else:
         assert row.verdict == "supported"
@@ -379,12 +389,14 @@ def test_random_draws_of_a_brought_pair_are_no_seeds_and_one_decides_nothing(dra
         assert row.high - row.low < 60
 
 
-def test_one_seed_says_that_its_interval_is_over_samples_alone() -> None:
+def test_with_one_seed_why_says_that_the_interval_is_only_over_samples() -> None:
     one = cells()
     several = cells(seeds=(0, 1, 2))
     for mine, seeds in ((one, 1), (several, 3)):
-        scores = drawn(mine, answered(mine, lambda cell: skilled(cell, "gate")), {}, settings())
-        row = next(row for row in judged([scores], [], PLAIN) if row.claim == "C9")
+        scores = bootstrap_scores(
+            mine, answered(mine, lambda cell: skilled(cell, "gate")), {}, settings()
+        )
+        row = next(row for row in judge_evidence([scores], [], PLAIN) if row.claim == "C9")
         assert row.seeds == seeds
         assert ("one seed" in row.why) == (seeds == 1)
         assert math.isnan(row.mcnemar_p) == (seeds > 1)
@@ -400,7 +412,7 @@ def test_c2_needs_a_wide_and_shifted_distribution_too() -> None:
     assert verdicts(histograms={})["C2"].verdict == "untestable"
 
 
-def test_c3_is_contradicted_where_the_control_moves_gate_as_well() -> None:
+def test_c3_is_contradicted_if_the_control_changes_gate_too() -> None:
     found = verdicts(tables={"felt": deltas(), "sums": deltas("gate", seed=1)})
     assert found["C3"].verdict == "contradicted"
     same = found["C3", "gate/up, log"]
@@ -408,7 +420,7 @@ def test_c3_is_contradicted_where_the_control_moves_gate_as_well() -> None:
     assert abs(same.effect) < 0.1
 
 
-def test_the_contrast_of_domains_knows_no_size_and_is_a_paired_t_test() -> None:
+def test_the_contrast_of_domains_is_a_paired_t_test_without_matrix_sizes() -> None:
     felt, sums = deltas(), deltas("up", seed=1)
     start = verdicts(tables={"felt": felt, "sums": sums})["C3", "gate/up, log"]
     bigger = [
@@ -427,11 +439,11 @@ def test_the_contrast_of_domains_knows_no_size_and_is_a_paired_t_test() -> None:
     assert start.verdict == "supported"
 
 
-def test_a_control_of_another_budget_is_no_control() -> None:
+def test_a_control_needs_the_same_budget() -> None:
     other = FACTS | {"sums": FACTS["sums"].model_copy(update={"budget": "more"})}
     row = verdicts(pairs=other)["C3"]
     assert row.verdict == "untestable"
-    assert "same base, method and budget" in (row.why or row.lacking)
+    assert "same base, method and budget" in (row.why or row.missing)
     unknown = FACTS | {"sums": FACTS["sums"].model_copy(update={"budget": ""})}
     row = verdicts(pairs=unknown)["C3"]
     assert row.verdict == "supported"
@@ -458,7 +470,7 @@ def test_c4_needs_both_methods_and_all_three_families() -> None:
 @pytest.mark.parametrize(
     ("architecture", "family"), [("qwen2", "qwen"), ("llama", "llama"), ("mistral", "mistral")]
 )
-def test_method_and_family_of_a_brought_adapter_are_read_from_its_files(
+def test_method_and_family_of_a_given_adapter_are_read_from_its_files(
     checkpoint: Any, lora: Any, tmp_path: Path, architecture: str, family: str
 ) -> None:
     base = checkpoint(architecture)
@@ -470,28 +482,28 @@ def test_method_and_family_of_a_brought_adapter_are_read_from_its_files(
     out = tmp_path / "brought.parquet"
     write_tables(measured_deltas(Pair(folder, adapter, any_base=True)), out)
     table = read_frame(out, "l2")
-    rows = judged([], loci({"brought": table}, {}, PLAIN), PLAIN, "none")
+    rows = judge_evidence([], gather_loci({"brought": table}, {}, PLAIN), PLAIN, "none")
     c4 = {row.part: row for row in rows if row.claim == "C4" and row.by == "l2" and row.part}
     judged_as = {part for part, row in c4.items() if row.verdict != "untestable"}
     assert judged_as == {"lora", family}
-    assert c4["sft"].lacking == "no affective pair with all weights tuned"
+    assert c4["sft"].missing == "no affective pair with all weights tuned"
 
 
-def test_a_brought_model_says_its_family_and_not_how_it_was_tuned(
+def test_a_given_model_has_a_family_and_no_method(
     checkpoint: Any, twin: Any, tmp_path: Path
 ) -> None:
     base = checkpoint("mistral")
     out = tmp_path / "brought.parquet"
     write_tables(measured_deltas(Pair(base, twin(base))), out)
-    (one,) = loci({"brought": read_frame(out, "l2")}, {}, PLAIN)
+    (one,) = gather_loci({"brought": read_frame(out, "l2")}, {}, PLAIN)
     assert (one.facts.method, one.facts.family) == ("", "mistral")
-    rows = judged([], [one], PLAIN, "none")
-    c4 = {row.part: row.lacking for row in rows if row.claim == "C4" and row.by == "l2"}
+    rows = judge_evidence([], [one], PLAIN, "none")
+    c4 = {row.part: row.missing for row in rows if row.claim == "C4" and row.by == "l2"}
     for part in ("lora", "sft"):
-        assert "the deltas of brought do not say how it was tuned" in c4[part]
-    # What the settings say is not overruled.
+        assert "the method of brought is unknown" in c4[part]
+    # The settings take precedence.
     told = ClaimsSettings(pairs={"brought": PairFacts(method="sft")})
-    (one,) = loci({"brought": read_frame(out, "l2")}, {}, told)
+    (one,) = gather_loci({"brought": read_frame(out, "l2")}, {}, told)
     assert (one.facts.method, one.facts.family) == ("sft", "mistral")
 
 
@@ -500,7 +512,7 @@ def test_a_projection_that_was_not_adapted_is_never_ranked() -> None:
     table.loc[table["projection"] == "k", ["adapted", "l2"]] = [False, math.nan]
     row = verdicts(tables={"felt": table})["C1"]
     assert row.verdict == "untestable"
-    assert "k of felt not adapted" in row.lacking
+    assert "k of felt not adapted" in row.missing
 
 
 def test_an_untestable_pair_is_skipped_where_others_are_tested() -> None:
@@ -512,31 +524,31 @@ def test_an_untestable_pair_is_skipped_where_others_are_tested() -> None:
     assert "1 of 2 untestable" in row.why
 
 
-def test_what_is_lacking_is_named() -> None:
+def test_missing_cells_are_named() -> None:
     mine = [cell for cell in cells() if cell.kind != "tune" and cell.modules != "o+gate"]
-    scores = drawn(mine, answered(mine, lambda _: 0.5), {}, settings())
-    rows = {row.claim: row for row in judged([scores], [], PLAIN) if row.level == "claim"}
+    scores = bootstrap_scores(mine, answered(mine, lambda _: 0.5), {}, settings())
+    rows = {row.claim: row for row in judge_evidence([scores], [], PLAIN) if row.level == "claim"}
     assert {claim for claim, row in rows.items() if row.verdict == "untestable"} == {
         *("C1", "C2", "C3", "C4", "C8", "C9", "C10", "C11", "C12", "C14")
     }
-    assert rows["C8"].lacking == "no cell load o+gate"
-    assert rows["C10"].lacking == "no cell tune q+k+v+o, tune q+k+v+o+down"
-    assert rows["C14"].lacking == "no fluency was measured: no task of general text"
+    assert rows["C8"].missing == "no cell load o+gate"
+    assert rows["C10"].missing == "no cell tune q+k+v+o, tune q+k+v+o+down"
+    assert rows["C14"].missing == "no fluency was measured: no task of general text"
 
 
-def test_no_matrix_leaves_only_the_locus() -> None:
+def test_without_a_matrix_only_locus_claims_are_tested() -> None:
     found = verdicts()
     assert found["C1"].verdict == "supported"
     assert all(found[f"C{n}"].verdict == "untestable" for n in range(5, 15))
 
 
-def test_nothing_can_be_kept_where_nothing_was_gained() -> None:
+def test_c12_is_inconclusive_without_a_gain() -> None:
     row = verdicts(answered(cells(), lambda _: 0.5))["C12"]
     assert row.verdict == "inconclusive"
-    assert "nothing to keep" in row.why
+    assert "no gain to keep" in row.why
 
 
-def test_a_score_that_the_base_has_is_no_gain_kept() -> None:
+def test_the_score_of_the_base_does_not_count_as_kept_gain() -> None:
     def right(cell: Cell) -> float:
         if cell.kind != "tune":
             return 0.80 if cell.kind == "base" else 0.9
@@ -564,22 +576,28 @@ def test_fluency_is_unchanged_within_five_per_cent(more: float, verdict: str) ->
     nll = tokens * rng.normal(3, 0.1, 40)
     gate = nll + tokens * (more + rng.normal(0, 0.02, 40))
     loaded = [cell.kind == "load" and cell.modules == "gate" for cell in mine]
-    texts = {"text": Texts(np.arange(40), np.where(np.array(loaded)[:, None], gate, nll), tokens)}
-    scores = drawn(mine, answered(mine, lambda _: 0.5, 30), texts, settings())
-    row = next(row for row in judged([scores], [], PLAIN) if row.claim == "C14")
+    texts = {
+        "text": TextLikelihoods(
+            np.arange(40), np.where(np.array(loaded)[:, None], gate, nll), tokens
+        )
+    }
+    scores = bootstrap_scores(mine, answered(mine, lambda _: 0.5, 30), texts, settings())
+    row = next(row for row in judge_evidence([scores], [], PLAIN) if row.claim == "C14")
     assert row.verdict == verdict, row.why
     assert row.effect == pytest.approx(math.exp((gate - nll).sum() / tokens.sum()))
     assert row.n == 40
 
 
-def test_the_steadiest_has_the_best_mean_rank_over_tasks() -> None:
+def test_the_most_stable_has_the_best_mean_rank_over_tasks() -> None:
     row = PLANTED["C5"]
-    scores = drawn(cells(seeds=MANY), GATED, {}, settings())
+    scores = bootstrap_scores(cells(seeds=MANY), GATED, {}, settings())
     steady = next(
-        r for r in judged([scores], [], PLAIN) if (r.claim, r.part) == ("C5", "steadiest")
+        r for r in judge_evidence([scores], [], PLAIN) if (r.claim, r.part) == ("C5", "steadiest")
     )
     assert row.verdict == steady.verdict == "supported"
-    loaded = np.array([scores.single[f"felt/load/{name}"] for name in PROJECTIONS])  # (7, tasks)
+    loaded = np.array(
+        [scores.cell_scores[f"felt/load/{name}"] for name in PROJECTIONS]
+    )  # (7, tasks)
     ranks = pd.DataFrame(-loaded, index=PROJECTIONS).rank().mean(axis=1)
     assert ranks["gate"] == 1
     assert steady.effect == pytest.approx(ranks.drop("gate").min() - 1)
@@ -587,9 +605,11 @@ def test_the_steadiest_has_the_best_mean_rank_over_tasks() -> None:
 
 
 def test_destruction_counts_what_the_tuned_model_loses() -> None:
-    scores = drawn(cells(seeds=MANY), GATED, {}, settings())
-    row = next(r for r in judged([scores], [], PLAIN) if (r.claim, r.part) == ("C13", "zero"))
-    left = {name: scores.single[f"felt/ablate/{name}/zero"].mean() for name in PROJECTIONS}
+    scores = bootstrap_scores(cells(seeds=MANY), GATED, {}, settings())
+    row = next(
+        r for r in judge_evidence([scores], [], PLAIN) if (r.claim, r.part) == ("C13", "zero")
+    )
+    left = {name: scores.cell_scores[f"felt/ablate/{name}/zero"].mean() for name in PROJECTIONS}
     assert row.effect == pytest.approx(
         min(v for n, v in left.items() if n != "gate") - left["gate"]
     )
@@ -598,49 +618,51 @@ def test_destruction_counts_what_the_tuned_model_loses() -> None:
 
 def test_contrasts_are_differences_of_the_cells_scores() -> None:
     mine = cells(seeds=MANY)
-    scores = drawn(mine, GATED, {}, settings())
-    rows = judged([scores], [], PLAIN)
+    scores = bootstrap_scores(mine, GATED, {}, settings())
+    rows = judge_evidence([scores], [], PLAIN)
     row = next(row for row in rows if row.claim == "C6" and row.part == "above q+k+v+o")
-    first, second = (scores.single[f"felt/load/{name}"] for name in ("q+k+v+o+gate", "q+k+v+o"))
+    first, second = (
+        scores.cell_scores[f"felt/load/{name}"] for name in ("q+k+v+o+gate", "q+k+v+o")
+    )
     assert row.effect == pytest.approx((first - second).mean())
     assert row.n == 360
     assert row.basis.endswith("cells felt/load/q+k+v+o+gate, felt/load/q+k+v+o")
 
 
-def test_all_that_the_paper_states_by_one_measure_is_a_family() -> None:
+def test_stated_tests_by_one_measure_are_a_family() -> None:
     stated = [Finding("C6", "f1", p=p, agrees=True) for p in (0.01, 0.03)]
     beside = [Finding("C6", "f1", p=0.04, stated=False, agrees=False)]
-    rows = judge([*stated, *beside, Finding("C8", "f1", lacking="no cell")], 0.95)
+    rows = judge([*stated, *beside, Finding("C8", "f1", missing="no cell")], 0.95)
     assert [row.holm_p for row in rows[:3]] == pytest.approx([0.02, 0.03, 0.04])
     assert [row.verdict for row in rows] == [
         *("supported", "supported", "contradicted", "untestable")
     ]
 
 
-def test_what_only_the_family_takes_away_is_said() -> None:
+def test_a_test_that_only_the_correction_makes_inconclusive_says_so() -> None:
     findings = [Finding("C6", "f1", p=p, agrees=True, why="a") for p in (0.03, 0.04, 0.6)]
     rows = judge(findings, 0.95)
     assert {row.verdict for row in rows} == {"inconclusive"}
     assert ["significant alone" in row.why for row in rows] == [True, True, False]
 
 
-def test_a_whole_is_decided_by_its_parts() -> None:
+def test_a_statement_is_decided_by_its_parts() -> None:
     good = judge([Finding("C8", "f1", p=0.001, agrees=True)], 0.95)[0]
     bad = replace(good, verdict="contradicted")
     open_one = replace(good, verdict="inconclusive")
     lacking = replace(good, verdict="untestable")
-    assert combined([good, bad, open_one, lacking]).verdict == "contradicted"
-    assert combined([good, open_one]).verdict == "inconclusive"
-    assert combined([good, lacking]).verdict == "untestable"
-    assert combined([good, lacking], skip_untestable=True).verdict == "supported"
-    assert combined([lacking], skip_untestable=True).verdict == "untestable"
+    assert deciding_row([good, bad, open_one, lacking]).verdict == "contradicted"
+    assert deciding_row([good, open_one]).verdict == "inconclusive"
+    assert deciding_row([good, lacking]).verdict == "untestable"
+    assert deciding_row([good, lacking], skip_untestable=True).verdict == "supported"
+    assert deciding_row([lacking], skip_untestable=True).verdict == "untestable"
     weaker = replace(good, holm_p=0.04, part="b")
-    assert combined([good, weaker]).part == "b"
+    assert deciding_row([good, weaker]).part == "b"
 
 
-def test_a_claims_row_stands_before_its_details_and_repeats_one_of_them() -> None:
+def test_a_claims_row_comes_before_its_details_and_repeats_one_of_them() -> None:
     parts = [Finding("C6", "f1", "p", part, p=0.001, agrees=True, effect=2.0) for part in "abc"]
-    rows = with_headlines(judge([*parts, Finding("C7", "f1", "p", p=0.001)], 0.95))
+    rows = with_claim_rows(judge([*parts, Finding("C7", "f1", "p", p=0.001)], 0.95))
     assert [(row.claim, row.level, row.part) for row in rows] == [
         ("C6", "claim", ""),
         *(("C6", "detail", part) for part in "abc"),
@@ -651,7 +673,7 @@ def test_a_claims_row_stands_before_its_details_and_repeats_one_of_them() -> Non
 
 
 def test_the_papers_own_tables_by_the_same_rules() -> None:
-    rows, flags = on_paper()
+    rows, flags = judge_paper()
     found = rows[rows["level"] == "claim"].set_index("claim")["verdict"].to_dict()
     assert list(found) == [f"C{n}" for n in range(1, 15)]
     assert {claim for claim, verdict in found.items() if verdict == "untestable"} == {
@@ -662,16 +684,16 @@ def test_the_papers_own_tables_by_the_same_rules() -> None:
     assert effects["C10"] == pytest.approx(9.19)
     assert effects["C7"] == pytest.approx(8.05, abs=0.005)
     assert rows[["low", "high", "p"]].isna().all(axis=None)
-    assert flags == ["Table 1 row 2 prints the mean 63.75, its cells give 63.74"]
+    assert flags == ["Table 1 row 2 prints the mean 63.75, but the mean of its cells is 63.74"]
     down = rows[rows["part"] == "above q+k+v+o+down"].iloc[0]
     assert flags[0] in down["why"]
     o_gate = rows[(rows["claim"] == "C8")].iloc[0]
     assert "its two tables have no row load o+gate" in o_gate["why"]
 
 
-def test_the_papers_numbers_are_the_papers() -> None:
+def test_the_quoted_numbers_are_the_papers() -> None:
     if not SHARED.is_dir():
-        pytest.skip("the paper's tables are not beside the checkout")
+        pytest.skip("the paper's tables are not in the folder shared")
     for arm, name in (("load", "table1_load"), ("tune", "table2_tune")):
         rows = list(csv.reader((SHARED / f"{name}.csv").open(encoding="utf-8")))[1:]
         scores, means = paper.printed(arm)
@@ -683,11 +705,11 @@ def test_the_papers_numbers_are_the_papers() -> None:
     assert {name: claim.kind for name, claim in paper.CLAIMS.items()} == kinds
 
 
-def predictions(cell: Cell, answers: dict[str, Labelled], place: int) -> pd.DataFrame:
+def predictions(cell: Cell, answers: dict[str, LabelAnswers], place: int) -> pd.DataFrame:
     """Log-likelihoods as `evaluate` writes them."""
     parts = []
     for name, task in answers.items():
-        given = task.given[place]
+        given = task.answers[place]
         likelihood = np.where(np.arange(len(WORDS)) == given[:, None], -1.0, -2.0)
         parts.append(
             pd.DataFrame(
@@ -706,23 +728,23 @@ def predictions(cell: Cell, answers: dict[str, Labelled], place: int) -> pd.Data
     return frame
 
 
-def small() -> tuple[list[pd.DataFrame], list[Cell], dict[str, Labelled]]:
+def small() -> tuple[list[pd.DataFrame], list[Cell], dict[str, LabelAnswers]]:
     mine = cells()
     answers = answered(mine, lambda cell: skilled(cell, "gate"), n=30)
     frames = [predictions(cell, answers, place) for place, cell in enumerate(mine)]
     return frames, mine, answers
 
 
-def test_predictions_are_read_in_whatever_order_their_rows_are() -> None:
+def test_the_order_of_rows_in_predictions_changes_nothing() -> None:
     frames, mine, answers = small()
     mixed = []
     for frame in frames:
         mixed.append(frame.sample(frac=1, random_state=1).reset_index(drop=True))
         mixed[-1].attrs = frame.attrs
-    (read,) = gather(mixed, settings(draws=100))
-    expected = drawn(mine, answers, {}, settings(draws=100))
+    (read,) = gather_scores(mixed, settings(draws=100))
+    expected = bootstrap_scores(mine, answers, {}, settings(draws=100))
     for cell in mine:
-        assert read.single[cell.id] == pytest.approx(expected.single[cell.id])
+        assert read.cell_scores[cell.id] == pytest.approx(expected.cell_scores[cell.id])
     assert read.n == 90
 
 
@@ -733,7 +755,7 @@ def test_texts_among_the_predictions_are_read_as_fluency() -> None:
         text = {"task": "text", "sample": ["a", "b"], "loglik": [-6.0, -30.0], "tokens": [2, 10]}
         with_text.append(pd.concat([frame, pd.DataFrame(text)], ignore_index=True))
         with_text[-1].attrs = frame.attrs | {"labels": frame.attrs["labels"] | {"text": []}}
-    (read,) = gather(with_text, settings(draws=100))
+    (read,) = gather_scores(with_text, settings(draws=100))
     assert read.fluency is not None
     assert read.fluency.mean(("felt", "base", "", ""))[0] == pytest.approx(3)
     assert read.texts == 2
@@ -742,13 +764,13 @@ def test_texts_among_the_predictions_are_read_as_fluency() -> None:
 def test_an_experiment_without_labels_is_untestable_not_an_error() -> None:
     frame = pd.DataFrame({"task": "text", "sample": ["a"], "loglik": [-6.0], "tokens": [2]})
     frame.attrs = {"cell": asdict(Cell("base", "b")), "labels": {"text": []}}
-    table, _ = ledger([frame], {"felt": deltas()}, {}, settings())
+    table, _ = judge_experiment([frame], {"felt": deltas()}, {}, settings())
     rows = table.set_index("claim")
     assert rows.loc["C9", "why"] == "no task with labels among the predictions"
     assert set(rows.loc[["C5", "C9", "C14"], "verdict"]) == {"untestable"}
 
 
-def test_a_control_that_answers_other_tasks_is_drawn_apart_and_stands_beside() -> None:
+def test_a_control_with_other_tasks_is_an_additional_test() -> None:
     frames, mine, answers = small()
     other = [replace(cell, pair="about") for cell in mine if cell.kind in ("tuned", "load")]
     places = [place for place, cell in enumerate(mine) if cell.kind in ("tuned", "load")]
@@ -769,12 +791,12 @@ def test_a_control_that_answers_other_tasks_is_drawn_apart_and_stands_beside() -
         frames = [joined if one is frame else one for one in frames]
     facts = {"felt": PairFacts(base=base), "about": PairFacts(base=base, domain="control")}
     wanted = settings(draws=100, pairs=facts)
-    felt, about = gather(frames, wanted)
+    felt, about = gather_scores(frames, wanted)
     assert (felt.matrices, about.matrices) == (["felt"], ["about"])
     assert about.draws.tasks == tuple(f"plot of {task}" for task in felt.draws.tasks)
     key = ("felt", "load", "gate", "")
     assert about.draws.mean(("about", *key[1:]))[0] == pytest.approx(felt.draws.mean(key)[0])
-    rows = [row for row in judged([felt, about], [], wanted) if row.claim == "C5"]
+    rows = [row for row in judge_evidence([felt, about], [], wanted) if row.claim == "C5"]
     assert {(row.pair, row.stated) for row in rows if row.pair} == {
         ("felt", True),
         ("about", False),
@@ -785,12 +807,12 @@ def test_cells_with_other_samples_are_refused() -> None:
     frames, *_ = small()
     frames[1]["sample"] = "x" + frames[1]["sample"]
     with pytest.raises(InputError, match="cell felt/tuned: task t0 has other samples"):
-        gather(frames, settings())
+        gather_scores(frames, settings())
 
 
-def test_the_agreement_of_rankings_stands_beside() -> None:
+def test_the_agreement_of_rankings_is_computed() -> None:
     frames, *_ = small()
-    table, agreement = ledger(
+    table, agreement = judge_experiment(
         frames, {"felt": deltas(), "sums": deltas("up", seed=1)}, {}, settings(draws=100)
     )
     assert set(agreement["over"]) == {"layers", "tasks"}
@@ -844,6 +866,6 @@ def test_the_command_on_the_paper_prints_a_table_or_one_object() -> None:
         (["--delta", "none.parquet"], "none.parquet: no such file"),
     ],
 )
-def test_the_command_says_what_is_wrong(arguments: list[str], message: str) -> None:
+def test_wrong_options_are_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         CliRunner().invoke(app, ["claims", *arguments], catch_exceptions=False)

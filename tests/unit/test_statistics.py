@@ -12,9 +12,9 @@ from scipy.stats import binomtest, friedmanchisquare, t
 from sklearn.metrics import accuracy_score, f1_score
 
 from affectlocus.claims.statistics import (
-    Group,
-    Labelled,
-    Texts,
+    CellGroup,
+    LabelAnswers,
+    TextLikelihoods,
     bootstrap,
     cohens_h,
     estimate,
@@ -32,17 +32,17 @@ LABELS = 4
 
 def answers(
     n: int = 60, right: Any = (0.6, 0.4), seed: int = 0, ids: int = 0, metric: str = "weighted_f1"
-) -> Labelled:
+) -> LabelAnswers:
     """A cell for each share of right answers; uneven labels."""
     rng = np.random.default_rng(seed)
     truth = rng.choice(LABELS, n, p=[0.5, 0.3, 0.15, 0.05])
     drawn = rng.integers(LABELS, size=(len(right), n))
     given = np.where(rng.random((len(right), n)) < np.array(right)[:, None], truth, drawn)
-    return Labelled(np.arange(n) + ids, truth, given, LABELS, metric)
+    return LabelAnswers(np.arange(n) + ids, truth, given, LABELS, metric)
 
 
-def each(cells: int) -> list[Group]:
-    return [Group(cell, ((cell,),)) for cell in range(cells)]
+def each(cells: int) -> list[CellGroup]:
+    return [CellGroup(cell, ((cell,),)) for cell in range(cells)]
 
 
 def counted(truth: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def test_observed_scores_are_those_of_the_score_step_and_of_scikit_learn(metric:
     task = answers(metric=metric)
     observed = task.scores(np.ones((1, 60), np.float32))[0]
     for cell, value in enumerate(observed):
-        answered = task.given[cell]
+        answered = task.answers[cell]
         assert value == pytest.approx(score_metrics(counted(task.truth, answered))[metric])
         if metric == "accuracy":
             expected = accuracy_score(task.truth, answered)
@@ -72,28 +72,28 @@ def test_a_weight_is_a_repetition_of_the_sample(samples: list[tuple[int, int]]) 
     truth, given = np.array(samples).T
     times = np.arange(len(samples)) % 3 + 1
     for metric in METRICS:
-        task = Labelled(np.arange(len(truth)), truth, given[None], LABELS, metric)
+        task = LabelAnswers(np.arange(len(truth)), truth, given[None], LABELS, metric)
         weighted = task.scores(times[None].astype(np.float32))[0, 0]
         repeated = counted(np.repeat(truth, times), np.repeat(given, times))
         assert weighted == pytest.approx(score_metrics(repeated)[metric])
 
 
-def test_an_answer_that_is_no_label_is_wrong_and_answers_none() -> None:
+def test_an_answer_that_is_not_a_label_is_wrong() -> None:
     truth = np.array([0, 0, 1, 1])
-    silent = Labelled(np.arange(4), truth, np.array([[0, -1, 1, -1]]), 2)
+    silent = LabelAnswers(np.arange(4), truth, np.array([[0, -1, 1, -1]]), 2)
     expected = f1_score(truth, [0, 2, 1, 2], average="weighted", labels=[0, 1], zero_division=0)
     assert silent.scores(np.ones((1, 4), np.float32))[0, 0] == pytest.approx(100 * expected)
 
 
 def test_binary_f1_is_that_of_the_positive_label() -> None:
     truth, given = np.array([1, 1, 0, 0, 1]), np.array([[1, 0, 1, 0, 1]])
-    task = Labelled(np.arange(5), truth, given, 2, "binary_f1", positive=1)
+    task = LabelAnswers(np.arange(5), truth, given, 2, "binary_f1", positive=1)
     weights = np.array([[1, 1, 1, 1, 1], [2, 0, 1, 1, 1]], np.float32)
     scores = task.scores(weights)[:, 0]
     assert scores[0] == pytest.approx(100 * f1_score(truth, given[0]))
     assert scores[1] == pytest.approx(100 * f1_score(truth, given[0], sample_weight=weights[1]))
     with pytest.raises(InputError, match="binary_f1"):
-        Labelled(np.arange(5), truth, given, 2, "binary_f1")
+        LabelAnswers(np.arange(5), truth, given, 2, "binary_f1")
 
 
 def test_an_unknown_metric_is_refused() -> None:
@@ -101,7 +101,7 @@ def test_an_unknown_metric_is_refused() -> None:
         answers(metric="bleu")
 
 
-def test_intervals_are_those_of_drawing_samples_one_by_one() -> None:
+def test_intervals_equal_those_of_drawing_samples_one_by_one() -> None:
     tasks = {"a": answers(80, seed=1), "b": answers(50, seed=2, ids=100)}
     draws = bootstrap(tasks, each(2), 4000)
     found = estimate(draws.mean(0) - draws.mean(1), 0.9)
@@ -111,7 +111,7 @@ def test_intervals_are_those_of_drawing_samples_one_by_one() -> None:
         for task in tasks.values():
             pick = rng.integers(len(task.truth), size=len(task.truth))
             scores = [
-                score_metrics(counted(task.truth[pick], task.given[cell, pick]))["weighted_f1"]
+                score_metrics(counted(task.truth[pick], task.answers[cell, pick]))["weighted_f1"]
                 for cell in (0, 1)
             ]
             gaps.append(scores[0] - scores[1])
@@ -123,7 +123,7 @@ def test_intervals_are_those_of_drawing_samples_one_by_one() -> None:
 
 def test_every_cell_has_the_same_draws() -> None:
     task = answers(right=(0.5, 0.5))
-    twins = Labelled(task.samples, task.truth, task.given[[0, 0, 1]], LABELS)
+    twins = LabelAnswers(task.samples, task.truth, task.answers[[0, 0, 1]], LABELS)
     draws = bootstrap({"a": twins}, each(3), 200)
     assert (draws.mean(0) == draws.mean(1)).all()
     assert draws.mean(0)[1:].std() > 0
@@ -133,14 +133,14 @@ def test_every_cell_has_the_same_draws() -> None:
 def test_tasks_on_the_same_samples_are_drawn_together_and_others_apart() -> None:
     task = answers()
     again, apart = answers(), answers(ids=500)
-    draws = bootstrap({"a": task, "b": again, "c": apart}, each(2), 300).tasks_of(0)
+    draws = bootstrap({"a": task, "b": again, "c": apart}, each(2), 300).by_task(0)
     assert (draws[:, 0] == draws[:, 1]).all()
     assert abs(np.corrcoef(draws[1:, 0], draws[1:, 2])[0, 1]) < 0.3
 
 
-def test_no_result_depends_on_the_chunk_and_every_one_on_the_seed() -> None:
+def test_results_depend_on_the_seed_and_not_on_the_chunk() -> None:
     tasks = {"a": answers()}
-    groups = [Group("g", ((0,), (1,)), (0, 1))]
+    groups = [CellGroup("g", ((0,), (1,)), (0, 1))]
     whole, small, other = (
         bootstrap(tasks, groups, 50, **more).values for more in ({}, {"chunk": 7}, {"seed": 1})
     )
@@ -149,7 +149,7 @@ def test_no_result_depends_on_the_chunk_and_every_one_on_the_seed() -> None:
     assert (whole[1:] != other[1:]).any()
 
 
-def test_no_draws_leave_the_observed_scores() -> None:
+def test_without_draws_only_the_observed_scores_are_computed() -> None:
     draws = bootstrap({"a": answers()}, each(2), 0)
     assert draws.values.shape == (1, 2, 1)
     found = estimate(draws.mean(0))
@@ -158,7 +158,7 @@ def test_no_draws_leave_the_observed_scores() -> None:
 
 def test_a_group_is_the_mean_over_its_seeds_and_over_the_cells_of_one_seed() -> None:
     task = answers(right=(0.9, 0.6, 0.3))
-    groups = [*each(3), Group("seeds", ((0,), (1, 2)), (0, 1))]
+    groups = [*each(3), CellGroup("seeds", ((0,), (1, 2)), (0, 1))]
     scores = bootstrap({"a": task}, groups, 0).values[0, :, 0]
     assert scores[3] == pytest.approx((scores[0] + (scores[1] + scores[2]) / 2) / 2)
 
@@ -175,13 +175,13 @@ def test_seeds_alone_give_students_interval(seeds: int) -> None:
 def test_seeds_that_differ_widen_the_interval_and_paired_seeds_cancel() -> None:
     shares = (0.5, 0.7, 0.9)
     task = answers(150, right=shares)
-    pairs = np.concatenate([task.given, task.given])
+    pairs = np.concatenate([task.answers, task.answers])
     pairs[3:, :3] = np.where(pairs[3:, :3] == 0, 1, 0)  # the second group differs a little
-    both = Labelled(task.samples, task.truth, pairs, LABELS)
-    one = Group("one", ((0,), (1,), (2,)), (0, 1, 2))
-    two = Group("two", ((3,), (4,), (5,)), (0, 1, 2))
-    other = Group("other seeds", ((3,), (4,), (5,)), (7, 8, 9))
-    draws = bootstrap({"a": both}, [one, two, other, Group("single", ((1,),))], 2000)
+    both = LabelAnswers(task.samples, task.truth, pairs, LABELS)
+    one = CellGroup("one", ((0,), (1,), (2,)), (0, 1, 2))
+    two = CellGroup("two", ((3,), (4,), (5,)), (0, 1, 2))
+    other = CellGroup("other seeds", ((3,), (4,), (5,)), (7, 8, 9))
+    draws = bootstrap({"a": both}, [one, two, other, CellGroup("single", ((1,),))], 2000)
 
     def width(first: str, second: str) -> float:
         found = estimate(draws.mean(first) - draws.mean(second))
@@ -193,13 +193,15 @@ def test_seeds_that_differ_widen_the_interval_and_paired_seeds_cancel() -> None:
     assert width("one", "two") < 0.2 * width("one", "other seeds")
 
 
-def test_perplexities_are_weighed_by_tokens() -> None:
-    text = Texts(np.arange(2), np.array([[2.0, 30.0], [4.0, 10.0]]), np.array([2.0, 10.0]))
+def test_perplexities_are_weighted_by_tokens() -> None:
+    text = TextLikelihoods(
+        np.arange(2), np.array([[2.0, 30.0], [4.0, 10.0]]), np.array([2.0, 10.0])
+    )
     logs = text.scores(np.array([[1, 1], [2, 0]], np.float32))
     assert logs == pytest.approx(np.array([[32 / 12, 14 / 12], [1, 2]]))
 
 
-def test_p_is_the_interval_turned_round() -> None:
+def test_p_is_the_inverted_interval() -> None:
     values = np.append(1.0, np.random.default_rng(0).normal(1, 0.5, 9999))
     found = estimate(values)
     edge = estimate(values, 1 - found.p)
@@ -210,19 +212,19 @@ def test_p_is_the_interval_turned_round() -> None:
     assert estimate(-values).p == pytest.approx(found.p)
 
 
-def test_an_interval_holds_a_value_that_all_draws_lie_above_and_p_agrees() -> None:
-    # A statistic at its minimum: whatever is drawn is larger.
+def test_an_interval_includes_a_value_below_all_draws_and_p_agrees() -> None:
+    # A statistic at its minimum: every draw is larger.
     values = np.append(0.0, np.random.default_rng(0).chisquare(6, 4999))
     found = estimate(values)
     assert found.low < 0 < found.high
     assert found.p > 0.5
     assert estimate(values, null=-20).p < 0.01
-    # A draw that is almost always the same: no shift brings the observed value inside.
+    # If almost all draws are equal, centring does not include the observed value.
     rare = np.append(1.0, np.zeros(4999))
     assert estimate(rare).low <= 1 <= estimate(rare).high
 
 
-def test_p_is_never_below_what_the_draws_can_tell() -> None:
+def test_p_has_a_lower_limit_from_the_number_of_draws() -> None:
     assert estimate(np.full(1000, 3.0)).p == pytest.approx(2 / 1000)
 
 
@@ -244,18 +246,18 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(values: list[float]) 
     assert {place for place, p in enumerate(holm(values)) if p < level} == rejected
 
 
-def test_mcnemar_looks_at_the_differing_samples_alone() -> None:
+def test_mcnemar_uses_only_the_differing_samples() -> None:
     first = np.array([True] * 9 + [False] * 1 + [True] * 50)
     second = np.array([False] * 9 + [True] * 1 + [True] * 50)
     assert mcnemar(first, second) == pytest.approx(binomtest(9, 10).pvalue)
     assert mcnemar(first, second) == pytest.approx(2 * 11 / 2**10)
     assert mcnemar(first, first) == 1
-    # Of two tasks on the same samples: a sample counts once, by its balance.
+    # With two tasks on the same samples, each sample counts once.
     both = np.array([2, 1, 1, 0, 2]), np.array([0, 1, 0, 1, 1])
     assert mcnemar(*both) == pytest.approx(binomtest(3, 4).pvalue)
 
 
-def test_cohens_h_is_zero_for_equals_and_pi_for_all_against_nothing() -> None:
+def test_cohens_h_is_0_for_equal_accuracies_and_pi_for_1_against_0() -> None:
     assert cohens_h(np.array([0.3]), np.array([0.3])) == 0
     assert cohens_h(np.array([1.0]), np.array([0.0])) == pytest.approx(np.pi)
     gap = cohens_h(np.array([0.7, 0.5]), np.array([0.5, 0.5]))
@@ -297,13 +299,13 @@ def test_random_rankings_rarely_agree() -> None:
         assert 0.3 < np.mean(p) < 0.7
 
 
-def test_one_rater_agrees_with_nobody() -> None:
+def test_one_rater_has_no_agreement() -> None:
     assert np.isnan(kendalls_w(np.arange(7.0)[None])).all()
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_null_is_rarely_significant_and_a_planted_difference_is(seeds: int) -> None:
-    """Two groups alike, but for samples' and seeds' luck; and two of which one is better."""
+    """Two groups that differ only by chance, and two of which one is better."""
     missed = false = 0
     for trial in range(100):
         rng = np.random.default_rng([seeds, trial])
@@ -317,7 +319,7 @@ def test_a_null_is_rarely_significant_and_a_planted_difference_is(seeds: int) ->
             members = [
                 tuple((place,) for place in range(k * seeds, (k + 1) * seeds)) for k in (0, 1)
             ]
-            groups = [Group(k, member, labels) for k, member in enumerate(members)]
+            groups = [CellGroup(k, member, labels) for k, member in enumerate(members)]
             draws = bootstrap(tasks, groups, 600)
             found = estimate(draws.mean(1) - draws.mean(0))
             if gap:

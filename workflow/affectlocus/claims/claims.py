@@ -9,18 +9,24 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from affectlocus.claims.effect_rules import findings as of_scores
-from affectlocus.claims.evidence import Key, LackingError, Locus, Scores, gather, loci
-from affectlocus.claims.locus_rules import c4
-from affectlocus.claims.locus_rules import findings as of_deltas
+from affectlocus.claims.effect_rules import effect_findings
+from affectlocus.claims.evidence import (
+    GroupKey,
+    Locus,
+    MissingEvidenceError,
+    ScoreEvidence,
+    gather_loci,
+    gather_scores,
+)
+from affectlocus.claims.locus_rules import c4, locus_findings
 from affectlocus.claims.pair_facts import ClaimsSettings
 from affectlocus.claims.paper import SETS, SOURCE, TASKS, misprints, printed
-from affectlocus.claims.rank_agreement import agreement
-from affectlocus.claims.statistics import Draws
-from affectlocus.claims.verdicts import Finding, Verdict, judge, table, with_headlines
+from affectlocus.claims.rank_agreement import rank_agreement
+from affectlocus.claims.statistics import GroupDraws
+from affectlocus.claims.verdicts import Finding, Verdict, judge, verdict_table, with_claim_rows
 
 
-def ledger(
+def judge_experiment(
     frames: Iterable[pd.DataFrame] | None,
     tables: Mapping[str, pd.DataFrame],
     histograms: Mapping[str, pd.DataFrame],
@@ -29,102 +35,104 @@ def ledger(
     """The verdicts on an experiment, and the agreement of its rankings.
 
     Args:
-        frames: predictions of every cell, with the cell and the labels in `attrs`; none: the
-            locus alone.
+        frames: predictions of every cell, with the cell and the labels in `attrs`; None: only the
+            claims on deltas are tested.
         tables, histograms: pair → its deltas, and their histogram.
 
     Returns:
-        Columns `verdicts.COLUMNS` and `agreement.COLUMNS`.
+        Columns `verdicts.COLUMNS` and `rank_agreement.COLUMNS`.
     """
-    measured = loci(tables, histograms, settings)
-    scores, lacking = [], "no answers of any cell"
+    loci = gather_loci(tables, histograms, settings)
+    scores: list[ScoreEvidence] = []
+    missing = "no answers of any cell"
     if frames is not None:
         try:
-            scores = gather(frames, settings)
-        except LackingError as error:
-            lacking = str(error)
-    verdicts = judged(scores, measured, settings, lacking)
-    return table(verdicts, settings.confidence), agreement(scores, measured)
+            scores = gather_scores(frames, settings)
+        except MissingEvidenceError as error:
+            missing = str(error)
+    verdicts = judge_evidence(scores, loci, settings, missing)
+    return verdict_table(verdicts, settings.confidence), rank_agreement(scores, loci)
 
 
-def judged(
-    scores: Sequence[Scores],
-    measured: Sequence[Locus],
+def judge_evidence(
+    scores: Sequence[ScoreEvidence],
+    loci: Sequence[Locus],
     settings: ClaimsSettings,
-    lacking: str = "",
+    missing: str = "",
 ) -> list[Verdict]:
-    """Verdicts on all claims, each claim's row before its details.
+    """Verdicts on all claims; each claim's row comes before its details.
 
-    What holds of a control or a null stands beside what the paper states: where the same rule
-    holds there, what was found is no property of affect.
+    The rules are also applied to controls and nulls, as additional tests. If a rule is supported
+    there too, the effect is not specific to affect.
 
     Args:
-        lacking: why there are no scores, where there are none.
+        missing: the reason why there are no scores, if `scores` is empty.
     """
-    found = of_deltas(measured, settings.confidence)
+    found = locus_findings(loci, settings.confidence)
     if not scores:
-        found += [Finding(f"C{number}", "score", lacking=lacking) for number in range(5, 15)]
-    tried = [group for group in scores if group.matrices] or scores[:1]
-    for one in (one for group in tried for one in of_scores(group)):
-        domain = settings.domain(one.pair)
+        found += [Finding(f"C{number}", "score", missing=missing) for number in range(5, 15)]
+    with_matrix = [evidence for evidence in scores if evidence.matrices] or scores[:1]
+    for finding in (finding for evidence in with_matrix for finding in effect_findings(evidence)):
+        domain = settings.domain(finding.pair)
         if domain != "affective":
-            if one.lacking:  # nobody asked for it: the paper's claims are of affective pairs
+            if finding.missing:  # the paper's claims are about affective pairs
                 continue
-            one = replace(one, stated=False, by=f"{one.by} of a {domain}")
-        found.append(_with_share(one, measured))
+            finding = replace(finding, stated=False, by=f"{finding.by} of a {domain}")
+        found.append(_with_gate_share(finding, loci))
     rows = judge(found, settings.confidence)
-    return with_headlines([*rows, *c4(rows, measured)])
+    return with_claim_rows([*rows, *c4(rows, loci)])
 
 
-def _with_share(one: Finding, measured: Sequence[Locus]) -> Finding:
-    """C12 also names a number of parameters: gate's share of them, by the shapes of the deltas."""
-    mine = next((place for place in measured if place.name == one.pair), None)
-    if one.claim != "C12" or one.lacking or mine is None:
-        return one
-    rows = next(iter(mine.tables.values())).query("parameter == 'weight'")
+def _with_gate_share(finding: Finding, loci: Sequence[Locus]) -> Finding:
+    """C12 also states gate's share of the parameters: computed from the shapes of the deltas."""
+    locus = next((locus for locus in loci if locus.name == finding.pair), None)
+    if finding.claim != "C12" or finding.missing or locus is None:
+        return finding
+    rows = next(iter(locus.tables.values())).query("parameter == 'weight'")
     sides = rows["shape"].str.split("x", expand=True).astype(float)
     counts = {"LoRA": sides.sum(axis=1), "all": sides.prod(axis=1)}
     shares = [
         f"{100 * count[rows['projection'] == 'gate'].sum() / count.sum():.2f}% of {kind} parameters"
         for kind, count in counts.items()
     ]
-    return replace(one, why=f"{one.why}; gate has {' and '.join(shares)} of the seven")
+    return replace(finding, why=f"{finding.why}; gate has {' and '.join(shares)} of the seven")
 
 
-def on_paper() -> tuple[pd.DataFrame, list[str]]:
-    """The same rules on the paper's own two tables, and every mean that they misprint.
+def judge_paper() -> tuple[pd.DataFrame, list[str]]:
+    """The verdicts of the same rules on the paper's two tables, and the means that are misprinted.
 
-    There are neither samples nor seeds, so no intervals: the signs of the differences decide, and
-    the verdicts say "as printed". Means are worked out anew from the tables' cells.
+    The tables have neither samples nor seeds, so there are no intervals. The signs of the
+    differences decide, and the verdicts have the suffix "(as printed)". Means are computed from
+    the cells of the tables.
     """
-    places: dict[Key, str] = {("", "base", "", ""): "Table 1 row 0"}
+    places: dict[GroupKey, str] = {("", "base", "", ""): "Table 1 row 0"}
     values = [printed("load")[0][0]]
     for number, arm in ((1, "load"), (2, "tune")):
         for row, modules in enumerate(SETS, start=1):
             places["", arm, modules, ""] = f"Table {number} row {row}"
             values.append(printed(arm)[0][row])
-    scores = Scores(
-        draws=Draws({key: place for place, key in enumerate(places)}, TASKS, np.array([values])),
+    scores = ScoreEvidence(
+        draws=GroupDraws({key: at for at, key in enumerate(places)}, TASKS, np.array([values])),
         by="score",
         cells={key: [name] for key, name in places.items()},
         source=SOURCE,
         noun="row",
     )
-    lacking = "the paper shows it as a heat map or a distribution, without numbers"
+    missing = "the paper shows it as a heat map or a distribution, without numbers"
     found = [
-        Finding(claim, "relative" if claim == "C2" else "l2", lacking=lacking)
+        Finding(claim, "relative" if claim == "C2" else "l2", missing=missing)
         for claim in ("C1", "C2", "C3", "C4")
     ]
     flags = misprints()
-    # What stands beside a claim is untestable here like the claim.
-    found += [_of_tables(one, flags) for one in of_scores(scores) if one.stated]
-    # Printed numbers have no interval, so no level either.
-    return table(with_headlines(judge(found, 0.95)), math.nan), list(flags.values())
+    # Additional tests are left out: here they are untestable whenever the claim is.
+    found += [_of_tables(finding, flags) for finding in effect_findings(scores) if finding.stated]
+    # Printed numbers have no interval and therefore no confidence level.
+    return verdict_table(with_claim_rows(judge(found, 0.95)), math.nan), list(flags.values())
 
 
-def _of_tables(one: Finding, flags: Mapping[str, str]) -> Finding:
-    """What the two tables lack is said of them, and a misprint where it is rested on."""
-    if one.lacking.startswith("no row"):
-        return replace(one, lacking=f"its two tables have {one.lacking}")
-    found = [flag for place, flag in flags.items() if place in one.basis]
-    return replace(one, why="; ".join([one.why, *found]))
+def _of_tables(finding: Finding, flags: Mapping[str, str]) -> Finding:
+    """The finding with the paper's tables named in `missing`, and misprints added to `why`."""
+    if finding.missing.startswith("no row"):
+        return replace(finding, missing=f"its two tables have {finding.missing}")
+    affected = [flag for place, flag in flags.items() if place in finding.basis]
+    return replace(finding, why="; ".join([finding.why, *affected]))

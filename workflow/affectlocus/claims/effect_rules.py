@@ -1,7 +1,8 @@
-"""Claims C5 to C14: what a module does. Each rule stands as before any result, or says that not.
+"""Claims C5 to C14: the effect of a module. The rules were written before any result was seen.
 
-Every contrast is of means over tasks, paired by sample and by seed; its p is two-sided, and of
-several the claim's p is so that picking the best one costs what it must.
+A rule that was changed later says so. Every contrast compares means over tasks, paired by sample
+and by seed. p is two-sided. Where a claim compares one group with several rivals, its p takes the
+selection of the best rival into account.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import rankdata
 
-from affectlocus.claims.evidence import Key, Scores
+from affectlocus.claims.evidence import GroupKey, ScoreEvidence
 from affectlocus.claims.paper import ATTENTION_SET as ATTENTION
 from affectlocus.claims.paper import KEPT, SETS
 from affectlocus.claims.statistics import cohens_h, estimate, mcnemar
@@ -24,272 +25,291 @@ GAIN_KEPT = "gain kept"
 FLUENCY = "perplexity"
 MARGIN = 1.05
 """A perplexity within this factor of the base's counts as unchanged (C14)."""
-_PAIR_CLAIMS = tuple(f"C{number}" for number in range(5, 15))
+_CLAIMS = tuple(f"C{number}" for number in range(5, 15))
 
 
-def findings(scores: Scores) -> list[Finding]:
-    """Everything that C5 to C14 state of the pairs that have a matrix."""
+def effect_findings(scores: ScoreEvidence) -> list[Finding]:
+    """The findings of C5 to C14 for every pair that has a matrix."""
     found = []
     for pair in scores.matrices:
-        one = Rules(scores, pair)
+        rules = EffectRules(scores, pair)
         found += [
-            *one.c5(),
-            *one.c6(),
-            one.c7(),
-            *one.c8(),
-            one.c9(),
-            one.c10(),
-            one.c11(),
-            *one.c12(),
-            *one.c13(),
-            one.c14(),
+            *rules.c5(),
+            *rules.c6(),
+            rules.c7(),
+            *rules.c8(),
+            rules.c9(),
+            rules.c10(),
+            rules.c11(),
+            *rules.c12(),
+            *rules.c13(),
+            rules.c14(),
         ]
     if not found:
-        lacking = "no cells but bases and tuned models"
-        return [Finding(claim, scores.by, lacking=lacking) for claim in _PAIR_CLAIMS]
+        missing = "no cells except bases and tuned models"
+        return [Finding(claim, scores.by, missing=missing) for claim in _CLAIMS]
     return found
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The rules, of one group of pairs."""
+def _name(key: GroupKey) -> str:
+    """Kind, module set and mode, as text."""
+    return " ".join(filter(None, key[1:]))
 
-    scores: Scores
+
+@dataclass(frozen=True)
+class EffectRules:
+    """The rules for one group of pairs."""
+
+    scores: ScoreEvidence
     pair: str
 
-    def key(self, kind: str, modules: str = "", mode: str = "") -> Key:
+    def key(self, kind: str, modules: str = "", mode: str = "") -> GroupKey:
         return (self.pair, kind, modules, mode)
 
-    def _start(self, claim: str, part: str = "") -> Finding:
+    def _finding(self, claim: str, part: str = "") -> Finding:
         return Finding(claim, self.scores.by, self.pair, part)
 
-    def _lacking(self, keys: Sequence[Key]) -> str:
-        missing = [" ".join(filter(None, key[1:])) for key in keys if not self.scores.has(key)]
+    def _missing(self, keys: Sequence[GroupKey]) -> str:
+        """A sentence that names the groups without cells; empty if there are none."""
+        missing = [_name(key) for key in keys if not self.scores.has(key)]
         return f"no {self.scores.noun} {', '.join(missing)}" if missing else ""
 
-    def _about(self, one: Finding, first: Key, *others: Key) -> Finding:
-        """With n, seeds, effect size and basis of a contrast of the first two groups."""
+    def _with_statistics(self, finding: Finding, first: GroupKey, *others: GroupKey) -> Finding:
+        """The finding with n, seeds and basis, and the effect sizes of the first two groups."""
         scores, second = self.scores, others[0]
-        seeds = min(max(self._seeds(key) for key in (first, rival)) for rival in others)
-        drawn = [scores.seeds[key] for key in (first, *others) if key in scores.random]
-        tuned = seeds == 1 and (first[1] == "tune" or self._tuned_here())
-        why = one.why
-        if drawn and min(drawn) > 1:
-            why += f"; one checkpoint, so the interval is over samples and {min(drawn)} draws"
+        seeds = min(max(self._seeds(key) for key in (first, other)) for other in others)
+        draws = [scores.seeds[key] for key in (first, *others) if key in scores.random_groups]
+        one_tuning = seeds == 1 and (first[1] == "tune" or self._has_recipe())
+        one_draw = bool(draws) and min(draws) == 1
+        why = finding.why
+        if draws and min(draws) > 1:
+            why += f"; one checkpoint, so the interval is over samples and {min(draws)} draws"
         elif seeds == 1:
-            why += f"; one {'draw' if drawn else 'seed'}, so the interval is over samples alone"
-        one = replace(
-            one,
+            why += f"; one {'draw' if draws else 'seed'}, so the interval is only over samples"
+        finding = replace(
+            finding,
             n=scores.n,
             seeds=seeds,
-            once="tuning" if tuned else "draw" if drawn and min(drawn) == 1 else "",
+            unreplicated="tuning" if one_tuning else "draw" if one_draw else "",
             why=why,
             basis=scores.basis(first, *others),
         )
         if first in scores.accuracy:
             h = cohens_h(scores.accuracy[first], scores.accuracy[second])
-            one = replace(one, cohens_h=h)
-        if first in scores.right and second in scores.right:
-            p = mcnemar(scores.right[first], scores.right[second])
-            one = replace(one, mcnemar_p=p)
-        return one
+            finding = replace(finding, cohens_h=h)
+        if first in scores.correct and second in scores.correct:
+            p = mcnemar(scores.correct[first], scores.correct[second])
+            finding = replace(finding, mcnemar_p=p)
+        return finding
 
-    def _seeds(self, key: Key) -> int:
-        """The number of a group's seeds; 1 of a checkpoint with random draws."""
-        return 1 if key in self.scores.random else self.scores.seeds.get(key, 0)
+    def _seeds(self, key: GroupKey) -> int:
+        """The number of a group's seeds; 1 for random draws on one checkpoint."""
+        return 1 if key in self.scores.random_groups else self.scores.seeds.get(key, 0)
 
-    def _tuned_here(self) -> bool:
-        """Whether the pair has a recipe, and so could have more seeds; a brought one is what it is.
+    def _has_recipe(self) -> bool:
+        """Whether the pair is tuned here, and can be tuned with more seeds.
 
-        Cells of a recipe are named by their seed.
+        The cells of such a pair have a seed in their name; those of a given checkpoint do not.
         """
         names = self.scores.cells.get(self.key("tuned"), ())
         return any(name.rpartition("/")[2].startswith("seed") for name in names)
 
-    def above(self, start: Finding, first: Key, second: Key) -> Finding:
-        """The first group's mean score is above the second's."""
-        if lacking := self._lacking([first, second]):
-            return replace(start, lacking=lacking)
+    def compare(self, start: Finding, first: GroupKey, second: GroupKey) -> Finding:
+        """Tests whether the first group's mean score is above the second's."""
+        if missing := self._missing([first, second]):
+            return replace(start, missing=missing)
         draws = self.scores.draws
         found = estimate(draws.mean(first) - draws.mean(second), self.scores.confidence)
-        tasks = draws.values[0, draws.groups[first]] > draws.values[0, draws.groups[second]]
-        one = start.measured(found, "points")
-        names = [" ".join(filter(None, key[1:])) for key in (first, second)]
+        higher = draws.by_task(first)[0] > draws.by_task(second)[0]
         why = (
-            f"{names[0]} {draws.mean(first)[0]:.2f}, {names[1]} {draws.mean(second)[0]:.2f}; above "
-            f"on {tasks.sum()} of {tasks.size} tasks"
+            f"{_name(first)} {draws.mean(first)[0]:.2f}, {_name(second)} "
+            f"{draws.mean(second)[0]:.2f}; higher on {higher.sum()} of {higher.size} tasks"
         )
-        return self._about(replace(one, why=why), first, second)
+        finding = replace(start.measured(found, "points"), why=why)
+        return self._with_statistics(finding, first, second)
 
-    def best(
+    def compare_with_rivals(
         self,
         start: Finding,
-        key: Key,
-        rivals: Sequence[Key],
-        of: dict[Key, np.ndarray] | None = None,
+        key: GroupKey,
+        rivals: Sequence[GroupKey],
+        statistics: dict[GroupKey, np.ndarray] | None = None,
         unit: str = "points",
-        shown: float = 1.0,
+        sign: float = 1.0,
     ) -> Finding:
-        """One group's mean score, or another statistic `of` every group, is above all rivals'.
+        """Tests whether one group's mean score is above those of all rivals.
 
-        Effect and interval are those against the best rival. Where the group leads, p is the
-        largest of all rivals' (each has to be beaten); where a rival leads, the smallest among the
-        leading, times the number of rivals (one of them was bound to lead by chance). `shown` is
-        the sign that `why` gives the statistic back.
+        Effect and interval are those against the best rival. If the group has the highest score, p
+        is the largest p of all rivals, because each rival has to be beaten. If a rival has the
+        highest score, p is the smallest p of the rivals above the group, times the number of
+        rivals, because with many rivals one of them is above the group by chance.
+
+        Args:
+            statistics: group → (1 + draws,) values to compare instead of mean scores; higher is
+                better.
+            unit: unit of the effect.
+            sign: the factor that converts a statistic to the number that `why` shows.
         """
-        if lacking := self._lacking([key, *rivals]):
-            return replace(start, lacking=lacking)
-        of = of or {each: self.scores.draws.mean(each) for each in (key, *rivals)}
-        each = {rival: estimate(of[key] - of[rival], self.scores.confidence) for rival in rivals}
-        first = min(each, key=lambda rival: each[rival].value)
-        found = each[first]
+        if missing := self._missing([key, *rivals]):
+            return replace(start, missing=missing)
+        if statistics is None:
+            statistics = {group: self.scores.draws.mean(group) for group in (key, *rivals)}
+        differences = {
+            rival: estimate(statistics[key] - statistics[rival], self.scores.confidence)
+            for rival in rivals
+        }
+        best = min(differences, key=lambda rival: differences[rival].value)
+        found = differences[best]
         if found.value > 0:
-            p = max(one.p for one in each.values())
+            p = max(difference.p for difference in differences.values())
         else:
-            ahead = [one.p for one in each.values() if one.value <= 0]
+            ahead = [difference.p for difference in differences.values() if difference.value <= 0]
             p = float(np.minimum(1, len(rivals) * min(ahead)))
-        names = [" ".join(filter(None, one[2:])) for one in (key, first)]
-        mine, theirs = shown * of[key][0], shown * of[first][0]
-        why = f"{names[0]} {mine:.2f}, the best other, {names[1]}, {theirs:.2f}"
-        one = replace(start.measured(found, unit), p=p, why=why)
-        rest = [rival for rival in rivals if rival != first]
-        return self._about(one, key, first, *rest)
+        names = [" ".join(filter(None, group[2:])) for group in (key, best)]
+        own, other = sign * statistics[key][0], sign * statistics[best][0]
+        why = f"{names[0]} {own:.2f}, the best other, {names[1]}, {other:.2f}"
+        finding = replace(start.measured(found, unit), p=p, why=why)
+        rest = [rival for rival in rivals if rival != best]
+        return self._with_statistics(finding, key, best, *rest)
 
-    def c5(self) -> list[Finding]:
-        """C5: loaded alone, gate has the best mean score, and the best mean rank over tasks.
-
-        "Most stable" is read as the rank: of the seven on each task, averaged over tasks. A spread
-        of gains would call a module that does nothing stable.
-        """
-        key, *rivals = self._singles("load", "gate")
-        parts = [self.best(self._start("C5", "mean"), key, rivals)]
-        stable = self._start("C5", "steadiest")
-        if lacking := self._lacking([key, *rivals]):
-            return [*parts, replace(stable, lacking=lacking)]
-        values = np.stack([self.scores.draws.tasks_of(one) for one in (key, *rivals)])
-        ranks = rankdata(-values, axis=0).mean(axis=-1)  # (7, 1 + draws); 1 is best
-        of = {one: -rank for one, rank in zip((key, *rivals), ranks, strict=True)}
-        found = self.best(stable, key, rivals, of, "mean rank", -1.0)
-        return [*parts, replace(found, why=f"mean rank over tasks: {found.why}")]
-
-    def _singles(self, kind: str, first: str, mode: str = "") -> list[Key]:
+    def _singles(self, kind: str, first: str, mode: str = "") -> list[GroupKey]:
+        """The groups of the seven single projections, the named one first."""
         others = [name for name in PROJECTIONS if name != first]
         return [self.key(kind, name, mode) for name in (first, *others)]
 
+    def c5(self) -> list[Finding]:
+        """C5, loaded: gate alone has the best mean score, and the best mean rank over tasks.
+
+        The paper's "most stable" is tested as the mean rank among the seven over tasks. The
+        variance of the gains would call a module without any effect stable.
+        """
+        key, *rivals = self._singles("load", "gate")
+        mean = self.compare_with_rivals(self._finding("C5", "mean"), key, rivals)
+        stable = self._finding("C5", "steadiest")
+        if missing := self._missing([key, *rivals]):
+            return [mean, replace(stable, missing=missing)]
+        values = np.stack([self.scores.draws.by_task(group) for group in (key, *rivals)])
+        ranks = rankdata(-values, axis=0).mean(axis=-1)  # (7, 1 + draws); 1 is best
+        statistics = {group: -rank for group, rank in zip((key, *rivals), ranks, strict=True)}
+        found = self.compare_with_rivals(stable, key, rivals, statistics, "mean rank", -1.0)
+        return [mean, replace(found, why=f"mean rank over tasks: {found.why}")]
+
     def c6(self) -> list[Finding]:
-        """C6, three parts, loaded: attention and gate above attention, with up, and with down."""
+        """C6, loaded: attention+gate is above attention, attention+up and attention+down."""
         first = self.key("load", f"{ATTENTION}+gate")
         seconds = (ATTENTION, f"{ATTENTION}+up", f"{ATTENTION}+down")
         return [
-            self.above(self._start("C6", f"above {second}"), first, self.key("load", second))
+            self.compare(self._finding("C6", f"above {second}"), first, self.key("load", second))
             for second in seconds
         ]
 
     def c7(self) -> Finding:
-        """C7, loaded: attention and gate above the same with down."""
+        """C7, loaded: attention+gate is above attention+gate+down."""
         more = self.key("load", f"{ATTENTION}+gate+down")
-        return self.above(self._start("C7"), self.key("load", f"{ATTENTION}+gate"), more)
+        return self.compare(self._finding("C7"), self.key("load", f"{ATTENTION}+gate"), more)
 
     def c8(self) -> list[Finding]:
-        """C8, loaded and tuned: o+gate above the tables' seven sets, and above attention and gate.
+        """C8, loaded and tuned: o+gate is above the tables' seven sets, and above attention+gate.
 
-        The whole model is none of the combinations that the paper compares.
+        The whole model is not a rival, because the paper does not compare it with combinations.
         """
         found = []
         for kind in ("load", "tune"):
             first = self.key(kind, "o+gate")
             rivals = [self.key(kind, modules) for modules in SETS]
-            found.append(self.best(self._start("C8", f"{kind}, the best"), first, rivals))
+            best = self._finding("C8", f"{kind}, the best")
+            found.append(self.compare_with_rivals(best, first, rivals))
             second = self.key(kind, f"{ATTENTION}+gate")
-            part = f"{kind}, above {ATTENTION}+gate"
-            found.append(self.above(self._start("C8", part), first, second))
+            above = self._finding("C8", f"{kind}, above {ATTENTION}+gate")
+            found.append(self.compare(above, first, second))
         return found
 
     def c9(self) -> Finding:
-        """C9: tuned alone, gate has the best mean score of the seven."""
+        """C9, tuned: gate alone has the best mean score of the seven."""
         key, *rivals = self._singles("tune", "gate")
-        return self.best(self._start("C9"), key, rivals)
+        return self.compare_with_rivals(self._finding("C9"), key, rivals)
 
     def c10(self) -> Finding:
-        """C10, tuned: attention above attention and down."""
-        less = self.key("tune", f"{ATTENTION}+down")
-        return self.above(self._start("C10"), self.key("tune", ATTENTION), less)
+        """C10, tuned: attention is above attention+down."""
+        with_down = self.key("tune", f"{ATTENTION}+down")
+        return self.compare(self._finding("C10"), self.key("tune", ATTENTION), with_down)
 
     def c11(self) -> Finding:
-        """C11, tuned: attention with gate and up is the best of the tables' seven sets."""
+        """C11, tuned: attention+gate+up is the best of the tables' seven sets."""
         first = f"{ATTENTION}+gate+up"
         rivals = [self.key("tune", modules) for modules in SETS if modules != first]
-        return self.best(self._start("C11"), self.key("tune", first), rivals)
+        return self.compare_with_rivals(self._finding("C11"), self.key("tune", first), rivals)
 
     def c12(self) -> list[Finding]:
-        """C12, tuned: gate's mean score over that of all seven is at least 0.966.
+        """C12, tuned: the ratio of gate's mean score to that of all seven is at least 0.966.
 
-        Judged by the interval of the ratio. Where all seven do not beat the base, nothing was
-        gained that could be kept, and the claim stays inconclusive. Beside it the same ratio of
-        the gains over the base: a score that the base has already is not kept by tuning.
+        The interval of the ratio decides. If all seven are not significantly above the base, there
+        is no gain to keep, and the claim is inconclusive. An additional test uses the ratio of the
+        gains over the base, because the score of the base is not kept by tuning.
         """
         gate, whole = self.key("tune", "gate"), self.key("tune", "all")
         base = self.key("base")
-        start = self._start("C12")
-        kept = replace(start, by=GAIN_KEPT, stated=False)
-        if lacking := self._lacking([gate, whole, base]):
-            return [replace(start, lacking=lacking), replace(kept, lacking=lacking)]
+        stated = self._finding("C12")
+        gain_kept = replace(stated, by=GAIN_KEPT, stated=False)
+        if missing := self._missing([gate, whole, base]):
+            return [replace(finding, missing=missing) for finding in (stated, gain_kept)]
         mean, level = self.scores.draws.mean, self.scores.confidence
         gain = estimate(mean(whole) - mean(base), level)
         found = []
-        for one, floor in ((start, 0.0), (kept, mean(base))):
+        for finding, floor in ((stated, 0.0), (gain_kept, mean(base))):
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = (mean(gate) - floor) / (mean(whole) - floor)
             value = estimate(ratio, level, KEPT)
-            one = replace(
-                one.measured(value, "ratio"),
+            finding = replace(
+                finding.measured(value, "ratio"),
                 why=f"gate {mean(gate)[0]:.2f}, all seven {mean(whole)[0]:.2f}, base "
                 f"{mean(base)[0]:.2f}; the paper's ratio is {KEPT}",
             )
             if not (gain.value > 0 and gain.p < 1 - level):
-                nothing = f"all seven do not beat the base, so there is nothing to keep; {one.why}"
-                one = replace(one, p=1.0, why=nothing)
-            found.append(self._about(one, gate, whole))
+                why = f"all seven do not beat the base, so there is no gain to keep; {finding.why}"
+                finding = replace(finding, p=1.0, why=why)
+            found.append(self._with_statistics(finding, gate, whole))
         return found
 
     def c13(self) -> list[Finding]:
-        """C13, a part for each mode of destruction: without gate the mean score is the lowest.
+        """C13, a part for each mode of destruction: the mean score is lowest without gate.
 
-        Mode zero stands beside: a gate, up or down of zeros silences the block alike, so that gate
-        could never lead, and v and o would lead for what they hold of the base. (Corrected after
-        the tie had been seen.)
+        Mode zero is an additional test. Setting gate, up or down to zero disables the feed-forward
+        block in the same way, so gate cannot have a larger effect than up or down; and v or o may
+        have the largest effect because of the base's weights. (This was corrected after the tie had
+        been seen.)
         """
         modes = [mode for mode in ABLATIONS if self.scores.has(self.key("ablate", "gate", mode))]
         found = []
         if not set(modes) - {"zero"}:
-            nothing = f"no {self.scores.noun} ablate gate"
-            nothing += ", but by zeros" if modes else ""
-            found.append(replace(self._start("C13"), lacking=nothing))
+            missing = f"no {self.scores.noun} ablate gate"
+            missing += " in a mode other than zero" if modes else ""
+            found.append(replace(self._finding("C13"), missing=missing))
         for mode in modes:
             key, *rivals = self._singles("ablate", "gate", mode)
-            start = replace(self._start("C13", mode), stated=mode != "zero")
-            if lacking := self._lacking([key, *rivals, self.key("tuned")]):
-                found.append(replace(start, lacking=lacking))
+            start = replace(self._finding("C13", mode), stated=mode != "zero")
+            if missing := self._missing([key, *rivals, self.key("tuned")]):
+                found.append(replace(start, missing=missing))
                 continue
             whole = self.scores.draws.mean(self.key("tuned"))
-            drops = {one: whole - self.scores.draws.mean(one) for one in (key, *rivals)}
-            one = self.best(start, key, rivals, drops)
-            why = f"drop of the tuned model's mean: {one.why}"
-            found.append(replace(one, why=why, cohens_h=-one.cohens_h))
+            drops = {group: whole - self.scores.draws.mean(group) for group in (key, *rivals)}
+            finding = self.compare_with_rivals(start, key, rivals, drops)
+            why = f"drop of the tuned model's mean: {finding.why}"
+            found.append(replace(finding, why=why, cohens_h=-finding.cohens_h))
         return found
 
     def c14(self) -> Finding:
-        """C14: the perplexity of load gate lies within 5% of the base's on general text.
+        """C14, loaded: gate's perplexity of general text is within 5% of the base's.
 
-        Two one-sided tests: supported where the whole interval of the ratio lies between 1 / 1.05
-        and 1.05, contradicted where it lies outside, else inconclusive.
+        Two one-sided tests: supported if the whole interval of the ratio is between 1 / 1.05 and
+        1.05, contradicted if it is outside, otherwise inconclusive.
         """
-        start = replace(self._start("C14"), by=FLUENCY)
+        start = replace(self._finding("C14"), by=FLUENCY)
         draws, gate, base = self.scores.fluency, self.key("load", "gate"), self.key("base")
         if draws is None:
-            return replace(start, lacking="no fluency was measured: no task of general text")
-        if lacking := self._lacking([gate, base]):
-            return replace(start, lacking=lacking)
+            return replace(start, missing="no fluency was measured: no task of general text")
+        if missing := self._missing([gate, base]):
+            return replace(start, missing=missing)
         ratio = np.exp(draws.mean(gate) - draws.mean(base))
         value = estimate(ratio, self.scores.confidence, 1.0)
         sides = [estimate(ratio, null=margin) for margin in (1 / MARGIN, MARGIN)]
@@ -297,12 +317,12 @@ class Rules:
         seeds = max(self.scores.seeds.get(key, 0) for key in (gate, base))
         return replace(
             start.measured(value, "ratio of perplexities"),
-            p=max(one.p for one in sides),
+            p=max(side.p for side in sides),
             agrees=within,
             n=self.scores.texts,
             seeds=seeds,
-            once="tuning" if seeds == 1 and self._tuned_here() else "",
-            why=f"{np.exp(draws.mean(gate)[0]):.2f} against the base's "
-            f"{np.exp(draws.mean(base)[0]):.2f}; unchanged is within {MARGIN} times",
+            unreplicated="tuning" if seeds == 1 and self._has_recipe() else "",
+            why=f"{np.exp(draws.mean(gate)[0]):.2f}, the base's "
+            f"{np.exp(draws.mean(base)[0]):.2f}; within a factor of {MARGIN} it is unchanged",
             basis=self.scores.basis(gate, base),
         )

@@ -1,4 +1,4 @@
-"""What an experiment has to say on the claims: its answers, its deltas, and what its pairs are."""
+"""The evidence of an experiment: the scores of its answers, its deltas, and facts on its pairs."""
 
 from __future__ import annotations
 
@@ -10,80 +10,95 @@ import numpy as np
 import pandas as pd
 
 from affectlocus.claims.pair_facts import ClaimsSettings, PairFacts
-from affectlocus.claims.statistics import Draws, Group, Labelled, Texts, bootstrap, first_alike
+from affectlocus.claims.statistics import (
+    CellGroup,
+    GroupDraws,
+    LabelAnswers,
+    TextLikelihoods,
+    bootstrap,
+    first_with_same_samples,
+)
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.deltas.deltas import TUNING
 from affectlocus.scoring.cell_answers import CellAnswers, read_answers
 
-Key = tuple[str, str, str, str]
-"""What a group of cells is asked for by: pair's group, kind, module set, mode."""
+GroupKey = tuple[str, str, str, str]
+"""Identifies a group of cells: group of pairs, kind, module set, mode."""
 COLUMNS = list(PROJECTIONS)
 
 
-class LackingError(Exception):
-    """What a claim needs and an experiment has not: the claim is untestable."""
+class MissingEvidenceError(Exception):
+    """The experiment does not have what a claim needs; the claim is untestable."""
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Scores of an experiment's cells, by group; as observed, and in every draw.
+class ScoreEvidence:
+    """Scores of an experiment's cells by group, as observed and in every draw.
 
-    `by` is the metric, `n` the samples of all tasks, `texts` those of general text. Of each group:
-    `seeds`, the number of its seeds, or of its random draws if it is in `random`; `cells`, their
-    ids; `accuracy`, (tasks,) shares of right answers; and of one cell alone `right`, (n,) in how
-    many tasks a sample's answer is. `single`: cell id → (tasks,) scores.
+    Attributes:
+        draws: scores of every group on every task.
+        by: the metric.
+        confidence: the level of intervals and verdicts.
+        n: the number of samples of all tasks.
+        fluency: the logarithm of the perplexity of general text, if it was measured.
+        texts: the number of general texts.
+        seeds: group → the number of its seeds, or of its random draws if it is in `random_groups`.
+        random_groups: groups of cells that differ only in a random draw on one checkpoint.
+        cells: group → the ids of its cells.
+        correct: group with a single cell → (n,), in how many tasks a sample's answer is correct.
+        accuracy: group → (tasks,) shares of correct answers.
+        cell_scores: cell id → (tasks,) scores.
+        source: the files that the scores come from.
+        noun: what `cells` are called in sentences.
     """
 
-    draws: Draws
+    draws: GroupDraws
     by: str
     confidence: float = 0.95
     n: int = 0
-    fluency: Draws | None = None
+    fluency: GroupDraws | None = None
     texts: int = 0
-    seeds: Mapping[Key, int] = field(default_factory=dict)
-    random: frozenset[Key] = frozenset()
-    cells: Mapping[Key, list[str]] = field(default_factory=dict)
-    right: Mapping[Key, np.ndarray] = field(default_factory=dict)
-    accuracy: Mapping[Key, np.ndarray] = field(default_factory=dict)
-    single: Mapping[str, np.ndarray] = field(default_factory=dict)
+    seeds: Mapping[GroupKey, int] = field(default_factory=dict)
+    random_groups: frozenset[GroupKey] = frozenset()
+    cells: Mapping[GroupKey, list[str]] = field(default_factory=dict)
+    correct: Mapping[GroupKey, np.ndarray] = field(default_factory=dict)
+    accuracy: Mapping[GroupKey, np.ndarray] = field(default_factory=dict)
+    cell_scores: Mapping[str, np.ndarray] = field(default_factory=dict)
     source: str = ""
     noun: str = "cell"
 
-    def has(self, key: Key) -> bool:
+    def has(self, key: GroupKey) -> bool:
         return key in self.draws.groups
 
     @property
     def matrices(self) -> list[str]:
-        """The groups of pairs that a matrix was run on, in order."""
+        """The groups of pairs with load, tune or ablate cells, in order."""
         kinds = ("load", "tune", "ablate")
-        return list(dict.fromkeys(str(key[0]) for key in self.keys if key[1] in kinds))
+        return list(dict.fromkeys(str(key[0]) for key in self.draws.groups if key[1] in kinds))
 
-    @property
-    def keys(self) -> list[Key]:
-        return list(self.draws.groups)
-
-    def basis(self, *keys: Key) -> str:
-        """Where the numbers of some groups come from."""
+    def basis(self, *keys: GroupKey) -> str:
+        """The source of the numbers of some groups, as text."""
         names = [name for key in keys for name in self.cells[key]]
         return f"{self.source}, {self.noun}s {', '.join(dict.fromkeys(names))}"
 
 
-def gather(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> list[Scores]:
-    """Scores of all cells that answered the same tasks, drawn together; bases are with each.
+def gather_scores(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> list[ScoreEvidence]:
+    """The scores of all cells. Cells that answered the same tasks are drawn together.
 
-    The largest set of cells comes first: the affective ones, where controls have their own tasks.
+    Each of these sets includes the bases. The largest set comes first: it has the affective cells,
+    if controls have tasks of their own.
 
     Args:
-        frames: predictions of every cell, as `evaluate` writes them, with the cell in `attrs`; read
-            one after the other.
+        frames: predictions of every cell, as `evaluate` writes them, with the cell in `attrs`; they
+            are read one at a time.
 
     Raises:
-        InputError: no cell, or cells that did not answer the same samples.
-        LackingError: no task with labels.
+        InputError: there is no cell, or cells did not answer the same samples.
+        MissingEvidenceError: no task has labels.
     """
-    read = [(Cell(**one.attrs["cell"]), read_answers(one, settings.tasks)) for one in frames]
+    read = [(Cell(**frame.attrs["cell"]), read_answers(frame, settings.tasks)) for frame in frames]
     if not read:
         raise InputError("no predictions; give predictions.parquet of every cell")
     sets: dict[frozenset[str], list[tuple[Cell, CellAnswers]]] = {}
@@ -92,43 +107,51 @@ def gather(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> list[Sco
             sets.setdefault(frozenset(answers.labels), []).append((cell, answers))
     together = [[*_bases(read, tasks), *own] for tasks, own in sets.items()] or [read]
     found = []
-    for ones in sorted(together, key=len, reverse=True):
-        cells, answered_by = [cell for cell, _ in ones], [answers for _, answers in ones]
-        tasks = _labelled(answered_by, cells, settings)
-        found.append(drawn(cells, tasks, _texts(answered_by, cells), settings))
+    for members in sorted(together, key=len, reverse=True):
+        cells, cell_answers = [cell for cell, _ in members], [answers for _, answers in members]
+        tasks = _label_answers(cell_answers, cells, settings)
+        texts = _text_likelihoods(cell_answers, cells)
+        found.append(bootstrap_scores(cells, tasks, texts, settings))
     return found
 
 
 def _bases(
     read: Sequence[tuple[Cell, CellAnswers]], tasks: frozenset[str]
 ) -> Iterator[tuple[Cell, CellAnswers]]:
-    """The bases with the answers to some of their tasks."""
+    """The bases with their answers to these tasks."""
     for cell, answers in read:
         if cell.pair is None:
             labels = {task: words for task, words in answers.labels.items() if task in tasks}
             yield cell, replace(answers, labels=labels)
 
 
-def drawn(
+def bootstrap_scores(
     cells: Sequence[Cell],
-    tasks: Mapping[str, Labelled],
-    texts: Mapping[str, Texts],
+    tasks: Mapping[str, LabelAnswers],
+    texts: Mapping[str, TextLikelihoods],
     settings: ClaimsSettings,
-) -> Scores:
-    """The same from what the cells answered, a row of `tasks` and `texts` for each cell."""
-    groups = _groups(cells, settings)
+) -> ScoreEvidence:
+    """The scores of cells that answered the same samples.
+
+    Args:
+        cells: one for each row of the arrays in `tasks` and `texts`, in order.
+
+    Raises:
+        MissingEvidenceError: no task has labels.
+    """
+    groups = _cell_groups(cells, settings)
     if not tasks:
-        raise LackingError("no task with labels among the predictions")
+        raise MissingEvidenceError("no task with labels among the predictions")
     places = {group.key: [place for unit in group.members for place in unit] for group in groups}
-    right = [task.right for task in tasks.values()]  # each (cells, n)
+    correct = [task.correct for task in tasks.values()]  # each (cells, n)
     counts: dict[str, np.ndarray] = {}
-    for task, each in zip(tasks.values(), right, strict=True):
-        first = first_alike(tasks, task)
-        counts[first] = counts.get(first, 0) + each.astype(int)
-    share = np.array([each.mean(axis=1) for each in right])  # (tasks, cells)
-    alone = [Group(cell.id, ((place,),)) for place, cell in enumerate(cells)]
-    observed = bootstrap(tasks, alone, draws=0).values[0]  # (cells, tasks)
-    return Scores(
+    for task, own in zip(tasks.values(), correct, strict=True):
+        first = first_with_same_samples(tasks, task)
+        counts[first] = counts.get(first, 0) + own.astype(int)
+    share = np.array([own.mean(axis=1) for own in correct])  # (tasks, cells)
+    single_cells = [CellGroup(cell.id, ((place,),)) for place, cell in enumerate(cells)]
+    observed = bootstrap(tasks, single_cells, draws=0).values[0]  # (cells, tasks)
+    return ScoreEvidence(
         draws=bootstrap(tasks, groups, settings.draws, settings.seed),
         by=settings.metric,
         confidence=settings.confidence,
@@ -136,15 +159,17 @@ def drawn(
         fluency=bootstrap(texts, groups, settings.draws, settings.seed) if texts else None,
         texts=sum(len(text.samples) for text in texts.values()),
         seeds={group.key: len(group.seeds) for group in groups},
-        random=frozenset(key for key, each in places.items() if _random(cells, each)),
+        random_groups=frozenset(
+            key for key, members in places.items() if _differ_in_draw(cells, members)
+        ),
         cells={key: [cells[place].id for place in members] for key, members in places.items()},
-        right={
-            key: np.concatenate([each[members[0]] for each in counts.values()])
+        correct={
+            key: np.concatenate([own[members[0]] for own in counts.values()])
             for key, members in places.items()
             if len(members) == 1
         },
         accuracy={key: share[:, members].mean(axis=1) for key, members in places.items()},
-        single={cell.id: scores for cell, scores in zip(cells, observed, strict=True)},
+        cell_scores={cell.id: scores for cell, scores in zip(cells, observed, strict=True)},
         source="results/cells/*/predictions.parquet",
     )
 
@@ -152,7 +177,11 @@ def drawn(
 def _aligned(
     tables: Sequence[Mapping[str, pd.DataFrame]], cells: Sequence[Cell]
 ) -> Iterator[tuple[str, list[pd.DataFrame]]]:
-    """(task, a frame for each cell, sorted by sample) where all cells had the same samples."""
+    """(task, a frame for each cell, sorted by sample).
+
+    Raises:
+        InputError: a cell has other samples than the first one.
+    """
     for task, first in tables[0].items():
         samples = first["sample"].sort_values()
         parts = []
@@ -167,86 +196,93 @@ def _aligned(
         yield task, parts
 
 
-def _labelled(
+def _label_answers(
     read: Sequence[CellAnswers], cells: Sequence[Cell], settings: ClaimsSettings
-) -> dict[str, Labelled]:
+) -> dict[str, LabelAnswers]:
     tables = []
-    for one in read:
-        parts = dict(iter(one.chosen.groupby("task", sort=False)))
-        tables.append({task: parts[task] for task in one.labels if task in parts})
+    for answers in read:
+        parts = dict(iter(answers.chosen.groupby("task", sort=False)))
+        tables.append({task: parts[task] for task in answers.labels if task in parts})
     found = {}
     for task, frames in _aligned(tables, cells):
-        words, positive = read[0].labels[task], read[0].positive.get(task)
-        codes = [
-            np.asarray(pd.Categorical(part[column], categories=words).codes)
-            for part, column in [(frames[0], "label"), *((part, "answer") for part in frames)]
+        labels, positive = read[0].labels[task], read[0].positive.get(task)
+        columns = [frames[0]["label"], *(frame["answer"] for frame in frames)]
+        truth, *codes = [
+            np.asarray(pd.Categorical(column, categories=labels).codes) for column in columns
         ]
-        found[task] = Labelled(
+        found[task] = LabelAnswers(
             frames[0]["sample"].to_numpy(),
-            codes[0],
-            np.stack(codes[1:]),
-            len(words),
+            truth,
+            np.stack(codes),
+            len(labels),
             settings.metric,
-            None if positive is None else words.index(positive),
+            None if positive is None else labels.index(positive),
         )
     return found
 
 
-def _texts(read: Sequence[CellAnswers], cells: Sequence[Cell]) -> dict[str, Texts]:
+def _text_likelihoods(
+    read: Sequence[CellAnswers], cells: Sequence[Cell]
+) -> dict[str, TextLikelihoods]:
     return {
-        task: Texts(
+        task: TextLikelihoods(
             parts[0]["sample"].to_numpy(),
             -np.stack([part["loglik"].to_numpy(float) for part in parts]),
             parts[0]["tokens"].to_numpy(float),
         )
-        for task, parts in _aligned([one.texts for one in read], cells)
+        for task, parts in _aligned([answers.texts for answers in read], cells)
     }
 
 
-def _groups(cells: Sequence[Cell], settings: ClaimsSettings) -> list[Group]:
-    """Cells that differ in seed or draw only, as groups; a base is a group of every pair on it.
+def _cell_groups(cells: Sequence[Cell], settings: ClaimsSettings) -> list[CellGroup]:
+    """Cells that differ only in seed or draw, as groups. A base has a group for every pair on it.
 
-    Where pairs of several seeds make a group, they are the seeds, and what was drawn within each
-    is averaged; otherwise the cells' own seeds, or draws, are.
+    If a group has pairs with different seeds, these are its seeds, and the cells of each pair are
+    averaged. Otherwise the seeds or draws of the cells are its seeds.
     """
-    own = {pair: settings.group(pair) for cell in cells if (pair := cell.pair)}
+    pair_groups = {pair: settings.group(pair) for cell in cells if (pair := cell.pair)}
     bases = {cell.base: place for place, cell in enumerate(cells) if cell.kind == "base"}
-    found: dict[Key, list[tuple[int, Cell]]] = {}
+    found: dict[GroupKey, list[tuple[int, Cell]]] = {}
     for place, cell in enumerate(cells):
         if cell.pair is None:
             continue
-        group = own[cell.pair]
+        group = pair_groups[cell.pair]
         if cell.base in bases:
             found.setdefault((group, "base", "", ""), [(bases[cell.base], cell)])
-        key: Key = (group, cell.kind, cell.modules, cell.mode)
+        key: GroupKey = (group, cell.kind, cell.modules, cell.mode)
         found.setdefault(key, []).append((place, cell))
     groups = []
     for key, members in found.items():
-        tuned = {settings.facts(cell.pair or "").seed for _, cell in members}
-        units: dict[Any, list[int]] = {}
+        pair_seeds = {settings.facts(cell.pair or "").seed for _, cell in members}
+        replicates: dict[Any, list[int]] = {}
         for place, cell in members:
-            unit = settings.facts(cell.pair or "").seed if len(tuned) > 1 else cell.replicate
-            units.setdefault(unit, []).append(place)
-        seeds = sorted(units, key=lambda unit: (isinstance(unit, tuple), unit or 0))
+            pair_seed = settings.facts(cell.pair or "").seed
+            replicate = pair_seed if len(pair_seeds) > 1 else cell.replicate
+            replicates.setdefault(replicate, []).append(place)
+        seeds = sorted(replicates, key=lambda seed: (isinstance(seed, tuple), seed or 0))
         groups.append(
-            Group(key, tuple(tuple(units[seed]) for seed in seeds), tuple(seeds))
+            CellGroup(key, tuple(tuple(replicates[seed]) for seed in seeds), tuple(seeds))
             if len(seeds) > 1
-            else Group(key, (tuple(units[seeds[0]]),))
+            else CellGroup(key, (tuple(replicates[seeds[0]]),))
         )
     return groups
 
 
-def _random(cells: Sequence[Cell], places: Sequence[int]) -> bool:
-    """Whether cells differ in a random draw, and are of one checkpoint."""
-    ones = [cells[place] for place in places]
-    return all(one.draw is not None for one in ones) and len({one.pair for one in ones}) == 1
+def _differ_in_draw(cells: Sequence[Cell], places: Sequence[int]) -> bool:
+    """Whether cells are random draws on the same checkpoint."""
+    members = [cells[place] for place in places]
+    return all(cell.draw is not None for cell in members) and (
+        len({cell.pair for cell in members}) == 1
+    )
 
 
 @dataclass(frozen=True)
 class Locus:
-    """The deltas of a group of pairs that differ in seed only.
+    """The deltas of a group of pairs that differ only in seed.
 
-    `tables` and `histograms`: pair → rows as `deltas` writes them.
+    Attributes:
+        name: the group's name.
+        tables, histograms: pair → rows as `deltas` writes them.
     """
 
     name: str
@@ -256,37 +292,42 @@ class Locus:
 
     @property
     def basis(self) -> str:
-        """Where the numbers come from."""
+        """The source of the numbers, as text."""
         files = ", ".join(f"results/deltas/{pair}.parquet" for pair in self.tables)
         return f"{files}, weights of all layers"
 
     def sizes(self, by: str) -> np.ndarray:
-        """(pairs, layers, 7), a score of `deltas` for every layer and projection; only weights.
+        """(pairs, layers, 7), a score of `deltas` for the weights of every layer and projection.
 
         Raises:
-            LackingError: a projection that was not adapted is not ranked.
+            MissingEvidenceError: a projection was not adapted in every layer, or the pairs have
+                different numbers of layers.
         """
         tables = []
         for pair, table in self.tables.items():
             rows = table[(table["parameter"] == "weight") & table["adapted"]]
             wide = rows.pivot(index="layer", columns="projection", values=by)
-            missing = [one for one in COLUMNS if one not in wide or wide[one].isna().any()]
+            missing = [name for name in COLUMNS if name not in wide or wide[name].isna().any()]
             if missing:
-                raise LackingError(
+                raise MissingEvidenceError(
                     f"{', '.join(missing)} of {pair} not adapted, or not in every layer"
                 )
             tables.append(wide[COLUMNS].to_numpy(float))
         if len({table.shape for table in tables}) != 1:
-            raise LackingError(f"the pairs of {self.name} differ in their layers")
+            raise MissingEvidenceError(f"the pairs of {self.name} have different numbers of layers")
         return np.stack(tables)
 
 
-def loci(
+def gather_loci(
     tables: Mapping[str, pd.DataFrame],
     histograms: Mapping[str, pd.DataFrame],
     settings: ClaimsSettings,
 ) -> list[Locus]:
-    """Pair → deltas as groups of pairs that differ in seed only, in order."""
+    """The deltas of each group of pairs that differ only in seed, in order.
+
+    Args:
+        tables, histograms: pair → its deltas, and their histogram.
+    """
     found = []
     for group in dict.fromkeys(map(settings.group, tables)):
         pairs = [pair for pair in settings.members(group) if pair in tables]

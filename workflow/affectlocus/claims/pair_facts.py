@@ -1,4 +1,7 @@
-"""What the claims need to know of an experiment besides its results: numpy-free, for the rules."""
+"""What the claims need to know of an experiment in addition to its results.
+
+This module does not import pandas, because the Snakefile imports it and must start fast.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ FAMILIES = ("qwen", "llama", "mistral")
 
 
 def family_of(model_type: str) -> str:
-    """One of `FAMILIES`, by a config.json's `model_type` (qwen2, mllama); empty for another."""
+    """The entry of `FAMILIES` in a config.json's `model_type` (qwen2, mllama); empty for others."""
     return next((family for family in FAMILIES if family in model_type.lower()), "")
 
 
@@ -23,26 +26,28 @@ class PairFacts(Strict):
     """What the claims need to know of a pair."""
 
     domain: Literal["affective", "control", "null"] = Field(
-        "affective", description="what the pair is evidence of (`Pair.evidence`)"
+        "affective", description="the kind of evidence that the pair gives (`evidence` of the pair)"
     )
     base: str = ""
-    method: str = Field("", description="lora or sft; empty: as the deltas say, or unknown")
-    family: str = Field("", description="one of FAMILIES; empty: as the deltas say, or another")
-    budget: str = Field("", description="what one budget is told from another by; empty: unknown")
-    group: str = Field("", description="pairs of one group differ in seed only; by default its own")
+    method: str = Field("", description="lora or sft; empty: as in the deltas' file, or unknown")
+    family: str = Field("", description="one of FAMILIES; empty: as in the deltas' file, or other")
+    budget: str = Field("", description="an identifier of the tuning budget; empty: unknown")
+    group: str = Field(
+        "", description="name of a group of pairs that differ only in seed; by default the pair's"
+    )
     seed: int = 0
 
     def completed(self, tuning: Mapping[str, Any]) -> PairFacts:
-        """With method and family as the pair's files say, where the settings leave them out.
+        """The facts with method and family from the pair's files, if the settings leave them out.
 
         Args:
             tuning: `deltas.Measured.tuning`.
         """
-        told = {
+        update = {
             "method": self.method or str(tuning.get("method", "")),
             "family": self.family or family_of(str(tuning.get("model_type", ""))),
         }
-        return self.model_copy(update=told)
+        return self.model_copy(update=update)
 
 
 class ClaimsSettings(Strict):
@@ -53,16 +58,16 @@ class ClaimsSettings(Strict):
     confidence: float = Field(0.95, gt=0, lt=1)
     seed: int = Field(0, ge=0)
     tasks: dict[str, Scoring] = Field(
-        {}, description="what scoring a task needs to know beyond its labels"
+        {}, description="task → its domain, positive label and number"
     )
-    pairs: dict[str, PairFacts] = Field({}, description="what each pair is")
+    pairs: dict[str, PairFacts] = Field({}, description="pair → its facts")
 
     def facts(self, pair: str) -> PairFacts:
-        """Of one pair; the defaults where nothing is said of it."""
+        """The facts of a pair; the defaults if the settings do not name it."""
         return self.pairs.get(pair, PairFacts())
 
     def domain(self, group: str) -> str:
-        """affective, control or null, of a group of pairs."""
+        """The domain of a group of pairs: affective, control or null."""
         return self.facts(self.members(group)[0]).domain
 
     def group(self, pair: str) -> str:
@@ -70,6 +75,6 @@ class ClaimsSettings(Strict):
         return self.facts(pair).group or pair
 
     def members(self, group: str) -> list[str]:
-        """The pairs of a group, by seed."""
+        """The pairs of a group, sorted by seed."""
         pairs = [pair for pair in self.pairs if self.group(pair) == group] or [group]
         return sorted(pairs, key=lambda pair: self.facts(pair).seed)

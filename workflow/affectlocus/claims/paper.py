@@ -1,6 +1,7 @@
-"""The paper whose claims are judged: what it claims, where, and the numbers that it prints.
+"""The paper whose claims are judged: its claims, their sections, and its printed numbers.
 
-Source: arXiv 2601.15906, "Opening the Black Box". The claims are in our words, the numbers facts.
+Source: arXiv 2601.15906, "Opening the Black Box". The claims are paraphrased; the numbers are
+quoted.
 """
 
 from __future__ import annotations
@@ -28,31 +29,38 @@ SETS = (
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper: where it stands, what it is about, and what it says."""
+    """A claim of the paper.
 
-    where: str
+    Attributes:
+        section: the section, figure or table.
+        kind: the topic.
+        text: the claim in a sentence.
+    """
+
+    section: str
     kind: str
-    says: str
+    text: str
 
 
 CLAIMS = {
     "C1": Claim(
         "section 4.1, Fig. 4",
         "locus",
-        "in every affective pair, whatever its size, the L2 change (eq. 1) of gate_proj is the "
-        "largest of the seven in most layers",
+        "in every affective pair of every size, the L2 change (eq. 1) of gate_proj is the largest "
+        "of the seven in most layers",
     ),
     "C2": Claim(
         "appendix A, Fig. 10",
         "locus",
-        "gate_proj also changes most relative to its base (eq. 2); its relative changes of single "
-        "weights are spread wider and shifted, the others' narrow and around zero",
+        "gate_proj also changes most relative to its base (eq. 2); the distribution of its "
+        "weights' relative changes is wide and shifted, those of the others are narrow and around "
+        "zero",
     ),
     "C3": Claim(
         "section 4.2, Fig. 5",
         "specificity",
-        "tuned on something without emotion, same base and same budget, up_proj changes most, "
-        "and not gate_proj",
+        "after tuning on a task without emotion, with the same base and budget, up_proj changes "
+        "most, and not gate_proj",
     ),
     "C4": Claim(
         "section 4.3, Fig. 6",
@@ -62,8 +70,8 @@ CLAIMS = {
     "C5": Claim(
         "section 5.1, Fig. 7",
         "sufficiency",
-        "loaded alone, gate_proj has the best mean score of the seven, and is the steadiest over "
-        "tasks",
+        "loaded alone, gate_proj has the best mean score of the seven, and the most stable scores "
+        "over tasks",
     ),
     "C6": Claim(
         "section 5.1, Table 1",
@@ -74,13 +82,14 @@ CLAIMS = {
     "C7": Claim(
         "section 5.1, Table 1",
         "interference",
-        "loading more can hurt: attention and gate_proj lose by down_proj",
+        "loading more modules can hurt: adding down_proj to attention and gate_proj lowers the "
+        "score",
     ),
     "C8": Claim(
         "sections 5.1 (4) and 5.2 (3)",
         "synergy",
-        "o_proj with gate_proj is the best combination, loaded and tuned; the rest of attention "
-        "makes it worse",
+        "o_proj with gate_proj is the best combination, loaded and tuned; adding the rest of "
+        "attention makes it worse",
     ),
     "C9": Claim(
         "section 5.2, Fig. 8",
@@ -90,7 +99,7 @@ CLAIMS = {
     "C10": Claim(
         "section 5.2, Table 2",
         "interference",
-        "tuning attention with down_proj ends far below attention alone",
+        "tuning attention with down_proj scores far below tuning attention alone",
     ),
     "C11": Claim(
         "section 5.2, Table 2",
@@ -106,12 +115,13 @@ CLAIMS = {
     "C13": Claim(
         "abstract, section 5",
         "necessity",
-        "destroying what tuning did to gate_proj costs more than destroying any other's",
+        "destroying the tuned change of gate_proj costs more than destroying that of any other "
+        "projection",
     ),
     "C14": Claim(
         "sections 1 and 5.1",
         "fluency",
-        "loading gate_proj alone leaves general fluency as it was",
+        "loading gate_proj alone does not change general fluency",
     ),
 }
 
@@ -148,7 +158,7 @@ def printed(arm: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def misprints() -> dict[str, str]:
-    """Every printed mean that its own row does not give when rounded to two digits.
+    """Every printed mean that differs from the mean of its row, rounded to two digits.
 
     Returns:
         `Table T row R` → a sentence.
@@ -157,9 +167,9 @@ def misprints() -> dict[str, str]:
     for number, arm in ((1, "load"), (2, "tune")):
         scores, means = printed(arm)
         for row, (cells, mean) in enumerate(zip(scores, means, strict=True)):
-            # A half in the third digit may have been rounded either way.
+            # A third digit of 5 may have been rounded up or down.
             if abs(cells.mean() - mean) > 0.005 + 1e-9:
                 place = f"Table {number} row {row}"
-                found[place] = f"{place} prints the mean {mean:.2f}, its cells give "
+                found[place] = f"{place} prints the mean {mean:.2f}, but the mean of its cells is "
                 found[place] += f"{cells.mean():.2f}"
     return found

@@ -1,4 +1,4 @@
-"""How far rankings of the seven projections agree: over layers, pairs, tasks and seeds."""
+"""The agreement of rankings of the seven projections, over layers, pairs, tasks and seeds."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ import numpy as np
 import pandas as pd
 
 from affectlocus.claims.evidence import COLUMNS as SEVEN
-from affectlocus.claims.evidence import LackingError, Locus, Scores
-from affectlocus.claims.locus_rules import FAIR
+from affectlocus.claims.evidence import Locus, MissingEvidenceError, ScoreEvidence
+from affectlocus.claims.locus_rules import SIZE_FREE
 from affectlocus.claims.statistics import kendalls_w
 
 COLUMNS = ["by", "of", "over", "raters", "items", "w", "p", "ranking"]
 
 
-def agreement(scores: Sequence[Scores], loci: Sequence[Locus]) -> pd.DataFrame:
-    """Kendall's W, a row for each ranking that has two raters or more; columns `COLUMNS`.
+def rank_agreement(scores: Sequence[ScoreEvidence], loci: Sequence[Locus]) -> pd.DataFrame:
+    """Kendall's W of each ranking with at least two raters; columns `COLUMNS`.
 
-    `by` is what ranks (a score of `deltas`, or the metric), `of` the pair, domain or arm, `over`
-    who rates: layers, seeds, pairs or tasks. `ranking` is by mean rank, the highest first.
+    `by` is the value that is ranked (a score of `deltas`, or the metric). `of` is the pair, domain
+    or arm. `over` names the raters: layers, seeds, pairs or tasks. `ranking` is sorted by mean
+    rank, highest first.
     """
-    rows = [row for by in ("l2", *FAIR) for row in _of_deltas(loci, by)]
-    for one in scores:
-        rows += _of_scores(one)
+    rows = [row for by in ("l2", *SIZE_FREE) for row in _delta_rows(loci, by)]
+    for evidence in scores:
+        rows += _score_rows(evidence)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(by: str, of: str, over: str, values: np.ndarray) -> list[list[object]]:
-    """One row; none where there are fewer than two raters, or nothing to rank."""
+    """A list with one row; empty with fewer than two raters, or if nothing can be ranked.
+
+    Args:
+        values: (raters, 7).
+    """
     if len(values) < 2 or not np.isfinite(values).all():
         return []
     w, p = kendalls_w(values)
@@ -39,24 +44,25 @@ def _row(by: str, of: str, over: str, values: np.ndarray) -> list[list[object]]:
     return [[by, of, over, *values.shape, w, p, ranking]]
 
 
-def _of_deltas(loci: Sequence[Locus], by: str) -> list[list[object]]:
+def _delta_rows(loci: Sequence[Locus], by: str) -> list[list[object]]:
+    """The agreement of deltas: over layers and seeds of each pair, over pairs of each domain."""
     rows = []
     means: dict[str, list[np.ndarray]] = {}
-    for one in loci:
+    for locus in loci:
         try:
-            sizes = one.sizes(by)  # (seeds, layers, 7)
-        except LackingError:
+            sizes = locus.sizes(by)  # (seeds, layers, 7)
+        except MissingEvidenceError:
             continue
-        rows += _row(by, one.name, "layers", sizes.mean(axis=0))
-        rows += _row(by, one.name, "seeds", sizes.mean(axis=1))
-        means.setdefault(one.facts.domain, []).append(sizes.mean(axis=(0, 1)))
+        rows += _row(by, locus.name, "layers", sizes.mean(axis=0))
+        rows += _row(by, locus.name, "seeds", sizes.mean(axis=1))
+        means.setdefault(locus.facts.domain, []).append(sizes.mean(axis=(0, 1)))
     for domain, values in means.items():
         rows += _row(by, domain, "pairs", np.stack(values))
     return rows
 
 
-def _of_scores(scores: Scores) -> list[list[object]]:
-    """Of the single modules' scores: over tasks, and over seeds where there are several."""
+def _score_rows(scores: ScoreEvidence) -> list[list[object]]:
+    """The agreement of the scores of single modules, over tasks and over seeds."""
     rows = []
     for pair in scores.matrices:
         for kind in ("load", "tune"):
@@ -64,10 +70,10 @@ def _of_scores(scores: Scores) -> list[list[object]]:
             if not all(map(scores.has, keys)):
                 continue
             of = f"{pair} {kind}"
-            observed = np.stack([scores.draws.tasks_of(key)[0] for key in keys], axis=1)
+            observed = np.stack([scores.draws.by_task(key)[0] for key in keys], axis=1)
             rows += _row(scores.by, of, "tasks", observed)
             cells = [scores.cells[key] for key in keys]
             if len({len(names) for names in cells}) == 1:
-                each = [[scores.single[name].mean() for name in names] for names in cells]
-                rows += _row(scores.by, of, "seeds", np.array(each).T)
+                by_seed = [[scores.cell_scores[name].mean() for name in names] for names in cells]
+                rows += _row(scores.by, of, "seeds", np.array(by_seed).T)
     return rows

@@ -1,8 +1,8 @@
-"""Paired bootstrap over samples and seeds, and the tests that verdicts rest on.
+"""Paired bootstrap over samples and seeds, and the tests that verdicts are based on.
 
-All cells of a matrix share every draw: the same samples of each task, the same seeds. So the
-difference of any two of them is a paired comparison, whichever two a claim names, and ten thousand
-draws of a whole matrix cost one multiplication of draws by samples with samples by cells per label.
+All cells of a matrix share every draw: the same samples of each task, and the same seeds. The
+difference of any two cells is therefore a paired comparison. Drawing a whole matrix ten thousand
+times costs one matrix product per label: (draws, samples) times (samples, cells).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from affectlocus.core.metrics import METRICS, Formula, LabelCounts, metric_names
 from affectlocus.scoring.bootstrap import percentile_interval, seed_weights
 
 DRAWS = 10_000
-_CHUNK = 1000  # draws at a time: what bounds the memory
+_CHUNK = 1000  # draws at a time; limits the memory
 _PERMUTATIONS = 4999
-_MANY_RATERS = 15  # from here on Friedman's chi-squared is as good as permutations
+_MANY_RATERS = 15  # from this number on, Friedman's chi-squared is as accurate as permutations
 
 
-class Scored(Protocol):
-    """One task: its samples, and what each cell scores on any weighting of them."""
+class ScoredTask(Protocol):
+    """One task: its samples, and the score of each cell for any weights of the samples."""
 
     @property
     def samples(self) -> np.ndarray:
@@ -37,18 +37,21 @@ class Scored(Protocol):
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """What every cell answered to the samples of one task with labels.
+class LabelAnswers:
+    """The answers of all cells to one task with labels.
 
-    `samples` (n,) ids; `truth` (n,) codes of labels from 0; `given` (cells, n) codes, -1 for an
-    answer that is no label; `labels` is their number; `metric` one of the
-    registry's metrics of labels;
-    `positive` the code of the label that `binary_f1` is the F1 of.
+    Attributes:
+        samples: (n,) ids.
+        truth: (n,) codes of the true labels, from 0.
+        answers: (cells, n) codes of the answered labels; -1 for an answer that is not a label.
+        labels: the number of labels.
+        metric: a metric of labels from the registry (`core.metrics`).
+        positive: the code of the label whose F1 is `binary_f1`.
     """
 
     samples: np.ndarray
     truth: np.ndarray
-    given: np.ndarray
+    answers: np.ndarray
     labels: int
     metric: str = "weighted_f1"
     positive: int | None = None
@@ -68,28 +71,29 @@ class Labelled:
         return formula
 
     @property
-    def right(self) -> np.ndarray:
-        """(cells, n), whether an answer is the true label."""
-        return self.given == self.truth
+    def correct(self) -> np.ndarray:
+        """(cells, n) bool: the answer is the true label."""
+        return self.answers == self.truth
 
     @cached_property
     def _columns(self) -> np.ndarray:
-        """(n, labels · cells), 1 where a cell gave a label, label by label."""
-        hot = self.given[None] == np.arange(self.labels)[:, None, None]  # (labels, cells, n)
+        """(n, labels · cells) float32, 1 where a cell answered a label; grouped by label."""
+        hot = self.answers[None] == np.arange(self.labels)[:, None, None]  # (labels, cells, n)
         return np.ascontiguousarray(hot.reshape(-1, len(self.truth)).T.astype(np.float32))
 
     @cached_property
     def _rows(self) -> list[np.ndarray]:
+        """The samples of each true label."""
         return [np.flatnonzero(self.truth == label) for label in range(self.labels)]
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
-        """(draws, cells), in percent, as the registry defines them (`core.metrics`).
+        """(draws, cells), in percent, as the registry defines the metric.
 
         Args:
-            weights: (draws, n), float32: how often a draw has each sample.
+            weights: (draws, n) float32: how often a draw contains each sample.
         """
-        cells, shape = len(self.given), (len(weights), len(self.given), self.labels)
-        # Whole numbers below 2^24: float32 adds them without error.
+        cells, shape = len(self.answers), (len(weights), len(self.answers), self.labels)
+        # float32 adds whole numbers below 2^24 exactly.
         answered = (weights @ self._columns).reshape(len(weights), self.labels, cells)
         hits, truth = np.empty(shape), np.empty((len(weights), 1, self.labels))
         for label, rows in enumerate(self._rows):
@@ -101,28 +105,33 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Texts:
-    """What every cell makes of general text: `samples` (n,) ids, `nll` (cells, n) negative
-    log-likelihoods in nats, `tokens` (n,) their lengths."""
+class TextLikelihoods:
+    """The likelihoods of general text in all cells.
+
+    Attributes:
+        samples: (n,) ids.
+        nll: (cells, n) negative log-likelihoods in nats.
+        tokens: (n,) lengths.
+    """
 
     samples: np.ndarray
     nll: np.ndarray
     tokens: np.ndarray
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
-        """(draws, cells): the logarithm of the perplexity, nats per token."""
-        each = weights.astype(np.float64)
-        return (each @ self.nll.T) / (each @ self.tokens)[:, None]
+        """(draws, cells): the logarithm of the perplexity, in nats per token."""
+        weights = weights.astype(np.float64)
+        return (weights @ self.nll.T) / (weights @ self.tokens)[:, None]
 
 
 @dataclass(frozen=True)
-class Group:
-    """Cells that are one thing but for their seed.
+class CellGroup:
+    """Cells that differ only in their seed.
 
-    Args:
-        key: what the group is asked for by; anything hashable.
-        members: for each seed the cells' places; several cells of one seed are averaged.
-        seeds: a name for each seed; groups of the same seeds are drawn together.
+    Attributes:
+        key: any hashable value that identifies the group.
+        members: for each seed, the indices of its cells; several cells of one seed are averaged.
+        seeds: an identifier of each seed; groups with the same seeds are drawn together.
     """
 
     key: Any
@@ -131,83 +140,89 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Scores of every group on every task: as observed (first), and in each draw.
+class GroupDraws:
+    """Scores of every group on every task, as observed and in each draw.
 
-    `values` has shape (1 + draws, groups, tasks); only the first row where nothing was drawn.
+    Attributes:
+        groups: key of a group → its index.
+        tasks: names of the tasks.
+        values: (1 + draws, groups, tasks), the observed scores first; only the first row if nothing
+            was drawn.
     """
 
     groups: Mapping[Any, int]
     tasks: tuple[str, ...]
     values: np.ndarray
 
-    def tasks_of(self, key: Hashable) -> np.ndarray:
+    def by_task(self, key: Hashable) -> np.ndarray:
         """(1 + draws, tasks) of one group."""
         return self.values[:, self.groups[key]]
 
     def mean(self, key: Hashable) -> np.ndarray:
-        """(1 + draws,), the group's mean over tasks, which weigh alike."""
-        return self.tasks_of(key).mean(axis=1)
+        """(1 + draws,), the mean of one group over tasks, unweighted."""
+        return self.by_task(key).mean(axis=1)
 
 
-def _samples(n: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """(draws, n), float32: how often each of n samples is drawn with replacement."""
+def _draw_samples(n: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """(draws, n) float32: how often each of n samples is drawn with replacement."""
     picks = rng.integers(n, size=(draws, n), dtype=np.int32)
     picks += n * np.arange(draws, dtype=np.int32)[:, None]
     return np.bincount(picks.ravel(), minlength=draws * n).reshape(draws, n).astype(np.float32)
 
 
 def bootstrap(
-    tasks: Mapping[str, Scored],
-    groups: Sequence[Group],
+    tasks: Mapping[str, ScoredTask],
+    groups: Sequence[CellGroup],
     draws: int = DRAWS,
     seed: int = 0,
     chunk: int = _CHUNK,
-) -> Draws:
-    """Draws of samples within each task and of seeds, the same for all groups.
+) -> GroupDraws:
+    """Draws samples within each task, and seeds; the draws are the same for all groups.
 
-    Tasks whose samples have the same ids (MELD's emotion and sentiment) are drawn together; where
-    they are other samples all the same, that changes no interval on average. Samples and seeds
-    are crossed, and their interaction counts in both: intervals over several seeds are rather too
-    wide than too narrow (Owen 2007, the pigeonhole bootstrap).
+    Tasks whose samples have the same ids (MELD's emotion and sentiment) are drawn together. If the
+    ids are equal but the samples are not, intervals stay correct on average. Samples and seeds are
+    crossed, and their interaction counts in both: intervals over several seeds are slightly too
+    wide rather than too narrow (Owen 2007, the pigeonhole bootstrap).
 
     Args:
-        draws: 0 for the observed scores alone.
-        chunk: draws at a time; memory grows with it, no result depends on it.
+        draws: the number of draws; 0 computes only the observed scores.
+        chunk: draws at a time; it changes the memory, not the result.
     """
     values = np.empty((1 + draws, len(groups), len(tasks)))
-    alike: dict[tuple[Hashable, ...], list[int]] = {}
+    by_seeds: dict[tuple[Hashable, ...], list[int]] = {}
     for number, group in enumerate(groups):
-        alike.setdefault(group.seeds, []).append(number)
+        by_seeds.setdefault(group.seeds, []).append(number)
     plans = [
         (
             numbers,
             seed_weights(len(seeds), draws, _rng(seed, repr(seeds))),
             [member for number in numbers for member in groups[number].members],
         )
-        for seeds, numbers in alike.items()
+        for seeds, numbers in by_seeds.items()
     ]
     for place, task in enumerate(tasks.values()):
-        rng = _rng(seed, first_alike(tasks, task))
+        rng = _rng(seed, first_with_same_samples(tasks, task))
         for start, drawn in _chunks(len(task.samples), draws, chunk, rng):
             scores = task.scores(drawn)  # (chunk, cells)
             rows = slice(start, start + len(drawn))
             for numbers, weights, members in plans:
-                each = _averaged(scores, members).reshape(len(drawn), len(numbers), -1)
-                values[rows, numbers, place] = np.einsum("dgs,ds->dg", each, weights[rows])
-    return Draws({group.key: place for place, group in enumerate(groups)}, tuple(tasks), values)
+                by_seed = _mean_over_cells(scores, members).reshape(len(drawn), len(numbers), -1)
+                values[rows, numbers, place] = np.einsum("dgs,ds->dg", by_seed, weights[rows])
+    return GroupDraws({group.key: at for at, group in enumerate(groups)}, tuple(tasks), values)
 
 
-def _averaged(scores: np.ndarray, members: list[tuple[int, ...]]) -> np.ndarray:
+def _mean_over_cells(scores: np.ndarray, members: list[tuple[int, ...]]) -> np.ndarray:
     """(draws, members), the mean over each member's cells."""
     if all(len(member) == 1 for member in members):
         return scores[:, [member[0] for member in members]]
     return np.stack([scores[:, list(member)].mean(axis=1) for member in members], axis=1)
 
 
-def first_alike(tasks: Mapping[str, Scored], task: Scored) -> str:
-    """The name of the first task on the same samples."""
-    return next(n for n, one in tasks.items() if np.array_equal(one.samples, task.samples))
+def first_with_same_samples(tasks: Mapping[str, ScoredTask], task: ScoredTask) -> str:
+    """The name of the first task with the same samples."""
+    return next(
+        name for name, other in tasks.items() if np.array_equal(other.samples, task.samples)
+    )
 
 
 def _rng(seed: int, name: str) -> np.random.Generator:
@@ -217,17 +232,17 @@ def _rng(seed: int, name: str) -> np.random.Generator:
 def _chunks(
     n: int, draws: int, chunk: int, rng: np.random.Generator
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(row, weights): the observed samples once, then the draws."""
+    """(first row, weights) of each chunk: the observed samples, then the draws."""
     yield 0, np.ones((1, n), np.float32)
     for start in range(0, draws, chunk):
-        yield 1 + start, _samples(n, min(chunk, draws - start), rng)
+        yield 1 + start, _draw_samples(n, min(chunk, draws - start), rng)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic as observed, its percentile interval, and the two-sided p of `null`.
+    """An observed statistic, its percentile interval, and the two-sided p of the value `null`.
 
-    Interval and p are NaN where nothing was drawn.
+    Interval and p are NaN if nothing was drawn.
     """
 
     value: float
@@ -238,11 +253,10 @@ class Estimate:
 
 
 def estimate(values: np.ndarray, confidence: float = 0.95, null: float = 0.0) -> Estimate:
-    """Of (1 + draws,) values, the observed first; p is the interval's, turned round.
+    """The estimate from (1 + draws,) values, the observed value first.
 
-    The interval holds the observed value (`resampling.interval`).
-
-    The smallest p that B draws can give is 2 / (B + 1).
+    The interval always includes the observed value (`bootstrap.percentile_interval`). p is obtained
+    by inverting the interval; the smallest p that B draws can give is 2 / (B + 1).
     """
     observed = float(values[0])
     if len(values) == 1:
@@ -255,7 +269,10 @@ def estimate(values: np.ndarray, confidence: float = 0.95, null: float = 0.0) ->
 
 
 def holm(values: Sequence[float]) -> np.ndarray:
-    """p values adjusted for being a family (Holm 1979), in their order; NaN stays, uncounted."""
+    """p values after Holm's correction (Holm 1979), in the same order.
+
+    NaN stays NaN and does not count as a test.
+    """
     p = np.asarray(values, float)
     adjusted = np.full(p.shape, np.nan)
     places = np.flatnonzero(~np.isnan(p))
@@ -266,47 +283,49 @@ def holm(values: Sequence[float]) -> np.ndarray:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Exact two-sided p that two cells are equally often right on the same samples.
+    """The exact two-sided p of McNemar's test: two cells are correct equally often.
 
     Args:
-        first, second: (n,), whether each was right; of tasks on the same samples in how many it
-            was (the sign test of the difference), of other tasks one after the other.
+        first, second: (n,), whether each cell's answer is correct. For tasks on the same samples,
+            in how many tasks it is correct (the sign test of the difference). Tasks on other
+            samples are concatenated.
     """
-    only = int((first > second).sum())
-    differing = only + int((first < second).sum())
-    return float(binomtest(only, differing).pvalue) if differing else 1.0
+    more = int((first > second).sum())
+    differing = more + int((first < second).sum())
+    return float(binomtest(more, differing).pvalue) if differing else 1.0
 
 
 def cohens_h(first: np.ndarray, second: np.ndarray) -> float:
-    """Difference of two accuracies on the arcsine scale, averaged over tasks; 0.2 is small.
+    """Cohen's h: the difference of two accuracies on the arcsine scale, averaged over tasks.
 
-    Chosen over a standardised paired difference, which grows with how alike two models answer and
-    shrinks with the seeds' spread: h depends on the two accuracies alone, so that rows compare.
+    0.2 is a small effect. A standardised paired difference would depend on the agreement of the two
+    models' answers and on the variance over seeds. h depends only on the two accuracies, so values
+    of different rows are comparable.
 
     Args:
-        first, second: (tasks,) shares of right answers, 0 to 1.
+        first, second: (tasks,) shares of correct answers, 0 to 1.
     """
     angles = 2 * np.arcsin(np.sqrt(np.clip([first, second], 0, 1)))
     return float(np.mean(angles[0] - angles[1]))
 
 
 def kendalls_w(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """How far raters agree on a ranking, 0 to 1 (Kendall's W, ties corrected), and its p.
+    """Kendall's W, the agreement of raters on a ranking (0 to 1, corrected for ties), and its p.
 
-    p is that of independent random rankings: by permutation, of many raters by Friedman's
-    chi-squared.
+    The null hypothesis is independent random rankings. p comes from permutations; with many raters
+    it comes from Friedman's chi-squared.
 
     Args:
-        values: (raters, items), what each rater ranks the items by.
+        values: (raters, items), the values that each rater ranks the items by.
 
     Returns:
-        NaN for both where there are fewer than two raters or items, or all are tied.
+        (W, p); both NaN if there are fewer than two raters or items, or if all items are tied.
     """
     raters, items = values.shape
     if raters < 2 or items < 2:
         return np.nan, np.nan
     ranks = rankdata(values, axis=1)
-    ties = sum(float((n**3 - n).sum()) for n in map(_tied, ranks))
+    ties = sum(float((n**3 - n).sum()) for n in map(_tie_sizes, ranks))
     scale = raters**2 * (items**3 - items) - raters * ties
     if scale <= 0:
         return np.nan, np.nan
@@ -324,5 +343,5 @@ def kendalls_w(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     return w, float((1 + beyond) / (1 + _PERMUTATIONS))
 
 
-def _tied(ranks: np.ndarray) -> np.ndarray:
+def _tie_sizes(ranks: np.ndarray) -> np.ndarray:
     return np.unique(ranks, return_counts=True)[1]

@@ -1,4 +1,4 @@
-"""From tested statements to verdicts: Holm's correction, and what parts make of a whole."""
+"""From tested statements to verdicts: Holm's correction, and the verdict of several parts."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ PRINTED = " (as printed)"
 class Finding:
     """One tested statement of a claim.
 
-    Args:
-        by: what is measured: a score of `deltas`, or a metric of answers.
-        part: which statement, where a claim makes several.
-        stated: whether the paper states it so; else it stands beside.
-        effect, low, high, unit: with its interval.
-        p: two-sided; NaN where nothing could be drawn.
-        agrees: whether the effect lies on the claim's side.
+    Attributes:
+        claim: C1 to C14.
+        by: the measure: a score of `deltas`, or a metric of answers.
+        pair: the group of pairs that was tested.
+        part: the statement, if a claim makes several.
+        stated: whether the paper makes this statement; otherwise it is an additional test.
+        effect, low, high, unit: the effect and its interval.
+        p: two-sided; NaN if nothing was drawn.
+        agrees: whether the effect has the direction that the claim states.
         n: samples, or layers.
-        once: tuning or draw, where what differs was tuned here, or drawn, a single time: its luck
-            is in no interval. Else empty.
-        lacking: what there would have to be; the statement is untestable.
+        unreplicated: `tuning` or `draw` if the difference comes from a single tuning or a single
+            random draw; the interval does not include its variance. Otherwise empty.
+        why: the numbers in a sentence.
+        basis: the source of the numbers.
+        missing: what the test needs and the experiment does not have; the statement is untestable.
     """
 
     claim: str
@@ -48,18 +52,18 @@ class Finding:
     agrees: bool = False
     n: int = 0
     seeds: int = 0
-    once: Literal["", "tuning", "draw"] = ""
+    unreplicated: Literal["", "tuning", "draw"] = ""
     cohens_h: float = math.nan
     mcnemar_p: float = math.nan
     why: str = ""
     basis: str = ""
-    lacking: str = ""
+    missing: str = ""
 
     def measured(self, found: Estimate, unit: str) -> Finding:
-        """With an effect that the claim says is above the estimate's null.
+        """The finding with an effect. The claim states that the effect is above `found.null`.
 
-        Scores lie between 0 and 100: no difference in points is more than 100, and no interval
-        reaches further, as one over two or three seeds would.
+        Differences in points are clipped to -100 and 100, because scores are between 0 and 100. The
+        interval over two or three seeds can exceed this range.
         """
         most = 100.0 if unit == "points" else math.inf
         return replace(
@@ -75,7 +79,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict(Finding):
-    """A finding, judged; `level` is `claim` for the experiment's one row, or `detail`."""
+    """A finding with its verdict.
+
+    Attributes:
+        holm_p: p after Holm's correction.
+        level: `claim` for the claim's row of the whole experiment, `detail` for the others.
+    """
 
     verdict: str = UNTESTABLE
     holm_p: float = math.nan
@@ -83,54 +92,64 @@ class Verdict(Finding):
 
 
 def judge(findings: Sequence[Finding], confidence: float) -> list[Verdict]:
-    """Verdicts of all findings of an experiment, and of the claims that they are parts of.
+    """The verdicts of all findings of an experiment.
 
-    The tests by one measure are a family: all that the paper states by it, and apart from them all
-    that stands beside. Supported or contradicted is what Holm's correction leaves significant, by
-    its side; the rest is inconclusive. So is what was tuned here in one seed: its verdict would be
-    the seed's (a rule that was added after seeds had been seen to disagree); and what rests on one
-    random draw. Where nothing was
-    drawn the sign decides, and the verdict says "as printed".
+    The tests by one measure are a family for Holm's correction. Tests that the paper states and
+    additional tests are separate families. A test that is significant after the correction is
+    supported or contradicted, by the direction of its effect; any other test is inconclusive.
+
+    A finding that comes from a single tuning or a single random draw is inconclusive too, because
+    another seed or draw may give the opposite result. (This rule was added after seeds had been
+    seen to disagree.) If nothing was drawn, the sign decides, and the verdict has the suffix
+    "(as printed)".
     """
     adjusted = [math.nan] * len(findings)
     families: dict[tuple[str, bool], list[int]] = {}
-    for place, one in enumerate(findings):
-        families.setdefault((one.by, one.stated), []).append(place)
+    for place, finding in enumerate(findings):
+        families.setdefault((finding.by, finding.stated), []).append(place)
     for places in families.values():
         values = holm([findings[place].p for place in places])
         for place, value in zip(places, values, strict=True):
             adjusted[place] = float(value)
-    rows = []
-    for one, p in zip(findings, adjusted, strict=True):
-        verdict = _verdict(one, p, 1 - confidence)
-        if verdict in (SUPPORTED, CONTRADICTED) and one.once:
-            more = "seeds" if one.once == "tuning" else "draws (matrix.draws)"
-            why = (
-                f"{one.why}; by this one {one.once} {verdict}, and another may differ: give more "
-                f"{more}"
-            )
-            one, verdict = replace(one, why=why), INCONCLUSIVE
-        elif verdict == INCONCLUSIVE and one.p < 1 - confidence:
-            why = f"{one.why}; significant alone, and not among the tests of its family"
-            one = replace(one, why=why)
-        rows.append(Verdict(**asdict(one), holm_p=p, verdict=verdict))
-    return rows
+    return [
+        _judged(finding, p, 1 - confidence) for finding, p in zip(findings, adjusted, strict=True)
+    ]
 
 
-def _verdict(one: Finding, p: float, level: float) -> str:
-    if one.lacking:
+def _judged(finding: Finding, holm_p: float, level: float) -> Verdict:
+    """The verdict of one finding; `why` gets the reason if the finding is inconclusive."""
+    verdict = _verdict(finding, holm_p, level)
+    if verdict in (SUPPORTED, CONTRADICTED) and finding.unreplicated:
+        more = "seeds" if finding.unreplicated == "tuning" else "draws (matrix.draws)"
+        why = (
+            f"{finding.why}; {verdict} by one {finding.unreplicated} alone, and another may give a "
+            f"different result: use more {more}"
+        )
+        finding, verdict = replace(finding, why=why), INCONCLUSIVE
+    elif verdict == INCONCLUSIVE and finding.p < level:
+        why = f"{finding.why}; significant alone, but not after Holm's correction"
+        finding = replace(finding, why=why)
+    return Verdict(**asdict(finding), holm_p=holm_p, verdict=verdict)
+
+
+def _verdict(finding: Finding, p: float, level: float) -> str:
+    if finding.missing:
         return UNTESTABLE
-    side = SUPPORTED if one.agrees else CONTRADICTED
+    side = SUPPORTED if finding.agrees else CONTRADICTED
     if math.isnan(p):
         return side + PRINTED
     return side if p < level else INCONCLUSIVE
 
 
-def combined(rows: Sequence[Verdict], skip_untestable: bool = False) -> Verdict:
-    """The row that decides a statement which holds if all of its parts do.
+def deciding_row(rows: Sequence[Verdict], skip_untestable: bool = False) -> Verdict:
+    """The row that decides a statement that is true if all of its parts are true.
 
-    One contradicted part contradicts it. All supported parts support it, and the weakest decides.
-    An untestable part leaves it untestable, or is skipped where parts are pairs.
+    If a part is contradicted, the contradicted row with the smallest p decides. Otherwise an
+    untestable part decides, unless it is skipped. Otherwise the row with the largest p decides, of
+    the inconclusive rows if there are any.
+
+    Args:
+        skip_untestable: ignore untestable rows, if any row is testable; for parts that are pairs.
     """
     tested = [row for row in rows if row.verdict != UNTESTABLE]
     against = [row for row in tested if row.verdict.startswith(CONTRADICTED)]
@@ -138,28 +157,30 @@ def combined(rows: Sequence[Verdict], skip_untestable: bool = False) -> Verdict:
         return min(against, key=_p)
     if len(tested) < len(rows) and not (skip_untestable and tested):
         return next(row for row in rows if row.verdict == UNTESTABLE)
-    open_ones = [row for row in tested if row.verdict == INCONCLUSIVE]
-    return max(open_ones or tested, key=_p)
+    inconclusive = [row for row in tested if row.verdict == INCONCLUSIVE]
+    return max(inconclusive or tested, key=_p)
 
 
 def _p(row: Verdict) -> float:
     return 0.0 if math.isnan(row.holm_p) else row.holm_p
 
 
-def with_headlines(rows: Sequence[Verdict]) -> list[Verdict]:
-    """Every claim's row of the whole experiment, each before the details that it rests on.
+def with_claim_rows(rows: Sequence[Verdict]) -> list[Verdict]:
+    """The rows with a row of level `claim` before the details of each claim and measure.
 
-    A claim of one detail is that detail, and where all are untestable one stands for them.
+    A claim with a single detail has only the claim's row. A claim whose details are all untestable
+    has one row for all of them.
     """
     found: list[Verdict] = []
     measures = dict.fromkeys((row.claim, not row.stated, row.by) for row in rows)
-    for claim, beside, by in sorted(measures, key=lambda key: (list(CLAIMS).index(key[0]), key[1])):
+    order = list(CLAIMS)
+    for claim, additional, by in sorted(measures, key=lambda key: (order.index(key[0]), key[1])):
         details = [
-            row for row in rows if (row.claim, row.stated, row.by) == (claim, not beside, by)
+            row for row in rows if (row.claim, row.stated, row.by) == (claim, not additional, by)
         ]
         pairs = dict.fromkeys(row.pair for row in details)
-        wholes = [combined([row for row in details if row.pair == pair]) for pair in pairs]
-        decisive = combined(wholes, skip_untestable=True)
+        by_pair = [deciding_row([row for row in details if row.pair == pair]) for pair in pairs]
+        decisive = deciding_row(by_pair, skip_untestable=True)
         if all(row.verdict == UNTESTABLE for row in details):
             details = [decisive]
         if len(details) == 1:
@@ -172,15 +193,15 @@ def with_headlines(rows: Sequence[Verdict]) -> list[Verdict]:
                 level="claim",
                 pair=decisive.pair if len(pairs) == 1 else "",
                 part="",
-                why=f"{tally(details)}; {where}: {decisive.why or decisive.lacking}",
+                why=f"{count_verdicts(details)}; {where}: {decisive.why or decisive.missing}",
             )
         )
         found += details
     return found
 
 
-def tally(rows: Iterable[Verdict]) -> str:
-    """How many rows have which verdict."""
+def count_verdicts(rows: Iterable[Verdict]) -> str:
+    """The number of rows with each verdict, as text."""
     counts = Counter(row.verdict for row in rows)
     return ", ".join(f"{count} of {counts.total()} {verdict}" for verdict, count in counts.items())
 
@@ -191,12 +212,13 @@ COLUMNS = (
 )
 
 
-def table(rows: Sequence[Verdict], confidence: float) -> pd.DataFrame:
-    """The ledger: a row for each verdict, columns `COLUMNS`.
+def verdict_table(rows: Sequence[Verdict], confidence: float) -> pd.DataFrame:
+    """The table of verdicts: a row per verdict, columns `COLUMNS`.
 
-    `confidence` is the level that verdicts are judged at and that intervals have.
+    Args:
+        confidence: the level of verdicts and intervals.
     """
     frame = pd.DataFrame([asdict(row) for row in rows]).assign(confidence=confidence)
-    frame["why"] = frame["why"].mask(frame["why"] == "", frame["lacking"])
+    frame["why"] = frame["why"].mask(frame["why"] == "", frame["missing"])
     frame = frame.rename(columns={"p": "p_alone", "holm_p": "p"})
     return frame[list(COLUMNS)]

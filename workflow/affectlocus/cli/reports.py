@@ -220,10 +220,10 @@ def claims(
 ) -> None:
     """Judge every claim of the paper: supported, contradicted, inconclusive or untestable, and why.
 
-    The rules were written before any result was seen; they are in the package's modules locus and
-    contrasts. What a pair is (domain, base, method, family, budget, group, seed) is read from the
-    settings under pairs; a pair that is not named there counts as affective. Method and family that
-    the settings leave out are those that the deltas' files say.
+    The rules were written before any result was seen; they are in the modules locus_rules and
+    effect_rules. The facts on a pair (domain, base, method, family, budget, group, seed) are read
+    from pairs in the settings; a pair that is not named there counts as affective. Method and
+    family that the settings leave out are read from the deltas' files.
 
     Example: affectlocus claims --on paper
 
@@ -239,16 +239,16 @@ def claims(
             raise InputError(f"--on: found {on!r}; expected paper")
         if cells or delta or histogram or agreement:
             raise InputError("--on paper reads no files; drop them, or drop --on")
-        from affectlocus.claims.claims import on_paper
+        from affectlocus.claims.claims import judge_paper
 
-        verdicts, flags = on_paper()
+        verdicts, flags = judge_paper()
     else:
         if not cells and not delta:
             raise InputError("nothing to judge; give predictions, --delta, or --on paper")
-        from affectlocus.claims.claims import ledger
+        from affectlocus.claims.claims import judge_experiment
         from affectlocus.claims.pair_facts import ClaimsSettings
 
-        verdicts, ranked = ledger(
+        verdicts, ranked = judge_experiment(
             (read_frame(path, "cell", "loglik") for path in cells) if cells else None,
             {path.stem: read_frame(path, "projection", "l2") for path in delta or []},
             {

@@ -180,8 +180,8 @@ def judged(path: Path) -> list[Judged]:
         claims.append(
             Judged(
                 name=name,
-                says=claim.says if claim else "",
-                where=claim.where if claim else "",
+                says=claim.text if claim else "",
+                where=claim.section if claim else "",
                 stated=stated,
                 beside=[row for row in heads if row is not stated],
                 details=[row for row in mine if row["level"] != "claim"],
