@@ -1,3 +1,52 @@
-"""affectlocus: where in a network a fine-tune landed, and whether that place makes it work."""
+"""affectlocus: where in a network a fine-tune landed, and whether that place makes it work.
 
-__version__ = "0.1.0"
+Importing the package imports none of its rooms; a name of the API is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from affectlocus.core.version import __version__
+
+if TYPE_CHECKING:
+    from affectlocus.api import (
+        Diff,
+        Experiment,
+        convert,
+        diff,
+        graft,
+        ledger,
+        score,
+        verify,
+    )
+    from affectlocus.core.errors import InputError
+
+__all__ = [
+    "Diff",
+    "Experiment",
+    "InputError",
+    "__version__",
+    "convert",
+    "diff",
+    "graft",
+    "ledger",
+    "score",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The names of `__all__` (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module = "affectlocus.core.errors" if name == "InputError" else "affectlocus.api"
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -122,54 +122,34 @@ def diff(
 
     Example: affectlocus diff Qwen2.5-3B law-adapter --score relative
     """
-    from affectlocus.checkpoints.adapters import Adapter
-    from affectlocus.checkpoints.live import LivePair
-    from affectlocus.checkpoints.pairs import holds_model, is_adapter
     from affectlocus.core.errors import shortened
     from affectlocus.core.output_files import check_folder_of_outputs
     from affectlocus.data.brought import checkpoint_path
-    from affectlocus.deltas.deltas import SCORES, adapter_alone, summary, write_tables
-    from affectlocus.deltas.deltas import deltas as run
-    from affectlocus.deltas.diff import FILES, named, print_table, report
+    from affectlocus.deltas.deltas import SCORES, summary, write_tables
+    from affectlocus.deltas.diff import FILES, compare, named, print_table, report
 
     if score not in SCORES:
         raise InputError(f"--score: unknown {score!r}; expected one of {', '.join(SCORES)}")
     folder = None if as_json and out is None else out or Path("diff")
     if folder is not None:
         check_folder_of_outputs(folder, FILES)
-    if tuned is None:
-        unused = {"then": then, "prefix": prefix, "any-base": any_base}
-        without_effect(unused, "it goes with a base and a TUNED")
     first = checkpoint_path(base)
     second = checkpoint_path(tuned) if tuned else None
-    told = "only a .pth of trained tensors needs it, and none is given"
-    if second is None:
-        if not is_adapter(first):
-            raise InputError(
-                f"{first}: a model alone has no delta; give the base first and then the tuned one"
-            )
-        alone = Adapter(first, alpha)
-        if alone.layout != "trained-only":
-            without_effect({"alpha": alpha is not None}, told)
-        measured = adapter_alone(alone)
-        if score == "relative":
-            raise InputError("--score relative needs the base's norm; give the base too")
-    else:
-        if is_adapter(first) and not holds_model(first):
-            raise InputError(
-                f"{first}: an adapter, where the base is expected; give the base first"
-            )
-        pair = LivePair([first, *(then or [])], second, alpha, prefix, any_base)
-        applied = [*pair.before, *([pair.adapter] if pair.adapter else [])]
-        if all(one.adapter.layout != "trained-only" for one in applied):
-            without_effect({"alpha": alpha is not None}, told)
-        if pair.adapter is None:
-            without_effect({"any-base": any_base}, f"{second} is a model, not an adapter")
-        else:
-            without_effect({"prefix": prefix}, f"{second} is an adapter, not a model")
-        with _tensors() as show:
-            measured = run(pair, spectra=spectra, companions=folder is not None, progress=show)
-        measured.notes = [*measured.notes, *pair.notes_on_cells()]
+    with _tensors() as show:
+        measured = compare(
+            first,
+            second,
+            then=then or [],
+            alpha=alpha,
+            prefix=prefix,
+            any_base=any_base,
+            spectra=spectra,
+            companions=folder is not None,
+            progress=show,
+            unused=without_effect,
+        )
+    if second is None and score == "relative":
+        raise InputError("--score relative needs the base's norm; give the base too")
     for note in measured.notes:
         typer.echo(f"note: {one_line(note)}", err=True)
     if measured.unknown:
@@ -257,25 +237,9 @@ def graft(
 
     Example: affectlocus graft --base base --tuned adapter --modules gate --out base-with-gate
     """
-    from affectlocus.core.cells import RANDOM, Cell, validated
-    from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
+    from affectlocus.evaluation.graft import save_cell
 
-    cell = validated(
-        Cell(
-            kind,  # type: ignore[arg-type]
-            base.name,
-            tuned.name,
-            "" if kind == "tuned" else modules,
-            mode,
-            seed if mode in RANDOM else None,
-        )
-    )
-    check_outside_inputs(out, base, tuned)
-    check_output(out, "graft", inputs=[base, tuned])
-    from affectlocus.evaluation.graft import graft as run
-
-    with replacing(out, "graft") as temporary:
-        counts = run(base, tuned, cell, temporary)
+    counts = save_cell(base, tuned, modules, out, kind, mode, seed)
     typer.echo(json.dumps({"out": str(out), **counts}))
 
 

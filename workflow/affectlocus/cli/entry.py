@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from affectlocus import __version__
 from affectlocus.cli.answers import evaluate, extract, openset
 from affectlocus.cli.checkpoints import convert, deltas, diff, graft, trajectory, verify
 from affectlocus.cli.experiment import check, pin, plan, schema
@@ -31,6 +30,7 @@ from affectlocus.cli.scores import collect, fluency, score, tables
 from affectlocus.core.errors import exit_on_error, write_traceback
 from affectlocus.core.extras import explained, needed
 from affectlocus.core.stop_signals import Stopped, install_handlers
+from affectlocus.core.version import __version__
 
 # Known before the step reads anything; other steps say so where they import.
 _NEEDED = {

@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from affectlocus import __version__
 from affectlocus.core.redaction import redacted
+from affectlocus.core.version import __version__
 
 _LIBRARIES = (
     *("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors"),

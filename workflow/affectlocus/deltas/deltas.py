@@ -393,10 +393,25 @@ def write_tables(measured: Measured, out: Path, *, empty: bool = True) -> list[P
         empty: whether companions without a row are written too; else an earlier one goes, as it
             tells of another pair.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from affectlocus.core.output_files import replacing
+
+    written = []
+    for suffix, table in arrow_tables(measured).items():
+        path = out.with_suffix(f".{suffix}{out.suffix}") if suffix else out
+        if suffix and not table.num_rows and not empty:
+            path.unlink(missing_ok=True)
+            continue
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+        written.append(path)
+    return written
+
+
+def arrow_tables(measured: Measured) -> dict[str, Any]:
+    """The tables as pyarrow's, by suffix: the rows (no suffix), experts, histogram, neurons."""
+    import pyarrow as pa
 
     def plain(row: Row) -> Row:
         # Null, not NaN: nothing was measured.
@@ -405,28 +420,18 @@ def write_tables(measured: Measured, out: Path, *, empty: bool = True) -> list[P
             for name, value in row.items()
         }
 
-    written = []
+    tables = {}
     for suffix, rows, schema in (
         ("", measured.rows, _schema(pa)),
         ("experts", measured.experts, _schema(pa, expert=True)),
         ("histogram", measured.histogram, _HISTOGRAM),
         ("neurons", measured.neurons, _NEURONS),
     ):
-        path = out.with_suffix(f".{suffix}{out.suffix}") if suffix else out
-        if suffix and not rows and not empty:
-            path.unlink(missing_ok=True)
-            continue
         kinds = schema if isinstance(schema, pa.Schema) else pa.schema(schema)
         if not suffix and measured.tuning:
             kinds = kinds.with_metadata({"PANDAS_ATTRS": json.dumps({TUNING: measured.tuning})})
-        with replacing(path) as temporary:
-            pq.write_table(
-                pa.Table.from_pylist([plain(row) for row in rows], schema=kinds),
-                temporary,
-                compression="zstd",
-            )
-        written.append(path)
-    return written
+        tables[suffix] = pa.Table.from_pylist([plain(row) for row in rows], schema=kinds)
+    return tables
 
 
 _HISTOGRAM = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from affectlocus.checkpoints.adapters import Adapter
+from affectlocus.checkpoints.live import LivePair
+from affectlocus.checkpoints.pairs import holds_model, is_adapter
 from affectlocus.core.checkpoint_files import CHECKPOINT_SUFFIXES, PICKLED
-from affectlocus.core.errors import shortened
-from affectlocus.deltas.deltas import SCORES, Row
+from affectlocus.core.errors import InputError, shortened
+from affectlocus.deltas.deltas import SCORES, Measured, Progress, Row, adapter_alone, deltas
 
 FILES = (
     *("deltas.parquet", "deltas.experts.parquet", "deltas.histogram.parquet"),
@@ -30,6 +34,57 @@ _TITLES = {
     "spectral_norm": "spectral norm",
     "stable_rank": "stable rank",
 }
+
+
+def compare(
+    first: Path,
+    second: Path | None,
+    *,
+    then: Sequence[Path] = (),
+    alpha: float | None = None,
+    prefix: str = "",
+    any_base: bool = False,
+    spectra: bool = False,
+    companions: bool = False,
+    progress: Progress | None = None,
+    unused: Callable[[dict[str, Any], str], None],
+) -> Measured:
+    """The deltas of two checkpoints on disk, or of an adapter alone.
+
+    Args:
+        first: the base; the adapter, where `second` is None.
+        then, alpha, prefix, any_base: as `Pair`.
+        spectra, companions, progress: as `deltas`.
+        unused: refuses the first of some options that was given, and says why it has no effect.
+
+    Raises:
+        InputError: checkpoints that are no pair, an option without effect.
+    """
+    no_pth = "only a .pth of trained tensors needs it, and none is given"
+    if second is None:
+        given = {"then": then, "prefix": prefix, "any-base": any_base}
+        unused(given, "it goes with a base and a TUNED")
+        if not is_adapter(first):
+            raise InputError(
+                f"{first}: a model alone has no delta; give the base first and then the tuned one"
+            )
+        alone = Adapter(first, alpha)
+        if alone.layout != "trained-only":
+            unused({"alpha": alpha is not None}, no_pth)
+        return adapter_alone(alone)
+    if is_adapter(first) and not holds_model(first):
+        raise InputError(f"{first}: an adapter, where the base is expected; give the base first")
+    pair = LivePair([first, *then], second, alpha, prefix, any_base)
+    applied = [*pair.before, *([pair.adapter] if pair.adapter else [])]
+    if all(one.adapter.layout != "trained-only" for one in applied):
+        unused({"alpha": alpha is not None}, no_pth)
+    if pair.adapter is None:
+        unused({"any-base": any_base}, f"{second} is a model, not an adapter")
+    else:
+        unused({"prefix": prefix}, f"{second} is an adapter, not a model")
+    measured = deltas(pair, spectra=spectra, companions=companions, progress=progress)
+    measured.notes = [*measured.notes, *pair.notes_on_cells()]
+    return measured
 
 
 def ranked(projections: dict[str, Row], score: str) -> list[str]:

@@ -19,9 +19,10 @@ from safetensors.numpy import save_file
 from affectlocus.checkpoints.fused_experts import joined
 from affectlocus.checkpoints.live import LivePair
 from affectlocus.checkpoints.pairs import Weights
-from affectlocus.core.cells import Cell
+from affectlocus.core.cells import RANDOM, Cell, validated
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, write_json
+from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
 from affectlocus.evaluation.interventions import Read, intervened, verify
 
 _SHARD = 5_000_000_000  # bytes of a file of weights at most, unless one tensor is larger
@@ -33,6 +34,30 @@ _TOKENIZER = re.compile(
     r"tekken\.json|.+\.tiktoken"
 )
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+
+
+def save_cell(
+    base: Path, tuned: Path, modules: str, out: Path, kind: str, mode: str, seed: int
+) -> dict[str, Any]:
+    """`graft` into a folder that is replaced whole or not at all.
+
+    Raises:
+        InputError: as `graft`; no such cell; an output that holds other files, or an input.
+    """
+    cell = validated(
+        Cell(
+            kind,  # type: ignore[arg-type]
+            base.name,
+            tuned.name,
+            "" if kind == "tuned" else modules,
+            mode,
+            seed if mode in RANDOM else None,
+        )
+    )
+    check_outside_inputs(out, base, tuned)
+    check_output(out, "graft", inputs=[base, tuned])
+    with replacing(out, "graft") as temporary:
+        return graft(base, tuned, cell, temporary)
 
 
 def graft(base: Path, tuned: Path, cell: Cell, out: Path) -> dict[str, Any]:
