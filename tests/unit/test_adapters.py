@@ -414,7 +414,7 @@ def test_lora_on_the_head_of_a_tied_base_is_noted(tmp_path) -> None:
     tensors = on_layers("model.", "mlp.gate_proj") | factors("base_model.model.lm_head", (20, 32))
     pair = Pair(base, saved(tmp_path / "adapter", tensors))
     assert pair.adapter.other == ["lm_head.weight"]
-    assert "as lm_head.weight: not measured" in pair.notes[0]
+    assert "as 'lm_head.weight': not measured" in pair.notes[0]
     assert pair.delta(GATE).any()
 
 
