@@ -1,10 +1,11 @@
 # The whole experiment on one page.
 #
 # in:  results/claims.csv, every table, figure and ledger, results/scores.parquet, results/data/*.json,
-#      params.yaml; it also reads results/benchmarks for the time spent
-#      The parameters are those that the run read at its start, which its jobs were given. So it is a local rule: a
-#      job on another host would read params.yaml anew, perhaps edited since then.
-# out: results/report.html, which fetches nothing: it opens offline
+#      results/cells/CELL/verification.json, params.yaml; it also reads results/benchmarks for the time of the jobs
+# out: results/report.html, a page that loads nothing else and opens offline
+#
+# The page shows the parameters that the run read at its start. The rule is a local rule, because a job on another
+# host would read params.yaml again, after an edit perhaps.
 import json
 
 from affectlocus.core.provenance import overridden, packed
@@ -14,12 +15,13 @@ HOME = Path(workflow.main_snakefile).parent
 
 
 rule report:
-    """Put verdicts, exhibits and circumstances on one page."""
+    """Put verdicts, tables, figures and provenance on one page."""
     input:
         parameters="params.yaml",
         shown=JOBS.shown,
         scores="results/scores.parquet",
         data=JOBS.data_reports,
+        verification=[f"results/cells/{cell}/verification.json" for cell in JOBS.cells],
     output:
         report("results/report.html", **described("report", of="all", shows="the whole report")),
     log:

@@ -97,6 +97,13 @@ def table(folder: Path, name: str, modules: list[str]) -> pd.DataFrame:
     return frame
 
 
+def verified(folder: Path, cell: str, side: str, modules: list[str]) -> None:
+    """Writes a cell's verification.json."""
+    path = folder / "cells" / cell / "verification.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"cell": cell, "outside_is": side, "outside_tuned": modules}))
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """A small finished experiment, whose data try to be markup."""
@@ -135,6 +142,8 @@ def results(tmp_path: Path) -> Path:
     }
     record = {"task": "mini-MOSI", "splits": {"test": about}, "overlap": {}}
     (folder / "data/mini-MOSI.json").write_text(json.dumps(record))
+    verified(folder, "p/load/gate/seed0", "base", ["lm_head", SCRIPT])
+    verified(folder, "p/tuned/seed0", "tuned", ["lm_head", SCRIPT])
     (folder / "benchmarks/tune/p.tsv").write_text("s\tmax_rss\tcpu_time\n75.0\t300\t60\n")
     (tmp_path / "params.yaml").write_text(TEXT)
     return folder
@@ -282,6 +291,31 @@ def test_data_parameters_and_time_are_there_as_they_were(results: Path) -> None:
     assert "40,370,176" in said
 
 
+def test_changes_outside_the_projections_are_shown_with_what_each_kind_of_cell_has(
+    results: Path,
+) -> None:
+    said = words(report(experiment(), results).replace("&lt;", "‹").replace("&gt;", "›"))
+    shown = "p ‹script›alert('a label')‹/script›, lm_head the base’s the tuned model’s no cells"
+    assert shown in said
+    assert "load/all is not the tuned model of such a pair" in said
+
+
+def test_a_pair_without_changes_outside_the_projections_is_said_to_have_none(
+    results: Path,
+) -> None:
+    verified(results, "p/load/gate/seed0", "base", [])
+    verified(results, "p/tuned/seed0", "tuned", [])
+    page = report(experiment(), results)
+    assert "the tuned model equals its base outside the seven projections" in words(page)
+    assert "Modules that differ" not in page
+
+
+def test_cells_of_an_older_version_are_named_in_the_report(results: Path) -> None:
+    (results / "cells/p/load/gate/seed0/verification.json").write_text("{}")
+    said = words(report(experiment(), results))
+    assert "Not recorded for cells of p, which an older version of affectlocus evaluated." in said
+
+
 @pytest.mark.parametrize(
     ("broken", "complaint"),
     [
@@ -411,6 +445,7 @@ def test_times_and_data_are_those_of_the_experiment_alone(
     results: Path, told: Callable[..., str]
 ) -> None:
     (results / "benchmarks/tune/p.tsv").unlink()
+    verified(results, "p/load/gate/seed1", "base", ["embed_tokens"])
     for seed in (0, 1):  # of an earlier list of seeds
         (results / f"benchmarks/tune/p.seed{seed}.tsv").write_text(
             "s\tmax_rss\tcpu_time\n75.0\t300\t60\n"
@@ -423,6 +458,7 @@ def test_times_and_data_are_those_of_the_experiment_alone(
     data = said.partition("Samples by task")[2] or said
     assert "tales" in data and "unused test" not in data
     assert "tune 1 1:15 min" in said
+    assert "lm_head" in said and "embed_tokens" not in said
 
 
 @pytest.fixture

@@ -391,6 +391,7 @@ def _experiment(
         otherwise=otherwise_tuned(jobs, results),
         benchmarks=benchmarks(jobs),
         tasks={Path(file).stem for file in jobs.data_reports},
+        cells=jobs.cells,
     )
 
 

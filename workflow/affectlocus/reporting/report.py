@@ -24,6 +24,7 @@ from affectlocus.core.provenance import Difference, hardware, resource_usage, re
 from affectlocus.data.audit import brief
 from affectlocus.reporting.exhibits import CATEGORIES, EXHIBITS, Exhibit, Found, found, lacking
 from affectlocus.reporting.number_format import FILTERS, known
+from affectlocus.reporting.outside_changes import outside_changes
 from affectlocus.scoring.score_tables import COLUMNS, ScoreTable, Spans, score_table, with_intervals
 
 PAGES = Path(__file__).parent / "pages"
@@ -98,6 +99,7 @@ class Experiment:
         otherwise: where a checkpoint's manifest tells of another recipe.
         benchmarks: the jobs whose times count, by their files below benchmarks; all by default.
         tasks: those whose data are shown; all by default.
+        cells: the ids of the experiment's cells; all by default.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Experiment:
     otherwise: Sequence[Difference] = ()
     benchmarks: Container[str] | None = None
     tasks: Container[str] | None = None
+    cells: Container[str] | None = None
 
 
 def report(experiment: Experiment, results: Path, files: Iterable[Path] | None = None) -> str:
@@ -145,6 +148,7 @@ def report(experiment: Experiment, results: Path, files: Iterable[Path] | None =
         chapters=_chapters(shown, experiment.parameters, results),
         others=_others(below, shown, results),
         lacking=lacking(shown),
+        outside=outside_changes(results, list(experiment.parameters.pairs), experiment.cells),
         data=_data(experiment, results),
         versions=versions(),
         hardware=hardware(),
