@@ -12,9 +12,12 @@ rule claims:
         deltas=JOBS.deltas,
         histograms=JOBS.claimed_histograms,
     output:
-        claims=report("results/claims.csv", **described("claims", of="all", shows="verdicts")),
+        claims=report(
+            "results/claims.csv", **report_arguments("claims", of="all", shows="verdicts")
+        ),
         agreement=report(
-            "results/agreement.csv", **described("claims", of="all", shows="agreement of rankings")
+            "results/agreement.csv",
+            **report_arguments("claims", of="all", shows="agreement of rankings"),
         ),
     log:
         "results/logs/claims.log",

@@ -17,7 +17,7 @@ from affectlocus.orchestration.failure_summary import reasons
 from affectlocus.orchestration.gpu_lease import cards
 from affectlocus.orchestration.job_resources import Needs
 from affectlocus.orchestration.run import begin, check_planned, planned_by
-from affectlocus.reporting.exhibits import described
+from affectlocus.reporting.exhibits import report_arguments
 
 # A dry run plans without the files that are marked `awaited`.
 PLANNING = compat.is_dry_run(workflow) or compat.is_job(workflow)

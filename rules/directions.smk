@@ -48,7 +48,7 @@ rule draw_directions:
     output:
         report(
             "results/figures/directions.{duo}.png",
-            **described("draw_directions", of="{duo}", shows="directions"),
+            **report_arguments("draw_directions", of="{duo}", shows="directions"),
         ),
         "results/figures/directions.{duo}.svg",
     log:

@@ -1,18 +1,18 @@
 # Figures, each as PNG and SVG.
 #
 # in:  results/deltas/PAIR.parquet and PAIR.histogram.parquet, results/table{1,2,3}_intervals.csv
-# out: results/figures/deltas.PAIR, dose.PAIR, ablate.PAIR, and by the paper's names fig4_l2,
-#      fig5_control, fig6_architectures, fig7_load, fig8_tune, fig10_relative (.PAIR of further pairs)
+# out: results/figures/deltas.PAIR, dose.PAIR, ablate.PAIR, and with the paper's names fig4_l2,
+#      fig5_control, fig6_architectures, fig7_load, fig8_tune, fig10_relative (further pairs: with .PAIR)
 
 
 rule heat_map:
-    """Draw a pair's deltas: layers by projections, three scores side by side."""
+    """Draw heat maps of a pair's deltas: layers by projections, one for each of three scores."""
     input:
         JOBS.pair_deltas,
     output:
         report(
             "results/figures/deltas.{pair}.png",
-            **described("heat_map", of="{pair}", shows="change of the weights"),
+            **report_arguments("heat_map", of="{pair}", shows="change of the weights"),
         ),
         "results/figures/deltas.{pair}.svg",
     log:
@@ -41,13 +41,13 @@ rule heat_map:
 
 
 rule relative_changes:
-    """Draw how each projection's weights changed, relative to themselves."""
+    """Draw the distribution of the relative change of single weights, by projection."""
     input:
         JOBS.pair_histograms,
     output:
         report(
             "results/figures/{relative}.png",
-            **described(
+            **report_arguments(
                 "relative_changes", of="{relative}", shows="relative change of single weights"
             ),
         ),
@@ -81,11 +81,13 @@ rule relative_changes:
 
 
 rule bars:
-    """Draw a table: bars of single modules, or drops of ablations."""
+    """Draw a table: scores of single modules as bars, or changes by ablations."""
     input:
         unpack(JOBS.bar_companions),
     output:
-        report("results/figures/{bars}.png", **described("bars", of="{bars}", shows="scores")),
+        report(
+            "results/figures/{bars}.png", **report_arguments("bars", of="{bars}", shows="scores")
+        ),
         "results/figures/{bars}.svg",
     log:
         "results/logs/figures/{bars}.log",
@@ -126,7 +128,7 @@ rule draw_dose:
     output:
         report(
             "results/figures/dose.{pair}.png",
-            **described("draw_dose", of="{pair}", shows="score against the dose"),
+            **report_arguments("draw_dose", of="{pair}", shows="score against the dose"),
         ),
         "results/figures/dose.{pair}.svg",
     log:
@@ -155,13 +157,13 @@ rule draw_dose:
 
 
 rule draw_panels:
-    """Draw the deltas of several pairs side by side (Figs. 4, 5 and 6)."""
+    """Draw the deltas of several pairs in one figure (Figs. 4, 5 and 6)."""
     input:
         JOBS.panel_deltas,
     output:
         report(
             "results/figures/{panels}.png",
-            **described("draw_panels", of="{panels}", shows="change of the weights"),
+            **report_arguments("draw_panels", of="{panels}", shows="change of the weights"),
         ),
         "results/figures/{panels}.svg",
     log:

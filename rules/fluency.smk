@@ -9,10 +9,12 @@ rule fluency:
     input:
         JOBS.all_scores,
     output:
-        table=report("results/fluency.csv", **described("fluency", of="all", shows="fluency")),
+        table=report(
+            "results/fluency.csv", **report_arguments("fluency", of="all", shows="fluency")
+        ),
         intervals=report(
             "results/fluency_intervals.csv",
-            **described("fluency", of="all", shows="fluency, intervals"),
+            **report_arguments("fluency", of="all", shows="fluency, intervals"),
         ),
     log:
         "results/logs/fluency.log",
@@ -42,7 +44,7 @@ rule draw_fluency:
     output:
         report(
             "results/figures/fluency.{arm}.{pair}.png",
-            **described("draw_fluency", of="{pair}", shows="fluency, {arm}"),
+            **report_arguments("draw_fluency", of="{pair}", shows="fluency, {arm}"),
         ),
         "results/figures/fluency.{arm}.{pair}.svg",
     log:

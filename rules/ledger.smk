@@ -10,7 +10,10 @@ rule ledger:
         models=JOBS.ledger_models,
         weights=ancient(JOBS.ledger_weights),
     output:
-        report("results/ledger.csv", **described("ledger", of="all", shows="what each set trains")),
+        report(
+            "results/ledger.csv",
+            **report_arguments("ledger", of="all", shows="what each set trains"),
+        ),
     log:
         "results/logs/ledger.log",
     benchmark:
@@ -39,7 +42,8 @@ rule step_times:
         weights=ancient(JOBS.ledger_weights),
     output:
         report(
-            "results/step_times.csv", **described("step_times", of="all", shows="time of a step")
+            "results/step_times.csv",
+            **report_arguments("step_times", of="all", shows="time of a step"),
         ),
     log:
         "results/logs/step_times.log",
@@ -72,7 +76,7 @@ rule trade_off:
     output:
         report(
             "results/figures/{trade_off}.png",
-            **described("trade_off", of="{trade_off}", shows="score against parameters"),
+            **report_arguments("trade_off", of="{trade_off}", shows="score against parameters"),
         ),
         "results/figures/{trade_off}.svg",
     log:

@@ -95,7 +95,7 @@ rule draw_neurons:
     output:
         report(
             "results/figures/neurons.{base}.png",
-            **described("draw_neurons", of="{base}", shows="moved neurons"),
+            **report_arguments("draw_neurons", of="{base}", shows="moved neurons"),
         ),
         "results/figures/neurons.{base}.svg",
     log:
@@ -130,7 +130,9 @@ rule draw_activations:
     output:
         report(
             "results/figures/activations.{tuned}.png",
-            **described("draw_activations", of="{tuned}", shows="emotional against neutral"),
+            **report_arguments(
+                "draw_activations", of="{tuned}", shows="emotional against neutral"
+            ),
         ),
         "results/figures/activations.{tuned}.svg",
     log:

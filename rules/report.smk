@@ -1,4 +1,4 @@
-# The whole experiment on one page.
+# The report: the whole experiment on one page.
 #
 # in:  results/claims.csv, every table, figure and ledger, results/scores.parquet, results/data/*.json,
 #      results/cells/CELL/verification.json, params.yaml; it also reads results/benchmarks for the time of the jobs
@@ -23,7 +23,9 @@ rule report:
         data=JOBS.data_reports,
         verification=[f"results/cells/{cell}/verification.json" for cell in JOBS.cells],
     output:
-        report("results/report.html", **described("report", of="all", shows="the whole report")),
+        report(
+            "results/report.html", **report_arguments("report", of="all", shows="the whole report")
+        ),
     log:
         "results/logs/report.log",
     benchmark:

@@ -1,11 +1,11 @@
-# What dvc compares two revisions by.
+# Files with which DVC compares two revisions.
 #
 # in:  results/claims.csv, results/deltas/*.parquet
 # out: results/revisions/verdicts.json (dvc metrics), results/revisions/l2/*.csv (dvc plots)
 
 
 rule revisions:
-    """Write verdicts and L2 by layer as dvc reads them."""
+    """Write verdicts and L2 by layer in the form that DVC reads."""
     input:
         claims="results/claims.csv",
         deltas=JOBS.deltas,

@@ -13,14 +13,16 @@ rule tables:
         data=JOBS.table_data,
         wheels=JOBS.wheel_files,
     output:
-        table=report("results/{table}.csv", **described("tables", of="{table}", shows="scores")),
+        table=report(
+            "results/{table}.csv", **report_arguments("tables", of="{table}", shows="scores")
+        ),
         intervals=report(
             "results/{table}_intervals.csv",
-            **described("tables", of="{table}", shows="intervals"),
+            **report_arguments("tables", of="{table}", shows="intervals"),
         ),
         baselines=report(
             "results/{table}_baselines.csv",
-            **described("tables", of="{table}", shows="baselines"),
+            **report_arguments("tables", of="{table}", shows="baselines"),
         ),
     log:
         "results/logs/tables/{table}.log",

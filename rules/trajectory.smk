@@ -42,7 +42,7 @@ rule draw_trajectory:
     output:
         report(
             "results/figures/trajectory.{pair}.png",
-            **described("draw_trajectory", of="{pair}", shows="change along the tuning"),
+            **report_arguments("draw_trajectory", of="{pair}", shows="change along the tuning"),
         ),
         "results/figures/trajectory.{pair}.svg",
     log:

@@ -96,7 +96,7 @@ def test_lines_that_end_together_have_names_apart() -> None:
 
 def test_a_table_without_doses_is_refused() -> None:
     frame = doses(["q"])
-    with pytest.raises(InputError, match="no load with a dose"):
+    with pytest.raises(InputError, match="no cell with a dose"):
         dose_curves(frame[frame["mode"] == ""], "title")
 
 
@@ -140,5 +140,5 @@ def test_one_seed_has_no_band_and_says_so() -> None:
 
 
 def test_no_states_are_refused() -> None:
-    with pytest.raises(InputError, match="no state along the tuning"):
+    with pytest.raises(InputError, match="no snapshot of the tuning"):
         trajectory_curves(states().iloc[:0], "title")

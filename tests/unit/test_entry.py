@@ -83,7 +83,7 @@ EXTRACT = ("extract", "said.parquet", "--model", "nowhere", "--cache", "c", "--o
         (("neurons",), "give a PAIR.neurons.parquet with --affective or --others"),
         (("neurons", "--share", "2"), "--share 2: expected more than 0"),
         (("directions", "--base", "b.json", "--tuned", "t.json"), "expected two manifests"),
-        (("show", "nowhere.csv"), "nowhere.csv: no csv table there"),
+        (("show", "nowhere.csv"), "nowhere.csv: no such file; expected a table of results"),
         (("check",), "params.yaml: bases.a/b: the name 'a/b' becomes a folder"),
         (("check", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (

@@ -12,9 +12,9 @@ from affectlocus.reporting.exhibits import (
     EXHIBITS,
     PAPER,
     captions,
-    described,
-    found,
-    lacking,
+    match_exhibits,
+    missing_exhibits,
+    report_arguments,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ RULES = {path.name: path.read_text() for path in sorted((ROOT / "rules").glob("*
 def test_a_file_is_one_exhibit_and_told_from_its_kind_by_its_label(
     file: str, name: str, label: str
 ) -> None:
-    (one,) = found([file])
+    (one,) = match_exhibits([file])
     assert (one.exhibit.name, one.label) == (name, label)
 
 
@@ -53,19 +53,19 @@ def test_a_file_is_one_exhibit_and_told_from_its_kind_by_its_label(
     ],
 )
 def test_companions_other_formats_and_other_files_are_none(file: str) -> None:
-    assert found([file]) == []
+    assert match_exhibits([file]) == []
 
 
 def test_the_exhibits_come_in_the_list_s_order_whatever_the_files() -> None:
     files = ["ledger.csv", "figures/deltas.b.png", "table1.csv", "figures/deltas.a.png"]
-    names = [one.file for one in found(files)]
+    names = [one.file for one in match_exhibits(files)]
     assert names == ["table1.csv", "figures/deltas.a.png", "figures/deltas.b.png", "ledger.csv"]
 
 
 def test_what_the_paper_has_and_an_experiment_lacks_is_named_with_its_reason() -> None:
-    assert lacking([]) == PAPER
-    shown = found(["table1.csv", "figures/deltas.x.png", "figures/fig9_get.x.png"])
-    assert lacking(shown).keys() == PAPER.keys() - {"Table 1", "Fig. 4", "Fig. 9"}
+    assert missing_exhibits([]) == PAPER
+    shown = match_exhibits(["table1.csv", "figures/deltas.x.png", "figures/fig9_get.x.png"])
+    assert missing_exhibits(shown).keys() == PAPER.keys() - {"Table 1", "Fig. 4", "Fig. 9"}
 
 
 def test_every_exhibit_has_a_name_of_its_own_a_chapter_and_a_paper_s_exhibit_that_exists() -> None:
@@ -87,8 +87,8 @@ def test_the_captions_of_snakemake_s_report_are_those_of_the_list() -> None:
 def test_a_captioned_rule_is_there_and_marks_its_result_with_that_caption(rule: str) -> None:
     (text,) = (text for text in RULES.values() if re.search(rf"^rule {rule}:", text, re.M))
     body = re.split(r"^(?:rule|use rule) ", text.partition(f"rule {rule}:")[2], flags=re.M)[0]
-    assert re.search(rf'described\(\s*"{rule}"', body)
-    shown = described(rule, of="all")
+    assert re.search(rf'report_arguments\(\s*"{rule}"', body)
+    shown = report_arguments(rule, of="all")
     assert (ROOT / "rules" / str(shown["caption"])).is_file()
     assert shown["category"] and shown["labels"] == {"of": "all"}
 

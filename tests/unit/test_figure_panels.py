@@ -89,4 +89,4 @@ def test_brought_pairs_of_which_nothing_is_known_compare_on_one_base() -> None:
     config["matrix"]["pairs"] = ["kind"]
     figures = Dag(Parameters.model_validate(config)).panels
     assert list(figures) == ["fig5_control"]
-    assert figures["fig5_control"].title.endswith("on one base")
+    assert figures["fig5_control"].title.endswith("same base")

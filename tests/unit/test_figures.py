@@ -191,7 +191,7 @@ def test_a_single_projection_alone_is_drawn() -> None:
 
 
 def test_singles_without_any_single_projection_are_refused() -> None:
-    with pytest.raises(InputError, match="my title: no single projection among the cells"):
+    with pytest.raises(InputError, match="my title: no cell of a single projection"):
         singles(intervals("load", ["q+k+v+o"]), "my title")
 
 
@@ -269,7 +269,7 @@ def test_figures_of_tables_say_how_many_answers_and_seeds_there_are() -> None:
     assert below.endswith("n = 12 answers, 3 seeds")
     assert "95 % interval over samples and seeds" in below
     below = singles(pooled.assign(seeds=1), "").axes[0].get_xlabel()
-    assert "95 % interval over samples alone" in below
+    assert "95 % interval over samples only" in below
     destroyed = intervals("ablate", ["q"], ("zero",))
     assert ablation(destroyed, "").axes[0].get_xlabel().endswith("n = 12 answers, 1 seed")
     drawn = ablation(destroyed.assign(draws=5), "").axes[0].get_xlabel()

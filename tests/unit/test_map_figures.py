@@ -72,7 +72,7 @@ def limits(figure: Figure, score: str) -> set[float]:
 def test_l2_has_one_scale_where_the_matrices_are_of_one_size() -> None:
     figure = delta_maps({"": {"one": deltas(), "two": deltas(scale=2)}}, "")
     assert len(limits(figure, "L2")) == len(limits(figure, "RMS")) == 1
-    assert figure.get_supxlabel().endswith("one colour scale in a row")
+    assert figure.get_supxlabel().endswith("one colour scale for each row")
 
 
 def test_l2_of_other_sizes_has_a_scale_for_each_panel_and_says_so() -> None:
@@ -84,7 +84,10 @@ def test_l2_of_other_sizes_has_a_scale_for_each_panel_and_says_so() -> None:
 
 def test_the_caption_says_how_many_seeds_and_how_far_they_lie_apart() -> None:
     three = delta_maps({"": {"one": deltas(seeds=3), "two": deltas(seeds=1)}}, "")
-    assert "1–3 seeds, which lie 20% of a cell's mean apart" in three.get_supxlabel()
+    assert (
+        "1–3 seeds; range of the seeds relative to a cell's mean: median 20%"
+        in three.get_supxlabel()
+    )
     alone = delta_maps({"": {"one": deltas(seeds=1), "two": deltas(seeds=1)}}, "")
     assert alone.get_supxlabel().startswith("one seed\n")
 
@@ -119,5 +122,5 @@ def test_lines_show_gate_and_up_by_layer_with_the_seeds_range() -> None:
 
 
 def test_one_pair_alone_is_refused() -> None:
-    with pytest.raises(InputError, match="one pair alone"):
+    with pytest.raises(InputError, match="found one pair"):
         delta_maps({"": {"one": deltas()}}, "title")

@@ -189,7 +189,7 @@ def test_the_verdicts_come_first_each_with_word_sign_effect_interval_and_reason(
     said = words(page)
     assert "−0.500 [−1.25, 0.250] points 1,600" in said
     assert "no task with fluency" in said
-    assert "Rests on results/cells/*/predictions.parquet, cells p/load/gate," in said
+    assert "Based on results/cells/*/predictions.parquet, cells p/load/gate," in said
     assert "All 3 rows of C1" in said
 
 
@@ -234,7 +234,7 @@ def test_every_link_of_the_contents_leads_somewhere(results: Path) -> None:
 def test_every_picture_has_words_for_those_who_cannot_see_it(results: Path) -> None:
     pictures = [a for tag, a in Elements(report(experiment(), results)).found if tag == "img"]
     assert [one["alt"] for one in pictures] == [
-        "Three heat maps of p, layers down, the seven projections across.",
+        "Three heat maps of p, layers as rows, the seven projections as columns.",
         "figures/of_nobody_s_making.png",
     ]
 
@@ -335,7 +335,7 @@ def test_results_that_are_not_there_or_lie_elsewhere_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="no such folder; run snakemake first"):
         report(experiment(), tmp_path / "nowhere")
-    with pytest.raises(InputError, match="lies outside"):
+    with pytest.raises(InputError, match="is outside"):
         report(experiment(), results, [tmp_path / "elsewhere.png"])
 
 

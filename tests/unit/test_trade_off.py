@@ -55,7 +55,7 @@ def test_points_are_tune_cells_with_what_they_trained() -> None:
 
 
 def test_a_set_that_the_ledger_does_not_count_is_refused() -> None:
-    with pytest.raises(InputError, match="the ledger has no row of gate"):
+    with pytest.raises(InputError, match="the ledger has no row for gate"):
         points(intervals("tune", ["q", "gate"]), ledger(["q"]))
 
 

@@ -102,7 +102,7 @@ def test_directions_are_three_maps_with_chance_below_each() -> None:
 @pytest.mark.parametrize(("second", "told"), [("b.seed0", True), ("a.seed2", False)])
 def test_that_two_begin_alike_is_told_of_one_seed_alone(second: str, told: bool) -> None:
     figure = direction_maps(rows(PROJECTIONS, second=second), "two pairs")
-    assert ("begin with the same A" in figure.get_supxlabel()) == told
+    assert ("start with the same A" in figure.get_supxlabel()) == told
 
 
 def test_what_one_pair_did_not_adapt_is_hatched() -> None:

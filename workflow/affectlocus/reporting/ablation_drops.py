@@ -1,4 +1,4 @@
-"""Figure: what each ablation costs, as drops from the tuned model's score."""
+"""Figure: change of the tuned model's score by each ablation."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
     """Change of the mean score when a module set of the tuned model is destroyed.
 
     Args:
-        intervals: the companion of table 3, whose gains are over the tuned model.
+        intervals: table3_intervals.csv, whose gains are relative to the tuned model.
     """
     rows = means(intervals)
     rows = rows[(rows["kind"] == "ablate") & (rows["task"] == MEAN)]
     if rows.empty:
-        raise InputError(f"{title}: no ablated cell; nothing to draw")
+        raise InputError(f"{title}: no ablated cell; expected the intervals of an ablation table")
     modules = list(dict.fromkeys(rows["modules"]))
     modes = [mode for mode in ABLATIONS if (rows["mode"] == mode).any()]
     height = 0.8 / len(modes)
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 1.2 + 0.42 * len(modules)), layout="constrained")
         for number, mode in enumerate(modes):
-            each = rows[rows["mode"] == mode].set_index("modules").reindex(modules)
+            bars = rows[rows["mode"] == mode].set_index("modules").reindex(modules)
             places = np.arange(len(modules)) + (number - (len(modes) - 1) / 2) * height
-            gains = each["gain"].to_numpy()
-            spans = np.vstack([gains - each["gain_low"], each["gain_high"] - gains]).clip(min=0)
+            gains = bars["gain"].to_numpy()
+            spans = np.vstack([gains - bars["gain_low"], bars["gain_high"] - gains]).clip(min=0)
             axis.barh(
                 places,
                 gains,
@@ -62,5 +62,5 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
             f"whiskers: paired {level(intervals)} interval; {counted(intervals)}"
         )
         axis.set_title(title, parse_math=False)
-        figure.legend(title="put in its place", loc="outside right upper")
+        figure.legend(title="replaced by", loc="outside right upper")
     return figure

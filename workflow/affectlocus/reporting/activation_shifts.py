@@ -1,4 +1,4 @@
-"""Figure: how the gate's activations shift on emotional against neutral texts."""
+"""Figure: difference of the gate's activations between emotional and neutral texts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MOVED = {True: ("#D55E00", "-", "moved"), False: ("#0072B2", "--", "the rest")}
 
 
 def shifts(shift: pd.DataFrame, summary: pd.DataFrame, title: str) -> Figure:
-    """The size of the gate neurons' shift, layer by layer: those that the pair moved and the rest.
+    """The size of the shift of gate neurons by layer, for moved neurons and for all others.
 
     Args:
-        shift: rows of `activations.shifts` with `model` and the flag `moved`.
-        summary: the rows of `activations.moved_against_rest`, with `model` and `set`; each set's
-            comparison over all layers stands above its panel.
+        shift: rows of `activations.shifts`, with columns `model` and `moved` (bool).
+        summary: rows of `activations.moved_against_rest`, with columns `model` and `set`. The
+            title of a panel shows each set's comparison over all layers.
     """
     tasks = list(dict.fromkeys(shift["task"]))
     models: Sequence[str] = list(dict.fromkeys(shift["model"]))

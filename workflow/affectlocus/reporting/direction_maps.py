@@ -14,18 +14,23 @@ from affectlocus.reporting.figure_style import STYLE, hatch_missing
 
 
 def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
-    """Layers × projections of two pairs' deltas: cosine, and overlap on either side.
+    """Heat maps of layers × projections for two deltas: cosine, and overlap of their subspaces.
 
     Args:
-        rows: those of `directions.directions` for one two pairs.
+        rows: the rows of `directions.directions` for one couple of pairs.
+
+    Raises:
+        InputError: no weight was adapted by both pairs.
     """
     if rows.empty:
-        raise InputError(f"{title}: no weight that both pairs adapted; nothing to draw")
+        raise InputError(
+            f"{title}: no weight that both pairs adapted; expected pairs with common modules"
+        )
     layers = sorted(rows["layer"].unique())
     panels = (
         ("cosine", "cosine of the deltas", "RdBu_r"),
-        ("left_overlap", "overlap of what they write (left)", "viridis"),
-        ("right_overlap", "overlap of what they read (right)", "viridis"),
+        ("left_overlap", "overlap of output subspaces (left)", "viridis"),
+        ("right_overlap", "overlap of input subspaces (right)", "viridis"),
     )
     with plt.rc_context(STYLE):
         height = max(3.1, 1.9 + 0.22 * len(layers))
@@ -41,7 +46,7 @@ def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
             axis.set_title(label)
             below = [f"{p}\n{_by_chance(rows, score, p)}" for p in PROJECTIONS]
             axis.set_xticklabels(below, fontsize=7)
-            axis.set_xlabel("projection, and what it would be by chance")
+            axis.set_xlabel("projection, with the value expected by chance")
             axis.set_ylabel("layer" if score == "cosine" else "")
             axis.tick_params(axis="y", rotation=0)
         if set(PROJECTIONS) - set(rows["projection"]):
@@ -50,7 +55,7 @@ def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
         figure.suptitle(title, parse_math=False)
         seeds = {str(rows[side].iloc[0]).rpartition(".seed")[2] for side in ("first", "second")}
         if len(seeds) == 1:
-            alike = "two LoRAs of one seed begin with the same A: what they read overlaps at first"
+            alike = "two LoRAs of one seed start with the same A, so their input subspaces overlap"
             figure.supxlabel(alike, fontsize=7)
     return figure
 

@@ -1,4 +1,4 @@
-"""Figure: the score against the dose of a load."""
+"""Figure: the score against the dose, the factor of the loaded delta."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from affectlocus.reporting.score_bars import CONSTANTS
 def dose_curves(
     intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None
 ) -> Figure:
-    """The mean score against how many times the delta of a module set is loaded.
+    """The mean score against the factor of the loaded delta, a line for each module set.
 
     Args:
-        intervals: the companion of a dose table; dose 0 is the base, 1 a plain load.
-        baselines: the other one, of which the majority answer and a uniform guess are lines.
+        intervals: the intervals of a dose table; dose 0 is the base, 1 the load of the delta.
+        baselines: the baselines of the table; majority answer and uniform guess become lines.
 
     Raises:
-        InputError: no load with a dose.
+        InputError: no cell has a dose.
     """
     rows = means(intervals[intervals["task"] == MEAN])
     base = rows[rows["kind"] == "base"].iloc[0]
     loads = rows[rows["kind"] == "load"].assign(dose=_doses(rows[rows["kind"] == "load"]))
     sets = list(dict.fromkeys(loads["modules"]))
     if not sets or (loads["dose"] == 1).all():
-        raise InputError(f"{title}: no load with a dose among the cells; nothing to draw")
+        raise InputError(f"{title}: no cell with a dose; expected the intervals of a dose table")
     panels = {
         "attention": [one for one in ATTENTION if one in sets],
         "feed-forward": [one for one in FFN if one in sets],
@@ -66,7 +66,7 @@ def dose_curves(
             axis.set_title(name, parse_math=False)
             axis.set_xticks(sorted({0.0, *loads["dose"]}))
             axis.tick_params(axis="x", labelsize=8)
-            axis.set_xlabel("times the delta (0: base, 1: plain load)")
+            axis.set_xlabel("factor of the delta (0: base, 1: whole delta)")
         metric = intervals["metric"].iloc[0]
         low, high = axes[0, 0].get_ylim()
         axes[0, 0].set_ylim(max(0, low), min(100, high))

@@ -1,8 +1,9 @@
-"""What an experiment shows: every table and figure, its caption, and which files are one of them.
+"""Exhibits: the tables and figures of an experiment, with title, caption and file pattern.
 
-One list, `EXHIBITS`, for the report (`report.py`) and for Snakemake's own (`--report`), whose
-captions in workflow/report are written from it by `affectlocus report --captions workflow/report`.
-A new exhibit is one entry. No library is imported: the rules read this whenever snakemake starts.
+The list `EXHIBITS` is used by the report (`report.py`) and by Snakemake's own report (`--report`).
+`affectlocus report --captions workflow/report` writes the captions of the latter. To add an
+exhibit, add one entry. The module imports no library, because the rules import it whenever
+snakemake starts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ COST = "What it costs"
 CLOSER = "Below the projection"
 VERDICTS = "Verdicts"
 CATEGORIES = (SCORES, CHANGE, COST, CLOSER)
-"""The report's chapters of exhibits, in order; the verdicts stand before them."""
+"""The chapters of exhibits in the report, in order; the verdicts come before them."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,15 @@ class Exhibit:
     """A kind of table or figure.
 
     Args:
-        name: of its anchor; unique.
-        pattern: its file below results; {name} stands for a part of the name, {.name} for one
-            that follows a dot and may be left out.
+        name: the anchor on the page; unique.
+        pattern: the path below results. {name} is a wildcard; {.name} is an optional wildcard with
+            a dot in front.
         title, caption: plain text, the same for all files of the kind.
-        source: what it is made from, below results; the pattern's wildcards may stand in it.
-        alt: what a figure shows, for those who cannot see it; likewise.
-        paper: the exhibit of the paper that it answers.
-        rule: the rule that makes it; empty for none of ours.
-        when: of a rule that makes several, which wildcards mean this one.
+        source: what the exhibit is made from, below results; it may contain the wildcards.
+        alt: the text alternative of a figure; it may contain the wildcards.
+        paper: the corresponding table or figure of the paper.
+        rule: the rule that writes it.
+        when: if the rule writes several kinds, the condition on its wildcards for this kind.
     """
 
     name: str
@@ -49,9 +50,9 @@ class Exhibit:
     when: str = ""
 
     def match(self, file: str) -> dict[str, str] | None:
-        """The wildcards of a file below results; None where it is not of this kind."""
+        """The wildcards of a file below results; None if the file is not of this kind."""
         parts = re.split(r"\{(\.?\w+)\}", self.pattern)
-        # Odd parts are names; one with a dot may be left out with its dot.
+        # Every second part is a wildcard; one with a dot is optional.
         expression = "".join(
             re.escape(part)
             if place % 2 == 0
@@ -60,13 +61,17 @@ class Exhibit:
             else f"(?P<{part}>[^/]+)"
             for place, part in enumerate(parts)
         )
-        found = re.fullmatch(expression, file)
-        return {name: value or "" for name, value in found.groupdict().items()} if found else None
+        match_exhibits = re.fullmatch(expression, file)
+        return (
+            {name: value or "" for name, value in match_exhibits.groupdict().items()}
+            if match_exhibits
+            else None
+        )
 
 
 @dataclass(frozen=True)
-class Found:
-    """An exhibit that is there: its file below results, and what its wildcards stand for."""
+class ExhibitFile:
+    """An existing file of an exhibit: its path below results and the values of the wildcards."""
 
     exhibit: Exhibit
     file: str
@@ -74,17 +79,17 @@ class Found:
 
     @property
     def label(self) -> str:
-        """What tells it from the others of its kind."""
+        """The values of the wildcards, which tell it from other files of its kind."""
         return ", ".join(filter(None, self.wildcards.values())).replace("-and-", " and ")
 
     @property
     def source(self) -> str:
-        """What it is made from."""
+        """What the file is made from."""
         return self._filled(self.exhibit.source)
 
     @property
     def alt(self) -> str:
-        """What a figure shows."""
+        """The text alternative of a figure."""
         return self._filled(self.exhibit.alt)
 
     def _filled(self, text: str) -> str:
@@ -94,16 +99,16 @@ class Found:
 
 
 _TABLE = (
-    "Compare with what the majority answer and a uniform guess score on the same samples. The "
-    "intervals and paired differences of all numbers are in the table's companion."
+    "Compare with the scores of the majority answer and of a uniform guess on the same samples. "
+    "The file TABLE_intervals.csv has the intervals and paired differences of all numbers."
 )
 _MAPS = (
-    "Layers by projections; beside L2 stand the change relative to the base's norm, and the change "
-    "per weight (RMS), since L2 alone grows with the matrix. A hatched cell was not adapted."
+    "Layers by projections. The L2 norm grows with the size of the matrix; the norm relative to "
+    "the base's and the change per weight (RMS) do not. A hatched cell was not adapted."
 )
 _PANELS = (
-    "Layers by projections, a panel for each pair, means over seeds: L2 above, the change per "
-    "weight (RMS) below. A hatched projection was not adapted."
+    "Layers by projections, with a panel for each pair. Top: L2 norm; bottom: change per weight "
+    "(RMS). Values are means over seeds. A hatched projection was not adapted."
 )
 
 EXHIBITS = (
@@ -112,7 +117,7 @@ EXHIBITS = (
         category=SCORES,
         pattern="table1{.pair}.csv",
         title="Table 1. Load: the base with the delta of one module set",
-        caption=f"The base with the delta of a module set added to it, asked every task. {_TABLE}",
+        caption=f"The base with the delta of a module set added, evaluated on every task. {_TABLE}",
         paper="Table 1",
         rule="tables",
         when='snakemake.wildcards.table.split(".")[0] == "table1"',
@@ -121,10 +126,10 @@ EXHIBITS = (
         name="table1_even",
         category=SCORES,
         pattern="table1_even{.pair}.csv",
-        title="Table 1, null: noise of one size instead of the delta",
+        title="Table 1, null: noise of one size in place of the delta",
         caption=(
-            "The base with noise in a module set, of the whole delta's mean size in every weight: "
-            f"what a change of that size does wherever it lands. {_TABLE}"
+            "The base with noise in a module set. In every weight the noise has the mean size of "
+            f"the whole delta. It shows the effect of a change of that size alone. {_TABLE}"
         ),
         rule="tables",
         when='snakemake.wildcards.table.split(".")[0] == "table1_even"',
@@ -134,10 +139,7 @@ EXHIBITS = (
         category=SCORES,
         pattern="table1_dose{.pair}.csv",
         title="Table 1, dose: the delta scaled",
-        caption=(
-            "The base with a part of a module's delta, or more than all of it: x0.5 is half of it. "
-            f"{_TABLE}"
-        ),
+        caption=(f"The base with a multiple of a module's delta; x0.5 is half the delta. {_TABLE}"),
         rule="tables",
         when='snakemake.wildcards.table.split(".")[0] == "table1_dose"',
     ),
@@ -146,7 +148,7 @@ EXHIBITS = (
         category=SCORES,
         pattern="table2{.pair}.csv",
         title="Table 2. Tune: the base tuned on one module set alone",
-        caption=f"The base tuned on a module set and nothing else, within one budget. {_TABLE}",
+        caption=f"The base tuned on one module set only, always with the same budget. {_TABLE}",
         paper="Table 2",
         rule="tables",
         when='snakemake.wildcards.table.split(".")[0] == "table2"',
@@ -155,10 +157,10 @@ EXHIBITS = (
         name="table2_fair",
         category=SCORES,
         pattern="table2_fair{.pair}.csv",
-        title="Table 2, fair: the same at equal parameters",
+        title="Table 2, fair: tuning at equal parameters",
         caption=(
-            "As Table 2, with the rank raised so that every set trains about as many parameters as "
-            f"all seven do. {_TABLE}"
+            "As Table 2, but with a higher rank: every set has about as many trained parameters as "
+            f"all seven modules. {_TABLE}"
         ),
         rule="tables",
         when='snakemake.wildcards.table.split(".")[0] == "table2_fair"',
@@ -169,10 +171,11 @@ EXHIBITS = (
         pattern="table3{.pair}.csv",
         title="Table 3. Ablate: the tuned model with one module set destroyed",
         caption=(
-            "The tuned model with a module set put back to the base's values (revert), set to zero "
-            "(zero), its delta shuffled within the matrix (shuffle) or replaced by noise of the "
-            "same norm (noise). Differences are from the tuned model. Zero removes more than the "
-            "tuning: without gate, up or down alike the whole feed-forward block is silent."
+            "The tuned model after one module set was reset to the base's values (revert), set to "
+            "zero (zero), or had its delta shuffled within the matrix (shuffle) or replaced by "
+            "noise of the same norm (noise). Differences are from the tuned model. Zero removes "
+            "more than the tuning: zeros in gate, up or down all disable the whole feed-forward "
+            "block."
         ),
         rule="tables",
         when='snakemake.wildcards.table.split(".")[0] == "table3"',
@@ -184,7 +187,7 @@ EXHIBITS = (
         title="Single modules loaded",
         caption=(
             "The base with the delta of one projection, on every task. Whiskers are intervals over "
-            "samples and seeds, dashed lines the majority answer, dash-dotted ones a uniform guess."
+            "samples and seeds. Dashed lines: majority answer; dash-dotted lines: uniform guess."
         ),
         source="the intervals and baselines of Table 1",
         alt="Bars of the seven projections, each loaded alone, grouped by task.",
@@ -209,8 +212,8 @@ EXHIBITS = (
         pattern="figures/dose.{pair}.png",
         title="Dose: a load scaled",
         caption=(
-            "Mean score as a module's delta is loaded in part, or more than once: 0 is the base, 1 "
-            "the plain load. Bands are intervals over samples, and over seeds if there are several."
+            "Mean score against the factor of the loaded delta: 0 is the base, 1 the load of the "
+            "whole delta. Bands are intervals over samples, and over seeds if there are several."
         ),
         source="the intervals and baselines of the dose table of {pair}",
         alt="The score of {pair} against the scale of the loaded delta.",
@@ -222,8 +225,8 @@ EXHIBITS = (
         pattern="figures/fig8_tune{.pair}.png",
         title="Single modules tuned",
         caption=(
-            "The base tuned on one projection alone, on every task. Whiskers are intervals over "
-            "samples and seeds, dashed lines the majority answer, dash-dotted ones a uniform guess."
+            "The base tuned on one projection only, on every task. Whiskers are intervals over "
+            "samples and seeds. Dashed lines: majority answer; dash-dotted lines: uniform guess."
         ),
         source="the intervals and baselines of Table 2",
         alt="Bars of the seven projections, each tuned alone, grouped by task.",
@@ -250,7 +253,7 @@ EXHIBITS = (
         caption=(
             "Change of the tuned model's mean score when a module set is destroyed, by mode. "
             "Whiskers are paired intervals over samples, and over seeds or random draws if there "
-            "are several: those that cross zero say nothing."
+            "are several. An interval that contains zero shows no significant effect."
         ),
         source="the intervals of the ablation table of {pair}",
         alt="Bars of the change of the mean score, a group per destroyed module set of {pair}.",
@@ -263,9 +266,9 @@ EXHIBITS = (
         pattern="fluency.csv",
         title="Fluency of every cell",
         caption=(
-            "Perplexity of general text, and the share of different words and pairs of words "
-            "(distinct-1, distinct-2, in percent) in what a cell writes behind the openings of "
-            "that text. Gains are in fluency_intervals.csv."
+            "Perplexity of general text, and the share of distinct words and pairs of words "
+            "(distinct-1, distinct-2, in percent) in the cell's continuations of that text. Gains "
+            "are in fluency_intervals.csv."
         ),
         rule="fluency",
     ),
@@ -273,11 +276,11 @@ EXHIBITS = (
         name="fluency_figure",
         category=SCORES,
         pattern="figures/fluency.{arm}.{pair}.png",
-        title="Fluency, drawn",
+        title="Fluency by cell, as a figure",
         caption=(
             "Perplexity and distinct-n of the cells of one table, with intervals over texts, and "
-            "over seeds if there are several: a module set that scores well and no longer speaks "
-            "has not learnt the skill alone."
+            "over seeds if there are several. A module set can score well on the tasks and lose "
+            "fluency."
         ),
         source="the scores of the {arm} cells of {pair}",
         alt="Perplexity and distinct-n of each {arm} cell of {pair}.",
@@ -290,7 +293,7 @@ EXHIBITS = (
         title="Where the weights changed",
         caption=_MAPS,
         source="the deltas of {pair}, a file for each seed",
-        alt="Three heat maps of {pair}, layers down, the seven projections across.",
+        alt="Three heat maps of {pair}, layers as rows, the seven projections as columns.",
         paper="Fig. 4",
         rule="heat_map",
     ),
@@ -298,9 +301,9 @@ EXHIBITS = (
         name="fig4",
         category=CHANGE,
         pattern="figures/fig4_l2{.pair}.png",
-        title="The change of the weights over model sizes",
+        title="Change of the weights by model size",
         caption=_PANELS,
-        alt="Heat maps of the change, layers down, projections across, a panel for each model.",
+        alt="Heat maps of the change, layers as rows, projections as columns, by model.",
         source="the deltas of the pairs, a file for each seed",
         paper="Fig. 4",
         rule="draw_panels",
@@ -310,8 +313,8 @@ EXHIBITS = (
         name="fig5",
         category=CHANGE,
         pattern="figures/fig5_control{.pair}.png",
-        title="The change by an affective tuning beside that by a control, within one budget",
-        caption=f"{_PANELS} Below, gate and up by layer with the seeds' range.",
+        title="Change of the weights by an affective tuning and by a control with the same budget",
+        caption=f"{_PANELS} Lines: gate and up by layer, with the range of the seeds.",
         alt="Heat maps of the change by an affective tuning and by the control.",
         source="the deltas of the pairs, a file for each seed",
         paper="Fig. 5",
@@ -322,7 +325,7 @@ EXHIBITS = (
         name="fig6",
         category=CHANGE,
         pattern="figures/fig6_architectures{.pair}.png",
-        title="The change over architectures, by LoRA and by full tuning",
+        title="Change of the weights by architecture, for LoRA and full tuning",
         caption=_PANELS,
         alt="Heat maps of the change, a panel for each architecture and method.",
         source="the deltas of the pairs, a file for each seed",
@@ -336,11 +339,11 @@ EXHIBITS = (
         pattern="figures/fig10_relative{.pair}.png",
         title="Relative change of single weights",
         caption=(
-            "Distribution of each weight's change relative to itself, over all layers, a line for "
-            "each projection. Bands are the range of the seeds."
+            "Distribution over all layers of the change of each weight divided by the weight, one "
+            "line for each projection. Bands are the range of the seeds."
         ),
         source="the histograms of the pair, a file for each seed",
-        alt="Seven lines, the distribution of the relative change of each projection.",
+        alt="Seven lines: the distribution of the relative change in each projection.",
         paper="Fig. 10",
         rule="relative_changes",
     ),
@@ -348,11 +351,11 @@ EXHIBITS = (
         name="trajectory",
         category=CHANGE,
         pattern="figures/trajectory.{pair}.png",
-        title="Trajectory: the change along the tuning",
+        title="Trajectory: the change during tuning",
         caption=(
-            "The change at steps along the tuning: L2, each projection's share of it over its "
-            "share of the weights, and the cosine with the change at the end. Means over layers "
-            "and seeds; bands are the range of the seeds."
+            "The change after several steps of the tuning: L2 norm, share of the squared change "
+            "divided by share of the weights, and cosine with the final change. Lines are means "
+            "over layers and seeds; bands are the range of the seeds."
         ),
         source="trajectory of {pair}, a file for each seed",
         alt="Three panels of lines against the tuning step, one line for each projection.",
@@ -362,21 +365,23 @@ EXHIBITS = (
         name="agreement",
         category=CHANGE,
         pattern="agreement.csv",
-        title="Do rankings of the projections agree?",
+        title="Agreement of the rankings of the projections",
         caption=(
-            "Kendall's W of the seven projections' rankings: 1 where all raters (layers, seeds, "
-            "pairs or tasks) agree, near 0 where they do not; p is against no agreement at all."
+            "Kendall's W of the rankings of the seven projections by several raters (layers, "
+            "seeds, pairs or tasks): 1 is full agreement, 0 is none. p is for the hypothesis of no "
+            "agreement."
         ),
     ),
     Exhibit(
         name="ledger",
         category=COST,
         pattern="ledger.csv",
-        title="The ledger: what each module set trains",
+        title="The ledger: trained parameters of each module set",
         caption=(
-            "Counted from the base's configuration, at the recipe's rank for every set (equal "
-            "rank) and at the rank that comes nearest to all seven (equal parameters). GET is the "
-            "paper's strategy, gate_proj alone. Shares are in percent."
+            "Counted from the configuration of the base, with the rank of the recipe for every set "
+            "(equal rank), and with the rank for which the number comes nearest to that of all "
+            "seven (equal parameters). GET is the paper's strategy: gate_proj only. Shares are in "
+            "percent."
         ),
         rule="ledger",
     ),
@@ -384,10 +389,11 @@ EXHIBITS = (
         name="step_times",
         category=COST,
         pattern="step_times.csv",
-        title="Measured: time of a tuning step, optimizer and adapter",
+        title="Measured cost: time of a tuning step, size of optimizer state and adapter",
         caption=(
-            "On a small stand-in of the base. The ratio is to all seven in the same rounds, with "
-            "its quartiles, and carries over between machines better than the milliseconds."
+            "Measured on a small model with the base's architecture. The ratio compares with all "
+            "seven modules in the same rounds and has its quartiles. It depends less on the "
+            "machine than the milliseconds."
         ),
         rule="step_times",
     ),
@@ -397,11 +403,11 @@ EXHIBITS = (
         pattern="figures/fig9_get{.pair}.png",
         title="Score against trained parameters",
         caption=(
-            "Mean score of each tuned module set against the parameters it trained; whiskers are "
-            "intervals over samples, and over seeds if there are several."
+            "Mean score of each tuned module set against its number of trained parameters. "
+            "Whiskers are intervals over samples, and over seeds if there are several."
         ),
         source="the intervals of the tune tables, and ledger.csv",
-        alt="Points of the tuned module sets: trained parameters across, mean score up.",
+        alt="Scatter plot of the tuned module sets: trained parameters and mean score.",
         paper="Fig. 9",
         rule="trade_off",
     ),
@@ -409,12 +415,12 @@ EXHIBITS = (
         name="neurons",
         category=CLOSER,
         pattern="figures/neurons.{base}.png",
-        title="Which neurons move",
+        title="Neurons with the largest change",
         caption=(
-            "How concentrated the change is over the feed-forward neurons, and how many moved "
-            "neurons two tunings share, beside what chance would give."
+            "Concentration of the change over the feed-forward neurons, and the number of moved "
+            "neurons that two tunings share, compared with chance."
         ),
-        source="neurons/{base}.parquet and its companions",
+        source="neurons/{base}.parquet and the files of the same name",
         alt="Two panels: concentration of the change, and neurons shared by pairs of tunings.",
         rule="draw_neurons",
     ),
@@ -422,27 +428,28 @@ EXHIBITS = (
         name="activations",
         category=CLOSER,
         pattern="figures/activations.{tuned}.png",
-        title="What the moved neurons answer to",
+        title="Activations of the moved neurons",
         caption=(
-            "How the gate's activations shift on emotional against neutral texts (Hedges' g), at "
-            "the neurons that the tuning moved and at the rest."
+            "Difference of the gate's activations between emotional and neutral texts (Hedges' g), "
+            "for the neurons that the tuning moved and for all others."
         ),
         source="activations/{tuned}.parquet and its summary",
-        alt="Distributions of the shift at moved neurons and at the rest, by task and model.",
+        alt="Distributions of the shift for moved and other neurons, by task and model.",
         rule="draw_activations",
     ),
     Exhibit(
         name="directions",
         category=CLOSER,
         pattern="figures/directions.{duo}.png",
-        title="The same place, or only the same size?",
+        title="Directions of the changes",
         caption=(
-            "Cosine of two tunings' deltas and overlap of their leading subspaces, by layer and "
-            "projection. Two adapters of one seed start from the same A, so what they read "
-            "overlaps anyway: compare with a control."
+            "Cosine of the deltas of two tunings and overlap of their leading subspaces, by layer "
+            "and projection: do the tunings change the same directions, or only the same matrices? "
+            "Two LoRA adapters of one seed start from the same A, so their input subspaces overlap "
+            "from the start. Compare with a control."
         ),
         source="directions of their base",
-        alt="Heat maps of cosine and overlaps of {duo}, layers down, projections across.",
+        alt="Heat maps of cosine and overlaps of {duo}, layers as rows, projections as columns.",
         rule="draw_directions",
     ),
 )
@@ -451,21 +458,21 @@ PAPER = {
     "Table 1": "matrix.load is empty",
     "Table 2": "matrix.tune is empty",
     "Fig. 4": "no pair has deltas",
-    "Fig. 5": "no pair of domain: control has the base, method and budget of an affective one",
-    "Fig. 6": "the affective pairs are of one architecture and method",
-    "Fig. 7": "matrix.load names no single projection",
-    "Fig. 8": "matrix.tune names no single projection",
-    "Fig. 9": "nothing is tuned by matrix.tune, so nothing is counted",
-    "Fig. 10": "deltas.companions is off, or a base is missing",
+    "Fig. 5": "no pair with domain: control has the base, method and budget of an affective pair",
+    "Fig. 6": "all affective pairs have the same architecture and method",
+    "Fig. 7": "matrix.load has no single projection",
+    "Fig. 8": "matrix.tune has no single projection",
+    "Fig. 9": "matrix.tune is empty",
+    "Fig. 10": "deltas.companions is false, or a base is missing",
 }
-"""The paper's exhibits, and why an experiment may not have one."""
+"""The paper's tables and figures → why an experiment may not have one."""
 
 
-def found(files: Iterable[str]) -> list[Found]:
-    """The exhibits among files below results, in the list's order, each kind's by name."""
+def match_exhibits(files: Iterable[str]) -> list[ExhibitFile]:
+    """The files below results that are exhibits, in the order of `EXHIBITS`, then by name."""
     names = sorted(files)
     return [
-        Found(exhibit, file, wildcards)
+        ExhibitFile(exhibit, file, wildcards)
         for exhibit in EXHIBITS
         for file in names
         if (wildcards := exhibit.match(file)) is not None and not _companion(file)
@@ -473,49 +480,49 @@ def found(files: Iterable[str]) -> list[Found]:
 
 
 def _companion(file: str) -> bool:
-    """A table's intervals and baselines stand with it, not by themselves."""
+    """Whether a file has a table's intervals or baselines, which are shown with the table."""
     return file.endswith(("_intervals.csv", "_baselines.csv"))
 
 
-def lacking(shown: Iterable[Found]) -> dict[str, str]:
-    """The paper's exhibits that are not among those shown, and why."""
-    there = {one.exhibit.paper for one in shown}
-    return {name: why for name, why in PAPER.items() if name not in there}
+def missing_exhibits(shown: Iterable[ExhibitFile]) -> dict[str, str]:
+    """The paper's exhibits that are not shown → the reason."""
+    present = {file.exhibit.paper for file in shown}
+    return {name: why for name, why in PAPER.items() if name not in present}
 
 
 def captions() -> dict[str, str]:
     """Rule → its caption for Snakemake's report, in reStructuredText.
 
-    Of a rule that makes several exhibits, the wildcards choose.
+    The caption of a rule with several kinds of exhibits depends on the wildcards.
     """
     ruled = sorted((one for one in EXHIBITS if one.rule), key=lambda one: one.rule)
     texts = {"claims": _CLAIMS, "report": _REPORT}
     for rule, group in groupby(ruled, key=lambda one: one.rule):
-        texts[rule] = "".join(map(_chosen, group))
+        texts[rule] = "".join(map(_caption, group))
     return {rule: f"{text.strip()}\n" for rule, text in texts.items()}
 
 
 _CLAIMS = (
-    "A verdict on each of the paper's claims, by rules that were written before any "
-    "result was seen (claims.csv), and how far rankings of the seven projections agree "
+    "A verdict on each of the paper's claims, by rules that were written before any result was "
+    "seen (claims.csv), and the agreement of the rankings of the seven projections "
     "(agreement.csv)."
 )
-_REPORT = "The whole experiment on one page: verdicts, exhibits, data, parameters, time."
+_REPORT = "The whole experiment on one page: verdicts, tables, figures, data, parameters, time."
 
 
-def _chosen(one: Exhibit) -> str:
-    text = f"{one.title}. {one.caption}"
-    return f"{{% if {one.when} %}}{text}{{% endif %}}\n" if one.when else f"{text}\n"
+def _caption(exhibit: Exhibit) -> str:
+    text = f"{exhibit.title}. {exhibit.caption}"
+    return f"{{% if {exhibit.when} %}}{text}{{% endif %}}\n" if exhibit.when else f"{text}\n"
 
 
-def described(rule: str, **labels: str) -> dict[str, object]:
-    """How Snakemake's report shows a result: the arguments of its `report()`.
+def report_arguments(rule: str, **labels: str) -> dict[str, object]:
+    """The arguments of Snakemake's `report()` for an output of a rule.
 
     Args:
-        labels: columns of the results' list; wildcards in braces may stand in them.
+        labels: columns of the list of results; they may contain wildcards in braces.
     """
     return {
-        # Relative to the file that holds the rule.
+        # Relative to the file of the rule.
         "caption": f"../workflow/report/{rule}.rst",
         "category": next((one.category for one in EXHIBITS if one.rule == rule), VERDICTS),
         "labels": labels,

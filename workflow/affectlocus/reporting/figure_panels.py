@@ -1,6 +1,6 @@
-"""Which pairs stand side by side in a figure of deltas: the paper's Figs. 4, 5 and 6.
+"""Which pairs a figure of several deltas shows: the paper's Figs. 4, 5 and 6.
 
-Chosen by what is known of each pair, so that any experiment that has such pairs gets the figures.
+The pairs are chosen by their properties, so that every experiment with such pairs has the figures.
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ from dataclasses import dataclass
 from affectlocus.claims.pair_facts import PairFacts
 from affectlocus.config.experiment import Parameters
 
-_METHODS = {"lora": "LoRA", "sft": "full tuning", "": "as brought"}
+_METHODS = {"lora": "LoRA", "sft": "full tuning", "": "method unknown"}
 
 
 @dataclass(frozen=True)
 class Panels:
-    """One figure: its title, row → column → pair, and whether lines of gate and up stand below."""
+    """The panels of one figure.
+
+    Attributes:
+        title: the title of the figure.
+        grid: row → column → pair.
+        lines: whether lines of gate and up are drawn below.
+    """
 
     title: str
     grid: dict[str, dict[str, str]]
@@ -29,13 +35,13 @@ class Panels:
 
 
 def panels(parameters: Parameters, facts: Mapping[str, PairFacts]) -> dict[str, Panels]:
-    """Name of a figure → what stands in it.
+    """Name of a figure → its panels.
 
-    Where there are several of a kind, the first has the paper's name alone: that of the first pair
-    of the matrix, if it is among them.
+    If there are several figures of a kind, the first has the paper's name and the others have the
+    name of a pair as suffix. Pairs of the matrix come first.
 
     Args:
-        facts: pair → what is known of it.
+        facts: pair → its properties.
     """
     first = dict.fromkeys(parameters.matrix.pairs)
     affective = [
@@ -44,12 +50,12 @@ def panels(parameters: Parameters, facts: Mapping[str, PairFacts]) -> dict[str, 
         if facts[name].domain == "affective"
     ]
     found: dict[str, Panels] = {}
-    for stem, each in (
+    for stem, figures in (
         ("fig4_l2", _sizes(parameters, facts, affective)),
         ("fig5_control", _controls(facts, affective)),
         ("fig6_architectures", _architectures(parameters, facts, affective)),
     ):
-        for number, (name, one) in enumerate(each.items()):
+        for number, (name, one) in enumerate(figures.items()):
             found[stem if number == 0 else f"{stem}.{name}"] = one
     return found
 
@@ -57,7 +63,7 @@ def panels(parameters: Parameters, facts: Mapping[str, PairFacts]) -> dict[str, 
 def _sizes(
     parameters: Parameters, facts: Mapping[str, PairFacts], affective: list[str]
 ) -> dict[str, Panels]:
-    """Affective pairs of one recipe on bases of one architecture: they differ in size only."""
+    """Affective pairs that differ only in the size of the base: one recipe, one architecture."""
     groups: dict[tuple[str, ...], dict[str, str]] = {}
     for name in affective:
         fact, recipe = facts[name], parameters.pairs[name].tuning
@@ -78,7 +84,7 @@ def _sizes(
 
 
 def _size(parameters: Parameters, base: str) -> int:
-    """Of a base that is pre-trained here; others stay in the order of params.yaml."""
+    """A sort key: the size of a base that is pre-trained here, 0 for other bases."""
     recipe = parameters.bases[base].pretrain
     return recipe.layers * recipe.hidden_size * recipe.intermediate_size if recipe else 0
 
@@ -89,7 +95,7 @@ def _sized(parameters: Parameters, base: str) -> str:
 
 
 def _controls(facts: Mapping[str, PairFacts], affective: list[str]) -> dict[str, Panels]:
-    """An affective pair and its controls: same base, method and budget."""
+    """An affective pair and its controls with the same base, method and budget."""
     figures = {}
     for name in affective:
         fact = facts[name]
@@ -100,8 +106,8 @@ def _controls(facts: Mapping[str, PairFacts], affective: list[str]) -> dict[str,
             and (one.base, one.method, one.budget) == (fact.base, fact.method, fact.budget)
         ]
         if twins:
-            within = "within one budget" if fact.budget else "on one base"
-            title = f"{fact.base}: change by an affective tuning and by controls, {within}"
+            within = "same budget" if fact.budget else "same base"
+            title = f"{fact.base}: change by affective tuning and by controls, {within}"
             columns = {pair: pair for pair in (name, *twins)}
             figures[name] = Panels(title, {"": columns}, lines=True)
     return figures

@@ -1,6 +1,6 @@
-"""What all figures share: colours, labels, the words of captions, and how a figure is saved.
+"""Common parts of all figures: colours, labels, phrases of captions, and saving.
 
-Importing it chooses matplotlib's file backend, so a figure needs no screen.
+The import selects matplotlib's Agg backend, so that a figure needs no display.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from affectlocus.config.scoring import MEAN
 from affectlocus.core.output_files import replacing
 from affectlocus.core.projections import PROJECTIONS
 
-# Okabe and Ito's palette: told apart by colour-blind readers and in print.
+# The palette of Okabe and Ito, which colour-blind readers can distinguish.
 COLOURS = dict(
     zip(
         PROJECTIONS,
@@ -30,7 +30,7 @@ COLOURS = dict(
     )
 )
 LINES = COLOURS | {"o": "#000000"}
-"""The palette's black in place of its yellow, which is too faint for a line."""
+"""Colours of lines: black replaces yellow, which is too faint for a line."""
 HATCHES = dict(zip(PROJECTIONS, ("", "///", "", "", "", "\\\\\\", ""), strict=True))
 DASHES = dict(zip(PROJECTIONS, ("-", "--", "-.", ":", "-", "--", "-."), strict=True))
 SCORES = {
@@ -51,10 +51,10 @@ STYLE: Any = {
 
 
 def hatch_missing(axis: Axes, grid: pd.DataFrame) -> bool:
-    """Hatches the cells of a heat map that have no value; whether there are any.
+    """Hatches the cells of a heat map that have no value; returns whether there are any.
 
     Args:
-        grid: (layers, projections), as the map shows it.
+        grid: (layers, projections), the values of the heat map.
     """
     hatched = False
     for column, projection in enumerate(grid.columns):
@@ -67,7 +67,7 @@ def hatch_missing(axis: Axes, grid: pd.DataFrame) -> bool:
 
 
 def _runs(flags: list[bool]) -> Iterator[tuple[int, int]]:
-    """Start and stop of every run of true flags: one patch for a whole run draws fast."""
+    """Start and stop of every run of true flags; one patch for each run is drawn fast."""
     start = None
     for position, flag in enumerate([*flags, False]):
         if flag and start is None:
@@ -78,7 +78,7 @@ def _runs(flags: list[bool]) -> Iterator[tuple[int, int]]:
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Several seeds of a cell as one row: the mean of values, and of interval ends."""
+    """One row for the seeds of a cell: the means of values and of interval ends."""
     columns = ["value", "low", "high", "gain", "gain_low", "gain_high"]
     return (
         rows.groupby(["kind", "modules", "mode", "task"], sort=False)[columns].mean().reset_index()
@@ -86,43 +86,43 @@ def means(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def level(intervals: pd.DataFrame) -> str:
-    """The level of a table's intervals, as a figure names it: `95 %`."""
+    """The confidence level of a table's intervals as text, such as `95 %`."""
     return f"{100 * intervals['confidence'].iloc[0]:g} %"
 
 
 def interval(cells: pd.DataFrame, samples: str = "samples") -> str:
-    """What a figure's intervals are, in words: their level, and what they are over."""
+    """A phrase for a figure's intervals: their level, and the units that they are over."""
     over = [samples, *(name for name in ("seeds", "draws") if cells[name].max() > 1)]
-    said = f"{samples} alone" if len(over) == 1 else f"{', '.join(over[:-1])} and {over[-1]}"
-    return f"{level(cells)} interval over {said}"
+    units = f"{samples} only" if len(over) == 1 else f"{', '.join(over[:-1])} and {over[-1]}"
+    return f"{level(cells)} interval over {units}"
 
 
 def sampled(cells: pd.DataFrame) -> str:
-    """How many answers, seeds and random draws some cells' scores come from, in words."""
+    """A phrase for the number of answers, seeds and random draws behind the scores of cells."""
     return f"n = {int(cells['n'].max())} answers, {replicated(cells)}"
 
 
 def replicated(cells: pd.DataFrame) -> str:
-    """How many seeds, and random draws if there are several."""
+    """A phrase for the number of seeds, and of random draws if there are several."""
     seeds, draws = int(cells["seeds"].max()), int(cells["draws"].max())
     drawn = f", {draws} random draws" if draws > 1 else ""
     return f"{seeds} seed{'s' * (seeds > 1)}{drawn}"
 
 
 def counted(intervals: pd.DataFrame) -> str:
-    """The same of the mean scores of a table's cells."""
+    """`sampled` for the mean scores of a table's cells."""
     return sampled(
         intervals[(intervals["task"] == MEAN) & ~intervals["kind"].isin(["base", "tuned"])]
     )
 
 
 def plain(texts: Iterable[object]) -> list[str]:
-    """Names as they are: between two dollar signs matplotlib would read a formula."""
+    """Names with escaped dollar signs, between which matplotlib would read a formula."""
     return [str(text).replace("$", r"\$") for text in texts]
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Writes `stem`.png (200 dpi) and `stem`.svg, the same bytes for the same figure."""
+    """Writes `stem`.png (200 dpi) and `stem`.svg; the same figure gives the same bytes."""
     for suffix in (".png", ".svg"):
         with (
             plt.rc_context(STYLE),

@@ -1,4 +1,4 @@
-"""Figure of how fluent each cell still is: a line for each, a panel for each metric."""
+"""Figure: fluency of each cell, a row for each cell and a panel for each metric."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from affectlocus.reporting.figure_style import STYLE, interval, plain, replicate
 from affectlocus.scoring.fluency import intervals
 
 _PANELS = {
-    name: METRICS[name].label + ("" if METRICS[name].higher_is_better else "\n(lower: likelier)")
+    name: METRICS[name].label + ("" if METRICS[name].higher_is_better else "\n(lower is better)")
     for name in ("perplexity", "distinct_1", "distinct_2")
 }
 
 
 def figure(scores: pd.DataFrame, title: str) -> Figure:
-    """A line for each cell, a panel for each metric, the base as a line through all of them.
+    """A row for each cell and a panel for each metric; a vertical line shows the base.
 
-    Several texts are one point, the mean of values and of interval ends.
+    A point is the mean over texts of values and of interval ends.
     """
     rows = intervals(scores)
     parts = rows[["kind", "modules", "mode"]].fillna("").astype(str).agg(" ".join, axis=1)
@@ -52,7 +52,7 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
             )
             if "base" in names:
                 axis.axvline(each.loc["base", "value"], color="#555555", ls="dotted", lw=1.2)
-            # A destroyed model's can be ten thousand times the base's.
+            # Perplexity of an ablated model can be ten thousand times that of the base.
             if metric == "perplexity" and each["value"].max() > 20 * each["value"].min():
                 axis.set_xscale("log")
             axis.set_xlabel(words)

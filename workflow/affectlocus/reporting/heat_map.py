@@ -14,9 +14,9 @@ from affectlocus.reporting.figure_style import SCORES, STYLE, hatch_missing
 
 
 def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
-    """Layers × projections of the weights' deltas: L2, relative and RMS side by side.
+    """Layers × projections of the weights' deltas, with a panel for each of L2, relative and RMS.
 
-    A score that no weight has (the relative change of an adapter without its base) gets no panel.
+    A score without values has no panel: the relative change needs the base.
     """
     weights = deltas[deltas["parameter"] == "weight"]
     layers = sorted(weights["layer"].unique())
@@ -36,7 +36,7 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
             grid = weights.pivot_table(
                 index="layer", columns="projection", values=score, dropna=False
             ).reindex(index=layers, columns=list(PROJECTIONS))
-            # Small changes are shown in a power of ten, so that their figures fit their cells.
+            # Small values are divided by a power of ten, so that the numbers fit into the cells.
             largest = float(np.nanmax(grid.to_numpy())) if grid.notna().any(axis=None) else 1.0
             power = min(0, int(np.floor(np.log10(largest)))) if largest > 0 else 0
             unit = f" (×$10^{{{power}}}$)" if power < -1 else ""
@@ -57,6 +57,6 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
         figure.suptitle(title, parse_math=False)
         seeds = weights["tuned"].nunique() if "tuned" in weights else 1
         of = f"mean of {seeds} seeds; " if seeds > 1 else ""
-        own = "every panel of every figure has a colour scale of its own"
+        own = "each panel has its own colour scale"
         figure.supxlabel(of + own, fontsize=7)
     return figure

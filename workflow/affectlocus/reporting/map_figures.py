@@ -1,7 +1,7 @@
-"""Figures of several pairs' deltas side by side: over sizes, domains, architectures and methods.
+"""Figures of the deltas of several pairs: the paper's Figs. 4, 5 and 6.
 
-The paper's Figs. 4, 5 and 6. A row of panels shares a colour scale where its numbers compare: RMS
-always, as it is per weight; L2 where the matrices are of one size.
+The panels of a row have a common colour scale if their numbers can be compared: RMS always, because
+it is per weight; L2 if the matrices have the same size.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from affectlocus.reporting.figure_style import STYLE, hatch_missing, plain
 from affectlocus.reporting.named_lines import NamedLines, spread
 
 SCORES = {"l2": "L2 norm (eq. 1)", "rms": "RMS per weight"}
-"""What is drawn: the paper's size, and one that no matrix's size enters."""
+"""The scores that are drawn: the paper's, and one that does not depend on the matrix's size."""
 
 Grid = Mapping[str, Mapping[str, pd.DataFrame]]
-"""Row → column → rows of step `deltas`, with `tuned`, a name for each seed."""
+"""Row → column → rows of step `deltas`; the column `tuned` names the seeds."""
 
-_FEW = 8  # layers, up to which each cell has its number in it
+_MAX_ANNOTATED = 8  # layers; with more, the cells show no numbers
 
 
 def delta_maps(grid: Grid, title: str, *, lines: bool = False) -> Figure:
-    """Layers × projections of several pairs, L2 above RMS; means over seeds.
+    """Layers × projections of several pairs: L2 in the top rows, RMS below; means over seeds.
 
     Args:
-        grid: the panels; not every row need have every column.
-        lines: whether gate and up are drawn by layer below, with the range of the seeds; for a
-            grid of one row.
+        grid: the panels; a row may lack some columns.
+        lines: whether gate and up are also drawn by layer, with the range of the seeds; only for a
+            grid with one row.
 
     Raises:
         InputError: fewer than two panels.
     """
     if sum(map(len, grid.values())) < 2:
-        raise InputError(f"{title}: one pair alone; expected two or more to compare")
+        raise InputError(f"{title}: found one pair; expected two or more")
     weights = {
         row: {column: frame[frame["parameter"] == "weight"] for column, frame in members.items()}
         for row, members in grid.items()
@@ -82,7 +82,7 @@ def delta_maps(grid: Grid, title: str, *, lines: bool = False) -> Figure:
 def _row(
     axes: Mapping[str, Axes], members: Mapping[str, pd.DataFrame], score: str, row: str
 ) -> bool:
-    """One row of panels; whether anything in it is hatched."""
+    """Draws one row of panels; returns whether any cell is hatched."""
     together = _together(score, members.values())
     maps = {column: _map(one, score) for column, one in members.items()}
     largest = max((_largest(one) for one in maps.values()), default=0.0)
@@ -93,7 +93,7 @@ def _row(
             axis.text(0.5, 0.5, "no such pair", ha="center", transform=axis.transAxes)
             continue
         top = largest if together else _largest(maps[column])
-        # Small changes are shown in a power of ten, so that their figures fit their cells.
+        # Small values are divided by a power of ten, so that the numbers fit into the cells.
         power = math.floor(math.log10(top)) if 0 < top < 0.1 else 0
         grid = maps[column] / 10.0**power
         coloured_cells(
@@ -102,7 +102,7 @@ def _row(
             "viridis",
             0,
             top / 10.0**power or 1,
-            numbers=".2g" if len(grid) <= _FEW else None,
+            numbers=".2g" if len(grid) <= _MAX_ANNOTATED else None,
             bar=not together or column == list(maps)[-1],
         )
         hatched |= hatch_missing(axis, grid)
@@ -120,7 +120,7 @@ def _named(row: str, column: str) -> str:
 
 
 def _map(weights: pd.DataFrame, score: str) -> pd.DataFrame:
-    """(layers, projections), the mean over seeds; null where nothing was adapted."""
+    """(layers, projections): means over seeds; NaN if the projection was not adapted."""
     grid = weights.pivot_table(index="layer", columns="projection", values=score, dropna=False)
     return grid.reindex(index=sorted(weights["layer"].unique()), columns=list(PROJECTIONS))
 
@@ -131,7 +131,7 @@ def _largest(grid: pd.DataFrame) -> float:
 
 
 def _together(score: str, members: Iterable[pd.DataFrame]) -> bool:
-    """Whether a row's numbers compare, and share a scale: not L2 of matrices of other sizes."""
+    """Whether the panels of a row share a scale: not for L2 of matrices of different sizes."""
     sizes = {
         tuple(sorted(set(zip(one["projection"], one["numel"], strict=True)))) for one in members
     }
@@ -139,7 +139,7 @@ def _together(score: str, members: Iterable[pd.DataFrame]) -> bool:
 
 
 def _lines(axes: Iterable[Axes], members: Mapping[str, pd.DataFrame]) -> list[NamedLines]:
-    """RMS of gate and up by layer, a panel for each pair, on one scale."""
+    """RMS of gate and up by layer, a panel for each pair, with one scale."""
     drawn = []
     for axis, (column, weights) in zip(axes, members.items(), strict=True):
         lines = NamedLines(axis)
@@ -164,7 +164,7 @@ def _lines(axes: Iterable[Axes], members: Mapping[str, pd.DataFrame]) -> list[Na
 def _caption(weights: Grid, lines: bool) -> str:
     frames = [one for each in weights.values() for one in each.values()]
     seeds = sorted({one["tuned"].nunique() for one in frames})
-    said = "one seed"
+    spread_text = "one seed"
     if seeds != [1]:
         over = [
             one.groupby(["layer", "projection"])["rms"].agg(["min", "max", "mean"]).dropna()
@@ -173,13 +173,15 @@ def _caption(weights: Grid, lines: bool) -> str:
         ]
         spans = np.concatenate([(one["max"] - one["min"]) / one["mean"] for one in over])
         counted = "–".join(str(one) for one in dict.fromkeys((seeds[0], seeds[-1])))
-        said = (
-            f"means over {counted} seeds, which lie {np.median(spans):.0%} of a cell's mean apart "
+        spread_text = (
+            f"means over {counted} seeds; range of the seeds relative to a cell's mean: "
+            f"median {np.median(spans):.0%}, maximum {spans.max():.0%}"
         )
-        said += f"in the median cell, {spans.max():.0%} at most"
-        said += "; bands: range of the seeds" if lines else ""
+        spread_text += "; bands: range of the seeds" if lines else ""
     alike = all(_together("l2", each.values()) for each in weights.values())
-    own = "one colour scale in a row"
+    scales = "one colour scale for each row"
     if not alike:
-        own = "L2: a colour scale for each panel, as matrices differ in size; RMS: one in a row"
-    return f"{said}\n{own}"
+        scales = (
+            "L2: a colour scale for each panel, as matrices differ in size; RMS: one for each row"
+        )
+    return f"{spread_text}\n{scales}"

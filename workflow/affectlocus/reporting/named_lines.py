@@ -1,4 +1,4 @@
-"""Lines in a figure whose names are written at their ends, without overlap."""
+"""Lines with their names written next to their ends, without overlap."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SIZE = 8  # points, of the names at the lines' ends
 
 @dataclass
 class NamedLines:
-    """The lines of one panel, and their names: behind the ends, or `first` before the starts."""
+    """The lines of one panel, with names after their ends, or before their starts if `first`."""
 
     axis: Axes
     first: bool = False
     names: list[Annotation] = field(default_factory=list)
 
     def add(self, name: str, x: np.ndarray, y: np.ndarray, band: np.ndarray | None = None) -> None:
-        """A line, its band if it has one ((2, points), low and high), and its name."""
+        """Adds a line, its name, and its band if it has one: (2, points), low and high."""
         colour = LINES.get(name, OTHERS[len(self.names) % len(OTHERS)])
         dashes, marker = DASHES.get(name, "-"), MARKERS.get(name, "d")
         self.axis.plot(x, y, dashes, marker=marker, color=colour, lw=1.5, ms=4, label=name)
@@ -47,7 +47,7 @@ class NamedLines:
         )
 
     def spread(self) -> None:
-        """Moves the names apart, no further than they need, once the layout is known."""
+        """Moves the names apart, no further than necessary; call it after the layout."""
         if not self.names:
             return
         self.names.sort(key=lambda each: each.xy[1])
@@ -56,14 +56,14 @@ class NamedLines:
         gap = 1.15 * _SIZE * (high - low) / height
         steps = gap * np.arange(len(self.names))
         wanted = np.array([each.xy[1] for each in self.names]) - steps
-        # The nearest places in order, each a gap above the one before.
+        # The nearest positions in order, each at least a gap above the one before.
         places = isotonic_regression(np.clip(wanted, low, max(low, high - steps[-1]))).x + steps
         for name, place in zip(self.names, places, strict=True):
             name.set_y(place)
 
 
 def spread(figure: Figure, drawn: list[NamedLines]) -> None:
-    """Lays the figure out and moves the names of its lines apart."""
+    """Computes the layout of the figure and moves the names of its lines apart."""
     figure.canvas.draw()
     for lines in drawn:
         lines.spread()

@@ -1,4 +1,4 @@
-"""Figure: how a change is spread over the feed-forward neurons, and which neurons move again."""
+"""Figure: concentration of a change over the feed-forward neurons, and neurons moved repeatedly."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MARKERS = dict(zip(FFN, ("o", "s", "^"), strict=True))
 
 
 def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> Figure:
-    """How concentrated each pair's change is, and in how many neurons any two pairs meet.
+    """Concentration of each pair's change, and the number of moved neurons that two pairs share.
 
-    The seeds of a pair share a row: two pairs meet in as many ways as they have seeds, and a pair
-    of several seeds meets itself, which is the yardstick for the others.
+    All seeds of a pair have one row. The row of a pair with itself compares its seeds with each
+    other; it is the reference for the other rows.
 
     Args:
-        concentration: the rows of `neurons.concentration`, with `pair`.
-        overlaps: those of `neurons.overlaps`.
+        concentration: the rows of `neurons.concentration`, with a column `pair`.
+        overlaps: the rows of `neurons.overlaps`.
     """
     shares = concentration.assign(pair=_without_seed(concentration["pair"]))
     pooled = overlaps[overlaps["layer"].isna()]
@@ -58,7 +58,8 @@ def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> 
         left.set_xlabel("squared change in the top 1 % of the neurons (%)")
         seeds = " of a seed" if len(pairs) < concentration["pair"].nunique() else ""
         left.set_title(
-            f"small: a layer{seeds}; large: the mean; dotted: if all changed alike", fontsize=8
+            f"small: a layer{seeds}; large: the mean; dotted: even change",
+            fontsize=8,
         )
         names = [f"{one}\n{two if two != one else 'with another seed'}" for one, two in duos]
         right.set_yticks(range(len(duos)), plain(names), fontsize=8)
@@ -66,7 +67,7 @@ def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> 
         right.set_xlabel("moved neurons that two pairs share, all layers")
         moved = f"{pooled['moved'].iloc[0]} of {pooled['neurons'].iloc[0]}" if duos else "none"
         each = "small: two seeds; large: the mean\n" if seeds else ""
-        right.set_title(f"{each}moved: {moved}; grey: the middle 95 % of chance", fontsize=8)
+        right.set_title(f"{each}moved: {moved}; grey: central 95 % by chance", fontsize=8)
         if not duos:
             style = {"transform": right.transAxes, "ha": "center"}
             right.text(0.5, 0.5, "one pair: nothing to compare", **style)
@@ -82,12 +83,12 @@ def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> 
 
 
 def _without_seed(names: pd.Series) -> pd.Series:
-    """Tuned checkpoints' names → the names of their pairs."""
+    """The names of the pairs of tuned checkpoints."""
     return names.str.replace(r"\.seed\d+$", "", regex=True)
 
 
 def _dots(axis: Axes, values: pd.Series, height: float, style: dict[str, Any]) -> None:
-    """Each value as a small mark, where there are several, and their mean as a large one."""
+    """The mean as a large mark, and each value as a small mark if there are several."""
     if len(values) > 1:
         axis.plot(values, np.full(len(values), height), ms=4, alpha=0.6, mec="none", **style)
     axis.plot(values.mean(), height, ms=8, mec="#333333", **style)

@@ -1,4 +1,4 @@
-"""How numbers are written on a page: what is unknown is empty, and minus is a minus."""
+"""Numbers as text on the page: missing values are empty, and the minus sign is U+2212."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 
 def known(value: Any) -> bool:
-    """Whether there is a value at all."""
+    """Whether a value is neither None nor NaN."""
     return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
 def percent(value: float | None) -> str:
-    """Two digits behind the point, as the tables have them."""
+    """A number with two decimals, as in the tables."""
     return "" if value is None or not known(value) else _signed(f"{value:.2f}")
 
 
 def _signed(text: str) -> str:
-    """With a minus that is one, and none before a zero."""
+    """The text with a minus sign in place of the hyphen; zero has no sign."""
     return text.replace("-", "−" if text.strip("-0.") else "")
 
 
 def figures(value: float | None) -> str:
-    """Three significant figures."""
+    """A number with three significant figures."""
     if value is None or not known(value):
         return ""
     text = f"{value:#.3g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -30,19 +30,19 @@ def figures(value: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """Two significant figures of what is small, and no false exactness of what is tiny."""
+    """A probability with two significant figures or two decimals; `< 0.001` if it is smaller."""
     if value is None or not known(value):
         return ""
     return "< 0.001" if value < 0.001 else f"{value:.2g}" if value < 0.095 else f"{value:.2f}"
 
 
 def count(value: float | None) -> str:
-    """A whole number, its thousands apart."""
+    """A whole number with separated thousands."""
     return f"{value:,.0f}" if known(value) else ""
 
 
 def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss, or with a digit where they are few."""
+    """Seconds as h:mm:ss or m:ss; with one decimal below a minute."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -51,7 +51,7 @@ def clock(seconds: float) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes, in powers of a thousand."""
+    """A number of bytes, in units of powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
@@ -60,13 +60,13 @@ def size(value: float) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital, but for the name of a projection."""
+    """The text with a capital first letter, unless its first word is a projection's name."""
     first = text.partition(" ")[0]
     return text if "_" in first else text[:1].upper() + text[1:]
 
 
 def cell(value: Any, column: str = "") -> str:
-    """A value of any csv."""
+    """A value of a csv file."""
     if not known(value):
         return ""
     if column.endswith("_bytes"):
@@ -85,4 +85,4 @@ def cell(value: Any, column: str = "") -> str:
 FILTERS = {
     one.__name__: one for one in (percent, figures, probability, count, clock, sentence, cell)
 }
-"""By the names that the page calls them."""
+"""The filters of the page's templates, by name."""

@@ -13,15 +13,18 @@ from affectlocus.reporting.figure_style import DASHES, LINES, STYLE
 
 
 def relative_changes(histogram: pd.DataFrame, title: str) -> Figure:
-    """How a projection's weights changed, each relative to itself, over all layers (Fig. 10).
+    """Distribution of the relative change of single weights over all layers (Fig. 10).
 
     Args:
-        histogram: the companion of a pair's deltas, `projection`, `from`, `to` and `count`; of
-            several seeds, which `tuned` names, the mean is drawn, and their range as a band.
+        histogram: the histograms of a pair: `projection`, `from`, `to` and `count`. With several
+            seeds, named in `tuned`, the line is their mean and the band their range.
+
+    Raises:
+        InputError: the pair has no histogram.
     """
     rows = histogram.dropna(subset=["from", "to"])
     if rows.empty:
-        raise InputError(f"{title}: no histogram was counted; set deltas.companions to true")
+        raise InputError(f"{title}: no histogram; set deltas.companions to true")
     rows = rows if "tuned" in rows else rows.assign(tuned="")
     seeds = rows["tuned"].nunique()
     with plt.rc_context(STYLE):
@@ -47,7 +50,9 @@ def relative_changes(histogram: pd.DataFrame, title: str) -> Figure:
             )
         axis.set_yscale("log")
         of = f"mean of {seeds} seeds; bands: their range" if seeds > 1 else "one seed"
-        axis.set_xlabel(f"relative change of a weight; the ends hold all beyond −1 and 1\n{of}")
+        axis.set_xlabel(
+            f"relative change of a weight; the outer bins hold all below −1 and above 1\n{of}"
+        )
         axis.set_ylabel("share of the weights (%)")
         axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")

@@ -1,7 +1,7 @@
-"""Step `report`: verdicts, exhibits and circumstances of an experiment on one page of HTML.
+"""Step `report`: verdicts, tables, figures and provenance of an experiment on one HTML page.
 
-The page holds everything it shows: no script, no font, no picture is fetched, so it opens offline
-and can be sent as it is. The same files give the same bytes.
+The page loads nothing from elsewhere, neither scripts nor fonts nor pictures, so it opens offline
+and can be sent as a single file. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -22,15 +22,22 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import check_whole, read_json
 from affectlocus.core.provenance import Difference, hardware, resource_usage, revision, versions
 from affectlocus.data.audit import brief
-from affectlocus.reporting.exhibits import CATEGORIES, EXHIBITS, Exhibit, Found, found, lacking
+from affectlocus.reporting.exhibits import (
+    CATEGORIES,
+    EXHIBITS,
+    Exhibit,
+    ExhibitFile,
+    match_exhibits,
+    missing_exhibits,
+)
 from affectlocus.reporting.number_format import FILTERS, known
 from affectlocus.reporting.outside_changes import outside_changes
 from affectlocus.scoring.score_tables import COLUMNS, ScoreTable, Spans, score_table, with_intervals
 
 PAGES = Path(__file__).parent / "pages"
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "untestable": "–"}
-"""A sign for each verdict, beside its word and its colour."""
-_JUDGED = (
+"""A sign for each verdict, shown together with its word and its colour."""
+_CLAIM_COLUMNS = (
     *("claim", "level", "pair", "part", "by", "stated", "verdict", "why", "effect", "low", "high"),
     *("unit", "n", "seeds", "p", "p_alone", "cohens_h", "mcnemar_p", "basis"),
 )
@@ -39,25 +46,27 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A claim: what it says, its verdict, and the rows of claims.csv behind it.
+class ClaimVerdict:
+    """A claim with its verdicts: rows of claims.csv.
 
     Args:
-        stated: the row that judges it as the paper states it.
-        beside: rows by other measures. details: the rows that both rest on.
+        says: the text of the claim. where: its place in the paper.
+        stated: the row of the measure that the paper uses.
+        other_measures: the rows of other measures.
+        details: the rows of single pairs and parts.
     """
 
     name: str
     says: str
     where: str
     stated: dict[str, Any]
-    beside: list[dict[str, Any]]
+    other_measures: list[dict[str, Any]]
     details: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as a data URI; `width` in inches at the size it was drawn for."""
+    """A figure as a data URI, with its original width in inches."""
 
     uri: str
     width: float
@@ -65,13 +74,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Panel:
-    """An exhibit as the page shows it: a picture, a table of scores, or a plain table.
+    """One exhibit on the page: a picture, a table of scores, or a plain table.
 
     Args:
-        spans: intervals of a plain table's numbers.
+        spans: the intervals of the numbers in a plain table.
     """
 
-    about: Found
+    about: ExhibitFile
     picture: Picture | None = None
     scores: ScoreTable | None = None
     frame: pd.DataFrame | None = None
@@ -80,7 +89,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class ExhibitGroup:
-    """The panels of one kind, which share title and caption."""
+    """The panels of one kind of exhibit, with a common title and caption."""
 
     exhibit: Exhibit
     panels: list[Panel]
@@ -88,17 +97,18 @@ class ExhibitGroup:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What the page says of an experiment beside its results.
+    """The parameters of an experiment, and which files in its folder of results are its own.
 
     Args:
-        name: what it is called.
-        text: the parameters that the results were made with, as YAML. overrides: those of them
-            that were set on the command line.
-        parameters: both, checked.
-        changed: where params.yaml now says something else; unreadable: why it says nothing.
-        otherwise: where a checkpoint's manifest tells of another recipe.
-        benchmarks: the jobs whose times count, by their files below benchmarks; all by default.
-        tasks: those whose data are shown; all by default.
+        name: the experiment's name.
+        text: the parameters that the results were made with, as YAML.
+        overrides: the parameters that were set on the command line.
+        parameters: both, validated.
+        changed: parameters that are now different in params.yaml.
+        unreadable: why params.yaml cannot be read now; empty if it can.
+        otherwise: parameters that differ in the manifest of a tuned checkpoint.
+        benchmarks: the benchmark files of the experiment's jobs; all by default.
+        tasks: the tasks whose data are shown; all by default.
         cells: the ids of the experiment's cells; all by default.
     """
 
@@ -115,22 +125,22 @@ class Experiment:
 
 
 def report(experiment: Experiment, results: Path, files: Iterable[Path] | None = None) -> str:
-    """The page.
+    """The text of the HTML page.
 
     Args:
         results: the folder of an experiment's results.
-        files: those of them that are shown; all by default. Another experiment's left-overs, in
-            the same folder, are not then among them.
+        files: the tables and figures to show; all by default. With this list, files of earlier
+            experiments in the same folder are left out.
 
     Raises:
-        InputError: a result that is missing or cannot be read.
+        InputError: a result is missing or cannot be read.
     """
     if not results.is_dir():
-        raise InputError(f"{results}: no such folder; run snakemake first, or name the folder")
+        raise InputError(f"{results}: no such folder; run snakemake first, or set --results")
     given = results.rglob("*") if files is None else files
     below = [_below(path, results) for path in given if path.suffix in (".png", ".csv")]
-    shown = found(below)
-    claims = judged(results / "claims.csv") if "claims.csv" in below else []
+    shown = match_exhibits(below)
+    claims = claim_verdicts(results / "claims.csv") if "claims.csv" in below else []
     environment = Environment(
         loader=FileSystemLoader(PAGES),
         autoescape=True,
@@ -147,7 +157,7 @@ def report(experiment: Experiment, results: Path, files: Iterable[Path] | None =
         source=SOURCE,
         chapters=_chapters(shown, experiment.parameters, results),
         others=_others(below, shown, results),
-        lacking=lacking(shown),
+        lacking=missing_exhibits(shown),
         outside=outside_changes(results, list(experiment.parameters.pairs), experiment.cells),
         data=_data(experiment, results),
         versions=versions(),
@@ -161,16 +171,18 @@ def _below(path: Path, results: Path) -> str:
     try:
         return path.resolve().relative_to(results.resolve()).as_posix()
     except ValueError:
-        raise InputError(f"{path}: lies outside {results}; name the folder it is in") from None
+        raise InputError(
+            f"{path}: is outside {results}; set --results to the folder that contains it"
+        ) from None
 
 
-def judged(path: Path) -> list[Judged]:
-    """The claims of a claims.csv, in the paper's order.
+def claim_verdicts(path: Path) -> list[ClaimVerdict]:
+    """The claims in a claims.csv, in the order of the file.
 
     Raises:
-        InputError: no such table.
+        InputError: the file is missing or has other columns.
     """
-    frame = _csv(path, *_JUDGED)
+    frame = _csv(path, *_CLAIM_COLUMNS)
     rows: list[dict[str, Any]] = [
         {str(name): value if known(value) else None for name, value in row.items()}
         for row in frame.to_dict("records")
@@ -182,12 +194,12 @@ def judged(path: Path) -> list[Judged]:
         stated = next((row for row in heads if row["stated"]), heads[0])
         claim = CLAIMS.get(name)
         claims.append(
-            Judged(
+            ClaimVerdict(
                 name=name,
                 says=claim.text if claim else "",
                 where=claim.section if claim else "",
                 stated=stated,
-                beside=[row for row in heads if row is not stated],
+                other_measures=[row for row in heads if row is not stated],
                 details=[row for row in mine if row["level"] != "claim"],
             )
         )
@@ -197,23 +209,25 @@ def judged(path: Path) -> list[Judged]:
 def _csv(path: Path, *columns: str) -> pd.DataFrame:
     check_whole(path)
     try:
-        # A pair may be called null; what is not there, our tables leave empty.
+        # Only an empty field is a missing value, because a pair may have the name null.
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no csv table there ({error}); run snakemake again") from None
+        raise InputError(
+            f"{path}: not a csv table ({error}); delete it and run snakemake again"
+        ) from None
     missing = [name for name in columns if name not in frame.columns]
     if missing:
-        raise InputError(f"{path}: no column {missing[0]!r}; expected another step's table")
+        raise InputError(f"{path}: no column {missing[0]!r}; delete it and run snakemake again")
     return frame
 
 
 def _chapters(
-    shown: list[Found], parameters: Parameters, results: Path
+    shown: list[ExhibitFile], parameters: Parameters, results: Path
 ) -> dict[str, list[ExhibitGroup]]:
-    """Chapter → its kinds of exhibits in the list's order, each kind's in that of params.yaml."""
+    """Chapter → its kinds of exhibits in the order of EXHIBITS; panels in that of params.yaml."""
     names = [*parameters.pairs, *parameters.bases]
 
-    def place(one: Found) -> int:
+    def place(one: ExhibitFile) -> int:
         ours = (at for at, name in enumerate(names) if f"{one.label}.".startswith(f"{name}."))
         return next(ours, len(names) if one.label else -1)
 
@@ -227,7 +241,7 @@ def _chapters(
     }
 
 
-def _panel(one: Found, results: Path) -> Panel:
+def _panel(one: ExhibitFile, results: Path) -> Panel:
     path = results / one.file
     if path.suffix == ".png":
         return Panel(one, picture=picture(path))
@@ -251,10 +265,10 @@ def _panel(one: Found, results: Path) -> Panel:
 
 
 def picture(path: Path) -> Picture:
-    """A PNG as a data URI.
+    """A PNG file as a data URI.
 
     Raises:
-        InputError: it is no PNG, or was cut.
+        InputError: the file is not a PNG, or is truncated.
     """
     content = path.read_bytes()
     if content[:8] != _PNG or len(content) < 24:
@@ -265,8 +279,8 @@ def picture(path: Path) -> Picture:
     return Picture(uri=f"data:image/png;base64,{coded}", width=width / _DPI)
 
 
-def _others(files: list[str], shown: list[Found], results: Path) -> dict[str, Picture]:
-    """Figures of no known kind: shown under their names rather than lost."""
+def _others(files: list[str], shown: list[ExhibitFile], results: Path) -> dict[str, Picture]:
+    """Figures that are not in EXHIBITS, by their file names."""
     kinds = {one.file for one in shown}
     return {
         file: picture(results / file)

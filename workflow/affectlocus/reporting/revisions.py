@@ -1,6 +1,6 @@
-"""Step `revisions`: small files by which `dvc plots` and `dvc metrics` compare two revisions.
+"""Step `revisions`: small files with which `dvc plots` and `dvc metrics` compare two revisions.
 
-DVC reads csv and json, and draws a line for each column; the results themselves are tidy.
+DVC reads csv and json and draws a line for each column, so the tidy results are pivoted here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from affectlocus.core.projections import PROJECTIONS
 def by_layer(deltas: pd.DataFrame, score: str = "l2") -> pd.DataFrame:
     """A score of the weights' deltas: a row for each layer, a column for each projection.
 
-    What was not adapted is empty.
+    A projection that was not adapted is NaN.
     """
     weights = deltas[deltas["parameter"] == "weight"]
     wide = weights.pivot_table(index="layer", columns="projection", values=score, dropna=False)
@@ -23,7 +23,7 @@ def by_layer(deltas: pd.DataFrame, score: str = "l2") -> pd.DataFrame:
 
 
 def verdicts(claims: pd.DataFrame) -> dict[str, Any]:
-    """Claim → its verdict and effect, as the paper states it; `dvc metrics diff` shows both."""
+    """Claim → verdict and effect by the paper's own measure, as `dvc metrics diff` shows them."""
     rows = claims[(claims["level"] == "claim") & claims["stated"].astype(bool)]
     return {
         str(row["claim"]): {"verdict": row["verdict"]}

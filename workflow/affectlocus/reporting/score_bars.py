@@ -29,7 +29,7 @@ CONSTANTS: dict[str, tuple[str, Style]] = {
     "majority": ("majority answer", "dashed"),
     "uniform": ("uniform guess", "dashdot"),
 }
-"""What scores without looking, and the line that it is drawn as."""
+"""Baselines that ignore the text → their label and line style."""
 
 
 def _bars(axis: Axes, x: np.ndarray, rows: pd.DataFrame, width: float, **style: object) -> None:
@@ -51,7 +51,9 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
     whole = rows[rows["modules"] == "all"].set_index("task").loc[tasks]
     present = [p for p in PROJECTIONS if (rows["modules"] == p).any()]
     if not present:
-        raise InputError(f"{title}: no single projection among the cells; nothing to draw")
+        raise InputError(
+            f"{title}: no cell of a single projection; expected one in matrix.load or matrix.tune"
+        )
     width = 0.84 / len(present)
     places = np.arange(len(tasks))
     with plt.rc_context(STYLE):

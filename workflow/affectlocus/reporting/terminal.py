@@ -16,26 +16,28 @@ from affectlocus.scoring.score_tables import NAMES
 
 
 def print_table(path: Path) -> None:
-    """Prints a table's csv, numbers to the right, wide enough for its columns.
+    """Prints a table's csv with numbers aligned to the right.
 
-    Where its companions lie beside it, the baselines follow, dimmed.
+    If the files of intervals and baselines exist, the dimmed baselines follow.
     """
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a table of results") from None
     except (OSError, ValueError):
-        raise InputError(f"{path}: no csv table there; snakemake builds them in results") from None
+        raise InputError(f"{path}: not a csv table; expected a table of results") from None
     print_frame(frame, str(path), _baselines(path, list(frame.columns)))
 
 
 def print_rows(path: Path, where: Sequence[str], most: int) -> None:
-    """Prints rows of a csv or parquet file of results, those that a condition chooses.
+    """Prints the rows of a csv or parquet file of results that meet all conditions.
 
     Args:
-        where: COLUMN=VALUE, as the file has it written; all of them hold.
-        most: how many rows are printed.
+        where: conditions COLUMN=VALUE, with the value as it is written in the file.
+        most: the maximum number of rows to print.
 
     Raises:
-        InputError: no such file or column, or a condition of another form.
+        InputError: the file or a column is missing, or a condition has another form.
     """
     frame = _any_frame(path)
     for condition in where:
@@ -46,7 +48,7 @@ def print_rows(path: Path, where: Sequence[str], most: int) -> None:
                 f"{', '.join(map(str, frame.columns))}"
             )
         frame = frame[frame[column].astype(str) == value]
-    # Texts of a data set may look like markup; and a small number keeps its figures.
+    # Six significant figures keep small numbers readable.
     shown = frame.head(most).reset_index(drop=True).map(_plain)
     print_frame(shown, str(path))
     if len(frame) > most:
@@ -95,7 +97,7 @@ def print_frame(frame: pd.DataFrame, title: str, below: pd.DataFrame | None = No
 
 
 def _baselines(path: Path, columns: list[str]) -> pd.DataFrame:
-    """The baselines of a table in its own columns and metric; no row where they are not there."""
+    """The baselines of a table in the columns and the metric of the table; empty without files."""
     companions = [path.with_name(f"{path.stem}_{kind}.csv") for kind in ("intervals", "baselines")]
     try:
         shown, rows = (
@@ -111,7 +113,7 @@ def _baselines(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def _cell(value: Any) -> str:
-    """A value as a person reads it; what is unknown is empty."""
+    """A value as text; missing values are empty."""
     if isinstance(value, str):
         return escape(printable(value))
     if pd.isna(value):
@@ -122,7 +124,7 @@ def _cell(value: Any) -> str:
 
 
 def _print(grid: Table, width: int) -> None:
-    """Never narrower than its columns where nobody looks: a file, a pipe."""
+    """Prints a table; in a file or a pipe it is at least as wide as its columns."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, width + 1))
@@ -143,13 +145,13 @@ _CORRECTED = {
 
 
 def print_outputs(answer: dict[str, Any]) -> None:
-    """Prints what `outputs.score_outputs` found: a line per checkpoint and baseline, in percent.
+    """Prints the result of `outputs.score_outputs`: a row per checkpoint and baseline, in percent.
 
-    Published columns (wheels and their mean, or WAF) come first, then the corrected ones, each
-    behind the number of samples scored: over wheels the lowest and the highest.
+    Published columns (wheels and their mean, or WAF) come first, then the corrected ones. Before
+    each group is the number of scored samples; if wheels differ, the lowest and the highest number.
     """
     main = "hit_rate" if answer["kind"] == "hit-rate" else "waf"
-    # Which samples are scored depends on gold alone: as many in every row.
+    # The true labels decide which samples are scored, so all rows have the same number.
     scored = {"n": _scored(answer["mer-unibench"]), "corrected n": _scored(answer["corrected"])}
     rows: dict[str, dict[str, str]] = {}
     for row in answer["mer-unibench"]:
@@ -163,8 +165,8 @@ def print_outputs(answer: dict[str, Any]) -> None:
         if row.get("wheel", "mean") == "mean":
             rows[row["checkpoint"]] |= {"corrected n": scored["corrected n"]} | _corrected(row)
     for row in answer["baselines"]:
-        said = [row["answer"]] if isinstance(row["answer"], str) else row["answer"]
-        name = row["baseline"] if len(said) > 2 else f"{row['baseline']}: {', '.join(said)}"
+        answers = [row["answer"]] if isinstance(row["answer"], str) else row["answer"]
+        name = row["baseline"] if len(answers) > 2 else f"{row['baseline']}: {', '.join(answers)}"
         published = {"mean" if main == "hit_rate" else "WAF": _defined(row["mer-unibench"][main])}
         if main == "waf":
             published["acc."] = _defined(row["mer-unibench"]["accuracy"])
@@ -188,8 +190,8 @@ def print_outputs(answer: dict[str, Any]) -> None:
     print(f"checkpoints, {choice['ordered']}: {listed}")  # noqa: T201
     last, mean, best = (_defined(choice[key]) for key in ("last", "mean", "best_on_test"))
     if (wheels := answer.get("wheels")) and wheels["commit"] is None:
-        print(f"wheels: {wheels['from']}, which are not AffectGPT's released ones")  # noqa: T201
-    chosen = printable(choice["checkpoint"] or "none, for want of a score")
+        print(f"wheels: {wheels['from']}, which differ from the released wheels of AffectGPT")  # noqa: T201
+    chosen = printable(choice["checkpoint"] or "none, because no checkpoint has a score")
     print(  # noqa: T201
         f"chosen: {chosen}, {choice['meaning']}: {_defined(choice[main])} "
         f"(last {last}, mean {mean}, best on test {best})"
@@ -197,18 +199,18 @@ def print_outputs(answer: dict[str, Any]) -> None:
 
 
 def _scored(rows: list[dict[str, Any]]) -> str:
-    """How many samples are scored; of wheels that differ the lowest and the highest number."""
+    """The number of scored samples; if wheels differ, the lowest and the highest number."""
     counts = [row["n_scored"] for row in rows if row["n_scored"] is not None]
     low, high = min(counts), max(counts)
     return str(low) if low == high else f"{low}-{high}"
 
 
 def _notes(answer: dict[str, Any]) -> list[str]:
-    """What was scored of all samples, and what was masked, unread, empty or repeated."""
+    """Notes on the numbers of scored, masked, unread, empty and repeated answers."""
     samples, rows = answer["samples"], answer["mer-unibench"]
     own = [row for row in rows if row["checkpoint"] == rows[0]["checkpoint"]]
     reasons = dict.fromkeys(row["reason"] for row in own if "reason" in row)
-    undefined = [f"mer-unibench is not defined here: {reason}" for reason in reasons]
+    undefined = [f"the mer-unibench score is not defined: {reason}" for reason in reasons]
     if answer["kind"] == "hit-rate":
         wheels = [
             f"wheel {one['wheel']} {one['n_scored']}" for one in own if one["wheel"] != "mean"
@@ -222,22 +224,22 @@ def _notes(answer: dict[str, Any]) -> list[str]:
             *undefined,
             f"n of {samples} samples: mer-unibench {', '.join(wheels)}; "
             f"corrected {', '.join(honest)}",
-            f"empty answers: {_each(answer['answers'], 'n_empty')}; "
-            f"repeated labels, which count once: {_each(answer['answers'], 'n_repeated')}",
+            f"empty answers: {_counts(answer['answers'], 'n_empty')}; "
+            f"repeated labels, which count once: {_counts(answer['answers'], 'n_repeated')}",
         ]
     first = answer["corrected"][0]
     return [
         *undefined,
         f"n of {samples} samples: mer-unibench {own[0]['n_scored']}; corrected "
         f"{first['n_scored']} 3-way, {first['n_binary']} binary; masked (blank, NaN, -10 and the "
-        f"like, which mer-unibench takes as negative): {first['n_masked']}",
+        f"like, which mer-unibench counts as negative): {first['n_masked']}",
         "unread answers (none of positive, negative, neutral; wrong for corrected): "
-        + _each(answer["corrected"], "n_unread"),
+        + _counts(answer["corrected"], "n_unread"),
     ]
 
 
-def _each(rows: list[dict[str, Any]], key: str) -> str:
-    """The count of each checkpoint that has any, by its name."""
+def _counts(rows: list[dict[str, Any]], key: str) -> str:
+    """The counts that are not zero, with the names of their checkpoints."""
     found = [f"{row[key]} ({row['checkpoint']})" for row in rows if row[key]]
     return ", ".join(found) or "0"
 
@@ -259,7 +261,7 @@ def _corrected(row: dict[str, Any]) -> dict[str, str]:
 
 
 def print_claims(verdicts: pd.DataFrame) -> None:
-    """Prints the experiment's row of every claim; what each rests on is in the csv."""
+    """Prints the experiment's row of every claim; the csv also has the rows behind it."""
     rows = verdicts[verdicts["level"] == "claim"]
     grid = Table(title="claims", title_justify="left")
     for column in ("claim", "by", "verdict", "effect", "interval", "p", "why"):
@@ -271,17 +273,17 @@ def print_claims(verdicts: pd.DataFrame) -> None:
             "" if pd.isna(row["p"]) else f"{row['p']:.2g}",
         ]
         by = row["by"] if row["stated"] else f"({row['by']})"
-        told = [row["claim"], by, row["verdict"], *numbers, row["why"]]
-        grid.add_row(*(escape(printable(str(each))) for each in told))
+        cells = [row["claim"], by, row["verdict"], *numbers, row["why"]]
+        grid.add_row(*(escape(printable(str(cell))) for cell in cells))
     _print(grid, 160)
-    print("by in brackets: beside the claim, which the paper states otherwise")  # noqa: T201
+    print("by in brackets: a measure that the paper does not use for the claim")  # noqa: T201
 
 
 def print_results(folder: Path) -> None:
-    """Prints the path of every result for people to read: tables, scores, deltas, figures."""
+    """Prints the paths of tables, scores, deltas and figures."""
     patterns = ("*.csv", "*.json", "*.parquet", "deltas/*.parquet", "figures/*")
     found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     if not found:
-        raise InputError(f"{folder}: no results there; build them with snakemake first")
+        raise InputError(f"{folder}: no results; run snakemake first")
     for path in found:
         print(path)  # noqa: T201

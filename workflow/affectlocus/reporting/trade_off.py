@@ -1,4 +1,4 @@
-"""Figure of the mean score against what was trained, a point for each tune cell (Fig. 9)."""
+"""Figure: mean score against the number of trained parameters, by tune cell (Fig. 9)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _BUDGETS = ("equal rank", "equal parameters")
 
 
 def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
-    """The tune cells of a table with what each trained: what `trade_off` draws.
+    """The tune cells of a pair with their numbers of trained parameters; input of `trade_off`.
 
     Args:
-        intervals: the companions of tune tables, of equal rank and (mode fair) of equal parameters.
-        ledger: the rows of its base in a ledger.
+        intervals: the intervals of tune tables, at equal rank and (mode fair) at equal parameters.
+        ledger: the rows of the pair's base in a ledger.
 
     Returns:
         `modules`, `budget`, `parameters`, `value`, `low`, `high`, `confidence`, `n` (answers),
@@ -45,24 +45,27 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
     found.loc[found["kind"] == "base", "parameters"] = 0
     if found["parameters"].isna().any():
         modules = found.loc[found["parameters"].isna(), "modules"].iloc[0]
-        raise InputError(f"the ledger has no row of {modules}; count it as well")
+        raise InputError(f"the ledger has no row for {modules}; add this module set to the ledger")
     return found.sort_values("parameters", kind="stable")[[*keys, "parameters", *rows.columns]]
 
 
 def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
-    """Mean score against trainable parameters, a point for each tune cell (Fig. 9).
+    """Mean score against the number of trained parameters, a point for each tune cell (Fig. 9).
 
-    Cells at equal parameters, which would all stand in one place, have a panel of their own.
+    Cells at equal parameters have their own panel, because they have the same abscissa.
 
     Args:
-        cells: as `points` gives them.
+        cells: the result of `points`.
+
+    Raises:
+        InputError: no cell was tuned at equal rank.
     """
     base = cells[cells["parameters"] == 0].mean(numeric_only=True)
     equal, fair = (
         cells[(cells["parameters"] > 0) & (cells["budget"] == budget)] for budget in _BUDGETS
     )
     if equal.empty:
-        raise InputError(f"{title}: no tune cell; nothing to draw")
+        raise InputError(f"{title}: no tune cell; expected one in matrix.tune")
     with plt.rc_context(STYLE):
         panels = 1 if fair.empty else 2
         figure, axes = plt.subplots(
@@ -76,7 +79,7 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
         )
         axis = axes[0, 0]
         axis.set_xscale("log")
-        # Cells that train as many stand a hair apart, so that no whisker hides another.
+        # Cells with the same number of parameters are moved apart to show all whiskers.
         equal = equal.sort_values(["parameters", "value"])
         number = equal.groupby("parameters").cumcount()
         size = equal.groupby("parameters")["value"].transform("size")
@@ -84,7 +87,7 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
         for place, row in zip(x, equal.itertuples(), strict=True):
             _point(axis, place, row)
         axis.set_xlim(x.min() / 1.6, x.max() * 1.9)
-        axis.set_xlabel("trainable parameters (cells of the same number stand side by side)")
+        axis.set_xlabel("trained parameters (cells with the same number are moved apart)")
         axis.set_ylabel(f"mean {axis_label(metric)}")
         if panels == 2:
             fair = fair.sort_values("value")
@@ -118,7 +121,7 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
         figure.suptitle(title, parse_math=False)
         shown = {ALL: "all seven", "gate": "gate (GET)"}
         equal = equal.assign(x=x, name=[shown.get(name, name) for name in equal["modules"]])
-        beside(axis, equal)
+        annotate(axis, equal)
     return figure
 
 
@@ -138,13 +141,13 @@ def _point(axis: Axes, x: float, row: Any) -> None:
     )
 
 
-def beside(axis: Axes, marks: pd.DataFrame) -> None:
-    """Writes names beside their points, none over another, over a point or over a whisker.
+def annotate(axis: Axes, marks: pd.DataFrame) -> None:
+    """Writes the names of points next to them, without overlap of names, points and whiskers.
 
-    Each takes the nearest free place around its point, with a line to it where that is far.
+    A name takes the nearest free place around its point. If that is far, a line connects them.
 
     Args:
-        marks: `x`, `value`, `low`, `high` in data, `name`.
+        marks: `x`, `value`, `low`, `high` in data coordinates, and `name`.
     """
     figure = axis.get_figure()
     assert isinstance(figure, Figure)
@@ -195,7 +198,7 @@ def beside(axis: Axes, marks: pd.DataFrame) -> None:
 
 
 def _shared(one: Bbox, other: Bbox) -> float:
-    """The area that two boxes share."""
+    """The area of the intersection of two boxes."""
     width = min(one.x1, other.x1) - max(one.x0, other.x0)
     height = min(one.y1, other.y1) - max(one.y0, other.y0)
     return max(0.0, width) * max(0.0, height)

@@ -1,4 +1,4 @@
-"""Figure: the deltas along the tuning."""
+"""Figure: the deltas during the tuning."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from affectlocus.reporting.named_lines import NamedLines, spread
 _TRAJECTORY = {
     "l2": "L2 norm of the change (eq. 1)",
     "share_ratio": "share of change / share of weights",
-    "cosine": "cosine with the change at the end",
+    "cosine": "cosine with the final change",
 }
 
 
 def trajectory_curves(rows: pd.DataFrame, title: str) -> Figure:
-    """Sizes of the delta along the tuning, and how much of its last direction is there.
+    """Size of the delta during the tuning, and its cosine with the final delta.
+
+    Lines are means over layers and seeds; bands are the range over seeds of the means over layers.
 
     Args:
-        rows: those of step `trajectory`, with `tuned`, a name for each seed. Lines are means over
-            layers and seeds, bands the range of the seeds' means over layers.
+        rows: the rows of step `trajectory`; the column `tuned` names the seeds.
 
     Raises:
-        InputError: no state to draw.
+        InputError: there are no rows.
     """
     if rows.empty:
-        raise InputError(f"{title}: no state along the tuning; set trajectory in its recipe")
+        raise InputError(
+            f"{title}: no snapshot of the tuning; set trajectory in the recipe of the pair"
+        )
     touched = rows[rows["l2"] > 0].groupby(["projection", "step", "tuned"])
     each = touched[list(_TRAJECTORY)].mean().reset_index()
     seeds = rows["tuned"].nunique()
@@ -47,20 +50,20 @@ def trajectory_curves(rows: pd.DataFrame, title: str) -> Figure:
                 x, y = line.index.to_numpy(float), line["mean"].to_numpy()
                 band = line[["min", "max"]].to_numpy().T
                 if score == "l2":
-                    # Nothing is changed before the first step.
+                    # Before the first step the change is zero.
                     x, y = np.append(0, x), np.append(0, y)
                     band = np.insert(band, 0, 0, axis=1)
                 lines.add(projection, x, y, band if seeds > 1 else None)
             drawn.append(lines)
-            # Room for the names, where all lines end in one point.
+            # Space for the names, because all lines of the cosine end in one point.
             axis.set_xlim(left=-0.12 * rows["step"].max() if lines.first else 0)
             axis.set_xlabel("step of the tuning")
             axis.set_ylabel(label)
         axes[0].set_ylim(bottom=0)
         axes[1].axhline(1, color="#555555", ls="dotted", lw=1)
-        axes[1].set_title("dotted: an even share", fontsize=8)
-        axes[0].set_title("grows with the matrix too", fontsize=8)
-        axes[2].set_title("1: the direction of the end", fontsize=8)
+        axes[1].set_title("dotted: an equal share", fontsize=8)
+        axes[0].set_title("grows with the size of the matrix", fontsize=8)
+        axes[2].set_title("1: the final direction", fontsize=8)
         axes[2].set_ylim(top=1.02)
         absent = [one for one in PROJECTIONS if one not in set(each["projection"])]
         layers = rows["layer"].nunique()
