@@ -1,6 +1,7 @@
-"""The seven released MELD checkpoints under both protocols: run.py, from anywhere.
+"""Scores the seven released MELD checkpoints under both protocols.
 
-Writes results.csv and the tables of README.md beside it: figures only, none of the sets' texts.
+Writes results.csv and the tables of README.md in this folder. They contain numbers only, no texts
+of the data set.
 """
 
 from __future__ import annotations
@@ -40,39 +41,49 @@ Row = dict[str, Any]
 
 
 def figures(material: Path) -> list[Row]:
-    """A row for every checkpoint and constant answer, and for every wheel and their mean.
+    """A row for every checkpoint or constant answer and every wheel or their mean.
 
     Args:
-        material: a folder with meld_gold.csv, meld_openset.csv, expected.csv (the released scorer's
-            figures) and emotion_wheel.
+        material: a folder with meld_gold.csv, meld_openset.csv, expected.csv (the hit rates of the
+            released scorer) and emotion_wheel.
 
     Raises:
-        SystemExit: a figure that is not the released scorer's, to 1e-12, or another count.
+        SystemExit: a hit rate that differs from the released scorer's by more than 1e-12, or
+            another number of scored samples.
     """
     wheels = read(material / "emotion_wheel")
-    both = scorer("hit-rate", wheels)
+    by = scorer("hit-rate", wheels)
     outputs = read_outputs("hit-rate", material / "meld_gold.csv", material / "meld_openset.csv")
     with (material / "expected.csv").open(encoding="utf-8", newline="") as stream:
         expected = {(one["checkpoint"], one["wheel"]): one for one in csv.DictReader(stream)}
     rows = []
     for name, answers in outputs.answers.items():
-        for row in _scored(name, outputs, answers, both):
+        for row in _scored(name, outputs, answers, by):
             known = expected.pop((name, row["wheel"]))
             row["expected"] = float(known["hit_rate"])
             if str(row["n_scored"] or "") != known["n_scored"]:
-                raise SystemExit(f"{name}, wheel {row['wheel']}: {row['n_scored']} scored: {known}")
+                raise SystemExit(
+                    f"{name}, wheel {row['wheel']}: scored {row['n_scored']} samples; expected "
+                    f"{known['n_scored']}"
+                )
             if abs(row["expected"] - row["hit_rate"]) > TOLERANCE:
-                raise SystemExit(f"{name}, wheel {row['wheel']}: {row['hit_rate']}: {known}")
+                raise SystemExit(
+                    f"{name}, wheel {row['wheel']}: hit rate {row['hit_rate']}; expected "
+                    f"{row['expected']}"
+                )
             rows.append(row)
     if expected:
-        raise SystemExit(f"expected.csv: no answers of {', '.join(map(str, expected))}")
-    for name, said in constants(outputs.gold, wheels.published).items():
-        rows += _scored(name, outputs, [said] * len(outputs.gold), both)
+        raise SystemExit(
+            f"meld_openset.csv: no answers of {', '.join(map(str, expected))}, which expected.csv "
+            "has"
+        )
+    for name, constant in constants(outputs.gold, wheels.published).items():
+        rows += _scored(name, outputs, [constant] * len(outputs.gold), by)
     return rows
 
 
 def constants(gold: Sequence[str], published: Any) -> dict[str, list[str]]:
-    """What a constant answer says, under the name that the tables give it."""
+    """The name of each constant answer in the tables → its labels."""
     labels = sorted(set(gold))
     pair = best_pair(gold, published)
     return {
@@ -84,9 +95,9 @@ def constants(gold: Sequence[str], published: Any) -> dict[str, list[str]]:
     }
 
 
-def _scored(name: str, outputs: Outputs, answers: Sequence[Any], both: Scorer) -> list[Row]:
-    published = both.published(outputs.gold, answers)
-    corrected = both.corrected(outputs.gold, answers)
+def _scored(name: str, outputs: Outputs, answers: Sequence[Any], by: Scorer) -> list[Row]:
+    published = by.published(outputs.gold, answers)
+    corrected = by.corrected(outputs.gold, answers)
     return [
         {"answers": name, "expected": None, **own, **{k: v for k, v in one.items() if k not in own}}
         for own, one in zip(published, corrected, strict=True)
@@ -94,7 +105,7 @@ def _scored(name: str, outputs: Outputs, answers: Sequence[Any], both: Scorer) -
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """The figures as the README shows them, in percent."""
+    """The tables of the README, in percent."""
     wheels = list(dict.fromkeys(row["wheel"] for row in rows))
     by = {(row["answers"], row["wheel"]): row for row in rows}
     names = list(dict.fromkeys(row["answers"] for row in rows))
@@ -113,8 +124,8 @@ def tables(rows: Sequence[Row]) -> str:
         lines += [(f"{name}, **affectlocus**", *over(name, "hit_rate"))]
     parts.append(_table(["checkpoint", *titles], lines))
     parts.append(
-        f"The two differ by less than {TOLERANCE:g} in each of the {len(systems) * len(wheels)} "
-        "figures, and the counts are equal."
+        f"The two scorers differ by less than {TOLERANCE:g} in each of the "
+        f"{len(systems) * len(wheels)} numbers, and they score the same samples."
     )
     parts.append("### Constant answers: hit rate")
     parts.append(
@@ -140,7 +151,7 @@ def tables(rows: Sequence[Row]) -> str:
         for row in (by[name, wheel] for wheel in wheels)
     ]
     parts.append(_table(["checkpoint", "wheel", *CORRECTED.values()], lines))
-    parts.append("### Which checkpoint stands for the system")
+    parts.append("### The checkpoint that represents the system")
     parts.append(_choices(systems, by))
     return "\n\n".join(parts) + "\n"
 
@@ -179,7 +190,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cells(rows: Iterable[Row]) -> list[list[str]]:
-    """The rows of results.csv; fractions, with twelve digits."""
+    """The rows of results.csv: fractions with twelve digits."""
     return [
         [
             f"{row[key]:.12g}" if isinstance(row[key], float) else str(row[key] or "")
@@ -190,9 +201,9 @@ def cells(rows: Iterable[Row]) -> list[list[str]]:
 
 
 def main(
-    material: Annotated[Path, typer.Option(help="where the released answers lie")] = MATERIAL,
+    material: Annotated[Path, typer.Option(help="folder of the released answers")] = MATERIAL,
 ) -> None:
-    """Scores the released answers, compares, and writes the figures into this folder."""
+    """Score the released answers, compare them with the released scores, and write the results."""
     rows = figures(material)
     write_results(HERE / "results.csv", COLUMNS, cells(rows))
     put_tables(HERE / "README.md", tables(rows))

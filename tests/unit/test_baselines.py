@@ -80,7 +80,7 @@ def test_a_value_has_the_label_of_its_sign(value: float, label: str) -> None:
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1))
-def test_the_majority_answer_scores_what_scikit_learn_says(gold: list[str]) -> None:
+def test_the_majority_answer_scores_as_in_scikit_learn(gold: list[str]) -> None:
     answers = [majority(gold)] * len(gold)
     found = label_baselines(gold, ["a", "b", "c"])["majority"]
     expected = {
@@ -91,7 +91,7 @@ def test_the_majority_answer_scores_what_scikit_learn_says(gold: list[str]) -> N
     assert found == pytest.approx(expected)
 
 
-def test_a_uniform_guess_scores_what_many_guesses_score() -> None:
+def test_a_uniform_guess_scores_like_many_random_guesses() -> None:
     gold = ["a"] * 7000 + ["b"] * 2000 + ["c"] * 1000
     guesses = np.random.default_rng(5).choice(["a", "b", "c"], len(gold))
     found = label_baselines(gold, ["a", "b", "c"])["uniform"]
@@ -150,7 +150,7 @@ def test_the_majority_has_no_f1_of_a_rare_positive_and_a_guess_has_some() -> Non
     about = {"woz": Scoring(positive="yes")}
     rows = baseline_table({"woz": prepared(gold)}, {"woz": ["no", "yes"]}, about, SCORES)
     assert of(rows, "majority", "woz", "binary_f1")["value"] == 0
-    # Of the two, one is found, and five are said to be: F1 is 2 · 1 / (2 + 5).
+    # A guess finds one of the two and answers yes five times: F1 is 2 · 1 / (2 + 5).
     assert of(rows, "uniform", "woz", "binary_f1")["value"] == pytest.approx(100 * 2 / 7)
 
 
@@ -176,7 +176,7 @@ def test_the_median_and_the_mean_have_the_least_error_of_all_constants() -> None
     assert means == {"weighted_f1", "accuracy", "macro_f1"}, "no mean of errors and percentages"
 
 
-def test_a_number_without_a_cutoff_has_errors_alone() -> None:
+def test_a_number_without_a_cutoff_has_only_errors() -> None:
     number = NumberAnswer(highest=3)
     tasks = {"phq": prepared(["1\n", "3\n"])}
     rows = baseline_table(tasks, {"phq": number.words}, {"phq": Scoring(number=number)}, SCORES)
@@ -196,7 +196,7 @@ SPLITS = {
 
 @pytest.mark.parametrize("gold", SPLITS.values(), ids=SPLITS)
 @pytest.mark.parametrize("resamples", [100, 2000])
-def test_every_interval_holds_its_own_value(gold: list[str], resamples: int) -> None:
+def test_every_interval_includes_its_value(gold: list[str], resamples: int) -> None:
     number = NumberAnswer(highest=24, cutoff=10)
     numbers = [f"{3 * ord(one) % 25}\n" for one in gold]
     tasks = {"moods": prepared(gold), "again": prepared(gold), "phq": prepared(numbers)}
@@ -255,12 +255,12 @@ def free_text(wheels: Wheels) -> pd.DataFrame:
 def test_constant_answers_have_the_scores_of_free_text_too(wheels) -> None:
     rows = free_text(wheels)
     gold = [one.lower() for one in FELT]
-    said = {
+    constants = {
         "majority": ["neutral"],
         "best pair": best_pair(gold, wheels.published),
         "every label": [one.lower() for one in FEELINGS],
     }
-    for baseline, words in said.items():
+    for baseline, words in constants.items():
         answers = [words] * len(gold)
         corrected = corrected_protocol.mean_over_wheels(
             corrected_protocol.open_set_scores(gold, answers, wheels.corrected)
@@ -285,7 +285,7 @@ def test_constant_answers_have_the_scores_of_free_text_too(wheels) -> None:
     assert always["low"] < always["value"] < always["high"]
 
 
-def test_intervals_of_free_text_hold_their_values(wheels) -> None:
+def test_intervals_of_free_text_include_their_values(wheels) -> None:
     tasks = {
         "feel": prepared(FEELINGS * 5),
         "few": prepared(["Joy"]),

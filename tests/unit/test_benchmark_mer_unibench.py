@@ -1,4 +1,4 @@
-"""The page of the released checkpoints' scores is what the code gives."""
+"""The page with the scores of the released checkpoints agrees with the code."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def run() -> ModuleType:
 
 @pytest.mark.real
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
-def test_the_page_and_the_figures_beside_it_are_what_the_code_gives(run) -> None:
+def test_the_page_and_results_csv_agree_with_the_code(run) -> None:
     rows = run.figures(REAL)
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert page.partition("<!-- measured -->\n")[2].partition("<!-- end -->")[0] == run.tables(rows)
     with (FOLDER / "results.csv").open(encoding="utf-8", newline="") as stream:
         assert list(csv.reader(stream)) == [run.COLUMNS, *run.cells(rows)]
-    # The sentences above the tables.
+    # The numbers in the sentences above the tables.
     of = {(row["answers"], row["wheel"]): row for row in rows}
     means = {name: row for (name, wheel), row in of.items() if wheel == "mean"}
     systems = {name: row for name, row in means.items() if row["expected"] is not None}
@@ -44,7 +44,7 @@ def test_the_page_and_the_figures_beside_it_are_what_the_code_gives(run) -> None
     )
 
 
-def test_the_page_holds_figures_and_none_of_the_sets_texts() -> None:
+def test_the_page_has_numbers_and_no_texts_of_the_data_set() -> None:
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert not re.search(r"dia\d|utt\d", page)
     with (FOLDER / "results.csv").open(encoding="utf-8", newline="") as stream:

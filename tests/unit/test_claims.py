@@ -1,4 +1,4 @@
-"""Verdicts on planted truths, on nulls, on the paper's own tables, and what is untestable."""
+"""Verdicts on planted effects, on nulls and on the paper's tables, and untestable claims."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ FACTS = {
 }
 
 
-# So many that Student's t over seeds leaves the correction something to decide.
+# With this many seeds, Student's t can reach significance after the correction.
 MANY = tuple(range(10))
 
 
 def cells(pair: str = "felt", seeds: tuple[int, ...] = (0,)) -> list[Cell]:
-    """A whole matrix of one pair that was brought, with its tune cells in some seeds."""
+    """A matrix of one given pair; tune cells have these seeds."""
     sets = [*SINGLES, *COMBINATIONS]
     return [
         Cell("base", "b"),
@@ -60,7 +60,7 @@ def cells(pair: str = "felt", seeds: tuple[int, ...] = (0,)) -> list[Cell]:
 
 
 def tuned_here(seeds: tuple[int, ...]) -> list[Cell]:
-    """The same of a pair that has a recipe: every cell but the base in each seed."""
+    """A matrix of one pair with a recipe: every cell except the base has each seed."""
     sets = [*SINGLES, *COMBINATIONS]
     found = [Cell("base", "b")]
     for seed in seeds:
@@ -75,7 +75,7 @@ def tuned_here(seeds: tuple[int, ...]) -> list[Cell]:
 
 
 def skilled(cell: Cell, carrier: str, low: float = 0.4, high: float = 0.85) -> float:
-    """The share of right answers, where one projection's change carries all of the skill."""
+    """The share of correct answers if only one projection's change has an effect."""
     if cell.kind == "base":
         return low
     if cell.kind == "tuned":
@@ -87,7 +87,7 @@ def skilled(cell: Cell, carrier: str, low: float = 0.4, high: float = 0.85) -> f
 def answered(
     wanted: list[Cell], right: Any, n: int = 120, seed: int = 0, tasks: int = 3
 ) -> dict[str, LabelAnswers]:
-    """What cells answer that are right with the share `right(cell)`, each sample drawn apart."""
+    """Random answers of cells that are correct with the probability `right(cell)`."""
     rng = np.random.default_rng(seed)
     found = {}
     for task in range(tasks):
@@ -100,12 +100,12 @@ def answered(
 
 
 def gate_answers(wanted: list[Cell]) -> dict[str, LabelAnswers]:
-    """What cells answer if gate carries all of the skill."""
+    """Answers of cells if only gate has an effect."""
     return answered(wanted, lambda cell: skilled(cell, "gate"))
 
 
 def settings(**more: Any) -> ClaimsSettings:
-    # The most that Holm's correction of some forty tests leaves significant: p of 0.001 each.
+    # Enough draws for significance after Holm's correction of forty tests: p of 0.001 each.
     return ClaimsSettings(**({"draws": 4000, "pairs": FACTS} | more))
 
 
@@ -131,7 +131,7 @@ def deltas(largest: str = "gate", layers: int = 8, seed: int = 0, **more: float)
 
 
 def histogram(wide: str = "gate", layers: int = 8, shift: float = 0.2) -> pd.DataFrame:
-    """Triangles of counts around 0, one projection's wider and shifted; and the zeros' row."""
+    """Triangular counts around 0, wider and shifted for one projection; and a row for zeros."""
     edges = np.linspace(-1, 1, 41)
     rows = []
     for layer in range(layers):
@@ -196,7 +196,7 @@ def test_a_planted_effect_of_up_contradicts_gate() -> None:
 
 
 def test_a_null_is_inconclusive_in_95_of_100_seeds() -> None:
-    """No cell differs from another: nothing that the answers are judged by may be decided."""
+    """No cell differs from another, so no claim on answers may be decided."""
     mine, quick = cells(), settings(draws=1000)
     decided = []
     for seed in range(100):
@@ -204,7 +204,7 @@ def test_a_null_is_inconclusive_in_95_of_100_seeds() -> None:
         rows = judge_evidence([scores], [], quick)
         decided.append([row.claim for row in rows if row.verdict in ("supported", "contradicted")])
     assert sum(map(bool, decided)) <= 5, decided
-    # As few draws find a planted difference.
+    # The same number of draws finds a planted difference.
     answers = answered(mine, lambda cell: skilled(cell, "gate"), 40, tasks=2)
     rows = judge_evidence([bootstrap_scores(mine, answers, {}, quick)], [], quick)
     assert "supported" in [row.verdict for row in rows if row.claim == "C5"]
@@ -214,7 +214,7 @@ def test_a_null_is_inconclusive_in_95_of_100_seeds() -> None:
 def test_a_null_with_random_tunings_is_inconclusive_in_95_of_100_seeds(
     seeds: tuple[int, ...],
 ) -> None:
-    """Tunings differ by three points, as they do in the embedded default, and by nothing else."""
+    """Tunings differ at random, by three points as in the embedded default."""
     mine, quick = tuned_here(seeds), settings(draws=300)
     decided = []
     for seed in range(100):
@@ -264,7 +264,7 @@ def test_mode_zero_is_an_additional_test() -> None:
 def test_a_null_of_three_seeds_with_shared_layers_is_inconclusive_in_95_of_100(
     noise: float,
 ) -> None:
-    """gate and up are exchangeable; which leads in a layer is the base's affair, of all seeds."""
+    """gate and up are exchangeable; which one is larger in a layer is the same for all seeds."""
     layers = 12
     facts = {f"felt{seed}": PairFacts(base="b", group="felt", seed=seed) for seed in range(3)}
     decided = 0
@@ -351,7 +351,7 @@ def test_cells_of_seeds_of_pairs_are_drawn_as_seeds() -> None:
 
 
 def brought(draws: int) -> list[Cell]:
-    """A brought pair's ablations of every projection by noise, and what they are compared with."""
+    """A given pair's ablations of every projection by noise, with base and tuned model."""
     ones = [Cell("base", "b"), Cell("tuned", "b", "felt"), Cell("load", "b", "felt", "gate")]
     return ones + [
         Cell("ablate", "b", "felt", name, "noise", draw=draw)
@@ -474,7 +474,7 @@ def test_method_and_family_of_a_given_adapter_are_read_from_its_files(
     checkpoint: Any, lora: Any, tmp_path: Path, architecture: str, family: str
 ) -> None:
     base = checkpoint(architecture)
-    # Names that say something else.
+    # Names that contradict the files.
     folder = tmp_path / ("full-llama" if family != "llama" else "full-qwen")
     shutil.copytree(base, folder)
     modules = ["q", "k", "v", "o", "gate", "up", "down"]
@@ -562,7 +562,7 @@ def test_the_score_of_the_base_does_not_count_as_kept_gain() -> None:
 
 
 def test_c12_names_gates_share_of_the_parameters() -> None:
-    # Of three matrices 40 by 10 and four of 10 by 10, at one rank and whole.
+    # Three matrices of 40 by 10 and four of 10 by 10; LoRA of one rank, and all parameters.
     assert "21.74% of LoRA parameters and 25.00% of all parameters" in PLANTED["C12"].why
 
 

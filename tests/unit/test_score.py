@@ -1,4 +1,4 @@
-"""Answers into scores, intervals and paired gains, against scikit-learn and a naive bootstrap."""
+"""Scores, intervals and paired gains, against scikit-learn and a naive bootstrap."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from affectlocus.scoring.score_draws import confusion_metrics, score_rows
 from affectlocus.scoring.tables import without_replicates
 
 WORDS = ["joy", "fear", "rage"]
-SAID_ONCE = [f"all {word} words differ{word}" for word in "abcdefghijkl"]
+DISTINCT_TEXTS = [f"all {word} words differ{word}" for word in "abcdefghijkl"]
 BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
 LOAD, ABLATE = Cell("load", "b", "p", "q"), Cell("ablate", "b", "p", "q", "zero")
 
@@ -55,7 +55,7 @@ def predictions(
 
 
 def drawn(n: int, right: float, seed: int) -> tuple[list[str], list[str]]:
-    """Truth with uneven labels, and answers of which a share is right and others are drawn."""
+    """Unbalanced true labels; answers that are correct with a probability, otherwise random."""
     rng = np.random.default_rng(seed)
     truth = rng.choice(WORDS, n, p=[0.5, 0.3, 0.2])
     answers = np.where(rng.random(n) < right, truth, rng.choice(WORDS, n))
@@ -108,12 +108,12 @@ def test_a_confusion_table_counted_by_hand() -> None:
     assert scores["macro_f1"] == pytest.approx(100 * (joy + fear + rage) / 3)
 
 
-def test_a_label_that_never_occurs_counts_in_no_average() -> None:
+def test_a_label_that_never_occurs_is_in_no_average() -> None:
     scores = confusion_metrics(np.array([[4, 1, 0], [1, 2, 0], [0, 0, 0]]))
     assert scores["macro_f1"] == confusion_metrics(np.array([[4, 1], [1, 2]]))["macro_f1"]
 
 
-def test_answers_that_are_no_label_are_wrong_and_in_no_average() -> None:
+def test_answers_that_are_not_labels_are_wrong_and_in_no_average() -> None:
     without = confusion_metrics(np.array([[4, 1, 1], [1, 2, 0], [0, 0, 0]]))
     beside = confusion_metrics(np.array([[4, 1, 1], [1, 2, 0]]))
     assert beside["accuracy"] == without["accuracy"]
@@ -121,8 +121,8 @@ def test_answers_that_are_no_label_are_wrong_and_in_no_average() -> None:
     assert beside["macro_f1"] == pytest.approx(without["macro_f1"] * 3 / 2)
 
 
-def spoken(cell: Cell, answers: list[str], truth: list[str]) -> pd.DataFrame:
-    """Free texts with the labels that were read in them, as `openset` writes them."""
+def free_text(cell: Cell, answers: list[str], truth: list[str]) -> pd.DataFrame:
+    """Free texts with the labels that they name, as `openset` writes them."""
     frame = pd.DataFrame({"task": "moods", "sample": map(str, range(len(truth))), "label": truth})
     read = {"openset": [[answer] if answer else [] for answer in answers], "valence": ""}
     frame = frame.assign(candidate=None, loglik=np.nan, text="…", **read, answer=answers)
@@ -130,31 +130,33 @@ def spoken(cell: Cell, answers: list[str], truth: list[str]) -> pd.DataFrame:
     return frame
 
 
-def test_free_text_has_the_same_scores_and_its_coverage() -> None:
+def test_free_text_has_the_same_scores_and_coverage() -> None:
     truth, base = ["joy", "joy", "fear", "rage"], ["joy", "fear", "fear", "joy"]
     cell = ["joy", "", "fear", ""]
-    rows = score([spoken(BASE, base, truth), spoken(TUNED, cell, truth)], Score(resamples=200))
+    rows = score(
+        [free_text(BASE, base, truth), free_text(TUNED, cell, truth)], Score(resamples=200)
+    )
     rows = rows[rows["cell"] == "p/tuned"].set_index(["task", "metric"])
     assert rows.loc[("moods", "accuracy"), "value"] == 50
     assert rows.loc[("moods", "weighted_f1"), "value"] == pytest.approx((2 * 200 / 3 + 100) / 4)
     assert rows.loc[("moods", "coverage"), "value"] == 50
     assert rows.loc[("moods", "coverage"), "gain"] == -50
     assert rows.loc[("mean", "coverage"), "value"] == 50
-    # With nothing left unsaid, as if candidates had been chosen.
+    # If every text names a label, the scores are those of candidates.
     both = [
         score([make(BASE, base, truth), make(TUNED, base[::-1], truth)], Score(resamples=200))
-        for make in (spoken, predictions)
+        for make in (free_text, predictions)
     ]
     more = {"coverage", "distinct_1", "distinct_2", "words_per_text"}
     same = both[0][~both[0]["metric"].isin(more)].reset_index(drop=True)
     pd.testing.assert_frame_equal(same, both[1])
 
 
-def test_a_task_of_candidates_beside_one_of_free_text_shares_its_mean() -> None:
+def test_tasks_with_candidates_and_with_free_text_share_a_mean() -> None:
     truth, said = ["joy", "fear"], ["joy", "joy"]
     frames = []
     for cell in (BASE, TUNED):
-        both = pd.concat([spoken(cell, said, truth), predictions(cell, truth, truth, "other")])
+        both = pd.concat([free_text(cell, said, truth), predictions(cell, truth, truth, "other")])
         both.attrs = {"cell": asdict(cell), "labels": {"moods": WORDS, "other": WORDS}}
         frames.append(both.reset_index(drop=True))
     rows = score(frames, Score(resamples=200)).set_index(["cell", "task", "metric"])["value"]
@@ -164,8 +166,8 @@ def test_a_task_of_candidates_beside_one_of_free_text_shares_its_mean() -> None:
     assert ("b/base", "mean", "coverage") not in rows.index
 
 
-def test_free_text_that_nobody_has_read_is_refused() -> None:
-    frame = spoken(BASE, ["joy"], ["joy"])
+def test_free_text_without_open_sets_is_refused() -> None:
+    frame = free_text(BASE, ["joy"], ["joy"])
     unread = frame.drop(columns=["openset", "valence", "answer"])
     unread.attrs = frame.attrs
     with pytest.raises(InputError, match="task moods: the answers are free text without labels"):
@@ -182,7 +184,7 @@ def confusion(samples: list[tuple[int, int]]) -> np.ndarray:
 
 @given(SAMPLES)
 @settings(max_examples=60)
-def test_every_metric_is_scikit_learns_in_percent(samples: list[tuple[int, int]]) -> None:
+def test_every_metric_equals_scikit_learns_in_percent(samples: list[tuple[int, int]]) -> None:
     truth, answers = zip(*samples, strict=True)
     scores = confusion_metrics(confusion(samples))
     assert scores["accuracy"] == pytest.approx(100 * accuracy_score(truth, answers))
@@ -193,7 +195,7 @@ def test_every_metric_is_scikit_learns_in_percent(samples: list[tuple[int, int]]
 
 @given(SAMPLES, st.permutations(range(5)), st.integers(2, 50))
 @settings(max_examples=60)
-def test_names_of_labels_and_repetition_of_samples_change_no_score(
+def test_renaming_labels_and_repeating_samples_change_no_score(
     samples: list[tuple[int, int]], order: list[int], times: int
 ) -> None:
     before = confusion_metrics(confusion(samples))
@@ -206,7 +208,7 @@ def test_names_of_labels_and_repetition_of_samples_change_no_score(
 
 @given(SAMPLES)
 @settings(max_examples=60)
-def test_scores_lie_between_0_and_100_and_only_perfect_answers_reach_it(
+def test_scores_are_between_0_and_100_and_only_perfect_answers_reach_100(
     samples: list[tuple[int, int]],
 ) -> None:
     perfect = all(truth == answer for truth, answer in samples)
@@ -217,9 +219,7 @@ def test_scores_lie_between_0_and_100_and_only_perfect_answers_reach_it(
 
 @given(SAMPLES, st.integers(0, 4))
 @settings(max_examples=40)
-def test_the_f1_of_the_positive_is_scikit_learns(
-    samples: list[tuple[int, int]], positive: int
-) -> None:
+def test_binary_f1_equals_scikit_learns(samples: list[tuple[int, int]], positive: int) -> None:
     truth, answers = zip(*samples, strict=True)
     found = confusion_metrics(confusion(samples), positive)
     expected = f1_score(truth, answers, labels=[positive], average="macro", zero_division=0)
@@ -235,7 +235,7 @@ def test_a_stack_of_tables_is_scored_table_by_table() -> None:
             assert stacked[name][place] == pytest.approx(value)
 
 
-def test_values_are_scikit_learns_and_the_gain_is_their_difference() -> None:
+def test_values_equal_scikit_learns_and_the_gain_is_their_difference() -> None:
     truth, mine = drawn(200, 0.7, 1)
     _, theirs = drawn(200, 0.4, 1)
     rows = cell_rows(answered(mine, truth), answered(theirs, truth))
@@ -266,7 +266,7 @@ def naive(truth: Any, mine: Any, theirs: Any, draws: int) -> dict[str, np.ndarra
     return {"": np.percentile(own, [5, 95], 0), "gain_": np.percentile(own - base, [5, 95], 0)}
 
 
-def test_intervals_are_those_of_a_bootstrap_that_draws_samples_one_by_one() -> None:
+def test_intervals_equal_those_of_a_bootstrap_that_draws_samples_one_by_one() -> None:
     truth, mine = drawn(150, 0.7, 2)
     _, theirs = drawn(150, 0.5, 3)
     theirs = [one if i % 3 else two for i, (one, two) in enumerate(zip(mine, theirs, strict=True))]
@@ -296,7 +296,7 @@ ANSWERED = {
 
 @pytest.mark.parametrize(("truth", "mine"), ANSWERED.values(), ids=ANSWERED)
 @pytest.mark.parametrize("resamples", [100, 2000])
-def test_every_interval_holds_its_own_value(
+def test_every_interval_includes_its_value(
     truth: list[str], mine: list[str], resamples: int
 ) -> None:
     words = list("abcdefghijklm")
@@ -310,8 +310,8 @@ def test_every_interval_holds_its_own_value(
         assert outside.empty, outside
 
 
-@pytest.mark.parametrize("texts", [["a"], ["a", "a"], ["a b c"] * 9, ["", ""], SAID_ONCE])
-def test_intervals_of_what_is_read_and_written_hold_their_values(texts: list[str]) -> None:
+@pytest.mark.parametrize("texts", [["a"], ["a", "a"], ["a b c"] * 9, ["", ""], DISTINCT_TEXTS])
+def test_intervals_of_perplexity_and_diversity_include_their_values(texts: list[str]) -> None:
     frames = [written(BASE, texts), written(TUNED, [*texts[1:], "b"])]
     rows = score(frames, Score(resamples=300))
     assert {"perplexity", "distinct_1", "distinct_2", "words_per_text"} < set(rows["metric"])
@@ -321,7 +321,7 @@ def test_intervals_of_what_is_read_and_written_hold_their_values(texts: list[str
         assert outside.empty, outside
 
 
-def test_identical_answers_gain_exactly_nothing() -> None:
+def test_identical_answers_have_a_gain_of_exactly_0() -> None:
     truth, mine = drawn(80, 0.6, 4)
     rows = cell_rows(answered(mine, truth), answered(mine, truth))
     assert (rows[["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
@@ -342,7 +342,7 @@ def test_a_gain_on_the_same_samples_is_narrower_than_the_scores_themselves() -> 
     assert row["gain_high"] - row["gain_low"] < 0.5 * (row["high"] - row["low"])
 
 
-def test_more_confidence_is_a_wider_interval_about_the_same_value() -> None:
+def test_more_confidence_gives_a_wider_interval_around_the_same_value() -> None:
     truth, mine = drawn(100, 0.6, 7)
     cell, base = answered(mine, truth), answered(truth, truth)
     wide, narrow = (get(cell_rows(cell, base, confidence=c)) for c in (0.99, 0.5))
@@ -370,7 +370,7 @@ def test_a_tasks_interval_does_not_depend_on_the_other_tasks() -> None:
     )
 
 
-def test_tasks_are_drawn_apart_even_where_their_answers_are_alike() -> None:
+def test_tasks_with_equal_answers_have_different_draws() -> None:
     truth, mine = drawn(100, 0.6, 16)
     frame = pd.concat(answered(mine, truth, task) for task in ("a", "b"))
     rows = score_cell(frame, frame, {"a": WORDS, "b": WORDS}, 2000, 0.95, 0)
@@ -378,7 +378,7 @@ def test_tasks_are_drawn_apart_even_where_their_answers_are_alike() -> None:
     assert width["mean"] == pytest.approx(width["a"] / 2**0.5, rel=0.1)
 
 
-def test_the_mean_row_weighs_tasks_alike_and_counts_all_samples() -> None:
+def test_the_mean_has_equal_weights_for_tasks_and_counts_all_samples() -> None:
     labels = {"big": WORDS, "small": WORDS[:2]}
     few = np.random.default_rng(0).choice(WORDS[:2], (2, 20)).tolist()
     parts = {"big": drawn(300, 0.8, 10), "small": few}
@@ -444,7 +444,7 @@ def test_a_missing_reference_is_named(cell: Cell, missing: str) -> None:
         scored(*frames)
 
 
-def test_rows_say_which_cell_they_are_of_and_survive_parquet(tmp_path: Any) -> None:
+def test_rows_have_the_columns_of_their_cell_and_survive_parquet(tmp_path: Any) -> None:
     truth, mine = drawn(30, 0.6, 14)
     seeded = Cell("tune", "b", "p", "q+k", seed=3)
     rows = scored(predictions(BASE, mine, truth), predictions(seeded, mine, truth))
@@ -474,7 +474,7 @@ def test_rows_say_which_cell_they_are_of_and_survive_parquet(tmp_path: Any) -> N
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), rows)
 
 
-def test_of_several_seeds_the_mean_stands_behind_them_and_is_paired_with_its_base() -> None:
+def test_several_seeds_are_followed_by_their_mean_which_is_paired_with_its_base() -> None:
     truth, answers = drawn(80, 0.5, 30)
     seeds = {seed: drawn(80, 0.4 + 0.1 * seed, 30)[1] for seed in (0, 2, 5)}
     cells = [Cell("load", "b", "p", "q", seed=seed) for seed in seeds]
@@ -488,20 +488,20 @@ def test_of_several_seeds_the_mean_stands_behind_them_and_is_paired_with_its_bas
         ones = each[(each["metric"] == metric) & (each["task"] == "moods")]
         for column in ("value", "gain"):
             assert get(mean, metric)[column] == pytest.approx(ones[column].mean())
-        # Three seeds that differ tell little: Student's t of two degrees of freedom.
+        # Three different seeds give a wide interval: Student's t with two degrees of freedom.
         width = get(mean, metric)["high"] - get(mean, metric)["low"]
         deviation = ones["value"].std(ddof=1) / 3**0.5
         assert width > 0.8 * 2 * t.ppf(0.975, 2) * deviation
 
 
-def test_two_seeds_far_apart_have_an_interval_that_ends_where_scores_do() -> None:
+def test_the_interval_of_two_different_seeds_is_clipped_to_the_range_of_scores() -> None:
     truth, answers = drawn(60, 0.95, 32)
     wrong = ["joy" if word != "joy" else "anger" for word in truth]
     cells = [Cell("load", "b", "p", "q", seed=seed) for seed in range(2)]
     frames = [predictions(cells[0], answers, truth), predictions(cells[1], wrong, truth)]
     rows = scored(predictions(BASE, wrong, truth), *frames)
     mean = get(rows[rows["seeds"] == 2], "accuracy")
-    # Student's t of one degree of freedom would reach far beyond both ends.
+    # Student's t with one degree of freedom exceeds both ends by far.
     assert (mean["low"], mean["high"]) == (0, 100)
     assert (mean["gain_low"], mean["gain_high"]) == (-100, 100)
 
@@ -520,19 +520,19 @@ def test_random_draws_on_one_checkpoint_are_averaged_and_counted_as_draws() -> N
     assert (ones["draw"].tolist(), set(ones["draws"])) == ([0, 1, 2, 3, 4], {1})
     found = get(mean, "accuracy")
     assert found["value"] == pytest.approx(ones["value"].mean())
-    # Draws that hardly differ leave hardly more than the samples' own interval.
+    # With similar draws the interval is little wider than that of the samples.
     assert found["high"] - found["low"] < 40
     shown = without_replicates(rows[rows["task"] == "moods"])["cell"].unique().tolist()
     assert shown == ["b/base", "p/tuned", "p/ablate/q/noise"]
 
 
-def test_metrics_without_a_most_are_not_cut() -> None:
+def test_metrics_without_a_maximum_have_an_open_range() -> None:
     assert value_range("mae") == (0, math.inf)
     assert value_range("perplexity") == (1, math.inf)
     assert value_range("weighted_f1") == value_range("corrected_f1_wheel3") == (0, 100)
 
 
-def test_seeds_without_any_difference_leave_the_samples_interval() -> None:
+def test_equal_seeds_have_the_interval_of_the_samples() -> None:
     truth, answers = drawn(80, 0.5, 31)
     cells = [Cell("load", "b", "p", "q", seed=seed) for seed in range(3)]
     rows = scored(predictions(BASE, truth, truth), *(predictions(c, answers, truth) for c in cells))
@@ -552,7 +552,7 @@ def test_scoring_twice_gives_the_same_bytes(tmp_path: Any) -> None:
 # Binary F1, numbers, texts
 
 
-def test_the_mean_is_of_metrics_that_every_task_has() -> None:
+def test_the_mean_has_the_metrics_that_every_task_has() -> None:
     truth, mine = drawn(60, 0.6, 17)
     frame = pd.concat(answered(mine, truth, task) for task in ("a", "b"))
     labels = {"a": WORDS, "b": WORDS}
@@ -568,7 +568,7 @@ NUMBER = NumberAnswer(highest=24, cutoff=10)
 
 
 def with_a_number_and_a_text(cell: Cell, seed: int) -> pd.DataFrame:
-    """What a cell says of 40 moods and 30 sums, and 20 documents that it read."""
+    """A cell's answers to 40 moods and 30 numbers, and the log-likelihoods of 20 documents."""
     rng = np.random.default_rng(seed)
     truth, answers = drawn(40, 0.6, seed=18)
     moods = predictions(cell, answers, truth)
@@ -595,7 +595,7 @@ def amounts(number: NumberAnswer = NUMBER) -> tuple[list[pd.DataFrame], pd.DataF
     return frames, rows
 
 
-def test_errors_and_perplexity_stand_beside_percentages_and_have_no_mean() -> None:
+def test_errors_and_perplexity_have_no_mean_over_tasks() -> None:
     _, rows = amounts()
     kinds = {task: set(part["metric"]) for task, part in rows.groupby("task")}
     assert kinds == {
@@ -612,7 +612,7 @@ def test_errors_and_perplexity_stand_beside_percentages_and_have_no_mean() -> No
     assert rows["base"].eq("b").all()
 
 
-def test_errors_and_perplexity_are_those_of_the_answers_and_gains_are_their_differences() -> None:
+def test_errors_and_perplexity_equal_a_direct_computation() -> None:
     frames, rows = amounts()
     values = np.arange(25)
     expected = []
@@ -639,7 +639,7 @@ def test_errors_and_perplexity_are_those_of_the_answers_and_gains_are_their_diff
     assert (rows.loc[rows["cell"] == "b/base", "gain"] == 0).all()
 
 
-def test_a_number_s_classes_are_the_sides_of_its_cutoff() -> None:
+def test_a_number_with_a_cutoff_has_scores_of_two_classes() -> None:
     frames, rows = amounts()
     logs = frames[1].loc[frames[1]["task"] == "phq", "loglik"].to_numpy().reshape(30, 25)
     chances = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
@@ -648,13 +648,13 @@ def test_a_number_s_classes_are_the_sides_of_its_cutoff() -> None:
     assert found == pytest.approx(100 * f1_score(truth, said))
 
 
-def test_a_number_without_a_cutoff_has_errors_alone() -> None:
+def test_a_number_without_a_cutoff_has_only_errors() -> None:
     _, rows = amounts(NumberAnswer(highest=24))
     assert set(rows[rows["task"] == "phq"]["metric"]) == {"mae", "rmse"}
     assert get(rows, task="mean")["n"] == 40
 
 
-def test_a_text_that_only_one_of_two_cells_has_read_is_refused() -> None:
+def test_a_text_that_only_one_of_two_cells_has_is_refused() -> None:
     frames, _ = amounts()
     frames[0].attrs["labels"] = {"moods": WORDS, "phq": NUMBER.words}
     with pytest.raises(
@@ -663,7 +663,7 @@ def test_a_text_that_only_one_of_two_cells_has_read_is_refused() -> None:
         score(frames, Score(resamples=100), {"phq": Scoring(number=NUMBER)})
 
 
-def test_numbers_and_texts_alone_are_scored_too() -> None:
+def test_predictions_with_only_numbers_and_texts_are_scored() -> None:
     frames, _ = amounts()
     for frame in frames:
         frame.attrs["labels"] = {"phq": NUMBER.words, "text": []}
@@ -672,11 +672,11 @@ def test_numbers_and_texts_alone_are_scored_too() -> None:
     assert set(rows["task"]) == {"phq", "text"}
 
 
-# what was written
+# Diversity of generated text
 
 
 def written(cell: Cell, texts: list[str | None]) -> pd.DataFrame:
-    """A cell that read some documents, went on from the first ones and answered two moods."""
+    """A cell with documents, with generated continuations of some, and with two moods."""
     read = pd.DataFrame({"task": "text", "sample": [f"d{at}" for at in range(len(texts))]})
     read = read.assign(label="", candidate="", loglik=-9.0, tokens=3, text=texts)
     moods = predictions(cell, ["joy", "fear"], ["joy", "joy"])
@@ -685,12 +685,12 @@ def written(cell: Cell, texts: list[str | None]) -> pd.DataFrame:
     return frame
 
 
-SAID = ["so it was", "so it was", "he ran", "", None, None]
+CONTINUATIONS = ["so it was", "so it was", "he ran", "", None, None]
 
 
-def test_what_a_cell_writes_behind_openings_has_distinct_n_beside_its_perplexity() -> None:
+def test_continuations_have_distinct_n_and_the_texts_have_perplexity() -> None:
     other = ["so so so", "we met", "he ran", "and it was", None, None]
-    rows = score([written(BASE, SAID), written(TUNED, other)], Score(resamples=300))
+    rows = score([written(BASE, CONTINUATIONS), written(TUNED, other)], Score(resamples=300))
     rows = rows[(rows["task"] == "text") & (rows["cell"] == "p/tuned")].set_index("metric")
     assert rows["n"].to_dict() == {
         "perplexity": 6,
@@ -710,16 +710,16 @@ def test_what_a_cell_writes_behind_openings_has_distinct_n_beside_its_perplexity
     assert (rows["high"][["distinct_1", "distinct_2"]] <= 100).all()
 
 
-def test_a_cell_compared_with_itself_writes_as_varied_as_it_does() -> None:
-    rows = score([written(BASE, SAID)], Score(resamples=100))
+def test_a_cell_compared_with_itself_has_no_gain_in_diversity() -> None:
+    rows = score([written(BASE, CONTINUATIONS)], Score(resamples=100))
     own = rows[rows["metric"].str.startswith("distinct")]
     assert len(own) == 2
     assert (own[["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
 
 
-def test_free_text_answers_have_distinct_n_and_it_enters_no_mean() -> None:
+def test_free_text_answers_have_distinct_n_which_is_in_no_mean() -> None:
     truth = ["joy", "joy", "fear"]
-    frames = [spoken(cell, truth, truth) for cell in (BASE, TUNED)]
+    frames = [free_text(cell, truth, truth) for cell in (BASE, TUNED)]
     frames[1]["text"] = ["joy and joy", "joy", "fear"]
     rows = score(frames, Score(resamples=100))
     own = rows[(rows["cell"] == "p/tuned") & (rows["metric"] == "distinct_1")]

@@ -1,4 +1,4 @@
-"""Small emotion wheels in the released files' layout, and where the real ones lie."""
+"""Small emotion wheels in the format of the released files, and the folder of the real ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SYNONYMS = [
 
 
 def write_sheet(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """A workbook with these rows from A1 on; an empty text is an empty cell."""
+    """Writes a workbook with these rows, starting at A1; an empty string is an empty cell."""
     book = Workbook()
     for number, row in enumerate(rows, start=1):
         for column, text in enumerate(row, start=1):
@@ -47,7 +47,7 @@ def write_sheet(path: Path, rows: Sequence[Sequence[str]]) -> None:
 
 
 def write_wheels(folder: Path) -> Path:
-    """The folder with all seven files; the five wheels are alike, but the fifth has no Mad."""
+    """Writes all seven files; the five wheels are equal, except that the fifth has no Mad."""
     folder.mkdir(exist_ok=True)
     header = ("level1", "level2", "level3")
     for wheel in range(1, 6):
