@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from cell_frames import BASE, TUNED, WORDS, free_text, predictions
 from scipy.stats import t
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from sklearn.metrics import f1_score
 
 from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.config.scoring import PERCENT, Score
 from affectlocus.config.tasks import NumberAnswer, Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.core.metrics import value_range
-from affectlocus.scoring.cell_answers import CellAnswers, choose
+from affectlocus.scoring.cell_answers import CellAnswers
 from affectlocus.scoring.score import cell_scores, score
-from affectlocus.scoring.score_draws import confusion_metrics, score_rows
+from affectlocus.scoring.score_draws import score_rows
 from affectlocus.scoring.tables import without_replicates
 
-WORDS = ["joy", "fear", "rage"]
 DISTINCT_TEXTS = [f"all {word} words differ{word}" for word in "abcdefghijkl"]
-BASE, TUNED = Cell("base", "b"), Cell("tuned", "b", "p")
 LOAD, ABLATE = Cell("load", "b", "p", "q"), Cell("ablate", "b", "p", "q", "zero")
 
 
@@ -36,22 +31,6 @@ def answered(answers: list[str], truth: list[str], task: str = "moods") -> pd.Da
     return pd.DataFrame(
         {"task": task, "sample": range(len(truth)), "label": truth, "answer": answers}
     )
-
-
-def predictions(
-    cell: Cell, answers: list[str], truth: list[str], task: str = "moods"
-) -> pd.DataFrame:
-    """Log-likelihoods that make these answers, as `evaluate` writes them."""
-    frame = pd.DataFrame(
-        [
-            (task, str(sample), label, word, -1.0 if word == answer else -2.0)
-            for sample, (label, answer) in enumerate(zip(truth, answers, strict=True))
-            for word in WORDS
-        ],
-        columns=["task", "sample", "label", "candidate", "loglik"],
-    )
-    frame.attrs = {"cell": asdict(cell), "labels": {task: WORDS}}
-    return frame
 
 
 def drawn(n: int, right: float, seed: int) -> tuple[list[str], list[str]]:
@@ -75,59 +54,6 @@ def score_cell(
 
 def cell_rows(cell: Any, base: Any, resamples: int = 200, seed: int = 0, **more: Any) -> Any:
     return score_cell(cell, base, {"moods": WORDS}, resamples, more.get("confidence", 0.95), seed)
-
-
-def test_the_likeliest_candidate_is_the_answer_within_each_task_and_sample() -> None:
-    frame = pd.concat(
-        [
-            predictions(BASE, ["fear", "rage"], ["joy", "rage"]),
-            predictions(BASE, ["joy", "fear"], ["fear", "fear"], "other"),
-        ]
-    ).reset_index(drop=True)
-    chosen = choose(frame.sample(frac=1, random_state=3)).sort_values(["task", "sample"])
-    assert chosen.values.tolist() == [
-        ["moods", "0", "joy", "fear"],
-        ["moods", "1", "rage", "rage"],
-        ["other", "0", "fear", "joy"],
-        ["other", "1", "fear", "fear"],
-    ]
-
-
-def test_a_tie_goes_to_the_candidate_that_is_listed_first() -> None:
-    frame = predictions(BASE, ["joy"] * 3, ["joy"] * 3)
-    frame["loglik"] = [-2, -1, -1, -1, -2, -1, -1, -1, -1]
-    assert choose(frame)["answer"].tolist() == ["fear", "joy", "joy"]
-
-
-def test_a_confusion_table_counted_by_hand() -> None:
-    # Six joyful of which four were seen; three fearful of which two; rage answered once, wrongly.
-    scores = confusion_metrics(np.array([[4, 1, 1], [1, 2, 0], [0, 0, 0]]))
-    joy, fear, rage = 2 * 4 / (6 + 5), 2 * 2 / (3 + 3), 0
-    assert scores["accuracy"] == pytest.approx(100 * 6 / 9)
-    assert scores["weighted_f1"] == pytest.approx(100 * (6 * joy + 3 * fear) / 9)
-    assert scores["macro_f1"] == pytest.approx(100 * (joy + fear + rage) / 3)
-
-
-def test_a_label_that_never_occurs_is_in_no_average() -> None:
-    scores = confusion_metrics(np.array([[4, 1, 0], [1, 2, 0], [0, 0, 0]]))
-    assert scores["macro_f1"] == confusion_metrics(np.array([[4, 1], [1, 2]]))["macro_f1"]
-
-
-def test_answers_that_are_not_labels_are_wrong_and_in_no_average() -> None:
-    without = confusion_metrics(np.array([[4, 1, 1], [1, 2, 0], [0, 0, 0]]))
-    beside = confusion_metrics(np.array([[4, 1, 1], [1, 2, 0]]))
-    assert beside["accuracy"] == without["accuracy"]
-    assert beside["weighted_f1"] == without["weighted_f1"]
-    assert beside["macro_f1"] == pytest.approx(without["macro_f1"] * 3 / 2)
-
-
-def free_text(cell: Cell, answers: list[str], truth: list[str]) -> pd.DataFrame:
-    """Free texts with the labels that they name, as `openset` writes them."""
-    frame = pd.DataFrame({"task": "moods", "sample": map(str, range(len(truth))), "label": truth})
-    read = {"openset": [[answer] if answer else [] for answer in answers], "valence": ""}
-    frame = frame.assign(candidate=None, loglik=np.nan, text="…", **read, answer=answers)
-    frame.attrs = {"cell": asdict(cell), "labels": {"moods": WORDS}}
-    return frame
 
 
 def test_free_text_has_the_same_scores_and_coverage() -> None:
@@ -164,75 +90,6 @@ def test_tasks_with_candidates_and_with_free_text_share_a_mean() -> None:
     assert rows["b/base", "moods", "coverage"] == 100
     assert ("b/base", "other", "coverage") not in rows.index
     assert ("b/base", "mean", "coverage") not in rows.index
-
-
-def test_free_text_without_open_sets_is_refused() -> None:
-    frame = free_text(BASE, ["joy"], ["joy"])
-    unread = frame.drop(columns=["openset", "valence", "answer"])
-    unread.attrs = frame.attrs
-    with pytest.raises(InputError, match="task moods: the answers are free text without labels"):
-        choose(unread)
-
-
-LABELS = st.integers(0, 4)
-SAMPLES = st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=60)
-
-
-def confusion(samples: list[tuple[int, int]]) -> np.ndarray:
-    return confusion_matrix(*zip(*samples, strict=True), labels=range(5))
-
-
-@given(SAMPLES)
-@settings(max_examples=60)
-def test_every_metric_equals_scikit_learns_in_percent(samples: list[tuple[int, int]]) -> None:
-    truth, answers = zip(*samples, strict=True)
-    scores = confusion_metrics(confusion(samples))
-    assert scores["accuracy"] == pytest.approx(100 * accuracy_score(truth, answers))
-    for name, average in (("weighted_f1", "weighted"), ("macro_f1", "macro")):
-        expected = 100 * f1_score(truth, answers, average=average, zero_division=0)
-        assert scores[name] == pytest.approx(expected)
-
-
-@given(SAMPLES, st.permutations(range(5)), st.integers(2, 50))
-@settings(max_examples=60)
-def test_renaming_labels_and_repeating_samples_change_no_score(
-    samples: list[tuple[int, int]], order: list[int], times: int
-) -> None:
-    before = confusion_metrics(confusion(samples))
-    renamed = confusion_metrics(confusion(samples)[np.ix_(order, order)])
-    repeated = confusion_metrics(confusion(samples) * times)
-    for name in METRICS:
-        assert renamed[name] == pytest.approx(before[name])
-        assert repeated[name] == pytest.approx(before[name])
-
-
-@given(SAMPLES)
-@settings(max_examples=60)
-def test_scores_are_between_0_and_100_and_only_perfect_answers_reach_100(
-    samples: list[tuple[int, int]],
-) -> None:
-    perfect = all(truth == answer for truth, answer in samples)
-    for value in confusion_metrics(confusion(samples)).values():
-        assert -1e-9 <= value <= 100 + 1e-9
-        assert (value > 100 - 1e-9) == perfect
-
-
-@given(SAMPLES, st.integers(0, 4))
-@settings(max_examples=40)
-def test_binary_f1_equals_scikit_learns(samples: list[tuple[int, int]], positive: int) -> None:
-    truth, answers = zip(*samples, strict=True)
-    found = confusion_metrics(confusion(samples), positive)
-    expected = f1_score(truth, answers, labels=[positive], average="macro", zero_division=0)
-    assert found["binary_f1"] == pytest.approx(100 * expected)
-    assert set(found) == set(PERCENT)
-
-
-def test_a_stack_of_tables_is_scored_table_by_table() -> None:
-    stack = np.random.default_rng(0).integers(0, 9, (2, 7, 3, 3))
-    stacked = confusion_metrics(stack)
-    for place in np.ndindex(2, 7):
-        for name, value in confusion_metrics(stack[place]).items():
-            assert stacked[name][place] == pytest.approx(value)
 
 
 def test_values_equal_scikit_learns_and_the_gain_is_their_difference() -> None:
@@ -524,12 +381,6 @@ def test_random_draws_on_one_checkpoint_are_averaged_and_counted_as_draws() -> N
     assert found["high"] - found["low"] < 40
     shown = without_replicates(rows[rows["task"] == "moods"])["cell"].unique().tolist()
     assert shown == ["b/base", "p/tuned", "p/ablate/q/noise"]
-
-
-def test_metrics_without_a_maximum_have_an_open_range() -> None:
-    assert value_range("mae") == (0, math.inf)
-    assert value_range("perplexity") == (1, math.inf)
-    assert value_range("weighted_f1") == value_range("corrected_f1_wheel3") == (0, 100)
 
 
 def test_equal_seeds_have_the_interval_of_the_samples() -> None:

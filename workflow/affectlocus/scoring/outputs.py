@@ -186,15 +186,21 @@ class Scorer:
 
 
 def scorer(kind: str, wheels: Wheels | None = None) -> Scorer:
-    """The scorer of a kind; hit-rate needs wheels.
+    """The scorer of a kind.
+
+    Args:
+        kind: one of `KINDS`.
+        wheels: needed by hit-rate.
 
     Raises:
-        InputError: an unknown kind.
+        InputError: an unknown kind, or hit-rate without wheels.
     """
     if kind == "waf":
         return Scorer("waf", _published_valence, _corrected_valence, _constant_words)
-    if kind != "hit-rate" or wheels is None:
+    if kind != "hit-rate":
         raise InputError(f"found the kind {kind!r}; expected {' or '.join(KINDS)}")
+    if wheels is None:
+        raise InputError("the kind hit-rate needs emotion wheels; read them with wheels.load")
 
     def published(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[ScoreRow]:
         rows: list[ScoreRow] = []
