@@ -40,10 +40,9 @@ def __getattr__(name: str) -> Any:
     """The names of `__all__` (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+    from affectlocus import api
 
-    module = "affectlocus.core.errors" if name == "InputError" else "affectlocus.api"
-    value = getattr(importlib.import_module(module), name)
+    value = getattr(api, name)
     globals()[name] = value
     return value
 
