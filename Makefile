@@ -1,5 +1,6 @@
 # make run     installs what is needed into .venv, computes Table 1, prints it
-# make test    the same set-up, then every check and test
+# make test    the same set-up, then every check, and the tests that need a laptop alone
+# make test-all  the other tests too: clusters, a browser, hostile input, fuzzing
 # make all     every table, figure and delta of the embedded default
 # make docs    checks the generated parts of the documentation, and builds it into site/
 # make lock    writes envs/requirements.lock anew from the installed packages
@@ -13,7 +14,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Imports are three times slower without compiled bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run all test docs lock
+.PHONY: run all test test-all docs lock
 .DELETE_ON_ERROR:
 
 run: $(READY)
@@ -30,7 +31,10 @@ test: $(READY)
 	mypy
 	lint-imports --no-cache
 	$(MAKE) docs
-	pytest --numprocesses 2 --dist loadgroup
+	pytest --numprocesses 2 --dist loadgroup -m "not full"
+
+test-all: test
+	pytest --numprocesses 2 --dist loadgroup -m full
 
 # Reads and writes this checkout alone; nothing is fetched.
 docs: $(READY)

@@ -39,6 +39,7 @@ fi
 TABLE = "results/data/mini-MOSI.parquet"
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.slow,
     pytest.mark.skipif(
         importlib.util.find_spec("snakemake_executor_plugin_cluster_generic") is None,

@@ -29,7 +29,7 @@ RemoteExecutor.next_seconds_between_status_checks = property(lambda _: 2, lambda
 main()
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.full, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 
 @pytest.fixture

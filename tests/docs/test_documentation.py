@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests/robustness")]
 
 from markdown import blocks, links  # noqa: E402
 from project import BIN, copied, environment  # noqa: E402

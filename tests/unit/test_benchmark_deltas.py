@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import benchmark
 import pytest
+import scripts
+from scripts import BENCHMARKS
 
-FOLDER = benchmark.BENCHMARKS / "deltas"
+FOLDER = BENCHMARKS / "deltas"
 
-loaded = partial(benchmark.loaded, "deltas")
+loaded = partial(scripts.loaded, FOLDER)
 
 
 @pytest.fixture(scope="module")

@@ -11,18 +11,19 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import benchmark
 import numpy as np
 import pandas as pd
 import pytest
+import scripts
 import torch
 import yaml
+from scripts import BENCHMARKS
 
 from affectlocus.lm.prompts import Prompter
 
-FOLDER = benchmark.BENCHMARKS / "evaluate"
+FOLDER = BENCHMARKS / "evaluate"
 
-loaded = partial(benchmark.loaded, "evaluate")
+loaded = partial(scripts.loaded, FOLDER)
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,16 @@ import csv
 import re
 from types import ModuleType
 
-import benchmark
 import pytest
+from scripts import BENCHMARKS, loaded
 from wheel_files import REAL
 
-FOLDER = benchmark.BENCHMARKS / "mer_unibench"
+FOLDER = BENCHMARKS / "mer_unibench"
 
 
 @pytest.fixture(scope="module")
 def run() -> ModuleType:
-    return benchmark.loaded("mer_unibench", "run")
+    return loaded(BENCHMARKS / "mer_unibench", "run")
 
 
 @pytest.mark.real

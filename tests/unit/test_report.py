@@ -471,6 +471,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
         yield opened
 
 
+@pytest.mark.full
 def test_a_browser_shows_the_page_offline_at_phone_and_desk_width(
     results: Path, page: Page, tmp_path: Path
 ) -> None:
@@ -500,6 +501,7 @@ def test_a_browser_shows_the_page_offline_at_phone_and_desk_width(
     assert page.value(images)
 
 
+@pytest.mark.full
 def test_the_page_prints_no_wider_than_its_paper(results: Path, page: Page, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(report(experiment(), results))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-BENCHMARKS = HERE.parents[1] / "benchmarks"
-sys.path[:0] = [str(HERE), str(BENCHMARKS), str(BENCHMARKS / "kills")]
+ROBUSTNESS = HERE.parent / "robustness"
+sys.path[:0] = [str(HERE), str(ROBUSTNESS), str(ROBUSTNESS / "kills")]
 
 from project import copied  # noqa: E402
 from small import PARAMETERS, Planner, Project  # noqa: E402

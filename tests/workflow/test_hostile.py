@@ -16,7 +16,7 @@ import yaml
 from safetensors.numpy import save_file
 
 # The workers would each run the experiment.
-pytestmark = pytest.mark.xdist_group("hostile")
+pytestmark = [pytest.mark.full, pytest.mark.xdist_group("hostile")]
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -1,4 +1,4 @@
-"""Kills of the very small experiment; benchmarks/kills does fifty."""
+"""Kills of the very small experiment; tests/robustness/kills does fifty."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ PARAMETERS = ROOT / "experiments/stories/params.yaml"
 DATA_ROOT = PARAMETERS.parent / yaml.safe_load(PARAMETERS.read_text())["data_root"]
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.real,
     pytest.mark.xdist_group("stories"),
     pytest.mark.skipif(

@@ -1,6 +1,6 @@
 """Every kind of bad checkpoint and what it prints, and the list of the loopback hub's tests.
 
-`python benchmarks/bad_checkpoints/run.py` writes README.md.
+`python tests/refusals/checkpoints/run.py` writes docs/reference/refused-checkpoints.md.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[2] / "docs/reference/refused-checkpoints.md"
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from cases import CASES  # noqa: E402
 from commands import ran  # noqa: E402
 
-HUB_TESTS = HERE.parents[1] / "tests" / "unit" / "test_retrieve.py"
+HUB_TESTS = HERE.parents[1] / "unit" / "test_retrieve.py"
 
 HEAD = """\
 # Bad checkpoints, and what they print
 
-Made by `python benchmarks/bad_checkpoints/run.py`, which writes each case's tiny checkpoints
+Made by `python tests/refusals/checkpoints/run.py`, which writes each case's tiny checkpoints
 (`cases.py`), runs its command, and keeps what it printed;
-`tests/unit/test_benchmark_bad_checkpoints.py` runs the same cases. Each is refused in one line,
+`tests/refusals/test_refused_checkpoints.py` runs the same cases. Each is refused in one line,
 with exit code 1, and nothing is written; no code in a file is ever run.
 """
 
@@ -57,4 +58,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    (HERE / "README.md").write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

@@ -30,7 +30,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 from affectlocus.core.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 Check = Callable[[Any], None]
 
 # Texts that a shell, a template, a table, a page or a file system reads in its own way.

@@ -1,4 +1,4 @@
-"""Faults of a run, and what is printed: `python benchmarks/faults/run.py` writes README.md.
+"""Faults of a run, and what is printed: `python tests/robustness/faults/run.py` writes faults.md.
 
 A small experiment is run once to its end. Each fault is put into a copy of it. What the run prints
 that meets it is kept, and what the next one prints, after which every result must have the
@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE / "README.md"
+PAGE = HERE.parents[2] / "docs/reference/faults.md"
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from cases import DOCTOR, FAULTS, TARGETS, Fault  # noqa: E402
@@ -32,15 +32,16 @@ from steps import Step  # noqa: E402
 HEAD = """\
 # Faults, and what each prints
 
-Made by `python benchmarks/faults/run.py`. Full and read-only disks are real ones (a small tmpfs, a
-read-only bind mount), in a mount namespace of the script's own (`unshare --mount`), so that root is
-bound by them too; where the kernel allows none, those cases are left out, and the script says so.
+Made by `python tests/robustness/faults/run.py`. Full and read-only disks are real ones (a small
+tmpfs, a read-only bind mount) in a mount namespace of the script's own (`unshare --mount`), so that
+they bind root too. Where the kernel allows no such namespace, those cases are left out, and the
+script says so.
 
 """
 RUNS = """\
 ## A run of the workflow
 
-The experiment is that of [benchmarks/kills](../kills/README.md): a base, a pair's tuning, its
+The experiment is that of [Kills](kills.md): a base, a pair's tuning, its
 deltas, their figure, and what the base answers. Each fault is put into a copy of it that has
 ended. Shown are the lines of affectlocus; Snakemake's own account of a failed job, which stands
 above them, is not. Below stands what a person does before the next run, and what that says. "The
@@ -52,7 +53,7 @@ COMMAND = f"$ affectlocus run -- --cores 2 {' '.join(TARGETS)}"
 BY_ITSELF = """\
 ## A step by itself
 
-Each ends in exit code 1, with nothing written; `tests/unit/test_benchmark_faults.py` runs them too.
+Each ends in exit code 1, with nothing written; `tests/robustness/test_faults.py` runs them too.
 
 """
 

@@ -1,21 +1,21 @@
-"""Every fault of a step in `benchmarks/faults` prints what its page says."""
+"""Every fault of a step in `tests/robustness/faults` prints what its page says."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-import benchmark
 import pytest
+from scripts import PAGES, TESTS
 
 from affectlocus.cli import main
 
-sys.path[:0] = [str(benchmark.BENCHMARKS / name) for name in ("faults", "")]
+sys.path[:0] = [str(TESTS / "robustness/faults"), str(TESTS / "robustness")]
 import cases  # noqa: E402
 import disks  # noqa: E402
 import steps  # noqa: E402
 
-PAGE = (benchmark.BENCHMARKS / "faults/README.md").read_text(encoding="utf-8")
+PAGE = (PAGES / "faults.md").read_text(encoding="utf-8")
 
 
 def identifier(step: steps.Step) -> str:
@@ -47,7 +47,7 @@ def test_a_step_that_meets_a_fault_prints_a_line_of_the_page_and_writes_nothing(
     assert step.says in line
     assert not list((tmp_path / "out").iterdir())
     # Behind these words stands what another package's version may say otherwise.
-    assert line.partition("parquet file (")[0] in PAGE, "run benchmarks/faults/run.py again"
+    assert line.partition("parquet file (")[0] in PAGE, "run tests/robustness/faults/run.py again"
 
 
 def test_the_page_has_every_fault_once() -> None:

@@ -1,4 +1,4 @@
-"""Every kind of hostile input of `benchmarks/hostile` prints what its page says; nothing is run."""
+"""Every kind of hostile input in `hostile` prints what its page says; nothing is executed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import io
 import sys
 from pathlib import Path
 
-import benchmark
 import pytest
+from scripts import PAGES, TESTS, loaded
 
 from affectlocus.cli import main
 
-MODULE = benchmark.loaded("hostile", "cases")
-PAGE = (benchmark.BENCHMARKS / "hostile/README.md").read_text(encoding="utf-8")
+pytestmark = pytest.mark.full
+MODULE = loaded(TESTS / "refusals/hostile", "cases")
+PAGE = (PAGES / "hostile-input.md").read_text(encoding="utf-8")
 LIGHT = [case for case in MODULE.CASES if not case.heavy]
 
 
@@ -42,7 +43,7 @@ def test_hostile_input_is_refused_or_taken_for_what_it_is(
     if case.refused:
         line = output.splitlines()[-1]
         assert line.startswith("affectlocus: ")
-        assert line in PAGE, "run benchmarks/hostile/run.py again"
+        assert line in PAGE, "run tests/refusals/hostile/run.py again"
         assert "Traceback" not in output
     assert not list(tmp_path.rglob(MODULE.MARKER)), "something was run"
 

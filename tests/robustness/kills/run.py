@@ -1,6 +1,6 @@
 """Kills a small experiment at random moments, runs it on, and compares what comes out.
 
-Example: python benchmarks/kills/run.py --kills 50 --seed 0 writes README.md and results.csv
+Example: python tests/robustness/kills/run.py --kills 50 --seed 0 writes kills.md and results.csv
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pandas as pd
 import typer
 
 HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[2] / "docs/reference/kills.md"
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from killing import TARGETS, Chain, Start, chain, drawn  # noqa: E402
@@ -26,7 +27,7 @@ from project import ASIDE, contents, copied  # noqa: E402
 PAGE = """\
 # Killed at random moments
 
-Made by `python benchmarks/kills/run.py --kills {asked} --chain {length} --seed {seed}`, which
+Made by `python tests/robustness/kills/run.py --kills {asked} --chain {length} --seed {seed}`, which
 runs the experiment of `params.yaml` ({jobs} jobs) once undisturbed ({seconds:.0f} s), and then from
 nothing again, {chains} times, each time with up to {length} kills on the way. A kill is `kill -9`
 of the whole process group of `affectlocus run --cores {cores}`; then the same command is started
@@ -66,7 +67,7 @@ def main(
     folder: Annotated[
         Path | None, typer.Option(help="where the copies go; kept  [default: a temporary one]")
     ] = None,
-    write: Annotated[bool, typer.Option(help="write README.md and results.csv here")] = True,
+    write: Annotated[bool, typer.Option(help="write kills.md and results.csv here")] = True,
 ) -> None:
     """Kill a small experiment at random moments; exit code 1 if anything was lost or done twice.
 
@@ -114,7 +115,7 @@ def _tried(scratch: Path, kills: int, length: int, seed: int, cores: int, write:
 def _write(chains: list[Chain], files: int, seconds: float, about: dict[str, int]) -> None:
     rows = pd.DataFrame([row for number, one in enumerate(chains, 1) for row in _rows(number, one)])
     rows.to_csv(HERE / "results.csv", index=False)
-    (HERE / "README.md").write_text(_page(rows, chains, files, seconds, about), encoding="utf-8")
+    PAGE.write_text(_page(rows, chains, files, seconds, about), encoding="utf-8")
 
 
 def _lines(number: int, found: Chain) -> Iterator[str]:

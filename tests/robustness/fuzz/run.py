@@ -1,6 +1,6 @@
-"""Fuzzes every reader for as long as is asked: `python benchmarks/fuzz/run.py --minutes 10`.
+"""Fuzzes every reader for as long as is asked: `python tests/robustness/fuzz/run.py --minutes 10`.
 
-Writes README.md with how many cases of each target ran, and what was found. A finding is printed
+Writes fuzzing.md with how many cases of each target ran, and what was found. A finding is printed
 with the example that hypothesis has made of it, and the exit code is 1; `--only NAME` runs one
 target, `--seed` starts from other examples.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE / "README.md"
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "workflow")]
+PAGE = HERE.parents[2] / "docs/reference/fuzzing.md"
+sys.path[:0] = [str(HERE), str(HERE.parents[2] / "workflow")]
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings  # noqa: E402
 from targets import TARGETS, Target  # noqa: E402
@@ -25,12 +25,12 @@ from targets import TARGETS, Target  # noqa: E402
 HEAD = """\
 # Fuzzing
 
-Made by `python benchmarks/fuzz/run.py`: each row as that target last ran. Each target gives a
+Made by `python tests/robustness/fuzz/run.py`: each row as that target last ran. Each target gives a
 reader what no owner of a good file would write: good files with bytes changed, settings with keys
 and values replaced, whole trees of odd values. The reader must give its result, or refuse in one
 line that a terminal can show; whatever experiment is accepted must keep its files below `results/`,
 each with one owner, and give a shell texts that it reads back as they were.
-`tests/unit/test_fuzz.py` runs some of the same cases each time.
+`tests/robustness/test_fuzz.py` runs some of the same cases each time.
 
 | target | what is given | cases | seconds | findings |
 |---|---|--:|--:|--:|

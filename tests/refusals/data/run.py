@@ -1,4 +1,6 @@
-"""Every kind of bad data and what it prints: `python benchmarks/bad_data/run.py` writes README.md.
+"""Every kind of bad data and what it prints.
+
+`python tests/refusals/data/run.py` writes docs/reference/refused-data.md.
 
 Each case's files are written into a folder of its own, and its command is run there.
 """
@@ -11,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[2] / "docs/reference/refused-data.md"
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from cases import CASES, TASK, Case  # noqa: E402
@@ -19,8 +22,8 @@ from commands import ran  # noqa: E402
 HEAD = """\
 # Bad data, and what it prints
 
-Made by `python benchmarks/bad_data/run.py`, which writes each case's files, runs its command, and
-keeps what it printed; `tests/unit/test_benchmark_bad_data.py` runs the same cases. But for what is
+Made by `python tests/refusals/data/run.py`, which writes each case's files, runs its command, and
+keeps what it printed; `tests/refusals/test_refused_data.py` runs the same cases. But for what is
 shown, the task is good:
 
 ```yaml
@@ -90,4 +93,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    (HERE / "README.md").write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Every kind of bad checkpoint of `benchmarks/bad_checkpoints` prints what its page says."""
+"""Every kind of bad checkpoint of `tests/refusals/checkpoints` prints what its page says."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import shlex
 import sys
 from pathlib import Path
 
-import benchmark
 import pytest
+from scripts import PAGES, TESTS, loaded
 
 from affectlocus.cli import main
 
-CASES = benchmark.loaded("bad_checkpoints", "cases").CASES
-PAGE = (benchmark.BENCHMARKS / "bad_checkpoints/README.md").read_text(encoding="utf-8")
-AGAIN = "run benchmarks/bad_checkpoints/run.py again"
+CASES = loaded(TESTS / "refusals/checkpoints", "cases").CASES
+PAGE = (PAGES / "refused-checkpoints.md").read_text(encoding="utf-8")
+AGAIN = "run tests/refusals/checkpoints/run.py again"
 
 
 def identifier(case) -> str:
@@ -49,10 +49,10 @@ def test_there_are_many_kinds_of_bad_checkpoints_and_none_twice() -> None:
 
 
 def test_the_page_lists_every_test_of_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = benchmark.BENCHMARKS / "bad_checkpoints"
+    folder = TESTS / "refusals/checkpoints"
     monkeypatch.setattr(sys, "path", [str(folder), str(folder.parent), *sys.path])
     monkeypatch.delitem(sys.modules, "cases", raising=False)
-    listed = benchmark.loaded("bad_checkpoints", "run").hub_tests()
+    listed = loaded(TESTS / "refusals/checkpoints", "run").hub_tests()
     monkeypatch.delitem(sys.modules, "cases", raising=False)
     assert "- A cut download resumes from where it was cut\n" in listed
     assert PAGE.endswith(listed), AGAIN

@@ -1,4 +1,4 @@
-"""Some cases of each target of `benchmarks/fuzz`, the same at every run.
+"""Some cases of each target of `tests/robustness/fuzz`, the same at every run.
 
 `pytest --hypothesis-profile explore` tries a thousand new ones of each; the script any number.
 """
@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import benchmark
 import pytest
 from hypothesis import HealthCheck, given, settings
+from scripts import PAGES, TESTS, loaded
 
 from affectlocus.core.errors import InputError
 
-TARGETS = benchmark.loaded("fuzz", "targets").TARGETS
-PAGE = (benchmark.BENCHMARKS / "fuzz/README.md").read_text(encoding="utf-8")
+pytestmark = pytest.mark.full
+TARGETS = loaded(TESTS / "robustness/fuzz", "targets").TARGETS
+PAGE = (PAGES / "fuzzing.md").read_text(encoding="utf-8")
 # Cases of a second or so for each target; more where somebody explores.
 CASES = {"parameters": 40, "parameters-text": 40, "table": 40, "wheels": 25}
 
@@ -34,7 +35,7 @@ def test_a_reader_gives_its_result_or_refuses_in_one_line(target: Any) -> None:
 
 
 def test_a_target_notices_what_a_reader_must_not_do() -> None:
-    refusing = benchmark.loaded("fuzz", "targets").refusing
+    refusing = loaded(TESTS / "robustness/fuzz", "targets").refusing
 
     def long(error: InputError) -> InputError:
         error.args = ("x" * 5000,)

@@ -1,17 +1,17 @@
-"""Every kind of bad data of `benchmarks/bad_data` prints what its page says."""
+"""Every kind of bad data of `tests/refusals/data` prints what its page says."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-import benchmark
 import pytest
+from scripts import PAGES, TESTS, loaded
 
 from affectlocus.cli import main
 
-CASES = benchmark.loaded("bad_data", "cases").CASES
-PAGE = (benchmark.BENCHMARKS / "bad_data/README.md").read_text(encoding="utf-8")
+CASES = loaded(TESTS / "refusals/data", "cases").CASES
+PAGE = (PAGES / "refused-data.md").read_text(encoding="utf-8")
 
 
 def identifier(case) -> str:
@@ -38,7 +38,7 @@ def test_bad_data_prints_what_is_wrong_and_what_to_do(
         assert said.out == ""
     # Behind these words stands what another package's version may say otherwise.
     ours = output.strip().partition("cannot be read as parquet")[0]
-    assert ours in PAGE, "run benchmarks/bad_data/run.py again"
+    assert ours in PAGE, "run tests/refusals/data/run.py again"
 
 
 def test_there_are_many_kinds_and_none_twice() -> None:

@@ -1,7 +1,8 @@
-"""Every kind of hostile input and what it prints: `python benchmarks/hostile/run.py`.
+"""Every kind of hostile input and what it prints: `python tests/refusals/hostile/run.py`.
 
 Each case is written into a folder of its own, and its commands are run there; the heavy ones are
-measured. Writes README.md, after each case anew; with `--missing` what stands there already stays.
+measured. Writes docs/reference/hostile-input.md after each case; with `--missing` the cases that
+are on the page already are kept.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE / "README.md"
+PAGE = HERE.parents[2] / "docs/reference/hostile-input.md"
 os.environ["HF_HUB_OFFLINE"] = "1"
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "workflow")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[2] / "workflow")]
 
 from cases import GROUPS, MARKER, Case  # noqa: E402
 from commands import WORKFLOW  # noqa: E402
@@ -28,15 +29,15 @@ from commands import WORKFLOW  # noqa: E402
 HEAD = """\
 # Hostile input, and what it prints
 
-Made by `python benchmarks/hostile/run.py`, which writes each case's files, runs its command, and
-keeps what it printed; `tests/unit/test_benchmark_hostile.py` runs the same cases, but for those
+Made by `python tests/refusals/hostile/run.py`, which writes each case's files, runs its command,
+and keeps what it printed; `tests/refusals/test_hostile_input.py` runs the same cases, but for those
 beside which seconds and memory stand; those may take 6 GB of addresses at most. But for what is
 shown, the experiment, table or checkpoint is good. Whatever would run, if anything were run, makes
 a file `{marker}`: there is none after any of these {count} cases.
 
 What is refused ends with exit code 1 and one line, in which control characters are shown by their
 escapes. `tests/workflow/test_hostile.py` has Snakemake run jobs on such names, and looks for
-secrets in every file that they leave; [benchmarks/fuzz](../fuzz/README.md) tries what nobody
+secrets in every file that they leave; [Fuzzing](fuzzing.md) tries what nobody
 thought of.
 """
 # The peak of a command's own memory. What getrusage tells begins with that of its parent, which has

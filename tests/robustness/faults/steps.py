@@ -18,7 +18,7 @@ import pandas as pd
 from cases import flipped
 from safetensors.numpy import save_file
 
-WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"
+WORKFLOW = Path(__file__).resolve().parents[3] / "workflow"
 PROGRAM = "from affectlocus.cli import main; main()"
 OPENSET = ("openset", "answers.parquet", "--out", "out/openset.parquet")
 DELTAS = ("deltas", "--base", "tiny.json", "--tuned", "tuned.json", "--out", "out/deltas.parquet")
