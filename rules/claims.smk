@@ -8,9 +8,9 @@
 rule claims:
     """Judge every claim of the paper by rules that were written before any result was seen."""
     input:
-        cells=JOBS.answers(JOBS.cells.values()),
-        deltas=JOBS.deltas,
-        histograms=JOBS.claimed_histograms,
+        cells=JOBS.openset.answers(JOBS.cells.values()),
+        deltas=JOBS.deltas.files,
+        histograms=JOBS.claims.histograms,
     output:
         claims=report(
             "results/claims.csv", **report_arguments("claims", of="all", shows="verdicts")
@@ -32,7 +32,7 @@ rule claims:
     params:
         deltas=lambda wildcards, input: repeated("delta", input.deltas),
         histograms=lambda wildcards, input: repeated("histogram", input.histograms),
-        settings=JOBS.claims_settings,
+        settings=JOBS.claims.settings,
         code=digest("claims"),
     shell:
         """

@@ -7,7 +7,7 @@
 rule collect:
     """Join all scores and summarise them."""
     input:
-        scores=JOBS.all_scores,
+        scores=JOBS.score.files,
         bases=[checkpoint(name) for name in EXPERIMENT.bases],
     output:
         scores="results/scores.parquet",

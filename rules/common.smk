@@ -1,22 +1,22 @@
-# The checked parameters, the cell table and the wildcards; there is no rule here. What a rule works
-# out from its wildcards is in workflow/affectlocus/orchestration/dag.py. Reading these files writes
-# nothing to disk.
+# The checked parameters, the jobs that follow from them, and the wildcards. This file has no rules.
+# The input and parameter functions of rules/STEP.smk are JOBS.STEP, defined in
+# workflow/affectlocus/orchestration/steps/STEP.py. Reading these files writes nothing to disk.
 from pathlib import Path
 
 from affectlocus.config.experiment import validate
 from affectlocus.core import compat
 from affectlocus.core.errors import exit_on_error
 from affectlocus.orchestration import preflight, run_lock
+from affectlocus.orchestration.artifacts import ARMS, EXTRACTOR
 from affectlocus.orchestration.code_digest import digest
-
-# On a line of its own `checkpoint` would be a keyword; so this import is two.
-from affectlocus.orchestration.dag import ARMS, EXTRACTOR, RELEASED_WHEELS, Dag
-from affectlocus.orchestration.dag import alternatives, checkpoint, complete, repeated, settings
-from affectlocus.orchestration.dag import unfilled
+from affectlocus.orchestration.dag import Dag
 from affectlocus.orchestration.failure_summary import reasons
 from affectlocus.orchestration.gpu_lease import cards
 from affectlocus.orchestration.job_resources import Needs
+from affectlocus.orchestration.rule_values import checkpoint, complete, repeated, settings, unfilled
 from affectlocus.orchestration.run import begin, check_planned, planned_by
+from affectlocus.orchestration.steps.wheels import RELEASED_WHEELS
+from affectlocus.orchestration.wildcard_patterns import alternatives
 from affectlocus.reporting.exhibits import report_arguments
 
 # A dry run plans without the files that are marked `awaited`.
@@ -59,10 +59,10 @@ wildcard_constraints:
     base=alternatives(EXPERIMENT.bases),
     pair=alternatives(EXPERIMENT.pairs),
     tuned=alternatives(JOBS.pair_of),
-    duo=alternatives(JOBS.duos),
+    duo=alternatives(JOBS.directions.duos),
     arm=alternatives(ARMS.values()),
     table=alternatives(JOBS.table_rows),
-    cell=JOBS.cells_named(JOBS.cells),
+    cell=JOBS.evaluate.pattern(JOBS.cells),
 
 
 onstart:

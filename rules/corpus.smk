@@ -8,7 +8,7 @@ rule corpus:
     """Generate scenes, sums and benchmarks."""
     output:
         text="results/corpus/pretraining.txt",
-        tasks=JOBS.corpus_tasks,
+        tasks=JOBS.corpus.tasks,
     log:
         "results/logs/corpus.log",
     benchmark:

@@ -8,10 +8,10 @@
 rule deltas:
     """Measure a pair's deltas."""
     input:
-        base=JOBS.pair_base,
+        base=JOBS.deltas.pair_base,
         tuned=checkpoint("{tuned}"),
-        weights=ancient(JOBS.pair_weights),
-        chain=JOBS.pair_chain,
+        weights=ancient(JOBS.deltas.pair_weights),
+        chain=JOBS.deltas.pair_chain,
     output:
         table="results/deltas/{tuned}.parquet",
         companions=multiext(
@@ -29,8 +29,8 @@ rule deltas:
         runtime=NEEDS.minutes("deltas"),
     params:
         settings=settings(EXPERIMENT.deltas),
-        reading=JOBS.pair_reading,
-        chain=JOBS.pair_chain_flags,
+        reading=JOBS.deltas.pair_reading,
+        chain=JOBS.deltas.pair_chain_flags,
         code=digest("deltas"),
     shell:
         """

@@ -8,9 +8,9 @@ rule directions:
     """Compare the directions of every two pairs on a base."""
     input:
         base=checkpoint("{base}"),
-        tuned=JOBS.sibling_checkpoints,
-        weights=ancient(JOBS.sibling_weights),
-        chain=JOBS.base_chain,
+        tuned=JOBS.directions.tuned,
+        weights=ancient(JOBS.directions.weights),
+        chain=JOBS.directions.chain,
     output:
         "results/directions/{base}.parquet",
     log:
@@ -26,8 +26,8 @@ rule directions:
     params:
         tuned=lambda wildcards, input: repeated("tuned", input.tuned),
         settings=settings(EXPERIMENT.directions),
-        readings=JOBS.sibling_readings,
-        chain=JOBS.base_chain_flags,
+        readings=JOBS.directions.readings,
+        chain=JOBS.directions.chain_flags,
         code=digest("directions"),
     shell:
         """
@@ -44,7 +44,7 @@ rule directions:
 rule draw_directions:
     """Draw the directions of two pairs: layers by projections."""
     input:
-        JOBS.duo_directions,
+        JOBS.directions.of_duo,
     output:
         report(
             "results/figures/directions.{duo}.png",
@@ -62,9 +62,9 @@ rule draw_directions:
         mem_mb=1000,
         runtime=10,
     params:
-        pairs=JOBS.duo_flags,
+        pairs=JOBS.directions.duo_flags,
         stem="results/figures/directions.{duo}",
-        title=lambda wildcards: " and ".join(JOBS.duos[wildcards.duo]) + ": directions",
+        title=lambda wildcards: " and ".join(JOBS.directions.duos[wildcards.duo]) + ": directions",
         code=digest("figures"),
     shell:
         """

@@ -21,11 +21,11 @@ EVALUATE = """
 rule evaluate:
     """Build a cell's model, verify it bit for bit, and let it answer."""
     input:
-        base=JOBS.of_cell("base"),
-        weights=ancient(JOBS.of_cell("weights")),
-        tuned=JOBS.of_cell("tuned"),
-        data=JOBS.of_cell("data"),
-        chain=JOBS.of_cell("chain"),
+        base=JOBS.evaluate.of_cell("base"),
+        weights=ancient(JOBS.evaluate.of_cell("weights")),
+        tuned=JOBS.evaluate.of_cell("tuned"),
+        data=JOBS.evaluate.of_cell("data"),
+        chain=JOBS.evaluate.of_cell("chain"),
     output:
         predictions="results/cells/{cell}/predictions.parquet",
         verification="results/cells/{cell}/verification.json",
@@ -34,7 +34,7 @@ rule evaluate:
     benchmark:
         "results/benchmarks/evaluate/{cell}.tsv"
     wildcard_constraints:
-        cell=JOBS.cells_named(JOBS.single),
+        cell=JOBS.evaluate.pattern(JOBS.evaluate.single),
     conda:
         "../envs/environment.yaml"
     threads: NEEDS.threads("evaluate")
@@ -48,14 +48,14 @@ rule evaluate:
         settings=unfilled(settings(EXPERIMENT.evaluate)),
         kept="results/answers",
         hardware=settings(EXPERIMENT.hardware),
-        reading=JOBS.of_cell("reading"),
-        chain=JOBS.of_cell("chain_flags"),
+        reading=JOBS.evaluate.of_cell("reading"),
+        chain=JOBS.evaluate.of_cell("chain_flags"),
         code=digest("evaluate"),
     shell:
         EVALUATE
 
 
-for number, group in enumerate(JOBS.shared, 1):
+for number, group in enumerate(JOBS.evaluate.groups, 1):
 
     # Neither inputs nor parameters tell which cells share the job, nor that they share one: so another
     # number of cells in a job (matrix.cells_per_job) reruns nothing.
@@ -63,11 +63,11 @@ for number, group in enumerate(JOBS.shared, 1):
         name:
             f"evaluate_group_{number}"
         input:
-            base=JOBS.evaluation(group).base,
-            weights=ancient(JOBS.evaluation(group).weights),
-            tuned=JOBS.evaluation(group).tuned,
-            data=JOBS.evaluation(group).data,
-            chain=JOBS.evaluation(group).chain,
+            base=JOBS.evaluate.together(group).base,
+            weights=ancient(JOBS.evaluate.together(group).weights),
+            tuned=JOBS.evaluate.together(group).tuned,
+            data=JOBS.evaluate.together(group).data,
+            chain=JOBS.evaluate.together(group).chain,
         output:
             predictions=[f"results/cells/{cell.id}/predictions.parquet" for cell in group],
             verification=[f"results/cells/{cell.id}/verification.json" for cell in group],
@@ -88,8 +88,8 @@ for number, group in enumerate(JOBS.shared, 1):
             settings=unfilled(settings(EXPERIMENT.evaluate)),
             kept="results/answers",
             hardware=settings(EXPERIMENT.hardware),
-            reading=JOBS.evaluation(group).reading,
-            chain=JOBS.evaluation(group).chain_flags,
+            reading=JOBS.evaluate.together(group).reading,
+            chain=JOBS.evaluate.together(group).chain_flags,
             code=digest("evaluate"),
         shell:
             EVALUATE

@@ -8,7 +8,7 @@
 rule heat_map:
     """Draw heat maps of a pair's deltas: layers by projections, one for each of three scores."""
     input:
-        JOBS.pair_deltas,
+        JOBS.figures.pair_deltas,
     output:
         report(
             "results/figures/deltas.{pair}.png",
@@ -43,7 +43,7 @@ rule heat_map:
 rule relative_changes:
     """Draw the distribution of the relative change of single weights, by projection."""
     input:
-        JOBS.pair_histograms,
+        JOBS.figures.histograms,
     output:
         report(
             "results/figures/{relative}.png",
@@ -57,7 +57,7 @@ rule relative_changes:
     benchmark:
         "results/benchmarks/figures/{relative}.tsv"
     wildcard_constraints:
-        relative=alternatives(JOBS.relatives),
+        relative=alternatives(JOBS.figures.relatives),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -67,7 +67,7 @@ rule relative_changes:
     params:
         stem="results/figures/{relative}",
         histograms=lambda wildcards, input: repeated("histogram", input),
-        title=lambda wildcards: JOBS.relatives[wildcards.relative]
+        title=lambda wildcards: JOBS.figures.relatives[wildcards.relative]
         + ": relative change of single weights",
         code=digest("figures"),
     shell:
@@ -83,7 +83,7 @@ rule relative_changes:
 rule bars:
     """Draw a table: scores of single modules as bars, or changes by ablations."""
     input:
-        unpack(JOBS.bar_companions),
+        unpack(JOBS.figures.bar_companions),
     output:
         report(
             "results/figures/{bars}.png", **report_arguments("bars", of="{bars}", shows="scores")
@@ -94,7 +94,7 @@ rule bars:
     benchmark:
         "results/benchmarks/figures/{bars}.tsv"
     wildcard_constraints:
-        bars=alternatives(JOBS.bars),
+        bars=alternatives(JOBS.figures.bars),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -102,14 +102,14 @@ rule bars:
         mem_mb=1000,
         runtime=10,
     params:
-        kind=JOBS.bar_kind,
+        kind=JOBS.figures.bar_kind,
         stem="results/figures/{bars}",
         baselines=lambda wildcards, input: (
             repeated("baselines", [input.baselines])
-            if JOBS.bar_kind(wildcards) == "singles"
+            if JOBS.figures.bar_kind(wildcards) == "singles"
             else ""
         ),
-        title=JOBS.bar_title,
+        title=JOBS.figures.bar_title,
         code=digest("figures"),
     shell:
         """
@@ -124,7 +124,7 @@ rule bars:
 rule draw_dose:
     """Draw the score against the dose of a load."""
     input:
-        unpack(JOBS.dose_companions),
+        unpack(JOBS.figures.dose_companions),
     output:
         report(
             "results/figures/dose.{pair}.png",
@@ -159,7 +159,7 @@ rule draw_dose:
 rule draw_panels:
     """Draw the deltas of several pairs in one figure (Figs. 4, 5 and 6)."""
     input:
-        JOBS.panel_deltas,
+        JOBS.figures.panel_deltas,
     output:
         report(
             "results/figures/{panels}.png",
@@ -171,7 +171,7 @@ rule draw_panels:
     benchmark:
         "results/benchmarks/figures/{panels}.tsv"
     wildcard_constraints:
-        panels=alternatives(JOBS.panels),
+        panels=alternatives(JOBS.figures.panels),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -180,8 +180,8 @@ rule draw_panels:
         runtime=10,
     params:
         stem="results/figures/{panels}",
-        panels=JOBS.panel_flags,
-        title=lambda wildcards: JOBS.panels[wildcards.panels].title,
+        panels=JOBS.figures.panel_flags,
+        title=lambda wildcards: JOBS.figures.panels[wildcards.panels].title,
         code=digest("figures"),
     shell:
         """

@@ -7,7 +7,7 @@
 rule fluency:
     """Write perplexity and distinct-n of every cell as a table."""
     input:
-        JOBS.all_scores,
+        JOBS.score.files,
     output:
         table=report(
             "results/fluency.csv", **report_arguments("fluency", of="all", shows="fluency")
@@ -59,7 +59,7 @@ rule draw_fluency:
         runtime=10,
     params:
         stem="results/figures/fluency.{arm}.{pair}",
-        title=JOBS.arm_title,
+        title=JOBS.fluency.title,
         code=digest("fluency"),
     shell:
         """

@@ -7,8 +7,8 @@
 rule ledger:
     """Count what each tune cell trains, exactly, from the base's configuration."""
     input:
-        models=JOBS.ledger_models,
-        weights=ancient(JOBS.ledger_weights),
+        models=JOBS.ledger.models,
+        weights=ancient(JOBS.ledger.weights),
     output:
         report(
             "results/ledger.csv",
@@ -25,7 +25,7 @@ rule ledger:
         mem_mb=2000,
         runtime=10,
     params:
-        flags=JOBS.ledger_flags,
+        flags=JOBS.ledger.flags,
         code=digest("ledger"),
     shell:
         """
@@ -38,8 +38,8 @@ rule ledger:
 rule step_times:
     """Time a tuning step of each module set on a small stand-in of the base."""
     input:
-        models=JOBS.ledger_models,
-        weights=ancient(JOBS.ledger_weights),
+        models=JOBS.ledger.models,
+        weights=ancient(JOBS.ledger.weights),
     output:
         report(
             "results/step_times.csv",
@@ -57,7 +57,7 @@ rule step_times:
         runtime=30,
         gpu=NEEDS.any_card,
     params:
-        flags=JOBS.ledger_flags,
+        flags=JOBS.ledger.flags,
         code=digest("ledger"),
     shell:
         """
@@ -71,7 +71,7 @@ rule step_times:
 rule trade_off:
     """Draw the mean score against the number of trainable parameters (Fig. 9)."""
     input:
-        intervals=JOBS.tune_intervals,
+        intervals=JOBS.ledger.intervals,
         ledger="results/ledger.csv",
     output:
         report(
@@ -84,7 +84,7 @@ rule trade_off:
     benchmark:
         "results/benchmarks/figures/{trade_off}.tsv"
     wildcard_constraints:
-        trade_off=alternatives(JOBS.trade_offs),
+        trade_off=alternatives(JOBS.ledger.trade_offs),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -94,7 +94,7 @@ rule trade_off:
     params:
         stem="results/figures/{trade_off}",
         intervals=lambda wildcards, input: repeated("trade-off", input.intervals),
-        title=lambda wildcards: JOBS.trade_offs[wildcards.trade_off]
+        title=lambda wildcards: JOBS.ledger.trade_offs[wildcards.trade_off]
         + ": score against trainable parameters",
         code=digest("figures"),
     shell:

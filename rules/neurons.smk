@@ -8,7 +8,7 @@
 rule neurons:
     """Compare the moved neurons of all pairs on a base, with each other and with chance."""
     input:
-        unpack(JOBS.neuron_inputs),
+        unpack(JOBS.neurons.inputs),
     output:
         moved="results/neurons/{base}.parquet",
         companions=multiext(
@@ -28,7 +28,7 @@ rule neurons:
         mem_mb=2000,
         runtime=30,
     params:
-        flags=JOBS.neuron_flags,
+        flags=JOBS.neurons.flags,
         share=EXPERIMENT.neurons.share,
         code=digest("neurons"),
     shell:
@@ -43,9 +43,9 @@ rule neurons:
 rule activations:
     """Measure how the gate's activations shift on emotional against neutral texts."""
     input:
-        unpack(JOBS.activation_inputs),
-        weights=ancient(JOBS.pair_weights),
-        chain=JOBS.pair_chain,
+        unpack(JOBS.neurons.activation_inputs),
+        weights=ancient(JOBS.neurons.pair_weights),
+        chain=JOBS.neurons.pair_chain,
     output:
         shifts="results/activations/{tuned}.parquet",
         summary="results/activations/{tuned}.summary.parquet",
@@ -65,8 +65,8 @@ rule activations:
         data=lambda wildcards, input: repeated("data", input.data),
         settings=unfilled(settings(EXPERIMENT.neurons)),
         evaluate=unfilled(settings(EXPERIMENT.evaluate)),
-        reading=JOBS.pair_reading,
-        chain=JOBS.pair_chain_flags,
+        reading=JOBS.neurons.pair_reading,
+        chain=JOBS.neurons.pair_chain_flags,
         code=digest("activations"),
     shell:
         """

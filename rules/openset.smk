@@ -45,7 +45,7 @@ rule openset:
     """Find the labels in a cell's texts."""
     input:
         predictions="results/cells/{cell}/predictions.parquet",
-        extracted=JOBS.extracted,
+        extracted=JOBS.openset.extracted,
     output:
         "results/cells/{cell}/openset.parquet",
     log:

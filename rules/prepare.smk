@@ -14,7 +14,7 @@ rule retrieve_data:
     benchmark:
         "results/benchmarks/retrieve_data/{name}.tsv"
     wildcard_constraints:
-        name=alternatives(JOBS.hub_tables),
+        name=alternatives(JOBS.prepare.hub_tables),
     conda:
         "../envs/environment.yaml"
     threads: 1
@@ -22,7 +22,7 @@ rule retrieve_data:
         mem_mb=1000,
         runtime=60,
     params:
-        source=JOBS.table_flags,
+        source=JOBS.prepare.hub_flags,
         code=digest("retrieve"),
     shell:
         """
@@ -35,7 +35,7 @@ rule retrieve_data:
 rule prepare:
     """Read and check a task's samples."""
     input:
-        unpack(JOBS.task_files),
+        unpack(JOBS.prepare.files),
     output:
         samples="results/data/{task}.parquet",
         report="results/data/{task}.json",
@@ -50,8 +50,8 @@ rule prepare:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=JOBS.task_settings,
-        files=JOBS.task_flags,
+        settings=JOBS.prepare.settings,
+        files=JOBS.prepare.flags,
         code=digest("prepare"),
     shell:
         """

@@ -27,7 +27,7 @@ rule pretrain:
         runtime=NEEDS.minutes("pretrain"),
         gpu=NEEDS.gpus("pretrain"),
     params:
-        settings=JOBS.pretraining_settings,
+        settings=JOBS.pretrain.settings,
         folder="checkpoints/{name}",
         code=digest("pretrain"),
     shell:

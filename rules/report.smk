@@ -18,9 +18,9 @@ rule report:
     """Put verdicts, tables, figures and provenance on one page."""
     input:
         parameters="params.yaml",
-        shown=JOBS.shown,
+        shown=JOBS.report.shown,
         scores="results/scores.parquet",
-        data=JOBS.data_reports,
+        data=JOBS.report.data_reports,
         verification=[f"results/cells/{cell}/verification.json" for cell in JOBS.cells],
     output:
         report(

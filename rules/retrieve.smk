@@ -8,7 +8,7 @@
 rule retrieve:
     """Download a checkpoint, or take stock of one on disk."""
     input:
-        JOBS.brought_files,
+        JOBS.retrieve.files,
     output:
         checkpoint("{name}"),
     log:
@@ -24,7 +24,7 @@ rule retrieve:
         mem_mb=1000,
         runtime=720,
     params:
-        source=JOBS.brought_flags,
+        source=JOBS.retrieve.flags,
         code=digest("retrieve"),
     shell:
         """

@@ -8,10 +8,10 @@ rule revisions:
     """Write verdicts and L2 by layer in the form that DVC reads."""
     input:
         claims="results/claims.csv",
-        deltas=JOBS.deltas,
+        deltas=JOBS.deltas.files,
     output:
         verdicts="results/revisions/verdicts.json",
-        l2=JOBS.layers,
+        l2=JOBS.revisions.layers,
     log:
         "results/logs/revisions.log",
     benchmark:

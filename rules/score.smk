@@ -8,8 +8,8 @@
 rule score:
     """Score the cells of one table."""
     input:
-        answers=JOBS.arm_predictions,
-        wheels=JOBS.wheel_files,
+        answers=JOBS.score.answers,
+        wheels=JOBS.wheels.files,
     output:
         "results/scores/{pair}/{arm}.parquet",
     log:
@@ -23,10 +23,10 @@ rule score:
         mem_mb=2000,
         runtime=30,
     params:
-        order=JOBS.arm_order,
+        order=JOBS.score.order,
         settings=settings(EXPERIMENT.score),
         tasks=settings(EXPERIMENT.scorings),
-        wheels=repeated("wheels", [JOBS.wheels] if JOBS.wheels else []),
+        wheels=JOBS.wheels.flags,
         code=digest("score"),
     shell:
         """
@@ -40,8 +40,8 @@ rule score:
 
 use rule score as score_others with:
     input:
-        answers=JOBS.other_predictions,
-        wheels=JOBS.wheel_files,
+        answers=JOBS.score.other_answers,
+        wheels=JOBS.wheels.files,
     output:
         "results/scores/others.parquet",
     log:
@@ -49,4 +49,4 @@ use rule score as score_others with:
     benchmark:
         "results/benchmarks/score/others.tsv"
     params:
-        order=JOBS.other_order,
+        order=JOBS.score.other_order,

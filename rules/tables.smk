@@ -9,9 +9,9 @@
 rule tables:
     """Write one table, its intervals and its baselines."""
     input:
-        scores=JOBS.table_scores,
-        data=JOBS.table_data,
-        wheels=JOBS.wheel_files,
+        scores=JOBS.tables.scores,
+        data=JOBS.tables.data,
+        wheels=JOBS.wheels.files,
     output:
         table=report(
             "results/{table}.csv", **report_arguments("tables", of="{table}", shows="scores")
@@ -39,7 +39,7 @@ rule tables:
         data=lambda wildcards, input: repeated("data", input.data),
         settings=settings(EXPERIMENT.score),
         tasks=settings(EXPERIMENT.scorings),
-        wheels=repeated("wheels", [JOBS.wheels] if JOBS.wheels else []),
+        wheels=JOBS.wheels.flags,
         code=digest("tables"),
     shell:
         """

@@ -8,9 +8,9 @@
 rule trajectory:
     """Measure the delta at steps along a tuning."""
     input:
-        base=JOBS.pair_base,
+        base=JOBS.trajectory.pair_base,
         tuned=checkpoint("{tuned}"),
-        weights=ancient(JOBS.pair_weights),
+        weights=ancient(JOBS.trajectory.pair_weights),
     output:
         "results/trajectory/{tuned}.parquet",
     log:
@@ -38,7 +38,7 @@ rule trajectory:
 rule draw_trajectory:
     """Draw a pair's deltas along the tuning."""
     input:
-        JOBS.pair_trajectories,
+        JOBS.trajectory.of_pair,
     output:
         report(
             "results/figures/trajectory.{pair}.png",

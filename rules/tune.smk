@@ -9,9 +9,9 @@
 rule tune:
     """Tune a base on a module set within a fixed budget."""
     input:
-        base=JOBS.tuning_base,
-        weights=ancient(JOBS.tuning_weights),
-        data=JOBS.tuning_data,
+        base=JOBS.tune.base,
+        weights=ancient(JOBS.tune.weights),
+        data=JOBS.tune.data,
     output:
         manifest=checkpoint("{name}"),
         complete=touch(complete("{name}")),
@@ -20,7 +20,7 @@ rule tune:
     benchmark:
         "results/benchmarks/tune/{name}.tsv"
     wildcard_constraints:
-        name=JOBS.tuned_named,
+        name=JOBS.tune.pattern,
     conda:
         "../envs/environment.yaml"
     threads: NEEDS.threads("tune")
@@ -30,7 +30,7 @@ rule tune:
         gpu=NEEDS.gpus("tune"),
     params:
         hardware=settings(EXPERIMENT.hardware),
-        settings=JOBS.tuning_settings,
+        settings=JOBS.tune.settings,
         data=lambda wildcards, input: repeated("data", input.data),
         folder="checkpoints/{name}",
         code=digest("tune"),

@@ -21,16 +21,14 @@ from affectlocus.config.scoring import Score
 from affectlocus.config.tasks import Task
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.cells import cell_at
-from affectlocus.orchestration.dag import (
-    EXTRACTOR,
-    Dag,
-    alternatives,
-    combinations_of,
-    repeated,
-    settings,
-)
+from affectlocus.orchestration.artifacts import EXTRACTOR
+from affectlocus.orchestration.code_digest import PACKAGE
+from affectlocus.orchestration.dag import Dag
+from affectlocus.orchestration.rule_values import repeated, settings
+from affectlocus.orchestration.wildcard_patterns import alternatives, combinations_of
 from affectlocus.scoring.wheels import SHA256
 
+ROOT = Path(__file__).parents[2]
 CONFIG = """
 data_root: ../data
 corpus: {seed: 3}
@@ -51,6 +49,16 @@ matrix: {pairs: [felt], load: [q, all], tune: [q, all], ablate: [q], modes: [zer
 
 def dag(**changes: Any) -> Dag:
     return Dag(Parameters.model_validate(yaml.safe_load(CONFIG) | changes))
+
+
+def test_a_step_has_the_name_of_its_rule_file() -> None:
+    steps = {path.stem for path in (PACKAGE / "orchestration/steps").glob("[a-z]*.py")} - {"step"}
+    rules = {path.stem for path in (ROOT / "rules").glob("*.smk")}
+    assert steps <= rules
+    for name in steps:
+        text = (ROOT / f"rules/{name}.smk").read_text()
+        assert f"JOBS.{name}." in text or name == "wheels"
+        assert type(getattr(dag(), name)).__name__ == f"{name.capitalize()}Jobs"
 
 
 def wild(**names: str) -> SimpleNamespace:
@@ -97,9 +105,11 @@ def test_the_first_pair_gives_tables_1_to_3_and_others_are_named_after_their_pai
 
 def test_an_arm_without_sets_has_no_table_and_no_figure() -> None:
     jobs = dag(matrix={"pairs": ["felt"], "load": ["q"], "tune": [], "ablate": []})
-    assert jobs.tables == [f"results/table1{what}.csv" for what in ("", "_intervals", "_baselines")]
-    assert jobs.ledgers == []
-    assert jobs.figures == [
+    assert jobs.tables.files == [
+        f"results/table1{what}.csv" for what in ("", "_intervals", "_baselines")
+    ]
+    assert jobs.ledger.files == []
+    assert jobs.figures.files == [
         f"results/figures/{name}.{suffix}"
         for name in (
             *("deltas.felt", "deltas.given"),
@@ -112,7 +122,7 @@ def test_an_arm_without_sets_has_no_table_and_no_figure() -> None:
 def test_figures_have_the_papers_names_and_those_of_further_pairs_theirs_behind() -> None:
     matrix = yaml.safe_load(CONFIG)["matrix"]
     jobs = dag(matrix=matrix | {"pairs": ["given", "felt"], "dose": {"modules": ["q"]}})
-    assert jobs.bars == {
+    assert jobs.figures.bars == {
         "fig7_load": ("given", "load"),
         "fig8_tune": ("given", "tune"),
         "ablate.given": ("given", "ablate"),
@@ -120,28 +130,28 @@ def test_figures_have_the_papers_names_and_those_of_further_pairs_theirs_behind(
         "fig8_tune.felt": ("felt", "tune"),
         "ablate.felt": ("felt", "ablate"),
     }
-    assert jobs.relatives == {"fig10_relative": "given", "fig10_relative.felt": "felt"}
-    assert jobs.trade_offs == {"fig9_get": "given", "fig9_get.felt": "felt"}
+    assert jobs.figures.relatives == {"fig10_relative": "given", "fig10_relative.felt": "felt"}
+    assert jobs.ledger.trade_offs == {"fig9_get": "given", "fig9_get.felt": "felt"}
     # A dose has a figure of its own, and no bars.
-    assert jobs.doses == {"dose.given": "given", "dose.felt": "felt"}
-    assert jobs.dose_companions(wild(pair="felt")) == {
+    assert jobs.figures.doses == {"dose.given": "given", "dose.felt": "felt"}
+    assert jobs.figures.dose_companions(wild(pair="felt")) == {
         "intervals": "results/table1_dose.felt_intervals.csv",
         "baselines": "results/table1_dose.felt_baselines.csv",
     }
 
 
 def test_a_pair_with_a_trajectory_is_measured_along_the_way_for_each_seed() -> None:
-    assert dag().trajectories == []
+    assert dag().trajectory.files == []
     pairs = yaml.safe_load(CONFIG)["pairs"]
     pairs["felt"]["tuning"]["trajectory"] = 4
     jobs = dag(pairs=pairs, seeds=[0, 1])
     files = [f"results/trajectory/felt.seed{seed}.parquet" for seed in (0, 1)]
-    assert jobs.trajectories == jobs.pair_trajectories(wild(pair="felt")) == files
-    assert "results/figures/trajectory.felt.svg" in jobs.figures
+    assert jobs.trajectory.files == jobs.trajectory.of_pair(wild(pair="felt")) == files
+    assert "results/figures/trajectory.felt.svg" in jobs.all_figures
     # How often it is looked at is no part of the budget that pairs are compared by.
-    budget = ClaimsSettings.model_validate_json(jobs.claims_settings()).facts("felt").budget
+    budget = ClaimsSettings.model_validate_json(jobs.claims.settings()).facts("felt").budget
     assert (
-        budget == ClaimsSettings.model_validate_json(dag().claims_settings()).facts("felt").budget
+        budget == ClaimsSettings.model_validate_json(dag().claims.settings()).facts("felt").budget
     )
 
 
@@ -154,8 +164,8 @@ def test_pairs_side_by_side_are_given_by_row_and_column_with_a_file_for_each_see
         name: [f"results/deltas/{name}.seed{seed}.parquet" for seed in (0, 1)]
         for name in ("felt", "sums")
     }
-    assert jobs.panel_deltas(of) == [*files["felt"], *files["sums"]]
-    option, grid, lines = shlex.split(jobs.panel_flags(of))
+    assert jobs.figures.panel_deltas(of) == [*files["felt"], *files["sums"]]
+    option, grid, lines = shlex.split(jobs.figures.panel_flags(of))
     assert (option, lines) == ("--grid", "--lines")
     assert json.loads(grid) == {"": files}
 
@@ -172,26 +182,29 @@ def test_every_checkpoint_that_a_cell_needs_is_brought_or_made() -> None:
     there = {f"results/checkpoints/{n}.json" for n in jobs.brought + jobs.pretrained + jobs.tuned}
     for cell in jobs.cells:
         of = wild(cell=cell)
-        assert {jobs.of_cell("base")(of), *jobs.of_cell("tuned")(of)} <= there
+        assert {jobs.evaluate.of_cell("base")(of), *jobs.evaluate.of_cell("tuned")(of)} <= there
 
 
 def test_paths_of_the_user_start_from_data_root_and_absolute_ones_stay() -> None:
     jobs = dag()
-    assert jobs.task_files(wild(task="moods")) == {"train": "../data/a.csv", "test": "/far/b.csv"}
-    assert jobs.brought_flags(wild(name="brought")) == "../data/models/small"
-    assert jobs.brought_flags(wild(name="given")) == "../data/models/adapter"
+    assert jobs.prepare.files(wild(task="moods")) == {
+        "train": "../data/a.csv",
+        "test": "/far/b.csv",
+    }
+    assert jobs.retrieve.flags(wild(name="brought")) == "../data/models/small"
+    assert jobs.retrieve.flags(wild(name="given")) == "../data/models/adapter"
 
 
 def test_a_generated_task_is_read_from_one_file_of_all_splits() -> None:
     jobs = dag()
-    assert jobs.task_files(wild(task="mini-MOSI")) == {"all": "results/corpus/mini-MOSI.csv"}
+    assert jobs.prepare.files(wild(task="mini-MOSI")) == {"all": "results/corpus/mini-MOSI.csv"}
     # All that the generator writes: a task more finds its file there.
-    assert jobs.corpus_tasks == [f"results/corpus/{name}.csv" for name in CORPUS_TASKS]
-    assert jobs.task_flags(wild(task="mini-MOSI")) == "--all results/corpus/mini-MOSI.csv"
+    assert jobs.corpus.tasks == [f"results/corpus/{name}.csv" for name in CORPUS_TASKS]
+    assert jobs.prepare.flags(wild(task="mini-MOSI")) == "--all results/corpus/mini-MOSI.csv"
 
 
 def test_file_options_survive_a_shell() -> None:
-    flags = dag().task_flags(wild(task="stories"))
+    flags = dag().prepare.flags(wild(task="stories"))
     assert shlex.split(flags) == ["--train", "../data/it's mine.csv"]
 
 
@@ -202,7 +215,7 @@ def test_the_files_of_a_brought_checkpoint_are_those_that_its_manifest_lists(
     folder.mkdir(parents=True)
     for name in ("model.safetensors", "config.json", "merges.txt", "README.md", "a.bin"):
         (folder / name).touch()
-    files = dag(data_root=str(tmp_path)).brought_files(wild(name="brought"))
+    files = dag(data_root=str(tmp_path)).retrieve.files(wild(name="brought"))
     names = ["config.json", "merges.txt", "model.safetensors"]
     assert files == [str(folder / name) for name in names]
 
@@ -217,20 +230,20 @@ def far(**tuned: str) -> Dag:
 def test_what_is_downloaded_has_no_files_to_wait_for_and_flags_that_survive_a_shell() -> None:
     jobs = far(url="https://a.b/c.pth?key=${KEY}", sha256="0" * 64)
     assert jobs.brought == ["brought", "given"]
-    flags = [shlex.split(jobs.brought_flags(wild(name=name))) for name in jobs.brought]
+    flags = [shlex.split(jobs.retrieve.flags(wild(name=name))) for name in jobs.brought]
     assert flags == [
         ["o/m", "--revision", "it's"],
         ["https://a.b/c.pth?key=${KEY}", "--sha256", "0" * 64],
     ]
-    assert "'https://a.b/c.pth?key=${KEY}'" in jobs.brought_flags(wild(name="given"))
-    assert jobs.brought_files(wild(name="brought")) == []
-    assert jobs.brought_files(wild(name="given")) == []
+    assert "'https://a.b/c.pth?key=${KEY}'" in jobs.retrieve.flags(wild(name="given"))
+    assert jobs.retrieve.files(wild(name="brought")) == []
+    assert jobs.retrieve.files(wild(name="given")) == []
 
 
 def test_a_single_file_of_weights_is_its_own_input(tmp_path: Path) -> None:
     (tmp_path / "a.pth").touch()
     jobs = far(folder=str(tmp_path / "a.pth"))
-    assert jobs.brought_files(wild(name="given")) == [str(tmp_path / "a.pth")]
+    assert jobs.retrieve.files(wild(name="given")) == [str(tmp_path / "a.pth")]
 
 
 def test_a_chained_base_names_its_adapters_to_deltas_and_cells(tmp_path: Path) -> None:
@@ -245,38 +258,38 @@ def test_a_chained_base_names_its_adapters_to_deltas_and_cells(tmp_path: Path) -
     jobs = Dag(Parameters.model_validate(config | {"data_root": str(tmp_path)}))
     chain = [str(tmp_path / name) for name in ("one", "it's.pth")]
     files = [str(path) for path in (*sorted((tmp_path / "one").iterdir()), tmp_path / "it's.pth")]
-    assert jobs.pair_chain(wild(tuned="given")) == files
-    flags = shlex.split(jobs.pair_chain_flags(wild(tuned="given")))
+    assert jobs.deltas.pair_chain(wild(tuned="given")) == files
+    flags = shlex.split(jobs.deltas.pair_chain_flags(wild(tuned="given")))
     assert flags == ["--then", chain[0], "--then", chain[1]]
     cells = {name: cell for name, cell in jobs.cells.items() if cell.base == "brought"}
     assert {cell.kind for cell in cells.values()} == {"base", "tuned", "load", "ablate"}
     for name, cell in cells.items():
-        assert jobs.of_cell("chain")(wild(cell=name)) == files
-        assert shlex.split(jobs.of_cell("chain_flags")(wild(cell=name))) == flags
-        alpha = json.loads(jobs.of_cell("reading")(wild(cell=name)))["alpha"]
+        assert jobs.evaluate.of_cell("chain")(wild(cell=name)) == files
+        assert shlex.split(jobs.evaluate.of_cell("chain_flags")(wild(cell=name))) == flags
+        alpha = json.loads(jobs.evaluate.of_cell("reading")(wild(cell=name)))["alpha"]
         assert alpha == (None if cell.kind == "base" else 32)
-    assert jobs.pair_chain(wild(tuned="felt.seed0")) == []
-    assert jobs.pair_chain_flags(wild(tuned="felt.seed0")) == ""
+    assert jobs.deltas.pair_chain(wild(tuned="felt.seed0")) == []
+    assert jobs.deltas.pair_chain_flags(wild(tuned="felt.seed0")) == ""
 
 
 def test_a_tune_cell_takes_the_matrix_recipe_with_its_own_modules_and_seed() -> None:
     jobs = dag(seeds=[4])
-    text = jobs.tuning_settings(wild(name="felt.tune.q.seed4"))
+    text = jobs.tune.settings(wild(name="felt.tune.q.seed4"))
     recipe = Tuning.model_validate_json(text)
     assert (recipe.modules, recipe.seed, recipe.rank, recipe.data) == ("q", 4, 4, ["stories"])
-    assert jobs.tuning_base(wild(name="felt.tune.q.seed4")) == "results/checkpoints/own.json"
+    assert jobs.tune.base(wild(name="felt.tune.q.seed4")) == "results/checkpoints/own.json"
 
 
 def test_a_pair_takes_its_own_recipe_with_each_seed() -> None:
     jobs = dag(seeds=[2, 5])
     assert jobs.checkpoints == {"felt": ["felt.seed2", "felt.seed5"], "given": ["given"]}
-    assert jobs.deltas == [
+    assert jobs.deltas.files == [
         f"results/deltas/{name}.parquet" for name in ("felt.seed2", "felt.seed5", "given")
     ]
-    assert jobs.pair_deltas(wild(pair="felt")) == jobs.deltas[:2]
-    recipe = Tuning.model_validate_json(jobs.tuning_settings(wild(name="felt.seed5")))
+    assert jobs.figures.pair_deltas(wild(pair="felt")) == jobs.deltas.files[:2]
+    recipe = Tuning.model_validate_json(jobs.tune.settings(wild(name="felt.seed5")))
     assert (recipe.modules, recipe.seed, recipe.rank) == ("q+gate", 5, 8)
-    assert jobs.tuning_data(wild(name="felt.seed5")) == [
+    assert jobs.tune.data(wild(name="felt.seed5")) == [
         "results/data/stories.parquet",
         "results/data/mini-MOSI.parquet",
     ]
@@ -290,8 +303,8 @@ def test_the_folder_of_a_cell_says_which_cell_it_is() -> None:
 
 def test_a_base_has_no_tuned_checkpoint_and_other_cells_name_theirs() -> None:
     jobs = dag()
-    assert jobs.of_cell("tuned")(wild(cell="own/base")) == []
-    tuned = jobs.of_cell("tuned")(wild(cell="felt/tune/q/seed0"))
+    assert jobs.evaluate.of_cell("tuned")(wild(cell="own/base")) == []
+    tuned = jobs.evaluate.of_cell("tuned")(wild(cell="felt/tune/q/seed0"))
     assert tuned == ["results/checkpoints/felt.tune.q.seed0.json"]
 
 
@@ -309,46 +322,48 @@ def together(size: int) -> Dag:
 
 def test_by_default_every_cell_is_a_job_of_its_own() -> None:
     jobs = dag()
-    assert jobs.shared == []
-    assert jobs.single == list(jobs.cells)
+    assert jobs.evaluate.groups == []
+    assert jobs.evaluate.single == list(jobs.cells)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_each_cell_is_in_one_job_and_a_job_holds_no_more_than_it_may(size: int) -> None:
     jobs = together(size)
-    grouped = [cell.id for group in jobs.shared for cell in group]
-    assert sorted([*grouped, *jobs.single]) == sorted(jobs.cells)
-    assert all(1 < len(group) <= size for group in jobs.shared)
-    assert {"own/base", "brought/base", "felt/tune/q/seed0"} <= set(jobs.single)
+    grouped = [cell.id for group in jobs.evaluate.groups for cell in group]
+    assert sorted([*grouped, *jobs.evaluate.single]) == sorted(jobs.cells)
+    assert all(1 < len(group) <= size for group in jobs.evaluate.groups)
+    assert {"own/base", "brought/base", "felt/tune/q/seed0"} <= set(jobs.evaluate.single)
 
 
 def test_cells_that_share_a_job_share_their_base_and_the_way_that_they_are_read() -> None:
     jobs = together(3)
-    for group in jobs.shared:
+    for group in jobs.evaluate.groups:
         assert len({cell.base for cell in group}) == 1
-        assert len({jobs.of_cell("reading")(wild(cell=cell.id)) for cell in group}) == 1
+        assert len({jobs.evaluate.of_cell("reading")(wild(cell=cell.id)) for cell in group}) == 1
         # Each alone would read the same: what Snakemake remembers does not tell of the others.
-        together_and_alone = [jobs.evaluation(cells) for cells in (group, *([c] for c in group))]
+        together_and_alone = [
+            jobs.evaluate.together(cells) for cells in (group, *([c] for c in group))
+        ]
         assert len({str(vars(one)) for one in together_and_alone}) == 1
 
 
 def test_which_cells_share_a_job_follows_from_the_matrix_and_not_from_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = together(3).shared
+    before = together(3).evaluate.groups
     monkeypatch.chdir(tmp_path)
     for name in ("predictions.parquet", "verification.json"):
         path = tmp_path / f"results/cells/felt/load/q/seed0/{name}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert together(3).shared == before
+    assert together(3).evaluate.groups == before
 
 
 def test_a_job_that_reads_weights_made_here_names_them_and_no_others() -> None:
     jobs = dag()
-    assert jobs.of_cell("weights")(wild(cell="own/base")) == ["checkpoints/own/.complete"]
-    assert jobs.of_cell("weights")(wild(cell="brought/base")) == []
-    assert jobs.of_cell("weights")(wild(cell="felt/tune/q/seed0")) == [
+    assert jobs.evaluate.of_cell("weights")(wild(cell="own/base")) == ["checkpoints/own/.complete"]
+    assert jobs.evaluate.of_cell("weights")(wild(cell="brought/base")) == []
+    assert jobs.evaluate.of_cell("weights")(wild(cell="felt/tune/q/seed0")) == [
         "checkpoints/own/.complete",
         "checkpoints/felt.tune.q.seed0/.complete",
     ]
@@ -356,11 +371,9 @@ def test_a_job_that_reads_weights_made_here_names_them_and_no_others() -> None:
 
 @pytest.mark.parametrize("file", [None, "params.yaml"])
 def test_every_cell_is_scored_and_each_score_finds_its_reference(file: str | None) -> None:
-    jobs = Dag(load(Path(__file__).parents[2] / file)) if file else dag()
-    lists = [
-        jobs.arm_predictions(wild(pair=pair, arm=arm)) for pair, arm in jobs.table_rows.values()
-    ]
-    lists.append(jobs.other_predictions())
+    jobs = Dag(load(ROOT / file)) if file else dag()
+    lists = [jobs.score.answers(wild(pair=pair, arm=arm)) for pair, arm in jobs.table_rows.values()]
+    lists.append(jobs.score.other_answers())
     folders = [[path.split("/", 2)[2].rsplit("/", 1)[0] for path in paths] for paths in lists]
     assert set(jobs.cells) == {cell for names in folders for cell in names}
     for names in folders:
@@ -374,34 +387,32 @@ def test_every_cell_is_scored_and_each_score_finds_its_reference(file: str | Non
 
 def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
     jobs = dag()
-    assert jobs.table_scores(wild(table="table2")) == "results/scores/felt/tune.parquet"
+    assert jobs.tables.scores(wild(table="table2")) == "results/scores/felt/tune.parquet"
     ablate = wild(bars="ablate.felt")
-    assert jobs.bar_companions(ablate) == {
+    assert jobs.figures.bar_companions(ablate) == {
         "intervals": "results/table3_intervals.csv",
         "baselines": "results/table3_baselines.csv",
     }
-    assert [jobs.bar_kind(wild(bars=name)) for name in ("fig7_load", "ablate.felt")] == [
+    assert [jobs.figures.bar_kind(wild(bars=name)) for name in ("fig7_load", "ablate.felt")] == [
         "singles",
         "ablation",
     ]
-    assert jobs.bar_title(ablate) == jobs.arm_title(wild(pair="felt", arm="ablate"))
-    assert "felt" in jobs.arm_title(wild(pair="felt", arm="ablate"))
-    assert jobs.all_scores()[:3] == [
+    assert jobs.figures.bar_title(ablate) == jobs.fluency.title(wild(pair="felt", arm="ablate"))
+    assert "felt" in jobs.fluency.title(wild(pair="felt", arm="ablate"))
+    assert jobs.score.files()[:3] == [
         f"results/scores/felt/{arm}.parquet" for arm in ("load", "tune", "ablate")
     ]
-    assert jobs.all_scores()[3:] == ["results/scores/others.parquet"]
+    assert jobs.score.files()[3:] == ["results/scores/others.parquet"]
 
 
 def test_the_json_of_a_setting_is_the_same_text_every_time() -> None:
-    assert dag().pretraining_settings(wild(name="own")) == dag().pretraining_settings(
-        wild(name="own")
-    )
+    assert dag().pretrain.settings(wild(name="own")) == dag().pretrain.settings(wild(name="own"))
 
 
 def test_the_labels_of_a_task_keep_their_order_because_it_decides_ties() -> None:
     parameters = dag().parameters
     name = next(name for name, task in parameters.tasks.items() if task.labels)
-    settings = json.loads(dag().task_settings(wild(task=name)))
+    settings = json.loads(dag().prepare.settings(wild(task=name)))
     assert list(settings["labels"]) == list(parameters.tasks[name].labels)
 
 
@@ -422,12 +433,12 @@ def table_dag(tmp_path: Path) -> Dag:
 
 def test_a_job_depends_on_every_file_of_a_pattern_and_is_told_the_pattern(tmp_path: Path) -> None:
     jobs = table_dag(tmp_path)
-    assert jobs.task_files(wild(task="moods")) == {
+    assert jobs.prepare.files(wild(task="moods")) == {
         "train": [str(tmp_path / "S1/a.csv"), str(tmp_path / "S2/a.csv")],
         "test": "results/data/sources/moods.test.json",
         "join": str(tmp_path / "said.csv"),
     }
-    assert shlex.split(jobs.task_flags(wild(task="moods"))) == [
+    assert shlex.split(jobs.prepare.flags(wild(task="moods"))) == [
         *("--train", str(tmp_path / "S*/a.csv")),
         *("--test", "results/data/sources/moods.test.json"),
         *("--join", str(tmp_path / "said.csv")),
@@ -436,8 +447,8 @@ def test_a_job_depends_on_every_file_of_a_pattern_and_is_told_the_pattern(tmp_pa
 
 def test_a_table_on_the_hub_is_retrieved_by_a_job_of_its_own(tmp_path: Path) -> None:
     jobs = table_dag(tmp_path)
-    assert list(jobs.hub_tables) == ["moods.test"]
-    assert shlex.split(jobs.table_flags(wild(name="moods.test"))) == [
+    assert list(jobs.prepare.hub_tables) == ["moods.test"]
+    assert shlex.split(jobs.prepare.hub_flags(wild(name="moods.test"))) == [
         *("o/d", "--revision", "main", "--file", "it's a/test.parquet")
     ]
 
@@ -448,19 +459,21 @@ SPOKEN = {"evaluate": {"readouts": {"moods": "generation"}}}
 def test_where_a_task_is_answered_in_free_text_scores_are_made_from_what_was_read_in_it() -> None:
     plain, jobs = dag(), dag(**SPOKEN)
     arm = wild(pair="felt", arm="load")
-    expected = [path.replace("predictions", "openset") for path in plain.arm_predictions(arm)]
-    assert jobs.arm_predictions(arm) == expected
-    assert "predictions" in plain.arm_predictions(arm)[0]
-    assert jobs.extracted(wild(cell="felt/tuned")) == []
+    expected = [path.replace("predictions", "openset") for path in plain.score.answers(arm)]
+    assert jobs.score.answers(arm) == expected
+    assert "predictions" in plain.score.answers(arm)[0]
+    assert jobs.openset.extracted(wild(cell="felt/tuned")) == []
     assert EXTRACTOR not in jobs.brought
 
 
 def test_an_extraction_model_is_brought_as_other_checkpoints_are() -> None:
     jobs = dag(**SPOKEN, extraction={"model": {"hub": "owner/name", "revision": "main"}})
     assert EXTRACTOR in jobs.brought
-    flags = shlex.split(jobs.brought_flags(wild(name=EXTRACTOR)))
+    flags = shlex.split(jobs.retrieve.flags(wild(name=EXTRACTOR)))
     assert flags == ["owner/name", "--revision", "main"]
-    assert jobs.extracted(wild(cell="felt/tuned")) == ["results/cells/felt/tuned/extracted.parquet"]
+    assert jobs.openset.extracted(wild(cell="felt/tuned")) == [
+        "results/cells/felt/tuned/extracted.parquet"
+    ]
     assert EXTRACTOR not in dag(extraction={"model": "models/large"}).brought
 
 
@@ -469,18 +482,18 @@ def test_wheels_are_inputs_where_a_score_needs_them(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     asked = {"protocols": {"moods": "mer-unibench"}, "wheels": str(tmp_path)}
     jobs = dag(**SPOKEN, score=asked)
-    assert [Path(file).name for file in jobs.wheel_files] == ["format.csv", "wheel1.xlsx"]
-    assert jobs.wheels == str(tmp_path)
+    assert [Path(file).name for file in jobs.wheels.files] == ["format.csv", "wheel1.xlsx"]
+    assert jobs.wheels.folder == str(tmp_path)
     released = dag(**SPOKEN, score=asked | {"wheels": "released"})
     # Downloaded by a job of their own, where the network is.
-    assert released.wheels == "results/wheels"
-    assert released.wheel_files == [f"results/wheels/{name}" for name in SHA256]
-    assert dag(score={"wheels": str(tmp_path)}).wheel_files == []
+    assert released.wheels.folder == "results/wheels"
+    assert released.wheels.files == [f"results/wheels/{name}" for name in SHA256]
+    assert dag(score={"wheels": str(tmp_path)}).wheels.files == []
 
 
 def test_the_claims_know_what_each_pair_is() -> None:
     jobs = dag(score={"metric": "accuracy", "seed": 3}, seeds=[5, 7])
-    wanted = ClaimsSettings.model_validate_json(jobs.claims_settings())
+    wanted = ClaimsSettings.model_validate_json(jobs.claims.settings())
     assert (wanted.metric, wanted.seed, wanted.tasks) == ("accuracy", 3, {})
     felt, given = wanted.pairs["felt"], wanted.pairs["given"]
     assert (felt.domain, felt.base, felt.method, felt.group) == ("affective", "own", "lora", "")
@@ -497,13 +510,13 @@ def test_no_name_of_a_folder_says_a_family_and_a_config_does(tmp_path: Path) -> 
     folder = tmp_path / "llama-like-mistral"
     bases["brought"] = {"folder": str(folder)}
     jobs = dag(bases=bases)
-    assert ClaimsSettings.model_validate_json(jobs.claims_settings()).facts("given").family == ""
-    assert jobs.family("brought") == ""
+    assert ClaimsSettings.model_validate_json(jobs.claims.settings()).facts("given").family == ""
+    assert jobs.claims.family("brought") == ""
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "qwen2"}')
-    assert dag(bases=bases).family("brought") == "qwen"
+    assert dag(bases=bases).claims.family("brought") == "qwen"
     # The claims read it from the deltas, which have it from the same file.
-    assert ClaimsSettings.model_validate_json(jobs.claims_settings()).facts("given").family == ""
+    assert ClaimsSettings.model_validate_json(jobs.claims.settings()).facts("given").family == ""
 
 
 def test_a_budget_is_a_recipe_without_its_data_whatever_is_done_to_their_answers() -> None:
@@ -513,7 +526,7 @@ def test_a_budget_is_a_recipe_without_its_data_whatever_is_done_to_their_answers
         "twin": {"base": "own", "tuning": tuning | {"shuffled": True, "data": ["stories"]}},
         "longer": {"base": "own", "tuning": tuning | {"steps": 7}},
     }
-    wanted = ClaimsSettings.model_validate_json(dag(pairs=pairs | more).claims_settings())
+    wanted = ClaimsSettings.model_validate_json(dag(pairs=pairs | more).claims.settings())
     budgets = {name: pair.budget for name, pair in wanted.pairs.items()}
     assert budgets["felt"] == budgets["twin"] != budgets["longer"]
 
@@ -528,15 +541,15 @@ def test_a_pair_tuned_on_shuffled_answers_is_a_null_everywhere(domain: str | Non
     tasks = yaml.safe_load(CONFIG)["tasks"]
     tasks["feelings"] = tasks["moods"] | {"labels": ["joy", "neutral"]}
     jobs = dag(pairs=pairs | {"mixed": mixed}, matrix=config, tasks=tasks)
-    claims = ClaimsSettings.model_validate_json(jobs.claims_settings())
+    claims = ClaimsSettings.model_validate_json(jobs.claims.settings())
     assert claims.domain("mixed") == claims.facts("mixed.seed0").domain == "null"
-    assert not any("mixed" in figure.pairs for figure in jobs.panels.values())
-    assert jobs.neuron_inputs(wild(base="own")) == {
+    assert not any("mixed" in figure.pairs for figure in jobs.figures.panels.values())
+    assert jobs.neurons.inputs(wild(base="own")) == {
         "affective": ["results/deltas/felt.seed0.neurons.parquet"],
         "others": ["results/deltas/mixed.seed0.neurons.parquet"],
     }
-    assert jobs.activated == ["felt.seed0"]
-    assert not any(duo == ("mixed.seed0", "mixed.seed0") for duo in jobs.duos.values())
+    assert jobs.neurons.activated == ["felt.seed0"]
+    assert not any(duo == ("mixed.seed0", "mixed.seed0") for duo in jobs.directions.duos.values())
 
 
 def test_a_null_of_a_control_answers_what_its_control_answers() -> None:
@@ -551,10 +564,10 @@ def test_a_null_of_a_control_answers_what_its_control_answers() -> None:
 
 
 def test_the_claims_read_histograms_where_they_are_counted() -> None:
-    assert dag().claimed_histograms == [
+    assert dag().claims.histograms == [
         f"results/deltas/{tuned}.histogram.parquet" for tuned in ("felt.seed0", "given")
     ]
-    assert dag(deltas={"companions": False}).claimed_histograms == []
+    assert dag(deltas={"companions": False}).claims.histograms == []
 
 
 def several(**changes: Any) -> Dag:
@@ -574,41 +587,41 @@ def several(**changes: Any) -> Dag:
 
 def test_a_ledger_counts_the_tune_cells_on_the_bases_that_they_are_tuned_from() -> None:
     jobs = several()
-    assert jobs.ledgers == ["results/ledger.csv", "results/step_times.csv"]
-    assert jobs.ledger_models == ["results/checkpoints/own.json"]
-    assert jobs.ledger_flags() == "--modules q --modules all --rank 4 --method lora"
-    assert jobs.tune_intervals(wild(trade_off="fig9_get")) == ["results/table2_intervals.csv"]
-    assert "results/figures/fig9_get.png" in jobs.weight_figures
+    assert jobs.ledger.files == ["results/ledger.csv", "results/step_times.csv"]
+    assert jobs.ledger.models == ["results/checkpoints/own.json"]
+    assert jobs.ledger.flags() == "--modules q --modules all --rank 4 --method lora"
+    assert jobs.ledger.intervals(wild(trade_off="fig9_get")) == ["results/table2_intervals.csv"]
+    assert "results/figures/fig9_get.png" in jobs.all_figures
     full = several(tune={"data": ["stories"], "method": "sft"})
-    assert full.ledgers == ["results/ledger.csv"]
+    assert full.ledger.files == ["results/ledger.csv"]
 
 
 def test_neurons_are_compared_among_the_pairs_of_a_base() -> None:
     jobs = several()
-    assert "results/neurons/brought.parquet" in jobs.neurons
-    inputs = jobs.neuron_inputs(wild(base="own"))
+    assert "results/neurons/brought.parquet" in jobs.neurons.files
+    inputs = jobs.neurons.inputs(wild(base="own"))
     stem = "results/deltas/{}.neurons.parquet"
     assert inputs == {
         "affective": [stem.format("felt.seed0"), stem.format("full.seed0")],
         "others": [stem.format("sums.seed0"), stem.format("null.seed0")],
     }
-    assert shlex.split(jobs.neuron_flags(wild(base="own"))) == [
+    assert shlex.split(jobs.neurons.flags(wild(base="own"))) == [
         *("--affective", inputs["affective"][0], "--affective", inputs["affective"][1]),
         *("--others", inputs["others"][0], "--others", inputs["others"][1]),
     ]
-    assert several(deltas={"companions": False}).neurons == []
+    assert several(deltas={"companions": False}).neurons.files == []
 
 
 def test_directions_are_of_a_matrix_pair_beside_each_other_pair_on_its_base() -> None:
     jobs = several()
     others = ("full.seed0", "sums.seed0", "null.seed0")
-    assert list(jobs.duos.values()) == [("felt.seed0", other) for other in others]
-    assert jobs.directions == ["results/directions/own.parquet"]
+    assert list(jobs.directions.duos.values()) == [("felt.seed0", other) for other in others]
+    assert jobs.directions.files == ["results/directions/own.parquet"]
     duo = wild(duo="felt.seed0-and-sums.seed0")
-    assert jobs.duo_directions(duo) == "results/directions/own.parquet"
-    assert jobs.duo_flags(duo) == "--pair felt.seed0 --pair sums.seed0"
-    assert jobs.sibling_checkpoints(wild(base="brought")) == ["results/checkpoints/given.json"]
-    readings = json.loads(jobs.sibling_readings(wild(base="brought")))
+    assert jobs.directions.of_duo(duo) == "results/directions/own.parquet"
+    assert jobs.directions.duo_flags(duo) == "--pair felt.seed0 --pair sums.seed0"
+    assert jobs.directions.tuned(wild(base="brought")) == ["results/checkpoints/given.json"]
+    readings = json.loads(jobs.directions.readings(wild(base="brought")))
     assert readings["given"]["alpha"] == 4
 
 
@@ -617,22 +630,22 @@ def test_with_several_seeds_directions_are_of_two_of_them_and_the_pair_stands_be
 ):
     jobs = several(seeds=[4, 6, 9])
     others = ("felt.seed9", "full.seed9", "sums.seed9", "null.seed9")
-    assert list(jobs.duos.values()) == [("felt.seed4", other) for other in others]
+    assert list(jobs.directions.duos.values()) == [("felt.seed4", other) for other in others]
 
 
 def test_activations_need_an_affective_pair_and_neutral_samples() -> None:
     jobs = several()
-    assert jobs.neutral_tasks == ["feelings"]
-    assert jobs.activations == [
+    assert jobs.neurons.neutral_tasks == ["feelings"]
+    assert jobs.neurons.activations == [
         "results/activations/felt.seed0.parquet",
         "results/activations/felt.seed0.summary.parquet",
     ]
-    inputs = jobs.activation_inputs(wild(tuned="felt.seed0"))
+    inputs = jobs.neurons.activation_inputs(wild(tuned="felt.seed0"))
     assert inputs["base"] == "results/checkpoints/own.json"
     assert inputs["again"] == "results/neurons/own.parquet"
     assert inputs["data"] == ["results/data/feelings.parquet"]
-    assert several(neurons={"neutral": "calm"}).activations == []
-    assert dag().activations == []
+    assert several(neurons={"neutral": "calm"}).neurons.activations == []
+    assert dag().neurons.activations == []
 
 
 @given(st.lists(st.text("ab/.+(", max_size=6), max_size=12), st.text("ab/.+(", max_size=6))
@@ -660,8 +673,8 @@ def test_every_cell_and_checkpoint_is_matched_by_an_expression_that_stays_short(
     matrix = {"pairs": ["felt"], "load": sets, "tune": sets, "ablate": sets}
     jobs = dag(matrix=matrix, seeds=list(range(50)))
     for names, expression in (
-        (jobs.cells, jobs.cells_named(jobs.cells)),
-        (jobs.tuned, jobs.tuned_named),
+        (jobs.cells, jobs.evaluate.pattern(jobs.cells)),
+        (jobs.tuned, jobs.tune.pattern),
     ):
         pattern = re.compile(expression)
         assert all(pattern.fullmatch(name) for name in names)

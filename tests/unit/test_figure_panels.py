@@ -36,7 +36,7 @@ matrix: {pairs: [felt], load: [gate], tune: [], ablate: []}
 def chosen(**changes: Any) -> dict[str, Panels]:
     config = yaml.safe_load(CONFIG)
     config["pairs"] |= changes
-    return Dag(Parameters.model_validate(config)).panels
+    return Dag(Parameters.model_validate(config)).figures.panels
 
 
 def test_bases_of_one_architecture_stand_by_size_whatever_their_order() -> None:
@@ -76,7 +76,7 @@ def test_architectures_are_columns_and_methods_rows_each_with_its_first_pair() -
 def test_one_pair_alone_gives_no_figure() -> None:
     config = yaml.safe_load(CONFIG)
     config["pairs"] = {"felt": config["pairs"]["felt"]}
-    assert Dag(Parameters.model_validate(config)).panels == {}
+    assert Dag(Parameters.model_validate(config)).figures.panels == {}
 
 
 def test_brought_pairs_of_which_nothing_is_known_compare_on_one_base() -> None:
@@ -87,6 +87,6 @@ def test_brought_pairs_of_which_nothing_is_known_compare_on_one_base() -> None:
         for name, domain in (("kind", "affective"), ("maths", "control"))
     }
     config["matrix"]["pairs"] = ["kind"]
-    figures = Dag(Parameters.model_validate(config)).panels
+    figures = Dag(Parameters.model_validate(config)).figures.panels
     assert list(figures) == ["fig5_control"]
     assert figures["fig5_control"].title.endswith("same base")

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from affectlocus.config.experiment import Parameters
-from affectlocus.orchestration.dag import EXTRACTOR, Dag
+from affectlocus.orchestration.artifacts import EXTRACTOR
+from affectlocus.orchestration.dag import Dag
 from affectlocus.orchestration.job_resources import Needs
 
 CONFIG = """

@@ -74,8 +74,14 @@ def test_dvc_stores_every_result_of_the_default() -> None:
     ledger = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     jobs = Dag(load(ROOT / "params.yaml"))
     outs = outs_of(ledger)
-    made = [*jobs.shown, *jobs.deltas, *jobs.trajectories, *jobs.neurons, *jobs.directions]
-    made += [*jobs.activations, *jobs.all_scores(), *jobs.figures, *jobs.weight_figures]
+    made = [
+        *jobs.report.shown,
+        *jobs.deltas.files,
+        *jobs.trajectory.files,
+        *jobs.neurons.files,
+        *jobs.directions.files,
+    ]
+    made += [*jobs.neurons.activations, *jobs.score.files(), *jobs.all_figures]
     lost = [file for file in made if not any(f"{file}/".startswith(f"{out}/") for out in outs)]
     assert lost == []
     manifest = ledger["artifacts"]["qwen2-affective"]["path"]
@@ -91,7 +97,7 @@ def test_dvc_plots_and_metrics_lie_in_outs_and_are_results_of_the_default() -> N
         named += about["y"] if isinstance(about.get("y"), dict) else [name]
     jobs = Dag(load(ROOT / "params.yaml"))
     made = {"results/metrics.json", "results/revisions/verdicts.json", "results/revisions/l2"}
-    made |= {*jobs.figures, *jobs.tables}
+    made |= {*jobs.all_figures, *jobs.tables.files}
     for name in named:
         assert name in made
         assert any(name == out or name.startswith(f"{out}/") for out in outs), name

@@ -16,7 +16,8 @@ from small import Project
 
 from affectlocus.config.experiment import load
 from affectlocus.core.cells import Cell
-from affectlocus.orchestration.dag import Dag, settings
+from affectlocus.orchestration.dag import Dag
+from affectlocus.orchestration.rule_values import settings
 from affectlocus.reporting.exhibits import captions
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
@@ -122,7 +123,7 @@ def test_a_cell_that_shared_a_job_is_byte_for_byte_the_cell_alone(
     assert "tiny-affective/load/gate/seed0" in log
     out = tmp_path / "tiny-affective/load/gate/seed0/predictions.parquet"
     parameters = load(project.folder)
-    data = [f"--data={path}" for path in Dag(parameters).asked_data(Cell("base", "tiny"))]
+    data = [f"--data={path}" for path in Dag(parameters).evaluate.data(Cell("base", "tiny"))]
     manifests = results / "checkpoints"
     command = [str(BIN / "affectlocus"), "evaluate", str(out), *data]
     command += ["--settings", settings(parameters.evaluate)]

@@ -254,12 +254,20 @@ def _text(content: bytes) -> None:
 
 def _laid_out(parameters: Any) -> None:
     """What holds of every experiment that is accepted: its files, and what a shell is given."""
-    from affectlocus.orchestration.dag import Dag, checkpoint, settings
+    from affectlocus.orchestration.dag import Dag
+    from affectlocus.orchestration.rule_values import checkpoint, settings
 
     dag = Dag(parameters)
-    tables = [*dag.tables, *dag.fluency, *dag.ledgers]
-    made = [*tables, *dag.figures, *dag.deltas, *dag.trajectories, *dag.neurons, *dag.activations]
-    made += [*dag.directions, *dag.weight_figures, *dag.data_reports]
+    tables = [*dag.tables.files, *dag.fluency.files, *dag.ledger.files]
+    made = [
+        *tables,
+        *dag.all_figures,
+        *dag.deltas.files,
+        *dag.trajectory.files,
+        *dag.neurons.files,
+        *dag.neurons.activations,
+    ]
+    made += [*dag.directions.files, *dag.report.data_reports]
     made += [checkpoint(name) for name in (*dag.brought, *dag.pretrained, *dag.tuned)]
     made += [f"results/cells/{cell}/predictions.parquet" for cell in dag.cells]
     made += [f"results/data/{task}.parquet" for task in parameters.tasks]
@@ -277,8 +285,8 @@ def _laid_out(parameters: Any) -> None:
     twice = [path for path in folded if folded.count(path) > 1] if len(folded) < 2000 else []
     assert len(set(folded)) == len(folded), f"two results in one file: {twice[:2]}"
     for name in dag.brought:
-        given = shlex.split(dag.brought_flags(SimpleNamespace(name=name)))
-        source = dag.brought_source(name)
+        given = shlex.split(dag.retrieve.flags(SimpleNamespace(name=name)))
+        source = dag.retrieve.source(name)
         if source.hub is not None:
             assert given == [source.hub, "--revision", source.revision]
         elif source.url is not None:
@@ -287,10 +295,10 @@ def _laid_out(parameters: Any) -> None:
             assert given == [dag.external(source.folder)]
         assert not given[0].startswith("-"), given
     for task in parameters.tasks:
-        given = shlex.split(dag.task_flags(SimpleNamespace(task=task)))
-        assert given[::2] == [f"--{key}" for key in dag._task_paths(task)]
-        assert given[1::2] == list(dag._task_paths(task).values())
-        text = dag.task_settings(SimpleNamespace(task=task))
+        given = shlex.split(dag.prepare.flags(SimpleNamespace(task=task)))
+        assert given[::2] == [f"--{key}" for key in dag.prepare.paths(task)]
+        assert given[1::2] == list(dag.prepare.paths(task).values())
+        text = dag.prepare.settings(SimpleNamespace(task=task))
         assert shlex.split(shlex.quote(text)) == [text]
         text.encode()
     for base in parameters.bases:
@@ -300,7 +308,7 @@ def _laid_out(parameters: Any) -> None:
         text = settings(section)
         assert shlex.split(shlex.quote(text)) == [text]
         text.encode()
-    shlex.split(dag.ledger_flags())
+    shlex.split(dag.ledger.flags())
 
 
 good_parameters = st.deferred(lambda: st.sampled_from(_good_parameters()))

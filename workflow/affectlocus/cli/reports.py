@@ -390,7 +390,7 @@ def _experiment(
         unreadable=redacted(unreadable, os.environ),
         otherwise=otherwise_tuned(jobs, results),
         benchmarks=benchmarks(jobs),
-        tasks={Path(file).stem for file in jobs.data_reports},
+        tasks={Path(file).stem for file in jobs.report.data_reports},
         cells=jobs.cells,
     )
 

@@ -21,7 +21,8 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE, cut, read_json
 from affectlocus.core.manifests import manifest_folder
 from affectlocus.core.output_files import PARTIAL
-from affectlocus.orchestration.dag import Dag, checkpoint, complete
+from affectlocus.orchestration.dag import Dag
+from affectlocus.orchestration.rule_values import checkpoint, complete
 
 ASIDE = STATE / "aside"
 """Where damaged files are moved to, each run of `doctor --fix` into a folder of its own."""
@@ -136,8 +137,8 @@ def _weights(folder: Path, jobs: Dag) -> Iterator[Finding]:
                     place,
                     target,
                 )
-    downloads = {checkpoint(name): jobs.brought_source(name).folder for name in jobs.brought}
-    downloads |= {f"results/data/sources/{name}.json": None for name in jobs.hub_tables}
+    downloads = {checkpoint(name): jobs.retrieve.source(name).folder for name in jobs.brought}
+    downloads |= {f"results/data/sources/{name}.json": None for name in jobs.prepare.hub_tables}
     for listed, own in downloads.items():
         manifest = Path(listed)
         if (folder / manifest).is_file() and (said := manifest_problem(folder / manifest)):
@@ -201,12 +202,14 @@ def _download(folder: Path, manifest: Path, jobs: Dag) -> None:
 
     pins = folder / "checkpoints.lock.json"
     known = read_json(folder / manifest)
-    table = jobs.hub_tables.get(manifest.stem) if manifest.parent.name == "sources" else None
+    table = (
+        jobs.prepare.hub_tables.get(manifest.stem) if manifest.parent.name == "sources" else None
+    )
     if table is not None:
         assert table.hub is not None and table.revision is not None
         record = retrieve_table(table.hub, table.revision, table.file, pins)
     else:
-        source = jobs.brought_source(manifest.stem)
+        source = jobs.retrieve.source(manifest.stem)
         named = source.hub or source.url
         assert named is not None
         record = retrieve(named, source.revision, source.sha256, pins)

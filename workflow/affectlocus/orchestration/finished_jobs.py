@@ -13,7 +13,9 @@ from pathlib import Path
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 from affectlocus.core.provenance import Difference, differences
-from affectlocus.orchestration.dag import EXTRACTOR, RELEASED_WHEELS, Dag
+from affectlocus.orchestration.artifacts import EXTRACTOR
+from affectlocus.orchestration.dag import Dag
+from affectlocus.orchestration.steps.wheels import RELEASED_WHEELS
 
 
 def benchmarks(jobs: Dag) -> set[str]:
@@ -25,34 +27,34 @@ def benchmarks(jobs: Dag) -> set[str]:
 
 
 def _steps(jobs: Dag) -> Iterator[str]:
-    drawn = [*jobs.figures, *jobs.weight_figures, *jobs.fluency]
+    drawn = [*jobs.all_figures, *jobs.fluency.files]
     several = {
         "retrieve": jobs.brought,
-        "retrieve_data": jobs.hub_tables,
+        "retrieve_data": jobs.prepare.hub_tables,
         "pretrain": jobs.pretrained,
-        "prepare": map(_stem, jobs.data_reports),
+        "prepare": map(_stem, jobs.report.data_reports),
         "tune": jobs.tuned,
         "deltas": jobs.pair_of,
-        "trajectory": map(_stem, jobs.trajectories),
+        "trajectory": map(_stem, jobs.trajectory.files),
         "evaluate": jobs.cells,
         "extract": jobs.cells if jobs.parameters.spoken and EXTRACTOR in jobs.brought else (),
         "openset": jobs.cells if jobs.parameters.spoken else (),
         "tables": jobs.table_rows,
         "figures": [_stem(path) for path in drawn if path.endswith(".png")],
-        "neurons": jobs.siblings if jobs.neurons else (),
-        "directions": map(_stem, jobs.directions),
-        "activations": jobs.activated,
+        "neurons": jobs.siblings if jobs.neurons.files else (),
+        "directions": map(_stem, jobs.directions.files),
+        "activations": jobs.neurons.activated,
     }
     for step, names in several.items():
         yield from (f"{step}/{name}" for name in names)
-    for path in jobs.all_scores():
+    for path in jobs.score.files():
         yield path.removeprefix("results/").replace("scores/", "score/").removesuffix(".parquet")
-    yield from map(_stem, jobs.ledgers)
+    yield from map(_stem, jobs.ledger.files)
     if jobs.pretrained or any(task.corpus for task in jobs.parameters.tasks.values()):
         yield "corpus"
-    if jobs.wheels == str(Path(RELEASED_WHEELS[0]).parent):
+    if jobs.wheels.folder == str(Path(RELEASED_WHEELS[0]).parent):
         yield "wheels"
-    if jobs.fluency:
+    if jobs.fluency.files:
         yield "fluency"
     yield from ("collect", "claims", "revisions")
 

@@ -20,7 +20,9 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 from affectlocus.core.manifests import manifest_folder
 from affectlocus.orchestration import cost_model as costs
-from affectlocus.orchestration.dag import EXTRACTOR, Dag, checkpoint
+from affectlocus.orchestration.artifacts import EXTRACTOR
+from affectlocus.orchestration.dag import Dag
+from affectlocus.orchestration.rule_values import checkpoint
 
 Step = Literal["pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions"]
 Ask = Callable[..., int]
@@ -155,7 +157,7 @@ class Needs:
         if step == "deltas":
             return self._reading(base, 2, step)
         size = self.size(base)
-        tokens = 2 * sum(self.samples(task) for task in self.jobs.neutral_tasks)
+        tokens = 2 * sum(self.samples(task) for task in self.jobs.neurons.neutral_tasks)
         tokens *= self._plan.prompt_tokens
         return Work(
             size,
@@ -195,7 +197,7 @@ class Needs:
 
     def _evaluation(self, cells: list[Cell]) -> Work:
         size = self.size(cells[0].base)
-        asked = tuple(Path(file).stem for file in self.jobs.asked_data(cells[0]))
+        asked = tuple(Path(file).stem for file in self.jobs.evaluate.data(cells[0]))
         written = self._parameters.evaluate.generation
 
         def seconds(rate: costs.Rates) -> float:
@@ -273,7 +275,7 @@ class Needs:
         if name in self.jobs.pretrained:
             recipe = self._parameters.bases[name].pretrain
             return sizes.of_pretraining(recipe) if recipe else None
-        source = self.jobs.brought_source(name)
+        source = self.jobs.retrieve.source(name)
         manifest = Path(checkpoint(name))
         try:
             if source.folder is not None:
@@ -297,7 +299,7 @@ class Needs:
         stated = self._plan.sizes.get(name)
         if stated is not None:
             return sizes.estimated(stated.parameters, stated.dtype, f"plan.sizes.{name}")
-        source = self.jobs.brought_source(name)
+        source = self.jobs.retrieve.source(name)
         for text in (source.hub, source.url, source.folder, name):
             if text and (found := sizes.of_name(text.rpartition("/")[2])):
                 return found

@@ -16,8 +16,11 @@ from typing import Any
 
 from affectlocus.core.cells import Cell
 from affectlocus.orchestration import cost_model as costs
-from affectlocus.orchestration.dag import EXTRACTOR, RELEASED_WHEELS, Dag, checkpoint
+from affectlocus.orchestration.artifacts import EXTRACTOR
+from affectlocus.orchestration.dag import Dag
 from affectlocus.orchestration.job_resources import Needs
+from affectlocus.orchestration.rule_values import checkpoint
+from affectlocus.orchestration.steps.wheels import RELEASED_WHEELS
 
 FOUND = "answers are of an earlier job"
 """What a job says in its log that did not have to ask everything."""
@@ -146,7 +149,7 @@ def _sources(needs: Needs) -> Iterator[Job]:
     jobs = needs.jobs
     for name in jobs.brought:
         weight = float(needs.size(name).bytes)
-        far = jobs.brought_source(name).folder is None
+        far = jobs.retrieve.source(name).folder is None
         yield Job(
             "retrieve",
             checkpoint(name),
@@ -154,9 +157,9 @@ def _sources(needs: Needs) -> Iterator[Job]:
             download=weight if far else 0.0,
             disk=weight if far else 0.0,
         )
-    for name in jobs.hub_tables:
+    for name in jobs.prepare.hub_tables:
         yield Job("retrieve_data", f"results/data/sources/{name}.json", download=1e7, disk=1e7)
-    if RELEASED_WHEELS[0] in jobs.wheel_files:
+    if RELEASED_WHEELS[0] in jobs.wheels.files:
         yield Job("wheels", RELEASED_WHEELS[0], download=1e6, disk=1e6)
     if jobs.pretrained or any(task.corpus for task in jobs.parameters.tasks.values()):
         yield Job("corpus", "results/corpus/pretraining.txt")
@@ -179,14 +182,16 @@ def _models(needs: Needs) -> Iterator[Job]:
     for name in jobs.pair_of:
         work = needs.work("deltas", SimpleNamespace(tuned=name))
         yield _job(needs, "deltas", f"results/deltas/{name}.parquet", work, disk=1e6)
-    for path in jobs.trajectories:
+    for path in jobs.trajectory.files:
         work = needs.work("deltas", SimpleNamespace(tuned=Path(path).stem))
         yield _job(needs, "deltas", path, work, disk=1e6)
 
 
 def _cells(needs: Needs) -> Iterator[Job]:
     jobs, parameters = needs.jobs, needs.jobs.parameters
-    groups: list[list[Cell]] = [[jobs.cells[name]] for name in jobs.single] + jobs.shared
+    groups: list[list[Cell]] = [
+        [jobs.cells[name]] for name in jobs.evaluate.single
+    ] + jobs.evaluate.groups
     rows = sum(
         needs.samples(task) * max(1, len(parameters.tasks[task].words))
         for task in [*parameters.benchmarks, *parameters.texts]
@@ -200,7 +205,7 @@ def _cells(needs: Needs) -> Iterator[Job]:
             output = f"results/cells/{cell.id}/extracted.parquet"
             yield _job(needs, "extract", output, needs.work("extract"), disk=1e5)
         yield Job("openset", f"results/cells/{cell.id}/openset.parquet", disk=1e5)
-    for name in jobs.activated:
+    for name in jobs.neurons.activated:
         work = needs.work("activations", SimpleNamespace(tuned=name))
         yield _job(needs, "activations", f"results/activations/{name}.parquet", work)
 
@@ -208,20 +213,20 @@ def _cells(needs: Needs) -> Iterator[Job]:
 def _rest(jobs: Dag) -> Iterator[Job]:
     """What needs no model, or a small one."""
     bases = dict.fromkeys(jobs.siblings)
-    for base in bases if jobs.neurons else ():
+    for base in bases if jobs.neurons.files else ():
         yield Job("neurons", f"results/neurons/{base}.parquet")
-    for path in jobs.directions:
+    for path in jobs.directions.files:
         yield Job("directions", path)
-    for path in jobs.ledgers:
+    for path in jobs.ledger.files:
         yield Job("ledger", path)
-    for path in jobs.all_scores():
+    for path in jobs.score.files():
         yield Job("score", path, disk=1e6)
     for name in jobs.table_rows:
         yield Job("tables", f"results/{name}.csv")
-    for path in [*jobs.figures, *jobs.weight_figures, *jobs.fluency]:
+    for path in [*jobs.all_figures, *jobs.fluency.files]:
         if path.endswith(".png"):
             yield Job("figures", path, disk=3e5)
-    fluency = ["results/fluency.csv"] if jobs.fluency else []
+    fluency = ["results/fluency.csv"] if jobs.fluency.files else []
     last = ["results/report.html", "results/revisions/verdicts.json"]
     for path in ["results/scores.parquet", "results/claims.csv", *fluency, *last]:
         yield Job("collect", path)
@@ -268,7 +273,7 @@ def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
             f"once for each token of a batch, at {given.card_gb_per_second / 2:g} GB/s"
         )
     brought = [
-        name for name in needs.jobs.brought if needs.jobs.brought_source(name).folder is None
+        name for name in needs.jobs.brought if needs.jobs.retrieve.source(name).folder is None
     ]
     if brought:
         yield (

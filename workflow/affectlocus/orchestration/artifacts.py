@@ -1,0 +1,163 @@
+"""The cells, checkpoints and tables of an experiment, which several steps refer to.
+
+Nothing here imports torch, because Snakemake reads this at every start.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from affectlocus.config.experiment import Parameters
+from affectlocus.config.matrix import Arm
+from affectlocus.config.tuning import Tuning
+from affectlocus.core.cells import FAIR, Cell, tune_checkpoint
+from affectlocus.core.checkpoint_files import checkpoint_paths
+from affectlocus.orchestration.matrix import all_cells, seeds_of
+from affectlocus.orchestration.rule_values import complete, repeated
+
+EXTRACTOR = "_extractor"
+"""The name of the extraction model's manifest; no base and no pair may have it."""
+
+# In the order of the paper's tables. Tables of further pairs are named after them: table1.PAIR.csv.
+ARMS: dict[str, Arm] = {
+    "table1": "load",
+    "table1_even": "even",
+    "table1_dose": "dose",
+    "table2": "tune",
+    "table2_fair": "fair",
+    "table3": "ablate",
+}
+
+
+class Artifacts:
+    """The cells, checkpoints and tables of an experiment.
+
+    Attributes:
+        cells: cell id → cell.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+        self.cells = {cell.id: cell for cell in all_cells(parameters)}
+
+    @cached_property
+    def checkpoints(self) -> dict[str, list[str]]:
+        """Pair → its tuned checkpoints: one for each seed, or one of the pair's name if brought."""
+        return {
+            name: [name if seed is None else f"{name}.seed{seed}" for seed in seeds]
+            for name in self.parameters.pairs
+            for seeds in [seeds_of(self.parameters, name)]
+        }
+
+    @cached_property
+    def pair_of(self) -> dict[str, str]:
+        """Tuned checkpoint of a pair → the pair."""
+        return {name: pair for pair, names in self.checkpoints.items() for name in names}
+
+    def base_of(self, tuned: str) -> str:
+        """The base of a pair's tuned checkpoint."""
+        return self.parameters.pairs[self.pair_of[tuned]].base
+
+    @cached_property
+    def siblings(self) -> dict[str, list[str]]:
+        """Base → the tuned checkpoints of all its pairs; without bases that have no pair."""
+        found: dict[str, list[str]] = {}
+        for tuned in self.pair_of:
+            found.setdefault(self.base_of(tuned), []).append(tuned)
+        return found
+
+    @cached_property
+    def tunings(self) -> dict[str, tuple[str, Tuning]]:
+        """Checkpoint that the workflow tunes, for a pair or a tune cell → its base and recipe."""
+        found: dict[str, tuple[str, Tuning]] = {}
+        for name, pair in self.parameters.pairs.items():
+            if pair.tuning is not None:
+                for seed, tuned in zip(self.parameters.seeds, self.checkpoints[name], strict=True):
+                    recipe = Tuning(**pair.tuning.model_dump(), seed=seed)
+                    found[tuned] = pair.base, recipe
+        for cell in self.cells.values():
+            if cell.kind == "tune":
+                assert self.parameters.tune is not None
+                assert cell.seed is not None
+                own = self.parameters.tune.model_dump()
+                fair = cell.mode == FAIR
+                recipe = Tuning(**own, modules=cell.modules, seed=cell.seed, fair=fair)
+                found[tune_checkpoint(cell)] = cell.base, recipe
+        return found
+
+    def tuned_of(self, cell: Cell) -> str | None:
+        """The tuned checkpoint that a cell needs; None for a base."""
+        if cell.kind == "tune":
+            return tune_checkpoint(cell)
+        if cell.pair is None:
+            return None
+        brought = self.parameters.pairs[cell.pair].tuning is None
+        return cell.pair if brought else f"{cell.pair}.seed{cell.seed}"
+
+    @property
+    def brought(self) -> list[str]:
+        """The checkpoints that the user brings."""
+        bases = [name for name, base in self.parameters.bases.items() if base.pretrain is None]
+        pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuned is not None]
+        extracts = self.parameters.spoken and self.parameters.extraction.model is not None
+        return bases + pairs + ([EXTRACTOR] if extracts else [])
+
+    @property
+    def pretrained(self) -> list[str]:
+        """The bases that the workflow pre-trains."""
+        return [name for name, base in self.parameters.bases.items() if base.pretrain is not None]
+
+    @property
+    def tuned(self) -> list[str]:
+        """The checkpoints that the workflow tunes, for pairs and for tune cells."""
+        return list(self.tunings)
+
+    def weights(self, *names: str) -> list[str]:
+        """The weights of some checkpoints, as inputs; only those that the workflow makes.
+
+        Jobs depend on the manifest, which holds the SHA-256 of the weights. With these inputs
+        Snakemake first makes weights that are missing.
+        """
+        made = {*self.pretrained, *self.tunings}
+        return [complete(name) for name in dict.fromkeys(names) if name in made]
+
+    def external(self, path: str | None) -> str:
+        """A path of params.yaml, which is relative to data_root."""
+        assert path is not None
+        whole = os.path.normpath(os.path.join(self.parameters.data_root, path))  # noqa: PTH118
+        # The command line would take a path that begins with a dash for an option.
+        return f"./{whole}" if whole.startswith("-") else whole
+
+    def chain(self, base: str) -> list[str]:
+        """The files of the adapters that are merged into a base (`then`), as inputs."""
+        source = self.parameters.bases[base]
+        paths = [self.external(path) for path in source.then]
+        if source.awaited:
+            paths = [path for path in paths if Path(path).exists()]
+        return [
+            str(file)
+            for path in map(Path, paths)
+            for file in (checkpoint_paths(path) if path.is_dir() else [path])
+        ]
+
+    def chain_flags(self, base: str) -> str:
+        """The adapters that are merged into a base, as options of the command line."""
+        return repeated("then", map(self.external, self.parameters.bases[base].then))
+
+    @cached_property
+    def table_rows(self) -> dict[str, tuple[str, Arm]]:
+        """Table → its pair and arm. Tables of the first pair have no pair in their name."""
+        matrix = self.parameters.matrix
+        found: dict[str, tuple[str, Arm]] = {
+            name if pair == matrix.pairs[0] else f"{name}.{pair}": (pair, arm)
+            for pair in matrix.pairs
+            for name, arm in ARMS.items()
+            if matrix.sets(arm)
+        }
+        return found | {f"table1.{pair}": (pair, "load") for pair in matrix.beside}
+
+    def figure_name(self, stem: str, pair: str) -> str:
+        """The name of a figure of the paper, without the pair for the first pair of the matrix."""
+        return stem if pair == self.parameters.matrix.pairs[0] else f"{stem}.{pair}"

@@ -1,0 +1,77 @@
+"""Step `directions`: whether the deltas of two pairs on one base point the same way."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import Any
+
+from affectlocus.orchestration.rule_values import as_images, checkpoint, repeated
+from affectlocus.orchestration.steps.step import StepJobs
+
+
+class DirectionsJobs(StepJobs):
+    """The jobs of rules/directions.smk."""
+
+    @cached_property
+    def duos(self) -> dict[str, tuple[str, str]]:
+        """FIRST-and-SECOND → two tuned checkpoints on one base, for which a figure is drawn.
+
+        Each pair of the matrix is compared with every other pair on its base, and with itself: two
+        seeds of one recipe show how much agreement to expect. The two seeds differ where there
+        are several, because two adapters with one seed start from the same factors, and so agree
+        whatever they learn.
+        """
+        pairs, checkpoints = self.parameters.pairs, self.artifacts.checkpoints
+        found: dict[frozenset[str], tuple[str, str]] = {}
+        for first in self.parameters.matrix.pairs:
+            for second, pair in pairs.items():
+                domains = (pairs[first].evidence, pair.evidence)
+                if pair.base == pairs[first].base and "affective" in domains:
+                    duo = checkpoints[first][0], checkpoints[second][-1]
+                    found.setdefault(frozenset((first, second)), duo)
+        return {f"{one}-and-{two}": (one, two) for one, two in found.values() if one != two}
+
+    @property
+    def files(self) -> list[str]:
+        """The directions of every base for which a figure is drawn."""
+        bases = dict.fromkeys(self.artifacts.base_of(first) for first, _ in self.duos.values())
+        return [f"results/directions/{base}.parquet" for base in bases]
+
+    @property
+    def figures(self) -> list[str]:
+        """Every figure of two pairs' directions."""
+        return as_images(f"directions.{duo}" for duo in self.duos)
+
+    def tuned(self, wildcards: Any) -> list[str]:
+        """The manifests of a base's tuned checkpoints."""
+        return [checkpoint(name) for name in self.artifacts.siblings[wildcards.base]]
+
+    def weights(self, wildcards: Any) -> list[str]:
+        """The weights of a base and of its tuned checkpoints that the workflow makes."""
+        base = wildcards.base
+        return self.artifacts.weights(base, *self.artifacts.siblings[base])
+
+    def readings(self, wildcards: Any) -> str:
+        """How each tuned checkpoint is read, as JSON."""
+        pairs, artifacts = self.parameters.pairs, self.artifacts
+        names = artifacts.siblings[wildcards.base]
+        read = {name: pairs[artifacts.pair_of[name]].reading for name in names}
+        return json.dumps({name: reading.model_dump() for name, reading in read.items()})
+
+    def chain(self, wildcards: Any) -> list[str]:
+        """The adapters that are merged into a base, as inputs."""
+        return self.artifacts.chain(wildcards.base)
+
+    def chain_flags(self, wildcards: Any) -> str:
+        """The adapters that are merged into a base, as options."""
+        return self.artifacts.chain_flags(wildcards.base)
+
+    def of_duo(self, wildcards: Any) -> str:
+        """The directions that hold a figure's two checkpoints."""
+        first, _ = self.duos[wildcards.duo]
+        return f"results/directions/{self.artifacts.base_of(first)}.parquet"
+
+    def duo_flags(self, wildcards: Any) -> str:
+        """A figure's two checkpoints, as options."""
+        return repeated("pair", self.duos[wildcards.duo])

@@ -1,0 +1,112 @@
+"""Step `evaluate`: the cells of the matrix, and which of them share a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from affectlocus.config.pairs import Reading
+from affectlocus.core.cells import Cell
+from affectlocus.orchestration.artifacts import Artifacts
+from affectlocus.orchestration.matrix import arm_of
+from affectlocus.orchestration.rule_values import checkpoint, settings
+from affectlocus.orchestration.steps.step import StepJobs
+from affectlocus.orchestration.wildcard_patterns import combinations_of
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The inputs and parameters of a job that evaluates cells."""
+
+    base: str
+    weights: list[str]
+    tuned: list[str]
+    data: list[str]
+    chain: list[str]
+    chain_flags: str
+    reading: str
+
+
+class EvaluateJobs(StepJobs):
+    """The jobs of rules/evaluate.smk."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        super().__init__(artifacts)
+        self._evaluations: dict[str, Evaluation] = {}
+
+    @cached_property
+    def groups(self) -> list[list[Cell]]:
+        """The cells that share a job: of one kind, from the same checkpoints.
+
+        A tuned model goes with the load cells, which read the same two checkpoints. Base and tune
+        cells have a job each: each has a checkpoint of its own, and a job with several would rerun
+        whenever one is added or removed. Cells of different arms never share a job, so that a
+        table does not wait for the cells of another.
+
+        The groups follow from the order of the cells in the matrix alone. An added cell may move
+        other cells into another group; their answers are then found in the prediction cache.
+        """
+        size = self.parameters.matrix.cells_per_job
+        alike: dict[tuple[str | None, ...], list[Cell]] = {}
+        for cell in self.artifacts.cells.values():
+            if cell.kind not in ("base", "tune"):
+                key = (cell.pair, arm_of(cell) or "load", self.artifacts.tuned_of(cell))
+                alike.setdefault(key, []).append(cell)
+        chunks = [
+            cells[start : start + size]
+            for cells in alike.values()
+            for start in range(0, len(cells), size)
+        ]
+        return [chunk for chunk in chunks if len(chunk) > 1]
+
+    @cached_property
+    def single(self) -> list[str]:
+        """The ids of the cells that have a job of their own."""
+        grouped = {cell.id for group in self.groups for cell in group}
+        return [name for name in self.artifacts.cells if name not in grouped]
+
+    def pattern(self, names: Iterable[str]) -> str:
+        """A regular expression of exactly these cell ids."""
+        parts = []
+        for name in names:
+            cell = self.artifacts.cells[name]
+            # The head is PAIR/KIND/MODULES, the tail is mode and seed.
+            head = "/".join(name.split("/")[: 3 if cell.modules else 2])
+            parts.append((head, name.removeprefix(head)))
+        return combinations_of(parts)
+
+    def data(self, cell: Cell) -> list[str]:
+        """The prepared benchmarks that a cell answers, and the texts that every cell reads."""
+        parameters = self.parameters
+        asked = parameters.benchmarks if cell.pair is None else parameters.columns_of(cell.pair)
+        return [f"results/data/{task}.parquet" for task in (*asked, *parameters.texts)]
+
+    def together(self, cells: list[Cell]) -> Evaluation:
+        """The inputs and parameters of a job that evaluates cells of one base and one kind."""
+        base = cells[0].base
+        pair = self.parameters.pairs.get(cells[0].pair or "")
+        # A checkpoint that the workflow tuned for a cell needs no settings of the pair.
+        reading = pair.reading if pair and cells[0].kind != "tune" else Reading()
+        tuned = [name for name in dict.fromkeys(map(self.artifacts.tuned_of, cells)) if name]
+        return Evaluation(
+            base=checkpoint(base),
+            weights=self.artifacts.weights(base, *tuned),
+            tuned=[checkpoint(name) for name in tuned],
+            data=self.data(cells[0]),
+            chain=self.artifacts.chain(base),
+            chain_flags=self.artifacts.chain_flags(base),
+            reading=settings(reading),
+        )
+
+    def of_cell(self, field: str) -> Callable[[Any], Any]:
+        """An input or parameter function that returns a field of a cell's `Evaluation`."""
+
+        def value(wildcards: Any) -> Any:
+            name = wildcards.cell
+            if name not in self._evaluations:
+                self._evaluations[name] = self.together([self.artifacts.cells[name]])
+            return getattr(self._evaluations[name], field)
+
+        return value

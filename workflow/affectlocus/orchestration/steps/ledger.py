@@ -1,0 +1,72 @@
+"""Step `ledger`: what tuning costs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from affectlocus.config.matrix import Arm
+from affectlocus.orchestration.artifacts import Artifacts
+from affectlocus.orchestration.rule_values import as_images, checkpoint, repeated
+from affectlocus.orchestration.steps.step import StepJobs
+from affectlocus.orchestration.steps.tables import TablesJobs
+
+
+class LedgerJobs(StepJobs):
+    """The jobs of rules/ledger.smk."""
+
+    def __init__(self, artifacts: Artifacts, tables: TablesJobs) -> None:
+        super().__init__(artifacts)
+        self._tables = tables
+
+    @property
+    def bases(self) -> list[str]:
+        """The bases that cells are tuned from."""
+        matrix, pairs = self.parameters.matrix, self.parameters.pairs
+        return list(dict.fromkeys(pairs[name].base for name in matrix.pairs if matrix.tune))
+
+    @property
+    def files(self) -> list[str]:
+        """The ledger, and with LoRA the step times; nothing if no cell is tuned."""
+        if not self.bases or self.parameters.tune is None:
+            return []
+        timed = ["results/step_times.csv"] if self.parameters.tune.method == "lora" else []
+        return ["results/ledger.csv", *timed]
+
+    @property
+    def models(self) -> list[str]:
+        """The manifests of the bases."""
+        return [checkpoint(base) for base in self.bases]
+
+    @property
+    def weights(self) -> list[str]:
+        """The weights of the bases that the workflow makes."""
+        return self.artifacts.weights(*self.bases)
+
+    def flags(self, _: Any = None) -> str:
+        """Module sets, rank and method of the tune cells, as options."""
+        recipe = self.parameters.tune
+        if recipe is None:
+            return ""
+        sets = repeated("modules", self.parameters.matrix.tune)
+        return f"{sets} --rank {recipe.rank} --method {recipe.method}"
+
+    @cached_property
+    def trade_offs(self) -> dict[str, str]:
+        """Figure of the score against the trainable parameters → its pair."""
+        rows = self.artifacts.table_rows.values() if self.files else []
+        name = self.artifacts.figure_name
+        return {name("fig9_get", pair): pair for pair, arm in rows if arm == "tune"}
+
+    @property
+    def figures(self) -> list[str]:
+        """Every figure of the score against the trainable parameters."""
+        return as_images(self.trade_offs)
+
+    def intervals(self, wildcards: Any) -> list[str]:
+        """The intervals of the tune tables of a figure's pair."""
+        pair = self.trade_offs[wildcards.trade_off]
+        budgets: tuple[Arm, ...] = ("tune", "fair")
+        rows = self.artifacts.table_rows.values()
+        arms = [arm for arm in budgets if (pair, arm) in rows]
+        return [self._tables.companions(pair, arm)["intervals"] for arm in arms]

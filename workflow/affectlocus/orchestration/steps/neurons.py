@@ -1,0 +1,93 @@
+"""Step `neurons`: single neurons of the feed-forward blocks, and their activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from affectlocus.orchestration.rule_values import as_images, checkpoint, repeated
+from affectlocus.orchestration.steps.step import PairInputs
+
+
+class NeuronsJobs(PairInputs):
+    """The jobs of rules/neurons.smk."""
+
+    @property
+    def files(self) -> list[str]:
+        """The comparison of each base's pairs; nothing if companions of deltas are off."""
+        if not self.parameters.deltas.companions:
+            return []
+        suffixes = ("", ".concentration", ".overlaps", ".chance")
+        return [
+            f"results/neurons/{base}{suffix}.parquet"
+            for base in self.artifacts.siblings
+            for suffix in suffixes
+        ]
+
+    @property
+    def figures(self) -> list[str]:
+        """A figure for each base."""
+        return as_images(f"neurons.{base}" for base in self.artifacts.siblings if self.files)
+
+    def _files_of(self, base: str, affective: bool) -> list[str]:
+        artifacts, pairs = self.artifacts, self.parameters.pairs
+        return [
+            f"results/deltas/{name}.neurons.parquet"
+            for name in artifacts.siblings[base]
+            if (pairs[artifacts.pair_of[name]].evidence == "affective") == affective
+        ]
+
+    def inputs(self, wildcards: Any) -> dict[str, list[str]]:
+        """The neurons of a base's affective pairs, and of its other pairs."""
+        base = wildcards.base
+        return {"affective": self._files_of(base, True), "others": self._files_of(base, False)}
+
+    def flags(self, wildcards: Any) -> str:
+        """The same files as options."""
+        inputs = self.inputs(wildcards).items()
+        return " ".join(repeated(name, files) for name, files in inputs)
+
+    # activations
+
+    @property
+    def neutral_tasks(self) -> list[str]:
+        """The benchmarks with neutral samples, which emotional samples are compared with."""
+        word = self.parameters.neurons.neutral
+        tasks = {name: self.parameters.tasks[name] for name in self.parameters.benchmarks}
+        return [name for name, task in tasks.items() if word in (task.labels or {}).values()]
+
+    @property
+    def activated(self) -> list[str]:
+        """The checkpoints of the matrix's affective pairs, if a benchmark has neutral samples."""
+        if not self.neutral_tasks or not self.parameters.deltas.companions:
+            return []
+        pairs = self.parameters.pairs
+        chosen = [
+            name for name in self.parameters.matrix.pairs if pairs[name].evidence == "affective"
+        ]
+        return [tuned for name in chosen for tuned in self.artifacts.checkpoints[name]]
+
+    @property
+    def activations(self) -> list[str]:
+        """The gate's activations in these checkpoints, and their summaries."""
+        return [
+            f"results/activations/{name}{suffix}.parquet"
+            for name in self.activated
+            for suffix in ("", ".summary")
+        ]
+
+    @property
+    def activation_figures(self) -> list[str]:
+        """A figure for each of these checkpoints."""
+        return as_images(f"activations.{tuned}" for tuned in self.activated)
+
+    def activation_inputs(self, wildcards: Any) -> dict[str, str | list[str]]:
+        """The checkpoints, neurons and data from which a pair's activations are measured."""
+        tuned = wildcards.tuned
+        base = self.artifacts.base_of(tuned)
+        return {
+            "base": checkpoint(base),
+            "tuned": checkpoint(tuned),
+            "neurons": f"results/deltas/{tuned}.neurons.parquet",
+            "again": f"results/neurons/{base}.parquet",
+            "data": [f"results/data/{task}.parquet" for task in self.neutral_tasks],
+        }

@@ -1,0 +1,44 @@
+"""Step `retrieve`: the checkpoints that the user brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from affectlocus.config.sources import Source
+from affectlocus.core.checkpoint_files import checkpoint_paths
+from affectlocus.orchestration.artifacts import EXTRACTOR
+from affectlocus.orchestration.rule_values import repeated
+from affectlocus.orchestration.steps.step import StepJobs
+
+
+class RetrieveJobs(StepJobs):
+    """The jobs of rules/retrieve.smk."""
+
+    def source(self, name: str) -> Source:
+        """Where a checkpoint comes from."""
+        source: Source | None = self.parameters.extraction.model
+        if name != EXTRACTOR:
+            source = self.parameters.bases.get(name) or self.parameters.pairs[name].tuned
+        assert source is not None
+        return source
+
+    def flags(self, wildcards: Any) -> str:
+        """The source as an argument and options of the command line."""
+        source = self.source(wildcards.name)
+        if source.hub is not None:
+            return f"{quote(source.hub)} {repeated('revision', [source.revision])}"
+        if source.url is not None:
+            return f"{quote(source.url)} {repeated('sha256', [source.sha256])}"
+        return quote(self.artifacts.external(source.folder))
+
+    def files(self, wildcards: Any) -> list[str]:
+        """The files of a local checkpoint, so that changed weights cause a rerun."""
+        source = self.source(wildcards.name)
+        if source.folder is None:
+            return []
+        path = Path(self.artifacts.external(source.folder))
+        if source.awaited and not path.exists():
+            return []
+        return [str(file) for file in (checkpoint_paths(path) if path.is_dir() else [path])]

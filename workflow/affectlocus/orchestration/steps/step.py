@@ -1,0 +1,44 @@
+"""What the steps have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from affectlocus.config.pairs import PairConfig
+from affectlocus.orchestration.artifacts import Artifacts
+from affectlocus.orchestration.rule_values import checkpoint, settings
+
+
+class StepJobs:
+    """The inputs, parameters and outputs of one step's rules."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self.artifacts = artifacts
+        self.parameters = artifacts.parameters
+
+
+class PairInputs(StepJobs):
+    """A step whose jobs read a pair's base and tuned checkpoint, by the wildcard `tuned`."""
+
+    def _pair(self, wildcards: Any) -> PairConfig:
+        return self.parameters.pairs[self.artifacts.pair_of[wildcards.tuned]]
+
+    def pair_base(self, wildcards: Any) -> str:
+        """The manifest of the pair's base."""
+        return checkpoint(self._pair(wildcards).base)
+
+    def pair_weights(self, wildcards: Any) -> list[str]:
+        """The weights of the base and of the tuned checkpoint that the workflow makes."""
+        return self.artifacts.weights(self._pair(wildcards).base, wildcards.tuned)
+
+    def pair_reading(self, wildcards: Any) -> str:
+        """How the tuned checkpoint is read, as JSON."""
+        return settings(self._pair(wildcards).reading)
+
+    def pair_chain(self, wildcards: Any) -> list[str]:
+        """The adapters that are merged into the base, as inputs."""
+        return self.artifacts.chain(self._pair(wildcards).base)
+
+    def pair_chain_flags(self, wildcards: Any) -> str:
+        """The adapters that are merged into the base, as options."""
+        return self.artifacts.chain_flags(self._pair(wildcards).base)

@@ -1,0 +1,35 @@
+"""Step `trajectory`: the deltas along a tuning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from affectlocus.orchestration.rule_values import as_images
+from affectlocus.orchestration.steps.step import PairInputs
+
+
+class TrajectoryJobs(PairInputs):
+    """The jobs of rules/trajectory.smk."""
+
+    @property
+    def pairs(self) -> list[str]:
+        """The pairs whose deltas are measured along the tuning."""
+        recipes = {name: pair.tuning for name, pair in self.parameters.pairs.items()}
+        return [name for name, recipe in recipes.items() if recipe and recipe.trajectory > 1]
+
+    @property
+    def files(self) -> list[str]:
+        """The deltas along the tuning of each of these pairs, a file for each seed."""
+        return [file for pair in self.pairs for file in self._of(pair)]
+
+    @property
+    def figures(self) -> list[str]:
+        """A figure for each of these pairs."""
+        return as_images(f"trajectory.{pair}" for pair in self.pairs)
+
+    def of_pair(self, wildcards: Any) -> list[str]:
+        """The deltas along the tuning of one pair, a file for each seed."""
+        return self._of(wildcards.pair)
+
+    def _of(self, pair: str) -> list[str]:
+        return [f"results/trajectory/{name}.parquet" for name in self.artifacts.checkpoints[pair]]
