@@ -1,4 +1,4 @@
-"""The data report: what is counted, and what it says on a terminal."""
+"""The data report: normalised texts, and the lines for a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus.data.audit import brief, normalised
+from affectlocus.data.audit import normalised, report_lines
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,12 @@ from affectlocus.data.audit import brief, normalised
         "don't\nstop now",
     ],
 )
-def test_copies_that_differ_by_case_punctuation_space_or_form_are_one(copy: str) -> None:
+def test_copies_that_differ_in_case_punctuation_space_or_form_are_equal(copy: str) -> None:
     assert normalised(copy) == "dont stop now"
 
 
 @pytest.mark.parametrize(("one", "other"), [("!", "?"), ("well", "will"), ("我说。", "你说。")])
-def test_other_texts_stay_apart(one: str, other: str) -> None:
+def test_different_texts_stay_different(one: str, other: str) -> None:
     assert normalised(one) != normalised(other)
 
 
@@ -33,13 +33,13 @@ def test_chinese_punctuation_counts_as_punctuation() -> None:
 
 
 @given(st.text())
-def test_what_is_normalised_stays_so(text: str) -> None:
+def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalised(text)
     assert normalised(once) == once
     assert (once == "") == (text.strip() == "") or once
 
 
-def test_the_brief_report_names_what_is_there_and_nothing_else() -> None:
+def test_the_report_lines_omit_counts_of_zero() -> None:
     clean = {"read": 3, "empty_text": 0, "kept": 3, "duplicate_text": 0}
     report = {
         "task": "moods",
@@ -51,12 +51,12 @@ def test_the_brief_report_names_what_is_there_and_nothing_else() -> None:
         "other_splits": {"dev": 7},
         "overlap": {"test in train": {"exact": 1, "normalised": 2, "id": 0}},
     }
-    assert brief(report) == [
+    assert report_lines(report) == [
         "moods: train 3, test 4",
-        "  left out: without text: test 4",
+        "  left out: with empty text: test 4",
         "  left out: with a label that is not listed: test 1",
-        "  left out: 5 lines that are no rows",
-        "  left out: 7 rows of split 'dev'",
-        "  overlap, test in train: 1 texts exactly, 2 normalised, 0 ids, of 4",
+        "  left out: lines that do not match the pattern: 5",
+        "  left out: rows of split 'dev': 7",
+        "  overlap, test in train: of 4 rows, 1 by exact text, 2 by normalised text, 0 by id",
     ]
-    assert brief({"task": "a", "splits": {"test": clean}, "overlap": {}}) == ["a: test 3"]
+    assert report_lines({"task": "a", "splits": {"test": clean}, "overlap": {}}) == ["a: test 3"]

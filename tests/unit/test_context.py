@@ -15,8 +15,10 @@ TURNS = st.lists(
 )
 
 
-def told(turns: list[tuple[str, int, bool]], most: int, ordered: bool = True) -> list[list[int]]:
-    """For each row, the row numbers of the turns that it was given."""
+def contexts(
+    turns: list[tuple[str, int, bool]], most: int, ordered: bool = True
+) -> list[list[int]]:
+    """For each row, the row numbers of the turns in its context."""
     rows = pd.DataFrame(
         {
             "talk": [dialogue for dialogue, _, _ in turns],
@@ -42,7 +44,7 @@ def told(turns: list[tuple[str, int, bool]], most: int, ordered: bool = True) ->
 def test_the_turns_are_the_latest_earlier_ones_of_the_same_dialogue(
     turns: list[tuple[str, int, bool]], most: int, ordered: bool
 ) -> None:
-    for row, numbers in enumerate(told(turns, most, ordered)):
+    for row, numbers in enumerate(contexts(turns, most, ordered)):
         dialogue, order, _ = turns[row]
         place = (lambda n: (turns[n][1], n)) if ordered else (lambda n: (n, n))
         earlier = [
@@ -54,10 +56,10 @@ def test_the_turns_are_the_latest_earlier_ones_of_the_same_dialogue(
 
 
 @given(TURNS, st.integers(1, 5))
-def test_nothing_that_is_said_later_changes_a_row_s_context(
+def test_later_turns_do_not_change_the_context_of_a_row(
     turns: list[tuple[str, int, bool]], most: int
 ) -> None:
-    before = told(turns, most)
+    before = contexts(turns, most)
     for row, (dialogue, order, _) in enumerate(turns):
         silenced = [(d, o, said and not (d == dialogue and o >= order)) for d, o, said in turns]
-        assert told(silenced, most)[row] == before[row]
+        assert contexts(silenced, most)[row] == before[row]

@@ -1,4 +1,4 @@
-"""The embedded corpus: what is written, from which seed, and that nothing leaks between splits."""
+"""The generated corpus: its files and labels, its seeds, and no leaks between splits."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def read(folder: Path) -> dict[str, list[Row]]:
     return tasks
 
 
-def asked(folder: Path) -> dict[str, list[Row]]:
-    """The same without the text that is only read."""
+def question_tasks(folder: Path) -> dict[str, list[Row]]:
+    """Task → its rows, without `mini-text`, which has no questions."""
     return {name: rows for name, rows in read(folder).items() if name != TEXT}
 
 
@@ -95,16 +95,14 @@ def test_another_seed_gives_another_text_in_every_file(folder: Path, tmp_path: P
     assert all(before[name] != after[name] for name in before if name != MARKER)
 
 
-def test_more_training_samples_leave_the_benchmarks_as_they_were(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_more_training_samples_do_not_change_the_benchmarks(folder: Path, tmp_path: Path) -> None:
     write_corpus(SMALL.model_copy(update={"tuning_samples": 310}), tmp_path / "more")
     for name in BENCHMARKS:
         file = f"{name}.csv"
         assert (tmp_path / "more" / file).read_bytes() == (folder / file).read_bytes()
 
 
-def test_a_corpus_takes_the_place_of_an_old_one_and_of_nothing_else(tmp_path: Path) -> None:
+def test_a_corpus_replaces_an_old_one_and_no_other_file(tmp_path: Path) -> None:
     write_corpus(SMALL.model_copy(update={"seed": 1}), tmp_path / "corpus")
     old = contents(tmp_path / "corpus")
     write_corpus(SMALL, tmp_path / "corpus")
@@ -116,7 +114,7 @@ def test_a_corpus_takes_the_place_of_an_old_one_and_of_nothing_else(tmp_path: Pa
 
 
 def test_splits_have_the_sizes_that_were_asked_for(folder: Path) -> None:
-    for name, rows in asked(folder).items():
+    for name, rows in question_tasks(folder).items():
         sizes = Counter(row["split"] for row in rows)
         train = {TRAINING: 300, SAME_TEXT: 300, CONTROL: 200}.get(name)
         if train is None:
@@ -126,14 +124,14 @@ def test_splits_have_the_sizes_that_were_asked_for(folder: Path) -> None:
         assert len({row["id"] for row in rows}) == len(rows)
 
 
-def test_no_text_stands_twice_over_all_splits_of_all_tasks(folder: Path) -> None:
-    tasks = asked(folder)
+def test_no_text_is_repeated_in_any_split_of_any_task(folder: Path) -> None:
+    tasks = question_tasks(folder)
     del tasks[SAME_TEXT]  # by intent the texts of the affective training set
     texts = [row["text"] for rows in tasks.values() for row in rows]
     assert len(set(texts)) == len(texts) == 10 * 120 + 340 + 240
 
 
-def test_the_text_to_read_is_what_pre_training_holds_out_and_no_longer_than_a_benchmark(
+def test_mini_text_is_held_out_and_has_at_most_as_many_documents_as_a_benchmark(
     tmp_path: Path,
 ) -> None:
     for documents, few in ((200, 40), (200, 4)):
@@ -161,7 +159,7 @@ def test_the_default_parameters_list_the_labels_that_are_written(name: str) -> N
 
 
 def test_the_question_asks_about_somebody_in_the_text(folder: Path) -> None:
-    for name, rows in asked(folder).items():
+    for name, rows in question_tasks(folder).items():
         for row in rows:
             (person,) = {who for who in PEOPLE if who in row["question"]}
             assert person in row["text"], (name, row)
@@ -184,10 +182,10 @@ def test_a_dialogue_gives_a_sentence_to_each_of_two_in_turn(folder: Path, name: 
 
 
 @pytest.mark.parametrize("name", ["mini-MER24", "mini-MOSEI"])
-def test_a_report_is_told_by_the_other_person(folder: Path, name: str) -> None:
+def test_a_quoted_scene_is_quoted_from_the_other_person(folder: Path, name: str) -> None:
     for row in read(folder)[name]:
-        teller = re.match(r"(\w+) said: ", row["text"])[1]
-        assert teller not in row["question"]
+        speaker = re.match(r"(\w+) said: ", row["text"])[1]
+        assert speaker not in row["question"]
 
 
 def test_training_rows_answer_three_questions_with_the_benchmarks_words() -> None:
@@ -235,7 +233,7 @@ def test_the_control_rows_have_the_columns_of_the_affective_ones() -> None:
     assert list(control_row(rng)) == list(training_row(rng))[:3] == ["text", "question", "target"]
 
 
-def test_pretraining_text_is_a_line_a_document_in_shares_of_80_10_10() -> None:
+def test_pretraining_text_has_one_document_per_line_in_shares_of_80_10_10() -> None:
     rng = random.Random(0)
     documents = [pretraining_document(rng) for _ in range(2000)]
     assert not any("\n" in document for document in documents)

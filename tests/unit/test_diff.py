@@ -506,7 +506,7 @@ def test_a_branch_that_moved_is_seen(pair_on_hub, tmp_path) -> None:
     [
         ("o/nothing", "o/nothing: ", {}),
         ("o/base@nothing", "o/base: ", {}),
-        ("o/base", "cannot be asked with HF_HUB_OFFLINE set", {"HF_HUB_OFFLINE": "1"}),
+        ("o/base", "because HF_HUB_OFFLINE is set", {"HF_HUB_OFFLINE": "1"}),
     ],
 )
 def test_what_a_hub_does_not_have_is_said_in_one_line(

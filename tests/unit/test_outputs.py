@@ -306,8 +306,8 @@ def test_a_wrong_option_is_refused_in_one_line(arguments: tuple[str, ...], words
         ("sample,emotion\n", OPEN, "bad.csv: no rows"),
         (GOLD, "checkpoint,sample,openset\n", "no rows"),
         ("", OPEN, "bad.csv: cannot be read as csv"),
-        (GOLD.replace(",", ";"), OPEN, "';' seems to stand between its columns: save it with com"),
-        (GOLD, OPEN.replace(",", "\t"), "'\\t' seems to stand between its columns: save it with"),
+        (GOLD.replace(",", ";"), OPEN, "';' seems to separate its columns: save it with com"),
+        (GOLD, OPEN.replace(",", "\t"), "'\\t' seems to separate its columns: save it with"),
         (GOLD + "s1,joy\n", OPEN, "sample 's1' occurs twice (1 duplicate rows)"),
         (GOLD, OPEN + "9,s1,joy\n", "checkpoint '9', sample 's1' occurs twice"),
         (GOLD, OPEN + ",s5,joy\n", "row 9 has no checkpoint (1 such rows)"),
@@ -354,7 +354,7 @@ def test_bad_valences_are_refused_in_one_line(files: Path, values: str, words: s
 @pytest.mark.parametrize("name", [".", "folder.csv"])
 def test_a_folder_in_place_of_a_file_is_named_as_one(files: Path, name: str) -> None:
     (files / name).mkdir(exist_ok=True)
-    found = f"{name}: is a folder; expected a file: csv, tsv, jsonl or parquet"
+    found = f"{name}: is a folder; expected a csv, tsv, jsonl or parquet file"
     assert refused("--kind", "waf", "--gold", name, "--predictions", "said.csv") == found
     assert refused(*WAF[:4], "--predictions", name) == found
 
@@ -463,7 +463,7 @@ def test_wheels_that_cannot_be_downloaded_end_in_one_line(files: Path, tmp_path:
     )
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert f"{COMMIT}/AffectGPT/emotion_wheel/format.csv: not in {tmp_path}" in line
+    assert f"{COMMIT}/AffectGPT/emotion_wheel/format.csv: not in the cache ({tmp_path}" in line
 
 
 def test_a_bad_file_ends_the_installed_command_with_exit_code_1(files: Path) -> None:

@@ -1,4 +1,4 @@
-"""A task's files into one tidy table, and the report of what was found on the way."""
+"""Step `prepare`: the samples of a task from its files, and the data report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
-from affectlocus.data.audit import brief
+from affectlocus.data.audit import report_lines
 from affectlocus.data.prepare import prepare
 from affectlocus.data.table_reader import read_rows
 
@@ -152,7 +152,9 @@ def test_a_task_without_labels_learns_its_target(tmp_path: Path) -> None:
 
 def test_a_label_outside_the_list_is_refused_with_its_row(tmp_path: Path) -> None:
     message = refusal(tmp_path, "text,mood\na,joy\n,rage\nb,fear\nc,fear\n")
-    assert message.startswith("row 3 has the label 'fear', expected one of joy, sorrow (2 rows so)")
+    assert message.startswith(
+        "row 3 has the label 'fear'; expected one of joy, sorrow (2 such rows)"
+    )
 
 
 def test_a_label_outside_the_list_can_be_dropped_and_is_counted(tmp_path: Path) -> None:
@@ -165,7 +167,7 @@ def test_a_label_outside_the_list_can_be_dropped_and_is_counted(tmp_path: Path) 
 
 def test_a_file_of_nothing_but_dropped_rows_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, "text,mood\na,fear\n", unlisted_labels="drop")
-    assert message.startswith("no row of split 'test' is left")
+    assert message.startswith("no row of split 'test' is kept")
 
 
 def test_empty_text_is_left_out_and_counted(tmp_path: Path) -> None:
@@ -174,14 +176,14 @@ def test_empty_text_is_left_out_and_counted(tmp_path: Path) -> None:
     assert report["splits"]["test"]["empty_text"] == 3
 
 
-def test_a_text_of_characters_that_show_nothing_is_empty(tmp_path: Path) -> None:
+def test_a_text_of_invisible_characters_is_empty(tmp_path: Path) -> None:
     content = "text,mood\n\u2800\u200b \ufeff,joy\n\u200b:(,joy\n"
     samples, report = run(tmp_path, content)
     assert samples["text"].tolist() == ["\u200b:("]
     assert report["splits"]["test"]["empty_text"] == 1
 
 
-def test_a_text_that_stands_twice_in_a_split_is_kept_and_counted(tmp_path: Path) -> None:
+def test_a_repeated_text_in_a_split_is_kept_and_counted(tmp_path: Path) -> None:
     _, report = run(tmp_path, "text,mood\nI won,joy\ni  WON ,joy\nno,joy\n")
     assert (report["splits"]["test"]["kept"], report["splits"]["test"]["duplicate_text"]) == (3, 1)
 
@@ -193,7 +195,7 @@ def test_ids_come_from_their_column(tmp_path: Path) -> None:
     assert samples["id"].tolist() == ["007", "7"]
 
 
-def test_an_id_that_stands_twice_in_a_split_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_id_in_a_split_is_refused(tmp_path: Path) -> None:
     message = refusal(
         tmp_path, "no,text,mood\n7,a,joy\n7,b,joy\n", columns={"label": "mood", "id": "no"}
     )
@@ -206,7 +208,7 @@ def test_an_id_that_stands_twice_in_a_split_is_refused(tmp_path: Path) -> None:
         ({"columns": {"label": "label"}}, "no column 'label'"),
         ({"columns": {"label": "mood", "text": "Utterance"}}, "no column 'Utterance'"),
         ({"columns": {"label": "mood", "id": "id"}}, "no column 'id'"),
-        ({"prompt": "{text} {speaker}"}, "the prompt asks for column 'speaker'"),
+        ({"prompt": "{text} {speaker}"}, "the prompt uses column 'speaker'"),
     ],
 )
 def test_a_missing_column_is_named_with_those_that_are_there(
@@ -214,7 +216,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(
 ) -> None:
     message = refusal(tmp_path, CSV, **changes)
     assert message.startswith(missing)
-    assert message.endswith("it has text, mood")
+    assert message.endswith("its columns are text, mood")
 
 
 @pytest.mark.parametrize(
@@ -223,22 +225,22 @@ def test_a_missing_column_is_named_with_those_that_are_there(
         ("a.csv", "text,mood\ncafé,joy\n".encode("latin-1"), "not UTF-8"),
         ("a.jsonl", '{"text":"café","mood":"joy"}\n'.encode("latin-1"), "not UTF-8"),
         ("a.csv", CSV.encode("utf-16"), "not UTF-8"),
-        ("a.xlsx", b"PK", "unknown kind of file '.xlsx'; expected csv, tsv, jsonl or parquet; s"),
-        ("a.csd", b"", "expected csv, tsv, jsonl or parquet; write texts, labels and ids out of"),
-        ("README", b"", "unknown kind of file ''"),
+        ("a.xlsx", b"PK", "unknown suffix '.xlsx'; expected csv, tsv, jsonl or parquet; s"),
+        ("a.csd", b"", "expected csv, tsv, jsonl or parquet; export texts, labels and ids as csv"),
+        ("README", b"", "unknown suffix ''"),
         ("a.csv", b"", "cannot be read as csv"),
         (
             "a.csv",
             b"text,mood\nI won,joy\nI, too,won,joy\n",
-            "(line 3 has 4 fields, its header 2); put quotation marks around a field with ','",
+            "line 3 has 4 fields, but the header has 2; put quotation marks around fields that",
         ),
         (
             "a.csv",
             b'text,mood\na,joy\n"I won,joy\nb,joy\n',
-            "a quotation mark after line 2 is opened and never closed",
+            "a quotation mark after line 2 is not closed",
         ),
         ("a.jsonl", b'{"text": "I won"\n', "cannot be read as jsonl"),
-        ("a.tsv", b"I won\tjoy\n", "no column 'text'; it has I won, joy"),
+        ("a.tsv", b"I won\tjoy\n", "no column 'text'; its columns are I won, joy"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_in_one_line(
@@ -393,7 +395,9 @@ def test_a_broken_parquet_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pkl", "pickle", "p", "npz", "npy"])
-def test_a_pickled_file_is_never_opened_and_the_way_out_is_named(tmp_path: Path, kind: str) -> None:
+def test_a_pickled_file_is_never_opened_and_its_conversion_is_explained(
+    tmp_path: Path, kind: str
+) -> None:
     class Trap:
         def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "opened",)
@@ -414,12 +418,15 @@ def test_a_pattern_makes_rows_of_lines_and_counts_the_others(tmp_path: Path) -> 
     assert report["other_lines"] == 1
 
 
-def test_a_pattern_that_finds_no_line_is_refused_with_the_first_line(tmp_path: Path) -> None:
+def test_a_pattern_that_matches_no_line_is_refused_with_the_first_line(tmp_path: Path) -> None:
     message = refusal(tmp_path, LINES, "a.txt", pattern="^<(?P<text>.*)>$")
-    assert message == "no line is as the pattern says; its first is '[1] a.1 joy said'"
+    assert (
+        message
+        == "no line matches the pattern; the first line is '[1] a.1 joy said': correct pattern"
+    )
 
 
-def test_a_path_with_a_star_stands_for_every_file_that_fits(tmp_path: Path) -> None:
+def test_a_path_with_a_star_reads_every_matching_file(tmp_path: Path) -> None:
     for name, text in (("b.csv", "late"), ("a.csv", "early"), ("c.txt", "other")):
         (tmp_path / name).write_text(f"text,mood\n{text},joy\n")
     samples, report = prepare("moods", task(prompt="{file}"), {"test": tmp_path / "*.csv"})
@@ -456,19 +463,23 @@ def test_a_file_in_the_named_encoding_is_read(tmp_path: Path, encoding: str, nam
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"PK\x03\x04\x14\0", "it begins as an Excel workbook or a zip archive"),
-        (b"PAR1\x15", "it begins as parquet; name it so"),
-        (b"\x89PNG\r\n", "it begins as a picture"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
-        (pickle.dumps({"text": ["a"]}), "a pickled file can run any program"),
-        (CSV.encode("utf-16-le"), "no text: a NUL byte in line 1; save it as UTF-8, or, if"),
-        (CSV.encode() + b"a\0,joy\n", "no text: a NUL byte in line 4"),
+        (b"PK\x03\x04\x14\0", "is an Excel workbook or a zip archive"),
+        (b"PAR1\x15", "is a parquet file; rename it to .parquet"),
+        (b"\x89PNG\r\n", "is a picture"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (
+            pickle.dumps({"text": ["a"]}),
+            "pickled files are not read, because opening one can run any program",
+        ),
+        (
+            CSV.encode("utf-16-le"),
+            "not a text file: a NUL byte in line 1; save it as UTF-8, or, if",
+        ),
+        (CSV.encode() + b"a\0,joy\n", "not a text file: a NUL byte in line 4"),
         (CSV.encode("utf-16"), "not UTF-8: byte 0xff at offset 0, line 1; save it as UTF-8, or"),
     ],
 )
-def test_what_is_no_text_is_refused_by_what_it_is(
-    tmp_path: Path, content: bytes, words: str
-) -> None:
+def test_a_binary_file_is_refused_with_its_kind(tmp_path: Path, content: bytes, words: str) -> None:
     assert words in refusal(tmp_path, content)
 
 
@@ -476,14 +487,14 @@ def test_what_is_no_text_is_refused_by_what_it_is(
 def test_another_delimiter_is_named(tmp_path: Path, mark: str) -> None:
     content = CSV.replace(",", mark)
     shown = mark.replace("\t", "\\t")
-    hint = f"; '{shown}' seems to stand between its columns: save it with commas, or set delimiter"
+    hint = f"; '{shown}' seems to separate its columns: save it with commas, or set delimiter"
     assert refusal(tmp_path, content).startswith(
-        f"no column 'text'; it has text{mark}mood".split("\t")[0]
+        f"no column 'text'; its columns are text{mark}mood".split("\t")[0]
     )
     assert hint in refusal(tmp_path, content)
     # With a comma in a text its rows have more fields than its header.
     longer = refusal(tmp_path, content.replace("I won", "Oh, I won"))
-    assert "more fields than its header (line 2 has 2 fields, its header 1)" in longer
+    assert "line 2 has 2 fields, but the header has 1" in longer
     assert hint in longer
     assert run(tmp_path, content, delimiter=mark)[0]["answer"].tolist() == ["joy", "sorrow"]
 
@@ -496,7 +507,7 @@ def test_rows_that_lack_their_last_fields_are_counted(tmp_path: Path) -> None:
     assert "short_rows" not in run(tmp_path, CSV)[1]
 
 
-def test_what_a_wrong_encoding_leaves_behind_is_counted(tmp_path: Path) -> None:
+def test_signs_of_a_wrong_encoding_are_counted(tmp_path: Path) -> None:
     content = "text,mood\nit\x92s,joy\n".encode() + "caf\ufffd,joy\nfine,joy\n".encode()
     _, report = run(tmp_path, content)
     assert report["splits"]["test"]["odd_characters"] == 2
@@ -599,8 +610,9 @@ def test_a_sample_that_nobody_rated_is_left_out_and_counted(tmp_path: Path, valu
     assert samples["score"].tolist() == [1, -1]
     assert report["splits"]["test"]["masked_score"] == 1
     assert report["splits"]["test"]["kept"] == 2
-    assert "  left out: without a score (blank, NaN, or a mark such as -10): test 1" in brief(
-        report
+    assert (
+        "  left out: without a score (blank, NaN, or a mark such as -10): test 1"
+        in report_lines(report)
     )
 
 
@@ -624,7 +636,7 @@ def test_a_missing_number_is_no_number_unless_it_lies_in_the_range(tmp_path: Pat
 @pytest.mark.parametrize("value", ["good", "inf"])
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
     message = refusal(tmp_path, f"text,v\na,1\nb,{value}\n", **SIGNED)
-    assert message == f"row 2 has the score {value!r}, expected a number (1 rows so)"
+    assert message == f"row 2 has the score {value!r}; expected a number (1 such rows)"
 
 
 def joined(folder: Path, labels: str, said: str, **join: Any) -> Any:
@@ -648,10 +660,18 @@ def test_transcripts_of_a_second_file_stand_beside_the_labels(tmp_path: Path) ->
     ("said", "words"),
     [
         ("id\ttext\n1\ta\n1\tb\n", "duplicate id '1' with different values"),
-        ("id\ttext\nx1\ta\n", "none of its ids is in labels.csv: there id is '1', say, here 'x1'"),
-        ("id\ttext\tmood\n1\ta\tjoy\n", "column 'mood' is in labels.csv too"),
-        ("no\ttext\n1\ta\n", "no column 'id'; it has no, text"),
-        ("id\ttext\n", "none of its ids is in labels.csv: there id is '1', say, here missing"),
+        (
+            "id\ttext\nx1\ta\n",
+            "none of its ids is in labels.csv: the first id in labels.csv is '1', "
+            "the first id in said.tsv is 'x1'",
+        ),
+        ("id\ttext\tmood\n1\ta\tjoy\n", "column 'mood' is also in labels.csv"),
+        ("no\ttext\n1\ta\n", "no column 'id'; its columns are no, text"),
+        (
+            "id\ttext\n",
+            "none of its ids is in labels.csv: the first id in labels.csv is '1', "
+            "the first id in said.tsv is missing",
+        ),
     ],
 )
 def test_a_second_file_that_does_not_fit_is_refused(tmp_path: Path, said: str, words: str) -> None:
@@ -671,7 +691,7 @@ def test_one_name_for_a_column_that_files_call_differently(tmp_path: Path) -> No
     samples, _ = run(tmp_path, content, rename={"feeling": "mood"})
     assert samples["answer"].tolist() == ["joy"]
     message = refusal(tmp_path, "text,feeling,mood\na,joy,joy\n", rename={"feeling": "mood"})
-    assert message.startswith("has both 'feeling' and 'mood'")
+    assert message.startswith("rename maps 'feeling' to 'mood', but the file has both columns")
 
 
 NUMBERED = {"columns": {"score": "v"}, "labels": None, "number": {"highest": 24}}
@@ -688,7 +708,7 @@ def test_a_number_is_answered_as_it_is_with_the_ending(tmp_path: Path) -> None:
 def test_a_number_out_of_its_range_is_refused(tmp_path: Path, value: str) -> None:
     message = refusal(tmp_path, f"text,v\na,1\nb,{value}\n", **NUMBERED)
     assert message == (
-        f"row 2 has the number {value}, expected a whole one from 0 to 24 (1 rows so)"
+        f"row 2 has the number {value}; expected an integer from 0 to 24 (1 such rows)"
     )
 
 
@@ -741,11 +761,15 @@ def test_somebody_who_says_nothing_is_left_out_as_without_text(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("join", "words"),
     [
-        ({"part": r"^P(\d+)"}, "file '1_T' is not as join.part says (^P(\\d+)); correct it"),
-        ({"gather": {"column": "value"}}, "no column 'value'; it has who, said, file"),
+        ({"part": r"^P(\d+)"}, "file '1_T' does not match join.part (^P(\\d+)); correct join.part"),
+        ({"gather": {"column": "value"}}, "no column 'value'; its columns are who, said, file"),
         ({"gather": {"column": "said", "where": {"sex": "f"}}}, "no column 'sex'"),
-        ({"gather": {"column": "said", "where": {"who": "Q"}}}, "no row where who is 'Q'; it hol"),
-        ({"part": r"_(.)"}, "none of its ids is in labels.csv: there id is '1', say, here 'T'"),
+        ({"gather": {"column": "said", "where": {"who": "Q"}}}, "no row where who is 'Q'; found"),
+        (
+            {"part": r"_(.)"},
+            "none of its ids is in labels.csv: the first id in labels.csv is '1', "
+            "the first id in *_T.csv is 'T'",
+        ),
     ],
 )
 def test_transcripts_that_do_not_fit_are_refused(
@@ -800,7 +824,7 @@ def test_a_prompt_without_context_is_as_if_none_were_described(tmp_path: Path) -
     ("changes", "words"),
     [
         ({"speaker": "whom"}, "no column 'whom'"),
-        ({"order": "who"}, "row 1 has 'Ann' in column 'who', expected a number"),
+        ({"order": "who"}, "row 1 has 'Ann' in column 'who'; expected a number"),
     ],
 )
 def test_a_context_that_the_file_does_not_hold_is_refused(
@@ -830,7 +854,7 @@ def test_rows_whose_text_has_another_label_elsewhere_are_counted(tmp_path: Path)
 def test_a_file_of_a_header_alone_is_refused_whatever_is_asked_of_it(tmp_path: Path) -> None:
     for changes in ({}, SIGNED, {"context": CONTEXT, "prompt": "{context}", **SPOKEN}):
         message = refusal(tmp_path, "text,mood,v,said,who,talk,turn\n", **changes)
-        assert message == "no row of split 'test' is left; it has 0 rows; check columns and labels"
+        assert message == "no row of split 'test' is kept; it has 0 rows: check columns and labels"
 
 
 def test_a_text_that_parquet_stores_once_is_counted_as_often_as_it_stands_there(

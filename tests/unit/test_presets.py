@@ -15,7 +15,7 @@ from affectlocus.config.experiment import Parameters, validate
 from affectlocus.config.presets import FOLDER, PRESETS
 from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
-from affectlocus.data.audit import brief
+from affectlocus.data.audit import report_lines
 from affectlocus.data.prepare import prepare
 from affectlocus.data.sources import located
 
@@ -351,7 +351,7 @@ def test_rows_of_several_labels_are_left_out_of_goemotions_and_counted(
     _, report = read(written("goemotions"), "goemotions")
     counts = report["splits"]["test"]
     assert (counts["read"], counts["several_labels"], counts["kept"]) == (3, 1, 2)
-    assert "  left out: with several labels: train 1, test 1" in brief(report)
+    assert "  left out: with several labels: train 1, test 1" in report_lines(report)
 
 
 def test_the_28_labels_of_goemotions_are_not_taken_for_ekman_s_seven(
@@ -360,7 +360,7 @@ def test_the_28_labels_of_goemotions_are_not_taken_for_ekman_s_seven(
     folder = written("goemotions")
     with pytest.raises(InputError) as caught:
         read(folder, "goemotions-ekman")
-    assert "test.tsv: row 1 has the label '25', expected one of 0, 1" in str(caught.value)
+    assert "test.tsv: row 1 has the label '25'; expected one of 0, 1" in str(caught.value)
     assert "the set's own files, of 28 labels, are preset goemotions" in str(caught.value)
 
 
@@ -430,7 +430,7 @@ def test_what_stands_for_an_id_in_gsm8k_is_said(written: Callable[[str], Path]) 
     samples, report = read(written("gsm8k"), "gsm8k")
     assert samples["id"].tolist() == ["train-0", "test-0"]
     assert (report["id"], report["splits"]["test"]["duplicate_id"]) == (None, None)
-    assert any("no column holds them" in line for line in brief(report))
+    assert any("no column holds ids" in line for line in report_lines(report))
 
 
 def test_a_pickled_archive_is_turned_into_tables_as_the_documentation_says(

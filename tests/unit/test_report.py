@@ -286,7 +286,7 @@ def test_data_parameters_and_time_are_there_as_they_were(results: Path) -> None:
     assert html.escape(TEXT.strip(), quote=False).splitlines()[0] in page
     said = words(page)
     assert "data_root : /elsewhere" in said
-    assert "left out: with an id that was there: test 2" in said
+    assert "left out: with a duplicate id: test 2" in said
     assert "tune 1 1:15 min 1:00 min 1:15 min 300 MB" in said
     assert "40,370,176" in said
 

@@ -1,6 +1,6 @@
-"""Scenes: the emotion follows from the appraisal, the text tells it, and no keyword gives it away.
+"""Scenes: the emotion follows from the appraisal, the text expresses it, and no keyword reveals it.
 
-`read` below is a reader of its own: it works the appraisal out from the text alone, by grammar.
+`read` below is an independent reader: it derives the appraisal from the grammar of the text alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LUCKY |= {"mend", "mended", "save", "saved"}
 
 
 def read(text: str, person: str) -> Appraisal:
-    """The appraisal that a careful reader finds in a scene, told plainly, quoted or as dialogue."""
+    """The appraisal that a reader derives from a scene, in any style (plain, quoted, dialogue)."""
     text = re.sub(rf"^({ANYBODY}) said: ", "", text)
     lines = [re.sub(rf"^({ANYBODY}): ", "", line) for line in text.rstrip(".").split(". ")]
     clue = next((line for line in lines if re.fullmatch(r"It was .*(news|expected)", line)), "")
@@ -54,7 +54,7 @@ def read(text: str, person: str) -> Appraisal:
     return Appraisal("good" if good else "bad", " may " not in event, expected, agent)
 
 
-# One line a rule, in the order in which they decide; None stands for either.
+# One rule per line, in order of precedence; None matches every value.
 RULES = [
     ("indifferent", None, None, None, None, "neutral"),
     ("bad", False, None, None, False, "worried"),
@@ -113,7 +113,7 @@ def test_every_appraisal_of_an_emotion_is_drawn_as_often(emotion: str, kinds: in
 
 
 def test_an_unknown_emotion_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no appraisal gives 'bored'; the emotions are happy"):
+    with pytest.raises(ValueError, match="no appraisal gives 'bored'; expected one of happy"):
         draw_appraisal(random.Random(0), "bored")
 
 
@@ -175,13 +175,13 @@ def test_clues_are_never_or_always_negated_at_the_ends(share: int) -> None:
     assert {one for negated in clues(share).values() for one in negated} == {bool(share)}
 
 
-def test_luck_is_told_where_asked_for_and_fits_the_valence() -> None:
+def test_luck_is_stated_on_request_and_agrees_with_the_valence() -> None:
     rng = random.Random(0)
     words = {"positive": "good luck for", "negative": "bad luck for", "neutral": "nothing to"}
     for emotion in EMOTIONS * 5:
         appraisal = draw_appraisal(rng, emotion)
-        told = write_scene(rng, appraisal, luck_share=1)
-        assert f"This was {words[told.valence]} {told.person}." in told.text
+        scene = write_scene(rng, appraisal, luck_share=1)
+        assert f"This was {words[scene.valence]} {scene.person}." in scene.text
         assert "This was" not in write_scene(rng, appraisal).text
 
 
@@ -206,7 +206,7 @@ def rows(name: str, number: int) -> tuple[list[str], list[str], list[str]]:
 
 
 # Accuracy of a bag of words on 2,000 samples after learning from 4,000, and of the commonest label:
-# MOSI 0.70 (0.60), SIMSv2 0.72 (0.51), IEMOCAP 0.75 (0.25), MER23 0.75 (0.17). Whoever reads: 1.00.
+# MOSI 0.70 (0.60), SIMSv2 0.72 (0.51), IEMOCAP 0.75 (0.25), MER23 0.75 (0.17). `read`: 1.00.
 @pytest.mark.parametrize(
     ("name", "measured"), [("mini-MOSI", 0.70), ("mini-SIMSv2", 0.72), ("mini-IEMOCAP", 0.75)]
 )

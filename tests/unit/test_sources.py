@@ -17,7 +17,7 @@ from huggingface_hub import constants
 
 from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
-from affectlocus.data.sources import handed, manifest_path
+from affectlocus.data.sources import manifest_path, resolved
 
 ROOT = Path(__file__).parents[2]
 COMMIT, LATER = "a1" * 20, "b2" * 20
@@ -91,7 +91,7 @@ def test_a_branch_is_pinned_and_a_later_commit_does_not_move_it(
     hub: Hub, run: Callable[..., Any], tmp_path: Path
 ) -> None:
     done = run(*RETRIEVE, "--revision", "main")
-    assert "warning: datasets/o/d: 'main' can move; pinned" in done.stderr
+    assert "warning: datasets/o/d: 'main' can move; its current commit is pinned" in done.stderr
     repository = hub.repositories["datasets/o/d"]
     repository.commits[LATER] = {"data/test.parquet": b"other"}
     repository.branches["main"] = LATER
@@ -187,10 +187,10 @@ def test_the_workflow_retrieves_and_prepares_it_and_then_has_nothing_to_do(
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
-def test_a_job_handed_something_else_than_a_manifest_refuses(tmp_path: Path) -> None:
+def test_a_job_refuses_an_input_that_is_not_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[]")
-    with pytest.raises(InputError, match="no manifest of a data set's file"):
-        handed(Task.model_validate(TASK), {"test": tmp_path / "a.json"})
+    with pytest.raises(InputError, match="expected the manifest of a data set's file"):
+        resolved(Task.model_validate(TASK), {"test": tmp_path / "a.json"})
 
 
 def test_one_command_pins_every_branch_and_downloads_nothing_else(

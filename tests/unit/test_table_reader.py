@@ -1,4 +1,4 @@
-"""Tables as other programs write them: read as they are meant, or refused by what they are."""
+"""Tables as other programs write them: read correctly, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
-from affectlocus.data.audit import brief
+from affectlocus.data.audit import report_lines
 from affectlocus.data.prepare import prepare
 from affectlocus.data.table_reader import read_rows
 
@@ -60,7 +60,7 @@ def test_a_missing_number_in_parquet_is_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["NaN", "None", "NA", "null", "nan", "Infinity", "true"])
-def test_words_that_look_like_missing_values_stay_texts(tmp_path: Path, word: str) -> None:
+def test_words_that_look_like_missing_values_are_texts(tmp_path: Path, word: str) -> None:
     assert read(tmp_path, "a.csv", f"text\n{word}\n") == [[word]]
     assert read(tmp_path, "a.tsv", f"text\n{word}\n") == [[word]]
     assert read(tmp_path, "a.jsonl", json.dumps({"text": word})) == [[word]]
@@ -103,7 +103,7 @@ def test_whole_numbers_that_pandas_wrote_as_floats_are_their_labels(tmp_path: Pa
         samples, report = prepared(tmp_path / name, labels=labels, unlisted_labels="drop")
         assert samples["answer"].tolist() == ["joy", "anger"]
         assert report["splits"]["test"]["unlisted_label"] == 1
-        with pytest.raises(InputError, match=r"row 3 has no label, .* set unlisted_labels: drop"):
+        with pytest.raises(InputError, match=r"row 3 has no label; .* set unlisted_labels: drop"):
             prepared(tmp_path / name, labels=labels)
 
 
@@ -122,7 +122,7 @@ def test_booleans_of_parquet_are_the_labels_true_and_false(tmp_path: Path) -> No
 def test_a_space_after_commas_is_named_and_the_hint_works(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text, label\nShe won, joy\nHe lied, anger\n")
-    with pytest.raises(InputError, match="the name ' label' has a space: remove it, or write"):
+    with pytest.raises(InputError, match="the name ' label' has a space around it: remove"):
         prepared(path)
     assert prepared(path, columns={"label": " label"})[0]["answer"].tolist() == ["joy", "anger"]
 
@@ -130,7 +130,7 @@ def test_a_space_after_commas_is_named_and_the_hint_works(tmp_path: Path) -> Non
 def test_all_labels_that_are_not_listed_are_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\na,rage\nb,fear\nc,joy\n")
-    with pytest.raises(InputError, match=r"\(2 rows so: 'rage', 'fear'\); add each to labels"):
+    with pytest.raises(InputError, match=r"\(2 such rows: 'rage', 'fear'\): add them to labels"):
         prepared(path)
     labels = ["joy", "anger", "rage", "fear"]
     assert len(prepared(path, labels=labels)[0]) == 3
@@ -173,11 +173,11 @@ def test_columns_without_a_name_may_be_several(tmp_path: Path) -> None:
 
 def test_rows_that_end_with_the_delimiter_are_refused_by_that_reason(tmp_path: Path) -> None:
     said = refusal(tmp_path, "a.csv", "text,label\na,joy,\nb,anger,\n")
-    assert "line 2 ends with ',', so it has 3 fields, its header 2" in said
+    assert "line 2 ends with ',', so it has 3 fields, but the header has 2" in said
     assert read(tmp_path, "a.csv", "text,label,\na,joy,\n") == [["a", "joy", ""]]
 
 
-def test_the_mark_of_utf_8_is_no_part_of_a_column_s_name(tmp_path: Path) -> None:
+def test_a_utf_8_byte_order_mark_is_not_part_of_a_column_name(tmp_path: Path) -> None:
     for name, content in (
         ("a.tsv", "text\nx\n"),
         ("a.csv", "text\nx\n"),
@@ -238,7 +238,9 @@ def test_quotation_marks_that_may_be_the_file_s_own_are_counted(tmp_path: Path) 
     path.write_text('text\tlabel\n"She said ""hi"""\tjoy\na "stray" mark\tanger\n')
     _, report = prepared(path)
     assert report["quoted_fields"] == 1
-    assert any("1 fields keep the quotation marks" in line for line in brief(report))
+    assert any(
+        "marks in other fields belong to the text: 1" in line for line in report_lines(report)
+    )
 
 
 def test_a_line_break_in_a_quoted_field_of_a_tsv_is_part_of_it(tmp_path: Path) -> None:
@@ -279,16 +281,16 @@ def test_one_object_is_one_row(tmp_path: Path, indent: int | None) -> None:
         (pd.DataFrame(ROWS).to_json(orient="index"), "one JSON object of columns, or of rows by"),
         (pd.DataFrame(ROWS).to_json(orient="split"), "one JSON object of lists"),
         (json.dumps(pd.DataFrame(ROWS).to_dict("list"), indent=1), "one JSON object of lists"),
-        (pd.DataFrame(ROWS).to_json(orient="values"), "item 1 of its list is a JSON list"),
-        ('["a", "b"]', "item 1 of its list is text"),
-        ('["a", "b"]\n["c", "d"]\n', "line 2, column 1: more follows a JSON list"),
-        ('[\n {"text": "a"},\n {"te', "a JSON list that is broken in line 3"),
+        (pd.DataFrame(ROWS).to_json(orient="values"), "item 1 of the list is a JSON list"),
+        ('["a", "b"]', "item 1 of the list is text"),
+        ('["a", "b"]\n["c", "d"]\n', "line 2, column 1: text after the end of a JSON list"),
+        ('[\n {"text": "a"},\n {"te', "a JSON list is broken in line 3"),
         ('{"text": "a"}\n["b"]\n', "line 2 is a JSON list; expected a JSON object"),
         ('{"text": "a"}\nnull\n', "line 2 is null; expected a JSON object"),
         ('{\n "text": "a"\n}\n{\n "text": "b"\n}\n', "expected a JSON object on each line, or one"),
     ],
 )
-def test_other_json_is_refused_by_what_it_is(tmp_path: Path, content: str, words: str) -> None:
+def test_other_json_is_refused_with_its_kind(tmp_path: Path, content: str, words: str) -> None:
     assert words in refusal(tmp_path, "a.json", content)
 
 

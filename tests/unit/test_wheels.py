@@ -192,7 +192,7 @@ def test_another_file_than_the_released_one_is_refused(tmp_path: Path) -> None:
         hub.files[f"{PLACE}/format.csv"] = b"name,format\nfear,fear\n"
         done = fetched(hub, tmp_path)
     assert done.returncode == 1
-    assert f"{PLACE}/format.csv: the SHA-256 of what came is" in done.stderr
+    assert f"{PLACE}/format.csv: the SHA-256 of the download is" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -207,8 +207,8 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("wheel3.xlsx", b"", "wheel3.xlsx: not a whole Excel workbook"),
-        ("synonym.xlsx", b"PK\x03\x04 cut", "synonym.xlsx: not a whole Excel workbook"),
+        ("wheel3.xlsx", b"", "wheel3.xlsx: cannot be read as an Excel workbook"),
+        ("synonym.xlsx", b"PK\x03\x04 cut", "synonym.xlsx: cannot be read as an Excel workbook"),
         ("format.csv", b"word,forms\nfear,fears\n", "expected the columns name and format"),
         ("format.csv", b"name,format\n,fears\n", "expected the columns name and format"),
         ("format.csv", b"name,format\nfear\n", "expected the columns name and format"),
@@ -238,7 +238,7 @@ def test_swapped_files_are_refused(tmp_path: Path) -> None:
 def test_a_zip_that_is_no_workbook_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as book:
         book.writestr("xl/sharedStrings.xml", "<sst/>")
-    with pytest.raises(InputError, match="not a whole Excel workbook"):
+    with pytest.raises(InputError, match="cannot be read as an Excel workbook"):
         read_sheet(tmp_path / "a.xlsx")
 
 

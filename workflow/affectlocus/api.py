@@ -149,7 +149,7 @@ def diff(
     Raises:
         InputError: checkpoints that cannot be read, or are no pair; an argument without effect.
     """
-    from affectlocus.data.brought import checkpoint_path
+    from affectlocus.data.named_checkpoint import checkpoint_path
     from affectlocus.deltas.diff import compare
 
     first = checkpoint_path(str(base))

@@ -1,4 +1,4 @@
-"""Bad data of every kind: files that are wrong in one way, and what must be said of each.
+"""Kinds of bad data: files with one fault each, and the messages that they must give.
 
 Each case is an experiment that is good but for its own files or keys, and the command that meets
 it.
@@ -72,27 +72,27 @@ JSONL = json.dumps(LINES[0]) + "\n" + json.dumps(LINES[1])[:-2] + "\n"
 
 CASES = [
     Case(
-        "An id twice",
+        "A duplicate id",
         ("test.csv: duplicate id '3' in split 'test'", "duplicate_ids: first"),
         {"test.csv": "id,text,mood\n3,She passed,joy\n3,He lied,anger\n"},
     ),
     Case(
         "No text in any row",
-        ("test.csv: no row of split 'test' is left; it has 2 rows, of which are 2 without text",),
+        ("test.csv: no row of split 'test' is kept; it has 2 rows (2 with empty text): check",),
         {"test.csv": "id,text,mood\n3,,joy\n4,  ,anger\n"},
     ),
     Case(
         "A label outside the set",
-        ("test.csv: row 2 has the label 'rage', expected one of joy, anger (1 rows so)",),
+        ("test.csv: row 2 has the label 'rage'; expected one of joy, anger (1 such rows)",),
         {"test.csv": "id,text,mood\n3,She passed,joy\n4,He lied,rage\n"},
     ),
     Case(
-        "Test texts that stand in train, exactly",
+        "Test texts that are also in train, exactly",
         ("1 of 2 test texts are also in the train split (1 of them exactly)", "overlap_limit"),
         {"test.csv": "id,text,mood\n3,We won the cup,joy\n4,He lied,anger\n"},
     ),
     Case(
-        "Test texts that stand in train but for case and punctuation",
+        "Test texts that are also in train, except for case and punctuation",
         ("1 of 2 test texts are also in the train split (0 of them exactly)",),
         {"test.csv": "id,text,mood\n3,WE WON the cup!,joy\n4,He lied,anger\n"},
     ),
@@ -112,49 +112,52 @@ CASES = [
         {"test.csv": "id,text,mood\n3,我们很高兴,joy\n".encode("gb18030")},
     ),
     Case(
-        "Another encoding: UTF-16 without its mark",
-        ("test.csv: no text: a NUL byte in line 1", "encoding: utf-16-le"),
+        "Another encoding: UTF-16 without a byte order mark",
+        ("test.csv: not a text file: a NUL byte in line 1", "encoding: utf-16-le"),
         {"test.csv": GOOD["test.csv"].encode("utf-16-le")},
     ),
     Case(
         "A missing column",
-        ("test.csv: no column 'mood'; it has id, text, feeling",),
+        ("test.csv: no column 'mood'; its columns are id, text, feeling",),
         {"test.csv": "id,text,feeling\n3,She passed,joy\n"},
     ),
     Case(
         "Another delimiter",
-        ("test.csv: no column 'text'; it has id;text;mood; ';' seems to stand between its",),
+        ("test.csv: no column 'text'; its columns are id;text;mood; ';' seems to separate its",),
         {"test.csv": "id;text;mood\n3;She passed;joy\n"},
     ),
     Case(
         "Rows longer than the header",
-        ("test.csv: cannot be read as csv", "(line 3 has 4 fields, its header 3)"),
+        ("test.csv: cannot be read as csv", "line 3 has 4 fields, but the header has 3"),
         {"test.csv": "id,text,mood\n3,She passed,joy\n4,Oh, he lied,anger\n"},
     ),
     Case(
-        "A quotation mark that is never closed",
-        ("test.csv: cannot be read as csv: a quotation mark after line 2 is opened and never",),
+        "A quotation mark that is not closed",
+        ("test.csv: cannot be read as csv: a quotation mark after line 2 is not closed",),
         {"test.csv": 'id,text,mood\n3,She passed,joy\n4,"He lied,anger\n5,No,anger\n'},
     ),
     Case(
         "Pickled labels",
-        ("test.pkl: a pickled file can run any program", "to_csv('labels.csv')"),
+        (
+            "test.pkl: pickled files are not read, because opening one can run any program",
+            "to_csv('labels.csv')",
+        ),
         {"test.pkl": pickle.dumps([{"text": "She passed", "mood": "joy"}], protocol=4)},
         _files("test.pkl"),
     ),
     Case(
         "Pickled labels under another name",
-        ("test.csv: a pickled file can run any program",),
+        ("test.csv: pickled files are not read, because opening one can run any program",),
         {"test.csv": pickle.dumps([{"text": "She passed", "mood": "joy"}], protocol=4)},
     ),
     Case(
         "An Excel workbook named csv",
-        ("test.csv: no table in text: it begins as an Excel workbook or a zip archive",),
+        ("test.csv: is an Excel workbook or a zip archive",),
         {"test.csv": b"PK\x03\x04\x14\x00\x06\x00"},
     ),
     Case(
-        "A pointer of Git LFS in the place of the file",
-        ("test.csv: no table in text: it begins as a pointer of Git LFS",),
+        "A Git LFS pointer instead of the file",
+        ("test.csv: is a Git LFS pointer; fetch the file itself",),
         {"test.csv": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"},
     ),
     Case(
@@ -164,19 +167,21 @@ CASES = [
     ),
     Case(
         "A split without rows",
-        ("test.csv: no row of split 'test' is left; it has 0 rows",),
+        ("test.csv: no row of split 'test' is kept; it has 0 rows",),
         {"test.csv": "id,text,mood\n"},
     ),
-    Case("An empty file", ("test.csv: cannot be read as csv: it is empty",), {"test.csv": ""}),
     Case(
-        "A parquet file that was cut",
-        ("test.parquet: cannot be read as parquet", "it may have been cut, so fetch or write it"),
+        "An empty file", ("test.csv: cannot be read as csv: the file is empty",), {"test.csv": ""}
+    ),
+    Case(
+        "A truncated parquet file",
+        ("test.parquet: cannot be read as parquet", "it may be truncated: download or write it"),
         {"test.parquet": _parquet()[:-100]},
         _files("test.parquet"),
     ),
     Case(
-        "A gzip file that was cut",
-        ("test.csv.gz: cannot be read as csv", "it may have been cut, so fetch or write it"),
+        "A truncated gzip file",
+        ("test.csv.gz: cannot be read as csv", "it may be truncated: download or write it"),
         {"test.csv.gz": gzip.compress(GOOD["test.csv"].encode(), mtime=0)[:-9]},
         _files("test.csv.gz"),
     ),
@@ -188,7 +193,7 @@ CASES = [
     ),
     Case(
         "A JSON object of columns, as pandas writes it",
-        ("test.json: cannot be read as json: it is one JSON object of columns", "lines=True"),
+        ("test.json: cannot be read as json: one JSON object of columns", "lines=True"),
         {"test.json": '{"text": {"0": "She passed"}, "mood": {"0": "joy"}}\n'},
         _files("test.json"),
     ),
@@ -208,8 +213,8 @@ CASES = [
         task={"files": {"test": {"hub": "owner/name", "file": "test.parquet"}}},
     ),
     Case(
-        "A score that is no number",
-        ("test.csv: row 2 has the score 'high', expected a number (1 rows so)",),
+        "A score that is not a number",
+        ("test.csv: row 2 has the score 'high'; expected a number (1 such rows)",),
         {"test.csv": "id,text,mood\n3,She passed,1.5\n4,He lied,high\n"},
         {
             "files": {"test": "test.csv"},
@@ -219,7 +224,10 @@ CASES = [
     ),
     Case(
         "Transcripts of other samples",
-        ("said.csv: none of its ids is in test.csv: there id is '3', say, here 'c7'",),
+        (
+            "said.csv: none of its ids is in test.csv: the first id in test.csv is '3', "
+            "the first id in said.csv is 'c7'",
+        ),
         {"said.csv": "id,text\nc7,She passed\n", "test.csv": "id,mood\n3,joy\n4,anger\n"},
         {"files": {"test": "test.csv"}, "join": {"file": "said.csv", "on": "id"}},
     ),
@@ -231,25 +239,25 @@ CASES = [
     ),
     Case(
         "Splits of other names in a column",
-        ("all.csv: column 'split' holds 'dev'; expected train, validation, test, or say under",),
+        ("all.csv: column 'split' holds 'dev'; expected train, validation, test: list the values",),
         {"all.csv": "id,text,mood,split\n1,We won,joy,train\n2,He lied,anger,dev\n"},
         {"files": {"all": "all.csv"}},
     ),
     Case(
-        "Another set's files in a preset's place",
+        "Files of another data set than the preset's",
         ("train.tsv: row 1 has the label '17'", "of 28 labels, are preset goemotions"),
         {"train.tsv": "Fine\t17\tt1\n", "dev.tsv": "A\t1\tb\n", "test.tsv": "So\t27\te1\n"},
         {"preset": "goemotions-ekman", "root": ".", "files": {"test": "test.tsv"}}
         | dict.fromkeys(("columns", "labels")),
     ),
     Case(
-        "A prompt whose template is as long as a prompt may be",
+        "A template that leaves no room for the text",
         ("tasks.moods.prompt: what stands around each text takes 600 or more tokens of base tiny",),
         task={"prompt": "{text}" + " and so on" * 200},
     ),
     Case(
         "Scoring: another delimiter",
-        ("gold.csv: no column 'sample'", "';' seems to stand between its columns: save it with"),
+        ("gold.csv: no column 'sample'", "';' seems to separate its columns: save it with"),
         {"gold.csv": GOLD.replace(",", ";"), "said.csv": SAID},
         command=SCORE,
     ),
@@ -266,52 +274,55 @@ CASES = [
         command=SCORE,
     ),
     Case(
-        "Scoring: a value that is no number",
+        "Scoring: a value that is not a number",
         ("gold.csv: sample 's2' has the value 'low'; expected a number",),
         {"gold.csv": GOLD.replace("-1", "low"), "said.csv": SAID},
         command=SCORE,
     ),
     Case(
         "Rows without text",
-        ("left out: without text: test 1",),
+        ("left out: with empty text: test 1",),
         {"test.csv": "id,text,mood\n3,She passed,joy\n4,,anger\n"},
         refused=False,
     ),
     Case(
-        "Labels outside the set, where that is allowed",
+        "Labels outside the set, where they are allowed",
         ("left out: with a label that is not listed: test 1",),
         {"test.csv": "id,text,mood\n3,She passed,joy\n4,He lied,rage\n"},
         {"unlisted_labels": "drop"},
         refused=False,
     ),
     Case(
-        "Ids twice, where that is allowed",
-        ("left out: with an id that was there: test 1",),
+        "Duplicate ids, where they are allowed",
+        ("left out: with a duplicate id: test 1",),
         {"test.csv": "id,text,mood\n3,She passed,joy\n3,He lied,anger\n"},
         {"duplicate_ids": "first"},
         refused=False,
     ),
     Case(
         "A text with two labels",
-        ("repeat a text of their split: test 1", "has another label elsewhere: test 2"),
+        (
+            "with a text that occurs earlier in their split: test 1",
+            "has another label elsewhere: test 2",
+        ),
         {"test.csv": "id,text,mood\n3,Well well,joy\n4,Well. Well!,anger\n"},
         refused=False,
     ),
     Case(
-        "What a wrong encoding left behind",
-        ("hold characters of a wrong encoding: test 1",),
+        "Signs of a wrong encoding",
+        ("with characters that indicate a wrong encoding: test 1",),
         {"test.csv": "id,text,mood\n3,It\x92s good,joy\n4,He lied,anger\n"},
         refused=False,
     ),
     Case(
         "Rows shorter than the header",
-        ("read, though: 1 rows lack their last columns",),
+        ("kept: rows without values in the last columns: 1",),
         {"test.csv": "id,text,mood,who\n3,She passed,joy,Ann\n4,He lied,anger\n"},
         refused=False,
     ),
     Case(
         "Overlap within the limit",
-        ("overlap, test in train: 1 texts exactly, 1 normalised, 0 ids, of 2",),
+        ("overlap, test in train: of 2 rows, 1 by exact text, 1 by normalised text, 0 by id",),
         {"test.csv": "id,text,mood\n3,We won the cup,joy\n4,He lied,anger\n"},
         {"overlap_limit": 0.5},
         refused=False,

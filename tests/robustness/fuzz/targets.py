@@ -507,7 +507,7 @@ MANIFEST = {
 
 def _manifest(given: Any) -> None:
     from affectlocus.checkpoints.pairs import checkpoint_folder
-    from affectlocus.data.sources import handed
+    from affectlocus.data.sources import resolved
 
     with folder() as path, refusing():
         (path / "model").mkdir()
@@ -520,7 +520,7 @@ def _manifest(given: Any) -> None:
             assert path in (found, *found.parents), f"led out of its folder: {found}"
         table = SimpleNamespace(hub="owner/name")
         task = SimpleNamespace(files=SimpleNamespace(items=lambda: [("test", table)]), join=None)
-        handed(task, {"test": file})  # type: ignore[arg-type]
+        resolved(task, {"test": file})  # type: ignore[arg-type]
 
 
 # tables

@@ -124,7 +124,7 @@ def diff(
     """
     from affectlocus.core.errors import shortened
     from affectlocus.core.output_files import check_folder_of_outputs
-    from affectlocus.data.brought import checkpoint_path
+    from affectlocus.data.named_checkpoint import checkpoint_path
     from affectlocus.deltas.deltas import SCORES, summary, write_tables
     from affectlocus.deltas.diff import FILES, compare, named, print_table, report
 

@@ -24,7 +24,7 @@ def check(
     from collections import Counter
 
     from affectlocus.config.experiment import load
-    from affectlocus.data.audit import brief
+    from affectlocus.data.audit import report_lines
     from affectlocus.orchestration.matrix import all_cells
     from affectlocus.orchestration.preflight import precheck, precheck_pairs, precheck_wheels
     from affectlocus.orchestration.prompt_room import check_room
@@ -37,7 +37,7 @@ def check(
     check_room(loaded, parameters.parent / loaded.data_root, str(parameters))
     outside = precheck_pairs(loaded, parameters.parent, str(parameters))
     for report in reports.values():
-        typer.echo("\n".join(brief(report)))
+        typer.echo("\n".join(report_lines(report)))
     for line in [*unscored, *outside]:
         typer.echo(line)
     kinds = Counter(cell.kind for cell in all_cells(loaded))

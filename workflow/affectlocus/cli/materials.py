@@ -235,7 +235,7 @@ def prepare(
     from affectlocus.config.tasks import Task
     from affectlocus.core.files import check_whole, write_json
     from affectlocus.data.prepare import prepare as run
-    from affectlocus.data.sources import handed
+    from affectlocus.data.sources import resolved
 
     splits = {"train": train, "validation": validation, "test": test, "all": all_splits}
     files = {key: path for key, path in splits.items() if path}
@@ -252,7 +252,7 @@ def prepare(
     if task.corpus:  # a step wrote it; files of people may end without a line break
         for path in given.values():
             check_whole(path)
-    samples, found = run(name, task, handed(task, given))
+    samples, found = run(name, task, resolved(task, given))
     samples.attrs = {"task": name, "labels": task.words}
     write_frame(samples, out)
     write_json(report, found)

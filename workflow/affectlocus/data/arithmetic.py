@@ -1,4 +1,4 @@
-"""Arithmetic word problems: the control domain, with the scenes' people and no feelings."""
+"""Arithmetic word problems: the control domain. It uses the people of the scenes and no emotion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ THINGS = ("pens", "apples", "books", "coins", "eggs", "stones")
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem in words and its answer, both below 20."""
+    """A word problem, its question and its answer; every number is below 20."""
 
     text: str
     question: str
@@ -20,7 +20,7 @@ class Problem:
 
 
 def write_problem(rng: random.Random) -> Problem:
-    """Somebody has, gets and gives away things; how many are left?"""
+    """A problem about a person who has, receives and gives away things; asks how many are left."""
     person, other = rng.sample(PEOPLE, 2)
     things = rng.choice(THINGS)
     count = rng.randint(2, 9)

@@ -1,4 +1,4 @@
-"""What was said before: the previous turns of a dialogue, from the table that holds them all."""
+"""The previous turns of a dialogue, for tasks whose prompt has a {context}."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from affectlocus.core.errors import LayoutError
 
 
 def previous_turns(rows: pd.DataFrame, context: Context, text: str, source: str) -> list[str]:
-    """Each row's earlier turns in its own dialogue, the latest `turns` of them, oldest first.
+    """The last `context.turns` turns before each row in the same dialogue, oldest first.
 
     Args:
-        rows: every turn of the dialogues, those included that will not be scored.
-        context: the columns of dialogue, order and speaker, and how many turns.
-        text: the column of what is said.
+        rows: every turn of the dialogues, including turns that are not scored.
+        context: the columns of dialogue, order and speaker, and the number of turns.
+        text: the column of the utterance.
         source: the file, for messages.
 
     Returns:
-        A text a row: a line a turn, with its line break, the speaker's name in front; empty where a
-        dialogue begins, and for a row that names no dialogue. Turns without text are no turns.
+        One text per row, with one line per turn: the speaker's name, the utterance, a line break.
+        It is empty at the start of a dialogue and for a row without a dialogue. Turns with empty
+        text are skipped.
 
     Raises:
-        InputError: an order that is no number.
+        InputError: an order that is not a number.
     """
     order = _order(rows, context, source)
-    said = rows[text].str.strip().to_numpy()
-    spoken = said
+    utterances = rows[text].str.strip().to_numpy()
+    lines = utterances
     if context.speaker is not None:
         names = rows[context.speaker].str.strip()
-        spoken = np.where(names == "", said, names + ": " + said)
-    told = [""] * len(rows)
+        lines = np.where(names == "", utterances, names + ": " + utterances)
+    contexts = [""] * len(rows)
     dialogues = rows[context.dialogue].to_numpy()
-    for dialogue, places in pd.Series(range(len(rows))).groupby(dialogues, sort=False):
+    for dialogue, numbers in pd.Series(range(len(rows))).groupby(dialogues, sort=False):
         if str(dialogue).strip() == "":
             continue
-        turns = sorted(places, key=lambda place: order[place])
         earlier: list[int] = []
-        waiting: list[int] = []  # turns of one and the same order: none is before another
-        for place in turns:
-            if waiting and order[waiting[0]] < order[place]:
-                earlier += waiting
-                waiting = []
-            told[place] = "".join(f"{spoken[turn]}\n" for turn in earlier[-context.turns :])
-            if said[place]:
-                waiting.append(place)
-    return told
+        tied: list[int] = []  # turns of the same order: none of them is before another
+        for row in sorted(numbers, key=lambda number: order[number]):
+            if tied and order[tied[0]] < order[row]:
+                earlier += tied
+                tied = []
+            contexts[row] = "".join(f"{lines[turn]}\n" for turn in earlier[-context.turns :])
+            if utterances[row]:
+                tied.append(row)
+    return contexts
 
 
 def _order(rows: pd.DataFrame, context: Context, source: str) -> np.ndarray:
@@ -57,7 +57,7 @@ def _order(rows: pd.DataFrame, context: Context, source: str) -> np.ndarray:
     if len(wrong):
         found = rows[context.order].iloc[wrong[0]]
         raise LayoutError(
-            f"{source}: row {wrong[0] + 1} has {found!r} in column {context.order!r}, expected a "
-            "number that orders the turns; name another column as context.order, or leave it out"
+            f"{source}: row {wrong[0] + 1} has {found!r} in column {context.order!r}; expected a "
+            "number that orders the turns: set context.order to another column, or remove it"
         )
     return order

@@ -1,11 +1,11 @@
-"""Step `corpus`: the embedded default's text, training sets and eight small benchmarks.
+"""Step `corpus`: generated pre-training text, training sets and eight small benchmarks.
 
-Everything is drawn from `scenes` and `arithmetic`. The pre-training text holds scenes with what
-people did next, word games with words of feeling that have nothing to do with any scene, and sums
-told out. So a base that has read it knows the events and the words, and has never been told which
-word fits which event: that is what the affective training set adds. The benchmarks borrow the
-shape of the paper's eight (number of labels, dialogue or not, valence or emotion), not their text;
-their names begin with `mini-`.
+All texts are drawn from `scenes` and `arithmetic`. The pre-training text holds scenes followed by
+what the person did next, word games whose emotion words are unrelated to the scene, and arithmetic
+word problems. A base trained on it knows the events and the words, but not which word fits which
+event: the affective training set adds that. The benchmarks copy the form of the paper's eight
+benchmarks (number of labels, dialogue or not, valence or emotion), not their text. Their names
+begin with `mini-`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NOUNS = {
     "neutral": "calmness",
 }
 VALENCES = ("positive", "negative", "neutral")
-# What a scene is about and who did it: labels of the same texts that are no emotion.
+# Topic and agent of a scene: non-emotion labels of the same texts, for the same-text control.
 PLACES = {
     "leisure": ("match", "music"),
     "work": ("exam", "job", "shop"),
@@ -53,7 +53,7 @@ PLACES = {
     "garden": ("roses", "rain"),
     "kitchen": ("cake", "soup", "mice", "fish", "bread"),
 }
-DOERS = {"self": "oneself", "other": "another", "nobody": "nobody"}
+AGENTS = {"self": "oneself", "other": "another", "nobody": "nobody"}
 
 FEELS = "In a word, {person} was"
 EMOTION = "The feeling of {person} was"
@@ -68,25 +68,25 @@ SEVEN = (*SIX, "disgusted")
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A small benchmark: which emotions occur, what is asked, and how the scene is told."""
+    """A small benchmark: its emotions, its question, its label function and its text style."""
 
     emotions: tuple[str, ...]
     question: str
     answer: Callable[[Scene], str]
-    told: Callable[[Scene], str]
+    style: Callable[[Scene], str]
 
 
-def _plainly(scene: Scene) -> str:
+def _plain(scene: Scene) -> str:
     return scene.text
 
 
 def _quoted(scene: Scene) -> str:
-    """As a third person reports it."""
+    """The scene as reported by the other person."""
     return f"{scene.other} said: {scene.text}"
 
 
 def _as_dialogue(scene: Scene) -> str:
-    """As a dialogue of the two, a sentence each in turn."""
+    """The scene as a dialogue of the two persons, who say one sentence each in turn."""
     speakers = (scene.other, scene.person)
     sentences = scene.text.split(". ")
     return " ".join(
@@ -94,12 +94,12 @@ def _as_dialogue(scene: Scene) -> str:
     )
 
 
-_TELLERS = re.compile(rf"\b(?:{'|'.join(PEOPLE)})(?: said)?: ")
+_SPEAKER = re.compile(rf"\b(?:{'|'.join(PEOPLE)})(?: said)?: ")
 
 
-def _untold(text: str) -> str:
-    """The scene behind any of the three tellings: the same scene told twice is no new sample."""
-    return _TELLERS.sub("", text)
+def _without_speakers(text: str) -> str:
+    """The text without speaker names, the same for every style of a scene; finds duplicates."""
+    return _SPEAKER.sub("", text)
 
 
 def _adjective(scene: Scene) -> str:
@@ -115,35 +115,35 @@ def _valence(scene: Scene) -> str:
 
 
 def place(scene: Scene) -> str:
-    """The field of life that a scene is of, by the thing that it tells of."""
-    said = set(re.findall(r"[a-z]+", scene.text.lower()))
+    """The topic of a scene (a key of `PLACES`), by the thing that its text mentions."""
+    words = set(re.findall(r"[a-z]+", scene.text.lower()))
     things = ((place, thing) for place, things in PLACES.items() for thing in things)
-    return next(place for place, thing in things if said & {thing, f"{thing}ed"})
+    return next(place for place, thing in things if words & {thing, f"{thing}ed"})
 
 
 def doer(scene: Scene) -> str:
-    """Whose doing it was."""
-    return DOERS[scene.appraisal.agent]
+    """Who did it: the focal person (oneself), another person, or nobody."""
+    return AGENTS[scene.appraisal.agent]
 
 
 BINARY = ("happy", "sad", "angry", "worried", "hopeful")
 TERNARY = (*BINARY, "neutral")
 
 BENCHMARKS: dict[str, Benchmark] = {
-    "mini-MER23": Benchmark(SIX, FEELS, _adjective, _plainly),
+    "mini-MER23": Benchmark(SIX, FEELS, _adjective, _plain),
     "mini-MER24": Benchmark(SIX, FEELS, _adjective, _quoted),
     "mini-MELD": Benchmark(SEVEN, EMOTION, _noun, _as_dialogue),
     "mini-IEMOCAP": Benchmark(
         ("happy", "sad", "angry", "neutral"), FEELS, _adjective, _as_dialogue
     ),
-    "mini-MOSI": Benchmark(BINARY, VALENCE, _valence, _plainly),
+    "mini-MOSI": Benchmark(BINARY, VALENCE, _valence, _plain),
     "mini-MOSEI": Benchmark(TERNARY, VALENCE, _valence, _quoted),
-    "mini-SIMS": Benchmark(TERNARY, VALENCE, _valence, _plainly),
+    "mini-SIMS": Benchmark(TERNARY, VALENCE, _valence, _plain),
     "mini-SIMSv2": Benchmark(TERNARY, VALENCE, _valence, _as_dialogue),
 }
-# Not among the paper's eight: what a same-text control learns.
+# Tasks of the same-text control; they have no counterpart in the paper.
 PLOTS: dict[str, Benchmark] = {
-    "mini-place": Benchmark(SEVEN, MATTER, place, _plainly),
+    "mini-place": Benchmark(SEVEN, MATTER, place, _plain),
     "mini-doer": Benchmark(SEVEN, DOER, doer, _quoted),
 }
 TRAINING = "mini-caption"
@@ -152,17 +152,17 @@ SAME_TEXT = "mini-plot"
 PRETRAINING = "pretraining.txt"
 TEXT = "mini-text"
 HELD_OUT = 0.05
-"""Share of the pre-training text, at its end, that no base is trained on."""
+"""Share of the pre-training documents, the last ones, that no base is trained on."""
 
 Row = dict[str, str]
 
 
 NEGATED_IN_TEXT = 0.25
-"""Share of negated clues in running text; the benchmarks have as many negated as plain ones."""
+"""Share of negated clues in the training texts; in the benchmarks it is 0.5."""
 
 
 def held_out(documents: int) -> int:
-    """How many of the pre-training documents, the last ones, are held out."""
+    """Number of pre-training documents that are held out, at the end of the text."""
     return max(1, round(HELD_OUT * documents))
 
 
@@ -175,12 +175,12 @@ def _scene(
     return write_scene(rng, draw_appraisal(rng, rng.choice(emotions)), negated_share, luck_share)
 
 
-def _tell(rng: random.Random) -> Callable[[Scene], str]:
-    return rng.choice((_plainly, _plainly, _quoted, _as_dialogue))
+def _draw_style(rng: random.Random) -> Callable[[Scene], str]:
+    return rng.choice((_plain, _plain, _quoted, _as_dialogue))
 
 
 def pretraining_document(rng: random.Random) -> str:
-    """A scene and what its person did next, a word game, or a sum; in shares of 80, 10, 10 %."""
+    """A scene with a reaction (80 %), a word game (10 %) or an arithmetic problem (10 %)."""
     kind = rng.random()
     if kind < 0.10:
         problem = write_problem(rng)
@@ -194,16 +194,21 @@ def pretraining_document(rng: random.Random) -> str:
                 (VALENCE, VALENCES),
                 (PLACE, [*PLACES]),
                 (MATTER, [*PLACES]),
-                (DOER, [*DOERS.values()]),
+                (DOER, [*AGENTS.values()]),
             )
         )
-        said = question.format(person=scene.person)
-        return f"{scene.person} and {scene.other} played with words. {said} {rng.choice(words)}."
-    return f"{_tell(rng)(scene)} {write_reaction(rng, scene)}"
+        prompt = question.format(person=scene.person)
+        return f"{scene.person} and {scene.other} played with words. {prompt} {rng.choice(words)}."
+    return f"{_draw_style(rng)(scene)} {write_reaction(rng, scene)}"
 
 
 def training_row(rng: random.Random) -> Row:
-    """A scene, one of the three questions, and its answer; beside it what the control is asked."""
+    """A scene with an affective question and its answer, and those of the same-text control.
+
+    Returns:
+        `text`; `question` and `target` of the affective training set; `plot_question` and
+        `plot_target` of the control.
+    """
     question, answer, emotions = rng.choice(
         (
             (FEELS, _adjective, SEVEN),
@@ -212,29 +217,31 @@ def training_row(rng: random.Random) -> Row:
         )
     )
     scene = _scene(rng, emotions)
-    text = _tell(rng)(scene)
-    # By the text, not by `rng`: the control leaves the affective stream as it is.
-    asked, about = random.Random(text).choice(((PLACE, place), (MATTER, place), (DOER, doer)))
+    text = _draw_style(rng)(scene)
+    # Seeded by the text: a draw from `rng` would change the affective rows that follow.
+    plot_question, plot_answer = random.Random(text).choice(
+        ((PLACE, place), (MATTER, place), (DOER, doer))
+    )
     return {
         "text": text,
         "question": question.format(person=scene.person),
         "target": f"{answer(scene)}.",
-        "plot_question": asked.format(person=scene.person),
-        "plot_target": f"{about(scene)}.",
+        "plot_question": plot_question.format(person=scene.person),
+        "plot_target": f"{plot_answer(scene)}.",
     }
 
 
 def control_row(rng: random.Random) -> Row:
-    """An arithmetic word problem in the columns of the affective training set."""
+    """An arithmetic word problem, in the columns of the affective training set."""
     problem = write_problem(rng)
     return {"text": problem.text, "question": problem.question, "target": problem.answer}
 
 
 def benchmark_row(benchmark: Benchmark, rng: random.Random) -> Row:
-    """One labelled sample."""
+    """A labelled sample: `text`, `question`, `label`."""
     scene = _scene(rng, benchmark.emotions, negated_share=0.5)
     return {
-        "text": benchmark.told(scene),
+        "text": benchmark.style(scene),
         "question": benchmark.question.format(person=scene.person),
         "label": benchmark.answer(scene),
     }
@@ -243,43 +250,48 @@ def benchmark_row(benchmark: Benchmark, rng: random.Random) -> Row:
 def draw_rows(
     rng: random.Random, draw: Callable[[random.Random], Row], sizes: dict[str, int], seen: set[str]
 ) -> list[Row]:
-    """Rows with `id` and `split`; no scene that is in `seen`, which grows by these.
+    """Rows with `id` and `split`, without the scenes in `seen`; adds the drawn scenes to `seen`.
 
-    One `seen` for all tasks keeps every split apart from every other, and every benchmark apart
-    from the training sets.
+    All tasks share one `seen`, so that no scene occurs in two splits, or in a benchmark and a
+    training set.
+
+    Args:
+        draw: draws one row.
+        sizes: split → number of rows.
+        seen: texts of scenes without speaker names.
     """
     rows: list[Row] = []
     for split, size in sizes.items():
         for number in range(size):
             row = draw(rng)
-            while _untold(row["text"]) in seen:
+            while _without_speakers(row["text"]) in seen:
                 row = draw(rng)
-            seen.add(_untold(row["text"]))
+            seen.add(_without_speakers(row["text"]))
             rows.append({"id": f"{split}-{number}", "split": split, **row})
     return rows
 
 
 def write_corpus(settings: Corpus, folder: Path) -> None:
-    """Writes `pretraining.txt` (a document a line) and a csv for each task into `folder`.
+    """Writes `pretraining.txt` (one document per line) and a csv file per task into `folder`.
 
-    The text to read, `mini-text`, is of what every base's pre-training holds out.
+    `mini-text`, the text that perplexity is measured on, consists of held-out documents.
     """
 
     def generator(name: str) -> random.Random:
-        # A stream of its own for each file: a new benchmark leaves the others as they were.
+        # Each file has its own random stream, so that a new benchmark does not change the others.
         return random.Random(f"{settings.seed}/{name}")
 
-    few = settings.benchmark_samples
+    samples = settings.benchmark_samples
     seen: set[str] = set()
     tasks: dict[str, list[Row]] = {}
     for name, benchmark in (BENCHMARKS | PLOTS).items():
         draw = partial(benchmark_row, benchmark)
-        tasks[name] = draw_rows(generator(name), draw, dict.fromkeys(SPLITS, few), seen)
+        tasks[name] = draw_rows(generator(name), draw, dict.fromkeys(SPLITS, samples), seen)
     for name, row, size in (
         (TRAINING, training_row, settings.tuning_samples),
         (CONTROL, control_row, settings.control_samples),
     ):
-        tasks[name] = draw_rows(generator(name), row, {"train": size, "validation": few}, seen)
+        tasks[name] = draw_rows(generator(name), row, {"train": size, "validation": samples}, seen)
     tasks[SAME_TEXT] = [
         {
             **{key: row[key] for key in ("id", "split", "text")},
@@ -290,7 +302,7 @@ def write_corpus(settings: Corpus, folder: Path) -> None:
     ]
     rng = generator("pretraining")
     documents = [pretraining_document(rng) for _ in range(settings.documents)]
-    general = documents[-held_out(len(documents)) :][:few]
+    general = documents[-held_out(len(documents)) :][:samples]
     tasks[TEXT] = [
         {"id": f"test-{number}", "split": "test", "text": text}
         for number, text in enumerate(general)

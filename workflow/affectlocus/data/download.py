@@ -1,6 +1,6 @@
-"""Downloads that outlast a poor network: retries, resuming, one job at a time.
+"""Downloads with retries and resuming; one process at a time downloads a file.
 
-What goes wrong is said without the address's secrets: a password, a query, a variable's value.
+Messages never contain secrets of an address: passwords, queries, values of environment variables.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from affectlocus.core.durable import make_folder, move
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import sha256
 
-_PASSING = (408, 429, 500, 502, 503, 504)
-_LONGEST = 8.0  # seconds between two tries, unless the server asks for more
-_PATIENCE = 600.0  # seconds that a server may ask for
-_CHUNK = 1 << 20
-_CUT = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
+_TEMPORARY = (408, 429, 500, 502, 503, 504)  # HTTP status codes that are retried
+_LONGEST_WAIT = 8.0  # seconds between two tries, unless the server asks for more
+_LONGEST_REQUESTED_WAIT = 600.0  # seconds that a server may ask for
+_CHUNK = 1 << 20  # bytes
+_NETWORK_ERRORS = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
 
 
 def say(message: str) -> None:
-    """One line on standard error, where logs and terminals show it."""
+    """Writes a line to standard error."""
     sys.stderr.write(f"affectlocus: {message}\n")
 
 
-def cache() -> Path:
-    """Where this package keeps what it downloads itself, below HF_HOME."""
+def cache_folder() -> Path:
+    """The folder of this package's own downloads, below HF_HOME."""
     return Path(constants.HF_HOME) / "affectlocus"
 
 
@@ -53,8 +53,8 @@ _tries: ContextVar[int] = ContextVar("tries", default=6)
 
 
 @contextmanager
-def once() -> Iterator[None]:
-    """In this block nothing is tried again: for what is only nice to know."""
+def without_retries() -> Iterator[None]:
+    """Context manager: a failed request is not repeated. For information that is optional."""
     token = _tries.set(1)
     try:
         yield
@@ -63,15 +63,15 @@ def once() -> Iterator[None]:
 
 
 def _waits() -> Iterator[float]:
-    """Seconds to wait between tries; AFFECTLOCUS_RETRY_WAIT sets the first (1)."""
+    """Seconds to wait between tries, doubled each time; AFFECTLOCUS_RETRY_WAIT is the first (1)."""
     wait = float(os.environ.get("AFFECTLOCUS_RETRY_WAIT", "1"))
     for _ in range(_tries.get() - 1):
         yield wait
-        wait = min(2 * wait, _LONGEST)
+        wait = min(2 * wait, _LONGEST_WAIT)
 
 
-def _asked(response: httpx2.Response) -> float:
-    """Seconds to wait that an answer asks for, by Retry-After or the hub's RateLimit; or 0."""
+def _requested_wait(response: httpx2.Response) -> float:
+    """Seconds to wait by the header Retry-After or the hub's RateLimit; 0 without either."""
     text = response.headers.get("Retry-After", "")
     if re.fullmatch(r"\d+", text):
         return float(text)
@@ -85,73 +85,80 @@ def _asked(response: httpx2.Response) -> float:
 
 
 class NoAnswerError(InputError):
-    """A server that cannot be reached, or stays unable to answer."""
+    """A server cannot be reached, or every try ended in a temporary error."""
 
 
-class PatientClient(httpx2.Client):
-    """An HTTP client that asks again, with growing waits, where that may help.
+class RetryingClient(httpx2.Client):
+    """An HTTP client that repeats a request after a temporary error, with growing waits.
 
-    A body that is cut goes on where it was cut, by a request for the rest: who reads it sees none
-    of this.
+    If the connection breaks within a body, the client requests the rest; the reader of the body
+    does not notice.
 
     Raises:
-        NoAnswerError: six tries in a row without a byte; the sentence names the host alone.
+        NoAnswerError: six tries in a row without a byte. The message names only the host.
     """
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        response = self.ask(request, **options)
+        response = self.send_with_retries(request, **options)
         plain = "Content-Encoding" not in response.headers and response.status_code in (200, 206)
         if options.get("stream") and request.method == "GET" and plain:
-            response.stream = _Body(self, request, options, response)
+            response.stream = _ResumingBody(self, request, options, response)
         return response
 
-    def ask(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        """An answer that more tries would not change."""
+    def send_with_retries(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """The first response that is not a temporary error."""
         waits = _waits()
         while True:
-            asked = 0.0
+            requested = 0.0
             try:
                 response = super().send(request, **options)
-            except _CUT as error:
-                # What a refused connection says (a name not found, a certificate) helps a user.
-                said = str(error) if isinstance(error, httpx2.ConnectError) else ""
-                problem = f"no answer ({said or type(error).__name__})"
+            except _NETWORK_ERRORS as error:
+                # The text of a connection error (unknown name, certificate) helps the user.
+                detail = str(error) if isinstance(error, httpx2.ConnectError) else ""
+                problem = f"no answer ({detail or type(error).__name__})"
             else:
-                if response.status_code not in _PASSING:
+                if response.status_code not in _TEMPORARY:
                     return response
-                problem, asked = f"HTTP {response.status_code}", _asked(response)
+                problem, requested = f"HTTP {response.status_code}", _requested_wait(response)
                 response.close()
-            _pause(waits, request.url.host, problem, asked)
+            _pause(waits, request.url.host, problem, requested)
 
 
-def _pause(waits: Iterator[float], host: str, problem: str, asked: float = 0.0) -> None:
-    """Says what went wrong and waits for the next try, if there is one."""
+def _pause(waits: Iterator[float], host: str, problem: str, requested: float = 0.0) -> None:
+    """Reports a problem and waits for the next try.
+
+    Args:
+        requested: seconds that the server asks to wait.
+
+    Raises:
+        NoAnswerError: no try is left, or the server asks to wait too long.
+    """
     wait = next(waits, None)
-    if wait is None or asked > _PATIENCE:
-        later = f"in {asked:.0f} s" if asked else "later"
+    if wait is None or requested > _LONGEST_REQUESTED_WAIT:
+        later = f"in {requested:.0f} s" if requested else "later"
         raise NoAnswerError(
-            f"{host}: {problem}; check the network or run again {later}: whole files are kept"
+            f"{host}: {problem}; check the network or run again {later}: complete files are kept"
         )
-    wait = max(wait, asked)
+    wait = max(wait, requested)
     say(f"{host}: {problem}; trying again in {wait:g} s")
     time.sleep(wait)
 
 
-class _Body(httpx2.SyncByteStream):
-    """The bytes that answer a request, put together from as many answers as it takes."""
+class _ResumingBody(httpx2.SyncByteStream):
+    """The body of a response; after a broken connection it continues with a new request."""
 
     def __init__(
         self,
-        client: PatientClient,
+        client: RetryingClient,
         request: httpx2.Request,
         options: dict[str, Any],
         response: httpx2.Response,
     ) -> None:
         self._client, self._request, self._options = client, request, options
         self._stream: Any = response.stream
-        asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
-        # A server that knows no ranges sends all of it, status 200, whatever was asked for.
-        self._start = int(asked[1]) if asked and response.status_code == 206 else 0
+        wanted = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        # A server without support for ranges sends the whole file, with status 200.
+        self._start = int(wanted[1]) if wanted and response.status_code == 206 else 0
 
     def __iter__(self) -> Iterator[bytes]:
         position, skipped, waits = self._start, 0, _waits()
@@ -165,25 +172,25 @@ class _Body(httpx2.SyncByteStream):
                         waits = _waits()
                         yield rest
                 return
-            except _CUT as error:
-                problem = f"cut at byte {position} ({type(error).__name__})"
+            except _NETWORK_ERRORS as error:
+                problem = f"connection lost at byte {position} ({type(error).__name__})"
                 _pause(waits, self._request.url.host, problem)
                 skipped = 0 if self._resume(position) else position
 
     def _resume(self, position: int) -> bool:
-        """Asks for the bytes from a position on; whether just these are what comes."""
+        """Requests the bytes from a position on; False if the server sends the whole file."""
         self.close()
         headers = self._request.headers.copy()
         headers["Range"] = f"bytes={position}-"
         request = httpx2.Request(
             "GET", self._request.url, headers=headers, extensions=self._request.extensions
         )
-        response = self._client.ask(request, **self._options)
+        response = self._client.send_with_retries(request, **self._options)
         self._stream = response.stream
         if response.status_code not in (200, 206):
             raise NoAnswerError(
-                f"{request.url.host}: HTTP {response.status_code} for the rest of a file, from "
-                f"byte {position}; run again"
+                f"{request.url.host}: HTTP {response.status_code} for the rest of a file from "
+                f"byte {position} on; run again"
             )
         return response.status_code == 206
 
@@ -191,29 +198,32 @@ class _Body(httpx2.SyncByteStream):
         self._stream.close()
 
 
-# The hub's own hooks refuse a request in offline mode.
+# The hooks of huggingface_hub refuse requests in offline mode.
 _HOOKS = get_session().event_hooks
-set_client_factory(lambda: PatientClient(event_hooks=_HOOKS, follow_redirects=True, timeout=None))
-# Its warnings name whole addresses, signatures included.
+set_client_factory(lambda: RetryingClient(event_hooks=_HOOKS, follow_redirects=True, timeout=None))
+# The warnings of huggingface_hub contain whole addresses with their signatures.
 hub_logging.set_verbosity_error()
 constants.HF_HUB_DISABLE_TELEMETRY = True
 
 
 @contextmanager
-def alone(what: str) -> Iterator[None]:
-    """One process at a time, of those that share HF_HOME, for each `what`."""
+def download_lock(what: str) -> Iterator[None]:
+    """Context manager: a lock on `what` among all processes that share HF_HOME.
+
+    Where the cache is read-only, nothing is locked.
+    """
     name = hashlib.sha256(what.encode()).hexdigest()[:16]
-    path = cache() / "locks" / f"{name}.lock"
+    path = cache_folder() / "locks" / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:
             lock.acquire(timeout=0.2)
         except Timeout:
-            say(f"{what}: another job is retrieving it; waiting")
+            say(f"{what}: another job is downloading it; waiting")
             lock.acquire()
     except OSError:
-        # A cache that somebody else fills, and nobody here can write to.
+        # A shared cache that is read-only for this user.
         yield
         return
     try:
@@ -223,72 +233,82 @@ def alone(what: str) -> Iterator[None]:
 
 
 def check_disk(folder: Path, needed: int, what: str) -> None:
-    """Refuses to start what the disk cannot hold.
+    """Refuses a download that does not fit on the disk.
+
+    Args:
+        folder: the target folder, which need not exist.
+        needed: bytes.
+        what: the download, for messages.
 
     Raises:
-        InputError: fewer than `needed` bytes are free where `folder` is, or will be.
+        InputError: fewer than `needed` bytes are free.
     """
-    there = folder
-    while not there.exists():
-        there = there.parent
-    free = shutil.disk_usage(there).free
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
     if free < needed:
         raise InputError(
-            f"{what}: needs {needed / 1e9:.1f} GB more, {there} has {free / 1e9:.1f} GB free; "
-            "make room, or set HF_HOME to a larger disk"
+            f"{what}: needs {needed / 1e9:.1f} GB more, {existing} has {free / 1e9:.1f} GB free; "
+            "free disk space, or set HF_HOME to a larger disk"
         )
 
 
-def shown(url: str) -> str:
-    """An address as people and files may see it: without user, password, query and fragment."""
+def redacted_url(url: str) -> str:
+    """An address without user, password, query and fragment, for messages and manifests."""
     scheme, _, rest = url.partition("://")
     place = re.split("[?#]", rest)[0]
-    # A password may hold characters that should have been written as %2F, %3F or %23.
+    # A password may contain a /, ? or # that should have been written as %2F, %3F or %23.
     return f"{scheme}://{'…' if '@' in rest and '@' not in place else place.rpartition('@')[2]}"
 
 
-def _filled(url: str) -> str:
-    """The address with each ${NAME} replaced by that environment variable."""
+def _with_variables(url: str) -> str:
+    """The address with each ${NAME} replaced by the value of that environment variable."""
 
     def value(match: re.Match[str]) -> str:
         try:
             return os.environ[match[1]]
         except KeyError:
             raise InputError(
-                f"{shown(url)}: the address names ${{{match[1]}}}, which is not set; "
-                "set that environment variable"
+                f"{redacted_url(url)}: the environment variable {match[1]} in the address is not "
+                "set; set it"
             ) from None
 
     return re.sub(r"\$\{(\w+)\}", value, url)
 
 
 def fetch(url: str, expected: str) -> tuple[Path, str]:
-    """A file by its address and SHA-256, from the cache if it is there; its path and its SHA-256.
+    """Downloads a file, unless the cache holds it; returns its path and SHA-256.
 
-    `${NAME}` in the address stands for an environment variable.
+    Args:
+        url: its address; `${NAME}` is replaced by that environment variable.
+        expected: its SHA-256, which is verified.
 
     Raises:
-        InputError: nothing there, no access, another content, no network, no room.
+        InputError: no such file, no access, another SHA-256, no network, or a full disk.
     """
-    what = shown(url)
-    folder = cache() / "files" / expected
-    with alone(f"file {expected}"):
+    what = redacted_url(url)
+    folder = cache_folder() / "files" / expected
+    with download_lock(f"file {expected}"):
         for path in sorted(folder.glob("[!.]*")):
             if sha256(path) == expected:
                 return path, expected
             say(f"{path}: damaged in the cache; downloading it again")
             path.unlink()
         if constants.is_offline_mode():
-            raise InputError(f"{what}: not in {folder}, and HF_HUB_OFFLINE is set; unset it once")
+            raise InputError(
+                f"{what}: not in the cache ({folder}), and HF_HUB_OFFLINE is set; unset "
+                "HF_HUB_OFFLINE for one run"
+            )
         partial = folder / ".partial"
         try:
             make_folder(folder)
             resumed = partial.exists()
-            found = _downloaded(_filled(url), what, partial)
+            found = _downloaded(_with_variables(url), what, partial)
             if found != expected and resumed:
-                # What an earlier run left may be another file's beginning.
+                # The partial file of an earlier run may be the beginning of another file.
                 partial.unlink()
-                found = _downloaded(_filled(url), what, partial)
+                found = _downloaded(_with_variables(url), what, partial)
         except NoAnswerError as error:
             raise InputError(f"{what}: {error}") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
@@ -301,11 +321,11 @@ def fetch(url: str, expected: str) -> tuple[Path, str]:
             page = partial.open("rb").read(1) == b"<"
             partial.unlink()
             raise InputError(
-                f"{what}: the SHA-256 of what came is {found}, expected {expected}"
-                f"{' (it is a web page, not the file)' if page else ''}; the file was removed; "
+                f"{what}: the SHA-256 of the download is {found}, expected {expected}"
+                f"{' (the server sent a web page)' if page else ''}; the download was removed: "
                 "correct the address or the sha256"
             )
-        path = folder / _named(what, partial)
+        path = folder / _file_name(what, partial)
         try:
             move(partial, path)
         except OSError as error:
@@ -315,13 +335,13 @@ def fetch(url: str, expected: str) -> tuple[Path, str]:
 
 def _unwritable(what: str, folder: Path, error: OSError) -> InputError:
     return InputError(
-        f"{what}: cannot write {folder} ({error.strerror}); make room, or set HF_HOME to another "
-        "disk"
+        f"{what}: cannot write {folder} ({error.strerror}); free disk space, or set HF_HOME to "
+        "another disk"
     )
 
 
-def _named(address: str, file: Path) -> str:
-    """A name with the right suffix: the address's, or one by what the file begins with."""
+def _file_name(address: str, file: Path) -> str:
+    """The file name of the address; if its suffix is unknown, one by the file's first bytes."""
     name = re.sub(r"[^\w.-]", "_", unquote(address).rpartition("/")[2]).lstrip(".")
     if is_weights(name):
         return name
@@ -332,30 +352,31 @@ def _named(address: str, file: Path) -> str:
 
 
 def _downloaded(url: str, what: str, path: Path) -> str:
-    """The SHA-256 of `path` once the whole file is in it; goes on from what is there already."""
+    """Downloads a file to `path`, continuing an existing partial file; returns its SHA-256."""
     digest = hashlib.sha256()
     with path.open("ab+") as stream:
         stream.seek(0)
         while block := stream.read(_CHUNK):
             digest.update(block)
-        there = stream.tell()
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
+        start = stream.tell()
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
         with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
             status = response.status_code
-            if status == 416 and there:
-                # Nothing is left to send: it is whole, or another file, which the digest tells.
+            if status == 416 and start:
+                # No bytes are left: the file is complete, or it is another one; the caller
+                # compares the digest.
                 return digest.hexdigest()
-            _refused(status, what)
-            if status != 206 and there:
-                # A server that knows no ranges.
+            _check_status(status, what)
+            if status != 206 and start:
+                # A server without support for ranges sends the whole file.
                 stream.truncate(0)
-                digest, there = hashlib.sha256(), 0
+                digest, start = hashlib.sha256(), 0
             length = int(response.headers.get("Content-Length", 0))
             check_disk(path.parent, length, what)
             with _progress() as bar:
-                total = there + length if length else None
-                task = bar.add_task(what.rpartition("/")[2], total=total, completed=there)
+                total = start + length if length else None
+                task = bar.add_task(what.rpartition("/")[2], total=total, completed=start)
                 for block in response.iter_bytes():
                     stream.write(block)
                     digest.update(block)
@@ -363,18 +384,18 @@ def _downloaded(url: str, what: str, path: Path) -> str:
     return digest.hexdigest()
 
 
-def _refused(status: int, what: str) -> None:
+def _check_status(status: int, what: str) -> None:
     if status in (401, 403):
         raise InputError(
-            f"{what}: no access (HTTP {status}); put the user and password, or the key, that "
-            "its owner gave you into the address, as ${NAME} of an environment variable"
+            f"{what}: no access (HTTP {status}); add the user and password, or the key, that the "
+            "owner gave you to the address, as ${NAME} with the name of an environment variable"
         )
     if status >= 400:
         raise InputError(f"{what}: HTTP {status}; correct the address")
 
 
 def _progress() -> Progress:
-    """Bytes so far and per second, on standard error where that is a terminal."""
+    """A progress bar on standard error; nothing is shown if that is not a terminal."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -1,9 +1,9 @@
-"""What lies on a model hub: pinned to a commit, only the files a step needs, each verified.
+"""Retrieves checkpoints and data files from a model hub: pinned to a commit, and verified.
 
-A data set is written datasets/owner/name here, as in the hub's own addresses.
+A data set is written datasets/owner/name, as in the addresses of the hub.
 
-huggingface_hub downloads (HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE hold as everywhere);
-here is decided what, and whether what came is what the hub lists.
+huggingface_hub downloads the files and reads HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE.
+This module selects the files and compares their digests with those that the hub lists.
 """
 
 from __future__ import annotations
@@ -32,17 +32,24 @@ from affectlocus.core.checkpoint_files import checkpoint_files, is_weights
 from affectlocus.core.durable import sync, sync_names
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, write_json
-from affectlocus.data.download import NoAnswerError, alone, cache, check_disk, once, say
+from affectlocus.data.download import (
+    NoAnswerError,
+    cache_folder,
+    check_disk,
+    download_lock,
+    say,
+    without_retries,
+)
 
 COMMIT = re.compile(r"[0-9a-fA-F]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _CHUNK = 1 << 20
-_TIMEOUT = 30.0  # seconds, for an answer about a repository
+_TIMEOUT = 30.0  # seconds, for information about a repository
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A file as the hub lists it; `digest` is a SHA-256, or git's SHA-1 of a small file."""
+class HubFile:
+    """A file in the hub's listing; `digest` is a SHA-256, or for small files git's SHA-1."""
 
     bytes: int | None
     digest: str | None
@@ -50,7 +57,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One commit of a repository on disk."""
+    """The retrieved files of one commit of a repository; `files` are manifest entries."""
 
     folder: Path
     commit: str
@@ -59,95 +66,95 @@ class Snapshot:
 
 
 def retrieve_hub(hub: str, revision: str | None, pins: Path) -> Snapshot:
-    """The checkpoint files of a repository's commit, from the cache or the hub, all verified.
+    """Retrieves and verifies the checkpoint files of a commit, from the cache or the hub.
 
     Args:
         hub: `owner/name`.
-        revision: a commit's 40 hex digits; or a branch or tag, which is looked up once.
-        pins: JSON file of `owner/name@branch` → commit, read, and added to where needed.
+        revision: a commit's 40 hex digits; or a branch or tag, which is pinned at its first use.
+        pins: JSON file of `owner/name@branch` → commit; new pins are added.
 
     Raises:
-        InputError: no such repository or revision, no access, no network, no room, no weights, a
-            file that is not what the hub lists.
+        InputError: no such repository or revision, no access, no network, a full disk, no weights,
+            or a file whose digest is not the one that the hub lists.
     """
     if revision is None:
         raise InputError(
-            f"{hub}: no such folder; as a hub id it needs a revision: {_suggestion(hub)}"
+            f"{hub}: no such folder; if it is a hub id, add a revision: {_revision_advice(hub)}"
         )
     commit = revision.lower() if COMMIT.fullmatch(revision) else pinned(hub, revision, pins)
-    with alone(f"{hub} at {commit}"):
+    with download_lock(f"{hub} at {commit}"):
         licence, listed = _listing(hub, commit)
         names = checkpoint_files(listed)
         if not any(is_weights(name) for name in names):
             raise InputError(
-                f"{hub}: neither .safetensors nor PyTorch weights at the top of commit {commit}; "
-                f"it has {', '.join(sorted(listed)[:5]) or 'no files'}"
+                f"{hub}: no .safetensors file or PyTorch weights in the top folder of commit "
+                f"{commit}; it has {', '.join(sorted(listed)[:5]) or 'no files'}"
             )
-        missing = [name for name in names if not _held(hub, commit, name, listed[name])]
+        missing = [name for name in names if not _is_cached(hub, commit, name, listed[name])]
         needed = sum(listed[name].bytes or 0 for name in missing)
         check_disk(Path(constants.HF_HUB_CACHE), needed, hub)
-        # Small files first: what is wrong with access shows before the long download.
+        # Small files first: missing access shows before the long download.
         order = sorted(names, key=lambda name: listed[name].bytes or 0)
         files = {name: _verified(hub, commit, name, listed[name]) for name in order}
-        _remember(hub, commit, licence, listed)
+        _save_listing(hub, commit, licence, listed)
         folder = _downloaded(hub, commit, names[0]).parent
     return Snapshot(folder, commit, licence, [files[name] for name in names])
 
 
 def retrieve_file(hub: str, revision: str, file: str, pins: Path) -> Snapshot:
-    """One file of a data set's commit, from the cache or the hub, verified.
+    """Retrieves and verifies one file of a commit of a data set, from the cache or the hub.
 
     Args:
         hub: `owner/name` of the data set.
-        revision: a commit's 40 hex digits; or a branch or tag, which is looked up once.
+        revision: a commit's 40 hex digits; or a branch or tag, which is pinned at its first use.
         file: its path inside the data set.
-        pins: JSON file of `datasets/owner/name@branch` → commit, added to where needed.
+        pins: JSON file of `datasets/owner/name@branch` → commit; new pins are added.
 
     Returns:
-        A snapshot whose only entry is the file, which lies at this path below its folder.
+        A snapshot with this file as its only entry, at this path below the snapshot's folder.
 
     Raises:
-        InputError: no such data set, revision or file, no access, no network, no room, a file that
-            is not what the hub lists.
+        InputError: no such data set, revision or file, no access, no network, a full disk, or a
+            file whose digest is not the one that the hub lists.
     """
     hub = f"datasets/{hub}"
     commit = revision.lower() if COMMIT.fullmatch(revision) else pinned(hub, revision, pins)
-    with alone(f"{hub} at {commit}"):
+    with download_lock(f"{hub} at {commit}"):
         licence, listed = _listing(hub, commit, file)
         if file not in listed:
-            there = [name for name in sorted(listed) if not name.startswith(".")]
+            names = [name for name in sorted(listed) if not name.startswith(".")]
             raise InputError(
-                f"{hub}: no file {file!r} in commit {commit}; it has {', '.join(there[:9])}"
-                + (" …" if len(there) > 9 else "")
+                f"{hub}: no file {file!r} in commit {commit}; it has {', '.join(names[:9])}"
+                + (" …" if len(names) > 9 else "")
             )
-        if not _held(hub, commit, file, listed[file]):
+        if not _is_cached(hub, commit, file, listed[file]):
             check_disk(Path(constants.HF_HUB_CACHE), listed[file].bytes or 0, hub)
         entry = _verified(hub, commit, file, listed[file])
-        _remember(hub, commit, licence, listed)
+        _save_listing(hub, commit, licence, listed)
         path = _downloaded(hub, commit, file)
     folder = path.parents[file.count("/")]
     return Snapshot(folder, commit, licence, [entry])
 
 
-def _kind(hub: str) -> tuple[str, str]:
-    """What a repository holds, as the hub's library calls it, and its id."""
+def _repository(hub: str) -> tuple[str, str]:
+    """The `repo_type` and `repo_id` of a repository, as huggingface_hub uses them."""
     kind, _, name = hub.partition("/")
     return ("dataset", name) if kind == "datasets" and "/" in name else ("model", hub)
 
 
-def _suggestion(hub: str) -> str:
+def _revision_advice(hub: str) -> str:
     advice = "a commit's 40 hex digits"
     try:
-        with once():
+        with without_retries():
             return f"{advice}; main is now {_info(hub, None).sha}"
     except InputError:
         return f"{advice}, from the repository's history on the hub"
 
 
 def pinned(hub: str, revision: str, pins: Path) -> str:
-    """The commit that a branch or tag stands for, here and from now on."""
+    """The commit of a branch or tag: from `pins`, or asked from the hub and added to `pins`."""
     key = f"{hub}@{revision}"
-    with alone(str(pins.resolve())):
+    with download_lock(str(pins.resolve())):
         known = read_json(pins) if pins.is_file() else {}
         if key in known:
             if not COMMIT.fullmatch(str(known[key])):
@@ -157,85 +164,94 @@ def pinned(hub: str, revision: str, pins: Path) -> str:
             return str(known[key])
         if constants.is_offline_mode():
             raise InputError(
-                f"{hub}: which commit {revision!r} is cannot be asked with HF_HUB_OFFLINE set; "
-                "write a commit's 40 hex digits as the revision, or unset it once"
+                f"{hub}: cannot look up the commit of {revision!r}, because HF_HUB_OFFLINE is set; "
+                "write a commit's 40 hex digits as the revision, or unset HF_HUB_OFFLINE for one "
+                "run"
             )
         commit = _info(hub, revision).sha
         if commit is None or not COMMIT.fullmatch(commit):
-            raise InputError(f"{hub}: the hub names no commit for {revision!r}; check HF_ENDPOINT")
+            raise InputError(
+                f"{hub}: the hub returned no commit for {revision!r}; check HF_ENDPOINT"
+            )
         write_json(pins, dict(sorted((known | {key: commit}).items())))
     say(
-        f"warning: {hub}: {revision!r} can move; pinned to what it is now in {pins}; "
+        f"warning: {hub}: {revision!r} can move; its current commit is pinned in {pins}; "
         f"write revision: {commit} in params.yaml"
     )
     return commit
 
 
 def current_commit(hub: str, revision: str) -> str:
-    """The commit that a branch or tag is now; offline, what it was when it was last looked up.
+    """The current commit of a branch or tag; offline, the commit of the last look-up.
 
     Raises:
-        InputError: no such repository or revision, no access, no network; offline, never looked up.
+        InputError: no such repository or revision, no access, no network; offline, no look-up yet.
     """
     if COMMIT.fullmatch(revision):
         return revision.lower()
-    key, known = f"{hub}@{revision}", cache() / "hub" / "branches.json"
+    key, known = f"{hub}@{revision}", cache_folder() / "hub" / "branches.json"
     if constants.is_offline_mode():
         commit = (read_json(known) if known.is_file() else {}).get(key)
         if not COMMIT.fullmatch(str(commit)):
             raise InputError(
-                f"{hub}: which commit {revision!r} is cannot be asked with HF_HUB_OFFLINE set, and "
-                f"was not asked before; write {hub}@ and a commit's 40 hex digits, or unset it once"
+                f"{hub}: cannot look up the commit of {revision!r}, because HF_HUB_OFFLINE is set "
+                f"and it was never looked up; write {hub}@ and a commit's 40 hex digits, or unset "
+                "HF_HUB_OFFLINE for one run"
             )
-        say(f"note: {key} was last {commit}; HF_HUB_OFFLINE is set, so it is not asked again")
+        say(f"note: {key} is {commit} by the last look-up; HF_HUB_OFFLINE is set")
         return str(commit)
     commit = _info(hub, revision).sha
     if commit is None or not COMMIT.fullmatch(commit):
-        raise InputError(f"{hub}: the hub names no commit for {revision!r}; check HF_ENDPOINT")
+        raise InputError(f"{hub}: the hub returned no commit for {revision!r}; check HF_ENDPOINT")
     try:
-        with alone(str(known)):
+        with download_lock(str(known)):
             earlier = read_json(known) if known.is_file() else {}
             write_json(known, dict(sorted((earlier | {key: commit}).items())))
     except OSError:
-        pass  # a shared cache that is only read
-    say(f"note: {key} is {commit}; {revision!r} can move, and {hub}@{commit} cannot")
+        pass  # a shared cache that is read-only for this user
+    say(f"note: {key} is {commit}; {revision!r} can move, but {hub}@{commit} cannot")
     return commit
 
 
 def _info(hub: str, revision: str | None) -> ModelInfo | DatasetInfo:
-    kind, name = _kind(hub)
-    ask = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
-    with _explained(hub, revision):
-        return ask(name, revision=revision, files_metadata=True, timeout=_TIMEOUT)
+    kind, name = _repository(hub)
+    request = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
+    with _one_line_errors(hub, revision):
+        return request(name, revision=revision, files_metadata=True, timeout=_TIMEOUT)
 
 
-def _record(hub: str, commit: str) -> Path:
-    return cache() / "hub" / hub.replace("/", "--") / f"{commit}.json"
+def _listing_path(hub: str, commit: str) -> Path:
+    return cache_folder() / "hub" / hub.replace("/", "--") / f"{commit}.json"
 
 
-def _remember(hub: str, commit: str, licence: str | None, listed: dict[str, Listed]) -> None:
+def _save_listing(hub: str, commit: str, licence: str | None, listed: dict[str, HubFile]) -> None:
     files = {name: vars(entry) for name, entry in sorted(listed.items())}
-    path = _record(hub, commit)
+    path = _listing_path(hub, commit)
     try:
         if not path.is_file():
             write_json(path, {"licence": licence, "files": files})
     except OSError:
-        pass  # a shared cache that is only read
+        pass  # a shared cache that is read-only for this user
 
 
 def _listing(
     hub: str, commit: str, wanted: str | None = None
-) -> tuple[str | None, dict[str, Listed]]:
-    """Licence and files of a commit: as once retrieved, as the hub says, or as the cache holds."""
-    path = _record(hub, commit)
+) -> tuple[str | None, dict[str, HubFile]]:
+    """Licence and files of a commit: from an earlier run, from the hub, or from the hub's cache.
+
+    Args:
+        wanted: the only file that is needed.
+    """
+    path = _listing_path(hub, commit)
     if path.is_file():
         record = read_json(path)
-        return record["licence"], {n: Listed(**entry) for n, entry in record["files"].items()}
+        files = {name: HubFile(**entry) for name, entry in record["files"].items()}
+        return record["licence"], files
     if constants.is_offline_mode():
         return None, _from_cache(hub, commit, wanted)
     info = _info(hub, commit)
     files = {
-        entry.rfilename: Listed(entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
+        entry.rfilename: HubFile(entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
         for entry in info.siblings or []
     }
     return _licence(info), files
@@ -249,39 +265,39 @@ def _licence(info: ModelInfo | DatasetInfo) -> str | None:
     return ", ".join(card.license) if isinstance(card.license, list) else str(named or card.license)
 
 
-def _from_cache(hub: str, commit: str, wanted: str | None) -> dict[str, Listed]:
-    """What another program has downloaded; the blobs' names are their digests."""
+def _from_cache(hub: str, commit: str, wanted: str | None) -> dict[str, HubFile]:
+    """The files that another program has downloaded; the names of the blobs are their digests."""
     if wanted is not None:
-        with _explained(hub, commit):
+        with _one_line_errors(hub, commit):
             path = _downloaded(hub, commit, wanted)
-        return {wanted: Listed(path.stat().st_size, path.resolve().name)}
+        return {wanted: HubFile(path.stat().st_size, path.resolve().name)}
     config = _cached(hub, commit, "config.json") or _cached(hub, commit, "adapter_config.json")
     paths = [path for path in config.parent.iterdir() if path.is_file()] if config else []
     if not any(is_weights(path.name) for path in paths):
         raise InputError(
-            f"{hub}: commit {commit} is not whole in {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE "
-            "is set; unset it once"
+            f"{hub}: commit {commit} is not complete in {constants.HF_HUB_CACHE}, and "
+            "HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE for one run"
         )
-    return {path.name: Listed(path.stat().st_size, path.resolve().name) for path in paths}
+    return {path.name: HubFile(path.stat().st_size, path.resolve().name) for path in paths}
 
 
 def _cached(hub: str, commit: str, name: str) -> Path | None:
-    kind, repository = _kind(hub)
+    kind, repository = _repository(hub)
     found = try_to_load_from_cache(repository, name, revision=commit, repo_type=kind)
     return Path(found) if isinstance(found, str) else None
 
 
-def _held(hub: str, commit: str, name: str, listed: Listed) -> bool:
-    """Whether a file takes no room any more: it is there, for this commit or for another."""
-    kind, repository = _kind(hub)
+def _is_cached(hub: str, commit: str, name: str, listed: HubFile) -> bool:
+    """Whether a file needs no more disk space: the cache has it for this or another commit."""
+    kind, repository = _repository(hub)
     folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type=kind)
     blob = folder / "blobs" / (listed.digest or "unknown")
     return blob.exists() or _cached(hub, commit, name) is not None
 
 
 def _downloaded(hub: str, commit: str, name: str) -> Path:
-    kind, repository = _kind(hub)
-    with _explained(hub, commit):
+    kind, repository = _repository(hub)
+    with _one_line_errors(hub, commit):
         return Path(
             hf_hub_download(
                 repository, name, repo_type=kind, revision=commit, tqdm_class=_bar(name)
@@ -290,7 +306,7 @@ def _downloaded(hub: str, commit: str, name: str) -> Path:
 
 
 def _bar(name: str) -> type[tqdm]:
-    """A progress bar with the file's name, where the library shows the end of a signed address."""
+    """A progress bar with the file's name; that of the library shows a part of a signed address."""
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -301,8 +317,8 @@ def _bar(name: str) -> type[tqdm]:
     return Bar
 
 
-def _verified(hub: str, commit: str, name: str, listed: Listed) -> dict[str, Any]:
-    """One file's entry in the manifest; downloads what is not there, or is damaged."""
+def _verified(hub: str, commit: str, name: str, listed: HubFile) -> dict[str, Any]:
+    """The manifest entry of a file, which is downloaded if it is missing or damaged."""
     cached = _cached(hub, commit, name)
     path = cached or _downloaded(hub, commit, name)
     size, sha256, found, expected = _digests(path, listed)
@@ -314,12 +330,12 @@ def _verified(hub: str, commit: str, name: str, listed: Listed) -> dict[str, Any
     if found != expected:
         _remove(path)
         raise InputError(
-            f"{hub}: {name}: its digest is {found}, the hub lists {expected}; the file was "
-            "removed; run again, and if this stays, tell the repository's owner"
+            f"{hub}: {name}: its digest is {found}, but the hub lists {expected}; the file was "
+            "removed; run again, and if the error persists, report it to the repository's owner"
         )
-    # The library renames what it downloads without syncing it; a manifest must not name a file that
-    # a power cut can still take away.
-    with _explained(hub, commit):
+    # huggingface_hub renames a download without syncing it. Synced here, because a manifest must
+    # not list a file that a power failure can still remove.
+    with _one_line_errors(hub, commit):
         blob = path.resolve()
         sync(blob)
         for folder in {blob.parent, path.parent}:
@@ -327,14 +343,16 @@ def _verified(hub: str, commit: str, name: str, listed: Listed) -> dict[str, Any
     return {"file": name, "bytes": size, "sha256": sha256}
 
 
-def _digests(path: Path, listed: Listed) -> tuple[int, str, str, str]:
-    """Size and SHA-256 of a file, its digest of the listed kind, and the listed one: one reading.
+def _digests(path: Path, listed: HubFile) -> tuple[int, str, str, str]:
+    """Size, SHA-256, digest of the listed kind, and listed digest of a file, which is read once.
 
-    A mirror that lists no digests still names its blobs by them.
+    A mirror that lists no digests uses them as the names of its blobs.
     """
     expected = listed.digest or path.resolve().name
     if not _DIGEST.fullmatch(expected):
-        raise InputError(f"{path}: {constants.ENDPOINT} lists no digest for it; use another hub")
+        raise InputError(
+            f"{path}: {constants.ENDPOINT} lists no digest of this file; use another hub"
+        )
     size = path.stat().st_size
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     is_git = len(expected) == 40
@@ -348,7 +366,7 @@ def _digests(path: Path, listed: Listed) -> tuple[int, str, str, str]:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file of the cache with the blob it points to."""
+    """Removes a file of the cache and the blob that it links to."""
     while path.is_symlink():
         target = path.parent / path.readlink()
         path.unlink()
@@ -357,9 +375,11 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def _explained(hub: str, revision: str | None) -> Iterator[None]:
-    """Whatever the hub's library raises becomes one sentence, without its texts: they may name a
-    signed address."""
+def _one_line_errors(hub: str, revision: str | None) -> Iterator[None]:
+    """Context manager: turns errors of huggingface_hub into an `InputError` of one line.
+
+    Texts of the library are left out: they may contain a signed address.
+    """
     page = f"{constants.ENDPOINT}/{hub}"
     try:
         yield
@@ -367,14 +387,14 @@ def _explained(hub: str, revision: str | None) -> Iterator[None]:
         raise InputError(f"{hub}: {error}") from None
     except HFValidationError:
         raise InputError(
-            f"{hub}: no hub id; expected owner/name, and no such folder either"
+            f"{hub}: neither an existing folder nor a hub id; expected owner/name"
         ) from None
     except Exception as error:
-        raise InputError(f"{hub}: {_reason(_root(error), page, revision)}") from None
+        raise InputError(f"{hub}: {_reason(_root_cause(error), page, revision)}") from None
 
 
-def _root(error: BaseException) -> BaseException:
-    """What went wrong first, of what the library says by what it wraps."""
+def _root_cause(error: BaseException) -> BaseException:
+    """The first error of the chain that the library wraps, or its HTTP error."""
     while not isinstance(error, HfHubHTTPError) and error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -395,9 +415,12 @@ def _reason(error: BaseException, page: str, revision: str | None) -> str:
             return f"no such repository or file (HTTP 404); check the spelling at {page}"
         return f"HTTP {status} from {constants.ENDPOINT}; run again later"
     if isinstance(error, OfflineModeIsEnabled):
-        return "not whole in the cache, and HF_HUB_OFFLINE is set; unset it once"
+        return (
+            "not complete in the cache, and HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE for one run"
+        )
     if isinstance(error, OSError) and error.errno is not None:
         return (
-            f"cannot write {constants.HF_HUB_CACHE} ({error.strerror}); make room, or set HF_HOME"
+            f"cannot write {constants.HF_HUB_CACHE} ({error.strerror}); free disk space, or set "
+            "HF_HOME to another disk"
         )
-    return f"the download failed ({type(error).__name__}); run again: whole files are kept"
+    return f"the download failed ({type(error).__name__}); run again: complete files are kept"

@@ -1,4 +1,4 @@
-"""The rows of a JSON file, and any value of a JSON or parquet file as text."""
+"""Reads the rows of a JSON file, and converts values of JSON and parquet files to text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _RECORDS = (
 
 
 def json_rows(text: str) -> Iterator[dict[str, Any]]:
-    """The objects of a text: one on each line, or in a JSON list, which may be under a key `data`.
+    """The objects of a JSON text: one per line, or a JSON list, which may be under the key `data`.
 
     Raises:
-        ValueError: the line and what it holds instead; a duplicate key.
+        ValueError: broken JSON, values that are not objects, or duplicate keys; with the line.
     """
     first = _FIRST.search(text)
     if first is None:
         return
     if first[0] == "[":
         yield from _items(_document(text, "a JSON list"))
-    elif (only := _only(text, first.start())) is not None:
-        yield from _unwrapped(only)
+    elif (value := _single_object(text, first.start())) is not None:
+        yield from _rows_in(value)
     else:
         yield from _lines(text)
 
@@ -35,20 +35,20 @@ _FIRST = re.compile(r"\S")
 
 
 def _loads(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_once)
+    return json.loads(text, object_pairs_hook=_unique_keys)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _TwiceError(f"two keys of an object are named {twice!r}; rename one")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise _DuplicateKeyError(f"two keys of an object are named {duplicate!r}; rename one")
     return found
 
 
-class _TwiceError(ValueError):
-    """A duplicate key, told apart from text that is not JSON."""
+class _DuplicateKeyError(ValueError):
+    """A duplicate key, in contrast to text that is not JSON."""
 
 
 def _lines(text: str) -> Iterator[dict[str, Any]]:
@@ -62,30 +62,35 @@ def _lines(text: str) -> Iterator[dict[str, Any]]:
                 f"line {number}, column {error.colno}: {error.msg}; expected a JSON object on each "
                 "line, or one JSON list of objects"
             ) from None
-        except _TwiceError as error:
+        except _DuplicateKeyError as error:
             raise ValueError(f"line {number}: {error}") from None
         if not isinstance(row, dict):
             raise ValueError(f"line {number} is {_kind(row)}; expected a JSON object")
         yield row
 
 
-def _document(text: str, what: str) -> Any:
-    """The one value of the whole text."""
+def _document(text: str, kind: str) -> Any:
+    """The value of a text that is a single JSON document.
+
+    Args:
+        kind: what the document is, for messages.
+    """
     try:
         return _loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             raise ValueError(
-                f"line {error.lineno}, column {error.colno}: more follows {what}; {_RECORDS}"
+                f"line {error.lineno}, column {error.colno}: text after the end of {kind}; "
+                f"{_RECORDS}"
             ) from None
         raise ValueError(
-            f"{what} that is broken in line {error.lineno}, column {error.colno}: {error.msg}; "
-            "correct it, or fetch it again if it was cut off"
+            f"{kind} is broken in line {error.lineno}, column {error.colno}: {error.msg}; "
+            "correct it, or download it again if it is truncated"
         ) from None
 
 
-def _only(text: str, start: int) -> dict[str, Any] | None:
-    """The object that is the whole text, on one line or on several; None where there are more."""
+def _single_object(text: str, start: int) -> dict[str, Any] | None:
+    """The object that makes up the whole text, on one or several lines; None if there are more."""
     end = text.find("\n", start)
     line = text[start:] if end < 0 else text[start:end]
     more = end >= 0 and _FIRST.search(text, end) is not None
@@ -95,25 +100,25 @@ def _only(text: str, start: int) -> dict[str, Any] | None:
             return None
     except json.JSONDecodeError:
         if not more:
-            return None  # its one line is broken
+            return None  # the only line is broken; `_lines` reports where
         try:
             value = _loads(text)
         except json.JSONDecodeError:
             return None
-    except _TwiceError:
+    except _DuplicateKeyError:
         return None
     return value if isinstance(value, dict) else None
 
 
-def _unwrapped(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of an object that is a whole file: it is one row, or holds a list of rows."""
+def _rows_in(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of an object that makes up a whole file: a list of rows in it, or the object."""
     data = value.get("data") if len(value) > 1 else next(iter(value.values()), None)
     if isinstance(data, list) and data and all(isinstance(item, dict) for item in data):
         yield from _items(data)
     elif value and all(isinstance(inner, dict) for inner in value.values()):
-        raise ValueError(f"it is one JSON object of columns, or of rows by their index; {_RECORDS}")
+        raise ValueError(f"one JSON object of columns, or of rows by their index; {_RECORDS}")
     elif value and all(isinstance(inner, list) for inner in value.values()):
-        raise ValueError(f"it is one JSON object of lists; {_RECORDS}")
+        raise ValueError(f"one JSON object of lists; {_RECORDS}")
     else:
         yield value
 
@@ -121,7 +126,7 @@ def _unwrapped(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _items(values: list[Any]) -> Iterator[dict[str, Any]]:
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
-            raise ValueError(f"item {number} of its list is {_kind(value)}; {_RECORDS}")
+            raise ValueError(f"item {number} of the list is {_kind(value)}; {_RECORDS}")
         yield value
 
 
@@ -131,27 +136,27 @@ def _kind(value: Any) -> str:
     return "text" if isinstance(value, str) else json.dumps(value)
 
 
-def whole(text: str) -> str:
-    """The text without halves of characters, which JSON can write and no file can hold."""
-    if text.isascii() or not _HALF.search(text):
+def without_surrogates(text: str) -> str:
+    """The text with lone surrogates replaced: JSON can hold them, but UTF-8 cannot encode them."""
+    if text.isascii() or not _SURROGATE.search(text):
         return text
-    return _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-_HALF = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def text_of(value: Any) -> str:
-    """A value as text: strings as they are, null and NaN as nothing, lists and objects as JSON.
+    """A value as text: strings unchanged, null and NaN empty, lists and objects as JSON.
 
-    Dates, decimal numbers and other values that JSON lacks are as Python writes them.
+    Dates, decimal numbers and other types that JSON does not have are converted by `str`.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str):
-        return whole(value)
+        return without_surrogates(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, bool | int | float | list | dict | tuple):
-        return whole(json.dumps(value, ensure_ascii=False, default=str))
+        return without_surrogates(json.dumps(value, ensure_ascii=False, default=str))
     return str(value)

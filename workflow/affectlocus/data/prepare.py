@@ -1,4 +1,4 @@
-"""Step `prepare`: a task's files, as their owner keeps them, into one tidy table and a report."""
+"""Step `prepare`: converts the files of a task into one table of samples and a data report."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.files import EVERY_SPLIT, SPLITS, Gather, Join, Split, SplitBy
+from affectlocus.config.files import EVERY_SPLIT, SPLITS, Split, SplitBy
 from affectlocus.config.presets import PRESETS
 from affectlocus.config.tasks import ANSWERS, SIGNS, Columns, NumberAnswer, Task
 from affectlocus.core.errors import InputError, LayoutError
-from affectlocus.core.files import matching
 from affectlocus.core.regex_timeout import time_limit
 from affectlocus.core.valences import MASKS
 from affectlocus.data.audit import blank, describe, left_out, normalised, overlap
+from affectlocus.data.columns import PARTNER, check_columns, check_texts
 from affectlocus.data.context import previous_turns
-from affectlocus.data.table_reader import COUNTED, PATIENCE, read_rows, separated
+from affectlocus.data.join import join_rows, joined_rows
+from affectlocus.data.table_reader import COUNTED, PATIENCE, read_rows
 
 COLUMNS = ["id", "split", "text", "prompt", "answer"]
-# Columns of our own, with names that no file's column has: whether the joined file had the row's
-# id; the row's number in the file, from 1; a score as a number.
-_PARTNER, _ROW, _SCORE = "\0partner", "\0row", "\0score"
-# What stands for a score that is not there.
-_UNRATED = ("", "nan", "na", "n/a", "none", "null")
+# Columns for internal use, with names that no file can have: the row's number in the file, from 1;
+# the score as a number.
+_ROW, _SCORE = "\0row", "\0score"
+# Values of a missing score.
+_MISSING = ("", "nan", "na", "n/a", "none", "null")
 
 
 def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """One task's samples, ready for tuning and evaluation, and what was found on the way.
+    """The samples of a task, for tuning and evaluation, and its data report.
 
     Args:
         name: the task's name, for messages.
-        files: split → file; a file under the key `all` holds every split, told apart as
-            `task.split` says; under `join` the file that `task.join` describes.
+        files: split → file; or `all` → a file of every split, which `task.split` separates. Also
+            `join` → the file that `task.join` describes.
 
     Returns:
-        A row per sample with `id` (unique in its split), `split`, `text`, `prompt` and `answer`
-        (the label's word, the number's, the target, or nothing where the text is only read), all
-        text; `score` (float64) where there is one. And the data report: rows read, kept and left
-        out, and what the kept ones are like.
+        A row per sample with `id` (unique in its split), `split`, `text`, `prompt` and `answer`,
+        all text; and `score` (float64) if the task has one. The answer is the word of the label,
+        the number as text, the target, or empty if the text is only used for perplexity. The data
+        report holds the numbers of rows read, kept and left out, and describes the kept rows.
 
     Raises:
-        InputError: a missing column, a label that is not in the list, a number out of its range,
-            a duplicate id in a split, or more overlap between splits than the task allows.
+        InputError: a missing column, a label that is not listed, a number out of range, a
+            duplicate id in a split, or more overlap between splits than the task allows.
     """
     try:
         return _prepare(name, task, files)
@@ -60,12 +61,12 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
 def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
     tables = {key: path for key, path in files.items() if key != "join"}
     if not tables:
-        raise InputError(f"task {name}: no file given; give one for train, validation or test")
-    partners = _partners(task.join, files, task.columns) if task.join is not None else None
+        raise InputError(f"task {name}: no file; give one for train, validation or test")
+    joined = joined_rows(task.join, files, task.columns) if task.join is not None else None
     report: dict[str, Any] = {"task": name, "preset": task.preset, "encoding": task.encoding}
     if task.preset is not None:
         report["preset_version"] = PRESETS[task.preset].version
-    # Row numbers stand in for ids that are not there, and cannot be there twice.
+    # Without an id column, row numbers are the ids, and duplicates cannot be detected.
     report["id"] = task.columns.id
     report["splits"] = {}
     parts = []
@@ -73,10 +74,10 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
         rows = read_rows(path, task.header, task.delimiter, task.pattern, task.encoding)
         found = {key: rows.attrs.pop(key, 0) for key in COUNTED}
         nested = rows.attrs.pop("nested", [])
-        _check_texts(path, task.columns, [task.rename.get(name, name) for name in nested])
+        check_texts(path, task.columns, [task.rename.get(name, name) for name in nested])
         rows = _renamed(path, rows, task.rename)
-        if task.join is not None and partners is not None:
-            rows = _joined(path, rows, task.join, partners)
+        if task.join is not None and joined is not None:
+            rows = join_rows(path, rows, task.join, joined)
         rows = _with_context(path, rows, task)
         groups: list[tuple[str, pd.DataFrame]] = [(key, rows)]
         if key == "all":
@@ -97,134 +98,35 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
     return samples[[*COLUMNS, *(["score"] if task.columns.score else [])]], report
 
 
-def _check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str | None]) -> None:
-    for column in wanted:
-        if column is not None and column not in frame.columns:
-            names = [str(name) for name in frame.columns if name != _PARTNER]
-            there = ", ".join(names) or "none, as it has no rows"
-            spaced = next((name for name in names if name.strip() == column), None)
-            hint = separated(there) if len(frame.columns) == 1 else ""
-            if spaced is not None:
-                hint = (
-                    f"; the name {spaced!r} has a space: remove it, or write the name so, in quotes"
-                )
-            raise LayoutError(f"{path}: no column {column!r}; it has {there}{hint}")
-
-
-def _check_texts(path: Path, columns: Columns, nested: list[str]) -> None:
-    """Refuses lists and objects where a text is expected, as no prompt is written in JSON."""
-    for column in (columns.text, columns.target):
-        if column in nested:
-            raise LayoutError(
-                f"{path}: column {column!r} holds lists or objects; expected text in each row"
-            )
-
-
 def _renamed(path: Path, rows: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     for old, new in names.items():
         if old in rows.columns and new in rows.columns:
             raise LayoutError(
-                f"{path}: has both {old!r} and {new!r}, which rename makes one; remove that line"
+                f"{path}: rename maps {old!r} to {new!r}, but the file has both columns; remove "
+                f"{old!r} from rename"
             )
     return rows.rename(columns=names)
 
 
-def _partners(join: Join, files: dict[str, Path], wanted: Columns) -> tuple[Path, pd.DataFrame]:
-    """The joined file and its rows, by their id."""
-    if "join" not in files:
-        raise InputError(f"join: the file {join.file} was not given; give it too")
-    path = files["join"]
-    rows = read_rows(path, join.header, join.delimiter, join.pattern, join.encoding)
-    _check_texts(path, wanted, rows.attrs.get("nested", []))
-    rows.attrs.clear()
-    key = join.key or join.on
-    _check_columns(path, rows, [key, *(join.columns or [])])
-    if join.part is not None:
-        rows[key] = _parts(path, rows[key], key, join.part)
-    if join.gather is not None:
-        return path, _gathered(path, rows, key, join.gather)
-    rows = rows[[key, *(join.columns or [name for name in rows.columns if name != key])]]
-    if not join.columns and matching(path) != [path]:
-        rows = rows.drop(columns="file")  # a pattern's own column, which both may have
-    rows = rows.drop_duplicates()
-    twice = rows[key][rows[key].duplicated()]
-    if len(twice):
-        raise LayoutError(
-            f"{path}: duplicate {key} {twice.iloc[0]!r} with different values; keep one of its rows"
-        )
-    return path, rows.set_index(key)
-
-
-def _parts(path: Path, values: pd.Series, column: str, pattern: str) -> pd.Series:
-    """What the pattern's one group finds in each value."""
-    with time_limit(PATIENCE, f"{path}: join.part takes longer than {PATIENCE} s; simplify it"):
-        parts = values.str.extract(pattern, expand=False)
-    if parts.isna().any():
-        raise LayoutError(
-            f"{path}: {column} {values[parts.isna()].iloc[0]!r} is not as join.part says "
-            f"({pattern}); correct it"
-        )
-    return parts
-
-
-def _gathered(path: Path, rows: pd.DataFrame, key: str, gather: Gather) -> pd.DataFrame:
-    """One row an id: the lines that are taken, in the file's order; nothing where none is."""
-    _check_columns(path, rows, [gather.column, *gather.where, gather.speaker])
-    taken = rows[gather.column].str.strip() != ""
-    for column, values in gather.where.items():
-        known = rows[column].isin(values)
-        if not known.any():
-            found = ", ".join(map(repr, sorted(rows[column].unique())[:10]))
-            raise LayoutError(
-                f"{path}: no row where {column} is {', '.join(map(repr, values))}; it holds {found}"
-            )
-        taken &= known
-    lines = rows[gather.column].str.strip()
-    if gather.speaker is not None:
-        lines = rows[gather.speaker] + ": " + lines
-    texts = lines[taken].groupby(rows[key][taken], sort=False).agg("\n".join)
-    return texts.reindex(rows[key].unique(), fill_value="").to_frame(gather.column)
-
-
-def _joined(
-    path: Path, rows: pd.DataFrame, join: Join, partners: tuple[Path, pd.DataFrame]
-) -> pd.DataFrame:
-    other, found = partners
-    _check_columns(path, rows, [join.on])
-    if both := [name for name in found.columns if name in rows.columns]:
-        raise LayoutError(
-            f"{other}: column {both[0]!r} is in {path.name} too; list the columns to take "
-            "as join.columns"
-        )
-    there = rows[join.on].isin(found.index)
-    if not there.any():
-        one, two = ([*ids[:1].map(repr), "missing"][0] for ids in (rows[join.on], found.index))
-        raise LayoutError(
-            f"{other}: none of its ids is in {path.name}: there {join.on} is {one}, say, "
-            f"here {two}; check join.on and join.key"
-        )
-    return rows.join(found, on=join.on).fillna("").assign(**{_PARTNER: there})
-
-
 def _with_context(path: Path, rows: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """The rows with a column `context`, if the prompt asks for the previous turns."""
+    """The rows with a column `context`, if the prompt contains the previous turns."""
     context, text = task.context, task.columns.text
-    if context is None or not _tells_context(task):
+    if context is None or not _needs_context(task):
         return rows
-    _check_columns(path, rows, [text, context.dialogue, context.order, context.speaker])
+    check_columns(path, rows, [text, context.dialogue, context.order, context.speaker])
     return rows.assign(context=previous_turns(rows, context, text, str(path)))
 
 
-def _tells_context(task: Task) -> bool:
-    asked = [field for _, field, _, _ in _pieces(task.prompt)]
-    return task.context is not None and "context" in asked
+def _needs_context(task: Task) -> bool:
+    fields = [field for _, field, _, _ in _pieces(task.prompt)]
+    return task.context is not None and "context" in fields
 
 
 def _by_split(
     path: Path, rows: pd.DataFrame, by: SplitBy
 ) -> tuple[list[tuple[str, pd.DataFrame]], dict[str, int]]:
-    """(split, rows) for each that is there, and how many rows have which other value."""
-    _check_columns(path, rows, [by.column])
+    """The rows of each split in the file, and the number of rows of every other value."""
+    check_columns(path, rows, [by.column])
     values = rows[by.column]
     known: dict[str, Split] = {value: split for split, listed in by.items() for value in listed}
     counted = values[~values.isin(list(known))].value_counts().sort_index()
@@ -232,7 +134,7 @@ def _by_split(
     if by is EVERY_SPLIT and other:
         raise LayoutError(
             f"{path}: column {by.column!r} holds {min(other)!r}; "
-            f"expected {', '.join(known)}, or say under split which value means which"
+            f"expected {', '.join(known)}: list the values of each split under split"
         )
     splits = values.map(known)
     groups: list[tuple[str, pd.DataFrame]] = []
@@ -243,31 +145,31 @@ def _by_split(
                 expected = ", ".join(map(repr, dict(by.items())[split]))
                 found = ", ".join(map(repr, sorted(values.unique())[:10]))
                 raise LayoutError(
-                    f"{path}: no row of split {split!r}: column {by.column!r} holds {found}, "
-                    f"expected {expected}"
+                    f"{path}: no row of split {split!r}: column {by.column!r} holds {found}; "
+                    f"expected {expected}: correct split.{split}"
                 )
         else:
             groups.append((split, group))
     if not groups:
-        raise LayoutError(f"{path}: no row in it; expected rows of {', '.join(SPLITS)}")
+        raise LayoutError(f"{path}: no rows; expected rows of {', '.join(SPLITS)}")
     return groups, other
 
 
 def _split(
     task: Task, path: Path, split: str, rows: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The samples of one split, and the counts of what was read and left out."""
+    """The samples of one split, and the numbers of rows read, left out and kept."""
     columns = task.columns
     answer = columns.label or columns.score or columns.target
     if columns.matches is not None:
         answer = columns.text
-    _check_columns(path, rows, [columns.text, answer, *(columns.id or [])])
-    # From here on the index is the row's number in the split, which ids are made of.
+    check_columns(path, rows, [columns.text, answer, *(columns.id or [])])
+    # From here on the index is the row's number in the split; ids without a column are built of it.
     rows = rows.assign(**{_ROW: rows.index + 1}).reset_index(drop=True)
     counts: dict[str, Any] = {"file": path.name, "read": len(rows)}
-    if _PARTNER in rows.columns:
-        counts["no_partner"] = int((~rows[_PARTNER]).sum())
-        rows = rows[rows[_PARTNER]]
+    if PARTNER in rows.columns:
+        counts["no_partner"] = int((~rows[PARTNER]).sum())
+        rows = rows[rows[PARTNER]]
     empty = blank(rows[columns.text])
     counts["empty_text"] = int(empty.sum())
     rows = rows[~empty]
@@ -276,43 +178,21 @@ def _split(
         counts["masked_score"] = int(masked.sum())
         rows = rows[~masked]
         rows = rows.assign(**{_SCORE: _scores(path, rows, columns.score)})
-    if answer is None:
-        values = pd.Series("", index=rows.index)
-    elif task.number is not None:
-        values = _numbers(path, rows, task.number)
-    elif task.labels is not None:
-        if task.label_separator is not None:
-            several = rows[answer].str.contains(task.label_separator, regex=False)
-            counts["several_labels"] = int(several.sum())
-            rows = rows[~several]
-        given = _listed(_given(rows, columns, answer), task.labels)
-        unlisted = ~given.isin(list(task.labels))
-        counts["unlisted_label"] = int(unlisted.sum())
-        if task.unlisted_labels == "refuse" and unlisted.any():
-            raise LayoutError(
-                f"{path}: row {rows[_ROW][unlisted].iloc[0]} has "
-                + _unlisted(given[unlisted], task.labels)
-            )
-        rows, values = rows[~unlisted], given[~unlisted].map(task.labels)
-    else:
-        silent = rows[answer].str.strip() == ""
-        counts["empty_target"] = int(silent.sum())
-        rows = rows[~silent]
-        values = rows[answer]
+    rows, values = _answers(task, path, rows, answer, counts)
     ids = _ids(rows, split, columns)
     repeated = ids.duplicated()
     counts["duplicate_id"] = None if columns.id is None else int(repeated.sum())
     if task.duplicate_ids == "refuse" and repeated.any():
         raise InputError(
             f"{path}: duplicate id {ids[repeated].iloc[0]!r} in split {split!r} "
-            f"({counts['duplicate_id']} such rows); name another column as columns.id, or set "
+            f"({counts['duplicate_id']} such rows); set columns.id to another column, or set "
             "duplicate_ids: first"
         )
     rows, values, ids = rows[~repeated], values[~repeated], ids[~repeated]
     if rows.empty:
-        why = f", of which are {left_out(counts)}" if counts["read"] else ""
+        why = f" ({left_out(counts)})" if counts["read"] else ""
         raise LayoutError(
-            f"{path}: no row of split {split!r} is left; it has {counts['read']} rows{why}; check "
+            f"{path}: no row of split {split!r} is kept; it has {counts['read']} rows{why}: check "
             "columns and labels"
         )
     part = pd.DataFrame(
@@ -327,52 +207,89 @@ def _split(
     if columns.score is not None:
         part["score"] = rows[_SCORE].to_numpy()
     counts["kept"] = len(part)
-    if _tells_context(task):
+    if _needs_context(task):
         counts["without_context"] = int((rows["context"] == "").sum())
     return part, counts
 
 
-def _given(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
-    """The label of each row, as the file has it or as it follows from the row."""
+def _answers(
+    task: Task, path: Path, rows: pd.DataFrame, answer: str | None, counts: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.Series]:
+    """The rows that have an answer, and their answers as text; adds the rows left out to `counts`.
+
+    Args:
+        answer: the column of the label, score or target; None without one.
+    """
+    if answer is None:
+        values = pd.Series("", index=rows.index)
+    elif task.number is not None:
+        values = _numbers(path, rows, task.number)
+    elif task.labels is not None:
+        if task.label_separator is not None:
+            several = rows[answer].str.contains(task.label_separator, regex=False)
+            counts["several_labels"] = int(several.sum())
+            rows = rows[~several]
+        labels = _as_listed(_labels(rows, task.columns, answer), task.labels)
+        unlisted = ~labels.isin(list(task.labels))
+        counts["unlisted_label"] = int(unlisted.sum())
+        if task.unlisted_labels == "refuse" and unlisted.any():
+            raise LayoutError(
+                f"{path}: row {rows[_ROW][unlisted].iloc[0]} has "
+                + _unlisted_labels(labels[unlisted], task.labels)
+            )
+        rows, values = rows[~unlisted], labels[~unlisted].map(task.labels)
+    else:
+        without = rows[answer].str.strip() == ""
+        counts["empty_target"] = int(without.sum())
+        rows = rows[~without]
+        values = rows[answer]
+    return rows, values
+
+
+def _labels(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
+    """The label of each row: from its column, the sign of its score, or a pattern on its text."""
     if columns.score is not None:
         return _signs(rows[_SCORE])
     if columns.matches is not None:
         found = re.compile(columns.matches).search
         yes, no = ANSWERS
-        slow = f"columns.matches takes longer than {PATIENCE} s on the texts; simplify it"
+        slow = f"columns.matches takes longer than {PATIENCE} s on the texts; simplify the pattern"
         with time_limit(PATIENCE, slow):
             return rows[columns.text].map(lambda text: yes if found(text) else no)
     return rows[answer]
 
 
-def _listed(given: pd.Series, labels: Iterable[str]) -> pd.Series:
-    """The labels as they are listed, without white space around them and the `.0` of a number.
+def _as_listed(labels: pd.Series, listed: Iterable[str]) -> pd.Series:
+    """The labels as in `listed`: white space around them and the `.0` of a number are removed.
 
-    pandas writes whole numbers of a column with missing values as 1.0.
+    pandas writes the whole numbers of a column with missing values as 1.0. A label that is listed
+    unchanged is kept.
     """
     for pattern in (r"^\s+|\s+$", r"(?<=\d)\.0$"):
-        other = given.str.replace(pattern, "", regex=True)
-        given = other.where(other.isin(list(labels)) & ~given.isin(list(labels)), given)
-    return given
+        other = labels.str.replace(pattern, "", regex=True)
+        labels = other.where(other.isin(list(listed)) & ~labels.isin(list(listed)), labels)
+    return labels
 
 
-def _unlisted(given: pd.Series, labels: dict[str, str]) -> str:
-    """What the labels are that are not listed, in words."""
-    found = list(dict.fromkeys(given))
+def _unlisted_labels(labels: pd.Series, listed: dict[str, str]) -> str:
+    """The end of a message: the labels that are not listed, the listed ones, and what to do."""
+    found = list(dict.fromkeys(labels))
     shown = ", ".join(map(repr, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
-    rows = f"{len(given)} rows so" + (f": {shown}" if len(found) > 1 else "")
-    expected = f"expected one of {', '.join(labels)} ({rows})"
+    rows = f"{len(labels)} such rows" + (f": {shown}" if len(found) > 1 else "")
+    expected = f"expected one of {', '.join(listed)} ({rows})"
     if not found[0].strip():
-        return f"no label, {expected}; write it there, or set unlisted_labels: drop"
-    words = {label.lower(): word for label, word in labels.items()}
+        return f"no label; {expected}: add the label to the file, or set unlisted_labels: drop"
+    words = {label.lower(): word for label, word in listed.items()}
     if all(label.strip().lower() in words for label in found):
-        given_word = words[found[0].strip().lower()]
+        word = words[found[0].strip().lower()]
         return (
-            f"the label {found[0]!r}, {expected}; write labels as a map that gives each its word, "
-            f"such as {{{found[0]}: {given_word}}}"
+            f"the label {found[0]!r}; {expected}: write labels as a map from each label to its "
+            f"word, such as {{{found[0]}: {word}}}"
         )
-    each = "each" if len(found) > 1 else "it"
-    return f"the label {found[0]!r}, {expected}; add {each} to labels, or set unlisted_labels: drop"
+    every = "them" if len(found) > 1 else "it"
+    return (
+        f"the label {found[0]!r}; {expected}: add {every} to labels, or set unlisted_labels: drop"
+    )
 
 
 _SHOWN = 20  # labels in a message
@@ -388,14 +305,17 @@ def _ids(rows: pd.DataFrame, split: str, columns: Columns) -> pd.Series:
 
 
 def _masked(values: pd.Series, number: NumberAnswer | None) -> pd.Series:
-    """Where nobody rated: nothing, NaN, or a mark such as -10 that is off the values' scale."""
+    """Whether each score is missing: empty, NaN, or a mark such as -10 that is off the scale.
+
+    A number such as -10 is a score where the scale includes it.
+    """
     bare = values.str.strip().str.lower()
     found = pd.to_numeric(bare, errors="coerce")
     marked = found.isin(MASKS)
-    within = number.values if number is not None else ()
-    if (found[~marked] < max(MASKS)).any() or any(int(mark) in within for mark in MASKS):
+    scale = number.values if number is not None else ()
+    if (found[~marked] < max(MASKS)).any() or any(int(mark) in scale for mark in MASKS):
         marked[:] = False
-    return marked | bare.isin(_UNRATED)
+    return marked | bare.isin(_MISSING)
 
 
 def _scores(path: Path, rows: pd.DataFrame, column: str) -> pd.Series:
@@ -403,20 +323,20 @@ def _scores(path: Path, rows: pd.DataFrame, column: str) -> pd.Series:
     wrong = rows[~np.isfinite(scores)]
     if len(wrong):
         raise LayoutError(
-            f"{path}: row {wrong[_ROW].iloc[0]} has the score {wrong[column].iloc[0]!r}, "
-            f"expected a number ({len(wrong)} rows so)"
+            f"{path}: row {wrong[_ROW].iloc[0]} has the score {wrong[column].iloc[0]!r}; "
+            f"expected a number ({len(wrong)} such rows)"
         )
     return scores
 
 
 def _numbers(path: Path, rows: pd.DataFrame, number: NumberAnswer) -> pd.Series:
-    """Each row's number as the model is to say it."""
+    """The number of each row, as the text that the model is asked to write."""
     scores = rows[_SCORE]
     wrong = rows[~scores.isin(list(number.values))]
     if len(wrong):
         raise LayoutError(
-            f"{path}: row {wrong[_ROW].iloc[0]} has the number {wrong[_SCORE].iloc[0]:g}, expected "
-            f"a whole one from {number.lowest} to {number.highest} ({len(wrong)} rows so)"
+            f"{path}: row {wrong[_ROW].iloc[0]} has the number {wrong[_SCORE].iloc[0]:g}; expected "
+            f"an integer from {number.lowest} to {number.highest} ({len(wrong)} such rows)"
         )
     return scores.map(lambda score: f"{int(score)}{number.ending}")
 
@@ -430,16 +350,16 @@ def _pieces(prompt: str) -> list[tuple[str, str | None, str | None, str | None]]
 
 
 def _prompts(path: Path, task: Task, rows: pd.DataFrame) -> list[str]:
-    """The template with each row's columns put in; names are looked up, never evaluated."""
+    """The template filled with the columns of each row; names are looked up, never evaluated."""
     if "text" not in rows.columns:
-        # {text} is the column of the text, whatever its name.
+        # {text} means the column `columns.text`, whatever its name.
         rows = rows.assign(text=rows[task.columns.text])
     pieces = _pieces(task.prompt)
     for _, field, _, _ in pieces:
         if field is not None and field not in rows.columns:
-            there = ", ".join(name for name in rows.columns if not name.startswith("\0"))
+            found = ", ".join(name for name in rows.columns if not name.startswith("\0"))
             raise LayoutError(
-                f"{path}: the prompt asks for column {field!r}; it has {there}"
+                f"{path}: the prompt uses column {field!r}; its columns are {found}"
                 + ("; describe the dialogues under context" if field == "context" else "")
             )
     columns = [rows[field] if field is not None else [""] * len(rows) for _, field, _, _ in pieces]
@@ -458,5 +378,5 @@ def _check_overlap(task: Task, report: dict[str, Any]) -> None:
             raise InputError(
                 f"files: {shared} of {rows} test texts are also in the {earlier} split "
                 f"({counts['exact']} of them exactly), more than overlap_limit "
-                f"{task.overlap_limit}; give splits without common texts, or raise the limit"
+                f"{task.overlap_limit}; give splits without common texts, or raise overlap_limit"
             )

@@ -1,4 +1,4 @@
-"""Whether quotation marks in tab-separated text belong to the texts, or to the file's format."""
+"""Decides whether quotation marks in a tab-separated file belong to the texts or to the format."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import csv
 import io
 import re
 
-# A whole field in quotation marks, those inside doubled, as csv and pandas write it.
+# A field in quotation marks, with quotation marks inside it doubled, as csv and pandas write it.
 _FIELD = re.compile(r'(?:^|(?<=[\t\r\n]))"([^"]*+(?:""[^"]*+)*+)"(?=[\t\r\n]|\Z)')
 _LINES = re.compile(r"\r\n?|\n")
 
 
 def is_quoted(text: str) -> bool:
-    """Whether a tab-separated text is written with quotation marks around fields.
+    """Whether the fields of a tab-separated text are quoted.
 
-    pandas and csv quote each field that has a quotation mark, a tab or a line break in it, and
-    double the marks inside. So one mark anywhere else says that the file is not written this way,
-    as does a file where nothing needed them: there a mark is a part of its text.
+    pandas and csv quote each field that contains a quotation mark, a tab or a line break, and
+    double the quotation marks inside it. A file is therefore not quoted if a quotation mark occurs
+    outside quoted fields, or if no field needs quoting. In such a file quotation marks are text.
     """
     if '"' not in text:
         return False
@@ -31,7 +31,7 @@ def is_quoted(text: str) -> bool:
 
 
 def quoted_fields(text: str) -> int:
-    """Fields in quotation marks with doubled ones inside: what a writer of csv leaves behind."""
+    """Number of fields in quotation marks with doubled ones inside, as a csv writer writes them."""
     return sum('""' in found[1] for found in _FIELD.finditer(text)) if '""' in text else 0
 
 

@@ -1,6 +1,6 @@
-"""A checkpoint that a user brings: from disk, a model hub or a URL, to a manifest of its files.
+"""Step `retrieve`: the manifest of a checkpoint that the user gives: a folder, a hub id or a URL.
 
-Neither transformers nor peft is imported.
+This module imports neither transformers nor peft.
 """
 
 from __future__ import annotations
@@ -30,27 +30,28 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 def retrieve(
     source: str, revision: str | None = None, digest: str | None = None, pins: Path | None = None
 ) -> dict[str, Any]:
-    """The manifest of a checkpoint, which is on disk, whole and verified, when this returns.
+    """The manifest of a checkpoint, after it is downloaded where needed and its files are verified.
 
     Args:
         source: a folder, or one file of weights; `owner/name` on the hub; an http(s) URL.
-        revision: of a hub id: a commit's 40 hex digits, or a branch or tag to pin.
-        digest: SHA-256 of a URL's file.
-        pins: where branches are pinned; by default checkpoints.lock.json in this folder.
+        revision: for a hub id, a commit's 40 hex digits, or a branch or tag, which is pinned.
+        digest: for a URL, the SHA-256 of the file.
+        pins: JSON file that pins branches; by default checkpoints.lock.json in the working folder.
 
     Returns:
-        folder (of a download `${HF_HUB_CACHE}/…` or `${HF_HOME}/…`, which `manifest_folder` reads),
-        kind (model, adapter, file), source, revision, licence, files (file, bytes,
-        sha256); and the number of tensors, or of adapted modules with the other trained tensors;
-        and what the files say of the model: `model_type`, and of an adapter with LoRA factors
-        `method` (lora), `ranks`, `targets` (last names of its modules) and `base`, where known.
+        `folder` (of a download `${HF_HUB_CACHE}/…` or `${HF_HOME}/…`, which `manifest_folder`
+        expands), `kind` (model, adapter, file), `source`, `revision`, `licence`, `files` (each with
+        `file`, `bytes`, `sha256`). A model also has `tensors` (a count) and `model_type`; an
+        adapter has `adapted` (number of modules), `other_trained` (names of other trained tensors)
+        and, where known, `base`, `model_type`, `method` (lora), `ranks` and `targets` (last parts
+        of the module names).
 
     Raises:
-        InputError: what is missing or wrong, and what to do.
+        InputError: the checkpoint is missing, incomplete or unreadable.
     """
     at_url = re.match("https?://", source) is not None
     if digest is not None and not at_url:
-        raise InputError(f"{source}: a sha256 goes with an http(s) URL; leave it out")
+        raise InputError(f"{source}: sha256 applies to http(s) URLs only; remove it")
     if at_url:
         record = _from_url(source, digest)
     elif revision is not None or (_NAMED.fullmatch(source) and not Path(source).exists()):
@@ -61,17 +62,19 @@ def retrieve(
     path = manifest_folder(record)
     if record["kind"] == "file":
         path /= files[0]["file"]
-    return {**record, **_stock(path, record["kind"]), "files": files}
+    return {**record, **_contents(path, record["kind"]), "files": files}
 
 
 def check_hub_id(hub: str) -> None:
-    """Refuses what is no hub id, before anything is asked of a hub.
+    """Refuses a text that is not a hub id, before any request to the hub.
 
     Raises:
-        InputError: as said.
+        InputError: not of the form owner/name.
     """
     if not _HUB_ID.fullmatch(hub):
-        raise InputError(f"{hub}: a revision goes with a hub id, expected owner/name")
+        raise InputError(
+            f"{hub}: not a hub id; expected owner/name (a revision applies to hub ids only)"
+        )
 
 
 def _from_hub(hub: str, revision: str | None, pins: Path) -> dict[str, Any]:
@@ -90,18 +93,19 @@ def _from_hub(hub: str, revision: str | None, pins: Path) -> dict[str, Any]:
 
 
 def _from_url(url: str, digest: str | None) -> dict[str, Any]:
-    from affectlocus.data.download import fetch, shown
+    from affectlocus.data.download import fetch, redacted_url
 
     if digest is None or not _SHA256.fullmatch(digest):
+        problem = "missing" if digest is None else "not 64 hex digits"
         raise InputError(
-            f"{shown(url)}: the sha256 is {'missing' if digest is None else 'not 64 hex digits'}; "
-            "take it from where the file is published, or from sha256sum of a copy you trust"
+            f"{redacted_url(url)}: the sha256 is {problem}; take it from the page that publishes "
+            "the file, or compute it with sha256sum from a copy you trust"
         )
     path, found = fetch(url, digest.lower())
     return {
         "folder": portable_path(path.parent),
         "kind": "file",
-        "source": {"url": shown(url)},
+        "source": {"url": redacted_url(url)},
         "revision": None,
         "licence": None,
         "files": [manifest_entry(path, found)],
@@ -111,7 +115,10 @@ def _from_url(url: str, digest: str | None) -> dict[str, Any]:
 def _from_disk(path: Path) -> dict[str, Any]:
     if path.is_file():
         if not is_weights(path.name):
-            raise InputError(f"{path}: no checkpoint; expected a folder, or a .pth or .bin file")
+            raise InputError(
+                f"{path}: not a checkpoint; expected a folder, or a .safetensors, .bin, .pt or "
+                ".pth file"
+            )
         folder, paths, kind = path.parent, [path], "file"
     elif path.is_dir():
         folder, kind = path, _kind(path)
@@ -120,7 +127,9 @@ def _from_disk(path: Path) -> dict[str, Any]:
         if not any(is_weights(file.name) for file in paths):
             if found := instead_of_weights(path):
                 raise InputError(f"{path}: {found}")
-            raise InputError(f"{path}: no .safetensors, .bin or .pth file; expected a saved model")
+            raise InputError(
+                f"{path}: no .safetensors, .bin or .pth file in this folder; expected a saved model"
+            )
     else:
         raise InputError(
             f"{path}: no such file or folder; expected a checkpoint's path, a hub id (owner/name) "
@@ -141,7 +150,7 @@ def _kind(folder: Path) -> str:
 
 
 def _card_licence(folder: Path) -> str | None:
-    """The licence that a model card (README.md) names on top, if it names one."""
+    """The licence in the header of the model card (README.md), if it has one."""
     try:
         with (folder / "README.md").open(encoding="utf-8") as stream:
             text = stream.read(LONGEST)
@@ -152,18 +161,14 @@ def _card_licence(folder: Path) -> str | None:
     return None if licence is None else shortened(licence)
 
 
-def _stock(path: Path, kind: str) -> dict[str, Any]:
-    """Counts what is in the files, which shows that they are whole.
-
-    Of an adapter: the modules that it adapts, and the names of the other tensors that were trained
-    with it.
-    """
+def _contents(path: Path, kind: str) -> dict[str, Any]:
+    """The contents of a checkpoint's files, as in `retrieve`; refuses incomplete files."""
     if kind == "model":
         files = [file for file in checkpoint_paths(path) if file.suffix == ".safetensors"]
-        shards(path)  # refuses an index whose shards are not all there
+        shards(path)  # refuses an index with missing shards
         if files:
             return {"tensors": sum(map(_count, files)), **_model_type(path)}
-    # Torch is imported only where it is needed: these take a second, the above a tenth.
+    # Imported here because they import torch, which takes a second.
     from affectlocus.checkpoints.adapters import Adapter
     from affectlocus.checkpoints.pairs import Weights, is_adapter
 
@@ -175,7 +180,7 @@ def _stock(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _model_type(folder: Path) -> dict[str, str]:
-    """A whole model's model_type, of the language model in it, as its config.json says."""
+    """The model_type of the language model in config.json, if it is known."""
     from affectlocus.checkpoints.base_layout import language_model_type
 
     file = folder / "config.json"
@@ -184,7 +189,7 @@ def _model_type(folder: Path) -> dict[str, str]:
 
 
 def _tuning(adapter: Adapter) -> dict[str, Any]:
-    """What an adapter's files say of its tuning."""
+    """The tuning of an adapter, as its files describe it."""
     from affectlocus.checkpoints.base_layout import model_type
 
     found: dict[str, Any] = {"base": adapter.base_name, "model_type": model_type(adapter)}
@@ -203,4 +208,6 @@ def _count(file: Path) -> int:
         with safe_open(os.fspath(file), framework="np") as tensors:
             return len(tensors.keys())
     except SafetensorError as error:
-        raise InputError(f"{file}: not a whole safetensors file ({error})") from None
+        raise InputError(
+            f"{file}: incomplete or broken safetensors file ({error}); download or save it again"
+        ) from None

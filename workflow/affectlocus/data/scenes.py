@@ -1,12 +1,13 @@
-"""Short scenes whose emotion follows from appraisal, never from a keyword.
+"""Short scenes whose emotion follows from appraisals and not from a keyword.
 
-A scene tells what somebody wished for, what became of it, whether it was expected, and
-whose doing it was. The emotion is a function of those five appraisals (`Appraisal.emotion`),
-in the spirit of appraisal theories of emotion: desirable or not, certain or not, whose fault,
-expected or not, revolting or not. What is desirable, expected and whose fault is written in a plain
-and a negated form, each as likely as the other, so that no word tells: "lose" is good news behind
-"did not", rain is good news for whoever hoped for it. Certainty ("may") and revulsion have words of
-their own; they narrow the emotion down and never settle its valence.
+A scene describes what a person wished for, what happened, whether it was expected, and who caused
+it. The emotion is a function of five appraisals (`Appraisal.emotion`), as in appraisal theories of
+emotion: desirability, certainty, agency, expectedness, and whether the deed is revolting.
+
+Desirability, expectedness and agency are written in a plain or a negated form. With both forms
+equally likely, no single word predicts the label: "lose" after "did not" is good news, and rain is
+good news for a person who hoped for it. Certainty ("may") and revulsion have their own words. These
+words narrow the emotion down but do not determine its valence.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PEOPLE = ("Mia", "Tom", "Ana", "Ben", "Lea", "Sam", "Eva", "Max", "Ida", "Leo", 
 
 @dataclass(frozen=True)
 class Topic:
-    """Something a person can get or miss: what is hoped for, and its opposite."""
+    """A goal that a person can reach or miss: the hoped-for outcome and its opposite."""
 
     good: str
     bad: str
@@ -48,7 +49,7 @@ TOPICS = (
 
 @dataclass(frozen=True)
 class Happening:
-    """Something that befalls everybody; good or bad only by what one wished."""
+    """An event that affects everybody; it is good or bad only relative to a person's wish."""
 
     clause: str  # "it would rain"
     may: str  # "it may rain"
@@ -95,7 +96,7 @@ REACTIONS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Appraisal:
-    """How the focal person sees the event: the only thing that the emotion depends on."""
+    """How the focal person appraises the event; the emotion depends on nothing else."""
 
     desirable: Desirable
     certain: bool
@@ -105,7 +106,7 @@ class Appraisal:
 
     @property
     def emotion(self) -> str:
-        """One of `EMOTIONS`; the first rule that fits decides."""
+        """One of `EMOTIONS`, by the first rule that applies."""
         if self.desirable == "indifferent":
             return "neutral"
         if not self.certain:
@@ -131,7 +132,7 @@ class Appraisal:
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene: its text, whom it is about, and the appraisal that it was written from."""
+    """A scene: its text, the focal person, the other person, and the appraisal it expresses."""
 
     text: str
     person: str
@@ -148,37 +149,42 @@ class Scene:
 
 
 def draw_appraisal(rng: random.Random, emotion: str) -> Appraisal:
-    """An appraisal that gives `emotion`, uniform over those that do."""
-    fitting = [
+    """An appraisal that gives `emotion`, drawn uniformly from all that do.
+
+    Raises:
+        ValueError: no appraisal gives this emotion.
+    """
+    valid = [
         Appraisal(desirable, certain, expected, agent, foul)
         for desirable in ("good", "bad", "indifferent")
         for certain in (True, False)
         for expected in (True, False)
         for agent in ("self", "other", "nobody")
         for foul in (True, False)
-        # A foul deed is somebody else's, certain, and unwished.
+        # A foul deed is always certain, undesirable, and done by the other person.
         if not foul or (certain and desirable == "bad" and agent == "other")
     ]
-    matching = [appraisal for appraisal in fitting if appraisal.emotion == emotion]
+    matching = [appraisal for appraisal in valid if appraisal.emotion == emotion]
     if not matching:
-        raise ValueError(f"no appraisal gives {emotion!r}; the emotions are {', '.join(EMOTIONS)}")
+        raise ValueError(f"no appraisal gives {emotion!r}; expected one of {', '.join(EMOTIONS)}")
     return rng.choice(matching)
 
 
 def _outcome(
     rng: random.Random, person: str, good: bool, certain: bool, negated_share: float
 ) -> list[str]:
-    """What was wished and what became of it."""
+    """Sentences that state the person's wish and what happened."""
     if rng.random() < 0.5:
         topic = rng.choice(TOPICS)
         negated = rng.random() < negated_share
         act = topic.good if good != negated else topic.bad
-        # "did lose", not "lost": a past form that is never negated would give the outcome away.
+        # "did lose" instead of "lost": the simple past is never negated, so it would reveal the
+        # outcome.
         verb = ("did" if certain else "may") + (" not" if negated else "")
         return [f"{person} hoped to {topic.good}.", f"{person} {verb} {act}."]
     happening = rng.choice(HAPPENINGS)
     came = rng.random() >= negated_share
-    # Good is what was hoped and came, or was feared and stayed away.
+    # An outcome is good if it was hoped for and happened, or was dreaded and did not happen.
     verb = "hoped" if good == came else "dreaded"
     wish = f"{person} {verb} that {happening.clause}."
     if certain:
@@ -198,7 +204,7 @@ def _expectation(rng: random.Random, expected: bool, negated_share: float) -> st
 
 
 def _agency(rng: random.Random, person: str, other: str, agent: Agent) -> str:
-    """Whose doing it was; either person is named in every form, so that a name tells nothing."""
+    """Who did it. Every form names both persons, so that a name alone predicts nothing."""
     if agent == "nobody":
         return f"neither {person} nor {other} did it."
     doer, bystander = (person, other) if agent == "self" else (other, person)
@@ -215,19 +221,19 @@ def write_scene(
     negated_share: float = 0.5,
     luck_share: float = 0.0,
 ) -> Scene:
-    """A scene of the given appraisal.
+    """A scene that expresses the given appraisal.
 
     Args:
-        negated_share: how often a clue stands in its negated form. At one half, no word tells
-            anything by itself; below it, a reader may start from the plain form.
-        luck_share: how often the teller says outright whether it was good or bad luck.
+        negated_share: probability that a clue is written in its negated form. At 0.5, no single
+            word predicts the appraisal; below 0.5, the plain form is the more likely one.
+        luck_share: probability of a sentence that states whether it was good or bad luck.
     """
     person, other = rng.sample(PEOPLE, 2)
     if appraisal.foul:
         deed = rng.choice(FOUL).format(p=person)
         event = [f"{other} {deed}."]
     elif appraisal.desirable == "indifferent":
-        # The same outcomes as elsewhere, and a sentence that takes their weight away.
+        # The same outcomes as in other scenes, and a sentence that makes them irrelevant.
         event = _outcome(rng, person, rng.random() < 0.5, appraisal.certain, negated_share)
         event.append(f"{person} did not mind.")
     else:
@@ -238,7 +244,7 @@ def write_scene(
             event.append(f"{person} did mind.")
     if rng.random() < luck_share:
         event.append(LUCK[appraisal.valence].format(p=person))
-    # What goes without saying is often left unsaid: that it was expected, that nobody did it.
+    # The defaults (it was expected, nobody did it) are stated in only 40 % of the scenes.
     tail = []
     if not appraisal.expected or rng.random() < 0.4:
         tail.append(_expectation(rng, appraisal.expected, negated_share))
@@ -250,5 +256,5 @@ def write_scene(
 
 
 def write_reaction(rng: random.Random, scene: Scene) -> str:
-    """What the focal person then did: tells the emotion to who knows people, names none."""
+    """A sentence about what the focal person did next: it implies the emotion without naming it."""
     return rng.choice(REACTIONS[scene.emotion]).format(p=scene.person)

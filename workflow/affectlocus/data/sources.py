@@ -1,4 +1,4 @@
-"""Where a task's files lie: on disk as they are named, or downloaded from a data set on the hub."""
+"""Finds the files of a task: on disk, or downloaded from a data set on the hub."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from affectlocus.core.manifests import is_manifest, manifest_folder, portable_pa
 
 
 def tables(task: Task) -> dict[str, DataFile]:
-    """Split, `all` or `join` → the file that params.yaml names."""
+    """The files of a task in params.yaml, by split, `all` or `join`."""
     files: dict[str, DataFile] = dict(task.files.items()) if task.files is not None else {}
     return files | ({"join": task.join} if task.join is not None else {})
 
 
 def retrieve_table(hub: str, revision: str, file: str, pins: Path) -> dict[str, Any]:
-    """The manifest of a data set's file, which is on disk and verified when this returns."""
+    """Downloads and verifies a file of a data set, and returns its manifest."""
     from affectlocus.data.hub import retrieve_file
 
     snapshot = retrieve_file(hub, revision, file, pins)
@@ -35,56 +35,65 @@ def retrieve_table(hub: str, revision: str, file: str, pins: Path) -> dict[str, 
 
 
 def manifest_path(manifest: dict[str, Any]) -> Path:
-    """The file that such a manifest stands for."""
+    """The path of the file that a manifest of `retrieve_table` lists."""
     return manifest_folder(manifest) / str(manifest["files"][0]["file"])
 
 
 def located(task: Task, root: Path, pins: Path) -> dict[str, Path]:
-    """Every file of a task on this machine; those of a hub are downloaded if they are not here.
+    """The paths of a task's files, by split, `all` or `join`; downloads those that are on the hub.
 
     Args:
-        task: as params.yaml describes it.
+        task: the task's section of params.yaml.
         root: the experiment's `data_root`.
-        pins: where branches are pinned.
+        pins: JSON file that pins branches to commits.
     """
-    places = {}
+    paths = {}
     for key, table in tables(task).items():
         if table.hub is None:
-            places[key] = root / table.file
+            paths[key] = root / table.file
         else:
             assert table.revision is not None
-            record = retrieve_table(table.hub, table.revision, table.file, pins)
-            places[key] = manifest_path(record)
-    return places
+            manifest = retrieve_table(table.hub, table.revision, table.file, pins)
+            paths[key] = manifest_path(manifest)
+    return paths
 
 
 def pin(parameters: Parameters, pins: Path) -> dict[str, str]:
-    """`owner/name@branch` → the commit that it is from now on, for every branch in params.yaml.
+    """Pins every branch in params.yaml to its current commit; returns `owner/name@branch` → commit.
 
     Args:
-        pins: where they are written down; what stands there already stays.
+        pins: JSON file of the pinned commits; existing entries are kept.
     """
     from affectlocus.data.hub import COMMIT, pinned
 
     sources = [*parameters.bases.values(), parameters.extraction.model]
     sources += [pair.tuned for pair in parameters.pairs.values()]
-    named = [(one.hub, one.revision) for one in sources if one is not None and one.hub]
+    revisions = [(source.hub, source.revision) for source in sources if source and source.hub]
     for task in parameters.tasks.values():
-        found = tables(task).values()
-        named += [(f"datasets/{one.hub}", one.revision) for one in found if one.hub]
-    moving = [(hub, str(branch)) for hub, branch in named if not COMMIT.fullmatch(str(branch))]
-    return {f"{hub}@{branch}": pinned(hub, branch, pins) for hub, branch in dict.fromkeys(moving)}
+        files = tables(task).values()
+        revisions += [(f"datasets/{file.hub}", file.revision) for file in files if file.hub]
+    branches = [
+        (hub, str(revision)) for hub, revision in revisions if not COMMIT.fullmatch(str(revision))
+    ]
+    return {f"{hub}@{branch}": pinned(hub, branch, pins) for hub, branch in dict.fromkeys(branches)}
 
 
-def handed(task: Task, files: dict[str, Path]) -> dict[str, Path]:
-    """The files that a job was handed, each manifest of a hub's file replaced by what it lists."""
-    named = tables(task)
-    places = {}
+def resolved(task: Task, files: dict[str, Path]) -> dict[str, Path]:
+    """The input files of a job, with each manifest of a hub file replaced by the file it lists.
+
+    Raises:
+        InputError: a file of the hub whose manifest is not one.
+    """
+    wanted = tables(task)
+    paths = {}
     for key, path in files.items():
-        places[key] = path
-        if key in named and named[key].hub is not None:
-            record = read_json(path)
-            if not is_manifest(record) or record.get("kind") != "data":
-                raise InputError(f"{path}: no manifest of a data set's file; run retrieve first")
-            places[key] = manifest_path(record)
-    return places
+        paths[key] = path
+        if key in wanted and wanted[key].hub is not None:
+            manifest = read_json(path)
+            if not is_manifest(manifest) or manifest.get("kind") != "data":
+                raise InputError(
+                    f"{path}: expected the manifest of a data set's file; create it with "
+                    "affectlocus retrieve --file"
+                )
+            paths[key] = manifest_path(manifest)
+    return paths

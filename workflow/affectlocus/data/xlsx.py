@@ -12,34 +12,34 @@ from openpyxl.utils import get_column_letter
 from affectlocus.core.errors import InputError
 
 _CELLS = 5_000_000
-_LARGEST = 100_000_000  # bytes of a workbook, unpacked
+_LARGEST = 100_000_000  # bytes of a workbook, decompressed
 
 
-def _check_room(path: Path, stream: BinaryIO) -> None:
-    """Refuses a small file that unpacks to a large one; the released workbooks have 100 kB."""
+def _check_size(path: Path, stream: BinaryIO) -> None:
+    """Refuses a workbook that decompresses to too many bytes; the released ones have 100 kB."""
     with zipfile.ZipFile(stream) as archive:
-        unpacked = sum(one.file_size for one in archive.infolist())
-    if unpacked > _LARGEST:
-        raise InputError(f"{path}: unpacks to {unpacked} bytes; expected {_LARGEST} at most")
+        size = sum(member.file_size for member in archive.infolist())
+    if size > _LARGEST:
+        raise InputError(f"{path}: {size} bytes when decompressed; expected at most {_LARGEST}")
     stream.seek(0)
 
 
 def read_sheet(path: Path) -> list[dict[str, str]]:
-    """The rows of a workbook's first sheet, each as column letter → text; empty cells are absent.
+    """The rows of a workbook's first sheet, each as column letter → text; empty cells are omitted.
 
     Raises:
-        InputError: no such file, or no workbook in it.
+        InputError: the file does not exist, is not a workbook, or is too large.
     """
     try:
-        # By what is in it, whatever the file's suffix.
+        # A stream, because openpyxl refuses some suffixes of a path.
         with path.open("rb") as stream:
-            _check_room(path, stream)
+            _check_size(path, stream)
             book = load_workbook(stream, read_only=True, data_only=True)
             found, cells = [], 0
             for row in book.worksheets[0].iter_rows():
                 cells += len(row)
                 if cells > _CELLS:
-                    raise InputError(f"{path}: more than {_CELLS} cells; expected a small table")
+                    raise InputError(f"{path}: more than {_CELLS} cells; expected fewer")
                 found.append(
                     {
                         get_column_letter(cell.column): str(cell.value)
@@ -49,10 +49,11 @@ def read_sheet(path: Path) -> list[dict[str, str]]:
                 )
             return found
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected an Excel workbook there") from None
+        raise InputError(f"{path}: no such file; expected an Excel workbook") from None
     except InputError:
         raise
-    except Exception as error:  # broken zip, broken XML, and whatever openpyxl takes for granted
+    except Exception as error:  # openpyxl raises many types for a broken zip or broken XML
         raise InputError(
-            f"{path}: not a whole Excel workbook ({type(error).__name__}: {error}); get it again"
+            f"{path}: cannot be read as an Excel workbook ({type(error).__name__}: {error}); "
+            "download it again"
         ) from None

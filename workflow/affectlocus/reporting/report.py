@@ -21,7 +21,7 @@ from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import check_whole, read_json
 from affectlocus.core.provenance import Difference, hardware, resource_usage, revision, versions
-from affectlocus.data.audit import brief
+from affectlocus.data.audit import report_lines
 from affectlocus.reporting.exhibits import (
     CATEGORIES,
     EXHIBITS,
@@ -295,4 +295,4 @@ def _data(experiment: Experiment, results: Path) -> list[tuple[dict[str, Any], l
     tasks = [task for task in experiment.parameters.tasks if shown is None or task in shown]
     paths = [results / "data" / f"{task}.json" for task in tasks]
     reports = [read_json(path) for path in paths if path.is_file()]
-    return [(one, [line.strip() for line in brief(one)[1:]]) for one in reports]
+    return [(one, [line.strip() for line in report_lines(one)[1:]]) for one in reports]

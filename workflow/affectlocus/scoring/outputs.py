@@ -16,7 +16,7 @@ import pandas as pd
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.valences import is_rated
-from affectlocus.data.table_reader import read_rows, separated
+from affectlocus.data.table_reader import delimiter_hint, read_rows
 from affectlocus.scoring import baselines, corrected_protocol, mer_unibench
 from affectlocus.scoring.wheels import Wheels, words
 
@@ -114,7 +114,7 @@ def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
         raise InputError(
             f"{path}: no column {missing[0]!r}; expected {', '.join(columns)}, found "
             f"{', '.join(map(str, frame.columns))}"
-            + (separated(str(frame.columns[0])) if len(frame.columns) == 1 else "")
+            + (delimiter_hint(str(frame.columns[0])) if len(frame.columns) == 1 else "")
         )
     if frame.empty:
         raise InputError(f"{path}: no rows below the header; expected a row per sample")

@@ -1,4 +1,4 @@
-"""A checkpoint as a user names it, for two of them to be compared: a path, or a hub id."""
+"""Finds the checkpoints that a user compares, by a path or a hub id."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from affectlocus.deltas.diff import mistyped
 
 
 def checkpoint_path(source: str) -> Path:
-    """Where a checkpoint's files are on disk.
+    """The path of a checkpoint on disk.
 
-    A hub id's files are downloaded into the hub's cache, each verified by its hash. A branch or tag
-    (by default `main`) is looked up each time; without network it is what it was last.
+    The files of a hub id are downloaded into the hub's cache, and their hashes are verified. A
+    branch or tag (by default `main`) is looked up each time; offline, the last look-up counts.
 
     Args:
-        source: a folder or file, which is taken first; or `owner/name`, `owner/name@revision`.
+        source: a folder or file; if it does not exist, `owner/name` or `owner/name@revision`.
 
     Raises:
-        InputError: no such path and no hub id, or what `retrieve` refuses.
+        InputError: neither a path nor a hub id, or a checkpoint that `retrieve` refuses.
     """
     try:
         for path in (Path(source), Path(source).expanduser()):
