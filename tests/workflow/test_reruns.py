@@ -178,7 +178,12 @@ ROWS = {
             *SCORED,
         ],
     ),
-    "code of `score`": Row(f"{OPENED}/scoring/score.py", [("def ", "MORE = 1\n\n\ndef ")], SCORED),
+    "code of `score`": Row(
+        f"{OPENED}/scoring/score.py",
+        [("def ", "MORE = 1\n\n\ndef ")],
+        SCORED,
+        spares="results/{claims.csv,revisions/verdicts.json}",
+    ),
     "the rules by which free text is read (`openset`)": Row(
         f"{OPENED}/scoring/openset.py",
         [("_LONGEST = 3", "_LONGEST = 4")],
