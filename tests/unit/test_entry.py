@@ -233,7 +233,7 @@ def test_a_task_is_prepared_from_the_files_of_its_options(tmp_path: Path, named:
 def test_options_of_files_that_exclude_each_other_are_refused(folder: Path) -> None:
     task = json.dumps({key: LABELLED[key] for key in ("columns", "labels")})
     both = ("prepare", "--all", "bad.csv", "--test", "bad.csv", *PREPARE, task)
-    assert "files.all holds every split; remove files.test" in refusal(folder, *both)
+    assert "files.all contains every split; remove files.test" in refusal(folder, *both)
     assert "expected either corpus: true or files" in refusal(folder, "prepare", *PREPARE, task)
 
 

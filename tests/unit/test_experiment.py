@@ -139,15 +139,15 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
     [
         ("tuen", 1, "tuen", "unknown key"),
         ("tasks.moods.preset", "melt", "tasks.moods.preset", "'melt'"),
-        ("tasks.moods", {"preset": "gsm8k"}, "tasks.moods", "root is missing beside preset"),
+        ("tasks.moods", {"preset": "gsm8k"}, "tasks.moods", "root is missing; preset needs"),
         ("tasks.moods", {"preset": "gsm8k", "root": "x", "labls": []}, "tasks.moods.labls", "unkn"),
-        ("tasks.moods.root", "x", "tasks.moods", "root goes with preset only"),
+        ("tasks.moods.root", "x", "tasks.moods", "root needs preset"),
         ("tasks.moods.files.test", {"hub": "o/d"}, "tasks.moods.files.test.file", "missing"),
         (
             "tasks.moods.files.test",
             {"hub": "o/d", "file": "a.csv"},
             "tasks.moods.files.test",
-            "revision is missing beside hub; write a commit's",
+            "revision is missing; hub needs the 40 hex digits",
         ),
         (
             "tasks.moods.files.test",
@@ -155,14 +155,19 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "tasks.moods.files.test",
             "hub is missing",
         ),
-        ("tasks.moods.files.all", "a.csv", "tasks.moods", "files.all holds every split; remove fi"),
-        ("tasks.moods.split", {"test": "te"}, "tasks.moods", "split takes files.all apart"),
-        ("tasks.moods.split", {"column": "x"}, "tasks.moods.split", "names no split"),
+        (
+            "tasks.moods.files.all",
+            "a.csv",
+            "tasks.moods",
+            "files.all contains every split; remove f",
+        ),
+        ("tasks.moods.split", {"test": "te"}, "tasks.moods", "split needs files.all"),
+        ("tasks.moods.split", {"column": "x"}, "tasks.moods.split", "found no values"),
         (
             "tasks.moods.split",
             {"train": "a", "test": ["b", "a"]},
             "tasks.moods.split",
-            "'a' is listed twice; list it once: a value belongs to one split",
+            "'a' is listed twice; list it once: a value means one split",
         ),
         ("tasks.moods.join", {"file": "a.csv"}, "tasks.moods.join.on", "missing"),
         (
@@ -173,7 +178,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ),
         ("tasks.moods.files.test", "no*.csv", "tasks.moods.files.test", "no such file: "),
         ("tasks.moods.pattern", "(?P<text>", "tasks.moods.pattern", "not a regular expression"),
-        ("tasks.moods.pattern", "(.*)", "tasks.moods.pattern", "it names no column"),
+        ("tasks.moods.pattern", "(.*)", "tasks.moods.pattern", "the pattern names no column"),
         ("tasks.moods.encoding", "utf-9", "tasks.moods.encoding", "unknown encoding 'utf-9'"),
         ("tasks.moods.encoding", "rot13", "tasks.moods.encoding", "unknown encoding 'rot13'"),
         ("tasks.moods.context", {"turns": 2}, "tasks.moods.context.dialogue", "missing"),
@@ -194,8 +199,8 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "tasks.moods.columns",
             {"score": "b"},
             "tasks.moods",
-            "labels: found 'joy'; of columns.score the sign is the label: "
-            "negative, neutral, positive",
+            "labels: found 'joy'; with columns.score the sign is the label; "
+            "expected negative, neutral, positive",
         ),
         ("tune.rnak", 8, "tune.rnak", "unknown key"),
         ("pairs.felt.tuning.epochs", 3, "pairs.felt.tuning.epochs", "unknown key"),
@@ -208,10 +213,10 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("tune.dropout", 1.5, "tune.dropout", "less than or equal to 1"),
         ("tune.learning_rate", 0, "tune.learning_rate", "greater than 0"),
         ("tune.method", "qlora", "tune.method", "'lora' or 'sft'"),
-        ("tune.shuffled", True, "tune.shuffled", "in the tuning of a pair of its own"),
+        ("tune.shuffled", True, "tune.shuffled", "in the tuning of a separate pair"),
         ("tune.data", [], "tune.data", "at least 1"),
         ("tune.data", ["stories", "stories"], "tune.data", "'stories' is listed twice"),
-        ("score.own_wheels", True, "score.own_wheels", "goes with a folder of wheels"),
+        ("score.own_wheels", True, "score.own_wheels", "needs a folder of wheels"),
         ("score.resamples", 10, "score.resamples", "greater than or equal to 100"),
         ("score.confidence", 1, "score.confidence", "less than 1"),
         ("score.metric", "f1", "score.metric", "macro_f1, binary_f1, mer_uni"),
@@ -219,14 +224,19 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "score.metric",
             "binary_f1",
             "tasks.moods.positive",
-            "missing; the tables show binary_f1: say which of two labels is the positive",
+            "missing; the tables show binary_f1, which needs the positive one of two labels",
         ),
-        ("tasks.moods.positive", "rage", "tasks.moods", "found 'rage'; expected one of two labels"),
+        (
+            "tasks.moods.positive",
+            "rage",
+            "tasks.moods",
+            "found 'rage'; expected one of exactly two label words",
+        ),
         (
             "tasks.moods",
             {**LABELLED, "files": {"test": "test.csv"}, "labels": ["a", "b", "c"], "positive": "a"},
             "tasks.moods",
-            "positive: found 'a'; expected one of two labels' words, here a, b, c",
+            "positive: found 'a'; expected one of exactly two label words, found a, b, c",
         ),
         ("tasks.moods.number", {"highest": 3}, "tasks.moods", "labels and number exclude each oth"),
         ("tasks.moods.fluency", True, "tasks.moods", "labels and fluency exclude each other"),
@@ -234,13 +244,13 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "tasks.moods",
             {"files": {"test": "test.csv"}, "columns": {"label": "l"}, "number": {"highest": 3}},
             "tasks.moods",
-            "number needs columns.score, and no label",
+            "number needs columns.score and no other answer",
         ),
         (
             "tasks.moods",
             {"files": {"test": "test.csv"}, "columns": {"score": "s"}, "number": {"highest": 3}},
             "tasks.moods.number.cutoff",
-            "missing; the tables show weighted_f1, which a number has only with a cutoff",
+            "missing; the tables show weighted_f1, which numbers have only with a cutoff",
         ),
         ("tasks.moods.number", {}, "tasks.moods.number.highest", "missing"),
         ("tasks.moods.number", {"highest": 0}, "tasks.moods.number", "lowest 0 is not below hi"),
@@ -248,7 +258,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "tasks.moods.number",
             {"highest": 9, "cutoff": 0},
             "tasks.moods.number",
-            "cutoff 0 leaves one class empty; expected one of 1 to 9",
+            "cutoff 0 leaves one class empty; expected a number from 1 to 9",
         ),
         ("tasks.moods.number", {"highest": 9, "ending": "0"}, "tasks.moods.number", "with a digit"),
         (
@@ -261,13 +271,13 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "tasks.moods",
             {"files": {"test": "test.csv"}, "fluency": True, "columns": {"label": "l"}},
             "tasks.moods",
-            "fluency reads the text alone; remove columns.label",
+            "fluency uses only the text; remove columns.label",
         ),
         (
             "tasks.moods",
             {"files": {"test": "test.csv"}, "fluency": True, "prompt": "Read: {text}"},
             "tasks.moods",
-            "fluency reads the text alone; remove prompt and context",
+            "fluency uses only the text; remove prompt and context",
         ),
         (
             "tasks.text",
@@ -279,13 +289,13 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "tasks.moods.join",
             {"file": "a*.csv", "on": "id", "part": "(a)(b)"},
             "tasks.moods.join.part",
-            "2 groups in '(a)(b)'; expected one, around the id",
+            "found 2 groups in '(a)(b)'; expected one group, around the id",
         ),
         (
             "tasks.moods.join",
             {"file": "a.csv", "on": "id", "gather": {"column": "a"}, "columns": ["b"]},
             "tasks.moods.join",
-            "gather takes its own column; remove columns",
+            "columns cannot be used with gather",
         ),
         ("matrix.load", ["gat"], "matrix.load.0", "unknown projection 'gat'"),
         ("matrix.tune", ["q", "k+k"], "matrix.tune.1", "names a projection twice"),
@@ -305,17 +315,22 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("pairs.small", CONFIG["pairs"]["felt"], "pairs.small", "a base has the same name"),
         ("pairs.felt.tuned", "adapter", "pairs.felt", "either tuned (a checkpoint) or tuning"),
         ("bases.small", {}, "bases.small", "expected one of folder, hub, url, pretrain"),
-        ("bases.small", {"hub": "a/b"}, "bases.small", "revision is missing beside hub; write a"),
+        ("bases.small", {"hub": "a/b"}, "bases.small", "revision is missing; hub needs the"),
         ("bases.small", {"hub": "a/b/c", "revision": "main"}, "bases.small.hub", "'a/b/c'"),
         ("bases.small", {"folder": "base", "hub": "a/b"}, "bases.small", "expected one of folder"),
-        ("bases.small", {"folder": "base", "revision": "x"}, "bases.small", "goes with hub only"),
+        (
+            "bases.small",
+            {"folder": "base", "revision": "x"},
+            "bases.small",
+            "can only be used with hub",
+        ),
         ("pairs.brought.tuned", {}, "pairs.brought.tuned", "expected one of folder, hub, url"),
         ("pairs.brought.tuned", {"url": "a.pth"}, "pairs.brought.tuned.url", "https://host/path"),
         (
             "pairs.brought.tuned",
             {"url": "https://a.b/c.pth"},
             "pairs.brought.tuned",
-            "sha256 is missing beside url; write the SHA-256",
+            "sha256 is missing; url needs the SHA-256",
         ),
         (
             "pairs.brought.tuned",
@@ -324,7 +339,12 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "'12'",
         ),
         ("pairs.brought.tuned", {"pretrain": {}}, "pairs.brought.tuned.pretrain", "unknown key"),
-        ("bases.small.then", ["x.pth"], "bases.small.then", "is to be tuned here, which needs one"),
+        (
+            "bases.small.then",
+            ["x.pth"],
+            "bases.small.then",
+            "is tuned here, which needs a single model",
+        ),
         ("pairs.brought.reading", {"alpha": 0}, "pairs.brought.reading.alpha", "greater than 0"),
         ("deltas", {"spectrum": True}, "deltas.spectrum", "unknown key"),
         ("bases.a/b", {"folder": "base"}, "bases.a/b", "the name 'a/b' becomes a folder"),
@@ -349,9 +369,9 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
         ("tasks.moods.overlap_limit", 2, "tasks.moods.overlap_limit", "less than or equal to 1"),
         ("tasks.moods.prompt", "{text", "tasks.moods", "prompt: expected '}'"),
         ("tasks.moods.prompt", "text}", "tasks.moods", "prompt: Single '}'"),
-        ("tasks.moods.prompt", "{}", "tasks.moods", "not a column's name"),
-        ("tasks.moods.prompt", "{text!r}", "tasks.moods", "not a column's name"),
-        ("tasks.moods.prompt", "{text:>9}", "tasks.moods", "not a column's name"),
+        ("tasks.moods.prompt", "{}", "tasks.moods", "not a column name"),
+        ("tasks.moods.prompt", "{text!r}", "tasks.moods", "not a column name"),
+        ("tasks.moods.prompt", "{text:>9}", "tasks.moods", "not a column name"),
         (
             "bases.small",
             {"pretrain": {"architecture": "gpt2"}},
@@ -418,7 +438,7 @@ def test_a_file_or_folder_that_is_not_there_is_named_with_its_key(
         ("config.json", None),
         ("adapter_model.safetensors", "nor adapter_config.json"),
         ("adapters.safetensors", "nor adapter_config.json"),
-        ("notes.txt", "neither a model's weights"),
+        ("notes.txt", "found neither weights"),
     ],
 )
 def test_a_tuned_models_folder_needs_its_weights_alone(
@@ -437,7 +457,7 @@ def test_a_base_without_its_configuration_is_refused_with_the_reason(folder: Pat
     (folder / "wrapped/model.safetensors").touch()
     message = refusal(written(folder, "bases.small.folder", "wrapped"))
     assert "no config.json" in message
-    assert "the base is run too" in message
+    assert "the base is evaluated too" in message
 
 
 SHA256 = "0a" * 32
@@ -471,9 +491,7 @@ def test_an_address_whose_password_breaks_it_is_refused_and_not_repeated(folder:
     for url in ("https://me:s3cret/s3cret@a.b/c", "https://me:s3cret?s3cret@a.b/c", "https://["):
         source = {"url": url, "sha256": SHA256}
         message = refusal(written(folder, "pairs.brought.tuned", source))
-        assert (
-            message == "pairs.brought.tuned.url: expected an address: https://host/path, or http://"
-        )
+        assert message == "pairs.brought.tuned.url: expected an address such as https://host/path"
 
 
 @pytest.mark.parametrize(
@@ -481,7 +499,7 @@ def test_an_address_whose_password_breaks_it_is_refused_and_not_repeated(folder:
 )
 def test_a_secret_in_an_address_is_refused_and_not_repeated(folder: Path, url: str) -> None:
     message = refusal(written(folder, "pairs.brought.tuned", {"url": url, "sha256": SHA256}))
-    assert message.startswith("pairs.brought.tuned.url: the address holds a secret")
+    assert message.startswith("pairs.brought.tuned.url: the address contains a secret")
     assert "write ${NAME} in its place" in message
     assert "s3cret" not in message
 
@@ -618,20 +636,20 @@ def test_a_folder_stands_for_its_params_yaml(folder: Path, tmp_path: Path) -> No
         ({"evaluate": {"readouts": {"mods": "generation"}}}, "evaluate.readouts: no task named"),
         ({"evaluate": {"readouts": {"stories": "generation"}}}, "no task named 'stories'"),
         ({"evaluate": {"generation": {"top_p": 0}}}, "evaluate.generation.top_p: found 0"),
-        ({"evaluate": {"generation": {"stop": ["a", ""]}}}, "stop holds an empty text"),
+        ({"evaluate": {"generation": {"stop": ["a", ""]}}}, "stop contains an empty text"),
         ({"extraction": {"model": "nowhere"}}, "extraction.model: no config.json in"),
-        ({"extraction": {"model": {"hub": "o/n"}}}, "revision is missing beside hub"),
+        ({"extraction": {"model": {"hub": "o/n"}}}, "revision is missing; hub needs"),
         ({"score": {"protocols": {"moods": "mer-unibench"}}}, "scores free text of a benchmark"),
         (
             {
                 "evaluate": {"readout": "generation"},
                 "score": {"protocols": {"moods": "mer-unibench"}},
             },
-            "score.wheels: missing; task 'moods' is scored over emotion wheels",
+            "score.wheels: missing; task 'moods' is scored with emotion wheels",
         ),
         (
             {"evaluate": {"readout": "generation"}, "score": {"metric": "mer_unibench"}},
-            "mer_unibench is no score of task 'moods'",
+            "task 'moods' does not have mer_unibench",
         ),
         ({"score": {"wheels": "nowhere"}}, "score.wheels: no such folder"),
     ],

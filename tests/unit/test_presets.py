@@ -300,7 +300,7 @@ def test_a_preset_that_was_never_seen_says_so() -> None:
         "goemotions-ekman",
         "gsm8k",
     }
-    assert "by public documentation alone" in PRESETS["iemocap"].expectation
+    assert "from documentation only" in PRESETS["iemocap"].expectation
 
 
 def test_single_keys_of_a_preset_are_overridden(written: Callable[[str], Path]) -> None:

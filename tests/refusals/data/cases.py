@@ -209,7 +209,7 @@ CASES = [
     ),
     Case(
         "A data set on the hub without a revision",
-        ("tasks.moods.files.test: revision is missing beside hub; write a commit's 40 hex",),
+        ("tasks.moods.files.test: revision is missing; hub needs the 40 hex digits",),
         task={"files": {"test": {"hub": "owner/name", "file": "test.parquet"}}},
     ),
     Case(

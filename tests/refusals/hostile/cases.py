@@ -141,37 +141,37 @@ NAMES = [
     _named("longer than a disk allows", "x" * 300),
     Case(
         "A pair's name: a NUL",
-        ("no file can be named or written so",),
+        ("which no file can contain",),
         _pair_named("a\0b"),
         shown='`pairs: {"a\\0b": …}`',
     ),
     Case(
         "Half a character in a prompt",
-        ("tasks.moods.prompt", "no file can be named or written so"),
+        ("tasks.moods.prompt", "which no file can contain"),
         _task(prompt="{text}\ud800"),
         shown='`prompt: "{text}\\ud800"`',
     ),
     Case(
         "A task called as a column of the tables is",
-        ("a table has a column of this name",),
+        ("tables have a column with this name",),
         _task_named("mean"),
         shown="`tasks: {mean: …}`",
     ),
     Case(
         "A task called as a number",
-        ("would be read out of a csv as a number or a boolean",),
+        ("would be read from a csv as a number or a boolean",),
         _task_named("1e5"),
         shown='`tasks: {"1e5": …}`',
     ),
     Case(
         "Names that differ by case alone",
-        ("by case alone, which not every disk tells apart",),
+        ("only in case, which some file systems ignore",),
         _two_pairs("pair", "Pair"),
         shown="`pairs: {pair: …, Pair: …}`",
     ),
     Case(
         "A name that another's results have",
-        ("its results would have the names of those of pairs.pair",),
+        ("its results would have the same file names as those of pairs.pair",),
         _two_pairs("pair", "pair.seed0"),
         shown="`pairs: {pair: …, pair.seed0: …}`",
     ),
@@ -208,12 +208,12 @@ PATHS = [
     ),
     Case(
         "A file with braces in its name",
-        ("tasks.moods.files.test: braces in '{task}.csv', which Snakemake would fill in",),
+        ("tasks.moods.files.test: found braces in '{task}.csv', which Snakemake reads as",),
         **_named_file("{task}.csv"),
     ),
     Case(
         "A file with a line break in its name",
-        ("holds a character that does not print",),
+        ("contains an unprintable character",),
         **_named_file("a\nb.csv"),
     ),
     Case(
@@ -256,7 +256,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 YAML = [
     Case(
         "A billion laughs",
-        ("it has more than 100000 values once",),
+        ("more than 100000 values after",),
         **_yaml(LAUGHS),
     ),
     Case("An anchor in itself", ("an anchor contains itself",), **_yaml("a: &a [*a]\n")),
@@ -279,7 +279,7 @@ YAML = [
     ),
     Case(
         "A number of 5,000 digits",
-        ("a value is not what it looks like (Exceeds the limit",),
+        ("invalid value (Exceeds the limit",),
         "seeds: [" + "1" * 5000 + "]\n",
         shown="`seeds: [111…]`",
     ),
@@ -323,7 +323,7 @@ YAML = [
     ),
     Case(
         "Two MiB of YAML",
-        ("longer than 1 MiB, which no settings are",),
+        ("longer than 1 MiB, the limit for settings",),
         "# " + "x" * (2 << 20) + "\n",
         shown="a comment of 2 MiB",
     ),
@@ -335,7 +335,7 @@ YAML = [
 def _prompt(text: str, what: str) -> Case:
     return Case(
         f"A prompt that {what}",
-        ("is not a column's name in braces",),
+        ("is not a column name in braces",),
         _task(prompt=text),
         shown=f"`prompt: {json.dumps(text)}`",
     )

@@ -19,34 +19,38 @@ CORPUS_TASKS = (
 
 
 class Corpus(Strict):
-    """The embedded corpus: generated text and benchmarks, so that nothing is downloaded."""
+    """The embedded corpus: generated text and benchmarks, which need no download."""
 
     seed: Seed = Field(0, description="seed of the generator")
     documents: Count = Field(30000, description="pre-training documents")
     tuning_samples: Count = Field(6000, description="affective training samples")
     control_samples: Count = Field(6000, description="non-affective training samples")
     benchmark_samples: Count = Field(
-        200, description="test samples of each benchmark; as many again for train and validation"
+        200, description="test samples of each benchmark; train and validation get the same number"
     )
 
 
 class Pretraining(Strict):
-    """A tiny base of our own, trained on the embedded corpus."""
+    """A tiny base model that is trained on the embedded corpus."""
 
     architecture: Literal["qwen2", "llama", "mistral"] = Field(
         description="architecture of the model"
     )
-    hidden_size: Count = Field(64, description="width of the residual stream; a multiple of heads")
+    hidden_size: Count = Field(
+        64, description="width of the residual stream; must be a multiple of heads"
+    )
     intermediate_size: Count = Field(176, description="width of the feed-forward block")
     layers: Count = Field(3, description="number of layers")
     heads: Count = Field(4, description="number of query heads")
-    kv_heads: Count = Field(2, description="number of key and value heads; divides heads")
+    kv_heads: Count = Field(2, description="number of key and value heads; must divide heads")
     sliding_window: Count | None = Field(
-        None, description="tokens that a position sees back; none: all (Mistral's first had one)"
+        None,
+        description="number of earlier tokens that a position attends to, as in the first "
+        "Mistral; null: all",
     )
     steps: Count = Field(1200, description="optimizer steps")
     batch_size: Count = Field(32, description="documents per step")
-    learning_rate: Positive = Field(5e-3, description="highest learning rate")
+    learning_rate: Positive = Field(5e-3, description="maximum learning rate")
     seed: Seed = Field(0, description="seed of the initial weights and of the order of documents")
 
     @model_validator(mode="after")

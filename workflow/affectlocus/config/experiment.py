@@ -1,7 +1,7 @@
-"""An experiment's params.yaml: `Parameters` is its one definition.
+"""An experiment's params.yaml, defined by the model `Parameters`.
 
-The JSON schema in `workflow/schemas` is generated from it (`affectlocus schema`). `load` turns
-whatever is wrong into one sentence that names the file and the key.
+`affectlocus schema` generates the JSON schema in `workflow/schemas` from it. `load` reports every
+error as one sentence with the file and the key.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class Parameters(Strict):
     """One experiment."""
 
     data_root: str = Field(
-        ".", description="folder that relative paths start from, itself relative to params.yaml"
+        ".", description="the folder to which paths are relative; itself relative to params.yaml"
     )
     corpus: Corpus | None = None
     bases: Annotated[dict[Name, Base], Field(min_length=1)]
     pairs: Annotated[dict[Name, PairConfig], Field(min_length=1)]
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     matrix: Matrix
-    tune: Recipe | None = Field(None, description="the recipe of the matrix's tune cells")
+    tune: Recipe | None = Field(None, description="the recipe of the tune cells of the matrix")
     seeds: Annotated[list[Seed], AfterValidator(distinct), Field(min_length=1)] = Field(
         [0],
-        description="whatever is tuned here is tuned once for each, and its random ablations draw "
-        "with it; see matrix.draws for a checkpoint that was brought",
+        description="every tuning is run once for each seed, which also seeds the random ablations "
+        "of the tuned model; for existing checkpoints see matrix.draws",
     )
     deltas: Deltas = Deltas()
     neurons: Neurons = Neurons()
@@ -64,25 +64,25 @@ class Parameters(Strict):
 
     @property
     def scorings(self) -> Scorings:
-        """What scoring needs to know of the benchmarks beyond their labels."""
+        """The settings of the benchmarks that scoring needs in addition to their labels."""
         known = {name: self.tasks[name].scoring for name in self.benchmarks}
         return Scorings({name: one for name, one in known.items() if one != Scoring()})
 
     @property
     def texts(self) -> list[str]:
-        """The tasks that are general text to read."""
+        """The tasks with fluency: general text that cells read."""
         return [name for name, task in self.tasks.items() if task.fluency]
 
     @property
     def spoken(self) -> list[str]:
-        """The benchmarks that are answered in free text."""
+        """The benchmarks that are answered with free text."""
         return [name for name in self.benchmarks if self.evaluate.of(name) == "generation"]
 
     def columns_of(self, pair: str) -> list[str]:
         """The benchmarks that a pair's cells answer: those of its domain.
 
-        A null has the affective ones, and so has a control without benchmarks of its own. A pair
-        on shuffled answers has those of the pair that it is the null of.
+        A null answers the affective ones, and so does a control without benchmarks of its own
+        domain. A pair tuned on shuffled answers has the benchmarks of its domain.
         """
         domain = "control" if self.pairs[pair].domain == "control" else "affective"
         own = [name for name in self.benchmarks if self.tasks[name].domain == domain]
@@ -98,7 +98,7 @@ def validate(
         config: the parsed params.yaml.
         folder: the experiment's folder, where `data_root` starts from.
         source: how error messages name the file.
-        planning: nothing will run, so that what is awaited may be missing.
+        planning: nothing will run, so that files marked `awaited` may be missing.
 
     Raises:
         InputError: one sentence with the file and the key.
@@ -121,10 +121,10 @@ def validate(
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The keys and values of a params.yaml, unchecked; `InputError` where it is no YAML."""
+    """The keys and values of a params.yaml, not validated; `InputError` if it is not YAML."""
     try:
         with path.open("rb") as stream:
-            # One byte more than is read tells a longer file.
+            # One more byte than the limit, to detect a longer file.
             content = stream.read(LONGEST + 1)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected an experiment's params.yaml") from None
@@ -141,14 +141,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def load(path: Path, planning: bool = False) -> Parameters:
-    """The parameters in a params.yaml, or in a folder's; `InputError` names file and key."""
+    """The parameters in a params.yaml or in a folder with one; `InputError` names file and key."""
     if path.is_dir():
         path = path / "params.yaml"
     return validate(read(path), path.parent, str(path), planning)
 
 
 def schema_text() -> str:
-    """The JSON schema of params.yaml, generated from these models."""
+    """The JSON schema of params.yaml, generated from the models."""
     schema = Parameters.model_json_schema()
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -15,11 +15,11 @@ from affectlocus.config.messages import SHORT
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import format_modules, parse_modules
 
-# Query keys of an address whose values open it; Zenodo's download=1 and an id do not.
+# Keys in an address's query whose values are secrets; others, as download=1 of Zenodo, are not.
 _SECRET = re.compile(r"token|key|sig|secret|pass|pw|auth|credential|session|jwt", re.IGNORECASE)
 
 
-_LONGEST_NAME = 80  # two of them stand in a figure's file name, of which a disk allows 255
+_LONGEST_NAME = 80  # a figure's file name may contain two names; file systems allow 255
 
 
 def file_name(text: str) -> str:
@@ -35,13 +35,13 @@ def file_name(text: str) -> str:
         )
     if text.lower() in _NO_TEXT or _NUMBER.fullmatch(text):
         raise ValueError(
-            f"the name {text!r} would be read out of a csv as a number or a boolean; put another "
-            "letter in front"
+            f"the name {text!r} would be read from a csv as a number or a boolean; start it with "
+            "another letter"
         )
     return text
 
 
-# What pandas and spreadsheets take for a boolean or a number.
+# Texts that pandas and spreadsheets read as a boolean or a number.
 _NO_TEXT = ("true", "false", "nan", "inf", "infinity")
 _NUMBER = re.compile(r"\d[\d_]*\.?\d*(?:[eE][+-]?\d+)?")
 
@@ -63,14 +63,14 @@ def distinct(values: list[Any]) -> list[Any]:
 def draws_count(number: int) -> int:
     if number == 2:
         raise ValueError(
-            "two draws give an interval as wide as the scale (Student's t with one degree of "
-            "freedom); expected 1, or 3 or more"
+            "found 2; an interval from two draws is as wide as the scale (Student's t with one "
+            "degree of freedom); expected 1, or 3 or more"
         )
     return number
 
 
 def labels_map(value: Any) -> Any:
-    """A list of labels is a map of each to itself; YAML's numbers and booleans become text."""
+    """Turns a list of labels into a map of each to itself, and numbers and booleans into text."""
     if isinstance(value, list):
         words = distinct([plain(item) for item in value])
         return dict(zip(words, words, strict=True))
@@ -82,8 +82,8 @@ def labels_map(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     if value is None:
-        raise ValueError("found null; to mean the word null, put it in quotes")
-    # As the reader of tables writes the booleans of jsonl and parquet.
+        raise ValueError("found null; for the word null, put it in quotes")
+    # The table reader writes the booleans of jsonl and parquet in the same way.
     if isinstance(value, bool):
         return json.dumps(value)
     if not isinstance(value, str | int | float):
@@ -92,39 +92,39 @@ def plain(value: Any) -> Any:
 
 
 def public_address(url: str) -> str:
-    """An http(s) address without secrets: what params.yaml holds, logs and ledgers hold too."""
-    # What comes from the environment is no secret here.
+    """Checks that an http(s) address has no secrets, because logs and ledgers show it."""
+    # Values of environment variables are not in params.yaml.
     try:
         parts = urlsplit(re.sub(r"\$\{\w+\}", "", url))
         whole = parts.scheme in ("http", "https") and parts.hostname is not None
         _ = parts.port
     except ValueError:
-        whole = False  # its message could hold a part of a password
+        whole = False  # the exception's message may contain a part of a password
     if not whole:
-        raise ValueError("expected an address: https://host/path, or http://")
+        raise ValueError("expected an address such as https://host/path")
     secrets = [key for key, value in parse_qsl(parts.query) if value and _SECRET.search(key)]
     if parts.netloc.rpartition("@")[0].strip(":"):
         secrets.append("user and password")
     if secrets:
         raise ValueError(
-            f"the address holds a secret ({secrets[0]}), which logs would show; "
-            "put it into an environment variable NAME, and write ${NAME} in its place"
+            f"the address contains a secret ({secrets[0]}), which logs would show; "
+            "put it into an environment variable NAME and write ${NAME} in its place"
         )
     return url
 
 
 def as_folder(value: Any) -> Any:
-    """A path alone is a source on disk."""
+    """Turns a path into a source on disk."""
     return {"folder": value} if isinstance(value, str) else value
 
 
 def as_file(value: Any) -> Any:
-    """A path alone is a file on disk."""
+    """Turns a path into a file on disk."""
     return {"file": value} if isinstance(value, str) else value
 
 
 def listed(value: Any) -> Any:
-    """One value alone is a list of one; numbers become the text that a file holds."""
+    """Turns a single value into a list of one, and numbers into text as in a file."""
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value if value is None else [plain(value)]
@@ -136,7 +136,9 @@ def named_groups(pattern: str) -> str:
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from None
     if not groups:
-        raise ValueError("it names no column; write (?P<column>...) around what becomes one")
+        raise ValueError(
+            "the pattern names no column; write (?P<column>...) around the text of each column"
+        )
     return pattern
 
 
@@ -151,7 +153,7 @@ def regular_expression(pattern: str) -> str:
 def one_group(pattern: str) -> str:
     groups = re.compile(regular_expression(pattern)).groups
     if groups != 1:
-        raise ValueError(f"{groups} groups in {pattern!r}; expected one, around the id")
+        raise ValueError(f"found {groups} groups in {pattern!r}; expected one group, around the id")
     return pattern
 
 
@@ -161,7 +163,7 @@ def codec(name: str) -> str:
         found = codecs.lookup(name).name
     except (LookupError, ValueError):
         found = ""
-    # Transformations of text, of which some take hours for a long one.
+    # These codecs transform text, and some need hours for a long text.
     if not found or found in ("idna", "punycode", "unicode_escape", "raw_unicode_escape"):
         raise ValueError(f"unknown encoding {name!r}; expected utf-8, gb18030, cp1252, …")
     return found
@@ -185,6 +187,6 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Strict(BaseModel):
-    """A group of keys: unknown ones are refused, values never change after loading."""
+    """A group of keys; unknown keys are refused, and values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -24,24 +24,24 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class DataFile(Strict):
-    """A file of samples, on disk or in a data set on the hub; a path alone is one on disk."""
+    """A file of samples, on disk or in a data set on the hub; a plain path means a file on disk."""
 
-    file: str = Field(min_length=1, description="path; inside the data set, if hub is given")
+    file: str = Field(min_length=1, description="path on disk; with hub, the path in the data set")
     hub: str | None = Field(None, pattern=_HUB_ID, description="owner/name of a data set")
     revision: str | None = Field(
         None,
         min_length=1,
-        description="commit of the data set, 40 hex digits; a branch or tag is pinned once",
+        description="commit of the data set, 40 hex digits; the commit of a branch or tag is "
+        "looked up once",
     )
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:
         if (self.hub is None) != (self.revision is None):
             if self.hub is None:
-                raise ValueError("hub is missing; hub and revision go together")
+                raise ValueError("hub is missing; revision needs hub; add hub or remove revision")
             raise ValueError(
-                "revision is missing beside hub; write a commit's 40 hex digits, or a branch or "
-                "tag to be pinned"
+                "revision is missing; hub needs the 40 hex digits of a commit, or a branch or tag"
             )
         return self
 
@@ -50,12 +50,12 @@ Table = Annotated[DataFile, BeforeValidator(as_file, json_schema_input_type=str 
 
 
 class Files(Strict):
-    """A file for each split, or one for all: csv, tsv or jsonl, plain or .gz, or parquet."""
+    """A file for each split or one for all splits: csv, tsv or jsonl, also .gz, or parquet."""
 
     train: Table | None = Field(None, description="file of the train split")
     validation: Table | None = Field(None, description="file of the validation split")
     test: Table | None = Field(None, description="file of the test split")
-    all: Table | None = Field(None, description="one file of every split; see split")
+    all: Table | None = Field(None, description="one file for all splits; see split")
 
     def items(self) -> Iterator[tuple[str, DataFile]]:
         for key in (*SPLITS, "all"):
@@ -65,9 +65,9 @@ class Files(Strict):
 
 
 class SplitBy(Strict):
-    """Which values of a column make which split; rows with others are left out and counted."""
+    """Which values of a column mean which split; other rows are left out and counted."""
 
-    column: str = Field("split", description="column that tells the splits apart")
+    column: str = Field("split", description="column that names the split of a row")
     train: Listed = Field([], description="values that mean train")
     validation: Listed = Field([], description="values that mean validation")
     test: Listed = Field([], description="values that mean test")
@@ -76,11 +76,11 @@ class SplitBy(Strict):
     def _whole(self) -> Self:
         values = [value for _, values in self.items() for value in values]
         if not values:
-            raise ValueError("names no split; give the values that mean train, validation or test")
+            raise ValueError("found no values; list those that mean train, validation or test")
         try:
             distinct(values)
         except ValueError as error:
-            raise ValueError(f"{error}: a value belongs to one split") from None
+            raise ValueError(f"{error}: a value means one split") from None
         return self
 
     def items(self) -> Iterator[tuple[Split, list[str]]]:
@@ -93,51 +93,60 @@ EVERY_SPLIT = SplitBy(train=["train"], validation=["validation"], test=["test"])
 
 
 class Gather(Strict):
-    """Rows of one id made one: the turns of an interview into its text, a line each, in order."""
+    """Joins all rows of an id into one text, a line for each row, as the turns of an interview."""
 
-    column: str = Field(description="column whose values become the lines, and that holds them")
+    column: str = Field(description="column whose values become the lines; it then holds the text")
     where: dict[str, Listed] = Field(
-        {}, description="column → values: only rows with one of them are taken"
+        {}, description="column → values: only rows with one of these values are taken"
     )
-    speaker: str | None = Field(None, description="column of the name in front of a line")
+    speaker: str | None = Field(
+        None, description="column of the name that is written in front of a line"
+    )
 
 
 class Join(DataFile):
-    """A second file, whose columns stand beside the first one's: transcripts beside labels."""
+    """A second file, whose columns are joined to the first: transcripts to labels, for example."""
 
-    on: str = Field(description="column of the id that both have")
-    key: str | None = Field(None, description="the same column's name in this file, if another")
+    on: str = Field(description="id column in both files")
+    key: str | None = Field(None, description="name of the id column in this file, if different")
     part: Annotated[str, AfterValidator(one_group)] | None = Field(
-        None, description="regular expression with one group: the part of that column that is it"
+        None,
+        description="regular expression with one group: the part of the id column that is the id",
     )
-    columns: list[str] | None = Field(None, description="which columns are taken; by default all")
-    gather: Gather | None = Field(None, description="where an id has many rows: how they are one")
+    columns: list[str] | None = Field(None, description="columns to take; by default all")
+    gather: Gather | None = Field(None, description="how several rows with one id are joined")
     header: Annotated[list[str], AfterValidator(distinct)] | None = Field(
-        None, description="column names of a file that has none"
+        None, description="column names, if the file has no header"
     )
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        None, description="what separates columns; by default ',' in a csv and a tab in a tsv"
+        None, description="column separator; by default ',' in a csv and a tab in a tsv"
     )
     pattern: Pattern | None = Field(
-        None, description="regular expression: each line it finds is a row, its groups the columns"
+        None,
+        description="regular expression: each matching line is a row, its named groups are the "
+        "columns",
     )
     encoding: Annotated[str, AfterValidator(codec)] = Field(
-        "utf-8", description="how characters are stored, as Python names it"
+        "utf-8", description="text encoding, by its name in Python"
     )
 
     @model_validator(mode="after")
     def _gathers(self) -> Self:
         if self.gather is not None and self.columns is not None:
-            raise ValueError("gather takes its own column; remove columns")
+            raise ValueError(
+                "columns cannot be used with gather, which takes one column; remove columns"
+            )
         return self
 
 
 class Context(Strict):
-    """The previous turns of a dialogue, for {context} in the prompt: a line each, oldest first."""
+    """Previous turns of a dialogue for {context} in the prompt: a line each, oldest first."""
 
-    dialogue: str = Field(description="column that tells dialogues apart")
+    dialogue: str = Field(description="column with the id of the dialogue")
     order: str | None = Field(
-        None, description="column of numbers that orders the turns; by default the file's order"
+        None, description="column of numbers that order the turns; by default the order of the file"
     )
-    turns: Count = Field(3, description="turns at most; never a later one")
-    speaker: str | None = Field(None, description="column of the name in front of a turn")
+    turns: Count = Field(3, description="maximum number of previous turns")
+    speaker: str | None = Field(
+        None, description="column of the name that is written in front of a turn"
+    )

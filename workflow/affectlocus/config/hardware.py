@@ -1,4 +1,4 @@
-"""Sections `hardware` and `plan`: how machines are used, and what a plan assumes of them."""
+"""Sections `hardware` and `plan`: how jobs use the hardware, and assumptions of a plan."""
 
 from __future__ import annotations
 
@@ -10,38 +10,37 @@ from affectlocus.config.fields import Count, Name, Positive, Strict
 
 
 class Hardware(Strict):
-    """How a job uses its device; on a CPU models stay in their stored dtype, and alone."""
+    """How a job uses its GPU. On a CPU models keep their stored dtype."""
 
     precision: Literal["bfloat16", "float32"] = Field(
         "bfloat16",
-        description="on a GPU, what evaluation computes float32 models in, and what tuning "
-        "multiplies in; half precision stays as it is stored",
+        description="on a GPU: dtype in which float32 models are evaluated, and in which tuning "
+        "multiplies matrices; models in half precision keep their dtype",
     )
     attention: Literal["sdpa", "eager"] = Field(
-        "sdpa", description="sdpa: PyTorch's fused attention"
+        "sdpa", description="implementation of attention; sdpa is PyTorch's fused one"
     )
     placement: Literal["balanced", "auto", "sequential"] = Field(
         "balanced",
-        description="how accelerate spreads the layers of a model over the cards of its job, where "
-        "there are several; for evaluation and for tuning",
+        description="how accelerate distributes the layers of a model over the GPUs of a job, in "
+        "evaluation and tuning",
     )
     checkpointing: bool = Field(
         False,
-        description="tuning: activations are computed again in the backward pass: less memory, a "
-        "third more time",
+        description="tuning: compute activations again in the backward pass; needs less memory and "
+        "a third more time",
     )
-    # It changes no result, and is in no job's parameters: rules/common.smk hands it over.
+    # It changes no result, so it is not among the parameters of jobs; rules/common.smk passes it.
     save_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         10,
         exclude=True,
-        description="tuning and pre-training: minutes between two saves of the state, which the "
-        "next run goes on from if this one is killed; 0 saves after every step; changed, it reruns "
-        "nothing",
+        description="tuning and pre-training: minutes between two saves of the state, from which "
+        "the next run continues after a kill; 0: save after every step. A change reruns no job",
     )
 
 
 class StatedSize(Strict):
-    """A model's size, stated."""
+    """The size of a model, for a plan."""
 
     parameters: Positive = Field(examples=[7.6e9], description="number of parameters")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
@@ -50,27 +49,34 @@ class StatedSize(Strict):
 
 
 class PlanAssumptions(Strict):
-    """What is assumed where nothing is known yet: it sizes jobs, and changes no result."""
+    """Assumptions for the plan and the size of jobs; they change no result."""
 
     sizes: dict[Name, StatedSize] = Field(
-        {}, description="base or pair → its size, until its config.json is here"
+        {}, description="base or pair → its size, as long as its config.json is missing"
     )
     samples: dict[Name, Count] = Field(
-        {}, description="task → its test samples, until it is prepared"
+        {}, description="task → number of its test samples, as long as it is not prepared"
     )
-    unknown_samples: Count = Field(1000, description="of a task that is not listed")
-    prompt_tokens: Count = Field(96, description="tokens of a prompt, in the mean")
-    card_gb: Positive = Field(80, description="memory of a card; a model that needs more gets more")
+    unknown_samples: Count = Field(
+        1000, description="number of test samples of a task that is not listed"
+    )
+    prompt_tokens: Count = Field(96, description="mean number of tokens of a prompt")
+    card_gb: Positive = Field(
+        80, description="memory of a GPU in GB; a model that needs more gets several GPUs"
+    )
     card_tflops: Positive = Field(
-        300, description="peak of a card in bfloat16, without sparsity: A100 312, H100 and H200 989"
+        300,
+        description="peak of a GPU in bfloat16 in TFLOPS, without sparsity: A100 312, H100 and "
+        "H200 989",
     )
     share_of_peak: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.3, description="of that peak which tuning and evaluation reach"
+        0.3, description="share of the peak that tuning and evaluation reach"
     )
     card_gb_per_second: Positive = Field(
-        1500, description="memory bandwidth of a card: a token of free text reads every weight"
+        1500,
+        description="memory bandwidth of a GPU in GB/s; each generated token reads all weights",
     )
-    core_gflops: Positive = Field(40, description="what a CPU core reaches in float32")
+    core_gflops: Positive = Field(40, description="speed of a CPU core in float32 in GFLOPS")
     cards_from: Positive = Field(
-        5e7, description="parameters from which a cluster's job asks for a card"
+        5e7, description="number of parameters from which a job on a cluster requests a GPU"
     )

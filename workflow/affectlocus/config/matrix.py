@@ -35,36 +35,41 @@ AblationName = Annotated[
 
 
 class Dose(Strict):
-    """Loads of a part of the delta, or of more than it: how the score answers to the dose."""
+    """Loads of a multiple of the delta, which show the score as a function of the dose."""
 
-    modules: ModuleSets = Field([], description="module sets that are loaded in doses")
+    modules: ModuleSets = Field([], description="module sets that are loaded in several doses")
     times: Annotated[
         list[Annotated[float, Field(ge=0, le=10)]], AfterValidator(distinct), Field(min_length=1)
-    ] = Field([0.25, 0.5, 0.75, 1.25, 1.5], description="times the delta; 0 and 1 are there anyway")
+    ] = Field(
+        [0.25, 0.5, 0.75, 1.25, 1.5],
+        description="factors of the delta; 0 and 1 are always included",
+    )
 
 
 class Matrix(Strict):
-    """The cells: which module sets are loaded, tuned and ablated, in which pairs."""
+    """The cells: which module sets of which pairs are loaded, tuned and ablated."""
 
     pairs: Annotated[list[str], AfterValidator(distinct), Field(min_length=1)] = Field(
-        description="pairs that get the whole matrix; the first gives tables 1 to 3"
+        description="pairs with all cells; tables 1 to 3 without a pair in their name are of the "
+        "first"
     )
     beside: Annotated[list[str], AfterValidator(distinct)] = Field(
-        [], description="further pairs (controls, nulls) of which single modules are loaded alone"
+        [], description="further pairs (controls, nulls) of which only single modules are loaded"
     )
     load: ModuleSets = Field(
         [*SINGLES, *COMBINATIONS], description="module sets whose delta is loaded into the base"
     )
     dose: Dose = Dose()
     even: ModuleSets = Field(
-        [], description="a null: sets that get noise of the whole delta's mean size instead"
+        [], description="a null: module sets that get noise of the mean size of the whole delta"
     )
     tune: ModuleSets = Field(
-        [*SINGLES, *COMBINATIONS], description="module sets on which alone the base is tuned"
+        [*SINGLES, *COMBINATIONS], description="module sets on each of which the base is tuned"
     )
     fair: ModuleSets = Field(
         [],
-        description="LoRA alone: sets tuned with as many parameters as all seven have at the rank",
+        description="LoRA only: module sets tuned with as many parameters as all seven have at "
+        "the rank",
     )
     ablate: ModuleSets = Field(
         [*SINGLES, "gate+up+down", "q+k+v+o"],
@@ -76,27 +81,27 @@ class Matrix(Strict):
         Field(min_length=1),
     ] = Field(
         list(ABLATIONS),
-        description="what is put in the place of an ablated module",
+        description="what replaces the delta of an ablated module set",
     )
     draws: Annotated[int, Field(ge=1, le=1000), AfterValidator(draws_count)] = Field(
         5,
-        description="random draws of each cell of mode shuffle or noise, and of each even cell, of "
-        "a checkpoint that was brought; each is one more evaluation. 3 or more give an interval "
-        "over draws (Student's t), 1 gives one over samples alone. Pairs that are tuned here have "
-        "one draw for each seed instead",
+        description="number of random draws of each even cell and of each cell of mode shuffle or "
+        "noise, for existing checkpoints; each draw is one evaluation. With 3 or more, intervals "
+        "are over draws too (Student's t); with 1, over samples only. Pairs that are tuned here "
+        "have one draw for each seed",
     )
 
     def sets(self, arm: Arm) -> list[str]:
-        """The module sets that an arm is of."""
+        """The module sets of an arm."""
         found: list[str] = self.dose.modules if arm == "dose" else getattr(self, arm)
         return found
 
     cells_per_job: Count = Field(
         1,
-        description="load or ablate cells that a job answers one after the other with one loaded "
-        "base: fewer starts, the same results; 1 spreads a matrix over most machines",
+        description="number of load or ablate cells in one job, which share one loaded base. More "
+        "cells need fewer starts, with the same results; 1 uses most machines at the same time",
     )
 
 
 Arm = Literal["load", "even", "dose", "tune", "fair", "ablate"]
-"""What is done to a pair's checkpoints, with a table of its own."""
+"""The arms; each has a table."""

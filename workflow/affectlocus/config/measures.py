@@ -1,4 +1,4 @@
-"""Sections `deltas`, `neurons` and `directions`: what is measured of a change."""
+"""Sections `deltas`, `neurons` and `directions`: what is measured about a delta."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from affectlocus.config.fields import Count, Strict
 
 
 class Deltas(Strict):
-    """What is measured of each pair."""
+    """What is measured about the delta of each pair."""
 
     spectra: bool = Field(
-        True, description="spectra of full deltas too (a low-rank delta's cost nothing)"
+        True,
+        description="also compute the spectra of full deltas; those of low-rank deltas cost "
+        "nothing",
     )
     companions: bool = Field(
-        True, description="histograms of the relative change, and norms of FFN neurons"
+        True, description="write histograms of the relative change, and norms of FFN neurons"
     )
 
 
 class Neurons(Strict):
-    """Which feed-forward neurons are looked at."""
+    """Which feed-forward neurons count as moved, and which texts as neutral."""
 
     share: Annotated[float, Field(gt=0, le=0.5)] = Field(
-        0.01, description="share of a layer's neurons, the most changed, that are called moved"
+        0.01,
+        description="share of the neurons of a layer that count as moved: the most changed ones",
     )
     neutral: str = Field(
-        "neutral", description="the label word of texts without emotion; all others are emotional"
+        "neutral", description="label word of texts without emotion; all other texts are emotional"
     )
 
 
 class Directions(Strict):
     """How the deltas of two pairs on one base are compared."""
 
-    rank: Count = Field(8, description="leading singular directions of each delta")
+    rank: Count = Field(8, description="number of leading singular directions of each delta")

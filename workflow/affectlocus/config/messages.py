@@ -1,4 +1,4 @@
-"""What a user reads where a value of params.yaml is refused: the key and one sentence."""
+"""Error messages for params.yaml: the key and one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHORT.maxlist = SHORT.maxtuple = SHORT.maxset = SHORT.maxdict = 12
 
 
 def sentence(error: ValidationError) -> tuple[str, str]:
-    """The key and one sentence for the first of pydantic's complaints."""
+    """The key and one sentence for the first error that pydantic reports."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if part != "[key]")
     message = first["msg"].removeprefix("Value error, ")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
 
-# What stands behind a base's or a pair's name in the names of its results; see `dag`.
+# Suffixes that `dag` adds to the name of a base or a pair in the names of its results.
 _COMPANIONS = re.compile(
     r"(?:seed\d+|tune|experts|histogram|neurons|concentration|overlaps|chance|summary)(?:\..*)?"
 )
@@ -17,9 +17,9 @@ _AND = "-and-"
 def clashes(
     bases: Collection[str], pairs: Collection[str], tasks: Collection[str]
 ) -> Iterator[tuple[str, str]]:
-    """(key, complaint) for every name whose results would be another's.
+    """(key, complaint) for every name whose results would have the file names of another's.
 
-    A disk may take `a` and `A` for the same name.
+    Some file systems do not distinguish `a` from `A`.
     """
     models = {name: f"bases.{name}" for name in bases}
     models |= {name: f"pairs.{name}" for name in pairs}
@@ -29,20 +29,30 @@ def clashes(
         for name, key in group.items():
             other = folded.setdefault(name.lower(), key)
             if other != key:
-                yield key, f"differs from {other} by case alone, which not every disk tells apart"
+                yield (
+                    key,
+                    f"differs from {other} only in case, which some file systems ignore; rename it",
+                )
     lower = {name.lower(): key for name, key in models.items()}
     for name, key in models.items():
         for stem in _stems(name.lower()):
             if stem in lower:
-                yield key, f"its results would have the names of those of {lower[stem]}; rename it"
+                yield (
+                    key,
+                    f"its results would have the same file names as those of {lower[stem]}; "
+                    "rename it",
+                )
         if name.lower().startswith("others."):
-            yield key, "results of no single pair are called others; rename it"
+            yield key, "the name others is reserved for results of several pairs; rename it"
     for duo in _ambiguous(pairs):
-        yield f"pairs.{duo}", f"with {_AND!r} in it, two figures would be called alike; rename it"
+        yield (
+            f"pairs.{duo}",
+            f"contains {_AND!r}, so that two figures would have the same name; rename it",
+        )
 
 
 def _stems(name: str) -> Iterator[str]:
-    """The names whose results' names this one would be."""
+    """Names of which some result would have this name."""
     for place, character in enumerate(name):
         if character == "." and _COMPANIONS.fullmatch(name[place + 1 :]):
             yield name[:place]
@@ -52,7 +62,7 @@ def _stems(name: str) -> Iterator[str]:
 
 
 def _ambiguous(pairs: Iterable[str]) -> list[str]:
-    """A name with `-and-` in it, where two couples of names joined by that are one text."""
+    """A name with `-and-`, if two couples of names joined with it give the same text."""
     names = [name.lower() for name in pairs]
     joining = [name for name in names if _AND in name]
     if not joining:

@@ -1,4 +1,4 @@
-"""Section `pairs`: a base, a tuned checkpoint or a recipe, and what the pair is evidence of."""
+"""Section `pairs`: a base with a tuned checkpoint or a recipe, and the domain of the tuning."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from affectlocus.config.tuning import PairRecipe
 
 
 class Reading(Strict):
-    """How a tuned checkpoint is read, where its files do not tell."""
+    """How a tuned checkpoint is read, if its files do not say."""
 
-    alpha: Positive | None = Field(None, description="LoRA alpha of a .pth that has none")
-    prefix: str = Field("", description="what a multimodal model's names begin with")
-    any_base: bool = Field(False, description="read an adapter that names another base")
+    alpha: Positive | None = Field(None, description="LoRA alpha of a .pth file without one")
+    prefix: str = Field(
+        "", description="prefix of the language model's tensor names in a multimodal model"
+    )
+    any_base: bool = Field(False, description="read an adapter even if it names another base")
 
 
 class PairConfig(Strict):
-    """A base and a tuned checkpoint: one to read, or one to tune."""
+    """A base and a tuned checkpoint, which exists or is tuned here."""
 
-    base: str = Field(description="name of one of bases")
-    # YAML's bare null is the word, not an absence.
+    base: str = Field(description="name of a base in bases")
+    # A bare null in YAML means the word here.
     domain: Annotated[
         Literal["affective", "control", "null"],
         BeforeValidator(lambda value: "null" if value is None else value),
     ] = Field(
         "affective",
-        description="subject of the training data, which decides the benchmarks; null for a pair "
-        "that learned nothing about either",
+        description="subject of the training data; it decides which benchmarks the pair's cells "
+        "answer. null: the pair learned nothing about either domain",
     )
     tuned: (
         Annotated[Source, BeforeValidator(as_folder, json_schema_input_type=str | Source)] | None
-    ) = Field(None, description="a tuned model or an adapter: its path, or where it comes from")
+    ) = Field(None, description="a tuned model or an adapter: a path or a source")
     tuning: PairRecipe | None = None
     reading: Reading = Reading()
 
@@ -46,5 +48,5 @@ class PairConfig(Strict):
 
     @property
     def evidence(self) -> Literal["affective", "control", "null"]:
-        """What the pair's results are evidence of: a null if its answers were shuffled."""
+        """The domain that the pair's results are evidence for; null if its answers are shuffled."""
         return "null" if self.tuning is not None and self.tuning.shuffled else self.domain

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def missing_files(
     parameters: Parameters, folder: Path, planning: bool = False
 ) -> Iterator[tuple[str, str]]:
-    """(key, complaint) for every file or folder that is named and not there.
+    """(key, complaint) for every file or folder in params.yaml that is missing.
 
     Args:
-        planning: what is awaited may be missing.
+        planning: files marked `awaited` may be missing.
     """
     for key, named in _named_paths(parameters):
         if complaint := _unusable(named):
@@ -53,7 +53,8 @@ def missing_files(
             yield (
                 f"bases.{name}.folder",
                 f"no config.json in {path}; expected a Hugging Face model with its configuration "
-                "and tokenizer, as the base is run too (affectlocus diff takes weights alone)",
+                "and tokenizer, because the base is evaluated too (affectlocus diff needs only "
+                "weights)",
             )
         for file in base.then:
             if not (root / file).exists():
@@ -65,11 +66,12 @@ def missing_files(
             yield "extraction.model", f"no config.json in {path}; expected a Hugging Face model"
     wheels = parameters.score.wheels
     if parameters.score.own_wheels and wheels in (None, "released"):
-        yield "score.own_wheels", "goes with a folder of wheels; name it as score.wheels"
+        yield "score.own_wheels", "needs a folder of wheels; name it in score.wheels"
     if wheels not in (None, "released") and not (root / str(wheels)).is_dir():
         yield (
             "score.wheels",
-            f"no such folder: {root / str(wheels)}; correct it, or write released to download them",
+            f"no such folder: {root / str(wheels)}; correct it, or write released to download "
+            "wheels",
         )
     for name, pair in parameters.pairs.items():
         if pair.tuned is not None and pair.tuned.folder is not None:
@@ -78,10 +80,10 @@ def missing_files(
                 continue
             if path.is_file() and is_weights(path.name):
                 continue
-            if not any(map(_tells_a_checkpoint, checkpoint_paths(path) if path.is_dir() else [])):
+            if not any(map(_marks_checkpoint, checkpoint_paths(path) if path.is_dir() else [])):
                 yield (
                     f"pairs.{name}.tuned",
-                    f"neither a model's weights nor adapter_config.json in {path}; "
+                    f"found neither weights nor adapter_config.json in {path}; "
                     "expected a Hugging Face model, a PEFT adapter, or a .pth or .bin file",
                 )
 
@@ -106,21 +108,21 @@ def _named_paths(parameters: Parameters) -> Iterator[tuple[str, str]]:
 
 
 def _unusable(path: str) -> str | None:
-    """Why Snakemake could not take a path for what it says."""
+    """Why Snakemake cannot use a path; None if it can."""
     if re.search(r"[{}]", path):
-        return f"braces in {path!r}, which Snakemake would fill in; rename it"
+        return f"found braces in {path!r}, which Snakemake reads as wildcards; rename it"
     if not path.isprintable():
-        return f"the path {path!r} holds a character that does not print; rename it"
+        return f"the path {path!r} contains an unprintable character; rename it"
     try:
         Path(path).is_file()
     except OSError as error:
-        return f"the path {path!r} is none: {error.strerror}"
+        return f"the path {path!r} is not valid: {error.strerror}; correct it"
     return None
 
 
-def _tells_a_checkpoint(file: Path) -> bool:
-    """Whether a folder with this file is a model, which needs its weights alone, or an adapter."""
+def _marks_checkpoint(file: Path) -> bool:
+    """Whether a folder with this file is a model or an adapter."""
     if file.name in ("config.json", "adapter_config.json"):
         return True
-    # An adapter's weights without its configuration are no checkpoint.
+    # Weights of a model are enough; those of an adapter also need its configuration.
     return is_weights(file.name) and not file.name.startswith(("adapter_model.", "adapters."))

@@ -1,8 +1,8 @@
-"""Public data sets in the layouts in which their owners publish them, one YAML file each.
+"""Presets: the layouts of public data sets as their owners publish them, one YAML file each.
 
-A preset holds nothing of a data set, only where things are in it: files, columns, labels, splits.
-It fills in the keys of a task that params.yaml leaves out. The files are in `preset_files`; a
-changed layout gets a new `version`, which the report shows.
+A preset contains no data, only the layout: files, columns, labels and splits. It supplies the keys
+of a task that params.yaml leaves out. The files are in `preset_files`. When a layout changes, its
+`version` is raised; the report shows it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from affectlocus.config.yaml_text import parsed
 
 FOLDER = Path(__file__).parent / "preset_files"
-"""One YAML file for each preset; its name is the preset's."""
+"""The folder of the presets; a file's name is the name of the preset."""
 
 
 class Preset(BaseModel):
@@ -25,19 +25,20 @@ class Preset(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: int = Field(ge=1, description="raised whenever the task's keys change")
-    about: str = Field(description="what the folder holds")
-    owner: str = Field(description="where the set is published or requested")
+    version: int = Field(ge=1, description="raised when the keys of the task change")
+    about: str = Field(description="the files and columns of the data set")
+    owner: str = Field(description="where the data set is published or requested")
     checked: bool = Field(
-        description="true: the layout was read off the files; false: off their documentation alone"
+        description="true: the layout was checked with the files; false: it is from documentation "
+        "only"
     )
     task: dict[str, Any] = Field(description="the keys of a task, as in params.yaml")
 
     @property
     def expectation(self) -> str:
-        """What a message says was expected where a file differs."""
-        source = "as its owners publish it" if self.checked else "by public documentation alone"
-        return f"{self.about} ({source}; any key of the task overrides its own)"
+        """The expected layout, for messages about files that differ from it."""
+        source = "checked with the published files" if self.checked else "from documentation only"
+        return f"{self.about} ({source}; keys of the task override the preset's)"
 
 
 def _read(file: Path) -> Preset:
@@ -64,18 +65,19 @@ _BY_KEY = ("columns", "context", "join", "number", "split")
 
 
 def expanded(given: dict[str, Any]) -> dict[str, Any]:
-    """A task with its preset's keys beside its own; paths of `files` and `join` start from `root`.
+    """A task with the keys of its preset; paths in the preset's `files` and `join` start at `root`.
 
-    Of columns, context, join, number and split single keys override; of the rest, whole ones.
-    Without a root a task must name all its files itself. An expanded task expands to itself.
+    Keys of the task override those of the preset. In columns, context, join, number and split,
+    single keys are overridden. Without a root the task must name all files. An expanded task
+    expands to itself.
 
     Raises:
-        ValueError: no root and no files.
+        ValueError: the task has neither root nor files.
     """
     preset = PRESETS[given["preset"]]
     root, files = given.get("root"), given.get("files")
     if files is None and root is None:
-        raise ValueError(f"root is missing beside preset; name the folder that has {preset.about}")
+        raise ValueError(f"root is missing; preset needs the folder that contains {preset.about}")
     task = deepcopy(preset.task)
     own = task["files"]
     if isinstance(files, dict):
@@ -97,7 +99,7 @@ def expanded(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _below(root: Any, file: Any) -> Any:
-    """A path, or the keys of a file on disk, below a folder."""
+    """A path, or the keys of a file on disk, with a folder in front."""
     if isinstance(file, str) and isinstance(root, str):
         return posixpath.join(root, file)
     if isinstance(file, dict) and isinstance(file.get("file"), str) and file.get("hub") is None:

@@ -1,4 +1,4 @@
-"""Checks across sections: every name that is used is defined, and every combination fits."""
+"""Checks across sections: names are defined, and combinations of keys are possible."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _COLUMNS_OF_TABLES = ("num", "modules", "mode", "mean")
 
 
 def unwritable_texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """(key, complaint) for texts that no file name, command line or table can hold."""
+    """(key, complaint) for texts that no file name, command line or table can contain."""
     if isinstance(value, str):
         if odd := _UNWRITABLE.search(value):
-            yield key, f"{odd[0]!r} in {value!r}: no file can be named or written so; remove it"
+            yield key, f"found {odd[0]!r} in {value!r}, which no file can contain; remove it"
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield from unwritable_texts(name, key)
@@ -32,12 +32,12 @@ def unwritable_texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from unwritable_texts(inner, key)
 
 
-# NUL ends a name for the system; half a character of UTF-16 has no bytes.
+# NUL ends a file name; a surrogate, half a character of UTF-16, has no encoding.
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
-    """(key, complaint) for every name or combination that does not hold together."""
+    """(key, complaint) for every name that is not defined and every impossible combination."""
 
     def known(key: str, name: str, group: dict[str, Any], what: str) -> Iterator[tuple[str, str]]:
         if name not in group:
@@ -46,7 +46,7 @@ def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
     for name, pair in parameters.pairs.items():
         yield from known(f"pairs.{name}.base", pair.base, parameters.bases, "base")
         if name in parameters.bases:
-            yield f"pairs.{name}", "a base has the same name; give each a name of its own"
+            yield f"pairs.{name}", "a base has the same name; rename one of them"
     recipes: list[tuple[str, Recipe]] = [
         (f"pairs.{name}.tuning", pair.tuning)
         for name, pair in parameters.pairs.items()
@@ -57,17 +57,23 @@ def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
         if parameters.tune.shuffled:
             yield (
                 "tune.shuffled",
-                "tuning on shuffled answers is a null, and the tune tables are of whole pairs; "
-                "remove it here, and set it in the tuning of a pair of its own",
+                "tune cells are not a null; remove it here, and set it in the tuning of a separate "
+                "pair",
             )
     for key, recipe in recipes:
         for name in recipe.data:
             yield from known(f"{key}.data", name, parameters.tasks, "task")
             task = parameters.tasks.get(name)
             if task is not None and task.fluency:
-                yield f"{key}.data", f"task {name!r} is text to read, and has no answers to tune on"
+                yield (
+                    f"{key}.data",
+                    f"task {name!r} has fluency, and so no answers to tune on; remove it",
+                )
             elif task is not None and "train" not in task.splits:
-                yield f"{key}.data", f"task {name!r} has no train split to tune on"
+                yield (
+                    f"{key}.data",
+                    f"task {name!r} has no train split; name a file for it, or remove the task",
+                )
     chained = {name for name, base in parameters.bases.items() if base.then}
     for name, pair in parameters.pairs.items():
         if pair.base in chained and (
@@ -75,19 +81,22 @@ def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
         ):
             yield (
                 f"bases.{pair.base}.then",
-                f"pair {name!r} is to be tuned here, which needs one model: merge the chain into "
-                "a folder first (affectlocus graft --kind tuned), and give that",
+                f"pair {name!r} is tuned here, which needs a single model; merge the chain into "
+                "one folder (affectlocus graft --kind tuned) and use that as the base",
             )
     for name in parameters.matrix.pairs:
         yield from known("matrix.pairs", name, parameters.pairs, "pair")
     for name in parameters.matrix.beside:
         yield from known("matrix.beside", name, parameters.pairs, "pair")
         if name in parameters.matrix.pairs:
-            yield "matrix.beside", f"{name} is among matrix.pairs, which have these cells anyway"
+            yield (
+                "matrix.beside",
+                f"{name} is also in matrix.pairs, which have these cells already; remove it here",
+            )
     if parameters.matrix.fair and (parameters.tune is None or parameters.tune.method != "lora"):
-        yield "matrix.fair", "ranks are scaled, so it needs tune, and its method lora"
+        yield "matrix.fair", "needs tune with method lora, because it scales the rank"
     if parameters.matrix.tune and parameters.tune is None:
-        yield "tune", "missing; matrix.tune lists module sets, so say how they are tuned"
+        yield "tune", "missing; matrix.tune lists module sets, which need a recipe"
     if not parameters.benchmarks:
         yield "tasks", "no task has labels and a test split; the tables need at least one"
     for name in parameters.benchmarks:
@@ -96,23 +105,24 @@ def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
             if task.number is not None:
                 yield (
                     f"tasks.{name}.number.cutoff",
-                    f"missing; the tables show {metric}, which a number has only with a cutoff",
+                    f"missing; the tables show {metric}, which numbers have only with a cutoff",
                 )
             else:
                 yield (
                     f"tasks.{name}.positive",
-                    f"missing; the tables show {metric}: say which of two labels is the positive",
+                    f"missing; the tables show {metric}, which needs the positive one of two "
+                    "labels",
                 )
     for name in parameters.texts:
         if "test" not in parameters.tasks[name].splits:
             yield f"tasks.{name}.files", "fluency reads the test split; name a file for it"
     for name, task in parameters.tasks.items():
         if name in _COLUMNS_OF_TABLES:
-            yield f"tasks.{name}", "a table has a column of this name; give the task another"
+            yield f"tasks.{name}", "tables have a column with this name; rename the task"
         if task.corpus and name not in CORPUS_TASKS:
             yield (
                 f"tasks.{name}.corpus",
-                f"the corpus holds no such task; expected one of {', '.join(CORPUS_TASKS)}",
+                f"the corpus has no such task; expected one of {', '.join(CORPUS_TASKS)}",
             )
     for name in parameters.evaluate.readouts:
         yield from known("evaluate.readouts", name, dict.fromkeys(parameters.benchmarks), "task")
@@ -120,7 +130,7 @@ def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
         if parameters.tasks[name].labels is None:
             yield (
                 "evaluate.readouts",
-                f"task {name!r} is a number, which is read off candidates; set it to candidates",
+                f"task {name!r} has number, which needs candidates; set it to candidates",
             )
     yield from _protocols(parameters)
     for name in parameters.plan.sizes:
@@ -138,7 +148,7 @@ def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
 
 
 def _protocols(parameters: Parameters) -> Iterator[tuple[str, str]]:
-    """(key, complaint) for what the scores of free text want and have not."""
+    """(key, complaint) for settings that scores of free text need and do not have."""
     score, spoken = parameters.score, parameters.spoken
     for name in score.protocols:
         if name not in spoken:
@@ -151,14 +161,14 @@ def _protocols(parameters: Parameters) -> Iterator[tuple[str, str]]:
         if score.wheels is None and not is_valence(labels.values()):
             yield (
                 "score.wheels",
-                f"missing; task {name!r} is scored over emotion wheels: name the folder of "
-                "AffectGPT's files, or `released` to download them",
+                f"missing; task {name!r} is scored with emotion wheels; name the folder of "
+                "AffectGPT's files, or write released to download them",
             )
     if score.metric in FREE_METRICS:
         for name in parameters.benchmarks:
             if name not in score.protocols:
                 yield (
                     "score.metric",
-                    f"{score.metric} is no score of task {name!r}; list it under score.protocols, "
-                    "or show another metric",
+                    f"task {name!r} does not have {score.metric}; list the task under "
+                    "score.protocols, or choose another metric",
                 )

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from affectlocus.config.corpus import Pretraining
 from affectlocus.config.fields import Strict, public_address
 
-# A first dash would be an option of the command line.
+# A dash as first character would be read as an option of the command line.
 _HUB_ID = r"^[\w][\w.-]*(/[\w.-]+)?$"
 
 
@@ -17,22 +17,25 @@ class Source(Strict):
     """Where a checkpoint comes from: the disk, a model hub, or a URL."""
 
     folder: str | None = Field(
-        None, description="config, tokenizer and weights, as saved; or a file of weights"
+        None, description="folder with configuration, tokenizer and weights; or a file of weights"
     )
     hub: str | None = Field(None, pattern=_HUB_ID, description="owner/name on the model hub")
     revision: str | None = Field(
         None,
         min_length=1,
-        description="commit of the hub id, 40 hex digits; a branch or tag is pinned once",
+        description="commit of the repository, 40 hex digits; the commit of a branch or tag is "
+        "looked up once",
     )
     url: Annotated[str, AfterValidator(public_address)] | None = Field(
-        None, description="address of a file of weights; ${NAME} is an environment variable"
+        None,
+        description="address of a file of weights; ${NAME} is replaced by an environment variable",
     )
     sha256: str | None = Field(
         None, pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the file at the URL"
     )
     awaited: bool = Field(
-        False, description="folder: still to be brought; a dry run plans without it, a run refuses"
+        False,
+        description="the folder does not exist yet; a dry run plans without it, a run refuses",
     )
 
     _places: ClassVar[tuple[str, ...]] = ("folder", "hub", "url")
@@ -42,22 +45,22 @@ class Source(Strict):
         if sum(getattr(self, place) is not None for place in self._places) != 1:
             raise ValueError(f"expected one of {', '.join(self._places)}")
         for key, of, what in (
-            ("revision", "hub", "a commit's 40 hex digits, or a branch or tag to be pinned"),
+            ("revision", "hub", "the 40 hex digits of a commit, or a branch or tag"),
             ("sha256", "url", "the SHA-256 of the file, 64 hex digits"),
         ):
             if getattr(self, of) is not None and getattr(self, key) is None:
-                raise ValueError(f"{key} is missing beside {of}; write {what}")
+                raise ValueError(f"{key} is missing; {of} needs {what}")
             if getattr(self, of) is None and getattr(self, key) is not None:
-                raise ValueError(f"{key} goes with {of} only; remove it")
+                raise ValueError(f"{key} can only be used with {of}; remove it")
         return self
 
 
 class Base(Source):
-    """A base checkpoint: a Hugging Face model, or one to pre-train."""
+    """A base checkpoint: a Hugging Face model, or one that is pre-trained here."""
 
     pretrain: Pretraining | None = None
     then: list[str] = Field(
-        [], description="adapters on disk that make it the base in question: a chain"
+        [], description="a chain of adapters on disk that are applied to it; the result is the base"
     )
 
     _places: ClassVar[tuple[str, ...]] = (*Source._places, "pretrain")

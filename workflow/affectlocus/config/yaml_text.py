@@ -1,11 +1,11 @@
-"""The one reader of settings: YAML 1.2 or JSON into plain values, within bounds.
+"""The reader of settings: YAML 1.2 or JSON, with limits on size and depth.
 
-A text of a few hundred bytes can stand for billions of values (anchors of lists of anchors), so the
+A text of a few hundred bytes can describe billions of values (anchors of lists of anchors), so the
 values are counted before they are built. Only maps, lists, text, numbers, booleans and null are
-built, never another object that a tag asks for.
+built; tags cannot create other objects.
 
 YAML 1.1, which PyYAML and Snakemake read, turns `on`, `yes` and `no` into booleans, `12:30:45` and
-`0777` into other numbers, and `2024-01-02` into a date. Here they stay text.
+`0777` into other numbers, and `2024-01-02` into a date. This reader keeps them as text.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import yaml
 from affectlocus.core.errors import InputError
 
 LONGEST = 1 << 20
-"""Characters of a text of settings; those of a large experiment have some ten thousand."""
-_MOST = 100_000  # values that it stands for
-_DEEPEST = 50
+"""Maximum number of characters; the settings of a large experiment have about ten thousand."""
+_MOST = 100_000  # maximum number of values, with anchors expanded
+_DEEPEST = 50  # maximum number of nested levels
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 (core schema), safely, with two rules that keep words as they are written.
+    """A safe loader for YAML 1.2 (core schema) with two rules that keep words as text.
 
     Keys are always text. A plain scalar becomes a number or a boolean only if JSON writes it the
     same way, or if it has an exponent or a base. `007`, `1.50` and `True` stay text, which the
@@ -47,7 +47,7 @@ class _Loader(yaml.SafeLoader):
             number: int | float = int(text)
         else:
             number = self.construct_yaml_float(node)
-        # With an exponent, as inf or as nan it has letters.
+        # A text with letters is inf, nan or a number with an exponent.
         return number if text.upper() != text.lower() or str(number) == text else text
 
     def construct_boolean(self, node: yaml.ScalarNode) -> bool | str:
@@ -76,22 +76,23 @@ def parsed(text: str, source: str, kind: str = "YAML") -> Any:
     """The values of a YAML or JSON text.
 
     Args:
-        source: how messages name it.
-        kind: what they say was expected.
+        source: the name of the file in messages.
+        kind: the expected format in messages.
 
     Raises:
-        InputError: no YAML, a tag that asks for more than plain values, a key twice, a text that is
-            too long, nested too deep, or stands for too many values.
+        InputError: the text is not YAML, has an unsupported tag or a duplicate key, is too long or
+            nested too deep, or describes too many values.
     """
     if len(text) > LONGEST:
         raise InputError(
-            f"{source}: longer than {LONGEST >> 20} MiB, which no settings are; is it another file?"
+            f"{source}: longer than {LONGEST >> 20} MiB, the limit for settings; is it another "
+            "file?"
         )
     try:
         if text.lstrip().startswith("{"):
-            # JSON first: YAML reads its escapes of characters beyond 16 bits by halves.
+            # JSON first, because YAML reads JSON's surrogate pairs as two characters.
             with suppress(json.JSONDecodeError):
-                return json.loads(text, object_pairs_hook=partial(_once, source))
+                return json.loads(text, object_pairs_hook=partial(_without_duplicates, source))
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -102,18 +103,18 @@ def parsed(text: str, source: str, kind: str = "YAML") -> Any:
         finally:
             loader.dispose()
     except RecursionError:
-        raise InputError(f"{source}: nested deeper than settings are; flatten it") from None
+        raise InputError(
+            f"{source}: nested deeper than {_DEEPEST} levels; use fewer levels"
+        ) from None
     except yaml.YAMLError as error:
         raise InputError(f"{source}: not {kind}: {' '.join(str(error).split())}") from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        # A date that no calendar has, a number of too many digits, !!int of a word.
+        # For example an impossible date, a number with too many digits, or !!int of a word.
         line = " ".join(str(error).split())
-        raise InputError(
-            f"{source}: not {kind}: a value is not what it looks like ({line})"
-        ) from None
+        raise InputError(f"{source}: not {kind}: invalid value ({line})") from None
 
 
-def _once(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
@@ -123,9 +124,9 @@ def _once(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check(root: yaml.Node, source: str) -> None:
-    """Refuses duplicate keys, what YAML 1.1 cannot read, and more values than settings have.
+    """Refuses duplicate keys, scalars that YAML 1.1 cannot read, and too many values.
 
-    An anchor's values are counted at each place that uses it.
+    The values of an anchor are counted wherever the anchor is used.
     """
     known: dict[int, int] = {}
     open_: set[int] = set()
@@ -136,7 +137,7 @@ def _check(root: yaml.Node, source: str) -> None:
         if id(node) in open_:
             raise InputError(f"{source}: an anchor contains itself; write the values out")
         if depth > _DEEPEST:
-            raise InputError(f"{source}: nested deeper than {_DEEPEST} levels; flatten it")
+            raise InputError(f"{source}: nested deeper than {_DEEPEST} levels; use fewer levels")
         open_.add(id(node))
         total = 1
         if isinstance(node, yaml.SequenceNode):
@@ -145,13 +146,13 @@ def _check(root: yaml.Node, source: str) -> None:
             _check_keys(node, source)
             total += sum(size(child, depth + 1) for pair in node.value for child in pair)
         elif isinstance(node, yaml.ScalarNode):
-            _check_old(node, source)
+            _check_yaml_1_1(node, source)
         open_.remove(id(node))
         known[id(node)] = total
         if total > _MOST:
             raise InputError(
-                f"{source}: it has more than {_MOST} values once its anchors are filled in; "
-                "write the values out"
+                f"{source}: more than {_MOST} values after its anchors are expanded; use fewer "
+                "anchors"
             )
         return total
 
@@ -171,14 +172,14 @@ def _check_keys(node: yaml.MappingNode, source: str) -> None:
         seen.add(key.value)
 
 
-_OLD = yaml.resolver.Resolver()
+_YAML_1_1 = yaml.resolver.Resolver()
 
 
-def _check_old(node: yaml.ScalarNode, source: str) -> None:
-    """Refuses a plain scalar that YAML 1.1 cannot read: Snakemake and DVC read params.yaml too."""
+def _check_yaml_1_1(node: yaml.ScalarNode, source: str) -> None:
+    """Refuses a plain scalar that YAML 1.1 cannot read, because Snakemake and DVC use YAML 1.1."""
     if node.style is not None or len(node.value) > 100:
-        return  # in quotes, or no date
-    tag = _OLD.resolve(yaml.ScalarNode, node.value, (True, False))
+        return  # quoted, or too long for a date or a number
+    tag = _YAML_1_1.resolve(yaml.ScalarNode, node.value, (True, False))
     if tag in (_STR, _MERGE):
         return
     try:
@@ -186,5 +187,5 @@ def _check_old(node: yaml.ScalarNode, source: str) -> None:
     except (ValueError, yaml.YAMLError):
         raise InputError(
             f"{source}: line {node.start_mark.line + 1}: put {node.value!r} in quotes; Snakemake "
-            "reads it as a date or number, which it is not"
+            "reads it as an invalid date or number"
         ) from None

@@ -66,7 +66,7 @@ def _read(path: Path) -> str:
 def revision(folder: Path = PACKAGE) -> str:
     """The git commit of the code in `folder`, and how many files differ from it.
 
-    Empty if there is no git, or if the package is merely installed inside another repository.
+    Empty if there is no git, or if another repository contains the package without tracking it.
     """
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return ""

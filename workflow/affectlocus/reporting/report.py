@@ -252,12 +252,12 @@ def _panel(one: ExhibitFile, results: Path) -> Panel:
         companion = _csv(intervals, "task", "cell", "metric", "n", "seeds", "draws", "low", "high")
         frame, spans = with_intervals(_csv(path, "task", "cell"), companion)
         return Panel(one, frame=frame, spans=spans)
-    beside = path.with_name(f"{path.stem}_baselines.csv")
+    baselines = path.with_name(f"{path.stem}_baselines.csv")
     scores = results / "scores.parquet"
     laid_out = score_table(
         _csv(intervals, *COLUMNS),
-        _csv(beside, "baseline", "task", "metric", "value", "low", "high")
-        if beside.is_file()
+        _csv(baselines, "baseline", "task", "metric", "value", "low", "high")
+        if baselines.is_file()
         else None,
         pd.read_parquet(scores) if scores.is_file() else None,
     )
