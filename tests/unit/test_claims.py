@@ -23,7 +23,7 @@ from affectlocus.claims.evidence import bootstrap_scores, gather_loci, gather_sc
 from affectlocus.claims.locus_rules import largest
 from affectlocus.claims.pair_facts import ClaimsSettings, PairFacts
 from affectlocus.claims.statistics import LabelAnswers, TextLikelihoods
-from affectlocus.claims.verdicts import Finding, deciding_row, judge, with_claim_rows
+from affectlocus.claims.verdicts import ClaimFinding, deciding_row, judge, with_claim_rows
 from affectlocus.cli import app
 from affectlocus.cli.shared import read_frame
 from affectlocus.config.matrix import COMBINATIONS, SINGLES
@@ -280,7 +280,7 @@ def test_a_null_of_three_seeds_with_shared_layers_is_inconclusive_in_95_of_100(
                 table.loc[mine, "l2"] = 2 * lead[:, place]
             tables[name] = table
         (one,) = gather_loci(tables, {}, settings(pairs=facts))
-        (row,) = judge([largest(Finding("C1", "l2"), one, "gate", 0.95)], 0.95)
+        (row,) = judge([largest(ClaimFinding("C1", "l2"), one, "gate", 0.95)], 0.95)
         decided += row.verdict != "inconclusive"
     assert decided <= 5
 
@@ -315,7 +315,7 @@ def test_c1_counts_layers_by_an_exact_binomial(layers: int, verdict: str) -> Non
     assert ("no result can be significant" in row.why) == (layers == 5)
 
 
-def _locus(tables: Any, histograms: Any = None, **more: Any) -> list[Finding]:
+def _locus(tables: Any, histograms: Any = None, **more: Any) -> list[ClaimFinding]:
     from affectlocus.claims.locus_rules import locus_findings
 
     return locus_findings(gather_loci(tables, histograms or {}, settings(**more)), 0.95)
@@ -630,9 +630,9 @@ def test_contrasts_are_differences_of_the_cells_scores() -> None:
 
 
 def test_stated_tests_by_one_measure_are_a_family() -> None:
-    stated = [Finding("C6", "f1", p=p, agrees=True) for p in (0.01, 0.03)]
-    beside = [Finding("C6", "f1", p=0.04, stated=False, agrees=False)]
-    rows = judge([*stated, *beside, Finding("C8", "f1", missing="no cell")], 0.95)
+    stated = [ClaimFinding("C6", "f1", p=p, agrees=True) for p in (0.01, 0.03)]
+    beside = [ClaimFinding("C6", "f1", p=0.04, stated=False, agrees=False)]
+    rows = judge([*stated, *beside, ClaimFinding("C8", "f1", missing="no cell")], 0.95)
     assert [row.holm_p for row in rows[:3]] == pytest.approx([0.02, 0.03, 0.04])
     assert [row.verdict for row in rows] == [
         *("supported", "supported", "contradicted", "untestable")
@@ -640,14 +640,14 @@ def test_stated_tests_by_one_measure_are_a_family() -> None:
 
 
 def test_a_test_that_only_the_correction_makes_inconclusive_says_so() -> None:
-    findings = [Finding("C6", "f1", p=p, agrees=True, why="a") for p in (0.03, 0.04, 0.6)]
+    findings = [ClaimFinding("C6", "f1", p=p, agrees=True, why="a") for p in (0.03, 0.04, 0.6)]
     rows = judge(findings, 0.95)
     assert {row.verdict for row in rows} == {"inconclusive"}
     assert ["significant alone" in row.why for row in rows] == [True, True, False]
 
 
 def test_a_statement_is_decided_by_its_parts() -> None:
-    good = judge([Finding("C8", "f1", p=0.001, agrees=True)], 0.95)[0]
+    good = judge([ClaimFinding("C8", "f1", p=0.001, agrees=True)], 0.95)[0]
     bad = replace(good, verdict="contradicted")
     open_one = replace(good, verdict="inconclusive")
     lacking = replace(good, verdict="untestable")
@@ -661,8 +661,10 @@ def test_a_statement_is_decided_by_its_parts() -> None:
 
 
 def test_a_claims_row_comes_before_its_details_and_repeats_one_of_them() -> None:
-    parts = [Finding("C6", "f1", "p", part, p=0.001, agrees=True, effect=2.0) for part in "abc"]
-    rows = with_claim_rows(judge([*parts, Finding("C7", "f1", "p", p=0.001)], 0.95))
+    parts = [
+        ClaimFinding("C6", "f1", "p", part, p=0.001, agrees=True, effect=2.0) for part in "abc"
+    ]
+    rows = with_claim_rows(judge([*parts, ClaimFinding("C7", "f1", "p", p=0.001)], 0.95))
     assert [(row.claim, row.level, row.part) for row in rows] == [
         ("C6", "claim", ""),
         *(("C6", "detail", part) for part in "abc"),

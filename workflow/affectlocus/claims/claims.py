@@ -23,7 +23,7 @@ from affectlocus.claims.pair_facts import ClaimsSettings
 from affectlocus.claims.paper import SETS, SOURCE, TASKS, misprints, printed
 from affectlocus.claims.rank_agreement import rank_agreement
 from affectlocus.claims.statistics import GroupDraws
-from affectlocus.claims.verdicts import Finding, Verdict, judge, verdict_table, with_claim_rows
+from affectlocus.claims.verdicts import ClaimFinding, Verdict, judge, verdict_table, with_claim_rows
 
 
 def judge_experiment(
@@ -70,7 +70,7 @@ def judge_evidence(
     """
     found = locus_findings(loci, settings.confidence)
     if not scores:
-        found += [Finding(f"C{number}", "score", missing=missing) for number in range(5, 15)]
+        found += [ClaimFinding(f"C{number}", "score", missing=missing) for number in range(5, 15)]
     with_matrix = [evidence for evidence in scores if evidence.matrices] or scores[:1]
     for finding in (finding for evidence in with_matrix for finding in effect_findings(evidence)):
         domain = settings.domain(finding.pair)
@@ -83,7 +83,7 @@ def judge_evidence(
     return with_claim_rows([*rows, *c4(rows, loci)])
 
 
-def _with_gate_share(finding: Finding, loci: Sequence[Locus]) -> Finding:
+def _with_gate_share(finding: ClaimFinding, loci: Sequence[Locus]) -> ClaimFinding:
     """C12 also states gate's share of the parameters: computed from the shapes of the deltas."""
     locus = next((locus for locus in loci if locus.name == finding.pair), None)
     if finding.claim != "C12" or finding.missing or locus is None:
@@ -120,7 +120,7 @@ def judge_paper() -> tuple[pd.DataFrame, list[str]]:
     )
     missing = "the paper shows it as a heat map or a distribution, without numbers"
     found = [
-        Finding(claim, "relative" if claim == "C2" else "l2", missing=missing)
+        ClaimFinding(claim, "relative" if claim == "C2" else "l2", missing=missing)
         for claim in ("C1", "C2", "C3", "C4")
     ]
     flags = misprints()
@@ -130,7 +130,7 @@ def judge_paper() -> tuple[pd.DataFrame, list[str]]:
     return verdict_table(with_claim_rows(judge(found, 0.95)), math.nan), list(flags.values())
 
 
-def _of_tables(finding: Finding, flags: Mapping[str, str]) -> Finding:
+def _of_tables(finding: ClaimFinding, flags: Mapping[str, str]) -> ClaimFinding:
     """The finding with the paper's tables named in `missing`, and misprints added to `why`."""
     if finding.missing.startswith("no row"):
         return replace(finding, missing=f"its two tables have {finding.missing}")

@@ -17,7 +17,7 @@ from affectlocus.claims.evidence import GroupKey, ScoreEvidence
 from affectlocus.claims.paper import ATTENTION_SET as ATTENTION
 from affectlocus.claims.paper import KEPT, SETS
 from affectlocus.claims.statistics import cohens_h, estimate, mcnemar
-from affectlocus.claims.verdicts import Finding
+from affectlocus.claims.verdicts import ClaimFinding
 from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.projections import PROJECTIONS
 
@@ -28,7 +28,7 @@ MARGIN = 1.05
 _CLAIMS = tuple(f"C{number}" for number in range(5, 15))
 
 
-def effect_findings(scores: ScoreEvidence) -> list[Finding]:
+def effect_findings(scores: ScoreEvidence) -> list[ClaimFinding]:
     """The findings of C5 to C14 for every pair that has a matrix."""
     found = []
     for pair in scores.matrices:
@@ -47,7 +47,7 @@ def effect_findings(scores: ScoreEvidence) -> list[Finding]:
         ]
     if not found:
         missing = "no cells except bases and tuned models"
-        return [Finding(claim, scores.by, missing=missing) for claim in _CLAIMS]
+        return [ClaimFinding(claim, scores.by, missing=missing) for claim in _CLAIMS]
     return found
 
 
@@ -66,15 +66,17 @@ class EffectRules:
     def key(self, kind: str, modules: str = "", mode: str = "") -> GroupKey:
         return (self.pair, kind, modules, mode)
 
-    def _finding(self, claim: str, part: str = "") -> Finding:
-        return Finding(claim, self.scores.by, self.pair, part)
+    def _finding(self, claim: str, part: str = "") -> ClaimFinding:
+        return ClaimFinding(claim, self.scores.by, self.pair, part)
 
     def _missing(self, keys: Sequence[GroupKey]) -> str:
         """A sentence that names the groups without cells; empty if there are none."""
         missing = [_name(key) for key in keys if not self.scores.has(key)]
         return f"no {self.scores.noun} {', '.join(missing)}" if missing else ""
 
-    def _with_statistics(self, finding: Finding, first: GroupKey, *others: GroupKey) -> Finding:
+    def _with_statistics(
+        self, finding: ClaimFinding, first: GroupKey, *others: GroupKey
+    ) -> ClaimFinding:
         """The finding with n, seeds and basis, and the effect sizes of the first two groups."""
         scores, second = self.scores, others[0]
         seeds = min(max(self._seeds(key) for key in (first, other)) for other in others)
@@ -114,7 +116,7 @@ class EffectRules:
         names = self.scores.cells.get(self.key("tuned"), ())
         return any(name.rpartition("/")[2].startswith("seed") for name in names)
 
-    def compare(self, start: Finding, first: GroupKey, second: GroupKey) -> Finding:
+    def compare(self, start: ClaimFinding, first: GroupKey, second: GroupKey) -> ClaimFinding:
         """Tests whether the first group's mean score is above the second's."""
         if missing := self._missing([first, second]):
             return replace(start, missing=missing)
@@ -130,13 +132,13 @@ class EffectRules:
 
     def compare_with_rivals(
         self,
-        start: Finding,
+        start: ClaimFinding,
         key: GroupKey,
         rivals: Sequence[GroupKey],
         statistics: dict[GroupKey, np.ndarray] | None = None,
         unit: str = "points",
         sign: float = 1.0,
-    ) -> Finding:
+    ) -> ClaimFinding:
         """Tests whether one group's mean score is above those of all rivals.
 
         Effect and interval are those against the best rival. If the group has the highest score, p
@@ -177,7 +179,7 @@ class EffectRules:
         others = [name for name in PROJECTIONS if name != first]
         return [self.key(kind, name, mode) for name in (first, *others)]
 
-    def c5(self) -> list[Finding]:
+    def c5(self) -> list[ClaimFinding]:
         """C5, loaded: gate alone has the best mean score, and the best mean rank over tasks.
 
         The paper's "most stable" is tested as the mean rank among the seven over tasks. The
@@ -194,7 +196,7 @@ class EffectRules:
         found = self.compare_with_rivals(stable, key, rivals, statistics, "mean rank", -1.0)
         return [mean, replace(found, why=f"mean rank over tasks: {found.why}")]
 
-    def c6(self) -> list[Finding]:
+    def c6(self) -> list[ClaimFinding]:
         """C6, loaded: attention+gate is above attention, attention+up and attention+down."""
         first = self.key("load", f"{ATTENTION}+gate")
         seconds = (ATTENTION, f"{ATTENTION}+up", f"{ATTENTION}+down")
@@ -203,12 +205,12 @@ class EffectRules:
             for second in seconds
         ]
 
-    def c7(self) -> Finding:
+    def c7(self) -> ClaimFinding:
         """C7, loaded: attention+gate is above attention+gate+down."""
         more = self.key("load", f"{ATTENTION}+gate+down")
         return self.compare(self._finding("C7"), self.key("load", f"{ATTENTION}+gate"), more)
 
-    def c8(self) -> list[Finding]:
+    def c8(self) -> list[ClaimFinding]:
         """C8, loaded and tuned: o+gate is above the tables' seven sets, and above attention+gate.
 
         The whole model is not a rival, because the paper does not compare it with combinations.
@@ -224,23 +226,23 @@ class EffectRules:
             found.append(self.compare(above, first, second))
         return found
 
-    def c9(self) -> Finding:
+    def c9(self) -> ClaimFinding:
         """C9, tuned: gate alone has the best mean score of the seven."""
         key, *rivals = self._singles("tune", "gate")
         return self.compare_with_rivals(self._finding("C9"), key, rivals)
 
-    def c10(self) -> Finding:
+    def c10(self) -> ClaimFinding:
         """C10, tuned: attention is above attention+down."""
         with_down = self.key("tune", f"{ATTENTION}+down")
         return self.compare(self._finding("C10"), self.key("tune", ATTENTION), with_down)
 
-    def c11(self) -> Finding:
+    def c11(self) -> ClaimFinding:
         """C11, tuned: attention+gate+up is the best of the tables' seven sets."""
         first = f"{ATTENTION}+gate+up"
         rivals = [self.key("tune", modules) for modules in SETS if modules != first]
         return self.compare_with_rivals(self._finding("C11"), self.key("tune", first), rivals)
 
-    def c12(self) -> list[Finding]:
+    def c12(self) -> list[ClaimFinding]:
         """C12, tuned: the ratio of gate's mean score to that of all seven is at least 0.966.
 
         The interval of the ratio decides. If all seven are not significantly above the base, there
@@ -271,7 +273,7 @@ class EffectRules:
             found.append(self._with_statistics(finding, gate, whole))
         return found
 
-    def c13(self) -> list[Finding]:
+    def c13(self) -> list[ClaimFinding]:
         """C13, a part for each mode of destruction: the mean score is lowest without gate.
 
         Mode zero is an additional test. Setting gate, up or down to zero disables the feed-forward
@@ -298,7 +300,7 @@ class EffectRules:
             found.append(replace(finding, why=why, cohens_h=-finding.cohens_h))
         return found
 
-    def c14(self) -> Finding:
+    def c14(self) -> ClaimFinding:
         """C14, loaded: gate's perplexity of general text is within 5% of the base's.
 
         Two one-sided tests: supported if the whole interval of the ratio is between 1 / 1.05 and

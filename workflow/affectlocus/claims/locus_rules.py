@@ -19,7 +19,7 @@ from scipy.stats import binomtest, ttest_1samp
 
 from affectlocus.claims.evidence import COLUMNS, Locus, MissingEvidenceError
 from affectlocus.claims.statistics import Estimate
-from affectlocus.claims.verdicts import SUPPORTED, UNTESTABLE, Finding, Verdict, deciding_row
+from affectlocus.claims.verdicts import SUPPORTED, UNTESTABLE, ClaimFinding, Verdict, deciding_row
 
 SIZE_FREE = ("relative", "rms", "share_ratio")
 """The scores of `deltas` that do not depend on the size of the matrix."""
@@ -34,17 +34,17 @@ _CONDITIONS = {
 }
 
 
-def locus_findings(loci: Sequence[Locus], confidence: float) -> list[Finding]:
+def locus_findings(loci: Sequence[Locus], confidence: float) -> list[ClaimFinding]:
     """The findings of C1, C2 and C3 for an experiment's pairs."""
     affective = [locus for locus in loci if locus.facts.domain == "affective"]
     if not affective:
         missing = "no affective pair among the deltas"
         measures = {"C1": "l2", "C2": "relative", "C3": "l2"}
-        return [Finding(claim, by, missing=missing) for claim, by in measures.items()]
+        return [ClaimFinding(claim, by, missing=missing) for claim, by in measures.items()]
     found = []
     for locus in affective:
         for by in ("l2", *SIZE_FREE):
-            start = Finding("C1", by, locus.name, stated=by == "l2")
+            start = ClaimFinding("C1", by, locus.name, stated=by == "l2")
             found.append(largest(start, locus, "gate", confidence))
     for locus in affective:
         found += c2(locus, confidence)
@@ -52,8 +52,8 @@ def locus_findings(loci: Sequence[Locus], confidence: float) -> list[Finding]:
 
 
 def _majority_of_layers(
-    start: Finding, locus: Locus, wins: np.ndarray, statement: str, confidence: float
-) -> Finding:
+    start: ClaimFinding, locus: Locus, wins: np.ndarray, statement: str, confidence: float
+) -> ClaimFinding:
     """Tests whether a statement is true in more than half of the layers.
 
     Exact binomial test; interval of Clopper and Pearson. Seeds of one base change the same layers
@@ -84,7 +84,7 @@ def _majority_of_layers(
     )
 
 
-def largest(start: Finding, locus: Locus, projection: str, confidence: float) -> Finding:
+def largest(start: ClaimFinding, locus: Locus, projection: str, confidence: float) -> ClaimFinding:
     """C1: one projection's change is the largest of the seven in more than half of the layers.
 
     A layer is one trial, whatever the number of seeds (`_majority_of_layers`). A tie does not count
@@ -105,7 +105,7 @@ def largest(start: Finding, locus: Locus, projection: str, confidence: float) ->
     return replace(found, why=f"{found.why}; median ratio to the largest other {ratio:.2f}")
 
 
-def c2(locus: Locus, confidence: float) -> list[Finding]:
+def c2(locus: Locus, confidence: float) -> list[ClaimFinding]:
     """C2, three parts: gate_proj has the largest relative change (eq. 2), the widest distribution
     of relative changes, and the most shifted one.
 
@@ -113,7 +113,7 @@ def c2(locus: Locus, confidence: float) -> list[Finding]:
     changes of a layer. The shift is the distance between their median and 0. Each has to be the
     largest of the seven in more than half of the layers, as in C1.
     """
-    start = Finding("C2", "relative", locus.name)
+    start = ClaimFinding("C2", "relative", locus.name)
     found = [largest(replace(start, part="largest"), locus, "gate", confidence)]
     parts = {
         "widest": (lambda rows: _quantile(rows, 0.95) - _quantile(rows, 0.05), "widest spread"),
@@ -159,7 +159,7 @@ def _quantile(rows: pd.DataFrame, share: float) -> float:
     return round(float(found), 9)  # values that differ only by rounding errors are ties
 
 
-def c3(loci: Sequence[Locus], confidence: float) -> list[Finding]:
+def c3(loci: Sequence[Locus], confidence: float) -> list[ClaimFinding]:
     """C3: in a control pair up_proj has the largest change in more than half of the layers.
 
     The control needs a matching affective pair: the same base, method and budget, if these are
@@ -172,16 +172,16 @@ def c3(loci: Sequence[Locus], confidence: float) -> list[Finding]:
     """
     controls = [locus for locus in loci if locus.facts.domain == "control"]
     if not controls:
-        return [Finding("C3", "l2", missing="no control pair")]
+        return [ClaimFinding("C3", "l2", missing="no control pair")]
     found = []
     for control in controls:
         affective = _matching_affective(control, loci)
         if affective is None:
             missing = "no affective pair of the same base, method and budget"
-            found.append(Finding("C3", "l2", control.name, missing=missing))
+            found.append(ClaimFinding("C3", "l2", control.name, missing=missing))
             continue
         for by in ("l2", *SIZE_FREE):
-            start = Finding("C3", by, control.name, stated=by == "l2")
+            start = ClaimFinding("C3", by, control.name, stated=by == "l2")
             finding = largest(start, control, "up", confidence)
             known = control.facts.budget and affective.facts.budget
             if not known and not finding.missing:
@@ -189,7 +189,7 @@ def c3(loci: Sequence[Locus], confidence: float) -> list[Finding]:
                 finding = replace(finding, why=why)
             found.append(finding)
         part = f"against {affective.name}"
-        start = Finding("C3", LOG_RATIO, control.name, part, stated=False)
+        start = ClaimFinding("C3", LOG_RATIO, control.name, part, stated=False)
         found.append(_domain_contrast(start, affective, control, confidence))
     return found
 
@@ -212,8 +212,8 @@ def _matching_affective(control: Locus, loci: Sequence[Locus]) -> Locus | None:
 
 
 def _domain_contrast(
-    start: Finding, affective: Locus, control: Locus, confidence: float
-) -> Finding:
+    start: ClaimFinding, affective: Locus, control: Locus, confidence: float
+) -> ClaimFinding:
     """Tests the difference in log(gate / up) between an affective pair and its control."""
     try:
         ratios = [_log_ratio(locus) for locus in (affective, control)]

@@ -19,7 +19,7 @@ PRINTED = " (as printed)"
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimFinding:
     """One tested statement of a claim.
 
     Attributes:
@@ -59,7 +59,7 @@ class Finding:
     basis: str = ""
     missing: str = ""
 
-    def measured(self, found: Estimate, unit: str) -> Finding:
+    def measured(self, found: Estimate, unit: str) -> ClaimFinding:
         """The finding with an effect. The claim states that the effect is above `found.null`.
 
         Differences in points are clipped to -100 and 100, because scores are between 0 and 100. The
@@ -78,7 +78,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verdict(Finding):
+class Verdict(ClaimFinding):
     """A finding with its verdict.
 
     Attributes:
@@ -91,7 +91,7 @@ class Verdict(Finding):
     level: str = "detail"
 
 
-def judge(findings: Sequence[Finding], confidence: float) -> list[Verdict]:
+def judge(findings: Sequence[ClaimFinding], confidence: float) -> list[Verdict]:
     """The verdicts of all findings of an experiment.
 
     The tests by one measure are a family for Holm's correction. Tests that the paper states and
@@ -116,7 +116,7 @@ def judge(findings: Sequence[Finding], confidence: float) -> list[Verdict]:
     ]
 
 
-def _judged(finding: Finding, holm_p: float, level: float) -> Verdict:
+def _judged(finding: ClaimFinding, holm_p: float, level: float) -> Verdict:
     """The verdict of one finding; `why` gets the reason if the finding is inconclusive."""
     verdict = _verdict(finding, holm_p, level)
     if verdict in (SUPPORTED, CONTRADICTED) and finding.unreplicated:
@@ -132,7 +132,7 @@ def _judged(finding: Finding, holm_p: float, level: float) -> Verdict:
     return Verdict(**asdict(finding), holm_p=holm_p, verdict=verdict)
 
 
-def _verdict(finding: Finding, p: float, level: float) -> str:
+def _verdict(finding: ClaimFinding, p: float, level: float) -> str:
     if finding.missing:
         return UNTESTABLE
     side = SUPPORTED if finding.agrees else CONTRADICTED
