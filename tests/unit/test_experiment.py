@@ -186,7 +186,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "tasks.moods.context",
             {"dialogue": "talk"},
             "tasks.moods",
-            "context is given, but the prompt has no {context}",
+            "the prompt has no {context}; add it",
         ),
         ("tasks.moods.duplicate_ids", "last", "tasks.moods.duplicate_ids", "'refuse' or 'first'"),
         (

@@ -45,8 +45,8 @@ class Pretraining(Strict):
     kv_heads: Count = Field(2, description="number of key and value heads; must divide heads")
     sliding_window: Count | None = Field(
         None,
-        description="number of earlier tokens that a position attends to, as in the first "
-        "Mistral; null: all",
+        description="number of tokens in the attention window of a position, as in the first "
+        "Mistral; null: all tokens",
     )
     steps: Count = Field(1200, description="optimizer steps")
     batch_size: Count = Field(32, description="documents per step")

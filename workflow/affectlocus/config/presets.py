@@ -64,7 +64,7 @@ PresetName = Annotated[
 _BY_KEY = ("columns", "context", "join", "number", "split")
 
 
-def expanded(given: dict[str, Any]) -> dict[str, Any]:
+def expanded(keys: dict[str, Any]) -> dict[str, Any]:
     """A task with the keys of its preset; paths in the preset's `files` and `join` start at `root`.
 
     Keys of the task override those of the preset. In columns, context, join, number and split,
@@ -74,8 +74,8 @@ def expanded(given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: the task has neither root nor files.
     """
-    preset = PRESETS[given["preset"]]
-    root, files = given.get("root"), given.get("files")
+    preset = PRESETS[keys["preset"]]
+    root, files = keys.get("root"), keys.get("files")
     if files is None and root is None:
         raise ValueError(f"root is missing; preset needs the folder that contains {preset.about}")
     task = deepcopy(preset.task)
@@ -85,7 +85,7 @@ def expanded(given: dict[str, Any]) -> dict[str, Any]:
         task["files"] = {**own, **files} if alike else files
         if "split" in task and task["files"].get("all") is None:
             del task["split"]
-    for key, value in given.items():
+    for key, value in keys.items():
         if key in _BY_KEY and isinstance(value, dict) and isinstance(task.get(key), dict):
             task[key] = {**task[key], **value}
         elif key != "files" or not isinstance(value, dict | None):

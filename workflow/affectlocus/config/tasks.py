@@ -220,9 +220,9 @@ class Task(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _filled_in(cls, given: Any) -> Any:
-        known = isinstance(given, dict) and given.get("preset") in PRESETS
-        return expanded(given) if known else given
+    def _with_preset(cls, keys: Any) -> Any:
+        known = isinstance(keys, dict) and keys.get("preset") in PRESETS
+        return expanded(keys) if known else keys
 
     @model_validator(mode="after")
     def _whole(self) -> Task:
@@ -242,7 +242,7 @@ class Task(Strict):
                 raise ValueError(f"prompt: {{{field}}} is not a column name in braces; correct it")
             asked.append(field)
         if self.context is not None and self.preset is None and "context" not in asked:
-            raise ValueError("context is given, but the prompt has no {context}; write it there")
+            raise ValueError("the prompt has no {context}; add it, or remove context")
         self._answers_are_sound()
         return self
 
@@ -263,7 +263,7 @@ class Task(Strict):
             "fluency": self.fluency,
             "columns.target": columns.target is not None,
         }
-        given = [key for key in ("label", "score", "matches", "target") if getattr(columns, key)]
+        used = [key for key in ("label", "score", "matches", "target") if getattr(columns, key)]
         for key, allowed in (("score", SIGNS), ("matches", ANSWERS)):
             if sum(answer_kinds.values()) == 0 and getattr(columns, key) is not None:
                 raise ValueError(f"labels is missing; columns.{key} needs {', '.join(allowed)}")
@@ -275,21 +275,21 @@ class Task(Strict):
             one, two = [key for key, present in answer_kinds.items() if present][:2]
             raise ValueError(f"{one} and {two} exclude each other; remove one of them")
         if self.fluency:
-            if given:
-                raise ValueError(f"fluency uses only the text; remove columns.{given[0]}")
+            if used:
+                raise ValueError(f"fluency uses only the text; remove columns.{used[0]}")
             if self.prompt != "{text}" or self.context is not None:
                 raise ValueError("fluency uses only the text; remove prompt and context")
-        elif self.number is not None and given != ["score"]:
+        elif self.number is not None and used != ["score"]:
             raise ValueError(
                 "number needs columns.score and no other answer; name the column of numbers"
             )
         elif self.label_separator is not None and columns.label is None:
             raise ValueError("label_separator needs columns.label; remove it")
-        elif not given:
+        elif not used:
             raise ValueError("columns.label is missing; name the column that holds the label")
-        elif len(given) > 1:
+        elif len(used) > 1:
             raise ValueError(
-                f"columns.{given[0]} and columns.{given[1]} exclude each other; remove one of them"
+                f"columns.{used[0]} and columns.{used[1]} exclude each other; remove one of them"
             )
         if self.positive is not None:
             words = self.words

@@ -1,8 +1,8 @@
-"""Every use of something that Snakemake does not document, in one place.
+"""All uses of undocumented interfaces of Snakemake.
 
-Checked with Snakemake 9.27, the oldest that pyproject.toml admits, below 10. Each function says why
-no documented way exists; `tests/unit/test_compat.py` runs a real Snakemake and fails when one of
-them no longer works. Whoever raises the version range runs that test.
+Checked with Snakemake 9.27, the oldest version that pyproject.toml allows; below 10. Each function
+says why no documented interface works. `tests/unit/test_compat.py` runs Snakemake itself and fails
+if one of them no longer works. Run that test before raising the version range.
 """
 
 from __future__ import annotations
@@ -15,36 +15,35 @@ FAILED = re.compile(
     r"    log: (?P<log>.*?)(?: \(check log file.*)?$",
     re.MULTILINE,
 )
-"""A failed job in Snakemake's log, which a hook `onerror` is handed as text and nothing else."""
+"""A failed job in Snakemake's log; a hook `onerror` gets only the text of the log."""
 
 
 def is_job(workflow: Any) -> bool:
-    """Whether a job on a cluster's node reads the Snakefile, after the run that submitted it.
+    """Whether the Snakefile is read by a job on a cluster's node, not by the run itself.
 
-    A run checks its parameters once. Snakemake offers a Snakefile no word on which process reads
-    it.
+    Only the run checks its parameters. Snakemake has no documented way to tell the two apart.
     """
     return not workflow.is_main_process
 
 
 def is_dry_run(workflow: Any) -> bool:
-    """Whether Snakemake was asked for a plan (--dry-run, in any spelling).
+    """Whether this is a dry run (--dry-run in any spelling).
 
-    A plan is made without files that are marked `awaited`; a run is refused without them. A
-    Snakefile is not told which it is read for, and sys.argv has abbreviations and profiles.
+    A dry run does not need files that are marked `awaited`; a run does. There is no documented way
+    to find out: sys.argv may contain abbreviations, and profiles are not in it.
     """
     return bool(workflow.output_settings.dryrun)
 
 
 def sends_jobs_away(workflow: Any) -> bool:
-    """Whether jobs run on other hosts, whose cards are not this one's; known after parsing."""
+    """Whether jobs run on other hosts, with their own GPUs; known after the rules are read."""
     return bool(workflow.non_local_exec or workflow.remote_exec)
 
 
 def offer(workflow: Any, resource: str, amount: int) -> None:
-    """Limits a resource of all jobs together, where the command line and the profile do not.
+    """Limits a resource of all jobs together, unless the command line or the profile does.
 
-    A profile holds a fixed number; how many cards a host has is known only on it.
+    A profile can only set a fixed number, and the number of GPUs is known only on the host.
     """
     if resource not in workflow.global_resources:
         workflow.register_resource(resource, amount)
@@ -53,10 +52,10 @@ def offer(workflow: Any, resource: str, amount: int) -> None:
 def unlimited_starts(workflow: Any) -> None:
     """Lifts Snakemake's default limit of 100 starts a second; for a hook `onstart`.
 
-    Under a limit, though it is never reached, Snakemake 9 starts a timer for each finished job,
-    which looks at all ready jobs every second from then on: after some hundred jobs that takes a
-    core. --max-jobs-per-timespan has no value for "no limit", and a longer timespan makes Snakemake
-    wait as long at its end. A limit that the user has set stays.
+    With any limit, Snakemake 9 starts a timer for each finished job, which checks all ready jobs
+    every second. After some hundred jobs the timers use a whole core. --max-jobs-per-timespan has
+    no value for "no limit", and with a longer timespan Snakemake waits that long at its end. The
+    user's own limit is kept.
     """
     limit = workflow.scheduling_settings.max_jobs_per_timespan
     if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):

@@ -1,4 +1,4 @@
-"""What only the extra `workflow` installs, and the sentence where it is missing."""
+"""Libraries of the extra `workflow`, and the error if one is not installed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MODULES = {
     "torch": "torch",
     "transformers": "transformers",
 }
-"""Module → its distribution, of the extra in pyproject.toml."""
+"""Module → distribution, for the extra in pyproject.toml."""
 
 
 class MissingExtraError(InputError):
     """A step needs a library that is not installed.
 
     Attributes:
-        module: its name as it is imported.
+        module: the name that is imported.
     """
 
     def __init__(self, who: str, module: str) -> None:
@@ -36,7 +36,7 @@ class MissingExtraError(InputError):
 
 
 def explained(error: ModuleNotFoundError, who: str) -> MissingExtraError | None:
-    """The sentence for a failed import; None where it is not the extra's fault.
+    """The error for a failed import; None if the module does not belong to the extra.
 
     Args:
         who: what needs the library, such as `affectlocus tune`.
@@ -46,7 +46,7 @@ def explained(error: ModuleNotFoundError, who: str) -> MissingExtraError | None:
 
 
 def installed(module: str) -> bool:
-    """Whether a library can be imported; it is not imported for that."""
+    """Whether a library is installed; it is not imported."""
     try:
         return find_spec(module) is not None
     except ValueError:  # blocked by None in sys.modules
@@ -54,10 +54,10 @@ def installed(module: str) -> bool:
 
 
 def needed(module: str, who: str) -> None:
-    """Refuses where a library of the extra is missing.
+    """Checks that a library of the extra is installed.
 
     Raises:
-        MissingExtraError: as said.
+        MissingExtraError: it is not installed.
     """
     if not installed(module):
         raise MissingExtraError(who, module)

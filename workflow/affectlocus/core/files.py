@@ -12,7 +12,7 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.output_files import replacing
 
 STATE = Path(".affectlocus")
-"""What runs of an experiment keep in its folder: locks, and what has been checked before."""
+"""The folder in an experiment's folder where runs keep locks and results of earlier checks."""
 
 _READ = 1 << 20
 
@@ -43,9 +43,9 @@ _ENDS = {
 
 
 def cut(path: Path) -> str:
-    """How a file that a step wrote was cut, by how its kind ends; empty where it is whole.
+    """How a file of a step was truncated, judged by its last bytes; empty if it is complete.
 
-    Files of people may end otherwise: a csv without a last line break is none of a step's.
+    Only for files that steps wrote: a user's csv, for example, may lack the last line break.
     """
     ends = _ENDS.get(path.suffix)
     if ends is None:
@@ -58,10 +58,10 @@ def cut(path: Path) -> str:
 
 
 def check_whole(path: Path) -> None:
-    """Refuses a file that an earlier step wrote and something has cut since.
+    """Refuses a file of an earlier step that was truncated later.
 
     Raises:
-        InputError: how it was cut, and what to do.
+        InputError: the file is truncated or empty.
     """
     if path.is_file() and (how := cut(path)):
         raise InputError(

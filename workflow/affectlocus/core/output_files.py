@@ -104,9 +104,10 @@ def check_output(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> 
     """
     try:
         target = path.resolve()
-        for given in map(Path, inputs):
-            if given.resolve() == target or target in given.resolve().parents:
-                what = "is an input" if given.resolve() == target else f"contains the input {given}"
+        for source in map(Path, inputs):
+            if source.resolve() == target or target in source.resolve().parents:
+                same = source.resolve() == target
+                what = "is an input" if same else f"contains the input {source}"
                 raise InputError(
                     f"{path}: {what}, which would be overwritten; choose another output"
                 )
@@ -135,9 +136,9 @@ def check_output(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> 
 
 def check_outside_inputs(out: Path, *inputs: Path) -> None:
     """Refuses an output in the folder of an input, because that would change the input."""
-    for given in inputs:
-        if given.resolve() in out.resolve().parents:
-            raise InputError(f"{out}: is inside the input {given}; choose another output")
+    for source in inputs:
+        if source.resolve() in out.resolve().parents:
+            raise InputError(f"{out}: is inside the input {source}; choose another output")
 
 
 def check_folder_of_outputs(folder: Path, names: Iterable[str]) -> None:

@@ -137,8 +137,8 @@ def report(experiment: Experiment, results: Path, files: Iterable[Path] | None =
     """
     if not results.is_dir():
         raise InputError(f"{results}: no such folder; run snakemake first, or set --results")
-    given = results.rglob("*") if files is None else files
-    below = [_below(path, results) for path in given if path.suffix in (".png", ".csv")]
+    candidates = results.rglob("*") if files is None else files
+    below = [_below(path, results) for path in candidates if path.suffix in (".png", ".csv")]
     shown = match_exhibits(below)
     claims = claim_verdicts(results / "claims.csv") if "claims.csv" in below else []
     environment = Environment(
