@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.stored import as_torch
-from affectlocus.core.ablations import noise_of_equal_norm, shuffled
 from affectlocus.core.cells import EVEN, Cell
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation import interventions
 from affectlocus.evaluation.evaluate import build
 from affectlocus.evaluation.interventions import (
+    TorchChanges,
     destroyed,
     generator,
     inside,
@@ -261,7 +261,7 @@ deltas = arrays.arrays(
 
 @given(values=deltas, seed=st.integers(0, 2**31), name=st.text(max_size=8))
 def test_shuffling_keeps_every_entry_the_shape_and_the_norm(values, seed, name) -> None:
-    found = shuffled(values, generator(seed, name))
+    found = TorchChanges(generator(seed, name)).shuffled(values)
     assert found.shape == values.shape
     assert found.dtype == values.dtype
     assert np.array_equal(np.sort(found, axis=None), np.sort(values, axis=None))
@@ -270,7 +270,7 @@ def test_shuffling_keeps_every_entry_the_shape_and_the_norm(values, seed, name) 
 
 @given(values=deltas, seed=st.integers(0, 2**31), name=st.text(max_size=8))
 def test_noise_has_the_frobenius_norm_of_the_delta(values, seed, name) -> None:
-    found = noise_of_equal_norm(values, generator(seed, name))
+    found = TorchChanges(generator(seed, name)).noise_like(values)
     assert found.shape == values.shape
     assert found.dtype == np.float64
     assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(values), rel=1e-12, abs=0)

@@ -191,7 +191,7 @@ ROWS = {
     ),
     "code of the load step (`interventions`)": Row(
         f"{OPENED}/evaluation/interventions.py",
-        [("torch.zeros_like(tuned)", "tuned * 0")],
+        [("order = torch.randperm(delta.size,", "order = torch.randperm(1 * delta.size,")],
         [*ANSWERS, *SCORED, *ACTIVATIONS],
     ),
     "code of `tune`": Row(

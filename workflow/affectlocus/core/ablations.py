@@ -8,20 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import torch
+
+class RandomChanges(Protocol):
+    """Random changes of one matrix, always the same for a seed and a tensor's name."""
+
+    def shuffled(self, delta: np.ndarray) -> np.ndarray:
+        """The delta's entries in a random order, float64: norm and histogram stay the same."""
+        ...
+
+    def noise_like(self, delta: np.ndarray) -> np.ndarray:
+        """Gaussian noise with the Frobenius norm of the delta, float64."""
+        ...
+
 
 Apply = Callable[
-    [np.ndarray, np.ndarray, Callable[[], np.ndarray], "Callable[[], torch.Generator]"], np.ndarray
+    [np.ndarray, np.ndarray, Callable[[], np.ndarray], Callable[[], RandomChanges]], np.ndarray
 ]
 """(base, tuned, delta, random) → the ablated matrix, (d_out, d_in).
 
 `base` and `tuned` are in their stored dtypes. `delta` gives tuned minus base in float64, and
-`random` a generator that depends on the cell's seed and the tensor's name. A result in float64 is
+`random` the random changes of the cell's seed and the tensor's name. A result in float64 is
 rounded to the tuned dtype.
 """
 
@@ -58,34 +68,18 @@ def _shuffle(
     base: np.ndarray,
     _tuned: np.ndarray,
     delta: Callable[[], np.ndarray],
-    random: Callable[[], torch.Generator],
+    random: Callable[[], RandomChanges],
 ) -> np.ndarray:
-    return base.astype(np.float64) + shuffled(delta(), random())
+    return base.astype(np.float64) + random().shuffled(delta())
 
 
 def _noise(
     base: np.ndarray,
     _tuned: np.ndarray,
     delta: Callable[[], np.ndarray],
-    random: Callable[[], torch.Generator],
+    random: Callable[[], RandomChanges],
 ) -> np.ndarray:
-    return base.astype(np.float64) + noise_of_equal_norm(delta(), random())
-
-
-def shuffled(delta: np.ndarray, random: torch.Generator) -> np.ndarray:
-    """The delta's entries in a random order: its norm and its histogram stay the same."""
-    import torch
-
-    order = torch.randperm(delta.size, generator=random).numpy()
-    return delta.reshape(-1)[order].reshape(delta.shape)
-
-
-def noise_of_equal_norm(delta: np.ndarray, random: torch.Generator) -> np.ndarray:
-    """Gaussian noise with the Frobenius norm of `delta`, float64."""
-    import torch
-
-    noise = torch.randn(delta.shape, generator=random, dtype=torch.float64)
-    return (noise * (torch.from_numpy(delta).norm() / noise.norm())).numpy()
+    return base.astype(np.float64) + random().noise_like(delta())
 
 
 _ALL = (

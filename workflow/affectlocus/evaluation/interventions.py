@@ -39,6 +39,28 @@ def generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+class TorchChanges:
+    """Random changes with torch's random numbers (`core.ablations.RandomChanges`)."""
+
+    def __init__(self, random: torch.Generator) -> None:
+        self._random = random
+
+    def shuffled(self, delta: np.ndarray) -> np.ndarray:
+        """The delta's entries in a random order, float64: norm and histogram stay the same."""
+        import torch
+
+        order = torch.randperm(delta.size, generator=self._random).numpy()
+        return delta.reshape(-1)[order].reshape(delta.shape)
+
+    def noise_like(self, delta: np.ndarray) -> np.ndarray:
+        """Gaussian noise with the Frobenius norm of the delta, float64."""
+        import torch
+
+        noise = torch.randn(delta.shape, generator=self._random, dtype=torch.float64)
+        # Both norms are torch's, so that cells keep their bits.
+        return (noise * (torch.from_numpy(delta).norm() / noise.norm())).numpy()
+
+
 def destroyed(
     pair: Pair, name: str, mode: str, seed: int, rows: Rows | None = None, key: str | None = None
 ) -> np.ndarray:
@@ -55,7 +77,7 @@ def destroyed(
         base,
         tuned,
         lambda: picked(pair.difference(name), rows),
-        lambda: generator(seed, key or name),
+        lambda: TorchChanges(generator(seed, key or name)),
     )
     return values if values is base else rounded(values, tuned.dtype)
 
