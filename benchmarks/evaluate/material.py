@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
-from affectlocus.checkpoints.pairs import manifest
+from affectlocus.checkpoints.checkpoint_manifests import manifest
 from affectlocus.core.files import write_json
 from affectlocus.data.corpus import BENCHMARKS, benchmark_row, pretraining_document
 from affectlocus.training.pretrain import train_tokenizer

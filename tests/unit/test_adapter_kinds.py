@@ -308,7 +308,9 @@ def test_a_wrapped_weight_that_differs_from_the_bases_counts(tmp_path, dora) -> 
 def test_a_wrapped_weight_of_another_shape_is_refused(tmp_path) -> None:
     more = {f"{STEM}.base_layer.weight": numbers(32, 16)}
     folder = peft_folder(tmp_path / "a", factors(STEM, (32, 32)) | more)
-    with pytest.raises(InputError, match=r"has shape \(32, 16\), the base's weight \(32, 32\)"):
+    with pytest.raises(
+        InputError, match=r"has shape \(32, 16\), but the base's weight has \(32, 32\)"
+    ):
         Pair(base(tmp_path / "base"), folder)
 
 
@@ -405,9 +407,9 @@ def test_mlx_vlm_is_read_with_alpha_as_its_scale(tmp_path, names) -> None:
         np.testing.assert_allclose(pair.delta(f"{stem}weight"), expected, rtol=1e-12, atol=1e-15)
     assert pair.notes == []
     assert len(adapter_alone(Adapter(folder)).rows) == 4
-    with pytest.raises(InputError, match="rank 2, its configuration says 4"):
+    with pytest.raises(InputError, match="rank 2, but its configuration says 4"):
         Adapter(mlx_folder(tmp_path / "4", tensors, {"rank": 4, "alpha": 0.1}))
-    with pytest.raises(InputError, match=r"adapter_config\.json: no alpha; expected one"):
+    with pytest.raises(InputError, match=r"adapter_config\.json: no alpha; expected the one"):
         adapter_alone(Adapter(mlx_folder(tmp_path / "no", tensors, {"rank": 2})))
 
 

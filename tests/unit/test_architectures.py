@@ -108,7 +108,12 @@ def test_internlms_groups_are_split_head_by_head() -> None:
     ("name", "rows", "config", "problem"),
     [
         ("model.layers.0.self_attn.qkv_proj.weight", 80, None, "no config.json"),
-        ("model.layers.0.self_attn.qkv_proj.weight", 80, {}, "no num_attention_heads"),
+        (
+            "model.layers.0.self_attn.qkv_proj.weight",
+            80,
+            {},
+            "num_attention_heads and num_key_value_heads are not whole",
+        ),
         ("model.layers.0.self_attn.qkv_proj.weight", 81, HEADS, "81 rows"),
         ("model.layers.0.mlp.gate_up_proj.weight", 25, None, "25 rows"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from affectlocus.checkpoints import checksums as seals
-from affectlocus.checkpoints.checksums import broken
+from affectlocus.checkpoints.checksums import first_changed
 from affectlocus.core.files import STATE
 from affectlocus.core.manifests import manifest_entry
 
@@ -53,9 +53,9 @@ def test_whole_files_are_read_once_and_then_known(
     listed: Entries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = reads(monkeypatch)
-    assert broken(Path("weights"), listed) is None
+    assert first_changed(Path("weights"), listed) is None
     assert sorted(seen) == ["a", "b"]
-    assert broken(Path("weights"), listed) is None
+    assert first_changed(Path("weights"), listed) is None
     assert sorted(seen) == ["a", "b"]
 
 
@@ -64,17 +64,17 @@ def test_a_flipped_bit_is_found_even_where_the_time_was_put_back(
     listed: Entries, known: bool
 ) -> None:
     if known:
-        assert broken(Path("weights"), listed) is None
+        assert first_changed(Path("weights"), listed) is None
     flip(Path("weights/b"))
-    assert broken(Path("weights"), listed) == Path("weights/b")
+    assert first_changed(Path("weights"), listed) == Path("weights/b")
     flip(Path("weights/b"))
-    assert broken(Path("weights"), listed) is None
+    assert first_changed(Path("weights"), listed) is None
 
 
 def test_another_manifest_of_the_same_file_is_held_against_it_anew(listed: Entries) -> None:
-    assert broken(Path("weights"), listed) is None
+    assert first_changed(Path("weights"), listed) is None
     other = [listed[0], {**listed[1], "sha256": "0" * 64}]
-    assert broken(Path("weights"), other) == Path("weights/b")
+    assert first_changed(Path("weights"), other) == Path("weights/b")
 
 
 def test_outside_of_a_runs_folder_nothing_is_kept(
@@ -83,5 +83,5 @@ def test_outside_of_a_runs_folder_nothing_is_kept(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert broken(tmp_path / "weights", listed) is None
+    assert first_changed(tmp_path / "weights", listed) is None
     assert not list(elsewhere.iterdir())

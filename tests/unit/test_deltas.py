@@ -476,7 +476,7 @@ def test_an_adapter_alone_says_what_else_it_touches(tmp_path) -> None:
     extra = {name.replace("experts.0.w1", "router"): one.clone() for name, one in tensors.items()}
     save_file(tensors | extra, adapter / "adapter_model.safetensors")
     (note,) = adapter_alone(Adapter(adapter)).notes
-    assert "also adapts block_sparse_moe.router: none of the seven" in note
+    assert "also adapts block_sparse_moe.router: outside the seven" in note
 
 
 def test_a_projection_saved_whole_needs_its_base(checkpoint, lora) -> None:

@@ -161,11 +161,11 @@ def test_what_an_adapter_changes_outside_the_seven_is_said_with_a_base_as_withou
 ) -> None:
     base = checkpoint("llama")
     adapter = lora(base, ["q_proj", "embed_tokens"], modules_to_save=["lm_head"])
-    note = f"note: {adapter} also adapts embed_tokens: none of the seven projections, and not"
+    note = f"note: {adapter} also adapts embed_tokens: outside the seven projections, so not"
     assert note in run(tmp_path, "diff", adapter, "--json").stderr
     said = run(tmp_path, "diff", base, adapter, "--json").stderr
     assert note in said
-    assert f"note: {adapter} also holds whole lm_head: none of the seven" in said
+    assert f"note: {adapter} also holds whole lm_head: outside the seven" in said
     assert "outside the seven projections it also changes embed_tokens, lm_head. Tuned" in said
     assert len(said.splitlines()) == 3
     # What made the base is no part of the change.

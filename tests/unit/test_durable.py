@@ -18,13 +18,13 @@ from huggingface_hub import constants
 
 import affectlocus
 from affectlocus.checkpoints import checksums as seals
-from affectlocus.checkpoints.checksums import broken
+from affectlocus.checkpoints.checksums import first_changed
 from affectlocus.core import durable
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE, write_json, write_text
 from affectlocus.core.manifests import manifest_entry
 from affectlocus.core.output_files import replacing
-from affectlocus.evaluation.prediction_cache import Answers
+from affectlocus.evaluation.prediction_cache import PredictionCache
 from affectlocus.training.pretrained_cache import CACHE, kept
 from affectlocus.training.training_state import Unfinished
 
@@ -114,7 +114,7 @@ def test_all_files_and_folders_of_a_tree_are_synced(disk: Disk, tmp_path: Path) 
 
 
 def test_answers_are_synced(disk: Disk, tmp_path: Path) -> None:
-    Answers(tmp_path / "answers", {}, {"mini": 1}).keep("mini", pd.DataFrame({"a": [1]}))
+    PredictionCache(tmp_path / "answers", {}, {"mini": 1}).keep("mini", pd.DataFrame({"a": [1]}))
     assert disk.renamed == ["mini.parquet"]
 
 
@@ -145,7 +145,7 @@ def test_a_seal_vouches_for_synced_bytes(disk: Disk, tmp_path: Path, monkeypatch
     STATE.mkdir(parents=True)
     weights = tmp_path / "weights"
     weights.write_bytes(b"w")
-    assert broken(tmp_path, [manifest_entry(weights)]) is None
+    assert first_changed(tmp_path, [manifest_entry(weights)]) is None
     found = weights.stat()
     assert (found.st_dev, found.st_ino) in disk.synced
     assert len(disk.renamed) == 1

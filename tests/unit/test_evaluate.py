@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from affectlocus.config.evaluation import Generation, Samples
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.evaluation.evaluate import Shared, build, evaluate
+from affectlocus.evaluation.evaluate import CellModel, build, evaluate
 from affectlocus.lm.generate import texts
 from affectlocus.lm.prompts import Prompter
 from affectlocus.lm.readouts import Openings, Questions, Text
@@ -291,7 +291,7 @@ def test_one_base_becomes_cell_after_cell_as_if_loaded_anew_each_time(
     if chained:
         before = lora(base, ["q_proj", "down_proj"], seed=3)
         start.append(layouts.trained_only(before, tmp_path / "before.pth", {"lora_alpha": 6}))
-    shared = Shared(start)
+    shared = CellModel(start)
     for which, each in SEQUENCE:
         counts = shared.become(folders[which], each, any_base=True)
         alone, expected = build(start, folders[which], each, any_base=True)
@@ -304,7 +304,7 @@ def test_one_base_becomes_cell_after_cell_as_if_loaded_anew_each_time(
 def test_a_full_tuning_is_taken_back_whole_before_the_next_cell(checkpoint, twin) -> None:
     base = checkpoint()
     tuned = twin(base)
-    shared = Shared(base)
+    shared = CellModel(base)
     shared.become(tuned, TUNED)
     shared.become(tuned, cell("load", "gate"))
     alone = tensors(base, tuned, cell("load", "gate"))
@@ -527,7 +527,7 @@ def test_a_task_of_either_readout_stands_beside_the_other(checkpoint, tmp_path) 
 def test_cells_on_a_shared_base_write_as_each_alone(checkpoint, twin) -> None:
     base = checkpoint("qwen2")
     tuned = twin(base)
-    shared = Shared(base)
+    shared = CellModel(base)
     wrote = {}
     for each in (TUNED, BASE, cell("load", "gate")):
         folder = None if each.kind == "base" else tuned

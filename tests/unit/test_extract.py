@@ -11,7 +11,7 @@ import pytest
 from affectlocus.config.evaluation import Extraction
 from affectlocus.core.errors import InputError
 from affectlocus.core.manifests import content_digest
-from affectlocus.evaluation.extract import Extractor, Replies, asked, extract, replies
+from affectlocus.evaluation.extract import Extractor, ReplyCache, extract, prompt_for, replies
 
 SETTINGS = Extraction(max_new_tokens=6, batch_tokens=64)
 FILES = [
@@ -26,8 +26,8 @@ def folder(checkpoint) -> Path:
 
 
 @pytest.fixture
-def kept(tmp_path) -> Replies:
-    return Replies(tmp_path / "replies", content_digest(FILES), SETTINGS)
+def kept(tmp_path) -> ReplyCache:
+    return ReplyCache(tmp_path / "replies", content_digest(FILES), SETTINGS)
 
 
 class Counting(Extractor):
@@ -49,23 +49,23 @@ def test_a_model_is_told_by_its_files_and_not_by_their_folder() -> None:
 
 
 def test_a_prompt_has_two_examples_and_the_text_on_one_line() -> None:
-    prompt = asked("emotions", "She is {text}\n and   sad.")
+    prompt = prompt_for("emotions", "She is {text}\n and   sad.")
     assert prompt.count("Input:") == prompt.count("Output:") == 3
     assert prompt.endswith("Input: She is {text} and sad.\nOutput:")
-    assert "positive" in asked("valence", "[sad]")
+    assert "positive" in prompt_for("valence", "[sad]")
 
 
 def test_a_text_is_asked_once_and_an_empty_one_never(folder, kept, tmp_path) -> None:
     first = Counting(folder)
     found = replies("emotions", ["He is sad.", "", "She smiles.", "He is sad."], kept, first)
     assert sorted(first.asked) == sorted(
-        asked("emotions", text) for text in ("He is sad.", "She smiles.")
+        prompt_for("emotions", text) for text in ("He is sad.", "She smiles.")
     )
     assert found[1] == ""
     assert found[0] == found[3]
     # Another job, later: nothing is asked, and no model is loaded.
     later = Counting(tmp_path / "no such model")
-    again = Replies(tmp_path / "replies", content_digest(FILES), SETTINGS)
+    again = ReplyCache(tmp_path / "replies", content_digest(FILES), SETTINGS)
     assert replies("emotions", ["She smiles.", "He is sad."], again, later) == [found[2], found[0]]
     assert later.asked == []
 
@@ -73,7 +73,7 @@ def test_a_text_is_asked_once_and_an_empty_one_never(folder, kept, tmp_path) -> 
 @pytest.mark.parametrize("changed", ["model", "settings", "kind"])
 def test_another_model_setting_or_question_asks_again(folder, kept, tmp_path, changed) -> None:
     replies("emotions", ["He is sad."], kept, Counting(folder))
-    other = Replies(
+    other = ReplyCache(
         tmp_path / "replies",
         content_digest(FILES[:1] if changed == "model" else FILES),
         Extraction(max_new_tokens=7) if changed == "settings" else SETTINGS,
@@ -85,19 +85,19 @@ def test_another_model_setting_or_question_asks_again(folder, kept, tmp_path, ch
 
 def test_a_reply_does_not_depend_on_the_batch(folder, tmp_path) -> None:
     given = ["He is sad.", "She smiles at him for a long while.", "Hm."]
-    together = Replies(tmp_path / "a", "m", SETTINGS)
+    together = ReplyCache(tmp_path / "a", "m", SETTINGS)
     found = replies("emotions", given, together, Extractor(folder, SETTINGS))
-    alone = Replies(tmp_path / "b", "m", SETTINGS)
+    alone = ReplyCache(tmp_path / "b", "m", SETTINGS)
     extractor = Extractor(folder, SETTINGS)
     assert [replies("emotions", [text], alone, extractor)[0] for text in given] == found
     assert len(set(found)) > 1
 
 
 def test_jobs_at_once_keep_what_both_have_learned(tmp_path) -> None:
-    one, other = (Replies(tmp_path, "m", SETTINGS) for _ in range(2))
+    one, other = (ReplyCache(tmp_path, "m", SETTINGS) for _ in range(2))
     one.keep({"a": "happy", "b": "sad"})
     other.keep({"b": "sad", "c": "[calm], \"'高兴"})
-    third = Replies(tmp_path, "m", SETTINGS)
+    third = ReplyCache(tmp_path, "m", SETTINGS)
     assert [third.get(prompt) for prompt in "abcd"] == ["happy", "sad", "[calm], \"'高兴", None]
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -105,7 +105,7 @@ def test_jobs_at_once_keep_what_both_have_learned(tmp_path) -> None:
 def test_a_broken_file_of_replies_is_refused_by_name(tmp_path) -> None:
     (tmp_path / "x.jsonl").write_text(json.dumps(["key", "reply"]) + "\n{half")
     with pytest.raises(InputError, match=r"x\.jsonl: not a file of replies"):
-        Replies(tmp_path, "m", SETTINGS)
+        ReplyCache(tmp_path, "m", SETTINGS)
 
 
 def test_a_chat_template_is_used_where_there_is_one(folder) -> None:
@@ -148,7 +148,7 @@ def test_valence_is_asked_about_the_emotions_of_valence_tasks_only(folder, kept)
     assert found["valence"].tolist()[:2] == ["", ""]
     about = [prompt for prompt in counting.asked if "positive, negative or neutral" in prompt]
     assert about == sorted(
-        {asked("valence", reply) for reply in found["emotions"][2:] if reply},
+        {prompt_for("valence", reply) for reply in found["emotions"][2:] if reply},
         key=lambda one: (len(one), one),
     )
     assert about

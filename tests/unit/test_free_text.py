@@ -22,7 +22,7 @@ SETTINGS = {
 @pytest.fixture
 def experiment(tmp_path: Path, checkpoint, twin, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Manifests of a base and of a tuned model, and two prepared tasks."""
-    from affectlocus.checkpoints.pairs import manifest
+    from affectlocus.checkpoints.checkpoint_manifests import manifest
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     base = checkpoint("qwen2", max_position_embeddings=1024)

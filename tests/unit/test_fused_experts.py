@@ -10,9 +10,10 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
-from affectlocus.checkpoints.fused_experts import joined
-from affectlocus.checkpoints.pairs import Pair, Weights
+from affectlocus.checkpoints.fused_experts import fuse_experts
+from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.stored import as_torch
+from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.deltas.deltas import deltas, summary
@@ -133,7 +134,7 @@ def test_fused_experts_in_a_pytorch_file(tmp_path, kind, form) -> None:
 def test_experts_are_joined_into_what_was_stored(tmp_path, kind) -> None:
     stored = ATTENTION | fused(BASE, kind)
     weights = Weights(folder(tmp_path / "base", fused(BASE, kind), kind))
-    whole = joined({name: weights.stored(name) for name in weights.names()}, weights.fused)
+    whole = fuse_experts({name: weights.stored(name) for name in weights.names()}, weights.fused)
     assert sorted(whole) == sorted(stored)
     for name, value in stored.items():
         assert torch.equal(as_torch(whole[name]), value), name

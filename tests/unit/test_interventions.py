@@ -24,9 +24,9 @@ from affectlocus.evaluation import interventions
 from affectlocus.evaluation.evaluate import build
 from affectlocus.evaluation.interventions import (
     TorchChanges,
-    destroyed,
+    ablated_tensor,
     generator,
-    inside,
+    projections_inside,
     verify,
     verify_folders,
 )
@@ -215,7 +215,7 @@ def test_the_set_of_a_union_is_the_union_of_the_sets(pairs, first, second) -> No
     cells = [load("+".join(parts)) for parts in (first, second, first | second)]
     pair = pairs["full float32"]
     for name in pair.names:
-        one, two, both = (inside(pair, name, cell) for cell in cells)
+        one, two, both = (projections_inside(pair, name, cell) for cell in cells)
         assert both == (one or two)
 
 
@@ -319,7 +319,7 @@ def test_tensors_of_one_shape_get_noise_of_their_own(pairs) -> None:
 
 def test_an_unknown_way_to_ablate_is_refused(pairs) -> None:
     with pytest.raises(InputError, match=r"'scramble'.*revert, zero, shuffle, noise"):
-        destroyed(pairs["full float32"], GATE, "scramble", 0)
+        ablated_tensor(pairs["full float32"], GATE, "scramble", 0)
 
 
 # Verify
@@ -388,7 +388,7 @@ def test_verify_finds_any_single_flipped_bit_outside_the_set(made, data, cell) -
     bit = data.draw(st.integers(0, 31))
     bits = tensors[name].view(torch.int32).flatten()
     bits[entry] ^= -(2**31) if bit == 31 else 2**bit
-    if inside(made, name, cell):
+    if projections_inside(made, name, cell):
         verify(tensors, made, cell)
     else:
         with pytest.raises(InputError, match="would not hold") as error:

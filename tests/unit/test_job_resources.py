@@ -113,7 +113,7 @@ def test_full_tuning_needs_more_cards_than_lora() -> None:
 
 
 def test_the_size_is_read_off_the_configuration_once_the_model_is_here(tmp_path: Path) -> None:
-    assert needs().size("large").told_by == "the name Model-7B"
+    assert needs().size("large").origin == "the name Model-7B"
     folder = tmp_path / "hub"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(QWEN_7B))
@@ -134,7 +134,7 @@ def test_a_size_may_be_stated_and_a_model_that_nobody_knows_counts_as_large() ->
     stated = needs(bases=bases, plan={"sizes": {"large": {"parameters": 32.8e9}}})
     assert stated.size("large").bytes == pytest.approx(65.6e9)
     assert stated.size("own").parameters == 8_000_000_000
-    assert "plan.sizes" in stated.size("own").told_by
+    assert "plan.sizes" in stated.size("own").origin
 
 
 def test_a_damaged_manifest_or_configuration_is_as_good_as_none(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_damaged_manifest_or_configuration_is_as_good_as_none(tmp_path: Path) 
     manifest.parent.mkdir(parents=True)
     for text in ("", "[]", '{"folder": "x"}', '{"folder": "x", "files": [1]}'):
         manifest.write_text(text)
-        assert needs().size("large").told_by == "the name Model-7B"
+        assert needs().size("large").origin == "the name Model-7B"
 
 
 def test_samples_are_counted_stated_or_assumed(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from affectlocus.checkpoints.live import LivePair
+from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.stored import as_array, as_torch, rounded, same_bits
 from affectlocus.core.cells import Cell
 from affectlocus.core.extras import MODULES
@@ -107,7 +107,7 @@ def test_graft_and_verify(checkpoint, lora, tmp_path, kind, more, dtype) -> None
     )
     assert not any(loading.values())
     cell = Cell(kind, "b", "t", "" if kind == "tuned" else "gate", more[-1] if more else "")
-    pair = LivePair(base, adapter)
+    pair = ModelPair(base, adapter)
     for name, tensor in model.state_dict().items():
         if name != "lm_head.weight":
             assert same_bits(as_array(tensor), intervened(pair, name, cell)), name
@@ -297,7 +297,7 @@ def test_arrays_and_tensors_have_the_same_bits(name, shape) -> None:
     assert bytes(back.flatten().view(torch.uint8)) == bytes(tensor.flatten().view(torch.uint8))
 
 
-def _times(pair: LivePair, name: str, times: float) -> torch.Tensor:
+def _times(pair: ModelPair, name: str, times: float) -> torch.Tensor:
     """What torch makes of the same load cell."""
     base, tuned = pair.sides(name)
     return (base.double() + times * pair.delta(name)).to(tuned.dtype)
@@ -315,7 +315,7 @@ def test_a_dose_has_the_bits_that_torch_gives(
         tensors[name].dtype
     )
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
-    pair = LivePair(base, lora(checkpoint("llama", dtype), ["gate_proj"]), any_base=True)
+    pair = ModelPair(base, lora(checkpoint("llama", dtype), ["gate_proj"]), any_base=True)
     cell = Cell("load", "b", "t", "gate", f"x{times:g}")
     found = intervened(pair, name, cell)
     assert same_bits(found, as_array(_times(pair, name, times)))

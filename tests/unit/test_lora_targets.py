@@ -78,7 +78,7 @@ def test_a_model_without_the_seven_is_refused() -> None:
 
 
 def test_folder_config_and_manifest_give_the_same(checkpoint: Callable, tmp_path: Path) -> None:
-    from affectlocus.checkpoints.pairs import manifest
+    from affectlocus.checkpoints.checkpoint_manifests import manifest
 
     folder = checkpoint("llama")
     record = tmp_path / "mine.json"

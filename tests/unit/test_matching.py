@@ -12,7 +12,7 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from affectlocus.checkpoints.live import LivePair
+from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.cells import Cell
@@ -171,17 +171,17 @@ def mtp() -> tiny.Tensors:
 PLAIN_NEXTN = {name: one for name, one in nextn().items() if "_proj." in name and "eh_" not in name}
 
 MORE = {
-    "mtp": (mtp(), {}, "layers that predict further tokens"),
+    "mtp": (mtp(), {}, "layers for multi-token prediction"),
     "MiMo's mtp": (
         {"model.mtp_layers.0.input_proj.weight": torch.ones(8, 16)},
         {},
-        "layers that predict further tokens",
+        "layers for multi-token prediction",
     ),
-    "a numbered layer": (nextn(), {}, "layers that predict further tokens"),
+    "a numbered layer": (nextn(), {}, "layers for multi-token prediction"),
     "a numbered layer, by its configuration": (
         PLAIN_NEXTN,
         {"num_nextn_predict_layers": 1},
-        "layers that predict further tokens",
+        "layers for multi-token prediction",
     ),
     "a vision tower": (vision(), {}, "another part of a multimodal model"),
     "a classifier": ({"score.weight": torch.ones(7, 8)}, {}, "a head"),
@@ -216,7 +216,7 @@ def test_layers_for_further_tokens_on_both_sides_are_not_measured(tmp_path) -> N
     check(found)
     assert found["gate"]["layers"] == tiny.LAYERS
     (note,) = notes
-    assert note.startswith("both have layers that predict further tokens")
+    assert note.startswith("both have layers for multi-token prediction")
 
 
 @pytest.mark.parametrize("side", ["base", "tuned"])
@@ -348,9 +348,7 @@ def test_the_command_prints_the_notes(tmp_path, monkeypatch, capsys) -> None:
         main()
     assert not ended.value.code
     said = capsys.readouterr()
-    assert said.err.startswith(
-        "note: base alone has layers that predict further tokens (10 tensors"
-    )
+    assert said.err.startswith("note: base alone has layers for multi-token prediction (10 tensors")
     check(json.loads(said.out)["projections"])
 
 
@@ -483,9 +481,9 @@ def test_a_model_that_leaves_its_tying_to_the_default_has_a_head(tmp_path) -> No
     config = {key: value for key, value in tiny.CONFIG.items() if key != "tie_word_embeddings"}
     base = tiny.model(tmp_path / "base", headless(BASE), config, model_type="smollm3")
     tuned = tiny.model(tmp_path / "tuned", headless(TUNED), config, model_type="smollm3")
-    pair = LivePair(base, tuned)
+    pair = ModelPair(base, tuned)
     pair.check()
-    assert not pair.apart(True)
+    assert not pair.is_untied(True)
 
 
 def test_a_model_that_ties_its_head_has_one(tmp_path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from affectlocus.checkpoints.spectra import LowRank
-from affectlocus.checkpoints.tensor_files import Held, Stored, Tensors
+from affectlocus.checkpoints.tensor_files import ArrayReader, FileReader, Tensors
 from affectlocus.core.errors import InputError
 from affectlocus.deltas import measure as module
 from affectlocus.deltas.measure import BINS, Job, measure, measure_all
@@ -29,12 +29,12 @@ SCORES = [*BASIC, "mean", "std", "max_abs", "dtype_floor"]
 LARGE = (331, 1019)
 
 
-def held(tensor: torch.Tensor) -> Held:
+def held(tensor: torch.Tensor) -> ArrayReader:
     """A side in memory."""
-    return Held(tensor.double().numpy(), str(tensor.dtype).removeprefix("torch."))
+    return ArrayReader(tensor.double().numpy(), str(tensor.dtype).removeprefix("torch."))
 
 
-def stored(tensor: torch.Tensor) -> Stored:
+def stored(tensor: torch.Tensor) -> FileReader:
     """A side in a file, which is gone once the last that reads it is."""
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
         save_file({"w": tensor.contiguous()}, file.name)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from transformers import AutoConfig
 
-from affectlocus.checkpoints.model_size import Size, estimated, of_config, of_name, of_pretraining
+from affectlocus.checkpoints.model_size import (
+    Size,
+    estimated_size,
+    pretraining_size,
+    size_from_config,
+    size_from_name,
+)
 from affectlocus.config.corpus import Pretraining
 from affectlocus.training.lora_targets import layout_of_config
 
@@ -31,7 +37,7 @@ SMALL = {
 
 
 def told(config: dict[str, object]) -> Size:
-    size = of_config(config)
+    size = size_from_config(config)
     assert size is not None
     return size
 
@@ -85,19 +91,19 @@ def test_a_language_model_inside_another_is_the_one_that_counts() -> None:
     ],
 )
 def test_a_name_tells_a_size_or_none(name: str, parameters: float | None) -> None:
-    size = of_name(name)
+    size = size_from_name(name)
     assert (size and size.parameters) == parameters
 
 
 def test_an_estimated_shape_holds_the_parameters_that_were_stated() -> None:
-    size = estimated(7e9, "bfloat16", "said")
+    size = estimated_size(7e9, "bfloat16", "said")
     inside = size.share("all") * size.parameters
     assert inside == pytest.approx(7e9, rel=0.05)
 
 
 def test_a_pretrained_base_is_as_its_recipe_says() -> None:
-    size = of_pretraining(Pretraining(architecture="qwen2"))
-    assert (size.each, size.told_by) == (4.0, "its recipe")
+    size = pretraining_size(Pretraining(architecture="qwen2"))
+    assert (size.bytes_per_parameter, size.origin) == (4.0, "its recipe")
     # embeddings, three layers (q, k and v with biases, o, the feed-forward block, norms), a norm
     layer = (64 * 64 + 64) + 2 * (32 * 64 + 32) + 64 * 64 + 3 * 64 * 176 + 2 * 64
     assert size.parameters == 768 * 64 + 3 * layer + 64
@@ -105,4 +111,4 @@ def test_a_pretrained_base_is_as_its_recipe_says() -> None:
 
 @pytest.mark.parametrize("config", [{}, {"hidden_size": "wide"}, {**QWEN_7B, "vocab_size": 0}])
 def test_a_configuration_that_says_nothing_gives_none(config: dict[str, object]) -> None:
-    assert of_config(config) is None
+    assert size_from_config(config) is None

@@ -14,7 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from affectlocus.checkpoints.pairs import Pair, Weights, checkpoint_folder, manifest
+from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder, manifest
+from affectlocus.checkpoints.pairs import Pair
+from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import Location
 
@@ -276,7 +278,7 @@ def test_a_tuned_model_with_other_tensors_than_its_base_is_refused(
         Pair(checkpoint(), tuned)
     assert str(tuned) in str(error.value)
     assert "model.layers.1.mlp" in str(error.value)
-    assert "(1 tensors so)" in str(error.value)
+    assert "(1 tensor in all)" in str(error.value)
 
 
 def test_a_tensor_of_another_shape_is_refused_with_both_shapes(checkpoint, tmp_path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from affectlocus.cli import app
-from affectlocus.evaluation.prediction_cache import Answers
+from affectlocus.evaluation.prediction_cache import PredictionCache
 from affectlocus.lm import readouts
 
 LABELS = {"moods": ["happy", "sad"], "MOSI": ["negative", "neutral", "positive"], "prose": []}
@@ -40,7 +40,7 @@ def prepare(task: str, samples: int = 4) -> None:
 @pytest.fixture(autouse=True)
 def experiment(tmp_path: Path, checkpoint, lora, monkeypatch: pytest.MonkeyPatch) -> None:
     """Manifests of a base and of tuned ones; a task of each way in which a model is asked."""
-    from affectlocus.checkpoints.pairs import manifest
+    from affectlocus.checkpoints.checkpoint_manifests import manifest
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
@@ -215,7 +215,7 @@ def test_another_cell_has_answers_of_its_own(asked: list[str]) -> None:
 
 
 def test_a_kept_answer_with_any_flipped_bit_is_asked_anew_or_reads_the_same(tmp_path: Path) -> None:
-    answers = Answers(tmp_path / "cell", {"a": 1}, {"moods": 2})
+    answers = PredictionCache(tmp_path / "cell", {"a": 1}, {"moods": 2})
     frame = pd.DataFrame({"task": "moods", "loglik": [0.5, -1.25], "text": ["so", None]})
     answers.keep("moods", frame)
     (path,) = (tmp_path / "cell").iterdir()
@@ -235,6 +235,6 @@ def test_a_kept_answer_with_any_flipped_bit_is_asked_anew_or_reads_the_same(tmp_
 
 def test_a_disk_that_takes_no_more_does_not_stop_the_cell(tmp_path: Path) -> None:
     (tmp_path / "cell").write_text("in the way")
-    answers = Answers(tmp_path / "cell", {}, {"moods": 1})
+    answers = PredictionCache(tmp_path / "cell", {}, {"moods": 1})
     answers.keep("moods", pd.DataFrame({"task": ["moods"]}))
     assert answers.get("moods") is None

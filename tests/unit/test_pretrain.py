@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from affectlocus.checkpoints.pairs import Weights
+from affectlocus.checkpoints.weights import Weights
 from affectlocus.config.corpus import Pretraining
 from affectlocus.core.errors import InputError
 from affectlocus.core.stop_signals import Stopped

@@ -31,7 +31,7 @@ from hub import Hub, serving, start
 from huggingface_hub import constants
 from safetensors.numpy import save
 
-from affectlocus.checkpoints.pairs import checkpoint_folder
+from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
 from affectlocus.core.errors import InputError
 from affectlocus.core.manifests import manifest_folder
 from affectlocus.data.retrieve import retrieve

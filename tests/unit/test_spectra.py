@@ -16,7 +16,7 @@ from affectlocus.checkpoints.spectra import (
     low_rank_scores,
     spectrum_of_values,
 )
-from affectlocus.checkpoints.tensor_files import Held
+from affectlocus.checkpoints.tensor_files import ArrayReader
 
 
 def drawn(*shape: int, dtype: str = "float64", seed: int = 0) -> np.ndarray:
@@ -142,7 +142,7 @@ def test_ranks_are_ordered_and_do_not_depend_on_scale(values, power) -> None:
 def test_a_delta_of_zero_has_no_rank() -> None:
     zero = LowRank(drawn(4, 9), np.zeros((6, 4)), 2.0)
     assert set(zero.scores().values()) == {0}
-    same = Held(drawn(6, 9))
+    same = ArrayReader(drawn(6, 9))
     for found in (
         zero.spectrum(),
         full_spectrum(same, same),
@@ -156,7 +156,7 @@ def test_a_delta_of_zero_has_no_rank() -> None:
 def test_a_delta_with_nan_has_no_spectrum() -> None:
     tuned = drawn(6, 9)
     tuned[2, 3] = math.nan
-    assert math.isnan(full_spectrum(Held(drawn(6, 9)), Held(tuned)).spectral_norm)
+    assert math.isnan(full_spectrum(ArrayReader(drawn(6, 9)), ArrayReader(tuned)).spectral_norm)
     assert math.isnan(spectrum_of_values(np.array([1.0, math.inf])).stable_rank)
 
 
@@ -169,8 +169,8 @@ def test_a_full_deltas_spectrum_is_its_svd(monkeypatch, shape, dtype) -> None:
     delta = tuned.astype(float) - base
     values = np.linalg.svd(delta, compute_uv=False)
     for found in (
-        full_spectrum(Held(base), Held(tuned)),
-        full_spectrum(Held(base), None, Held(delta)),
+        full_spectrum(ArrayReader(base), ArrayReader(tuned)),
+        full_spectrum(ArrayReader(base), None, ArrayReader(delta)),
     ):
         assert np.allclose(found.values, values, rtol=1e-9, atol=1e-8 * values[0])
         expected = spectrum_of_values(values)
@@ -181,7 +181,7 @@ def test_a_full_deltas_spectrum_is_its_svd(monkeypatch, shape, dtype) -> None:
 
 def test_a_full_delta_of_low_rank_has_the_spectrum_of_its_factors() -> None:
     factors = LowRank(drawn(3, 200), drawn(120, 3, seed=1), 1.0)
-    found = full_spectrum(Held(np.zeros((120, 200))), None, factors)
+    found = full_spectrum(ArrayReader(np.zeros((120, 200))), None, factors)
     assert int((found.values > 0).sum()) == 3
     assert np.allclose(found.values[:3], factors.singular_values(), rtol=1e-9)
     assert found.effective_rank == pytest.approx(factors.spectrum().effective_rank, rel=1e-9)
@@ -190,6 +190,6 @@ def test_a_full_delta_of_low_rank_has_the_spectrum_of_its_factors() -> None:
 def test_what_is_no_matrix_or_no_pair_is_refused() -> None:
     for base, tuned in ((np.ones(3), np.ones(3)), (np.ones((3, 2)), np.ones((2, 3)))):
         with pytest.raises(ValueError, match="no spectrum of a delta between shapes"):
-            full_spectrum(Held(base), Held(tuned))
+            full_spectrum(ArrayReader(base), ArrayReader(tuned))
     with pytest.raises(ValueError, match="no spectrum"):
-        full_spectrum(Held(np.ones((3, 2))), None)
+        full_spectrum(ArrayReader(np.ones((3, 2))), None)

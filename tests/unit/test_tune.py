@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from affectlocus.checkpoints.adapters import Adapter
-from affectlocus.checkpoints.pairs import Pair, manifest
+from affectlocus.checkpoints.checkpoint_manifests import manifest
+from affectlocus.checkpoints.pairs import Pair
 from affectlocus.cli import app
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.checkpoint_files import snapshot_folder

@@ -20,13 +20,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from affectlocus.checkpoints.live import LivePair
+from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.stored import same_bits
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.evaluation.evaluate import Shared, build
+from affectlocus.evaluation.evaluate import CellModel, build
 from affectlocus.lm.prompts import Prompter
 from affectlocus.orchestration.preflight import precheck_pairs
 
@@ -153,7 +153,7 @@ def graft(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(("variant", "tied"), EACH)
 def test_the_tuned_cell_of_an_adapter_is_pefts_live_model(adapters, variant, tied) -> None:
     base, adapter, expected = adapters(variant, tied)
-    shared = Shared(base)
+    shared = CellModel(base)
     shared.become(adapter, TUNED, any_base=True)
     torch.testing.assert_close(logits(shared.model), expected, rtol=1e-5, atol=1e-5)
     inner = shared.model
@@ -167,7 +167,7 @@ def test_the_cell_behind_it_is_the_base_as_if_just_loaded(adapters, variant, tie
     base, adapter, _ = adapters(variant, tied)
     fresh = AutoModelForCausalLM.from_pretrained(base).eval()
     for back in ((None, BASE), (adapter, Cell("load", "base", "pair", "gate"))):
-        shared = Shared(base)
+        shared = CellModel(base)
         shared.become(adapter, TUNED, any_base=True)
         shared.become(*back, any_base=True)
         found = shared.model.state_dict()
@@ -184,7 +184,7 @@ def test_an_ablation_keeps_all_else_as_tuned_and_a_load_keeps_it_as_in_the_base(
     adapters, variant
 ) -> None:
     base, adapter, _ = adapters(variant, True)
-    shared = Shared(base)
+    shared = CellModel(base)
     shared.become(adapter, TUNED, any_base=True)
     tuned = {name: tensor.clone() for name, tensor in shared.model.state_dict().items()}
     shared.become(None, BASE)
@@ -201,7 +201,7 @@ def test_an_ablation_keeps_all_else_as_tuned_and_a_load_keeps_it_as_in_the_base(
 @pytest.mark.parametrize("variant", HALF)
 def test_new_tokens_that_only_head_or_embeddings_have_are_refused(adapters, variant) -> None:
     base, adapter, _ = adapters(variant, False)
-    said = r"293 rows and .* 290, so that new tokens have values in one of them only"
+    said = r"293 rows and .* 290, so the new tokens have values in one of them only"
     for cell in (TUNED, REVERT):
         with pytest.raises(InputError, match=said):
             build(base, adapter, cell, any_base=True)
@@ -214,7 +214,7 @@ def test_new_tokens_that_only_head_or_embeddings_have_are_refused(adapters, vari
         ([3, 7, 9], "names 3 tokens for it; expected one row for each"),
         ("37", "expected a list of token ids"),
         ([3, -1], "expected a list of token ids"),
-        ([3, 290], r"of 291 tokens, and 290 are in its files and the base"),
+        ([3, 290], r"has 291 tokens, but its files and the base have 290"),
     ],
 )
 def test_rows_that_fit_no_token_are_refused(adapters, tmp_path, told, said) -> None:
@@ -225,7 +225,7 @@ def test_rows_that_fit_no_token_are_refused(adapters, tmp_path, told, said) -> N
         json.dumps(config | {"trainable_token_indices": told})
     )
     with pytest.raises(InputError, match=said):
-        LivePair(base, folder, any_base=True).check()
+        ModelPair(base, folder, any_base=True).check()
 
 
 def test_tokens_without_their_rows_are_refused(adapters, tmp_path) -> None:
@@ -234,7 +234,7 @@ def test_tokens_without_their_rows_are_refused(adapters, tmp_path) -> None:
     tensors = load_file(folder / "adapter_model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if "trainable_tokens" not in name}
     save_file(kept, folder / "adapter_model.safetensors")
-    with pytest.raises(InputError, match=r"trainable_token_indices is \[3, 7\], and .* no rows"):
+    with pytest.raises(InputError, match=r"trainable_token_indices is \[3, 7\], but .* no rows"):
         Pair(base, folder, any_base=True)
 
 
@@ -291,13 +291,13 @@ def test_the_tuned_cell_of_a_full_model_is_the_model_that_transformers_loads(
     tied, change = FULL[variant]
     base = checkpoint("qwen2", tie_word_embeddings=tied)
     expected = full(base, tmp_path / "tuned", change)
-    shared = Shared(base)
+    shared = CellModel(base)
     shared.become(tmp_path / "tuned", TUNED)
     torch.testing.assert_close(logits(shared.model), expected, rtol=1e-5, atol=1e-5)
     assert "embed_tokens" in shared.outside["outside_tuned"]
     for back in ((None, BASE), (tmp_path / "tuned", LOAD)):
         shared.become(*back)
-        fresh = Shared(base)
+        fresh = CellModel(base)
         if back[0]:
             fresh.become(*back)
         for name, tensor in fresh.model.state_dict().items():
@@ -325,7 +325,7 @@ def test_a_mixture_of_experts_is_the_model_that_transformers_loads(tmp_path) -> 
     model = AutoModelForCausalLM.from_config(config)
     model.save_pretrained(tmp_path / "base")
     expected = full(tmp_path / "base", tmp_path / "tuned", lambda _: None)
-    shared = Shared(tmp_path / "base")
+    shared = CellModel(tmp_path / "base")
     plain = logits(shared.model)
     assert not torch.allclose(plain, expected, atol=0.01)
     shared.become(tmp_path / "tuned", TUNED)
@@ -368,7 +368,7 @@ def test_a_chain_of_adapters_keeps_the_heads_that_they_made(checkpoint, tmp_path
     kept = {name: tensor for name, tensor in tensors.items() if "base_layer" not in name}
     save_file(kept, tmp_path / "two/adapter_model.safetensors")
     after = logits(PeftModel.from_pretrained(first, tmp_path / "two").eval())
-    shared = Shared([base, tmp_path / "one"])
+    shared = CellModel([base, tmp_path / "one"])
     for tuned, cell, expected in (
         (None, BASE, before),
         (tmp_path / "two", TUNED, after),
@@ -461,7 +461,7 @@ def test_a_cell_with_more_tokens_answers_with_the_tuned_tokenizer(adapters, tmp_
     ):
         done = subprocess.run([tool, *command], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    shared = Shared(base)
+    shared = CellModel(base)
     asked = pd.read_parquet(tmp_path / "t.parquet").set_index("id")["prompt"]
     (sample,) = asked.index[asked.str.contains("<new>")]
     prompt = asked[sample]

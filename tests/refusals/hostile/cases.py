@@ -901,7 +901,7 @@ CHECKPOINTS = [
     ),
     Case(
         "A pickled configuration of 2^40 values that holds itself",
-        ("has no twin; expected both LoRA factors",),
+        ("is without the other LoRA factor; expected both factors of a module",),
         make=_pth(_laughs),
         commands=(("diff", "base", "tuned.pth"),),
         shown="`tuned.pth`",
@@ -958,7 +958,7 @@ CHECKPOINTS = [
     ),
     Case(
         "An adapter's pattern that is none within its frame",
-        ("rank_pattern: '(?i)q_proj' is no regular expression",),
+        ("rank_pattern: '(?i)q_proj' is not a regular expression",),
         make=_adapter(rank_pattern={"(?i)q_proj": 2}),
         commands=DIFF,
         shown='`"rank_pattern": {"(?i)q_proj": 2}`',

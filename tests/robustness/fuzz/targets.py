@@ -476,8 +476,9 @@ MODEL = {
 
 
 def _model(given: Any) -> None:
-    from affectlocus.checkpoints.model_size import of_config
-    from affectlocus.checkpoints.pairs import Pair, Weights
+    from affectlocus.checkpoints.model_size import size_from_config
+    from affectlocus.checkpoints.pairs import Pair
+    from affectlocus.checkpoints.weights import Weights
     from affectlocus.lm.config_limits import check_size
 
     if not isinstance(given, dict):
@@ -491,7 +492,7 @@ def _model(given: Any) -> None:
                 text = json.dumps(given[key], default=str)
                 (path / name).write_text(text, encoding="utf-8")
         if isinstance(given.get("config"), dict):
-            of_config(given["config"])
+            size_from_config(given["config"])
         check_size(path)
         _ = Weights(path).projections
         Pair(path, path)
@@ -506,7 +507,7 @@ MANIFEST = {
 
 
 def _manifest(given: Any) -> None:
-    from affectlocus.checkpoints.pairs import checkpoint_folder
+    from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
     from affectlocus.data.sources import resolved
 
     with folder() as path, refusing():

@@ -1,7 +1,8 @@
-"""Kinds of adapters: which have a change of the weights that follows from their tensors alone.
+"""Adapter types that are not read, and what to do with each.
 
-Every kind that is not read is refused by its own name, with the way out that it has: some can be
-merged into their base by peft, others change no weights, or have no single change.
+An adapter is read if its tensors alone determine how it changes the weights. Every other type is
+refused by name. peft can merge some of these into their base; others change no weights, or change
+them depending on the input.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ _CONVERT = (
     "path_initial_model_for_weight_conversion), or give the merged model that the training saved"
 )
 _NO_WEIGHTS = "it trains inputs or prompts and changes no weights, so there is no delta to measure"
-_BY_INPUT = "what it adds depends on the input, so there is no single delta of the weights"
+_BY_INPUT = "its change depends on the input, so there is no single delta of the weights"
 
-# peft's types whose adapters peft cannot merge, and why; all others can be merged.
+# The adapter types of peft that cannot be merged, and why. All others can be merged.
 _NO_MERGE = {
     **dict.fromkeys(
         (
@@ -32,7 +33,8 @@ _NO_MERGE = {
     **dict.fromkeys(("XLORA", "POLY", "LILY", "SHADOW"), _BY_INPUT),
 }
 
-# How the names of each kind's tensors begin, for adapters whose configuration says LoRA.
+# Prefix of a tensor's name → the adapter type it belongs to. A configuration may say LoRA and the
+# tensors may be of another type.
 _PREFIXES = {
     "adamss": "AdaMSS",
     "adaption": "Adaption Prompt",
@@ -75,7 +77,7 @@ _PREFIXES = {
     "waveft": "WaveFT",
     "xlora": "X-LoRA",
 }
-_OWN = {
+_EXACT_NAMES = {
     "lora_E": "AdaLoRA",
     "lora_ranknum": "AdaLoRA",
     "ranknum": "AdaLoRA",
@@ -88,15 +90,15 @@ _OWN = {
     "prompt_encoder": "P-tuning",
     "token_adapter": "trainable tokens",
 }
-_BEGINS = sorted(_PREFIXES, key=len, reverse=True)
+_LONGEST_FIRST = sorted(_PREFIXES, key=len, reverse=True)
 _QUANTISED = frozenset(("absmax", "quant_map", "nested_absmax", "nested_quant_map", "qweight"))
 
-# Buffers that only training uses: peft's merge does not read them.
+# Buffers that only training uses. peft does not read them when it merges.
 _TRAINING_ONLY = re.compile(r"\.(?:lora_velora_embed|lora_monteclora_sampler)(?:\.|$)")
 
 
-def refused(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(key, why and what to do) for what a peft configuration says that cannot be read."""
+def unsupported_settings(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields (key, reason and remedy) for each setting of a peft configuration that is not read."""
     kind = config.get("peft_type", "LORA")
     if kind != "LORA":
         why = _NO_MERGE.get(str(kind))
@@ -125,19 +127,19 @@ def refused(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def training_only(name: str) -> bool:
-    """Whether a stored tensor has no part in the adapter's change of the weights."""
+    """Whether only training uses a stored tensor, so that it does not change the weights."""
     return _TRAINING_ONLY.search(name) is not None
 
 
-def unknown(
+def unsupported_tensor(
     names: Iterable[str], modules: Collection[str], everywhere: bool = True
 ) -> tuple[str, str] | None:
-    """The first tensor that belongs to an adapter of a kind that is not read, and what it is.
+    """The first tensor of an adapter type that is not read, and a description of it.
 
     Args:
-        names: tensors that are no LoRA factors, without peft's wrapper.
-        modules: those with LoRA factors.
-        everywhere: whether a name alone counts, outside of adapted modules and projections too.
+        names: tensors that are not LoRA factors, without the prefix of peft's wrapper.
+        modules: modules with LoRA factors.
+        everywhere: also judge tensors outside adapted modules and projections, by name.
     """
     for name in sorted(names):
         if in_other_tower(name):
@@ -151,18 +153,18 @@ def unknown(
             inside = module in modules or place(f"{module}.weight") is not None
             if inside and rest not in (["weight"], ["bias"]):
                 quantised = not _QUANTISED.isdisjoint(rest)
-                other = "part of a quantised weight" if quantised else "of a kind that is not known"
+                other = "part of a quantised weight" if quantised else "of an unknown kind"
                 return name, kind or other
     return None
 
 
 def _kind(words: list[str]) -> str | None:
     for word in words:
-        if word in _OWN:
-            return f"a tensor of {_OWN[word]}"
-        for begin in _BEGINS:
-            if word.startswith(f"{begin}_"):
-                return f"a tensor of {_PREFIXES[begin]}"
+        if word in _EXACT_NAMES:
+            return f"a tensor of {_EXACT_NAMES[word]}"
+        for prefix in _LONGEST_FIRST:
+            if word.startswith(f"{prefix}_"):
+                return f"a tensor of {_PREFIXES[prefix]}"
         if word.startswith("lora_") or "_lora_" in word:
-            return "a LoRA tensor of a kind that is not known"
+            return "a LoRA tensor of an unknown kind"
     return None

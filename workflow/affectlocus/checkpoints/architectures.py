@@ -1,8 +1,8 @@
-"""Architectures as data: which stored tensor holds which projection, and which rows of it.
+"""Architectures as data: the projections that a stored tensor holds, and the rows of each.
 
-To teach the project another layout, add its modules to `MODULES` (the name below `layers.N.`, the
-projections in the order of the tensor's rows) and a line to the table of tests/unit/
-test_architectures.py.
+To support another layout, add its modules to `MODULES` (the name below `layers.N.`, and the
+projections in the order of the tensor's rows). Add a line to the table in
+tests/unit/test_architectures.py.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.projections import Location
 
 Rows = tuple[tuple[int, int], ...]
-"""Ranges of a tensor's first axis: start and stop of each, in the projection's order."""
+"""Ranges (start, stop) of a tensor's first axis, in the order of the projection's rows."""
 
 
 @dataclass(frozen=True)
 class Module:
-    """What a module's weight (d_out, d_in) holds: one projection, or several above each other."""
+    """The projections in a module's weight (d_out, d_in): one, or several stacked by rows."""
 
     projections: tuple[str, ...]
-    grouped: bool = False  # per key-value head: its query heads, its key, its value
+    # Rows are ordered by key-value head: the query heads, the key and the value of each.
+    grouped: bool = False
 
 
 MODULES: dict[str, Module] = {
@@ -39,7 +40,7 @@ MODULES: dict[str, Module] = {
     # Phi-3
     "self_attn.qkv_proj": Module(("q", "k", "v")),
     "mlp.gate_up_proj": Module(("gate", "up")),
-    # InternLM2; LLaMA as Meta hands it out shares its feed-forward and output names
+    # InternLM2; Meta's own LLaMA files use the same names for feed-forward and output
     "attention.wqkv": Module(("q", "k", "v"), grouped=True),
     "attention.wq": Module(("q",)),
     "attention.wk": Module(("k",)),
@@ -48,7 +49,7 @@ MODULES: dict[str, Module] = {
     "feed_forward.w1": Module(("gate",)),
     "feed_forward.w3": Module(("up",)),
     "feed_forward.w2": Module(("down",)),
-    # Mixtures of experts: Qwen and DeepSeek with experts that every token passes, Mixtral
+    # Mixtures of experts: Qwen and DeepSeek with shared experts, Mixtral
     **{
         f"{block}.{name}_proj": Module((name,))
         for block in (
@@ -57,7 +58,7 @@ MODULES: dict[str, Module] = {
         )
         for name in ("gate", "up", "down")
     },
-    # Granite's experts that every token passes
+    # Shared experts of Granite
     "shared_mlp.input_linear": Module(("gate", "up")),
     "shared_mlp.output_linear": Module(("down",)),
     "mlp.shared_expert.gate_proj": Module(("gate",)),
@@ -71,14 +72,14 @@ MODULES: dict[str, Module] = {
     "block_sparse_moe.experts.w2": Module(("down",)),
 }
 
-# The language model's own layers, whatever wrapper stands in front of them.
+# The layers of the language model, with any prefix of a wrapper.
 _LAYER = re.compile(r"(?P<prefix>(?:.*\.)?)layers\.(?P<layer>\d{1,9})\.(?P<module>.+)")
 _EXPERT = re.compile(
     r"(?:^|\.)(?:experts\.(?P<number>\d+)|(?P<shared>shared_(?:experts?|mlp)))(?=\.)"
 )
 
-# A multimodal model's encoders, resamplers and speech generators have layers of the same names, as
-# has the head that predicts further tokens (mtp); they are not the language model.
+# Parts outside the language model that have layers of the same names: encoders, resamplers and
+# speech generators of a multimodal model, and the head for multi-token prediction (mtp).
 _OTHER_TOWERS = frozenset(
     (
         *("vision_tower", "vision_model", "visual", "image_encoder", "visual_encoder"),
@@ -93,7 +94,7 @@ _OTHER_TOWERS = frozenset(
 
 @dataclass(frozen=True)
 class Place:
-    """A stored tensor's place in the network: its module, layer, expert, weight or bias."""
+    """A stored tensor's place in the network: module, layer, expert, and weight or bias."""
 
     module: Module
     layer: int
@@ -101,24 +102,24 @@ class Place:
     expert: str | None
 
 
-# Modules that only a layer that predicts further tokens has: it joins a token with a hidden state.
-_FURTHER = frozenset(("mtp", "eh_proj", "enorm", "hnorm", "shared_head"))
+# Modules that only a layer for multi-token prediction has, which joins a token and a hidden state.
+_MTP = frozenset(("mtp", "eh_proj", "enorm", "hnorm", "shared_head"))
 
 
 def in_other_tower(name: str) -> bool:
-    """Whether a name says of itself that it lies in an encoder or another part of its own."""
+    """Whether a tensor is in an encoder or another part outside the language model, by its name."""
     words = name.split(".")
     return not _OTHER_TOWERS.isdisjoint(words) or any(word.startswith("mtp_") for word in words)
 
 
-def predicts_further(module: str) -> bool:
-    """Whether a module below its layer, or beside the layers, predicts further tokens."""
+def is_mtp_module(module: str) -> bool:
+    """Whether a module, named below its layer or the model, is for multi-token prediction."""
     first = module.partition(".")[0]
-    return first in _FURTHER or first.startswith("mtp_")
+    return first in _MTP or first.startswith("mtp_")
 
 
 def place(tensor_name: str) -> Place | None:
-    """Where a tensor stands, by its name alone; None outside the seven projections."""
+    """A tensor's place in the network, from its name; None outside the seven projections."""
     name, _, parameter = tensor_name.rpartition(".")
     match = _LAYER.fullmatch(name)
     if match is None or parameter not in ("weight", "bias"):
@@ -141,7 +142,7 @@ def place(tensor_name: str) -> Place | None:
 
 
 def locate(tensor_name: str) -> Location | None:
-    """The location of a tensor that is one projection by itself; None for any other tensor."""
+    """The location of a tensor that holds exactly one projection; None for any other tensor."""
     found = place(tensor_name)
     if found is None or len(found.module.projections) > 1:
         return None
@@ -151,14 +152,14 @@ def locate(tensor_name: str) -> Location | None:
 def parts(
     tensor_name: str, rows: int, config: dict[str, Any] | None
 ) -> list[tuple[Location, Rows | None]]:
-    """The projections that a stored tensor holds, and the rows of each (None: all of them).
+    """The projections in a stored tensor, and the rows of each (None: all rows).
 
     Args:
         rows: the size of the tensor's first axis.
-        config: the model's config.json, for the numbers of heads; None where there is none.
+        config: the model's config.json, for the numbers of heads; None if it has none.
 
     Raises:
-        InputError: a fused tensor that the configuration does not explain.
+        InputError: the configuration does not say how to split a fused tensor.
     """
     found = place(tensor_name)
     if found is None:
@@ -169,7 +170,7 @@ def parts(
     elif names == ("gate", "up"):
         if rows % 2:
             raise InputError(
-                f"{tensor_name} has {rows} rows; expected gate and up above each other"
+                f"{tensor_name} has {rows} rows; expected an even number, gate first and then up"
             )
         split = [((0, rows // 2),), ((rows // 2, rows),)]
     else:
@@ -186,22 +187,22 @@ def _heads(
     """The rows of q, k and v in a fused tensor."""
     if config is None:
         raise InputError(
-            f"{tensor_name} holds q, k and v in one, and there is no config.json to say how many "
-            "heads each has; give the base as well"
+            f"{tensor_name} holds q, k and v in one tensor, and no config.json says how many heads "
+            "each has; give the base as well"
         )
     text = config.get("text_config") or config.get("llm_config") or config
     heads = text.get("num_attention_heads") if isinstance(text, dict) else None
     shared = (text.get("num_key_value_heads") or heads) if heads else None
     if not (isinstance(heads, int) and isinstance(shared, int) and heads > 0 and shared > 0):
         raise InputError(
-            "config.json: no num_attention_heads and num_key_value_heads as whole numbers; "
-            f"{tensor_name} cannot be split without them"
+            "config.json: num_attention_heads and num_key_value_heads are not whole numbers above "
+            f"0; {tensor_name} cannot be split without them"
         )
     total = heads + 2 * shared
     if rows % total or heads % shared:
         raise InputError(
-            f"{tensor_name} has {rows} rows, which {heads} heads and {shared} key-value heads of "
-            "config.json do not divide; this is not the checkpoint's configuration"
+            f"{tensor_name} has {rows} rows, which cannot be divided into the {heads} heads and "
+            f"{shared} key-value heads of config.json; give the checkpoint with its own config.json"
         )
     width = rows // total
     if not grouped:

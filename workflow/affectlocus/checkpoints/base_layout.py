@@ -1,7 +1,7 @@
-"""What an adapter alone tells of its base: whether the base has the seven projections at all.
+"""Decide from an adapter alone whether its base has the seven projections.
 
-In this order: a copy of the base's config.json, the base's name in the adapter's settings, and the
-names of the modules that it adapts.
+The sources are, in this order: a copy of the base's config.json, the base's name in the adapter's
+settings, and the names of the adapted modules.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from affectlocus.checkpoints.adapters import CONFIG, Adapter, layered
+from affectlocus.checkpoints.adapters import CONFIG, Adapter
 from affectlocus.checkpoints.architectures import in_other_tower, place
+from affectlocus.checkpoints.name_alignment import split_layer
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 from affectlocus.core.projections import PROJECTIONS
@@ -54,7 +55,7 @@ _TYPES: dict[str, Kind] = {
     ),
     **dict.fromkeys(("t5", "mt5", "umt5", "chatglm", "qwen", "mamba", "mamba2"), "other"),
 }
-# In the last part of a base's name, lower case: the first that matches decides; None: unknown.
+# Patterns for the last part of a base's name in lower case. The first match decides; None: unknown.
 _NAMES: tuple[tuple[str, Kind | None], ...] = (
     (r"llama-?4|gpt-oss|qwen3-next|qwen3\.5|nemotron|gemma-?3n|falcon-?h1|granite-4", None),
     (r"distill|falcon-?3", "seven"),
@@ -69,7 +70,7 @@ _NAMES: tuple[tuple[str, Kind | None], ...] = (
         "no gate",
     ),
 )
-# By the last words of a module's name below `layers.N.` (or `h.N.`, `block.N.`).
+# Patterns for the end of a module's name below `layers.N.` (or `h.N.`, `block.N.`).
 _MODULES: tuple[tuple[str, Kind], ...] = (
     (r"(?:kv_a_proj_with_mqa|kv_b_proj|q_a_proj|q_b_proj|q_down_proj|kv_down_proj)", "latent"),
     (r"(?:fc1|fc2|fc_in|fc_out|c_fc|dense_h_to_4h|dense_4h_to_h)", "no gate"),
@@ -81,37 +82,38 @@ _MODULES: tuple[tuple[str, Kind], ...] = (
     ),
 )
 _BLOCK = re.compile(r"(?:^|.*\.)(?:layers|h|block|blocks)\.\d+\.(?P<module>.+)")
-_ASIDE = re.compile(r"router|(?:^|\.)gate$|shared_expert_gate|norm|linear_attn|mamba|conv")
+_OTHER_MODULES = re.compile(r"router|(?:^|\.)gate$|shared_expert_gate|norm|linear_attn|mamba|conv")
 
 
 def unknown_projections(adapter: Adapter) -> list[str]:
-    """The projections without factors of which nothing tells that the base has them.
+    """The projections that have no factors and that the base may not have.
 
     Raises:
-        InputError: a base that is known to lack some of the seven, or to have them elsewhere.
+        InputError: the base is known to lack some of the seven projections, or to store them
+            elsewhere.
     """
-    held = _held(adapter)
-    kind, told = _told(adapter)
-    # The adapter's own modules outweigh a name.
+    held = _adapted_projections(adapter)
+    kind, source = _declared_kind(adapter)
+    # The adapter's modules count for more than the base's name.
     if (kind == "no gate" and "gate" in held) or (kind == "latent" and held & {"k", "v"}):
         kind = None
     if kind is not None and kind != "seven":
         raise InputError(
-            f"{adapter.path}: its base ({told}) {_WHY[kind]}; expected an adapter of a model with "
-            "q, k, v, o, gate, up and down"
+            f"{adapter.path}: its base ({source}) {_WHY[kind]}; expected an adapter of a model "
+            "with q, k, v, o, gate, up and down"
         )
-    strange = _strange(adapter)
+    unknown = _unknown_modules(adapter)
     for pattern, found in _MODULES:
-        for module in strange:
+        for module in unknown:
             if re.fullmatch(rf"(?:.*\.)?{pattern}", module):
                 raise InputError(
                     f"{adapter.path}: it adapts {module}, so its base {_WHY[found]}; expected an "
                     "adapter of a model with q, k, v, o, gate, up and down"
                 )
     doubtful: set[str] = set()
-    # A block with a module of an unknown name may hold its projections there.
+    # A block with an unknown module may store its projections there.
     odd = {
-        block: any(word in module for module in strange for word in words)
+        block: any(word in module for module in unknown for word in words)
         for block, words in (("attention", ("attn", "attention")), ("mlp", ("mlp", "feed")))
     }
     standard = {"attention": bool(held & {"k", "v"}), "mlp": "gate" in held}
@@ -124,8 +126,8 @@ def unknown_projections(adapter: Adapter) -> list[str]:
     return [name for name in PROJECTIONS if name in doubtful - held]
 
 
-def _held(adapter: Adapter) -> set[str]:
-    """The projections that the adapter has factors of."""
+def _adapted_projections(adapter: Adapter) -> set[str]:
+    """The projections for which the adapter has factors."""
     return {
         name
         for module in adapter.factors
@@ -135,12 +137,12 @@ def _held(adapter: Adapter) -> set[str]:
 
 
 def model_type(adapter: Adapter) -> str | None:
-    """The base's model_type, by a config.json in the adapter's folder or where its base lies."""
+    """The base's model_type, from a config.json in the folder of the adapter or of its base."""
     return language_model_type(_base_config(adapter))
 
 
 def language_model_type(config: Any) -> str | None:
-    """The model_type that a config.json gives; of a multimodal model, its language model's."""
+    """The model_type in a config.json; for a multimodal model, that of its language model."""
     if not isinstance(config, dict):
         return None
     text = config.get("text_config")
@@ -163,8 +165,8 @@ def _base_config(adapter: Adapter) -> dict[str, Any]:
     return {}
 
 
-def _told(adapter: Adapter) -> tuple[Kind | None, str]:
-    """The kind of the base that a config.json or its name tells, and where that is said."""
+def _declared_kind(adapter: Adapter) -> tuple[Kind | None, str]:
+    """The base's kind from a config.json or from its name, and the source for messages."""
     found = model_type(adapter)
     if found is not None and found in _TYPES:
         return _TYPES[found], f"model_type {found!r} in config.json"
@@ -175,19 +177,27 @@ def _told(adapter: Adapter) -> tuple[Kind | None, str]:
     return None, ""
 
 
-def _strange(adapter: Adapter) -> list[str]:
-    """Modules of the language model's layers, below the layer, that are none of the seven."""
+def _unknown_modules(adapter: Adapter) -> list[str]:
+    """The adapted modules inside layers that hold none of the seven projections."""
     located = {
-        layered(module)[0] for module in adapter.factors if place(f"{module}.weight") is not None
+        split_layer(module)[0]
+        for module in adapter.factors
+        if place(f"{module}.weight") is not None
     }
-    return sorted({name for name in _below(adapter.factors, located) if not _ASIDE.search(name)})
+    return sorted(
+        {
+            name
+            for name in _layer_modules(adapter.factors, located)
+            if not _OTHER_MODULES.search(name)
+        }
+    )
 
 
-def _below(modules: Iterable[str], located: set[str]) -> Iterable[str]:
+def _layer_modules(modules: Iterable[str], located: set[str]) -> Iterable[str]:
     for module in modules:
         if in_other_tower(module) or place(f"{module}.weight") is not None:
             continue
-        if located and layered(module)[0] not in located:
+        if located and split_layer(module)[0] not in located:
             continue
         if (match := _BLOCK.fullmatch(module)) is not None:
             yield match["module"]

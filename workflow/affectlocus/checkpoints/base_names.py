@@ -1,4 +1,4 @@
-"""Whether the base that an adapter names is the one that was given, by their names alone."""
+"""Compare the base that an adapter names with the given base, by name."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from affectlocus.core.errors import InputError
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>.+)")
 
-# What unsloth, mlx-community and others append to a model's name for a quantised copy of it.
+# Suffixes that unsloth, mlx-community and others give to quantised copies of a model.
 _QUANTISED = re.compile(
     r"[-_.](?:unsloth[-_])?(?:bnb[-_][48]bit|gptq(?:[-_]int[2348]|[-_][2348]bit)?|awq(?:[-_]int4)?"
     r"|int[48]|[2-8]bits?(?:[-_]dwq)?|fp8(?:[-_](?:block|dynamic))?|nf4|mxfp[48])$"
 )
-# The same weights in another layout or precision of the same kind.
-_SAME = re.compile(r"[-_.](?:hf|bf16|fp16|unsloth|mlx)$")
-# unsloth's copies whose names the rule does not explain (letters of both names).
+# Suffixes of copies with the same weights in another layout or float precision.
+_SAME_WEIGHTS = re.compile(r"[-_.](?:hf|bf16|fp16|unsloth|mlx)$")
+# unsloth's copies whose names follow no rule: letters of the copy → letters of the original.
 _UNSLOTH = {
     "mistral7b": "mistral7bv01",
     "solar107b": "solar107bv10",
@@ -30,18 +30,18 @@ _UNSLOTH = {
 
 
 def check_base_name(adapter: Adapter, path: Path, config: dict[str, Any] | None) -> list[str]:
-    """Refuses a base that is known to be another than the adapter's; a note where it may be.
+    """Refuses a base that is known to be a different model; returns a note if it may be one.
 
-    A base is known by its folder in the hub's cache, or by the hub id in its config.json. A path
-    says nothing about what lies there now, and a user's folder may have any name; many adapters
-    name no base at all.
+    A base is known by its folder in the cache of the hub, or by the hub id in its config.json. A
+    path does not identify a model, since a user's folder may have any name. Many adapters name no
+    base.
 
     Args:
         path: the base's folder or file.
         config: its config.json.
 
     Raises:
-        InputError: both names are hub ids, and they are of different models.
+        InputError: both names are hub ids of different models.
     """
     if adapter.base_name is None:
         return []
@@ -52,29 +52,29 @@ def check_base_name(adapter: Adapter, path: Path, config: dict[str, Any] | None)
     folder = own.stem if own.is_file() else own.name
     given = [cached] if cached else [folder, saved]
     sought = named or adapter.base_name
-    if _letters(sought) in {_letters(one) for one in given} - {""}:
+    if _letters(sought) in {_letters(name) for name in given} - {""}:
         return []
     copied = _quantised(sought)
-    if _origin(sought) in {_origin(one) for one in given if one}:
+    if _origin(sought) in {_origin(name) for name in given if name}:
         if not copied:
             return []
         return [f"the adapter was trained on {sought}, a quantised copy of the base given, {path}"]
     known = cached or hub_id(saved)
     if named and known:
-        told = "" if cached else f" (as {path / 'config.json'} says)"
+        source = "" if cached else f" (as {path / 'config.json'} says)"
         which = "give the unquantised model that it is a copy of" if copied else "give that one"
         raise InputError(
-            f"{adapter.path / CONFIG}: its base is {named!r}, not {known}{told}; {which}, or "
-            "say that any base will do (--any-base)"
+            f"{adapter.path / CONFIG}: its base is {named!r}, not {known}{source}; {which}, or "
+            "accept any base (--any-base)"
         )
     return [
-        f"the adapter names {adapter.base_name} as its base; the base given is {path}: shapes "
-        "fit, values were not compared"
+        f"the adapter names {adapter.base_name} as its base; the base given is {path}: the "
+        "shapes fit, but the values were not compared"
     ]
 
 
 def hub_id(name: str) -> str | None:
-    """The hub id that a name is, or that a path into the hub's cache tells; else None."""
+    """A hub id: the name itself, or from a path into the hub's cache; None for other names."""
     for part in name.replace("\\", "/").split("/"):
         if cached := _CACHED.fullmatch(part):
             return f"{cached['owner']}/{cached['name']}"
@@ -95,9 +95,9 @@ def _quantised(name: str) -> bool:
 
 
 def _origin(name: str) -> str:
-    """The letters of the model that a copy was made of, as unsloth and others name copies."""
+    """The letters of the original's name, for the names that unsloth and others give to copies."""
     last = _last(name).removeprefix("meta-")
-    while (shorter := _SAME.sub("", _QUANTISED.sub("", last))) != last:
+    while (shorter := _SAME_WEIGHTS.sub("", _QUANTISED.sub("", last))) != last:
         last = shorter
     letters = re.sub(r"[\W_]", "", last)
     owner = (hub_id(name) or "").lower().startswith("unsloth/")

@@ -1,7 +1,6 @@
-"""Matrices that are worked out as they are read: a base with an adapter merged, DoRA's change.
+"""Matrices that are computed while they are read: a base plus a change, and the delta of DoRA.
 
-Each is a `Side` of `measure`: `read` fills a buffer with some of its entries, so that no more than
-a chunk is ever in memory.
+Each is a `TensorReader`: `read` fills a buffer with some of the entries, so memory holds one chunk.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from affectlocus.checkpoints.spectra import LowRank
-from affectlocus.checkpoints.tensor_files import Side
+from affectlocus.checkpoints.tensor_files import TensorReader
 
 
 @dataclass(frozen=True)
 class _OnBase:
-    """Of the base's shape, and of its dtype: the one that the result would be stored in."""
+    """A matrix with the shape and dtype of the base; the result would be stored in this dtype."""
 
-    base: Side
+    base: TensorReader
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -32,9 +31,9 @@ class _OnBase:
 
 @dataclass(frozen=True)
 class Sum(_OnBase):
-    """A stored matrix and a change of it, unrounded."""
+    """The sum of a stored matrix and its change, without rounding."""
 
-    change: Side
+    change: TensorReader
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """Fills `out` with the flat entries [start, stop) of the sum."""
@@ -46,7 +45,7 @@ class Sum(_OnBase):
 
 @dataclass(frozen=True)
 class DoraDelta(_OnBase):
-    """What DoRA changes: m / ‖W + s·BA‖ · (W + s·BA) − W, norms by rows (Liu et al. 2024, eq. 5).
+    """The delta of DoRA: m / ‖W + s·BA‖ · (W + s·BA) − W, norms by rows (Liu et al. 2024, eq. 5).
 
     Attributes:
         base: W, (d_out, d_in).
@@ -58,7 +57,7 @@ class DoraDelta(_OnBase):
     magnitude: np.ndarray
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
-        """Fills `out` with the flat entries [start, stop), worked out in float64 by whole rows."""
+        """Fills `out` with the flat entries [start, stop), computed in float64 by whole rows."""
         width = self.shape[1]
         first, last = start // width, -(-stop // width)
         base = np.empty((last - first) * width)
@@ -71,8 +70,8 @@ class DoraDelta(_OnBase):
         out[...] = delta[start - first * width : stop - first * width]
 
 
-def dense(side: Side) -> np.ndarray:
-    """All of a side, float64, in its shape."""
-    out = np.empty(math.prod(side.shape))
-    side.read(0, len(out), out)
-    return out.reshape(side.shape)
+def dense(reader: TensorReader) -> np.ndarray:
+    """All entries of a reader, float64, in its shape."""
+    out = np.empty(math.prod(reader.shape))
+    reader.read(0, len(out), out)
+    return out.reshape(reader.shape)

@@ -1,4 +1,4 @@
-"""Command `convert`: an adapter in another layout as a PEFT directory that peft loads."""
+"""Command `convert`: write an adapter of another layout as a PEFT directory that peft loads."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from affectlocus.core.output_files import check_output, check_outside_inputs, re
 
 
 def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[str, Any]:
-    """Writes an adapter's low-rank factors as peft saves them.
+    """Writes an adapter's low-rank factors in the layout of peft.
 
     Args:
-        out: the folder; replaced whole, if it is empty or was written so before.
-        base_name: what `base_model_name_or_path` is to say; by default what the adapter says.
+        out: the folder. An empty folder, or one that this command wrote, is replaced.
+        base_name: the value of `base_model_name_or_path`; by default the adapter's.
 
     Returns:
-        `modules` converted, their `rank` and `alpha`, and `other`: the trained tensors that are no
-        LoRA factors, which a PEFT directory has no place for.
+        The number of converted `modules`, their `rank` and `alpha`, and `other`: the trained
+        tensors that are not LoRA factors. A PEFT directory cannot hold these.
 
     Raises:
-        InputError: no low-rank factors in it; an output that would take somebody's files away.
+        InputError: the adapter has no low-rank factors; or the output would replace other files.
     """
     check_outside_inputs(out, adapter.path)
     check_output(out, "convert", inputs=[adapter.path])
@@ -40,7 +40,7 @@ def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[s
         a, b = (adapter.tensors.stored(name) for name in (factors.a, factors.b))
         if factors.layout.startswith("mlx"):
             a, b = a.T, b.T
-        if factors.latent is not None:  # LoRA-XS: peft has B·R for B
+        if factors.latent is not None:  # LoRA-XS: B·R is peft's B
             latent = adapter.tensors.array(factors.latent)
             b = (b.astype(np.float64) @ latent).astype(np.float32)
         kind = "lora_embedding_{}" if "embedding" in factors.layout else "lora_{}.weight"
@@ -61,11 +61,11 @@ def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[s
         "base_model_name_or_path": base_name or adapter.base_name,
         "r": rank,
         "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
-        "rank_pattern": {module: one for module, one in ranks.items() if one != rank},
-        "alpha_pattern": {module: one for module, one in alphas.items() if one != alpha},
+        "rank_pattern": {module: r for module, r in ranks.items() if r != rank},
+        "alpha_pattern": {module: a for module, a in alphas.items() if a != alpha},
         "target_modules": sorted(adapter.factors),
-        "use_dora": any(one.magnitude is not None for one in adapter.factors.values()),
-        "lora_bias": any(one.bias is not None for one in adapter.factors.values()),
+        "use_dora": any(factors.magnitude is not None for factors in adapter.factors.values()),
+        "lora_bias": any(factors.bias is not None for factors in adapter.factors.values()),
         "bias": "none",
         "lora_dropout": 0.0,
         "inference_mode": True,

@@ -1,12 +1,12 @@
-"""The experts of a mixture that are stored in one tensor of three dimensions, read one by one.
+"""Split the fused experts of a mixture, which are stored in one three-dimensional tensor.
 
-transformers 5 keeps all experts of a layer as `gate_up_proj` and `down_proj`; some models are saved
-so, others by experts. Each expert's gate, up and down become matrices (d_out, d_in) of their own,
-by the names that models saved by experts have. Nothing is copied: a matrix is a view.
+transformers 5 holds all experts of a layer in `gate_up_proj` and `down_proj`. Some models are saved
+in this form, others with one tensor per expert. Here gate, up and down of each expert become
+matrices (d_out, d_in) with the names of the second form. A matrix is a view; nothing is copied.
 
 Shapes: E experts, H hidden, I intermediate. `gate_up_proj` is (E, 2·I, H) with `down_proj`
 (E, H, I), or transposed (E, H, 2·I) with (E, I, H) (Llama 4, gpt-oss, Qwen3-VL-MoE as released).
-Gate comes first, then up; gpt-oss alternates them.
+Gate comes before up; in gpt-oss their rows alternate.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from affectlocus.checkpoints.architectures import in_other_tower
-from affectlocus.checkpoints.tensor_files import Cut, Tensors
+from affectlocus.checkpoints.tensor_files import ExpertView, Tensors
 from affectlocus.core.errors import InputError
 
 _FUSED = re.compile(
     r"(?P<stem>(?:.*\.)?layers\.\d+\.(?:.+\.)?experts)\.(?P<kind>gate_up_proj|down_proj)"
     r"(?P<bias>_bias|\.bias)?(?:\.weight)?"
 )
-# Granite MoE, by the names of its released files.
+# Granite MoE, with the names of its released files.
 _GRANITE = re.compile(
     r"(?P<stem>(?:.*\.)?layers\.\d+\.block_sparse_moe)\.(?P<kind>input|output)_linear\.weight"
 )
@@ -37,25 +37,25 @@ _HALVES = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A fused tensor: its stored name, and whether it holds gate and up, or biases."""
+    """A fused tensor: its stored name, its projections, and whether it holds biases."""
 
     name: str
     kind: str
     bias: bool
 
 
-def cuts(
+def expert_views(
     shapes: Mapping[str, Sequence[int]], config: Mapping[str, Any] | None, path: Path
-) -> dict[str, dict[str, Cut]]:
-    """Stored tensor → the matrices in it, by the name of each; for fused experts alone.
+) -> dict[str, dict[str, ExpertView]]:
+    """Fused tensor → its matrices, by name.
 
     Args:
         shapes: stored tensor → its shape.
-        config: config.json, which tells whether gate and up alternate.
+        config: config.json, whose model type decides whether gate and up alternate.
         path: for messages.
 
     Raises:
-        InputError: fused tensors whose shapes do not fit each other.
+        InputError: the shapes of a layer's fused tensors do not fit each other.
     """
     layers: dict[str, list[_Tensor]] = {}
     for name, shape in shapes.items():
@@ -68,34 +68,35 @@ def cuts(
         kind = {"input": "gate_up_proj", "output": "down_proj"}.get(match["kind"], match["kind"])
         stem = match["stem"] if match["stem"].endswith("experts") else f"{match['stem']}.experts"
         layers.setdefault(stem, []).append(_Tensor(name, kind, bias))
-    found: dict[str, dict[str, Cut]] = {}
+    found: dict[str, dict[str, ExpertView]] = {}
     for stem, tensors in layers.items():
         if {one.kind for one in tensors if not one.bias} != set(_HALVES):
-            continue  # quantised, or only some of them: nothing tells how they are stored
+            continue  # quantised or incomplete, so their layout is unknown
         transposed = _transposed(tensors, shapes, path)
         alternating = _alternating(tensors, config)
         for tensor in tensors:
-            found[tensor.name] = _of(tensor, stem, shapes[tensor.name], transposed, alternating)
+            found[tensor.name] = _views(tensor, stem, shapes[tensor.name], transposed, alternating)
     return found
 
 
 def split_experts(tensors: Tensors, config: Mapping[str, Any] | None, path: Path) -> None:
-    """Replaces the fused experts among a checkpoint's tensors by their matrices (`cuts`)."""
+    """Replaces the fused tensors of a checkpoint by their matrices (`expert_views`)."""
     shapes = {name: tensors.shape(name) for name in tensors.names()}
-    tensors.cut(cuts(shapes, config, path))
+    tensors.replace_by_views(expert_views(shapes, config, path))
 
 
-def joined(
-    tensors: Mapping[str, np.ndarray], held: Mapping[str, tuple[Sequence[int], Mapping[str, Cut]]]
+def fuse_experts(
+    tensors: Mapping[str, np.ndarray],
+    fused: Mapping[str, tuple[Sequence[int], Mapping[str, ExpertView]]],
 ) -> dict[str, np.ndarray]:
-    """The same tensors with the experts together again, in the layout that they were stored in.
+    """The tensors with their experts fused again, in the stored layout.
 
     Args:
-        tensors: by the names of `cuts`; others stay as they are.
-        held: stored tensor → its shape, and the matrices in it.
+        tensors: tensors by the names of `expert_views`; other tensors are returned unchanged.
+        fused: fused tensor → its shape and its matrices.
     """
     made = dict(tensors)
-    for name, (shape, parts) in held.items():
+    for name, (shape, parts) in fused.items():
         first = tensors[next(iter(parts))]
         whole = np.empty(tuple(shape), first.dtype)
         for part, cut in parts.items():
@@ -121,19 +122,19 @@ def _transposed(
 
 
 def _alternating(tensors: Sequence[_Tensor], config: Mapping[str, Any] | None) -> bool:
-    """Whether rows of gate and up alternate, as gpt-oss alone has them."""
-    told = [(config or {}).get("model_type")]
+    """Whether the rows of gate and up alternate, as in gpt-oss."""
+    types = [(config or {}).get("model_type")]
     text = (config or {}).get("text_config")
-    told += [text.get("model_type")] if isinstance(text, dict) else []
-    if any(isinstance(one, str) for one in told):
-        return any(str(one).startswith(_ALTERNATING) for one in told)
-    # Without a configuration: gpt-oss's experts have biases, and no other model's that is read.
+    types += [text.get("model_type")] if isinstance(text, dict) else []
+    if any(isinstance(one, str) for one in types):
+        return any(str(one).startswith(_ALTERNATING) for one in types)
+    # Without a configuration: of the models that are read, only gpt-oss has experts with biases.
     return any(one.bias for one in tensors)
 
 
-def _of(
+def _views(
     tensor: _Tensor, stem: str, shape: Sequence[int], transposed: bool, alternating: bool
-) -> dict[str, Cut]:
+) -> dict[str, ExpertView]:
     axis = 1 if tensor.bias or not transposed else 2
     halves = _HALVES[tensor.kind]
     rows = shape[axis] // len(halves)
@@ -142,5 +143,7 @@ def _of(
     for expert in range(shape[0]):
         for number, half in enumerate(halves):
             start, step = (number, len(halves)) if alternating else (number * rows, 1)
-            found[f"{stem}.{expert}.{half}.{parameter}"] = Cut(expert, axis, start, step, rows)
+            found[f"{stem}.{expert}.{half}.{parameter}"] = ExpertView(
+                expert, axis, start, step, rows
+            )
     return found

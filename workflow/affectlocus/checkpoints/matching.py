@@ -1,8 +1,8 @@
-"""Which tensors of a whole tuned model are which of its base, and what one side alone has.
+"""Match the tensors of a whole tuned model with those of its base.
 
-The two may differ in a prefix of their names (`language_model.`, `module.`), in layers that predict
-further tokens, in other towers of a multimodal model, and in their heads. None of these is among
-the seven projections: the rest is measured, and a note says what is not.
+The two may differ in a prefix of their names (`language_model.`, `module.`), in layers for
+multi-token prediction, in other parts of a multimodal model, and in their heads. The last three are
+outside the seven projections: they are not measured, and a note says so.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from affectlocus.checkpoints.adapters import aligned, counted, layered, prefixes
-from affectlocus.checkpoints.architectures import in_other_tower, place, predicts_further
+from affectlocus.checkpoints.adapters import counted
+from affectlocus.checkpoints.architectures import in_other_tower, is_mtp_module, place
+from affectlocus.checkpoints.name_alignment import align_names, layer_prefixes, split_layer
 from affectlocus.core.errors import InputError
 
 BUFFER = ".rotary_emb.inv_freq"
-"""The end of the rotary frequencies' names, which old checkpoints store and no tuning changes."""
+"""Suffix of the rotary frequencies, which old checkpoints store and training never changes."""
 
 HEAD = "lm_head.weight"
 _HEADS = re.compile(
     r"(?:.*\.)?(?:lm_head|embed_out|output|score|classifier|classification_head|qa_outputs|"
     r"summary|v_head|value_head|reward_head|regression_head)\..+"
 )
-# Without these there is no language model, whatever its head.
+# Tensors outside the layers that every language model needs, whatever its head.
 _BODY = ("embed_tokens.weight", "norm.weight", "tok_embeddings.weight")
 
 _KINDS = {
-    "further": "layers that predict further tokens",
+    "mtp": "layers for multi-token prediction",
     "towers": "another part of a multimodal model",
     "head": "a head",
     "other": "parts outside the language model",
@@ -38,12 +39,12 @@ _KINDS = {
 
 @dataclass
 class Matching:
-    """How a tuned model's tensors are called in its base.
+    """The names of a tuned model's tensors in its base.
 
     Attributes:
-        names: the tuned model's name → the base's, for the tensors that both have.
-        only_base, only_tuned: the names that the other side has not, sorted.
-        notes: sentences about them.
+        names: the tuned model's name → the base's name, for the tensors that both have.
+        only_base, only_tuned: the names of tensors that the other model lacks, sorted.
+        notes: sentences about these tensors.
     """
 
     names: dict[str, str]
@@ -53,64 +54,64 @@ class Matching:
 
 
 @dataclass
-class Model:
-    """What is known of a side: its path, its tensors' names, and its configuration."""
+class ModelNames:
+    """A model's path, tensor names and configuration."""
 
     path: Path
     names: Collection[str]
     config: dict[str, Any] | None
-    further: Collection[str]  # the tensors of layers that predict further tokens
+    mtp_tensors: Collection[str]  # in layers for multi-token prediction
 
 
-def matching(base: Model, tuned: Model) -> Matching:
+def matching(base: ModelNames, tuned: ModelNames) -> Matching:
     """Matches the tensors of two whole models by name.
 
     Raises:
-        InputError: a tensor of the language model that one side alone has, or nothing in common.
+        InputError: only one of the models has a tensor of the language model; or they share none.
     """
     known = set(base.names)
-    where = named(tuned.names, known, tuned.path)
-    both = prefixes(tuned.names, known)
+    where = align_with_path(tuned.names, known, tuned.path)
+    both = layer_prefixes(tuned.names, known)
     extra = set(tuned.names) - set(where)
     missing = known - set(where.values())
     located = any(place(name) is not None for name in known)
     for names, further, prefix, problem in (
-        (extra, tuned.further, both[0] if both else "", f"is not in its base {base.path}"),
-        (missing, base.further, both[1] if both else "", "is missing; the base has it"),
+        (extra, tuned.mtp_tensors, both[0] if both else "", f"is not in its base {base.path}"),
+        (missing, base.mtp_tensors, both[1] if both else "", "is missing; the base has it"),
     ):
-        lost = {name for name in names if name not in further and needed(name, prefix)}
+        lost = {name for name in names if name not in further and is_required(name, prefix)}
         if not where or (located and both is None):
             lost = names
         if lost:
             raise InputError(
-                f"{tuned.path}: {min(lost)!r} {problem} ({len(lost)} tensors so); check that this "
-                "is the base that it was tuned from"
+                f"{tuned.path}: {min(lost)!r} {problem} ({counted(lost, 'tensor')} in all); check "
+                "that this is the base that it was tuned from"
             )
     tied = _tied(base.config), _tied(tuned.config)
     untied = False in tied or True not in tied
-    notes = _notes(tuned.path, extra, tuned.further, untied)
-    notes += _notes(base.path, missing, base.further, untied)
-    if shared := sorted(set(base.further) - missing):
+    notes = _notes(tuned.path, extra, tuned.mtp_tensors, untied)
+    notes += _notes(base.path, missing, base.mtp_tensors, untied)
+    if shared := sorted(set(base.mtp_tensors) - missing):
         notes.append(
-            f"both have {_KINDS['further']} ({counted(shared, 'tensor')}, as {shared[0]!r}): not "
+            f"both have {_KINDS['mtp']} ({counted(shared, 'tensor')}, as {shared[0]!r}): not "
             "measured"
         )
     return Matching(where, sorted(missing), sorted(extra), notes)
 
 
-def named(names: Iterable[str], base: Collection[str], path: Path) -> dict[str, str]:
-    """`adapters.aligned`, with the file in its errors."""
+def align_with_path(names: Iterable[str], base: Collection[str], path: Path) -> dict[str, str]:
+    """`name_alignment.align_names`, with the path in its errors."""
     try:
-        return aligned(names, base)
+        return align_names(names, base)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def needed(name: str, prefix: str) -> bool:
-    """Whether a language model whose layers have this prefix is incomplete without a tensor."""
+def is_required(name: str, prefix: str) -> bool:
+    """Whether a language model with this prefix of layers is incomplete without a tensor."""
     if name.endswith(BUFFER) or in_other_tower(name):
         return False
-    before, tail = layered(name)
+    before, tail = split_layer(name)
     if tail is not None:
         return before == prefix
     return name in {f"{prefix}{end}" for end in _BODY}
@@ -118,31 +119,32 @@ def needed(name: str, prefix: str) -> bool:
 
 def is_head(name: str) -> bool:
     """Whether a tensor outside the layers belongs to a model's head."""
-    return layered(name)[1] is None and _HEADS.fullmatch(name) is not None
+    return split_layer(name)[1] is None and _HEADS.fullmatch(name) is not None
 
 
-def further_layers(names: Iterable[str], config: dict[str, Any] | None) -> set[str]:
-    """The tensors in layers that predict further tokens, as DeepSeek and GLM number them.
+def mtp_layers(names: Iterable[str], config: dict[str, Any] | None) -> set[str]:
+    """The tensors in numbered layers for multi-token prediction, as in DeepSeek and GLM.
 
-    They follow the language model's own layers, and hold a projection of two inputs (`eh_proj`).
+    These layers follow the language model's own layers and hold a projection of two inputs
+    (`eh_proj`).
     """
-    told = _told_layers(config)
+    own_layers = _own_layers(config)
     layers: dict[str, list[str]] = {}
     marked = set()
     for name in names:
-        prefix, tail = layered(name)
+        prefix, tail = split_layer(name)
         if tail is None or in_other_tower(prefix):
             continue
         _, number, module = tail.split(".", 2)
         key = f"{prefix}layers.{number}."
         layers.setdefault(key, []).append(name)
-        if predicts_further(module) or (told is not None and int(number) >= told):
+        if is_mtp_module(module) or (own_layers is not None and int(number) >= own_layers):
             marked.add(key)
     return {name for key in marked for name in layers[key]}
 
 
-def _told_layers(config: dict[str, Any] | None) -> int | None:
-    """The number of the language model's own layers, where more are said to follow them."""
+def _own_layers(config: dict[str, Any] | None) -> int | None:
+    """The number of the language model's own layers, if the configuration says that more follow."""
     for settings in (config or {}, (config or {}).get("text_config")):
         if not isinstance(settings, dict):
             continue
@@ -158,17 +160,17 @@ def _told_layers(config: dict[str, Any] | None) -> int | None:
 
 
 def _notes(path: Path, names: Iterable[str], further: Collection[str], untied: bool) -> list[str]:
-    """Sentences about the tensors that one side alone has.
+    """Sentences about the tensors that only one model has.
 
     Args:
-        untied: whether a head is more than a second copy of the embeddings.
+        untied: whether a head is a tensor of its own, and not a second copy of the embeddings.
     """
     kinds: dict[str, list[str]] = {kind: [] for kind in _KINDS}
     for name in sorted(names):
         if name.endswith(BUFFER) or (name.endswith(HEAD) and not untied):
             continue
-        if name in further or any(predicts_further(word) for word in name.split(".")):
-            kinds["further"].append(name)
+        if name in further or any(is_mtp_module(word) for word in name.split(".")):
+            kinds["mtp"].append(name)
         elif in_other_tower(name):
             kinds["towers"].append(name)
         else:
@@ -182,9 +184,9 @@ def _notes(path: Path, names: Iterable[str], further: Collection[str], untied: b
 
 
 def _tied(config: dict[str, Any] | None) -> bool | None:
-    """Whether a configuration says that embeddings and head are one tensor; None: not said."""
+    """Whether a configuration ties embeddings and head; None if it does not say."""
     config = config or {}
     text = config.get("text_config")
     text = text if isinstance(text, dict) else {}
-    told = config.get("tie_word_embeddings", text.get("tie_word_embeddings"))
-    return None if told is None else bool(told)
+    tied = config.get("tie_word_embeddings", text.get("tie_word_embeddings"))
+    return None if tied is None else bool(tied)

@@ -39,28 +39,28 @@ class Size:
 
     Attributes:
         parameters: of the language model; tied embeddings count once.
-        each: bytes of one parameter as stored.
-        told_by: where it is known from, for people.
+        bytes_per_parameter: bytes of one parameter as stored.
+        origin: where it is known from, for people.
     """
 
     parameters: int
-    each: float
+    bytes_per_parameter: float
     hidden: int
     layers: int
     intermediate: int
     query: int  # width of all query heads
     key: int  # width of all key, and of all value heads
     vocabulary: int
-    told_by: str
+    origin: str
 
     @property
     def bytes(self) -> int:
         """Of the weights as stored."""
-        return round(self.parameters * self.each)
+        return round(self.parameters * self.bytes_per_parameter)
 
-    def stored_in(self, size: int, told_by: str) -> Size:
+    def stored_in(self, size: int, origin: str) -> Size:
         """The same model, whose files hold so many bytes."""
-        return replace(self, each=size / self.parameters, told_by=told_by)
+        return replace(self, bytes_per_parameter=size / self.parameters, origin=origin)
 
     def share(self, modules: str) -> float:
         """Of all parameters, those of the weights of a module set."""
@@ -86,7 +86,7 @@ class Size:
         }
 
 
-def of_config(config: Mapping[str, Any], told_by: str = "config.json") -> Size | None:
+def size_from_config(config: Mapping[str, Any], origin: str = "config.json") -> Size | None:
     """The size that a config.json tells, as Hugging Face's models count; None if it tells none.
 
     Exact for Qwen2 and 2.5, LLaMA and Mistral; of others, what they add to these (norms of heads,
@@ -116,15 +116,15 @@ def of_config(config: Mapping[str, Any], told_by: str = "config.json") -> Size |
     embeddings = vocabulary * hidden * (1 if whole.get("tie_word_embeddings") else 2)
     total = layers * layer + embeddings + hidden
     kind = str(whole.get("dtype") or whole.get("torch_dtype") or "float32")
-    each = BYTES.get(kind.removeprefix("torch."), 4.0)
+    width_in_bytes = BYTES.get(kind.removeprefix("torch."), 4.0)
     if experts > 1:
         wide *= experts
-    return Size(total, each, hidden, layers, wide, query, key, vocabulary, told_by)
+    return Size(total, width_in_bytes, hidden, layers, wide, query, key, vocabulary, origin)
 
 
-def of_pretraining(recipe: Pretraining) -> Size:
+def pretraining_size(recipe: Pretraining) -> Size:
     """A tiny base of our own: float32, tied embeddings."""
-    found = of_config(
+    found = size_from_config(
         {
             "model_type": recipe.architecture,
             "hidden_size": recipe.hidden_size,
@@ -141,20 +141,22 @@ def of_pretraining(recipe: Pretraining) -> Size:
     return found
 
 
-def estimated(parameters: float, dtype: str, told_by: str) -> Size:
+def estimated_size(parameters: float, dtype: str, origin: str) -> Size:
     """A model of so many parameters and a usual shape."""
     hidden = max(1, round((parameters * _LAYERS_TO_WIDTH / 12) ** (1 / 3)))
     layers = max(1, round(hidden / _LAYERS_TO_WIDTH))
     wide = round(hidden * 8 / 3)
-    each = BYTES[dtype]
-    return Size(round(parameters), each, hidden, layers, wide, hidden, hidden, 32_000, told_by)
+    width_in_bytes = BYTES[dtype]
+    return Size(
+        round(parameters), width_in_bytes, hidden, layers, wide, hidden, hidden, 32_000, origin
+    )
 
 
-def of_name(name: str) -> Size | None:
+def size_from_name(name: str) -> Size | None:
     """The size that a name tells, as Qwen2.5-7B-Instruct does; bfloat16. None if it tells none."""
     found = _NAMED.findall(name)
     if not found:
         return None
     number, unit = found[-1]
     scale = 1e9 if unit in "Bb" else 1e6
-    return estimated(float(number) * scale, "bfloat16", f"the name {name}")
+    return estimated_size(float(number) * scale, "bfloat16", f"the name {name}")

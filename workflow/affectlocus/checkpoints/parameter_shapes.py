@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from affectlocus.checkpoints.pairs import Weights
+from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.checkpoint_files import whole_weights
 
 _SIZES = (

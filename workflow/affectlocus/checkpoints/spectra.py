@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from affectlocus.checkpoints.tensor_files import Side
+from affectlocus.checkpoints.tensor_files import TensorReader
 from affectlocus.core.threads import default_threads, single_threaded_blas
 
 # Entries of a block of a full delta: 32 MB in float64.
@@ -80,7 +80,7 @@ class LowRank:
         self.shape = (b.shape[0], a.shape[1])
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
-        """Entries [start, stop) of the delta; as `Side.read`."""
+        """Entries [start, stop) of the delta; as `TensorReader.read`."""
         if start == stop:
             return
         width = self.shape[1]
@@ -167,7 +167,9 @@ def low_rank_scores(
             yield waiting.popleft().result()
 
 
-def full_spectrum(base: Side, tuned: Side | None, delta: Side | None = None) -> Spectrum:
+def full_spectrum(
+    base: TensorReader, tuned: TensorReader | None, delta: TensorReader | None = None
+) -> Spectrum:
     """The spectrum of a full delta (d_out, d_in), from the eigenvalues of its smaller Gram matrix.
 
     Method: D·Dᵀ or Dᵀ·D, k×k with k = min(d_out, d_in), added up in float64 from blocks of the
@@ -209,7 +211,7 @@ def full_spectrum(base: Side, tuned: Side | None, delta: Side | None = None) -> 
     return spectrum_of_values(np.sqrt(np.where(squares > least, squares, 0)))
 
 
-def _blocks(side: Side, by_rows: bool) -> Iterator[np.ndarray]:
+def _blocks(side: TensorReader, by_rows: bool) -> Iterator[np.ndarray]:
     """A matrix in float64, block by block of rows or of columns; the next overwrites the last."""
     height, width = side.shape
     along, across = (height, width) if by_rows else (width, height)

@@ -143,7 +143,7 @@ class _Entry:
 
 
 @dataclass(frozen=True)
-class Cut:
+class ExpertView:
     """A matrix (or vector) inside a tensor of one more dimension, as a view of it.
 
     Attributes:
@@ -211,7 +211,7 @@ class Tensors:
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = [Path(file) for file in files]
         self.extra: dict[str, Any] = {}
-        self.cuts: dict[str, tuple[tuple[int, ...], dict[str, Cut]]] = {}
+        self.expert_views: dict[str, tuple[tuple[int, ...], dict[str, ExpertView]]] = {}
         self._entries: dict[str, _Entry] = {}
         for path in self.files:
             file = _File(path)
@@ -229,7 +229,7 @@ class Tensors:
                     )
             self._entries |= found
 
-    def cut(self, parts: Mapping[str, Mapping[str, Cut]]) -> None:
+    def replace_by_views(self, parts: Mapping[str, Mapping[str, ExpertView]]) -> None:
         """Replaces tensors by views of them.
 
         Args:
@@ -247,7 +247,7 @@ class Tensors:
                         "its own; expected one of them"
                     )
                 self._entries[part] = _view(whole, cut)
-            self.cuts[name] = (whole.shape, dict(cuts))
+            self.expert_views[name] = (whole.shape, dict(cuts))
 
     def names(self) -> list[str]:
         """Every tensor's name, sorted."""
@@ -283,12 +283,12 @@ class Tensors:
         part.read(0, part.numel, out)
         return out.reshape(part.shape)
 
-    def part(self, name: str, rows: Sequence[tuple[int, int]] | None = None) -> Stored:
+    def part(self, name: str, rows: Sequence[tuple[int, int]] | None = None) -> FileReader:
         """The tensor, or the given (start, stop) rows of its first axis, in the given order."""
-        return Stored(name, self._entries[name], rows)
+        return FileReader(name, self._entries[name], rows)
 
 
-class Side(Protocol):
+class TensorReader(Protocol):
     """A tensor that can be read piece by piece, from a file or computed on the fly."""
 
     @property
@@ -302,7 +302,7 @@ class Side(Protocol):
         """Entries [start, stop) of the flattened tensor into `out`, (stop − start,) float64."""
 
 
-class Held:
+class ArrayReader:
     """A tensor in memory as a side.
 
     Args:
@@ -316,11 +316,11 @@ class Held:
         self._flat = tensor.reshape(-1)
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
-        """As `Side.read`."""
+        """As `TensorReader.read`."""
         out[...] = self._flat[start:stop]
 
 
-class Stored:
+class FileReader:
     """Rows of a tensor in a file, as entries in one line: a side of `measure`.
 
     Attributes:
@@ -429,7 +429,7 @@ def _floats(raw: np.ndarray, dtype: str) -> np.ndarray:
     return np.left_shift(raw, 16, dtype=np.uint32).view(np.float32)
 
 
-def _view(whole: _Entry, cut: Cut) -> _Entry:
+def _view(whole: _Entry, cut: ExpertView) -> _Entry:
     strides = whole.stride or _steps(whole.shape)
     begin, *rest = cut.within(whole.shape, strides)
     shape, steps = tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :])

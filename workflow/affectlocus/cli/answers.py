@@ -100,7 +100,7 @@ def evaluate(
     how = settings_of(Reading, reading).model_dump()
     cells = {out: cell_at(out.absolute().parent, base.stem) for out in predictions}
     manifests = _manifests(list(cells.values()), tuned or [])
-    from affectlocus.checkpoints.pairs import checkpoint_folder
+    from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
 
     frames = [read_frame(path, "text", "prompt", "answer", "task", "labels") for path in data]
     labels = {frame.attrs["task"]: frame.attrs["labels"] for frame in frames}
@@ -109,13 +109,13 @@ def evaluate(
         from rich.progress import Progress
 
         from affectlocus.core.files import write_json
-        from affectlocus.evaluation.evaluate import NOTHING_KEPT, Shared
+        from affectlocus.evaluation.evaluate import NO_CACHE, CellModel
         from affectlocus.evaluation.evaluate import evaluate as run
-        from affectlocus.evaluation.prediction_cache import Answers
+        from affectlocus.evaluation.prediction_cache import PredictionCache
         from affectlocus.lm.prompts import Prompter
         from affectlocus.lm.readouts import Openings, Questions, Text
     prompter, length = Prompter(folders[base]), chosen.max_length
-    shared = Shared([folders[base], *(then or [])], devices)
+    shared = CellModel([folders[base], *(then or [])], devices)
 
     def asked_by(prompter: Prompter) -> list[Text | Openings | Questions]:
         return [
@@ -152,10 +152,10 @@ def evaluate(
                 asked_of[own_tokens] = asked_by(own_tokens)
             asked = asked_of[own_tokens]
             _check_tokens(cell, asked, shared.model.get_input_embeddings().weight.shape[0])
-            answers = NOTHING_KEPT
+            answers = NO_CACHE
             if kept is not None:
                 own = {"cell": asdict(cell), "tuned": manifest and _weights(manifest), **how}
-                answers = Answers(kept / cell.id, alike | own, tasks)
+                answers = PredictionCache(kept / cell.id, alike | own, tasks)
             frame = run(
                 shared.model,
                 asked,
@@ -191,7 +191,7 @@ def _check_tokens(cell: Cell, asked: list[Text | Openings | Questions], rows: in
 
 def _weights(checkpoint: Path) -> str:
     """What tells a checkpoint's weights from any others: of a manifest, what it lists."""
-    from affectlocus.checkpoints.pairs import manifest
+    from affectlocus.checkpoints.checkpoint_manifests import manifest
     from affectlocus.core.files import read_json
     from affectlocus.core.manifests import content_digest, is_manifest, manifest_entry
 
@@ -222,9 +222,9 @@ def _asked_how(
     task: str, labels: list[str], data: pd.DataFrame, settings: Evaluate
 ) -> dict[str, Any]:
     """What decides the answers to one task, and to no other: of its data, what is asked."""
-    from affectlocus.evaluation.prediction_cache import content
+    from affectlocus.evaluation.prediction_cache import frame_digest
 
-    asked: dict[str, Any] = {"data": content(data[data["split"] == "test"]), "labels": labels}
+    asked: dict[str, Any] = {"data": frame_digest(data[data["split"] == "test"]), "labels": labels}
     if not labels:
         few = settings.samples
         asked["samples"] = [few.count, few.opening, few.generation.model_dump()]
@@ -291,15 +291,15 @@ def extract(
     with importing():
         from rich.progress import Progress
 
-        from affectlocus.checkpoints.pairs import checkpoint_folder
-        from affectlocus.evaluation.extract import Extractor, Replies
+        from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
+        from affectlocus.evaluation.extract import Extractor, ReplyCache
         from affectlocus.evaluation.extract import extract as run
     folder = model if model.is_dir() else checkpoint_folder(model)
     with Progress() as progress:
         bar = progress.add_task("texts asked", total=None)
         found = run(
             frame,
-            Replies(cache, _weights(model), chosen),
+            ReplyCache(cache, _weights(model), chosen),
             Extractor(folder, chosen, devices),
             lambda done: progress.advance(bar, done),
         )

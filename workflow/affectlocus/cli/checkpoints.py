@@ -41,7 +41,8 @@ def deltas(
 
     Example: affectlocus deltas --base qwen2.json --tuned affective.json --out deltas.parquet
     """
-    from affectlocus.checkpoints.pairs import Pair, checkpoint_folder
+    from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
+    from affectlocus.checkpoints.pairs import Pair
     from affectlocus.config.measures import Deltas
     from affectlocus.config.pairs import Reading
     from affectlocus.deltas.deltas import deltas as run
@@ -72,7 +73,7 @@ def trajectory(
 
     Example: affectlocus trajectory --base qwen2.json --tuned mine.json --out trajectory.parquet
     """
-    from affectlocus.checkpoints.pairs import checkpoint_folder
+    from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
     from affectlocus.core.files import read_json
     from affectlocus.deltas.trajectory import snapshots
     from affectlocus.deltas.trajectory import trajectory as run

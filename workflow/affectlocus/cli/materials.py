@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
-    from affectlocus.checkpoints.pairs import manifest
+    from affectlocus.checkpoints.checkpoint_manifests import manifest
     from affectlocus.core.files import write_json
 
     write_json(out, {"folder": str(folder), **about, "files": manifest(folder)})
@@ -288,7 +288,7 @@ def tune(
 
     recipe = settings_of(Tuning, settings)
     devices = settings_of(Hardware, hardware, "--hardware")
-    from affectlocus.checkpoints.pairs import checkpoint_folder
+    from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
 
     frames = [read_frame(path, "split", "prompt", "answer") for path in data]
     base_folder = checkpoint_folder(base)

@@ -219,7 +219,8 @@ def directions(
 
     Example: affectlocus directions --base qwen2.json --tuned affective.json --tuned control.json
     """
-    from affectlocus.checkpoints.pairs import Pair, checkpoint_folder
+    from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
+    from affectlocus.checkpoints.pairs import Pair
     from affectlocus.config.measures import Directions
     from affectlocus.config.pairs import Reading
 
@@ -282,7 +283,7 @@ def activations(
     --neurons results/deltas/mine.neurons.parquet --data results/data/MELD-emotion.parquet
     --out activations.parquet --summary summary.parquet
     """
-    from affectlocus.checkpoints.pairs import checkpoint_folder
+    from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
     from affectlocus.config.evaluation import Evaluate
     from affectlocus.config.hardware import Hardware
     from affectlocus.config.measures import Neurons

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from affectlocus.checkpoints.unmerged import instead_of_weights, refuse_pieces
+from affectlocus.checkpoints.unsupported_formats import explain_missing_weights, refuse_partitioned
 from affectlocus.config.yaml_text import LONGEST, parsed
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights, shards
 from affectlocus.core.errors import InputError, shortened
@@ -123,9 +123,9 @@ def _from_disk(path: Path) -> dict[str, Any]:
     elif path.is_dir():
         folder, kind = path, _kind(path)
         paths = checkpoint_paths(path)
-        refuse_pieces(path)
+        refuse_partitioned(path)
         if not any(is_weights(file.name) for file in paths):
-            if found := instead_of_weights(path):
+            if found := explain_missing_weights(path):
                 raise InputError(f"{path}: {found}")
             raise InputError(
                 f"{path}: no .safetensors, .bin or .pth file in this folder; expected a saved model"
@@ -170,7 +170,8 @@ def _contents(path: Path, kind: str) -> dict[str, Any]:
             return {"tensors": sum(map(_count, files)), **_model_type(path)}
     # Imported here because they import torch, which takes a second.
     from affectlocus.checkpoints.adapters import Adapter
-    from affectlocus.checkpoints.pairs import Weights, is_adapter
+    from affectlocus.checkpoints.pairs import is_adapter
+    from affectlocus.checkpoints.weights import Weights
 
     if is_adapter(path):
         adapter = Adapter(path)

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from affectlocus.checkpoints.adapters import Adapter, counted, layered, outside_notes
+from affectlocus.checkpoints.adapters import Adapter, counted, outside_notes
 from affectlocus.checkpoints.architectures import Rows, parts, place
 from affectlocus.checkpoints.base_layout import language_model_type, unknown_projections
 from affectlocus.checkpoints.computed_matrices import dense
+from affectlocus.checkpoints.name_alignment import split_layer
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.spectra import LowRank, Spectrum, full_spectrum, low_rank_scores
 from affectlocus.core.errors import InputError
@@ -179,7 +180,7 @@ def adapter_alone(adapter: Adapter) -> Measured:
         if rival is None and chosen:
             # Two models' layers may have other numbers, so that no two of them ever meet.
             first, _ = next(iter(chosen.values()))
-            rival = first if layered(first)[0] != layered(module)[0] else None
+            rival = first if split_layer(first)[0] != split_layer(module)[0] else None
         if rival is not None:
             raise InputError(
                 f"{adapter.path}: {rival} and {module} may both be the language model's; give the "

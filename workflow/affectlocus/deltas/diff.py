@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affectlocus.checkpoints.adapters import Adapter
-from affectlocus.checkpoints.live import LivePair
+from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.pairs import holds_model, is_adapter
 from affectlocus.core.checkpoint_files import CHECKPOINT_SUFFIXES, PICKLED
 from affectlocus.core.errors import InputError, shortened
@@ -74,7 +74,7 @@ def compare(
         return adapter_alone(alone)
     if is_adapter(first) and not holds_model(first):
         raise InputError(f"{first}: an adapter, where the base is expected; give the base first")
-    pair = LivePair([first, *then], second, alpha, prefix, any_base)
+    pair = ModelPair([first, *then], second, alpha, prefix, any_base)
     applied = [*pair.before, *([pair.adapter] if pair.adapter else [])]
     if all(one.adapter.layout != "trained-only" for one in applied):
         unused({"alpha": alpha is not None}, no_pth)

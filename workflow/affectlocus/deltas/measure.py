@@ -18,7 +18,7 @@ from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
-from affectlocus.checkpoints.tensor_files import EPS, TINY, Side, Stored
+from affectlocus.checkpoints.tensor_files import EPS, TINY, FileReader, TensorReader
 from affectlocus.core.threads import default_threads
 
 # A thread's turn: long enough that handing it out costs nothing, short enough that what it maps of
@@ -159,9 +159,9 @@ class Job(Generic[Key]):
     """
 
     key: Key
-    base: Side | None
-    tuned: Side | None
-    delta: Side | None = None
+    base: TensorReader | None
+    tuned: TensorReader | None
+    delta: TensorReader | None = None
     whole: bool = True
     histogram: bool = False
     neurons: Literal["rows", "columns"] | None = None
@@ -171,7 +171,7 @@ class Job(Generic[Key]):
         return self._sides[0].shape
 
     @property
-    def _sides(self) -> list[Side]:
+    def _sides(self) -> list[TensorReader]:
         return [side for side in (self.base, self.tuned, self.delta) if side is not None]
 
     def check(self) -> None:
@@ -189,15 +189,15 @@ class Job(Generic[Key]):
         return self.tuned is not None or self.delta is not None
 
     @property
-    def stored(self) -> Side | None:
+    def stored(self) -> TensorReader | None:
         """The side in whose dtype the tuned tensor is kept, or would be."""
         return self.base if self.tuned is None and self.delta is not None else self.tuned
 
 
 def measure(
-    base: Side | None,
-    tuned: Side | None,
-    delta: Side | None = None,
+    base: TensorReader | None,
+    tuned: TensorReader | None,
+    delta: TensorReader | None = None,
     *,
     whole: bool = True,
     histogram: bool = False,
@@ -314,7 +314,7 @@ def _pieces(
     """Base, tuned and delta, as `kernel.add_up` takes them, with where each piece begins."""
     # Without a change, the base stands for both sides.
     base, tuned = job.base, job.tuned if job.changes else job.base
-    if job.delta is None and isinstance(base, Stored) and isinstance(tuned, Stored):
+    if job.delta is None and isinstance(base, FileReader) and isinstance(tuned, FileReader):
         first, second = base.window(start, stop), tuned.window(start, stop)
         if first is not None and second is not None:
             yield start, first, second, None

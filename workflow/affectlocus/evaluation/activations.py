@@ -28,7 +28,7 @@ from affectlocus.config.measures import Neurons
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.deltas.neurons import count_of
-from affectlocus.evaluation.evaluate import HARDWARE, Shared
+from affectlocus.evaluation.evaluate import HARDWARE, CellModel
 from affectlocus.lm.batching import in_batches
 from affectlocus.lm.devices import computing
 from affectlocus.lm.prompts import Prompter
@@ -272,7 +272,7 @@ def gate_shifts(
         rows = again[again["again"] & (again["projection"] == "gate")]
         flags["again"] = set(zip(rows["layer"], rows["neuron"], strict=True))
     frames, summaries = [], []
-    shared = Shared(chain, hardware)
+    shared = CellModel(chain, hardware)
     for kind, path in (("base", None), ("tuned", tuned)):
         cell = Cell("base", "base") if path is None else Cell("tuned", "base", "pair")
         shared.become(path, cell, **(reading if path else {}))

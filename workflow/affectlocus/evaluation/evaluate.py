@@ -14,23 +14,23 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from affectlocus.checkpoints.fused_experts import joined
-from affectlocus.checkpoints.live import LivePair
-from affectlocus.checkpoints.pairs import Weights
+from affectlocus.checkpoints.fused_experts import fuse_experts
+from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.stored import as_torch
+from affectlocus.checkpoints.weights import Weights
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.evaluation.interventions import BUFFER, intervened, touched, verify
-from affectlocus.evaluation.prediction_cache import Answers
+from affectlocus.evaluation.interventions import BUFFER, intervened, may_differ, verify
+from affectlocus.evaluation.prediction_cache import PredictionCache
 from affectlocus.lm.devices import computing, load, rebuilt
 from affectlocus.lm.readouts import Asked
 
 HARDWARE = Hardware()
-NOTHING_KEPT = Answers(None, {}, {})
+NO_CACHE = PredictionCache(None, {}, {})
 
 
-class Shared:
+class CellModel:
     """A base's model on the device at hand, which becomes one cell after another.
 
     Args:
@@ -49,7 +49,7 @@ class Shared:
         self._hardware = hardware
         self._adopt(load(self._chain[0], hardware))
         self._changed: set[str] | None = None  # by the cell before; None: not known
-        self._last: tuple[tuple[Any, ...], LivePair] | None = None
+        self._last: tuple[tuple[Any, ...], ModelPair] | None = None
         self._rebuilt = False
         self.outside: dict[str, Any] = {}
 
@@ -102,10 +102,10 @@ class Shared:
         self.outside = {"outside_is": "tuned" if whole else "base", "outside_tuned": pair.outside}
         missing = {name for name in pair.names if name not in self._tensors}
         if self._rebuilt or any(not name.endswith(BUFFER) for name in missing):
-            return self._rebuild(pair, cell, pair.apart(whole))
-        self._tie(not pair.apart(whole))
+            return self._rebuild(pair, cell, pair.is_untied(whole))
+        self._tie(not pair.is_untied(whole))
         names = set(pair.names) - missing - ({self._head} if self._is_tied() else set())
-        wanted = {name for name in names if touched(pair, name, cell)}
+        wanted = {name for name in names if may_differ(pair, name, cell)}
         # At first every tensor: a chain's base is not what was loaded, and all are checked.
         before = names if self._changed is None else self._changed
         for name in sorted((wanted | before) & names):
@@ -114,7 +114,7 @@ class Shared:
         self._changed = wanted
         return verify(self._tensors, pair, cell)
 
-    def _rebuild(self, pair: LivePair, cell: Cell, apart: bool) -> dict[str, int]:
+    def _rebuild(self, pair: ModelPair, cell: Cell, apart: bool) -> dict[str, int]:
         """Loads the cell's tensors anew: transformers holds some under other names than files do.
 
         It puts the experts of a mixture into one tensor, for example.
@@ -140,14 +140,16 @@ class Shared:
         # The card need not hold both.
         del self.model
         self._tensors, self._input, self._output, self._rebuilt = {}, None, None, True
-        whole = {name: as_torch(value) for name, value in joined(tensors, stored.fused).items()}
+        whole = {
+            name: as_torch(value) for name, value in fuse_experts(tensors, stored.fused).items()
+        }
         self._adopt(rebuilt(kind, config, folder, whole, self._hardware))
         return counts
 
-    def _opened(self, chain: list[Path], tuned: Path, reading: dict[str, Any]) -> LivePair:
+    def _opened(self, chain: list[Path], tuned: Path, reading: dict[str, Any]) -> ModelPair:
         key = (*chain, tuned, *sorted(reading.items()))
         if self._last is None or self._last[0] != key:
-            self._last = key, LivePair(chain, tuned, **reading)
+            self._last = key, ModelPair(chain, tuned, **reading)
         return self._last[1]
 
     def _is_tied(self) -> bool:
@@ -212,8 +214,8 @@ class Shared:
 def build(
     base: Path | Sequence[Path], tuned: Path | None, cell: Cell, **reading: Any
 ) -> tuple[PreTrainedModel, dict[str, int]]:
-    """One cell's model, and what `Shared.become` counted."""
-    shared = Shared(base)
+    """One cell's model, and what `CellModel.become` counted."""
+    shared = CellModel(base)
     counts = shared.become(tuned, cell, **reading)
     return shared.model, counts
 
@@ -224,7 +226,7 @@ def evaluate(
     batch_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
     hardware: Hardware = HARDWARE,
-    answers: Answers = NOTHING_KEPT,
+    answers: PredictionCache = NO_CACHE,
 ) -> pd.DataFrame:
     """What a model answers to everything that it is asked (`readouts`).
 

@@ -53,12 +53,12 @@ _FORM = 1
 _FLUSH = 512  # new replies that a crash may cost
 
 
-def asked(kind: Kind, text: str) -> str:
+def prompt_for(kind: Kind, text: str) -> str:
     """What the model is asked about a text: one line of input behind two examples."""
     return _ASKED[kind].replace("{text}", " ".join(text.split()))
 
 
-class Replies:
+class ReplyCache:
     """Replies by content, in a folder of files that are written once and never changed.
 
     A reply's key is the SHA-256 of the model's digest, the prompt and the settings. A file is named
@@ -163,7 +163,7 @@ def load(
 def replies(
     kind: Kind,
     given: Sequence[str],
-    kept: Replies,
+    kept: ReplyCache,
     extractor: Extractor,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[str]:
@@ -171,7 +171,7 @@ def replies(
 
     An empty text has an empty reply. The model is not even loaded where every reply is kept.
     """
-    prompts = {text: asked(kind, text) for text in dict.fromkeys(given) if text.strip()}
+    prompts = {text: prompt_for(kind, text) for text in dict.fromkeys(given) if text.strip()}
     # Long texts go with long ones, across the parts that are kept together.
     new = sorted((one for one in set(prompts.values()) if kept.get(one) is None), key=_by_length)
     for start in range(0, len(new), _FLUSH):
@@ -186,7 +186,7 @@ def _by_length(prompt: str) -> tuple[int, str]:
 
 def extract(
     predictions: pd.DataFrame,
-    kept: Replies,
+    kept: ReplyCache,
     extractor: Extractor,
     progress: Callable[[int], None] = lambda _: None,
 ) -> pd.DataFrame:

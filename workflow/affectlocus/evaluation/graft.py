@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from affectlocus.checkpoints.fused_experts import joined
-from affectlocus.checkpoints.live import LivePair
-from affectlocus.checkpoints.pairs import Weights
+from affectlocus.checkpoints.fused_experts import fuse_experts
+from affectlocus.checkpoints.model_pairs import ModelPair
+from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.cells import RANDOM, Cell, validated
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, write_json
 from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
-from affectlocus.evaluation.interventions import Read, intervened, verify
+from affectlocus.evaluation.interventions import LazyTensors, intervened, verify
 
 _SHARD = 5_000_000_000  # bytes of a file of weights at most, unless one tensor is larger
 _INDEX = "model.safetensors.index.json"
@@ -70,7 +70,7 @@ def graft(base: Path, tuned: Path, cell: Cell, out: Path) -> dict[str, Any]:
         out: a folder that is not there yet.
 
     Returns:
-        What `interventions.verify` counted; `outside_is`, `outside_tuned` (`evaluate.Shared`).
+        What `interventions.verify` counted; `outside_is`, `outside_tuned` (`evaluate.CellModel`).
 
     Raises:
         InputError: checkpoints that do not fit each other or the cell; a base without config.json;
@@ -79,14 +79,14 @@ def graft(base: Path, tuned: Path, cell: Cell, out: Path) -> dict[str, Any]:
     settings = base / "config.json"
     if not settings.is_file():
         raise InputError(f"{settings}: no such file; expected the folder of a Hugging Face model")
-    pair = LivePair(base, tuned)
+    pair = ModelPair(base, tuned)
     whole = cell.kind != "load"
     if whole:
         pair.check()
     else:
         pair.check_base()
     out.mkdir()
-    tied = pair.tied and not pair.apart(whole)
+    tied = pair.tied and not pair.is_untied(whole)
     held = {*pair.base.names(), *pair.names}
     if tied and pair.head is not None and pair.head not in pair.base:
         held.discard(pair.head)
@@ -99,22 +99,22 @@ def graft(base: Path, tuned: Path, cell: Cell, out: Path) -> dict[str, Any]:
         if path.is_file() and _TOKENIZER.fullmatch(path.name):
             shutil.copyfile(path, out / path.name)
     made = Weights(out)
-    written = Read(made.names(), made.stored)
+    written = LazyTensors(made.names(), made.stored)
     counts = verify(written, pair, cell) if not tied else verify(_tied(pair, made), pair, cell)
     outside = {"outside_is": "tuned" if whole else "base", "outside_tuned": pair.outside}
     return counts | outside
 
 
-def _tied(pair: LivePair, made: Weights) -> Read:
+def _tied(pair: ModelPair, made: Weights) -> LazyTensors:
     """What was written, with a tied head by its own name as well."""
 
     def read(name: str) -> np.ndarray:
         return made.stored(name if name in made else str(pair.embedding))
 
-    return Read([*made.names(), str(pair.head)], read)
+    return LazyTensors([*made.names(), str(pair.head)], read)
 
 
-def _write(pair: LivePair, cell: Cell, names: list[str], out: Path) -> int | None:
+def _write(pair: ModelPair, cell: Cell, names: list[str], out: Path) -> int | None:
     """Writes the weights; returns the rows of the embeddings, if it is known which they are."""
     rows, shards, size, total = None, 0, 0, 0
     kept: dict[str, np.ndarray] = {}
@@ -147,7 +147,7 @@ def _write(pair: LivePair, cell: Cell, names: list[str], out: Path) -> int | Non
     return rows
 
 
-def _tensors(pair: LivePair, cell: Cell, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+def _tensors(pair: ModelPair, cell: Cell, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
     """The cell's tensors by the names that the base's files have."""
     fused = pair.base.fused
     parts = {part for _, cuts in fused.values() for part in cuts}
@@ -162,10 +162,10 @@ def _tensors(pair: LivePair, cell: Cell, names: list[str]) -> Iterator[tuple[str
             yield name, value(name)
     for name, (shape, cuts) in fused.items():
         matrices = {part: value(part) for part in cuts}
-        yield name, joined(matrices, {name: (shape, cuts)})[name]
+        yield name, fuse_experts(matrices, {name: (shape, cuts)})[name]
 
 
-def _value(pair: LivePair, cell: Cell, name: str) -> np.ndarray:
+def _value(pair: ModelPair, cell: Cell, name: str) -> np.ndarray:
     value = intervened(pair, name, cell)
     stored = pair.base.dtype(name if name in pair.base else str(pair.embedding))
     if value.dtype.name != stored:
@@ -176,7 +176,7 @@ def _value(pair: LivePair, cell: Cell, name: str) -> np.ndarray:
     return value
 
 
-def _config(pair: LivePair, rows: int | None, tied: bool) -> dict[str, Any]:
+def _config(pair: ModelPair, rows: int | None, tied: bool) -> dict[str, Any]:
     """The base's config.json, true of the model that was written."""
     config = json.loads(json.dumps(pair.base.config))
     text = config.get("text_config")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from affectlocus.checkpoints.architectures import Rows
-from affectlocus.checkpoints.live import LivePair
+from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.stored import as_array, as_torch, rounded, same_bits
 from affectlocus.core.ablations import ABLATIONS
@@ -61,7 +61,7 @@ class TorchChanges:
         return (noise * (torch.from_numpy(delta).norm() / noise.norm())).numpy()
 
 
-def destroyed(
+def ablated_tensor(
     pair: Pair, name: str, mode: str, seed: int, rows: Rows | None = None, key: str | None = None
 ) -> np.ndarray:
     """An ablated tensor, or some of its rows, in the dtype of the checkpoint that it comes from.
@@ -70,19 +70,19 @@ def destroyed(
         mode: the name of an ablation (`core.ablations`).
         key: what the random numbers depend on besides the seed; by default the tensor's name.
     """
-    base, tuned = (picked(side, rows) for side in pair.stored_sides(name))
+    base, tuned = (select_rows(side, rows) for side in pair.stored_sides(name))
     if mode not in ABLATIONS:
         raise InputError(f"unknown ablation {mode!r}; expected one of {', '.join(ABLATIONS)}")
     values = ABLATIONS[mode].apply(
         base,
         tuned,
-        lambda: picked(pair.difference(name), rows),
+        lambda: select_rows(pair.difference(name), rows),
         lambda: TorchChanges(generator(seed, key or name)),
     )
     return values if values is base else rounded(values, tuned.dtype)
 
 
-def loaded(
+def load_cell_tensor(
     pair: Pair, name: str, cell: Cell, rows: Rows | None = None, key: str | None = None
 ) -> np.ndarray:
     """A tensor of a load cell's module set, or some of its rows, in the tuned one's dtype.
@@ -91,7 +91,7 @@ def loaded(
     that has in every weight the root mean square of the whole delta, so that its size favours no
     projection.
     """
-    base, tuned = (picked(side, rows) for side in pair.stored_sides(name))
+    base, tuned = (select_rows(side, rows) for side in pair.stored_sides(name))
     if cell.mode == "":
         return tuned
     if cell.mode == EVEN:
@@ -99,32 +99,32 @@ def loaded(
         import torch
 
         noise = torch.randn(base.shape, generator=random, dtype=torch.float64).numpy()
-        return rounded(base.astype(np.float64) + noise * spread(pair), tuned.dtype)
+        return rounded(base.astype(np.float64) + noise * delta_rms(pair), tuned.dtype)
     times = dose(cell)
     assert times is not None
-    change = times * picked(pair.difference(name), rows)
+    change = times * select_rows(pair.difference(name), rows)
     return rounded(base.astype(np.float64) + change, tuned.dtype)
 
 
 @cache
-def spread(pair: Pair) -> float:
+def delta_rms(pair: Pair) -> float:
     """Root mean square of a pair's delta over all weights of the seven projections."""
     total, entries = 0.0, 0
     for location, (name, rows) in pair.projections.items():
         if location.parameter == "weight":
             # Summed by torch, in whose order it has always been.
-            delta = as_torch(picked(pair.difference(name), rows))
+            delta = as_torch(select_rows(pair.difference(name), rows))
             total += float(delta.square().sum())
             entries += delta.numel()
     return (total / entries) ** 0.5
 
 
-def picked(tensor: np.ndarray, rows: Rows | None) -> np.ndarray:
+def select_rows(tensor: np.ndarray, rows: Rows | None) -> np.ndarray:
     """Ranges of a tensor's first axis, one after the other; None: all of it."""
     return tensor if rows is None else np.concatenate([tensor[start:stop] for start, stop in rows])
 
 
-def inside(pair: Pair, name: str, cell: Cell) -> list[tuple[str, Rows | None]]:
+def projections_inside(pair: Pair, name: str, cell: Cell) -> list[tuple[str, Rows | None]]:
     """The cell's projections that a tensor holds, with their rows; empty where it holds none."""
     if not cell.modules:
         return []
@@ -136,11 +136,11 @@ def inside(pair: Pair, name: str, cell: Cell) -> list[tuple[str, Rows | None]]:
     ]
 
 
-def touched(pair: Pair, name: str, cell: Cell) -> bool:
+def may_differ(pair: Pair, name: str, cell: Cell) -> bool:
     """Whether a tensor of the cell's model may differ from the base's."""
     if cell.kind == "base":
         return False
-    chosen = bool(inside(pair, name, cell))
+    chosen = bool(projections_inside(pair, name, cell))
     return chosen if cell.kind == "load" else chosen or pair.adapted(name)
 
 
@@ -150,7 +150,7 @@ def intervened(pair: Pair, name: str, cell: Cell) -> np.ndarray:
     Raises:
         InputError: a cell with random numbers where torch is not installed.
     """
-    chosen = inside(pair, name, cell)
+    chosen = projections_inside(pair, name, cell)
     if cell.kind == "base" or (cell.kind == "load" and not chosen):
         return pair.stored_base(name)  # nothing to merge
     base, tuned = pair.stored_sides(name)
@@ -160,9 +160,9 @@ def intervened(pair: Pair, name: str, cell: Cell) -> np.ndarray:
     for projection, rows in chosen:
         key = name if rows is None else f"{name}[{projection}]"
         value = (
-            loaded(pair, name, cell, rows, key)
+            load_cell_tensor(pair, name, cell, rows, key)
             if cell.kind == "load"
-            else destroyed(pair, name, cell.mode, cell.random_seed, rows, key)
+            else ablated_tensor(pair, name, cell.mode, cell.random_seed, rows, key)
         )
         if rows is None:
             return value
@@ -202,7 +202,7 @@ def verify(tensors: Mapping[str, Any], pair: Pair, cell: Cell) -> dict[str, int]
         reference = tuned if cell.kind == "ablate" else base
         found = as_array(tensors[name]) if name in tensors else None
         same = found is not None and same_bits(found, reference)
-        chosen = inside(pair, name, cell)
+        chosen = projections_inside(pair, name, cell)
         if chosen:
             counts["inside"] += 1
             counts["changed"] += not same
@@ -220,13 +220,13 @@ def verify(tensors: Mapping[str, Any], pair: Pair, cell: Cell) -> dict[str, int]
 
 def verify_folders(reference: Path, changed: Path, modules: str) -> dict[str, int]:
     """`verify` for two checkpoints on disk: a model, and a model or adapter made from it."""
-    pair = LivePair(reference, changed)
-    tensors = Read(pair.names, lambda name: pair.stored_sides(name)[1])
+    pair = ModelPair(reference, changed)
+    tensors = LazyTensors(pair.names, lambda name: pair.stored_sides(name)[1])
     modules = format_modules(parse_modules(modules))
     return verify(tensors, pair, Cell("load", reference.name, changed.name, modules))
 
 
-class Read(Mapping[str, np.ndarray]):
+class LazyTensors(Mapping[str, np.ndarray]):
     """Tensors that are read one by one as they are asked for, so that no more than one is held."""
 
     def __init__(self, names: list[str], read: Callable[[str], np.ndarray]) -> None:

@@ -24,7 +24,7 @@ _KEY = "kept"
 
 
 @dataclass
-class Answers:
+class PredictionCache:
     """One cell's answers, a parquet file for each task.
 
     Args:
@@ -45,7 +45,7 @@ class Answers:
             return None
         try:
             frame = pd.read_parquet(path)
-            known = frame.attrs.pop(_KEY, None) == [self._key(task), content(frame)]
+            known = frame.attrs.pop(_KEY, None) == [self._key(task), frame_digest(frame)]
         except Exception:
             # Whatever a damaged file raises: it is no more than an answer to ask for again.
             return None
@@ -59,7 +59,7 @@ class Answers:
         if self.folder is None:
             return
         kept = answer.copy(deep=False)
-        kept.attrs = {_KEY: [self._key(task), content(answer)]}
+        kept.attrs = {_KEY: [self._key(task), frame_digest(answer)]}
         try:
             with replacing(self._path(self.folder, task)) as temporary:
                 kept.to_parquet(temporary, compression="zstd", index=False)
@@ -74,7 +74,7 @@ class Answers:
         return key(cell=dict(self.cell), task=task, asked=self.tasks[task])
 
 
-def content(frame: pd.DataFrame) -> str:
+def frame_digest(frame: pd.DataFrame) -> str:
     """A digest of what stands in a frame, names and types of its columns included."""
     about = [[str(name), str(dtype)] for name, dtype in frame.dtypes.items()]
     rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()

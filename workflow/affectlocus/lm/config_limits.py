@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from affectlocus.checkpoints.adapters import CONFIG
-from affectlocus.checkpoints.model_size import of_config
-from affectlocus.checkpoints.pairs import Weights
+from affectlocus.checkpoints.model_size import size_from_config
+from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
@@ -20,7 +20,7 @@ _LARGEST = 2**40
 _SLACK = 10_000_000  # parameters
 
 
-def check_depth(config: Mapping[str, Any], told_by: str) -> None:
+def check_depth(config: Mapping[str, Any], origin: str) -> None:
     """Refuses a configuration whose model could not be built, not even without its weights.
 
     Raises:
@@ -30,13 +30,13 @@ def check_depth(config: Mapping[str, Any], told_by: str) -> None:
     for each in (config, text if isinstance(text, Mapping) else {}):
         for key, value in each.items():
             if isinstance(value, int) and abs(value) > _LARGEST:
-                raise InputError(f"{told_by}: {key} is larger than in any model; restore the file")
-    size = of_config(config, told_by)
+                raise InputError(f"{origin}: {key} is larger than in any model; restore the file")
+    size = size_from_config(config, origin)
     experts = [config.get(key) for key in ("num_local_experts", "num_experts")]
     wide = max((one for one in experts if isinstance(one, int)), default=1)
     if size is not None and size.layers * max(wide, 1) > _MOST_LAYERS:
         raise InputError(
-            f"{told_by}: it describes {size.layers} layers of {max(wide, 1)} blocks, more than any "
+            f"{origin}: it describes {size.layers} layers of {max(wide, 1)} blocks, more than any "
             "model has; restore the file"
         )
 
@@ -61,7 +61,7 @@ def check_size(folder: Path) -> None:
     if not isinstance(config, dict):
         raise InputError(f"{file}: holds a {type(config).__name__}; expected an object of settings")
     check_depth(config, str(file))
-    size = of_config(config)
+    size = size_from_config(config)
     files = [path for path in checkpoint_paths(folder) if is_weights(path.name)]
     held = sum(path.stat().st_size for path in files)
     # A stored parameter has a byte at least.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from affectlocus.checkpoints.pairs import is_listed, manifest_problem
+from affectlocus.checkpoints.checkpoint_manifests import is_listed, manifest_problem
 from affectlocus.core import durable
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE, cut, read_json

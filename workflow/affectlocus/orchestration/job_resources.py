@@ -274,7 +274,7 @@ class Needs:
         """By what is on disk: the manifest of what was brought, or the user's own folder."""
         if name in self.jobs.pretrained:
             recipe = self._parameters.bases[name].pretrain
-            return sizes.of_pretraining(recipe) if recipe else None
+            return sizes.pretraining_size(recipe) if recipe else None
         source = self.jobs.retrieve.source(name)
         manifest = Path(checkpoint(name))
         try:
@@ -291,22 +291,22 @@ class Needs:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        told_by = f"{folder / 'config.json'} and the files beside it"
-        found = sizes.of_config(config, told_by) if isinstance(config, dict) else None
-        return found.stored_in(stored, told_by) if found and stored else found
+        origin = f"{folder / 'config.json'} and the files beside it"
+        found = sizes.size_from_config(config, origin) if isinstance(config, dict) else None
+        return found.stored_in(stored, origin) if found and stored else found
 
     def _stated(self, name: str) -> Size:
         stated = self._plan.sizes.get(name)
         if stated is not None:
-            return sizes.estimated(stated.parameters, stated.dtype, f"plan.sizes.{name}")
+            return sizes.estimated_size(stated.parameters, stated.dtype, f"plan.sizes.{name}")
         source = self.jobs.retrieve.source(name)
         for text in (source.hub, source.url, source.folder, name):
-            if text and (found := sizes.of_name(text.rpartition("/")[2])):
+            if text and (found := sizes.size_from_name(text.rpartition("/")[2])):
                 return found
         pair = self._parameters.pairs.get(name)
         if pair is not None:
             return self.size(pair.base)
-        return sizes.estimated(_UNKNOWN, "bfloat16", "nothing; plan.sizes can say it")
+        return sizes.estimated_size(_UNKNOWN, "bfloat16", "nothing; plan.sizes can say it")
 
 
 def _threads(size: Size) -> int:

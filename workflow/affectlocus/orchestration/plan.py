@@ -244,7 +244,7 @@ def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
         size = needs.size(name)
         yield (
             f"{name}: {size.parameters / 1e9:.3g}B parameters, {size.bytes / 1e9:.3g} GB "
-            f"(from {size.told_by})"
+            f"(from {size.origin})"
         )
     if needs.cards == 0:
         yield f"no card here: a core does {given.core_gflops:g} GFLOP/s (plan.core_gflops)"

@@ -221,11 +221,11 @@ def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.y
         if base.folder is None or tuned is None or tuned.folder is None:
             continue
         # It imports torch, which an experiment without such a pair need not wait for.
-        from affectlocus.checkpoints.live import LivePair
+        from affectlocus.checkpoints.model_pairs import ModelPair
 
         chain = [root / path for path in (base.folder, *base.then)]
         try:
-            live = LivePair(chain, root / tuned.folder, **pair.reading.model_dump())
+            live = ModelPair(chain, root / tuned.folder, **pair.reading.model_dump())
             if name in evaluated:
                 live.check()
                 notes += [f"pairs.{name}: {note}" for note in live.notes_on_cells()]

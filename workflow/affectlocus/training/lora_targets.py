@@ -200,7 +200,7 @@ def _found(path: Path) -> tuple[str, Path]:
     file = path / "config.json" if path.is_dir() else path
     record = read_json(file)
     if isinstance(record, dict) and "folder" in record:
-        from affectlocus.checkpoints.pairs import checkpoint_folder
+        from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
 
         return path.stem, checkpoint_folder(path) / "config.json"
     if not isinstance(record, dict) or "model_type" not in record:
@@ -238,7 +238,7 @@ def _without_transformers(file: Path, name: str) -> Layout:
 
 
 def _by_headers(file: Path, name: str) -> Layout:
-    from affectlocus.checkpoints.pairs import Weights
+    from affectlocus.checkpoints.weights import Weights
 
     try:
         weights = Weights(file.parent)

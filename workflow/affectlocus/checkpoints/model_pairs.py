@@ -1,8 +1,8 @@
-"""A pair's two models as transformers and peft load them, with all that the deltas leave out.
+"""The two whole models of a pair, tensor by tensor, as transformers and peft load them.
 
-`checkpoints.Pair` measures the seven projections. A cell is a whole model: its head, embeddings,
-norms and vocabulary count as well. A base may tie its head to its embeddings (one tensor, used
-twice) while the tuned model has a head of its own, or more tokens.
+`pairs.Pair` reads the seven projections. A cell is a whole model, which also has a head,
+embeddings, norms and a vocabulary. A base may tie its head to its embeddings (one tensor, used
+twice) while the tuned model has a separate head, or more tokens.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from affectlocus.checkpoints.adapters import Adapter, aligned, layered
+from affectlocus.checkpoints.adapters import Adapter, continues_training
+from affectlocus.checkpoints.applied_adapters import Applied
 from affectlocus.checkpoints.computed_matrices import dense
-from affectlocus.checkpoints.pairs import Applied, Pair, Weights
+from affectlocus.checkpoints.name_alignment import align_names, split_layer
+from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.stored import rounded, same_bits
+from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.errors import InputError
 
 _HEAD = "lm_head.weight"
@@ -32,13 +35,13 @@ _UNTIED_BY_DEFAULT = frozenset(
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What an adapter makes of one tensor; the parts that it does not have are None.
+class TensorEdit:
+    """An adapter's change of one tensor, in the order of its parts. Absent parts are None.
 
     Attributes:
-        start: the stored tensor that takes the base's place before anything is added.
-        module: the module whose low-rank factors are added at the end.
-        rows: the stored rows that replace single ones, and their indices.
+        start: the stored tensor that replaces the base's.
+        rows: the stored rows that replace single rows, and their indices.
+        module: the module whose low-rank factors are added last.
     """
 
     start: str | None = None
@@ -46,20 +49,20 @@ class Recipe:
     rows: tuple[str, tuple[int, ...]] | None = None
 
     def __bool__(self) -> bool:
-        return self != Recipe()
+        return self != TensorEdit()
 
 
-class LivePair(Pair):
-    """A base and what was tuned from it, seen as two whole models, tensor by tensor.
+class ModelPair(Pair):
+    """A base and a tuned model, read as two whole models, tensor by tensor.
 
-    Where the base ties its head to its embeddings and stores only these, the head is a tensor of
-    its own here all the same, by the name that it would have.
+    A base that ties its head may store only the embeddings. Here the head is still a separate
+    tensor, with the name that it has in other models.
 
-    Args: those of `Pair`.
+    Args: as for `Pair`.
 
     Attributes:
-        embedding: name of the base's token embeddings; None where it is not known.
-        head: name of its output layer's weight; None likewise.
+        embedding: name of the base's token embeddings; None if unknown.
+        head: name of the weight of the base's output layer; None if unknown.
 
     Raises:
         InputError: as `Pair`.
@@ -84,20 +87,21 @@ class LivePair(Pair):
         self.head = stored[0] if stored else f"{stem}{_HEAD}" if self.embedding else None
 
     @cached_property
-    def _recipes(self) -> dict[int, dict[str, Recipe]]:
+    def _edits(self) -> dict[int, dict[str, TensorEdit]]:
         applied = [*self.before, *([self.adapter] if self.adapter else [])]
-        return {id(one): self._recipes_of(one) for one in applied}
+        return {id(one): self._head_edits(one) for one in applied}
 
     @cached_property
     def tied(self) -> bool:
-        """Whether head and embeddings are one parameter of the base's model."""
+        """Whether head and embeddings are one parameter in the base."""
         if self.embedding is None or self.head is None:
             return False
         if self.head not in self.base:
             return True
-        said = _says_tied(self.base.config)
-        # As transformers does it: two tensors that differ are never tied.
-        return said and same_bits(self.base.stored(self.head), self.base.stored(self.embedding))
+        # As in transformers, two tensors that differ are never tied.
+        return _says_tied(self.base.config) and same_bits(
+            self.base.stored(self.head), self.base.stored(self.embedding)
+        )
 
     @property
     def _headless(self) -> bool:
@@ -108,20 +112,20 @@ class LivePair(Pair):
 
     @cached_property
     def names(self) -> list[str]:
-        """Every tensor of the two models, sorted; a head only where it is a tensor of its own."""
+        """Every tensor of the two models, sorted; the head only if it is a separate tensor."""
         names = {
             name for name in self.base.names() if self._tuned is None or name in self._tuned
-        } | {name for one in self._recipes.values() for name in one if name in self.base}
-        if self.head is not None and (self.head in self.base or self.apart(True)):
+        } | {name for one in self._edits.values() for name in one if name in self.base}
+        if self.head is not None and (self.head in self.base or self.is_untied(True)):
             names.add(self.head)
         return sorted(names)
 
-    def apart(self, tuned: bool) -> bool:
-        """Whether head and embeddings differ, in the tuned model or in the base."""
-        return self._tuned_apart if tuned else self._base_apart
+    def is_untied(self, tuned: bool) -> bool:
+        """Whether head and embeddings differ: in the tuned model, or in the base."""
+        return self._tuned_untied if tuned else self._base_untied
 
     @cached_property
-    def _base_apart(self) -> bool:
+    def _base_untied(self) -> bool:
         if self.head is None or self.embedding is None:
             return False
         if self.head not in self.base and not self._touched(self.before):
@@ -129,37 +133,37 @@ class LivePair(Pair):
         return not same_bits(self.stored_base(self.head), self.stored_base(self.embedding))
 
     @cached_property
-    def _tuned_apart(self) -> bool:
+    def _tuned_untied(self) -> bool:
         if self.head is None or self.embedding is None:
             return False
         if self._tuned is not None:
             if self.head not in self._tuned:
                 return False
         elif not self._touched([self.adapter] if self.adapter else []):
-            return self._base_apart
+            return self._base_untied
         return not same_bits(self.stored_sides(self.head)[1], self.stored_sides(self.embedding)[1])
 
     def _touched(self, adapters: Sequence[Applied]) -> bool:
-        return any(self._recipes[id(applied)] for applied in adapters)
+        return any(self._edits[id(applied)] for applied in adapters)
 
     def adapted(self, name: str) -> bool:
-        """Whether the tuning could touch this tensor at all."""
+        """Whether the training can have changed a tensor."""
         if self.adapter is not None and name in (self.head, self.embedding):
-            return name in self._recipes[id(self.adapter)]
+            return name in self._edits[id(self.adapter)]
         return super().adapted(name)
 
     def stored_base(self, name: str) -> np.ndarray:
-        """The tensor in the base, with what the chain's adapters made of it, as stored."""
+        """The tensor of the base after the changes of the chain's adapters, in its stored dtype."""
         if name in self.base.located:
             return super().stored_base(name)
         stored = self._stored(name)
         return rounded(self._before(name, stored), stored.dtype)
 
     def stored_sides(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The tensor in the base and in the tuned model; of two shapes where tokens were added.
+        """The tensor in the base and in the tuned model. Added tokens make the shapes differ.
 
-        What an adapter makes of a tensor is worked out in float64 and rounded once to the dtype
-        that the base stores it in.
+        An adapter's change is computed in float64, and the result is rounded once to the base's
+        stored dtype.
         """
         if name in self.base.located:
             return super().stored_sides(name)
@@ -185,37 +189,37 @@ class LivePair(Pair):
         if self.adapter is None or not self._changes(self.adapter, name):
             return base
         after = self._changed(self.adapter, name, base)
-        if _continues(self.adapter) and (
-            earlier := [one for one in self._chain(name) if _continues(one)]
+        if continues_training(self.adapter.adapter) and (
+            earlier := [one for one in self._chain(name) if continues_training(one.adapter)]
         ):
-            # It takes the place of the earlier one's change.
+            # Its change replaces that of the earlier adapter.
             after = self._changed(self.adapter, name, stored)
             before = self._changed(earlier[-1], name, stored)
             after = _wide(base) + (_wide(after) - _wide(before))
         return after
 
     def _chain(self, name: str) -> list[Applied]:
-        """The chain's adapters that change a tensor; of a continued training, the last."""
+        """The chain's adapters that change a tensor; of a continued training, only the last."""
         found = [applied for applied in self.before if self._changes(applied, name)]
-        last = next((one for one in reversed(found) if _continues(one)), None)
-        return [one for one in found if one is last or not _continues(one)]
+        last = next((one for one in reversed(found) if continues_training(one.adapter)), None)
+        return [one for one in found if one is last or not continues_training(one.adapter)]
 
     def _changes(self, applied: Applied, name: str) -> bool:
         if name in (self.head, self.embedding):
-            return name in self._recipes[id(applied)]
+            return name in self._edits[id(applied)]
         return name in applied
 
     def _changed(self, applied: Applied, name: str, base: np.ndarray) -> np.ndarray:
-        """A tensor outside the seven projections as an adapter leaves it, unrounded."""
+        """A tensor outside the seven projections after an adapter's change, without rounding."""
         adapter = applied.adapter
-        recipe = self._recipes[id(applied)].get(name) or _recipe(adapter, applied.names[name])
-        value = base if recipe.start is None else adapter.tensors.stored(recipe.start)
-        if recipe.rows is not None:
-            file, indices = recipe.rows
+        edit = self._edits[id(applied)].get(name) or _edit(adapter, applied.names[name])
+        value = base if edit.start is None else adapter.tensors.stored(edit.start)
+        if edit.rows is not None:
+            file, indices = edit.rows
             value = np.array(value, np.float64)
             value[list(indices)] = adapter.tensors.stored(file)
-        if recipe.module is not None:
-            value = self._added(adapter, recipe.module, name, value)
+        if edit.module is not None:
+            value = self._added(adapter, edit.module, name, value)
         return value
 
     def _added(self, adapter: Adapter, module: str, name: str, base: np.ndarray) -> np.ndarray:
@@ -228,44 +232,44 @@ class LivePair(Pair):
         tuned = _wide(base) + change
         magnitude = adapter.magnitude(module)
         if magnitude is not None:
-            # peft takes an embedding's norms by columns.
+            # For embeddings, the norms of peft are those of columns.
             axis = 0 if factors.layout == "embedding" else 1
             scale = magnitude / np.linalg.norm(tuned, axis=axis)
             tuned *= scale if axis == 0 else scale[:, None]
         return tuned
 
-    def _recipes_of(self, applied: Applied) -> dict[str, Recipe]:
-        """What an adapter makes of head and embeddings, for those that it changes.
+    def _head_edits(self, applied: Applied) -> dict[str, TensorEdit]:
+        """An adapter's changes of head and embeddings, for those that it changes.
 
-        A tied head goes on to follow the embeddings where these are changed in place, and keeps the
-        base's values where a copy of them is changed: LoRA, and modules that peft saves whole.
+        If the embeddings are changed in place, a tied head follows them. If a copy of them is
+        changed, as in LoRA and in modules that peft saves whole, the head keeps the base's values.
         """
         if self.embedding is None or self.head is None:
             return {}
         adapter, pair = applied.adapter, (self.embedding, self.head)
         given = [*adapter.changed(), *adapter.rows]
         known = {*self.base.names(), self.head}
-        where = aligned(sorted(set(given)), known)
+        where = align_names(sorted(set(given)), known)
         own = {where[name]: name for name in given if where.get(name) in pair}
-        found = {name: _recipe(adapter, own[name]) for name in pair if name in own}
+        found = {name: _edit(adapter, own[name]) for name in pair if name in own}
         if not self.tied or len(found) == 0:
             return found
         for name, twin in (pair, pair[::-1]):
-            theirs = found.get(twin, Recipe())
-            mine = found.get(name, Recipe())
+            theirs = found.get(twin, TensorEdit())
+            mine = found.get(name, TensorEdit())
             if mine.start is None and theirs.start is not None:
                 whole = theirs.module is None and theirs.rows is None
-                # Tied parameters have the embeddings' name in a file of trained tensors.
+                # A file of trained tensors stores tied parameters under the embeddings' name.
                 own_head = adapter.layout == "trained-only" and twin == self.head
                 copied = whole and (own_head or adapter.copied(own[twin]))
                 start = None if copied else theirs.start
-                found[name] = Recipe(start, mine.module, mine.rows)
-        embedding, head = (found.get(name, Recipe()) for name in pair)
+                found[name] = TensorEdit(start, mine.module, mine.rows)
+        embedding, head = (found.get(name, TensorEdit()) for name in pair)
         if head.rows is None and embedding.rows is not None:
-            found[self.head] = Recipe(head.start, head.module, embedding.rows)
+            found[self.head] = TensorEdit(head.start, head.module, embedding.rows)
         if self.head not in own and adapter.layout == "mlx":
-            found[self.head] = embedding  # MLX uses one module for both
-        return {name: recipe for name, recipe in found.items() if recipe}
+            found[self.head] = embedding  # MLX has one module for both
+        return {name: edit for name, edit in found.items() if edit}
 
     @cached_property
     def outside(self) -> list[str]:
@@ -282,10 +286,7 @@ class LivePair(Pair):
         return sorted(short)
 
     def notes_on_cells(self) -> list[str]:
-        """Sentences about what the cells do with what lies outside the seven projections.
-
-        No weight is read for them.
-        """
+        """Sentences about the tensors outside the seven projections in cells. Reads no weights."""
         notes = []
         have = "Tuned and ablate cells have these as tuned; load cells have the base's"
         if self._tuned is None:
@@ -311,14 +312,14 @@ class LivePair(Pair):
         return notes
 
     def _trained(self, name: str) -> bool:
-        """Whether more of a tensor is in the adapter than a copy of the base's."""
-        recipe = self._recipes[id(self.adapter)].get(name)
-        if recipe is None or recipe.module is not None or recipe.rows is not None:
+        """Whether the adapter holds more of a tensor than a copy of the base's."""
+        edit = self._edits[id(self.adapter)].get(name)
+        if edit is None or edit.module is not None or edit.rows is not None:
             return True
-        return ".base_layer." not in str(recipe.start)
+        return ".base_layer." not in str(edit.start)
 
     def _rows(self) -> dict[str, int]:
-        """How many tokens the tuned model's head and embeddings have, by the files' headers."""
+        """The rows of the tuned model's head and embeddings, from the files' headers."""
         found: dict[str, int] = {}
         for name in (self.embedding, self.head):
             if name is None:
@@ -330,16 +331,17 @@ class LivePair(Pair):
                 found[name] = self._tuned.shape(own)[0]
                 continue
             for applied in [*self.before, *([self.adapter] if self.adapter else [])]:
-                start = self._recipes[id(applied)].get(name, Recipe()).start
+                start = self._edits[id(applied)].get(name, TensorEdit()).start
                 if start is not None:
                     found[name] = applied.adapter.tensors.shape(start)[0]
         return found
 
     def check(self) -> None:
-        """Refuses a tuned model that no cell can be; no weight is read for it.
+        """Refuses a tuned model from which no cell can be made. Reads no weights.
 
         Raises:
-            InputError: a tensor that it has and no model made of the base can hold.
+            InputError: the base, or the tuned model, has no head; or head and embeddings do not
+                have the same tokens.
         """
         self.check_base()
         if self._tuned is not None and self._untied_without_head(self._tuned):
@@ -350,22 +352,22 @@ class LivePair(Pair):
         if self._headless:
             raise InputError(
                 f"{self.tuned}: it has no {self.head}, which its base has, and does not tie its "
-                "head to its embeddings, so it predicts no tokens (a classifier?); make load "
-                "cells of it, or save it with its head"
+                "head to its embeddings, so it predicts no tokens (a classifier?); save it with "
+                "its head; load cells of it can be made with affectlocus graft"
             )
         rows = self._rows()
         for name in rows:
             self._check_factors(name, rows[name])
         if len(set(rows.values())) > 1:
-            (one, many), (other, few) = sorted(rows.items(), key=lambda each: -each[1])
+            (longer, many), (shorter, few) = sorted(rows.items(), key=lambda item: -item[1])
             raise InputError(
-                f"{self.tuned}: {one} has {many} rows and {other} {few}, so that new tokens have "
-                "values in one of them only; save both (peft: save_embedding_layers=True), or "
+                f"{self.tuned}: {longer} has {many} rows and {shorter} {few}, so the new tokens "
+                "have values in one of them only; save both (peft: save_embedding_layers=True), or "
                 "merge the adapter and give that folder"
             )
 
     def check_base(self) -> None:
-        """Refuses a base whose head is in no file; no weight is read for it.
+        """Refuses a base that stores no head. Reads no weights.
 
         Raises:
             InputError: the base stores no head, and its configuration does not tie it to the
@@ -384,23 +386,23 @@ class LivePair(Pair):
         return model.config is not None and _tying(model.config)[0] is False
 
     def _check_factors(self, name: str, rows: int) -> None:
-        """Refuses factors, or single rows, that reach beyond the tokens that there are."""
+        """Refuses factors or rows for tokens that the model does not have."""
         if self.adapter is None:
             return
         adapter = self.adapter.adapter
-        recipe = self._recipes[id(self.adapter)].get(name, Recipe())
+        edit = self._edits[id(self.adapter)].get(name, TensorEdit())
         reached = 0
-        if recipe.module is not None:
-            change = adapter.low_rank(recipe.module)
+        if edit.module is not None:
+            change = adapter.low_rank(edit.module)
             reached = change.shape[0]
             if reached == rows:
                 return
-        if recipe.rows is not None:
-            reached = max((*recipe.rows[1], -1)) + 1
-        if reached > rows or (recipe.module is not None and reached != rows):
+        if edit.rows is not None:
+            reached = max((*edit.rows[1], -1)) + 1
+        if reached > rows or (edit.module is not None and reached != rows):
             raise InputError(
-                f"{self.tuned}: its change of {name} is of {reached} tokens, and {rows} are in "
-                "its files and the base; save the embeddings with the adapter (peft: "
+                f"{self.tuned}: its change of {name} has {reached} tokens, but its files and the "
+                f"base have {rows}; save the embeddings with the adapter (peft: "
                 "save_embedding_layers=True), or merge it and give that folder"
             )
 
@@ -434,26 +436,22 @@ def _tying(config: Mapping[str, Any] | None) -> tuple[bool | None, str]:
 
 
 def _short(name: str) -> str:
-    """A tensor's module without what stands before it and without its layer's number."""
-    tail = layered(name)[1]
+    """A tensor's module without prefix and layer number."""
+    tail = split_layer(name)[1]
     if tail is not None:
         return tail.split(".", 2)[2].removesuffix(".weight")
     return name.rpartition(".")[0].rpartition(".")[2]
 
 
-def _continues(applied: Applied) -> bool:
-    return applied.adapter.layout == "trained-only"
-
-
-def _recipe(adapter: Adapter, given: str) -> Recipe:
-    """What an adapter holds of one tensor itself, by the adapter's name of it."""
+def _edit(adapter: Adapter, given: str) -> TensorEdit:
+    """An adapter's own change of one tensor, by the adapter's name of the tensor."""
     stem = given.removesuffix(".weight").removesuffix(".bias")
     module = stem if stem in adapter.factors else None
     if given.endswith(".bias") and module is not None and adapter.factors[module].bias is None:
         module = None
     file = adapter.rows.get(given)
     rows = None if file is None else (file, tuple(adapter.row_indices(given)))
-    return Recipe(adapter.replaced.get(given), module, rows)
+    return TensorEdit(adapter.replaced.get(given), module, rows)
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

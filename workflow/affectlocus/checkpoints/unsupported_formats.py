@@ -20,7 +20,7 @@ _ZERO_TOOL = (
 )
 
 
-def refuse_pieces(path: Path) -> None:
+def refuse_partitioned(path: Path) -> None:
     """Refuses a file or folder that holds a part of a model, by its format's name.
 
     Raises:
@@ -64,7 +64,7 @@ def _folder(path: Path) -> str | None:
     return None
 
 
-def instead_of_weights(path: Path) -> str | None:
+def explain_missing_weights(path: Path) -> str | None:
     """What a folder without weights of its own holds in their place, and what to do."""
     folders = sorted(one for one in path.iterdir() if one.is_dir())
     for folder in folders:

@@ -1,0 +1,78 @@
+"""Manifests of checkpoints: write them, and check that the listed files are unchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from affectlocus.checkpoints.checksums import first_changed
+from affectlocus.core.checkpoint_files import checkpoint_paths
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import STATE, read_json
+from affectlocus.core.manifests import (
+    first_missing_file,
+    is_manifest,
+    manifest_entry,
+    manifest_folder,
+)
+
+
+def manifest(folder: Path) -> list[dict[str, Any]]:
+    """Name, size in bytes and SHA-256 of every file of a checkpoint. Jobs depend on these."""
+    return [manifest_entry(path) for path in checkpoint_paths(folder)]
+
+
+def checkpoint_folder(manifest_file: Path) -> Path:
+    """The folder of a manifest's checkpoint, after a check of every file's size and SHA-256.
+
+    For a checkpoint that is a single file (kind "file"), the path of the file.
+
+    Raises:
+        InputError: not a manifest; or listed weights are missing or were changed.
+    """
+    if problem := manifest_problem(manifest_file):
+        if not manifest_file.is_file():
+            raise InputError(problem)
+        if STATE.is_dir():
+            raise InputError(f"{problem}; affectlocus doctor --fix puts it right; then run again")
+        if is_listed(manifest_file):
+            problem += f"; bring it back with the command that wrote {manifest_file}"
+        raise InputError(problem)
+    record = read_json(manifest_file)
+    folder = manifest_folder(record)
+    return folder / record["files"][0]["file"] if record.get("kind") == "file" else folder
+
+
+def is_listed(manifest_file: Path) -> bool:
+    """Whether a file is a manifest, even if the files that it lists are missing."""
+    try:
+        return is_manifest(read_json(manifest_file))
+    except InputError:
+        return False
+
+
+def manifest_problem(manifest_file: Path) -> str:
+    """The problem with a manifest or its listed files; an empty string if there is no problem."""
+    written = "written by affectlocus retrieve CHECKPOINT --out FILE.json"
+    if manifest_file.is_dir():
+        return f"{manifest_file}: a folder; expected the manifest of a checkpoint, a JSON file"
+    if not manifest_file.exists():
+        return f"{manifest_file}: no such file; expected the manifest of a checkpoint, {written}"
+    try:
+        record = read_json(manifest_file)
+    except InputError as error:
+        return str(error)
+    if not is_manifest(record):
+        return f"{manifest_file}: no manifest of a checkpoint; expected one {written}"
+    folder = manifest_folder(record)
+    if lost := first_missing_file(record):
+        path, size = lost
+        state = "changed" if path.is_file() else "missing"
+        return f"{path}: {state}, though {manifest_file} lists it with {size} bytes"
+    changed = first_changed(folder, record["files"])
+    if changed is not None:
+        return (
+            f"{changed}: as long as {manifest_file} lists it, but with other bytes (their SHA-256 "
+            "differs)"
+        )
+    return ""

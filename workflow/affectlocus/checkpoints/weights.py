@@ -1,0 +1,304 @@
+"""A whole model on disk: the tensors of its files, by name."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from affectlocus.checkpoints.adapters import CONFIG, counted
+from affectlocus.checkpoints.architectures import Rows, parts
+from affectlocus.checkpoints.fused_experts import split_experts
+from affectlocus.checkpoints.matching import (
+    mtp_layers,
+)
+from affectlocus.checkpoints.stored import as_torch
+from affectlocus.checkpoints.tensor_files import EPS, ExpertView, TensorReader, Tensors
+from affectlocus.checkpoints.unsupported_formats import (
+    explain_missing_weights,
+    refuse_empty,
+    refuse_partitioned,
+)
+from affectlocus.core.checkpoint_files import shards, whole_weights
+from affectlocus.core.errors import InputError
+from affectlocus.core.files import read_json
+from affectlocus.core.projections import PROJECTIONS, Location
+
+if TYPE_CHECKING:
+    import torch
+
+# What torch.compile, FSDP and activation checkpointing put into the names of a module's tensors.
+_WRAPPERS = re.compile(
+    r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+_SHARD = re.compile(r"-\d+-of-(\d+)\.")
+_QUANTISED = (
+    ".qweight",
+    ".qzeros",
+    ".absmax",
+    ".quant_map",
+    ".weight_scale",
+    ".weight_scale_inv",
+    "_proj_blocks",
+)
+
+
+class Weights:
+    """The tensors of a whole model: a folder of safetensors or .bin files, or a single file.
+
+    Args:
+        path: the folder, or a .safetensors, .bin, .pt or .pth file.
+        prefix: what every name begins with that counts, and is then left out: `language_model.`
+            reads the language model alone out of a multimodal checkpoint.
+
+    Attributes:
+        config: config.json; None where there is none.
+        notes: sentences about how it is read.
+        called_quantised: whether config.json says so of weights that are plain floats.
+
+    Raises:
+        InputError: no weights there, incomplete ones, or quantised ones.
+    """
+
+    def __init__(self, path: Path, prefix: str = "") -> None:
+        self.path = path
+        promised = shards(path) if path.is_dir() else {}
+        self.files = sorted(set(promised.values())) or _weight_files(path)
+        config = path / "config.json"
+        self.config: dict[str, Any] | None = read_json(config) if config.is_file() else None
+        if not isinstance(self.config, dict | None):
+            raise InputError(f"{config}: holds no object; expected a model's settings")
+        self.tensors = Tensors(self.files)
+        lost = sorted(name for name in promised if name not in self.tensors)
+        if lost:
+            raise InputError(
+                f"{promised[lost[0]]}: {lost[0]!r} is not in it, though the index says so "
+                f"({counted(lost, 'tensor')} in all); fetch the shard again"
+            )
+        split_experts(self.tensors, self.config, path)
+        refuse_empty(path, self.tensors)
+        self._stored: dict[str, str] = {}
+        for name in self.tensors.names():
+            if not name.startswith(prefix):
+                continue
+            plain = _plain(name.removeprefix(prefix))
+            if plain in self._stored:
+                raise InputError(
+                    f"{path}: {self._stored[plain]!r} and {name!r} are both {plain!r} once the "
+                    "wrappers' names are left out; expected one model"
+                )
+            self._stored[plain] = name
+        if not self._stored:
+            raise InputError(f"{path}: no tensor's name begins with {prefix!r}")
+        self.notes: list[str] = []
+        self.called_quantised = False
+        self._refuse_quantised()
+
+    def modules(self, layer: int) -> list[str]:
+        """The modules with weights in a layer of the language model, but for norms."""
+        stem = f"{self.layers_prefix}layers.{layer}."
+        names = {
+            name.removeprefix(stem).rpartition(".")[0]
+            for name in self._stored
+            if name.startswith(stem) and len(self.shape(name)) > 1
+        }
+        return sorted(re.sub(r"\.\d+(?=\.|$)", ".N", name) for name in names)
+
+    def _refuse_quantised(self) -> None:
+        """Refuses quantised tensors; notes a configuration that calls plain tensors quantised."""
+        settings = (self.config or {}).get("quantization_config")
+        method = settings.get("quant_method", "unnamed") if isinstance(settings, dict) else None
+        odd = next((name for name in self.names() if name.endswith(_QUANTISED)), None)
+        if method and odd is None:
+            odd = next((name for name in self.names() if self._packed(name)), None)
+        if odd is not None:
+            found = f"quantised by {method!r} ({odd})" if method else f"quantised ({odd})"
+            raise InputError(
+                f"{self.path}: its weights are {found}, so their values are not in the files; "
+                "expected float16, bfloat16, float32 or float64 (dequantise it with its own tool)"
+            )
+        if method:
+            self.called_quantised = True
+            self.notes.append(
+                f"{self.path / 'config.json'} says that the weights are quantised by {method!r}, "
+                "and all of them are stored as plain floats: they are read as they are stored"
+            )
+
+    def _packed(self, name: str) -> bool:
+        """Whether a matrix is stored in a dtype that quantised weights have."""
+        stored = self._stored[name]
+        dtype = self.tensors.dtype(stored)
+        return len(self.tensors.shape(stored)) > 1 and dtype not in (*EPS, "int64", "bool")
+
+    @cached_property
+    def mtp_tensors(self) -> set[str]:
+        """The tensors of numbered layers that predict further tokens, after the model's own."""
+        return mtp_layers(self.names(), self.config)
+
+    def renamed(self, names: Mapping[str, str]) -> Weights:
+        """The same tensors, those in `names` under the names that it gives them."""
+        twin = copy.copy(self)
+        twin._stored = {names.get(name, name): stored for name, stored in self._stored.items()}
+        for cached in ("located", "unread", "projections", "layers_prefix", "mtp_tensors"):
+            twin.__dict__.pop(cached, None)
+        return twin
+
+    def names(self) -> list[str]:
+        """Every tensor's name, sorted."""
+        return sorted(self._stored)
+
+    @cached_property
+    def fused(self) -> dict[str, tuple[tuple[int, ...], dict[str, ExpertView]]]:
+        """Fused experts as the files have them: tensor → its shape, and the matrices in it."""
+        return {
+            _plain(name): (shape, {_plain(part): cut for part, cut in parts.items()})
+            for name, (shape, parts) in self.tensors.expert_views.items()
+        }
+
+    def begins_with(self, prefix: str) -> bool:
+        """Whether a tensor's name as it is stored begins so."""
+        return any(name.startswith(prefix) for name in self._stored.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._stored
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, from its file's header."""
+        return self.tensors.shape(self._stored[name])
+
+    def dtype(self, name: str) -> str:
+        """A tensor's stored dtype by torch's name, from its file's header."""
+        return self.tensors.dtype(self._stored[name])
+
+    def stored(self, name: str) -> np.ndarray:
+        """One tensor in its stored dtype (`stored.numpy_dtype`)."""
+        return self.tensors.stored(self._stored[name])
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """`stored` as a torch tensor on the CPU."""
+        return as_torch(self.stored(name))
+
+    def part(self, name: str, rows: Rows | None = None) -> TensorReader:
+        """Some rows of a tensor (None: all), to be read by chunks."""
+        return self.tensors.part(self._stored[name], rows)
+
+    @cached_property
+    def located(self) -> dict[str, list[tuple[Location, Rows | None]]]:
+        """Tensor → the projections it holds, each with its rows, for those that hold any."""
+        found: dict[str, list[tuple[Location, Rows | None]]] = {}
+        for location, (name, rows) in self.projections.items():
+            found.setdefault(name, []).append((location, rows))
+        return found
+
+    @cached_property
+    def unread(self) -> dict[str, list[int]]:
+        """Projection → the layers of the language model that have none that is known."""
+        found: dict[str, set[int]] = {projection: set() for projection in PROJECTIONS}
+        for location in self.projections:
+            found[location.projection].add(location.layer)
+        layers = set().union(*found.values())
+        return {name: sorted(layers - there) for name, there in found.items() if layers - there}
+
+    @cached_property
+    def projections(self) -> dict[Location, tuple[str, Rows | None]]:
+        """Location → tensor and its rows, for the weights and biases of the seven projections."""
+        found: dict[Location, tuple[str, Rows | None]] = {}
+        for name in self.names():
+            if name in self.mtp_tensors:
+                continue
+            shape = self.shape(name)
+            for location, rows in parts(name, shape[0] if shape else 1, self.config):
+                if location in found:
+                    raise InputError(
+                        f"{self.path}: both {found[location][0]} and {name} hold "
+                        f"{location.projection} of layer {location.layer}; give the prefix of the "
+                        "language model"
+                    )
+                found[location] = (name, rows)
+        return {location: found[location] for location in sorted(found, key=lambda one: one.order)}
+
+    @cached_property
+    def layers_prefix(self) -> str | None:
+        """What stands before `layers.N.` in the names of the language model's tensors."""
+        for name, _ in self.projections.values():
+            return re.sub(r"layers\.\d+\..*", "", name)
+        return None
+
+
+def _plain(name: str) -> str:
+    """A tensor's name without those of wrappers around its modules."""
+    return _WRAPPERS.sub("", name)
+
+
+def _weight_files(path: Path) -> list[Path]:
+    refuse_partitioned(path)
+    if path.is_file():
+        shard = _SHARD.search(path.name)
+        if shard is not None and int(shard[1]) > 1:
+            raise InputError(f"{path}: one shard of {int(shard[1])}; give the folder of them all")
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; expected a model or an adapter")
+    if files := whole_weights(path):
+        return files
+    if (path / CONFIG).is_file():
+        raise InputError(f"{path}: an adapter without a whole model; expected a model")
+    if found := explain_missing_weights(path):
+        raise InputError(f"{path}: {found}")
+    raise InputError(
+        f"{path}: no .safetensors file, no pytorch_model.bin and no .pth; "
+        "expected a model as it was saved"
+    )
+
+
+# The first matrix of a feed-forward block that has two.
+_UNGATED = re.compile(r"(?:.*\.)?(?:fc1|fc_in|c_fc|dense_h_to_4h|linear1|lin1|wi|up_proj)")
+_LATENT = re.compile(r"(?:.*\.)?(?:kv_b_proj|kv_a_proj_with_mqa|kv_a_proj)")
+
+
+def _why_unread(modules: Sequence[str], nowhere: Sequence[str]) -> str:
+    """Why a model has none of some projections, by its other modules, and what to do."""
+    expected = "expected a model with q, k, v, o, gate, up and down"
+    if {"k", "v"} & set(nowhere) and (latent := list(filter(_LATENT.fullmatch, modules))):
+        joined = " and ".join(name.rpartition(".")[2] for name in latent)
+        return f"its attention is latent, and k and v are in {joined}, not measured; {expected}"
+    experts = any("experts" in name for name in modules)
+    if "gate" in nowhere and not experts and any(map(_UNGATED.fullmatch, modules)):
+        return f"its feed-forward block has no gate; {expected}"
+    return (
+        "its layout is not known; a few lines in workflow/affectlocus/checkpoints/architectures.py "
+        "teach another layout"
+    )
+
+
+def check_projections(base: Weights) -> list[str]:
+    """Refuses a model that has none of some projection; notes about single layers without it.
+
+    What is there and not known by name must never pass for "not adapted".
+    """
+    unread = base.unread
+    if not base.projections or not unread:
+        return []
+    layers = {location.layer for location in base.projections}
+    nowhere = [name for name, missing in unread.items() if set(missing) == layers]
+    first = min(min(missing) for missing in unread.values())
+    modules = ", ".join(base.modules(first))
+    if nowhere:
+        raise InputError(
+            f"{base.path}: no {', '.join(nowhere)} among the modules of its layers ({modules}): "
+            f"{_why_unread(base.modules(first), nowhere)}"
+        )
+    return [
+        f"{base.path}: {name} is not known in {len(missing)} of {len(layers)} layers, as layer "
+        f"{missing[0]} ({', '.join(base.modules(missing[0]))}): not measured there"
+        for name, missing in unread.items()
+    ]
+
+
+def is_vocabulary(name: str) -> bool:
+    return name.endswith(("embed_tokens.weight", "lm_head.weight", "tok_embeddings.weight"))
