@@ -234,7 +234,9 @@ def test_a_disk_that_knows_no_sync_still_takes_files(
 
 def test_only_the_module_that_syncs_gives_final_names() -> None:
     """A rename elsewhere must be of what is not yet, or no longer, in use."""
-    allowed = {"durable.py": 1, "output_files.py": 3}  # in output_files.py: final, aside, and back
+    # In output_files.py: final, aside, and back. In graft.py: shards in a temporary folder, which
+    # `replacing` syncs and renames afterwards.
+    allowed = {"durable.py": 1, "output_files.py": 3, "graft.py": 2}
     found: dict[str, int] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
