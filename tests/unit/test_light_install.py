@@ -31,7 +31,7 @@ from affectlocus.training import lora_targets
 from affectlocus.training.lora_targets import layout_of, layout_of_config
 
 ROOT = Path(__file__).parents[2]
-BLOCKED = sorted({*MODULES, "seaborn"})
+BLOCKED = sorted(MODULES)
 START = f"""
 import sys
 for name in {BLOCKED!r}:

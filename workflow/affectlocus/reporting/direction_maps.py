@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.reporting.coloured_cells import coloured_cells
 from affectlocus.reporting.figure_style import STYLE, hatch_missing
 
 
@@ -41,7 +41,17 @@ def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
             # The same ends in every figure, so that two of them compare.
             low = -1 if score == "cosine" else 0
             numbers = ".2f" if len(layers) <= 8 else None
-            coloured_cells(axis, grid, palette, low, 1, numbers)
+            sns.heatmap(
+                grid,
+                ax=axis,
+                cmap=palette,
+                vmin=low,
+                vmax=1,
+                annot=numbers is not None,
+                fmt=numbers or "",
+                annot_kws={"size": 7},
+                linewidths=0.5,
+            )
             hatch_missing(axis, grid)
             axis.set_title(label)
             below = [f"{p}\n{_by_chance(rows, score, p)}" for p in PROJECTIONS]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.reporting.coloured_cells import coloured_cells
 from affectlocus.reporting.figure_style import SCORES, STYLE, hatch_missing
 
 
@@ -41,8 +41,16 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
             power = min(0, int(np.floor(np.log10(largest)))) if largest > 0 else 0
             unit = f" (×$10^{{{power}}}$)" if power < -1 else ""
             grid = grid / 10.0**power if unit else grid
-            numbers = ".2g" if len(layers) <= 8 else None
-            coloured_cells(axis, grid, "viridis", 0, numbers=numbers)
+            sns.heatmap(
+                grid,
+                ax=axis,
+                cmap="viridis",
+                vmin=0,
+                annot=len(layers) <= 8,
+                fmt=".2g",
+                annot_kws={"size": 7},
+                linewidths=0.5,
+            )
             hatched |= hatch_missing(axis, grid)
             axis.set_title(label + unit)
             axis.set_xlabel("projection")

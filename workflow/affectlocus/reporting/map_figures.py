@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -19,7 +20,6 @@ from matplotlib.ticker import MaxNLocator
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.reporting.coloured_cells import coloured_cells
 from affectlocus.reporting.figure_style import STYLE, hatch_missing, plain
 from affectlocus.reporting.named_lines import NamedLines, spread
 
@@ -96,14 +96,17 @@ def _row(
         # Small values are divided by a power of ten, so that the numbers fit into the cells.
         power = math.floor(math.log10(top)) if 0 < top < 0.1 else 0
         grid = maps[column] / 10.0**power
-        coloured_cells(
-            axis,
+        sns.heatmap(
             grid,
-            "viridis",
-            0,
-            top / 10.0**power or 1,
-            numbers=".2g" if len(grid) <= _MAX_ANNOTATED else None,
-            bar=not together or column == list(maps)[-1],
+            ax=axis,
+            cmap="viridis",
+            vmin=0,
+            vmax=top / 10.0**power or 1,
+            annot=len(grid) <= _MAX_ANNOTATED,
+            fmt=".2g",
+            annot_kws={"size": 7},
+            linewidths=0.5,
+            cbar=not together or column == list(maps)[-1],
         )
         hatched |= hatch_missing(axis, grid)
         unit = f" (×$10^{{{power}}}$)" if power else ""
