@@ -138,7 +138,7 @@ def evaluate(material: Path, out: Path) -> float:
     command += ["--base", str(material / "base.json"), "--data", str(material / "task.parquet")]
     with (
         # From texts to tokens, and from tokens to scores.
-        patch.object(readouts.Questions, "of", counted(readouts.Questions.of)),
+        patch.object(readouts.CandidateReadout, "of", counted(readouts.CandidateReadout.of)),
         patch.object(step, "evaluate", counted(step.evaluate)),
         redirect_stdout(sys.stderr),
     ):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from affectlocus.training.training_state import Unfinished
+    from affectlocus.training.training_state import TrainingStates
 
 # Before torch is imported: the numbers below are those of a CPU, and no test may reach for a hub.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -214,14 +214,14 @@ def merged() -> Callable[[Path, Path], dict[str, torch.Tensor]]:
 
 
 @pytest.fixture
-def stopping(tmp_path: Path) -> Callable[..., Unfinished]:
+def stopping(tmp_path: Path) -> Callable[..., TrainingStates]:
     """`stopping(7)`: states of one job, whose training gets a real SIGTERM in its seventh step.
 
     `stopping()` is the same without the signal. Nothing is saved but when the signal comes.
     """
-    from affectlocus.training.training_state import Unfinished, place_of
+    from affectlocus.training.training_state import TrainingStates, states_folder
 
-    class Signalled(Unfinished):
+    class Signalled(TrainingStates):
         left: int | None = None
 
         def due(self) -> bool:
@@ -232,8 +232,8 @@ def stopping(tmp_path: Path) -> Callable[..., Unfinished]:
                     os.kill(os.getpid(), signal.SIGTERM)
             return False
 
-    def make(steps: int | None = None) -> Unfinished:
-        states = Signalled(place_of(tmp_path / "mine"), {"job": "a"})
+    def make(steps: int | None = None) -> TrainingStates:
+        states = Signalled(states_folder(tmp_path / "mine"), {"job": "a"})
         states.left = steps
         return states
 

@@ -26,16 +26,18 @@ def test_rows_of_like_length_share_a_batch_within_the_budget() -> None:
     assert ran([5, 1, 4, 2, 9], 10, 99) == [[1, 3], [2, 0], [4]]
 
 
-def test_the_budget_is_halved_until_the_rows_fit_and_stays_so() -> None:
-    with pytest.warns(UserWarning, match="out of memory with 8 tokens in a batch; going on with 4"):
+def test_the_budget_is_halved_until_the_rows_fit_and_is_kept() -> None:
+    with pytest.warns(
+        UserWarning, match="out of memory with 8 tokens in a batch; batch_tokens is now 4"
+    ):
         assert ran([1] * 8 + [2] * 3, 8, 4) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [10]]
 
 
 def test_a_row_that_does_not_fit_alone_is_named() -> None:
     with pytest.raises(InputError) as caught:
-        ran([2, 9], 2, 4, names=["sample 'a'", "sample 'b'"], lower="x.length")
+        ran([2, 9], 2, 4, names=["sample 'a'", "sample 'b'"], setting="x.length")
     assert str(caught.value) == (
-        "one row of 9 tokens does not fit into memory (sample 'b'); lower x.length, or take a "
+        "one row of 9 tokens does not fit into memory (sample 'b'); lower x.length, or use a "
         "device with more memory"
     )
 

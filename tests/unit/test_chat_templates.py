@@ -6,7 +6,7 @@ import pytest
 
 from affectlocus.config.evaluation import Generation
 from affectlocus.core.errors import InputError
-from affectlocus.lm.chat_templates import column, stops, wrapped
+from affectlocus.lm.chat_templates import column, stops, template_ids
 
 AFFECTGPT = Generation(template="affectgpt")
 CHAT = Generation(template="chat")
@@ -17,7 +17,7 @@ TEMPLATE = (
 
 
 def test_affectgpts_prompt_is_the_text_only_form_of_its_training(tokenizer) -> None:
-    [ids] = wrapped(tokenizer(False), ["I am {fine}."], AFFECTGPT, 512)
+    [ids] = template_ids(tokenizer(False), ["I am {fine}."], AFFECTGPT, 512)
     assert tokenizer(False).decode(ids) == (
         "###Human: The subtitle of this video is: <Subtitle>I am {fine}.</Subtitle>. Now, please "
         "answer my question based on all the provided information. Please recognize all possible "
@@ -35,7 +35,7 @@ def test_an_affectgpt_answer_ends_before_its_mark() -> None:
 
 def test_another_question_can_be_asked(tokenizer) -> None:
     asked = Generation(template="affectgpt", question="What is felt?")
-    [ids] = wrapped(tokenizer(False), ["Hm."], asked, 512)
+    [ids] = template_ids(tokenizer(False), ["Hm."], asked, 512)
     assert "information. What is felt? ###" in tokenizer(False).decode(ids)
 
 
@@ -44,14 +44,14 @@ def test_the_chat_template_stands_around_the_prompt_with_one_start_token(tokeniz
     words = tokenizer(begin)
     for template in (TEMPLATE, ("{{ bos_token }}" if begin else "") + TEMPLATE):
         words.chat_template = template
-        [ids] = wrapped(words, ["Hello."], CHAT, 512)
+        [ids] = template_ids(words, ["Hello."], CHAT, 512)
         assert words.decode(ids, skip_special_tokens=True) == "<user>Hello.</user><assistant>"
         assert ids.count(words.bos_token_id) == int(begin)
 
 
 def test_a_tokenizer_without_chat_template_is_refused(tokenizer) -> None:
     with pytest.raises(InputError, match=r"no chat template; set generation\.template to"):
-        wrapped(tokenizer(False), ["Hello."], CHAT, 512)
+        template_ids(tokenizer(False), ["Hello."], CHAT, 512)
 
 
 @pytest.mark.parametrize("settings", [AFFECTGPT, CHAT], ids=["affectgpt", "chat"])
@@ -60,7 +60,7 @@ def test_a_long_text_loses_its_start_and_the_template_stays(tokenizer, settings,
     words = tokenizer(False)
     words.chat_template = TEMPLATE
     text = " ".join(f"Turn {number} 🙂." for number in range(80))
-    [ids] = wrapped(words, [text], settings, limit)
+    [ids] = template_ids(words, [text], settings, limit)
     told = words.decode(ids)
     assert limit - 40 < len(ids) <= limit
     assert told.startswith("###Human: The subtitle" if settings is AFFECTGPT else "<user>")
@@ -71,6 +71,6 @@ def test_a_long_text_loses_its_start_and_the_template_stays(tokenizer, settings,
 
 def test_a_limit_below_the_template_is_refused(tokenizer) -> None:
     with pytest.raises(
-        InputError, match=r"the template alone takes \d+ tokens, and a prompt may have 50"
+        InputError, match=r"the template alone has \d+ tokens, but a prompt may have 50"
     ):
-        wrapped(tokenizer(False), ["Hello."], AFFECTGPT, 50)
+        template_ids(tokenizer(False), ["Hello."], AFFECTGPT, 50)

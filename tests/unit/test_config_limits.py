@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from affectlocus.core.errors import InputError
-from affectlocus.lm.config_limits import check_size, explained
+from affectlocus.lm.config_limits import check_size, loading_errors
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def changed(tmp_path: Path, checkpoint: Callable[..., Path]) -> Callable[..., Pa
     return copy
 
 
-def test_code_of_its_own_is_never_run_whoever_says_yes(
+def test_program_code_of_a_checkpoint_is_never_run(
     changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from affectlocus.config.hardware import Hardware
@@ -46,7 +46,7 @@ def test_code_of_its_own_is_never_run_whoever_says_yes(
     tokenizer.write_text(json.dumps(about))
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
     for wanted in (lambda: load(folder, Hardware()), lambda: Prompter(folder)):
-        with pytest.raises(InputError, match="no code out of a checkpoint is ever run"):
+        with pytest.raises(InputError, match="code in a checkpoint is never run"):
             wanted()
     assert not marker.exists()
 
@@ -95,7 +95,7 @@ def test_a_good_one_is_not(changed: Callable[..., Path]) -> None:
 def test_a_full_card_is_none_of_the_files_fault(tmp_path: Path) -> None:
     import torch
 
-    with pytest.raises(torch.OutOfMemoryError), explained(tmp_path):
+    with pytest.raises(torch.OutOfMemoryError), loading_errors(tmp_path):
         raise torch.OutOfMemoryError("full")
-    with pytest.raises(OSError, match="space"), explained(tmp_path):
+    with pytest.raises(OSError, match="space"), loading_errors(tmp_path):
         raise OSError(28, "No space left on device")

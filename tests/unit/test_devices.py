@@ -13,7 +13,7 @@ from accelerate import dispatch_model
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError
 from affectlocus.lm.candidates import log_likelihoods
-from affectlocus.lm.devices import CARDS, check_placed, computing, load, spread
+from affectlocus.lm.devices import CARDS, autocast, check_device_map, load, uses_several_gpus
 
 HARDWARE = Hardware()
 needs_no_card = pytest.mark.skipif(torch.cuda.is_available(), reason="a card is here")
@@ -24,17 +24,17 @@ def test_without_a_card_a_model_stays_on_the_cpu_in_its_own_dtype(
     monkeypatch: pytest.MonkeyPatch, checkpoint: Callable[..., Path]
 ) -> None:
     monkeypatch.setenv(CARDS, "2")
-    assert not spread()
+    assert not uses_several_gpus()
     model = load(checkpoint(), Hardware(attention="eager"))
     assert model.device.type == "cpu"
     assert model.dtype == torch.float32
-    assert isinstance(computing(model, HARDWARE), contextlib.nullcontext)
+    assert isinstance(autocast(model, HARDWARE), contextlib.nullcontext)
 
 
 def test_one_card_or_none_asked_for_spreads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for asked in ("0", "1", "", "many"):
         monkeypatch.setenv(CARDS, asked)
-        assert not spread()
+        assert not uses_several_gpus()
 
 
 def test_a_model_behind_accelerates_hooks_answers_and_is_edited_as_without(
@@ -52,7 +52,7 @@ def test_a_model_behind_accelerates_hooks_answers_and_is_edited_as_without(
 
 
 def test_a_model_that_only_partly_fits_the_cards_is_refused(tmp_path: Path) -> None:
-    check_placed(tmp_path, {"model.embed": 0, "model.layers.0": 1})
+    check_device_map(tmp_path, {"model.embed": 0, "model.layers.0": 1})
     placed = {"model.embed": 0, "model.layers.0": "cpu", "model.layers.1": "disk"}
-    with pytest.raises(InputError, match=r"do not hold model\.layers\.0 and 1 more"):
-        check_placed(tmp_path, placed)
+    with pytest.raises(InputError, match=r"have no memory for model\.layers\.0 and 1 more"):
+        check_device_map(tmp_path, placed)

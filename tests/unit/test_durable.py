@@ -25,8 +25,8 @@ from affectlocus.core.files import STATE, write_json, write_text
 from affectlocus.core.manifests import manifest_entry
 from affectlocus.core.output_files import replacing
 from affectlocus.evaluation.prediction_cache import PredictionCache
-from affectlocus.training.pretrained_cache import CACHE, kept
-from affectlocus.training.training_state import Unfinished
+from affectlocus.training.pretrained_cache import CACHE, cached
+from affectlocus.training.training_state import TrainingStates
 
 PACKAGE = Path(affectlocus.__file__).parent
 COMMIT = "a1" * 20
@@ -126,7 +126,7 @@ def test_a_kept_base_is_synced(disk: Disk, tmp_path: Path, monkeypatch) -> None:
         (folder / "model.safetensors").write_bytes(b"weights")
         return {}
 
-    kept("one", tmp_path / "made", train, print)
+    cached("one", tmp_path / "made", train, print)
     assert disk.renamed == ["one"]
 
 
@@ -135,7 +135,7 @@ def test_a_saved_state_is_synced_with_its_folders(disk: Disk, tmp_path: Path) ->
         (folder / "kept").mkdir()
         (folder / "kept/snapshot").write_text("s")
 
-    assert Unfinished(tmp_path / "states", {}).save(9, fill)
+    assert TrainingStates(tmp_path / "states", {}).save(9, fill)
     assert "step-00000009" in disk.renamed
 
 

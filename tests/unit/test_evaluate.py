@@ -17,9 +17,9 @@ from affectlocus.config.evaluation import Generation, Samples
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation.evaluate import CellModel, build, evaluate
-from affectlocus.lm.generate import texts
+from affectlocus.lm.generate import generate_texts
 from affectlocus.lm.prompts import Prompter
-from affectlocus.lm.readouts import Openings, Questions, Text
+from affectlocus.lm.readouts import CandidateReadout, FreeTextReadout, TextReadout
 
 MODES = ("revert", "zero", "shuffle", "noise")
 WEIGHTS = "model.safetensors"
@@ -49,10 +49,10 @@ def cell(kind: str, modules: str = "", mode: str = "", seed: int | None = None) 
 
 def asked(
     base: Path, labels: dict[str, list[str]] = LABELS, max_length: int = 64
-) -> list[Questions]:
+) -> list[CandidateReadout]:
     prompter = Prompter(base)
     return [
-        Questions.of(task, frame, labels[task], prompter, max_length)
+        CandidateReadout.of(task, frame, labels[task], prompter, max_length)
         for task, frame in TASKS.items()
     ]
 
@@ -414,7 +414,7 @@ def test_a_text_is_a_row_for_each_document_beside_the_answers(checkpoint, archit
     base = checkpoint(architecture)
     model, _ = build(base, None, BASE)
     prompter = Prompter(base)
-    text = Text.of("story", STORY, prompter, 100)
+    text = TextReadout.of("story", STORY, prompter, 100)
     frame = evaluate(model, [*asked(base), text], 200)
     alone = evaluate(model, asked(base), 200)
     pd.testing.assert_frame_equal(frame[frame["task"] != "story"], alone, check_dtype=False)
@@ -435,7 +435,7 @@ def test_a_text_is_read_by_at_most_max_length_tokens_at_once(checkpoint) -> None
     base = checkpoint("qwen2")
     model, _ = build(base, None, BASE)
     whole, cut = (
-        evaluate(model, [Text.of("story", STORY, Prompter(base), length)], 200)
+        evaluate(model, [TextReadout.of("story", STORY, Prompter(base), length)], 200)
         for length in (100, 4)
     )
     assert whole["tokens"].tolist() == cut["tokens"].tolist()
@@ -446,26 +446,28 @@ def test_a_text_is_gone_on_from_behind_the_openings_of_its_first_documents(check
     base = checkpoint("llama")
     model, _ = build(base, None, BASE)
     few = Samples(count=1, opening=3, max_new_tokens=6)
-    text = Text.of("story", STORY, Prompter(base), 100, few)
+    text = TextReadout.of("story", STORY, Prompter(base), 100, few)
     found = evaluate(model, [text], 200)
     assert found["text"].notna().tolist() == [True, False]
     [first] = Prompter(base).prompts(["Anna was happy. All was well."], 999)
     assert text.openings == [first[:4]]  # the start token in front
     drawn = Generation(sampling="nucleus", max_new_tokens=6, top_p=0.9)
-    alone, _ = texts(model, Prompter(base).tokenizer, [first[:4]], ["story\0test-0"], drawn, 99)
+    alone, _ = generate_texts(
+        model, Prompter(base).tokenizer, [first[:4]], ["story\0test-0"], drawn, 99
+    )
     assert alone == [found["text"][0]]
     # What the text costs is what it costs without.
-    plain = evaluate(model, [Text.of("story", STORY, Prompter(base), 100)], 200)
+    plain = evaluate(model, [TextReadout.of("story", STORY, Prompter(base), 100)], 200)
     assert "text" not in plain
     pd.testing.assert_frame_equal(found.drop(columns="text"), plain)
     other = few.model_copy(update={"seed": 1})
-    again = evaluate(model, [Text.of("story", STORY, Prompter(base), 100, other)], 200)
+    again = evaluate(model, [TextReadout.of("story", STORY, Prompter(base), 100, other)], 200)
     assert again["text"][0] != found["text"][0]
 
 
 def test_a_text_without_a_token_to_predict_is_refused(checkpoint) -> None:
     base = checkpoint("qwen2")
-    text = Text.of("story", STORY.assign(prompt="!"), Prompter(base), 100)
+    text = TextReadout.of("story", STORY.assign(prompt="!"), Prompter(base), 100)
     with pytest.raises(InputError, match="task story: no document has two tokens"):
         evaluate(build(base, None, BASE)[0], [text], 200)
 
@@ -475,7 +477,7 @@ def test_a_text_that_costs_no_number_is_refused(checkpoint) -> None:
     model, _ = build(base, None, BASE)
     torch.nn.init.constant_(model.model.norm.weight, float("nan"))
     with pytest.raises(InputError, match="task story: the model's log-likelihoods are not finite"):
-        evaluate(model, [Text.of("story", STORY, Prompter(base), 100)], 200)
+        evaluate(model, [TextReadout.of("story", STORY, Prompter(base), 100)], 200)
 
 
 # free text
@@ -483,10 +485,12 @@ def test_a_text_that_costs_no_number_is_refused(checkpoint) -> None:
 WRITE = Generation(sampling="nucleus", max_new_tokens=8, batch_tokens=40)
 
 
-def openings(base: Path, model: PreTrainedModel, settings: Generation = WRITE) -> list[Openings]:
+def openings(
+    base: Path, model: PreTrainedModel, settings: Generation = WRITE
+) -> list[FreeTextReadout]:
     frames = {task: frame.assign(text=frame["prompt"]) for task, frame in TASKS.items()}
     return [
-        Openings.of(task, frame, Prompter(base), 64, settings, model)
+        FreeTextReadout.of(task, frame, Prompter(base), 64, settings, model)
         for task, frame in frames.items()
     ]
 
@@ -543,7 +547,7 @@ def test_affectgpts_template_goes_around_the_bare_text(checkpoint) -> None:
     model, _ = build(base, None, BASE)
     settings = Generation(template="affectgpt", max_new_tokens=4)
     frame = TASKS["feel"].assign(text="Hello there.")
-    found = Openings.of("feel", frame, Prompter(base), 500, settings, model)
+    found = FreeTextReadout.of("feel", frame, Prompter(base), 500, settings, model)
     told = Prompter(base).tokenizer.decode(found.prompts[0])
     assert "<Subtitle>Hello there.</Subtitle>" in told
     assert "Anna was" not in told

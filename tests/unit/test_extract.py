@@ -155,7 +155,7 @@ def test_valence_is_asked_about_the_emotions_of_valence_tasks_only(folder, kept)
 
 
 def test_a_model_without_a_tokenizer_is_refused(folder, twin) -> None:
-    with pytest.raises(InputError, match="expected the tokenizer's files beside"):
+    with pytest.raises(InputError, match="expected the tokenizer's files in"):
         Extractor(twin(folder), SETTINGS).reply(["Hello."], lambda _: None)
 
 

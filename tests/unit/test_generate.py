@@ -16,7 +16,7 @@ from transformers.generation import TopPLogitsWarper
 from affectlocus.config.evaluation import Generation
 from affectlocus.core.errors import InputError
 from affectlocus.lm import generate
-from affectlocus.lm.generate import ends, nucleus, room, stream, texts
+from affectlocus.lm.generate import end_ids, generate_texts, nucleus, prompt_limit, stream
 
 ARCHITECTURES = ["qwen2", "llama", "mistral"]
 GREEDY = Generation(max_new_tokens=12)
@@ -54,7 +54,7 @@ def test_greedy_text_in_batches_is_greedy_text_alone(
     given_prompts = prompts([9, 1, 17, 4, 4, 30, 2])
     expected = [alone(model, prompt, 12) for prompt in given_prompts]
     assert len({tuple(ids) for ids in expected}) == len(expected)
-    found, tokens = texts(model, words, given_prompts, [""] * 7, GREEDY, batch_tokens)
+    found, tokens = generate_texts(model, words, given_prompts, [""] * 7, GREEDY, batch_tokens)
     assert found == [words.decode(ids, skip_special_tokens=True).strip() for ids in expected]
     assert tokens == [len(ids) for ids in expected]
 
@@ -73,7 +73,7 @@ def test_windows_and_grouped_heads_write_as_alone(
 ) -> None:
     model = random_model(architecture, **more)
     given_prompts = prompts([12, 3, 7], seed=1)
-    found, _ = texts(model, tokenizer(False), given_prompts, [""] * 3, GREEDY, 99)
+    found, _ = generate_texts(model, tokenizer(False), given_prompts, [""] * 3, GREEDY, 99)
     expected = [alone(model, prompt, 12) for prompt in given_prompts]
     assert found == [tokenizer(False).decode(ids).strip() for ids in expected]
 
@@ -87,9 +87,9 @@ def test_a_models_own_repetition_penalty_and_sampling_are_put_aside(
     )
     own = model.generation_config
     given_prompts = prompts([5, 9])
-    assert texts(model, tokenizer(False), given_prompts, ["", ""], GREEDY, 99) == texts(
-        plain, tokenizer(False), given_prompts, ["", ""], GREEDY, 2
-    )
+    assert generate_texts(
+        model, tokenizer(False), given_prompts, ["", ""], GREEDY, 99
+    ) == generate_texts(plain, tokenizer(False), given_prompts, ["", ""], GREEDY, 2)
     assert model.generation_config is own
 
 
@@ -100,22 +100,22 @@ def test_a_sample_draws_the_same_text_in_any_batch_and_order(
     given_prompts = prompts([9, 1, 17, 4, 4, 30, 2])
     keys = [f"task\0{number}" for number in range(7)]
     model, words = models[architecture], tokenizer(False)
-    whole, _ = texts(model, words, given_prompts, keys, NUCLEUS, 999)
-    turned, _ = texts(model, words, given_prompts[::-1], keys[::-1], NUCLEUS, 50)
-    [third], _ = texts(model, words, given_prompts[2:3], keys[2:3], NUCLEUS, 1)
+    whole, _ = generate_texts(model, words, given_prompts, keys, NUCLEUS, 999)
+    turned, _ = generate_texts(model, words, given_prompts[::-1], keys[::-1], NUCLEUS, 50)
+    [third], _ = generate_texts(model, words, given_prompts[2:3], keys[2:3], NUCLEUS, 1)
     assert turned[::-1] == whole
     assert third == whole[2]
-    greedy, _ = texts(model, words, given_prompts, keys, GREEDY, 999)
+    greedy, _ = generate_texts(model, words, given_prompts, keys, GREEDY, 999)
     assert whole != greedy
 
 
 def test_another_seed_or_sample_draws_another_text(models, tokenizer) -> None:
     [prompt] = prompts([6])
     words = tokenizer(False)
-    found, _ = texts(models["llama"], words, [prompt] * 5, list("abcde"), NUCLEUS, 99)
+    found, _ = generate_texts(models["llama"], words, [prompt] * 5, list("abcde"), NUCLEUS, 99)
     assert len(set(found)) == 5
     other = NUCLEUS.model_copy(update={"seed": 1})
-    again, _ = texts(models["llama"], words, [prompt] * 5, list("abcde"), other, 40)
+    again, _ = generate_texts(models["llama"], words, [prompt] * 5, list("abcde"), other, 40)
     assert not set(found) & set(again)
 
 
@@ -163,9 +163,9 @@ def test_the_edges_of_the_nucleus_draw_tokens_of_the_nucleus() -> None:
 def test_text_ends_before_the_first_stop(models, tokenizer) -> None:
     given_prompts = prompts([9, 1, 17, 4])
     words, keys = tokenizer(False), list("abcd")
-    whole, _ = texts(models["qwen2"], words, given_prompts, keys, NUCLEUS, 99)
+    whole, _ = generate_texts(models["qwen2"], words, given_prompts, keys, NUCLEUS, 99)
     stops = [whole[0][3:5], whole[1][2:4]]
-    found, tokens = texts(models["qwen2"], words, given_prompts, keys, NUCLEUS, 99, stops)
+    found, tokens = generate_texts(models["qwen2"], words, given_prompts, keys, NUCLEUS, 99, stops)
     for before, after in zip(whole, found, strict=True):
         first = min((at for stop in stops if (at := before.find(stop)) >= 0), default=None)
         assert after == (before if first is None else before[:first].strip())
@@ -177,11 +177,11 @@ def test_a_batch_ends_when_every_row_has_met_a_stop(models, tokenizer, monkeypat
     [prompt] = prompts([9])
     words, model = tokenizer(False), models["qwen2"]
     long = Generation(max_new_tokens=60, sampling="nucleus")
-    [whole], _ = texts(model, words, [prompt], ["a"], long, 1)
+    [whole], _ = generate_texts(model, words, [prompt], ["a"], long, 1)
     widths = []
     drawn = generate.nucleus
     monkeypatch.setattr(generate, "nucleus", lambda *a: (widths.append(1), drawn(*a))[1])
-    texts(model, words, [prompt], ["a"], long, 1, [whole[2:4]])
+    generate_texts(model, words, [prompt], ["a"], long, 1, [whole[2:4]])
     assert len(widths) < 10
 
 
@@ -190,7 +190,7 @@ def test_the_tokens_that_end_a_text_are_the_tokenizers_and_the_models(
 ) -> None:
     model = random_model("qwen2")
     model.generation_config.eos_token_id = [7, 8]
-    assert ends(model, tokenizer(False)) == [0, 7, 8]
+    assert end_ids(model, tokenizer(False)) == [0, 7, 8]
 
 
 def test_a_text_ends_at_the_models_own_end_token(random_model, tokenizer) -> None:
@@ -198,7 +198,7 @@ def test_a_text_ends_at_the_models_own_end_token(random_model, tokenizer) -> Non
     given_prompts = prompts([9, 4])
     first, second = (alone(model, prompt, 12) for prompt in given_prompts)
     model.generation_config.eos_token_id = [0, first[3]]
-    found, tokens = texts(model, words, given_prompts, ["", ""], GREEDY, 99)
+    found, tokens = generate_texts(model, words, given_prompts, ["", ""], GREEDY, 99)
     assert found[0] == words.decode(first[: first.index(first[3])]).strip()
     assert tokens[0] == first.index(first[3])
     if first[3] not in second:
@@ -210,7 +210,7 @@ def test_weights_with_nan_are_refused(random_model, tokenizer) -> None:
     with torch.no_grad():
         model.model.norm.weight[0] = torch.nan
     with pytest.raises(InputError, match="not finite"):
-        texts(model, tokenizer(False), prompts([3]), [""], GREEDY, 1)
+        generate_texts(model, tokenizer(False), prompts([3]), [""], GREEDY, 1)
 
 
 # The CPU's allocator has no error class of its own: this is how its message begins.
@@ -218,12 +218,12 @@ NO_MEMORY = RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator:
 
 
 @pytest.mark.parametrize("error", [NO_MEMORY, torch.OutOfMemoryError()], ids=["CPU", "GPU"])
-def test_a_batch_without_memory_goes_on_in_halves_and_draws_the_same(
+def test_a_batch_that_does_not_fit_is_halved_and_samples_the_same_text(
     models, tokenizer, monkeypatch, error
 ) -> None:
     given_prompts, keys = prompts([5, 9, 2, 7, 4]), list("abcde")
     words, model = tokenizer(False), models["qwen2"]
-    expected = texts(model, words, given_prompts, keys, NUCLEUS, 105)
+    expected = generate_texts(model, words, given_prompts, keys, NUCLEUS, 105)
     sizes, told = [], []
     whole = generate._batch
 
@@ -235,8 +235,12 @@ def test_a_batch_without_memory_goes_on_in_halves_and_draws_the_same(
         return found
 
     monkeypatch.setattr(generate, "_batch", small)
-    with pytest.warns(UserWarning, match="out of memory with 105 tokens in a batch; going on"):
-        found = texts(model, words, given_prompts, keys, NUCLEUS, 105, progress=told.append)
+    with pytest.warns(
+        UserWarning, match="out of memory with 105 tokens in a batch; batch_tokens is now"
+    ):
+        found = generate_texts(
+            model, words, given_prompts, keys, NUCLEUS, 105, progress=told.append
+        )
     assert found == expected
     # Shortest first: rows of 14, 16, 17, 19 and 21 tokens, the answer's 12 included.
     assert sizes == [5, 3, 1, 1, 1, 1, 1]
@@ -249,18 +253,18 @@ def test_a_prompt_that_alone_has_no_memory_is_named(models, tokenizer, monkeypat
 
     monkeypatch.setattr(generate, "_batch", none)
     with pytest.raises(InputError) as caught:
-        texts(
+        generate_texts(
             models["qwen2"], tokenizer(False), prompts([5]), ["a"], NUCLEUS, 99, names=["sample 7"]
         )
     assert str(caught.value) == (
         "one prompt with its answer of 17 tokens does not fit into memory (sample 7); lower "
-        "max_new_tokens or evaluate.max_length, or take a device with more memory"
+        "max_new_tokens or evaluate.max_length, or use a device with more memory"
     )
 
 
 def test_a_prompt_leaves_room_for_the_text(random_model) -> None:
     model = random_model("qwen2")
-    assert room(model, 512, 100) == 28
-    assert room(model, 20, 100) == 20
-    with pytest.raises(InputError, match="max_new_tokens is 128, and the model has 128 positions"):
-        room(model, 512, 128)
+    assert prompt_limit(model, 512, 100) == 28
+    assert prompt_limit(model, 20, 100) == 20
+    with pytest.raises(InputError, match="max_new_tokens is 128, but the model has 128 positions"):
+        prompt_limit(model, 512, 128)

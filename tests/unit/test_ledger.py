@@ -196,8 +196,8 @@ def test_parts_are_read_flat_or_in_groups() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (["a"], "f.yaml: expected part"),
-        ({}, "f.yaml: expected part"),
+        (["a"], "f.yaml: expected a mapping of part"),
+        ({}, "f.yaml: expected a mapping of part"),
         ({"a": "many"}, "f.yaml: a is 'many'"),
         ({"a": True}, "f.yaml: a is True"),
         ({"g": {"a": -1}}, "f.yaml: a is -1"),

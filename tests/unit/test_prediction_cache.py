@@ -59,14 +59,14 @@ def experiment(tmp_path: Path, checkpoint, lora, monkeypatch: pytest.MonkeyPatch
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tasks that a model was really asked, in order."""
     found: list[str] = []
-    for kind in (readouts.Questions, readouts.Openings, readouts.Text):
-        answered = kind.answered
+    for kind in (readouts.CandidateReadout, readouts.FreeTextReadout, readouts.TextReadout):
+        answered = kind.answer
 
         def counted(one: Any, *arguments: Any, how: Any = answered) -> pd.DataFrame:
             found.append(one.task)
             return how(one, *arguments)
 
-        monkeypatch.setattr(kind, "answered", counted)
+        monkeypatch.setattr(kind, "answer", counted)
     return found
 
 
@@ -115,7 +115,7 @@ def test_a_job_that_is_killed_goes_on_behind_its_last_whole_task(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(readouts.Openings, "answered", killed)
+        context.setattr(readouts.FreeTextReadout, "answer", killed)
         with pytest.raises(AssertionError):
             evaluate()
     asked.clear()

@@ -230,7 +230,7 @@ def test_the_saved_tokenizer_gives_back_any_text(made, architecture) -> None:
 def test_a_corpus_without_a_document_to_learn_from_is_refused(tmp_path) -> None:
     text = tmp_path / "one.txt"
     text.write_text(DOCUMENTS[0] + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match="no training samples are left"):
+    with pytest.raises(InputError, match="no training samples; check the train split"):
         pretrain(text, settings_of("llama"), tmp_path / "never")
     assert not (tmp_path / "never").exists()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.training.pretrained_cache import CACHE, cache, kept, key
+from affectlocus.training.pretrained_cache import CACHE, cache_folder, cached, key
 
 BYTES = {"model.safetensors": b"weights", "config.json": b"{}"}
 
@@ -27,7 +27,7 @@ class Training:
         return {"perplexity": 12.5}
 
     def into(self, folder: Path, name: str = "one") -> dict[str, float]:
-        measured = kept(name, folder, self, self.said.append)
+        measured = cached(name, folder, self, self.said.append)
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == BYTES
         return measured
 
@@ -45,7 +45,7 @@ def test_the_second_experiment_takes_what_the_first_trained(
     assert first == second == {"perplexity": 12.5}
     assert training.times == 1
     (line,) = training.said
-    assert line.startswith(f"found in {tmp_path / 'cache'}")
+    assert line.startswith(f"found in the cache ({tmp_path / 'cache'}")
 
 
 def test_another_recipe_text_code_or_machine_is_another_base(
@@ -73,10 +73,10 @@ def test_switched_off_nothing_is_kept(
 def test_by_default_it_is_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CACHE)
     monkeypatch.setenv("XDG_CACHE_HOME", "/where/caches/are")
-    assert cache() == Path("/where/caches/are/affectlocus")
+    assert cache_folder() == Path("/where/caches/are/affectlocus")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/of/mine")
-    assert cache() == Path("/home/of/mine/.cache/affectlocus")
+    assert cache_folder() == Path("/home/of/mine/.cache/affectlocus")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_two_runs_at_once_end_alike_and_leave_one_whole_entry(
         other.into(tmp_path / "b")
         return training(folder)
 
-    kept("one", tmp_path / "a", slower, training.said.append)
+    cached("one", tmp_path / "a", slower, training.said.append)
     assert (training.times, other.times) == (1, 1)
     (entry,) = (tmp_path / "cache/pretrained").iterdir()
     listed = json.loads((entry / "kept.json").read_text())
@@ -129,4 +129,4 @@ def test_a_cache_that_cannot_be_written_costs_no_training(
     (tmp_path / "cache").write_text("a file where a folder should be")
     training.into(tmp_path / "a")
     (line,) = training.said
-    assert line.startswith("not kept for other experiments")
+    assert line.startswith("not added to the cache")

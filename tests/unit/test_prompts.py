@@ -156,5 +156,5 @@ def test_the_end_is_the_tokenizers_own_or_none(prompters) -> None:
 
 def test_a_folder_without_a_tokenizer_is_refused(twin, checkpoint) -> None:
     # transformers makes one that knows nothing, and a model then reads prompts without a token.
-    with pytest.raises(InputError, match=r"no tokenizer in it; expected tokenizer\.json"):
+    with pytest.raises(InputError, match=r"no tokenizer; expected tokenizer\.json"):
         Prompter(twin(checkpoint("qwen2")))

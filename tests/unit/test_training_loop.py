@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from affectlocus.core.errors import InputError
 from affectlocus.core.stop_signals import Stopped
 from affectlocus.training.training_loop import Budget, Example, collate, schedule, train
-from affectlocus.training.training_state import Unfinished, place_of
+from affectlocus.training.training_state import TrainingStates, states_folder
 
 BUDGET = Budget(steps=6, batch_size=4, learning_rate=0.01, warmup=0.2, weight_decay=0.0, seed=0)
 # Eight sentences of one pattern, of three lengths, with a prompt of three tokens each.
@@ -238,7 +238,7 @@ def test_a_long_training_is_logged_twenty_times(start) -> None:
 
 
 def test_no_examples_are_refused(start) -> None:
-    with pytest.raises(InputError, match="no training samples are left"):
+    with pytest.raises(InputError, match="no training samples; check the train split"):
         train(start, [], BUDGET)
 
 
@@ -264,7 +264,7 @@ def test_a_nan_in_the_first_step_is_the_bases(start) -> None:
     model = copy.deepcopy(start)
     with torch.no_grad():
         model.model.norm.weight[3] = math.nan
-    with pytest.raises(InputError, match="the loss of step 1 of 6 is nan: the base itself gives"):
+    with pytest.raises(InputError, match="the loss of step 1 of 6 is nan: the base itself has"):
         train(model, EXAMPLES, BUDGET)
 
 
@@ -277,9 +277,11 @@ def stop(_: int) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Callable[..., Unfinished]:
+def place(tmp_path: Path) -> Callable[..., TrainingStates]:
     """`place(minutes)`: as two runs of one job have it."""
-    return lambda minutes=10.0: Unfinished(place_of(tmp_path / "mine"), {"job": "a"}, minutes)
+    return lambda minutes=10.0: TrainingStates(
+        states_folder(tmp_path / "mine"), {"job": "a"}, minutes
+    )
 
 
 # An entry of the log is of two steps: the stop after the 17th falls between them.
@@ -290,7 +292,7 @@ def test_what_is_saved_and_how_often_changes_nothing(start, place) -> None:
     weights, log = trained(start, LONG)
     model = copy.deepcopy(start)
     states = place(0)
-    assert train(model, EXAMPLES, LONG, unfinished=states) == log
+    assert train(model, EXAMPLES, LONG, states=states) == log
     assert identical(model.state_dict(), weights)
     # After the last step the caller saves what was trained, and removes this.
     assert states.step() == 39
@@ -307,22 +309,22 @@ def test_a_training_that_was_stopped_ends_as_if_it_never_was(
         torch.manual_seed(step)
         with pytest.raises(Stopped, match="SIGTERM") as stopped:
             train(copy.deepcopy(start), EXAMPLES, budget, snapshots=[step], save=stop,
-                  unfinished=place())  # fmt: skip
+                  states=place())  # fmt: skip
         assert stopped.value.code == 143
         assert str(stopped.value) == (
-            f"stopped by SIGTERM after step {step} of 40; the next run goes on from there"
+            f"stopped by SIGTERM after step {step} of 40; the next run continues from there"
         )
     torch.manual_seed(99)
     model = copy.deepcopy(start)
     capsys.readouterr()
-    assert train(model, EXAMPLES, budget, unfinished=place()) == log
-    assert f"going on from the saved state of step {stops[-1]} of 40\n" in capsys.readouterr().err
+    assert train(model, EXAMPLES, budget, states=place()) == log
+    assert f"resuming from the saved state of step {stops[-1]} of 40\n" in capsys.readouterr().err
     assert identical(model.state_dict(), weights)
 
 
 def test_handlers_are_put_back_after_a_training(start, place) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    train(copy.deepcopy(start), EXAMPLES, BUDGET, unfinished=place())
+    train(copy.deepcopy(start), EXAMPLES, BUDGET, states=place())
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
@@ -330,14 +332,14 @@ def test_a_stop_whose_state_cannot_be_saved_says_where_the_next_run_begins(start
     states = place()
     # A file where the folder should be: not even root can write there.
     states.place.write_text("")
-    with pytest.raises(Stopped, match="after step 3 of 40; the next run begins anew"):
-        train(copy.deepcopy(start), EXAMPLES, LONG, snapshots=[3], save=stop, unfinished=states)
+    with pytest.raises(Stopped, match="after step 3 of 40; the next run starts from the beginning"):
+        train(copy.deepcopy(start), EXAMPLES, LONG, snapshots=[3], save=stop, states=states)
 
 
 def test_a_training_that_diverges_leaves_no_state(start, place) -> None:
     states = place(0)
     with pytest.raises(InputError, match="training has diverged"):
-        train(copy.deepcopy(start), EXAMPLES, replace(LONG, learning_rate=1e30), unfinished=states)
+        train(copy.deepcopy(start), EXAMPLES, replace(LONG, learning_rate=1e30), states=states)
     assert not states.place.exists()
 
 
@@ -353,7 +355,7 @@ def test_no_state_is_saved_of_weights_that_are_no_numbers(start, place) -> None:
     with pytest.raises(
         InputError, match=r"up_proj.weight is not finite after step 5 of 40: .*lower"
     ):
-        train(model, EXAMPLES, LONG, snapshots=[5], save=spoil, unfinished=states)
+        train(model, EXAMPLES, LONG, snapshots=[5], save=spoil, states=states)
     assert seen == [4]
     assert not states.place.exists()
 
@@ -361,7 +363,7 @@ def test_no_state_is_saved_of_weights_that_are_no_numbers(start, place) -> None:
 def test_memory_that_runs_out_is_told_with_what_to_lower_and_the_state_stays(start, place) -> None:
     states = place()
     with pytest.raises(Stopped):
-        train(copy.deepcopy(start), EXAMPLES, LONG, snapshots=[3], save=stop, unfinished=states)
+        train(copy.deepcopy(start), EXAMPLES, LONG, snapshots=[3], save=stop, states=states)
     many = [Example(list(range(100)))] * 4
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -371,7 +373,7 @@ def test_memory_that_runs_out_is_told_with_what_to_lower_and_the_state_stays(sta
     resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
     try:
         with pytest.raises(InputError) as told:
-            train(copy.deepcopy(start), many, wide, unfinished=states)
+            train(copy.deepcopy(start), many, wide, states=states)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
     assert str(told.value) == (

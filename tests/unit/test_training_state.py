@@ -12,7 +12,7 @@ import pytest
 
 import affectlocus.training.training_state as module
 from affectlocus.core.errors import InputError
-from affectlocus.training.training_state import ABOUT, Unfinished, copied, place_of
+from affectlocus.training.training_state import ABOUT, TrainingStates, copy_or_link, states_folder
 
 JOB = {"recipe": "a", "data": "b"}
 
@@ -29,15 +29,15 @@ def fill(text: str) -> Callable[[Path], None]:
 
 
 @pytest.fixture
-def states(tmp_path: Path) -> Unfinished:
+def states(tmp_path: Path) -> TrainingStates:
     """With the state after step 9."""
-    made = Unfinished(place_of(tmp_path / "mine"), JOB)
+    made = TrainingStates(states_folder(tmp_path / "mine"), JOB)
     assert made.save(9, fill("nine"))
     return made
 
 
 def test_nothing_is_found_where_nothing_was_saved(tmp_path: Path, capsys) -> None:
-    none = Unfinished(place_of(tmp_path / "mine"), JOB)
+    none = TrainingStates(states_folder(tmp_path / "mine"), JOB)
     assert none.find() is None
     assert none.step() is None
     none.remove()
@@ -46,13 +46,13 @@ def test_nothing_is_found_where_nothing_was_saved(tmp_path: Path, capsys) -> Non
 
 
 def test_states_lie_beside_the_checkpoint_under_a_name_that_no_checkpoint_has(tmp_path) -> None:
-    assert place_of(tmp_path / "mine.seed0") == tmp_path / ".mine.seed0.unfinished"
-    assert place_of(tmp_path / "a/..") == tmp_path.parent / f".{tmp_path.name}.unfinished"
+    assert states_folder(tmp_path / "mine.seed0") == tmp_path / ".mine.seed0.unfinished"
+    assert states_folder(tmp_path / "a/..") == tmp_path.parent / f".{tmp_path.name}.unfinished"
 
 
 def test_the_newest_state_is_found_and_those_before_it_are_gone(states) -> None:
     assert states.save(10, fill("ten"))
-    state = Unfinished(states.place, dict(JOB)).find()
+    state = TrainingStates(states.place, dict(JOB)).find()
     assert state is not None
     assert state.name == "step-00000010"
     assert (state / "weights").read_text() == "ten"
@@ -67,13 +67,13 @@ def test_the_newest_state_is_found_and_those_before_it_are_gone(states) -> None:
 def test_another_jobs_state_is_dropped_with_a_line_that_says_what_differs(
     states, topic, capsys
 ) -> None:
-    other = Unfinished(states.place, JOB | {topic: "c"})
+    other = TrainingStates(states.place, JOB | {topic: "c"})
     assert other.find() is None
     assert not states.place.exists()
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        f"affectlocus: {states.place}/step-00000009: of another job (not the same {topic}); this "
-        "saved state is dropped, and the training starts anew"
+        f"affectlocus: {states.place}/step-00000009: of another job (not the same {topic}); the "
+        "saved state is removed, and the training starts again"
     )
 
 
@@ -105,7 +105,7 @@ def test_a_damaged_state_is_dropped_with_a_line(states, damage, capsys) -> None:
     assert not states.place.exists()
     (line,) = capsys.readouterr().err.splitlines()
     assert "damaged (" in line
-    assert line.endswith("this saved state is dropped, and the training starts anew")
+    assert line.endswith("the saved state is removed, and the training starts again")
     assert states.save(1, fill("one"))
     assert states.find() is not None
 
@@ -156,7 +156,7 @@ def test_it_is_time_when_the_minutes_are_over_and_saving_takes_a_twentieth_at_mo
 ) -> None:
     now = 0.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
-    states = Unfinished(tmp_path / "place", JOB, minutes=2)
+    states = TrainingStates(tmp_path / "place", JOB, minutes=2)
     now = 119.0
     assert not states.due()
     now = 120.0
@@ -171,7 +171,7 @@ def test_it_is_time_when_the_minutes_are_over_and_saving_takes_a_twentieth_at_mo
     assert not states.due()
     now = 150.0 + 600
     assert states.due()
-    always = Unfinished(tmp_path / "place", JOB, minutes=0)
+    always = TrainingStates(tmp_path / "place", JOB, minutes=0)
     always.save(2, slow)
     assert always.due()
 
@@ -180,13 +180,13 @@ def test_files_are_linked_where_they_can_be(tmp_path: Path, monkeypatch) -> None
     (tmp_path / "from/step").mkdir(parents=True)
     source = tmp_path / "from/step/weights"
     source.write_text("w")
-    copied(tmp_path / "from", tmp_path / "linked")
+    copy_or_link(tmp_path / "from", tmp_path / "linked")
     assert (tmp_path / "linked/step/weights").samefile(source)
 
     def refused(*_: object) -> None:
         raise OSError("no links here")
 
     monkeypatch.setattr(module.os, "link", refused)
-    copied(tmp_path / "from", tmp_path / "apart")
+    copy_or_link(tmp_path / "from", tmp_path / "apart")
     assert (tmp_path / "apart/step/weights").read_text() == "w"
     assert not (tmp_path / "apart/step/weights").samefile(source)

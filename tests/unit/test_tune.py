@@ -31,7 +31,7 @@ from affectlocus.core.files import write_json
 from affectlocus.core.stop_signals import Stopped
 from affectlocus.evaluation.interventions import verify_folders
 from affectlocus.lm.prompts import Prompter
-from affectlocus.training.training_state import Unfinished, place_of
+from affectlocus.training.training_state import TrainingStates, states_folder
 from affectlocus.training.tune import training_examples, tune
 
 # (d_in, d_out) of the tiny models: hidden 32, intermediate 48, two of four heads for k and v.
@@ -167,7 +167,7 @@ def test_a_max_length_without_room_for_an_answer_is_refused(checkpoint, tmp_path
 
 
 def test_tasks_without_a_train_split_are_refused(checkpoint, tmp_path) -> None:
-    with pytest.raises(InputError, match="no training samples are left"):
+    with pytest.raises(InputError, match="no training samples; check the train split"):
         tune(checkpoint(), [FRAME[FRAME["split"] == "test"]], recipe(), tmp_path / "never")
 
 
@@ -369,10 +369,10 @@ def test_a_stopped_tuning_ends_as_if_it_never_was(checkpoint, tmp_path, stopping
     base, wanted = checkpoint("llama", dtype="bfloat16"), recipe(steps=12, **settings)
     measured = tune(base, [FRAME], wanted, tmp_path / "whole")
     for number, step in enumerate((5, 3)):
-        with pytest.raises(Stopped, match=f"after step {(5, 8)[number]} of 12; the next run goes"):
+        with pytest.raises(Stopped, match=f"after step {(5, 8)[number]} of 12; the next run"):
             # Another folder each time, as `replacing` has it.
-            tune(base, [FRAME], wanted, tmp_path / f"cut{number}", unfinished=stopping(step))
-    gone_on = tune(base, [FRAME], wanted, tmp_path / "ended", unfinished=stopping())
+            tune(base, [FRAME], wanted, tmp_path / f"cut{number}", states=stopping(step))
+    gone_on = tune(base, [FRAME], wanted, tmp_path / "ended", states=stopping())
     assert gone_on == measured
     assert everything(tmp_path / "ended") == everything(tmp_path / "whole")
     assert len(measured["snapshots"]) == settings["trajectory"] - 1
@@ -381,7 +381,7 @@ def test_a_stopped_tuning_ends_as_if_it_never_was(checkpoint, tmp_path, stopping
 def test_a_state_of_lora_holds_the_adapter_and_not_the_base(checkpoint, tmp_path, stopping) -> None:
     states = stopping(2)
     with pytest.raises(Stopped):
-        tune(checkpoint(), [FRAME], recipe("gate"), tmp_path / "cut", unfinished=states)
+        tune(checkpoint(), [FRAME], recipe("gate"), tmp_path / "cut", states=states)
     stored = load_file(states.find() / "trained.safetensors")
     assert len(stored) == 2 * LAYERS
     assert all(".gate_proj.lora_" in name for name in stored)
@@ -406,7 +406,7 @@ def called(folder: Path, job: list[str], monkeypatch) -> str:
     monkeypatch.chdir(folder)
     result = CliRunner().invoke(app, job)
     assert result.exit_code == 0, result.output
-    assert not place_of(folder / "mine").exists()
+    assert not states_folder(folder / "mine").exists()
     return result.output
 
 
@@ -414,7 +414,7 @@ def interrupted(folder: Path, job: list[str], number: int) -> tuple[int, str]:
     """The command in a process of its own that gets a signal once it has saved two states more."""
     program = [str(Path(sys.executable).with_name("affectlocus")), *job, "--save-minutes", "0"]
     folder.mkdir(exist_ok=True)
-    place = place_of(folder / "mine")
+    place = states_folder(folder / "mine")
     before = set(place.glob("step-*"))
     process = subprocess.Popen(
         program,
@@ -446,12 +446,12 @@ def test_a_killed_and_a_terminated_tuning_go_on_and_end_with_the_same_bytes(
     assert interrupted(folder, job, signal.SIGKILL)[0] == -signal.SIGKILL
     code, said = interrupted(folder, job, signal.SIGTERM)
     assert code == 143
-    assert "affectlocus: going on from the saved state of step " in said
+    assert "affectlocus: resuming from the saved state of step " in said
     last = said.splitlines()[-1]
     assert last.startswith("affectlocus: stopped by SIGTERM after step ")
-    assert last.endswith(" of 100; the next run goes on from there")
+    assert last.endswith(" of 100; the next run continues from there")
     step = last.split("after step ")[1].split()[0]
-    assert f"going on from the saved state of step {step} of 100" in called(
+    assert f"resuming from the saved state of step {step} of 100" in called(
         folder, job, monkeypatch
     )
     assert everything(folder) == everything(tmp_path / "whole")
@@ -471,7 +471,7 @@ def test_a_state_is_taken_up_by_the_very_same_job_alone(
     (tmp_path / "cut").mkdir()
     monkeypatch.chdir(tmp_path / "cut")
     job = [*job, "--hardware", "{}", "--threads", "1"]
-    calls: list[Unfinished] = []
+    calls: list[TrainingStates] = []
 
     def look(*arguments: Any) -> dict:
         # What the command says of its job is what is looked at, and no training.

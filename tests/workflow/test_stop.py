@@ -15,7 +15,7 @@ import torch
 from affectlocus.config.experiment import load
 from affectlocus.data.corpus import write_corpus
 from affectlocus.training.pretrain import pretrain
-from affectlocus.training.training_state import place_of
+from affectlocus.training.training_state import states_folder
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -82,18 +82,18 @@ def test_a_pretraining_that_is_stopped_through_snakemake_goes_on_at_the_next_run
     assert first.returncode == 1, said
     last = log.read_text().splitlines()[-1]
     assert last.startswith("affectlocus: stopped by SIGTERM after step ")
-    assert last.endswith(" of 150; the next run goes on from there")
+    assert last.endswith(" of 150; the next run continues from there")
     # Snakemake prints a failed job's log.
     assert last in said
     assert not (tmp_path / BASE).exists()
     assert not (tmp_path / "checkpoints/tiny").exists()
-    assert place_of(tmp_path / "checkpoints/tiny").is_dir()
+    assert states_folder(tmp_path / "checkpoints/tiny").is_dir()
 
     second = snakemake(tmp_path)
     said, _ = second.communicate(timeout=LONGEST)
     assert second.returncode == 0, said
     step = last.partition("after step ")[2].split()[0]
-    assert f"going on from the saved state of step {step} of 150\n" in log.read_text()
+    assert f"resuming from the saved state of step {step} of 150\n" in log.read_text()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["tiny"]
     ended = (tmp_path / "checkpoints/tiny/model.safetensors").read_bytes()
 

@@ -915,14 +915,14 @@ CHECKPOINTS = [
     ),
     Case(
         "A model that comes with code of its own (auto_map)",
-        ("it comes with program code of its own (auto_map), and no code out of a checkpoint is",),
+        ("it needs program code of its own (auto_map), and code in a checkpoint is never run",),
         make=_own_code,
         commands=EXTRACT,
         shown='`"auto_map": {"AutoModelForCausalLM": "evil.Evil"}`, beside `evil/evil.py`',
     ),
     Case(
         "A configuration of a model far larger than its files",
-        ("it describes 2e+18 parameters, its files hold",),
+        ("it describes 2e+18 parameters, but the weight files have",),
         make=_too_large,
         commands=EXTRACT,
         shown='`"vocab_size": 1000000000000`',

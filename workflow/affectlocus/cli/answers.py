@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from affectlocus.config.evaluation import Evaluate
     from affectlocus.config.hardware import Hardware
     from affectlocus.core.cells import Cell
-    from affectlocus.lm.readouts import Openings, Questions, Text
+    from affectlocus.lm.readouts import CandidateReadout, FreeTextReadout, TextReadout
 
 
 def evaluate(
@@ -113,17 +113,17 @@ def evaluate(
         from affectlocus.evaluation.evaluate import evaluate as run
         from affectlocus.evaluation.prediction_cache import PredictionCache
         from affectlocus.lm.prompts import Prompter
-        from affectlocus.lm.readouts import Openings, Questions, Text
+        from affectlocus.lm.readouts import CandidateReadout, FreeTextReadout, TextReadout
     prompter, length = Prompter(folders[base]), chosen.max_length
     shared = CellModel([folders[base], *(then or [])], devices)
 
-    def asked_by(prompter: Prompter) -> list[Text | Openings | Questions]:
+    def asked_by(prompter: Prompter) -> list[TextReadout | FreeTextReadout | CandidateReadout]:
         return [
-            Text.of(task, frame, prompter, length, chosen.samples)
+            TextReadout.of(task, frame, prompter, length, chosen.samples)
             if not words
-            else Openings.of(task, frame, prompter, length, chosen.generation, shared.model)
+            else FreeTextReadout.of(task, frame, prompter, length, chosen.generation, shared.model)
             if chosen.of(task) == "generation"
-            else Questions.of(task, frame, words, prompter, length)
+            else CandidateReadout.of(task, frame, words, prompter, length)
             for frame, (task, words) in zip(frames, labels.items(), strict=True)
         ]
 
@@ -146,7 +146,7 @@ def evaluate(
             own_tokens = prompter
             if manifest is not None and cell.kind in ("tuned", "ablate"):
                 # A model with more tokens than the base reads texts with its own tokenizer.
-                own_tokens = prompters.get(manifest) or prompter.of(folders[manifest])
+                own_tokens = prompters.get(manifest) or prompter.for_checkpoint(folders[manifest])
                 prompters[manifest] = own_tokens
             if own_tokens not in asked_of:
                 asked_of[own_tokens] = asked_by(own_tokens)
@@ -177,7 +177,9 @@ def evaluate(
         typer.echo(f"note: {found} of {every} {FOUND}, in {kept}", err=True)
 
 
-def _check_tokens(cell: Cell, asked: list[Text | Openings | Questions], rows: int) -> None:
+def _check_tokens(
+    cell: Cell, asked: list[TextReadout | FreeTextReadout | CandidateReadout], rows: int
+) -> None:
     """Refuses token ids for which a model has no embedding."""
     for each in asked:
         largest = max((max(ids, default=0) for ids in each.prompts), default=0)

@@ -21,7 +21,7 @@ from affectlocus.cli.shared import (
 from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
-    from affectlocus.training.training_state import Unfinished
+    from affectlocus.training.training_state import TrainingStates
 
 
 def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
@@ -31,7 +31,7 @@ def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
     write_json(out, {"folder": str(folder), **about, "files": manifest(folder)})
 
 
-def _unfinished(step: str, folder: Path, minutes: float | None, **job: Any) -> Unfinished:
+def _training_states(step: str, folder: Path, minutes: float | None, **job: Any) -> TrainingStates:
     """Where a training's states lie, and what makes a state this job's.
 
     Args:
@@ -44,7 +44,7 @@ def _unfinished(step: str, folder: Path, minutes: float | None, **job: Any) -> U
     from affectlocus.config.hardware import Hardware
     from affectlocus.core.files import sha256
     from affectlocus.orchestration.code_digest import digest
-    from affectlocus.training.training_state import Unfinished, place_of
+    from affectlocus.training.training_state import TrainingStates, states_folder
 
     def told(value: Any) -> str:
         parts = value if isinstance(value, list) else [value]
@@ -54,8 +54,8 @@ def _unfinished(step: str, folder: Path, minutes: float | None, **job: Any) -> U
     topics = {name: told(value) for name, value in job.items()}
     libraries = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
     topics["versions"] = ", ".join(f"{name} {version(name)}" for name in libraries)
-    return Unfinished(
-        place_of(folder),
+    return TrainingStates(
+        states_folder(folder),
         topics | {"code": digest(step), "device": device()},
         Hardware().save_minutes if minutes is None else minutes,
     )
@@ -177,7 +177,7 @@ def pretrain(
         from affectlocus.core.output_files import check_output, replacing
         from affectlocus.orchestration.code_digest import digest
         from affectlocus.training.pretrain import pretrain as run
-        from affectlocus.training.pretrained_cache import kept, key
+        from affectlocus.training.pretrained_cache import cached, key
 
     torch.set_num_threads(threads)
     check_output(out)
@@ -191,17 +191,17 @@ def pretrain(
         threads=threads,
     )
     with replacing(folder, "pretrain", inputs=[text]) as temporary:
-        unfinished = _unfinished(
+        states = _training_states(
             "pretrain", folder, save_minutes, recipe=recipe.model_dump(), text=text, threads=threads
         )
-        measured = kept(
+        measured = cached(
             name,
             temporary,
-            lambda where: run(text, recipe, where, unfinished),
+            lambda where: run(text, recipe, where, states),
             lambda said: typer.echo(f"note: {said}", err=True),
         )
     _write_manifest(out, folder, kind="model", **measured)
-    unfinished.remove()
+    states.remove()
 
 
 def prepare(
@@ -303,7 +303,7 @@ def tune(
     check_output(out)
     inputs = [base, base_folder, *data]
     with replacing(folder, "tune", inputs=inputs) as temporary:
-        unfinished = _unfinished(
+        states = _training_states(
             "tune",
             folder,
             devices.save_minutes if save_minutes is None else save_minutes,
@@ -313,7 +313,7 @@ def tune(
             hardware=devices.model_dump(),
             threads=threads,
         )
-        measured = run(base_folder, frames, recipe, temporary, devices, unfinished)
+        measured = run(base_folder, frames, recipe, temporary, devices, states)
     kind = "adapter" if recipe.method == "lora" else "model"
     _write_manifest(out, folder, kind=kind, recipe=recipe.model_dump(), **measured)
-    unfinished.remove()
+    states.remove()

@@ -30,7 +30,7 @@ from affectlocus.core.errors import InputError
 from affectlocus.deltas.neurons import count_of
 from affectlocus.evaluation.evaluate import HARDWARE, CellModel
 from affectlocus.lm.batching import in_batches
-from affectlocus.lm.devices import computing
+from affectlocus.lm.devices import autocast
 from affectlocus.lm.prompts import Prompter
 
 COLUMNS = ("task", "layer", "neuron", "emotional", "neutral", "effect")
@@ -276,7 +276,7 @@ def gate_shifts(
     for kind, path in (("base", None), ("tuned", tuned)):
         cell = Cell("base", "base") if path is None else Cell("tuned", "base", "pair")
         shared.become(path, cell, **(reading if path else {}))
-        with computing(shared.model, hardware):
+        with autocast(shared.model, hardware):
             shift = shifts(shared.model, texts, limits.batch_tokens).assign(model=kind)
         here = list(zip(shift["layer"], shift["neuron"], strict=True))
         for name, chosen in flags.items():

@@ -23,8 +23,8 @@ from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation.interventions import BUFFER, intervened, may_differ, verify
 from affectlocus.evaluation.prediction_cache import PredictionCache
-from affectlocus.lm.devices import computing, load, rebuilt
-from affectlocus.lm.readouts import Asked
+from affectlocus.lm.devices import autocast, load, model_from_tensors
+from affectlocus.lm.readouts import Readout
 
 HARDWARE = Hardware()
 NO_CACHE = PredictionCache(None, {}, {})
@@ -143,7 +143,7 @@ class CellModel:
         whole = {
             name: as_torch(value) for name, value in fuse_experts(tensors, stored.fused).items()
         }
-        self._adopt(rebuilt(kind, config, folder, whole, self._hardware))
+        self._adopt(model_from_tensors(kind, config, folder, whole, self._hardware))
         return counts
 
     def _opened(self, chain: list[Path], tuned: Path, reading: dict[str, Any]) -> ModelPair:
@@ -222,7 +222,7 @@ def build(
 
 def evaluate(
     model: PreTrainedModel,
-    asked: Sequence[Asked],
+    asked: Sequence[Readout],
     batch_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
     hardware: Hardware = HARDWARE,
@@ -248,8 +248,8 @@ def evaluate(
     for one in asked:
         frame = answers.get(one.task)
         if frame is None:
-            with computing(model, hardware):
-                frame = one.answered(model, batch_tokens, progress)
+            with autocast(model, hardware):
+                frame = one.answer(model, batch_tokens, progress)
             answers.keep(one.task, frame)
         else:
             progress(len(one.prompts))

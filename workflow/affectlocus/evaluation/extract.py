@@ -22,10 +22,10 @@ from affectlocus.config.hardware import Hardware
 from affectlocus.config.tasks import is_valence
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import write_text
-from affectlocus.lm.chat_templates import chat, fitted
-from affectlocus.lm.config_limits import explained
+from affectlocus.lm.chat_templates import chat, truncated_ids
+from affectlocus.lm.config_limits import loading_errors
 from affectlocus.lm.devices import load as on_device
-from affectlocus.lm.generate import room, texts
+from affectlocus.lm.generate import generate_texts, prompt_limit
 
 Kind = Literal["emotions", "valence"]
 HARDWARE = Hardware()
@@ -125,15 +125,15 @@ class Extractor:
             self.loaded = load(self.folder, self.hardware)
         model, tokenizer = self.loaded
         talks = bool(tokenizer.chat_template)
-        limit = room(model, 1 << 30, self.settings.max_new_tokens)
+        limit = prompt_limit(model, 1 << 30, self.settings.max_new_tokens)
 
         def around(prompt: str) -> str:
             return chat(tokenizer, prompt) if talks else prompt
 
-        written, _ = texts(
+        written, _ = generate_texts(
             model,
             tokenizer,
-            [fitted(tokenizer, around, prompt, limit) for prompt in prompts],
+            [truncated_ids(tokenizer, around, prompt, limit) for prompt in prompts],
             prompts,
             Generation(max_new_tokens=self.settings.max_new_tokens),
             self.settings.batch_tokens,
@@ -153,7 +153,7 @@ def load(
         InputError: weights that the model needs are missing.
     """
     model = on_device(folder, hardware).eval()
-    with explained(folder):
+    with loading_errors(folder):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )

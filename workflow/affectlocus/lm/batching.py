@@ -1,4 +1,4 @@
-"""Rows of like length in one forward pass, within a budget that is halved where memory runs out."""
+"""Batches of rows of similar length, with a token budget that is halved when memory runs out."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ def in_batches(
     run: Callable[[list[int]], None],
     row: str,
     names: Sequence[str] | None = None,
-    lower: str = "evaluate.max_length",
+    setting: str = "evaluate.max_length",
 ) -> None:
-    """Calls `run` with some rows at a time, shortest first, until every row was in one.
+    """Calls `run` with batches of row numbers, shortest rows first, until all rows are done.
 
     Args:
         lengths: tokens of each row.
-        batch_tokens: tokens of a batch at most, padding included; a single row may have more.
-            Where memory runs out, it is halved, as often as it takes, and the work goes on.
-        run: does the work for these rows, or raises.
+        batch_tokens: tokens of a batch at most, padding included; a single row may have more. When
+            memory runs out, the budget is halved and the rows are tried again.
+        run: processes the rows of a batch.
         row: what a row is, for messages.
-        names: what each row is called, for messages.
-        lower: the setting that makes a row shorter, for messages.
+        names: the name of each row, for messages.
+        setting: the setting that limits the length of a row, for messages.
 
     Raises:
-        InputError: a single row does not fit into memory; which one.
+        InputError: a single row does not fit into memory; with its name.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     start = 0
     while start < len(order):
-        rows = _next(order, start, lengths, batch_tokens)
-        if _fitted(run, rows):
+        rows = _next_batch(order, start, lengths, batch_tokens)
+        if _fits(run, rows):
             start += len(rows)
             continue
         tokens = len(rows) * lengths[rows[-1]]
@@ -44,18 +44,17 @@ def in_batches(
             name = f" ({names[rows[0]]})" if names else ""
             raise InputError(
                 f"one {row} of {tokens} tokens does not fit into memory{name}; lower "
-                f"{lower}, or take a device with more memory"
+                f"{setting}, or use a device with more memory"
             )
         batch_tokens = tokens // 2
         warnings.warn(
-            f"out of memory with {tokens} tokens in a batch; going on with {batch_tokens} "
-            "(batch_tokens)",
+            f"out of memory with {tokens} tokens in a batch; batch_tokens is now {batch_tokens}",
             stacklevel=3,
         )
 
 
-def _fitted(run: Callable[[list[int]], None], rows: list[int]) -> bool:
-    """Whether the rows were done; False if memory ran out, and none of it is held any more."""
+def _fits(run: Callable[[list[int]], None], rows: list[int]) -> bool:
+    """Runs a batch; False if memory ran out, after the memory of the batch is freed."""
     try:
         run(rows)
     except RuntimeError as error:
@@ -63,13 +62,13 @@ def _fitted(run: Callable[[list[int]], None], rows: list[int]) -> bool:
             raise
     else:
         return True
-    # The error held the tensors of the pass that failed; the allocator still keeps their blocks.
+    # The tensors are freed with the error, but the allocator still holds their blocks.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return False
 
 
-def _next(order: list[int], start: int, lengths: Sequence[int], budget: int) -> list[int]:
+def _next_batch(order: list[int], start: int, lengths: Sequence[int], budget: int) -> list[int]:
     """The next rows of `order`, sorted by length, whose padded tokens fit the budget."""
     stop = start + 1
     while stop < len(order) and (stop + 1 - start) * lengths[order[stop]] <= budget:

@@ -1,8 +1,8 @@
-"""Log-likelihoods of a few answers behind a prompt, in one forward pass per sample.
+"""Log-likelihoods of candidate answers after a prompt, in one forward pass per sample.
 
-The prompt is read once; every candidate stands behind it under a block mask that lets it see the
-prompt and itself, and at the positions that it would have had alone. The last token of a candidate
-is predicted, never read, so that labels of one token cost nothing beyond the prompt.
+All candidates follow the prompt in one sequence. A block mask lets each candidate attend to the
+prompt and to itself, at the positions that it would have alone. The last token of a candidate is
+predicted but not read, so that labels of one token cost nothing beyond the prompt.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from affectlocus.lm.batching import in_batches
 
 @dataclass(frozen=True)
 class _Tail:
-    """What stands behind every prompt of a batch: all candidates but their last tokens."""
+    """The tokens that follow every prompt of a batch: all candidates without their last tokens."""
 
     ids: torch.Tensor  # (tail,)
     offset: torch.Tensor  # (tail,) distance of each token from the prompt's last
-    block: torch.Tensor  # (tail, tail) bool, who sees whom
-    # For each (candidate, token): the row of logits that predicts it, the token, the candidate.
+    block: torch.Tensor  # (tail, tail) bool: which token attends to which
+    # For each token of each candidate: the row of logits that predicts it, its id, its candidate.
     rows: torch.Tensor
     tokens: torch.Tensor
     owners: torch.Tensor
@@ -72,12 +72,12 @@ def log_likelihoods(
     """log p(candidate | prompt) in nats, summed over the candidate's tokens.
 
     Args:
-        prompts: token ids, none empty.
-        candidates: token ids of each answer, the same for every prompt, none empty.
+        prompts: token ids; no prompt is empty.
+        candidates: token ids of each answer, the same for every prompt; no answer is empty.
         batch_tokens: tokens in one forward pass, padding and candidates included, as in
             `batching.in_batches`.
         progress: called with the number of prompts done since the last call.
-        names: what each prompt is called, for messages.
+        names: the name of each prompt, for messages.
 
     Returns:
         float32 of shape (prompts, candidates), on the CPU.
@@ -102,7 +102,8 @@ def _batch(
 ) -> torch.Tensor:
     lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
     width = int(lengths.max())
-    # Prompts end at the same column, so that one list of columns gives every logit that is needed.
+    # Padded on the left: all prompts end at the same column, so that `logits_to_keep` can list the
+    # columns whose logits are needed.
     ids = torch.zeros((len(prompts), width), dtype=torch.long)
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
@@ -117,7 +118,7 @@ def _batch(
     )
     visible[:, width:, :width] = real[:, None]
     visible[:, width:, width:] = tail.block
-    # A padding token sees itself: a row of nothing would be a division of zero by zero.
+    # A padding token attends to itself: a softmax over an empty row is NaN.
     visible |= torch.eye(total, dtype=torch.bool)
     at = torch.cat((position, lengths[:, None] - 1 + tail.offset), dim=1)  # (B, total)
     kept = torch.cat((torch.tensor([width - 1]), torch.arange(width, total)))
@@ -129,18 +130,18 @@ def _batch(
         use_cache=False,
     ).logits  # (B, 1 + tail, vocabulary)
     logs = logits.float().log_softmax(-1)
-    # Some numbers of each row are all that leaves the card, not the whole vocabulary's.
+    # Selected on the GPU, so that only these values are copied and not the whole vocabulary's.
     rows, tokens = tail.rows.to(logs.device), tail.tokens.to(logs.device)
-    each = logs[:, rows, tokens].cpu()  # (B, candidate tokens)
-    return torch.zeros(len(prompts), candidates).index_add_(1, tail.owners, each)
+    selected = logs[:, rows, tokens].cpu()  # (B, candidate tokens)
+    return torch.zeros(len(prompts), candidates).index_add_(1, tail.owners, selected)
 
 
 def _masks(
     model: PreTrainedModel, visible: torch.Tensor, position: torch.Tensor
 ) -> torch.Tensor | dict[str, torch.Tensor]:
-    """The additive mask (B, 1, total, total), for each kind of layer where there are two.
+    """The additive mask (B, 1, total, total); one per layer type if the model has two types.
 
-    A mask of our own replaces the model's, its sliding window included: so it has to hold it.
+    It replaces the model's own mask, and therefore includes the sliding window.
     """
     distance = position[:, :, None] - position[:, None, :]
     window = getattr(model.config, "sliding_window", None)

@@ -1,4 +1,4 @@
-"""What a model reads before it writes: a sample's prompt in the form that the model was taught."""
+"""Prompt templates for free text: the model's chat template, and that of AffectGPT."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _AFFECTGPT_END = "###"
 
 
 def column(template: str) -> str:
-    """Which column of a prepared task a template is put around: AffectGPT's holds bare text."""
+    """The column of a prepared task that a template wraps: AffectGPT's template takes the text."""
     return "text" if template == "affectgpt" else "prompt"
 
 
 def stops(settings: Generation) -> list[str]:
-    """The texts before which an answer ends."""
+    """The stop texts: an answer ends before the first of them."""
     own = [_AFFECTGPT_END] if settings.template == "affectgpt" else []
     return [*settings.stop, *own]
 
 
 def chat(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """A user's turn and the head of the reply, as the tokenizer's chat template writes them.
+    """A user turn and the start of the reply, in the tokenizer's chat template.
 
     Raises:
         InputError: the tokenizer has no chat template.
@@ -37,66 +37,66 @@ def chat(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     if not tokenizer.chat_template:
         raise InputError(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; set "
-            "generation.template to task or affectgpt, or give a model that was taught to chat"
+            "generation.template to task or affectgpt, or use a chat model"
         )
     turn = [{"role": "user", "content": text}]
     return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
 
 
-def wrapped(
+def template_ids(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], settings: Generation, max_length: int
 ) -> list[list[int]]:
-    """Token ids of each text within the template `affectgpt` or `chat`, at most `max_length`.
+    """Token ids of each text in the template `affectgpt` or `chat`, at most `max_length`.
 
-    A text that is too long loses its start, never the template. A tokenizer with a start token
-    gets it in front, once.
+    A text that is too long is cut at its start; the template is kept whole. A start token, if the
+    tokenizer has one, comes first, once.
 
     Raises:
-        InputError: no chat template, or one that alone is longer than `max_length`.
+        InputError: no chat template, or a template that is longer than `max_length` without a text.
     """
-    around: Callable[[str], str]
+    template: Callable[[str], str]
     if settings.template == "chat":
 
-        def around(text: str) -> str:
+        def template(text: str) -> str:
             return chat(tokenizer, text)
     else:
 
-        def around(text: str) -> str:
+        def template(text: str) -> str:
             return AFFECTGPT.format(text=text, question=settings.question)
 
-    return [fitted(tokenizer, around, text, max_length) for text in texts]
+    return [truncated_ids(tokenizer, template, text, max_length) for text in texts]
 
 
-def fitted(
-    tokenizer: PreTrainedTokenizerBase, around: Callable[[str], str], text: str, limit: int
+def truncated_ids(
+    tokenizer: PreTrainedTokenizerBase, template: Callable[[str], str], text: str, limit: int
 ) -> list[int]:
-    """Token ids of a text with something `around` it; beyond `limit` the text loses its start.
+    """Token ids of a text in a template; the text is cut at its start to fit `limit` tokens.
 
     Raises:
-        InputError: what is around it is longer alone, or has no token.
+        InputError: the template alone is longer, or the tokenizer returns no tokens.
     """
     while True:
-        ids = encoded(tokenizer, around(text))
+        ids = encode(tokenizer, template(text))
         if not ids:
-            # What transformers makes of a folder without a tokenizer's files.
+            # transformers creates such a tokenizer for a folder without a tokenizer's files.
             raise InputError(
-                f"{tokenizer.name_or_path}: its tokenizer makes no token of a text; expected the "
-                "tokenizer's files beside the model's"
+                f"{tokenizer.name_or_path}: the tokenizer returns no tokens; expected the "
+                "tokenizer's files in the model's folder"
             )
         if len(ids) <= limit:
             return ids
         if not text:
             raise InputError(
-                f"the template alone takes {len(ids)} tokens, and a prompt may have {limit}; raise "
-                " max_length, or lower max_new_tokens if the model has no more positions"
+                f"the template alone has {len(ids)} tokens, but a prompt may have {limit}; raise "
+                "max_length, or lower max_new_tokens if the model has no more positions"
             )
-        # Characters per token, as in the whole: a few rounds, each with a shorter text.
+        # Estimated by the mean number of characters per token; takes a few rounds.
         surplus = (len(ids) - limit) * len(text) // len(ids)
         text = text[max(1, surplus) :]
 
 
-def encoded(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text, behind the start token where there is one."""
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text, after the start token if the tokenizer has one."""
     ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     start = tokenizer.bos_token_id
     return ids if start is None or ids[:1] == [start] else [start, *ids]

@@ -1,5 +1,7 @@
-"""What stands between a checkpoint's configuration and transformers: sizes that its files do not
-hold, and code of its own, which is never run."""
+"""Checks of a checkpoint before transformers loads it.
+
+Sizes that its files do not support are refused. Program code in a checkpoint is never run.
+"""
 
 from __future__ import annotations
 
@@ -15,67 +17,72 @@ from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 
-_MOST_LAYERS = 100_000  # each expert is one; the deepest models have a hundred of 256 experts
-_LARGEST = 2**40
+_MOST_LAYERS = 100_000  # layers times experts; the largest models have 100 layers of 256 experts
+_LARGEST = 2**40  # of any integer in a configuration
 _SLACK = 10_000_000  # parameters
 
 
 def check_depth(config: Mapping[str, Any], origin: str) -> None:
-    """Refuses a configuration whose model could not be built, not even without its weights.
+    """Refuses a configuration whose model is too large to be built even without weights.
+
+    Args:
+        origin: the file, for messages.
 
     Raises:
         InputError: more layers, or experts in them, than any model has.
     """
     text = config.get("text_config")
-    for each in (config, text if isinstance(text, Mapping) else {}):
-        for key, value in each.items():
+    for section in (config, text if isinstance(text, Mapping) else {}):
+        for key, value in section.items():
             if isinstance(value, int) and abs(value) > _LARGEST:
                 raise InputError(f"{origin}: {key} is larger than in any model; restore the file")
     size = size_from_config(config, origin)
-    experts = [config.get(key) for key in ("num_local_experts", "num_experts")]
-    wide = max((one for one in experts if isinstance(one, int)), default=1)
-    if size is not None and size.layers * max(wide, 1) > _MOST_LAYERS:
+    counts = [config.get(key) for key in ("num_local_experts", "num_experts")]
+    experts = max((count for count in counts if isinstance(count, int)), default=1)
+    if size is not None and size.layers * max(experts, 1) > _MOST_LAYERS:
         raise InputError(
-            f"{origin}: it describes {size.layers} layers of {max(wide, 1)} blocks, more than any "
-            "model has; restore the file"
+            f"{origin}: it describes {size.layers} layers of {max(experts, 1)} blocks, more than "
+            "any model has; restore the file"
         )
 
 
 def check_size(folder: Path) -> None:
-    """Refuses a model whose configuration describes far more than its files hold.
+    """Refuses a model whose configuration describes far more parameters than its files hold.
 
-    transformers would make room for all of it.
+    transformers would allocate memory for all of them.
 
     Raises:
-        InputError: as said; or no object in config.json.
+        InputError: too many parameters, an adapter in the model's folder, or a config.json that is
+            not a JSON object.
     """
     file = folder / "config.json"
     if not file.is_file():
         return
     if (folder / CONFIG).is_file():
         raise InputError(
-            f"{folder / CONFIG}: an adapter in the folder of a model, and transformers would put "
-            "the adapter onto it; move the adapter's files into a folder of their own"
+            f"{folder / CONFIG}: an adapter in the folder of a model, which transformers would "
+            "apply to the model; move the adapter's files to another folder"
         )
     config = read_json(file)
     if not isinstance(config, dict):
-        raise InputError(f"{file}: holds a {type(config).__name__}; expected an object of settings")
+        raise InputError(f"{file}: found a {type(config).__name__}; expected a JSON object")
     check_depth(config, str(file))
     size = size_from_config(config)
     files = [path for path in checkpoint_paths(folder) if is_weights(path.name)]
     held = sum(path.stat().st_size for path in files)
-    # A stored parameter has a byte at least.
+    # A quarter byte per parameter is less than any stored format uses.
     if files and size is not None and size.parameters > 4 * held + _SLACK:
         raise InputError(
-            f"{file}: it describes {size.parameters:.3g} parameters, its files hold {held:.3g} "
-            "bytes; the two do not belong together"
+            f"{file}: it describes {size.parameters:.3g} parameters, but the weight files have "
+            f"{held:.3g} bytes; restore config.json or the weights"
         )
 
 
 def called_quantised(folder: Path) -> bool:
-    """Whether config.json says of weights that are stored as plain floats that they are quantised.
+    """Whether config.json describes quantised weights, but the files hold plain floats.
 
-    Saving a merged model in 16 bits may leave that behind, and transformers would believe it.
+    Saving a merged model in 16 bits may keep the old quantization_config, which transformers would
+    apply.
     """
     file = folder / "config.json"
     config = read_json(file) if file.is_file() else None
@@ -88,21 +95,21 @@ def called_quantised(folder: Path) -> bool:
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """What transformers raises of a folder's files becomes one sentence."""
+def loading_errors(folder: Path) -> Iterator[None]:
+    """Context manager: turns errors of transformers about a folder into an `InputError`."""
     try:
         yield
     except (InputError, MemoryError):
         raise
-    except Exception as error:  # each class of configurations and tokenizers checks in its own way
-        # A full card, a full disk: nothing that the files could help.
+    except Exception as error:  # configuration and tokenizer classes raise many types
+        # Out of memory or a full disk: not an error of the files.
         if type(error).__name__ == "OutOfMemoryError" or getattr(error, "errno", None) is not None:
             raise
         line = " ".join(str(error).split())
         if "trust_remote_code" in line or "custom code" in line:
             raise InputError(
-                f"{folder}: it comes with program code of its own (auto_map), and no code out of a "
-                "checkpoint is ever run; expected a model and a tokenizer that transformers has"
+                f"{folder}: it needs program code of its own (auto_map), and code in a checkpoint "
+                "is never run; expected a model and a tokenizer that transformers supports"
             ) from None
         raise InputError(
             f"{folder}: transformers cannot load it ({type(error).__name__}: {line[:400]}); "

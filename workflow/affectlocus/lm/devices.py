@@ -1,4 +1,4 @@
-"""A model on the device at hand: the CPU, one card, or its layers spread over several."""
+"""Loads a model on the CPU, on one GPU, or with its layers spread over several GPUs."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError
-from affectlocus.lm.config_limits import called_quantised, check_size, explained
+from affectlocus.lm.config_limits import called_quantised, check_size, loading_errors
 
 CARDS = "AFFECTLOCUS_CARDS"
-"""Environment variable: the cards that a job asked for (--cards); one, where it is not set."""
+"""Environment variable: the number of GPUs that a job requests (--cards); 1 if it is not set."""
 
 
-def spread() -> bool:
-    """Whether a model's layers go on several cards: the job asked for them, and has them."""
-    asked = os.environ.get(CARDS, "")
-    return asked.isdigit() and int(asked) > 1 and torch.cuda.device_count() > 1
+def uses_several_gpus() -> bool:
+    """Whether a model's layers are spread over GPUs: the job requests several and has them."""
+    requested = os.environ.get(CARDS, "")
+    return requested.isdigit() and int(requested) > 1 and torch.cuda.device_count() > 1
 
 
 def load(folder: Path, hardware: Hardware, place: bool = True) -> PreTrainedModel:
-    """A model in its stored dtype, with the chosen attention.
+    """A model in its stored dtype, with the attention of `hardware`.
 
     Args:
-        place: put it on the card. A trainer places a model itself; one for several cards is
-            spread by accelerate either way.
+        place: whether to move it to the GPU. A trainer moves a model itself. A model for several
+            GPUs is spread by accelerate in both cases.
 
     Raises:
-        InputError: weights that the model needs are in no file, or the cards do not hold it.
+        InputError: a weight is in no file, or the GPUs cannot hold the model.
     """
-    # Never code of the checkpoint's own: left open, transformers asks whoever sits there.
+    # Without this option transformers asks on the terminal whether to run code of the checkpoint.
     options = _options(hardware) | {"trust_remote_code": False}
     check_size(folder)
-    with explained(folder):
+    with loading_errors(folder):
         if called_quantised(folder):
             config = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
@@ -51,24 +51,24 @@ def load(folder: Path, hardware: Hardware, place: bool = True) -> PreTrainedMode
     return _placed(folder, model, loading, place)
 
 
-def rebuilt(
+def model_from_tensors(
     kind: type[PreTrainedModel],
     config: PreTrainedConfig,
     folder: Path,
     tensors: dict[str, torch.Tensor],
     hardware: Hardware,
 ) -> PreTrainedModel:
-    """A model of a class and a configuration from values that are in no file as they are.
+    """A model of a class and a configuration, from tensors in memory.
 
     Args:
-        folder: the model's, which error messages name.
-        tensors: by the names that a checkpoint on disk has; transformers may hold several of them
-            in one (the experts of a mixture).
+        folder: the folder of the model, for messages.
+        tensors: by their names in a checkpoint on disk; transformers may fuse several of them into
+            one parameter (the experts of a mixture).
 
     Raises:
         InputError: as `load`.
     """
-    with explained(folder):
+    with loading_errors(folder):
         new, loading = kind.from_pretrained(
             None,
             config=config,
@@ -83,9 +83,9 @@ def rebuilt(
 def _options(hardware: Hardware) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if torch.cuda.is_available():
-        repeatable()
+        make_deterministic()
         options["attn_implementation"] = hardware.attention
-    if spread():
+    if uses_several_gpus():
         options["device_map"] = hardware.placement
     return options
 
@@ -93,42 +93,48 @@ def _options(hardware: Hardware) -> dict[str, Any]:
 def _placed(
     folder: Path, model: PreTrainedModel, loading: Mapping[str, Any], place: bool
 ) -> PreTrainedModel:
-    # transformers would draw these at random, and the model would answer with them.
+    # transformers initialises missing weights at random.
     if loading["missing_keys"]:
         name = min(loading["missing_keys"])
-        raise InputError(f"{folder}: the model needs {name}, which no file of the checkpoint holds")
-    if spread():
-        check_placed(folder, model.hf_device_map)
+        raise InputError(
+            f"{folder}: the model needs {name}, which no file of the checkpoint holds; restore the "
+            "file that holds it"
+        )
+    if uses_several_gpus():
+        check_device_map(folder, model.hf_device_map)
     elif place:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     return model
 
 
-def check_placed(folder: Path, placed: Mapping[str, Any]) -> None:
-    """Refuses a model of which a part went to main memory or to the disk.
+def check_device_map(folder: Path, device_map: Mapping[str, Any]) -> None:
+    """Refuses a model that accelerate placed partly in main memory or on the disk.
 
-    It would be answered with at the speed of the bus, and its weights could not be edited in place.
+    Such a model is slow, and its weights cannot be edited in place.
+
+    Raises:
+        InputError: the first module that is not on a GPU.
     """
-    outside = [module for module, device in placed.items() if str(device) in ("cpu", "disk")]
+    outside = [module for module, device in device_map.items() if str(device) in ("cpu", "disk")]
     if outside:
         raise InputError(
-            f"{folder}: the job's cards do not hold {outside[0]} and {len(outside) - 1} more "
-            "parts; lower plan.card_gb to what a card has, so that the job asks for more cards"
+            f"{folder}: the job's GPUs have no memory for {outside[0]} and {len(outside) - 1} more "
+            "modules; set plan.card_gb to the memory of one GPU, so that the job requests more GPUs"
         )
 
 
-def repeatable() -> None:
-    """The same result from the same card, where an operation has a deterministic form."""
-    # cuBLAS reads it when the first handle is made.
+def make_deterministic() -> None:
+    """Selects deterministic algorithms on the GPU, where an operation has one."""
+    # cuBLAS reads this variable when its first handle is created.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
 
 
-def computing(model: PreTrainedModel, hardware: Hardware) -> contextlib.AbstractContextManager:
-    """In this block a float32 model on a card multiplies in `hardware.precision`.
+def autocast(model: PreTrainedModel, hardware: Hardware) -> contextlib.AbstractContextManager:
+    """Context manager: a float32 model on a GPU computes in `hardware.precision`.
 
-    Its weights stay as they are stored: they are what is compared bit for bit.
+    Its weights keep their dtype, because they are compared bit for bit.
     """
     half = hardware.precision == "bfloat16" and model.dtype == torch.float32
     if model.device.type == "cuda" and half and torch.cuda.is_bf16_supported():

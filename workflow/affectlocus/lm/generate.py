@@ -1,9 +1,9 @@
-"""Free text behind prompts, greedy or drawn, the same for a sample whatever batch it is in.
+"""Generates free text after prompts, greedily or by sampling, independently of the batch.
 
-Greedy text is the likeliest token each time. Drawn text takes one number per token from a stream
-that hangs from the seed and the sample alone: neither the batch nor what ran before changes it. Two
-batches still differ in the last digits of their logits, which moves a draw about once in a million
-tokens in float32; in half precision, more often.
+Greedy decoding takes the likeliest token. Nucleus sampling takes one random number per token from
+a stream that depends only on the seed and the sample. The batch and earlier samples do not change
+it. The logits of two batches still differ in their last digits, which changes a sampled token about
+once in a million tokens in float32, and more often in half precision.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from affectlocus.lm.batching import in_batches
 
 
 def stream(seed: int, key: str, count: int) -> np.ndarray:
-    """`count` numbers in [0, 1), float64, that depend on the seed and the key alone."""
+    """`count` random numbers in [0, 1), float64, that depend only on the seed and the key."""
     entropy = hashlib.sha256(f"{seed}\0{key}".encode()).digest()
     return np.random.default_rng(int.from_bytes(entropy)).random(count)
 
@@ -38,13 +38,13 @@ def stream(seed: int, key: str, count: int) -> np.ndarray:
 def nucleus(
     logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
 ) -> torch.Tensor:
-    """Draws a token per row from the likeliest ones that together reach `top_p`.
+    """Samples a token per row from the likeliest tokens whose probabilities sum to `top_p`.
 
     Args:
         logits: (rows, vocabulary).
-        uniform: (rows,), in [0, 1): which share of the nucleus lies before the token. Tokens are
-            laid out in the order of the vocabulary, so that two that are all but equally likely may
-            change ranks and still draw the same.
+        uniform: (rows,), in [0, 1): the share of the nucleus before the sampled token. Tokens are
+            in the order of the vocabulary, so that a change of rank between two almost equally
+            likely tokens does not change the sample.
 
     Returns:
         Token ids, int64 of shape (rows,).
@@ -56,12 +56,12 @@ def nucleus(
     reached = kept.cumsum(-1)
     total = reached[:, -1:].contiguous()
     drawn = torch.searchsorted(reached, uniform[:, None].to(total) * total, right=True)
-    # A product that rounds up to the total would be beyond the last token of the nucleus.
+    # A product that rounds up to the total would be after the last token of the nucleus.
     return torch.minimum(drawn, torch.searchsorted(reached, total)).squeeze(1)
 
 
-class _Sound(LogitsProcessor):
-    """Refuses logits that are no numbers, from which text would be written all the same."""
+class _RefuseNaN(LogitsProcessor):
+    """Refuses logits that are NaN, from which transformers would still generate text."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         if torch.isnan(scores).any():
@@ -71,8 +71,8 @@ class _Sound(LogitsProcessor):
         return scores
 
 
-class _Drawn(LogitsProcessor):
-    """Leaves the drawn token alone above minus infinity, for greedy search to take."""
+class _Sampled(LogitsProcessor):
+    """Sets all logits but that of the sampled token to minus infinity, for greedy search."""
 
     def __init__(self, width: int, uniform: torch.Tensor, settings: Generation) -> None:
         self.width = width  # columns of the prompts
@@ -85,8 +85,8 @@ class _Drawn(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, token[:, None], 0.0)
 
 
-class _Ended(StoppingCriteria):
-    """A row is done once its new text holds one of some texts."""
+class _StopTexts(StoppingCriteria):
+    """A row is done when its new text contains one of the stop texts."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], width: int
@@ -94,7 +94,7 @@ class _Ended(StoppingCriteria):
         self.tokenizer = tokenizer
         self.texts = texts
         self.width = width
-        # A token is at least a byte, but for those that stand for none.
+        # Tokens to decode: a token is at least a byte, except for special tokens.
         self.reach = 2 * max(len(text.encode()) for text in texts)
 
     def __call__(
@@ -109,29 +109,29 @@ class _Ended(StoppingCriteria):
         return torch.tensor(done, device=input_ids.device)
 
 
-def ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids that end a text: the tokenizer's, and those that the model was saved with."""
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids that end a text: those of the tokenizer and of the model's generation_config."""
     own = model.generation_config.eos_token_id if model.generation_config else None
     listed = own if isinstance(own, list) else [own]
-    return sorted({one for one in (*listed, tokenizer.eos_token_id) if one is not None})
+    return sorted({token for token in (*listed, tokenizer.eos_token_id) if token is not None})
 
 
-def room(model: PreTrainedModel, max_length: int, max_new_tokens: int) -> int:
-    """Tokens that a prompt may have, so that the text behind it fits the model's positions.
+def prompt_limit(model: PreTrainedModel, max_length: int, max_new_tokens: int) -> int:
+    """The largest number of prompt tokens for which prompt and new text fit the model's positions.
 
     Raises:
-        InputError: none would be left.
+        InputError: the new text alone takes all positions.
     """
     positions = getattr(model.config, "max_position_embeddings", None) or 1 << 30
     if max_new_tokens >= positions:
         raise InputError(
-            f"max_new_tokens is {max_new_tokens}, and the model has {positions} positions for "
-            "prompt and text; lower it"
+            f"max_new_tokens is {max_new_tokens}, but the model has {positions} positions for "
+            "prompt and text; lower max_new_tokens"
         )
     return min(max_length, positions - max_new_tokens)
 
 
-def texts(
+def generate_texts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
@@ -142,16 +142,16 @@ def texts(
     progress: Callable[[int], None] = lambda _: None,
     names: Sequence[str] | None = None,
 ) -> tuple[list[str], list[int]]:
-    """What the model writes behind each prompt, stripped, and how many tokens that took.
+    """The text that the model generates after each prompt, stripped, and its number of tokens.
 
     Args:
-        prompts: token ids, none empty.
-        keys: a text for each prompt; the draws hang from it and `settings.seed` alone.
+        prompts: token ids; no prompt is empty.
+        keys: a text per prompt that, with `settings.seed`, seeds its random numbers.
         batch_tokens: tokens of one batch, the longest possible answers included; as in
             `batching.in_batches`.
-        stops: texts before which an answer ends.
+        stops: an answer ends before the first of these texts.
         progress: called with the number of prompts done since the last call.
-        names: what each prompt is called, for messages.
+        names: the name of each prompt, for messages.
 
     Raises:
         InputError: the model's logits are not finite; a single prompt with its answer does not fit
@@ -159,12 +159,12 @@ def texts(
     """
     written: list[str] = [""] * len(prompts)
     tokens = [0] * len(prompts)
-    last = set(ends(model, tokenizer))
+    last = set(end_ids(model, tokenizer))
 
     def run(rows: list[int]) -> None:
         found = _batch(model, tokenizer, [(prompts[r], keys[r]) for r in rows], settings, stops)
         for row, ids in zip(rows, found, strict=True):
-            kept = list(takewhile(lambda one: one not in last, ids))
+            kept = list(takewhile(lambda token: token not in last, ids))
             written[row], tokens[row] = _text(tokenizer, kept, stops)
         progress(len(rows))
 
@@ -182,7 +182,7 @@ def texts(
 def _text(
     tokenizer: PreTrainedTokenizerBase, ids: list[int], stops: Sequence[str]
 ) -> tuple[str, int]:
-    """The text before the first of `stops`, stripped, and the tokens up to and with that one."""
+    """The text before the first stop text, stripped, and the tokens including the stop text."""
 
     def decoded(count: int) -> str:
         return str(tokenizer.decode(ids[:count], skip_special_tokens=True))
@@ -191,7 +191,7 @@ def _text(
         return any(stop in decoded(count) for stop in stops)
 
     if stopped(len(ids)):
-        # What stands behind is of no row: padding, or text written while others went on.
+        # Tokens after the stop text were generated while other rows were not done.
         ids = ids[: bisect_left(range(len(ids)), True, key=stopped)]
     text = decoded(len(ids))
     for stop in stops:
@@ -209,22 +209,22 @@ def _batch(
 ) -> list[list[int]]:
     """The new tokens of each row, up to the longest row's end."""
     width = max(len(prompt) for prompt, _ in rows)
-    # Padding stands on the left, so that every row goes on at the same column.
+    # Padded on the left: the new tokens of every row start at the same column.
     ids = torch.zeros((len(rows), width), dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, (prompt, _) in enumerate(rows):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    processors = LogitsProcessorList([_Sound()])
+    processors = LogitsProcessorList([_RefuseNaN()])
     if settings.sampling == "nucleus":
         drawn = [stream(settings.seed, key, settings.max_new_tokens) for _, key in rows]
         uniform = torch.from_numpy(np.stack(drawn)).to(model.device)
-        processors.append(_Drawn(width, uniform, settings))
-    criteria = StoppingCriteriaList([_Ended(tokenizer, stops, width)] if stops else [])
+        processors.append(_Sampled(width, uniform, settings))
+    criteria = StoppingCriteriaList([_StopTexts(tokenizer, stops, width)] if stops else [])
     plain = GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
         do_sample=False,
-        eos_token_id=ends(model, tokenizer) or None,
+        eos_token_id=end_ids(model, tokenizer) or None,
         pad_token_id=0,
     )
     with _configured(model, plain):
@@ -239,9 +239,10 @@ def _batch(
 
 @contextmanager
 def _configured(model: PreTrainedModel, settings: GenerationConfig) -> Iterator[None]:
-    """A model's own settings put aside: many bring a repetition penalty, which changes greedy too.
+    """Context manager: replaces the model's own generation_config.
 
-    transformers fills whatever a given configuration leaves out from the model's.
+    transformers completes a given configuration from the model's own. Many models set a repetition
+    penalty there, which also changes greedy decoding.
     """
     own = model.generation_config
     model.generation_config = settings

@@ -1,4 +1,4 @@
-"""From a task's row to token ids: the same for tuning and for scoring."""
+"""Token ids of prompts and answers, encoded in the same way for tuning and for evaluation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from affectlocus.core.errors import InputError
-from affectlocus.lm.config_limits import explained
+from affectlocus.lm.config_limits import loading_errors
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 
@@ -16,22 +16,23 @@ class Prompter:
     """Encodes prompts and answers with a checkpoint's own tokenizer."""
 
     def __init__(self, folder: Path) -> None:
-        with explained(folder):
+        with loading_errors(folder):
             self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-            # Where no file is one, transformers makes a tokenizer that knows nothing.
+            # Without a tokenizer's files transformers creates an empty tokenizer.
             if not self.tokenizer("a:", add_special_tokens=False)["input_ids"]:
                 raise InputError(
-                    f"{folder}: no tokenizer in it; expected tokenizer.json, or another that "
-                    "transformers reads, beside config.json"
+                    f"{folder}: no tokenizer; expected tokenizer.json, or other tokenizer files "
+                    "that transformers reads, in the folder of config.json"
                 )
         self._answers: dict[str, list[int]] = {}
 
     def prompts(self, texts: list[str], max_length: int) -> list[list[int]]:
-        """Token ids of each prompt, at most `max_length`: a longer one loses its start.
+        """Token ids of each prompt, at most `max_length`: a longer prompt is cut at its start.
 
-        A tokenizer with a start token gets it in front, whether or not it adds one itself.
+        The start token, if the tokenizer has one, comes first, even if the tokenizer does not add
+        it.
         """
         if not texts:
             return []
@@ -43,10 +44,10 @@ class Prompter:
         return [[*first, *ids[max(0, len(ids) - room) :]] for ids in bare]
 
     def answer(self, word: str) -> list[int]:
-        """Token ids of an answer behind a prompt and a space, without an end token.
+        """Token ids of an answer that follows a prompt and a space, without an end token.
 
-        The answer is encoded behind a colon and the colon's ids are taken off, so that a
-        tokenizer that marks word starts sees the start of a word.
+        The answer is encoded after a colon, whose ids are then removed, because tokenizers may
+        encode a word differently at the start of a text.
         """
         if word not in self._answers:
             lead = self.tokenizer("a:", add_special_tokens=False)["input_ids"]
@@ -55,15 +56,15 @@ class Prompter:
         return list(self._answers[word])
 
     def end(self) -> list[int]:
-        """The end token, where there is one."""
+        """The end token as a list, which is empty if the tokenizer has none."""
         end = self.tokenizer.eos_token_id
         return [] if end is None else [end]
 
-    def of(self, tuned: Path) -> Prompter:
-        """The tuned checkpoint's own tokenizer where it knows other tokens; else this one.
+    def for_checkpoint(self, tuned: Path) -> Prompter:
+        """A prompter with the checkpoint's tokenizer if its vocabulary differs, else this prompter.
 
         Raises:
-            InputError: transformers cannot load the tuned one.
+            InputError: transformers cannot load the checkpoint's tokenizer.
         """
         if not any((tuned / name).is_file() for name in _TOKENIZERS):
             return self

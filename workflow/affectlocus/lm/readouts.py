@@ -1,7 +1,7 @@
-"""The ways in which a model is asked a task: candidates, free text, general text to read.
+"""The readouts of a task: candidate log-likelihoods, free text, and the likelihood of general text.
 
-Each holds the task's test split as token ids, made once for any number of cells, and has the model
-answer in rows of one form (`evaluate.evaluate`).
+A readout holds the test split of a task as token ids, encoded once for any number of cells. Its
+`answer` returns the rows of a model (`evaluate.evaluate`).
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from transformers import PreTrainedModel
 from affectlocus.config.evaluation import Generation, Samples
 from affectlocus.core.errors import InputError
 from affectlocus.lm.candidates import log_likelihoods
-from affectlocus.lm.chat_templates import column, stops, wrapped
-from affectlocus.lm.generate import room, texts
+from affectlocus.lm.chat_templates import column, stops, template_ids
+from affectlocus.lm.generate import generate_texts, prompt_limit
 from affectlocus.lm.prompts import Prompter
 from affectlocus.lm.text_loss import text_nats
 
 
-class Asked(Protocol):
-    """A task as it is put to a model."""
+class Readout(Protocol):
+    """A task in the form in which models answer it."""
 
     @property
     def task(self) -> str:
-        """Its name."""
+        """The name of the task."""
 
     @property
     def prompts(self) -> list[list[int]]:
-        """Token ids of each prompt, of which `progress` is told."""
+        """Token ids of each prompt; `progress` counts these prompts."""
 
-    def answered(
+    def answer(
         self, model: PreTrainedModel, batch_tokens: int, progress: Callable[[int], None]
     ) -> pd.DataFrame:
-        """The rows of one model's answers."""
+        """The answers of a model, a row each."""
 
 
 def _test(frame: pd.DataFrame) -> pd.DataFrame:
@@ -53,12 +53,12 @@ def _names(task: str, samples: pd.Series) -> list[str]:
 def _check_finite(task: str, finite: bool) -> None:
     if not finite:
         raise InputError(
-            f"task {task}: the model's log-likelihoods are not finite; "
-            "its weights hold NaN or overflow in their dtype"
+            f"task {task}: the model's log-likelihoods are not finite; its weights contain NaN or "
+            "overflow in their dtype"
         )
 
 
-def _written(
+def _generate(
     model: PreTrainedModel,
     prompter: Prompter,
     task: str,
@@ -67,9 +67,9 @@ def _written(
     settings: Generation,
     progress: Callable[[int], None],
 ) -> tuple[list[str], list[int]]:
-    """The text behind each prompt, whose draws hang from the task's and the sample's name."""
+    """The text after each prompt and its number of tokens. Sampling is seeded by (task, sample)."""
     keys = [f"{task}\0{sample}" for sample in samples]
-    return texts(
+    return generate_texts(
         model,
         prompter.tokenizer,
         prompts,
@@ -83,8 +83,8 @@ def _written(
 
 
 @dataclass(frozen=True)
-class Questions:
-    """A benchmark's samples and its label words, each a candidate."""
+class CandidateReadout:
+    """A benchmark whose label words are the candidate answers."""
 
     task: str
     samples: pd.DataFrame  # the prepared task's test rows
@@ -95,15 +95,15 @@ class Questions:
     @staticmethod
     def of(
         task: str, frame: pd.DataFrame, labels: list[str], prompter: Prompter, max_length: int
-    ) -> Questions:
-        """The questions of a prepared task, columns `id`, `split`, `prompt`, `answer`.
+    ) -> CandidateReadout:
+        """The readout of a prepared task with columns `id`, `split`, `prompt`, `answer`.
 
         Args:
             labels: the label words, in the order of params.yaml.
-            max_length: tokens of a prompt.
+            max_length: tokens of a prompt at most.
         """
         test = _test(frame)
-        return Questions(
+        return CandidateReadout(
             task,
             test,
             labels,
@@ -111,10 +111,10 @@ class Questions:
             [prompter.answer(word) for word in labels],
         )
 
-    def answered(
+    def answer(
         self, model: PreTrainedModel, batch_tokens: int, progress: Callable[[int], None]
     ) -> pd.DataFrame:
-        """The log-likelihood of every label behind every prompt, a row each."""
+        """The log-likelihood of every label after every prompt, a row each."""
         words, test = self.labels, self.samples
         values = log_likelihoods(
             model,
@@ -137,12 +137,12 @@ class Questions:
 
 
 @dataclass(frozen=True)
-class Text:
-    """General text to read, and the openings of some of it to go on from."""
+class TextReadout:
+    """General text whose likelihood is measured; optionally the model continues some openings."""
 
     task: str
     samples: pd.DataFrame
-    prompts: list[list[int]]  # whole documents, a start token in front where there is one
+    prompts: list[list[int]]  # whole documents, after the start token if the tokenizer has one
     window: int
     prompter: Prompter
     settings: Samples
@@ -154,28 +154,28 @@ class Text:
         prompter: Prompter,
         max_length: int,
         settings: Samples | None = None,
-    ) -> Text:
-        """The documents of a prepared task, columns `id`, `split`, `prompt`.
+    ) -> TextReadout:
+        """The readout of a prepared task with columns `id`, `split`, `prompt`.
 
         Args:
             max_length: tokens that the model reads at once.
-            settings: how many openings are gone on from, and how; none of them by default.
+            settings: how many openings are continued, and how; none by default.
         """
         test = _test(frame)
         ids = prompter.prompts(test["prompt"].tolist(), sys.maxsize)
-        return Text(task, test, ids, max_length, prompter, settings or Samples(count=0))
+        return TextReadout(task, test, ids, max_length, prompter, settings or Samples(count=0))
 
     @property
     def openings(self) -> list[list[int]]:
-        """The first tokens of the first documents; the start token in front is none of them."""
+        """The first tokens of the first documents, after the start token, which is not counted."""
         few = self.settings
         front = int(self.prompter.tokenizer.bos_token_id is not None)
         return [ids[: front + few.opening] for ids in self.prompts[: few.count]]
 
-    def answered(
+    def answer(
         self, model: PreTrainedModel, batch_tokens: int, progress: Callable[[int], None]
     ) -> pd.DataFrame:
-        """The log-likelihood of every document, and what the openings are gone on with."""
+        """The log-likelihood of every document, a row each, and the openings' continuations."""
         names, openings = self.samples["id"], self.openings
         nats, tokens = text_nats(
             model, self.prompts, batch_tokens, self.window, progress, _names(self.task, names)
@@ -183,16 +183,16 @@ class Text:
         _check_finite(self.task, bool(np.isfinite(nats).all()))
         if not tokens.sum():
             raise InputError(
-                f"task {self.task}: no document has two tokens, and the first is never predicted; "
-                "give longer texts"
+                f"task {self.task}: no document has two tokens, and the first token is never "
+                "predicted; give longer texts"
             )
         columns: dict[str, Any] = {"task": self.task, "sample": names.to_numpy()}
         columns |= {"label": "", "candidate": "", "loglik": -nats, "tokens": tokens}
         rows = pd.DataFrame(columns).astype({"loglik": "float32", "tokens": "int32"})
         if openings:
             settings = self.settings.generation
-            limit = room(model, sys.maxsize, settings.max_new_tokens)
-            found, _ = _written(
+            limit = prompt_limit(model, sys.maxsize, settings.max_new_tokens)
+            found, _ = _generate(
                 model,
                 self.prompter,
                 self.task,
@@ -206,8 +206,8 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Openings:
-    """A benchmark's samples as the beginning of free text."""
+class FreeTextReadout:
+    """A benchmark that the model answers in free text."""
 
     task: str
     samples: pd.DataFrame  # the prepared task's test rows
@@ -223,32 +223,32 @@ class Openings:
         max_length: int,
         settings: Generation,
         model: PreTrainedModel,
-    ) -> Openings:
-        """The prompts of a prepared task, columns `id`, `split`, `prompt`, `text`, `answer`.
+    ) -> FreeTextReadout:
+        """The readout of a prepared task with columns `id`, `split`, `prompt`, `text`, `answer`.
 
         Args:
-            max_length: tokens of a prompt; fewer, where the model has no positions for more and
-                the text behind it.
-            model: any cell's.
+            max_length: tokens of a prompt at most; fewer if the model's positions do not suffice
+                for prompt and text.
+            model: the model of any cell.
         """
         test = _test(frame)
-        limit = room(model, max_length, settings.max_new_tokens)
-        told = test[column(settings.template)].tolist()
+        limit = prompt_limit(model, max_length, settings.max_new_tokens)
+        texts = test[column(settings.template)].tolist()
         if settings.template == "task":
-            prompts = prompter.prompts(told, limit)
+            prompts = prompter.prompts(texts, limit)
         else:
-            prompts = wrapped(prompter.tokenizer, told, settings, limit)
-        return Openings(task, test, prompts, prompter, settings)
+            prompts = template_ids(prompter.tokenizer, texts, settings, limit)
+        return FreeTextReadout(task, test, prompts, prompter, settings)
 
-    def answered(
+    def answer(
         self,
         model: PreTrainedModel,
         batch_tokens: int,  # noqa: ARG002
         progress: Callable[[int], None],
     ) -> pd.DataFrame:
-        """What the model writes behind every prompt, in batches of the settings' own size."""
+        """The text that the model generates after every prompt; `settings` has the batch size."""
         test = self.samples
-        found, tokens = _written(
+        found, tokens = _generate(
             model, self.prompter, self.task, test["id"], self.prompts, self.settings, progress
         )
         columns: dict[str, Any] = {

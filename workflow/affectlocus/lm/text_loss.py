@@ -1,7 +1,4 @@
-"""How fluent a model still is: what general text costs it, document by document.
-
-What is made of it, a perplexity with its interval, is in `perplexity`.
-"""
+"""The negative log-likelihood of general text, per document. `perplexity` computes intervals."""
 
 from __future__ import annotations
 
@@ -26,18 +23,18 @@ def text_nats(
     progress: Callable[[int], None] = lambda _: None,
     names: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Negative log-likelihood of each document, every token given those before it.
+    """The negative log-likelihood of each document.
 
     Args:
         model: in eval mode.
-        documents: token ids; the first token of each is given, not predicted.
+        documents: token ids; the first token of a document is given, not predicted.
         batch_tokens: tokens in one forward pass at most, fewer for a large vocabulary; as in
             `batching.in_batches`.
-        window: tokens that the model reads at once. A longer document is read in pieces that
-            overlap by a token, so that each token is predicted once; none: never cut.
-        progress: called with the number of documents done since the last call; one in several
-            pieces counts with its last.
-        names: what each document is called, for messages.
+        window: tokens that the model reads at once. A longer document is split into pieces that
+            overlap by one token, so that each token is predicted once. None: documents are whole.
+        progress: called with the number of documents done since the last call. A document counts
+            when its last piece is done.
+        names: the name of each document, for messages.
 
     Returns:
         Nats (float64) and predicted tokens (int64), each of shape (documents,).
@@ -59,7 +56,7 @@ def text_nats(
             if not left[owners[row]]:
                 progress(1)
 
-    # All logits of a pass are kept, not just those of a few candidates.
+    # All logits of a pass are kept in memory, unlike those of candidates.
     budget = min(batch_tokens, _LOGITS // model.config.vocab_size)
     called = [names[owner] for owner in owners] if names else None
     in_batches([len(part) for part in parts], budget, run, "piece of text", called)
@@ -70,7 +67,7 @@ def text_nats(
 def _pieces(
     documents: Sequence[Sequence[int]], window: int | None
 ) -> tuple[list[int], list[Sequence[int]]]:
-    """The document that each piece is of, and its tokens, at least two."""
+    """The number of the document of each piece, and the token ids of the piece, at least two."""
     owners: list[int] = []
     parts: list[Sequence[int]] = []
     for number, ids in enumerate(documents):

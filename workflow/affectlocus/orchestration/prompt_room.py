@@ -120,7 +120,7 @@ def _tokens(one: Template, base: Base, root: Path, limit: int) -> int:
     if one.kind != "chat" and most < limit:
         return most
     # They import torch, which a template of usual length need not wait for.
-    from affectlocus.lm.chat_templates import AFFECTGPT, chat, encoded
+    from affectlocus.lm.chat_templates import AFFECTGPT, chat, encode
     from affectlocus.lm.prompts import Prompter
 
     prompter = Prompter(root / base.folder)
@@ -129,7 +129,7 @@ def _tokens(one: Template, base: Base, root: Path, limit: int) -> int:
         text = AFFECTGPT.format(text="", question=text)
     elif one.kind == "chat":
         text = chat(prompter.tokenizer, text)
-    return len(encoded(prompter.tokenizer, text))
+    return len(encode(prompter.tokenizer, text))
 
 
 _AROUND = " " * 200  # more than AffectGPT's prompt has beside text and question

@@ -1,8 +1,8 @@
-"""Step `ledger`: what a tuning of a module set costs, counted exactly and before any of it is run.
+"""Step `ledger`: the exact cost of tuning a module set, computed without tuning.
 
 LoRA of rank r on a matrix (d_out, d_in) trains r · (d_in + d_out) parameters (Hu et al. 2022). GET
-(the paper's Algorithm 1) is LoRA on gate alone. Its share depends on what it is a share of: every
-convention stands beside the others.
+(the paper's Algorithm 1) is LoRA on gate alone. There are several conventions for the share of a
+module set; the ledger reports all of them.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from affectlocus.core.projections import ALL, PROJECTIONS
 from affectlocus.training.lora_targets import Layout, Target, fair_rank, lora_parameters
 
 STRATEGIES = {"gate": "GET"}
-"""Module sets that have a name of their own."""
+"""Module set → the paper's name of the strategy."""
 
 SETS = (ALL, *PROJECTIONS, "o+gate", "q+k+v+o", "q+k+v+o+gate")
-"""What a ledger lists where nothing is asked."""
+"""The module sets of a ledger by default."""
 
 Others = Mapping[str, Mapping[str, int]]
-"""Group → part → parameters: what is trained beside the language model."""
+"""Group → part → parameters: the parts that are trained in addition to the language model."""
 
-_FLOAT = 4  # bytes; peft keeps adapters in float32 whatever the base, and so does `tune`
+_FLOAT = 4  # bytes; peft and `tune` store adapters in float32 for a base of any dtype
 _MOMENTS = 2  # AdamW's running means of gradients and of their squares
 
 
 def affectgpt(hidden_size: int) -> Others:
-    """The parts that AffectGPT trains beside its LoRA, for a language model of this width.
+    """The parts that AffectGPT trains in addition to its LoRA, for a language model of this width.
 
-    Linear maps with a bias: from CLIP's 768 and HuBERT's 1024 into the language model, and the
-    block that fuses both into one token before it.
+    They are linear maps with a bias: from the widths of CLIP (768) and HuBERT (1024) to the
+    language model, and the block that fuses both encoders into one token.
     """
 
     def linear(inputs: int, outputs: int) -> int:
@@ -58,19 +58,24 @@ def affectgpt(hidden_size: int) -> Others:
 
 
 def others_of(content: Any, source: str) -> Others:
-    """Trained parts from a mapping of name → count, or of group → name → count.
+    """The trained parts from a mapping of name → count, or of group → name → count.
 
     Raises:
-        InputError: anything else; counts that are no whole numbers.
+        InputError: another structure, or counts that are not whole numbers.
     """
     if not isinstance(content, dict) or not content:
-        raise InputError(f"{source}: expected part: number of parameters, or groups of such lines")
+        raise InputError(
+            f"{source}: expected a mapping of part to number of parameters, or of group to such a "
+            "mapping"
+        )
     if any(not isinstance(value, dict) for value in content.values()):
         content = {"others": content}
     for group, parts in content.items():
         for name, count in parts.items() if isinstance(parts, dict) else [(group, parts)]:
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-                raise InputError(f"{source}: {name} is {count!r}; expected a number of parameters")
+                raise InputError(
+                    f"{source}: {name} is {count!r}; expected a whole number of parameters"
+                )
     return content
 
 
@@ -82,7 +87,8 @@ def optimizer_bytes(parameters: int, tensors: int) -> int:
 def adapter_bytes(targets: Sequence[Target], rank: int) -> int:
     """Bytes of the adapter_model.safetensors that peft saves: 8, the header, and the factors.
 
-    The header is a line of JSON, tensors by name, padded by spaces to a multiple of 8.
+    The header is one line of JSON with the tensors sorted by name, padded with spaces to a multiple
+    of 8 bytes.
     """
     shapes = {}
     for target in targets:
@@ -99,17 +105,17 @@ def adapter_bytes(targets: Sequence[Target], rank: int) -> int:
 
 
 def shares(chosen: int, whole: int, others: Others | None = None) -> dict[str, float]:
-    """A module set's share in percent, in every convention.
+    """The share of a module set in percent, in every convention.
 
     Args:
         chosen: LoRA parameters of the module set.
-        whole: those of all seven.
-        others: what else is trained with all seven.
+        whole: LoRA parameters of all seven projections.
+        others: other parts that are trained in both cases.
 
     Returns:
-        `share`, of LoRA alone; with others also `share_of_trained`, over all that is trained;
-        `share_plus_others`, with them on both sides, as they stay trained; and for each group
-        `share_plus_GROUP`, with that one in the numerator.
+        `share` = chosen / whole. With `others` also `share_of_trained` = chosen / (whole + others);
+        `share_plus_others` = (chosen + others) / (whole + others); and, with several groups, for
+        each group `share_plus_GROUP` = (chosen + group) / (whole + others).
     """
     found = {"share": 100 * chosen / whole}
     if others:
@@ -130,17 +136,18 @@ def ledger(
     method: Literal["lora", "sft"] = "lora",
     others: Others | None = None,
 ) -> pd.DataFrame:
-    """A row per module set and budget.
+    """The ledger of a model: a row per module set and budget.
 
     Returns:
         `model`, `modules`, `strategy` (GET, or empty), `method`, `budget` (equal rank: every set at
-        `rank`; equal parameters: each at its `fair_rank`; empty for sft), `rank`, `parameters`
-        (trained), `beyond_full_rank` (whether the rank exceeds what some matrix can have), the
-        `shares` of all seven at `rank`, `share_of_model` (percent of the base's parameters),
-        `optimizer_bytes`, and `adapter_bytes` (empty for sft, which saves a model).
+        `rank`; equal parameters: every set at its `fair_rank`; empty for sft), `rank`, `parameters`
+        (trained), the `shares` relative to all seven projections at `rank`, `share_of_model`
+        (percent of the base's parameters), `beyond_full_rank` (whether the rank exceeds the full
+        rank of a matrix), `optimizer_bytes`, and `adapter_bytes` (empty for sft, which saves a
+        model).
 
     Raises:
-        InputError: a set that the model cannot be tuned on.
+        InputError: a module set that LoRA cannot be applied to.
     """
     rows = []
     for modules in dict.fromkeys(sets):
@@ -194,13 +201,15 @@ def _row(
 def _sft(
     layout: Layout, modules: str, targets: list[Target], others: Others | None
 ) -> dict[str, Any]:
-    """Full tuning of the set's weights and biases, everything else frozen."""
-    parameters, tensors = _whole(targets)
+    """The row of full tuning of the set's weights and biases, with all other parameters frozen."""
+    parameters, tensors = _full_counts(targets)
     row = _row(layout, modules, "sft", "", parameters, tensors)
-    return row | (shares(parameters, _whole(layout.of(ALL))[0], others) if layout.has(ALL) else {})
+    if not layout.has(ALL):
+        return row
+    return row | shares(parameters, _full_counts(layout.of(ALL))[0], others)
 
 
-def _whole(targets: list[Target]) -> tuple[int, int]:
-    """Parameters and tensors of targets that are tuned in full."""
+def _full_counts(targets: list[Target]) -> tuple[int, int]:
+    """Numbers of parameters and of tensors of targets, weights and biases."""
     parameters = sum(target.weights + target.bias for target in targets)
     return parameters, len(targets) + sum(target.bias > 0 for target in targets)

@@ -1,7 +1,7 @@
-"""What LoRA can act on: a model's weight matrices of the seven projections, by names and shapes.
+"""The modules that LoRA can adapt: weight matrices of the seven projections, by name and shape.
 
-The shapes come from a model built on the meta device, where a tensor has a shape and no memory, so
-that a model of any size is counted in a second; or from a checkpoint's headers.
+The shapes come from a model on the meta device, where tensors have no memory, so that a model of
+any size takes a second; or from the headers of a checkpoint.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Target:
 
     Attributes:
         name: its full name in the model, without `.weight`.
-        projections: the projections that its weight holds; several where they are fused.
+        projections: the projections in its weight; several if they are fused.
         shape: (d_out, d_in) of its weight.
         bias: entries of its bias; 0 without one.
     """
@@ -54,10 +54,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Layout:
-    """A model's targets, in order of layers and projections, and the count of its parameters.
+    """The targets of a model, sorted by layer and projection, and its number of parameters.
 
     Attributes:
-        hidden_size: width of the residual stream, where the configuration says it.
+        hidden_size: width of the residual stream, if the configuration has it.
     """
 
     name: str
@@ -68,39 +68,39 @@ class Layout:
     def of(self, modules: str) -> list[Target]:
         """The targets of a module set.
 
-        LoRA on a fused tensor has one A for all that it holds: it adapts them together, and no
-        part of them alone.
+        LoRA on a fused tensor has one A for all projections in it. It adapts them together, and
+        cannot adapt one of them alone.
 
         Raises:
-            InputError: a projection that the model has no module for, or a part of a fused tensor.
+            InputError: a projection without a module in the model, or a part of a fused tensor.
         """
         wanted = set(parse_modules(modules))
         found = [target for target in self.targets if wanted & set(target.projections)]
         lacking = wanted - {name for target in found for name in target.projections}
         if lacking:
             raise InputError(
-                f"{self.name}: no module for {format_modules(list(lacking))} (a mixture's experts "
-                "are one parameter, which LoRA on modules does not reach); ask for module sets of "
-                f"{self.known or 'nothing'}"
+                f"{self.name}: no module for {format_modules(list(lacking))} (the experts of a "
+                "mixture are one parameter, which LoRA on modules does not adapt); use module sets "
+                f"of {self.known or 'nothing'}"
             )
         for target in found:
             if not wanted >= set(target.projections):
                 fused = "+".join(target.projections)
                 raise InputError(
                     f"{self.name}: {target.name.rpartition('.')[2]} holds {fused} in one tensor, "
-                    f"and LoRA on it adapts them together, so there is no LoRA on {modules} alone; "
-                    f"ask for a module set with {fused} whole"
+                    f"which LoRA adapts as a whole, not {modules} alone; use a module set that "
+                    f"contains {fused}"
                 )
         return found
 
     @property
     def known(self) -> str:
-        """The projections that there is a module for."""
+        """The projections that have a module in the model, as a module set."""
         names = {name for target in self.targets for name in target.projections}
         return format_modules(list(names))
 
     def has(self, modules: str) -> bool:
-        """Whether LoRA can be put on a module set."""
+        """Whether LoRA can be applied to a module set."""
         try:
             self.of(modules)
         except InputError:
@@ -114,14 +114,14 @@ def lora_parameters(layout: Layout, modules: str, rank: int) -> int:
 
 
 def fair_rank(layout: Layout, modules: str, rank: int) -> int:
-    """The rank at which LoRA on a module set comes nearest to all seven at `rank`; at least 1.
+    """The rank at which a module set has about as many LoRA parameters as all seven at `rank`.
 
-    It may exceed a matrix's own rank (k and v are narrow): such a rank is bought for nothing,
-    and `beyond_full_rank` of the ledger says so.
+    It is at least 1. It may exceed the full rank of a matrix (k and v are narrow), where additional
+    ranks have no effect; `beyond_full_rank` of the ledger reports it.
     """
-    whole, each = lora_parameters(layout, ALL, rank), lora_parameters(layout, modules, 1)
-    below = max(1, whole // each)
-    return below if whole - below * each <= (below + 1) * each - whole else below + 1
+    whole, per_rank = lora_parameters(layout, ALL, rank), lora_parameters(layout, modules, 1)
+    below = max(1, whole // per_rank)
+    return below if whole - below * per_rank <= (below + 1) * per_rank - whole else below + 1
 
 
 def layout(
@@ -146,12 +146,12 @@ def layout(
             f"{name}: none of its modules is a q, k, v, o, gate, up or down projection; expected "
             "a language model such as Qwen, LLaMA, Mistral, Gemma or Phi-3"
         )
-    ordered = tuple(target for _, target in sorted(targets, key=lambda one: one[0]))
+    ordered = tuple(target for _, target in sorted(targets, key=lambda entry: entry[0]))
     return Layout(name, ordered, sum(map(prod, listed.values())), hidden_size)
 
 
 def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
-    """The layout of a configuration's model, built on the meta device; tied weights count once."""
+    """The layout of the model of a configuration, on the meta device; tied weights count once."""
     import torch
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMultimodalLM
 
@@ -159,7 +159,7 @@ def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
         if type(config) not in kind._model_mapping:
             continue
         with torch.device("meta"), warnings.catch_warnings():
-            # Of the library to itself.
+            # A warning of transformers about its own code.
             warnings.simplefilter("ignore", FutureWarning)
             model = kind.from_config(config, trust_remote_code=False)
         shapes = ((tensor, tuple(p.shape)) for tensor, p in model.named_parameters())
@@ -168,35 +168,39 @@ def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
 
 
 def layout_of(path: Path) -> Layout:
-    """The layout of a model by its config.json, a folder with one, or a checkpoint's manifest.
+    """The layout of a model, from its config.json, the folder of one, or a checkpoint's manifest.
 
-    What transformers does not know (InternLM2) is counted by the headers of its weights. Where
-    transformers is not installed, so is a dense model of text, and LLaMA, Mistral, Qwen2 and Qwen3
-    by arithmetic on their configuration; the counts are the same.
+    A model that transformers does not support (InternLM2) is counted by the headers of its weights.
+    If transformers is not installed, this applies to all dense language models; LLaMA, Mistral,
+    Qwen2 and Qwen3 are counted from their configuration. The counts are the same.
 
     Raises:
-        InputError: no configuration there, or one that neither tells.
-        MissingExtraError: a model that only transformers can count, where it is not installed.
+        InputError: no configuration, or a model that can be counted in neither way.
+        MissingExtraError: only transformers can count the model, and it is not installed.
     """
-    name, file = _found(path)
+    name, file = _config_file(path)
     if not (installed("transformers") and installed("torch")):
         return _without_transformers(file, name)
-    config = _known(file)
-    return _by_headers(file, name) if config is None else layout_of_config(name, config)
+    config = _read_config(file)
+    return _layout_of_headers(file, name) if config is None else layout_of_config(name, config)
 
 
 def config_of(path: Path) -> PretrainedConfig:
-    """The configuration itself, from the same places; `InputError` for an unknown model_type."""
-    _, file = _found(path)
-    config = _known(file)
+    """The configuration at a path as in `layout_of`.
+
+    Raises:
+        InputError: no configuration, or a model_type that transformers does not support.
+    """
+    _, file = _config_file(path)
+    config = _read_config(file)
     if config is None:
         kind = read_json(file)["model_type"]
-        raise InputError(f"{file}: transformers does not know model_type {kind!r}")
+        raise InputError(f"{file}: transformers does not support model_type {kind!r}")
     return config
 
 
-def _found(path: Path) -> tuple[str, Path]:
-    """A model's name and its config.json."""
+def _config_file(path: Path) -> tuple[str, Path]:
+    """The name of a model, and its config.json."""
     file = path / "config.json" if path.is_dir() else path
     record = read_json(file)
     if isinstance(record, dict) and "folder" in record:
@@ -205,14 +209,14 @@ def _found(path: Path) -> tuple[str, Path]:
         return path.stem, checkpoint_folder(path) / "config.json"
     if not isinstance(record, dict) or "model_type" not in record:
         raise InputError(
-            f"{file}: no model_type in it; expected a model's config.json, its folder, or the "
-            "manifest of a checkpoint"
+            f"{file}: no model_type in this file; expected the config.json of a model, its folder, "
+            "or the manifest of a checkpoint"
         )
     return file.parent.resolve().name if file.name == "config.json" else file.stem, file
 
 
-def _known(file: Path) -> PretrainedConfig | None:
-    """The configuration in a file; None where transformers does not know its model_type."""
+def _read_config(file: Path) -> PretrainedConfig | None:
+    """The configuration in a file; None if transformers does not support its model_type."""
     from transformers import AutoConfig
 
     record = read_json(file)
@@ -222,9 +226,11 @@ def _known(file: Path) -> PretrainedConfig | None:
         return AutoConfig.for_model(kind, **record)
     except ValueError:
         return None
-    except Exception as error:  # each configuration class checks in a way of its own
+    except Exception as error:  # configuration classes raise many types
         line = " ".join(str(error).split())
-        raise InputError(f"{file}: no {kind} configuration ({line}); restore the file") from None
+        raise InputError(
+            f"{file}: not a valid {kind} configuration ({line}); restore the file"
+        ) from None
 
 
 def _without_transformers(file: Path, name: str) -> Layout:
@@ -237,7 +243,7 @@ def _without_transformers(file: Path, name: str) -> Layout:
     return layout(name, shapes.items(), config.get("hidden_size"))
 
 
-def _by_headers(file: Path, name: str) -> Layout:
+def _layout_of_headers(file: Path, name: str) -> Layout:
     from affectlocus.checkpoints.weights import Weights
 
     try:
@@ -245,8 +251,8 @@ def _by_headers(file: Path, name: str) -> Layout:
     except InputError as error:
         kind = read_json(file)["model_type"]
         raise InputError(
-            f"{file}: transformers does not know model_type {kind!r}, and no weights beside it "
-            f"can be counted instead: {error}"
+            f"{file}: transformers does not support model_type {kind!r}, and the weights in its "
+            f"folder cannot be counted instead: {error}"
         ) from None
     return layout(
         name,

@@ -1,4 +1,4 @@
-"""Step `pretrain`: a tiny base in a real Hugging Face layout, from the embedded corpus."""
+"""Step `pretrain`: pre-trains a tiny base on the generated corpus, in Hugging Face format."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from affectlocus.config.corpus import Pretraining
 from affectlocus.data.corpus import held_out
 from affectlocus.lm.text_loss import text_nats
 from affectlocus.training.training_loop import Budget, Example, train
-from affectlocus.training.training_state import Unfinished
+from affectlocus.training.training_state import TrainingStates
 
 END = "<|endoftext|>"
 VOCABULARY = 768
 
 
 def train_tokenizer(documents: list[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with Qwen2's own splitting, which AutoTokenizer gives any Qwen2 folder."""
+    """A byte-level BPE tokenizer with the splitting of Qwen2.
+
+    AutoTokenizer applies this splitting to every folder of a Qwen2 model.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -50,7 +53,7 @@ def train_tokenizer(documents: list[str]) -> PreTrainedTokenizerFast:
 
 
 def configure(settings: Pretraining, tokenizer: PreTrainedTokenizerFast) -> PretrainedConfig:
-    """The architecture's own configuration class, with tied embeddings."""
+    """The configuration of the base, in the architecture's own class, with tied embeddings."""
     return AutoConfig.for_model(
         settings.architecture,
         vocab_size=len(tokenizer),
@@ -61,7 +64,7 @@ def configure(settings: Pretraining, tokenizer: PreTrainedTokenizerFast) -> Pret
         num_key_value_heads=settings.kv_heads,
         head_dim=settings.hidden_size // settings.heads,
         max_position_embeddings=512,
-        # Wider than the 0.02 of large models: at width 64 it starts too close to zero to learn.
+        # Larger than the 0.02 of large models: with 0.02, a model of width 64 does not learn.
         initializer_range=0.05,
         tie_word_embeddings=True,
         sliding_window=settings.sliding_window,
@@ -72,21 +75,22 @@ def configure(settings: Pretraining, tokenizer: PreTrainedTokenizerFast) -> Pret
 
 
 def perplexity(model: PreTrainedModel, examples: list[Example], batch_tokens: int = 8192) -> float:
-    """exp of the mean negative log-likelihood per token (nats), first tokens left out."""
+    """exp of the mean negative log-likelihood per token (nats), without first tokens."""
     nats, tokens = text_nats(model.eval(), [example.ids for example in examples], batch_tokens)
     return math.exp(nats.sum() / tokens.sum())
 
 
 def pretrain(
-    text: Path, settings: Pretraining, folder: Path, unfinished: Unfinished | None = None
+    text: Path, settings: Pretraining, folder: Path, states: TrainingStates | None = None
 ) -> dict[str, float]:
-    """Trains tokenizer and model on `text` (a document a line) and saves both into `folder`.
+    """Trains tokenizer and model on `text` (one document per line) and saves both into `folder`.
 
     Args:
-        unfinished: where the state is saved, and one that was saved is taken up.
+        states: saves and restores the state of an interrupted training.
 
     Returns:
-        `perplexity` on the held-out documents, `parameters` (a count), and `tokens` of one pass.
+        `perplexity` on the held-out documents, `parameters` (their number), and `tokens` (of one
+        pass over the training documents).
     """
     documents = text.read_text(encoding="utf-8").splitlines()
     last = held_out(len(documents))
@@ -108,7 +112,7 @@ def pretrain(
             weight_decay=0.01,
             seed=settings.seed,
         ),
-        unfinished=unfinished,
+        states=states,
     )
     folder.mkdir(parents=True)
     model.save_pretrained(folder)

@@ -1,8 +1,8 @@
-"""Pre-trained bases, kept by content, so that two experiments train one and the same base once.
+"""A cache of pre-trained bases, so that several experiments train the same base only once.
 
-An entry is a folder below `cache`, named by a digest of all that decides its bytes: recipe, text,
-code, versions, and the machine's kind. It appears whole or not at all, and every file is verified
-by its SHA-256 when it is taken. The cache may be deleted at any time.
+An entry is a folder below `cache_folder`. Its name is a digest of everything that determines its
+bytes: recipe, text, code, versions, kind of machine. Entries are written atomically, and each file
+is verified by its SHA-256 when it is read. The cache may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from affectlocus.core.manifests import manifest_entry
 from affectlocus.core.output_files import MARKER
 
 CACHE = "AFFECTLOCUS_CACHE"
-"""Environment variable: the cache's folder; empty, and nothing is kept."""
+"""Environment variable: the folder of the cache; an empty value disables the cache."""
 
 _RECORD = "kept.json"
 
@@ -31,45 +31,45 @@ Measured = dict[str, float]
 Say = Callable[[str], None]
 
 
-def cache() -> Path | None:
-    """AFFECTLOCUS_CACHE, or affectlocus in the user's cache folder; None if switched off."""
-    given = os.environ.get(CACHE)
-    if given is not None:
-        return Path(given) if given else None
+def cache_folder() -> Path | None:
+    """AFFECTLOCUS_CACHE, or affectlocus in the user's cache folder; None if it is disabled."""
+    value = os.environ.get(CACHE)
+    if value is not None:
+        return Path(value) if value else None
     user = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(user) / "affectlocus"
 
 
 def key(**parts: Any) -> str:
-    """A digest of what decides the result; each part is JSON."""
+    """A digest of the parts that determine a result; each part must be JSON."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def kept(name: str, folder: Path, train: Callable[[Path], Measured], say: Say) -> Measured:
-    """What `train(folder)` returns and writes, from an earlier time if there was one.
+def cached(name: str, folder: Path, train: Callable[[Path], Measured], say: Say) -> Measured:
+    """The result of `train(folder)` and its files, from the cache if it has the entry.
 
     Args:
-        name: the entry's `key`.
-        folder: does not exist yet.
-        train: makes the folder; the same bytes each time.
-        say: is told in a sentence where the result came from, or why it could not be kept.
+        name: the `key` of the entry.
+        folder: the folder that `train` creates; it must not exist.
+        train: trains and returns its measurements; it must be deterministic.
+        say: receives a line that says whether the cache was used, or why it could not be written.
     """
-    home = cache()
+    home = cache_folder()
     entry = home / "pretrained" / name if home else None
-    if entry is not None and (found := _taken(entry, folder, say)) is not None:
-        say(f"found in {entry}: trained before by the same recipe, text and code")
+    if entry is not None and (found := _load(entry, folder, say)) is not None:
+        say(f"found in the cache ({entry}): trained before with the same recipe, text and code")
         return found
     measured = train(folder)
     if entry is not None:
         try:
-            _publish(entry, folder, measured)
+            _store(entry, folder, measured)
         except OSError as error:
-            say(f"not kept for other experiments: {entry} cannot be written ({error.strerror})")
+            say(f"not added to the cache: {entry} cannot be written ({error.strerror})")
     return measured
 
 
-def _taken(entry: Path, folder: Path, say: Say) -> Measured | None:
-    """Copies an entry's files; None where there is none, or one of them is not what it was."""
+def _load(entry: Path, folder: Path, say: Say) -> Measured | None:
+    """Copies the files of an entry; None if it does not exist or is damaged."""
     if not entry.is_dir():
         return None
     try:
@@ -79,20 +79,20 @@ def _taken(entry: Path, folder: Path, say: Say) -> Measured | None:
             copy = folder / Path(listed["file"]).name
             shutil.copyfile(entry / copy.name, copy)
             if manifest_entry(copy) != listed:
-                raise InputError(f"{listed['file']} is not what was kept")
+                raise InputError(f"{listed['file']} has another SHA-256")
         return dict(record["measured"])
     except (InputError, OSError, KeyError, TypeError, ValueError) as error:
-        say(f"{entry}: damaged ({error}); training anew")
+        say(f"{entry}: damaged ({error}); the entry is removed, and the base is trained again")
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(entry, ignore_errors=True)
         return None
 
 
-def _publish(entry: Path, folder: Path, measured: Measured) -> None:
+def _store(entry: Path, folder: Path, measured: Measured) -> None:
     make_folder(entry.parent)
     names = sorted(path.name for path in folder.iterdir() if path.name != MARKER)
-    with tempfile.TemporaryDirectory(prefix=f".{entry.name}.", dir=entry.parent) as room:
-        temporary = Path(room, "whole")
+    with tempfile.TemporaryDirectory(prefix=f".{entry.name}.", dir=entry.parent) as scratch:
+        temporary = Path(scratch, "entry")
         temporary.mkdir()
         for name in names:
             shutil.copyfile(folder / name, temporary / name)
@@ -102,6 +102,6 @@ def _publish(entry: Path, folder: Path, measured: Measured) -> None:
         try:
             move(temporary, entry)
         except OSError:
-            # Another run was there first, with the same bytes.
+            # Another run has stored the entry in the meantime, with the same bytes.
             if not entry.is_dir():
                 raise

@@ -1,8 +1,8 @@
-"""Measured beside the ledger: time of a tuning step, bytes of AdamW's state and of a saved adapter.
+"""Measures the time of a tuning step, and the bytes of AdamW's state and of a saved adapter.
 
-On a stand-in: a model of the same architecture and proportions, drawn at random and small enough to
-be timed here. Absolute times mean little; what is compared is a module set with all seven, on the
-same model, in turns.
+The measurements use a stand-in: a small model of the same architecture and proportions, with random
+weights. Absolute times mean little; the ratio of a module set to all seven projections, timed in
+turns on the same model, does.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from affectlocus.core.projections import ALL
 from affectlocus.training.lora_targets import Layout, layout
 
 WIDTH, LAYERS, VOCABULARY = 256, 4, 1024
-"""The most that a stand-in has."""
+"""Upper limits of a stand-in."""
 
 
 def stand_in(config: PretrainedConfig) -> PretrainedConfig:
-    """A configuration of the same kind and proportions, no wider than `WIDTH`, of a few layers.
+    """A configuration of the same class and proportions, of at most `WIDTH` and `LAYERS`.
 
     Raises:
-        InputError: a configuration without heads and widths of the usual names.
+        InputError: a configuration that lacks the usual names of heads and widths.
     """
     text = config.get_text_config()
     try:
@@ -57,7 +57,10 @@ def stand_in(config: PretrainedConfig) -> PretrainedConfig:
             "pad_token_id": None,
         }
     except AttributeError as error:
-        raise InputError(f"{config.model_type}: cannot be made smaller ({error})") from None
+        raise InputError(
+            f"{config.model_type}: cannot build a smaller model for timing ({error}); run ledger "
+            "without --measure"
+        ) from None
     if changed.get("layer_types"):
         changed["layer_types"] = changed["layer_types"][:layers]
     kind = changed.pop("model_type")
@@ -65,13 +68,13 @@ def stand_in(config: PretrainedConfig) -> PretrainedConfig:
 
 
 class _Arm:
-    """A copy of the stand-in with LoRA on a module set, and its optimizer."""
+    """A copy of the stand-in with LoRA on a module set, its optimizer, and its step times."""
 
-    def __init__(self, model: Any, found: Layout, modules: str, rank: int) -> None:
-        names = [target.name for target in found.of(modules)]
+    def __init__(self, model: Any, targets: Layout, modules: str, rank: int) -> None:
+        names = [target.name for target in targets.of(modules)]
         settings = LoraConfig(r=rank, target_modules=names, task_type="CAUSAL_LM")
         self.model = get_peft_model(copy.deepcopy(model), settings).train()
-        trained = [one for one in self.model.parameters() if one.requires_grad]
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=1e-4)
         self.seconds: list[float] = []
 
@@ -80,18 +83,19 @@ class _Arm:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def timed(self, ids: torch.Tensor, steps: int) -> None:
-        _wait(ids.device)
+    def time_steps(self, ids: torch.Tensor, steps: int) -> None:
+        """Appends the mean seconds of a step to `seconds`."""
+        _synchronize(ids.device)
         begun = time.perf_counter()
         for _ in range(steps):
             self.step(ids)
-        _wait(ids.device)
+        _synchronize(ids.device)
         self.seconds.append((time.perf_counter() - begun) / steps)
 
     @property
     def optimizer_bytes(self) -> int:
         states = (state.values() for state in self.optimizer.state.values())
-        return sum(one.nbytes for state in states for one in state)
+        return sum(tensor.nbytes for state in states for tensor in state)
 
     @property
     def adapter_bytes(self) -> int:
@@ -100,7 +104,7 @@ class _Arm:
             return (Path(folder) / "adapter_model.safetensors").stat().st_size
 
 
-def _wait(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -113,33 +117,33 @@ def step_times(
     steps: int = 2,
     shape: tuple[int, int] = (4, 32),
 ) -> pd.DataFrame:
-    """Forward, backward and AdamW with LoRA on each module set, on the GPU where there is one.
+    """Times forward, backward and AdamW step with LoRA on each module set, on a GPU if available.
 
     Args:
-        config: the model in question; `stand_in` of it is measured.
-        rounds: in each, every set is timed once, in another order; the first steps are not counted.
-        steps: of a set in a round.
-        shape: batch and tokens of the random input.
+        config: the configuration of the model; its `stand_in` is measured.
+        rounds: each round times every set once, in random order, after one step that is not timed.
+        steps: steps of a set in a round.
+        shape: (batch, tokens) of the random input.
 
     Returns:
-        A row per set: `modules`, `rank`, `step_ms` (median over rounds), `step_ratio` (median of
-        the rounds' ratios to all seven), `ratio_low` and `ratio_high` (their quartiles), `rounds`,
-        `optimizer_bytes` and `adapter_bytes` (as they are, of the stand-in), and what the stand-in
-        is: `layers`, `hidden_size`, `device`.
+        A row per set: `modules`, `rank`, `step_ms` (median over rounds), `step_ratio` (median over
+        rounds of the ratio to all seven), `ratio_low` and `ratio_high` (quartiles of the ratio),
+        `rounds`, `optimizer_bytes` and `adapter_bytes` (measured on the stand-in), and `layers`,
+        `hidden_size` and `device` of the stand-in.
     """
     small = stand_in(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of the library to itself
+        warnings.simplefilter("ignore", FutureWarning)  # of transformers about its own code
         model = AutoModelForCausalLM.from_config(
             small, dtype=torch.float32, trust_remote_code=False
         )
-    found = layout(small.model_type, ((n, tuple(p.shape)) for n, p in model.named_parameters()))
+    targets = layout(small.model_type, ((n, tuple(p.shape)) for n, p in model.named_parameters()))
     wanted = list(dict.fromkeys([ALL, *sets]))
     arms = {}
     for modules in wanted:
-        arms[modules] = _Arm(model.to(device), found, modules, rank)
+        arms[modules] = _Arm(model.to(device), targets, modules, rank)
     ids = torch.randint(small.vocab_size, shape, generator=torch.Generator().manual_seed(0))
     ids = ids.to(device)
     for arm in arms.values():
@@ -147,7 +151,7 @@ def step_times(
     order = np.random.default_rng(0)
     for _ in range(rounds):
         for number in order.permutation(len(wanted)):
-            arms[wanted[number]].timed(ids, steps)
+            arms[wanted[number]].time_steps(ids, steps)
     whole = np.array(arms[ALL].seconds)
     rows = []
     for modules in wanted:

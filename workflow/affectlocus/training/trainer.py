@@ -1,9 +1,9 @@
-"""transformers' Trainer, which reads in order, names the step of a NaN, and can stop and go on.
+"""A transformers Trainer that reads samples in order, reports the step of a NaN, and can resume.
 
-A state holds what the Trainer saves of itself (optimizer, schedule, random numbers, log), the
-weights that are trained and no others, and what the Trainer forgets: the losses since the last
-entry of the log, and the random numbers of every card. So a training that went on from it ends with
-the same weights and the same log, to the last bit, as one that was never stopped.
+A saved state holds what the Trainer saves (optimizer, schedule, random numbers, log), the trained
+weights, and what the Trainer does not save: the losses since the last log entry, and the random
+numbers of every GPU. A resumed training therefore ends with the same weights and the same log, bit
+for bit, as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, write_json
 from affectlocus.core.stop_signals import StopRequest
-from affectlocus.training.training_state import Unfinished, copied
+from affectlocus.training.training_state import TrainingStates, copy_or_link
 
-_TRAINED, _LOOP, _CARDS, _KEPT = "trained.safetensors", "loop.json", "cards.pt", "kept"
+_TRAINED, _LOOP, _CARDS, _TRAJECTORY = "trained.safetensors", "loop.json", "cards.pt", "kept"
 
 
 class DivergedError(InputError):
-    """A loss or a weight that is no number."""
+    """A loss, a weight or an optimizer state is NaN or infinite."""
 
 
-class InOrder(Trainer):
-    """Reads the samples in the order in which they are given.
+class SequentialTrainer(Trainer):
+    """A Trainer that reads the samples in the given order.
 
     Args:
-        unfinished: where states are saved; none are, where it is None.
-        kept: a folder that is part of a state, if it is there when one is saved.
+        states: saves the state of the training; with None no state is saved.
+        trajectory: the folder of snapshots; if it exists, it is a part of each saved state.
     """
 
     def __init__(
-        self, *, unfinished: Unfinished | None = None, kept: Path | None = None, **named: Any
+        self, *, states: TrainingStates | None = None, trajectory: Path | None = None, **named: Any
     ) -> None:
         super().__init__(**named)
-        self._unfinished = unfinished
-        self._kept = kept
-        self._losses: list[torch.Tensor] = []  # of the steps since they were last looked at
+        self._states = states
+        self._trajectory = trajectory
+        self._losses: list[torch.Tensor] = []  # of the steps since the last check
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset or self.train_dataset)
 
-    # A loss is looked at when the log is written, and not at each step: a card would have to be
-    # waited for.
+    # Losses are checked when a log entry is written. A check in each step would synchronise the
+    # GPU.
 
     def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*arguments, **named)
@@ -62,15 +62,15 @@ class InOrder(Trainer):
         super().log(logs, *arguments, **named)
 
     def check_losses(self) -> None:
-        """Refuses a loss that is no number, by its step."""
+        """Raises DivergedError with the step of the first loss that is NaN or infinite."""
         losses = torch.stack(self._losses).tolist() if self._losses else []
         first = self.state.global_step - len(losses) + 1
         self._losses.clear()
         for step, loss in enumerate(losses, first):
             if not math.isfinite(loss):
                 cause = (
-                    "the base itself gives no number: look at its weights, or take "
-                    "hardware.precision float32"
+                    "the base itself has no finite loss: check its weights, or set "
+                    "hardware.precision to float32"
                     if step == 1
                     else "training has diverged; lower learning_rate"
                 )
@@ -79,7 +79,7 @@ class InOrder(Trainer):
                 )
 
     def check_weights(self) -> None:
-        """Refuses weights, or an optimizer's state, that are no numbers."""
+        """Raises DivergedError if a trained weight or an optimizer state is NaN or infinite."""
         for name, tensor in self._tensors():
             if not torch.isfinite(tensor).all():
                 raise DivergedError(
@@ -96,13 +96,13 @@ class InOrder(Trainer):
                 if isinstance(value, torch.Tensor):
                     yield f"{key} of {name}", value
 
-    # Trainer calls these three.
+    # The following three methods override those of Trainer, which calls them.
 
     def _save_checkpoint(self, *_: Any, **__: Any) -> None:
-        assert self._unfinished is not None
+        assert self._states is not None
         self.check_losses()
         self.check_weights()
-        self._unfinished.save(self.state.global_step, self._write)
+        self._states.save(self.state.global_step, self._write)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *_: Any, **__: Any) -> None:
         state = Path(resume_from_checkpoint)
@@ -111,8 +111,8 @@ class InOrder(Trainer):
             for name, parameter in self.model.named_parameters():
                 if parameter.requires_grad:
                     parameter.copy_(stored[name])
-        if self._kept is not None and (state / _KEPT).is_dir():
-            copied(state / _KEPT, self._kept)
+        if self._trajectory is not None and (state / _TRAJECTORY).is_dir():
+            copy_or_link(state / _TRAJECTORY, self._trajectory)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         super()._load_rng_state(checkpoint)
@@ -139,19 +139,19 @@ class InOrder(Trainer):
         loop = {"loss": self._tr_loss.item(), "logged": self._globalstep_last_logged}
         write_json(folder / _LOOP, loop)
         self.state.save_to_json(str(folder / "trainer_state.json"))
-        if self._kept is not None and self._kept.is_dir():
-            copied(self._kept, folder / _KEPT)
+        if self._trajectory is not None and self._trajectory.is_dir():
+            copy_or_link(self._trajectory, folder / _TRAJECTORY)
 
 
-class Saving(TrainerCallback):
-    """Has the Trainer save when it is time, and stop where it is asked to."""
+class SaveCallback(TrainerCallback):
+    """Saves the state when it is due, and stops the training after a stop signal."""
 
-    def __init__(self, unfinished: Unfinished, request: StopRequest) -> None:
-        self._unfinished = unfinished
+    def __init__(self, states: TrainingStates, request: StopRequest) -> None:
+        self._states = states
         self._request = request
 
     def on_step_end(self, _: Any, state: TrainerState, control: TrainerControl, **__: Any) -> None:
         if self._request.number is not None:
             control.should_save = control.should_training_stop = True
-        elif state.global_step < state.max_steps and self._unfinished.due():
+        elif state.global_step < state.max_steps and self._states.due():
             control.should_save = True

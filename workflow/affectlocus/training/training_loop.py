@@ -1,4 +1,4 @@
-"""The one training loop, of pre-training and of tuning: transformers' Trainer, made repeatable."""
+"""The training loop of pre-training and tuning: a deterministic transformers Trainer."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from transformers import (
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError, out_of_memory
 from affectlocus.core.stop_signals import Stopped, StopRequest, deferred_stop
-from affectlocus.training.trainer import DivergedError, InOrder, Saving
-from affectlocus.training.training_state import Unfinished, say
+from affectlocus.training.trainer import DivergedError, SaveCallback, SequentialTrainer
+from affectlocus.training.training_state import TrainingStates, say
 
 IGNORED = -100
-"""Label of a token that the loss leaves out (padding, prompts)."""
+"""Label of a token that does not count in the loss (padding, prompts)."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids, and how many of them are prompt: they are read, not learned."""
+    """Token ids; the first `prompt_length` of them are the prompt and do not count in the loss."""
 
     ids: list[int]
     prompt_length: int = 0
 
 
 def collate(examples: Sequence[Example], pad: int = 0) -> dict[str, torch.Tensor]:
-    """Pads to the longest: `input_ids`, `attention_mask`, `labels`, each int64 (batch, tokens)."""
+    """A padded batch: `input_ids`, `attention_mask`, `labels`, each int64 (batch, tokens)."""
     width = max(len(example.ids) for example in examples)
     ids = torch.full((len(examples), width), pad)
     mask = torch.zeros((len(examples), width), dtype=torch.long)
@@ -58,7 +58,7 @@ HARDWARE = Hardware()
 
 @dataclass(frozen=True)
 class Budget:
-    """What every compared arm gets the same of."""
+    """The training budget, which is the same for all compared arms."""
 
     steps: int
     batch_size: int
@@ -69,34 +69,34 @@ class Budget:
     group_by_length: bool = False
 
 
-# Batches whose samples are sorted by length among themselves: enough that a batch holds samples of
-# like length and little padding, few enough that batches stay random.
+# Number of batches whose samples are sorted by length together: enough for little padding, and few
+# enough for random batches.
 _POOL = 25
 
 
 def schedule(lengths: Sequence[int], budget: Budget) -> list[int]:
-    """Which sample is read when: steps x batch_size positions, pass after pass.
+    """The order of the samples: steps x batch_size numbers of samples, pass after pass.
 
-    Every pass is shuffled. Where the budget groups by length, samples of like length share a batch
-    within a pool of batches.
+    Every pass is shuffled. With `group_by_length`, samples of similar length share a batch within a
+    pool of batches.
     """
     batch_size, steps = budget.batch_size, budget.steps
-    draw = random.Random(budget.seed)
+    rng = random.Random(budget.seed)
     needed = steps * batch_size
     order: list[int] = []
     while len(order) < needed:
-        whole = list(range(len(lengths)))
-        draw.shuffle(whole)
-        order += whole
+        one_pass = list(range(len(lengths)))
+        rng.shuffle(one_pass)
+        order += one_pass
     del order[needed:]
     if not budget.group_by_length:
         return order
     batches: list[list[int]] = []
     for start in range(0, needed, _POOL * batch_size):
         pool = sorted(order[start : start + _POOL * batch_size], key=lambda row: lengths[row])
-        some = [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
-        draw.shuffle(some)
-        batches += some
+        pooled = [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
+        rng.shuffle(pooled)
+        batches += pooled
     return [row for batch in batches for row in batch]
 
 
@@ -111,7 +111,7 @@ class _Snapshots(TrainerCallback):
 
 
 def snapshot_steps(steps: int, count: int) -> list[int]:
-    """`count` steps out of 1 … `steps`, evenly spaced; the last is the end."""
+    """`count` evenly spaced steps of 1 … `steps`; the last one is `steps`."""
     return [round(steps * number / count) for number in range(1, count + 1)]
 
 
@@ -122,52 +122,52 @@ def train(
     hardware: Hardware = HARDWARE,
     snapshots: Sequence[int] = (),
     save: Callable[[int], None] = lambda _: None,
-    unfinished: Unfinished | None = None,
-    kept: Path | None = None,
+    states: TrainingStates | None = None,
+    trajectory: Path | None = None,
 ) -> list[dict]:
-    """Trains the parameters of `model` that require a gradient; AdamW, cosine after a warm-up.
+    """Trains the parameters of `model` that require a gradient: AdamW, warm-up, cosine decay.
 
-    Deterministic for a seed, a device and a number of threads; also where it was stopped, and went
-    on from a saved state, with a model and examples that were made as they were before.
+    The result is deterministic for a seed, a device and a number of threads. It is the same after
+    resuming from a saved state, if model and examples are built as before.
 
     Args:
-        snapshots: steps after which `save` is called with the step; it must leave the model and
-            the random numbers as they are.
-        unfinished: where the state is saved, and a saved one is taken up. The caller removes it
-            once what was trained is on disk.
-        kept: the folder into which `save` writes, which is part of the state.
+        snapshots: steps after which `save` is called with the step. It must not change the model
+            or the random numbers.
+        states: saves the state of the training, and restores a saved state. The caller removes the
+            states when the trained model is on disk.
+        trajectory: the folder into which `save` writes; it is a part of the state.
 
     Returns:
         The log: a dict with `step`, `loss` (mean nats per learned token since the last entry) and
         `learning_rate` for every twentieth of the steps.
 
     Raises:
-        InputError: no samples, a loss or weights that are no numbers (no state is left), or memory
-            that runs out.
-        Stopped: a stop signal came, and `unfinished` is given; the state is saved.
+        InputError: no samples; out of memory; a loss or weight that is NaN or infinite (the saved
+            states are removed).
+        Stopped: a stop signal arrived, and `states` is given; the state is saved.
     """
     if not examples:
-        raise InputError("no training samples are left; check the train split of the tasks")
+        raise InputError("no training samples; check the train split of the tasks")
     set_seed(budget.seed)
     lengths = [len(example.ids) for example in examples]
     order = schedule(lengths, budget)
-    stopping = deferred_stop() if unfinished else contextlib.nullcontext(StopRequest())
+    stopping = deferred_stop() if states else contextlib.nullcontext(StopRequest())
     with tempfile.TemporaryDirectory() as scratch, stopping as request:
         callbacks: list[TrainerCallback] = [_Snapshots(snapshots, save)]
-        if unfinished is not None:
-            callbacks.append(Saving(unfinished, request))
-        trainer = InOrder(
+        if states is not None:
+            callbacks.append(SaveCallback(states, request))
+        trainer = SequentialTrainer(
             model=model,
             args=_arguments(budget, hardware, scratch),
             train_dataset=[examples[row] for row in order],
             data_collator=collate,
             callbacks=callbacks,
-            unfinished=unfinished,
-            kept=kept,
+            states=states,
+            trajectory=trajectory,
         )
-        _run(trainer, budget, max(lengths), unfinished)
-        if unfinished is not None and request.number is not None:
-            raise Stopped(request.number, _where(trainer.state.global_step, budget, unfinished))
+        _run(trainer, budget, max(lengths), states)
+        if states is not None and request.number is not None:
+            raise Stopped(request.number, _next_start(trainer.state.global_step, budget, states))
     return [
         {key: entry[key] for key in ("step", "loss", "learning_rate")}
         for entry in trainer.state.log_history
@@ -175,24 +175,28 @@ def train(
     ]
 
 
-def _run(trainer: InOrder, budget: Budget, longest: int, unfinished: Unfinished | None) -> None:
-    state = unfinished.find() if unfinished else None
-    if unfinished is not None and state is not None:
-        say(f"going on from the saved state of step {unfinished.step()} of {budget.steps}")
+def _run(
+    trainer: SequentialTrainer, budget: Budget, longest: int, states: TrainingStates | None
+) -> None:
+    state = states.find() if states else None
+    if states is not None and state is not None:
+        say(f"resuming from the saved state of step {states.step()} of {budget.steps}")
     try:
-        with _memory(trainer, budget, longest):
+        with _out_of_memory_advice(trainer, budget, longest):
             trainer.train(resume_from_checkpoint=None if state is None else str(state))
         trainer.check_losses()
         trainer.check_weights()
     except DivergedError:
-        # What was saved before leads there again.
-        if unfinished is not None:
-            unfinished.remove()
+        # A saved state leads to the same divergence.
+        if states is not None:
+            states.remove()
         raise
 
 
 @contextlib.contextmanager
-def _memory(trainer: InOrder, budget: Budget, longest: int) -> Iterator[None]:
+def _out_of_memory_advice(
+    trainer: SequentialTrainer, budget: Budget, longest: int
+) -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -206,12 +210,12 @@ def _memory(trainer: InOrder, budget: Budget, longest: int) -> Iterator[None]:
         ) from None
 
 
-def _where(step: int, budget: Budget, unfinished: Unfinished) -> str:
-    """The end of the sentence of who is stopped: what the next run does."""
-    kept = unfinished.step()
-    goes = "begins anew" if kept is None else f"goes on from step {kept}"
-    goes = "goes on from there" if kept == step else goes
-    return f" after step {step} of {budget.steps}; the next run {goes}"
+def _next_start(step: int, budget: Budget, states: TrainingStates) -> str:
+    """The end of the message of a stopped training: where the next run starts."""
+    saved = states.step()
+    start = "starts from the beginning" if saved is None else f"continues from step {saved}"
+    start = "continues from there" if saved == step else start
+    return f" after step {step} of {budget.steps}; the next run {start}"
 
 
 def _arguments(budget: Budget, hardware: Hardware, scratch: str) -> TrainingArguments:
@@ -231,10 +235,10 @@ def _arguments(budget: Budget, hardware: Hardware, scratch: str) -> TrainingArgu
         activation_checkpointing_kwargs={"use_reentrant": False},
         seed=budget.seed,
         data_seed=budget.seed,
-        # By time, and by `Saving`.
+        # `SaveCallback` saves, by time.
         save_strategy="no",
         logging_steps=max(1, budget.steps // 20),
-        # Left on, NaN would be logged as 0.
+        # With the filter, NaN would be logged as 0.
         logging_nan_inf_filter=False,
         report_to="none",
         remove_unused_columns=False,
@@ -242,6 +246,6 @@ def _arguments(budget: Budget, hardware: Hardware, scratch: str) -> TrainingArgu
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=not sys.stderr.isatty(),
     )
-    # More cards would each take a batch of their own, and the budget would be another.
+    # With several GPUs, Trainer would use one batch per GPU, which changes the budget.
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments

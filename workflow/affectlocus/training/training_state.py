@@ -1,7 +1,7 @@
-"""The saved state of a training that has not ended: whole or absent, and for the same job alone.
+"""Saved states of an unfinished training. A state is written atomically and belongs to one job.
 
-States lie in a folder of their own beside the checkpoint, `.NAME.unfinished/step-N`, and are gone
-once the job has ended well.
+States are in the folder `.NAME.unfinished/step-N` next to the checkpoint, which is removed when the
+job succeeds.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, sha256, write_json
 
 ABOUT = "about.json"
-"""In a state: what job it is of, and the SHA-256 of every other file."""
+"""File in a state: its job, and the SHA-256 of every other file."""
 
-# A state may be as large as the model: the time spent on saving stays below a twentieth.
+# A state may be as large as the model: saving takes at most a twentieth of the time.
 _SHARE = 20
 
 
-def place_of(folder: Path) -> Path:
-    """Where the states of a checkpoint lie until it is whole; no checkpoint's name begins so."""
+def states_folder(folder: Path) -> Path:
+    """The folder of the states of a checkpoint; no name of a checkpoint starts with a dot."""
     whole = folder.resolve()
     return whole.with_name(f".{whole.name}.unfinished")
 
 
 def say(text: str) -> None:
-    """A line on standard error, which a job's log holds."""
+    """Writes a line to standard error, which is in the job's log."""
     sys.stderr.write(f"affectlocus: {text}\n")
     sys.stderr.flush()
 
 
 @dataclass
-class Unfinished:
-    """Where a training saves its state, and takes it up again.
+class TrainingStates:
+    """Saves the state of a training, and finds the state to resume from.
 
     Args:
-        place: a folder for states and nothing else.
-        job: topic → what makes it this job; a state of which any is another is dropped.
-        minutes: between two saves; 0 saves after every step.
+        place: a folder that holds only states.
+        job: topic → value that identifies the job; a state with another value is removed.
+        minutes: time between two saves; 0 saves after every step.
     """
 
     place: Path
@@ -55,26 +55,26 @@ class Unfinished:
     _took: float = field(default=0.0, init=False)
 
     def due(self) -> bool:
-        """Whether to save now: the minutes are over, and 20 times what the last save took."""
+        """Whether to save now: after `minutes`, but at least 20 times the duration of a save."""
         wait = max(60 * self.minutes, _SHARE * self._took) if self.minutes else 0.0
         return time.monotonic() - self._last >= wait
 
     def find(self) -> Path | None:
-        """The state to go on from; a damaged one, or another job's, is dropped with a line."""
+        """The state to resume from; a damaged state or that of another job is removed."""
         states = sorted(self.place.glob("step-*"))
         if not states:
             return None
         try:
-            why = self._unfit(states[-1])
+            why = self._problem(states[-1])
         except (InputError, OSError) as error:
             why = f"damaged ({error})"
         if why is None:
             return states[-1]
-        say(f"{states[-1]}: {why}; this saved state is dropped, and the training starts anew")
+        say(f"{states[-1]}: {why}; the saved state is removed, and the training starts again")
         self.remove()
         return None
 
-    def _unfit(self, state: Path) -> str | None:
+    def _problem(self, state: Path) -> str | None:
         about = read_json(state / ABOUT)
         files, job = (
             about.get(key) if isinstance(about, dict) else None for key in ("files", "job")
@@ -86,21 +86,21 @@ class Unfinished:
             return f"of another job (not the same {', '.join(other)})"
         wrong = (name for name, digest in files.items() if sha256(state / name) != digest)
         name = next(wrong, None)
-        return None if name is None else f"damaged ({name} is not what was written)"
+        return None if name is None else f"damaged ({name} has another SHA-256)"
 
     def save(self, step: int, fill: Callable[[Path], None]) -> bool:
-        """Saves the state after a step; the one before it goes only when this one is whole.
+        """Saves the state after a step, and then removes earlier states.
 
-        A state is an insurance: whatever prevents one is told in a line, and the training goes on.
+        If saving fails, a line is written and the training continues.
 
         Args:
             fill: writes the files of the state into a folder.
 
         Returns:
-            Whether it is saved.
+            Whether the state is saved.
 
         Raises:
-            InputError: from `fill`: the state must not be saved.
+            InputError: raised by `fill` to prevent that the state is saved.
         """
         begun = time.monotonic()
         state = self.place / f"step-{step:08d}"
@@ -118,8 +118,8 @@ class Unfinished:
         except InputError:
             raise
         except Exception as error:
-            # Each library has an error of its own for a full disk.
-            say(str(InputError(f"{state}: not saved ({error}); the training goes on")))
+            # Libraries raise different errors for a full disk.
+            say(str(InputError(f"{state}: not saved ({error}); the training continues")))
             saved = False
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -132,11 +132,11 @@ class Unfinished:
         return saved
 
     def remove(self) -> None:
-        """Removes every state: the job has ended well, or none of them is of use."""
+        """Removes all states."""
         shutil.rmtree(self.place, ignore_errors=True)
 
     def step(self) -> int | None:
-        """The step of the newest state that is there."""
+        """The step of the newest saved state; None without one."""
         found = [re.fullmatch(r"step-(\d+)", path.name) for path in self.place.glob("step-*")]
         return max((int(match[1]) for match in found if match), default=None)
 
@@ -145,10 +145,10 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def copied(source: Path, target: Path) -> None:
-    """A folder's files in another place: linked, where the disk has links, and else copied.
+def copy_or_link(source: Path, target: Path) -> None:
+    """Copies a folder by hard links, or by copies if the disk does not support links.
 
-    For files that are never written into again.
+    The files must not be written again.
     """
     shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""Step `tune`: a base tuned on a module set, by LoRA or in full, within a fixed budget."""
+"""Step `tune`: tunes a base on a module set, by LoRA or in full, within a fixed budget."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from affectlocus.lm.devices import load
 from affectlocus.lm.prompts import Prompter
 from affectlocus.training.lora_targets import fair_rank, layout
 from affectlocus.training.training_loop import Budget, Example, snapshot_steps, train
-from affectlocus.training.training_state import Unfinished
+from affectlocus.training.training_state import TrainingStates
 
 HARDWARE = Hardware()
 
@@ -34,13 +34,14 @@ def training_examples(
     seed: int,
     shuffled: bool = False,
 ) -> list[Example]:
-    """The train splits of prepared tasks as token ids, mixed.
+    """The train splits of prepared tasks as token ids, shuffled together.
 
     Args:
-        frames: prepared tasks, columns `split`, `prompt` and `answer`.
-        max_length: tokens of prompt, answer and end token. Where a sample has more, its prompt
-            keeps the last half of them at least, and its answer loses its end for that.
-        shuffled: whether each task's answers are dealt out anew among its samples, by the seed.
+        frames: prepared tasks with columns `split`, `prompt` and `answer`.
+        max_length: tokens of prompt, answer and end token at most. In a longer sample, the answer
+            is cut at its end until the prompt has half of the tokens; then the prompt is cut at its
+            start.
+        shuffled: whether the answers of each task are permuted among its samples, by the seed.
     """
     if max_length < 2:
         raise InputError(f"max_length {max_length} leaves no room for an answer; raise max_length")
@@ -69,20 +70,20 @@ def tune(
     recipe: Tuning,
     folder: Path,
     hardware: Hardware = HARDWARE,
-    unfinished: Unfinished | None = None,
+    states: TrainingStates | None = None,
 ) -> dict:
     """Tunes `base` and saves an adapter (LoRA) or a whole model (SFT) into `folder`.
 
-    Embeddings, norms, biases outside the module set and the head stay frozen in both methods, as
-    in the paper's Algorithm 1. With `recipe.trajectory`, earlier states are saved as well
-    (`snapshot_folder`); the last one is the checkpoint itself, the same as without them.
+    Embeddings, norms, biases outside the module set and the head are frozen in both methods, as in
+    the paper's Algorithm 1. With `recipe.trajectory`, snapshots of earlier steps are saved as well
+    (`snapshot_folder`); they do not change the checkpoint.
 
     Args:
-        unfinished: where the state is saved, and one that was saved is taken up.
+        states: saves the state of the training, and restores the state of an interrupted one.
 
     Returns:
         `trainable` and `total` parameter counts, `samples`, the `log` of the losses, and
-        `snapshots`, the steps before the last after which the state was saved.
+        `snapshots`, the steps of the snapshots.
     """
     prompter = Prompter(base)
     examples = training_examples(prompter, frames, recipe.max_length, recipe.seed, recipe.shuffled)
@@ -92,7 +93,7 @@ def tune(
     total = sum(parameter.numel() for parameter in model.parameters())
     projections = parse_modules(recipe.modules)
     if recipe.method == "lora":
-        # The base may have other modules of these names (a vision tower): full names only.
+        # Full names, because the base may have other modules of these names (a vision tower).
         targets = [
             name.removesuffix(".weight")
             for name, _ in model.named_parameters()
@@ -100,14 +101,14 @@ def tune(
             and location.parameter == "weight"
             and location.projection in projections
         ]
-        _refuse_none(targets, recipe.modules, base)
+        _check_found(targets, recipe.modules, base)
         rank = recipe.rank
         if recipe.fair:
             shapes = ((name, tuple(one.shape)) for name, one in model.named_parameters())
             rank = fair_rank(layout(str(base), shapes), recipe.modules, recipe.rank)
         adapter = LoraConfig(
             r=rank,
-            # The delta's factor alpha / r stays.
+            # Keeps the scaling alpha / r of the recipe.
             lora_alpha=recipe.alpha * rank / recipe.rank,
             lora_dropout=recipe.dropout,
             target_modules=targets,
@@ -120,9 +121,9 @@ def tune(
             location = locate(name)
             parameter.requires_grad = location is not None and location.projection in projections
             chosen += [name] * parameter.requires_grad
-        # A small step is lost in a bfloat16 weight: train in float32, save as the base was.
+        # Small steps are lost in bfloat16: train in float32, save in the dtype of the base.
         model.float()
-        _refuse_none(chosen, recipe.modules, base)
+        _check_found(chosen, recipe.modules, base)
     trainable = sum(
         parameter.numel() for parameter in model.parameters() if parameter.requires_grad
     )
@@ -146,8 +147,8 @@ def tune(
         hardware,
         snapshots,
         save,
-        unfinished,
-        kept=folder / TRAJECTORY,
+        states,
+        trajectory=folder / TRAJECTORY,
     )
     if recipe.method == "sft":
         model.to(stored)
@@ -158,16 +159,16 @@ def tune(
 
 
 def _save(model: Any, recipe: Tuning, stored: torch.dtype, folder: Path) -> None:
-    """Saves the adapter or the model as it is now; the model keeps its own dtype."""
+    """Saves the current adapter, or the current model in dtype `stored`."""
     folder.mkdir(parents=True, exist_ok=True)
     if recipe.method == "sft":
-        # By address, so that tied tensors stay tied.
+        # Keyed by address, so that tied tensors share one copy.
         cast = {tensor.data_ptr(): tensor.to(stored) for tensor in model.state_dict().values()}
         weights = {name: cast[tensor.data_ptr()] for name, tensor in model.state_dict().items()}
         model.save_pretrained(folder, state_dict=weights)
         return
     model.save_pretrained(folder)
-    # peft writes the set of targets in an order that changes from run to run.
+    # peft writes target_modules, a set, in an order that differs between runs.
     config = read_json(folder / "adapter_config.json")
     write_json(
         folder / "adapter_config.json",
@@ -175,7 +176,7 @@ def _save(model: Any, recipe: Tuning, stored: torch.dtype, folder: Path) -> None
     )
 
 
-def _refuse_none(names: list[str], modules: str, base: Path) -> None:
+def _check_found(names: list[str], modules: str, base: Path) -> None:
     if not names:
         raise InputError(
             f"{base}: no layer has the projections {modules}; "
