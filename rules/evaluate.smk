@@ -1,9 +1,9 @@
-# The matrix: every cell answers the benchmarks of its domain, as a job of its own, or some cells of one kind
-# together with one loaded base (matrix.cells_per_job). It reads the texts of tasks with fluency too.
+# The matrix: evaluate every cell on the benchmarks of its domain. Each cell is a separate job, or several cells of
+# one kind share a job and a loaded base (matrix.cells_per_job). Tasks with fluency also read the texts.
 #
 # in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json, results/data/TASK.parquet
-# out: results/cells/CELL/predictions.parquet, results/cells/CELL/verification.json; what a killed job had answered,
-#      and what a task more need not ask again, in results/answers/CELL/TASK.parquet
+# out: results/cells/CELL/predictions.parquet, results/cells/CELL/verification.json; the cache of predictions in
+#      results/answers/CELL/TASK.parquet, with which an interrupted job resumes
 
 EVALUATE = """
     affectlocus --cards {resources.gpu} evaluate {output.predictions:q} \
@@ -19,7 +19,7 @@ EVALUATE = """
 
 
 rule evaluate:
-    """Build a cell's model, verify it bit for bit, and let it answer."""
+    """Build a cell's model, verify it bit for bit, and write its predictions."""
     input:
         base=JOBS.evaluate.of_cell("base"),
         weights=ancient(JOBS.evaluate.of_cell("weights")),
@@ -57,8 +57,8 @@ rule evaluate:
 
 for number, group in enumerate(JOBS.evaluate.groups, 1):
 
-    # Neither inputs nor parameters tell which cells share the job, nor that they share one: so another
-    # number of cells in a job (matrix.cells_per_job) reruns nothing.
+    # Inputs and parameters do not depend on which cells share the job. So another number of cells per
+    # job (matrix.cells_per_job) reruns nothing.
     rule:
         name:
             f"evaluate_group_{number}"

@@ -1,6 +1,6 @@
-"""How large a model is, by arithmetic on its config.json; nothing is built and no weight is read.
+"""Compute the size of a model from its config.json, without building it or reading weights.
 
-What is not on disk yet is estimated: by what params.yaml states, or by the name that it goes by.
+The size of a model that is not on disk yet is estimated from params.yaml or from its name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BYTES = {
     "int8": 1.0,
     "uint8": 1.0,
 }
-"""Of one parameter, by the dtype that a configuration names."""
+"""Bytes of one parameter, by the dtype in a configuration."""
 
 _PRETRAINED_VOCABULARY = 768
 _LARGEST = 2**40  # of any dimension
@@ -40,7 +40,7 @@ class Size:
     Attributes:
         parameters: of the language model; tied embeddings count once.
         bytes_per_parameter: bytes of one parameter as stored.
-        origin: where it is known from, for people.
+        origin: where the size comes from, for messages.
     """
 
     parameters: int
@@ -55,21 +55,21 @@ class Size:
 
     @property
     def bytes(self) -> int:
-        """Of the weights as stored."""
+        """Bytes of the stored weights."""
         return round(self.parameters * self.bytes_per_parameter)
 
     def stored_in(self, size: int, origin: str) -> Size:
-        """The same model, whose files hold so many bytes."""
+        """The same model with files of `size` bytes in total."""
         return replace(self, bytes_per_parameter=size / self.parameters, origin=origin)
 
     def share(self, modules: str) -> float:
-        """Of all parameters, those of the weights of a module set."""
+        """The share of the weights of a module set in all parameters."""
         shapes = self._shapes()
         count = sum(out * into for name in parse_modules(modules) for out, into in [shapes[name]])
         return min(1.0, self.layers * count / self.parameters)
 
     def lora_parameters(self, modules: str, rank: int) -> int:
-        """What LoRA adds on a module set: rank · (d_out + d_in) for each matrix."""
+        """The parameters that LoRA adds to a module set: rank · (d_out + d_in) for each matrix."""
         shapes = self._shapes()
         return self.layers * rank * sum(sum(shapes[name]) for name in parse_modules(modules))
 
@@ -87,10 +87,10 @@ class Size:
 
 
 def size_from_config(config: Mapping[str, Any], origin: str = "config.json") -> Size | None:
-    """The size that a config.json tells, as Hugging Face's models count; None if it tells none.
+    """The size of the model that a config.json describes; None if it lacks a dimension.
 
-    Exact for Qwen2 and 2.5, LLaMA and Mistral; of others, what they add to these (norms of heads,
-    routers) is left out, some thousandths.
+    Exact for Qwen2, Qwen2.5, LLaMA and Mistral. For other models, norms of heads and routers are
+    omitted, which are some thousandths of all parameters.
     """
     text = config.get("text_config")
     whole = {**config, **text} if isinstance(text, Mapping) else dict(config)
@@ -123,7 +123,7 @@ def size_from_config(config: Mapping[str, Any], origin: str = "config.json") -> 
 
 
 def pretraining_size(recipe: Pretraining) -> Size:
-    """A tiny base of our own: float32, tied embeddings."""
+    """The size of a tiny base that the workflow pretrains: float32, tied embeddings."""
     found = size_from_config(
         {
             "model_type": recipe.architecture,
@@ -142,7 +142,7 @@ def pretraining_size(recipe: Pretraining) -> Size:
 
 
 def estimated_size(parameters: float, dtype: str, origin: str) -> Size:
-    """A model of so many parameters and a usual shape."""
+    """A model with the given number of parameters and a usual shape."""
     hidden = max(1, round((parameters * _LAYERS_TO_WIDTH / 12) ** (1 / 3)))
     layers = max(1, round(hidden / _LAYERS_TO_WIDTH))
     wide = round(hidden * 8 / 3)
@@ -153,7 +153,7 @@ def estimated_size(parameters: float, dtype: str, origin: str) -> Size:
 
 
 def size_from_name(name: str) -> Size | None:
-    """The size that a name tells, as Qwen2.5-7B-Instruct does; bfloat16. None if it tells none."""
+    """The size in a name such as Qwen2.5-7B-Instruct, as bfloat16; None if the name has none."""
     found = _NAMED.findall(name)
     if not found:
         return None

@@ -1,7 +1,7 @@
-"""Checkpoints on disk: a base model, a tuned model, an adapter; read a tensor at a time.
+"""A base and a tuned model or adapter on disk, read one tensor at a time.
 
-Nothing here imports transformers or peft, and torch only to return its tensors: a tensor's name,
-shape and bytes are all that deltas and interventions need.
+Deltas and interventions need only names, shapes and bytes of tensors. So transformers and peft are
+not imported here, and torch is imported only to return its tensors.
 """
 
 from __future__ import annotations
@@ -47,24 +47,24 @@ if TYPE_CHECKING:
 
 
 class Pair:
-    """A base and what was tuned from it, seen tensor by tensor.
+    """A base and a tuned model or adapter, read tensor by tensor.
 
     Args:
-        base: a model, or a chain: a model and the adapters that made it the base in question. A
-            file of trained tensors that continues another one's training takes its place; any other
-            adapter is added on top.
+        base: a model, or a chain: a model and the adapters to apply to it. A file of trained
+            tensors continues the training of an earlier one and replaces its change; any other
+            adapter is added.
         tuned: a model or an adapter.
-        alpha: LoRA alpha of a file of trained tensors that does not tell its own.
-        prefix: reads the language model alone out of a multimodal tuned model (see `Weights`).
-        any_base: whether an adapter that names another base is read all the same.
+        alpha: LoRA alpha, for a file of trained tensors that does not store it.
+        prefix: reads only the language model of a multimodal tuned model (see `Weights`).
+        any_base: accept an adapter that names another base.
 
     Attributes:
         tuned: its path.
-        notes: sentences about what is not measured, or was accepted with a doubt.
-        only_base, only_tuned: of two whole models, the tensors that the other one does not have.
+        notes: sentences about tensors that are not measured and about uncertain input.
+        only_base, only_tuned: for two whole models, the tensors that the other one lacks.
 
     Raises:
-        InputError: tensors that are missing on a side, or differ in shape.
+        InputError: one model lacks tensors of the other, or has them in another shape.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Pair:
             self._tuned = self._matched(whole)
 
     def _matched(self, whole: Weights) -> Weights:
-        """A full tuned model under the base's names; refused if it is no twin of the base."""
+        """A full tuned model with the base's names, after a check that names and shapes match."""
         sides = (
             ModelNames(one.path, one.names(), one.config, one.mtp_tensors)
             for one in (self.base, whole)
@@ -142,7 +142,7 @@ class Pair:
 
     @cached_property
     def names(self) -> list[str]:
-        """Every tensor of the base that the tuned model has as well, sorted."""
+        """The tensors that base and tuned model both have, by the base's names, sorted."""
         return [name for name in self.base.names() if self._tuned is None or name in self._tuned]
 
     @property
@@ -151,24 +151,24 @@ class Pair:
         return self.base.projections
 
     def adapted(self, name: str) -> bool:
-        """Whether the tuning could touch this tensor at all."""
+        """Whether the training can have changed a tensor."""
         return name in self.adapter if self.adapter else True
 
     def base_side(self, name: str, rows: Rows | None = None) -> TensorReader:
-        """A tensor of the base, with what the chain's adapters made of it."""
+        """A tensor of the base, with the changes of the chain's adapters."""
         side = self.base.part(name, rows)
         for applied in self._applicable(name):
             side = Sum(side, applied.change(name, rows, side))
         return side
 
     def _applicable(self, name: str) -> list[Applied]:
-        """The chain's adapters that change a tensor; of a continued training, the last."""
+        """The chain's adapters that change a tensor; of a continued training, only the last."""
         found = [applied for applied in self.before if name in applied]
         last = next((one for one in reversed(found) if continues_training(one.adapter)), None)
         return [one for one in found if one is last or not continues_training(one.adapter)]
 
     def delta_side(self, name: str, rows: Rows | None = None) -> TensorReader | None:
-        """The delta of a tensor where an adapter tells it, unrounded; None for full models."""
+        """The delta of a tensor that the adapter changes, without rounding; else None."""
         if self.adapter is None or name not in self.adapter:
             return None
         earlier = None
@@ -186,7 +186,7 @@ class Pair:
         return ArrayReader(now - dense(earlier.change(name, rows, stored)))
 
     def tuned_side(self, name: str, rows: Rows | None = None) -> TensorReader:
-        """A tensor of the tuned model; an adapter's is merged, and not rounded."""
+        """A tensor of the tuned model; an adapter is merged without rounding."""
         if self._tuned is not None:
             return self._tuned.part(name, rows)
         base = self.base_side(name, rows)
@@ -194,14 +194,14 @@ class Pair:
         return base if delta is None else Sum(base, delta)
 
     def stored_base(self, name: str) -> np.ndarray:
-        """The tensor in the base, with what the chain's adapters made of it, as stored."""
+        """The tensor of the base after the changes of the chain's adapters, in its stored dtype."""
         stored = self.base.stored(name)
         return (
             rounded(dense(self.base_side(name)), stored.dtype) if self._applicable(name) else stored
         )
 
     def stored_sides(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The tensor in the base and in the tuned model, both in the base's dtype or the tuned's.
+        """The tensor in the base and in the tuned model, each in its stored dtype.
 
         An adapter is merged in float64 and rounded once to the base's dtype.
         """
@@ -213,7 +213,7 @@ class Pair:
         return base, rounded(dense(self.base_side(name)) + self.difference(name), base.dtype)
 
     def difference(self, name: str) -> np.ndarray:
-        """Tuned minus base in float64, as trained: an adapter's before any rounding."""
+        """Tuned minus base in float64; for an adapter, before any rounding."""
         if self._tuned is not None:
             return dense(self.tuned_side(name)) - dense(self.base_side(name))
         side = self.delta_side(name)
@@ -234,12 +234,12 @@ class Pair:
 
 
 def holds_model(path: Path) -> bool:
-    """Whether a folder holds a whole model of its own, whether or not an adapter is there too."""
+    """Whether a folder holds a whole model, with or without an adapter."""
     return path.is_dir() and bool(whole_weights(path)) and not holds_factors(path)
 
 
 def is_adapter(path: Path, base: Weights | None = None) -> bool:
-    """Whether a checkpoint holds changes of a base, not a whole model."""
+    """Whether a checkpoint is an adapter, and not a whole model."""
     if path.is_dir():
         if (path / CONFIG).is_file():
             return True
@@ -260,7 +260,7 @@ def is_adapter(path: Path, base: Weights | None = None) -> bool:
         )
     if low_rank or path.suffix == ".safetensors":
         return low_rank
-    # A part of the base's tensors, and nothing of the rest: what else than those that were trained?
+    # A PyTorch file without required tensors of the base holds the trained tensors only.
     if base is None:
         return False
     known = set(base.names())
@@ -269,7 +269,7 @@ def is_adapter(path: Path, base: Weights | None = None) -> bool:
 
 
 def _difference(after: LowRank, before: LowRank) -> LowRank:
-    """Two low-rank changes' difference, of the sum of their ranks."""
+    """The difference of two low-rank changes; its rank is the sum of their ranks."""
     return LowRank(
         np.concatenate([after.a, before.a]),
         np.concatenate([after.scaling * after.b, -before.scaling * before.b], axis=1),

@@ -1,4 +1,4 @@
-"""A model's parameters by name and shape, told by its files without transformers."""
+"""Names and shapes of a model's parameters, from its files and without transformers."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def parameter_shapes(folder: Path, config: dict[str, Any]) -> dict[str, tuple[in
     """Parameter → shape, as transformers builds the model; a tied head counts with the embeddings.
 
     Args:
-        folder: the model's; its weights' headers are read where it has any.
-        config: its config.json.
+        folder: the model's folder. If it has weights, their headers are read.
+        config: the model's config.json.
 
     Returns:
-        None for a model that only transformers tells: a mixture, one of text and images, or one
-        without weights whose configuration leaves sizes to transformers' defaults.
+        None if only transformers knows the shapes: for a mixture, for a model of text and images,
+        and without weights if the configuration leaves sizes to the defaults of transformers.
     """
     if "text_config" in config or "vision_config" in config:
         return None
-    return _stored_shapes(folder, config) or _told_shapes(config)
+    return _stored_shapes(folder, config) or _configured_shapes(config)
 
 
 def _stored_shapes(folder: Path, config: dict[str, Any]) -> dict[str, tuple[int, ...]] | None:
-    """The parameters of the dense model whose weights are in a folder; None if there is none."""
+    """The parameters of the dense model whose weights are in a folder; None without weights."""
     if not whole_weights(folder):
         return None
     weights = Weights(folder)
@@ -47,19 +47,19 @@ def _stored_shapes(folder: Path, config: dict[str, Any]) -> dict[str, tuple[int,
         if not tensor.endswith(".rotary_emb.inv_freq")
     }
     if any(".experts." in tensor or ".router." in tensor for tensor in shapes):
-        return None  # files and transformers may disagree on what of a router is a parameter
+        return None  # files and transformers may differ in the parameters of a router
     if config.get("tie_word_embeddings"):
         shapes.pop("lm_head.weight", None)
     return shapes
 
 
-def _told_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]] | None:
-    """The parameters that a configuration describes; None where it leaves something to defaults."""
+def _configured_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]] | None:
+    """The parameters that a configuration describes; None if it leaves sizes to defaults."""
     kind = config["model_type"]
-    told = [config.get(key) for key in _SIZES]
-    if kind not in _WITH_BIAS or any(type(one) is not int or one < 1 for one in told):
+    sizes = [config.get(key) for key in _SIZES]
+    if kind not in _WITH_BIAS or any(type(one) is not int or one < 1 for one in sizes):
         return None
-    hidden, wide, layers, heads, groups, words = (int(one) for one in told if one is not None)
+    hidden, wide, layers, heads, groups, words = (int(one) for one in sizes if one is not None)
     head = config.get("head_dim") or (None if kind == "qwen3" else hidden // heads)
     if type(head) is not int:
         return None

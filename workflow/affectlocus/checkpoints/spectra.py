@@ -1,4 +1,4 @@
-"""Spectra of deltas: singular values from the factors of a LoRA, or from a Gram matrix."""
+"""Spectra of deltas: singular values from LoRA factors or from a Gram matrix."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from affectlocus.core.threads import default_threads, single_threaded_blas
 
 # Entries of a block of a full delta: 32 MB in float64.
 _BLOCK = 1 << 22
-# Least to largest eigenvalue of a Gram matrix.
+# Smallest ratio of the least to the largest eigenvalue of a Gram matrix for Cholesky.
 _CONDITION = 1e-5
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What a delta's singular values σ₁ ≥ σ₂ ≥ … say about its shape.
+    """Measures of the singular values σ₁ ≥ σ₂ ≥ … of a delta.
 
     Attributes:
         spectral_norm: σ₁.
         stable_rank: Σσ² / σ₁², at most the rank and stable under small changes.
         effective_rank: exp of the entropy of σ / Σσ (Roy & Vetterli, "The effective rank", 2007).
-        values: (k,) float64 singular values, descending; not all of them where the rank is bounded.
+        values: (k,) float64 singular values, descending; if the rank is bounded, only those
+            that can differ from zero.
 
-    A delta of zero has a spectral norm of 0, and its ranks are NaN: it has no direction.
+    A delta of zero has a spectral norm of 0 and ranks of NaN, because it has no direction.
     """
 
     spectral_norm: float
@@ -47,7 +48,7 @@ def spectrum_of_values(values: np.ndarray) -> Spectrum:
     largest = float(values[0]) if len(values) else 0.0
     if largest <= 0:
         return Spectrum(0.0, math.nan, math.nan, values)
-    # Relative to the largest: squares of tiny values do not vanish.
+    # Relative to the largest, so that squares of tiny values do not underflow.
     scaled = values / largest
     share = scaled / scaled.sum()
     some = share[share > 0]
@@ -56,9 +57,9 @@ def spectrum_of_values(values: np.ndarray) -> Spectrum:
 
 
 class LowRank:
-    """The delta scaling · B·A of an adapter, never multiplied out; a side of `measure` as well.
+    """The delta scaling · B·A of an adapter, kept as factors; also a `TensorReader`.
 
-    Norms and spectra are float64 and exact to its rounding, at the cost of r×r matrices: the
+    Norms and spectra are exact up to the rounding of float64. They need only r×r matrices: the
     products Bᵀ·B and A·Aᵀ, or the R of each factor's QR and the singular values of an r×r core.
 
     Args:
@@ -94,7 +95,7 @@ class LowRank:
 
     @property
     def l2(self) -> float:
-        """The Frobenius norm: ‖BA‖² = Σ (A·Aᵀ) ∘ (Bᵀ·B); from the spectrum where that is there."""
+        """The Frobenius norm: ‖BA‖² = Σ (A·Aᵀ) ∘ (Bᵀ·B), or from `core` if that is cached."""
         if "core" in self.__dict__:
             return float(np.linalg.norm(self.core))
         a, b = self.grams()
@@ -113,13 +114,16 @@ class LowRank:
 
     @cached_property
     def core(self) -> np.ndarray:
-        """(min(r, d_out), min(r, d_in)) float64: the delta but for a rotation on either side."""
+        """(min(r, d_out), min(r, d_in)) float64: the delta up to rotations on both sides."""
         inner_a = _triangle(self.a.T)  # (min(r, d_in), r)
         inner_b = _triangle(self.b)  # (min(r, d_out), r)
         return self.scaling * (inner_b @ inner_a.T)
 
     def singular_values(self) -> np.ndarray:
-        """All that can differ from zero: (min(r, d_out, d_in),) float64, descending; or NaN."""
+        """The singular values that can differ from zero: (min(r, d_out, d_in),) float64.
+
+        They are in descending order. All are NaN if an entry of the delta is not finite.
+        """
         if not np.isfinite(self.core).all():
             return np.full(min(self.core.shape), math.nan)
         return np.linalg.svd(self.core, compute_uv=False)
@@ -132,8 +136,8 @@ class LowRank:
 def _triangle(factor: np.ndarray) -> np.ndarray:
     """R of the QR decomposition of a (d, r) float64 factor, up to signs: (min(d, r), r).
 
-    By Cholesky from the Gram matrix, which is several times faster, where that is right to 1e-11:
-    its error is 1e-16 times the square of the condition number.
+    Uses the Cholesky factor of the Gram matrix, which is several times faster, if its error is
+    below 1e-11. That error is 1e-16 times the square of the condition number.
     """
     gram = factor.T @ factor
     if not np.isfinite(gram).all():
@@ -147,9 +151,9 @@ def _triangle(factor: np.ndarray) -> np.ndarray:
 def low_rank_scores(
     deltas: Iterable[LowRank], threads: int | None = None
 ) -> Iterator[tuple[dict[str, float], Spectrum]]:
-    """`LowRank.scores` and spectra of many deltas, spread over threads, in their order.
+    """`LowRank.scores` and spectra of many deltas, computed in threads, in the given order.
 
-    One thread each: to share out a QR this small costs more than it gains.
+    Each delta uses one thread, because these QR decompositions are too small to be parallel.
     """
 
     def one(delta: LowRank) -> tuple[dict[str, float], Spectrum]:
@@ -160,7 +164,7 @@ def low_rank_scores(
         waiting: deque[Future[tuple[dict[str, float], Spectrum]]] = deque()
         for delta in deltas:
             waiting.append(pool.submit(one, delta))
-            # Not all at once, so that factors which are read on the way go as they came.
+            # A bounded queue, so that few factors are in memory at once.
             if len(waiting) > 16:
                 yield waiting.popleft().result()
         while waiting:
@@ -172,19 +176,19 @@ def full_spectrum(
 ) -> Spectrum:
     """The spectrum of a full delta (d_out, d_in), from the eigenvalues of its smaller Gram matrix.
 
-    Method: D·Dᵀ or Dᵀ·D, k×k with k = min(d_out, d_in), added up in float64 from blocks of the
-    delta, which is never held whole; σ² are its eigenvalues. Squaring costs half the digits:
-    singular values are right to about 1e-16 · σ₁² / σ each, so the spectral norm and the stable
-    rank to 1e-12, and those below 1e-8 · σ₁ are not told from zero and count as zero.
+    Method: the Gram matrix D·Dᵀ or Dᵀ·D, k×k with k = min(d_out, d_in), is summed in float64 from
+    blocks of the delta; its eigenvalues are σ². Squaring halves the number of digits: the error of
+    a singular value is about 1e-16 · σ₁² / σ. The spectral norm and the stable rank are exact to
+    1e-12. Values below 1e-8 · σ₁ cannot be distinguished from zero and count as zero.
 
     Cost: 2 · d_out · d_in · k operations for the Gram matrix, about 1.3 · k³ for its eigenvalues,
     and 2 · 8 · k² bytes plus two blocks of 32 MB.
 
     Args:
-        delta: in place of tuned − base, where it is known better.
+        delta: used instead of tuned − base if given, because it is more exact.
 
     Raises:
-        ValueError: no matrix, or shapes that differ.
+        ValueError: not a matrix, or the shapes differ.
     """
     from scipy.linalg.blas import dsyrk
 
@@ -202,7 +206,7 @@ def full_spectrum(
         pairs = zip(_blocks(tuned, high), _blocks(base, high), strict=True)
         blocks = (np.subtract(after, before, out=after) for after, before in pairs)
     for block in blocks:
-        # Its lower half, as it is symmetric; a block's transpose is what BLAS takes for a matrix.
+        # Only the lower half, since the matrix is symmetric. BLAS reads a block as its transpose.
         gram = dsyrk(1, block.T, 1, gram, trans=0 if high else 1, lower=1, overwrite_c=1)
     if not np.isfinite(gram).all():
         return spectrum_of_values(np.full(len(gram), math.nan))
@@ -212,7 +216,7 @@ def full_spectrum(
 
 
 def _blocks(side: TensorReader, by_rows: bool) -> Iterator[np.ndarray]:
-    """A matrix in float64, block by block of rows or of columns; the next overwrites the last."""
+    """Yields a matrix in float64 by blocks of rows or columns. All blocks use the same memory."""
     height, width = side.shape
     along, across = (height, width) if by_rows else (width, height)
     size = min(along, max(1, _BLOCK // max(1, across)))

@@ -1,7 +1,7 @@
-"""Tensors in the dtype of their file as numpy arrays, without torch.
+"""Stored tensors as numpy arrays in the dtype of their file, without torch.
 
-numpy has no bfloat16 and no float8; ml_dtypes adds them. torch is needed only to convert to and
-from its own tensors.
+ml_dtypes adds bfloat16 and float8 to numpy. torch is imported only to convert from and to its own
+tensors.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def numpy_dtype(name: str) -> np.dtype:
 def rounded(values: np.ndarray, dtype: np.dtype | str) -> np.ndarray:
     """Values in another dtype, with the bits that torch's `.to(dtype)` gives; NaN stays NaN.
 
-    Rounds to the nearest, ties to even. Like torch, it goes from float64 to the narrow dtypes by
-    way of float32. Returns `values` itself where it has the dtype already.
+    Rounds to the nearest, ties to even. Like torch, it converts float64 to narrow dtypes through
+    float32. Returns `values` itself if it has the dtype already.
     """
     target = numpy_dtype(dtype) if isinstance(dtype, str) else dtype
     if values.dtype == target:
         return values
     with np.errstate(over="ignore", invalid="ignore"):
-        # ml_dtypes goes by way of float32 itself.
+        # For bfloat16, ml_dtypes converts through float32 itself.
         if values.dtype == np.float64 and target.itemsize < 4 and target.name != "bfloat16":
             values = values.astype(np.float32)
         return values.astype(target)
@@ -41,7 +41,7 @@ def same_bits(left: Any, right: Any) -> bool:
     left, right = as_array(left), as_array(right)
     if left.dtype != right.dtype or left.shape != right.shape:
         return False
-    # As bytes: 0.0 equals -0.0 and NaN differs from itself only as numbers.
+    # Compared as bytes, because as numbers 0.0 equals -0.0 and NaN differs from itself.
     return np.array_equal(_bytes(left), _bytes(right))
 
 

@@ -1,6 +1,6 @@
-"""Checkpoints in pieces, or in a format that is not read: what they are, and what merges them.
+"""Refuse partitioned checkpoints and formats that are not read, and say how to convert them.
 
-DeepSpeed and FSDP save what each process holds. Their own tools put the pieces together.
+DeepSpeed and FSDP save the part of each process. Their own tools merge the parts.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _ZERO_TOOL = (
 
 
 def refuse_partitioned(path: Path) -> None:
-    """Refuses a file or folder that holds a part of a model, by its format's name.
+    """Refuses a file or folder with parts of a model.
 
     Raises:
-        InputError: as said; what to do is in it.
+        InputError: names the format and how to merge the parts.
     """
     found = _file(path) if path.is_file() else _folder(path) if path.is_dir() else None
     if found is not None:
@@ -32,7 +32,7 @@ def refuse_partitioned(path: Path) -> None:
 
 
 def refuse_empty(path: Path, tensors: Tensors) -> None:
-    """Refuses weights without entries: ZeRO-3 leaves them where each process holds a part."""
+    """Refuses weights without entries, which ZeRO-3 saves when each process holds a part."""
     for name in tensors.names():
         shape = tensors.shape(name)
         if shape == (0,) and (".lora_" in name or place(name) is not None or "embed" in name):
@@ -65,15 +65,17 @@ def _folder(path: Path) -> str | None:
 
 
 def explain_missing_weights(path: Path) -> str | None:
-    """What a folder without weights of its own holds in their place, and what to do."""
+    """What a folder without weights holds instead, and what to do; None if nothing is known."""
     folders = sorted(one for one in path.iterdir() if one.is_dir())
     for folder in folders:
         if any(folder.glob("*.distcp")):
             return _distributed(folder)
     steps = [one for one in folders if any(_STATES.search(file.name) for file in one.iterdir())]
     if steps:
-        told = path / "latest"
-        latest = path / told.read_text(encoding="utf-8").strip() if told.is_file() else steps[-1]
+        pointer = path / "latest"
+        latest = steps[-1]
+        if pointer.is_file():
+            latest = path / pointer.read_text(encoding="utf-8").strip()
         found = _folder(latest) if latest in steps else None
         return found or f"a DeepSpeed checkpoint; give {latest if latest in steps else steps[-1]}"
     if gguf := sorted(path.glob("*.gguf")):

@@ -32,7 +32,7 @@ from affectlocus.core.projections import PROJECTIONS, Location
 if TYPE_CHECKING:
     import torch
 
-# What torch.compile, FSDP and activation checkpointing put into the names of a module's tensors.
+# Parts that torch.compile, FSDP and activation checkpointing add to the names of tensors.
 _WRAPPERS = re.compile(
     r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
@@ -53,16 +53,16 @@ class Weights:
 
     Args:
         path: the folder, or a .safetensors, .bin, .pt or .pth file.
-        prefix: what every name begins with that counts, and is then left out: `language_model.`
-            reads the language model alone out of a multimodal checkpoint.
+        prefix: only tensors with this prefix are read, and their names are shortened by it:
+            `language_model.` reads only the language model of a multimodal checkpoint.
 
     Attributes:
-        config: config.json; None where there is none.
-        notes: sentences about how it is read.
-        called_quantised: whether config.json says so of weights that are plain floats.
+        config: config.json, or None.
+        notes: sentences about how the model is read.
+        called_quantised: whether config.json calls weights quantised that are plain floats.
 
     Raises:
-        InputError: no weights there, incomplete ones, or quantised ones.
+        InputError: the weights are missing, incomplete or quantised.
     """
 
     def __init__(self, path: Path, prefix: str = "") -> None:
@@ -100,7 +100,7 @@ class Weights:
         self._refuse_quantised()
 
     def modules(self, layer: int) -> list[str]:
-        """The modules with weights in a layer of the language model, but for norms."""
+        """The modules with matrices in a layer of the language model."""
         stem = f"{self.layers_prefix}layers.{layer}."
         names = {
             name.removeprefix(stem).rpartition(".")[0]
@@ -137,11 +137,11 @@ class Weights:
 
     @cached_property
     def mtp_tensors(self) -> set[str]:
-        """The tensors of numbered layers that predict further tokens, after the model's own."""
+        """The tensors of numbered layers for multi-token prediction, which follow the others."""
         return mtp_layers(self.names(), self.config)
 
     def renamed(self, names: Mapping[str, str]) -> Weights:
-        """The same tensors, those in `names` under the names that it gives them."""
+        """The same tensors, with those in `names` renamed."""
         twin = copy.copy(self)
         twin._stored = {names.get(name, name): stored for name, stored in self._stored.items()}
         for cached in ("located", "unread", "projections", "layers_prefix", "mtp_tensors"):
@@ -154,14 +154,14 @@ class Weights:
 
     @cached_property
     def fused(self) -> dict[str, tuple[tuple[int, ...], dict[str, ExpertView]]]:
-        """Fused experts as the files have them: tensor → its shape, and the matrices in it."""
+        """Fused tensors of experts in the files: tensor → its shape and its matrices."""
         return {
             _plain(name): (shape, {_plain(part): cut for part, cut in parts.items()})
             for name, (shape, parts) in self.tensors.expert_views.items()
         }
 
     def begins_with(self, prefix: str) -> bool:
-        """Whether a tensor's name as it is stored begins so."""
+        """Whether the stored name of a tensor begins with the prefix."""
         return any(name.startswith(prefix) for name in self._stored.values())
 
     def __contains__(self, name: str) -> bool:
@@ -184,12 +184,12 @@ class Weights:
         return as_torch(self.stored(name))
 
     def part(self, name: str, rows: Rows | None = None) -> TensorReader:
-        """Some rows of a tensor (None: all), to be read by chunks."""
+        """A reader of some rows of a tensor (None: all rows)."""
         return self.tensors.part(self._stored[name], rows)
 
     @cached_property
     def located(self) -> dict[str, list[tuple[Location, Rows | None]]]:
-        """Tensor → the projections it holds, each with its rows, for those that hold any."""
+        """Tensor → its projections with their rows, for tensors that hold a projection."""
         found: dict[str, list[tuple[Location, Rows | None]]] = {}
         for location, (name, rows) in self.projections.items():
             found.setdefault(name, []).append((location, rows))
@@ -197,12 +197,12 @@ class Weights:
 
     @cached_property
     def unread(self) -> dict[str, list[int]]:
-        """Projection → the layers of the language model that have none that is known."""
+        """Projection → the layers of the language model in which it was not found."""
         found: dict[str, set[int]] = {projection: set() for projection in PROJECTIONS}
         for location in self.projections:
             found[location.projection].add(location.layer)
         layers = set().union(*found.values())
-        return {name: sorted(layers - there) for name, there in found.items() if layers - there}
+        return {name: sorted(layers - known) for name, known in found.items() if layers - known}
 
     @cached_property
     def projections(self) -> dict[Location, tuple[str, Rows | None]]:
@@ -220,18 +220,21 @@ class Weights:
                         "language model"
                     )
                 found[location] = (name, rows)
-        return {location: found[location] for location in sorted(found, key=lambda one: one.order)}
+        return {
+            location: found[location]
+            for location in sorted(found, key=lambda location: location.order)
+        }
 
     @cached_property
     def layers_prefix(self) -> str | None:
-        """What stands before `layers.N.` in the names of the language model's tensors."""
+        """The prefix of `layers.N.` in the names of the language model's tensors."""
         for name, _ in self.projections.values():
             return re.sub(r"layers\.\d+\..*", "", name)
         return None
 
 
 def _plain(name: str) -> str:
-    """A tensor's name without those of wrappers around its modules."""
+    """A tensor's name without the parts that wrappers add."""
     return _WRAPPERS.sub("", name)
 
 
@@ -262,7 +265,7 @@ _LATENT = re.compile(r"(?:.*\.)?(?:kv_b_proj|kv_a_proj_with_mqa|kv_a_proj)")
 
 
 def _why_unread(modules: Sequence[str], nowhere: Sequence[str]) -> str:
-    """Why a model has none of some projections, by its other modules, and what to do."""
+    """Why a model lacks some projections, judged by its other modules, and what to do."""
     expected = "expected a model with q, k, v, o, gate, up and down"
     if {"k", "v"} & set(nowhere) and (latent := list(filter(_LATENT.fullmatch, modules))):
         joined = " and ".join(name.rpartition(".")[2] for name in latent)
@@ -277,9 +280,9 @@ def _why_unread(modules: Sequence[str], nowhere: Sequence[str]) -> str:
 
 
 def check_projections(base: Weights) -> list[str]:
-    """Refuses a model that has none of some projection; notes about single layers without it.
+    """Refuses a model without a known module for a projection; notes if only some layers lack one.
 
-    What is there and not known by name must never pass for "not adapted".
+    A module with an unknown name must not count as "not adapted".
     """
     unread = base.unread
     if not base.projections or not unread:

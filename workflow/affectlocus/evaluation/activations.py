@@ -1,9 +1,9 @@
-"""Step `activations`: how the gate's activations shift on emotional against neutral texts.
+"""Step `activations`: the shift of gate activations between emotional and neutral texts.
 
-A gate's activation is act(gate_proj(x)), which multiplies up's output, per neuron and token. Of a
-text it is the mean over its tokens; the shift of a neuron is the standardised difference of the
-means of two sets of texts. It is set against the neurons that tuning moved: whether the change lies
-where emotion is read.
+A gate's activation is act(gate_proj(x)), which multiplies the output of up, per neuron and token.
+A text's activation is the mean over its tokens. The shift of a neuron is the standardised
+difference of means between the two sets of texts. Neurons that training moved are compared with the
+rest, which shows whether the training changed neurons that respond to emotion.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COLUMNS = ("task", "layer", "neuron", "emotional", "neutral", "effect")
 
 @dataclass(frozen=True)
 class _Gate:
-    """A layer's gate: the module whose output holds it, and the columns of it there."""
+    """A layer's gate: the module that computes it, and its columns in the module's output."""
 
     layer: int
     module: torch.nn.Module
@@ -64,14 +64,14 @@ def _gates(model: PreTrainedModel) -> list[_Gate]:
 
 
 @contextmanager
-def _listening(gates: list[_Gate], heard: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
-    """While open, `heard(number, output)` gets each gate's pre-activations (B, T, neurons)."""
+def _recording(gates: list[_Gate], receive: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
+    """Calls `receive(number, output)` with each gate's pre-activations (B, T, neurons)."""
 
     def hook(number: int, rows: Rows | None) -> Callable[..., None]:
         def listen(_: torch.nn.Module, __: Any, output: torch.Tensor) -> None:
             if rows is not None:
                 output = torch.cat([output[..., start:stop] for start, stop in rows], dim=-1)
-            heard(number, output)
+            receive(number, output)
 
         return listen
 
@@ -98,27 +98,27 @@ def _activation(model: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor
 def mean_activations(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], batch_tokens: int
 ) -> tuple[list[int], list[np.ndarray]]:
-    """Each text's mean activation of each gate neuron over its tokens.
+    """The mean activation of each gate neuron over the tokens of each text.
 
     Args:
         prompts: token ids, none empty.
         batch_tokens: tokens in one forward pass, padding included; see `batching.in_batches`.
 
     Returns:
-        The layers, and for each of them float32 (texts, neurons).
+        The layers, and for each layer an array of float32 (texts, neurons).
     """
     gates, act = _gates(model), _activation(model)
     found: dict[int, np.ndarray] = {}
     batch: dict[int, np.ndarray] = {}
     weights = torch.empty(0)
 
-    def heard(number: int, output: torch.Tensor) -> None:
+    def receive(number: int, output: torch.Tensor) -> None:
         mean = torch.einsum("btn,bt->bn", act(output).float(), weights)
         batch[number] = mean.cpu().numpy()
 
     def run(rows: list[int]) -> None:
         nonlocal weights
-        # Padding stands behind the text, where no token of it can see it.
+        # Padding follows the text, so attention from the text cannot reach it.
         width = max(len(prompts[row]) for row in rows)
         ids = torch.zeros((len(rows), width), dtype=torch.long)
         mask = torch.zeros((len(rows), width), dtype=torch.long)
@@ -136,7 +136,7 @@ def mean_activations(
             whole = found.setdefault(number, np.empty((len(prompts), mean.shape[1]), mean.dtype))
             whole[rows] = mean
 
-    with _listening(gates, heard):
+    with _recording(gates, receive):
         in_batches([len(prompt) for prompt in prompts], batch_tokens, run, "text")
     return [gate.layer for gate in gates], [found[number] for number in range(len(gates))]
 
@@ -144,7 +144,7 @@ def mean_activations(
 def effect_sizes(emotional: np.ndarray, neutral: np.ndarray) -> np.ndarray:
     """Hedges' g of each column: the difference of means over the pooled standard deviation.
 
-    Corrected for small samples by 1 − 3 / (4(n₁ + n₂) − 9). A neuron that never varies has NaN.
+    Corrected for small samples by 1 − 3 / (4(n₁ + n₂) − 9). A neuron without variation has NaN.
 
     Args:
         emotional: (texts, neurons).
@@ -155,7 +155,7 @@ def effect_sizes(emotional: np.ndarray, neutral: np.ndarray) -> np.ndarray:
     """
     n, m = len(emotional), len(neutral)
     if min(n, m) < 2:
-        raise InputError(f"{n} emotional and {m} neutral texts; expected two of each at least")
+        raise InputError(f"{n} emotional and {m} neutral texts; expected at least two of each")
     one, two = emotional.astype(float), neutral.astype(float)
     pooled = ((n - 1) * one.var(0, ddof=1) + (m - 1) * two.var(0, ddof=1)) / (n + m - 2)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -171,7 +171,7 @@ def shifts(
     """The shift of every gate neuron, task by task.
 
     Args:
-        tasks: name → the texts' token ids, and whether each is neutral.
+        tasks: name → the texts' token ids, and whether each text is neutral.
 
     Returns:
         `COLUMNS`: `emotional` and `neutral` are mean activations, `effect` is Hedges' g.
@@ -242,12 +242,13 @@ def gate_shifts(
     """The shifts in a pair's base and tuned model, and whether moved neurons shift more.
 
     Args:
-        chain: the base's folder, and the adapters that made it the base in question.
+        chain: the base's folder, and the adapters to apply to it.
         tasks: prepared tasks, columns `split`, `prompt`, `answer`; test samples are read.
-        neurons: those of the pair's deltas, whose largest changes in gate are the `moved` ones.
-        again: as `neurons.moved_neurons` gives them.
+        neurons: the neurons of the pair's deltas. Those with the largest change in gate are
+            `moved`.
+        again: the result of `neurons.moved_neurons`.
         reading: how the tuned checkpoint is read (`checkpoints.Pair`).
-        hardware: how the model uses a card.
+        hardware: the settings for GPUs.
 
     Returns:
         The rows of `shifts` with `model` (base, tuned), `moved` and, if it is known, `again`; and
@@ -264,7 +265,7 @@ def gate_shifts(
         if min(sum(neutral), len(neutral) - sum(neutral)) < 2:
             raise InputError(
                 f"task {name}: {sum(neutral)} of {len(neutral)} test samples are "
-                f"{which.neutral!r}; expected two of those, and two others, at least"
+                f"{which.neutral!r}; expected at least two of these and two others"
             )
         texts[name] = (prompter.prompts(test["prompt"].tolist(), limits.max_length), neutral)
     flags = {"moved": _largest(neurons, which.share)}

@@ -1,7 +1,7 @@
-"""Step `evaluate`: cells answer every benchmark; their answers are kept, not yet scored.
+"""Step `evaluate`: write the predictions of cells for every benchmark. They are scored later.
 
-One loaded base serves any number of cells: each writes the tensors in which it differs, and puts
-back those of the cell before it.
+One loaded base serves any number of cells. Each cell writes the tensors that differ from the base,
+and restores those of the previous cell.
 """
 
 from __future__ import annotations
@@ -31,24 +31,26 @@ NO_CACHE = PredictionCache(None, {}, {})
 
 
 class CellModel:
-    """A base's model on the device at hand, which becomes one cell after another.
+    """A base's model on the device, which is changed into one cell after another.
 
     Args:
-        base: a model's folder; or a chain, with the adapters that made it the base in question.
-        hardware: how it uses a card.
+        base: a model's folder, or a chain: the folder and the adapters to apply to it.
+        hardware: the settings for GPUs.
 
     Attributes:
         model: the model, in evaluation mode.
-        outside: whose tensors the present cell has outside its module set (`outside_is`: base or
-            tuned), and the modules outside the seven projections in which the two differ
-            (`outside_tuned`).
+        outside: for the current cell, the model that its tensors outside the module set are from
+            (`outside_is`: base or tuned), and the modules outside the seven projections that differ
+            between the two (`outside_tuned`).
     """
 
     def __init__(self, base: Path | Sequence[Path], hardware: Hardware = HARDWARE) -> None:
         self._chain = [base] if isinstance(base, Path) else list(base)
         self._hardware = hardware
         self._adopt(load(self._chain[0], hardware))
-        self._changed: set[str] | None = None  # by the cell before; None: not known
+        self._changed: set[str] | None = (
+            None  # tensors that the previous cell changed; None: unknown
+        )
         self._last: tuple[tuple[Any, ...], ModelPair] | None = None
         self._rebuilt = False
         self.outside: dict[str, Any] = {}
@@ -65,23 +67,23 @@ class CellModel:
         self._loaded_tied = self._is_tied()
 
     def become(self, tuned: Path | None, cell: Cell, **reading: Any) -> dict[str, int]:
-        """Makes the model this cell's, bit for bit as if the base had just been loaded.
+        """Changes the model into this cell's, bit for bit as from a newly loaded base.
 
         Args:
             reading: how the tuned checkpoint is read (`checkpoints.Pair`).
 
         Returns:
-            What `interventions.verify` counted.
+            The counts of `interventions.verify`.
 
         Raises:
-            InputError: checkpoints that do not fit the cell, or each other.
+            InputError: the checkpoints do not fit the cell or each other.
         """
         if (cell.kind == "base") != (tuned is None):
             expected = "no tuned checkpoint" if cell.kind == "base" else "a tuned checkpoint"
             raise InputError(f"cell {cell.id}: expected {expected} for kind {cell.kind!r}")
         chain = self._chain
         if tuned is None and len(chain) > 1:
-            # The base in question is what the chain's last adapter made of the others.
+            # The base of a chain is the tuned cell of its last adapter.
             *chain, tuned = chain
             cell = Cell("tuned", cell.base)
         if tuned is None:
@@ -106,7 +108,7 @@ class CellModel:
         self._tie(not pair.is_untied(whole))
         names = set(pair.names) - missing - ({self._head} if self._is_tied() else set())
         wanted = {name for name in names if may_differ(pair, name, cell)}
-        # At first every tensor: a chain's base is not what was loaded, and all are checked.
+        # At first every tensor: the loaded model is not a chain's base, and all are checked.
         before = names if self._changed is None else self._changed
         for name in sorted((wanted | before) & names):
             value = intervened(pair, name, cell) if name in wanted else pair.stored_base(name)
@@ -115,9 +117,9 @@ class CellModel:
         return verify(self._tensors, pair, cell)
 
     def _rebuild(self, pair: ModelPair, cell: Cell, apart: bool) -> dict[str, int]:
-        """Loads the cell's tensors anew: transformers holds some under other names than files do.
+        """Loads the cell's tensors as a new model, for tensors that transformers renames.
 
-        It puts the experts of a mixture into one tensor, for example.
+        For example, it fuses the experts of a mixture into one tensor.
         """
         folder = self._chain[0]
         stored = Weights(folder)
@@ -137,7 +139,7 @@ class CellModel:
             if not apart:
                 tensors.pop(str(pair.head), None)
         kind, config = type(self.model), self.model.config
-        # The card need not hold both.
+        # So that the GPU need not hold both models.
         del self.model
         self._tensors, self._input, self._output, self._rebuilt = {}, None, None, True
         whole = {
@@ -160,7 +162,7 @@ class CellModel:
         )
 
     def _tie(self, tie: bool) -> None:
-        """Makes head and embeddings one parameter or two; a model loaded with two keeps them."""
+        """Makes head and embeddings one parameter or two; a model loaded with two keeps two."""
         if not self._loaded_tied or tie == self._is_tied():
             return
         assert self._output is not None
@@ -174,7 +176,7 @@ class CellModel:
         self._tensors = self.model.state_dict()
 
     def _settings(self, **values: Any) -> None:
-        """What the configuration says of the model, which is saved with it."""
+        """Sets values in the model's configuration, which is saved with the model."""
         config = self.model.config
         for each in (config, config.get_text_config()):
             for name, value in values.items():
@@ -198,7 +200,7 @@ class CellModel:
         held.copy_(value)
 
     def _resized(self, name: str, rows: int) -> torch.Tensor:
-        """Room for so many tokens in the embeddings or the head; in both where they are tied."""
+        """Resizes the embeddings or the head to a number of tokens; both if they are tied."""
         held = self._tensors[name]
         new = torch.nn.Parameter(held.new_empty(rows, *held.shape[1:]), requires_grad=False)
         tied = self._is_tied()
@@ -214,7 +216,7 @@ class CellModel:
 def build(
     base: Path | Sequence[Path], tuned: Path | None, cell: Cell, **reading: Any
 ) -> tuple[PreTrainedModel, dict[str, int]]:
-    """One cell's model, and what `CellModel.become` counted."""
+    """One cell's model, and the counts of `CellModel.become`."""
     shared = CellModel(base)
     counts = shared.become(tuned, cell, **reading)
     return shared.model, counts
@@ -228,21 +230,21 @@ def evaluate(
     hardware: Hardware = HARDWARE,
     answers: PredictionCache = NO_CACHE,
 ) -> pd.DataFrame:
-    """What a model answers to everything that it is asked (`readouts`).
+    """A model's predictions for all tasks (`readouts`).
 
     Args:
         batch_tokens: tokens in one forward pass at most (`batching.in_batches`).
         progress: called with the number of samples done since the last call.
-        hardware: what a float32 model multiplies in on a card.
-        answers: those of this very cell that an earlier job was given, and where new ones go.
+        hardware: the settings for GPUs, with the precision in which a float32 model multiplies.
+        answers: the cache of this cell's predictions.
 
     Returns:
         A row per (task, sample, candidate): `task`, `sample`, `label` (the true one), `candidate`,
-        `loglik` (nats, float32), `tokens` of the candidate. Of a text, a row per document, without
-        label and candidate: its log-likelihood and the number of tokens that were predicted. Of
-        free text, a row per (task, sample) without candidate and loglik. A column `text` holds
-        what was written: the answer, or what a document's opening was gone on with; it is empty in
-        the other rows. Every cell draws from one and the same stream for a sample.
+        `loglik` (nats, float32), `tokens` of the candidate. For a text, a row per document without
+        label and candidate: its log-likelihood and the number of predicted tokens. For free text, a
+        row per (task, sample) without candidate and loglik. The column `text` holds generated text:
+        the answer, or the continuation of a document's opening; it is empty in other rows. For a
+        sample, all cells use the same stream of random numbers.
     """
     frames = []
     for one in asked:

@@ -1,9 +1,8 @@
-"""Step `extract`: a language model reads the emotions out of free text, and its replies are kept.
+"""Step `extract`: a language model lists the emotions in free text. Its replies are cached.
 
-As AffectGPT does with Qwen2.5-7B-Instruct: the model is asked, behind two examples, for the
-emotions in a text; for a valence task it is then asked for the polarity of its reply. The wording
-is this package's own, and replies are greedy, where AffectGPT draws them: the same text has the
-same reply.
+AffectGPT does this with Qwen2.5-7B-Instruct. The prompt has two examples and asks for the emotions
+in a text. For a valence task, a second prompt asks for the polarity of that reply. The prompts are
+this package's own. Decoding is greedy, while AffectGPT samples: the same text has the same reply.
 """
 
 from __future__ import annotations
@@ -48,25 +47,25 @@ _ASKED: dict[Kind, str] = {
         "Input: {text}\nOutput:"
     ),
 }
-# Goes up with any change of how a prompt reaches the model: older replies are then no answers.
+# Increase it with any change of how a prompt reaches the model, which makes older replies invalid.
 _FORM = 1
-_FLUSH = 512  # new replies that a crash may cost
+_FLUSH = 512  # new replies between two writes; a crash loses at most these
 
 
 def prompt_for(kind: Kind, text: str) -> str:
-    """What the model is asked about a text: one line of input behind two examples."""
+    """The prompt for a text: two examples and one line of input."""
     return _ASKED[kind].replace("{text}", " ".join(text.split()))
 
 
 class ReplyCache:
-    """Replies by content, in a folder of files that are written once and never changed.
+    """A cache of replies, in a folder of files that are written once and never changed.
 
     A reply's key is the SHA-256 of the model's digest, the prompt and the settings. A file is named
-    by its own content's, so that jobs that run at once never write the same name with different
-    content; what two of them asked at once is kept twice, and the first file's reply counts.
+    by the SHA-256 of its content, so jobs that run at the same time never write different content
+    under one name. If two jobs store a reply to one prompt, that of the first file counts.
 
     Args:
-        folder: made when the first reply is kept.
+        folder: created with the first reply.
         model: the model's digest (`files.identity`).
 
     Raises:
@@ -89,15 +88,15 @@ class ReplyCache:
                 ) from None
 
     def key(self, prompt: str) -> str:
-        """Where the reply to a prompt is kept."""
+        """The key of the reply to a prompt."""
         return hashlib.sha256(json.dumps([*self.about, prompt]).encode()).hexdigest()
 
     def get(self, prompt: str) -> str | None:
-        """The reply to a prompt, if the model has given it before."""
+        """The cached reply to a prompt, or None."""
         return self.known.get(self.key(prompt))
 
     def keep(self, replies: Mapping[str, str]) -> None:
-        """Keeps the replies to some prompts."""
+        """Stores replies by their prompts."""
         new = {self.key(prompt): reply for prompt, reply in replies.items()}
         self.known = new | self.known
         lines = (json.dumps(list(one), ensure_ascii=False) for one in sorted(new.items()))
@@ -107,10 +106,10 @@ class ReplyCache:
 
 
 class Extractor:
-    """A model on the device at hand, loaded when it is first asked.
+    """A model on the device, loaded at the first prompt.
 
     Args:
-        folder: any causal language model; its chat template is used where it has one.
+        folder: any causal language model. Its chat template is used if it has one.
     """
 
     def __init__(self, folder: Path, settings: Extraction, hardware: Hardware = HARDWARE) -> None:
@@ -137,7 +136,7 @@ class Extractor:
             prompts,
             Generation(max_new_tokens=self.settings.max_new_tokens),
             self.settings.batch_tokens,
-            # A model that was not taught to chat goes on with an input of its own.
+            # A model without a chat template continues with an input of its own.
             [] if talks else ["\n"],
             progress,
         )
@@ -150,7 +149,7 @@ def load(
     """A model in its stored dtype and its tokenizer.
 
     Raises:
-        InputError: weights that the model needs are missing.
+        InputError: the model's files lack some of its weights.
     """
     model = on_device(folder, hardware).eval()
     with loading_errors(folder):
@@ -167,12 +166,12 @@ def replies(
     extractor: Extractor,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[str]:
-    """The reply to each text, of which only those that nobody has asked before are asked.
+    """The reply to each text, from the cache or from the model.
 
-    An empty text has an empty reply. The model is not even loaded where every reply is kept.
+    An empty text has an empty reply. The model is not loaded if every reply is cached.
     """
     prompts = {text: prompt_for(kind, text) for text in dict.fromkeys(given) if text.strip()}
-    # Long texts go with long ones, across the parts that are kept together.
+    # Sorted by length, so that a batch holds texts of similar length.
     new = sorted((one for one in set(prompts.values()) if kept.get(one) is None), key=_by_length)
     for start in range(0, len(new), _FLUSH):
         part = new[start : start + _FLUSH]
@@ -190,17 +189,18 @@ def extract(
     extractor: Extractor,
     progress: Callable[[int], None] = lambda _: None,
 ) -> pd.DataFrame:
-    """What the model reads out of a cell's generated answers.
+    """The emotions that the model finds in a cell's generated answers.
 
     Args:
-        predictions: of one cell, as `evaluate` wrote them, with the labels in `attrs`.
+        predictions: the predictions of one cell, as written by `evaluate`, with the labels in
+            `attrs`.
 
     Returns:
-        A row per generated answer: `task`, `sample`, `emotions` (the reply), `valence` (the reply
-        about that one; empty but for valence tasks).
+        A row per generated answer: `task`, `sample`, `emotions` (the reply), `valence` (the
+        polarity of that reply; empty except for valence tasks).
     """
     labels = predictions.attrs["labels"]
-    # What goes on from a text's opening answers nothing.
+    # The continuation of a text's opening is not an answer.
     answers = predictions["text"].notna() & predictions["task"].map(labels).astype(bool)
     rows = predictions.loc[answers, ["task", "sample", "text"]]
     emotions = replies("emotions", rows["text"].tolist(), kept, extractor, progress)

@@ -1,7 +1,7 @@
-"""Command `graft`: a cell as a model of its own, made from files to files.
+"""Command `graft`: write a cell as a separate model, from files to files.
 
 Weights are read, changed and written tensor by tensor; neither torch nor transformers is needed,
-but for cells with random numbers.
+except for cells with random numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from affectlocus.evaluation.interventions import LazyTensors, intervened, verify
 
 _SHARD = 5_000_000_000  # bytes of a file of weights at most, unless one tensor is larger
 _INDEX = "model.safetensors.index.json"
-# What transformers reads to make a tokenizer, or a processor around it.
+# The files from which transformers builds a tokenizer or a processor.
 _TOKENIZER = re.compile(
     r"tokenizer.*|special_tokens_map\.json|added_tokens\.json|vocab\..+|merges\.txt|"
     r"spiece\.model|sentencepiece.*\.model|chat_template.*|(pre)?processor_config\.json|"
@@ -106,7 +106,7 @@ def graft(base: Path, tuned: Path, cell: Cell, out: Path) -> dict[str, Any]:
 
 
 def _tied(pair: ModelPair, made: Weights) -> LazyTensors:
-    """What was written, with a tied head by its own name as well."""
+    """The written tensors, and a tied head under its own name."""
 
     def read(name: str) -> np.ndarray:
         return made.stored(name if name in made else str(pair.embedding))
@@ -148,13 +148,13 @@ def _write(pair: ModelPair, cell: Cell, names: list[str], out: Path) -> int | No
 
 
 def _tensors(pair: ModelPair, cell: Cell, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """The cell's tensors by the names that the base's files have."""
+    """Yields the cell's tensors with the names in the base's files."""
     fused = pair.base.fused
     parts = {part for _, cuts in fused.values() for part in cuts}
     both = set(pair.names)
 
     def value(name: str) -> np.ndarray:
-        # What the tuned model has not is the base's.
+        # A tensor that the tuned model lacks is the base's.
         return _value(pair, cell, name) if name in both else pair.base.stored(name)
 
     for name in names:
@@ -177,7 +177,7 @@ def _value(pair: ModelPair, cell: Cell, name: str) -> np.ndarray:
 
 
 def _config(pair: ModelPair, rows: int | None, tied: bool) -> dict[str, Any]:
-    """The base's config.json, true of the model that was written."""
+    """The base's config.json, adapted to the written model."""
     config = json.loads(json.dumps(pair.base.config))
     text = config.get("text_config")
     each = [config, text] if isinstance(text, dict) else [config]
@@ -192,14 +192,14 @@ def _config(pair: ModelPair, rows: int | None, tied: bool) -> dict[str, Any]:
 
 
 def _set(each: list[dict[str, Any]], key: str, value: Any) -> None:
-    """Sets a key wherever it is; where it is nowhere, in the language model's settings."""
+    """Sets a key wherever it occurs, or else in the language model's settings."""
     found = [one for one in each if key in one] or [each[-1]]
     for one in found:
         one[key] = value
 
 
 def _other_tokens(base: Path, tuned: Path) -> bool:
-    """Whether the tuned checkpoint has a tokenizer, and one that knows other tokens."""
+    """Whether the tuned checkpoint has a tokenizer with other tokens than the base's."""
     if not tuned.is_dir() or not any((tuned / name).is_file() for name in _VOCABULARIES):
         return False
     return _vocabulary(base) != _vocabulary(tuned)

@@ -1,4 +1,4 @@
-"""The cells' weights: base plus the delta of a module set, or tuned with a module set destroyed."""
+"""The weights of cells: base plus the delta of a module set, or tuned with a module set ablated."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from affectlocus.core.projections import format_modules, parse_modules
 if TYPE_CHECKING:
     import torch
 
-# Old LLaMA checkpoints store the rotary frequencies; no model keeps them, and none is tuned.
+# Old LLaMA checkpoints store the rotary frequencies. Models compute them; training ignores them.
 BUFFER = ".rotary_emb.inv_freq"
 
 
 def generator(seed: int, name: str) -> torch.Generator:
-    """Random numbers that depend on the seed and the tensor's name alone, not on any order.
+    """A random generator that depends only on the seed and the tensor's name, not on the order.
 
-    They are torch's, so that a cell with random numbers is the same for every user.
+    It is torch's, so a cell with random numbers is the same for every user.
     """
     needed("torch", "to draw random numbers (shuffle, noise, even), affectlocus")
     import torch
@@ -64,11 +64,11 @@ class TorchChanges:
 def ablated_tensor(
     pair: Pair, name: str, mode: str, seed: int, rows: Rows | None = None, key: str | None = None
 ) -> np.ndarray:
-    """An ablated tensor, or some of its rows, in the dtype of the checkpoint that it comes from.
+    """An ablated tensor, or some of its rows, in the dtype of its checkpoint.
 
     Args:
         mode: the name of an ablation (`core.ablations`).
-        key: what the random numbers depend on besides the seed; by default the tensor's name.
+        key: the random numbers depend on this and the seed; by default the tensor's name.
     """
     base, tuned = (select_rows(side, rows) for side in pair.stored_sides(name))
     if mode not in ABLATIONS:
@@ -85,11 +85,11 @@ def ablated_tensor(
 def load_cell_tensor(
     pair: Pair, name: str, cell: Cell, rows: Rows | None = None, key: str | None = None
 ) -> np.ndarray:
-    """A tensor of a load cell's module set, or some of its rows, in the tuned one's dtype.
+    """A tensor of a load cell's module set, or some of its rows, in the tuned model's dtype.
 
-    By the cell's mode: tuned as it is; the base and some times the delta; or the base and noise
-    that has in every weight the root mean square of the whole delta, so that its size favours no
-    projection.
+    The cell's mode decides: the tuned tensor; the base plus a multiple of the delta; or the base
+    plus noise. The noise has the root mean square of the whole delta in every weight, so its size
+    is the same for every projection.
     """
     base, tuned = (select_rows(side, rows) for side in pair.stored_sides(name))
     if cell.mode == "":
@@ -112,7 +112,7 @@ def delta_rms(pair: Pair) -> float:
     total, entries = 0.0, 0
     for location, (name, rows) in pair.projections.items():
         if location.parameter == "weight":
-            # Summed by torch, in whose order it has always been.
+            # torch sums it, because another order of summation would change existing results.
             delta = as_torch(select_rows(pair.difference(name), rows))
             total += float(delta.square().sum())
             entries += delta.numel()
@@ -120,12 +120,12 @@ def delta_rms(pair: Pair) -> float:
 
 
 def select_rows(tensor: np.ndarray, rows: Rows | None) -> np.ndarray:
-    """Ranges of a tensor's first axis, one after the other; None: all of it."""
+    """The given ranges of a tensor's first axis, concatenated; with None, the whole tensor."""
     return tensor if rows is None else np.concatenate([tensor[start:stop] for start, stop in rows])
 
 
 def projections_inside(pair: Pair, name: str, cell: Cell) -> list[tuple[str, Rows | None]]:
-    """The cell's projections that a tensor holds, with their rows; empty where it holds none."""
+    """The projections of the cell's module set in a tensor, with their rows."""
     if not cell.modules:
         return []
     wanted = parse_modules(cell.modules)
@@ -152,7 +152,7 @@ def intervened(pair: Pair, name: str, cell: Cell) -> np.ndarray:
     """
     chosen = projections_inside(pair, name, cell)
     if cell.kind == "base" or (cell.kind == "load" and not chosen):
-        return pair.stored_base(name)  # nothing to merge
+        return pair.stored_base(name)  # nothing changes here
     base, tuned = pair.stored_sides(name)
     if cell.kind in ("tuned", "tune"):
         return tuned
@@ -166,7 +166,7 @@ def intervened(pair: Pair, name: str, cell: Cell) -> np.ndarray:
         )
         if rows is None:
             return value
-        # A fused tensor: the other projections' rows stay as they are.
+        # A fused tensor: the rows of other projections are not changed.
         result = rounded(result, value.dtype).copy()
         done = 0
         for start, stop in rows:
@@ -176,21 +176,21 @@ def intervened(pair: Pair, name: str, cell: Cell) -> np.ndarray:
 
 
 def verify(tensors: Mapping[str, Any], pair: Pair, cell: Cell) -> dict[str, int]:
-    """Compares a cell's model bit for bit with the checkpoints that it came from.
+    """Compares a cell's model bit for bit with its checkpoints.
 
     Outside the module set, `load` and `tune` cells must equal the base and `ablate` cells the
     tuned model.
 
     Args:
-        tensors: the model as it is about to be evaluated, by tensor name: arrays in their stored
-            dtype, or torch's tensors.
+        tensors: the model before its evaluation, by tensor name: arrays in their stored dtype, or
+            torch tensors.
 
     Returns:
-        Counts: tensors `inside` the set, those of them `changed` against that reference, tensors
-        `outside`, and those of them `untouched`.
+        Counts of tensors: `inside` the module set, of these the ones `changed` against the
+        reference; `outside`, and of these the ones `untouched`.
 
     Raises:
-        InputError: a tensor outside the set differs, or is not there.
+        InputError: a tensor outside the set differs from the reference, or is missing.
     """
     counts = dict.fromkeys(("inside", "changed", "outside", "untouched"), 0)
     if cell.kind in ("base", "tuned"):
@@ -212,14 +212,14 @@ def verify(tensors: Mapping[str, Any], pair: Pair, cell: Cell) -> dict[str, int]
         if not same and not _same_outside(found, reference, chosen):
             raise InputError(
                 f"{cell.id}: {name} lies outside {cell.modules} and differs from the "
-                f"{'tuned' if cell.kind == 'ablate' else 'base'} checkpoint; what is said of "
-                f"{cell.modules} alone would not hold"
+                f"{'tuned' if cell.kind == 'ablate' else 'base'} checkpoint; the cell would not "
+                f"test {cell.modules} alone"
             )
     return counts
 
 
 def verify_folders(reference: Path, changed: Path, modules: str) -> dict[str, int]:
-    """`verify` for two checkpoints on disk: a model, and a model or adapter made from it."""
+    """`verify` for two checkpoints on disk: a model, and a model or adapter trained from it."""
     pair = ModelPair(reference, changed)
     tensors = LazyTensors(pair.names, lambda name: pair.stored_sides(name)[1])
     modules = format_modules(parse_modules(modules))
@@ -227,7 +227,7 @@ def verify_folders(reference: Path, changed: Path, modules: str) -> dict[str, in
 
 
 class LazyTensors(Mapping[str, np.ndarray]):
-    """Tensors that are read one by one as they are asked for, so that no more than one is held."""
+    """Tensors by name, each read on access, so memory holds one tensor at a time."""
 
     def __init__(self, names: list[str], read: Callable[[str], np.ndarray]) -> None:
         self._names, self._read = dict.fromkeys(names), read
@@ -250,12 +250,12 @@ class LazyTensors(Mapping[str, np.ndarray]):
 def _same_outside(
     found: np.ndarray | None, reference: np.ndarray, chosen: list[tuple[str, Rows | None]]
 ) -> bool:
-    """Whether a tensor that is not the reference differs from it inside the module set only."""
+    """Whether a tensor differs from its reference only inside the module set."""
     if not chosen or found is None or found.shape != reference.shape:
         return False
     if any(rows is None for _, rows in chosen):
         return True
-    # A fused tensor: the rows of the other projections lie outside.
+    # A fused tensor: the rows of other projections are outside the set.
     outside = np.ones(len(reference), bool)
     for _, rows in chosen:
         for start, stop in rows or ():

@@ -1,8 +1,8 @@
-"""What a cell has answered to a task, kept from the moment that the task is through.
+"""Cache of a cell's predictions, written after each task.
 
-A job that is killed goes on behind its last whole task, and a task more, or one whose samples
-changed, costs its own answers and no others. An answer is kept with all that decides it, and is
-asked anew where any of that is another.
+An interrupted job resumes after its last finished task. If a task is added or changed, only that
+task is evaluated. Predictions are stored with a key of everything that they depend on, and are
+reused only if the key is the same.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ _KEY = "kept"
 
 @dataclass
 class PredictionCache:
-    """One cell's answers, a parquet file for each task.
+    """One cell's predictions, in one parquet file per task.
 
     Args:
-        folder: the cell's own, made when the first answer is kept; None, and nothing is.
-        cell: what decides every answer of it, as JSON: weights, settings, code, device.
-        tasks: task → what decides its answer alone: its samples, and how they are asked.
+        folder: the cell's folder, created with the first entry. With None, nothing is cached.
+        cell: everything that all predictions depend on, as JSON: weights, settings, code, device.
+        tasks: task → what only its predictions depend on: samples and prompts.
     """
 
     folder: Path | None
     cell: Mapping[str, Any]
     tasks: Mapping[str, Any]
     found: list[str] = field(default_factory=list, init=False)
-    """Tasks that were not asked again."""
+    """The tasks whose predictions came from the cache."""
 
     def get(self, task: str) -> pd.DataFrame | None:
-        """A task's answer, if it was kept and everything is as it was then."""
+        """A task's cached predictions, or None if there are none with the same key."""
         if self.folder is None or not (path := self._path(self.folder, task)).is_file():
             return None
         try:
             frame = pd.read_parquet(path)
             known = frame.attrs.pop(_KEY, None) == [self._key(task), frame_digest(frame)]
         except Exception:
-            # Whatever a damaged file raises: it is no more than an answer to ask for again.
+            # A damaged file may raise anything. The task is then evaluated again.
             return None
         if not known:
             return None
@@ -55,7 +55,7 @@ class PredictionCache:
         return frame
 
     def keep(self, task: str, answer: pd.DataFrame) -> None:
-        """Keeps a task's answer; a disk that has no room for it does not stop the cell."""
+        """Caches a task's predictions. A full disk does not stop the cell."""
         if self.folder is None:
             return
         kept = answer.copy(deep=False)
@@ -75,7 +75,7 @@ class PredictionCache:
 
 
 def frame_digest(frame: pd.DataFrame) -> str:
-    """A digest of what stands in a frame, names and types of its columns included."""
+    """A digest of a frame's values, column names and dtypes."""
     about = [[str(name), str(dtype)] for name, dtype in frame.dtypes.items()]
     rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()
     return hashlib.sha256(json.dumps(about).encode() + rows.tobytes()).hexdigest()
