@@ -1,9 +1,8 @@
 """Tensors in safetensors and PyTorch files, read by byte ranges.
 
-A file is opened for its list of tensors alone. Entries are read when they are asked for, large
-stretches from the page cache itself, without a copy; so memory stays at what a caller holds,
-whatever the checkpoint's size. Torch is imported where a PyTorch file is read or a tensor of its
-kind is asked for, and not before.
+Opening a file reads only its list of tensors. Entries are read on access; large ranges are mapped
+from the page cache without a copy. So memory does not depend on the size of the checkpoint. torch
+is imported only to read a PyTorch file or to return a torch tensor.
 """
 
 from __future__ import annotations
@@ -61,18 +60,18 @@ EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16"
 """Float dtype → the distance from 1 to the next number."""
 TINY = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}
 """Float dtype → the smallest number with all its digits."""
-# From so many bytes on, to map a stretch of a file costs less than to copy it.
+# Ranges of at least this many bytes are mapped, which is then faster than a copy.
 _MAPPED = 1 << 20
-# Of a safetensors header: some 150 a tensor, of which the largest models have 100,000. Read into
-# Python, each becomes some twenty.
+# Bytes of a safetensors header at most: about 150 per tensor, and the largest models have 100,000
+# tensors. In Python, each byte takes about twenty.
 _HEADER = 25_000_000
 _DIMENSIONS = 64  # numpy has no more
-_PACKED = 20  # times a PyTorch file's own size, unpacked; torch.save packs nothing
+_PACKED = 20  # times the size of a PyTorch file, unpacked; torch.save does not compress
 _WRAPPED = ("model", "state_dict", "module")
 
 
 class _File:
-    """An open file, closed when the last that reads from it is gone."""
+    """An open file, closed with the last object that reads from it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,11 +101,11 @@ class _File:
             into, offset = into[done:], offset + done
 
     def window(self, offset: int, size: int) -> np.ndarray:
-        """Bytes of the file, (size,) uint8, not to be written to: mapped, or read if they are few.
+        """Bytes of the file as a read-only array, (size,) uint8; a large range is mapped.
 
-        What is mapped counts as memory of the process until the array is gone, and no longer. Each
-        window is held against the file's size as it is opened; a file that somebody cuts within
-        the milliseconds after that ends the process, as nothing can be read there any more.
+        Mapped bytes count as memory of the process as long as the array exists. The file's size is
+        checked when the range is mapped. If the file is truncated after that, an access ends the
+        process.
         """
         if size >= _MAPPED:
             first = offset - offset % mmap.ALLOCATIONGRANULARITY
@@ -116,18 +115,18 @@ class _File:
                 )
                 return np.frombuffer(mapped, np.uint8, size, offset - first)
             except (ValueError, OSError):
-                pass  # cut meanwhile, which reading tells; or on a file system that maps nothing
+                pass  # the file was truncated (then `read` fails), or its file system has no mmap
         read = np.empty(size, np.uint8)
         if size:
             self.read(read.data, offset)
-        # As what is mapped: compiled loops tell the two kinds of array apart.
+        # As for mapped bytes, because compiled code distinguishes read-only arrays.
         read.flags.writeable = False
         return read
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a tensor lies: in a file from `offset` bytes on, or in memory (`held`)."""
+    """The place of a tensor: in a file at byte `offset`, or in memory (`held`)."""
 
     file: _File
     dtype: str
@@ -138,7 +137,7 @@ class _Entry:
 
     @property
     def raw(self) -> np.dtype:
-        """What its entries are in numpy, which has not all dtypes: as bits then."""
+        """The numpy dtype of its entries; an integer dtype of the same size if numpy lacks it."""
         return np.dtype(_raw(self.dtype))
 
 
@@ -164,7 +163,7 @@ class ExpertView:
         return moved[self.start :: self.step][: self.rows]
 
     def within(self, shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
-        """Its first entry, its shape and its strides, in one line, in a tensor so stored."""
+        """Its first entry, shape and strides (flat) in a tensor of this shape and these strides."""
         begin = self.index * strides[0] + self.start * strides[self.axis]
         others = [axis for axis in range(1, len(shape)) if axis != self.axis]
         sizes = [self.rows, *(shape[axis] for axis in others)]
@@ -173,7 +172,7 @@ class ExpertView:
 
 
 def _steps(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of a tensor that is stored row after row."""
+    """Strides of a contiguous tensor, in entries."""
     return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
@@ -184,7 +183,7 @@ def _raw(dtype: str) -> str:
 
 
 class _Thread(threading.local):
-    """What a thread keeps between reads: the last tensor that lies transposed."""
+    """Per thread: the last tensor that was read and is not contiguous in its file."""
 
     def __init__(self) -> None:
         self.last: tuple[_Entry, np.ndarray] | None = None
@@ -197,15 +196,14 @@ class Tensors:
     """The tensors of safetensors or PyTorch files, by name, without loading them.
 
     PyTorch files (`.bin`, `.pth`) are read with `weights_only=True`: a dict of tensors, or a dict
-    with one under `model`, `state_dict` or `module` (DeepSpeed). What else such a file holds
+    with one under `model`, `state_dict` or `module` (DeepSpeed). The other content of such a file
     (epoch, config, optimizer) is in `extra`, without its tensors.
 
-    Files stay open as long as this object, or a part taken from it, lives; all reads are safe from
-    several threads.
+    Files stay open as long as this object or a reader from it exists. Reads are thread-safe.
 
     Raises:
-        InputError: a file is missing, cut, no checkpoint, or needs code to be read; two files have
-            a tensor of the same name.
+        InputError: a file is missing, truncated, not a checkpoint, or needs code to be read; or two
+            files have a tensor of the same name.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -215,7 +213,7 @@ class Tensors:
         self._entries: dict[str, _Entry] = {}
         for path in self.files:
             file = _File(path)
-            _refuse_what_is_no_checkpoint(file)
+            _refuse_other_content(file)
             if path.suffix == ".safetensors":
                 found = _safetensors(file)
             else:
@@ -261,7 +259,7 @@ class Tensors:
         return self._entries[name].shape
 
     def dtype(self, name: str) -> str:
-        """The stored dtype by torch's name, as `bfloat16`; may be an integer's or a quantised."""
+        """The stored dtype by torch's name, such as `bfloat16`; also integers and quantised."""
         return self._entries[name].dtype
 
     def file(self, name: str) -> Path:
@@ -289,25 +287,25 @@ class Tensors:
 
 
 class TensorReader(Protocol):
-    """A tensor that can be read piece by piece, from a file or computed on the fly."""
+    """A tensor that can be read in parts, from a file or computed on access."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
     @property
     def dtype(self) -> str:
-        """As stored, or as it would be."""
+        """The dtype in which the tensor is stored, or would be."""
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """Entries [start, stop) of the flattened tensor into `out`, (stop − start,) float64."""
 
 
 class ArrayReader:
-    """A tensor in memory as a side.
+    """A `TensorReader` of an array in memory.
 
     Args:
-        tensor: of any shape; it need not be contiguous.
-        dtype: where the tensor counts as stored in another dtype than its own.
+        tensor: an array of any shape; it need not be contiguous.
+        dtype: the stored dtype to report, if it is not the array's.
     """
 
     def __init__(self, tensor: np.ndarray, dtype: str | None = None) -> None:
@@ -321,11 +319,11 @@ class ArrayReader:
 
 
 class FileReader:
-    """Rows of a tensor in a file, as entries in one line: a side of `measure`.
+    """A `TensorReader` of some rows of a tensor in a file.
 
     Attributes:
-        shape: of the part.
-        dtype: as stored.
+        shape: shape of the rows.
+        dtype: the stored dtype.
         numel: number of entries.
     """
 
@@ -378,7 +376,7 @@ class FileReader:
             at, run = until, run + 1
 
     def window(self, start: int, stop: int) -> np.ndarray | None:
-        """Entries [start, stop) as `kernel.add_up` takes them; None where they do not lie together.
+        """Entries [start, stop) as `kernel.add_up` takes them; None if they are not contiguous.
 
         Raises:
             InputError: as `read`.
@@ -411,7 +409,7 @@ class FileReader:
             )
 
     def _entries(self, first: int, count: int) -> np.ndarray:
-        """Flat entries of the whole tensor, as stored, not to be written to."""
+        """Flat entries of the whole tensor, as stored; read-only."""
         entry = self._entry
         if entry.held is not None:
             return entry.held[first : first + count]
@@ -422,7 +420,7 @@ class FileReader:
 
 
 def _floats(raw: np.ndarray, dtype: str) -> np.ndarray:
-    """Entries as numpy's floats, of the same values."""
+    """The entries as numpy floats of the same values."""
     if dtype != "bfloat16":
         return raw
     # Its bits are the upper half of a float32's.
@@ -434,7 +432,7 @@ def _view(whole: _Entry, cut: ExpertView) -> _Entry:
     begin, *rest = cut.within(whole.shape, strides)
     shape, steps = tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :])
     if whole.held is not None:
-        # Strides in bytes; what lies in memory is always row after row.
+        # Strides in bytes. A tensor in memory is always contiguous.
         size = whole.held.itemsize
         lying = np.lib.stride_tricks.as_strided(
             whole.held[begin:], shape, [step * size for step in steps]
@@ -446,7 +444,7 @@ def _view(whole: _Entry, cut: ExpertView) -> _Entry:
 
 
 def _gathered(entry: _Entry) -> np.ndarray:
-    """Flat entries of a tensor that does not lie row after row, kept until the next such."""
+    """Flat entries of a non-contiguous tensor, kept until the thread reads another one."""
     if _thread.last is None or _thread.last[0] is not entry:
         assert entry.stride is not None
         size, steps = entry.raw.itemsize, entry.stride
@@ -459,7 +457,7 @@ def _gathered(entry: _Entry) -> np.ndarray:
     return _thread.last[1]
 
 
-# What lies under a checkpoint's name when a download went wrong: how it begins, and what to do.
+# Files that failed downloads leave instead of a checkpoint: first bytes, description, remedy.
 _MISTAKEN = (
     (
         re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)\b", re.IGNORECASE),
@@ -475,7 +473,7 @@ _MISTAKEN = (
 )
 
 
-def _refuse_what_is_no_checkpoint(file: _File) -> None:
+def _refuse_other_content(file: _File) -> None:
     kind = "safetensors" if file.path.suffix == ".safetensors" else "PyTorch"
     if not file.size:
         raise InputError(f"{file.path}: not a whole {kind} file (it is empty); fetch it again")
@@ -546,10 +544,10 @@ def _header_length(file: _File) -> int:
 
 
 def check_header(path: Path) -> None:
-    """Refuses a safetensors file by its header's length alone, before anybody reads the header.
+    """Refuses a safetensors file by the length of its header, without reading the header.
 
     Raises:
-        InputError: no file, or one whose header is longer than the file, or than is read.
+        InputError: the file is missing, or its header is longer than the file or the limit.
     """
     _header_length(_File(path))
 
@@ -573,7 +571,7 @@ def _pytorch(file: _File) -> tuple[dict[str, _Entry], dict[str, Any]]:
     needed("torch", f"{file.path}: to read a PyTorch file, affectlocus")
     import torch
 
-    # On the meta device the pickle alone is read, and each storage says where its bytes lie.
+    # On the meta device only the pickle is read, and each storage has the offset of its bytes.
     loaded = _unpickled(file.path, "cpu" if storages is None else "meta")
     tensors, extra = _state(file.path, loaded)
     entries = {}
@@ -601,7 +599,7 @@ def _pytorch(file: _File) -> tuple[dict[str, _Entry], dict[str, Any]]:
 
 
 def _refuse_spread(file: _File, name: str, tensor: torch.Tensor) -> None:
-    """Refuses a tensor that reaches beyond its storage, or stands for far more than it stores.
+    """Refuses a tensor that ends after its storage, or that is far larger than its storage.
 
     A stride of 0 repeats entries: a file of some bytes may describe a tensor of any size.
     """
@@ -619,7 +617,7 @@ def _refuse_spread(file: _File, name: str, tensor: torch.Tensor) -> None:
 
 
 def _storages(file: _File) -> dict[int | None, int] | None:
-    """Offset → size of each record; None where the bytes do not lie plainly in the file."""
+    """Offset → size of each record; None if records are compressed or not little-endian."""
     try:
         with zipfile.ZipFile(file.path) as archive:
             records = archive.infolist()
@@ -652,31 +650,31 @@ def _unpickled(path: Path, device: str) -> Any:
         start = stream.read(2)
     if b"PK".startswith(start) and not zipfile.is_zipfile(path):
         raise InputError(f"{path}: not a whole PyTorch file (its end is missing); fetch it again")
-    # A zip file, or a pickle's protocol: anything else is garbage, or another kind of file.
+    # A PyTorch file is a zip file or begins with a pickle's protocol.
     if start != b"PK" and start[:1] != b"\x80":
         raise InputError(
             f"{path}: not a PyTorch file; give a model's or an adapter's, or fetch it again"
         )
     try:
         with warnings.catch_warnings():
-            # Of a plain pickle named .pth torch warns that it is none of its own; we say so.
+            # torch warns about a plain pickle named .pth; the errors below are clearer.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        # Torch's own advice is to run the code all the same; only what it stumbled over is of use.
+        # torch advises to run the code anyway. Only the name of the object is useful.
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise InputError(
             f"{path}: holds more than plain tensors{f' ({wanted[1]})' if wanted else ''}, and no "
             "code out of a file is ever run; where you trust it, load it yourself and save its "
             "state_dict() with torch.save, or as safetensors"
         ) from None
-    except Exception as error:  # whatever a hostile pickle makes torch's reader stumble over
+    except Exception as error:  # a hostile pickle can make torch raise anything
         reason = str(error).split("\n", maxsplit=1)[0][:200]
         raise InputError(f"{path}: not a whole PyTorch file ({reason}); fetch it again") from None
 
 
 def _state(path: Path, loaded: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors of a loaded file by name, and all else in it."""
+    """The tensors of a loaded file by name, and its other content."""
     if not isinstance(loaded, Mapping):
         raise InputError(
             f"{path}: holds a {type(loaded).__name__}; expected a dict of tensors, or one under "
@@ -709,10 +707,10 @@ def _tensors(values: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
 
 
 def _plain(value: Any, made: dict[int, Any] | None = None, depth: int = 0) -> Any:
-    """The same without tensors; what lies deeper than settings do, or in itself, is left out.
+    """The value without tensors. Content that is nested too deep, or in itself, is omitted.
 
     Args:
-        made: what has been made of each thing, as one may stand in many places.
+        made: the result for each object, since one may occur in many places.
     """
     import torch
 
