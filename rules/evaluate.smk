@@ -7,6 +7,7 @@
 
 EVALUATE = """
     affectlocus --cards {resources.gpu} evaluate {output.predictions:q} \
+        --cells {params.cells:q} \
         --base {input.base:q} \
         {params.tuned} {params.chain} \
         {params.data} \
@@ -43,6 +44,7 @@ rule evaluate:
         runtime=NEEDS.minutes("evaluate"),
         gpu=NEEDS.gpus("evaluate"),
     params:
+        cells=JOBS.evaluate.cells_json,
         tuned=lambda wildcards, input: repeated("tuned", input.tuned),
         data=lambda wildcards, input: repeated("data", input.data),
         settings=unfilled(settings(EXPERIMENT.evaluate)),
@@ -83,6 +85,7 @@ for number, group in enumerate(JOBS.evaluate.groups, 1):
             runtime=NEEDS.minutes("evaluate", group),
             gpu=NEEDS.gpus("evaluate", group),
         params:
+            cells=JOBS.evaluate.cells_json,
             tuned=lambda wildcards, input: repeated("tuned", input.tuned),
             data=lambda wildcards, input: repeated("data", input.data),
             settings=unfilled(settings(EXPERIMENT.evaluate)),

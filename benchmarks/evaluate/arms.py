@@ -135,6 +135,7 @@ def evaluate(material: Path, out: Path) -> float:
         return timed
 
     command = ["evaluate", str(out / "base" / "base" / "predictions.parquet")]
+    command += ["--cells", '{"kind": "base"}']
     command += ["--base", str(material / "base.json"), "--data", str(material / "task.parquet")]
     with (
         # From texts to tokens, and from tokens to scores.

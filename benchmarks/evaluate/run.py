@@ -137,7 +137,8 @@ class Bench:
         """Seconds and peak memory (MB) of one command that answers for these load cells."""
         tables = [str(out / "tuned" / "load" / modules / "predictions.parquet") for modules in sets]
         command = [sys.executable, "-c", "from affectlocus.cli import main; main()", "evaluate"]
-        command += [*tables, "--settings", SETTINGS]
+        cells = [{"kind": "load", "pair": "tuned", "modules": modules} for modules in sets]
+        command += [*tables, "--cells", json.dumps(cells), "--settings", SETTINGS]
         for option, file in (("base", "base.json"), ("tuned", "tuned.json")):
             command += [f"--{option}", str(self.material / file)]
         command += ["--data", str(self.material / "task.parquet")]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
 
-from affectlocus.core.cells import Cell, cell_at, dose, tune_checkpoint, validated
+from affectlocus.cli.entry import app
+from affectlocus.config.cells import CellList
+from affectlocus.core.cells import Cell, dose, tune_checkpoint, validated
 from affectlocus.core.errors import InputError
 
 
@@ -61,26 +63,56 @@ def test_a_cell_that_makes_no_sense_is_refused_in_one_line(cell: Cell, words: st
         Cell("ablate", "b", "load", "q", "noise", 3),
     ],
 )
-def test_a_cells_folder_is_read_back_whatever_the_pair_is_called(cell: Cell) -> None:
-    assert cell_at(Path("results/cells", cell.id), "b") == validated(cell)
+def test_a_cell_is_the_same_after_a_handover_as_json(cell: Cell) -> None:
+    (fields,) = CellList.model_validate_json(CellList.json_of([cell])).root
+    assert fields.of("another") == cell
+
+
+def test_the_base_of_a_cell_may_be_left_out_and_one_cell_needs_no_list() -> None:
+    text = '{"kind": "load", "pair": "p", "modules": "gate"}'
+    (fields,) = CellList.model_validate_json(text).root
+    assert fields.of("b") == Cell("load", "b", "p", "gate")
 
 
 @pytest.mark.parametrize(
-    ("folder", "words"),
+    ("text", "words"),
     [
-        ("", "not a cell's folder"),
-        ("base", "not a cell's folder"),
-        ("p/q", "not a cell's folder"),
-        ("load/gate", "not a cell's folder"),
-        ("p/load/gate/extra", "not a cell's folder"),
-        ("p/load/gat", "projection 'gat'"),
-        ("p/load/gate/zero", "'load' with mode 'zero'"),
-        ("p/ablate/gate", "'ablate' with mode ''"),
-        ("other/base", "a cell of base other; expected b"),
+        ("[]", "at least 1"),
+        ('{"pair": "p"}', "kind"),
+        ('{"kind": "lode"}', "'load'"),
+        ('{"kind": "load", "modules": "q"}', "expected the name of a pair"),
+        ('{"kind": "base", "pair": "p"}', "expected no pair"),
+        ('{"kind": "load", "pair": "p", "modules": "gat"}', "projection 'gat'"),
+        ('{"kind": "load", "pair": "p", "modules": "q", "mode": "zero"}', "mode 'zero'"),
+        ('{"kind": "ablate", "pair": "p", "modules": "q"}', "mode ''"),
+        ('{"kind": "tuned", "pair": "p/q"}', "becomes a folder"),
+        ('{"kind": "tuned", "pair": "p", "seed": -1}', "greater than or equal to 0"),
+        ('{"kind": "tuned", "pair": "p", "sed": 1}', "Extra inputs"),
     ],
 )
-def test_a_folder_that_is_no_cells_is_refused_in_one_line(folder: str, words: str) -> None:
-    with pytest.raises(InputError) as caught:
-        cell_at(Path(folder), "b")
+def test_json_that_is_not_a_cell_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        CellList.model_validate_json(text)
     assert words in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
+
+
+TUNED = '{"kind": "tuned", "pair": "p"}'
+
+
+@pytest.mark.parametrize(
+    ("outputs", "cells", "words"),
+    [
+        (["a/p.parquet"], f"[{TUNED}, {TUNED}]", "--cells: found 2 cells for 1 outputs"),
+        (["a/p.parquet", "a/q.parquet"], f"[{TUNED}, {TUNED}]", "two outputs in one folder"),
+        (["a/p.parquet"], '{"kind": "base", "base": "c"}', "cell c/base of base c, but --base is"),
+        (["a/p.parquet"], '{"kind": "base", "pair": "p"}', "--cells: 0: kind 'base' with pair"),
+        (["a/p.parquet"], "lost.json", "--cells: cannot read lost.json"),
+    ],
+)
+def test_cells_that_do_not_fit_the_outputs_are_refused_before_any_file_is_read(
+    outputs: list[str], cells: str, words: str
+) -> None:
+    options = ["--cells", cells, "--base", "b.json", "--data", "d.parquet", "--settings", "{}"]
+    done = CliRunner().invoke(app, ["evaluate", *outputs, *options])
+    assert isinstance(done.exception, InputError)
+    assert words in str(done.exception)

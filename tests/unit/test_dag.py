@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affectlocus.claims.pair_facts import ClaimsSettings
+from affectlocus.config.cells import CellList
 from affectlocus.config.corpus import CORPUS_TASKS
 from affectlocus.config.experiment import Parameters, load
 from affectlocus.config.scoring import Score
 from affectlocus.config.tasks import Task
 from affectlocus.config.tuning import Tuning
-from affectlocus.core.cells import cell_at
 from affectlocus.orchestration.artifacts import EXTRACTOR
 from affectlocus.orchestration.code_digest import PACKAGE
 from affectlocus.orchestration.dag import Dag
@@ -295,10 +295,18 @@ def test_a_pair_takes_its_own_recipe_with_each_seed() -> None:
     ]
 
 
-def test_the_folder_of_a_cell_says_which_cell_it_is() -> None:
+def test_a_job_is_given_its_cells_in_the_order_of_its_outputs() -> None:
     jobs = dag()
     for name, cell in jobs.cells.items():
-        assert cell_at(Path("/far/results/cells") / name, cell.base) == cell
+        output = wild(predictions=f"results/cells/{name}/predictions.parquet")
+        (fields,) = CellList.model_validate_json(jobs.evaluate.cells_json(None, output)).root
+        assert fields.of("another") == cell
+    jobs = together(3)
+    for group in jobs.evaluate.groups:
+        files = [f"results/cells/{cell.id}/predictions.parquet" for cell in group]
+        text = jobs.evaluate.cells_json(None, SimpleNamespace(predictions=files))
+        records = CellList.model_validate_json(text).root
+        assert [fields.of("another") for fields in records] == group
 
 
 def test_a_base_has_no_tuned_checkpoint_and_other_cells_name_theirs() -> None:

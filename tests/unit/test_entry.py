@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from affectlocus.cli import app
 from affectlocus.config import corpus, evaluation, scoring, tasks, tuning
+from affectlocus.config.cells import CellFields
 from affectlocus.config.experiment import schema_text
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import exit_on_error
@@ -318,6 +319,12 @@ def test_baselines_need_the_prepared_tasks(tmp_path: Path) -> None:
                "--intervals", "i.csv", "--baselines", "b.csv")  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == ("affectlocus: --data is missing; --baselines and --data go together\n")
+
+
+def test_the_help_of_evaluate_names_every_field_of_a_cell() -> None:
+    said = " ".join(help_text("evaluate", "--help").split())
+    for key in CellFields.model_fields:
+        assert re.search(rf"\b{key}\b", said), key
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,13 @@ def run(*arguments: object) -> None:
 
 def test_text_is_written_read_and_scored(experiment: Path) -> None:
     data = ["--data", "moods.parquet", "--data", "MOSI.parquet"]
-    cells = {"base/base": [], "pair/tuned": ["--tuned", "pair.json"]}
-    for cell, tuned in cells.items():
+    cells = {
+        "base/base": ["--cells", '{"kind": "base"}'],
+        "pair/tuned": ["--cells", '{"kind": "tuned", "pair": "pair"}', "--tuned", "pair.json"],
+    }
+    for cell, options in cells.items():
         out = f"cells/{cell}/predictions.parquet"
-        arguments = ["--base", "base.json", *tuned, *data, "--settings", json.dumps(SETTINGS)]
+        arguments = ["--base", "base.json", *options, *data, "--settings", json.dumps(SETTINGS)]
         run("evaluate", out, *arguments)
         first = (experiment / out).read_bytes()
         run("evaluate", out, *arguments)
@@ -104,7 +107,8 @@ def test_a_model_reads_labels_out_of_text_and_is_asked_once() -> None:
     data = ["--data", "moods.parquet", "--data", "MOSI.parquet"]
     out = "cells/base/base/predictions.parquet"
     settings = json.dumps({**SETTINGS, "readouts": {"moods": "candidates"}})
-    run("evaluate", out, "--base", "base.json", *data, "--settings", settings)
+    cell = ["--cells", '{"kind": "base"}']
+    run("evaluate", out, *cell, "--base", "base.json", *data, "--settings", settings)
     asking = ["--model", "base.json", "--cache", "replies", "--settings", '{"max_new_tokens": 4}']
     run("extract", out, *asking, "--out", "first.parquet")
     replies = {path.name: path.stat().st_mtime_ns for path in Path("replies").iterdir()}

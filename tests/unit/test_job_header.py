@@ -35,6 +35,7 @@ def test_it_names_versions_hardware_revision_seed_and_parameters() -> None:
     ("arguments", "seeds"),
     [
         (["evaluate", "cells/x/tune/q/seed3/predictions.parquet"], "3"),
+        (["evaluate", "--cells", '[{"kind": "tuned", "seed": 3}, {"draw": 1}]'], "3, 1"),
         (["score", "--settings", '{"generation": {"seed": 5}}', "x.tune.q.seed2.json"], "5, 2"),
         (["tables", "--settings", "{not json"], "none is drawn"),
     ],

@@ -21,6 +21,7 @@ SETTINGS: dict[str, Any] = {
     "samples": {"count": 2, "opening": 2},
 }
 OUT = "cells/pair/load/gate/predictions.parquet"
+CELL = '{"kind": "load", "pair": "pair", "modules": "gate"}'
 KEPT = Path("kept/pair/load/gate")
 
 
@@ -75,7 +76,8 @@ def evaluate(
 ) -> str:
     """What the command says; `more` come behind its usual options, and count."""
     data = [part for task in tasks for part in ("--data", f"{task}.parquet")]
-    command = ["evaluate", OUT, "--base", "base.json", "--tuned", "pair.json", "--kept", "kept"]
+    command = ["evaluate", OUT, "--cells", CELL, "--tuned", "pair.json", "--kept", "kept"]
+    command += ["--base", "base.json"]
     settled = ["--settings", json.dumps(settings)]
     done = CliRunner().invoke(app, [*command, *data, *settled, *more], catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -203,7 +205,8 @@ def test_another_cell_has_answers_of_its_own(asked: list[str]) -> None:
     other = OUT.replace("gate", "up")
     CliRunner().invoke(
         app,
-        ["evaluate", other, "--base", "base.json", "--tuned", "pair.json", "--kept", "kept",
+        ["evaluate", other, "--cells", CELL.replace("gate", "up"), "--base", "base.json",
+         "--tuned", "pair.json", "--kept", "kept",
          "--data", "moods.parquet", "--settings", json.dumps(SETTINGS)],
         catch_exceptions=False,
     )  # fmt: skip

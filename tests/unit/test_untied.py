@@ -452,7 +452,19 @@ def test_a_cell_with_more_tokens_answers_with_the_tuned_tokenizer(adapters, tmp_
     cells = {"tuned": "p/tuned", "load": "p/load/all"}
     outs = {kind: f"cells/{cell}/predictions.parquet" for kind, cell in cells.items()}
     task = ["--name", "t", "--test", "t.csv", "--out", "t.parquet", "--report", "t.json"]
-    given = ["--base", "b.json", "--tuned", "p.json", "--data", "t.parquet", "--settings", "{}"]
+    records = [{"kind": "tuned", "pair": "p"}, {"kind": "load", "pair": "p", "modules": "all"}]
+    given = [
+        "--cells",
+        json.dumps(records),
+        "--base",
+        "b.json",
+        "--tuned",
+        "p.json",
+        "--data",
+        "t.parquet",
+        "--settings",
+        "{}",
+    ]
     for command in (
         ["prepare", *task, "--settings", settings],
         ["retrieve", str(base), "--out", "b.json"],

@@ -5,6 +5,7 @@ What a change reruns, and what it spares, is in test_reruns.py, which shares the
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -126,7 +127,8 @@ def test_a_cell_that_shared_a_job_is_byte_for_byte_the_cell_alone(
     data = [f"--data={path}" for path in Dag(parameters).evaluate.data(Cell("base", "tiny"))]
     manifests = results / "checkpoints"
     command = [str(BIN / "affectlocus"), "evaluate", str(out), *data]
-    command += ["--settings", settings(parameters.evaluate)]
+    cell = {"kind": "load", "pair": "tiny-affective", "modules": "gate", "seed": 0}
+    command += ["--cells", json.dumps(cell), "--settings", settings(parameters.evaluate)]
     command += [
         "--base",
         f"{manifests}/tiny.json",

@@ -677,13 +677,26 @@ def _printed(given: tuple[str, str]) -> None:
     assert secret not in said or secret in "${MY_TOKEN}" or secret in around
 
 
-def _cell(parts: list[str]) -> None:
-    from affectlocus.core.cells import cell_at
+CELL = {
+    "kind": "ablate",
+    "base": "small",
+    "pair": "felt",
+    "modules": "q+gate",
+    "mode": "noise",
+    "seed": None,
+    "draw": 2,
+}
+
+
+def _cells(fields: dict[str, Any]) -> None:
+    from affectlocus.cli.shared import settings_of
+    from affectlocus.config.cells import CellList
 
     with refusing():
-        given = Path("results/cells", *(one.replace("\0", "") or "x" for one in parts))
-        cell = cell_at(given, "base")
-        assert given.as_posix().endswith(cell.id)
+        (found,) = settings_of(CellList, json.dumps([fields]), "--cells").root
+        cell = found.of("base")
+        (again,) = settings_of(CellList, CellList.json_of([cell]), "--cells").root
+        assert again.of("other") == cell
 
 
 TARGETS = [
@@ -704,7 +717,7 @@ TARGETS = [
     Target("table", "csv, tsv, jsonl, parquet, gzip", st.deferred(tables), _table),
     Target("answers", "gold and answers to be scored", answers(), _answers),
     Target("wheels", "files of emotion wheels", st.deferred(wheels), _wheels),
-    Target("cell", "folders of cells", st.lists(texts, min_size=1, max_size=6), _cell),
+    Target("cell", "cells as JSON", changed(st.just(CELL)), _cells),
     Target(
         "secrets",
         "secrets within other text",

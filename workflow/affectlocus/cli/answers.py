@@ -34,7 +34,16 @@ def evaluate(
     predictions: Annotated[
         list[Path],
         typer.Argument(
-            help="what to write, …/PAIR/load/gate/predictions.parquet: the folder says which cell"
+            help="parquet file to write for each cell; verification.json is written next to it, so "
+            "each cell needs a folder of its own"
+        ),
+    ],
+    cells: Annotated[
+        str,
+        typer.Option(
+            help="JSON text or a json file: a cell, or a list with a cell for each output, in the "
+            "same order. Keys: kind (base, tuned, load, tune, ablate), pair, modules, mode, seed "
+            "(of the tuning), draw (number of a random draw), base (by default the name of --base)"
         ),
     ],
     base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
@@ -63,8 +72,11 @@ def evaluate(
     """Build each cell's model, verify it bit for bit, and let it answer every benchmark.
 
     A cell is a base, a tuned model, a base with the delta of some modules loaded, a base tuned on
-    some modules only, or a tuned model with some modules destroyed: PAIR/tuned, PAIR/load/gate,
-    PAIR/tune/gate/seed0, PAIR/ablate/gate/shuffle/draw0. Several share one loaded base. Writes the
+    some modules only, or a tuned model with some modules destroyed (--cells says which):
+    {"kind": "base"}, {"kind": "tuned", "pair": "mine"}, {"kind": "load", "pair": "mine",
+    "modules": "gate"}, {"kind": "tune", "pair": "mine", "modules": "gate", "seed": 0},
+    {"kind": "ablate", "pair": "mine", "modules": "gate", "mode": "shuffle", "draw": 0}.
+    Several cells share one loaded base. Writes the
     log-likelihood of every label behind every test prompt, and of every text of a task with
     fluency (`score` turns them into scores), with what the cell writes behind the openings of some
     of these texts (samples). Beside it, verification.json has the counts of the bit-for-bit check,
@@ -81,11 +93,13 @@ def evaluate(
     costs its own answers only: an answer is used again where weights, cell, samples, settings,
     code, versions and device are all what they were.
 
-    Example: affectlocus evaluate cells/mine/load/gate/predictions.parquet
+    Example: affectlocus evaluate load_gate/predictions.parquet
+    --cells '{"kind": "load", "pair": "mine", "modules": "gate"}'
     --base qwen2.json --tuned mine.json --data a.parquet --settings '{}'
 
-    Example: affectlocus evaluate cells/mine/tuned/predictions.parquet
-    --base qwen2.json --tuned mine.json --data a.parquet --settings '{"readout": "generation",
+    Example: affectlocus evaluate tuned/predictions.parquet
+    --cells '{"kind": "tuned", "pair": "mine"}' --base qwen2.json --tuned mine.json
+    --data a.parquet --settings '{"readout": "generation",
     "generation": {"template": "affectgpt", "sampling": "nucleus", "max_new_tokens": 1200}}'
     """
     from dataclasses import asdict
@@ -93,13 +107,12 @@ def evaluate(
     from affectlocus.config.evaluation import Evaluate
     from affectlocus.config.hardware import Hardware
     from affectlocus.config.pairs import Reading
-    from affectlocus.core.cells import cell_at
 
     chosen = settings_of(Evaluate, settings)
     devices = settings_of(Hardware, hardware, "--hardware")
     how = settings_of(Reading, reading).model_dump()
-    cells = {out: cell_at(out.absolute().parent, base.stem) for out in predictions}
-    manifests = _manifests(list(cells.values()), tuned or [])
+    cell_of = _cells(cells, predictions, base)
+    manifests = _manifests(list(cell_of.values()), tuned or [])
     from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
 
     frames = [read_frame(path, "text", "prompt", "answer", "task", "labels") for path in data]
@@ -139,8 +152,8 @@ def evaluate(
     found = 0
     prompters: dict[Path, Prompter] = {}
     with Progress() as progress:
-        bar = progress.add_task("", total=len(cells) * sum(len(each.prompts) for each in asked))
-        for (out, cell), manifest in zip(cells.items(), manifests, strict=True):
+        bar = progress.add_task("", total=len(cell_of) * sum(len(each.prompts) for each in asked))
+        for (out, cell), manifest in zip(cell_of.items(), manifests, strict=True):
             progress.update(bar, description=cell.id)
             counts = shared.become(manifest and folders[manifest], cell, **how)
             own_tokens = prompter
@@ -173,8 +186,34 @@ def evaluate(
     if found:
         from affectlocus.orchestration.plan import FOUND
 
-        every = len(cells) * len(asked)
+        every = len(cell_of) * len(asked)
         typer.echo(f"note: {found} of {every} {FOUND}, in {kept}", err=True)
+
+
+def _cells(text: str, outputs: list[Path], base: Path) -> dict[Path, Cell]:
+    """Output → its cell."""
+    from affectlocus.config.cells import CellList
+
+    cells = [fields.of(base.stem) for fields in settings_of(CellList, text, "--cells").root]
+    if len(cells) != len(outputs):
+        raise InputError(
+            f"--cells: found {len(cells)} cells for {len(outputs)} outputs; give one cell for each "
+            "output, in the same order"
+        )
+    for cell in cells:
+        if cell.base != base.stem:
+            raise InputError(
+                f"--cells: cell {cell.id} of base {cell.base}, but --base is {base}; pass the "
+                f"manifest of {cell.base}"
+            )
+    folders = [output.absolute().parent for output in outputs]
+    for output, folder in zip(outputs, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise InputError(
+                f"{output}: two outputs in one folder; give each a folder of its own, because "
+                "verification.json is written next to each"
+            )
+    return dict(zip(outputs, cells, strict=True))
 
 
 def _check_tokens(

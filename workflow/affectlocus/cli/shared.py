@@ -89,7 +89,7 @@ def settings_of(
     from affectlocus.config.yaml_text import parsed
 
     source = option
-    if not text.lstrip().startswith("{"):
+    if not text.lstrip().startswith(("{", "[")):
         source = text
         try:
             text = Path(text).read_text(encoding="utf-8")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.errors import InputError
@@ -76,7 +75,6 @@ FAIR = "fair"
 _DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
 RANDOM = (*(name for name, one in ABLATIONS.items() if one.random), EVEN)
 """The modes that use random numbers."""
-_REPLICATE = re.compile(r"(seed|draw)(\d+)")
 
 
 def validated(cell: Cell) -> Cell:
@@ -122,33 +120,3 @@ def dose(cell: Cell) -> float | None:
     """The factor by which a load cell scales the delta; None if its mode is not a dose."""
     found = _DOSE.fullmatch(cell.mode)
     return float(found[1]) if found else None
-
-
-def cell_at(folder: Path, base: str) -> Cell:
-    """The cell that a folder belongs to; the inverse of `Cell.id`.
-
-    Args:
-        base: the name of the cell's base.
-
-    Raises:
-        InputError: the folder's path does not end with the id of a cell.
-    """
-    parts = list(folder.parts)
-    expected = "NAME/base, PAIR/tuned, PAIR/load/MODULES[/MODE], PAIR/tune/MODULES[/fair] or "
-    expected += "PAIR/ablate/MODULES/MODE, then /seedN for a tuning's seed or /drawN for a random "
-    expected += "draw"
-    found: dict[str, Any] = {"modules": "", "mode": ""}
-    if len(parts) > 2 and (replicate := _REPLICATE.fullmatch(parts[-1])):
-        found[replicate[1]] = int(replicate[2])
-        parts.pop()
-    if parts and parts[-1] not in ("base", "tuned"):
-        if parts[-1] in (*ABLATIONS, EVEN, FAIR) or _DOSE.fullmatch(parts[-1]):
-            found["mode"] = parts.pop()
-        if parts:
-            found["modules"] = parts.pop()
-    if len(parts) < 2 or parts[-1] not in _KINDS:
-        raise InputError(f"{folder}: not a cell's folder; expected …/{expected}")
-    *_, name, kind = parts
-    if kind == "base" and name != base:
-        raise InputError(f"{folder}: a cell of base {name}; expected {base}; pass the right base")
-    return validated(Cell(kind, base, None if kind == "base" else name, **found))  # type: ignore[arg-type]

@@ -128,9 +128,9 @@ def _line(path: str, key: str) -> str:
 
 
 def _seeds(arguments: Sequence[str]) -> Iterator[Any]:
-    """Seeds in JSON settings; seeds and draws in the names of cells and checkpoints."""
+    """Seeds and draws in JSON settings, and in the names of cells and checkpoints."""
     for argument in arguments:
-        if argument.startswith("{"):
+        if argument.startswith(("{", "[")):
             try:
                 yield from _seeds_in(json.loads(argument))
             except ValueError:
@@ -142,10 +142,13 @@ def _seeds(arguments: Sequence[str]) -> Iterator[Any]:
 def _seeds_in(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key == "seed":
+            if key in ("seed", "draw"):
                 yield inner
             else:
                 yield from _seeds_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _seeds_in(inner)
 
 
 def write_header(step: str, arguments: Sequence[str], cards: Sequence[str] = ()) -> None:

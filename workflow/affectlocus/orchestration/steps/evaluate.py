@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from affectlocus.config.cells import CellList
 from affectlocus.config.pairs import Reading
 from affectlocus.core.cells import Cell
 from affectlocus.orchestration.artifacts import Artifacts
@@ -99,6 +100,22 @@ class EvaluateJobs(StepJobs):
             chain_flags=self.artifacts.chain_flags(base),
             reading=settings(reading),
         )
+
+    def cells_json(self, wildcards: Any, output: Any) -> str:  # noqa: ARG002
+        """The cells of a job's outputs, as JSON.
+
+        Snakemake does not compare parameters that are derived from `output`. So another number of
+        cells in a job (matrix.cells_per_job) reruns nothing.
+        """
+        files = output.predictions
+        cells = [self._cell_of[file] for file in ([files] if isinstance(files, str) else files)]
+        return CellList.json_of(cells)
+
+    @cached_property
+    def _cell_of(self) -> dict[str, Cell]:
+        """The predictions of a cell → the cell."""
+        cells = self.artifacts.cells.values()
+        return {f"results/cells/{cell.id}/predictions.parquet": cell for cell in cells}
 
     def of_cell(self, field: str) -> Callable[[Any], Any]:
         """An input or parameter function that returns a field of a cell's `Evaluation`."""
