@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,8 +11,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from affectlocus.config.experiment import load
 from affectlocus.orchestration.dag import Dag
@@ -239,6 +242,46 @@ def test_bad_data_end_in_one_line_before_any_job(default: Path, what: str) -> No
     assert len(said) == 1, run.stderr
     assert re.search(rf"params\.yaml: tasks\.mine: .*{expected}", said[0])
     assert not (default / "results").exists()
+
+
+def brought_model(folder: Path, head: bool) -> None:
+    """A llama of one layer with random weights, with its head or without it."""
+    shapes = {"q_proj": (8, 8), "k_proj": (8, 8), "v_proj": (8, 8), "o_proj": (8, 8)}
+    wide = {"gate_proj": (16, 8), "up_proj": (16, 8), "down_proj": (8, 16)}
+    names = {f"model.layers.0.self_attn.{name}.weight": shape for name, shape in shapes.items()}
+    names |= {f"model.layers.0.mlp.{name}.weight": shape for name, shape in wide.items()}
+    names |= {"model.embed_tokens.weight": (32, 8), "model.norm.weight": (8,)}
+    names |= {"lm_head.weight": (32, 8)} if head else {}
+    draw = np.random.default_rng(0)
+    folder.mkdir()
+    weights = {name: draw.normal(size=shape).astype("f4") for name, shape in names.items()}
+    save_file(weights, folder / "model.safetensors")
+    config = {"model_type": "llama", "num_hidden_layers": 1, "tie_word_embeddings": False}
+    config |= {"architectures": ["LlamaForCausalLM"], "hidden_size": 8, "vocab_size": 32}
+    config |= {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 16}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_a_brought_pair_that_is_refused_ends_a_run_before_any_job(tmp_path: Path) -> None:
+    brought_model(tmp_path / "base", head=True)
+    brought_model(tmp_path / "tuned", head=False)
+    (tmp_path / "t.csv").write_text("text,label\ngood,joy\nbad,fear\n")
+    task = {"files": {"test": "t.csv"}, "columns": {"label": "label"}, "labels": ["joy", "fear"]}
+    parameters = {
+        "bases": {"small": {"folder": "base"}},
+        "pairs": {"felt": {"base": "small", "tuned": "tuned"}},
+        "tasks": {"moods": task},
+        "matrix": {"pairs": ["felt"], "load": ["gate"], "tune": [], "ablate": []},
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(parameters))
+    before = sorted(tmp_path.rglob("*"))
+    # This target does not even need the pair.
+    run = snakemake(tmp_path, "results/data/moods.parquet")
+    assert run.returncode == 1
+    assert "affectlocus: params.yaml: pairs.felt: " in run.stderr
+    assert "lm_head" in run.stderr
+    kept = [path for path in tmp_path.rglob("*") if ".snakemake" not in path.parts]
+    assert sorted(kept) == before
 
 
 WORDS = """

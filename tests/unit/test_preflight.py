@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 import yaml
 from wheel_files import write_wheels
 
+from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.data.prepare import prepare
 from affectlocus.orchestration.preflight import (
     REMEMBERED,
     examined,
+    examined_pairs,
     precheck,
     precheck_pairs,
     precheck_wheels,
@@ -132,6 +135,41 @@ def test_a_pair_on_disk_that_does_not_fit_is_named_before_anything_runs(
     config["pairs"]["felt"]["tuned"] = str(lora(other, ["q_proj"]))
     with pytest.raises(InputError, match=r"mine\.yaml: pairs\.felt: .*layers\.2"):
         precheck_pairs(Parameters.model_validate(config), tmp_path, "mine.yaml")
+
+
+MOODS = "{files: {test: t.csv}, columns: {label: label}, labels: [joy, fear]}"
+
+
+def test_a_pair_that_passed_is_read_again_only_after_a_change(
+    checkpoint, lora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = lora(base := checkpoint(), ["q_proj"])
+    config = {
+        "bases": {"small": {"folder": str(base)}},
+        "pairs": {"felt": {"base": "small", "tuned": str(adapter)}},
+        "tasks": {"moods": yaml.safe_load(MOODS)},
+        "matrix": {"pairs": ["felt"], "tune": []},
+    }
+    (tmp_path / "t.csv").write_text("text,label\ngood,joy\nbad,fear\n")
+    parameters = Parameters.model_validate(config)
+    read: list[Path] = []
+    real = ModelPair.__init__
+
+    def counted(pair: ModelPair, base: Any, tuned: Path, **reading: Any) -> None:
+        read.append(tuned)
+        real(pair, base, tuned, **reading)
+
+    monkeypatch.setattr(ModelPair, "__init__", counted)
+    found = examined_pairs(parameters, tmp_path)
+    assert not (tmp_path / REMEMBERED).exists()
+    remember(tmp_path, found)
+    assert examined_pairs(parameters, tmp_path) == found
+    assert len(read) == 1
+    os.utime(adapter / "adapter_model.safetensors", ns=(1, 1))
+    assert examined_pairs(parameters, tmp_path) != found
+    config["pairs"]["felt"]["reading"] = {"any_base": True}
+    examined_pairs(Parameters.model_validate(config), tmp_path)
+    assert len(read) == 3
 
 
 SPOKEN = """

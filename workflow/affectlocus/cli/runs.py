@@ -55,7 +55,7 @@ def run(
     from affectlocus.orchestration.doctor import ASIDE, at_a_glance, leftovers, move
     from affectlocus.orchestration.preflight import (
         examined,
-        precheck_pairs,
+        examined_pairs,
         precheck_wheels,
         remember,
         reports,
@@ -73,8 +73,7 @@ def run(
     data = examined(parameters, folder, source, download=True)
     precheck_wheels(parameters, folder, reports(data), source, download=True)
     check_room(parameters, folder / parameters.data_root, source)
-    precheck_pairs(parameters, folder, source)
-    remember(folder, data)
+    remember(folder, data | examined_pairs(parameters, folder, source))
     if killed:
         unlock(folder)
     place = ASIDE / time.strftime("%Y-%m-%dT%H-%M-%S")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from affectlocus.config.experiment import Parameters
 from affectlocus.config.sources import Source
 from affectlocus.config.tasks import Task, is_valence
+from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE, matching, write_json
 from affectlocus.data.sources import located, tables
@@ -36,6 +37,15 @@ def _state(task: Task, files: dict[str, Path]) -> str:
             stat = file.stat()
             parts.append([key, str(file), stat.st_size, stat.st_mtime_ns])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _remembered(folder: Path) -> dict[str, Any]:
+    """What `remember` kept; empty if there is nothing readable."""
+    try:
+        known = json.loads((folder / REMEMBERED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _absent(task: Task, root: Path) -> bool:
@@ -80,10 +90,7 @@ def examined(
     Raises:
         InputError: what is wrong with which task.
     """
-    try:
-        known = json.loads((folder / REMEMBERED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
+    known = _remembered(folder)
     good: dict[str, dict[str, Any]] = {}
     for name, task in parameters.tasks.items():
         if task.files is None:
@@ -203,32 +210,67 @@ def _unscored(label: str, wheels: Wheels) -> Iterator[str]:
             yield f"{protocol} does not score {label!r} on {on}"
 
 
-def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.yaml") -> list[str]:
-    """Reads the names and shapes of every pair whose two sides lie on disk.
+def examined_pairs(
+    parameters: Parameters, folder: Path, source: str = "params.yaml"
+) -> dict[str, dict[str, Any]]:
+    """Checks every pair whose base and tuned checkpoint are on disk; writes nothing.
+
+    Reads the headers of the files, and the head and embeddings where it matters whether they are
+    tied. Pairs that passed before are not read again until a file or the pair's settings change.
+
+    Args:
+        folder: the experiment's folder.
+        source: how error messages name the file.
 
     Returns:
-        What the cells of which pair do with what lies outside the seven projections.
+        pairs/NAME → what the cells of this pair do with tensors outside the seven projections
+        (`notes`), and a digest of everything that this depends on (`state`).
 
     Raises:
-        InputError: what is wrong with which pair: another base's adapter, tensors that are missing,
-            a model that no cell can be.
+        InputError: a pair that cannot be evaluated, for example an adapter of another base, missing
+            tensors, or a model without its base's head.
     """
     root = folder / parameters.data_root
-    notes = []
+    known = _remembered(folder)
     evaluated = {*parameters.matrix.pairs, *parameters.matrix.beside}
+    found: dict[str, dict[str, Any]] = {}
     for name, pair in parameters.pairs.items():
         base, tuned = parameters.bases[pair.base], pair.tuned
         if base.folder is None or tuned is None or tuned.folder is None:
             continue
-        # It imports torch, which an experiment without such a pair need not wait for.
-        from affectlocus.checkpoints.model_pairs import ModelPair
-
         chain = [root / path for path in (base.folder, *base.then)]
+        paths = [*chain, root / tuned.folder]
+        key, reading = f"pairs/{name}", pair.reading.model_dump()
         try:
-            live = ModelPair(chain, root / tuned.folder, **pair.reading.model_dump())
+            state = _pair_state(paths, [reading, name in evaluated])
+            entry = known.get(key)
+            if isinstance(entry, dict) and entry.get("state") == state:
+                found[key] = entry
+                continue
+            from affectlocus.checkpoints.model_pairs import ModelPair
+
+            live = ModelPair(chain, root / tuned.folder, **reading)
+            notes: list[str] = []
             if name in evaluated:
                 live.check()
-                notes += [f"pairs.{name}: {note}" for note in live.notes_on_cells()]
+                notes = live.notes_on_cells()
         except InputError as error:
             raise InputError(f"{source}: pairs.{name}: {error}") from None
-    return notes
+        found[key] = {"state": state, "notes": [f"pairs.{name}: {note}" for note in notes]}
+    return found
+
+
+def _pair_state(paths: list[Path], settings: list[object]) -> str:
+    """A digest of what the check of a pair depends on: its files, its settings and the code."""
+    parts: list[object] = [digest("evaluate"), *settings]
+    for path in paths:
+        for file in checkpoint_paths(path) if path.is_dir() else [path]:
+            stat = file.stat()
+            parts.append([str(file), stat.st_size, stat.st_mtime_ns])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.yaml") -> list[str]:
+    """The notes of `examined_pairs` on all pairs."""
+    entries = examined_pairs(parameters, folder, source).values()
+    return [note for entry in entries for note in entry["notes"]]
