@@ -18,7 +18,6 @@ rule collect:
         "results/benchmarks/collect.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

@@ -15,7 +15,6 @@ rule corpus:
         "results/benchmarks/corpus.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

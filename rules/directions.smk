@@ -41,8 +41,8 @@ rule directions:
         """
 
 
-rule draw_directions:
-    """Draw the directions of two pairs: layers by projections."""
+# Draw the directions of two pairs: layers by projections.
+use rule heat_map as draw_directions with:
     input:
         JOBS.directions.of_duo,
     output:
@@ -55,22 +55,7 @@ rule draw_directions:
         "results/logs/figures/directions.{duo}.log",
     benchmark:
         "results/benchmarks/figures/directions.{duo}.tsv"
-    conda:
-        "../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
-        pairs=JOBS.directions.duo_flags,
         stem="results/figures/directions.{duo}",
+        shown=JOBS.directions.figure_flags,
         title=lambda wildcards: " and ".join(JOBS.directions.duos[wildcards.duo]) + ": directions",
-        code=digest("figures"),
-    shell:
-        """
-        affectlocus figures \
-            --directions {input:q} {params.pairs} \
-            --title {params.title:q} \
-            --out {params.stem:q} \
-            >{log:q} 2>&1
-        """

@@ -3,6 +3,9 @@
 # in:  results/deltas/PAIR.parquet and PAIR.histogram.parquet, results/table{1,2,3}_intervals.csv
 # out: results/figures/deltas.PAIR, dose.PAIR, ablate.PAIR, and with the paper's names fig4_l2,
 #      fig5_control, fig6_architectures, fig7_load, fig8_tune, fig10_relative (further pairs: with .PAIR)
+#
+# The other figures use rule heat_map with other files: all run the same command, with other options
+# (`shown`).
 
 
 rule heat_map:
@@ -21,27 +24,26 @@ rule heat_map:
         "results/benchmarks/figures/deltas.{pair}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         stem="results/figures/deltas.{pair}",
-        deltas=lambda wildcards, input: repeated("heat-map", input),
+        shown=lambda wildcards, input: repeated("heat-map", input),
         title=lambda wildcards: f"{wildcards.pair}: change of the weights by tuning",
         code=digest("figures"),
     shell:
         """
         affectlocus figures \
-            {params.deltas} \
+            {params.shown} \
             --title {params.title:q} \
             --out {params.stem:q} \
             >{log:q} 2>&1
         """
 
 
-rule relative_changes:
-    """Draw the distribution of the relative change of single weights, by projection."""
+# Draw the distribution of the relative change of single weights, by projection.
+use rule heat_map as relative_changes with:
     input:
         JOBS.figures.histograms,
     output:
@@ -58,30 +60,15 @@ rule relative_changes:
         "results/benchmarks/figures/{relative}.tsv"
     wildcard_constraints:
         relative=alternatives(JOBS.figures.relatives),
-    conda:
-        "../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         stem="results/figures/{relative}",
-        histograms=lambda wildcards, input: repeated("histogram", input),
+        shown=lambda wildcards, input: repeated("histogram", input),
         title=lambda wildcards: JOBS.figures.relatives[wildcards.relative]
         + ": relative change of single weights",
-        code=digest("figures"),
-    shell:
-        """
-        affectlocus figures \
-            {params.histograms} \
-            --title {params.title:q} \
-            --out {params.stem:q} \
-            >{log:q} 2>&1
-        """
 
 
-rule bars:
-    """Draw a table: scores of single modules as bars, or changes by ablations."""
+# Draw a table: scores of single modules as bars, or changes by ablations.
+use rule heat_map as bars with:
     input:
         unpack(JOBS.figures.bar_companions),
     output:
@@ -95,34 +82,14 @@ rule bars:
         "results/benchmarks/figures/{bars}.tsv"
     wildcard_constraints:
         bars=alternatives(JOBS.figures.bars),
-    conda:
-        "../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
-        kind=JOBS.figures.bar_kind,
         stem="results/figures/{bars}",
-        baselines=lambda wildcards, input: (
-            repeated("baselines", [input.baselines])
-            if JOBS.figures.bar_kind(wildcards) == "singles"
-            else ""
-        ),
+        shown=JOBS.figures.bar_flags,
         title=JOBS.figures.bar_title,
-        code=digest("figures"),
-    shell:
-        """
-        affectlocus figures \
-            --{params.kind} {input.intervals:q} {params.baselines} \
-            --title {params.title:q} \
-            --out {params.stem:q} \
-            >{log:q} 2>&1
-        """
 
 
-rule draw_dose:
-    """Draw the score against the dose of a load."""
+# Draw the score against the dose of a load.
+use rule heat_map as draw_dose with:
     input:
         unpack(JOBS.figures.dose_companions),
     output:
@@ -135,29 +102,14 @@ rule draw_dose:
         "results/logs/figures/dose.{pair}.log",
     benchmark:
         "results/benchmarks/figures/dose.{pair}.tsv"
-    conda:
-        "../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         stem="results/figures/dose.{pair}",
+        shown=JOBS.figures.dose_flags,
         title=lambda wildcards: f"{wildcards.pair}: score against the dose of a load",
-        code=digest("figures"),
-    shell:
-        """
-        affectlocus figures \
-            --dose {input.intervals:q} \
-            --baselines {input.baselines:q} \
-            --title {params.title:q} \
-            --out {params.stem:q} \
-            >{log:q} 2>&1
-        """
 
 
-rule draw_panels:
-    """Draw the deltas of several pairs in one figure (Figs. 4, 5 and 6)."""
+# Draw the deltas of several pairs in one figure (Figs. 4, 5 and 6).
+use rule heat_map as draw_panels with:
     input:
         JOBS.figures.panel_deltas,
     output:
@@ -172,22 +124,7 @@ rule draw_panels:
         "results/benchmarks/figures/{panels}.tsv"
     wildcard_constraints:
         panels=alternatives(JOBS.figures.panels),
-    conda:
-        "../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         stem="results/figures/{panels}",
-        panels=JOBS.figures.panel_flags,
+        shown=JOBS.figures.panel_flags,
         title=lambda wildcards: JOBS.figures.panels[wildcards.panels].title,
-        code=digest("figures"),
-    shell:
-        """
-        affectlocus figures \
-            {params.panels} \
-            --title {params.title:q} \
-            --out {params.stem:q} \
-            >{log:q} 2>&1
-        """

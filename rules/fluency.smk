@@ -22,7 +22,6 @@ rule fluency:
         "results/benchmarks/fluency.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
@@ -53,7 +52,6 @@ rule draw_fluency:
         "results/benchmarks/figures/fluency.{arm}.{pair}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

@@ -20,7 +20,6 @@ rule ledger:
         "results/benchmarks/ledger.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
@@ -51,7 +50,6 @@ rule step_times:
         "results/benchmarks/step_times.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
@@ -68,8 +66,8 @@ rule step_times:
         """
 
 
-rule trade_off:
-    """Draw the mean score against the number of trainable parameters (Fig. 9)."""
+# Draw the mean score against the number of trainable parameters (Fig. 9).
+use rule heat_map as trade_off with:
     input:
         intervals=JOBS.ledger.intervals,
         ledger="results/ledger.csv",
@@ -85,24 +83,8 @@ rule trade_off:
         "results/benchmarks/figures/{trade_off}.tsv"
     wildcard_constraints:
         trade_off=alternatives(JOBS.ledger.trade_offs),
-    conda:
-        "../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         stem="results/figures/{trade_off}",
-        intervals=lambda wildcards, input: repeated("trade-off", input.intervals),
+        shown=JOBS.ledger.figure_flags,
         title=lambda wildcards: JOBS.ledger.trade_offs[wildcards.trade_off]
         + ": score against trainable parameters",
-        code=digest("figures"),
-    shell:
-        """
-        affectlocus figures \
-            {params.intervals} \
-            --ledger {input.ledger:q} \
-            --title {params.title:q} \
-            --out {params.stem:q} \
-            >{log:q} 2>&1
-        """

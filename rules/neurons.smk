@@ -23,7 +23,6 @@ rule neurons:
         "results/benchmarks/neurons/{base}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
@@ -87,8 +86,8 @@ rule activations:
         """
 
 
-rule draw_neurons:
-    """Draw how concentrated the change is, and how many neurons two pairs share."""
+# Draw how concentrated the change is, and how many neurons two pairs share.
+use rule heat_map as draw_neurons with:
     input:
         moved="results/neurons/{base}.parquet",
         companions=multiext("results/neurons/{base}", ".concentration.parquet", ".overlaps.parquet"),
@@ -102,28 +101,14 @@ rule draw_neurons:
         "results/logs/figures/neurons.{base}.log",
     benchmark:
         "results/benchmarks/figures/neurons.{base}.tsv"
-    conda:
-        "../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         stem="results/figures/neurons.{base}",
+        shown=lambda wildcards, input: repeated("neurons", [input.moved]),
         title=lambda wildcards: f"{wildcards.base}: feed-forward neurons that tuning moves",
-        code=digest("figures"),
-    shell:
-        """
-        affectlocus figures \
-            --neurons {input.moved:q} \
-            --title {params.title:q} \
-            --out {params.stem:q} \
-            >{log:q} 2>&1
-        """
 
 
-rule draw_activations:
-    """Draw the shift of the gate's moved neurons beside that of the rest."""
+# Draw the shift of the gate's moved neurons beside that of the rest.
+use rule heat_map as draw_activations with:
     input:
         shifts="results/activations/{tuned}.parquet",
         summary="results/activations/{tuned}.summary.parquet",
@@ -139,21 +124,7 @@ rule draw_activations:
         "results/logs/figures/activations.{tuned}.log",
     benchmark:
         "results/benchmarks/figures/activations.{tuned}.tsv"
-    conda:
-        "../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         stem="results/figures/activations.{tuned}",
+        shown=lambda wildcards, input: repeated("activations", [input.shifts]),
         title=lambda wildcards: f"{wildcards.tuned}: the gate on emotional against neutral texts",
-        code=digest("figures"),
-    shell:
-        """
-        affectlocus figures \
-            --activations {input.shifts:q} \
-            --title {params.title:q} \
-            --out {params.stem:q} \
-            >{log:q} 2>&1
-        """

@@ -54,7 +54,6 @@ rule openset:
         "results/benchmarks/openset/{cell}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

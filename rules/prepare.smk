@@ -17,7 +17,6 @@ rule retrieve_data:
         name=alternatives(JOBS.prepare.hub_tables),
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=60,
@@ -45,7 +44,6 @@ rule prepare:
         "results/benchmarks/prepare/{task}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

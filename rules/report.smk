@@ -32,7 +32,6 @@ rule report:
         "results/benchmarks/report.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

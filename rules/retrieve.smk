@@ -19,7 +19,6 @@ rule retrieve:
         name=alternatives(JOBS.brought),
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=720,

@@ -18,7 +18,6 @@ rule score:
         "results/benchmarks/score/{pair}/{arm}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=30,

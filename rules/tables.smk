@@ -30,7 +30,6 @@ rule tables:
         "results/benchmarks/tables/{table}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

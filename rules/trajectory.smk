@@ -35,8 +35,8 @@ rule trajectory:
         """
 
 
-rule draw_trajectory:
-    """Draw a pair's deltas along the tuning."""
+# Draw a pair's deltas along the tuning.
+use rule heat_map as draw_trajectory with:
     input:
         JOBS.trajectory.of_pair,
     output:
@@ -49,22 +49,7 @@ rule draw_trajectory:
         "results/logs/figures/trajectory.{pair}.log",
     benchmark:
         "results/benchmarks/figures/trajectory.{pair}.tsv"
-    conda:
-        "../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         stem="results/figures/trajectory.{pair}",
-        trajectories=lambda wildcards, input: repeated("trajectory", input),
+        shown=lambda wildcards, input: repeated("trajectory", input),
         title=lambda wildcards: f"{wildcards.pair}: change of the weights along the tuning",
-        code=digest("figures"),
-    shell:
-        """
-        affectlocus figures \
-            {params.trajectories} \
-            --title {params.title:q} \
-            --out {params.stem:q} \
-            >{log:q} 2>&1
-        """

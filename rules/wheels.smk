@@ -14,7 +14,6 @@ rule wheels:
         "results/benchmarks/wheels.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=60,

@@ -173,8 +173,10 @@ def test_the_workflow_is_lint_clean(default: Path) -> None:
 
 def test_every_job_has_a_log_a_benchmark_and_resources() -> None:
     for file in sorted((ROOT / "rules").glob("*.smk")):
-        for rule in re.split(r"^rule ", file.read_text(), flags=re.M)[1:]:
-            for directive in ("log:", "benchmark:", "threads:", "mem_mb=", "runtime=", "conda:"):
+        rules = re.findall(r"^((?:use )?rule .*\n(?:(?:    .*)?\n)*)", file.read_text(), flags=re.M)
+        for rule in rules:
+            own = () if rule.startswith("use ") else ("mem_mb=", "runtime=", "conda:")
+            for directive in ("log:", "benchmark:", *own):
                 assert directive in rule, f"{file.name}: {rule.split(':')[0]} lacks {directive}"
 
 

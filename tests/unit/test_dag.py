@@ -401,10 +401,10 @@ def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
         "intervals": "results/table3_intervals.csv",
         "baselines": "results/table3_baselines.csv",
     }
-    assert [jobs.figures.bar_kind(wild(bars=name)) for name in ("fig7_load", "ablate.felt")] == [
-        "singles",
-        "ablation",
-    ]
+    files = wild(intervals="i.csv", baselines="b c.csv")
+    names = ("fig7_load", "ablate.felt")
+    flags = [jobs.figures.bar_flags(wild(bars=name), files) for name in names]
+    assert flags == ["--singles i.csv --baselines 'b c.csv'", "--ablation i.csv"]
     assert jobs.figures.bar_title(ablate) == jobs.fluency.title(wild(pair="felt", arm="ablate"))
     assert "felt" in jobs.fluency.title(wild(pair="felt", arm="ablate"))
     assert jobs.score.files()[:3] == [
@@ -627,7 +627,8 @@ def test_directions_are_of_a_matrix_pair_beside_each_other_pair_on_its_base() ->
     assert jobs.directions.files == ["results/directions/own.parquet"]
     duo = wild(duo="felt.seed0-and-sums.seed0")
     assert jobs.directions.of_duo(duo) == "results/directions/own.parquet"
-    assert jobs.directions.duo_flags(duo) == "--pair felt.seed0 --pair sums.seed0"
+    flags = jobs.directions.figure_flags(duo, ["d.parquet"])
+    assert flags == "--directions d.parquet --pair felt.seed0 --pair sums.seed0"
     assert jobs.directions.tuned(wild(base="brought")) == ["results/checkpoints/given.json"]
     readings = json.loads(jobs.directions.readings(wild(base="brought")))
     assert readings["given"]["alpha"] == 4

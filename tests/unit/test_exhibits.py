@@ -83,10 +83,20 @@ def test_the_captions_of_snakemake_s_report_are_those_of_the_list() -> None:
     assert written == captions(), "run: affectlocus report --captions workflow/report"
 
 
+def body_of(rule: str) -> str:
+    """The directives of a rule, which may use another rule."""
+    header = rf"^(?:rule {rule}:|use rule \w+ as {rule} with:)$"
+    (body,) = (
+        re.split(header, text, flags=re.M)[1:]
+        for text in RULES.values()
+        if re.search(header, text, re.M)
+    )
+    return re.split(r"^(?:rule|use rule) ", body[0], flags=re.M)[0]
+
+
 @pytest.mark.parametrize("rule", sorted(captions()))
 def test_a_captioned_rule_is_there_and_marks_its_result_with_that_caption(rule: str) -> None:
-    (text,) = (text for text in RULES.values() if re.search(rf"^rule {rule}:", text, re.M))
-    body = re.split(r"^(?:rule|use rule) ", text.partition(f"rule {rule}:")[2], flags=re.M)[0]
+    body = body_of(rule)
     assert re.search(rf'report_arguments\(\s*"{rule}"', body)
     shown = report_arguments(rule, of="all")
     assert (ROOT / "rules" / str(shown["caption"])).is_file()
@@ -98,5 +108,5 @@ def test_the_patterns_of_our_own_rules_are_files_that_they_write() -> None:
     named = ("bars", "tables", "draw_panels", "relative_changes", "trade_off")
     for one in EXHIBITS:
         if one.rule and one.rule not in named:
-            (text,) = (t for t in RULES.values() if f"rule {one.rule}:" in t)
+            text = body_of(one.rule)
             assert f'"results/{one.pattern}"' in text, one.name

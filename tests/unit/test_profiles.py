@@ -24,6 +24,12 @@ def test_every_choice_of_a_profile_is_explained_by_the_line_above_it(profile: Pa
         before = line
 
 
+def test_the_default_profile_does_not_replace_the_resources_of_a_clusters_profile() -> None:
+    # Snakemake: "all default-resources: entries from other profiles will be ignored".
+    profile = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
+    assert "default-resources" not in profile
+
+
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_a_clusters_profile_retries_and_its_plugin_is_pinned_in_an_extra(name: str) -> None:
     profile = yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())

@@ -32,6 +32,11 @@ def repeated(option: str, values: Iterable[object]) -> str:
     return " ".join(f"--{option} {quote(str(value))}" for value in values)
 
 
+def options(**values: object) -> str:
+    """Options with one value each, quoted for a shell."""
+    return " ".join(repeated(name, [value]) for name, value in values.items())
+
+
 def checkpoint(name: str) -> str:
     """The manifest of a checkpoint."""
     return f"results/checkpoints/{name}.json"

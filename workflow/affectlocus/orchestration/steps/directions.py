@@ -72,6 +72,7 @@ class DirectionsJobs(StepJobs):
         first, _ = self.duos[wildcards.duo]
         return f"results/directions/{self.artifacts.base_of(first)}.parquet"
 
-    def duo_flags(self, wildcards: Any) -> str:
-        """A figure's two checkpoints, as options."""
-        return repeated("pair", self.duos[wildcards.duo])
+    def figure_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002
+        """The directions and the two checkpoints of a figure, as options."""
+        pair = repeated("pair", self.duos[wildcards.duo])
+        return f"{repeated('directions', input)} {pair}"

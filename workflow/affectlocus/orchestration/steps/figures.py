@@ -9,7 +9,7 @@ from typing import Any
 from affectlocus.config.matrix import Arm
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.orchestration.artifacts import Artifacts
-from affectlocus.orchestration.rule_values import as_images, repeated
+from affectlocus.orchestration.rule_values import as_images, options, repeated
 from affectlocus.orchestration.steps.claims import ClaimsJobs
 from affectlocus.orchestration.steps.deltas import DeltasJobs
 from affectlocus.orchestration.steps.step import StepJobs
@@ -97,9 +97,11 @@ class FiguresJobs(StepJobs):
         """The intervals and baselines of the table that a figure of bars shows."""
         return self._tables.companions(*self.bars[wildcards.bars])
 
-    def bar_kind(self, wildcards: Any) -> str:
-        """What a figure of bars shows: ablations, or single projections."""
-        return "ablation" if self.bars[wildcards.bars][1] == "ablate" else "singles"
+    def bar_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002
+        """What a figure of bars shows, as options: ablations, or single projections."""
+        if self.bars[wildcards.bars][1] == "ablate":
+            return options(ablation=input.intervals)
+        return options(singles=input.intervals, baselines=input.baselines)
 
     def bar_title(self, wildcards: Any) -> str:
         """The title of a figure of bars, which shows single projections only."""
@@ -114,3 +116,7 @@ class FiguresJobs(StepJobs):
     def dose_companions(self, wildcards: Any) -> dict[str, str]:
         """The intervals and baselines of a pair's dose table."""
         return self._tables.companions(wildcards.pair, "dose")
+
+    def dose_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002, ARG002
+        """The dose table, as options."""
+        return options(dose=input.intervals, baselines=input.baselines)

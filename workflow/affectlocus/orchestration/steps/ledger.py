@@ -63,6 +63,10 @@ class LedgerJobs(StepJobs):
         """Every figure of the score against the trainable parameters."""
         return as_images(self.trade_offs)
 
+    def figure_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002, ARG002
+        """What a figure shows, as options: the tune tables and the ledger."""
+        return f"{repeated('trade-off', input.intervals)} {repeated('ledger', [input.ledger])}"
+
     def intervals(self, wildcards: Any) -> list[str]:
         """The intervals of the tune tables of a figure's pair."""
         pair = self.trade_offs[wildcards.trade_off]
