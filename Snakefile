@@ -1,10 +1,10 @@
-# affectlocus: where a fine-tune landed, and whether that place is what makes it work.
+# affectlocus measures where a fine-tune changed a language model, and tests whether this place causes its effect.
 #
 #   snakemake --cores 2 results/table1.csv             the embedded default's Table 1
 #   snakemake --cores 2                                every table, figure and delta
 #   snakemake --cores 2 --directory experiments/stories     another experiment
 #
-# An experiment is a folder with a params.yaml; its results lie beside it.
+# An experiment is a folder with a params.yaml; its results are written into the same folder.
 from pathlib import Path
 
 from snakemake.utils import min_version, update_config
@@ -13,7 +13,7 @@ from affectlocus.core.errors import exit_on_error
 from affectlocus.config.experiment import read
 
 min_version("9.27")
-# Broken YAML, or none: one sentence, where Snakemake would not name the line.
+# Invalid or missing YAML ends in one sentence that names the line.
 WRITTEN = exit_on_error(read, Path("params.yaml"))
 
 

@@ -19,12 +19,12 @@ from affectlocus.orchestration.steps.wheels import RELEASED_WHEELS
 from affectlocus.orchestration.wildcard_patterns import alternatives
 from affectlocus.reporting.exhibits import report_arguments
 
-# A dry run plans without the files that are marked `awaited`.
+# A dry run plans without files that are marked `awaited` and do not exist yet.
 PLANNING = compat.is_dry_run(workflow) or compat.is_job(workflow)
 EXPERIMENT = exit_on_error(validate, config, Path.cwd(), planning=PLANNING)
 PLANNED = planned_by(EXPERIMENT, Path(workflow.basedir))
 if compat.is_job(workflow):
-    # On a cluster each job reads this file too; its run has checked the data.
+    # On a cluster each job reads this file again. Its run has checked the data.
     exit_on_error(check_planned, Path.cwd(), PLANNED)
 else:
     DATA = exit_on_error(preflight.examined, EXPERIMENT, Path.cwd(), planning=PLANNING)
@@ -34,15 +34,15 @@ else:
     if missing := preflight.absent(EXPERIMENT, Path.cwd()):
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 JOBS = Dag(EXPERIMENT)
-# Here, as many jobs run at once as there are cards; on a cluster a job's own host has them. Which of
-# the two it is, Snakemake knows once it has read all rules.
+# On one machine as many GPU jobs run at once as it has GPUs. On a cluster the host of a job has the GPUs.
+# Snakemake knows which of the two applies after it has read all rules.
 CARDS = len(cards())
 NEEDS = Needs(JOBS, lambda: None if compat.sends_jobs_away(workflow) else CARDS)
 if CARDS:
     compat.offer(workflow, "gpu", CARDS)
-# Every job's log begins with its versions, hardware and parameters. SIGTERM goes to all processes of a
-# job; a shell that died of it at once would take the job's grace time from the step that saves its state.
-# How often a state is saved changes no result, and so is no job's parameter.
+# AFFECTLOCUS_JOB: every job's log begins with its versions, hardware and parameters. SIGTERM reaches all processes
+# of a job; `trap : TERM` keeps the shell alive until the step has saved its state. How often a state is saved
+# changes no result, so it is not a parameter of the jobs.
 shell.prefix(
     "trap : TERM; export AFFECTLOCUS_JOB=1 "
     f"AFFECTLOCUS_SAVE_MINUTES={EXPERIMENT.hardware.save_minutes}; "

@@ -259,13 +259,13 @@ def test_the_version_of_what_a_library_computes_with_counts(
 
 def test_fields_that_only_some_pythons_have_change_nothing() -> None:
     tree = ast.parse("def half(value, *, by=2):\n    return value / by\n")
-    told = syntax.Reader().told(tree)
+    told = syntax.Reader().text_of(tree)
     (function,) = tree.body
     function.type_params = []  # type: ignore[attr-defined]
     function._fields = (*function._fields, "type_params")  # type: ignore[misc]
-    assert syntax.Reader().told(tree) == told
+    assert syntax.Reader().text_of(tree) == told
     function.name = "quarter"  # type: ignore[attr-defined]
-    assert syntax.Reader().told(tree) != told
+    assert syntax.Reader().text_of(tree) != told
 
 
 # The package itself.

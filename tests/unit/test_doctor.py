@@ -24,7 +24,7 @@ from affectlocus.orchestration.doctor import (
     examine,
     leftovers,
     next_step,
-    put_right,
+    repair,
 )
 
 FRAME = pd.DataFrame({"a": [1, 2]})
@@ -111,11 +111,11 @@ def test_a_cut_result_is_named_and_moved_aside(
     content, before = path.read_bytes(), tree(folder)
     (found,) = examine(Path(), jobs)
     how = f"cut, at {kept} bytes" if kept else "empty"
-    assert found.said == f"results/a.{kind}: {how}"
+    assert found.message == f"results/a.{kind}: {how}"
     assert tree(folder) == before
     with pytest.raises(InputError, match="affectlocus doctor --fix"):
         check_whole(path)
-    (done,) = put_right(Path(), [found], jobs)
+    (done,) = repair(Path(), [found], jobs)
     assert not path.exists()
     (aside,) = (folder / STATE / "aside").rglob(f"a.{kind}")
     assert str(aside.relative_to(folder)) in done
@@ -129,8 +129,8 @@ def test_a_flipped_bit_of_weights_made_here_moves_them_aside_and_keeps_their_man
 ) -> None:
     flip(folder / f"checkpoints/{name}/model.safetensors")
     (found,) = examine(Path(), jobs)
-    assert "but with other bytes" in found.said
-    put_right(Path(), [found], jobs)
+    assert "but with other bytes" in found.message
+    repair(Path(), [found], jobs)
     assert not (folder / f"checkpoints/{name}").exists()
     assert (folder / f"results/checkpoints/{name}.json").exists()
     assert next_step([found], Path()).endswith(f" checkpoints/{name}/.complete")
@@ -141,7 +141,7 @@ def test_weights_that_are_not_here_are_no_damage(folder: Path, jobs: Dag) -> Non
     (folder / "checkpoints/tiny").rmdir()
     (found,) = examine(Path(), jobs)
     assert found.cure == "later"
-    assert put_right(Path(), [found], jobs) == []
+    assert repair(Path(), [found], jobs) == []
 
 
 def test_a_manifest_that_is_no_manifest_is_moved_aside_and_not_its_weights(
@@ -149,7 +149,7 @@ def test_a_manifest_that_is_no_manifest_is_moved_aside_and_not_its_weights(
 ) -> None:
     manifest = folder / "results/checkpoints/felt.seed0.json"
     manifest.write_text("{'folder': 'checkpoints'}\n")
-    put_right(Path(), examine(Path(), jobs), jobs)
+    repair(Path(), examine(Path(), jobs), jobs)
     assert not manifest.exists()
     assert (folder / "checkpoints/felt.seed0/model.safetensors").exists()
 
@@ -158,9 +158,9 @@ def test_files_of_a_user_s_own_are_only_named(folder: Path, jobs: Dag) -> None:
     flip(folder / "mine/model.safetensors")
     (found,) = examine(Path(), jobs)
     assert found.cure == "person"
-    assert "your own files" in found.said
+    assert "your own files" in found.message
     before = tree(folder)
-    assert put_right(Path(), [found], jobs) == []
+    assert repair(Path(), [found], jobs) == []
     assert tree(folder) == before
 
 
@@ -180,7 +180,7 @@ def test_a_damaged_download_is_fetched_again_from_its_source_and_its_manifest_st
     monkeypatch.setattr("affectlocus.data.retrieve.retrieve", retrieve)
     found = examine(Path(), jobs)
     assert [one.cure for one in found] == ["download"]
-    put_right(Path(), found, jobs)
+    repair(Path(), found, jobs)
     assert asked[:2] == ["owner/name", "main"]
     assert manifest.read_text() == record
     assert examine(Path(), jobs) == []
@@ -193,7 +193,7 @@ def test_a_source_that_has_other_files_now_is_said_and_its_manifest_stays(
     other = {"folder": "cache/far", "files": [{"file": "x", "bytes": 1, "sha256": "0"}]}
     monkeypatch.setattr("affectlocus.data.retrieve.retrieve", lambda *_: other)
     with pytest.raises(InputError, match="its source has other files now"):
-        put_right(Path(), examine(Path(), jobs), jobs)
+        repair(Path(), examine(Path(), jobs), jobs)
     assert (folder / "results/checkpoints/far.json").exists()
 
 
@@ -211,7 +211,7 @@ def test_what_a_killed_job_left_is_found_and_what_a_living_one_writes_is_not(
         "checkpoints/.tiny.99999999.partial",
         "results/.a.99999999.partial.csv",
     ]
-    put_right(Path(), found, jobs)
+    repair(Path(), found, jobs)
     assert not list(folder.glob("*/.*.99999999.*"))
 
 
@@ -222,7 +222,7 @@ def test_dates_in_the_future_become_now_in_their_own_order(folder: Path, jobs: D
         os.utime(folder / name, (ahead, ahead))
     found = at_a_glance(Path())
     assert {str(one.path) for one in found} == set(names)
-    put_right(Path(), found, jobs)
+    repair(Path(), found, jobs)
     times = [(folder / name).stat().st_mtime_ns for name in names]
     assert times == sorted(times)
     assert times[-1] <= time.time_ns()

@@ -12,7 +12,7 @@ import yaml
 
 from affectlocus.config.experiment import load
 from affectlocus.orchestration.dag import Dag
-from affectlocus.orchestration.plan import FOUND, Kind, Plan, plan
+from affectlocus.orchestration.plan import FOUND, JobKind, Plan, plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dag:
     return Dag(load(ROOT / "params.yaml"))
 
 
-def kind(found: Plan, name: str) -> Kind:
+def kind(found: Plan, name: str) -> JobKind:
     return next(one for one in found.kinds if one.kind == name)
 
 

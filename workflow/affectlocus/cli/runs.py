@@ -1,4 +1,4 @@
-"""An experiment's run, and what is wrong with its folder."""
+"""Commands `run` and `doctor`: run an experiment, and find damage in its folder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from affectlocus.core.errors import InputError
 _EXPERIMENT = typer.Argument(help="an experiment's folder, or its params.yaml")
 
 
-# Findings that a run prints; the doctor prints all.
+# Number of findings that `run` prints; `doctor` prints all.
 _SHOWN = 5
 
 
 def _folder(experiment: Path) -> Path:
-    """The experiment's folder, by itself or by its params.yaml."""
+    """The folder of an experiment that is named by its folder or by its params.yaml."""
     folder = experiment if experiment.is_dir() else experiment.parent
     if not (folder / "params.yaml").is_file():
         raise InputError(
-            f"{folder / 'params.yaml'}: no such file; expected an experiment's folder (behind -- "
-            "stand Snakemake's own arguments)"
+            f"{folder / 'params.yaml'}: no such file; expected an experiment's folder (arguments "
+            "of Snakemake go after --)"
         )
     return folder
 
@@ -35,17 +35,17 @@ def run(
     cores: Annotated[
         str | None,
         typer.Option(
-            help="jobs at once on this machine, a number or all; all where no argument for "
-            "Snakemake is given"
+            help="number of cores for jobs on this machine, or all; by default all, unless "
+            "arguments for Snakemake are given"
         ),
     ] = None,
 ) -> None:
     """Run an experiment: check it, make sure that no other run works there, then start Snakemake.
 
-    Behind -- stand arguments for Snakemake. Compared with snakemake alone, this downloads and
-    checks the users' own files first, clears away the lock of a killed run (snakemake --unlock),
-    moves what killed jobs left half-written aside, and names results that were cut. Snakemake's
-    exit code is returned.
+    Arguments after -- are passed to Snakemake. In addition to what snakemake does, this command
+    downloads and checks the users' own files first, removes the lock of a killed run (snakemake
+    --unlock), moves incomplete files of killed jobs aside, and reports truncated results. It
+    returns Snakemake's exit code.
 
     Example: affectlocus run experiments/stories --cores 2
 
@@ -77,13 +77,13 @@ def run(
     if killed:
         unlock(folder)
     place = ASIDE / time.strftime("%Y-%m-%dT%H-%M-%S")
-    for one in leftovers(folder):
-        move(folder, one.path, place)
-        typer.echo(f"affectlocus: {one.said}; moved to {place}", err=True)
+    for finding in leftovers(folder):
+        move(folder, finding.path, place)
+        typer.echo(f"affectlocus: {finding.message}; moved to {place}", err=True)
     found = at_a_glance(folder)
     cure = f"affectlocus doctor --fix {folder}"
-    for one in found[:_SHOWN]:
-        typer.echo(f"affectlocus: {one.said}; {cure}", err=True)
+    for finding in found[:_SHOWN]:
+        typer.echo(f"affectlocus: {finding.message}; {cure}", err=True)
     if more := found[_SHOWN:]:
         typer.echo(f"affectlocus: and {len(more)} more; affectlocus doctor names them", err=True)
     words: list[str] = context.obj or []
@@ -97,25 +97,25 @@ def doctor(
         bool, typer.Option("--fix", help="move what is damaged aside, and download again")
     ] = False,
 ) -> None:
-    """Look for damage in an experiment's folder, and put it right without deleting anything.
+    """Look for damage in an experiment's folder, and repair it without deleting anything.
 
-    Finds weights and downloads that are gone or were changed (every file is read for its SHA-256),
-    results that were cut, what killed jobs left half-written, and files dated in the future. With
-    --fix, damaged files are moved to .affectlocus/aside, damaged downloads are fetched again, and
-    dates in the future become now. Prints the command that makes again what was moved. Exit code 1
-    if something was found and is not put right.
+    Finds missing or changed weights and downloads (it computes the SHA-256 of every file),
+    truncated results, incomplete files of killed jobs, and files dated in the future. With --fix,
+    it moves damaged files to .affectlocus/aside, downloads damaged downloads again, and sets dates
+    in the future to now. It prints the command that makes the moved files again. The exit code is 1
+    if damage was found and not repaired.
 
     Example: affectlocus doctor experiments/stories --fix
     """
     from affectlocus.config.experiment import load
     from affectlocus.orchestration.dag import Dag
-    from affectlocus.orchestration.doctor import examine, next_step, put_right
+    from affectlocus.orchestration.doctor import examine, next_step, repair
     from affectlocus.orchestration.run_lock import ended, hold, killed
 
     folder = _folder(experiment)
     typed = Path.cwd()
     parameters = load(folder, planning=True)
-    # Paths of an experiment start from its folder, as they do for Snakemake.
+    # Paths in an experiment are relative to its folder, as for Snakemake.
     os.chdir(folder)
     here, jobs = Path(), Dag(parameters)
     if fix:
@@ -125,13 +125,13 @@ def doctor(
             f"a run was killed ({who}); affectlocus run clears its lock away, or snakemake --unlock"
         )
     found = examine(here, jobs)
-    for one in found:
-        typer.echo(one.said)
-    wrong = [one for one in found if one.cure != "later"]
+    for finding in found:
+        typer.echo(finding.message)
+    wrong = [finding for finding in found if finding.cure != "later"]
     if not wrong:
         typer.echo("nothing is damaged")
     if fix:
-        for line in put_right(here, found, jobs):
+        for line in repair(here, found, jobs):
             typer.echo(line)
         ended(here)
     whole = Path(os.path.relpath(here.absolute(), typed))
@@ -140,5 +140,5 @@ def doctor(
         typer.echo(f"to put it right: affectlocus doctor --fix {whole}")
     elif command := next_step(found, whole):
         typer.echo(f"to make again what is missing: {command}")
-    if any(one.cure == "person" or not fix for one in wrong):
+    if any(finding.cure == "person" or not fix for finding in wrong):
         raise typer.Exit(1)

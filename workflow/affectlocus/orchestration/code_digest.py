@@ -1,12 +1,12 @@
-"""A digest of the code that a command runs, so that changed code reruns just the jobs it feeds.
+"""A digest of the code that a command runs, so that changed code reruns only the jobs that use it.
 
-Snakemake sees neither an imported module nor a package's version. Every rule therefore carries
-`digest("command")` among its params, where the command is the one that its shell line runs.
+Snakemake does not see imported modules and versions of packages. So every rule has the parameter
+`digest("command")` with the command that its shell line runs.
 
 Imports are followed from the command's function: absolute, relative, inside functions, of a module
-or of a name in it. An imported module counts as a whole. Modules of which each command uses another
-part (`_BY_DEFINITION`) count by the definitions that are reached, so that a changed option of one
-command reruns no job of another. Files of the package that hold no code count for the modules that
+or of a name in it. An imported module counts as a whole. Of modules in `_BY_DEFINITION`, of which
+each command uses another part, only the definitions that are reached count. So a changed option of
+one command does not rerun the jobs of another. Data files of the package count for the modules that
 name them.
 """
 
@@ -31,7 +31,7 @@ NAME = "affectlocus"
 # (transformers, peft, tokenizers, accelerate, jinja2's chat templates), or parse, group and round
 # samples and scores (pandas; openpyxl reads the cells of .xlsx). Left out: safetensors and pyarrow
 # store the bits they are given; pydantic and yaml hand over values that are parameters of the job;
-# libraries that draw, download or print compute nothing.
+# libraries that draw, download or print do not compute.
 NUMERICAL = {
     "torch": "torch",
     "transformers": "transformers",
@@ -47,16 +47,16 @@ NUMERICAL = {
     "llvmlite": "llvmlite",
     "openpyxl": "openpyxl",
 }
-# What a library computes with, though no module of ours names it.
+# Libraries that another library computes with, without an import in this package.
 _BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2"), "numba": ("llvmlite",)}
 
 _BY_DEFINITION = (
     *("core.files", "core.checkpoint_files", "core.manifests", "core.output_files"),
     *("core.provenance", "orchestration.plan"),
 )
-"""And the modules of `cli` and `config`. Other top-level statements count with every definition."""
+"""Also all of `cli` and `config`. Other top-level statements count with every definition."""
 
-# What can only stop a job, or decide how its output reaches the disk. None of it is in a result.
+# Code that can only stop a job, or that decides how its output is written. It changes no result.
 _INERT = frozenset(
     {
         "orchestration.code_digest",  # names code; it would count itself
@@ -74,7 +74,7 @@ _INERT = frozenset(
 
 _ALL, _TOP = "*", ""
 Part = tuple[str, str]
-"""A module, and a definition in it; `*` for all of it, empty for what runs when it is imported."""
+"""A module and a definition in it; `*` for the whole module, empty for its other statements."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class _Content:
 def digest(command: str) -> str:
     """Sixteen hex digits that change with a command's code or a numerical library's version.
 
-    Comments, docstrings, help texts and the words of refusals do not count: the rest of the syntax
-    tree is what is hashed.
+    Comments, docstrings, help texts and error messages do not count. The rest of the syntax tree is
+    hashed.
 
     Raises:
         ValueError: no such command.
@@ -224,7 +224,7 @@ def _contents(module: str, body: list[ast.stmt], own: Iterable[str] = ()) -> _Co
     """
     known = frozenset(own) - {_TOP}
     found = Reader()
-    code = found.told(body)
+    code = found.text_of(body)
     uses: set[Part] = {(module, name) for name in found.names if name in known}
     libraries: set[str] = set()
     aliases: dict[str, str] = {}

@@ -1,8 +1,8 @@
-"""What a job costs: seconds, memory, cards and disk, by formulas over a model's size.
+"""The cost of a job (seconds, memory, GPUs, disk) as formulas of the model's size.
 
-Every formula stands here once; the rules ask for what it says, and `affectlocus plan` adds it up.
-P is the number of parameters, of which a forward pass takes 2P operations for each token, and a
-backward pass 2P for the activations and 2P for the weights that learn (Kaplan et al. 2020,
+The rules use these formulas for their resources, and `affectlocus plan` for its sums. P is the
+number of parameters. For each token a forward pass takes 2P operations, and a backward pass 2P for
+the activations and 2P for the weights that are trained (Kaplan et al. 2020,
 arXiv 2001.08361, section 2.1).
 """
 
@@ -16,24 +16,24 @@ from affectlocus.config.hardware import Hardware, PlanAssumptions
 from affectlocus.config.tuning import Recipe
 
 _START = 20.0  # seconds: interpreter, libraries, a first kernel
-_READ = 1e9  # bytes a second that weights are loaded with
-_FREE = 0.9  # of a card's memory, what a job can fill
+_READ = 1e9  # bytes a second at which weights are loaded
+_FREE = 0.9  # share of a GPU's memory that a job can use
 _ACTIVATIONS = 34  # bytes for each token, layer and unit of width (arXiv 2205.05198, section 4)
-_LOGIT = 10  # bytes of a logit and its gradient, in half and in full precision
-_WORKING = 4e9  # bytes of a card: CUDA, and a forward pass without gradients
+_LOGIT = 10  # bytes of a logit and its gradient, in half and full precision together
+_WORKING = 4e9  # bytes of GPU memory: CUDA, and a forward pass without gradients
 _LIBRARIES = 2500  # MB of main memory
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a job's device does in a second: operations, and bytes read from its memory."""
+    """Operations and bytes read from memory per second, of a job's device."""
 
     operations: float
     bytes: float
 
 
 def rates(plan: PlanAssumptions, on_card: bool) -> Rates:
-    """Of one card, or of one core. Layers spread over several cards work one after the other."""
+    """The rates of one GPU or one core. Layers on several GPUs are computed one after another."""
     if on_card:
         return Rates(
             plan.card_tflops * 1e12 * plan.share_of_peak, plan.card_gb_per_second * 1e9 / 2
@@ -42,10 +42,10 @@ def rates(plan: PlanAssumptions, on_card: bool) -> Rates:
 
 
 def tuning_seconds(size: Size, recipe: Recipe, modules: str, rate: Rates, again: bool) -> float:
-    """A start, and for each of steps x batch_size x max_length tokens 4P operations for LoRA.
+    """Seconds of a tuning: the start, and 4P operations for each token with LoRA.
 
-    Full tuning adds 2P for the share of the weights that learns; `again`, activations that are
-    computed a second time, 2P. Samples shorter than max_length make it less.
+    Tokens are steps x batch_size x max_length, an upper bound. Full tuning adds 2P for the share of
+    the weights that is trained; `again` (activations are computed a second time) adds 2P.
     """
     tokens = recipe.steps * recipe.batch_size * recipe.max_length
     passes = 4.0 + 2 * again
@@ -55,10 +55,10 @@ def tuning_seconds(size: Size, recipe: Recipe, modules: str, rate: Rates, again:
 
 
 def tuning_bytes(size: Size, recipe: Recipe, modules: str, hardware: Hardware) -> float:
-    """On the card: weights, 16 bytes for each parameter that learns, activations, logits.
+    """Bytes of GPU memory: weights, 16 bytes for each trained parameter, activations, logits.
 
-    Full tuning holds the weights in float32. With checkpointing, two bytes for each token, layer
-    and unit of width remain of the activations.
+    Full tuning holds the weights in float32. With checkpointing, activations take two bytes for
+    each token, layer and unit of width.
     """
     if recipe.method == "sft":
         held = 4 * size.parameters + 12 * size.share(modules) * size.parameters
@@ -75,21 +75,22 @@ def tuning_bytes(size: Size, recipe: Recipe, modules: str, hardware: Hardware) -
 
 
 def tuned_bytes(size: Size, recipe: Recipe, modules: str) -> int:
-    """On disk: an adapter in float32, or a whole model in the base's dtype."""
+    """Bytes on disk: of an adapter in float32, or of a whole model in the base's dtype."""
     if recipe.method == "sft":
         return size.bytes
     return 4 * size.lora_parameters(modules, recipe.rank)
 
 
 def answering_seconds(size: Size, tokens: float, rate: Rates) -> float:
-    """2P operations for each token of the prompts and their candidates, in one forward pass."""
+    """Seconds of forward passes: 2P operations for each token of prompts and candidates."""
     return tokens * 2 * size.parameters / rate.operations
 
 
 def writing_seconds(size: Size, samples: float, batch: int, tokens: int, rate: Rates) -> float:
-    """Free text: for each of its tokens the weights are read once for a batch of samples.
+    """Seconds of generating text.
 
-    Or, where that takes longer, 2P operations for each sample of the batch.
+    Each token takes the time to read the weights once for the batch, or 2P operations for each
+    sample of the batch if that is longer.
     """
     batch = max(1, batch)
     steps = ceil(samples / batch) * tokens
@@ -98,7 +99,7 @@ def writing_seconds(size: Size, samples: float, batch: int, tokens: int, rate: R
 
 
 def evaluation_bytes(size: Size) -> float:
-    """On the card: weights, and what a forward pass works with."""
+    """Bytes of GPU memory: weights, and the working memory of a forward pass."""
     return size.bytes + _WORKING
 
 
@@ -107,20 +108,20 @@ def _loading(size: Size) -> float:
 
 
 def start_seconds(size: Size) -> float:
-    """Of a job that loads the model once."""
+    """Seconds until a job has started and loaded its model."""
     return _loading(size)
 
 
 def cards(needed: float, plan: PlanAssumptions) -> int:
-    """How many cards hold so many bytes; one at least."""
+    """The number of GPUs that hold so many bytes; at least one."""
     return max(1, ceil(needed / (_FREE * plan.card_gb * 1e9)))
 
 
 def minutes(seconds: float, attempt: int) -> int:
-    """What a scheduler is asked for: ten minutes, and twice the estimate; attempts multiply it."""
+    """Minutes to ask a scheduler for: (ten minutes + twice the estimate) x attempt."""
     return (10 + ceil(2 * seconds / 60)) * attempt
 
 
 def megabytes(size: Size, copies: float, attempt: int) -> int:
-    """Main memory: the libraries, and some copies of the weights; attempts multiply it."""
+    """MB of main memory: (libraries + copies of the weights) x attempt."""
     return round((_LIBRARIES + copies * size.bytes / 1e6) * attempt)

@@ -1,8 +1,8 @@
-"""What is damaged in an experiment's folder, and how it is put right without deleting anything.
+"""Finds damage in an experiment's folder, and repairs it without deleting anything.
 
-Snakemake looks at a result's time and not into it, except for jobs that it saw being killed. What
-else can go wrong is found here: weights that are gone or were changed (by SHA-256), results that
-were cut (by how they end), what killed jobs left behind, and files dated in the future.
+Snakemake looks at the time of a result, not at its content. This module finds missing or changed
+weights (by SHA-256), truncated results (by their last bytes), incomplete files of killed jobs, and
+files dated in the future.
 """
 
 from __future__ import annotations
@@ -25,51 +25,52 @@ from affectlocus.orchestration.dag import Dag
 from affectlocus.orchestration.rule_values import checkpoint, complete
 
 ASIDE = STATE / "aside"
-"""Where damaged files are moved to, each run of `doctor --fix` into a folder of its own."""
+"""Damaged files are moved here; each run of `doctor --fix` makes a folder of its own."""
 
 RESULTS, CHECKPOINTS = Path("results"), Path("checkpoints")
-# No rule's input: a cut one misleads no job, and the step that wrote it looks at it itself.
+# These folders are no rule's input, and the step that writes a file there checks it itself.
 _OWN_CARE = ("answers", "extraction", "logs", "benchmarks")
-_SKEW = 120  # seconds by which the clocks of a disk's server and of a host may differ
+_SKEW = 120  # seconds by which the clocks of a file server and a host may differ
 
 Cure = Literal["aside", "download", "date", "later", "person"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One problem in an experiment's folder.
 
     Attributes:
-        said: what it is, in a sentence.
-        cure: `aside`: `path` is moved aside; `download`: what `path`, a manifest, lists is
-            downloaded again; `date`: `path` is dated to now; `later`: nothing is damaged, and a
-            job that reads it makes it first; `person`: only a person can help.
-        path: from the experiment's folder.
-        target: what makes it again if a job has to, as a target for snakemake; empty for nothing.
+        message: the problem in one sentence.
+        cure: `aside`: move `path` aside; `download`: download the files that the manifest `path`
+            lists; `date`: set the time of `path` to now; `later`: no damage, a job makes it when
+            it is needed; `person`: only the user can repair it.
+        path: relative to the experiment's folder.
+        target: the target for snakemake that makes it again; empty if none is needed.
     """
 
-    said: str
+    message: str
     cure: Cure
     path: Path
     target: str = ""
 
 
 def examine(folder: Path, jobs: Dag) -> list[Finding]:
-    """All that is wrong in an experiment's folder; reads only.
+    """All problems in an experiment's folder; writes nothing.
 
     Args:
-        folder: the experiment's; the process must be in it, as the paths of manifests start there.
+        folder: the experiment's folder. It must be the current one, because the paths in manifests
+            are relative to it.
     """
     return [*leftovers(folder), *at_a_glance(folder), *_weights(folder, jobs)]
 
 
 def at_a_glance(folder: Path) -> list[Finding]:
-    """What is wrong by names, ends and dates of results; no file is read whole."""
+    """Truncated results and dates in the future; no file is read as a whole."""
     return [*_cut(folder), *_ahead(folder)]
 
 
 def leftovers(folder: Path) -> Iterator[Finding]:
-    """Half-written files and folders whose process is gone, by names that only steps give them."""
+    """Incomplete files and folders of processes that have ended, found by their names."""
     places = [folder / CHECKPOINTS] if (folder / CHECKPOINTS).is_dir() else []
     names = [path for place in places for path in place.iterdir()]
     for at, folders, files in os.walk(folder / RESULTS):
@@ -82,7 +83,7 @@ def leftovers(folder: Path) -> Iterator[Finding]:
 
 
 def _at_work(partial: str) -> bool:
-    """Whether the process that writes this is alive."""
+    """Whether the process that writes this file is still running."""
     process = partial.rpartition(".partial")[0].rpartition(".")[2]
     try:
         return b"affectlocus" in Path("/proc", process, "cmdline").read_bytes()
@@ -91,7 +92,7 @@ def _at_work(partial: str) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The results that are some job's output, or a person's."""
+    """The results of jobs, and other files in the folder of results."""
     results = folder / RESULTS
     for at, folders, files in os.walk(results):
         if Path(at) == results:
@@ -104,8 +105,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _cut(folder: Path) -> Iterator[Finding]:
     for name in _files(folder):
-        if how := cut(folder / name):
-            yield Finding(f"{name}: {how}", "aside", name, name.as_posix())
+        if problem := cut(folder / name):
+            yield Finding(f"{name}: {problem}", "aside", name, name.as_posix())
 
 
 def _ahead(folder: Path) -> Iterator[Finding]:
@@ -120,15 +121,15 @@ def _ahead(folder: Path) -> Iterator[Finding]:
 
 
 def _weights(folder: Path, jobs: Dag) -> Iterator[Finding]:
-    """Manifests and what they list: weights that are made here, downloads, and a user's own."""
+    """Problems of manifests and the files they list: weights, downloads, and the user's own."""
     for name in (*jobs.pretrained, *jobs.tuned):
         manifest, place = Path(checkpoint(name)), CHECKPOINTS / name
-        if (folder / manifest).is_file() and (said := manifest_problem(folder / manifest)):
+        if (folder / manifest).is_file() and (problem := manifest_problem(folder / manifest)):
             target = complete(name)
             if not is_listed(folder / manifest):
-                yield Finding(said, "aside", manifest, checkpoint(name))
+                yield Finding(problem, "aside", manifest, checkpoint(name))
             elif (folder / place).is_dir():
-                yield Finding(said, "aside", place, target)
+                yield Finding(problem, "aside", place, target)
             else:
                 yield Finding(
                     f"{place}: not here; made again when a job reads it, with all that was made "
@@ -141,48 +142,48 @@ def _weights(folder: Path, jobs: Dag) -> Iterator[Finding]:
     downloads |= {f"results/data/sources/{name}.json": None for name in jobs.prepare.hub_tables}
     for listed, own in downloads.items():
         manifest = Path(listed)
-        if (folder / manifest).is_file() and (said := manifest_problem(folder / manifest)):
+        if (folder / manifest).is_file() and (problem := manifest_problem(folder / manifest)):
             if not is_listed(folder / manifest):
-                yield Finding(said, "aside", manifest, listed)
+                yield Finding(problem, "aside", manifest, listed)
             elif own is None:
-                yield Finding(said, "download", manifest)
+                yield Finding(problem, "download", manifest)
             else:
                 yield Finding(
-                    f"{said}; these are your own files: put them back, or run snakemake, which "
+                    f"{problem}; these are your own files: put them back, or run snakemake, which "
                     "takes them as another checkpoint",
                     "person",
                     manifest,
                 )
 
 
-def put_right(folder: Path, findings: Sequence[Finding], jobs: Dag) -> list[str]:
-    """Cures what can be cured; a sentence for each thing done.
+def repair(folder: Path, findings: Sequence[Finding], jobs: Dag) -> list[str]:
+    """Repairs what can be repaired; returns a sentence for each repair.
 
     Raises:
         InputError: something cannot be moved, or a download fails.
     """
     done = []
     place = ASIDE / time.strftime("%Y-%m-%dT%H-%M-%S")
-    for one in dict.fromkeys(finding for finding in findings if finding.cure == "aside"):
-        if os.path.lexists(folder / one.path):
-            move(folder, one.path, place)
-            done.append(f"{one.path}: moved to {place / one.path}")
-    ahead = [one.path for one in findings if one.cure == "date"]
+    for finding in dict.fromkeys(each for each in findings if each.cure == "aside"):
+        if os.path.lexists(folder / finding.path):
+            move(folder, finding.path, place)
+            done.append(f"{finding.path}: moved to {place / finding.path}")
+    ahead = [finding.path for finding in findings if finding.cure == "date"]
     for path in sorted(ahead, key=lambda name: (folder / name).stat().st_mtime):
-        # In their own order, as each is dated to the moment of its turn.
+        # In the order of their times, so that the order of the new times is the same.
         if (folder / path).exists():
             os.utime(folder / path)
     if ahead:
         done.append(f"{len(ahead)} files that were dated in the future: dated to now")
-    for one in findings:
-        if one.cure == "download":
-            _download(folder, one.path, jobs)
-            done.append(f"{one.path}: what it lists was downloaded again, and is whole")
+    for finding in findings:
+        if finding.cure == "download":
+            _download(folder, finding.path, jobs)
+            done.append(f"{finding.path}: what it lists was downloaded again, and is whole")
     return done
 
 
 def move(folder: Path, name: Path, place: Path) -> None:
-    """Moves a file or folder below `place`, both named from the experiment's folder."""
+    """Moves a file or folder into `place`; both are relative to the experiment's folder."""
     target = folder / place / name
     try:
         durable.make_folder(target.parent)
@@ -192,10 +193,10 @@ def move(folder: Path, name: Path, place: Path) -> None:
 
 
 def _download(folder: Path, manifest: Path, jobs: Dag) -> None:
-    """Brings a manifest's files back from their source; the manifest stays as it is.
+    """Downloads the files of a manifest again; the manifest is not changed.
 
     Raises:
-        InputError: no network, or the source has other files now.
+        InputError: the source cannot be reached, or has other files now.
     """
     from affectlocus.data.retrieve import retrieve
     from affectlocus.data.sources import retrieve_table
@@ -221,8 +222,8 @@ def _download(folder: Path, manifest: Path, jobs: Dag) -> None:
 
 
 def next_step(findings: Sequence[Finding], folder: Path) -> str:
-    """The command that makes again what was found damaged, and nothing else; empty for nothing."""
-    targets = [one.target for one in findings if one.target]
+    """The command that makes the damaged files again, and nothing else; empty if none is needed."""
+    targets = [finding.target for finding in findings if finding.target]
     if not targets:
         return ""
     where = [] if folder.resolve() == Path.cwd() else [str(folder)]

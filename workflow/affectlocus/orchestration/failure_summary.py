@@ -1,4 +1,4 @@
-"""Why a run failed, in its last lines: what each failed job said at its end."""
+"""The reasons why a run failed: the last line of each failed job's log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from affectlocus.core.compat import FAILED
 from affectlocus.core.errors import shortened
 
-_FULL = 1 << 20  # bytes: with less, nothing can be written that matters
-_SAID = re.compile(r"affectlocus: .+|\w+(\.\w+)*(Error|Exception|Interrupt)\b.*")
+_FULL = 1 << 20  # bytes of free space; with less, jobs cannot write their results
+_ERROR = re.compile(r"affectlocus: .+|\w+(\.\w+)*(Error|Exception|Interrupt)\b.*")
 
 
 def reasons(logs: Sequence[str], folder: Path) -> list[str]:
@@ -19,23 +19,23 @@ def reasons(logs: Sequence[str], folder: Path) -> list[str]:
 
     Args:
         logs: Snakemake's own logs of the run.
-        folder: the experiment's, which the jobs' paths start from.
+        folder: the experiment's folder, to which the paths of jobs are relative.
     """
     failed: dict[str, str] = {}
     for log in logs:
         for found in FAILED.finditer(_read(Path(log))):
             if not all((folder / name).exists() for name in found["output"].split(", ")):
                 failed[found["log"]] = found["rule"]
-    said = [f"{rule}: {_last(folder / log)} ({log})" for log, rule in failed.items()]
+    sentences = [f"{rule}: {_last(folder / log)} ({log})" for log, rule in failed.items()]
     results = folder / "results"
     if results.is_dir() and shutil.disk_usage(results).free < _FULL:
-        said.append("the disk of results is full: make room, and run again")
-    return said
+        sentences.append("the disk of results is full: make room, and run again")
+    return sentences
 
 
 def _last(log: Path) -> str:
     lines = [line.strip() for line in _read(log).splitlines() if line.strip()]
-    if lines and _SAID.fullmatch(lines[-1]):
+    if lines and _ERROR.fullmatch(lines[-1]):
         return shortened(lines[-1].removeprefix("affectlocus: "), 600)
     return (
         "no error in its log; the process was probably killed (out of memory?): run fewer jobs at "

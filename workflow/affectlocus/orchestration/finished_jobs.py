@@ -1,7 +1,7 @@
-"""What is known of an experiment's finished jobs: their benchmark files, the recipes they ran with.
+"""The finished jobs of an experiment: their benchmark files, and the recipes that they used.
 
-A folder of results may hold files of other settings too: of a seed or a cell that params.yaml no
-longer names. Those are none of the experiment's.
+A folder of results may also hold files of a seed or a cell that params.yaml no longer names. They
+do not belong to the experiment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from affectlocus.orchestration.steps.wheels import RELEASED_WHEELS
 def benchmarks(jobs: Dag) -> set[str]:
     """The benchmark files of an experiment's jobs, below results/benchmarks.
 
-    Jobs that answer several cells have one, by the name of one of them.
+    A job of several cells has one benchmark file, named after its first cell.
     """
     return {f"{step}.tsv" for step in _steps(jobs)}
 
@@ -64,7 +64,7 @@ def _stem(path: str) -> str:
 
 
 def otherwise_tuned(jobs: Dag, results: Path) -> list[Difference]:
-    """Where a checkpoint's manifest says that it was tuned with another recipe than it should be.
+    """Differences between the recipe in a checkpoint's manifest and the experiment's recipe.
 
     Args:
         results: the experiment's folder of results.
@@ -75,10 +75,10 @@ def otherwise_tuned(jobs: Dag, results: Path) -> list[Difference]:
         try:
             record = read_json(manifest).get("recipe")
         except (InputError, AttributeError):
-            continue  # not tuned yet, or the run has said what is wrong with it
+            continue  # not tuned yet, or refused by the run already
         if isinstance(record, dict):
             wanted = json.loads(recipe.model_dump_json())
             same = {key: value for key, value in wanted.items() if key in record}
-            there = {key: record[key] for key in same}
-            found += [one.below(name) for one in differences(there, same)]
+            recorded = {key: record[key] for key in same}
+            found += [difference.below(name) for difference in differences(recorded, same)]
     return found

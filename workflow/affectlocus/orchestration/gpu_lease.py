@@ -1,8 +1,8 @@
-"""One card for each job on a host with several: a file lease, which the kernel takes back.
+"""Leases of GPUs: each job on a host with several GPUs uses its own.
 
-A job holds an exclusive flock on a file of its card for as long as it lives. However it ends, a
-kill -9 included, the kernel closes the file, and the card is free again. No torch is imported, so
-that a job knows its card before CUDA looks for one.
+A job holds an exclusive flock on a file for each of its GPUs. When the job ends, also by kill -9,
+the kernel releases the lock and the GPU is free. torch is not imported here, because
+CUDA_VISIBLE_DEVICES must be set before CUDA starts.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ _DEVICE = re.compile(r"nvidia(\d+)")
 
 
 def cards(environment: MutableMapping[str, str] | None = None) -> list[str]:
-    """The cards that this process may use, as CUDA_VISIBLE_DEVICES names them.
+    """The GPUs that this process may use, by their names in CUDA_VISIBLE_DEVICES.
 
-    Those that CUDA_VISIBLE_DEVICES lists; where it is not set, all that nvidia-smi lists, or else
-    all with a device file.
+    If CUDA_VISIBLE_DEVICES is not set: all that nvidia-smi lists, or else all with a device file.
     """
     environment = os.environ if environment is None else environment
     given = environment.get(VISIBLE)
     if given is not None:
-        # CUDA stops at the first number that is none of its cards: -1 hides what follows.
+        # CUDA ignores the rest of the list after an invalid number such as -1.
         listed = [name.strip() for name in given.split(",")]
         end = next((at for at, name in enumerate(listed) if name in ("", "-1")), len(listed))
         return listed[:end]
@@ -47,16 +46,16 @@ def cards(environment: MutableMapping[str, str] | None = None) -> list[str]:
 
 
 def folder() -> Path:
-    """Where the lease files lie, one place for all jobs of a host: AFFECTLOCUS_LEASES, or /tmp."""
+    """The folder of the lease files of all jobs of a host: AFFECTLOCUS_LEASES, or in /tmp."""
     own = os.environ.get("AFFECTLOCUS_LEASES")
     return Path(own) if own else Path(tempfile.gettempdir()) / "affectlocus-cards"
 
 
 class Lease:
-    """Cards that are this process's until `release`, or until it ends.
+    """GPUs that this process holds until `release`, or until it ends.
 
     Attributes:
-        cards: their names, as CUDA_VISIBLE_DEVICES takes them.
+        cards: their names in CUDA_VISIBLE_DEVICES.
     """
 
     def __init__(self, held: dict[str, int]) -> None:
@@ -64,7 +63,7 @@ class Lease:
         self.cards = list(held)
 
     def release(self) -> None:
-        """Gives the cards back before the process ends."""
+        """Releases the GPUs before the process ends."""
         for descriptor in self._held.values():
             os.close(descriptor)
         self._held = {}
@@ -76,20 +75,21 @@ def lease(
     waiting: Callable[[str], None] = lambda _: None,
     pause: float = 1.0,
 ) -> Lease | None:
-    """Takes `wanted` free cards, waiting for them, and makes them all that CUDA will see.
+    """Waits for `wanted` free GPUs, locks them, and sets CUDA_VISIBLE_DEVICES to them.
 
-    A list of no more cards than wanted stays as it is: a scheduler, or the user, has chosen.
+    If CUDA_VISIBLE_DEVICES lists no more GPUs than wanted, it is left as it is: a scheduler or the
+    user has set it.
 
     Args:
         environment: where CUDA_VISIBLE_DEVICES is read and set.
         waiting: called once with a sentence if no card is free.
-        pause: seconds between two looks.
+        pause: seconds between two attempts.
 
     Returns:
-        The lease; None where nothing was to be leased.
+        The lease; None if there is nothing to lease.
 
     Raises:
-        InputError: fewer cards on this host than wanted, or a folder that cannot hold leases.
+        InputError: this host has fewer GPUs than wanted, or the lease folder cannot be written.
     """
     environment = os.environ if environment is None else environment
     known = cards(environment)
@@ -100,15 +100,15 @@ def lease(
             f"{wanted} cards are wanted and this host has {len(known)}; raise plan.card_gb to what "
             "a card holds, or take another host"
         )
-    told = False
+    reported = False
     while (held := _take(known, wanted)) is None:
-        if not told:
+        if not reported:
             waiting(f"waiting for {wanted} of the cards {', '.join(known)}: others hold them")
-            told = True
-        # Two jobs that want several never hold one each and wait: a part is given back at once.
+            reported = True
+        # `_take` releases a part at once, so jobs that want several GPUs cannot block each other.
         time.sleep(pause * (1 + os.getpid() % 7 / 7))
     environment[VISIBLE] = ",".join(held)
-    # CUDA would number the fastest first; nvidia-smi goes by the bus.
+    # By default CUDA numbers the fastest GPU first; nvidia-smi uses the order of the bus.
     environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     return Lease(held)
 
@@ -127,13 +127,13 @@ def _take(known: list[str], wanted: int) -> dict[str, int] | None:
 
 
 def _locked(path: Path) -> int | None:
-    """A descriptor with an exclusive lock on the file; None where another process has it."""
+    """A descriptor with an exclusive lock on the file; None if another process holds the lock."""
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.parent.chmod(0o777)
         try:
-            # Read only: in a folder that users share, creating what is there may be refused.
+            # Opened read-only, because in a shared folder opening with O_CREAT may be refused.
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)

@@ -1,7 +1,7 @@
-"""What each job asks of its machine: memory, time, threads and cards, from the model's size.
+"""The resources of each job (memory, time, threads, GPUs), estimated from the model's size.
 
-Snakemake calls the functions here with a job's wildcards and the number of the attempt; a job that
-was killed for want of memory or time asks for more the next time.
+Snakemake calls the functions here with a job's wildcards and the number of the attempt. After a
+job was killed for memory or time, its next attempt asks for more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from affectlocus.orchestration.rule_values import checkpoint
 Step = Literal["pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions"]
 Ask = Callable[..., int]
 
-_UNKNOWN = 8e9  # parameters of a model that nobody says anything of
+_UNKNOWN = 8e9  # parameters of a model of unknown size
 # Copies of the weights that a step holds in main memory, the readers' and the check's included.
 _COPIES: dict[str, float] = {
     "tune": 2,
@@ -44,14 +44,14 @@ _LABEL_TOKENS = 3
 
 @dataclass(frozen=True)
 class Work:
-    """What a job computes.
+    """The work of a job.
 
     Attributes:
-        size: of its model.
-        card_bytes: what it needs on cards; None for a step that uses none.
-        copies: of the weights in main memory, where it runs on a card, and where it does not.
-        seconds: what it takes, by the rates of its device.
-        threads: CPU threads that it can use.
+        size: the size of its model.
+        card_bytes: bytes of GPU memory; None for a step that uses no GPU.
+        copies: copies of the weights in main memory, with a GPU and without.
+        seconds: function of the device's rates that returns the duration.
+        threads: CPU threads that the job can use.
     """
 
     size: Size
@@ -66,8 +66,8 @@ class Needs:
 
     Args:
         jobs: the experiment.
-        cards: tells the cards of this host; None for a cluster, whose hosts have as many as a job
-            asks for.
+        cards: function that returns the number of GPUs of this host, or None for a cluster, whose
+            hosts have as many as a job asks for.
     """
 
     def __init__(self, jobs: Dag, cards: Callable[[], int | None]) -> None:
@@ -78,10 +78,10 @@ class Needs:
         self._sizes: dict[str, Size] = {}
         self._counts: dict[tuple[str, ...], tuple[float, float]] = {}
 
-    # what the rules ask
+    # called by the rules
 
     def memory(self, step: Step, cells: list[Cell] | None = None) -> Ask:
-        """MB of main memory."""
+        """A resource function: MB of main memory."""
 
         def ask(wildcards: Any, attempt: int) -> int:
             work = self.work(step, wildcards, cells)
@@ -91,7 +91,7 @@ class Needs:
         return ask
 
     def minutes(self, step: Step, cells: list[Cell] | None = None) -> Ask:
-        """Minutes until a scheduler ends the job."""
+        """A resource function: minutes until a scheduler ends the job."""
 
         def ask(wildcards: Any, attempt: int) -> int:
             return costs.minutes(self.seconds(self.work(step, wildcards, cells)), attempt)
@@ -99,7 +99,7 @@ class Needs:
         return ask
 
     def gpus(self, step: Step, cells: list[Cell] | None = None) -> Ask:
-        """Cards: as many as hold the model, half as many more on every retry."""
+        """A resource function: GPUs that hold the model; each retry asks for half as many more."""
 
         def ask(wildcards: Any, attempt: int) -> int:
             return self.cards_of(self.work(step, wildcards, cells), attempt)
@@ -107,7 +107,7 @@ class Needs:
         return ask
 
     def threads(self, step: Step, cells: list[Cell] | None = None) -> Ask:
-        """CPU threads: one for a small model, whose results depend on it; four for a large one."""
+        """CPU threads: four for a large model; one for a small one, whose results depend on it."""
 
         def ask(wildcards: Any, attempt: int) -> int:  # noqa: ARG001
             return self.work(step, wildcards, cells).threads
@@ -116,17 +116,17 @@ class Needs:
 
     @property
     def cards(self) -> int | None:
-        """Cards of this host; None for a cluster."""
+        """The number of GPUs of this host; None for a cluster."""
         return self._cards()
 
     def any_card(self, wildcards: Any = None, attempt: int = 1) -> int:  # noqa: ARG002
-        """One card, if this host has any: for what runs on whatever there is."""
+        """A resource function: one GPU if this host has any."""
         return min(1, self.cards or 0)
 
-    # how it is worked out
+    # estimates
 
     def cards_of(self, work: Work, attempt: int = 1) -> int:
-        """Cards that a job asks for; none where it uses none, or there is none."""
+        """The number of GPUs that a job asks for; 0 if it uses none or this host has none."""
         if work.card_bytes is None or self.cards == 0:
             return 0
         wanted = costs.cards(work.card_bytes * (1 + attempt) / 2, self._plan)
@@ -138,11 +138,11 @@ class Needs:
         return self.cards_of(work) > 0
 
     def seconds(self, work: Work) -> float:
-        """What a job is estimated to take."""
+        """The estimated seconds of a job."""
         return work.seconds(costs.rates(self._plan, self._on_card(work)))
 
     def work(self, step: Step, wildcards: Any = None, cells: list[Cell] | None = None) -> Work:
-        """What a job computes, by its rule and wildcards; or by the cells that it answers."""
+        """The work of a job, by its step and wildcards, or by its cells."""
         if step == "pretrain":
             return self._pretraining(wildcards.name)
         if step == "tune":
@@ -173,7 +173,7 @@ class Needs:
         recipe = self._parameters.bases[name].pretrain
         assert recipe is not None
         size = self.size(name)
-        # As full tuning of everything: 6P for each token, documents of some 64.
+        # As full tuning of all weights: 6P operations for each token; about 64 tokens a document.
         tokens = recipe.steps * recipe.batch_size * 64
         return Work(
             size,
@@ -211,7 +211,7 @@ class Needs:
         return Work(size, costs.evaluation_bytes(size), copies, seconds, _threads(size))
 
     def _asked(self, tasks: tuple[str, ...]) -> tuple[float, float]:
-        """Of what a cell is asked: tokens that it reads at once, and samples that it writes for."""
+        """Tokens that a cell reads, and samples for which it generates text."""
         if tasks not in self._counts:
             parameters, read, spoken = self._parameters, 0.0, 0.0
             for task in tasks:
@@ -244,7 +244,7 @@ class Needs:
         )
 
     def _reading(self, base: str, sides: int, step: Step) -> Work:
-        """A pass over stored weights: as fast as a disk reads, or spectra are worked out."""
+        """A pass over stored weights, as fast as the disk reads or as spectra are computed."""
         size = self.size(base)
         slow = step == "directions" or self._parameters.deltas.spectra
         rate = 2e7 if slow else 5e8  # bytes a second
@@ -252,26 +252,26 @@ class Needs:
         return Work(size, None, copies, lambda _: 10 + sides * size.bytes / rate, 2)
 
     def samples(self, task: str) -> int:
-        """Test samples of a task: counted once it is prepared, stated or assumed until then."""
+        """Test samples of a task: counted if it is prepared, otherwise as stated or assumed."""
         report = Path(f"results/data/{task}.json")
         if report.is_file():
             try:
                 return int(read_json(report)["splits"]["test"]["kept"])
             except (InputError, KeyError, TypeError, ValueError):
-                pass  # of another version, or damaged; the job that makes it runs again
+                pass  # of another version or damaged; its job reruns
         corpus = self._parameters.corpus
         if self._parameters.tasks[task].corpus and corpus is not None:
             return corpus.benchmark_samples
         return self._plan.samples.get(task, self._plan.unknown_samples)
 
     def size(self, name: str) -> Size:
-        """The size of a base's, a pair's or the extractor's model, once worked out kept."""
+        """The size of a model: of a base, a pair or the extractor."""
         if name not in self._sizes:
             self._sizes[name] = self._found(name) or self._stated(name)
         return self._sizes[name]
 
     def _found(self, name: str) -> Size | None:
-        """By what is on disk: the manifest of what was brought, or the user's own folder."""
+        """The size according to the files on disk: a manifest, or the user's own folder."""
         if name in self.jobs.pretrained:
             recipe = self._parameters.bases[name].pretrain
             return sizes.pretraining_size(recipe) if recipe else None

@@ -1,4 +1,4 @@
-"""The matrix: which cells an experiment has, and which of them make a table."""
+"""The matrix: the cells of an experiment, and the cells of each table."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from affectlocus.core.projections import ALL, PROJECTIONS
 def all_cells(parameters: Parameters) -> list[Cell]:
     """Every cell of the experiment, in the order of the tables.
 
-    What is tuned here is tuned once for each seed, and every cell that is made from it with it. A
-    checkpoint that was brought is there once, and each random intervention on it `matrix.draws`
-    times, whatever the seeds.
+    A checkpoint that the workflow tunes has one replicate for each seed, and so has every cell made
+    from it. A brought checkpoint has one replicate, and each random intervention on it has
+    `matrix.draws` replicates, whatever the seeds.
     """
     return list(_cells(parameters))
 
 
 def seeds_of(parameters: Parameters, pair: str) -> list[int | None]:
-    """The seeds that a pair's tuned checkpoint was made with; [None] for one that was brought."""
+    """The seeds of a pair's tuned checkpoints; [None] for a brought checkpoint."""
     return [None] if parameters.pairs[pair].tuning is None else list(parameters.seeds)
 
 
 def _replicates(parameters: Parameters, cell: Cell) -> Iterator[Cell]:
-    """A cell of a pair's checkpoint, for each of its seeds or random draws."""
+    """The replicates of a cell: one for each seed or random draw of its checkpoint."""
     assert cell.pair is not None
     own = seeds_of(parameters, cell.pair)
     if own == [None] and cell.mode in RANDOM:
@@ -68,7 +68,7 @@ def _cells(parameters: Parameters) -> Iterator[Cell]:
 
 
 def arm_of(cell: Cell) -> Arm | None:
-    """The arm that a cell belongs to; None of a base and of a tuned model."""
+    """The arm of a cell; None for a base and for a tuned model."""
     if dose(cell) is not None:
         return "dose"
     if cell.mode == EVEN:
@@ -81,8 +81,9 @@ def arm_of(cell: Cell) -> Arm | None:
 def table_cells(cells: list[Cell], pair: str, arm: Arm) -> list[Cell]:
     """The rows of one table, in order: the base, the cells of an arm, the whole affective model.
 
-    The whole model is the pair's tuned checkpoint, where `load all` would only repeat it; in the
-    tune table it is the base tuned on all seven by the table's own recipe, where there is one.
+    The last row is the pair's tuned checkpoint, because `load all` would only repeat it. In the
+    tune table it is the base tuned on all seven projections with the table's own recipe, if there
+    is such a cell.
     """
     tuned = [cell for cell in cells if cell.pair == pair and cell.kind == "tuned"]
     base = next(cell for cell in cells if cell.kind == "base" and cell.base == tuned[0].base)
@@ -91,7 +92,7 @@ def table_cells(cells: list[Cell], pair: str, arm: Arm) -> list[Cell]:
     if arm == "ablate":
         return [base, *rows, *tuned]
     if arm == "dose":
-        # Once is among the loads, where it is no dose; never is the base.
+        # Dose 1 is a load cell, and dose 0 is the base.
         scaled = {cell.modules for cell in rows}
         rows += [cell for cell in own if arm_of(cell) == "load" and cell.modules in scaled]
         return [base, *sorted(rows, key=lambda cell: _place(cell, rows)), *tuned]
@@ -101,7 +102,7 @@ def table_cells(cells: list[Cell], pair: str, arm: Arm) -> list[Cell]:
 
 
 def _place(cell: Cell, cells: list[Cell]) -> tuple[int, float]:
-    """By module set, then by dose."""
-    sets = list(dict.fromkeys(one.modules for one in cells))
+    """A sorting key: by module set, then by dose."""
+    sets = list(dict.fromkeys(other.modules for other in cells))
     times = dose(cell)
     return sets.index(cell.modules), 1.0 if times is None else times

@@ -1,7 +1,7 @@
-"""What an experiment will take: its jobs by kind, GPU hours, downloads and disk, before any runs.
+"""The cost of an experiment before it runs: jobs by kind, GPU hours, downloads and disk.
 
-Sums of what single jobs are estimated to cost (`needs`, `costs`). Where the experiment has finished
-jobs of a kind, their measured time (Snakemake's benchmark files) replaces the estimate.
+The costs of single jobs are estimated (job_resources, cost_model) and added up. If the experiment
+has finished jobs of a kind, their median time in Snakemake's benchmark files replaces the estimate.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from affectlocus.orchestration.rule_values import checkpoint
 from affectlocus.orchestration.steps.wheels import RELEASED_WHEELS
 
 FOUND = "answers are of an earlier job"
-"""What a job says in its log that did not have to ask everything."""
+"""What a job writes to its log if it found answers in the prediction cache."""
 
-_SMALL = 15.0  # seconds of a job without a model, most of it its start
+_SMALL = 15.0  # seconds of a job without a model; most of it is the start
 _ROW = 12  # bytes of an answer's row on disk
 _MEASURED = ("pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions")
 
 
 @dataclass
-class Kind:
+class JobKind:
     """The jobs of one kind.
 
     Attributes:
-        jobs: how many there are, `done` those of them whose results are here.
-        gpu_hours, cpu_hours: of those to be done; cards times hours, and cores times hours.
-        download_gb, disk_gb: what they bring over the network, and what they leave on disk.
-        from_: `measured` where finished jobs of this kind tell the time, or `estimated`.
+        jobs: their number; `done` of them have their results already.
+        gpu_hours, cpu_hours: of the other jobs; cards times hours, and cores times hours.
+        download_gb, disk_gb: GB that the other jobs download, and that they write to disk.
+        from_: `measured` if finished jobs of this kind give the time, otherwise `estimated`.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedJob:
     """One job of a plan."""
 
     kind: str
@@ -66,22 +66,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan: its kinds of jobs, in the order in which they run, and what it assumes."""
+    """The kinds of jobs, in the order in which they run, and the assumptions of the estimates."""
 
-    kinds: list[Kind]
+    kinds: list[JobKind]
     assumptions: list[str] = field(default_factory=list)
 
     @property
-    def total(self) -> Kind:
-        """All kinds together."""
+    def total(self) -> JobKind:
+        """The sum of all kinds."""
         sums: dict[str, Any] = {
             name: sum(getattr(kind, name) for kind in self.kinds)
             for name in ("jobs", "done", "gpu_hours", "cpu_hours", "download_gb", "disk_gb")
         }
-        return Kind("total", **sums, from_="")
+        return JobKind("total", **sums, from_="")
 
     def report(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The plan as JSON values."""
         return {
             "kinds": [_row(kind) for kind in self.kinds],
             "total": {k: v for k, v in _row(self.total).items() if k not in ("kind", "from")},
@@ -89,21 +89,21 @@ class Plan:
         }
 
 
-def _row(kind: Kind) -> dict[str, Any]:
+def _row(kind: JobKind) -> dict[str, Any]:
     return {name.rstrip("_"): value for name, value in asdict(kind).items()}
 
 
 def plan(jobs: Dag, cards: int | None = None) -> Plan:
-    """The plan of an experiment whose folder is the current one.
+    """The plan of the experiment in the current folder.
 
     Args:
-        cards: of this host, 0 for a CPU; None for a cluster.
+        cards: number of GPUs of this host, 0 without a GPU; None for a cluster.
     """
     needs = Needs(jobs, lambda: cards)
-    kinds: dict[str, Kind] = {}
+    kinds: dict[str, JobKind] = {}
     times = {step: _measured(step) for step in _MEASURED}
     for job in _jobs(needs):
-        kind = kinds.setdefault(job.kind, Kind(job.kind))
+        kind = kinds.setdefault(job.kind, JobKind(job.kind))
         kind.jobs += 1
         if Path(job.output).exists():
             kind.done += 1
@@ -119,9 +119,9 @@ def plan(jobs: Dag, cards: int | None = None) -> Plan:
 
 
 def _measured(step: str) -> float | None:
-    """Median seconds of an experiment's finished jobs; None where there is none.
+    """Median seconds of the finished jobs of a step; None without finished jobs.
 
-    A job that found answers of an earlier one tells nothing of what asking takes.
+    Jobs that found answers in the prediction cache are left out.
     """
     seconds = []
     place = Path("results/benchmarks", step)
@@ -133,11 +133,11 @@ def _measured(step: str) -> float | None:
             with file.open(encoding="utf-8", newline="") as stream:
                 seconds += [float(row["s"]) for row in csv.DictReader(stream, delimiter="\t")]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # half-written by a job that runs now
+            continue  # incomplete: a running job writes it
     return median(seconds) if seconds else None
 
 
-def _jobs(needs: Needs) -> Iterator[Job]:
+def _jobs(needs: Needs) -> Iterator[PlannedJob]:
     """Every job, in the order in which they can run."""
     yield from _sources(needs)
     yield from _models(needs)
@@ -145,12 +145,12 @@ def _jobs(needs: Needs) -> Iterator[Job]:
     yield from _rest(needs.jobs)
 
 
-def _sources(needs: Needs) -> Iterator[Job]:
+def _sources(needs: Needs) -> Iterator[PlannedJob]:
     jobs = needs.jobs
     for name in jobs.brought:
         weight = float(needs.size(name).bytes)
         far = jobs.retrieve.source(name).folder is None
-        yield Job(
+        yield PlannedJob(
             "retrieve",
             checkpoint(name),
             _SMALL + weight / 1e8,
@@ -158,16 +158,18 @@ def _sources(needs: Needs) -> Iterator[Job]:
             disk=weight if far else 0.0,
         )
     for name in jobs.prepare.hub_tables:
-        yield Job("retrieve_data", f"results/data/sources/{name}.json", download=1e7, disk=1e7)
+        yield PlannedJob(
+            "retrieve_data", f"results/data/sources/{name}.json", download=1e7, disk=1e7
+        )
     if RELEASED_WHEELS[0] in jobs.wheels.files:
-        yield Job("wheels", RELEASED_WHEELS[0], download=1e6, disk=1e6)
+        yield PlannedJob("wheels", RELEASED_WHEELS[0], download=1e6, disk=1e6)
     if jobs.pretrained or any(task.corpus for task in jobs.parameters.tasks.values()):
-        yield Job("corpus", "results/corpus/pretraining.txt")
+        yield PlannedJob("corpus", "results/corpus/pretraining.txt")
     for task in jobs.parameters.tasks:
-        yield Job("prepare", f"results/data/{task}.parquet", disk=1e6)
+        yield PlannedJob("prepare", f"results/data/{task}.parquet", disk=1e6)
 
 
-def _models(needs: Needs) -> Iterator[Job]:
+def _models(needs: Needs) -> Iterator[PlannedJob]:
     jobs = needs.jobs
     for name in jobs.pretrained:
         work = needs.work("pretrain", SimpleNamespace(name=name))
@@ -175,7 +177,7 @@ def _models(needs: Needs) -> Iterator[Job]:
     for name in jobs.tuned:
         wild = SimpleNamespace(name=name)
         work, (_, recipe) = needs.work("tune", wild), jobs.tunings[name]
-        # A trajectory keeps its states, of which the last is the checkpoint itself.
+        # A trajectory keeps its states; the last one is the checkpoint itself.
         states = max(1, recipe.trajectory)
         disk = states * costs.tuned_bytes(work.size, recipe, recipe.modules)
         yield _job(needs, "tune", checkpoint(name), work, disk=disk)
@@ -187,7 +189,7 @@ def _models(needs: Needs) -> Iterator[Job]:
         yield _job(needs, "deltas", path, work, disk=1e6)
 
 
-def _cells(needs: Needs) -> Iterator[Job]:
+def _cells(needs: Needs) -> Iterator[PlannedJob]:
     jobs, parameters = needs.jobs, needs.jobs.parameters
     groups: list[list[Cell]] = [
         [jobs.cells[name]] for name in jobs.evaluate.single
@@ -204,42 +206,43 @@ def _cells(needs: Needs) -> Iterator[Job]:
         if EXTRACTOR in jobs.brought:
             output = f"results/cells/{cell.id}/extracted.parquet"
             yield _job(needs, "extract", output, needs.work("extract"), disk=1e5)
-        yield Job("openset", f"results/cells/{cell.id}/openset.parquet", disk=1e5)
+        yield PlannedJob("openset", f"results/cells/{cell.id}/openset.parquet", disk=1e5)
     for name in jobs.neurons.activated:
         work = needs.work("activations", SimpleNamespace(tuned=name))
         yield _job(needs, "activations", f"results/activations/{name}.parquet", work)
 
 
-def _rest(jobs: Dag) -> Iterator[Job]:
-    """What needs no model, or a small one."""
+def _rest(jobs: Dag) -> Iterator[PlannedJob]:
+    """The jobs that need no model, or a small one."""
     bases = dict.fromkeys(jobs.siblings)
     for base in bases if jobs.neurons.files else ():
-        yield Job("neurons", f"results/neurons/{base}.parquet")
+        yield PlannedJob("neurons", f"results/neurons/{base}.parquet")
     for path in jobs.directions.files:
-        yield Job("directions", path)
+        yield PlannedJob("directions", path)
     for path in jobs.ledger.files:
-        yield Job("ledger", path)
+        yield PlannedJob("ledger", path)
     for path in jobs.score.files():
-        yield Job("score", path, disk=1e6)
+        yield PlannedJob("score", path, disk=1e6)
     for name in jobs.table_rows:
-        yield Job("tables", f"results/{name}.csv")
+        yield PlannedJob("tables", f"results/{name}.csv")
     for path in [*jobs.all_figures, *jobs.fluency.files]:
         if path.endswith(".png"):
-            yield Job("figures", path, disk=3e5)
+            yield PlannedJob("figures", path, disk=3e5)
     fluency = ["results/fluency.csv"] if jobs.fluency.files else []
     last = ["results/report.html", "results/revisions/verdicts.json"]
     for path in ["results/scores.parquet", "results/claims.csv", *fluency, *last]:
-        yield Job("collect", path)
+        yield PlannedJob("collect", path)
 
 
-def _job(needs: Needs, kind: str, output: str, work: Any, disk: float = 0.0) -> Job:
+def _job(needs: Needs, kind: str, output: str, work: Any, disk: float = 0.0) -> PlannedJob:
     found = needs.cards_of(work)
-    return Job(kind, output, needs.seconds(work), found, work.threads, disk=disk)
+    return PlannedJob(kind, output, needs.seconds(work), found, work.threads, disk=disk)
 
 
 def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
-    """Each thing that the sums rest on, a line each."""
-    given, parameters = needs.jobs.parameters.plan, needs.jobs.parameters
+    """The assumptions behind the sums, one line each."""
+    parameters = needs.jobs.parameters
+    assumed = parameters.plan
     for name in [*parameters.bases, *([EXTRACTOR] if EXTRACTOR in needs.jobs.brought else [])]:
         size = needs.size(name)
         yield (
@@ -247,13 +250,13 @@ def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
             f"(from {size.origin})"
         )
     if needs.cards == 0:
-        yield f"no card here: a core does {given.core_gflops:g} GFLOP/s (plan.core_gflops)"
+        yield f"no card here: a core does {assumed.core_gflops:g} GFLOP/s (plan.core_gflops)"
     else:
         where = "a cluster's jobs" if needs.cards is None else f"{needs.cards} cards here"
         yield (
-            f"{where}: {given.card_tflops:g} TFLOP/s (plan.card_tflops), of which "
-            f"{100 * given.share_of_peak:g} % are reached (plan.share_of_peak); "
-            f"{given.card_gb:g} GB a card (plan.card_gb)"
+            f"{where}: {assumed.card_tflops:g} TFLOP/s (plan.card_tflops), of which "
+            f"{100 * assumed.share_of_peak:g} % are reached (plan.share_of_peak); "
+            f"{assumed.card_gb:g} GB a card (plan.card_gb)"
         )
     yield (
         "tune: 4 operations for each parameter and token with LoRA, up to 6 in full; tokens: steps "
@@ -263,14 +266,14 @@ def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
         f"{task} {needs.samples(task)}" for task in [*parameters.benchmarks, *parameters.texts]
     ]
     yield (
-        f"evaluate: 2 operations for each parameter and token; {given.prompt_tokens} tokens a "
+        f"evaluate: 2 operations for each parameter and token; {assumed.prompt_tokens} tokens a "
         f"prompt (plan.prompt_tokens); test samples: {', '.join(listed)}"
     )
     if parameters.spoken:
         limit = parameters.evaluate.generation.max_new_tokens
         yield (
             f"free text: every answer as long as it may be, {limit} tokens; the weights are read "
-            f"once for each token of a batch, at {given.card_gb_per_second / 2:g} GB/s"
+            f"once for each token of a batch, at {assumed.card_gb_per_second / 2:g} GB/s"
         )
     brought = [
         name for name in needs.jobs.brought if needs.jobs.retrieve.source(name).folder is None

@@ -1,7 +1,7 @@
-"""The users' own files, read before any job starts: columns, labels, ids, overlapping splits.
+"""Checks before any job starts: the users' data files, emotion wheels and brought pairs.
 
-Reading takes seconds for tens of thousands of rows, so a file that was good is not read again
-until it, or what params.yaml says of it, changes.
+Reading a data file takes seconds for tens of thousands of rows. A file that passed is not read
+again until the file or its section of params.yaml changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REMEMBERED = STATE / "precheck.json"
 
 
 def _state(task: Task, files: dict[str, Path]) -> str:
-    """A digest of what a task's check depends on, the code included."""
+    """A digest of everything that the check of a task depends on, including the code."""
     parts: list[object] = [digest("prepare"), task.model_dump(mode="json")]
     for key, path in files.items():
         for file in matching(path):
@@ -49,13 +49,13 @@ def _remembered(folder: Path) -> dict[str, Any]:
 
 
 def _absent(task: Task, root: Path) -> bool:
-    """Whether a file of a task is awaited and not here yet."""
+    """Whether a file of a task is awaited and does not exist yet."""
     files = [table.file for table in tables(task).values() if table.hub is None]
     return task.awaited and not all(any(f.is_file() for f in matching(root / one)) for one in files)
 
 
 def absent(parameters: Parameters, folder: Path) -> list[str]:
-    """What is awaited and not here yet, by its key in params.yaml; a dry run plans without it."""
+    """The keys in params.yaml of awaited files that do not exist yet; a dry run plans without."""
     root = folder / parameters.data_root
     found = [f"tasks.{name}" for name, task in parameters.tasks.items() if _absent(task, root)]
     sources: dict[str, Source | None] = {
@@ -75,20 +75,20 @@ def examined(
     planning: bool = False,
     download: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Reads every task that has files of its own as the `prepare` step would; writes nothing.
+    """Reads every task that has files, as the step `prepare` does; writes nothing.
 
     Args:
         folder: the experiment's folder.
         source: how error messages name the file.
-        planning: no job will run, so files that are awaited may be missing.
-        download: files of a data set on the hub are downloaded if they are not here, and a branch
-            is pinned. Without it such tasks are left out; their jobs download and check them.
+        planning: no job will run, so awaited files may be missing.
+        download: download files of data sets on the hub that are not cached, and pin a branch.
+            Without it such tasks are left out; their jobs download and check them.
 
     Returns:
-        Task → its data report (`report`), and what that follows from (`state`).
+        Task → its data report (`report`), and a digest of what it depends on (`state`).
 
     Raises:
-        InputError: what is wrong with which task.
+        InputError: a task's files cannot be used; the message names the task.
     """
     known = _remembered(folder)
     good: dict[str, dict[str, Any]] = {}
@@ -127,11 +127,11 @@ def reports(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def remember(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Keeps what was found good, so that it is not read again until it changes.
+    """Stores which files passed, so that they are not read again until they change.
 
-    Done as a run begins, in the folder that it holds.
+    Called at the start of a run, which holds the lock of the folder.
     """
-    with suppress(InputError, OSError):  # what cannot be kept is read again
+    with suppress(InputError, OSError):  # if it cannot be written, the files are read again
         known = json.loads((folder / REMEMBERED).read_text(encoding="utf-8"))
         if all(known.get(name) == entry for name, entry in entries.items()):
             return
@@ -146,21 +146,21 @@ def precheck_wheels(
     source: str = "params.yaml",
     download: bool = False,
 ) -> list[str]:
-    """Looks the labels of every task under protocol mer-unibench up on the emotion wheels.
+    """Looks up the labels of every task under protocol mer-unibench on the emotion wheels.
 
     Args:
         folder: the experiment's folder.
-        reports: the data reports of `precheck`; of a task without one, all labels count as there.
-        download: released wheels are downloaded if they are not here. Without it they are left
-            out then; `affectlocus check` and the job that downloads them look at them.
+        reports: the data reports of `precheck`; without a report all labels of a task count.
+        download: download the released wheels if they are not cached. Without it they are not
+            checked here; `affectlocus check` and the job that downloads them check them.
 
     Returns:
-        A line for each label that the published or the corrected protocol leaves unscored on some
-        wheel, as they do without a word: which wheels, and how many test samples have it.
+        A line for each label that the published or the corrected protocol does not score on some
+        wheel: the wheels, and the number of test samples with this label.
 
     Raises:
-        InputError: other wheels than the released ones; a wheel that knows none of a task's labels,
-            for which the published protocol has no hit rate.
+        InputError: the wheels are not the released ones, or a wheel has none of a task's labels, so
+            that the published protocol has no hit rate.
     """
     score = parameters.score
     words = {name: parameters.tasks[name].words for name in score.protocols}
@@ -200,7 +200,7 @@ def precheck_wheels(
 def _unscored(label: str, wheels: Wheels) -> Iterator[str]:
     word = label.lower()
     protocols = {"mer-unibench": wheels.published}
-    if word != NEUTRAL:  # which the corrected one scores on every wheel
+    if word != NEUTRAL:  # the corrected protocol scores it on every wheel
         protocols["corrected"] = wheels.corrected
     for protocol, maps in protocols.items():
         without = [str(wheel) for wheel, clusters in maps.items() if word not in clusters]

@@ -1,4 +1,4 @@
-"""Whether a prompt's template leaves room for the sample that it is put around."""
+"""Checks that a prompt's template leaves room for the text of a sample."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from affectlocus.core.files import read_json
 
 @dataclass(frozen=True)
 class Template:
-    """What stands around every sample of a task, and the tokens that both may have.
+    """The template of a task's prompts, and the limit of tokens for template and text together.
 
     Attributes:
-        key: where it is written in params.yaml.
-        text: the template with nothing put in.
-        kind: `task`, or `affectgpt` or `chat`, which stands around it once more.
-        limit: tokens; of which `new` more must fit into the model's positions.
+        key: its key in params.yaml.
+        text: the template without the text of a sample.
+        kind: `task`; or `affectgpt` or `chat`, which add a template of their own around it.
+        limit: number of tokens. The model needs positions for `new` generated tokens in addition.
         limited_by: the key of the limit.
     """
 
@@ -35,7 +35,7 @@ class Template:
 
 
 def templates(parameters: Parameters) -> Iterator[tuple[str, Template]]:
-    """(base, template) of all that is asked of it or learnt by it."""
+    """(base, template) of every task that a base answers or is tuned on."""
     limits = parameters.evaluate
     for name in parameters.benchmarks:
         key, bare = f"tasks.{name}.prompt", literal(parameters.tasks[name].prompt)
@@ -63,15 +63,15 @@ def templates(parameters: Parameters) -> Iterator[tuple[str, Template]]:
 
 
 def literal(prompt: str) -> str:
-    """A prompt with nothing put in for its columns."""
+    """A prompt with empty text for each of its columns."""
     return "".join(text for text, *_ in string.Formatter().parse(prompt))
 
 
 def check_room(parameters: Parameters, root: Path, source: str = "params.yaml") -> None:
-    """Refuses a template that fills a prompt by itself, so that no sample's text would be read.
+    """Refuses a template that takes all tokens of a prompt, so that no text of a sample is read.
 
-    A base on disk counts by its tokenizer. Of one that is yet to be brought or trained, each word
-    counts as a token, which is the least that it can take.
+    Tokens are counted with the tokenizer of a base on disk. For other bases each word counts as one
+    token, which is a lower bound.
 
     Args:
         root: the experiment's `data_root`.
@@ -102,7 +102,7 @@ def check_room(parameters: Parameters, root: Path, source: str = "params.yaml") 
 
 
 def _positions(base: Base, root: Path) -> int:
-    """Tokens that the model can take, 0 where that is not known yet or not said."""
+    """The number of positions of the model; 0 if it is unknown."""
     if base.folder is None:
         return 0
     config = read_json(root / base.folder / "config.json")
@@ -111,15 +111,15 @@ def _positions(base: Base, root: Path) -> int:
 
 
 def _tokens(one: Template, base: Base, root: Path, limit: int) -> int:
-    """Tokens of a template alone; an upper bound, if that is below the limit."""
+    """The number of tokens of a template; an upper bound if that is below the limit."""
     if base.folder is None:
         return len(one.text.split())
-    # A token is a byte at least, but for a start token and a mark of the first word.
+    # A token has at least one byte, except a start token and a mark of the first word.
     around = "" if one.kind == "task" else _AROUND
     most = len((one.text + around).encode()) + 2
     if one.kind != "chat" and most < limit:
         return most
-    # They import torch, which a template of usual length need not wait for.
+    # These modules import torch, which takes seconds. A template of usual length does not need it.
     from affectlocus.lm.chat_templates import AFFECTGPT, chat, encode
     from affectlocus.lm.prompts import Prompter
 
@@ -132,4 +132,4 @@ def _tokens(one: Template, base: Base, root: Path, limit: int) -> int:
     return len(encode(prompter.tokenizer, text))
 
 
-_AROUND = " " * 200  # more than AffectGPT's prompt has beside text and question
+_AROUND = " " * 200  # longer than AffectGPT's own prompt

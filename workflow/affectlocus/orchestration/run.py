@@ -1,4 +1,4 @@
-"""A run of an experiment: what is checked before its first job, and Snakemake as its subprocess."""
+"""A run of an experiment: checks before the first job, and Snakemake as a subprocess."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from affectlocus.orchestration.code_digest import PACKAGE
 from affectlocus.orchestration.run_lock import HELD, ended, held, hold
 
 _PLANNED = STATE / "planned"
-_LEAST = 1 << 16  # bytes: with less, nothing can be written that matters
+_LEAST = 1 << 16  # bytes of free space that a run needs at least
 
 
 def snakefile() -> Path:
-    """The workflow of this package: in its checkout, or else in this folder.
+    """The Snakefile of this package's checkout, or else the one in the current folder.
 
     Raises:
-        InputError: there is none.
+        InputError: neither exists.
     """
     for path in (PACKAGE.parents[1] / "Snakefile", Path("Snakefile")):
         if path.is_file():
@@ -40,7 +40,7 @@ def writable(folder: Path) -> None:
     """Refuses a folder in which results cannot be written.
 
     Raises:
-        InputError: `results` or `checkpoints` is no folder, is read-only, or is on a full disk.
+        InputError: `results` or `checkpoints` is a file, is read-only, or is on a full disk.
     """
     for place in (folder / "results", folder / "checkpoints"):
         if place.exists() and not place.is_dir():
@@ -59,7 +59,7 @@ def writable(folder: Path) -> None:
 
 
 def planned_by(parameters: Parameters, rules: Path) -> str:
-    """A digest of what a run's jobs are planned by: parameters, rules and the package's code.
+    """A digest of everything that a plan of jobs depends on: parameters, rules and code.
 
     Args:
         rules: the folder of the Snakefile.
@@ -75,13 +75,13 @@ def _code() -> list[Path]:
 
 
 def begin(folder: Path, planned: str) -> None:
-    """Before the first job of a run: the folder is this run's alone, and can be written.
+    """Prepares the folder for the first job: locks it, and checks that it can be written.
 
     Args:
         planned: `planned_by`, which jobs on other hosts compare (`check_planned`).
 
     Raises:
-        InputError: another run works there; no space; no permission.
+        InputError: another run uses the folder; there is no space or no permission.
     """
     if HELD not in os.environ:
         hold(folder)
@@ -90,10 +90,10 @@ def begin(folder: Path, planned: str) -> None:
 
 
 def check_planned(folder: Path, planned: str) -> None:
-    """Refuses a job on another host that would work by other parameters or code than its run.
+    """Refuses a job on another host whose parameters or code differ from those of its run.
 
-    Such a job reads the Snakefile again. After an edit it would write results of the new
-    parameters, which the run records as made by the old ones.
+    Such a job reads the Snakefile again. After an edit it would compute with the new parameters,
+    and Snakemake would record the old ones.
 
     Raises:
         InputError: params.yaml, the rules or the code were edited since the run began.
@@ -113,10 +113,10 @@ def check_planned(folder: Path, planned: str) -> None:
 def run(folder: Path, arguments: Sequence[str]) -> int:
     """Runs Snakemake on an experiment that this process holds (`run_lock.hold`).
 
-    SIGTERM is handed on; after Ctrl-C, which both processes get, Snakemake ends by itself.
+    SIGTERM is forwarded. Ctrl-C reaches both processes, and Snakemake ends by itself.
 
     Args:
-        arguments: for Snakemake, behind those that name the workflow and the folder.
+        arguments: further arguments of Snakemake.
 
     Returns:
         Snakemake's exit code; 128 and the signal's number if it died of a signal.
@@ -124,20 +124,20 @@ def run(folder: Path, arguments: Sequence[str]) -> int:
     process = subprocess.Popen(
         [*snakemake(folder), "--rerun-incomplete", *arguments],
         env=os.environ | {HELD: str(os.getpid())},
-        # Should this process be killed, the folder stays held as long as Snakemake lives.
+        # If this process is killed, Snakemake still holds the lock of the folder.
         pass_fds=held(),
     )
-    with _handing_on(process):
+    with _forwarding_signals(process):
         code = process.wait()
     ended(folder)
     return code if code >= 0 else 128 - code
 
 
 def unlock(folder: Path) -> None:
-    """Takes away Snakemake's lock of a killed run, by its own command.
+    """Removes the lock that a killed run left (snakemake --unlock).
 
     Raises:
-        InputError: Snakemake could not.
+        InputError: Snakemake failed.
     """
     done = subprocess.run(
         [*snakemake(folder), "--unlock"], capture_output=True, text=True, check=False
@@ -154,14 +154,14 @@ def snakemake(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _handing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _forwarding_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
     def stop(number: int, _: Any) -> None:
         if number == signal.SIGTERM:
             process.terminate()
 
-    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,8 +1,9 @@
-"""One run at a time in an experiment's folder, by a lock that the kernel releases when a run ends.
+"""A lock that allows one run at a time in an experiment's folder.
 
-Snakemake's own lock is a list of files, which a killed run leaves behind. This one is a flock, so
-it tells a living run from a killed one. Each job holds a second lock, shared with the other jobs,
-so that jobs that outlive a killed run are found too.
+Snakemake's own lock is a set of files, which a killed run leaves behind. This lock is a flock,
+which the kernel releases when the process ends, so a running run differs from a killed one. Each
+job holds a second lock, which all jobs share. It shows jobs that still run after their run was
+killed.
 """
 
 from __future__ import annotations
@@ -17,24 +18,25 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE
 
 HELD = "AFFECTLOCUS_HELD"
-"""Environment variable: `affectlocus run` holds the folder for the Snakemake that it started."""
+"""Environment variable: the parent process, `affectlocus run`, holds the lock of the folder."""
 
 _RUN = STATE / "run.lock"
 _JOBS = STATE / "jobs.lock"
-# A lock lasts as long as its descriptor is open in any process.
+# A lock is held as long as its descriptor is open in any process.
 _open: list[int] = []
 
 
 def hold(folder: Path) -> bool:
-    """Makes a folder this process's own until it ends.
+    """Locks a folder until this process ends.
 
-    On a disk without locks nothing is held; Snakemake's own lock is then the only one.
+    On a file system without locks only Snakemake's own lock protects the folder.
 
     Returns:
-        Whether the run before this one was on this host and did not end by itself (`ended`).
+        Whether the previous run was on this host and was killed (it did not call `ended`).
 
     Raises:
-        InputError: another run works there, or jobs of a killed one do; the lock cannot be written.
+        InputError: another run or jobs of a killed run use the folder, or the lock file cannot be
+            written.
     """
     try:
         (folder / STATE).mkdir(exist_ok=True)
@@ -51,12 +53,12 @@ def hold(folder: Path) -> bool:
         os.close(run)
         if isinstance(error, InputError):
             raise
-        return False  # no locks on this disk
+        return False  # the file system has no locks
     finally:
         os.close(jobs)
     _open.append(run)
     host = platform.node()
-    # Some network disks keep locks to one host: a run of another host may be alive.
+    # Some network file systems lock per host, so a run on another host may still be running.
     killed = _who(run).endswith(f" on {host}")
     try:
         os.ftruncate(run, 0)
@@ -67,19 +69,19 @@ def hold(folder: Path) -> bool:
 
 
 def held() -> tuple[int, ...]:
-    """Descriptors of the locks that this process holds; a child that inherits them holds too."""
+    """The descriptors of the locks; a child process that inherits them holds the locks too."""
     return tuple(_open)
 
 
 def ended(folder: Path) -> None:
-    """Records that the run that holds the folder came to its end, well or not."""
-    # Where it cannot be written, the next run takes it for a killed one, and unlocks in vain.
+    """Records that the run ended by itself, with or without an error."""
+    # If the file cannot be written, the next run only runs snakemake --unlock without need.
     with suppress(OSError):
         os.truncate(folder / _RUN, 0)
 
 
 def killed(folder: Path) -> str:
-    """The process that held the folder last and was killed, in words; empty if there is none."""
+    """The killed process that held the lock last, as text; empty if no run was killed."""
     try:
         run = os.open(folder / _RUN, os.O_RDONLY)
     except OSError:
@@ -93,7 +95,7 @@ def killed(folder: Path) -> str:
 
 
 def working(folder: Path = Path()) -> None:
-    """Says that a job works in a folder until the process ends; nothing where no run held it."""
+    """Marks a folder as used by a job until this process ends, if a run ever locked it."""
     try:
         descriptor = os.open(folder / _JOBS, os.O_RDONLY)
     except OSError:
@@ -135,11 +137,11 @@ def _locked(descriptor: int) -> bool:
 
 
 def _holders(descriptor: int) -> list[int]:
-    """The processes of this host that hold a lock on a file."""
+    """The ids of the processes of this host that hold a lock on a file."""
     inode = str(os.fstat(descriptor).st_ino)
     try:
         lines = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     fields = [line.split() for line in lines if "->" not in line]
-    return sorted({int(one[4]) for one in fields if one[5].rpartition(":")[2] == inode})
+    return sorted({int(field[4]) for field in fields if field[5].rpartition(":")[2] == inode})

@@ -1,10 +1,10 @@
-"""Python's syntax as text, without what people alone read, and the names that stand in it."""
+"""Python code as text without docstrings and messages, and the names that it uses."""
 
 from __future__ import annotations
 
 import ast
 
-# Calls whose texts are read by people: refusals, and the help of options and parameters.
+# Calls whose texts only people read: error messages, and the help of options and parameters.
 _REFUSALS = ("InputError", "settings_option")
 _DESCRIBED = {
     "Option": ("help", "metavar"),
@@ -14,13 +14,13 @@ _DESCRIBED = {
 
 
 class Reader:
-    """Reads syntax as text, and notes on the way what it names.
+    """Converts a syntax tree to text, and collects the names in it.
 
     Attributes:
-        names: every plain name, as often as it is used.
+        names: every plain name, once for each use.
         attributes: name and attribute of every `name.attribute`.
         texts: the first part of every string that may be a path.
-        imports: in functions too.
+        imports: all import statements, those in functions included.
     """
 
     def __init__(self) -> None:
@@ -29,10 +29,10 @@ class Reader:
         self.texts: set[str] = set()
         self.imports: list[ast.Import | ast.ImportFrom] = []
 
-    def told(self, node: object) -> str:
-        """The text, the same by any Python that has its grammar."""
+    def text_of(self, node: object) -> str:
+        """The text of a node; the same with every version of Python that can parse it."""
         if isinstance(node, list):
-            return f"[{','.join([self.told(one) for one in node if not unread(one)])}]"
+            return f"[{','.join([self.text_of(one) for one in node if not unread(one)])}]"
         if not isinstance(node, ast.AST):
             return repr(node)
         if isinstance(node, ast.Name):
@@ -53,7 +53,7 @@ class Reader:
             if called in _REFUSALS:
                 return f"Call({called})"
             dropped = _DESCRIBED.get(str(called), ())
-        # ast.dump shows fields that are empty, and each Python has other ones.
+        # Not ast.dump: it shows empty fields, which differ between versions of Python.
         parts = []
         for name in node._fields:
             value = getattr(node, name, None)
@@ -61,15 +61,15 @@ class Reader:
                 continue
             if dropped and name == "keywords":
                 value = [one for one in value if one.arg not in dropped]
-            parts.append(f"{name}={self.told(value)}")
+            parts.append(f"{name}={self.text_of(value)}")
         return f"{type(node).__name__}({','.join(parts)})"
 
 
 def unread(node: object) -> bool:
-    """A statement without effect: a docstring, of whatever it follows, or imports for types."""
+    """Whether a statement has no effect: a text (a docstring), or imports for type checkers."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    # The name is false whenever the code runs.
+    # TYPE_CHECKING is false at run time.
     return (
         isinstance(node, ast.If)
         and isinstance(node.test, ast.Name)
