@@ -1,11 +1,11 @@
-# The embedded corpus, for bases and tasks that are generated.
+# The generated corpus: pre-training text and tasks.
 #
 # in:  the corpus section of params.yaml
 # out: results/corpus/pretraining.txt, results/corpus/TASK.csv
 
 
 rule corpus:
-    """Generate scenes, sums and benchmarks."""
+    """Generate scenes, arithmetic problems and benchmarks."""
     output:
         text="results/corpus/pretraining.txt",
         tasks=JOBS.corpus.tasks,

@@ -1,12 +1,13 @@
-# What the tuning changed.
+# The change of the weights by the tuning.
 #
 # in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json (PAIR.seedN, or PAIR)
-# out: results/deltas/TUNED.parquet, a row per (layer, projection, weight or bias), and beside it
-#      .experts (of a mixture), .histogram (relative change), .neurons (of the feed-forward blocks)
+# out: results/deltas/TUNED.parquet, a row per (layer, projection, weight or bias);
+#      results/deltas/TUNED.experts (of a mixture), .histogram (relative change), .neurons (of the
+#      feed-forward blocks)
 
 
 rule deltas:
-    """Measure a pair's deltas."""
+    """Measure the deltas of a pair."""
     input:
         base=JOBS.deltas.pair_base,
         tuned=checkpoint("{tuned}"),

@@ -1,4 +1,4 @@
-# Whether the deltas of two pairs on one base point the same way.
+# Whether the deltas of two pairs on one base have the same direction.
 #
 # in:  results/checkpoints/BASE.json, results/checkpoints/PAIR.json
 # out: results/directions/BASE.parquet, results/figures/directions.FIRST-and-SECOND
@@ -41,7 +41,7 @@ rule directions:
         """
 
 
-# Draw the directions of two pairs: layers by projections.
+# Draw the directions of two pairs, as a map of layers by projections.
 use rule heat_map as draw_directions with:
     input:
         JOBS.directions.of_duo,

@@ -1,11 +1,11 @@
-# What tuning costs: parameters, optimizer, adapter and step time of every module set.
+# The cost of tuning: parameters, optimizer, adapter and step time of every module set.
 #
 # in:  results/checkpoints/BASE.json, results/table2_intervals.csv
 # out: results/ledger.csv (counted), results/step_times.csv (measured), results/figures/fig9_get
 
 
 rule ledger:
-    """Count what each tune cell trains, exactly, from the base's configuration."""
+    """Count the trained parameters of each tune cell from the configuration of the base."""
     input:
         models=JOBS.ledger.models,
         weights=ancient(JOBS.ledger.weights),
@@ -35,7 +35,7 @@ rule ledger:
 
 
 rule step_times:
-    """Time a tuning step of each module set on a small stand-in of the base."""
+    """Time a tuning step of each module set on a small stand-in for the base."""
     input:
         models=JOBS.ledger.models,
         weights=ancient(JOBS.ledger.weights),

@@ -1,12 +1,12 @@
-# Single neurons of the feed-forward blocks: which move, and whether emotion is read there.
+# Neurons of the feed-forward blocks: which ones move, and whether they respond to emotion.
 #
 # in:  results/deltas/PAIR.neurons.parquet, checkpoints and data of the affective pairs
-# out: results/neurons/BASE.parquet and .concentration, .overlaps, .chance beside it,
+# out: results/neurons/BASE.parquet, BASE.concentration, BASE.overlaps and BASE.chance,
 #      results/activations/PAIR.parquet and .summary, results/figures/{neurons.BASE,activations.PAIR}
 
 
 rule neurons:
-    """Compare the moved neurons of all pairs on a base, with each other and with chance."""
+    """Compare the moved neurons of all pairs on a base with each other and with chance."""
     input:
         unpack(JOBS.neurons.inputs),
     output:
@@ -40,7 +40,7 @@ rule neurons:
 
 
 rule activations:
-    """Measure how the gate's activations shift on emotional against neutral texts."""
+    """Measure the shift of the gate's activations between emotional and neutral texts."""
     input:
         unpack(JOBS.neurons.activation_inputs),
         weights=ancient(JOBS.neurons.pair_weights),
@@ -86,7 +86,7 @@ rule activations:
         """
 
 
-# Draw how concentrated the change is, and how many neurons two pairs share.
+# Draw the concentration of the change, and the number of neurons that two pairs share.
 use rule heat_map as draw_neurons with:
     input:
         moved="results/neurons/{base}.parquet",
@@ -107,7 +107,7 @@ use rule heat_map as draw_neurons with:
         title=lambda wildcards: f"{wildcards.base}: feed-forward neurons that tuning moves",
 
 
-# Draw the shift of the gate's moved neurons beside that of the rest.
+# Draw the shift of the gate's moved neurons and that of its other neurons.
 use rule heat_map as draw_activations with:
     input:
         shifts="results/activations/{tuned}.parquet",

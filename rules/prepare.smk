@@ -1,8 +1,8 @@
-# Tasks: from their owners' files to one tidy table each.
+# Tasks: converts the files of each task into one table of samples.
 #
-# in:  the files that params.yaml names, or results/corpus/TASK.csv
+# in:  the files in params.yaml, or results/corpus/TASK.csv
 # out: results/data/TASK.parquet (id, split, text, prompt, answer), results/data/TASK.json (report);
-#      results/data/sources/TASK.SPLIT.json, the manifest of a file that comes from a hub
+#      results/data/sources/TASK.SPLIT.json, the manifest of a file from a hub
 
 
 rule retrieve_data:
@@ -32,7 +32,7 @@ rule retrieve_data:
 
 
 rule prepare:
-    """Read and check a task's samples."""
+    """Read and check the samples of a task."""
     input:
         unpack(JOBS.prepare.files),
     output:

@@ -1,11 +1,11 @@
-# Tiny bases of our own.
+# Tiny bases that are pre-trained on the generated corpus.
 #
 # in:  results/corpus/pretraining.txt
 # out: checkpoints/NAME/ (weights), results/checkpoints/NAME.json (manifest with perplexity)
 
 
 rule pretrain:
-    """Pre-train a base on the embedded corpus."""
+    """Pre-train a base on the generated corpus."""
     input:
         text="results/corpus/pretraining.txt",
     output:
@@ -17,7 +17,7 @@ rule pretrain:
         "results/benchmarks/pretrain/{name}.tsv"
     wildcard_constraints:
         name=alternatives(JOBS.pretrained),
-    # Bases first: everything waits for them.
+    # Higher priority, because all other jobs depend on the bases.
     priority: 1
     conda:
         "../envs/environment.yaml"

@@ -1,12 +1,12 @@
-# Checkpoints that the user brings: a base model, a tuned model, a PEFT adapter.
+# Checkpoints of the user: a base model, a tuned model, a PEFT adapter.
 #
-# in:  the files of the folder that params.yaml names; nothing for a hub id or a URL, whose revision
-#      or SHA-256 decides
+# in:  the files of the folder in params.yaml; for a hub id or a URL no files, as its revision or
+#      SHA-256 identifies the content
 # out: results/checkpoints/NAME.json, a manifest with the SHA-256 of each file
 
 
 rule retrieve:
-    """Download a checkpoint, or take stock of one on disk."""
+    """Download a checkpoint, or list and verify the files of one on disk."""
     input:
         JOBS.retrieve.files,
     output:

@@ -1,12 +1,12 @@
-# The deltas along the tuning.
+# The deltas at several steps of the tuning.
 #
-# in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json and the states beside its weights
+# in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json and the snapshots of its tuning
 # out: results/trajectory/TUNED.parquet, a row per (step, layer, projection);
 #      results/figures/trajectory.PAIR
 
 
 rule trajectory:
-    """Measure the delta at steps along a tuning."""
+    """Measure the delta at several steps of a tuning."""
     input:
         base=JOBS.trajectory.pair_base,
         tuned=checkpoint("{tuned}"),
@@ -35,7 +35,7 @@ rule trajectory:
         """
 
 
-# Draw a pair's deltas along the tuning.
+# Draw the deltas of a pair along the tuning.
 use rule heat_map as draw_trajectory with:
     input:
         JOBS.trajectory.of_pair,

@@ -1,4 +1,4 @@
-# Tuned checkpoints: affective pairs, controls, and the matrix's tune cells, all by one rule.
+# Tuned checkpoints: affective pairs, controls, and the tune cells of the matrix.
 #
 # in:  results/checkpoints/BASE.json and its weights, results/data/TASK.parquet
 # out: checkpoints/NAME/ (adapter or model), results/checkpoints/NAME.json (manifest with losses). The file .complete

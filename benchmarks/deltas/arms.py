@@ -76,7 +76,7 @@ def lazy(folder: Path) -> dict[str, Any]:
 
 def _jobs(folder: Path, contract: str) -> list[Any]:
     from affectlocus.checkpoints.tensor_files import Tensors
-    from affectlocus.deltas.measure import Job
+    from affectlocus.deltas.measure import DeltaJob
 
     base, tuned = (Tensors([folder / side / "model.safetensors"]) for side in ("base", "tuned"))
     everything = contract == "whole"
@@ -86,7 +86,7 @@ def _jobs(folder: Path, contract: str) -> list[Any]:
         if name.endswith("down_proj.weight"):
             neurons = "columns"
         jobs.append(
-            Job(
+            DeltaJob(
                 name,
                 base.part(name),
                 tuned.part(name),

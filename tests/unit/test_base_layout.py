@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.base_layout import model_type, unknown_projections
 from affectlocus.core.errors import InputError
-from affectlocus.deltas.deltas import adapter_alone, summary
+from affectlocus.deltas.delta_tables import summary
+from affectlocus.deltas.deltas import adapter_alone
 
 ATTENTION = ("self_attn.q_proj", "self_attn.v_proj")
 REST = ["gate", "up", "down"]

@@ -30,8 +30,8 @@ from affectlocus.config.matrix import COMBINATIONS, SINGLES
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS, parse_modules
+from affectlocus.deltas.delta_tables import write_tables
 from affectlocus.deltas.deltas import deltas as measured_deltas
-from affectlocus.deltas.deltas import write_tables
 
 WORDS = ["joy", "fear", "rage"]
 MODES = ("revert", "zero")

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.core.errors import InputError
-from affectlocus.deltas.deltas import COLUMNS, SCORES, adapter_alone, deltas, summary, write_tables
+from affectlocus.deltas.delta_tables import COLUMNS, SCORES, summary, write_tables
+from affectlocus.deltas.deltas import adapter_alone, deltas
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "adapters"
 KEYS = ["layer", "projection", "parameter", "numel", "shape", "dtype", "adapted"]
@@ -516,8 +517,8 @@ def test_an_adapter_alone_is_measured_without_its_encoders(tmp_path, tower) -> N
 def test_an_adapter_alone_of_two_parts_is_refused(tmp_path) -> None:
     adapter = alone(tmp_path / "a", "llm.model.", "llm.model.", "encoder.")
     said = (
-        r"encoder\.layers\.2\.self_attn\.q_proj and llm\.model\.layers\.0\..* may both be .* "
-        "give the base"
+        r"encoder\.layers\.2\.self_attn\.q_proj and llm\.model\.layers\.0\..* may both belong "
+        "to .* give the base"
     )
     with pytest.raises(InputError, match=said):
         adapter_alone(adapter)

@@ -26,7 +26,8 @@ from affectlocus.checkpoints.pairs import Pair
 from affectlocus.cli import app
 from affectlocus.core.errors import InputError
 from affectlocus.core.output_files import MARKER
-from affectlocus.deltas.deltas import Measured, deltas, write_tables
+from affectlocus.deltas.delta_tables import DeltaTables, write_tables
+from affectlocus.deltas.deltas import deltas
 from affectlocus.deltas.diff import ranked
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "adapters"
@@ -270,11 +271,14 @@ def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Pat
         return [base, "models\\a/b"], "no such file or folder"
     if kind == "a slip below a folder":
         (tmp_path / "runs").mkdir()
-        return [base, "runs/tuend"], "no such file or folder in runs; if it is a hub's"
+        return [base, "runs/tuend"], "no such file or folder in runs; if it is a hub id"
     if kind == "a link that leads nowhere":
         (tmp_path / "runs").mkdir()
         (tmp_path / "runs" / "last").symlink_to("gone")
-        return [base, "runs/last"], "no such file or folder; the link leads to gone, which is"
+        return [
+            base,
+            "runs/last",
+        ], "no such file or folder; it is a link to gone, which does not"
     if kind.startswith("--"):
         alone: list[str | Path] = [lora(base, ["q_proj"])]
         option, _, against = kind.partition(" ")
@@ -321,7 +325,7 @@ def test_what_would_be_misread_is_refused_with_its_own_reason(
     adapter, garbage = lora(base, ["q_proj"]), tmp_path / "garbage.pth"
     garbage.write_bytes(b"x" * 500)
     for arguments, expected in (
-        ((adapter, adapter), "an adapter, where the base is expected"),
+        ((adapter, adapter), "found an adapter, expected the base"),
         ((base, garbage), "not a PyTorch file"),
         ((adapter, "--score", "relative"), "needs the base's norm; give the base too"),
     ):
@@ -361,11 +365,11 @@ def test_a_path_may_hold_what_markup_and_formulae_are_made_of(
 
 
 def test_a_companion_of_an_earlier_pair_does_not_stay(tmp_path) -> None:
-    measured = Measured(neurons=[{"layer": 0, "projection": "up", "neuron": 0, "l2": 1.0}])
+    measured = DeltaTables(neurons=[{"layer": 0, "projection": "up", "neuron": 0, "l2": 1.0}])
     out = tmp_path / "deltas.parquet"
     neurons = tmp_path / "deltas.neurons.parquet"
     assert write_tables(measured, out, empty=False) == [out, neurons]
-    assert write_tables(Measured(), out, empty=False) == [out]
+    assert write_tables(DeltaTables(), out, empty=False) == [out]
     assert list(tmp_path.iterdir()) == [out]
 
 

@@ -13,7 +13,14 @@ from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.core.errors import InputError
 from affectlocus.deltas import directions as module
-from affectlocus.deltas.directions import Full, Thin, compared, directions, inner, overlap
+from affectlocus.deltas.directions import (
+    FullDelta,
+    LowRankDelta,
+    compare_deltas,
+    directions,
+    inner,
+    overlap,
+)
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -22,15 +29,15 @@ def drawn(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-def thin(seed: int, rank: int = 3, shape: tuple[int, int] = (24, 16)) -> Thin:
+def thin(seed: int, rank: int = 3, shape: tuple[int, int] = (24, 16)) -> LowRankDelta:
     """A low-rank delta, its factors in float32 as adapters are stored."""
     a, b = drawn(rank, shape[1], seed=seed), drawn(shape[0], rank, seed=seed + 1)
-    return Thin(LowRank(a.astype("float32"), b.astype("float32"), 1 / 3))
+    return LowRankDelta(LowRank(a.astype("float32"), b.astype("float32"), 1 / 3))
 
 
-def whole(delta: Thin) -> Full:
+def whole(delta: LowRankDelta) -> FullDelta:
     factors = delta.factors
-    return Full(factors.scaling * (factors.b @ factors.a))
+    return FullDelta(factors.scaling * (factors.b @ factors.a))
 
 
 def by_numpy(one: np.ndarray, two: np.ndarray, ranks: tuple[int, int]) -> dict[str, float]:
@@ -55,7 +62,7 @@ def test_factors_and_whole_deltas_give_what_numpy_gives(rank: int, kinds: str) -
     made = [
         one if kind == "thin" else whole(one) for one, kind in zip(pair, kinds.split(), strict=True)
     ]
-    row = compared(made[0], made[1], rank)
+    row = compare_deltas(made[0], made[1], rank)
     for key, value in by_numpy(*dense, (rank, rank)).items():
         assert row[key] == pytest.approx(value, abs=1e-6), key
     assert row["rank_first"] == row["rank_second"] == rank
@@ -66,7 +73,7 @@ def test_factors_and_whole_deltas_give_what_numpy_gives(rank: int, kinds: str) -
 def test_a_rank_beyond_the_deltas_own_takes_what_there_is() -> None:
     one, two = thin(0, rank=2), thin(10, rank=5)
     for first, second in ((one, two), (whole(one), whole(two))):
-        row = compared(first, second, 8)
+        row = compare_deltas(first, second, 8)
         assert (row["rank_first"], row["rank_second"]) == (2, 5)
         expected = by_numpy(whole(one).matrix, whole(two).matrix, (2, 5))
         assert row["left_overlap"] == pytest.approx(expected["left_overlap"], abs=1e-6)
@@ -75,26 +82,26 @@ def test_a_rank_beyond_the_deltas_own_takes_what_there_is() -> None:
 
 def test_an_adapter_with_dependent_factors_has_the_rank_of_its_product() -> None:
     a, b = drawn(1, 9), drawn(7, 2, seed=1)
-    twice = Thin(LowRank(np.concatenate([a, a]), b, 1.0))
+    twice = LowRankDelta(LowRank(np.concatenate([a, a]), b, 1.0))
     assert twice.leading(8)[0].shape == (7, 1)
 
 
 def test_the_same_direction_is_told_from_the_same_place() -> None:
     one = thin(0)
-    turned = Thin(LowRank(one.factors.a, -2 * one.factors.b, 1.0))
-    row = compared(one, turned, 3)
+    turned = LowRankDelta(LowRank(one.factors.a, -2 * one.factors.b, 1.0))
+    row = compare_deltas(one, turned, 3)
     assert row["cosine"] == pytest.approx(-1)
     assert [row["left_overlap"], row["right_overlap"]] == pytest.approx([1, 1])
     assert row["left_angle"] == pytest.approx(0, abs=1e-4)
     # The same A and another B: they read the same, and write elsewhere.
-    other = Thin(LowRank(one.factors.a, drawn(24, 3, seed=9), 1.0))
-    row = compared(one, other, 3)
+    other = LowRankDelta(LowRank(one.factors.a, drawn(24, 3, seed=9), 1.0))
+    row = compare_deltas(one, other, 3)
     assert row["right_overlap"] == pytest.approx(1)
     assert row["left_overlap"] < 0.6
 
 
 def test_chance_is_what_random_deltas_have() -> None:
-    rows = [compared(thin(seed), thin(seed + 500), 3) for seed in range(0, 400, 2)]
+    rows = [compare_deltas(thin(seed), thin(seed + 500), 3) for seed in range(0, 400, 2)]
     for side in ("left", "right"):
         found = np.array([row[f"{side}_overlap"] for row in rows])
         error = found.std() / math.sqrt(len(found))
@@ -108,9 +115,9 @@ def test_iteration_finds_the_leading_directions_of_a_large_delta(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
 ) -> None:
     matrix = drawn(*shape)
-    exact = Full(matrix).leading(4)
+    exact = FullDelta(matrix).leading(4)
     monkeypatch.setattr(module, "_SMALL", 1)
-    found = Full(matrix).leading(4)
+    found = FullDelta(matrix).leading(4)
     for one, two in zip(exact, found, strict=True):
         assert one.shape == two.shape
         assert overlap(one, two)[0] == pytest.approx(1, abs=1e-9)
@@ -119,15 +126,15 @@ def test_iteration_finds_the_leading_directions_of_a_large_delta(
 
 
 def test_a_delta_of_nothing_has_no_direction() -> None:
-    nothing = Full(np.zeros((24, 16)))
-    row = compared(nothing, thin(0), 3)
+    nothing = FullDelta(np.zeros((24, 16)))
+    row = compare_deltas(nothing, thin(0), 3)
     assert (row["rank_first"], row["rank_second"]) == (0, 3)
     assert all(math.isnan(row[key]) for key in ("cosine", "left_overlap", "right_angle"))
 
 
 def test_deltas_of_other_shapes_do_not_compare() -> None:
     with pytest.raises(ValueError, match="shapes"):
-        compared(thin(0), thin(0, shape=(16, 24)), 2)
+        compare_deltas(thin(0), thin(0, shape=(16, 24)), 2)
 
 
 def test_an_inner_product_is_symmetric_in_its_kinds() -> None:
@@ -167,7 +174,7 @@ def test_pairs_on_other_bases_are_refused(checkpoint: Callable, lora: Callable) 
     pairs: dict[str, Pair] = {
         name: Pair(base, lora(base, ["gate_proj"])) for name, base in zip("ab", bases, strict=True)
     }
-    with pytest.raises(InputError, match="a and b: their bases have other projections or shapes"):
+    with pytest.raises(InputError, match="a and b: their bases differ in projections or shapes"):
         directions(pairs)
 
 

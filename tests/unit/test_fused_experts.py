@@ -16,7 +16,8 @@ from affectlocus.checkpoints.stored import as_torch
 from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.deltas.deltas import deltas, summary
+from affectlocus.deltas.delta_tables import summary
+from affectlocus.deltas.deltas import deltas
 from affectlocus.evaluation.evaluate import build
 
 EXPERTS = 2

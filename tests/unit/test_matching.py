@@ -17,7 +17,8 @@ from affectlocus.checkpoints.pairs import Pair
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.deltas.deltas import deltas, summary
+from affectlocus.deltas.delta_tables import summary
+from affectlocus.deltas.deltas import deltas
 from affectlocus.evaluation.evaluate import HARDWARE, build
 from affectlocus.evaluation.graft import graft
 from affectlocus.lm.devices import load

@@ -19,7 +19,7 @@ from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import ArrayReader, FileReader, Tensors
 from affectlocus.core.errors import InputError
 from affectlocus.deltas import measure as module
-from affectlocus.deltas.measure import BINS, Job, measure, measure_all
+from affectlocus.deltas.measure import BINS, DeltaJob, measure, measure_all
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 BASIC = ["l2", "base_l2", "relative", "rms", "cosine", "cosine_distance"]
@@ -272,7 +272,7 @@ def test_sides_that_do_not_fit_are_refused(sides, problem) -> None:
         scores(*sides)
     held = [side if side is None else stored(side) for side in sides]
     with pytest.raises(ValueError, match=f"v_proj: {problem}"):
-        next(measure_all([Job("v_proj", *held)]))
+        next(measure_all([DeltaJob("v_proj", *held)]))
 
 
 def test_neurons_of_a_bias_are_refused() -> None:
@@ -380,7 +380,7 @@ def test_nan_and_infinity_are_counted_and_located(shape, side, value, whole) -> 
     found = measure(*map(stored, sides), whole=whole, histogram=True)
     assert found.nonfinite == 2
     assert found.first_nonfinite == places[0]
-    [(_, spread)] = measure_all([Job(0, *map(stored, sides), whole=whole)])
+    [(_, spread)] = measure_all([DeltaJob(0, *map(stored, sides), whole=whole)])
     assert (spread.nonfinite, spread.first_nonfinite) == (2, places[0])
 
 
@@ -459,7 +459,7 @@ def test_many_tensors_come_in_order_and_equal_to_one_by_one(tmp_path) -> None:
         save_file({k: v[place] for k, v in pairs.items()}, tmp_path / f"{side}.safetensors")
     base, tuned = (Tensors([tmp_path / f"{side}.safetensors"]) for side in ("base", "tuned"))
     told: list[tuple[int, int]] = []
-    jobs = [Job(name, base.part(name), tuned.part(name), neurons="rows") for name in pairs]
+    jobs = [DeltaJob(name, base.part(name), tuned.part(name), neurons="rows") for name in pairs]
     found = list(measure_all(jobs, 3, lambda done, total: told.append((done, total))))
     assert [key for key, _ in found] == list(pairs)
     assert told == [(done, 6) for done in range(1, 7)]
@@ -497,7 +497,7 @@ def test_the_number_of_threads_changes_no_digit(monkeypatch) -> None:
     monkeypatch.setattr(module, "_TURN", 1 << 14)
     sides = [stored(side) for side in drawn((300, 1000), torch.bfloat16, 0.01)]
     one, two, four = (
-        [sums for _, sums in measure_all([Job(0, *sides, neurons="columns")], threads)]
+        [sums for _, sums in measure_all([DeltaJob(0, *sides, neurons="columns")], threads)]
         for threads in (1, 2, 4)
     )
     assert one[0].scores() == two[0].scores() == four[0].scores()
@@ -515,12 +515,14 @@ class Broken:
 
 def test_an_error_of_a_side_reaches_the_caller() -> None:
     with pytest.raises(OSError, match="disk gone"):
-        list(measure_all([Job(0, Broken(), Broken())] * 3, threads=2))
+        list(measure_all([DeltaJob(0, Broken(), Broken())] * 3, threads=2))
 
 
 def test_no_thread_stays_behind() -> None:
     before = threading.active_count()
-    found = measure_all([Job(i, stored(torch.ones(9)), stored(torch.ones(9))) for i in range(40)])
+    found = measure_all(
+        [DeltaJob(i, stored(torch.ones(9)), stored(torch.ones(9))) for i in range(40)]
+    )
     next(found)
     found.close()
     assert threading.active_count() == before

@@ -73,7 +73,7 @@ def test_the_cosine_is_that_of_the_whole_matrices_and_one_at_the_end(tuned) -> N
 
 
 def test_a_tuning_without_states_says_how_to_get_them(tmp_path) -> None:
-    with pytest.raises(InputError, match="no earlier state was saved; set trajectory"):
+    with pytest.raises(InputError, match="no snapshots; set trajectory"):
         snapshots(tmp_path, [], 6)
 
 

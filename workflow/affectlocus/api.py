@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from affectlocus.deltas.deltas import Measured
+    from affectlocus.deltas.delta_tables import DeltaTables
 
     AnyPath = str | os.PathLike[str]
 
@@ -51,7 +51,7 @@ class Diff:
         notes: sentences about what was accepted with a doubt, or is not measured.
     """
 
-    def __init__(self, measured: Measured, base: str | None, tuned: str) -> None:
+    def __init__(self, measured: DeltaTables, base: str | None, tuned: str) -> None:
         self._measured = measured
         self.base = base
         self.tuned = tuned
@@ -68,7 +68,7 @@ class Diff:
         `stable_rank`, `effective_rank`, `dtype_floor`. Empty values were not measured. The sizes
         are in the unit of the weights.
         """
-        from affectlocus.deltas.deltas import arrow_tables
+        from affectlocus.deltas.delta_tables import arrow_tables
 
         frame: pd.DataFrame = arrow_tables(self._measured)[""].to_pandas()
         return frame
@@ -78,7 +78,7 @@ class Diff:
         """One row per projection, largest `rms` first: `layers`, and the means over layers."""
         import pandas as pd
 
-        from affectlocus.deltas.deltas import summary
+        from affectlocus.deltas.delta_tables import summary
         from affectlocus.deltas.diff import ranked
 
         found = summary(self._measured.rows, self._measured.unknown)
@@ -90,7 +90,7 @@ class Diff:
         """Layers by projections: L2, relative and RMS side by side, as a matplotlib figure."""
         import matplotlib as mpl
 
-        from affectlocus.deltas.diff import named
+        from affectlocus.deltas.diff import short_name
 
         chosen = mpl.get_backend(auto_select=False)
         from affectlocus.reporting.heat_map import heat_map
@@ -99,7 +99,7 @@ class Diff:
             mpl.use(chosen)  # reporting draws into files, a notebook does not
         import matplotlib.pyplot as plt
 
-        names = [named(name) for name in (self.base, self.tuned) if name is not None]
+        names = [short_name(name) for name in (self.base, self.tuned) if name is not None]
         figure = heat_map(self.frame, " → ".join(names))
         plt.close(figure)  # or a notebook shows it twice
         return figure

@@ -328,7 +328,7 @@ CASES = [
     ),
     Case(
         "An adapter in the base's place",
-        ("an adapter, where the base is expected",),
+        ("found an adapter, expected the base",),
         _nothing,
         ("diff", "adapter", "base"),
     ),

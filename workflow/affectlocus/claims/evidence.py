@@ -21,7 +21,7 @@ from affectlocus.claims.statistics import (
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.deltas.deltas import TUNING
+from affectlocus.deltas.delta_tables import TUNING
 from affectlocus.scoring.cell_answers import CellAnswers, read_answers
 
 GroupKey = tuple[str, str, str, str]

@@ -41,7 +41,7 @@ class PairFacts(Strict):
         """The facts with method and family from the pair's files, if the settings leave them out.
 
         Args:
-            tuning: `deltas.Measured.tuning`.
+            tuning: `DeltaTables.tuning`.
         """
         update = {
             "method": self.method or str(tuning.get("method", "")),

@@ -45,8 +45,8 @@ def deltas(
     from affectlocus.checkpoints.pairs import Pair
     from affectlocus.config.measures import Deltas
     from affectlocus.config.pairs import Reading
+    from affectlocus.deltas.delta_tables import write_tables
     from affectlocus.deltas.deltas import deltas as run
-    from affectlocus.deltas.deltas import write_tables
 
     chosen = settings_of(Deltas, settings)
     how = settings_of(Reading, reading)
@@ -126,8 +126,8 @@ def diff(
     from affectlocus.core.errors import shortened
     from affectlocus.core.output_files import check_folder_of_outputs
     from affectlocus.data.named_checkpoint import checkpoint_path
-    from affectlocus.deltas.deltas import SCORES, summary, write_tables
-    from affectlocus.deltas.diff import FILES, compare, named, print_table, report
+    from affectlocus.deltas.delta_tables import SCORES, summary, write_tables
+    from affectlocus.deltas.diff import FILES, compare, print_table, report, short_name
 
     if score not in SCORES:
         raise InputError(f"--score: unknown {score!r}; expected one of {', '.join(SCORES)}")
@@ -178,7 +178,7 @@ def diff(
     from affectlocus.reporting.figure_style import save
     from affectlocus.reporting.heat_map import heat_map
 
-    above = " → ".join(map(named, (base, tuned) if tuned else (base,)))
+    above = " → ".join(map(short_name, (base, tuned) if tuned else (base,)))
     save(heat_map(read_frame(written[0], "l2"), above), folder / "heat_map")
     typer.echo(f"written: {', '.join(map(str, written))}, {folder / 'heat_map'}.png", err=True)
 

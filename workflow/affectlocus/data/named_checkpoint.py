@@ -6,7 +6,7 @@ from pathlib import Path
 
 from affectlocus.core.errors import InputError, shortened
 from affectlocus.core.manifests import manifest_folder
-from affectlocus.deltas.diff import mistyped
+from affectlocus.deltas.diff import path_hint
 
 
 def checkpoint_path(source: str) -> Path:
@@ -28,7 +28,7 @@ def checkpoint_path(source: str) -> Path:
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such home"
         raise InputError(f"{shortened(source)}: cannot be read ({reason})") from None
-    if reason := mistyped(source):
+    if reason := path_hint(source):
         raise InputError(f"{shortened(source)}: no such file or folder{reason}")
     from affectlocus.data.hub import current_commit
     from affectlocus.data.retrieve import check_hub_id, retrieve

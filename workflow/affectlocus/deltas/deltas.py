@@ -1,14 +1,12 @@
-"""Step `deltas`: what the tuning changed, per layer and projection, weight and bias apart."""
+"""Step `deltas`: the change of each layer's projections by the tuning, weights and biases apart."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,22 +19,11 @@ from affectlocus.checkpoints.name_alignment import split_layer
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.spectra import LowRank, Spectrum, full_spectrum, low_rank_scores
 from affectlocus.core.errors import InputError
-from affectlocus.core.projections import FFN, PROJECTIONS, Location
-from affectlocus.deltas.measure import BINS, Job, Sums, measure_all
+from affectlocus.core.projections import FFN, Location
+from affectlocus.deltas.delta_tables import COLUMNS, DeltaTables, Row
+from affectlocus.deltas.measure import BINS, DeltaJob, Sums, measure_all
 
-Row = dict[str, Any]
 Progress = Callable[[int, int], None]
-
-TUNING = "tuning"
-"""The attribute of a table of deltas that says how the pair's checkpoint was tuned."""
-SCORES = ("l2", "relative", "rms", "share_ratio")
-"""The sizes that tables rank by, side by side: none of them is fair to every projection."""
-
-COLUMNS = (
-    *("layer", "projection", "parameter", "numel", "shape", "dtype", "adapted"),
-    *("l2", "base_l2", "relative", "rms", "share_ratio", "cosine", "cosine_distance"),
-    *("mean", "std", "max_abs", "spectral_norm", "stable_rank", "effective_rank", "dtype_floor"),
-)
 
 _MEASURED = (
     *("l2", "base_l2", "relative", "rms", "cosine", "cosine_distance"),
@@ -45,34 +32,8 @@ _MEASURED = (
 
 
 @dataclass
-class Measured:
-    """The tables of one pair, as lists of rows.
-
-    Attributes:
-        rows: `COLUMNS`, a row per (layer, projection, parameter); experts are summed.
-        experts: the same with `expert`, a row each; empty without a mixture of experts.
-        histogram: `layer`, `projection`, `from`, `to`, `count` of the element-wise relative change
-            Δ/w, clipped to [−1, 1]; `from` and `to` null counts the entries whose w is 0.
-        neurons: `layer`, `projection`, `expert`, `neuron`, `l2` of the change of an FFN neuron's
-            weights: its row of gate and up, its column of down.
-        tuning: what the pair's files say of it: the base's `model_type`; of an adapter the
-            `method` (lora) and the `ranks` of its factors, each once.
-        notes: sentences about what was let pass.
-        unknown: the projections of which an adapter alone does not tell whether its base has them.
-    """
-
-    rows: list[Row] = field(default_factory=list)
-    experts: list[Row] = field(default_factory=list)
-    histogram: list[Row] = field(default_factory=list)
-    neurons: list[Row] = field(default_factory=list)
-    tuning: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Found:
-    """What is known of one location before experts are summed."""
+class _Measurement:
+    """The measurement of one location, before experts are summed."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -84,23 +45,23 @@ class _Found:
 
 def deltas(
     pair: Pair, *, spectra: bool = True, companions: bool = True, progress: Progress | None = None
-) -> Measured:
+) -> DeltaTables:
     """The deltas of a pair.
 
     Args:
-        spectra: whether the spectra of full deltas are worked out (a low-rank delta's always are:
-            they cost nothing).
-        companions: whether histograms and norms of neurons are.
-        progress: called with the tensors done and their number.
+        spectra: whether to compute the spectra of full deltas. Those of low-rank deltas are always
+            computed, because they are cheap.
+        companions: whether to compute histograms and norms of neurons.
+        progress: called with the number of tensors done and the number of all tensors.
 
     Raises:
-        InputError: no projections in the base, NaN or infinity, tensors that are no weights.
+        InputError: a base without projections, NaN or infinity, tensors that are not weights.
     """
     located = pair.projections
     if not located:
         raise InputError(_nothing_located(pair))
     jobs = {
-        location: Job(
+        location: DeltaJob(
             key=location,
             base=pair.base_side(name, rows),
             tuned=pair.tuned_side(name, rows) if pair.adapter is None else None,
@@ -116,7 +77,7 @@ def deltas(
         if isinstance(job.delta, LowRank) and location.parameter == "weight"
     }
     low_rank = dict(zip(changes, low_rank_scores(changes.values()), strict=True))
-    found: dict[Location, _Found] = {}
+    found: dict[Location, _Measurement] = {}
     for location, sums in measure_all(jobs.values(), progress=progress):
         name, _ = located[location]
         job = jobs[location]
@@ -124,10 +85,11 @@ def deltas(
         assert base is not None
         if sums.nonfinite:
             row, column = divmod(sums.first_nonfinite or 0, base.shape[-1])
-            spoilt = not np.isfinite(dense(base)).all()
+            in_base = not np.isfinite(dense(base)).all()
             raise InputError(
-                f"{pair.base.path if spoilt else pair.tuned}: {name}: {sums.nonfinite} entries are "
-                f"NaN or infinite, the first in row {row}, column {column}; its delta means nothing"
+                f"{pair.base.path if in_base else pair.tuned}: {name}: {sums.nonfinite} entries "
+                f"are NaN or infinite, the first in row {row}, column {column}; give a checkpoint "
+                "with finite weights"
             )
         scores, spectrum = sums.scores(), None
         adapted = pair.adapted(name)
@@ -136,7 +98,7 @@ def deltas(
             scores |= exact
         elif spectra and adapted and location.parameter == "weight":
             spectrum = full_spectrum(base, job.tuned, job.delta)
-        found[location] = _Found(
+        found[location] = _Measurement(
             base.shape,
             (job.stored or base).dtype,
             adapted,
@@ -159,32 +121,32 @@ def _tuning(pair: Pair) -> dict[str, Any]:
     return found
 
 
-def adapter_alone(adapter: Adapter) -> Measured:
-    """The deltas of a LoRA adapter without its base: sizes that need no base, the rest null.
+def adapter_alone(adapter: Adapter) -> DeltaTables:
+    """The deltas of a LoRA adapter without its base; scores that need the base are null.
 
     Raises:
-        InputError: what only the base tells: which of two parts is the language model, DoRA, a
-            projection saved whole; a base that does not have the seven projections.
+        InputError: the base is needed: two parts may be the language model, DoRA, or a projection
+            that is saved whole. Or the adapter changes none of the seven projections.
     """
     unknown = unknown_projections(adapter)
-    found: dict[Location, _Found] = {}
+    found: dict[Location, _Measurement] = {}
     for name in adapter.replaced:
         if place(name) is not None:
             raise InputError(
-                f"{adapter.path}: {name} is saved whole, so its change depends on the base's; give "
+                f"{adapter.path}: {name} is saved whole, so its change depends on the base; give "
                 "the base as well"
             )
     chosen: dict[Location, tuple[str, Rows | None]] = {}
     for location, module, rows in _located(adapter):
         rival = chosen[location][0] if location in chosen else None
         if rival is None and chosen:
-            # Two models' layers may have other numbers, so that no two of them ever meet.
+            # The layers of two models may have different numbers, so that no location occurs twice.
             first, _ = next(iter(chosen.values()))
             rival = first if split_layer(first)[0] != split_layer(module)[0] else None
         if rival is not None:
             raise InputError(
-                f"{adapter.path}: {rival} and {module} may both be the language model's; give the "
-                "base as well, which tells"
+                f"{adapter.path}: {rival} and {module} may both belong to the language model; give "
+                "the base as well"
             )
         if adapter.factors[module].magnitude is not None:
             raise InputError(
@@ -206,12 +168,14 @@ def adapter_alone(adapter: Adapter) -> Measured:
     ):
         if not math.isfinite(scores["l2"]):
             raise InputError(f"{adapter.path}: the factors of {module} hold NaN or infinity")
-        found[location] = _Found(shapes[location], "", True, nothing | scores, spectrum=spectrum)
+        found[location] = _Measurement(
+            shapes[location], "", True, nothing | scores, spectrum=spectrum
+        )
     if not found:
-        touched = sorted({module.rpartition(".")[2] for module in adapter.factors})
+        changed = sorted({module.rpartition(".")[2] for module in adapter.factors})
         raise InputError(
-            f"{adapter.path}: it touches {', '.join(touched) or 'nothing'}, none of the seven "
-            "projections; expected a model with q, k, v, o, gate, up and down"
+            f"{adapter.path}: it changes {', '.join(changed) or 'nothing'}, none of the seven "
+            "projections; expected an adapter of q, k, v, o, gate, up or down"
         )
     measured = _tables(found)
     measured.unknown = unknown
@@ -246,9 +210,9 @@ def _neurons(location: Location) -> Literal["rows", "columns"] | None:
     return "columns" if location.projection == "down" else "rows"
 
 
-def _tables(found: dict[Location, _Found]) -> Measured:
-    measured = Measured()
-    groups: dict[tuple[int, str, str], dict[Location, _Found]] = {}
+def _tables(found: dict[Location, _Measurement]) -> DeltaTables:
+    measured = DeltaTables()
+    groups: dict[tuple[int, str, str], dict[Location, _Measurement]] = {}
     for location in sorted(found, key=lambda one: one.order):
         key = (location.layer, location.projection, location.parameter)
         groups.setdefault(key, {})[location] = found[location]
@@ -266,15 +230,15 @@ def _tables(found: dict[Location, _Found]) -> Measured:
     return measured
 
 
-def _summed(members: list[_Found]) -> Row:
-    """One row for a projection of a layer, whether it is one matrix or many experts'."""
-    adapted = [one for one in members if one.adapted]
-    # Of a mixture with some experts adapted, these are what was measured; the rest was frozen.
+def _summed(members: list[_Measurement]) -> Row:
+    """The row of a projection of a layer, summed over its experts if it has several."""
+    adapted = [member for member in members if member.adapted]
+    # If only some experts are adapted, only these are measured.
     members = adapted or members
     scores, spectrum = members[0].scores, members[0].spectrum
     if len(members) > 1:
         spectrum = None  # the experts' spectra are in their own table
-        # Experts may differ in width: norms of their neurons do not add up.
+        # Experts may differ in width, so that the norms of their neurons cannot be added.
         sums = [
             replace(one.sums, row_squares=None, column_squares=None, histogram=None)
             for one in members
@@ -303,7 +267,7 @@ def _summed(members: list[_Found]) -> Row:
 
 
 def _add_shares(rows: list[Row]) -> None:
-    """share_ratio: a weight's share of all squared change over its share of the parameters."""
+    """Adds share_ratio: a weight's share of all squared change over its share of parameters."""
     weights = [row for row in rows if row["adapted"] and row["parameter"] == "weight"]
     squares = sum(row["l2"] ** 2 for row in weights)
     numel = sum(row["numel"] for row in weights)
@@ -314,7 +278,7 @@ def _add_shares(rows: list[Row]) -> None:
             row["share_ratio"] = row["l2"] ** 2 / squares / (row["numel"] / numel)
 
 
-def _histogram_rows(key: tuple[int, str, str], members: list[_Found]) -> Iterator[Row]:
+def _histogram_rows(key: tuple[int, str, str], members: list[_Measurement]) -> Iterator[Row]:
     counted = [one.sums for one in members if one.sums and one.sums.histogram is not None]
     if not counted:
         return
@@ -329,12 +293,12 @@ def _histogram_rows(key: tuple[int, str, str], members: list[_Found]) -> Iterato
 
 
 def _edges(number: int) -> tuple[float, float]:
-    """Where a bin begins and ends, before it is clipped: no change is the middle of its bin."""
+    """The limits of a bin, before clipping; a change of 0 is in the middle of its bin."""
     half = BINS // 2
     return (number - half - 0.5) / half, (number - half + 0.5) / half
 
 
-def _neuron_rows(location: Location, one: _Found) -> Iterator[Row]:
+def _neuron_rows(location: Location, one: _Measurement) -> Iterator[Row]:
     if one.sums is None:
         return
     squares = one.sums.row_squares if one.sums.row_squares is not None else one.sums.column_squares
@@ -361,101 +325,4 @@ def _nothing_located(pair: Pair) -> str:
         f"{pair.base.path}: none of its tensors is a q, k, v, o, gate, up or down projection of a "
         f"layer (the first is {names[0]}); expected the names of Qwen, LLaMA, Mistral, Gemma, "
         "Phi-3 or InternLM2"
-    )
-
-
-def summary(rows: list[Row], unknown: Sequence[str] = ()) -> dict[str, Row]:
-    """Projection → `adapted`, `layers`, and the means over layers of its weights' scores.
-
-    A mean that no adapted layer gives is None, as is `adapted` of a projection in `unknown`.
-    """
-    found: dict[str, Row] = {}
-    for projection in PROJECTIONS:
-        weights = [
-            row
-            for row in rows
-            if row["projection"] == projection and row["parameter"] == "weight" and row["adapted"]
-        ]
-        adapted = None if projection in unknown else bool(weights)
-        means: Row = {"adapted": adapted, "layers": len(weights)}
-        for name in COLUMNS[COLUMNS.index("l2") :]:
-            values = [row[name] for row in weights if not math.isnan(row[name])]
-            means[name] = math.fsum(values) / len(values) if values else None
-        found[projection] = means
-    return found
-
-
-def write_tables(measured: Measured, out: Path, *, empty: bool = True) -> list[Path]:
-    """Writes `out` (the rows) and its companions beside it: .experts, .histogram, .neurons.
-
-    `Measured.tuning` becomes an attribute of the rows' frame, as pandas reads it.
-
-    Args:
-        empty: whether companions without a row are written too; else an earlier one goes, as it
-            tells of another pair.
-    """
-    import pyarrow.parquet as pq
-
-    from affectlocus.core.output_files import replacing
-
-    written = []
-    for suffix, table in arrow_tables(measured).items():
-        path = out.with_suffix(f".{suffix}{out.suffix}") if suffix else out
-        if suffix and not table.num_rows and not empty:
-            path.unlink(missing_ok=True)
-            continue
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
-        written.append(path)
-    return written
-
-
-def arrow_tables(measured: Measured) -> dict[str, Any]:
-    """The tables as pyarrow's, by suffix: the rows (no suffix), experts, histogram, neurons."""
-    import pyarrow as pa
-
-    def plain(row: Row) -> Row:
-        # Null, not NaN: nothing was measured.
-        return {
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in row.items()
-        }
-
-    tables = {}
-    for suffix, rows, schema in (
-        ("", measured.rows, _schema(pa)),
-        ("experts", measured.experts, _schema(pa, expert=True)),
-        ("histogram", measured.histogram, _HISTOGRAM),
-        ("neurons", measured.neurons, _NEURONS),
-    ):
-        kinds = schema if isinstance(schema, pa.Schema) else pa.schema(schema)
-        if not suffix and measured.tuning:
-            kinds = kinds.with_metadata({"PANDAS_ATTRS": json.dumps({TUNING: measured.tuning})})
-        tables[suffix] = pa.Table.from_pylist([plain(row) for row in rows], schema=kinds)
-    return tables
-
-
-_HISTOGRAM = [
-    *(("layer", "int32"), ("projection", "string")),
-    *(("from", "double"), ("to", "double"), ("count", "int64")),
-]
-_NEURONS = [
-    *(("layer", "int32"), ("projection", "string"), ("expert", "string")),
-    *(("neuron", "int32"), ("l2", "double")),
-]
-
-
-def _schema(pa: Any, expert: bool = False) -> Any:
-    kinds = {
-        "layer": "int32",
-        "projection": "string",
-        "parameter": "string",
-        "numel": "int64",
-        "shape": "string",
-        "dtype": "string",
-        "adapted": "bool",
-    }
-    names = [*COLUMNS[:3], "expert", *COLUMNS[3:]] if expert else list(COLUMNS)
-    return pa.schema(
-        [(name, kinds.get(name, "string" if name == "expert" else "double")) for name in names]
     )

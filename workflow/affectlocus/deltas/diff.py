@@ -1,4 +1,4 @@
-"""Command `diff`: where a fine-tune landed, for two checkpoints and no workflow."""
+"""Command `diff`: compares two checkpoints without a workflow."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.pairs import holds_model, is_adapter
 from affectlocus.core.checkpoint_files import CHECKPOINT_SUFFIXES, PICKLED
 from affectlocus.core.errors import InputError, shortened
-from affectlocus.deltas.deltas import SCORES, Measured, Progress, Row, adapter_alone, deltas
+from affectlocus.deltas.delta_tables import SCORES, DeltaTables, Row
+from affectlocus.deltas.deltas import Progress, adapter_alone, deltas
 
 FILES = (
     *("deltas.parquet", "deltas.experts.parquet", "deltas.histogram.parquet"),
     *("deltas.neurons.parquet", "heat_map.png", "heat_map.svg"),
 )
-"""What the command may write into its folder."""
+"""The files that the command may write into its folder."""
 
 _LOCAL = (*CHECKPOINT_SUFFIXES, *PICKLED, ".gguf")
 
@@ -48,22 +49,22 @@ def compare(
     companions: bool = False,
     progress: Progress | None = None,
     unused: Callable[[dict[str, Any], str], None],
-) -> Measured:
+) -> DeltaTables:
     """The deltas of two checkpoints on disk, or of an adapter alone.
 
     Args:
-        first: the base; the adapter, where `second` is None.
-        then, alpha, prefix, any_base: as `Pair`.
-        spectra, companions, progress: as `deltas`.
-        unused: refuses the first of some options that was given, and says why it has no effect.
+        first: the base; if `second` is None, an adapter.
+        then, alpha, prefix, any_base: as in `Pair`.
+        spectra, companions, progress: as in `deltas`.
+        unused: called with options and a reason; refuses the first option that is set.
 
     Raises:
-        InputError: checkpoints that are no pair, an option without effect.
+        InputError: checkpoints that are not a pair, or an option without effect.
     """
-    no_pth = "only a .pth of trained tensors needs it, and none is given"
+    no_pth = "it applies to a .pth of trained tensors, and no such file is given"
     if second is None:
         given = {"then": then, "prefix": prefix, "any-base": any_base}
-        unused(given, "it goes with a base and a TUNED")
+        unused(given, "it needs a base and TUNED")
         if not is_adapter(first):
             raise InputError(
                 f"{first}: a model alone has no delta; give the base first and then the tuned one"
@@ -73,7 +74,7 @@ def compare(
             unused({"alpha": alpha is not None}, no_pth)
         return adapter_alone(alone)
     if is_adapter(first) and not holds_model(first):
-        raise InputError(f"{first}: an adapter, where the base is expected; give the base first")
+        raise InputError(f"{first}: found an adapter, expected the base; give the base first")
     pair = ModelPair([first, *then], second, alpha, prefix, any_base)
     applied = [*pair.before, *([pair.adapter] if pair.adapter else [])]
     if all(one.adapter.layout != "trained-only" for one in applied):
@@ -88,7 +89,7 @@ def compare(
 
 
 def ranked(projections: dict[str, Row], score: str) -> list[str]:
-    """The projections, largest mean score first; those that were not adapted last."""
+    """The projections by descending mean score; projections that are not adapted come last."""
 
     def size(name: str) -> float:
         value = projections[name][score]
@@ -97,32 +98,29 @@ def ranked(projections: dict[str, Row], score: str) -> list[str]:
     return sorted(projections, key=size, reverse=True)
 
 
-def mistyped(source: str) -> str | None:
-    """Why what is not there was meant for a path all the same; None for what may be a hub id.
-
-    The answer goes behind "no such file or folder".
-    """
+def path_hint(source: str) -> str | None:
+    """The end of the message "no such file or folder" for a path; None for a possible hub id."""
     hub, at, _ = source.partition("@")
     owner, _, name = hub.partition("/")
     if Path(source).is_symlink():
-        return f"; the link leads to {Path(source).readlink()}, which is not there"
+        return f"; it is a link to {Path(source).readlink()}, which does not exist"
     pathlike = source.startswith((".", "/", "~")) or "./" in source or "\\" in source
     if pathlike or source.endswith(_LOCAL) or not owner or not name or "/" in name:
         return "; expected a model's or an adapter's folder or file, or a hub id (owner/name)"
     if not at and Path(owner).is_dir():
-        return f" in {owner}; if it is a hub's, give the revision: {source}@main"
+        return f" in {owner}; if it is a hub id, add a revision: {source}@main"
     return None
 
 
-def named(source: str) -> str:
-    """A checkpoint's name for a figure: a hub id as it is, the last part of a path."""
+def short_name(source: str) -> str:
+    """The name of a checkpoint for a figure: a hub id, or the last part of a path."""
     path = Path(source).expanduser()
     return shortened(path.resolve().name if path.exists() else source, 60)
 
 
 def print_table(projections: dict[str, Row], score: str, title: str) -> None:
-    """Prints the projections best first, with every size side by side."""
-    # Not markup: paths may hold brackets.
+    """Prints the projections by descending score, with all scores."""
+    # `Text` is not parsed as markup: paths may contain brackets.
     grid = Table(title=Text(title, style="table.title"), title_justify="left")
     grid.add_column("projection")
     grid.add_column("layers", justify="right")
@@ -133,7 +131,7 @@ def print_table(projections: dict[str, Row], score: str, title: str) -> None:
     for name in ranked(projections, score):
         row = projections[name]
         if row["adapted"]:
-            grid.add_row(name, str(row["layers"]), *(_figure(row[column]) for column in shown))
+            grid.add_row(name, str(row["layers"]), *(_digits(row[column]) for column in shown))
         else:
             grid.add_row(name, "", "unknown" if row["adapted"] is None else "not adapted")
     console = Console()
@@ -141,18 +139,18 @@ def print_table(projections: dict[str, Row], score: str, title: str) -> None:
         console = Console(width=max(console.width, 100))
     console.print(grid)
     console.print(
-        "Means over layers. L2: eq. 1; relative: to the base's norm, eq. 2; RMS: per weight; share "
-        "ratio: the share of all squared change over the share of the weights, 1 is even. "
-        f"* is what the rows are sorted by (--score {', '.join(SCORES)}).",
+        "Means over layers. L2: eq. 1; relative: L2 over the base's norm, eq. 2; RMS: per weight; "
+        "share ratio: share of all squared change over share of all weights (1 is even). "
+        f"* marks the score that sorts the rows (--score {', '.join(SCORES)}).",
         highlight=False,
         style="dim",
     )
 
 
-def _figure(value: float | None) -> str:
+def _digits(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
 def report(projections: dict[str, Row], **about: Any) -> dict[str, Any]:
-    """One JSON object: `about`, and projection → its means over layers (null where none)."""
+    """The JSON output: `about`, and for each projection its means over layers (null if none)."""
     return {**about, "projections": projections}

@@ -1,13 +1,13 @@
-"""Step `directions`: whether two deltas of one base point the same way, not only lie alike in size.
+"""Step `directions`: whether two deltas of one base have the same direction.
 
-Two numbers for each matrix: the cosine of the two deltas as vectors, and the overlap of the
-subspaces that their leading singular vectors span, on the left (what the change writes, d_out) and
-on the right (what it reads, d_in). Chance stands beside each.
+Each matrix has two measures: the cosine of the two deltas as vectors, and the overlap of the
+subspaces of their leading singular vectors, on the left (output space, d_out) and on the right
+(input space, d_in). Each measure is reported with its expectation by chance.
 
-All in float64. A LoRA's side comes from r×r matrices and the QR of its factors, never from the
-product. Of a full delta all singular vectors are computed where the matrix is small, else the
-leading ones by Lanczos iteration (scipy's svds, to machine precision). One matrix of each pair is
-in memory at a time.
+All computations are in float64. Those of a LoRA use r×r matrices and the QR decomposition of its
+factors, not their product. For a full delta, all singular vectors are computed if the matrix is
+small, else the leading ones by Lanczos iteration (scipy's svds, to machine precision). One matrix
+of each pair is in memory at a time.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.projections import Location
 
 RANK = 8
-"""Leading singular directions that are compared, by default."""
+"""Default number of leading singular directions that are compared."""
 
-_SMALL = 512  # up to this smaller side, LAPACK's whole decomposition costs less than iterating
-_ZERO = 1e-10  # of the largest singular value: below, a direction is rounding and none of the delta
+_SMALL = 512  # up to this smaller side, LAPACK's full decomposition is faster than iteration
+_ZERO = 1e-10  # share of the largest singular value; a smaller one is rounding error
 
 COLUMNS = (
     *("first", "second", "layer", "projection", "expert", "numel"),
@@ -44,8 +44,8 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Thin:
-    """A low-rank delta scaling · B·A, by its factors."""
+class LowRankDelta:
+    """A low-rank delta, scaling · B·A, given by its factors."""
 
     factors: LowRank
 
@@ -71,8 +71,8 @@ class Thin:
 
 
 @dataclass(frozen=True)
-class Full:
-    """A delta held whole, float64."""
+class FullDelta:
+    """A delta as a full matrix, float64."""
 
     matrix: np.ndarray
 
@@ -97,18 +97,18 @@ class Full:
 
 
 def _kept(values: np.ndarray) -> int:
-    """How many singular values, in descending order, are more than rounding."""
+    """The number of singular values, in descending order, that are not rounding errors."""
     return int((values > _ZERO * values[0]).sum()) if len(values) and values[0] > 0 else 0
 
 
-def inner(first: Thin | Full, second: Thin | Full) -> float:
-    """⟨Δ₁, Δ₂⟩ = Σ Δ₁ ∘ Δ₂; of two low-rank ones Σ (B₁ᵀB₂) ∘ (A₁A₂ᵀ), r×r."""
-    if isinstance(first, Full) and isinstance(second, Full):
+def inner(first: LowRankDelta | FullDelta, second: LowRankDelta | FullDelta) -> float:
+    """⟨Δ₁, Δ₂⟩ = Σ Δ₁ ∘ Δ₂; for two low-rank deltas Σ (B₁ᵀB₂) ∘ (A₁A₂ᵀ), which are r×r."""
+    if isinstance(first, FullDelta) and isinstance(second, FullDelta):
         return float((first.matrix * second.matrix).sum())
-    if isinstance(first, Full):
+    if isinstance(first, FullDelta):
         return inner(second, first)
     one = first.factors
-    if isinstance(second, Full):
+    if isinstance(second, FullDelta):
         return one.scaling * float(((second.matrix @ one.a.T) * one.b).sum())
     other = second.factors
     products = (one.b.T @ other.b) * (one.a @ other.a.T)
@@ -116,16 +116,16 @@ def inner(first: Thin | Full, second: Thin | Full) -> float:
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """How two subspaces of one space meet.
+    """The overlap of two subspaces of one space.
 
     Args:
         first: (d, k₁), orthonormal columns.
-        second: (d, k₂).
+        second: (d, k₂), orthonormal columns.
 
     Returns:
-        The mean squared cosine of the principal angles, ‖UᵀV‖² / min(k₁, k₂): 1 if one holds the
-        other, 0 if they are orthogonal; its expectation for random subspaces, max(k₁, k₂) / d; and
-        the smallest principal angle in degrees. NaN where a subspace is empty.
+        The mean squared cosine of the principal angles, ‖UᵀV‖² / min(k₁, k₂): 1 if one subspace
+        contains the other, 0 if they are orthogonal; its expectation for random subspaces,
+        max(k₁, k₂) / d; and the smallest principal angle in degrees. NaN if a subspace is empty.
     """
     d, least, most = len(first), *sorted((first.shape[1], second.shape[1]))
     if not least:
@@ -138,11 +138,16 @@ def overlap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]
     )
 
 
-def compared(first: Thin | Full, second: Thin | Full, rank: int) -> dict[str, float]:
-    """`COLUMNS` from `numel` on, of two deltas of one matrix.
+def compare_deltas(
+    first: LowRankDelta | FullDelta, second: LowRankDelta | FullDelta, rank: int
+) -> dict[str, float]:
+    """The values of `COLUMNS` from `numel` on, for two deltas of one matrix.
+
+    Args:
+        rank: number of leading singular directions.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: the deltas differ in shape.
     """
     if first.shape != second.shape:
         raise ValueError(f"deltas of shapes {first.shape} and {second.shape}")
@@ -152,7 +157,7 @@ def compared(first: Thin | Full, second: Thin | Full, rank: int) -> dict[str, fl
     row = {
         "numel": numel,
         "cosine": inner(first, second) / size if size else math.nan,
-        # Of a delta against one turned at random on both sides.
+        # Standard deviation for a delta and one that is rotated at random on both sides.
         "cosine_sd": 1 / math.sqrt(numel),
         "rank_first": mine[0].shape[1],
         "rank_second": other[0].shape[1],
@@ -165,34 +170,34 @@ def compared(first: Thin | Full, second: Thin | Full, rank: int) -> dict[str, fl
     return row
 
 
-def delta_of(pair: Pair, name: str, rows: Rows | None) -> Thin | Full:
-    """A pair's delta of one weight, low-rank where its adapter tells it so."""
+def delta_of(pair: Pair, name: str, rows: Rows | None) -> LowRankDelta | FullDelta:
+    """The delta of one weight of a pair, as factors if the adapter has them."""
     side = pair.delta_side(name, rows)
     if isinstance(side, LowRank):
-        return Thin(side)
+        return LowRankDelta(side)
     if side is not None:
-        return Full(dense(side))
-    return Full(dense(pair.tuned_side(name, rows)) - dense(pair.base_side(name, rows)))
+        return FullDelta(dense(side))
+    return FullDelta(dense(pair.tuned_side(name, rows)) - dense(pair.base_side(name, rows)))
 
 
 def directions(pairs: Mapping[str, Pair], rank: int = RANK) -> pd.DataFrame:
-    """Every two pairs on one base compared, weight by weight.
+    """Compares every two pairs on one base, weight by weight.
 
     Args:
-        pairs: name → a pair; all on the same base.
-        rank: leading singular directions of either delta, or as many as it has.
+        pairs: name → pair; all on the same base.
+        rank: number of leading singular directions; fewer if a delta has a smaller rank.
 
     Returns:
-        `COLUMNS`, a row per (two pairs, layer, projection, expert) that both adapted.
+        `COLUMNS`, a row per (two pairs, layer, projection, expert) that both pairs adapted.
 
     Raises:
-        InputError: pairs whose bases differ in tensors or shapes; NaN.
+        InputError: bases that differ in tensors or shapes; deltas with NaN or infinity.
     """
     rows = []
     for first, second in combinations(pairs, 2):
         if _shapes(pairs[first]) != _shapes(pairs[second]):
             raise InputError(
-                f"{first} and {second}: their bases have other projections or shapes; expected "
+                f"{first} and {second}: their bases differ in projections or shapes; expected "
                 "pairs on one base"
             )
     for location, (name, ranges) in _weights(pairs):
@@ -213,7 +218,7 @@ def directions(pairs: Mapping[str, Pair], rank: int = RANK) -> pd.DataFrame:
                     "projection": location.projection,
                     "expert": location.expert or "",
                 }
-                | compared(held[first], held[second], rank)
+                | compare_deltas(held[first], held[second], rank)
             )
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.sort_values(["first", "second"], kind="stable", ignore_index=True)

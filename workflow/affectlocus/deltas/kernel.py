@@ -1,12 +1,12 @@
-"""The sums over a pair's entries, compiled: each block is loaded once and nothing is written back.
+"""The compiled sums over the entries of a pair of tensors; each block is read once.
 
-Entries of 16 and 32 bits are multiplied and added up in float32 within a block of 1,024, and in
-float64 beyond; a block for which float32 has not the digits is added up in float64 from the start,
-as those of small tensors and all blocks of float64 are. Vector instructions reorder the sums within
-a block, so the last digits depend on the processor; on one machine they are the same in every run.
+Entries of 16 and 32 bits are multiplied and added in float32 within a block of 1,024 entries, and
+in float64 over blocks. A block is added in float64 throughout if float32 is not accurate enough,
+if the tensor is small, or if the entries are float64. Vector instructions reorder the sums within a
+block, so that the last digits depend on the processor; on one machine every run gives the same.
 
-The first use on a machine compiles (seconds) and keeps the result beside this file or, where that
-cannot be written to, in the user's cache folder (or $NUMBA_CACHE_DIR); it is kept by processor.
+The first use on a machine compiles (seconds). The result is cached per processor, next to this file
+or, if that is read-only, in the user's cache folder (or $NUMBA_CACHE_DIR).
 """
 
 from __future__ import annotations
@@ -20,28 +20,30 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-# Entries of a block: both sides of it stay in the fastest cache from one loop to the next, and a
-# float32 sum of as many, in a few dozen running parts, is right to 1e-6 where all are the same, to
-# 1e-8 where they are not.
+# Entries of a block: both sides stay in the fastest cache between the loops. A float32 sum of this
+# length, in a few dozen partial sums, has a relative error of 1e-6 for equal entries, and of 1e-8
+# for different entries.
 _BLOCK = np.uint64(1024)
-# In a stretch no longer than this, float64 costs nothing.
+# Up to this number of entries, float64 costs no measurable time.
 _SMALL = 1 << 16
-# Mean squares below which a float32 square loses digits.
+# Mean square below which float32 squares lose digits.
 _FAINT = 1e-30
-# Where a delta is parallel to its base, the angle between base and tuned is a difference of near
-# equals, and float32 has too few digits for it. What holds for no block holds for no sum of blocks.
+# If a delta is almost parallel to its base, the angle between base and tuned is a difference of
+# almost equal numbers, for which float32 is not accurate enough. A sum of blocks is almost parallel
+# only if a block is.
 _PARALLEL = 0.1
-# Sums may be reordered, and that is all: NaN and infinity must come through.
+# Only reordering of sums is allowed: NaN and infinity must be propagated.
 _FAST = {"reassoc", "contract", "nsz"}
 
 PLACES = 256
-"""Kinds that `add_up` counts: of every byte, so that no entry, NaN or not, lies outside."""
+"""Length of a count table of `add_up`: a bin is a byte, so that every entry, even NaN, has one."""
 TABLES = 4
-"""Neighbours are counted apart, as one would wait for another where both are of one kind."""
+"""Number of count tables. Neighbouring entries use different tables, because increments of the
+same counter wait for each other."""
 
 _MAGNITUDE = np.uint64(0x7FFFFFFFFFFFFFFF)
 _EXPONENT = np.uint64(0x7FF0000000000000)
-# Added to a small number, it leaves the nearest whole one, ties to even, in the lowest bits.
+# Added to a small number, its lowest bits hold the nearest integer (ties to even).
 _WHOLE32, _WHOLE64 = np.float32(1.5 * 2.0**23), 1.5 * 2.0**52
 
 
@@ -50,12 +52,12 @@ def _compiled(function: Callable[..., Any]) -> Any:
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:
-        # Nowhere to keep it: it is compiled anew in every process.
+        # No writable cache folder: compiled again in every process.
         return njit(**options)(function)
 
 
 def _same_bits(name: Any) -> Callable[..., Any]:
-    """How the bits of one type are taken for another's."""
+    """Code that reinterprets the bits of one type as another type."""
 
     def code(_context, builder, _signature, arguments):
         return builder.bitcast(arguments[0], name)
@@ -84,7 +86,7 @@ def _bits64(_context, _value):
 
 
 def _at(x: np.ndarray, i: int) -> float:
-    """An entry, float64 or float32. Bits of bfloat16 come as uint16, those of float16 as int16."""
+    """An entry as float64 or float32. Arrays hold bfloat16 as uint16, float16 as int16."""
     raise NotImplementedError
 
 
@@ -99,8 +101,8 @@ def _typed_at(x, i):  # noqa: ARG001
 
 def _half_at(x, i):
     half = np.uint32(np.uint16(x[i]))
-    # Its exponent counts from 15, a float32's from 127: the product puts that right, subnormal
-    # numbers included.
+    # The exponent bias of float16 is 15, that of float32 is 127: the product corrects it, also for
+    # subnormal numbers.
     value = _float32((half & np.uint32(0x7FFF)) << np.uint32(13)) * np.float32(2.0**112)
     if (half & np.uint32(0x7C00)) == np.uint32(0x7C00):
         value = _float32(np.uint32(0x7F800000) | ((half & np.uint32(0x3FF)) << np.uint32(13)))
@@ -108,7 +110,7 @@ def _half_at(x, i):
 
 
 def _place(change: float, half: int) -> int:
-    """The bin of a relative change, its edges as in `add_up`; any byte for NaN."""
+    """The bin of a relative change, with edges as in `add_up`; for NaN any byte."""
     raise NotImplementedError
 
 
@@ -172,9 +174,9 @@ def _more(x, y, z, start, n, tiny):
         b = np.float64(_at(y, start + i))
         d = b - np.float64(_at(x, start + i)) if z is None else np.float64(_at(z, start + i))
         total += d
-        # As whole numbers, magnitudes are in the same order, with NaN above all.
+        # Compared as integers, magnitudes keep their order, and NaN is the largest.
         largest = max(largest, _bits64(d) & _MAGNITUDE)
-        # All but the exponent's bits taken away, a float is the power of two below it.
+        # With only its exponent bits, a float is the power of two at or below it.
         power = _float64(_bits64(b) & _EXPONENT)
         power = tiny if power < tiny else power
         power = 0.0 if b == 0 else power
@@ -203,22 +205,23 @@ def _columns(x, y, z, start, n, squares, first):
 
 @_compiled
 def add_up(x, y, z, tiny, half, counts, rows, columns, width, sums):
-    """Adds what a stretch of entries gives to `sums`, and to the arrays that are not empty.
+    """Adds the sums of a range of entries to `sums`, and to those arrays that are not empty.
 
     Args:
         x, y: base a and tuned b, (n,): float64, float32, or bits of float16 as int16 or of bfloat16
             as uint16.
-        z: the delta d, (n,) float64, or None: b − a.
-        tiny: the smallest normal number of the tuned tensor's dtype; 0: the first three sums only.
-        half: bins of d / a on either side of the one in the middle, at most 127; edges lie between
-            the multiples of 1 / half, what is beyond ±1 counts there, and a quotient on an edge in
-            the even bin.
-        counts: (`TABLES`, `PLACES`) int64, or empty; to be added up over the tables. Behind the
-            2 · half + 1 bins come the entries with a = 0; entries that are not finite are
-            somewhere.
-        rows, columns: float64 sums of d² by rows or by columns of the width given, or empty; the
-            stretch begins with a row.
-        width: 0 where neither is asked for.
+        z: the delta d, (n,) float64; None for b − a.
+        tiny: the smallest normal number of the tuned tensor's dtype; with 0, only the first three
+            sums are computed.
+        half: number of bins of d / a on either side of the middle bin, at most 127. The bins are
+            centred at the multiples of 1 / half; values beyond ±1 count in the outermost bins, and
+            a value on an edge in the even bin.
+        counts: (`TABLES`, `PLACES`) int64, or empty; the caller adds the tables. The 2 · half + 1
+            bins are followed by the count of entries with a = 0. The bin of entries that are not
+            finite is undefined.
+        rows, columns: float64 sums of d² by rows or by columns, or empty; the range starts with a
+            row.
+        width: entries of a row; 0 if neither is requested.
         sums: (6,) float64: Σa², Σad, Σd², Σd, Σ 4^e over the entries of b with |b| in
             [2^e, 2^(e+1)), max |d|.
     """

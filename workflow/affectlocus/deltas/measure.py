@@ -1,7 +1,7 @@
-"""One pass over a pair of tensors: every sum that the scores of a delta are made of.
+"""One pass over a pair of tensors, which computes all sums for the scores of a delta.
 
-Both sides are taken straight from the page cache, window by window, by compiled loops: the pass
-runs at about the speed of reading, and its memory is a few MB a thread.
+Compiled loops read both tensors from the page cache, window by window. The pass takes about as long
+as reading the files, and a few MB of memory per thread.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ import numpy as np
 from affectlocus.checkpoints.tensor_files import EPS, TINY, FileReader, TensorReader
 from affectlocus.core.threads import default_threads
 
-# A thread's turn: long enough that handing it out costs nothing, short enough that what it maps of
-# the files is little memory. It does not depend on the number of threads, nor does any number.
+# Entries of a task of a thread: large enough that scheduling costs little, small enough that the
+# mapped part of the files needs little memory. It is independent of the number of threads, and so
+# are the results.
 _TURN = 1 << 22
-# Of sides that are worked out, so much at a time.
+# Entries of a chunk of a side that is computed (not stored).
 _CHUNK = 1 << 17
 
 BINS = 129
-"""Bins of a histogram of relative change, centred at k/64 for k = -64 … 64; entries without a
-change lie in the middle one, and a change right between two bins counts in the even one."""
+"""Bins of the histogram of relative change, centred at k/64 for k = -64 … 64. Entries without a
+change are in the middle bin; a change on the edge of two bins counts in the even bin."""
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -37,19 +38,20 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass
 class Sums:
-    """What one pass adds up; a the base, d the delta, b = a + d the tuned tensor.
+    """The sums of one pass; a is the base, d the delta, b = a + d the tuned tensor.
 
     Attributes:
         numel: number of entries.
         aa, ad, dd: Σa², Σad, Σd².
-        d, largest: Σd and max |d|; NaN where only the basic scores were asked for.
-        floor: Σulp²/12 of the stored b, the square of what rounding alone gives; NaN likewise.
-        nonfinite: entries where base, tuned or delta is NaN or infinite; the sums are then NaN or
-            infinite too.
+        d, largest: Σd and max |d|; NaN unless all scores are requested.
+        floor: Σulp²/12 of the stored b, the expected squared error of rounding; NaN unless all
+            scores are requested.
+        nonfinite: number of entries where base, tuned or delta is NaN or infinite; the sums are
+            then NaN or infinite too.
         first_nonfinite: the flat index of the first such entry.
-        histogram: (BINS,) int64 counts of d / a, clipped to [-1, 1], where a is not zero; means
-            nothing where entries are not finite.
-        zeros: entries with a = 0, which the histogram leaves out.
+        histogram: (BINS,) int64 counts of d / a, clipped to [-1, 1], for a ≠ 0; undefined if
+            entries are not finite.
+        zeros: number of entries with a = 0, which are not in the histogram.
         row_squares, column_squares: float64, Σd² of each row or column.
     """
 
@@ -68,10 +70,10 @@ class Sums:
     column_squares: np.ndarray | None = with_default(default=None, repr=False)
 
     def __add__(self, other: Sums) -> Sums:
-        """The sums of both together, as of one tensor with the other's rows below.
+        """The sums of two tensors stacked on top of each other.
 
-        So rows follow one another and columns add up; `first_nonfinite` is counted from the first
-        entry of the first.
+        Sums of rows are concatenated and sums of columns are added; `first_nonfinite` is an index
+        into the stacked tensor.
         """
         first = self.first_nonfinite
         if first is None and other.first_nonfinite is not None:
@@ -82,7 +84,7 @@ class Sums:
             self.ad + other.ad,
             self.dd + other.dd,
             self.d + other.d,
-            # Unlike max(), not blind to NaN.
+            # np.maximum propagates NaN; max() does not.
             float(np.maximum(self.largest, other.largest)),
             self.floor + other.floor,
             self.nonfinite + other.nonfinite,
@@ -99,9 +101,8 @@ class Sums:
         Returns:
             `l2` (eq. 1: Frobenius norm of the delta), `base_l2`, `relative` (eq. 2: l2 / base_l2),
             `rms` (l2 / √numel), `cosine` and `cosine_distance` of the two tensors, `mean`, `std`
-            and `max_abs` of the delta's entries, and `dtype_floor`: the l2 that rounding the tuned
-            tensor to its stored dtype would give by itself, on average. NaN where it means nothing
-            or was not asked for.
+            and `max_abs` of the delta's entries, and `dtype_floor` (the expected l2 of rounding the
+            tuned tensor to its stored dtype). A score that is undefined or not requested is NaN.
         """
         l2, base_l2 = _root(self.dd), _root(self.aa)
         mean = self.d / self.numel if self.numel else math.nan
@@ -134,28 +135,29 @@ def _together(
 
 
 def _cosine_distance(aa: float, ad: float, dd: float) -> float:
-    """1 − cos of a and a + d; from the sine, which keeps its digits where the cosine is near 1."""
+    """1 − cos(a, a + d), computed from the sine, which is accurate where the cosine is near 1."""
     bb = aa + 2 * ad + dd
     if not (aa > 0 and bb > 0 and math.isfinite(aa * bb)):
         return math.nan
     sine2 = min(1.0, max(0.0, (aa * dd - ad * ad) / (aa * bb)))
     cosine = math.sqrt(1 - sine2)
-    # Beyond a right angle (b·a < 0) the cosine is the negative root.
+    # For an angle above 90° (b·a < 0) the cosine is the negative root.
     return sine2 / (1 + cosine) if aa + ad >= 0 else 1 + cosine
 
 
 @dataclass(frozen=True)
-class Job(Generic[Key]):
-    """One tensor to measure; `key` is the caller's own name for it.
+class DeltaJob(Generic[Key]):
+    """One tensor to measure; `key` is the caller's name for it.
 
     Attributes:
-        base: None for an adapter alone: base_l2 and what follows from it are then NaN.
-        tuned: may be None where `delta` is given: base + delta then, in the base's dtype. With
-            neither, only base_l2 is measured.
-        delta: where known better than by subtraction, as an adapter's before rounding.
-        whole: all scores, or only l2, base_l2, relative, rms, cosine and cosine_distance.
-        histogram: counts of the relative change of the entries.
-        neurons: squares of the delta by rows or by columns; the shape must be (rows, columns).
+        base: None for an adapter alone; scores that need the base are then NaN.
+        tuned: None if `delta` is given: the tuned tensor is then base + delta, in the base's dtype.
+            With neither, only base_l2 is measured.
+        delta: given if it is known more exactly than by subtraction, as that of an adapter.
+        whole: whether to compute all scores, or only l2, base_l2, relative, rms, cosine and
+            cosine_distance.
+        histogram: whether to count the relative changes of the entries.
+        neurons: whether to sum the squared delta by rows or by columns; needs two dimensions.
     """
 
     key: Key
@@ -175,7 +177,7 @@ class Job(Generic[Key]):
         return [side for side in (self.base, self.tuned, self.delta) if side is not None]
 
     def check(self) -> None:
-        """Raises ValueError where the sides do not fit each other."""
+        """Raises ValueError if tensors are missing or differ in shape."""
         if not self._sides or (self.base is None and self.delta is None):
             raise ValueError(f"{self.key}: needs a base or a delta")
         if len({tuple(side.shape) for side in self._sides}) > 1:
@@ -185,12 +187,12 @@ class Job(Generic[Key]):
 
     @property
     def changes(self) -> bool:
-        """Whether there is a delta at all."""
+        """Whether the job has a delta."""
         return self.tuned is not None or self.delta is not None
 
     @property
     def stored(self) -> TensorReader | None:
-        """The side in whose dtype the tuned tensor is kept, or would be."""
+        """The side that has the dtype of the tuned tensor."""
         return self.base if self.tuned is None and self.delta is not None else self.tuned
 
 
@@ -203,39 +205,39 @@ def measure(
     histogram: bool = False,
     neurons: Literal["rows", "columns"] | None = None,
 ) -> Sums:
-    """The sums of one tensor's delta, on the calling thread; arguments as in `Job`.
+    """The sums of one tensor's delta, on the calling thread; arguments as in `DeltaJob`.
 
     All is added up in float64, whatever the stored dtype.
     """
-    job = Job(None, base, tuned, delta, whole, histogram, neurons)
+    job = DeltaJob(None, base, tuned, delta, whole, histogram, neurons)
     job.check()
     return reduce(add, [_span(job, start, stop) for start, stop in _spans(job)])
 
 
 def measure_all(
-    jobs: Iterable[Job[Key]],
+    jobs: Iterable[DeltaJob[Key]],
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Key, Sums]]:
-    """`measure` for many tensors, spread over threads; results in the jobs' order.
+    """`measure` for many tensors on several threads; results are in the order of the jobs.
 
     Args:
-        threads: default: `default_threads()`. The sums are the same for any number.
-        progress: told the jobs done and their number after each.
+        threads: `default_threads()` by default. The sums do not depend on it.
+        progress: called with the number of jobs done and the number of all jobs.
 
     Yields:
-        Each job's key and sums.
+        The key and the sums of each job.
     """
     listed = list(jobs)
     for job in listed:
         job.check()
     threads = threads or default_threads()
-    running: deque[tuple[Job[Key], list[Future[Sums]]]] = deque()
+    running: deque[tuple[DeltaJob[Key], list[Future[Sums]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             ahead = iter(listed)
             for done in range(1, len(listed) + 1):
-                # Enough turns ahead that no thread waits, and no more: a stop is prompt.
+                # Enough turns are queued that no thread waits; few, so that a stop is prompt.
                 while sum(len(turns) for _, turns in running) < 4 * threads:
                     following = next(ahead, None)
                     if following is None:
@@ -251,27 +253,24 @@ def measure_all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-# A thread's turn
-
-
-def _spans(job: Job) -> Iterator[tuple[int, int]]:
-    """The turns of a tensor, whole rows where rows count; one of no entries for an empty tensor."""
+def _spans(job: DeltaJob) -> Iterator[tuple[int, int]]:
+    """The ranges of entries of a tensor's turns; for an empty tensor one empty range."""
     numel, step = math.prod(job.shape), _whole_rows(job, _TURN)
     for start in range(0, max(1, numel), step):
         yield start, min(numel, start + step)
 
 
-def _whole_rows(job: Job, entries: int) -> int:
-    """About so many entries: whole rows for neurons, and where sides are worked out by rows."""
+def _whole_rows(job: DeltaJob, entries: int) -> int:
+    """About this number of entries, as whole rows: sums of neurons and computed sides need them."""
     width = math.prod(job.shape[1:])
     if len(job.shape) < 2 or width == 0 or (width > entries and not job.neurons):
         return entries
     return max(1, entries // width) * width
 
 
-def _span(job: Job, start: int, stop: int) -> Sums:
+def _span(job: DeltaJob, start: int, stop: int) -> Sums:
     """The sums of entries [start, stop)."""
-    # Its import takes longer than an adapter alone, which needs none of it.
+    # Imported here: the import takes longer than measuring an adapter alone, which does not use it.
     from affectlocus.deltas.kernel import PLACES, TABLES, add_up
 
     width = math.prod(job.shape[1:]) if job.neurons else 0
@@ -281,7 +280,7 @@ def _span(job: Job, start: int, stop: int) -> Sums:
     rows = np.zeros(count if job.neurons == "rows" else 0)
     columns = np.zeros(width if job.neurons == "columns" else 0)
     stored = None if job.stored is None else job.stored.dtype
-    # What is no float has none, and is refused when it is read.
+    # Integer dtypes have no such number; they are refused when they are read.
     tiny = TINY.get(stored or "float64", 1.0) if job.whole else 0.0
     for at, x, y, z in _pieces(job, start, stop):
         first = (at - start) // width if width else 0
@@ -309,10 +308,10 @@ def _span(job: Job, start: int, stop: int) -> Sums:
 
 
 def _pieces(
-    job: Job, start: int, stop: int
+    job: DeltaJob, start: int, stop: int
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Base, tuned and delta, as `kernel.add_up` takes them, with where each piece begins."""
-    # Without a change, the base stands for both sides.
+    """Pieces of a turn: start, and base, tuned and delta in the form that `kernel.add_up` takes."""
+    # Without a delta, the base is used for both sides.
     base, tuned = job.base, job.tuned if job.changes else job.base
     if job.delta is None and isinstance(base, FileReader) and isinstance(tuned, FileReader):
         first, second = base.window(start, stop), tuned.window(start, stop)
@@ -324,13 +323,13 @@ def _pieces(
         yield at, *_read(job, at, min(stop, at + step))
 
 
-def _read(job: Job, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read(job: DeltaJob, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     base, tuned, delta = np.zeros((3, stop - start))
     if job.base is not None:
         job.base.read(start, stop, base)
     if job.tuned is not None:
         job.tuned.read(start, stop, tuned)
-    with np.errstate(invalid="ignore"):  # infinity is found later, and located
+    with np.errstate(invalid="ignore"):  # infinity is located later
         if job.delta is not None:
             job.delta.read(start, stop, delta)
             if job.tuned is None:
@@ -340,8 +339,8 @@ def _read(job: Job, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.n
     return base, tuned, delta
 
 
-def _locate(job: Job, start: int, stop: int, sums: Sums) -> None:
-    """Counts the entries that are NaN or infinite on any side."""
+def _locate(job: DeltaJob, start: int, stop: int, sums: Sums) -> None:
+    """Counts the entries that are NaN or infinite on any side, and finds the first one."""
     for at in range(start, stop, _CHUNK):
         read = np.empty(min(_CHUNK, stop - at))
         bad = np.zeros(len(read), dtype=bool)

@@ -1,8 +1,8 @@
-"""Step `neurons`: how a change is spread over the feed-forward neurons, and which move again.
+"""Step `neurons`: how concentrated the change is, and which neurons move in several tunings.
 
-A neuron is a row of gate and up and a column of down. What is looked at is its squared change
-‖Δ_n‖², which adds up to the squared L2 norm of the whole matrix. Works on `deltas/PAIR.neurons`
-alone: no model, no tensor.
+A neuron is a row of gate and up and a column of down. Its change is measured by ‖Δ_n‖², which sums
+to the squared L2 norm of the matrix. The "moved" neurons of a tuning are those with the largest
+change. The step reads `deltas/PAIR.neurons` and no models.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from affectlocus.core.errors import InputError
 
 KEYS = ["layer", "projection", "expert"]
 SHARE = 0.01
-"""The share of the neurons that are called moved, by default."""
+"""Default share of the neurons that count as moved."""
 AGAIN = 2
-"""The number of affective tunings that a neuron moves in to have moved again."""
+"""Number of affective tunings in which a neuron must move to count as moved again."""
 
 
 def gini(values: np.ndarray) -> float:
-    """The Gini coefficient of values ≥ 0: 0 if all are equal, near 1 if one has everything.
+    """The Gini coefficient of values ≥ 0: 0 if all are equal, near 1 if one value is the total.
 
-    NaN where there is nothing, or nothing but zeros.
+    NaN if there are no values, or only zeros.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     n, total = len(ordered), ordered.sum()
@@ -38,22 +38,22 @@ def gini(values: np.ndarray) -> float:
 
 
 def count_of(share: float, n: int) -> int:
-    """How many of n neurons a share is: rounded, and at least one."""
+    """The number of neurons in a share of n: rounded, at least one."""
     return max(1, round(share * n))
 
 
 def top(squares: np.ndarray, share: float) -> np.ndarray:
-    """Positions of the largest values, a share of them; of equal values the first."""
+    """Indices of the largest values, a share of all; among equal values the first."""
     return np.argsort(-squares, kind="stable")[: count_of(share, len(squares))]
 
 
 def concentration(neurons: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
-    """How concentrated the change is, a row per (layer, projection, expert).
+    """The concentration of the change, a row per (layer, projection, expert).
 
     Returns:
-        `layer`, `projection`, `expert`, `neurons` (a number), `moved` (of them, `share`), `gini`
-        of the squared changes, `top_share` (of all squared change, in the moved), `even_share`
-        (what they would have if all changed alike: moved / neurons).
+        `layer`, `projection`, `expert`, `neurons` (their number), `moved` (the number of moved
+        ones), `gini` of the squared changes, `top_share` (the moved neurons' share of all squared
+        change) and `even_share` (that share if all neurons changed equally: moved / neurons).
     """
     rows = []
     for key, group in _groups(neurons):
@@ -69,25 +69,28 @@ def concentration(neurons: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
 
 
 def overlaps(pairs: Mapping[str, pd.DataFrame], share: float = SHARE) -> pd.DataFrame:
-    """In how many neurons the moved ones of any two pairs meet, against chance.
+    """The number of moved neurons that two pairs share, compared with chance.
 
-    If two pairs moved k neurons of n each without regard to each other, the number that both moved
-    would be hypergeometric: k² / n on average. Over layers such numbers add up, and the
-    distribution of the sum is the convolution of theirs.
+    If two pairs move k of n neurons independently, the number of shared neurons has a
+    hypergeometric distribution with mean k² / n. The distribution of a sum over layers is the
+    convolution of the layers' distributions.
 
     Args:
-        pairs: name → neurons of its deltas; pairs on one base.
+        pairs: name → neurons table of its deltas; pairs on one base.
 
     Returns:
-        A row per (two pairs, layer, projection, expert), and one with no layer for all layers of a
-        projection: `first`, `second`, `layer`, `projection`, `expert`, `neurons`, `moved` (each),
-        `shared`, `expected`, `chance_low` and `chance_high` (the middle 95 % of chance), `p` (of as
-        many or more by chance).
+        A row per (two pairs, layer, projection, expert), and a row with a null layer for all layers
+        of a projection: `first`, `second`, `layer`, `projection`, `expert`, `neurons`, `moved` (by
+        each pair), `shared`, `expected`, `chance_low` and `chance_high` (the central 95 % by
+        chance), `p` (probability of at least `shared` by chance).
+
+    Raises:
+        InputError: pairs with different numbers of neurons.
     """
     moved = {name: _moved(frame, share) for name, frame in pairs.items()}
     rows: list[dict[str, object]] = []
     for first, second in combinations(pairs, 2):
-        pooled: dict[str, list[tuple[int, int, int]]] = {}
+        by_projection: dict[str, list[tuple[int, int, int]]] = {}
         for key, (n, mine) in moved[first].items():
             if key not in moved[second]:
                 continue
@@ -97,30 +100,34 @@ def overlaps(pairs: Mapping[str, pd.DataFrame], share: float = SHARE) -> pd.Data
                     f"{first} has {n} neurons in layer {key[0]}, {second} {other}; expected pairs "
                     "on the same base"
                 )
-            met = (n, len(mine), len(mine & theirs))
-            pooled.setdefault(key[1], []).append(met)
-            here = dict(zip(KEYS, key, strict=True))
-            rows.append({"first": first, "second": second} | here | _overlap([met]))
-        for projection, each in pooled.items():
-            here = {"layer": None, "projection": projection, "expert": ""}
-            rows.append({"first": first, "second": second} | here | _overlap(each))
+            counts = (n, len(mine), len(mine & theirs))
+            by_projection.setdefault(key[1], []).append(counts)
+            location = dict(zip(KEYS, key, strict=True))
+            rows.append({"first": first, "second": second} | location | _overlap([counts]))
+        for projection, layers in by_projection.items():
+            location = {"layer": None, "projection": projection, "expert": ""}
+            rows.append({"first": first, "second": second} | location | _overlap(layers))
     columns = [*("first", "second"), *KEYS, *("neurons", "moved", "shared", "expected")]
     frame = pd.DataFrame(rows, columns=[*columns, *("chance_low", "chance_high", "p")])
     return frame.astype({"layer": "Int64"})
 
 
-def _overlap(each: list[tuple[int, int, int]]) -> dict[str, float]:
-    """Numbers of neurons, of moved ones and of shared ones, added up; against chance."""
-    # The mass of each hypergeometric distribution at 0 to k; that of the sum by convolution.
-    chances = [hypergeom(n, k, k).pmf(np.arange(k + 1)) for n, k, _ in each]
-    mass = reduce(np.convolve, chances)
+def _overlap(layers: list[tuple[int, int, int]]) -> dict[str, float]:
+    """The columns of `overlaps` from `neurons` on.
+
+    Args:
+        layers: numbers of neurons, of moved neurons and of shared neurons of each layer.
+    """
+    # Probability mass of each hypergeometric distribution at 0 to k; of the sum by convolution.
+    masses = [hypergeom(n, k, k).pmf(np.arange(k + 1)) for n, k, _ in layers]
+    mass = reduce(np.convolve, masses)
     below = np.cumsum(mass)
-    shared = sum(count for _, _, count in each)
+    shared = sum(count for _, _, count in layers)
     return {
-        "neurons": sum(n for n, _, _ in each),
-        "moved": sum(k for _, k, _ in each),
+        "neurons": sum(n for n, _, _ in layers),
+        "moved": sum(k for _, k, _ in layers),
         "shared": shared,
-        "expected": sum(k * k / n for n, k, _ in each),
+        "expected": sum(k * k / n for n, k, _ in layers),
         "chance_low": int(np.searchsorted(below, 0.025)),
         "chance_high": int(np.searchsorted(below, 0.975)),
         "p": float(min(1.0, mass[shared:].sum())),
@@ -132,19 +139,18 @@ def moved_neurons(
     others: Mapping[str, pd.DataFrame],
     share: float = SHARE,
 ) -> pd.DataFrame:
-    """The neurons that some pair moved, and in how many affective and other pairs it did.
+    """The neurons that a pair moved, with the numbers of affective and other pairs that moved them.
 
-    Every tuned checkpoint counts, so that several seeds of one pair count as several.
+    Every tuned checkpoint counts as a pair, including the seeds of one pair.
 
     Args:
-        affective: name → neurons of its deltas.
-        others: the same of controls and nulls on the same base.
+        affective: name → neurons table of its deltas.
+        others: the same for controls and nulls on the same base.
 
     Returns:
-        A row per neuron that is among the moved ones of a pair: `layer`, `projection`, `expert`,
-        `neuron`, `affective` and `others` (numbers of pairs), and `again`: `AGAIN`
-        affective pairs or more moved it, and no other did. With a single affective pair no neuron
-        moves again.
+        A row per neuron that at least one pair moved: `layer`, `projection`, `expert`, `neuron`,
+        `affective` and `others` (numbers of pairs), and `again` (at least `AGAIN` affective pairs
+        moved it, and no other pair). With a single affective pair, `again` is always false.
     """
     counts: dict[tuple[int, str, str, int], list[int]] = {}
     for column, group in enumerate((affective, others)):
@@ -163,32 +169,33 @@ def again_by_chance(
     others: Mapping[str, pd.DataFrame],
     share: float = SHARE,
 ) -> pd.DataFrame:
-    """How many neurons `moved_neurons` finds `again`, per projection, against chance.
+    """The number of neurons that moved `again` (`moved_neurons`), per projection, and by chance.
 
     Returns:
-        `projection`, `neurons`, `again`, and `expected`: the number if every pair moved its k of n
-        without regard to the others. Both are missing with fewer than `AGAIN` affective pairs.
+        `projection`, `neurons`, `again`, and `expected` (the number if every pair moved its k of n
+        neurons independently). `again` and `expected` are missing with fewer than `AGAIN` affective
+        pairs.
     """
     found = moved_neurons(affective, others, share)
     sizes: dict[tuple[int, str, str], list[int]] = {}
     for column, group in enumerate((affective, others)):
         for frame in group.values():
             for key, (n, mine) in _moved(frame, share).items():
-                # Neurons, moved ones, and how many pairs of either kind could move them at all.
+                # Numbers of neurons, of moved neurons, of affective pairs and of other pairs.
                 sizes.setdefault(key, [n, len(mine), 0, 0])[2 + column] += 1
     repeated = len(affective) >= AGAIN
     rows = []
     for projection in dict.fromkeys(key[1] for key in sizes):
-        here = [size for key, size in sizes.items() if key[1] == projection]
+        layers = [size for key, size in sizes.items() if key[1] == projection]
         expected = sum(
             n * binom.sf(AGAIN - 1, felt, k / n) * (1 - k / n) ** other
-            for n, k, felt, other in here
+            for n, k, felt, other in layers
         )
         again = found[(found["projection"] == projection) & found["again"]]
         rows.append(
             {
                 "projection": projection,
-                "neurons": sum(n for n, *_ in here),
+                "neurons": sum(n for n, *_ in layers),
                 "again": len(again) if repeated else None,
                 "expected": float(expected) if repeated else np.nan,
             }
@@ -198,11 +205,11 @@ def again_by_chance(
 
 
 def _moved(neurons: pd.DataFrame, share: float) -> dict[tuple[int, str, str], tuple[int, set[int]]]:
-    """(layer, projection, expert) → number of neurons, and which of them moved."""
+    """(layer, projection, expert) → the number of neurons, and the moved ones."""
     found = {}
     for key, group in _groups(neurons):
         if not group["l2"].any():
-            continue  # nothing changed, so nothing moved
+            continue  # no neuron changed
         chosen = top(group["l2"].to_numpy() ** 2, share)
         numbers = group["neuron"].to_numpy()[chosen]
         found[key["layer"], key["projection"], key["expert"]] = (
@@ -213,9 +220,9 @@ def _moved(neurons: pd.DataFrame, share: float) -> dict[tuple[int, str, str], tu
 
 
 def _groups(neurons: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The neurons of each (layer, projection, expert); an expert of "" where there is none."""
+    """The neurons of each (layer, projection, expert); the expert is "" without a mixture."""
     if neurons.empty:
-        raise InputError("no neurons were measured; set deltas.companions to true, and run again")
+        raise InputError("the neurons table is empty; set deltas.companions to true and run again")
     filled = neurons.assign(expert=neurons["expert"].fillna(""))
     found = []
     for key, group in filled.groupby(KEYS, sort=False):

@@ -1,7 +1,6 @@
-"""Step `trajectory`: the delta at steps along the tuning, and how much of its direction is there.
+"""Step `trajectory`: the delta at several steps of the tuning, and its cosine with the final delta.
 
-What early states share with the end tells a direction that is found at once and then only grows
-from one that is still sought late.
+A high cosine at early steps means that the direction is found early and the delta then only grows.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ COLUMNS = ("step", "layer", "projection", "numel", *SCORES, "cosine")
 
 
 def snapshots(folder: Path, steps: list[int], last: int) -> dict[int, Path]:
-    """Step → the folder of the state after it, the checkpoint's own for the last.
+    """Step → folder of its snapshot; for the last step, the folder of the checkpoint.
 
     Args:
-        folder: of the tuned checkpoint.
-        steps: those before the last, as its manifest lists them (`snapshots`).
+        folder: the folder of the tuned checkpoint.
+        steps: the steps before the last, from its manifest (`snapshots`).
         last: the last step.
 
     Raises:
-        InputError: no earlier state was saved, or one is gone.
+        InputError: the checkpoint has no snapshots, or one is missing.
     """
     if not steps:
         raise InputError(
-            f"{folder}: no earlier state was saved; set trajectory in the pair's recipe to the "
-            "number of steps to measure at, two or more, and tune again"
+            f"{folder}: no snapshots; set trajectory in the recipe of the pair to the number of "
+            "steps to measure (two or more), and tune again"
         )
     found = {step: snapshot_folder(folder, step) for step in steps}
     for path in found.values():
@@ -46,16 +45,16 @@ def snapshots(folder: Path, steps: list[int], last: int) -> dict[int, Path]:
 
 
 def trajectory(base: Path, states: Mapping[int, Path]) -> pd.DataFrame:
-    """The deltas of a tuning's states, and their cosine with the last one's.
+    """The deltas of the snapshots of a tuning, and their cosine with the final delta.
 
     Args:
         base: folder of the base.
         states: step → folder, in order; the last is the tuned checkpoint.
 
     Returns:
-        `COLUMNS`, a row per (step, layer, projection) that was tuned. The sizes are those of step
-        `deltas`; `cosine` is ⟨Δ, Δ_end⟩ / (‖Δ‖ ‖Δ_end‖), null of a delta that is 0; experts are
-        taken as one matrix.
+        `COLUMNS`, a row per (step, layer, projection) that was tuned. The scores are those of step
+        `deltas`. `cosine` is ⟨Δ, Δ_end⟩ / (‖Δ‖ ‖Δ_end‖), and null for a delta of 0; the experts of
+        a mixture count as one matrix.
     """
     pairs = {step: Pair([base], folder) for step, folder in states.items()}
     end = pairs[max(pairs)]
