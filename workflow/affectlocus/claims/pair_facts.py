@@ -6,11 +6,11 @@ This module does not import pandas, because the Snakefile imports it and must st
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from affectlocus.config.fields import Strict
+from affectlocus.config.fields import WHOLE, Strict
 from affectlocus.config.tasks import Scoring
 
 FAMILIES = ("qwen", "llama", "mistral")
@@ -35,7 +35,7 @@ class PairFacts(Strict):
     group: str = Field(
         "", description="name of a group of pairs that differ only in seed; by default the pair's"
     )
-    seed: int = 0
+    seed: Annotated[int, WHOLE] = 0
 
     def completed(self, tuning: Mapping[str, Any]) -> PairFacts:
         """The facts with method and family from the pair's files, if the settings leave them out.
@@ -54,9 +54,9 @@ class ClaimsSettings(Strict):
     """How claims are judged."""
 
     metric: str = "weighted_f1"
-    draws: int = Field(10_000, ge=100)
+    draws: Annotated[int, Field(ge=100), WHOLE] = 10_000
     confidence: float = Field(0.95, gt=0, lt=1)
-    seed: int = Field(0, ge=0)
+    seed: Annotated[int, Field(ge=0), WHOLE] = 0
     tasks: dict[str, Scoring] = Field(
         {}, description="task → its domain, positive label and number"
     )

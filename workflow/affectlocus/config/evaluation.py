@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from affectlocus.config.fields import Count, Listed, Name, Positive, Seed, Strict, as_folder
+from affectlocus.config.fields import WHOLE, Count, Listed, Name, Positive, Seed, Strict, as_folder
 from affectlocus.config.sources import Source
 
 Readout = Literal["candidates", "generation"]
@@ -61,7 +61,7 @@ class Generation(Strict):
 class Samples(Strict):
     """Continuations of general text, in which distinct-n is counted."""
 
-    count: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+    count: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] = Field(
         64, description="number of documents to continue, from the start of the test split; 0: none"
     )
     opening: Count = Field(

@@ -169,9 +169,24 @@ def codec(name: str) -> str:
     return found
 
 
+def whole(value: Any) -> Any:
+    """Turns text with an exponent or a base into a number; pydantic converts other text."""
+    if isinstance(value, str):
+        if _WITH_BASE.fullmatch(value):
+            return int(value, 0)
+        if _WITH_EXPONENT.fullmatch(value):
+            return float(value)
+    return value
+
+
+_WITH_BASE = re.compile("0o[0-7]+|0x[0-9a-fA-F]+")
+_WITH_EXPONENT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+")
+
+WHOLE = BeforeValidator(whole)
+"""Last in the annotation of an int, because the JSON schema loses limits that follow it."""
 Name = Annotated[str, AfterValidator(file_name)]
-Count = Annotated[int, Field(gt=0, le=2**31 - 1)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Count = Annotated[int, Field(gt=0, le=2**31 - 1), WHOLE]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1), WHOLE]
 Pattern = Annotated[str, AfterValidator(named_groups)]
 Listed = Annotated[
     list[str],

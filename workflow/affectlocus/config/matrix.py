@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from affectlocus.config.fields import Count, ModuleSets, Strict, distinct, draws_count
+from affectlocus.config.fields import WHOLE, Count, ModuleSets, Strict, distinct, draws_count
 from affectlocus.core.ablations import ABLATIONS
 
 SINGLES: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
@@ -83,7 +83,7 @@ class Matrix(Strict):
         list(ABLATIONS),
         description="what replaces the delta of an ablated module set",
     )
-    draws: Annotated[int, Field(ge=1, le=1000), AfterValidator(draws_count)] = Field(
+    draws: Annotated[int, Field(ge=1, le=1000), WHOLE, AfterValidator(draws_count)] = Field(
         5,
         description="number of random draws of each even cell and of each cell of mode shuffle or "
         "noise, for existing checkpoints; each draw is one evaluation. With 3 or more, intervals "

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from affectlocus.config.fields import Name, Seed, Strict
+from affectlocus.config.fields import WHOLE, Name, Seed, Strict
 from affectlocus.core.metrics import metric_names, value_range
 
 MEAN, MEAN_OF_CONTROL = "mean", "mean (control)"
@@ -56,7 +56,7 @@ class Score(Strict):
         description="the wheels in the folder are your own; they are not compared with the "
         "released files",
     )
-    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+    resamples: Annotated[int, Field(ge=100, le=1_000_000), WHOLE] = Field(
         2000, description="number of bootstrap resamples"
     )
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(

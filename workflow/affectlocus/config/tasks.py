@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from affectlocus.config.fields import (
+    WHOLE,
     Fraction,
     Listed,
     Pattern,
@@ -75,8 +76,12 @@ _MOST_NUMBERS = 10_000
 class NumberAnswer(Strict):
     """The answer is a whole number; every number in the range is a candidate."""
 
-    lowest: Annotated[int, Field(ge=-(2**31), lt=2**31)] = Field(0, description="lowest number")
-    highest: Annotated[int, Field(ge=-(2**31), lt=2**31)] = Field(description="highest number")
+    lowest: Annotated[int, Field(ge=-(2**31), lt=2**31), WHOLE] = Field(
+        0, description="lowest number"
+    )
+    highest: Annotated[int, Field(ge=-(2**31), lt=2**31), WHOLE] = Field(
+        description="highest number"
+    )
     ending: str = Field(
         "\n",
         min_length=1,
@@ -88,7 +93,7 @@ class NumberAnswer(Strict):
         description="mean: of the candidates, weighted by likelihood; likeliest: the most likely "
         "one",
     )
-    cutoff: int | None = Field(
+    cutoff: Annotated[int, WHOLE] | None = Field(
         None,
         description="samples with this number or a higher one are positive; adds scores of two "
         "classes",

@@ -6,7 +6,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from affectlocus.config.fields import Count, Fraction, ModuleSet, Positive, Seed, Strict, distinct
+from affectlocus.config.fields import (
+    WHOLE,
+    Count,
+    Fraction,
+    ModuleSet,
+    Positive,
+    Seed,
+    Strict,
+    distinct,
+)
 from affectlocus.core.projections import ALL
 
 
@@ -47,10 +56,8 @@ class PairRecipe(Recipe):
     """A recipe with the module set that it tunes; it runs once for each of `seeds`."""
 
     modules: ModuleSet = Field(ALL, description="module set to tune")
-    trajectory: int = Field(
+    trajectory: Annotated[int, Field(ge=0, le=10_000), WHOLE] = Field(
         0,
-        ge=0,
-        le=10_000,
         description="number of evenly spaced steps at which the delta is measured; the last is the "
         "final step",
     )

@@ -26,12 +26,22 @@ _MOST = 100_000  # maximum number of values, with anchors expanded
 _DEEPEST = 50  # maximum number of nested levels
 
 
+def _number(text: str) -> int | float | str:
+    """The number that a text writes; the text itself if the number is written in another way."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            number: int | float = kind(text)
+            if json.dumps(number) == text:
+                return number
+    return text
+
+
 class _Loader(yaml.SafeLoader):
     """A safe loader for YAML 1.2 (core schema) with two rules that keep words as text.
 
-    Keys are always text. A plain scalar becomes a number or a boolean only if JSON writes it the
-    same way, or if it has an exponent or a base. `007`, `1.50` and `True` stay text, which the
-    models of the parameters convert where they expect a number or a boolean.
+    Keys are always text. A plain scalar becomes a number or a boolean only if Python's JSON writer
+    writes it the same way. `007`, `1.50`, `1e3`, `0x1F` and `True` stay text, which the models of
+    the parameters convert where they expect a number or a boolean.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -41,14 +51,9 @@ class _Loader(yaml.SafeLoader):
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
         text = str(self.construct_scalar(node))
-        if text.startswith(("0o", "0x")):
-            return int(text, 0)
-        if node.tag == _INT:
-            number: int | float = int(text)
-        else:
-            number = self.construct_yaml_float(node)
-        # A text with letters is inf, nan or a number with an exponent.
-        return number if text.upper() != text.lower() or str(number) == text else text
+        if self.resolve(yaml.ScalarNode, text, (True, False)) == node.tag:
+            return _number(text)
+        return int(text) if node.tag == _INT else float(text)  # an explicit tag, such as !!int
 
     def construct_boolean(self, node: yaml.ScalarNode) -> bool | str:
         text = str(self.construct_scalar(node))
@@ -92,7 +97,13 @@ def parsed(text: str, source: str, kind: str = "YAML") -> Any:
         if text.lstrip().startswith("{"):
             # JSON first, because YAML reads JSON's surrogate pairs as two characters.
             with suppress(json.JSONDecodeError):
-                return json.loads(text, object_pairs_hook=partial(_without_duplicates, source))
+                return json.loads(
+                    text,
+                    object_pairs_hook=partial(_without_duplicates, source),
+                    parse_float=_number,
+                    parse_int=_number,
+                    parse_constant=str,
+                )
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
