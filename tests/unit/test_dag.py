@@ -620,6 +620,19 @@ def test_neurons_are_compared_among_the_pairs_of_a_base() -> None:
     assert several(deltas={"companions": False}).neurons.files == []
 
 
+def test_seeds_of_one_pair_are_named_to_the_step_neurons() -> None:
+    jobs = several(seeds=[4, 6, 9])
+    flags = shlex.split(jobs.neurons.flags(wild(base="own")))
+    pairs = json.loads(flags[flags.index("--pairs") + 1])
+    assert pairs == {
+        f"{pair}.seed{seed}": pair
+        for pair in ("felt", "full", "sums", "null")
+        for seed in (4, 6, 9)
+        for pair in ("felt", "full", "sums", "null")
+        for seed in (4, 6, 9)
+    }
+
+
 def test_directions_are_of_a_matrix_pair_beside_each_other_pair_on_its_base() -> None:
     jobs = several()
     others = ("full.seed0", "sums.seed0", "null.seed0")

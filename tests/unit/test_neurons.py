@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
+from typer.testing import CliRunner
 
+from affectlocus.cli import app
 from affectlocus.core.errors import InputError
 from affectlocus.deltas.neurons import (
     again_by_chance,
@@ -19,6 +22,7 @@ from affectlocus.deltas.neurons import (
     gini,
     moved_neurons,
     overlaps,
+    pooled,
     top,
 )
 
@@ -132,7 +136,7 @@ def test_only_neurons_of_several_affective_pairs_and_of_no_control_move_again() 
 
 
 @pytest.mark.parametrize("affective", [0, 1])
-def test_with_fewer_than_two_affective_tunings_no_neuron_moves_again(affective: int) -> None:
+def test_with_fewer_than_two_affective_pairs_no_neuron_moves_again(affective: int) -> None:
     felt = {"a": neurons(moving({1, 2}))} if affective else {}
     control = {"c": neurons(moving({2, 3})), "d": neurons(moving({2, 3}))}
     frame = moved_neurons(felt, control, 0.2)
@@ -143,6 +147,35 @@ def test_with_fewer_than_two_affective_tunings_no_neuron_moves_again(affective: 
     assert pd.isna(row["again"])
     assert pd.isna(row["expected"])
     assert row["neurons"] == 10
+
+
+def test_seeds_of_a_pair_count_once_with_their_mean_squared_change() -> None:
+    # The second neuron is the largest in no seed, but in the mean square.
+    seeds = {"a.seed0": neurons([3.0, 2.5, 0.0]), "a.seed1": neurons([0.0, 2.5, 3.0])}
+    pairs = pooled(seeds, dict.fromkeys(seeds, "a"))
+    assert pairs["a"]["l2"].tolist() == pytest.approx([4.5**0.5, 2.5, 4.5**0.5])
+    assert moved_neurons(pairs, {}, 0.3)[["neuron", "affective"]].to_numpy().tolist() == [[1, 1]]
+    (row,) = again_by_chance(pairs, {}, 0.3).to_dict("records")
+    assert pd.isna(row["again"])
+    assert pd.isna(row["expected"])
+
+
+def test_the_command_counts_pairs_and_not_seeds(tmp_path: Path) -> None:
+    files = []
+    for name in ("a.seed0", "a.seed1"):
+        files += ["--affective", str(tmp_path / f"{name}.neurons.parquet")]
+        neurons(moving({1})).to_parquet(files[-1])
+    out = tmp_path / "n.parquet"
+    arguments = ["neurons", *files, "--share", "0.1", "--out", str(out), "--pairs"]
+    pairs = '{"a.seed0": "a", "a.seed1": "a"}'
+    CliRunner().invoke(app, [*arguments, pairs], catch_exceptions=False)
+    assert pd.read_parquet(out)[["affective", "again"]].to_numpy().tolist() == [[1, False]]
+    assert pd.read_parquet(tmp_path / "n.chance.parquet")["again"].isna().all()
+    CliRunner().invoke(app, [*arguments, "{}"], catch_exceptions=False)
+    assert pd.read_parquet(out)["again"].all()  # each file is a pair of its own
+    wrong = CliRunner().invoke(app, [*arguments, '{"b": "a"}'])
+    assert isinstance(wrong.exception, InputError)
+    assert "no file of 'b' is given" in str(wrong.exception)
 
 
 def test_deltas_of_nothing_but_zeros_move_no_neuron_again() -> None:

@@ -142,6 +142,13 @@ def neurons(
         list[Path] | None,
         typer.Option(help="the same of a control or null on the same base; repeat for several"),
     ] = None,
+    pairs: Annotated[
+        str,
+        typer.Option(
+            help="JSON: name of a file, without .neurons.parquet → its pair, for files that are "
+            "seeds of one pair; without it, each file is a pair"
+        ),
+    ] = "{}",
     share: Annotated[
         float, typer.Option(help="share of the neurons, the most changed, that are called moved")
     ] = 0.01,
@@ -156,7 +163,8 @@ def neurons(
     (Gini coefficient, and the share of the squared change in the top 1 %), .overlaps (the neurons
     that two pairs share, the number expected by chance, and hypergeometric p), .chance (how many
     move in two affective pairs or more and in no other, and how many would by chance; empty with
-    fewer than two affective files).
+    fewer than two affective pairs). Pairs are counted, not files: the squared changes of a pair's
+    seeds (--pairs) are averaged first.
 
     Example: affectlocus neurons --affective results/deltas/mine.neurons.parquet
     --others results/deltas/control.neurons.parquet --out neurons.parquet
@@ -170,16 +178,23 @@ def neurons(
     if not given:
         raise InputError("give a PAIR.neurons.parquet with --affective or --others")
     import pandas as pd
+    from pydantic import RootModel
 
     from affectlocus.deltas import neurons as step
 
     names = {path: path.name.removesuffix(".parquet").removesuffix(".neurons") for path in given}
     if len(set(names.values())) < len(names):
         raise InputError("two files are of one name; expected another for each pair")
+    pair_of = settings_of(RootModel[dict[str, str]], pairs, "--pairs").root
+    if unknown := sorted(set(pair_of) - set(names.values())):
+        raise InputError(
+            f"--pairs: no file of {unknown[0]!r} is given; expected {', '.join(names.values())}"
+        )
     one = {names[path]: given[path] for path in affective or []}
     two = {names[path]: given[path] for path in others or []}
     each = [step.concentration(frame).assign(pair=name) for name, frame in (one | two).items()]
-    chance = step.again_by_chance(one, two, share)
+    felt, rest = step.pooled(one, pair_of), step.pooled(two, pair_of)
+    chance = step.again_by_chance(felt, rest, share)
     if out is None:
         from affectlocus.reporting.terminal import print_frame
 
@@ -190,7 +205,7 @@ def neurons(
         print_frame(met, "moved neurons that two pairs share")
         print_frame(chance, "moved in several affective pairs, in no other")
         return
-    write_frame(step.moved_neurons(one, two, share), out)
+    write_frame(step.moved_neurons(felt, rest, share), out)
     write_frame(pd.concat(each, ignore_index=True), out.with_suffix(".concentration.parquet"))
     write_frame(step.overlaps(one | two, share), out.with_suffix(".overlaps.parquet"))
     write_frame(chance, out.with_suffix(".chance.parquet"))

@@ -1,4 +1,4 @@
-"""Step `neurons`: how concentrated the change is, and which neurons move in several tunings.
+"""Step `neurons`: how concentrated the change is, and which neurons move in several pairs.
 
 A neuron is a row of gate and up and a column of down. Its change is measured by ‖Δ_n‖², which sums
 to the squared L2 norm of the matrix. The "moved" neurons of a tuning are those with the largest
@@ -22,7 +22,7 @@ KEYS = ["layer", "projection", "expert"]
 SHARE = 0.01
 """Default share of the neurons that count as moved."""
 AGAIN = 2
-"""Number of affective tunings in which a neuron must move to count as moved again."""
+"""Number of affective pairs in which a neuron must move to count as moved again."""
 
 
 def gini(values: np.ndarray) -> float:
@@ -134,6 +134,32 @@ def _overlap(layers: list[tuple[int, int, int]]) -> dict[str, float]:
     }
 
 
+def pooled(
+    neurons: Mapping[str, pd.DataFrame], pair_of: Mapping[str, str]
+) -> dict[str, pd.DataFrame]:
+    """The neurons of each pair, with the mean of the squared changes over the pair's seeds.
+
+    Args:
+        neurons: name of a checkpoint → neurons table of its deltas.
+        pair_of: name of a checkpoint → its pair; a checkpoint without an entry is its own pair.
+
+    Returns:
+        Pair → neurons table; `l2` is the root of the mean square.
+    """
+    seeds: dict[str, list[pd.DataFrame]] = {}
+    for name, frame in neurons.items():
+        seeds.setdefault(pair_of.get(name, name), []).append(frame)
+    return {pair: each[0] if len(each) == 1 else _mean(each) for pair, each in seeds.items()}
+
+
+def _mean(seeds: list[pd.DataFrame]) -> pd.DataFrame:
+    rows = pd.concat(
+        [frame.assign(expert=frame["expert"].fillna(""), l2=frame["l2"] ** 2) for frame in seeds]
+    )
+    mean = rows.groupby([*KEYS, "neuron"], sort=False, as_index=False)["l2"].mean()
+    return mean.assign(l2=np.sqrt(mean["l2"]))
+
+
 def moved_neurons(
     affective: Mapping[str, pd.DataFrame],
     others: Mapping[str, pd.DataFrame],
@@ -141,10 +167,10 @@ def moved_neurons(
 ) -> pd.DataFrame:
     """The neurons that a pair moved, with the numbers of affective and other pairs that moved them.
 
-    Every tuned checkpoint counts as a pair, including the seeds of one pair.
+    A pair counts once, however many seeds it has: pool its seeds with `pooled`.
 
     Args:
-        affective: name → neurons table of its deltas.
+        affective: pair → neurons table of its deltas.
         others: the same for controls and nulls on the same base.
 
     Returns:

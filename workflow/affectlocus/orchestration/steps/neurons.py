@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from affectlocus.orchestration.rule_values import as_images, checkpoint, repeated
+from affectlocus.orchestration.rule_values import as_images, checkpoint, options, repeated
 from affectlocus.orchestration.steps.step import PairInputs
 
 
@@ -42,9 +43,17 @@ class NeuronsJobs(PairInputs):
         return {"affective": self._files_of(base, True), "others": self._files_of(base, False)}
 
     def flags(self, wildcards: Any) -> str:
-        """The same files as options."""
-        inputs = self.inputs(wildcards).items()
-        return " ".join(repeated(name, files) for name, files in inputs)
+        """The same files as options, and the pairs that have several seeds."""
+        flags = [repeated(name, files) for name, files in self.inputs(wildcards).items()]
+        pair_of, checkpoints = self.artifacts.pair_of, self.artifacts.checkpoints
+        seeds = {
+            tuned: pair_of[tuned]
+            for tuned in self.artifacts.siblings[wildcards.base]
+            if len(checkpoints[pair_of[tuned]]) > 1
+        }
+        if seeds:
+            flags.append(options(pairs=json.dumps(seeds)))
+        return " ".join(flags)
 
     # activations
 
