@@ -306,7 +306,7 @@ def test_a_wrong_option_is_refused_in_one_line(arguments: tuple[str, ...], words
         ("sample,emotion\n", OPEN, "bad.csv: no rows"),
         (GOLD, "checkpoint,sample,openset\n", "no rows"),
         ("", OPEN, "bad.csv: cannot be read as csv"),
-        (GOLD.replace(",", ";"), OPEN, "';' seems to separate its columns: save it with com"),
+        (GOLD.replace(",", ";"), OPEN, "save it with commas or, if it is a file of a task,"),
         (GOLD, OPEN.replace(",", "\t"), "'\\t' seems to separate its columns: save it with"),
         (GOLD + "s1,joy\n", OPEN, "sample 's1' occurs twice (1 duplicate rows)"),
         (GOLD, OPEN + "9,s1,joy\n", "checkpoint '9', sample 's1' occurs twice"),

@@ -487,7 +487,7 @@ def test_a_binary_file_is_refused_with_its_kind(tmp_path: Path, content: bytes, 
 def test_another_delimiter_is_named(tmp_path: Path, mark: str) -> None:
     content = CSV.replace(",", mark)
     shown = mark.replace("\t", "\\t")
-    hint = f"; '{shown}' seems to separate its columns: save it with commas, or set delimiter"
+    hint = f"; '{shown}' seems to separate its columns: save it with commas or"
     assert refusal(tmp_path, content).startswith(
         f"no column 'text'; its columns are text{mark}mood".split("\t")[0]
     )

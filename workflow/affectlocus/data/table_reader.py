@@ -114,8 +114,8 @@ def delimiter_hint(line: str) -> str:
     if mark is None:
         return "; check delimiter"
     return (
-        f"; {mark!r} seems to separate its columns: save it with commas, or set delimiter: "
-        f"{json.dumps(mark)} in params.yaml"
+        f"; {mark!r} seems to separate its columns: save it with commas or, if it is a file of a "
+        f"task, set delimiter: {json.dumps(mark)} in params.yaml"
     )
 
 
