@@ -42,7 +42,7 @@ def test_a_row_that_does_not_fit_alone_is_named() -> None:
     )
 
 
-def test_another_error_is_no_lack_of_memory() -> None:
+def test_other_errors_are_raised_unchanged() -> None:
     def run(_: list[int]) -> None:
         raise RuntimeError("shapes differ")
 

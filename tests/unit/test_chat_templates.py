@@ -40,7 +40,7 @@ def test_another_question_can_be_asked(tokenizer) -> None:
 
 
 @pytest.mark.parametrize("begin", [False, True])
-def test_the_chat_template_stands_around_the_prompt_with_one_start_token(tokenizer, begin) -> None:
+def test_the_chat_template_wraps_the_prompt_with_one_start_token(tokenizer, begin) -> None:
     words = tokenizer(begin)
     for template in (TEMPLATE, ("{{ bos_token }}" if begin else "") + TEMPLATE):
         words.chat_template = template

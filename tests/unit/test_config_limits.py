@@ -51,7 +51,7 @@ def test_program_code_of_a_checkpoint_is_never_run(
     assert not marker.exists()
 
 
-def test_a_known_model_with_code_beside_it_is_read_by_transformers_own(
+def test_a_supported_model_with_code_in_its_folder_is_loaded_by_transformers(
     changed: Callable[..., Path],
 ) -> None:
     from affectlocus.config.hardware import Hardware

@@ -115,7 +115,7 @@ def test_an_adapters_delta_is_measured_before_it_is_rounded(checkpoint, lora, tm
     assert row["dtype"] == "bfloat16"
 
 
-def test_progress_is_told_after_every_tensor(checkpoint, twin) -> None:
+def test_progress_is_reported_after_every_tensor(checkpoint, twin) -> None:
     told: list[tuple[int, int]] = []
     base = checkpoint("mistral")
     table(base, twin(base), progress=lambda done, total: told.append((done, total)))
@@ -548,7 +548,7 @@ def test_a_summary_has_means_over_layers_and_null_where_nothing_was_adapted(
     assert found["up"]["adapted"] is False
 
 
-def test_tables_are_written_beside_each_other_with_null_where_there_is_nothing(
+def test_tables_are_written_together_with_null_for_missing_values(
     checkpoint, lora, tmp_path
 ) -> None:
     base = checkpoint("llama")

@@ -157,7 +157,7 @@ def test_a_chain_is_given_by_then(checkpoint, lora, tmp_path) -> None:
     assert "20 trained tensors outside the base" in done.stderr
 
 
-def test_what_an_adapter_changes_outside_the_seven_is_said_with_a_base_as_without(
+def test_changes_outside_the_seven_are_noted_with_and_without_a_base(
     checkpoint, lora, tmp_path
 ) -> None:
     base = checkpoint("llama")
@@ -332,7 +332,7 @@ def test_what_would_be_misread_is_refused_with_its_own_reason(
         assert expected in refusal(tmp_path, "diff", *arguments)
 
 
-def test_two_of_the_same_are_said_to_be_one(checkpoint, tmp_path) -> None:
+def test_equal_checkpoints_give_a_note(checkpoint, tmp_path) -> None:
     base = checkpoint()
     ran = run(tmp_path, "diff", base, base)
     assert ran.returncode == 0, ran.stderr
@@ -374,7 +374,9 @@ def test_a_companion_of_an_earlier_pair_does_not_stay(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("command", ["convert", "graft"])
-def test_a_folder_of_somebody_is_no_output(command, checkpoint, lora, tmp_path) -> None:
+def test_a_folder_with_other_files_is_refused_as_output(
+    command, checkpoint, lora, tmp_path
+) -> None:
     base = checkpoint("llama")
     adapter = lora(base, ["q_proj"])
     (tmp_path / "home").mkdir()
@@ -513,7 +515,7 @@ def test_a_branch_that_moved_is_seen(pair_on_hub, tmp_path) -> None:
         ("o/base", "because HF_HUB_OFFLINE is set", {"HF_HUB_OFFLINE": "1"}),
     ],
 )
-def test_what_a_hub_does_not_have_is_said_in_one_line(
+def test_a_checkpoint_that_a_hub_lacks_is_refused_in_one_line(
     pair_on_hub, tmp_path, source, why, environment
 ) -> None:
     own = pair_on_hub[3](tmp_path) | environment

@@ -86,7 +86,7 @@ def test_an_adapter_with_dependent_factors_has_the_rank_of_its_product() -> None
     assert twice.leading(8)[0].shape == (7, 1)
 
 
-def test_the_same_direction_is_told_from_the_same_place() -> None:
+def test_equal_directions_differ_from_equal_locations() -> None:
     one = thin(0)
     turned = LowRankDelta(LowRank(one.factors.a, -2 * one.factors.b, 1.0))
     row = compare_deltas(one, turned, 3)

@@ -119,7 +119,7 @@ def test_another_seed_or_sample_draws_another_text(models, tokenizer) -> None:
     assert not set(found) & set(again)
 
 
-def test_a_stream_hangs_from_seed_and_key_alone() -> None:
+def test_a_stream_depends_on_seed_and_key_alone() -> None:
     assert stream(3, "task\0a", 4).tolist() == stream(3, "task\0a", 9).tolist()[:4]
     assert stream(3, "task\0a", 4).tolist() != stream(4, "task\0a", 4).tolist()
     # Of this very seed and key, for ever: recorded texts stay reproducible.

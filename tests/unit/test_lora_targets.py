@@ -62,7 +62,7 @@ def test_a_fused_tensor_is_adapted_whole_and_never_in_part() -> None:
     assert not found.has("up")
 
 
-def test_a_mixtures_experts_are_said_to_be_out_of_reach() -> None:
+def test_experts_of_a_mixture_are_refused_as_targets() -> None:
     config = AutoConfig.for_model("mixtral", num_hidden_layers=1, vocab_size=50)
     found = layout_of_config("mixture", config)
     assert len(found.of("q+k+v+o")) == 4
@@ -103,7 +103,7 @@ def test_an_unknown_model_type_is_counted_by_the_headers_of_its_weights(
         config_of(tmp_path)
 
 
-def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_configuration_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="no model_type in this file"):
         layout_of(tmp_path)

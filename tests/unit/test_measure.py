@@ -154,7 +154,7 @@ def test_cosine_distance_is_right_in_every_direction(exponent, slant, seed) -> N
     assert found["cosine_distance"] == pytest.approx(2 * math.sin(angle / 2) ** 2, rel=1e-6)
 
 
-def test_a_scaled_tensor_is_told_from_a_turned_one() -> None:
+def test_scaling_and_rotation_have_different_scores() -> None:
     base, _ = drawn(LARGE, torch.float32, 0.1)
     tuned = base * 1.01
     found = scores(base, tuned)

@@ -344,7 +344,7 @@ def test_a_column_with_a_dot_in_its_name_can_be_asked_for(tmp_path: Path) -> Non
     assert samples["prompt"].tolist() == ["yes"]
 
 
-def test_numbers_in_a_jsonl_keep_their_digits_beside_a_null(tmp_path: Path) -> None:
+def test_numbers_in_a_jsonl_with_a_null_keep_their_digits(tmp_path: Path) -> None:
     content = (
         '{"n":9007199254740993,"text":"a","mood":1}\n'
         '{"n":2,"text":"b","mood":2}\n'
@@ -553,7 +553,7 @@ def test_a_row_is_named_by_its_number_in_the_file_whatever_its_split(tmp_path: P
 TWICE = "no,text,mood\n7,a,joy\n7,b,joy\n8,c,joy\n"
 
 
-def test_of_an_id_that_stands_twice_the_first_can_be_kept_and_is_counted(tmp_path: Path) -> None:
+def test_the_first_row_of_a_duplicate_id_can_be_kept_and_is_counted(tmp_path: Path) -> None:
     columns = {"label": "mood", "id": "no"}
     samples, report = run(tmp_path, TWICE, columns=columns, duplicate_ids="first")
     assert samples["text"].tolist() == ["a", "c"]
@@ -565,7 +565,7 @@ def test_several_columns_make_an_id(tmp_path: Path) -> None:
     assert run(tmp_path, TWICE, columns=columns)[0]["id"].tolist() == ["7_a", "7_b", "8_c"]
 
 
-def test_ids_that_start_anew_in_each_split_name_it_and_overlap_in_no_report(
+def test_ids_per_split_contain_the_split_and_do_not_overlap(
     tmp_path: Path,
 ) -> None:
     paths = {}
@@ -623,7 +623,7 @@ def test_on_a_scale_that_goes_below_it_minus_ten_is_a_rating(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("value", ["", "-10"])
-def test_a_missing_number_is_no_number_unless_it_lies_in_the_range(tmp_path: Path, value) -> None:
+def test_a_mark_of_a_missing_number_is_a_number_if_it_is_in_range(tmp_path: Path, value) -> None:
     given = f"text,v\na,3\nb,{value}\n"
     asked = {"columns": {"text": "text", "score": "v"}, "labels": None}
     samples, report = run(tmp_path, given, **asked, number={"highest": 24})
@@ -634,7 +634,7 @@ def test_a_missing_number_is_no_number_unless_it_lies_in_the_range(tmp_path: Pat
 
 
 @pytest.mark.parametrize("value", ["good", "inf"])
-def test_a_score_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
+def test_a_score_that_is_not_a_number_is_refused(tmp_path: Path, value: str) -> None:
     message = refusal(tmp_path, f"text,v\na,1\nb,{value}\n", **SIGNED)
     assert message == f"row 2 has the score {value!r}; expected a number (1 such rows)"
 
@@ -649,7 +649,7 @@ def joined(folder: Path, labels: str, said: str, **join: Any) -> Any:
 LABELS = "id,mood\n1,joy\n2,sorrow\n3,joy\n"
 
 
-def test_transcripts_of_a_second_file_stand_beside_the_labels(tmp_path: Path) -> None:
+def test_transcripts_of_a_second_file_are_joined_with_the_labels(tmp_path: Path) -> None:
     samples, report = joined(tmp_path, LABELS, "no\ttext\n2\tno\n1\tyes\n4\t-\n", key="no")
     assert samples[["text", "answer"]].values.tolist() == [["yes", "joy"], ["no", "sorrow"]]
     counts = report["splits"]["test"]
@@ -857,7 +857,7 @@ def test_a_file_of_a_header_alone_is_refused_whatever_is_asked_of_it(tmp_path: P
         assert message == "no row of split 'test' is kept; it has 0 rows: check columns and labels"
 
 
-def test_a_text_that_parquet_stores_once_is_counted_as_often_as_it_stands_there(
+def test_a_text_that_parquet_stores_once_counts_as_often_as_it_occurs(
     tmp_path: Path,
 ) -> None:
     def written(name: str, rows: int) -> Path:

@@ -88,7 +88,7 @@ def test_by_default_it_is_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch
         ("kept.json", b'{"measured": {}}'),
     ],
 )
-def test_a_damaged_entry_is_said_and_trained_anew(
+def test_a_damaged_entry_is_reported_and_trained_again(
     training: Training, tmp_path: Path, file: str, content: bytes | None
 ) -> None:
     training.into(tmp_path / "a")

@@ -65,7 +65,7 @@ STARTING = ["bytes with a start token", "metaspace"]
 
 
 @pytest.mark.parametrize("name", STARTING)
-def test_a_start_token_stands_in_front_and_only_once(prompters, name) -> None:
+def test_a_start_token_comes_first_and_only_once(prompters, name) -> None:
     prompter = prompters[name]
     start = prompter.tokenizer.bos_token_id
     assert start is not None

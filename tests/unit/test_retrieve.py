@@ -415,7 +415,7 @@ def test_a_branch_is_looked_up_once_and_pinned_with_a_warning(
     assert pins == {"o/m@dev": LATER, "o/m@main": COMMIT}
 
 
-def test_a_pin_that_is_no_commit_is_refused(bad: Callable[..., str], tmp_path: Path) -> None:
+def test_a_pin_that_is_not_a_commit_is_refused(bad: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "checkpoints.lock.json").write_text('{"o/m@main": "yesterday"}')
     assert "o/m@main: found 'yesterday', expected" in bad("o/m", "--revision", "main")
 
@@ -878,7 +878,7 @@ def test_a_folder_without_whole_weights_is_refused(
         ("gone", None, "no such file or folder"),
     ],
 )
-def test_what_is_no_source_is_refused(source: str, revision: str | None, words: str) -> None:
+def test_an_invalid_source_is_refused(source: str, revision: str | None, words: str) -> None:
     with pytest.raises(InputError, match=words):
         retrieve(source, revision)
 

@@ -23,7 +23,7 @@ def test_a_stand_in_is_small_and_keeps_the_proportions(kind: str) -> None:
     assert layout_of_config("small", small).has("all")
 
 
-def test_a_small_model_stands_for_itself() -> None:
+def test_a_small_model_is_its_own_stand_in() -> None:
     settings = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 96}
     config = AutoConfig.for_model(
         "llama", **settings, num_attention_heads=4, num_key_value_heads=2, vocab_size=300

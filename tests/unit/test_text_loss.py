@@ -60,7 +60,7 @@ def test_few_logits_at_a_time_cost_the_same(random_model, monkeypatch) -> None:
     assert sizes == [4, 9, 17, 30]
 
 
-def test_every_document_is_told_of_once(random_model) -> None:
+def test_progress_counts_every_document_once(random_model) -> None:
     done: list[int] = []
     text_nats(random_model("llama"), DOCUMENTS, 2, window=5, progress=done.append)
     assert sum(done) == len(DOCUMENTS)

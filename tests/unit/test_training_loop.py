@@ -104,7 +104,7 @@ def test_every_sample_is_read_as_often_as_every_other(
     assert order == schedule(lengths, budget)
 
 
-def test_without_grouping_every_pass_is_whole_and_shuffled_anew() -> None:
+def test_without_grouping_every_pass_is_complete_and_shuffled_again() -> None:
     order = schedule([3] * 40, Budget(20, 4, 0.1, 0.0, 0.0, 0))
     first, second = order[:40], order[40:]
     assert sorted(first) == sorted(second) == list(range(40))
@@ -360,7 +360,7 @@ def test_no_state_is_saved_of_weights_that_are_no_numbers(start, place) -> None:
     assert not states.place.exists()
 
 
-def test_memory_that_runs_out_is_told_with_what_to_lower_and_the_state_stays(start, place) -> None:
+def test_out_of_memory_gives_advice_and_keeps_the_state(start, place) -> None:
     states = place()
     with pytest.raises(Stopped):
         train(copy.deepcopy(start), EXAMPLES, LONG, snapshots=[3], save=stop, states=states)

@@ -45,7 +45,7 @@ def test_nothing_is_found_where_nothing_was_saved(tmp_path: Path, capsys) -> Non
     assert capsys.readouterr().err == ""
 
 
-def test_states_lie_beside_the_checkpoint_under_a_name_that_no_checkpoint_has(tmp_path) -> None:
+def test_states_are_next_to_the_checkpoint_in_a_folder_with_a_leading_dot(tmp_path) -> None:
     assert states_folder(tmp_path / "mine.seed0") == tmp_path / ".mine.seed0.unfinished"
     assert states_folder(tmp_path / "a/..") == tmp_path.parent / f".{tmp_path.name}.unfinished"
 
@@ -129,7 +129,9 @@ def test_a_kill_in_the_middle_of_saving_leaves_the_state_before(states) -> None:
     assert [path.name for path in states.place.iterdir()] == ["step-00000011"]
 
 
-def test_a_state_that_cannot_be_written_is_told_and_the_one_before_stays(states, capsys) -> None:
+def test_a_state_that_cannot_be_written_is_reported_and_the_earlier_one_is_kept(
+    states, capsys
+) -> None:
     def full(folder: Path) -> None:
         (folder / "weights").write_text("te")
         with Path("/dev/full").open("w") as device:
