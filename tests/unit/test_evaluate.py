@@ -253,14 +253,9 @@ def test_buffers_that_older_checkpoints_store_are_no_leak(checkpoint, twin, tmp_
     assert build(base, tuned, each)[1]["inside"] == 2
 
 
-def test_an_ablation_of_a_pair_in_two_dtypes_is_built_or_refused_for_its_dtype(
-    checkpoint, twin
-) -> None:
+def test_an_ablation_of_a_pair_in_two_dtypes_is_built(checkpoint, twin) -> None:
     base, tuned = checkpoint(dtype="bfloat16"), twin(checkpoint(dtype="float32"))
-    try:
-        assert build(base, tuned, cell("ablate", "gate", "zero"))[1]["inside"] == 2
-    except InputError as error:
-        assert "float32" in str(error)
+    assert build(base, tuned, cell("ablate", "gate", "zero"))[1]["inside"] == 2
 
 
 SEQUENCE = [

@@ -11,12 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.stored import same_bits
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation import graft as module
 from affectlocus.evaluation.evaluate import build
 from affectlocus.evaluation.graft import graft
+from affectlocus.evaluation.interventions import verify_folders
 
 LOAD = Cell("load", "b", "t", "gate")
 MIXTURES = [
@@ -91,10 +93,83 @@ def test_other_settings_of_the_base_stay(checkpoint, tmp_path) -> None:
     assert json.loads((tmp_path / "out/config.json").read_text()) == config
 
 
-def test_two_dtypes_are_refused(checkpoint, tmp_path) -> None:
-    tuned = moved(checkpoint("llama", "bfloat16"), tmp_path / "tuned")
-    with pytest.raises(InputError, match=r"is stored as bfloat16, in the base .* as float32; save"):
-        graft(checkpoint("llama"), tuned, LOAD, tmp_path / "out")
+def in_dtype(folder: Path, out: Path, dtype: torch.dtype, only: str = "") -> Path:
+    """A copy with its tensors in another dtype; `only`: those with this in their name."""
+    shutil.copytree(folder, out)
+    tensors = load_file(out / "model.safetensors")
+    tensors = {name: one.to(dtype) if only in name else one for name, one in tensors.items()}
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    return out
+
+
+CELLS = [
+    LOAD,
+    Cell("load", "b", "t", "gate", "x0.5"),
+    Cell("tuned", "b", "t"),
+    Cell("ablate", "b", "t", "q+gate", "zero"),
+]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("mine", "theirs", "only"),
+    [
+        ("float32", torch.bfloat16, ""),
+        ("float32", torch.bfloat16, "embed_tokens"),
+        ("float32", torch.float16, ""),
+        ("bfloat16", torch.float32, ""),
+        ("bfloat16", torch.float16, ""),
+    ],
+)
+def test_a_tuned_model_in_another_dtype_is_converted_to_that_of_its_base(
+    checkpoint, tmp_path, cell, mine, theirs, only
+) -> None:
+    base = checkpoint("llama", mine)
+    given = in_dtype(moved(base, tmp_path / "moved"), tmp_path / "given", theirs, only)
+    converted = in_dtype(given, tmp_path / "converted", getattr(torch, mine))
+    pair = ModelPair(base, given)
+    pair.check()
+    notes = [one for one in pair.notes_on_cells() if "rounded" in one]
+    assert len(notes) == (mine == "bfloat16")
+    model, counts = build(base, given, cell)
+    graft(base, given, cell, tmp_path / "out")
+    written = loaded(tmp_path / "out")
+    if cell.mode != "x0.5":  # a dose multiplies the delta before it is rounded
+        right, expected = build(base, converted, cell)
+        assert counts == expected
+    else:
+        right = model
+    for name, tensor in right.state_dict().items():
+        assert tensor.dtype == getattr(torch, mine)
+        assert same_bits(model.state_dict()[name], tensor), name
+        assert same_bits(written[name], tensor), name
+
+
+@pytest.mark.parametrize("cell", CELLS[:3])
+def test_a_dtype_with_larger_numbers_than_the_bases_is_refused_from_the_headers(
+    checkpoint, tmp_path, cell
+) -> None:
+    base = checkpoint("llama", "float16")
+    tuned = in_dtype(moved(base, tmp_path / "moved"), tmp_path / "tuned", torch.bfloat16)
+    said = r"is stored as bfloat16, in the base .* as float16, .*; save both in float32"
+    with pytest.raises(InputError, match=said):
+        ModelPair(base, tuned).check()
+    for make in (
+        lambda: graft(base, tuned, cell, tmp_path / "out"),
+        lambda: build(base, tuned, cell),
+    ):
+        with pytest.raises(InputError, match=said):
+            make()
+    wide = in_dtype(base, tmp_path / "wide", torch.float32)
+    ModelPair(wide, in_dtype(tuned, tmp_path / "wide tuned", torch.float32)).check()
+
+
+def test_verify_compares_values_only_where_their_conversion_is_exact(checkpoint, tmp_path) -> None:
+    narrow = checkpoint("llama", "bfloat16")
+    wide = in_dtype(narrow, tmp_path / "wide", torch.float32)
+    assert verify_folders(wide, narrow, "gate")["changed"] == 0
+    with pytest.raises(InputError, match=r"is stored as float32, .* as bfloat16; the bits"):
+        verify_folders(narrow, wide, "gate")
 
 
 def test_a_base_without_a_configuration_is_refused(checkpoint, lora, tmp_path) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from affectlocus.checkpoints.adapters import Adapter, continues_training
+from affectlocus.checkpoints.adapters import Adapter, continues_training, counted
 from affectlocus.checkpoints.applied_adapters import Applied
 from affectlocus.checkpoints.computed_matrices import dense
 from affectlocus.checkpoints.name_alignment import align_names, split_layer
 from affectlocus.checkpoints.pairs import Pair
-from affectlocus.checkpoints.stored import rounded, same_bits
+from affectlocus.checkpoints.stored import conversion, rounded, same_bits
 from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.errors import InputError
 
@@ -160,11 +160,19 @@ class ModelPair(Pair):
         return rounded(self._before(name, stored), stored.dtype)
 
     def stored_sides(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The tensor in the base and in the tuned model. Added tokens make the shapes differ.
+        """The tensor in the base and in the tuned model, both in the base's stored dtype.
 
-        An adapter's change is computed in float64, and the result is rounded once to the base's
-        stored dtype.
+        Added tokens make the shapes differ. An adapter's change is computed in float64. The tuned
+        tensor is rounded once, where it has another dtype. A tensor that `check_dtypes` refuses
+        keeps its own dtype.
         """
+        base, tuned = self.sides_as_stored(name)
+        if conversion(tuned.dtype.name, base.dtype.name) == "none":
+            return base, tuned
+        return base, rounded(tuned, base.dtype)
+
+    def sides_as_stored(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """`stored_sides`, but a full tuned model's tensor has the dtype of its own file."""
         if name in self.base.located:
             return super().stored_sides(name)
         stored = self._stored(name)
@@ -301,6 +309,13 @@ class ModelPair(Pair):
                 f"{self.tuned}: it stores {self.head}, which the base ties to {self.embedding}. "
                 f"{have}"
             )
+        inexact = [one for one in self._other_dtypes() if conversion(*one[1:]) == "rounded"]
+        if inexact:
+            name, own, target = inexact[0]
+            notes.append(
+                f"{self.tuned}: {counted(inexact, 'tensor')}, as {name!r}, stored as {own}, in the "
+                f"base as {target}: cells have them rounded to {target}"
+            )
         rows = self._rows()
         if len(set(rows.values())) == 1 and self.embedding is not None:
             few, many = self.base.shape(self.embedding)[0], rows[self.embedding]
@@ -340,10 +355,11 @@ class ModelPair(Pair):
         """Refuses a tuned model from which no cell can be made. Reads no weights.
 
         Raises:
-            InputError: the base, or the tuned model, has no head; or head and embeddings do not
-                have the same tokens.
+            InputError: the base, or the tuned model, has no head; head and embeddings do not have
+                the same tokens; or as `check_dtypes`.
         """
         self.check_base()
+        self.check_dtypes()
         if self._tuned is not None and self._untied_without_head(self._tuned):
             raise InputError(
                 _no_head(self._tuned, self.head)
@@ -365,6 +381,35 @@ class ModelPair(Pair):
                 "have values in one of them only; save both (peft: save_embedding_layers=True), or "
                 "merge the adapter and give that folder"
             )
+
+    def check_dtypes(self) -> None:
+        """Refuses a tuned model whose tensors cannot be converted to the base's dtypes.
+
+        Reads no weights.
+
+        Raises:
+            InputError: names a tensor, its two dtypes, and a dtype in which a cell can be made.
+        """
+        for name, own, target in self._other_dtypes():
+            if conversion(own, target) == "none":
+                wide = "float64" if own == "float64" else "float32"
+                raise InputError(
+                    f"{self.tuned}: {name} is stored as {own}, in the base {self.base.path} as "
+                    f"{target}, which cannot hold all values of {own}; save both in {wide}"
+                )
+
+    def _other_dtypes(self) -> list[tuple[str, str, str]]:
+        """The tensors with another dtype in a full tuned model: name, its dtype, the base's."""
+        if self._tuned is None:
+            return []
+        found = []
+        for name in self.names:
+            own = name if name in self._tuned else str(self.embedding)
+            mine = name if name in self.base else str(self.embedding)
+            dtypes = self._tuned.dtype(own), self.base.dtype(mine)
+            if dtypes[0] != dtypes[1]:
+                found.append((name, *dtypes))
+        return found
 
     def check_base(self) -> None:
         """Refuses a base that stores no head. Reads no weights.

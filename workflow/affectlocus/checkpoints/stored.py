@@ -6,7 +6,7 @@ tensors.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -34,6 +34,23 @@ def rounded(values: np.ndarray, dtype: np.dtype | str) -> np.ndarray:
         if values.dtype == np.float64 and target.itemsize < 4 and target.name != "bfloat16":
             values = values.astype(np.float32)
         return values.astype(target)
+
+
+# Float dtype → the range of its numbers. A wider range overflows in a narrower one.
+_RANGES = {"float16": 1, "bfloat16": 2, "float32": 2, "float64": 3}
+
+
+def conversion(source: str, target: str) -> Literal["exact", "rounded", "none"]:
+    """How values of one dtype are converted to another: exactly, with a rounding, or not at all.
+
+    There is no conversion between floats and other dtypes, or to floats of a smaller range, in
+    which large values would become infinite.
+    """
+    if source == target:
+        return "exact"
+    if source not in _RANGES or target not in _RANGES or _RANGES[source] > _RANGES[target]:
+        return "none"
+    return "exact" if np.can_cast(numpy_dtype(source), numpy_dtype(target)) else "rounded"
 
 
 def same_bits(left: Any, right: Any) -> bool:

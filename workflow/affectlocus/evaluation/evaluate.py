@@ -101,6 +101,8 @@ class CellModel:
         whole = cell.kind in ("tuned", "tune", "ablate")
         if whole:
             pair.check()
+        else:
+            pair.check_dtypes()
         self.outside = {"outside_is": "tuned" if whole else "base", "outside_tuned": pair.outside}
         missing = {name for name in pair.names if name not in self._tensors}
         if self._rebuilt or any(not name.endswith(BUFFER) for name in missing):
@@ -194,8 +196,8 @@ class CellModel:
             )
         if value.dtype != held.dtype:
             raise InputError(
-                f"{tuned}: {name} is stored as {value.dtype}, in the base {self._chain[0]} as "
-                f"{held.dtype}; save both in one dtype"
+                f"{self._chain[0]}: {name} is stored as {value.dtype}, and transformers loads it "
+                f"as {held.dtype}; save the base in one dtype, which its config.json names"
             )
         held.copy_(value)
 

@@ -85,6 +85,7 @@ def graft(base: Path, tuned: Path, cell: Cell, out: Path) -> dict[str, Any]:
         pair.check()
     else:
         pair.check_base()
+        pair.check_dtypes()
     out.mkdir()
     tied = pair.tied and not pair.is_untied(whole)
     held = {*pair.base.names(), *pair.names}
@@ -155,7 +156,7 @@ def _tensors(pair: ModelPair, cell: Cell, names: list[str]) -> Iterator[tuple[st
 
     def value(name: str) -> np.ndarray:
         # A tensor that the tuned model lacks is the base's.
-        return _value(pair, cell, name) if name in both else pair.base.stored(name)
+        return intervened(pair, name, cell) if name in both else pair.base.stored(name)
 
     for name in names:
         if name not in parts:
@@ -163,17 +164,6 @@ def _tensors(pair: ModelPair, cell: Cell, names: list[str]) -> Iterator[tuple[st
     for name, (shape, cuts) in fused.items():
         matrices = {part: value(part) for part in cuts}
         yield name, fuse_experts(matrices, {name: (shape, cuts)})[name]
-
-
-def _value(pair: ModelPair, cell: Cell, name: str) -> np.ndarray:
-    value = intervened(pair, name, cell)
-    stored = pair.base.dtype(name if name in pair.base else str(pair.embedding))
-    if value.dtype.name != stored:
-        raise InputError(
-            f"{pair.tuned}: {name} is stored as {value.dtype.name}, in the base {pair.base.path} "
-            f"as {stored}; save both in one dtype"
-        )
-    return value
 
 
 def _config(pair: ModelPair, rows: int | None, tied: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from affectlocus.checkpoints.architectures import Rows
 from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.pairs import Pair
-from affectlocus.checkpoints.stored import as_array, as_torch, rounded, same_bits
+from affectlocus.checkpoints.stored import as_array, as_torch, conversion, rounded, same_bits
 from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.cells import EVEN, Cell, dose
 from affectlocus.core.errors import InputError
@@ -210,6 +210,12 @@ def verify(tensors: Mapping[str, Any], pair: Pair, cell: Cell) -> dict[str, int]
             counts["outside"] += 1
             counts["untouched"] += same
         if not same and not _same_outside(found, reference, chosen):
+            if found is not None and found.dtype != reference.dtype:
+                raise InputError(
+                    f"{cell.id}: {name} lies outside {cell.modules} and is stored as "
+                    f"{found.dtype.name}, in the checkpoint that it is compared with as "
+                    f"{reference.dtype.name}; the bits of the two cannot be compared"
+                )
             raise InputError(
                 f"{cell.id}: {name} lies outside {cell.modules} and differs from the "
                 f"{'tuned' if cell.kind == 'ablate' else 'base'} checkpoint; the cell would not "
@@ -221,7 +227,14 @@ def verify(tensors: Mapping[str, Any], pair: Pair, cell: Cell) -> dict[str, int]
 def verify_folders(reference: Path, changed: Path, modules: str) -> dict[str, int]:
     """`verify` for two checkpoints on disk: a model, and a model or adapter trained from it."""
     pair = ModelPair(reference, changed)
-    tensors = LazyTensors(pair.names, lambda name: pair.stored_sides(name)[1])
+
+    def read(name: str) -> np.ndarray:
+        base, tuned = pair.sides_as_stored(name)
+        # A rounding could hide a change.
+        exact = conversion(tuned.dtype.name, base.dtype.name) == "exact"
+        return rounded(tuned, base.dtype) if exact else tuned
+
+    tensors = LazyTensors(pair.names, read)
     modules = format_modules(parse_modules(modules))
     return verify(tensors, pair, Cell("load", reference.name, changed.name, modules))
 
