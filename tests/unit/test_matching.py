@@ -338,6 +338,30 @@ def test_quantised_weights_are_refused(tmp_path, name, value) -> None:
         Pair(base, tuned)
 
 
+@pytest.mark.parametrize("name", ["model.embed_tokens.weight", GATES[0]])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "float8_e4m3fn", "float8_e5m2"])
+@pytest.mark.parametrize("side", ["base", "tuned"])
+def test_quantised_matrices_are_refused_without_a_configuration_that_says_so(
+    tmp_path, name, dtype, side
+) -> None:
+    both = {"base": BASE, "tuned": TUNED}
+    both[side] = both[side] | {name: both[side][name].to(getattr(torch, dtype))}
+    for folder, tensors in both.items():
+        tiny.model(tmp_path / folder, tensors)
+    said = rf"{side}: its weights are quantised \({name}: {dtype}\), .*\(dequantise it"
+    with pytest.raises(InputError, match=said):
+        Pair(tmp_path / "base", tmp_path / "tuned")
+
+
+def test_matrices_of_integers_that_are_no_weights_are_not_called_quantised(tmp_path) -> None:
+    mask = {"model.layers.0.self_attn.mask": torch.ones(3, 3, dtype=torch.uint8)}
+    positions = {"model.position_ids": torch.arange(3, dtype=torch.int32)[None]}
+    for side, tensors in (("base", BASE), ("tuned", TUNED)):
+        tiny.model(tmp_path / side, tensors | mask | positions)
+    found, _ = measured(tmp_path / "base", tmp_path / "tuned")
+    check(found)
+
+
 def test_the_command_prints_the_notes(tmp_path, monkeypatch, capsys) -> None:
     from affectlocus.cli import main
 

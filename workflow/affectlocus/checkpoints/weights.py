@@ -47,6 +47,9 @@ _QUANTISED = (
     "_proj_blocks",
 )
 
+# How the names of matrices end; fused experts have no ".weight".
+_WEIGHTS = (".weight", "_proj")
+
 
 class Weights:
     """The tensors of a whole model: a folder of safetensors or .bin files, or a single file.
@@ -114,10 +117,22 @@ class Weights:
         settings = (self.config or {}).get("quantization_config")
         method = settings.get("quant_method", "unnamed") if isinstance(settings, dict) else None
         odd = next((name for name in self.names() if name.endswith(_QUANTISED)), None)
-        if method and odd is None:
-            odd = next((name for name in self.names() if self._packed(name)), None)
+        if odd is None:
+            # Without settings, a matrix of integers may also be a mask or a table of positions.
+            odd = next(
+                (
+                    name
+                    for name in self.names()
+                    if (method or name.endswith(_WEIGHTS)) and self._packed(name)
+                ),
+                None,
+            )
         if odd is not None:
-            found = f"quantised by {method!r} ({odd})" if method else f"quantised ({odd})"
+            found = (
+                f"quantised by {method!r} ({odd})"
+                if method
+                else f"quantised ({odd}: {self.dtype(odd)})"
+            )
             raise InputError(
                 f"{self.path}: its weights are {found}, so their values are not in the files; "
                 "expected float16, bfloat16, float32 or float64 (dequantise it with its own tool)"
