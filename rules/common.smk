@@ -29,8 +29,6 @@ if compat.is_job(workflow):
 else:
     DATA = exit_on_error(preflight.examined, EXPERIMENT, Path.cwd(), planning=PLANNING)
     exit_on_error(preflight.precheck_wheels, EXPERIMENT, Path.cwd(), preflight.reports(DATA))
-    # A dry run does not read weights; a run starts no job if a brought pair is refused.
-    PAIRS = {} if PLANNING else exit_on_error(preflight.examined_pairs, EXPERIMENT, Path.cwd())
     if missing := preflight.absent(EXPERIMENT, Path.cwd()):
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 JOBS = Dag(EXPERIMENT)
@@ -67,7 +65,9 @@ wildcard_constraints:
     cell=JOBS.evaluate.pattern(JOBS.cells),
 
 
+# Before the first job of a run; not for --dry-run, --list or --summary, which read no weights.
 onstart:
+    PAIRS = exit_on_error(preflight.examined_pairs, EXPERIMENT, Path.cwd())
     exit_on_error(begin, Path.cwd(), PLANNED)
     preflight.remember(Path.cwd(), DATA | PAIRS)
     compat.unlimited_starts(workflow)

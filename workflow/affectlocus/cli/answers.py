@@ -1,4 +1,4 @@
-"""Cells answer, and labels are read in what they wrote."""
+"""Commands evaluate, extract and openset: answers of cells, and the labels in their texts."""
 
 from __future__ import annotations
 
@@ -64,34 +64,36 @@ def evaluate(
     kept: Annotated[
         Path | None,
         typer.Option(
-            help="folder in which each cell's answer to a task is kept as soon as it is whole, and "
-            "found by a later job; made if missing"
+            help="folder in which the finished answers of each cell to a task are stored for later "
+            "jobs; made if missing"
         ),
     ] = None,
 ) -> None:
-    """Build each cell's model, verify it bit for bit, and let it answer every benchmark.
+    """Build the model of each cell, verify it bit for bit, and evaluate it on every benchmark.
 
     A cell is a base, a tuned model, a base with the delta of some modules loaded, a base tuned on
-    some modules only, or a tuned model with some modules destroyed (--cells says which):
+    some modules only, or a tuned model with some modules destroyed. Examples of --cells:
     {"kind": "base"}, {"kind": "tuned", "pair": "mine"}, {"kind": "load", "pair": "mine",
     "modules": "gate"}, {"kind": "tune", "pair": "mine", "modules": "gate", "seed": 0},
     {"kind": "ablate", "pair": "mine", "modules": "gate", "mode": "shuffle", "draw": 0}.
-    Several cells share one loaded base. Writes the
-    log-likelihood of every label behind every test prompt, and of every text of a task with
-    fluency (`score` turns them into scores), with what the cell writes behind the openings of some
-    of these texts (samples). Beside it, verification.json has the counts of the bit-for-bit check,
-    whose tensors the cell has outside its module set (outside_is: base or tuned), and the modules
-    outside the seven projections in which these two differ (outside_tuned: head, embeddings,
-    norms). Tuned and ablate cells use the tuned checkpoint's tokenizer where it knows other tokens.
+    Several cells share one loaded base.
 
-    With readout generation, writes free text instead: greedy, or drawn (sampling nucleus: the
-    paper's has temperature 1, top_p 0.9 and 1200 max_new_tokens), behind the task's own prompt,
-    AffectGPT's, or the tokenizer's chat template. A sample's text is the same in any batch and at
-    any run of one seed. `openset` reads the labels in it.
+    Writes the log-likelihood of every label after every test prompt, and of every text of a task
+    with fluency, from which `score` computes scores. For tasks with fluency it also writes texts
+    that the cell generates after the openings of some texts (samples). Next to each output,
+    verification.json has the counts of the bit-for-bit check; whose tensors the cell has outside
+    its module set (outside_is: base or tuned); and the modules outside the seven projections in
+    which the two differ (outside_tuned: head, embeddings, norms). Tuned and ablate cells use the
+    tuned checkpoint's tokenizer if it has other tokens than the base's.
 
-    With --kept a job that was killed goes on behind the last task that was whole, and a task more
-    costs its own answers only: an answer is used again where weights, cell, samples, settings,
-    code, versions and device are all what they were.
+    With readout generation, writes free text instead: greedy, or sampled (nucleus; the paper uses
+    temperature 1, top_p 0.9 and 1200 max_new_tokens), with the task's own prompt, AffectGPT's, or
+    the tokenizer's chat template. The text of a sample does not depend on its batch, and is the
+    same in every run with one seed. `openset` reads the labels in it.
+
+    With --kept, a killed job resumes after its last finished task, and an added task costs only its
+    own answers. A stored answer is used again only if weights, cell, samples, settings, code,
+    versions and device are the same.
 
     Example: affectlocus evaluate load_gate/predictions.parquet
     --cells '{"kind": "load", "pair": "mine", "modules": "gate"}'
@@ -219,7 +221,7 @@ def _cells(text: str, outputs: list[Path], base: Path) -> dict[Path, Cell]:
 def _check_tokens(
     cell: Cell, asked: list[TextReadout | FreeTextReadout | CandidateReadout], rows: int
 ) -> None:
-    """Refuses token ids for which a model has no embedding."""
+    """Refuses token ids that have no embedding in the model."""
     for each in asked:
         largest = max((max(ids, default=0) for ids in each.prompts), default=0)
         if largest >= rows:
@@ -262,7 +264,7 @@ def _alike(chain: list[Path], hardware: Hardware) -> dict[str, Any]:
 def _asked_how(
     task: str, labels: list[str], data: pd.DataFrame, settings: Evaluate
 ) -> dict[str, Any]:
-    """What decides the answers to one task, and to no other: of its data, what is asked."""
+    """Everything that the answers to one task depend on: its test samples and its settings."""
     from affectlocus.evaluation.prediction_cache import frame_digest
 
     asked: dict[str, Any] = {"data": frame_digest(data[data["split"] == "test"]), "labels": labels}
@@ -275,7 +277,7 @@ def _asked_how(
 
 
 def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
-    """The tuned checkpoint of each cell: the only one given, or a tune cell's by its name."""
+    """The tuned checkpoint of each cell: the only one given, or by name for tune cells."""
     from affectlocus.core.cells import tune_checkpoint
 
     by_name = {path.stem: path for path in tuned}
@@ -297,20 +299,20 @@ def extract(
         Path, typer.Option(help="a causal language model: its folder, or its manifest")
     ],
     cache: Annotated[
-        Path, typer.Option(help="folder of its replies, which jobs may share; made if missing")
+        Path, typer.Option(help="folder of stored replies, which jobs may share; made if missing")
     ],
     out: Out,
     settings: Annotated[str, settings_option("batch_tokens, max_new_tokens")] = "{}",
     hardware: HardwareText = "{}",
 ) -> None:
-    """Let a language model read the emotions out of a cell's free texts.
+    """Let a language model list the emotions in a cell's free texts.
 
-    It is asked, behind two examples, for a list of the emotions in each text, and for valence tasks
-    (labels positive, negative, neutral) then for the polarity of that list: the two questions that
-    AffectGPT asks Qwen2.5-7B-Instruct, in words of our own, and greedily, so that the same text has
-    the same reply. A reply is kept in --cache by the SHA-256 of the model's files, the prompt and
-    the settings: nothing is asked twice, and where every reply is there the model is not loaded.
-    `openset` reads what is written.
+    After two examples, the model is asked for a list of the emotions in each text, and for valence
+    tasks (labels positive, negative, neutral) then for the polarity of that list. AffectGPT asks
+    Qwen2.5-7B-Instruct these two questions; the wording here is our own. Decoding is greedy, so
+    the same text has the same reply. Replies are stored in --cache by the SHA-256 of the model's
+    files, the prompt and the settings. If all replies are stored, the model is not loaded.
+    `openset` reads the output.
 
     Example: affectlocus extract predictions.parquet --model Qwen2.5-7B-Instruct --cache replies
     --out extracted.parquet
@@ -350,13 +352,11 @@ def extract(
 def openset(
     predictions: Annotated[Path, typer.Argument(help="predictions.parquet of a cell")],
     out: Out,
-    extracted: Annotated[
-        Path | None, typer.Option(help="what a model read out of its texts (extract)")
-    ] = None,
+    extracted: Annotated[Path | None, typer.Option(help="output of extract for this cell")] = None,
 ) -> None:
-    """Read the labels in a cell's free texts: words for feelings, and which is one of the task's.
+    """Read the labels in a cell's free texts: emotion words, and the first label of the task.
 
-    Without --extracted by fixed rules, in English and Chinese: lists in brackets, sentences such
+    Without --extracted, by fixed rules, in English and Chinese: lists in brackets, sentences such
     as "the character's emotional state is happy and a bit worried", commas of either width,
     negations. Writes the predictions with openset (the words), valence (of valence tasks) and
     answer (the first label that is named, or none), which `score` takes in their place.

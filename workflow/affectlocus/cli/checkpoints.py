@@ -1,4 +1,4 @@
-"""Two checkpoints and what lies between them: measured, converted, put together."""
+"""Commands that measure, convert, graft and verify checkpoints."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def diff(
 
 @contextmanager
 def _tensors() -> Iterator[Any]:
-    """A progress bar of tensors measured, on a terminal."""
+    """A progress bar of measured tensors, on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -210,7 +210,7 @@ def convert(
 ) -> None:
     """Turn an adapter in another layout into a PEFT directory that peft loads.
 
-    Trained tensors that are no LoRA factors (projectors, token embeddings) have no place in one;
+    Trained tensors that are not LoRA factors (projectors, token embeddings) cannot be stored in it;
     their names are printed.
 
     Example: affectlocus convert checkpoint_000030_loss_0.7.pth --alpha 32 --out adapter

@@ -1,6 +1,6 @@
-"""The command line: a table of contents, whose commands are in `affectlocus.commands`.
+"""The command line: the list of commands, which are defined in the other modules of this room.
 
-Nothing heavy is imported here or there: a command loads what it needs when it runs.
+These modules import nothing heavy. A command imports what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from affectlocus.core.extras import explained, needed
 from affectlocus.core.stop_signals import Stopped, install_handlers
 from affectlocus.core.version import __version__
 
-# Known before the step reads anything; other steps say so where they import.
+# Libraries that are checked before the step reads anything; other steps check at their imports.
 _NEEDED = {
     "pretrain": ("torch", "transformers"),
     "tune": ("torch", "transformers", "peft"),
@@ -42,12 +42,12 @@ _NEEDED = {
     "run": ("snakemake",),
 }
 
-# Commands that may reach for a hub. Jobs read what retrieve and wheels have put on disk.
+# Commands that may access the network. Jobs read the files that retrieve and wheels downloaded.
 _ONLINE = ("retrieve", "wheels", "diff", "check", "score", "pin", "run", "doctor")
 
 
 class _Step(TyperCommand):
-    """A command; where it lacks a library of the extra, it ends with a sentence that says which."""
+    """A command that names the missing extra if a library cannot be imported."""
 
     def invoke(self, ctx: Any) -> Any:
         for module in _NEEDED.get(str(ctx.info_name), ()):
@@ -63,7 +63,7 @@ class _Step(TyperCommand):
 
 app = typer.Typer(
     help=(
-        "Where in a network did a fine-tune land, and is that place what makes it work?\n\n"
+        "Measure where a fine-tune changed a model, and whether this place causes its effect.\n\n"
         "The workflow runs these steps for you (snakemake --cores 2). By hand, in this order: "
         "corpus or retrieve, pretrain, prepare, tune, deltas, evaluate, (extract, openset,) score, "
         "tables, figures. "

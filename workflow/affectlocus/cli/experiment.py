@@ -1,4 +1,4 @@
-"""An experiment before it runs: its params.yaml, and what it would do."""
+"""Commands check, plan, pin and schema, which read params.yaml before a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check(
         "params.yaml"
     ),
 ) -> None:
-    """Check a params.yaml without running anything, and say what it would run on which data.
+    """Check a params.yaml without running anything, and summarize its data and cells.
 
     Example: affectlocus check experiments/stories/params.yaml
     """
@@ -52,18 +52,18 @@ def plan(
     cards: Annotated[
         int | None,
         typer.Option(
-            min=0, help="plan for one host with so many cards; by default for a cluster's jobs"
+            min=0, help="plan for one host with this number of GPUs; by default for a cluster"
         ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="print one object instead of a table")
     ] = False,
 ) -> None:
-    """Say what an experiment will take: jobs by kind, GPU hours, downloads, disk; nothing runs.
+    """Estimate the cost of an experiment: jobs by kind, GPU hours, downloads, disk; nothing runs.
 
-    What is done already is left out of hours and bytes. The formulas stand in the package's module
-    costs, the figures that they start from under `plan` in params.yaml; the lines below the table
-    name each. Finished jobs of the experiment replace the estimate of their kind.
+    Hours and bytes leave out finished jobs. The formulas are in orchestration/cost_model.py, and
+    their parameters under `plan` in params.yaml; the lines below the table state each of them.
+    Measured times of finished jobs replace the estimate of their kind.
 
     Example: affectlocus plan experiments/paper
     """
@@ -73,7 +73,7 @@ def plan(
 
     loaded = load(parameters, planning=True)
     folder = parameters if parameters.is_dir() else parameters.parent
-    # Paths of an experiment start from its folder, as they do for Snakemake.
+    # Paths in an experiment are relative to its folder, as for Snakemake.
     os.chdir(folder)
     found = run(Dag(loaded), cards)
     if as_json:
@@ -89,10 +89,10 @@ def pin(
         Path, typer.Argument(help="an experiment's folder, or its params.yaml")
     ] = Path("params.yaml"),
 ) -> None:
-    """Look up the commit of every branch or tag in params.yaml, once, and write it down.
+    """Look up the commit of every branch or tag in params.yaml, and write it to a lock file.
 
-    Into checkpoints.lock.json beside params.yaml, which runs go by from then on; nothing else is
-    downloaded. Keep the file under version control.
+    The file is checkpoints.lock.json next to params.yaml. Later runs use its commits. Nothing else
+    is downloaded. Keep the file under version control.
 
     Example: affectlocus pin experiments/paper
     """

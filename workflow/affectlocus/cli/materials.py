@@ -1,4 +1,4 @@
-"""What a matrix is made from: text, checkpoints, prepared tasks, tuned adapters."""
+"""Commands that make the inputs of cells: corpus, checkpoints, prepared tasks, adapters."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
 
 
 def _training_states(step: str, folder: Path, minutes: float | None, **job: Any) -> TrainingStates:
-    """Where a training's states lie, and what makes a state this job's.
+    """The folder of a training's saved states, and the key of the job that they belong to.
 
     Args:
-        job: topic → a value, or a file for its content.
+        job: topic → a value, or a file whose content counts.
     """
     import json
     from hashlib import sha256 as hashed
@@ -99,13 +99,15 @@ def retrieve(
     ] = Path("checkpoints.lock.json"),
     file: Annotated[
         str | None,
-        typer.Option(help="of a data set on the hub: the one file to bring; SOURCE is its id then"),
+        typer.Option(
+            help="file of a data set on the hub to download; SOURCE is then the id of the data set"
+        ),
     ] = None,
 ) -> None:
-    """Bring a checkpoint: download what is not here yet, verify it, write a manifest of its files.
+    """Retrieve a checkpoint: download missing files, verify them, and write a manifest.
 
-    Downloads resume, are verified by their hashes, and stay below HF_HOME. HF_TOKEN, HF_ENDPOINT
-    and HF_HUB_OFFLINE are honoured.
+    Interrupted downloads resume. Files are verified by their hashes and stored in HF_HOME.
+    HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are respected.
 
     Example: affectlocus retrieve Qwen/Qwen2.5-0.5B --revision main --out results/checkpoints/q.json
     """
@@ -131,10 +133,10 @@ def wheels(
         str | None, typer.Option(help="a mirror of AffectGPT's files, by commit  [default: GitHub]")
     ] = None,
 ) -> None:
-    """Bring AffectGPT's emotion wheels: download what is not here yet, and verify it.
+    """Retrieve AffectGPT's emotion wheels: download missing files, and verify them.
 
-    The folder is what `score --wheels` takes, so that jobs need no network. Downloads are kept
-    below HF_HOME.
+    `score --wheels` takes the folder, so that jobs need no network. Downloads are stored in
+    HF_HOME.
 
     Example: affectlocus wheels --out wheels
     """
@@ -160,9 +162,9 @@ def pretrain(
     """Pre-train a tiny base (Qwen2, LLaMA or Mistral) and save it in the Hugging Face layout.
 
     Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text. A
-    base is kept below AFFECTLOCUS_CACHE (by default affectlocus in the user's cache folder; empty
-    for nowhere), and the same recipe on the same text finds it there, in any experiment. If it is
-    killed, or stopped by SIGTERM or Ctrl-C, the same command goes on from its last saved state.
+    base is also stored in AFFECTLOCUS_CACHE (by default affectlocus in the user's cache folder; if
+    empty, nowhere), where any experiment with the same recipe and text finds it. After a kill,
+    SIGTERM or Ctrl-C, the same command resumes from the last saved state.
 
     Example: affectlocus pretrain --text corpus/pretraining.txt
     --settings '{"architecture": "llama", "steps": 200}' --folder checkpoints/llama --out llama.json
@@ -227,7 +229,7 @@ def prepare(
 ) -> None:
     """Read a task's files (csv, tsv, jsonl, parquet) into one table of prompts and answers.
 
-    The files are those of the options; the settings need not name them again.
+    The options name the files; the settings need not name them again.
 
     Example: affectlocus prepare --name mine --train train.csv --test test.csv
     --settings mine.yaml --out mine.parquet --report mine.json
@@ -277,8 +279,8 @@ def tune(
 ) -> None:
     """Tune a base on a module set, by LoRA or in full, within a fixed budget.
 
-    Writes an adapter (LoRA) or a model (SFT), and a manifest (--out) with the losses. If it is
-    killed, or stopped by SIGTERM or Ctrl-C, the same command goes on from its last saved state.
+    Writes an adapter (LoRA) or a model (SFT), and a manifest (--out) with the losses. After a
+    kill, SIGTERM or Ctrl-C, the same command resumes from the last saved state.
 
     Example: affectlocus tune --base results/checkpoints/qwen2.json --data results/data/mine.parquet
     --settings '{"data": ["mine"], "modules": "gate", "rank": 8}' --folder gate --out gate.json

@@ -1,4 +1,4 @@
-"""What a change costs and where it sits: parameters, neurons, directions, activations."""
+"""Commands ledger, neurons, directions and activations."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def ledger(
     measure: Annotated[
         bool, typer.Option(help="time a step of each set instead, on a small stand-in")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="csv to write; printed where it is none")] = None,
+    out: Annotated[Path | None, typer.Option(help="csv to write; by default printed")] = None,
 ) -> None:
-    """Count what a tuning trains, before it is run: parameters, shares, optimizer, adapter.
+    """Count what a tuning will train: parameters, shares, sizes of optimizer and adapter.
 
-    Everything follows from the configuration, exactly: no weight is read or made. GET (the paper's
-    Algorithm 1) is the row of gate. Each set stands twice: at the given rank, and at the rank at
-    which it comes nearest to the parameters of all seven (equal parameters). Shares in percent:
+    The counts follow exactly from the configuration; no weights are read. GET (the paper's
+    Algorithm 1) is the row of gate. Each set has two rows: at the given rank, and at the rank with
+    which it is nearest to the parameters of all seven (equal parameters). Shares in percent:
     share (of LoRA on all seven), share_of_trained (the others in the denominator),
     share_plus_others (they stay trained), share_plus_GROUP (one group of them does).
 
@@ -103,7 +103,7 @@ def ledger(
 
 
 def _others(given: list[str] | None, model: Any) -> dict[str, dict[str, int]]:
-    """Parts that are trained beside the language model, by group."""
+    """Parts that are trained in addition to the language model, by group."""
     from affectlocus.config.yaml_text import parsed
     from affectlocus.training.ledger import affectgpt, others_of
 
@@ -156,9 +156,9 @@ def neurons(
         Path | None, typer.Option(help="parquet of moved neurons; printed if none")
     ] = None,
 ) -> None:
-    """Say how concentrated the change is over feed-forward neurons, and which move again.
+    """Measure how concentrated the change is over feed-forward neurons, and which recur.
 
-    Neurons are rows of gate and up and columns of down; all pairs are on one base. Writes, beside
+    Neurons are rows of gate and up and columns of down; all pairs are on one base. Writes, next to
     the moved neurons (--out: in how many affective and other pairs each moved): .concentration
     (Gini coefficient, and the share of the squared change in the top 1 %), .overlaps (the neurons
     that two pairs share, the number expected by chance, and hypergeometric p), .chance (how many
@@ -229,8 +229,8 @@ def directions(
 
     For every two and every weight: the cosine of the deltas, and the overlap of the subspaces of
     their leading singular vectors, left (what the change writes) and right (what it reads), each
-    beside its value by chance. Two LoRAs of the same seed begin with the same A, so that what they
-    read overlaps from the start: compare such an overlap with a control's of the same seed.
+    with its value by chance. Two LoRAs of the same seed start with the same A, so their right
+    subspaces overlap from the start: compare the overlap with that of a control of the same seed.
 
     Example: affectlocus directions --base qwen2.json --tuned affective.json --tuned control.json
     """

@@ -1,4 +1,4 @@
-"""Figures, verdicts, and what is printed for people."""
+"""Commands figures, claims, revisions, report and show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
-    """A csv beside a table, known by one of its columns."""
+    """Reads a companion of a table, a csv that must have a certain column."""
     import pandas as pd
 
     from affectlocus.core.files import check_whole
@@ -76,7 +76,7 @@ def figures(
     dose: Annotated[
         Path | None, typer.Option(help="intervals of a dose table; with --baselines, if any")
     ] = None,
-    title: Annotated[str, typer.Option(help="what stands above it")] = "",
+    title: Annotated[str, typer.Option(help="title of the figure")] = "",
 ) -> None:
     """Draw one figure as PNG and SVG.
 
@@ -170,14 +170,14 @@ def figures(
 
 
 def _of_seeds(paths: list[Path], *columns: str) -> pd.DataFrame:
-    """Files of one pair's seeds as one frame; `tuned` is each one's name."""
+    """The files of one pair's seeds as one frame; column `tuned` has the name of each."""
     import pandas as pd
 
     return pd.concat([read_frame(path, *columns).assign(tuned=path.stem) for path in paths])
 
 
 def _panels(grid: str) -> dict[str, dict[str, pd.DataFrame]]:
-    """What `--grid` names."""
+    """The panels of `--grid`."""
     try:
         given = json.loads(grid)
         paths = {
@@ -277,7 +277,7 @@ def revisions(
     claims: Annotated[Path, typer.Option(help="claims.csv")],
     out: Annotated[Path, typer.Option(help="folder; verdicts.json and l2/PAIR.csv are written")],
 ) -> None:
-    """Write what `dvc metrics diff` and `dvc plots diff` compare two revisions by.
+    """Write the files by which `dvc metrics diff` and `dvc plots diff` compare two revisions.
 
     Example: affectlocus revisions results/deltas/mine.parquet --claims results/claims.csv
     --out results/revisions
@@ -321,7 +321,7 @@ def report(
 ) -> None:
     """Put a whole experiment on one page of HTML: verdicts, exhibits, data, parameters, time.
 
-    The page holds all it shows and fetches nothing, so it opens offline and can be sent as it is.
+    The page contains everything that it shows, so it opens offline and can be sent as one file.
 
     Example: affectlocus report --results results --out report.html
     """
@@ -344,7 +344,7 @@ def report(
 def _experiment(
     parameters: Path, overrides: dict[str, Any], made_with: str, results: Path
 ) -> Experiment:
-    """What the page says of the parameters, and which results are the experiment's own."""
+    """The parameters on the page, and the results that belong to the experiment."""
     import yaml
 
     from affectlocus.config.experiment import Parameters, read
@@ -417,7 +417,7 @@ def show(
     ] = None,
     rows: Annotated[int, typer.Option(help="how many rows of a parquet file", min=1)] = 40,
 ) -> None:
-    """Print a table on the terminal, with the path of every result; or chosen rows of any result.
+    """Print a table with the paths of all results, or chosen rows of any result.
 
     Example: affectlocus show results/table1.csv --results results
 

@@ -1,4 +1,4 @@
-"""Answers into scores, and scores into tables."""
+"""Commands score, tables, fluency and collect."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def tables(
     out: Out,
     intervals: Annotated[Path, typer.Option(help="csv of n, interval and gain of each number")],
     baselines: Annotated[
-        Path | None, typer.Option(help="csv of what answers score that look at no input")
+        Path | None, typer.Option(help="csv of the scores of answers that ignore the input")
     ] = None,
     data: Annotated[
         list[Path] | None, typer.Option(help="--baselines: prepared task; repeat for several")
@@ -232,9 +232,9 @@ def tables(
         typer.Option(help="--baselines: as in score, in place of the settings' wheels"),
     ] = None,
 ) -> None:
-    """Lay scores out as the paper's tables: num, modules, a column per task, mean; in percent.
+    """Write scores as the paper's tables: num, modules, a column per task, mean; in percent.
 
-    With --baselines, also what a score is worth: the scores of the majority answer and of a
+    With --baselines, also the scores of the majority answer and of a
     uniform guess on the same test samples; under the settings' protocols of free text also those
     of the best pair of words and of every label at once.
 
@@ -284,12 +284,13 @@ def fluency(
     figure: Annotated[
         Path | None, typer.Option(help="file name without suffix; .png and .svg are written")
     ] = None,
-    title: Annotated[str, typer.Option(help="--figure: what stands above it")] = "",
+    title: Annotated[str, typer.Option(help="--figure: title of the figure")] = "",
 ) -> None:
-    """Lay out how fluent each cell still is: perplexity of general text, distinct-n of its own.
+    """Write the fluency of each cell: perplexity of general text, distinct-n of its own text.
 
-    Both of tasks with fluency: distinct-n is of what the cell writes behind the openings of their
-    texts (evaluate's samples). Gains are over the base, an ablation's over the tuned model.
+    Both are of tasks with fluency. distinct-n is computed on the texts that the cell generates
+    after their openings (samples of evaluate). Gains are over the base, an ablation's over the
+    tuned model.
 
     Example: affectlocus fluency results/scores/mine/load.parquet --out fluency.csv --figure fluency
     """
@@ -321,7 +322,7 @@ def collect(
         list[Path] | None, typer.Option(help="manifest of a base with its perplexity")
     ] = None,
 ) -> None:
-    """Join all scores into one tidy table, and sum them up for `dvc metrics`.
+    """Join all scores into one tidy table, and summarize them for `dvc metrics`.
 
     Example: affectlocus collect results/scores/mine/*.parquet --metric weighted_f1
     --out results/scores.parquet --summary results/metrics.json

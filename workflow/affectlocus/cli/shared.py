@@ -24,7 +24,7 @@ Reading = Annotated[
 
 Then = Annotated[
     list[Path] | None,
-    typer.Option(help="adapter that made the base the one in question; repeat for a chain"),
+    typer.Option(help="adapter that is merged into the base first; repeat for a chain"),
 ]
 
 
@@ -32,7 +32,7 @@ HardwareText = Annotated[
     str,
     typer.Option(
         "--hardware",
-        help="JSON of how a card is used, any of: precision, attention, placement, checkpointing",
+        help="JSON of how a GPU is used, any of: precision, attention, placement, checkpointing",
     ),
 ]
 
@@ -42,20 +42,21 @@ SaveMinutes = Annotated[
     typer.Option(
         min=0,
         envvar="AFFECTLOCUS_SAVE_MINUTES",
-        help="minutes between two saves of the unfinished state; 10 where nothing says otherwise, "
-        "0 for each step",
+        help="minutes between two saves of the unfinished state; by default 10; 0: at each step",
     ),
 ]
 
 
-Out = Annotated[Path, typer.Option("--out", help="what to write; replaced whole or not at all")]
+Out = Annotated[
+    Path, typer.Option("--out", help="file to write; replaced as a whole or not at all")
+]
 
 
 def settings_option(keys: str) -> Any:
     return typer.Option(
         "--settings",
         help=f"JSON text, or a yaml or json file, with any of: {keys} "
-        "(what each means: workflow/schemas/params.schema.json)",
+        "(explained in workflow/schemas/params.schema.json)",
     )
 
 
@@ -64,7 +65,7 @@ Model = TypeVar("Model", bound="BaseModel")
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Imports without the garbage collector, which finds nothing in them and costs a sixth."""
+    """Turns the garbage collector off during imports, which saves a sixth of their time."""
     gc.disable()
     try:
         yield
@@ -78,10 +79,10 @@ def settings_of(
     option: str = "--settings",
     fill: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> Model:
-    """Settings from JSON text or from a file, checked by the step's own pydantic model.
+    """Settings from JSON text or from a file, validated by the step's pydantic model.
 
     Args:
-        fill: adds to them what other options say, before they are checked.
+        fill: adds the values of other options before the validation.
     """
     from pydantic import ValidationError
 
@@ -105,9 +106,9 @@ def settings_of(
 
 
 def device() -> str:
-    """What rounds alike: the kind of card, or the processor and what it can do.
+    """The hardware that rounding depends on: the GPU model, or the CPU and its capability.
 
-    Not how many cards: a job that is tried again may ask for more of them.
+    The number of GPUs is left out, because a retried job may ask for more of them.
     """
     import torch
 
@@ -128,7 +129,7 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
 
 
 def read_frame(path: Path, *columns: str) -> pd.DataFrame:
-    """A parquet file of an earlier step, which has these columns and that step's attributes."""
+    """Reads a parquet file of an earlier step, which must have these columns or attributes."""
     import pandas as pd
     import pyarrow
 
@@ -151,7 +152,7 @@ def read_frame(path: Path, *columns: str) -> pd.DataFrame:
 
 
 def without_effect(options: dict[str, Any], why: str) -> None:
-    """Refuses the first of these options that was given: it would change nothing."""
+    """Refuses options that would have no effect."""
     for name, value in options.items():
         if value:
             raise InputError(f"--{name} has no effect: {why}; leave it out")
