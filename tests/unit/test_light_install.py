@@ -174,7 +174,10 @@ MINIMAL = {
         *("--base", "b.json", "--data", "d.parquet", "--settings", "{}"),
         *("--folder", "f", "--out", "o.json"),
     ),
-    "evaluate": ("p.parquet", "--base", "b.json", "--data", "d.parquet", "--settings", "{}"),
+    "evaluate": (
+        *("p.parquet", "--cells", '{"kind": "base"}', "--base", "b.json"),
+        *("--data", "d.parquet", "--settings", "{}"),
+    ),
     "extract": ("p.parquet", "--model", "m", "--cache", "c", "--out", "o.parquet"),
 }
 
