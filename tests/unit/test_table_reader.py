@@ -45,7 +45,7 @@ def prepared(path: Path, **changes: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
 # Missing values
 
 
-@pytest.mark.parametrize("missing", ["NaN", "null"])
+@pytest.mark.parametrize("missing", ["NaN", "null", "Infinity", "-Infinity", "1e999"])
 def test_a_missing_value_in_jsonl_is_an_empty_text(tmp_path: Path, missing: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(f'{{"text":"a","label":"joy"}}\n{{"text":{missing},"label":"joy"}}\n')
@@ -59,6 +59,13 @@ def test_a_missing_number_in_parquet_is_empty(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "a.parquet").values.tolist() == [["1.5", "x"], ["", ""]]
 
 
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_a_number_that_is_not_finite_in_parquet_is_empty(tmp_path: Path, kind: str) -> None:
+    values = pd.Series([1.5, float("inf"), float("-inf"), float("nan")], dtype=kind)
+    pd.DataFrame({"a": values}).to_parquet(tmp_path / "a.parquet")
+    assert read_rows(tmp_path / "a.parquet")["a"].tolist() == ["1.5", "", "", ""]
+
+
 @pytest.mark.parametrize("word", ["NaN", "None", "NA", "null", "nan", "Infinity", "true"])
 def test_words_that_look_like_missing_values_are_texts(tmp_path: Path, word: str) -> None:
     assert read(tmp_path, "a.csv", f"text\n{word}\n") == [[word]]
@@ -68,7 +75,7 @@ def test_words_that_look_like_missing_values_are_texts(tmp_path: Path, word: str
 
 @pytest.mark.parametrize(
     "value",
-    ["Infinity", "-Infinity", "3", "1.0", "true", '["a", NaN]', '{"b": 1}'],
+    ["3", "1.0", "true", '["a", NaN]', '{"b": 1}'],
 )
 def test_other_values_of_jsonl_are_their_json(tmp_path: Path, value: str) -> None:
     assert read(tmp_path, "a.jsonl", f'{{"a": {value}, "b": "c"}}') == [[value, "c"]]

@@ -147,11 +147,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def text_of(value: Any) -> str:
-    """A value as text: strings unchanged, null and NaN empty, lists and objects as JSON.
+    """A value as text: strings unchanged, lists and objects as JSON.
 
+    Null and numbers that are not finite are empty.
     Dates, decimal numbers and other types that JSON does not have are converted by `str`.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     if isinstance(value, str):
         return without_surrogates(value)

@@ -56,7 +56,8 @@ def read_rows(
 ) -> pd.DataFrame:
     """The rows of a file, every value as text.
 
-    Strings are unchanged, null and NaN are empty, and other values of a JSON file are JSON.
+    Strings are unchanged. Null and numbers that are not finite are empty. Other values of a JSON
+    file are JSON.
 
     Args:
         path: a csv, tsv, json or jsonl file (or .gz of one) or a parquet file; with `pattern`, a
