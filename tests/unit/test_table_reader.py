@@ -240,6 +240,42 @@ def test_quotation_marks_that_are_not_the_file_s_own_stay(tmp_path: Path, texts:
     assert read(tmp_path, "a.tsv", content) == [[text, "joy"] for text in texts]
 
 
+@pytest.mark.parametrize(
+    "rows", ['""\tjoy\nfine\tjoy\n', '""\tjoy\nfine\t""\n', '""\tjoy\n"say ""hi"""\tjoy\n']
+)
+def test_two_quotation_marks_are_an_empty_field_of_a_quoted_tsv(tmp_path: Path, rows: str) -> None:
+    first, second = read(tmp_path, "a.tsv", f"text\tlabel\n{rows}")
+    assert first == ["", "joy"]
+    assert not any('""' in value for value in second)
+
+
+def test_two_quotation_marks_count_as_an_empty_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\n""\tjoy\nfine\tjoy\n')
+    samples, report = prepared(path)
+    assert samples["text"].tolist() == ["fine"]
+    assert report["splits"]["test"]["empty_text"] == 1
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (['"a "b" c"\t"joy"', '"d"\t"joy"'], 2),
+        (['"a"\t"joy"', '"d "e\t"joy"'], 3),
+        (['"two\nlines"\t"joy"', '"d" e\t"joy"'], 4),
+        (['"a"\t"joy"', '"d\t"joy"'], 3),
+    ],
+)
+def test_a_quoted_tsv_with_a_single_mark_in_a_field_is_refused_with_its_line(
+    tmp_path: Path, rows: list[str], line: int, end: str
+) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_bytes(end.join(['"text"\t"label"', *rows, ""]).encode())
+    with pytest.raises(InputError, match=rf"a\.tsv: .*line {line} .*quotation mark.*double it"):
+        read_rows(path)
+
+
 def test_quotation_marks_that_may_be_the_file_s_own_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_text('text\tlabel\n"She said ""hi"""\tjoy\na "stray" mark\tanger\n')

@@ -19,7 +19,7 @@ from affectlocus.core.files import matching
 from affectlocus.core.regex_timeout import time_limit
 from affectlocus.data.json_rows import json_rows, text_of, without_surrogates
 from affectlocus.data.parquet_rows import parquet_rows
-from affectlocus.data.quoting import is_quoted, quoted_fields
+from affectlocus.data.quoting import is_quoted, quoted_fields, unescaped_line
 from affectlocus.data.table_limits import (
     check_cells,
     check_field_lengths,
@@ -162,6 +162,12 @@ def _rows(
             sep = delimiter or _DELIMITED[kind]
             # In a tsv file quotation marks may be part of the texts.
             plain = sep == "\t" and not is_quoted(text)
+            if plain and header is None and (line_number := unescaped_line(text)):
+                raise ValueError(
+                    f"line {line_number} is not written as csv, but the header is: a quotation "
+                    "mark in a field is not doubled, or the field is not closed; double it or "
+                    "close the field, or write all fields without quotation marks around them"
+                )
             quoting: Quoting = 3 if plain else 0
             first = text.partition("\n")[0]
             columns = first.count(sep) + 1 if header is None else len(header)
