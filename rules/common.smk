@@ -10,6 +10,7 @@ from affectlocus.orchestration import preflight, run_lock
 from affectlocus.orchestration.artifacts import ARMS, EXTRACTOR
 from affectlocus.orchestration.code_digest import digest
 from affectlocus.orchestration.dag import Dag
+from affectlocus.orchestration.doctor import truncated_tables
 from affectlocus.orchestration.failure_summary import reasons
 from affectlocus.orchestration.gpu_lease import cards
 from affectlocus.orchestration.job_resources import Needs
@@ -29,6 +30,8 @@ if compat.is_job(workflow):
 else:
     DATA = exit_on_error(preflight.examined, EXPERIMENT, Path.cwd(), planning=PLANNING)
     exit_on_error(preflight.precheck_wheels, EXPERIMENT, Path.cwd(), preflight.reports(DATA))
+    for damage in truncated_tables(Path.cwd()):
+        logger.warning(f"affectlocus: {damage}.")
     if missing := preflight.absent(EXPERIMENT, Path.cwd()):
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 JOBS = Dag(EXPERIMENT)

@@ -107,6 +107,29 @@ def test_a_cut_csv_is_found_moved_aside_and_made_again_with_either_backend(
     assert "Nothing to be done" in snakemake(folder, *words)
 
 
+@pytest.mark.parametrize(
+    ("backend", "content"),
+    [("file", b"num,modules\n0,ba"), ("db", b"num,modules\n0,ba"), ("db", b"")],
+)
+def test_a_truncated_result_that_no_job_reads_is_named_and_left_as_it_is(
+    folder: Path, backend: str, content: bytes
+) -> None:
+    table = folder / "results/table1.csv"
+    table.parent.mkdir()
+    table.write_bytes(content)
+    said = snakemake(folder, "--persistence-backend", backend, "--", CORPUS)
+    assert f"affectlocus: results/table1.csv: {'cut' if content else 'empty'}" in said
+    assert "affectlocus doctor --fix" in said
+    refused = affectlocus_run(folder, CORPUS)
+    assert "no job was started" in refused
+    assert refused.endswith("exit code 1")
+    assert table.read_bytes() == content
+    assert command("affectlocus", "doctor", str(folder), "--fix").returncode == 0
+    (aside,) = (folder / ".affectlocus/aside").rglob("table1.csv")
+    assert aside.read_bytes() == content
+    assert affectlocus_run(folder, CORPUS).endswith("exit code 0")
+
+
 def shim(place: Path, step: str, after: str) -> Path:
     """A folder with a program `affectlocus` that does a step as ever, then something, and fails."""
     place.mkdir()

@@ -44,8 +44,8 @@ def run(
 
     Arguments after -- are passed to Snakemake. In addition to what snakemake does, this command
     downloads and checks the users' own files first, removes the lock of a killed run (snakemake
-    --unlock), moves incomplete files of killed jobs aside, and reports truncated results. It
-    returns Snakemake's exit code.
+    --unlock), moves incomplete files of killed jobs aside, and refuses to start while results are
+    truncated. It returns Snakemake's exit code.
 
     Example: affectlocus run experiments/stories --cores 2
 
@@ -86,6 +86,11 @@ def run(
         typer.echo(f"affectlocus: {finding.message}; {cure}", err=True)
     if more := found[_SHOWN:]:
         typer.echo(f"affectlocus: and {len(more)} more; affectlocus doctor names them", err=True)
+    if any(finding.cure == "aside" for finding in found):
+        raise InputError(
+            f"{folder}: Snakemake would take these truncated files for finished; no job was "
+            f"started. Run {cure}, and then this command again"
+        )
     words: list[str] = context.obj or []
     given = [*(["--cores", cores or "all"] if cores or not words else []), *words]
     raise typer.Exit(start(folder, given))

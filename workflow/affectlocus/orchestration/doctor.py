@@ -69,6 +69,22 @@ def at_a_glance(folder: Path) -> list[Finding]:
     return [*_cut(folder), *_ahead(folder)]
 
 
+def truncated_tables(folder: Path) -> list[str]:
+    """A sentence for each truncated file in `results` itself; for the start of every run.
+
+    These are the files that people read and that few jobs read, so that no job may refuse them.
+    Files in folders of `results` are the inputs of jobs, which refuse a truncated one.
+    """
+    names = sorted((folder / RESULTS).glob("*")) if (folder / RESULTS).is_dir() else []
+    found = ((path, cut(path)) for path in names if path.is_file())
+    return [
+        f"{path.relative_to(folder)}: {problem}; Snakemake takes it for finished. Run affectlocus "
+        "doctor --fix, which moves it aside, and then this command again"
+        for path, problem in found
+        if problem
+    ]
+
+
 def leftovers(folder: Path) -> Iterator[Finding]:
     """Incomplete files and folders of processes that have ended, found by their names."""
     places = [folder / CHECKPOINTS] if (folder / CHECKPOINTS).is_dir() else []
