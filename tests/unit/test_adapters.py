@@ -625,6 +625,21 @@ COPIES = [
     ("meta-llama/Llama-3.1-8B", "unsloth/Meta-Llama-3.1-8B", False),
     ("meta-llama/Llama-2-7b-hf", "unsloth/llama-2-7b-bnb-4bit", True),
     ("mistralai/Mistral-7B-v0.1", "unsloth/mistral-7b-bnb-4bit", True),
+    ("Qwen/Qwen2.5-7B-Instruct", "mlx-community/Qwen2.5-7B-Instruct-4bit-DWQ-053125", True),
+    (
+        "meta-llama/Meta-Llama-3.1-8B-Instruct",
+        "neuralmagic/Meta-Llama-3.1-8B-Instruct-quantized.w4a16",
+        True,
+    ),
+    ("Qwen/Qwen2-7B", "unsloth/Qwen2-7B-GGUF", True),
+    ("Qwen/Qwen3-8B", "unsloth/Qwen3-8B-128K-unsloth-bnb-4bit", True),
+    ("Qwen/Qwen2-7B", "somebody/Qwen2-7B-Q4_K_M-GGUF", True),
+    ("Qwen/Qwen2-7B", "somebody/Qwen2-7B-exl2-4.0bpw", True),
+    ("Qwen/Qwen2-7B", "somebody/Qwen2-7B-FP8-dynamic", True),
+    ("Qwen/Qwen2-7B", "mlx-community/Qwen2-7B-mlx-8Bit", True),
+    ("Qwen/Qwen2-7B", "somebody/Qwen2-7B-GPTQ-Int4-g128", True),
+    ("Qwen/Qwen2-7B", "somebody/Qwen2-7B-w8a8", True),
+    ("Qwen/Qwen2-7B", "somebody/Qwen2-7B-4bit-mlx", True),
 ]
 
 
@@ -646,8 +661,17 @@ def test_a_copy_of_the_base_under_a_known_name_is_the_base(
     [
         ("unsloth/Qwen2.5-7B-bnb-4bit", "give the unquantised model that it is a copy of"),
         ("unsloth/mistral-7b-v0.2", "give that one"),
+        *(
+            (f"somebody/Other-7B-{words}", "give the unquantised model that it is a copy of")
+            for words in (
+                *("GPTQ-tuned", "awq", "GGUF-v2", "bnb", "4bit", "8-bit", "fp8", "int4", "w4a16"),
+                *("DWQ", "exl2", "mlx-4bit", "mlx", "Q4_K_M", "hqq", "aqlm", "marlin24", "nvfp4"),
+            )
+        ),
         # Only unsloth calls the first version so.
         ("somebody/mistral-7b", "give that one"),
+        # No word of a quantiser, though its letters occur.
+        ("somebody/Hawq-7B-Interbnbl", "give that one"),
     ],
 )
 def test_a_copy_of_another_model_is_refused_with_advice_that_can_be_followed(

@@ -12,11 +12,19 @@ from affectlocus.core.errors import InputError
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>.+)")
 
-# Suffixes that unsloth, mlx-community and others give to quantised copies of a model.
-_QUANTISED = re.compile(
-    r"[-_.](?:unsloth[-_])?(?:bnb[-_][48]bit|gptq(?:[-_]int[2348]|[-_][2348]bit)?|awq(?:[-_]int4)?"
-    r"|int[48]|[2-8]bits?(?:[-_]dwq)?|fp8(?:[-_](?:block|dynamic))?|nf4|mxfp[48])$"
+# Words with which unsloth, mlx-community and others name quantised copies of a model.
+_QUANTISER = (
+    r"(?:gptq|awq|gguf|ggml|bnb|exl[23]|dwq|hqq|aqlm|quip|marlin\d*|quanti[sz]ed|nf4|nvfp4|mxfp[48]"
+    r"|fp[48]|int[2348]|w\d+a\d+|[2-8][-_]?bits?|(?:ud-)?i?q[2-8](?:_[a-z0-9]+)+|\d(?:\.\d+)?bpw)"
 )
+_NAMES_QUANTISER = re.compile(rf"(?:^|[-_.]){_QUANTISER}(?=$|[-_.])")
+_NAMES_MLX = re.compile(r"(?:^|[-_.])mlx(?=$|[-_.])")
+# Such a word as the suffix, with a group size, a date or a kind of scale after it.
+_QUANTISED = re.compile(
+    rf"[-_.](?:unsloth[-_])?{_QUANTISER}(?:[-_.](?:block|dynamic|g?\d{{2,3}}|\d+g|\d{{6}}))*$"
+)
+# unsloth's copies with another setting of the positions and the same weights.
+_LONGER = re.compile(r"(qwen3-.*)-128k$")
 # Suffixes of copies with the same weights in another layout or float precision.
 _SAME_WEIGHTS = re.compile(r"[-_.](?:hf|bf16|fp16|unsloth|mlx)$")
 # unsloth's copies whose names follow no rule: letters of the copy → letters of the original.
@@ -61,8 +69,11 @@ def check_base_name(adapter: Adapter, path: Path, config: dict[str, Any] | None)
         return [f"the adapter was trained on {sought}, a quantised copy of the base given, {path}"]
     known = cached or hub_id(saved)
     if named and known:
+        mlx = _NAMES_MLX.search(_last(sought)) is not None  # often quantised
         source = "" if cached else f" (as {path / 'config.json'} says)"
-        which = "give the unquantised model that it is a copy of" if copied else "give that one"
+        which = (
+            "give the unquantised model that it is a copy of" if copied or mlx else "give that one"
+        )
         raise InputError(
             f"{adapter.path / CONFIG}: its base is {named!r}, not {known}{source}; {which}, or "
             "accept any base (--any-base)"
@@ -91,7 +102,8 @@ def _letters(name: str) -> str:
 
 
 def _quantised(name: str) -> bool:
-    return _QUANTISED.search(_last(name)) is not None
+    """Whether a word of a name says that it is a quantised copy."""
+    return _NAMES_QUANTISER.search(_last(name)) is not None
 
 
 def _origin(name: str) -> str:
@@ -99,6 +111,6 @@ def _origin(name: str) -> str:
     last = _last(name).removeprefix("meta-")
     while (shorter := _SAME_WEIGHTS.sub("", _QUANTISED.sub("", last))) != last:
         last = shorter
-    letters = re.sub(r"[\W_]", "", last)
     owner = (hub_id(name) or "").lower().startswith("unsloth/")
+    letters = re.sub(r"[\W_]", "", _LONGER.sub(r"\1", last) if owner else last)
     return _UNSLOTH.get(letters, letters) if owner else letters
