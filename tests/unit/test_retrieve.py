@@ -874,7 +874,7 @@ def test_a_folder_without_whole_weights_is_refused(
         ("./gone", None, "no such file or folder; expected a checkpoint's path, a hub id"),
         ("../a/b/c", None, "no such file or folder"),
         (__file__, None, "not a checkpoint; expected a folder, or a"),
-        ("./gone", COMMIT, "not a hub id; expected owner/name (a revision"),
+        ("./gone", COMMIT, r"not a hub id; expected owner/name \(a revision"),
         ("gone", None, "no such file or folder"),
     ],
 )
