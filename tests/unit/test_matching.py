@@ -443,6 +443,25 @@ def test_a_layout_without_the_seven_is_refused_by_its_reason(tmp_path, kind, tun
 # Cells of a model without the base's head
 
 
+@pytest.mark.parametrize("more", [0, 3], ids=["same tokens", "more tokens"])
+def test_a_base_without_a_head_is_not_said_to_tie_it(tmp_path, more) -> None:
+    base = tiny.model(
+        tmp_path / "base", headless(BASE) | {"score.weight": torch.ones(7, tiny.HIDDEN)}
+    )
+    grown = {
+        name: torch.cat([TUNED[name], TUNED[name][:more]])
+        for name in ("lm_head.weight", "model.embed_tokens.weight")
+    }
+    pair = ModelPair(base, tiny.model(tmp_path / "tuned", TUNED | grown))
+    (note,) = pair.notes_on_cells()
+    assert note == (
+        f"{base}: it stores no lm_head.weight, and its config.json does not tie one to its "
+        "embeddings: no cells can be made of this pair"
+    )
+    with pytest.raises(InputError, match=r"tie_word_embeddings is false"):
+        pair.check()
+
+
 @pytest.mark.parametrize("cell", ["tuned", "ablate"])
 def test_no_tuned_or_ablate_cell_is_made_of_a_model_without_a_head(tmp_path, cell) -> None:
     base = tiny.model(tmp_path / "base", BASE)

@@ -324,6 +324,11 @@ class ModelPair(Pair):
                     f"{self.tuned}: its vocabulary has {many} tokens, the base's {few}. Tuned and "
                     "ablate cells have the tuned one, and its tokenizer where it has one"
                 )
+        if notes and self._untied_without_head(self.base):
+            return [
+                f"{self.base.path}: it stores no {self.head}, and its config.json does not tie one "
+                "to its embeddings: no cells can be made of this pair"
+            ]
         return notes
 
     def _trained(self, name: str) -> bool:
