@@ -393,6 +393,30 @@ def test_mlx_has_the_factor_that_it_was_trained_with(tmp_path, kind) -> None:
         assert any("alpha" in note for note in notes) == noted
 
 
+VLM = {"rank": 2, "alpha": 4.0}
+LM = {"fine_tune_type": "lora", "lora_parameters": {"rank": 2, "scale": 4.0}}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (VLM | {"scale": 3.0}, "both alpha 4.0 and scale 3.0, two numbers for one factor; keep al"),
+        (LM | {"scale": 3.0}, "both lora_parameters.scale 4.0 and scale 3.0, two numbers for one"),
+        (LM | {"alpha": 3.0}, "both lora_parameters.scale 4.0 and alpha 3.0, two numbers for one"),
+        (VLM | {"scale": 4.0}, ""),
+        (LM | {"scale": 4.0}, ""),
+    ],
+)
+def test_two_numbers_for_the_factor_of_mlx_are_refused(tmp_path, config, said) -> None:
+    folder = mlx_folder(tmp_path / "mlx", mlx_tensors("model.", "self_attn.q_proj"), config)
+    if said:
+        with pytest.raises(InputError, match=rf"adapter_config\.json: {said}"):
+            Adapter(folder)
+        return
+    adapter = Adapter(folder)
+    assert {adapter.scaling(module) for module in adapter.factors} == {4.0}
+
+
 @pytest.mark.parametrize(
     "names", [("A", "B"), ("lora_A.default.weight", "lora_B.default.weight")], ids=str
 )

@@ -287,6 +287,7 @@ class Adapter:
             for key in ("scale", "alpha"):
                 if key in recipe:
                     _positive(recipe[key], file, f"{where}{key}")
+            self._refuse_two_scales(recipe)
             self._note_scale(recipe)
         elif self.layout == "peft":
             if "lora_alpha" in self.config:
@@ -504,6 +505,20 @@ class Adapter:
         """Whether the keys show that mlx-lm trained it with the factor scale · alpha / rank."""
         both = "scale" in recipe and "alpha" in recipe
         return both and not {"fine_tune_type", "use_dora"} & set(self.config)
+
+    def _refuse_two_scales(self, recipe: dict[str, Any]) -> None:
+        """Refuses a second number for the factor of B·A, in a key that its writer does not use."""
+        own = "scale" if "scale" in recipe else "alpha"
+        where = own if self._vlm else f"lora_parameters.{own}"
+        for other in ("scale", "alpha"):
+            if own not in recipe or other not in self.config or where == other:
+                continue
+            if self.config[other] not in (recipe[own], recipe.get(other)):
+                raise InputError(
+                    f"{self.path / CONFIG}: both {where} {recipe[own]} and {other} "
+                    f"{self.config[other]}, two numbers for one factor; keep {where} alone, with "
+                    "the number that the training used"
+                )
 
     def _note_scale(self, recipe: dict[str, Any]) -> None:
         if not ("scale" in recipe and "alpha" in recipe) or "fine_tune_type" in self.config:
