@@ -618,7 +618,7 @@ def test_another_experiment_takes_the_base_that_this_one_trained(
     cache = str(project.folder.with_name("cache"))
     project.snakemake(*flags, "results/checkpoints/tiny.json", AFFECTLOCUS_CACHE=cache)
     log = (tmp_path / "results/logs/pretrain/tiny.log").read_text()
-    assert "trained before by the same recipe, text and code" in log
+    assert "trained before with the same recipe, text and code" in log
     for name in ("results/checkpoints/tiny.json", "checkpoints/tiny"):
         first, second = project.folder / name, tmp_path / name
         files = (
