@@ -37,8 +37,8 @@ a file `{marker}`: there is none after any of these {count} cases.
 
 What is refused ends with exit code 1 and one line, in which control characters are shown by their
 escapes. `tests/workflow/test_hostile.py` has Snakemake run jobs on such names, and looks for
-secrets in every file that they leave; [Fuzzing](fuzzing.md) tries what nobody
-thought of.
+secrets in every file that they leave; [Fuzzing](fuzzing.md) tries randomly
+changed input.
 """
 # The peak of a command's own memory. What getrusage tells begins with that of its parent, which has
 # written the case's files.
