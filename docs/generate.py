@@ -4,13 +4,14 @@
     python docs/generate.py --check    exit with 1 and name the pages that are not up to date
 
 A page marks a generated part with two comments, `begin generated: NAME` and `end generated`. The
-sources are the JSON schema of params.yaml, the command line, the presets, the tables in docs/data,
-and the plan of experiments/paper.
+sources are the JSON schema of params.yaml, the command line, the presets, the errors in the source, the
+tables in docs/data, and the plan of experiments/paper.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import csv
 import inspect
 import json
@@ -235,6 +236,43 @@ def stories() -> str:
     return table(head, rows, numbers=range(1, len(head)))
 
 
+# Errors
+
+
+def errors() -> str:
+    """The code of each error with its message, read from the source; `{…}` is a value."""
+    messages: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "workflow/affectlocus").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id=name), args=[ast.Constant(value=str(code_)), message]
+                ) if name.endswith("Error"):
+                    messages.setdefault(code_, set()).add(template(message))
+    return table(
+        ["code", "message"],
+        (
+            [code(code_), "<br>".join(cell(one) for one in sorted(said))]
+            for code_, said in sorted(messages.items())
+        ),
+    )
+
+
+def template(message: ast.expr) -> str:
+    """The text of a message in the source; a value that is filled in is shown by its name."""
+    match message:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(template(part) for part in parts)
+        case ast.FormattedValue(value=ast.Name(id=name) | ast.Attribute(attr=name)):
+            return f"{{{name}}}"
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return template(left) + template(right)
+        case _:
+            return "{…}"
+
+
 def paper_plan() -> str:
     """What `affectlocus plan` estimates for experiments/paper, where nothing of it is done yet."""
     program = Path(sys.executable).parent / "affectlocus"
@@ -270,6 +308,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "reruns": reruns,
     "stories": stories,
     "paper-plan": paper_plan,
+    "errors": errors,
 }
 
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, Self, TypeVar
 
 from affectlocus.core.redaction import redacted
 
@@ -22,10 +22,34 @@ class InputError(Exception):
 
     The message is one line of limited length that any terminal can show. Line breaks become spaces;
     other control characters become escape sequences.
+
+    Attributes:
+        code: a stable name of the error, `subject.reason` in kebab case ("adapter.no-alpha"). The
+            wording of a message may change; its code stays.
+        fields: what the message is about, by name: `file`, `key`, `found`, `expected`, …
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, code: str, message: str | None = None, /, **fields: object) -> None:
+        # TODO: a code is required as soon as every error has one.
+        if message is None:
+            code, message = "", code
         super().__init__(one_line(message))
+        self.code = code
+        self.fields = fields
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A worker process hands its error to the process that started it by pickle.
+        return _restored, (type(self), self.code, str(self), self.fields)
+
+    def within(self, place: object, /, **fields: object) -> Self:
+        """The same error with a place before its message: `place: message`."""
+        return type(self)(self.code, f"{place}: {self}", **{**self.fields, **fields})
+
+
+def _restored(
+    kind: type[InputError], code: str, message: str, fields: dict[str, object]
+) -> InputError:
+    return kind(code, message, **fields)
 
 
 _MAX_MESSAGE = 2000  # characters
@@ -91,7 +115,7 @@ def exit_on_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
     try:
         return function(*args, **kwargs)
     except InputError as error:
-        _end(str(error))
+        _end(f"{error} [{error.code}]" if error.code else str(error))
     except Exception as error:
         if out_of_memory(error):
             _end(
