@@ -151,7 +151,12 @@ class Adapter:
         """A time limit for matching the configuration's patterns with the modules."""
         return time_limit(
             _PATTERN_SECONDS,
-            f"{self.path / CONFIG}: its patterns take longer than {_PATTERN_SECONDS} s to match",
+            InputError(
+                "adapter.slow-pattern",
+                f"{self.path / CONFIG}: its patterns take longer than {_PATTERN_SECONDS} s to "
+                "match; simplify rank_pattern, alpha_pattern and exclude_modules",
+                file=self.path / CONFIG,
+            ),
         )
 
     def _read_names(self) -> None:

@@ -12,8 +12,8 @@ from affectlocus.core.errors import InputError
 
 
 @contextmanager
-def time_limit(seconds: float, message: str) -> Iterator[None]:
-    """A context that raises `InputError` with `message` after `seconds` of processor time.
+def time_limit(seconds: float, error: InputError) -> Iterator[None]:
+    """A context that raises `error` after `seconds` of processor time.
 
     A regular expression can take exponential time, even on thirty characters. Python's `re` module
     checks for signals while it matches, so a timer signal can end it. Outside the main thread there
@@ -24,7 +24,7 @@ def time_limit(seconds: float, message: str) -> Iterator[None]:
         return
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise InputError(message)
+        raise error
 
     before = signal.signal(signal.SIGVTALRM, stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)

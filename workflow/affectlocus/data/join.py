@@ -53,9 +53,13 @@ def joined_rows(join: Join, files: dict[str, Path], wanted: Columns) -> tuple[Pa
 
 def _parts(path: Path, values: pd.Series, column: str, pattern: str) -> pd.Series:
     """The part of each value that the only group of the pattern matches."""
-    with time_limit(
-        PATIENCE, f"{path}: join.part takes longer than {PATIENCE} s; simplify the pattern"
-    ):
+    slow = InputError(
+        "task.slow-pattern",
+        f"{path}: join.part takes longer than {PATIENCE} s; simplify the pattern",
+        file=path,
+        key="join.part",
+    )
+    with time_limit(PATIENCE, slow):
         parts = values.str.extract(pattern, expand=False)
     if parts.isna().any():
         raise LayoutError(

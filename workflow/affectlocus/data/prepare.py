@@ -253,7 +253,11 @@ def _labels(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
     if columns.matches is not None:
         found = re.compile(columns.matches).search
         yes, no = ANSWERS
-        slow = f"columns.matches takes longer than {PATIENCE} s on the texts; simplify the pattern"
+        slow = InputError(
+            "task.slow-pattern",
+            f"columns.matches takes longer than {PATIENCE} s on the texts; simplify the pattern",
+            key="columns.matches",
+        )
         with time_limit(PATIENCE, slow):
             return rows[columns.text].map(lambda text: yes if found(text) else no)
     return rows[answer]

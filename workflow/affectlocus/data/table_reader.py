@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import pandas as pd
 import pyarrow
 
-from affectlocus.core.errors import LayoutError
+from affectlocus.core.errors import InputError, LayoutError
 from affectlocus.core.files import matching
 from affectlocus.core.regex_timeout import time_limit
 from affectlocus.data.json_rows import json_rows, text_of, without_surrogates
@@ -276,7 +276,12 @@ def _lines(path: Path, text: str, pattern: str) -> pd.DataFrame:
     """A row for each line that the pattern matches, a column for each of its named groups."""
     compiled = re.compile(pattern)
     lines = [line for line in text.splitlines() if line.strip()]
-    slow = f"{path}: the pattern takes longer than {PATIENCE} s on this file; simplify the pattern"
+    slow = InputError(
+        "task.slow-pattern",
+        f"{path}: the pattern takes longer than {PATIENCE} s on this file; simplify the pattern",
+        file=path,
+        key="pattern",
+    )
     with time_limit(PATIENCE, slow):
         found = [match.groupdict("") for line in lines if (match := compiled.search(line))]
     if lines and not found:
