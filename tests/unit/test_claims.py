@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from refusal import refused
 from scipy.stats import binomtest, ttest_1samp
 from typer.testing import CliRunner
 
@@ -808,7 +809,7 @@ def test_a_control_with_other_tasks_is_an_additional_test() -> None:
 def test_cells_with_other_samples_are_refused() -> None:
     frames, *_ = small()
     frames[1]["sample"] = "x" + frames[1]["sample"]
-    with pytest.raises(InputError, match="cell felt/tuned: task t0 has other samples"):
+    with refused("cell.other-samples", cell="felt/tuned", task="t0", other="b/base"):
         gather_scores(frames, settings())
 
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from refusal import refused
 
-from affectlocus.core.errors import InputError
 from affectlocus.reporting.ablation_drops import ablation
 from affectlocus.reporting.figure_style import interval, save
 from affectlocus.reporting.heat_map import heat_map
@@ -144,7 +144,7 @@ def test_relative_changes_are_shares_of_each_projections_weights_over_all_layers
 
 def test_relative_changes_that_were_not_counted_are_refused() -> None:
     empty = pd.DataFrame({"projection": [], "from": [], "to": [], "count": []})
-    with pytest.raises(InputError, match=r"set deltas\.companions"):
+    with refused("figure.no-histogram", figure="a pair", key="deltas.companions"):
         relative_changes(empty, "a pair")
 
 
@@ -191,7 +191,7 @@ def test_a_single_projection_alone_is_drawn() -> None:
 
 
 def test_singles_without_any_single_projection_are_refused() -> None:
-    with pytest.raises(InputError, match="my title: no cell of a single projection"):
+    with refused("figure.no-single-projection", figure="my title"):
         singles(intervals("load", ["q+k+v+o"]), "my title")
 
 
@@ -219,7 +219,7 @@ def test_a_mode_that_a_module_set_lacks_leaves_a_gap() -> None:
 
 
 def test_a_table_without_ablations_is_refused() -> None:
-    with pytest.raises(InputError, match="my title: no ablated cell"):
+    with refused("figure.no-ablated-cell", figure="my title"):
         ablation(intervals("load", ["q"]), "my title")
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from refusal import refused
 
-from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.reporting.map_figures import delta_maps
 
@@ -122,5 +122,5 @@ def test_lines_show_gate_and_up_by_layer_with_the_seeds_range() -> None:
 
 
 def test_one_pair_alone_is_refused() -> None:
-    with pytest.raises(InputError, match="found one pair"):
+    with refused("figure.one-pair", figure="title"):
         delta_maps({"": {"one": deltas()}}, "title")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
+from refusal import refused
 
-from affectlocus.core.errors import InputError
 from affectlocus.reporting.outside_changes import UNRECORDED, OutsideChange, outside_changes
 
 
@@ -66,7 +65,5 @@ def test_cells_of_an_older_version_are_named_as_not_recorded(tmp_path: Path) -> 
 def test_a_record_of_another_form_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = verified(tmp_path, "p/tuned", "tuned", [])
     path.write_text(text)
-    with pytest.raises(
-        InputError, match=re.escape(f"{path}: not the record of a cell's evaluation")
-    ):
+    with refused("result.not-a-verification", file=path):
         outside_changes(tmp_path, ["p"])

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 from browser import Page, browsing, chromium
+from refusal import refused
 from typer.testing import CliRunner
 
 from affectlocus.claims.verdicts import COLUMNS
@@ -317,26 +318,29 @@ def test_cells_of_an_older_version_are_named_in_the_report(results: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("broken", "complaint"),
+    ("broken", "code", "fields"),
     [
-        ("figures/deltas.p.png", "deltas.p.png: not a PNG"),
-        ("claims.csv", "claims.csv: no column 'claim'"),
-        ("table1_intervals.csv", "table1_intervals.csv: no column 'num'"),
+        ("figures/deltas.p.png", "result.not-png", {}),
+        ("claims.csv", "result.no-column", {"column": "claim"}),
+        ("table1_intervals.csv", "result.no-column", {"column": "num"}),
     ],
 )
-def test_a_broken_result_is_named(results: Path, broken: str, complaint: str) -> None:
+def test_a_broken_result_is_named(
+    results: Path, broken: str, code: str, fields: dict[str, str]
+) -> None:
     (results / broken).write_text("nothing of the kind\n")
-    with pytest.raises(InputError, match=re.escape(complaint)):
+    with refused(code, file=results / broken, **fields):
         report(experiment(), results)
 
 
 def test_results_that_are_not_there_or_lie_elsewhere_are_refused(
     results: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="no such folder; run snakemake first"):
+    with refused("result.no-folder", file=tmp_path / "nowhere"):
         report(experiment(), tmp_path / "nowhere")
-    with pytest.raises(InputError, match="is outside"):
-        report(experiment(), results, [tmp_path / "elsewhere.png"])
+    elsewhere = tmp_path / "elsewhere.png"
+    with refused("result.outside-folder", file=elsewhere, folder=results):
+        report(experiment(), results, [elsewhere])
 
 
 def test_the_command_writes_the_page_of_the_folder_it_runs_in(

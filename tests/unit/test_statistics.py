@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusal import refused
 from scipy.stats import binomtest, friedmanchisquare, t
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -24,7 +25,7 @@ from affectlocus.claims.statistics import (
     seed_weights,
 )
 from affectlocus.config.scoring import LABEL_METRICS as METRICS
-from affectlocus.core.errors import InputError
+from affectlocus.core.metrics import metric_names
 from affectlocus.scoring.score_draws import confusion_metrics as score_metrics
 
 LABELS = 4
@@ -92,12 +93,12 @@ def test_binary_f1_is_that_of_the_positive_label() -> None:
     scores = task.scores(weights)[:, 0]
     assert scores[0] == pytest.approx(100 * f1_score(truth, given[0]))
     assert scores[1] == pytest.approx(100 * f1_score(truth, given[0], sample_weight=weights[1]))
-    with pytest.raises(InputError, match="binary_f1"):
+    with refused("metric.no-intervals", found="binary_f1", expected=metric_names("labels")):
         LabelAnswers(np.arange(5), truth, given, 2, "binary_f1")
 
 
 def test_an_unknown_metric_is_refused() -> None:
-    with pytest.raises(InputError, match="no intervals for metric 'bleu'"):
+    with refused("metric.no-intervals", found="bleu", expected=metric_names("labels")):
         answers(metric="bleu")
 
 

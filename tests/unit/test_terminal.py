@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from refusal import refused
 
-from affectlocus.core.errors import InputError
 from affectlocus.reporting.terminal import print_rows, print_table
 
 
@@ -69,5 +69,5 @@ def test_an_ablation_s_table_keeps_its_column_of_modes(
 
 def test_a_table_that_does_not_exist_is_refused_as_missing(tmp_path: Path) -> None:
     for name in ("scores.parquet", "table1.csv"):
-        with pytest.raises(InputError, match="no such file"):
+        with refused("result.no-file", file=tmp_path / name):
             print_rows(tmp_path / name, [], 40)

@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from matplotlib.transforms import Bbox
+from refusal import refused
 
-from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.reporting.trade_off import points, trade_off
 
@@ -55,7 +55,7 @@ def test_points_are_tune_cells_with_what_they_trained() -> None:
 
 
 def test_a_set_that_the_ledger_does_not_count_is_refused() -> None:
-    with pytest.raises(InputError, match="the ledger has no row for gate"):
+    with refused("ledger.no-row", modules="gate"):
         points(intervals("tune", ["q", "gate"]), ledger(["q"]))
 
 
@@ -97,5 +97,5 @@ def test_cells_at_equal_parameters_have_a_panel_of_their_own() -> None:
 
 
 def test_a_trade_off_without_tune_cells_is_refused() -> None:
-    with pytest.raises(InputError, match="a pair: no tune cell"):
+    with refused("figure.no-tune-cell", figure="a pair"):
         trade_off(points(intervals("load", SETS), ledger(SETS)), "weighted_f1", "a pair")

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from refusal import refused
 
-from affectlocus.core.errors import InputError
 from affectlocus.deltas.neurons import concentration, overlaps
 from affectlocus.reporting.activation_shifts import shifts
 from affectlocus.reporting.direction_maps import direction_maps
@@ -114,7 +114,7 @@ def test_what_one_pair_did_not_adapt_is_hatched() -> None:
 
 
 def test_two_pairs_without_a_common_weight_are_refused() -> None:
-    with pytest.raises(InputError, match="no weight that both pairs adapted"):
+    with refused("figure.no-common-weight", figure="two pairs"):
         direction_maps(rows([]), "two pairs")
 
 

@@ -100,7 +100,9 @@ def gather_scores(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> l
     """
     read = [(Cell(**frame.attrs["cell"]), read_answers(frame, settings.tasks)) for frame in frames]
     if not read:
-        raise InputError("no predictions; give predictions.parquet of every cell")
+        raise InputError(
+            "prediction.none", "no predictions; give predictions.parquet of every cell"
+        )
     sets: dict[frozenset[str], list[tuple[Cell, CellAnswers]]] = {}
     for cell, answers in read:
         if cell.pair is not None:
@@ -189,8 +191,12 @@ def _aligned(
             part = own[task].sort_values("sample") if task in own else None
             if part is None or not np.array_equal(part["sample"], samples):
                 raise InputError(
+                    "cell.other-samples",
                     f"cell {cell.id}: task {task} has other samples than in cell {cells[0].id}; "
-                    "evaluate all cells on the same data"
+                    "evaluate all cells on the same data",
+                    cell=cell.id,
+                    task=task,
+                    other=cells[0].id,
                 )
             parts.append(part)
         yield task, parts

@@ -58,10 +58,13 @@ class LabelAnswers:
 
     def __post_init__(self) -> None:
         kinds = ("labels",) if self.positive is None else ("labels", "positive")
-        if self.metric not in metric_names(*kinds):
+        expected = metric_names(*kinds)
+        if self.metric not in expected:
             raise InputError(
-                f"no intervals for metric {self.metric!r}; expected one of "
-                f"{', '.join(metric_names(*kinds))}"
+                "metric.no-intervals",
+                f"no intervals for metric {self.metric!r}; expected one of {', '.join(expected)}",
+                found=self.metric,
+                expected=expected,
             )
 
     @property

@@ -29,7 +29,11 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
     rows = means(intervals)
     rows = rows[(rows["kind"] == "ablate") & (rows["task"] == MEAN)]
     if rows.empty:
-        raise InputError(f"{title}: no ablated cell; expected the intervals of an ablation table")
+        raise InputError(
+            "figure.no-ablated-cell",
+            f"{title}: no ablated cell; expected the intervals of an ablation table",
+            figure=title,
+        )
     modules = list(dict.fromkeys(rows["modules"]))
     modes = [mode for mode in ABLATIONS if (rows["mode"] == mode).any()]
     height = 0.8 / len(modes)

@@ -24,7 +24,9 @@ def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
     """
     if rows.empty:
         raise InputError(
-            f"{title}: no weight that both pairs adapted; expected pairs with common modules"
+            "figure.no-common-weight",
+            f"{title}: no weight that both pairs adapted; expected pairs with common modules",
+            figure=title,
         )
     layers = sorted(rows["layer"].unique())
     panels = (

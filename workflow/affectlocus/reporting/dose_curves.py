@@ -36,7 +36,11 @@ def dose_curves(
     loads = rows[rows["kind"] == "load"].assign(dose=_doses(rows[rows["kind"] == "load"]))
     sets = list(dict.fromkeys(loads["modules"]))
     if not sets or (loads["dose"] == 1).all():
-        raise InputError(f"{title}: no cell with a dose; expected the intervals of a dose table")
+        raise InputError(
+            "figure.no-dose",
+            f"{title}: no cell with a dose; expected the intervals of a dose table",
+            figure=title,
+        )
     panels = {
         "attention": [one for one in ATTENTION if one in sets],
         "feed-forward": [one for one in FFN if one in sets],

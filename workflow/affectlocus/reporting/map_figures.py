@@ -44,7 +44,9 @@ def delta_maps(grid: Grid, title: str, *, lines: bool = False) -> Figure:
         InputError: fewer than two panels.
     """
     if sum(map(len, grid.values())) < 2:
-        raise InputError(f"{title}: found one pair; expected two or more")
+        raise InputError(
+            "figure.one-pair", f"{title}: found one pair; expected two or more", figure=title
+        )
     weights = {
         row: {column: frame[frame["parameter"] == "weight"] for column, frame in members.items()}
         for row, members in grid.items()

@@ -75,5 +75,7 @@ def _read(path: Path) -> tuple[str, list[str]]:
         if side in ("base", "tuned", UNRECORDED) and isinstance(modules, list):
             return side, [str(name) for name in modules]
     raise InputError(
-        f"{path}: not the record of a cell's evaluation; delete the file and run snakemake again"
+        "result.not-a-verification",
+        f"{path}: not the record of a cell's evaluation; delete the file and run snakemake again",
+        file=path,
     )

@@ -24,7 +24,12 @@ def relative_changes(histogram: pd.DataFrame, title: str) -> Figure:
     """
     rows = histogram.dropna(subset=["from", "to"])
     if rows.empty:
-        raise InputError(f"{title}: no histogram; set deltas.companions to true")
+        raise InputError(
+            "figure.no-histogram",
+            f"{title}: no histogram; set deltas.companions to true",
+            figure=title,
+            key="deltas.companions",
+        )
     rows = rows if "tuned" in rows else rows.assign(tuned="")
     seeds = rows["tuned"].nunique()
     with plt.rc_context(STYLE):

@@ -136,7 +136,11 @@ def report(experiment: Experiment, results: Path, files: Iterable[Path] | None =
         InputError: a result is missing or cannot be read.
     """
     if not results.is_dir():
-        raise InputError(f"{results}: no such folder; run snakemake first, or set --results")
+        raise InputError(
+            "result.no-folder",
+            f"{results}: no such folder; run snakemake first, or set --results",
+            file=results,
+        )
     candidates = results.rglob("*") if files is None else files
     below = [_below(path, results) for path in candidates if path.suffix in (".png", ".csv")]
     shown = match_exhibits(below)
@@ -172,7 +176,10 @@ def _below(path: Path, results: Path) -> str:
         return path.resolve().relative_to(results.resolve()).as_posix()
     except ValueError:
         raise InputError(
-            f"{path}: is outside {results}; set --results to the folder that contains it"
+            "result.outside-folder",
+            f"{path}: is outside {results}; set --results to the folder that contains it",
+            file=path,
+            folder=results,
         ) from None
 
 
@@ -213,11 +220,18 @@ def _csv(path: Path, *columns: str) -> pd.DataFrame:
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: not a csv table ({error}); delete it and run snakemake again"
+            "result.not-csv",
+            f"{path}: not a csv table ({error}); delete it and run snakemake again",
+            file=path,
         ) from None
     missing = [name for name in columns if name not in frame.columns]
     if missing:
-        raise InputError(f"{path}: no column {missing[0]!r}; delete it and run snakemake again")
+        raise InputError(
+            "result.no-column",
+            f"{path}: no column {missing[0]!r}; delete it and run snakemake again",
+            file=path,
+            column=missing[0],
+        )
     return frame
 
 
@@ -272,7 +286,9 @@ def picture(path: Path) -> Picture:
     """
     content = path.read_bytes()
     if content[:8] != _PNG or len(content) < 24:
-        raise InputError(f"{path}: not a PNG; delete it and run snakemake again")
+        raise InputError(
+            "result.not-png", f"{path}: not a PNG; delete it and run snakemake again", file=path
+        )
     check_whole(path)
     width, _ = struct.unpack(">II", content[16:24])
     coded = base64.b64encode(content).decode("ascii")

@@ -52,7 +52,9 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
     present = [p for p in PROJECTIONS if (rows["modules"] == p).any()]
     if not present:
         raise InputError(
-            f"{title}: no cell of a single projection; expected one in matrix.load or matrix.tune"
+            "figure.no-single-projection",
+            f"{title}: no cell of a single projection; expected one in matrix.load or matrix.tune",
+            figure=title,
         )
     width = 0.84 / len(present)
     places = np.arange(len(tasks))

@@ -23,9 +23,13 @@ def print_table(path: Path) -> None:
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a table of results") from None
+        raise InputError(
+            "result.no-file", f"{path}: no such file; expected a table of results", file=path
+        ) from None
     except (OSError, ValueError):
-        raise InputError(f"{path}: not a csv table; expected a table of results") from None
+        raise InputError(
+            "result.not-csv", f"{path}: not a csv table; expected a table of results", file=path
+        ) from None
     print_frame(frame, str(path), _baselines(path, list(frame.columns)))
 
 
@@ -44,8 +48,12 @@ def print_rows(path: Path, where: Sequence[str], most: int) -> None:
         column, equals, value = condition.partition("=")
         if not equals or column not in frame.columns:
             raise InputError(
+                "option.no-such-column",
                 f"--where {condition}: expected COLUMN=VALUE with one of the columns "
-                f"{', '.join(map(str, frame.columns))}"
+                f"{', '.join(map(str, frame.columns))}",
+                option="--where",
+                found=condition,
+                expected=list(map(str, frame.columns)),
             )
         frame = frame[frame[column].astype(str) == value]
     # Six significant figures keep small numbers readable.
@@ -67,10 +75,18 @@ def _any_frame(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a csv or parquet of results") from None
+        raise InputError(
+            "result.no-file",
+            f"{path}: no such file; expected a csv or parquet of results",
+            file=path,
+        ) from None
     except (OSError, ValueError) as error:
         line = " ".join(str(error).split())
-        raise InputError(f"{path}: neither a csv nor a parquet file of results ({line})") from None
+        raise InputError(
+            "result.not-a-table",
+            f"{path}: neither a csv nor a parquet file of results ({line})",
+            file=path,
+        ) from None
 
 
 def print_frame(frame: pd.DataFrame, title: str, below: pd.DataFrame | None = None) -> None:
@@ -284,6 +300,6 @@ def print_results(folder: Path) -> None:
     patterns = ("*.csv", "*.json", "*.parquet", "deltas/*.parquet", "figures/*")
     found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     if not found:
-        raise InputError(f"{folder}: no results; run snakemake first")
+        raise InputError("result.none", f"{folder}: no results; run snakemake first", file=folder)
     for path in found:
         print(path)  # noqa: T201

@@ -45,7 +45,11 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
     found.loc[found["kind"] == "base", "parameters"] = 0
     if found["parameters"].isna().any():
         modules = found.loc[found["parameters"].isna(), "modules"].iloc[0]
-        raise InputError(f"the ledger has no row for {modules}; add this module set to the ledger")
+        raise InputError(
+            "ledger.no-row",
+            f"the ledger has no row for {modules}; add this module set to the ledger",
+            modules=modules,
+        )
     return found.sort_values("parameters", kind="stable")[[*keys, "parameters", *rows.columns]]
 
 
@@ -65,7 +69,12 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
         cells[(cells["parameters"] > 0) & (cells["budget"] == budget)] for budget in _BUDGETS
     )
     if equal.empty:
-        raise InputError(f"{title}: no tune cell; expected one in matrix.tune")
+        raise InputError(
+            "figure.no-tune-cell",
+            f"{title}: no tune cell; expected one in matrix.tune",
+            figure=title,
+            key="matrix.tune",
+        )
     with plt.rc_context(STYLE):
         panels = 1 if fair.empty else 2
         figure, axes = plt.subplots(

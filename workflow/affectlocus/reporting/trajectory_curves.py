@@ -32,7 +32,10 @@ def trajectory_curves(rows: pd.DataFrame, title: str) -> Figure:
     """
     if rows.empty:
         raise InputError(
-            f"{title}: no snapshot of the tuning; set trajectory in the recipe of the pair"
+            "figure.no-snapshot",
+            f"{title}: no snapshot of the tuning; set trajectory in the recipe of the pair",
+            figure=title,
+            key="trajectory",
         )
     touched = rows[rows["l2"] > 0].groupby(["projection", "step", "tuned"])
     each = touched[list(_TRAJECTORY)].mean().reset_index()
