@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from refusal import refused
 
 from affectlocus.config.evaluation import Generation
-from affectlocus.core.errors import InputError
 from affectlocus.lm.chat_templates import column, stops, template_ids
 
 AFFECTGPT = Generation(template="affectgpt")
@@ -50,7 +50,7 @@ def test_the_chat_template_wraps_the_prompt_with_one_start_token(tokenizer, begi
 
 
 def test_a_tokenizer_without_chat_template_is_refused(tokenizer) -> None:
-    with pytest.raises(InputError, match=r"no chat template; set generation\.template to"):
+    with refused("tokenizer.no-chat-template", key="generation.template"):
         template_ids(tokenizer(False), ["Hello."], CHAT, 512)
 
 
@@ -70,7 +70,5 @@ def test_a_long_text_loses_its_start_and_the_template_stays(tokenizer, settings,
 
 
 def test_a_limit_below_the_template_is_refused(tokenizer) -> None:
-    with pytest.raises(
-        InputError, match=r"the template alone has \d+ tokens, but a prompt may have 50"
-    ):
+    with refused("prompt.template-too-long", expected=50, key="max_length"):
         template_ids(tokenizer(False), ["Hello."], AFFECTGPT, 50)

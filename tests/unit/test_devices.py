@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import dispatch_model
+from refusal import refused
 
 from affectlocus.config.hardware import Hardware
-from affectlocus.core.errors import InputError
 from affectlocus.lm.candidates import log_likelihoods
 from affectlocus.lm.devices import CARDS, autocast, check_device_map, load, uses_several_gpus
 
@@ -54,5 +54,6 @@ def test_a_model_behind_accelerates_hooks_answers_and_is_edited_as_without(
 def test_a_model_that_only_partly_fits_the_cards_is_refused(tmp_path: Path) -> None:
     check_device_map(tmp_path, {"model.embed": 0, "model.layers.0": 1})
     placed = {"model.embed": 0, "model.layers.0": "cpu", "model.layers.1": "disk"}
-    with pytest.raises(InputError, match=r"have no memory for model\.layers\.0 and 1 more"):
+    outside = ["model.layers.0", "model.layers.1"]
+    with refused("model.too-large-for-gpus", file=tmp_path, modules=outside, key="plan.card_gb"):
         check_device_map(tmp_path, placed)

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from refusal import refused
 from transformers import AutoConfig
 from typer.testing import CliRunner
 
@@ -194,18 +195,22 @@ def test_parts_are_read_flat_or_in_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "key", "found"),
     [
-        (["a"], "f.yaml: expected a mapping of part"),
-        ({}, "f.yaml: expected a mapping of part"),
-        ({"a": "many"}, "f.yaml: a is 'many'"),
-        ({"a": True}, "f.yaml: a is True"),
-        ({"g": {"a": -1}}, "f.yaml: a is -1"),
-        ({"g": {"a": 1}, "b": 2}, "f.yaml: g is"),
+        ({"a": "many"}, "a", "many"),
+        ({"a": True}, "a", True),
+        ({"g": {"a": -1}}, "a", -1),
+        ({"g": {"a": 1}, "b": 2}, "g", {"a": 1}),
     ],
 )
-def test_parts_that_are_no_counts_are_refused(content, words) -> None:
-    with pytest.raises(InputError, match=words):
+def test_parts_that_are_no_counts_are_refused(content, key, found) -> None:
+    with refused("ledger.not-a-count", file="f.yaml", key=key, found=found):
+        others_of(content, "f.yaml")
+
+
+@pytest.mark.parametrize("content", [["a"], {}])
+def test_parts_that_are_no_mapping_are_refused(content) -> None:
+    with refused("ledger.not-a-mapping", file="f.yaml", found=content):
         others_of(content, "f.yaml")
 
 

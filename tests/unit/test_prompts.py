@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusal import refused
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from affectlocus.core.errors import InputError
 from affectlocus.lm.prompts import Prompter
 from affectlocus.training.pretrain import train_tokenizer
 
@@ -156,5 +156,6 @@ def test_the_end_is_the_tokenizers_own_or_none(prompters) -> None:
 
 def test_a_folder_without_a_tokenizer_is_refused(twin, checkpoint) -> None:
     # transformers makes one that knows nothing, and a model then reads prompts without a token.
-    with pytest.raises(InputError, match=r"no tokenizer; expected tokenizer\.json"):
-        Prompter(twin(checkpoint("qwen2")))
+    folder = twin(checkpoint("qwen2"))
+    with refused("tokenizer.missing", file=folder):
+        Prompter(folder)

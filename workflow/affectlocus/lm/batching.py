@@ -43,8 +43,12 @@ def in_batches(
         if len(rows) == 1:
             name = f" ({names[rows[0]]})" if names else ""
             raise InputError(
+                "memory.row-too-long",
                 f"one {row} of {tokens} tokens does not fit into memory{name}; lower "
-                f"{setting}, or use a device with more memory"
+                f"{setting}, or use a device with more memory",
+                row=names[rows[0]] if names else None,
+                tokens=tokens,
+                key=setting,
             )
         batch_tokens = tokens // 2
         warnings.warn(

@@ -36,8 +36,11 @@ def chat(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """
     if not tokenizer.chat_template:
         raise InputError(
+            "tokenizer.no-chat-template",
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; set "
-            "generation.template to task or affectgpt, or use a chat model"
+            "generation.template to task or affectgpt, or use a chat model",
+            file=tokenizer.name_or_path,
+            key="generation.template",
         )
     turn = [{"role": "user", "content": text}]
     return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
@@ -80,15 +83,21 @@ def truncated_ids(
         if not ids:
             # transformers creates such a tokenizer for a folder without a tokenizer's files.
             raise InputError(
+                "tokenizer.no-tokens",
                 f"{tokenizer.name_or_path}: the tokenizer returns no tokens; expected the "
-                "tokenizer's files in the model's folder"
+                "tokenizer's files in the model's folder",
+                file=tokenizer.name_or_path,
             )
         if len(ids) <= limit:
             return ids
         if not text:
             raise InputError(
+                "prompt.template-too-long",
                 f"the template alone has {len(ids)} tokens, but a prompt may have {limit}; raise "
-                "max_length, or lower max_new_tokens if the model has no more positions"
+                "max_length, or lower max_new_tokens if the model has no more positions",
+                found=len(ids),
+                expected=limit,
+                key="max_length",
             )
         # Estimated by the mean number of characters per token; takes a few rounds.
         surplus = (len(ids) - limit) * len(text) // len(ids)

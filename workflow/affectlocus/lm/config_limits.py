@@ -35,14 +35,23 @@ def check_depth(config: Mapping[str, Any], origin: str) -> None:
     for section in (config, text if isinstance(text, Mapping) else {}):
         for key, value in section.items():
             if isinstance(value, int) and abs(value) > _LARGEST:
-                raise InputError(f"{origin}: {key} is larger than in any model; restore the file")
+                raise InputError(
+                    "model.config-value-too-large",
+                    f"{origin}: {key} is larger than in any model; restore the file",
+                    file=origin,
+                    key=key,
+                    found=value,
+                )
     size = size_from_config(config, origin)
     counts = [config.get(key) for key in ("num_local_experts", "num_experts")]
     experts = max((count for count in counts if isinstance(count, int)), default=1)
     if size is not None and size.layers * max(experts, 1) > _MOST_LAYERS:
         raise InputError(
+            "model.too-many-layers",
             f"{origin}: it describes {size.layers} layers of {max(experts, 1)} blocks, more than "
-            "any model has; restore the file"
+            "any model has; restore the file",
+            file=origin,
+            found=size.layers,
         )
 
 
@@ -60,12 +69,19 @@ def check_size(folder: Path) -> None:
         return
     if (folder / CONFIG).is_file():
         raise InputError(
+            "model.adapter-in-folder",
             f"{folder / CONFIG}: an adapter in the folder of a model, which transformers would "
-            "apply to the model; move the adapter's files to another folder"
+            "apply to the model; move the adapter's files to another folder",
+            file=folder / CONFIG,
         )
     config = read_json(file)
     if not isinstance(config, dict):
-        raise InputError(f"{file}: found a {type(config).__name__}; expected a JSON object")
+        raise InputError(
+            "model.config-not-an-object",
+            f"{file}: found a {type(config).__name__}; expected a JSON object",
+            file=file,
+            found=config,
+        )
     check_depth(config, str(file))
     size = size_from_config(config)
     files = [path for path in checkpoint_paths(folder) if is_weights(path.name)]
@@ -73,8 +89,12 @@ def check_size(folder: Path) -> None:
     # A quarter byte per parameter is less than any stored format uses.
     if files and size is not None and size.parameters > 4 * held + _SLACK:
         raise InputError(
+            "model.larger-than-its-files",
             f"{file}: it describes {size.parameters:.3g} parameters, but the weight files have "
-            f"{held:.3g} bytes; restore config.json or the weights"
+            f"{held:.3g} bytes; restore config.json or the weights",
+            file=file,
+            found=size.parameters,
+            bytes=held,
         )
 
 
@@ -108,10 +128,15 @@ def loading_errors(folder: Path) -> Iterator[None]:
         line = " ".join(str(error).split())
         if "trust_remote_code" in line or "custom code" in line:
             raise InputError(
+                "model.needs-own-code",
                 f"{folder}: it needs program code of its own (auto_map), and code in a checkpoint "
-                "is never run; expected a model and a tokenizer that transformers supports"
+                "is never run; expected a model and a tokenizer that transformers supports",
+                file=folder,
             ) from None
         raise InputError(
+            "model.cannot-be-loaded",
             f"{folder}: transformers cannot load it ({type(error).__name__}: {line[:400]}); "
-            "restore its files"
+            "restore its files",
+            file=folder,
+            error=type(error).__name__,
         ) from None

@@ -97,8 +97,11 @@ def _placed(
     if loading["missing_keys"]:
         name = min(loading["missing_keys"])
         raise InputError(
+            "model.missing-weight",
             f"{folder}: the model needs {name}, which no file of the checkpoint holds; restore the "
-            "file that holds it"
+            "file that holds it",
+            file=folder,
+            tensor=name,
         )
     if uses_several_gpus():
         check_device_map(folder, model.hf_device_map)
@@ -118,8 +121,13 @@ def check_device_map(folder: Path, device_map: Mapping[str, Any]) -> None:
     outside = [module for module, device in device_map.items() if str(device) in ("cpu", "disk")]
     if outside:
         raise InputError(
+            "model.too-large-for-gpus",
             f"{folder}: the job's GPUs have no memory for {outside[0]} and {len(outside) - 1} more "
-            "modules; set plan.card_gb to the memory of one GPU, so that the job requests more GPUs"
+            "modules; set plan.card_gb to the memory of one GPU, so that the job requests more "
+            "GPUs",
+            file=folder,
+            modules=outside,
+            key="plan.card_gb",
         )
 
 

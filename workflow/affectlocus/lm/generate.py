@@ -66,7 +66,9 @@ class _RefuseNaN(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         if torch.isnan(scores).any():
             raise InputError(
-                "the model's logits are not finite; its weights hold NaN or overflow in their dtype"
+                "model.logits-not-finite",
+                "the model's logits are not finite; its weights contain NaN or overflow in their "
+                "dtype",
             )
         return scores
 
@@ -125,8 +127,12 @@ def prompt_limit(model: PreTrainedModel, max_length: int, max_new_tokens: int) -
     positions = getattr(model.config, "max_position_embeddings", None) or 1 << 30
     if max_new_tokens >= positions:
         raise InputError(
+            "prompt.no-room-for-answer",
             f"max_new_tokens is {max_new_tokens}, but the model has {positions} positions for "
-            "prompt and text; lower max_new_tokens"
+            "prompt and text; lower max_new_tokens",
+            key="max_new_tokens",
+            found=max_new_tokens,
+            expected=positions,
         )
     return min(max_length, positions - max_new_tokens)
 

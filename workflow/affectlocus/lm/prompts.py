@@ -23,8 +23,10 @@ class Prompter:
             # Without a tokenizer's files transformers creates an empty tokenizer.
             if not self.tokenizer("a:", add_special_tokens=False)["input_ids"]:
                 raise InputError(
+                    "tokenizer.missing",
                     f"{folder}: no tokenizer; expected tokenizer.json, or other tokenizer files "
-                    "that transformers reads, in the folder of config.json"
+                    "that transformers reads, in the folder of config.json",
+                    file=folder,
                 )
         self._answers: dict[str, list[int]] = {}
 

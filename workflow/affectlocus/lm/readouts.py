@@ -53,8 +53,10 @@ def _names(task: str, samples: pd.Series) -> list[str]:
 def _check_finite(task: str, finite: bool) -> None:
     if not finite:
         raise InputError(
+            "model.scores-not-finite",
             f"task {task}: the model's log-likelihoods are not finite; its weights contain NaN or "
-            "overflow in their dtype"
+            "overflow in their dtype",
+            task=task,
         )
 
 
@@ -183,8 +185,10 @@ class TextReadout:
         _check_finite(self.task, bool(np.isfinite(nats).all()))
         if not tokens.sum():
             raise InputError(
+                "task.documents-too-short",
                 f"task {self.task}: no document has two tokens, and the first token is never "
-                "predicted; give longer texts"
+                "predicted; give longer texts",
+                task=self.task,
             )
         columns: dict[str, Any] = {"task": self.task, "sample": names.to_numpy()}
         columns |= {"label": "", "candidate": "", "loglik": -nats, "tokens": tokens}

@@ -65,8 +65,11 @@ def others_of(content: Any, source: str) -> Others:
     """
     if not isinstance(content, dict) or not content:
         raise InputError(
+            "ledger.not-a-mapping",
             f"{source}: expected a mapping of part to number of parameters, or of group to such a "
-            "mapping"
+            "mapping",
+            file=source,
+            found=content,
         )
     if any(not isinstance(value, dict) for value in content.values()):
         content = {"others": content}
@@ -74,7 +77,11 @@ def others_of(content: Any, source: str) -> Others:
         for name, count in parts.items() if isinstance(parts, dict) else [(group, parts)]:
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise InputError(
-                    f"{source}: {name} is {count!r}; expected a whole number of parameters"
+                    "ledger.not-a-count",
+                    f"{source}: {name} is {count!r}; expected a whole number of parameters",
+                    file=source,
+                    key=name,
+                    found=count,
                 )
     return content
 

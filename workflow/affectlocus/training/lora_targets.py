@@ -79,17 +79,26 @@ class Layout:
         lacking = wanted - {name for target in found for name in target.projections}
         if lacking:
             raise InputError(
+                "base.no-module-for-lora",
                 f"{self.name}: no module for {format_modules(list(lacking))} (the experts of a "
                 "mixture are one parameter, which LoRA on modules does not adapt); use module sets "
-                f"of {self.known or 'nothing'}"
+                f"of {self.known or 'nothing'}",
+                model=self.name,
+                found=format_modules(list(lacking)),
+                expected=self.known,
             )
         for target in found:
             if not wanted >= set(target.projections):
                 fused = "+".join(target.projections)
                 raise InputError(
+                    "base.fused-projections",
                     f"{self.name}: {target.name.rpartition('.')[2]} holds {fused} in one tensor, "
                     f"which LoRA adapts as a whole, not {modules} alone; use a module set that "
-                    f"contains {fused}"
+                    f"contains {fused}",
+                    model=self.name,
+                    tensor=target.name,
+                    found=modules,
+                    expected=fused,
                 )
         return found
 
@@ -143,8 +152,10 @@ def layout(
         targets.append(((found.layer, PROJECTIONS.index(names[0])), target))
     if not targets:
         raise InputError(
+            "base.no-projections",
             f"{name}: none of its modules is a q, k, v, o, gate, up or down projection; expected "
-            "a language model such as Qwen, LLaMA, Mistral, Gemma or Phi-3"
+            "a language model such as Qwen, LLaMA, Mistral, Gemma or Phi-3",
+            model=name,
         )
     ordered = tuple(target for _, target in sorted(targets, key=lambda entry: entry[0]))
     return Layout(name, ordered, sum(map(prod, listed.values())), hidden_size)
@@ -164,7 +175,13 @@ def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
             model = kind.from_config(config, trust_remote_code=False)
         shapes = ((tensor, tuple(p.shape)) for tensor, p in model.named_parameters())
         return layout(name, shapes, getattr(config.get_text_config(), "hidden_size", None))
-    raise InputError(f"{name}: transformers has no model for {config.model_type!r}")
+    raise InputError(
+        "model.unsupported-type",
+        f"{name}: transformers has no model for {config.model_type!r}",
+        model=name,
+        key="model_type",
+        found=config.model_type,
+    )
 
 
 def layout_of(path: Path) -> Layout:
@@ -195,7 +212,13 @@ def config_of(path: Path) -> PretrainedConfig:
     config = _read_config(file)
     if config is None:
         kind = read_json(file)["model_type"]
-        raise InputError(f"{file}: transformers does not support model_type {kind!r}")
+        raise InputError(
+            "model.unsupported-type",
+            f"{file}: transformers does not support model_type {kind!r}",
+            file=file,
+            key="model_type",
+            found=kind,
+        )
     return config
 
 
@@ -209,8 +232,11 @@ def _config_file(path: Path) -> tuple[str, Path]:
         return path.stem, checkpoint_folder(path) / "config.json"
     if not isinstance(record, dict) or "model_type" not in record:
         raise InputError(
+            "model.no-type",
             f"{file}: no model_type in this file; expected the config.json of a model, its folder, "
-            "or the manifest of a checkpoint"
+            "or the manifest of a checkpoint",
+            file=file,
+            key="model_type",
         )
     return file.parent.resolve().name if file.name == "config.json" else file.stem, file
 
@@ -229,7 +255,10 @@ def _read_config(file: Path) -> PretrainedConfig | None:
     except Exception as error:  # configuration classes raise many types
         line = " ".join(str(error).split())
         raise InputError(
-            f"{file}: not a valid {kind} configuration ({line}); restore the file"
+            "model.invalid-config",
+            f"{file}: not a valid {kind} configuration ({line}); restore the file",
+            file=file,
+            expected=kind,
         ) from None
 
 
@@ -251,8 +280,12 @@ def _layout_of_headers(file: Path, name: str) -> Layout:
     except InputError as error:
         kind = read_json(file)["model_type"]
         raise InputError(
+            "model.cannot-be-counted",
             f"{file}: transformers does not support model_type {kind!r}, and the weights in its "
-            f"folder cannot be counted instead: {error}"
+            f"folder cannot be counted instead: {error}",
+            file=file,
+            key="model_type",
+            found=kind,
         ) from None
     return layout(
         name,

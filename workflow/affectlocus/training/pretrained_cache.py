@@ -79,7 +79,7 @@ def _load(entry: Path, folder: Path, say: Say) -> Measured | None:
             copy = folder / Path(listed["file"]).name
             shutil.copyfile(entry / copy.name, copy)
             if manifest_entry(copy) != listed:
-                raise InputError(f"{listed['file']} has another SHA-256")
+                raise ValueError(f"{listed['file']} has another SHA-256")
         return dict(record["measured"])
     except (InputError, OSError, KeyError, TypeError, ValueError) as error:
         say(f"{entry}: damaged ({error}); the entry is removed, and the base is trained again")

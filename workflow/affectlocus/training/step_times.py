@@ -58,8 +58,11 @@ def stand_in(config: PretrainedConfig) -> PretrainedConfig:
         }
     except AttributeError as error:
         raise InputError(
+            "model.no-stand-in",
             f"{config.model_type}: cannot build a smaller model for timing ({error}); run ledger "
-            "without --measure"
+            "without --measure",
+            found=config.model_type,
+            option="--measure",
         ) from None
     if changed.get("layer_types"):
         changed["layer_types"] = changed["layer_types"][:layers]

@@ -67,24 +67,37 @@ class SequentialTrainer(Trainer):
         first = self.state.global_step - len(losses) + 1
         self._losses.clear()
         for step, loss in enumerate(losses, first):
-            if not math.isfinite(loss):
-                cause = (
-                    "the base itself has no finite loss: check its weights, or set "
-                    "hardware.precision to float32"
-                    if step == 1
-                    else "training has diverged; lower learning_rate"
-                )
+            if math.isfinite(loss):
+                continue
+            said = f"the loss of step {step} of {self.state.max_steps} is {loss}"
+            if step == 1:
                 raise DivergedError(
-                    f"the loss of step {step} of {self.state.max_steps} is {loss}: {cause}"
+                    "base.loss-not-finite",
+                    f"{said}: the base itself has no finite loss: check its weights, or set "
+                    "hardware.precision to float32",
+                    step=step,
+                    found=loss,
+                    key="hardware.precision",
                 )
+            raise DivergedError(
+                "tuning.loss-not-finite",
+                f"{said}: training has diverged; lower learning_rate",
+                step=step,
+                found=loss,
+                key="learning_rate",
+            )
 
     def check_weights(self) -> None:
         """Raises DivergedError if a trained weight or an optimizer state is NaN or infinite."""
         for name, tensor in self._tensors():
             if not torch.isfinite(tensor).all():
                 raise DivergedError(
+                    "tuning.weight-not-finite",
                     f"{name} is not finite after step {self.state.global_step} of "
-                    f"{self.state.max_steps}: training has diverged; lower learning_rate"
+                    f"{self.state.max_steps}: training has diverged; lower learning_rate",
+                    tensor=name,
+                    step=self.state.global_step,
+                    key="learning_rate",
                 )
 
     def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:

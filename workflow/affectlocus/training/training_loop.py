@@ -147,7 +147,9 @@ def train(
         Stopped: a stop signal arrived, and `states` is given; the state is saved.
     """
     if not examples:
-        raise InputError("no training samples; check the train split of the tasks")
+        raise InputError(
+            "tuning.no-samples", "no training samples; check the train split of the tasks"
+        )
     set_seed(budget.seed)
     lengths = [len(example.ids) for example in examples]
     order = schedule(lengths, budget)
@@ -203,10 +205,14 @@ def _out_of_memory_advice(
         if not out_of_memory(error):
             raise
         raise InputError(
+            "tuning.out-of-memory",
             f"out of memory in step {trainer.state.global_step + 1} of {budget.steps}, with "
             f"{budget.batch_size} samples of up to {longest} tokens in a batch; lower batch_size "
             "or max_length, set hardware.checkpointing, or give the job more memory, as a cluster "
-            "profile's retry does"
+            "profile's retry does",
+            step=trainer.state.global_step + 1,
+            batch_size=budget.batch_size,
+            tokens=longest,
         ) from None
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from affectlocus.core.durable import make_folder, move
-from affectlocus.core.errors import InputError
+from affectlocus.core.errors import InputError, one_line
 from affectlocus.core.files import read_json, sha256, write_json
 
 ABOUT = "about.json"
@@ -119,7 +119,7 @@ class TrainingStates:
             raise
         except Exception as error:
             # Libraries raise different errors for a full disk.
-            say(str(InputError(f"{state}: not saved ({error}); the training continues")))
+            say(one_line(f"{state}: not saved ({error}); the training continues"))
             saved = False
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -44,7 +44,12 @@ def training_examples(
         shuffled: whether the answers of each task are permuted among its samples, by the seed.
     """
     if max_length < 2:
-        raise InputError(f"max_length {max_length} leaves no room for an answer; raise max_length")
+        raise InputError(
+            "tuning.max-length-too-small",
+            f"max_length {max_length} leaves no room for an answer; raise max_length",
+            key="max_length",
+            found=max_length,
+        )
     examples = []
     for frame in frames:
         rows = frame[frame["split"] == "train"]
@@ -179,6 +184,9 @@ def _save(model: Any, recipe: Tuning, stored: torch.dtype, folder: Path) -> None
 def _check_found(names: list[str], modules: str, base: Path) -> None:
     if not names:
         raise InputError(
+            "base.no-such-projection",
             f"{base}: no layer has the projections {modules}; "
-            "expected q, k, v, o, gate, up or down_proj below self_attn and mlp"
+            "expected q, k, v, o, gate, up or down_proj below self_attn and mlp",
+            file=base,
+            found=modules,
         )
