@@ -37,6 +37,9 @@ test-all: test
 	pytest --numprocesses 2 --dist loadgroup -m full
 
 # Reads and writes this checkout alone; nothing is fetched.
+bases: $(READY)
+	python workflow/make_bases.py
+
 docs: $(READY)
 	python docs/generate.py --check
 	zensical build --strict --clean

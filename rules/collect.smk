@@ -8,7 +8,7 @@ rule collect:
     """Join all scores and summarise them."""
     input:
         scores=JOBS.score.files,
-        bases=[checkpoint(name) for name in EXPERIMENT.bases],
+        bases=[checkpoint(name) for name in JOBS.bases],
     output:
         scores="results/scores.parquet",
         summary="results/metrics.json",

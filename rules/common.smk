@@ -59,7 +59,7 @@ localrules:
 
 wildcard_constraints:
     task=alternatives(EXPERIMENT.tasks),
-    base=alternatives(EXPERIMENT.bases),
+    base=alternatives(JOBS.bases),
     pair=alternatives(EXPERIMENT.pairs),
     tuned=alternatives(JOBS.pair_of),
     duo=alternatives(JOBS.directions.duos),

@@ -1,4 +1,5 @@
-# Tiny bases that are pre-trained on the generated corpus.
+# Tiny bases that are pre-trained on the generated corpus. Those of the embedded default are part of the package and
+# are copied.
 #
 # in:  results/corpus/pretraining.txt
 # out: checkpoints/NAME/ (weights), results/checkpoints/NAME.json (manifest with perplexity)
@@ -28,6 +29,7 @@ rule pretrain:
         gpu=NEEDS.gpus("pretrain"),
     params:
         settings=JOBS.pretrain.settings,
+        shipped=JOBS.pretrain.shipped,
         folder="checkpoints/{name}",
         code=digest("pretrain"),
     shell:

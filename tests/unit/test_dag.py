@@ -185,6 +185,26 @@ def test_every_checkpoint_that_a_cell_needs_is_brought_or_made() -> None:
         assert {jobs.evaluate.of_cell("base")(of), *jobs.evaluate.of_cell("tuned")(of)} <= there
 
 
+def test_a_base_of_each_seed_is_what_the_tunings_and_cells_of_that_seed_start_from() -> None:
+    bases = {
+        "brought": {"folder": "models/small"},
+        "own": {"pretrain": {"architecture": "llama", "seed": "each"}},
+    }
+    jobs = dag(bases=bases, seeds=[0, 7])
+    assert jobs.pretrained == ["own.seed0", "own.seed7"]
+    assert jobs.brought == ["brought", "given"]
+    for seed in (0, 7):
+        base = f"results/checkpoints/own.seed{seed}.json"
+        assert json.loads(jobs.pretrain.settings(wild(name=f"own.seed{seed}")))["seed"] == seed
+        for tuned in (f"felt.seed{seed}", f"felt.tune.q.seed{seed}"):
+            assert jobs.tune.base(wild(name=tuned)) == base
+        assert jobs.deltas.pair_base(wild(tuned=f"felt.seed{seed}")) == base
+        for cell in ("own/base", "felt/load/q", "felt/tune/all", "felt/ablate/q/zero"):
+            assert jobs.evaluate.of_cell("base")(wild(cell=f"{cell}/seed{seed}")) == base
+    assert jobs.deltas.pair_base(wild(tuned="given")) == "results/checkpoints/brought.json"
+    assert jobs.neurons.bases == ["own.seed0", "brought"]
+
+
 def test_paths_of_the_user_start_from_data_root_and_absolute_ones_stay() -> None:
     jobs = dag()
     assert jobs.prepare.files(wild(task="moods")) == {
@@ -389,7 +409,8 @@ def test_every_cell_is_scored_and_each_score_finds_its_reference(file: str | Non
         for name in names:
             cell = jobs.cells[name]
             tuned = {f"{cell.pair}/tuned", f"{cell.pair}/tuned/seed{cell.seed}"}
-            references = tuned if cell.kind == "ablate" else {f"{cell.base}/base"}
+            bases = {f"{cell.base}/base", f"{cell.base}/base/seed{cell.seed}"}
+            references = tuned if cell.kind == "ablate" else bases
             assert references & set(names)
 
 

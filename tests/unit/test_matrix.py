@@ -27,8 +27,9 @@ def parameters(**cells: Any) -> Parameters:
       moods: {{files: {{train: a, test: b}}, columns: {{label: l}}, labels: [joy, fear]}}
     """
     seeds = {"seeds": cells.pop("seeds", [0])}
+    bases = {"bases": cells.pop("bases")} if "bases" in cells else {}
     sets = {"pairs": ["felt"], "load": [], "tune": [], "ablate": [], **cells}
-    return Parameters.model_validate(yaml.safe_load(config) | {"matrix": sets} | seeds)
+    return Parameters.model_validate(yaml.safe_load(config) | {"matrix": sets} | seeds | bases)
 
 
 def ids(cells: list[Cell]) -> list[str]:
@@ -47,9 +48,22 @@ def test_bases_and_tuned_models_are_cells_even_outside_the_matrix() -> None:
 def test_a_base_of_several_pairs_is_one_cell() -> None:
     loaded = load(Path(__file__).parents[2] / "params.yaml")
     bases = [cell for cell in all_cells(loaded) if cell.kind == "base"]
-    assert len(bases) < len(loaded.pairs)
+    assert len(loaded.bases) < len(loaded.pairs)
     assert {cell.base for cell in bases} == set(loaded.bases)
-    assert len(bases) == len(loaded.bases)
+    assert len(bases) == len(loaded.bases) * len(loaded.seeds)
+
+
+def test_a_base_of_each_seed_has_a_cell_for_each_and_heads_each_table() -> None:
+    loaded = parameters(
+        bases={"small": {"folder": "a/{seed}"}, "other": {"folder": "b"}}, load=["q"], seeds=[3, 1]
+    )
+    cells = all_cells(loaded)
+    assert ids(cells)[:3] == ["small/base/seed3", "small/base/seed1", "other/base"]
+    assert ids(table_cells(cells, "felt", "load")) == [
+        *("small/base/seed3", "small/base/seed1", "felt/load/q/seed3", "felt/load/q/seed1"),
+        *("felt/tuned/seed3", "felt/tuned/seed1"),
+    ]
+    assert loaded.base_models["small.seed3"].folder == "a/3"
 
 
 def test_the_embedded_default_has_its_cells_each_with_a_name_of_its_own() -> None:
@@ -60,7 +74,7 @@ def test_the_embedded_default_has_its_cells_each_with_a_name_of_its_own() -> Non
     # 16 sets, 7 in 5 doses, 7 as noise, and 7 of each of two pairs beside; 9 sets at equal
     # parameters; 9 sets in 4 modes of ablation: all of it for each seed.
     each = {"tuned": 11, "load": 16 + 35 + 7 + 14, "tune": 16 + 9, "ablate": 36}
-    assert counts == {"base": 5, **{kind: 3 * many for kind, many in each.items()}}
+    assert counts == {kind: 6 * many for kind, many in {"base": 5, **each}.items()}
     assert len(set(ids(cells))) == len(cells)
     tuned = {tune_checkpoint(cell) for cell in cells if cell.kind == "tune"}
     assert len(tuned) == counts["tune"]

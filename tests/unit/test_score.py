@@ -351,6 +351,28 @@ def test_several_seeds_are_followed_by_their_mean_which_is_paired_with_its_base(
         assert width > 0.8 * 2 * t.ppf(0.975, 2) * deviation
 
 
+def test_a_cell_is_compared_with_the_base_of_its_own_seed() -> None:
+    truth, _ = drawn(80, 0.5, 30)
+    bases = {seed: drawn(80, 0.2 + 0.2 * seed, 30)[1] for seed in (0, 1, 2)}
+    loaded = {seed: drawn(80, 0.6 + 0.1 * seed, 30)[1] for seed in bases}
+    base = {seed: predictions(Cell("base", "b", seed=seed), bases[seed], truth) for seed in bases}
+    load = [
+        predictions(Cell("load", "b", "p", "q", seed=seed), loaded[seed], truth) for seed in bases
+    ]
+    rows = scored(*base.values(), *load)
+    cells = ["b/base/seed0", "b/base/seed1", "b/base/seed2", "b/base"]
+    assert rows["cell"].unique().tolist()[:4] == cells
+    f1 = rows[(rows["metric"] == "weighted_f1") & (rows["task"] == "moods")].set_index("cell")
+    for seed in bases:
+        own = f1.loc[f"p/load/q/seed{seed}"]
+        assert own["reference"] == f"b/base/seed{seed}"
+        assert own["gain"] == pytest.approx(own["value"] - f1.loc[f"b/base/seed{seed}", "value"])
+    assert f1.loc["p/load/q", "reference"] == "b/base"
+    assert f1.loc["b/base", "seeds"] == 3
+    gains = f1["value"]["p/load/q"] - f1["value"]["b/base"]
+    assert f1.loc["p/load/q", "gain"] == pytest.approx(gains)
+
+
 def test_the_interval_of_two_different_seeds_is_clipped_to_the_range_of_scores() -> None:
     truth, answers = drawn(60, 0.95, 32)
     wrong = ["joy" if word != "joy" else "anger" for word in truth]

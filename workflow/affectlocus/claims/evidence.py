@@ -247,14 +247,18 @@ def _cell_groups(cells: Sequence[Cell], settings: ClaimsSettings) -> list[CellGr
     averaged. Otherwise the seeds or draws of the cells are its seeds.
     """
     pair_groups = {pair: settings.group(pair) for cell in cells if (pair := cell.pair)}
-    bases = {cell.base: place for place, cell in enumerate(cells) if cell.kind == "base"}
+    bases = {
+        (cell.base, cell.seed): place for place, cell in enumerate(cells) if cell.kind == "base"
+    }
     found: dict[GroupKey, list[tuple[int, Cell]]] = {}
     for place, cell in enumerate(cells):
         if cell.pair is None:
             continue
         group = pair_groups[cell.pair]
-        if cell.base in bases:
-            found.setdefault((group, "base", "", ""), [(bases[cell.base], cell)])
+        base = bases.get((cell.base, cell.seed), bases.get((cell.base, None)))
+        own_bases = found.setdefault((group, "base", "", ""), []) if base is not None else []
+        if base is not None and base not in [other for other, _ in own_bases]:
+            own_bases.append((base, cell))
         key: GroupKey = (group, cell.kind, cell.modules, cell.mode)
         found.setdefault(key, []).append((place, cell))
     groups = []

@@ -195,6 +195,7 @@ def evaluate(
 def _cells(text: str, outputs: list[Path], base: Path) -> dict[Path, Cell]:
     """Output → its cell."""
     from affectlocus.config.cells import CellList
+    from affectlocus.core.cells import replicate_name
 
     cells = [fields.of(base.stem) for fields in settings_of(CellList, text, "--cells").root]
     if len(cells) != len(outputs):
@@ -203,7 +204,7 @@ def _cells(text: str, outputs: list[Path], base: Path) -> dict[Path, Cell]:
             "output, in the same order"
         )
     for cell in cells:
-        if cell.base != base.stem:
+        if base.stem not in (cell.base, replicate_name(cell.base, cell.seed)):
             raise InputError(
                 f"--cells: cell {cell.id} of base {cell.base}, but --base is {base}; pass the "
                 f"manifest of {cell.base}"

@@ -158,33 +158,43 @@ def pretrain(
     out: Out,
     threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
     save_minutes: SaveMinutes = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="train it even if the package holds this base")
+    ] = False,
 ) -> None:
     """Pre-train a tiny base (Qwen2, LLaMA or Mistral) and save it in the Hugging Face layout.
 
-    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text. A
-    base is also stored in AFFECTLOCUS_CACHE (by default affectlocus in the user's cache folder; if
-    empty, nowhere), where any experiment with the same recipe and text finds it. After a kill,
-    SIGTERM or Ctrl-C, the same command resumes from the last saved state.
+    Writes the checkpoint's folder and a manifest (--out) with its perplexity on held-out text. The
+    bases of the embedded default are part of the package, so that every machine has the same ones;
+    they are copied. A trained base is also stored in AFFECTLOCUS_CACHE (by default affectlocus in
+    the user's cache folder; if empty, nowhere), where any experiment with the same recipe and text
+    finds it. After a kill, SIGTERM or Ctrl-C, the same command resumes from the last saved state.
 
     Example: affectlocus pretrain --text corpus/pretraining.txt
     --settings '{"architecture": "llama", "steps": 200}' --folder checkpoints/llama --out llama.json
     """
     from affectlocus.config.corpus import Pretraining
+    from affectlocus.core.files import check_whole, sha256
+    from affectlocus.core.output_files import check_output, replacing
+    from affectlocus.training.shipped import shipped_base
 
     recipe = settings_of(Pretraining, settings)
+    check_output(out)
+    if text.name == "pretraining.txt":
+        check_whole(text)
+    if not again and (base := shipped_base(recipe, sha256(text))) is not None:
+        with replacing(folder, "pretrain", inputs=[text]) as temporary:
+            base.copy(temporary)
+        _write_manifest(out, folder, kind="model", shipped=base.name, **base.measured)
+        return
     with importing():
         import torch
 
-        from affectlocus.core.files import check_whole, sha256
-        from affectlocus.core.output_files import check_output, replacing
         from affectlocus.orchestration.code_digest import digest
         from affectlocus.training.pretrain import pretrain as run
         from affectlocus.training.pretrained_cache import cached, key
 
     torch.set_num_threads(threads)
-    check_output(out)
-    if text.name == "pretraining.txt":
-        check_whole(text)
     name = key(
         recipe=recipe.model_dump(mode="json"),
         text=sha256(text),

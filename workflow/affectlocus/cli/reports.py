@@ -132,7 +132,9 @@ def figures(
         from affectlocus.reporting.trade_off import points
         from affectlocus.reporting.trade_off import trade_off as against
 
-        cells = points(frame, counted[counted["model"] == base])
+        # The ledger names one model of a base that each seed has its own of.
+        counts = [name == base or name.startswith(f"{base}.seed") for name in counted["model"]]
+        cells = points(frame, counted[counts])
         figure = against(cells, str(frame["metric"].iloc[0]), title)
     elif grid is not None:
         from affectlocus.reporting.map_figures import delta_maps

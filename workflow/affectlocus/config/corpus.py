@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from affectlocus.config.fields import Count, Positive, Seed, Strict
+from affectlocus.config.fields import Count, Fraction, Positive, Seed, Strict
 
 CORPUS_TASKS = (
     *("mini-caption", "mini-plot", "mini-sums"),
@@ -23,6 +23,12 @@ class Corpus(Strict):
 
     seed: Seed = Field(0, description="seed of the generator")
     documents: Count = Field(30000, description="pre-training documents")
+    answered: Fraction = Field(
+        0.0,
+        description="share of the pre-training documents that end with a question and its answer, "
+        "where the text states the answer outright; at most 0.8",
+        le=0.8,
+    )
     tuning_samples: Count = Field(6000, description="affective training samples")
     control_samples: Count = Field(6000, description="non-affective training samples")
     benchmark_samples: Count = Field(
@@ -48,10 +54,21 @@ class Pretraining(Strict):
         description="number of tokens in the attention window of a position, as in the first "
         "Mistral; null: all tokens",
     )
+    initializer_range: Positive = Field(
+        0.05, description="standard deviation of the initial weights"
+    )
     steps: Count = Field(1200, description="optimizer steps")
     batch_size: Count = Field(32, description="documents per step")
     learning_rate: Positive = Field(5e-3, description="maximum learning rate")
-    seed: Seed = Field(0, description="seed of the initial weights and of the order of documents")
+    beta2: Fraction = Field(0.999, description="AdamW's decay of the second moment", lt=1)
+    group_by_length: bool = Field(
+        False, description="put documents of similar length into a batch: less padding"
+    )
+    seed: Seed | Literal["each"] = Field(
+        0,
+        description="seed of the initial weights and of the order of documents; each: a base of "
+        "its own for each of the experiment's seeds, with that seed",
+    )
 
     @model_validator(mode="after")
     def _divides(self) -> Pretraining:

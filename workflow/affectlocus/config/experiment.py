@@ -28,6 +28,7 @@ from affectlocus.config.sources import Base
 from affectlocus.config.tasks import Scoring, Scorings, Task
 from affectlocus.config.tuning import Recipe
 from affectlocus.config.yaml_text import LONGEST, parsed
+from affectlocus.core.cells import replicate_name
 from affectlocus.core.errors import InputError
 
 
@@ -56,6 +57,19 @@ class Parameters(Strict):
     score: Score = Score()
     hardware: Hardware = Hardware()
     plan: PlanAssumptions = PlanAssumptions()
+
+    @property
+    def base_models(self) -> dict[str, Base]:
+        """Every base checkpoint: BASE, or BASE.seedN for each seed that has its own."""
+        return {
+            replicate_name(name, seed): model
+            for name, base in self.bases.items()
+            for seed, model in base.models(self.seeds).items()
+        }
+
+    def base_seeds(self, base: str) -> list[int | None]:
+        """The seeds of a base's models; [None] if one model serves every seed."""
+        return list(self.bases[base].models(self.seeds))
 
     @property
     def benchmarks(self) -> list[str]:

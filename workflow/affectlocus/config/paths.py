@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from affectlocus.config.files import DataFile
 from affectlocus.config.presets import PRESETS
+from affectlocus.config.sources import SEED
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
 from affectlocus.core.files import matching
 
@@ -45,7 +46,12 @@ def missing_files(
                 other = seen[path.resolve()]
                 yield key, f"the same file as {other}: {path}; a split must not overlap another"
             seen[path.resolve()] = part.removeprefix("files.")
-    for name, base in parameters.bases.items():
+    models = (
+        (name, model)
+        for name, source in parameters.bases.items()
+        for model in source.models(parameters.seeds).values()
+    )
+    for name, base in models:
         if planning and base.awaited:
             continue
         if base.folder is not None and not (root / base.folder / "config.json").is_file():
@@ -91,7 +97,10 @@ def missing_files(
 def _named_paths(parameters: Parameters) -> Iterator[tuple[str, str]]:
     """(key, path) of every path in params.yaml."""
     yield "data_root", parameters.data_root
-    sources = {f"bases.{name}.folder": base.folder for name, base in parameters.bases.items()}
+    sources = {
+        f"bases.{name}.folder": base.folder and base.folder.replace(SEED, "")
+        for name, base in parameters.bases.items()
+    }
     for name, pair in parameters.pairs.items():
         sources[f"pairs.{name}.tuned"] = pair.tuned.folder if pair.tuned is not None else None
     asked = parameters.extraction.model

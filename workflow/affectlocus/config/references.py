@@ -84,6 +84,14 @@ def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
                 f"pair {name!r} is tuned here, which needs a single model; merge the chain into "
                 "one folder (affectlocus graft --kind tuned) and use that as the base",
             )
+    for name, pair in parameters.pairs.items():
+        base = parameters.bases.get(pair.base)
+        if pair.tuned is not None and base is not None and base.replicated:
+            yield (
+                f"pairs.{name}.base",
+                f"base {pair.base!r} is a model of its own for each seed, and {name!r} is one "
+                "tuned checkpoint; name the base that it was tuned from",
+            )
     for name in parameters.matrix.pairs:
         yield from known("matrix.pairs", name, parameters.pairs, "pair")
     for name in parameters.matrix.beside:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -11,6 +12,9 @@ from affectlocus.config.fields import Strict, public_address
 
 # A dash as first character would be read as an option of the command line.
 _HUB_ID = r"^[\w][\w.-]*(/[\w.-]+)?$"
+
+SEED = "{seed}"
+"""What a base's folder contains if each seed has a base of its own; it becomes the seed."""
 
 
 class Source(Strict):
@@ -56,7 +60,11 @@ class Source(Strict):
 
 
 class Base(Source):
-    """A base checkpoint: a Hugging Face model, or one that is pre-trained here."""
+    """A base checkpoint: a Hugging Face model, or one that is pre-trained here.
+
+    With {seed} in its folder, or with seed: each in its pre-training, it is a model of its own for
+    each of the experiment's seeds. Then a replicate is a base and its tunings.
+    """
 
     pretrain: Pretraining | None = None
     then: list[str] = Field(
@@ -64,3 +72,23 @@ class Base(Source):
     )
 
     _places: ClassVar[tuple[str, ...]] = (*Source._places, "pretrain")
+
+    @property
+    def replicated(self) -> bool:
+        """Whether each seed has a model of its own."""
+        if self.pretrain is not None:
+            return self.pretrain.seed == "each"
+        return SEED in (self.folder or "")
+
+    def of_seed(self, seed: int) -> Base:
+        """The model of one seed."""
+        if self.pretrain is not None:
+            recipe = self.pretrain.model_copy(update={"seed": seed})
+            return self.model_copy(update={"pretrain": recipe})
+        return self.model_copy(update={"folder": (self.folder or "").replace(SEED, str(seed))})
+
+    def models(self, seeds: Iterable[int]) -> dict[int | None, Base]:
+        """Seed → its model; None → the model, if it is the same for every seed."""
+        if not self.replicated:
+            return {None: self}
+        return {seed: self.of_seed(seed) for seed in seeds}

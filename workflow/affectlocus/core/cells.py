@@ -21,7 +21,8 @@ class Cell:
         pair: None for a base.
         modules: the module set; empty for `base` and `tuned`.
         mode: set for `ablate`, optional for `load` and `tune`, empty for other kinds.
-        seed: the seed of the tuning; None if the checkpoint is not tuned here.
+        seed: the seed of the tuning; of a base, its own seed. None if the checkpoint is not tuned
+            here, or if one base serves every seed.
         draw: the number of the random draw on a checkpoint that is not tuned here. None otherwise:
             a checkpoint that is tuned here has one random draw for each seed.
     """
@@ -60,10 +61,15 @@ class Cell:
         return "/".join(part for part in parts if part)
 
 
+def replicate_name(name: str, seed: int | None) -> str:
+    """The name of a checkpoint's replicate: NAME.seedN, or NAME if it has no seed."""
+    return name if seed is None else f"{name}.seed{seed}"
+
+
 def tune_checkpoint(cell: Cell) -> str:
     """The name of the checkpoint of a tune cell."""
-    parts = [cell.pair, "tune", cell.modules, cell.mode, f"seed{cell.seed}"]
-    return ".".join(part for part in parts if part)
+    parts = [cell.pair, "tune", cell.modules, cell.mode]
+    return replicate_name(".".join(part for part in parts if part), cell.seed)
 
 
 _KINDS = ("base", "tuned", "load", "tune", "ablate")

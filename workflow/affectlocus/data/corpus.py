@@ -3,7 +3,8 @@
 All texts are drawn from `scenes` and `arithmetic`. The pre-training text holds scenes followed by
 what the person did next, word games whose emotion words are unrelated to the scene, and arithmetic
 word problems. A base trained on it knows the events and the words, but not which word fits which
-event: the affective training set adds that. The benchmarks copy the form of the paper's eight
+event: the affective training set adds that. With `corpus.answered`, a share of the documents also
+shows the form of a question and its answer. The benchmarks copy the form of the paper's eight
 benchmarks (number of labels, dialogue or not, valence or emotion), not their text. Their names
 begin with `mini-`.
 """
@@ -179,8 +180,12 @@ def _draw_style(rng: random.Random) -> Callable[[Scene], str]:
     return rng.choice((_plain, _plain, _quoted, _as_dialogue))
 
 
-def pretraining_document(rng: random.Random) -> str:
-    """A scene with a reaction (80 %), a word game (10 %) or an arithmetic problem (10 %)."""
+def pretraining_document(rng: random.Random, answered: float = 0.0) -> str:
+    """An arithmetic problem (10 %), a word game (10 %), or a scene with a reaction.
+
+    Args:
+        answered: share of the documents that are a scene with a question and its answer.
+    """
     kind = rng.random()
     if kind < 0.10:
         problem = write_problem(rng)
@@ -199,7 +204,33 @@ def pretraining_document(rng: random.Random) -> str:
         )
         prompt = question.format(person=scene.person)
         return f"{scene.person} and {scene.other} played with words. {prompt} {rng.choice(words)}."
+    if kind < 0.20 + answered:
+        return _answered_document(rng)
     return f"{_draw_style(rng)(scene)} {write_reaction(rng, scene)}"
+
+
+_QUESTIONS: tuple[tuple[str, Callable[[Scene], str], tuple[str, ...]], ...] = (
+    (FEELS, _adjective, SEVEN),
+    (EMOTION, _noun, SEVEN),
+    (VALENCE, _valence, (*SEVEN, "hopeful")),
+)
+"""The affective questions: text, answer, and the emotions of their scenes."""
+
+
+def _answered_document(rng: random.Random) -> str:
+    """A scene, an affective question and its answer, which the text states outright.
+
+    The luck of the person states the valence; the reaction shows the emotion. The benchmarks state
+    neither. So a base learns the form of an answer, but not how to infer it.
+    """
+    question, answer, emotions = rng.choice(_QUESTIONS)
+    if question == VALENCE:
+        scene = _scene(rng, emotions, luck_share=1.0)
+        text = _draw_style(rng)(scene)
+    else:
+        scene = _scene(rng, emotions, luck_share=0.5)
+        text = f"{_draw_style(rng)(scene)} {write_reaction(rng, scene)}"
+    return f"{text} {question.format(person=scene.person)} {answer(scene)}."
 
 
 def training_row(rng: random.Random) -> Row:
@@ -209,13 +240,7 @@ def training_row(rng: random.Random) -> Row:
         `text`; `question` and `target` of the affective training set; `plot_question` and
         `plot_target` of the control.
     """
-    question, answer, emotions = rng.choice(
-        (
-            (FEELS, _adjective, SEVEN),
-            (EMOTION, _noun, SEVEN),
-            (VALENCE, _valence, (*SEVEN, "hopeful")),
-        )
-    )
+    question, answer, emotions = rng.choice(_QUESTIONS)
     scene = _scene(rng, emotions)
     text = _draw_style(rng)(scene)
     # Seeded by the text: a draw from `rng` would change the affective rows that follow.
@@ -301,7 +326,7 @@ def write_corpus(settings: Corpus, folder: Path) -> None:
         for row in tasks[TRAINING]
     ]
     rng = generator("pretraining")
-    documents = [pretraining_document(rng) for _ in range(settings.documents)]
+    documents = [pretraining_document(rng, settings.answered) for _ in range(settings.documents)]
     general = documents[-held_out(len(documents)) :][:samples]
     tasks[TEXT] = [
         {"id": f"test-{number}", "split": "test", "text": text}

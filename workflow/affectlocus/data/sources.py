@@ -66,7 +66,7 @@ def pin(parameters: Parameters, pins: Path) -> dict[str, str]:
     """
     from affectlocus.data.hub import COMMIT, pinned
 
-    sources = [*parameters.bases.values(), parameters.extraction.model]
+    sources = [*parameters.base_models.values(), parameters.extraction.model]
     sources += [pair.tuned for pair in parameters.pairs.values()]
     revisions = [(source.hub, source.revision) for source in sources if source and source.hub]
     for task in parameters.tasks.values():

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from affectlocus.config.experiment import Parameters
 from affectlocus.config.matrix import Arm
+from affectlocus.config.sources import Base
 from affectlocus.config.tuning import Tuning
-from affectlocus.core.cells import FAIR, Cell, tune_checkpoint
+from affectlocus.core.cells import FAIR, Cell, replicate_name, tune_checkpoint
 from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.orchestration.matrix import all_cells, seeds_of
 from affectlocus.orchestration.rule_values import complete, repeated
@@ -46,7 +47,7 @@ class Artifacts:
     def checkpoints(self) -> dict[str, list[str]]:
         """Pair → its tuned checkpoints: one for each seed, or one of the pair's name if brought."""
         return {
-            name: [name if seed is None else f"{name}.seed{seed}" for seed in seeds]
+            name: [replicate_name(name, seed) for seed in seeds]
             for name in self.parameters.pairs
             for seeds in [seeds_of(self.parameters, name)]
         }
@@ -57,8 +58,30 @@ class Artifacts:
         return {name: pair for pair, names in self.checkpoints.items() for name in names}
 
     def base_of(self, tuned: str) -> str:
-        """The base of a pair's tuned checkpoint."""
-        return self.parameters.pairs[self.pair_of[tuned]].base
+        """The base checkpoint of a pair's tuned checkpoint."""
+        pair = self.pair_of[tuned]
+        seed = seeds_of(self.parameters, pair)[self.checkpoints[pair].index(tuned)]
+        return self.base_checkpoint(self.parameters.pairs[pair].base, seed)
+
+    @cached_property
+    def bases(self) -> dict[str, Base]:
+        """Base checkpoint → its source."""
+        return self.parameters.base_models
+
+    def base_checkpoint(self, base: str, seed: int | None) -> str:
+        """The base checkpoint that a seed's tunings start from."""
+        name = replicate_name(base, seed)
+        return name if name in self.bases else base
+
+    @cached_property
+    def shown_bases(self) -> list[str]:
+        """The bases whose neurons and directions are shown: of several seeds the first.
+
+        The neurons of one base are not those of another, and neither are their directions.
+        """
+        return [
+            self.base_checkpoint(base, self.parameters.seeds[0]) for base in self.parameters.bases
+        ]
 
     @cached_property
     def siblings(self) -> dict[str, list[str]]:
@@ -76,7 +99,7 @@ class Artifacts:
             if pair.tuning is not None:
                 for seed, tuned in zip(self.parameters.seeds, self.checkpoints[name], strict=True):
                     recipe = Tuning(**pair.tuning.model_dump(), seed=seed)
-                    found[tuned] = pair.base, recipe
+                    found[tuned] = self.base_checkpoint(pair.base, seed), recipe
         for cell in self.cells.values():
             if cell.kind == "tune":
                 assert self.parameters.tune is not None
@@ -84,7 +107,8 @@ class Artifacts:
                 own = self.parameters.tune.model_dump()
                 fair = cell.mode == FAIR
                 recipe = Tuning(**own, modules=cell.modules, seed=cell.seed, fair=fair)
-                found[tune_checkpoint(cell)] = cell.base, recipe
+                base = self.base_checkpoint(cell.base, cell.seed)
+                found[tune_checkpoint(cell)] = base, recipe
         return found
 
     def tuned_of(self, cell: Cell) -> str | None:
@@ -94,12 +118,12 @@ class Artifacts:
         if cell.pair is None:
             return None
         brought = self.parameters.pairs[cell.pair].tuning is None
-        return cell.pair if brought else f"{cell.pair}.seed{cell.seed}"
+        return cell.pair if brought else replicate_name(cell.pair, cell.seed)
 
     @property
     def brought(self) -> list[str]:
         """The checkpoints that the user brings."""
-        bases = [name for name, base in self.parameters.bases.items() if base.pretrain is None]
+        bases = [name for name, base in self.bases.items() if base.pretrain is None]
         pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuned is not None]
         extracts = self.parameters.spoken and self.parameters.extraction.model is not None
         return bases + pairs + ([EXTRACTOR] if extracts else [])
@@ -107,7 +131,7 @@ class Artifacts:
     @property
     def pretrained(self) -> list[str]:
         """The bases that the workflow pre-trains."""
-        return [name for name, base in self.parameters.bases.items() if base.pretrain is not None]
+        return [name for name, base in self.bases.items() if base.pretrain is not None]
 
     @property
     def tuned(self) -> list[str]:
@@ -132,7 +156,7 @@ class Artifacts:
 
     def chain(self, base: str) -> list[str]:
         """The files of the adapters that are merged into a base (`then`), as inputs."""
-        source = self.parameters.bases[base]
+        source = self.bases[base]
         paths = [self.external(path) for path in source.then]
         if source.awaited:
             paths = [path for path in paths if Path(path).exists()]
@@ -144,7 +168,7 @@ class Artifacts:
 
     def chain_flags(self, base: str) -> str:
         """The adapters that are merged into a base, as options of the command line."""
-        return repeated("then", map(self.external, self.parameters.bases[base].then))
+        return repeated("then", map(self.external, self.bases[base].then))
 
     @cached_property
     def table_rows(self) -> dict[str, tuple[str, Arm]]:

@@ -41,7 +41,7 @@ def _steps(jobs: Dag) -> Iterator[str]:
         "openset": jobs.cells if jobs.parameters.spoken else (),
         "tables": jobs.table_rows,
         "figures": [_stem(path) for path in drawn if path.endswith(".png")],
-        "neurons": jobs.siblings if jobs.neurons.files else (),
+        "neurons": jobs.neurons.bases if jobs.neurons.files else (),
         "directions": map(_stem, jobs.directions.files),
         "activations": jobs.neurons.activated,
     }

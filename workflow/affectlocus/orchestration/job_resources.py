@@ -153,7 +153,7 @@ class Needs:
             return self._extraction()
         if step == "directions":
             return self._reading(wildcards.base, len(self.jobs.siblings[wildcards.base]), step)
-        base = self._parameters.pairs[self.jobs.pair_of[wildcards.tuned]].base
+        base = self.jobs.base_of(wildcards.tuned)
         if step == "deltas":
             return self._reading(base, 2, step)
         size = self.size(base)
@@ -170,7 +170,7 @@ class Needs:
         )
 
     def _pretraining(self, name: str) -> Work:
-        recipe = self._parameters.bases[name].pretrain
+        recipe = self.jobs.bases[name].pretrain
         assert recipe is not None
         size = self.size(name)
         # As full tuning of all weights: 6P operations for each token; about 64 tokens a document.
@@ -196,7 +196,7 @@ class Needs:
         )
 
     def _evaluation(self, cells: list[Cell]) -> Work:
-        size = self.size(cells[0].base)
+        size = self.size(self.jobs.base_checkpoint(cells[0].base, cells[0].seed))
         asked = tuple(Path(file).stem for file in self.jobs.evaluate.data(cells[0]))
         written = self._parameters.evaluate.generation
 
@@ -273,7 +273,7 @@ class Needs:
     def _found(self, name: str) -> Size | None:
         """The size according to the files on disk: a manifest, or the user's own folder."""
         if name in self.jobs.pretrained:
-            recipe = self._parameters.bases[name].pretrain
+            recipe = self.jobs.bases[name].pretrain
             return sizes.pretraining_size(recipe) if recipe else None
         source = self.jobs.retrieve.source(name)
         manifest = Path(checkpoint(name))

@@ -16,8 +16,8 @@ def all_cells(parameters: Parameters) -> list[Cell]:
     """Every cell of the experiment, in the order of the tables.
 
     A checkpoint that the workflow tunes has one replicate for each seed, and so has every cell made
-    from it. A brought checkpoint has one replicate, and each random intervention on it has
-    `matrix.draws` replicates, whatever the seeds.
+    from it. So has a base that is a model of its own for each seed. A brought checkpoint has one
+    replicate, and each random intervention on it has `matrix.draws` replicates, whatever the seeds.
     """
     return list(_cells(parameters))
 
@@ -41,7 +41,8 @@ def _replicates(parameters: Parameters, cell: Cell) -> Iterator[Cell]:
 
 def _cells(parameters: Parameters) -> Iterator[Cell]:
     for base in dict.fromkeys(pair.base for pair in parameters.pairs.values()):
-        yield Cell("base", base)
+        for seed in parameters.base_seeds(base):
+            yield Cell("base", base, seed=seed)
     for name, pair in parameters.pairs.items():
         yield from _replicates(parameters, Cell("tuned", pair.base, name))
     for name in parameters.matrix.beside:
@@ -86,19 +87,19 @@ def table_cells(cells: list[Cell], pair: str, arm: Arm) -> list[Cell]:
     is such a cell.
     """
     tuned = [cell for cell in cells if cell.pair == pair and cell.kind == "tuned"]
-    base = next(cell for cell in cells if cell.kind == "base" and cell.base == tuned[0].base)
+    bases = [cell for cell in cells if cell.kind == "base" and cell.base == tuned[0].base]
     own = [cell for cell in cells if cell.pair == pair]
     rows = [cell for cell in own if arm_of(cell) == arm]
     if arm == "ablate":
-        return [base, *rows, *tuned]
+        return [*bases, *rows, *tuned]
     if arm == "dose":
         # Dose 1 is a load cell, and dose 0 is the base.
         scaled = {cell.modules for cell in rows}
         rows += [cell for cell in own if arm_of(cell) == "load" and cell.modules in scaled]
-        return [base, *sorted(rows, key=lambda cell: _place(cell, rows)), *tuned]
+        return [*bases, *sorted(rows, key=lambda cell: _place(cell, rows)), *tuned]
     parts = [cell for cell in rows if cell.modules != ALL]
     tunes = [cell for cell in own if arm_of(cell) == "tune" and cell.modules == ALL]
-    return [base, *parts, *((arm in ("tune", "fair") and tunes) or tuned)]
+    return [*bases, *parts, *((arm in ("tune", "fair") and tunes) or tuned)]
 
 
 def _place(cell: Cell, cells: list[Cell]) -> tuple[int, float]:

@@ -214,8 +214,7 @@ def _cells(needs: Needs) -> Iterator[PlannedJob]:
 
 def _rest(jobs: Dag) -> Iterator[PlannedJob]:
     """The jobs that need no model, or a small one."""
-    bases = dict.fromkeys(jobs.siblings)
-    for base in bases if jobs.neurons.files else ():
+    for base in jobs.neurons.bases if jobs.neurons.files else ():
         yield PlannedJob("neurons", f"results/neurons/{base}.parquet")
     for path in jobs.directions.files:
         yield PlannedJob("directions", path)
@@ -243,7 +242,7 @@ def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
     """The assumptions behind the sums, one line each."""
     parameters = needs.jobs.parameters
     assumed = parameters.plan
-    for name in [*parameters.bases, *([EXTRACTOR] if EXTRACTOR in needs.jobs.brought else [])]:
+    for name in [*needs.jobs.bases, *([EXTRACTOR] if EXTRACTOR in needs.jobs.brought else [])]:
         size = needs.size(name)
         yield (
             f"{name}: {size.parameters / 1e9:.3g}B parameters, {size.bytes / 1e9:.3g} GB "

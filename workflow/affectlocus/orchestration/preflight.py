@@ -59,7 +59,7 @@ def absent(parameters: Parameters, folder: Path) -> list[str]:
     root = folder / parameters.data_root
     found = [f"tasks.{name}" for name, task in parameters.tasks.items() if _absent(task, root)]
     sources: dict[str, Source | None] = {
-        f"bases.{name}": base for name, base in parameters.bases.items()
+        f"bases.{name}": base for name, base in parameters.base_models.items()
     }
     sources |= {f"pairs.{name}": pair.tuned for name, pair in parameters.pairs.items()}
     for key, source in sources.items():

@@ -105,7 +105,7 @@ def _group_mean(
         for same_task in zip(*(draws[name] for name in group), strict=True)
     ]
     reference = cells[references[group[0]]]
-    if reference.pair is not None and len({references[name] for name in group}) > 1:
+    if len({references[name] for name in group}) > 1:
         reference = reference.condition
     rows = score_rows(mean, settings.confidence)
     seeds, random_draws = (1, len(group)) if first.draw is not None else (len(group), 1)
@@ -114,11 +114,12 @@ def _group_mean(
 
 def _reference(cell: Cell, cells: Mapping[str, Cell]) -> str:
     """The id of the cell that a cell is compared with: its base, or the tuned model."""
-    reference = Cell("base", cell.base)
+    reference = Cell("base", cell.base, seed=cell.seed)
     if cell.kind == "ablate":
         reference = Cell("tuned", cell.base, cell.pair, seed=cell.seed)
-        if reference.id not in cells:  # a checkpoint that was not tuned here has no seed
-            reference = replace(reference, seed=None)
+    if reference.id not in cells:
+        # A checkpoint that was not tuned here has no seed; nor has a base that serves every seed.
+        reference = replace(reference, seed=None)
     if reference.id not in cells:
         raise InputError(
             f"cell {cell.id} is compared with {reference.id}; give its predictions too"

@@ -17,6 +17,7 @@ from transformers import (
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from affectlocus.config.corpus import Pretraining
+from affectlocus.core.errors import InputError
 from affectlocus.data.corpus import held_out
 from affectlocus.lm.text_loss import text_nats
 from affectlocus.training.training_loop import Budget, Example, train
@@ -64,8 +65,7 @@ def configure(settings: Pretraining, tokenizer: PreTrainedTokenizerFast) -> Pret
         num_key_value_heads=settings.kv_heads,
         head_dim=settings.hidden_size // settings.heads,
         max_position_embeddings=512,
-        # Larger than the 0.02 of large models: with 0.02, a model of width 64 does not learn.
-        initializer_range=0.05,
+        initializer_range=settings.initializer_range,
         tie_word_embeddings=True,
         sliding_window=settings.sliding_window,
         bos_token_id=None,
@@ -91,7 +91,18 @@ def pretrain(
     Returns:
         `perplexity` on the held-out documents, `parameters` (their number), and `tokens` (of one
         pass over the training documents).
+
+    Raises:
+        InputError: the seed is not a number.
     """
+    seed = settings.seed
+    if not isinstance(seed, int):
+        raise InputError(
+            "pretrain.no-seed",
+            f"seed: found {seed!r}, which only an experiment can resolve; expected a number",
+            key="seed",
+            found=seed,
+        )
     documents = text.read_text(encoding="utf-8").splitlines()
     last = held_out(len(documents))
     tokenizer = train_tokenizer(documents[:-last])
@@ -99,7 +110,7 @@ def pretrain(
         Example([*encoding, tokenizer.eos_token_id])
         for encoding in tokenizer(documents, return_attention_mask=False)["input_ids"]
     ]
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(configure(settings, tokenizer))
     train(
         model,
@@ -110,7 +121,9 @@ def pretrain(
             learning_rate=settings.learning_rate,
             warmup=0.1,
             weight_decay=0.01,
-            seed=settings.seed,
+            seed=seed,
+            group_by_length=settings.group_by_length,
+            beta2=settings.beta2,
         ),
         states=states,
     )

@@ -67,6 +67,7 @@ class Budget:
     weight_decay: float
     seed: int
     group_by_length: bool = False
+    beta2: float = 0.999
 
 
 # Number of batches whose samples are sorted by length together: enough for little padding, and few
@@ -233,6 +234,7 @@ def _arguments(budget: Budget, hardware: Hardware, scratch: str) -> TrainingArgu
         lr_scheduler_type="cosine",
         warmup_steps=max(1, round(budget.warmup * budget.steps)),
         weight_decay=budget.weight_decay,
+        adam_beta2=budget.beta2,
         max_grad_norm=1.0,
         bf16=hardware.precision == "bfloat16"
         and torch.cuda.is_available()

@@ -62,7 +62,9 @@ class ClaimsJobs(StepJobs):
         For a model on the hub the family follows from its name, so that the planned figures are the
         same before and after the download. The claims read the model's configuration.
         """
-        source = self.parameters.bases[base]
+        source = self.artifacts.bases[
+            self.artifacts.base_checkpoint(base, self.parameters.seeds[0])
+        ]
         if source.pretrain is not None:
             return family_of(source.pretrain.architecture)
         if source.folder is None:

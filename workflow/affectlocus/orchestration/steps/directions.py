@@ -20,7 +20,7 @@ class DirectionsJobs(StepJobs):
         Each pair of the matrix is compared with every other pair on its base, and with itself: two
         seeds of one recipe show how much agreement to expect. The two seeds differ where there
         are several, because two adapters with one seed start from the same factors, and so agree
-        whatever they learn.
+        whatever they learn. Where each seed has a base of its own, both have the first seed.
         """
         pairs, checkpoints = self.parameters.pairs, self.artifacts.checkpoints
         found: dict[frozenset[str], tuple[str, str]] = {}
@@ -28,7 +28,8 @@ class DirectionsJobs(StepJobs):
             for second, pair in pairs.items():
                 domains = (pairs[first].evidence, pair.evidence)
                 if pair.base == pairs[first].base and "affective" in domains:
-                    duo = checkpoints[first][0], checkpoints[second][-1]
+                    last = 0 if self.parameters.bases[pair.base].replicated else -1
+                    duo = checkpoints[first][0], checkpoints[second][last]
                     found.setdefault(frozenset((first, second)), duo)
         return {f"{one}-and-{two}": (one, two) for one, two in found.values() if one != two}
 

@@ -86,7 +86,7 @@ class EvaluateJobs(StepJobs):
 
     def together(self, cells: list[Cell]) -> Evaluation:
         """The inputs and parameters of a job that evaluates cells of one base and one kind."""
-        base = cells[0].base
+        base = self.artifacts.base_checkpoint(cells[0].base, cells[0].seed)
         pair = self.parameters.pairs.get(cells[0].pair or "")
         # A checkpoint that the workflow tuned for a cell needs no settings of the pair.
         reading = pair.reading if pair and cells[0].kind != "tune" else Reading()

@@ -21,9 +21,13 @@ class LedgerJobs(StepJobs):
 
     @property
     def bases(self) -> list[str]:
-        """The bases that cells are tuned from."""
+        """The bases that cells are tuned from; of several seeds the first, as all are one size."""
         matrix, pairs = self.parameters.matrix, self.parameters.pairs
-        return list(dict.fromkeys(pairs[name].base for name in matrix.pairs if matrix.tune))
+        found = dict.fromkeys(pairs[name].base for name in matrix.pairs if matrix.tune)
+        return [
+            self.artifacts.base_checkpoint(base, self.parameters.base_seeds(base)[0])
+            for base in found
+        ]
 
     @property
     def files(self) -> list[str]:

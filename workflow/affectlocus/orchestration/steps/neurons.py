@@ -13,21 +13,25 @@ class NeuronsJobs(PairInputs):
     """The jobs of rules/neurons.smk."""
 
     @property
+    def bases(self) -> list[str]:
+        """The bases whose pairs are compared."""
+        shown = self.artifacts.shown_bases
+        return [base for base in self.artifacts.siblings if base in shown]
+
+    @property
     def files(self) -> list[str]:
         """The comparison of each base's pairs; nothing if companions of deltas are off."""
         if not self.parameters.deltas.companions:
             return []
         suffixes = ("", ".concentration", ".overlaps", ".chance")
         return [
-            f"results/neurons/{base}{suffix}.parquet"
-            for base in self.artifacts.siblings
-            for suffix in suffixes
+            f"results/neurons/{base}{suffix}.parquet" for base in self.bases for suffix in suffixes
         ]
 
     @property
     def figures(self) -> list[str]:
         """A figure for each base."""
-        return as_images(f"neurons.{base}" for base in self.artifacts.siblings if self.files)
+        return as_images(f"neurons.{base}" for base in self.bases if self.files)
 
     def _files_of(self, base: str, affective: bool) -> list[str]:
         artifacts, pairs = self.artifacts, self.parameters.pairs
@@ -73,7 +77,8 @@ class NeuronsJobs(PairInputs):
         chosen = [
             name for name in self.parameters.matrix.pairs if pairs[name].evidence == "affective"
         ]
-        return [tuned for name in chosen for tuned in self.artifacts.checkpoints[name]]
+        checkpoints = [tuned for name in chosen for tuned in self.artifacts.checkpoints[name]]
+        return [tuned for tuned in checkpoints if self.artifacts.base_of(tuned) in self.bases]
 
     @property
     def activations(self) -> list[str]:

@@ -20,7 +20,7 @@ class RetrieveJobs(StepJobs):
         """Where a checkpoint comes from."""
         source: Source | None = self.parameters.extraction.model
         if name != EXTRACTOR:
-            source = self.parameters.bases.get(name) or self.parameters.pairs[name].tuned
+            source = self.artifacts.bases.get(name) or self.parameters.pairs[name].tuned
         assert source is not None
         return source
 

@@ -41,7 +41,8 @@ class ScoreJobs(StepJobs):
             for cell in table_cells(cells, pair, arm)
         }
         rest = [cell for cell in cells if cell.id not in listed]
-        bases = [self.artifacts.cells[Cell("base", cell.base).id] for cell in rest]
+        used = {cell.base for cell in rest}
+        bases = [cell for cell in cells if cell.kind == "base" and cell.base in used]
         return list(dict.fromkeys([*bases, *rest]))
 
     def other_answers(self, _: Any = None) -> list[str]:

@@ -25,11 +25,12 @@ class PairInputs(StepJobs):
 
     def pair_base(self, wildcards: Any) -> str:
         """The manifest of the pair's base."""
-        return checkpoint(self._pair(wildcards).base)
+        return checkpoint(self.artifacts.base_of(wildcards.tuned))
 
     def pair_weights(self, wildcards: Any) -> list[str]:
         """The weights of the base and of the tuned checkpoint that the workflow makes."""
-        return self.artifacts.weights(self._pair(wildcards).base, wildcards.tuned)
+        base = self.artifacts.base_of(wildcards.tuned)
+        return self.artifacts.weights(base, wildcards.tuned)
 
     def pair_reading(self, wildcards: Any) -> str:
         """How the tuned checkpoint is read, as JSON."""
@@ -37,8 +38,8 @@ class PairInputs(StepJobs):
 
     def pair_chain(self, wildcards: Any) -> list[str]:
         """The adapters that are merged into the base, as inputs."""
-        return self.artifacts.chain(self._pair(wildcards).base)
+        return self.artifacts.chain(self.artifacts.base_of(wildcards.tuned))
 
     def pair_chain_flags(self, wildcards: Any) -> str:
         """The adapters that are merged into the base, as options."""
-        return self.artifacts.chain_flags(self._pair(wildcards).base)
+        return self.artifacts.chain_flags(self.artifacts.base_of(wildcards.tuned))
