@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Imports are three times slower without compiled bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run all test test-all docs lock
+.PHONY: run all bases test test-all docs lock
 .DELETE_ON_ERROR:
 
 run: $(READY)

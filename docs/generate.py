@@ -4,8 +4,8 @@
     python docs/generate.py --check    exit with 1 and name the pages that are not up to date
 
 A page marks a generated part with two comments, `begin generated: NAME` and `end generated`. The
-sources are the JSON schema of params.yaml, the command line, the presets, the errors in the source, the
-tables in docs/data, and the plan of experiments/paper.
+sources are the JSON schema of params.yaml, the command line, the presets, the errors in the
+source, the tables in docs/data, and the plan of experiments/paper.
 """
 
 from __future__ import annotations
