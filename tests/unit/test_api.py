@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from command import in_process
+from refusal import refused
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -108,15 +109,13 @@ assert matplotlib.get_backend() == "svg", matplotlib.get_backend()
 def test_arguments_without_effect_are_refused_by_their_names(checkpoint, lora) -> None:
     base = checkpoint("llama")
     adapter = lora(base, ["q_proj"])
-    for given, said in (
-        ({"alpha": 3.0}, "alpha= has no effect"),
-        ({"prefix": "language_model."}, "prefix= has no effect"),
-    ):
-        with pytest.raises(affectlocus.InputError, match=said):
+    for given in ({"alpha": 3.0}, {"prefix": "language_model."}):
+        (name,) = given
+        with refused("option.no-effect", option=name):
             affectlocus.diff(base, adapter, **given)
-    with pytest.raises(affectlocus.InputError, match="any_base= has no effect"):
+    with refused("option.no-effect", option="any_base"):
         affectlocus.diff(base, base, any_base=True)
-    with pytest.raises(affectlocus.InputError, match="then= has no effect"):
+    with refused("option.no-effect", option="then"):
         affectlocus.diff(adapter, then=[adapter])
 
 
@@ -132,7 +131,7 @@ def test_convert_graft_and_verify(checkpoint, lora, tmp_path) -> None:
     assert affectlocus.verify(base, tmp_path / "out", "gate")["changed"] == 2
     with pytest.raises(affectlocus.InputError, match="lies outside q and differs"):
         affectlocus.verify(base, tmp_path / "out", "q")
-    with pytest.raises(affectlocus.InputError, match="is an input, which would be overwritten"):
+    with refused("output.is-an-input", file=adapter):
         affectlocus.graft(base, adapter, "gate", adapter)
 
 
@@ -154,15 +153,15 @@ def test_score_gives_the_object_of_the_command(tmp_path) -> None:
     done = CliRunner().invoke(app, ["score", "--protocol", "mer-unibench", *options])
     printed = json.loads(done.output)
     assert found == {name: printed[name] for name in found}
-    for given, said in (
-        ({"kind": "f1"}, "kind='f1': expected hit-rate or waf"),
-        ({"kind": "hit-rate"}, "needs wheels="),
-        ({"kind": "waf", "wheels": "released"}, "need kind='hit-rate'"),
-        ({"kind": "waf", "choose": "validation"}, "needs validation_gold="),
-        ({"kind": "waf", "validation_gold": gold}, "need choose='validation'"),
-        ({"kind": "waf", "choose": "best"}, "choose='best': expected"),
+    for given, code, option in (
+        ({"kind": "f1"}, "option.unknown-value", "kind"),
+        ({"kind": "hit-rate"}, "option.missing", "wheels"),
+        ({"kind": "waf", "wheels": "released"}, "option.no-effect", "wheels"),
+        ({"kind": "waf", "choose": "validation"}, "option.missing", "validation_gold"),
+        ({"kind": "waf", "validation_gold": gold}, "option.no-effect", "validation_gold"),
+        ({"kind": "waf", "choose": "best"}, "option.unknown-value", "choose"),
     ):
-        with pytest.raises(affectlocus.InputError, match=re.escape(said)):
+        with refused(code, option=option):
             affectlocus.score(gold, answers, **given)
 
 
@@ -194,20 +193,18 @@ def test_an_experiments_results_are_read(experiment) -> None:
 
 
 def test_what_is_not_computed_is_refused_with_the_command_that_computes_it(experiment) -> None:
-    with pytest.raises(affectlocus.InputError) as error:
+    name = "results/table1_dose.other_intervals.csv"
+    file = experiment.folder / name
+    with refused("results.no-file", file=file, found=["table1_intervals.csv"]) as error:
         experiment.table(1, arm="dose", pair="other")
-    said = str(error.value)
-    assert "table1_dose.other_intervals.csv: no such file" in said
-    assert "there are table1_intervals.csv" in said
-    command = f"--directory {experiment.folder} results/table1_dose.other_intervals.csv"
-    assert said.endswith(command)
+    assert str(error.value).endswith(f"--directory {experiment.folder} {name}")
     for read in (experiment.claims, lambda: experiment.deltas("mine")):
-        with pytest.raises(affectlocus.InputError, match="no such file"):
+        with refused("results.no-file"):
             read()
 
 
 def test_a_folder_without_parameters_is_no_experiment(tmp_path) -> None:
-    with pytest.raises(affectlocus.InputError, match=r"params\.yaml: no such file"):
+    with refused("params.no-file", file=tmp_path / "params.yaml"):
         affectlocus.Experiment(tmp_path)
 
 
@@ -216,6 +213,5 @@ def test_a_missing_library_is_named(monkeypatch, tmp_path) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
     monkeypatch.setattr("affectlocus.checkpoints.adapters.Adapter.__init__", broken)
-    said = r"affectlocus\.convert needs torch: pip install 'affectlocus\[workflow\]'"
-    with pytest.raises(affectlocus.InputError, match=said):
+    with refused("install.no-extra", module="torch"):
         api.convert(tmp_path, tmp_path / "out")

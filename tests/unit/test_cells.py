@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from pydantic import ValidationError
+from refusal import refused
 from typer.testing import CliRunner
 
 from affectlocus.cli.entry import app
+from affectlocus.cli.shared import settings_of
 from affectlocus.config.cells import CellList
 from affectlocus.core.cells import Cell, dose, tune_checkpoint, validated
 from affectlocus.core.errors import InputError
@@ -24,26 +27,27 @@ def test_a_dose_is_read_from_a_load_cells_mode() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "words"),
+    ("cell", "code", "found"),
     [
-        (Cell("lode", "b", "p", "q"), "unknown kind 'lode'"),  # type: ignore[arg-type]
-        (Cell("load", "b", "p"), "'load' with modules ''"),
-        (Cell("base", "b", modules="q"), "'base' with modules 'q'"),
-        (Cell("load", "b", "p", "gat"), "projection 'gat'"),
-        (Cell("load", "b", "p", "q", "zero"), "'zero'"),
-        (Cell("load", "b", "p", "q", "x-1"), "'x-1'"),
-        (Cell("tune", "b", "p", "q", "x2"), "'x2'"),
-        (Cell("ablate", "b", "p", "q", "even"), "'even'"),
-        (Cell("ablate", "b", "p", "q"), "revert, zero, shuffle"),
-        (Cell("ablate", "b", "p", "q", "mean"), "'mean'"),
-        (Cell("ablate", "b", "p", "q", "zero", draw=1), "remove draw1"),
-        (Cell("ablate", "b", "p", "q", "noise", 2, 1), "without a seed"),
+        (Cell("lode", "b", "p", "q"), "cell.unknown-kind", "lode"),  # type: ignore[arg-type]
+        (Cell("load", "b", "p"), "cell.wrong-modules", ""),
+        (Cell("base", "b", modules="q"), "cell.wrong-modules", "q"),
+        (Cell("load", "b", "p", "gat"), "modules.unknown-projection", "gat"),
+        (Cell("load", "b", "p", "q", "zero"), "cell.wrong-mode", "zero"),
+        (Cell("load", "b", "p", "q", "x-1"), "cell.wrong-mode", "x-1"),
+        (Cell("tune", "b", "p", "q", "x2"), "cell.wrong-mode", "x2"),
+        (Cell("ablate", "b", "p", "q", "even"), "cell.wrong-mode", "even"),
+        (Cell("ablate", "b", "p", "q"), "cell.wrong-mode", ""),
+        (Cell("ablate", "b", "p", "q", "mean"), "cell.wrong-mode", "mean"),
+        (Cell("ablate", "b", "p", "q", "zero", draw=1), "cell.unused-draw", 1),
+        (Cell("ablate", "b", "p", "q", "noise", 2, 1), "cell.unused-draw", 1),
     ],
 )
-def test_a_cell_that_makes_no_sense_is_refused_in_one_line(cell: Cell, words: str) -> None:
-    with pytest.raises(InputError) as caught:
+def test_a_cell_that_makes_no_sense_is_refused_in_one_line(
+    cell: Cell, code: str, found: object
+) -> None:
+    with refused(code, found=found) as caught:
         validated(cell)
-    assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -75,44 +79,80 @@ def test_the_base_of_a_cell_may_be_left_out_and_one_cell_needs_no_list() -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "code", "fields"),
     [
-        ("[]", "at least 1"),
-        ('{"pair": "p"}', "kind"),
-        ('{"kind": "lode"}', "'load'"),
-        ('{"kind": "load", "modules": "q"}', "expected the name of a pair"),
-        ('{"kind": "base", "pair": "p"}', "expected no pair"),
-        ('{"kind": "load", "pair": "p", "modules": "gat"}', "projection 'gat'"),
-        ('{"kind": "load", "pair": "p", "modules": "q", "mode": "zero"}', "mode 'zero'"),
-        ('{"kind": "ablate", "pair": "p", "modules": "q"}', "mode ''"),
-        ('{"kind": "tuned", "pair": "p/q"}', "becomes a folder"),
-        ('{"kind": "tuned", "pair": "p", "seed": -1}', "greater than or equal to 0"),
-        ('{"kind": "tuned", "pair": "p", "sed": 1}', "Extra inputs"),
+        ("[]", "params.invalid-value", {"key": "", "rule": "too_short"}),
+        ('{"pair": "p"}', "params.missing-key", {"key": "0.kind"}),
+        ('{"kind": "lode"}', "params.invalid-value", {"key": "0.kind", "found": "lode"}),
+        ('{"kind": "load", "modules": "q"}', "cell.wrong-pair", {"found": None}),
+        ('{"kind": "base", "pair": "p"}', "cell.wrong-pair", {"found": "p"}),
+        (
+            '{"kind": "load", "pair": "p", "modules": "gat"}',
+            "modules.unknown-projection",
+            {"found": "gat"},
+        ),
+        (
+            '{"kind": "load", "pair": "p", "modules": "q", "mode": "zero"}',
+            "cell.wrong-mode",
+            {"kind": "load", "found": "zero"},
+        ),
+        (
+            '{"kind": "ablate", "pair": "p", "modules": "q"}',
+            "cell.wrong-mode",
+            {"kind": "ablate", "found": ""},
+        ),
+        ('{"kind": "tuned", "pair": "p/q"}', "params.not-a-file-name", {"found": "p/q"}),
+        (
+            '{"kind": "tuned", "pair": "p", "seed": -1}',
+            "params.invalid-value",
+            {"key": "0.seed", "found": -1, "rule": "greater_than_equal"},
+        ),
+        ('{"kind": "tuned", "pair": "p", "sed": 1}', "params.unknown-key", {"key": "0.sed"}),
     ],
 )
-def test_json_that_is_not_a_cell_is_refused(text: str, words: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        CellList.model_validate_json(text)
-    assert words in str(caught.value)
+def test_json_that_is_not_a_cell_is_refused(text: str, code: str, fields: dict[str, Any]) -> None:
+    with refused(code, **fields):
+        settings_of(CellList, text)
 
 
 TUNED = '{"kind": "tuned", "pair": "p"}'
 
 
 @pytest.mark.parametrize(
-    ("outputs", "cells", "words"),
+    ("outputs", "cells", "code", "fields"),
     [
-        (["a/p.parquet"], f"[{TUNED}, {TUNED}]", "--cells: found 2 cells for 1 outputs"),
-        (["a/p.parquet", "a/q.parquet"], f"[{TUNED}, {TUNED}]", "two outputs in one folder"),
-        (["a/p.parquet"], '{"kind": "base", "base": "c"}', "cell c/base of base c, but --base is"),
-        (["a/p.parquet"], '{"kind": "base", "pair": "p"}', "--cells: 0: kind 'base' with pair"),
-        (["a/p.parquet"], "lost.json", "--cells: cannot read lost.json"),
+        (
+            ["a/p.parquet"],
+            f"[{TUNED}, {TUNED}]",
+            "cell.wrong-number-of-outputs",
+            {"option": "--cells", "found": 2, "expected": 1},
+        ),
+        (["a/p.parquet", "a/q.parquet"], f"[{TUNED}, {TUNED}]", "cell.shared-folder", {}),
+        (
+            ["a/p.parquet"],
+            '{"kind": "base", "base": "c"}',
+            "cell.other-base",
+            {"cell": "c/base", "expected": "c"},
+        ),
+        (
+            ["a/p.parquet"],
+            '{"kind": "base", "pair": "p"}',
+            "cell.wrong-pair",
+            {"file": "--cells", "key": "0", "found": "p"},
+        ),
+        (
+            ["a/p.parquet"],
+            "lost.json",
+            "option.unreadable-file",
+            {"option": "--cells", "file": "lost.json"},
+        ),
     ],
 )
 def test_cells_that_do_not_fit_the_outputs_are_refused_before_any_file_is_read(
-    outputs: list[str], cells: str, words: str
+    outputs: list[str], cells: str, code: str, fields: dict[str, Any]
 ) -> None:
     options = ["--cells", cells, "--base", "b.json", "--data", "d.parquet", "--settings", "{}"]
     done = CliRunner().invoke(app, ["evaluate", *outputs, *options])
     assert isinstance(done.exception, InputError)
-    assert words in str(done.exception)
+    with refused(code, **fields):
+        raise done.exception

@@ -122,7 +122,7 @@ def step(old: str, new: str) -> dict[str, str]:
         ('        """Gives half."""\n', ""),
         ("half(value) / LIMIT", "(half(value)  /  LIMIT)"),
         ("LIMIT = 2\n", 'LIMIT = 2\n"""The limit."""\n'),
-        ('InputError("no name")', 'InputError(f"no name: {out!r}")'),
+        ('InputError("no name")', 'InputError("option.no-name", f"no name: {out!r}", file=out)'),
         ('help="where"', 'help="another file"'),
         ("import torch\n", "import torch\n\nif TYPE_CHECKING:\n    import scipy\n"),
     ],
@@ -230,8 +230,9 @@ def test_the_version_of_a_library_counts_where_it_is_used(
     """The command's module imports torch, and the step does not use it."""
     helper = {"helper.py": "import numpy\n" + FILES["helper.py"]}
     before = package(helper)
-    real = module.version
-    monkeypatch.setattr(module, "version", lambda name: "0" if name == library else real(name))
+    real = module.installed_version
+    other = lambda name: "0" if name == library else real(name)  # noqa: E731
+    monkeypatch.setattr(module, "installed_version", other)
     assert (package(helper) != before) == counts
 
 
@@ -251,8 +252,9 @@ def test_the_version_of_what_a_library_computes_with_counts(
 ) -> None:
     helper = {"helper.py": f"{imported}\n{FILES['helper.py']}"}
     before, without = package(helper), package()
-    real = module.version
-    monkeypatch.setattr(module, "version", lambda name: "0" if name == library else real(name))
+    real = module.installed_version
+    other = lambda name: "0" if name == library else real(name)  # noqa: E731
+    monkeypatch.setattr(module, "installed_version", other)
     assert package(helper) != before
     assert package() == without
 

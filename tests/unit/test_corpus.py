@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from refusal import refused
 
 from affectlocus.config.corpus import Corpus
-from affectlocus.core.errors import InputError
 from affectlocus.core.output_files import MARKER
 from affectlocus.data.corpus import (
     BENCHMARKS,
@@ -108,7 +108,7 @@ def test_a_corpus_replaces_an_old_one_and_no_other_file(tmp_path: Path) -> None:
     write_corpus(SMALL, tmp_path / "corpus")
     assert contents(tmp_path / "corpus") != old
     (tmp_path / "corpus" / "mine.csv").touch()
-    with pytest.raises(InputError, match=r"contains mine\.csv, which corpus did not write"):
+    with refused("output.holds-other-files", found="mine.csv", step="corpus"):
         write_corpus(SMALL, tmp_path / "corpus")
     assert (tmp_path / "corpus" / "mine.csv").exists()
 

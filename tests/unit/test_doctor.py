@@ -12,9 +12,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import yaml
+from refusal import refused
 
 from affectlocus.config.experiment import Parameters
-from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE, check_whole, write_json
 from affectlocus.core.manifests import manifest_entry
 from affectlocus.orchestration.dag import Dag
@@ -113,7 +113,7 @@ def test_a_cut_result_is_named_and_moved_aside(
     how = f"cut, at {kept} bytes" if kept else "empty"
     assert found.message == f"results/a.{kind}: {how}"
     assert tree(folder) == before
-    with pytest.raises(InputError, match="affectlocus doctor --fix"):
+    with refused("results.truncated", file=path, found=how):
         check_whole(path)
     (done,) = repair(Path(), [found], jobs)
     assert not path.exists()
@@ -192,7 +192,7 @@ def test_a_source_that_has_other_files_now_is_said_and_its_manifest_stays(
     flip(folder / "cache/far/model.safetensors")
     other = {"folder": "cache/far", "files": [{"file": "x", "bytes": 1, "sha256": "0"}]}
     monkeypatch.setattr("affectlocus.data.retrieve.retrieve", lambda *_: other)
-    with pytest.raises(InputError, match="its source has other files now"):
+    with refused("download.other-files", file=Path("results/checkpoints/far.json")):
         repair(Path(), examine(Path(), jobs), jobs)
     assert (folder / "results/checkpoints/far.json").exists()
 

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from hub import serving, start
 from huggingface_hub import constants
+from refusal import refused
 
 import affectlocus
 from affectlocus.checkpoints import checksums as seals
 from affectlocus.checkpoints.checksums import first_changed
 from affectlocus.core import durable
-from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE, write_json, write_text
 from affectlocus.core.manifests import manifest_entry
 from affectlocus.core.output_files import replacing
@@ -214,7 +214,7 @@ def test_a_disk_that_is_full_when_it_is_synced_names_the_output(
     path = tmp_path / "table.csv"
     path.write_text("old")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"table\.csv: cannot be written \(No space left"):
+    with refused("output.not-writable", file=path, reason=os.strerror(errno.ENOSPC)):
         write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from command import in_process
 from pydantic import BaseModel
+from refusal import printed_code
 from typer.testing import CliRunner
 
 from affectlocus.cli import app
@@ -34,14 +35,15 @@ def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str
     return in_process(folder, *arguments, COLUMNS="400", NO_COLOR="1")
 
 
-def refusal(folder: Path, *arguments: str | Path) -> str:
-    """The one line on stderr of a command that fails, writes nothing, and has exit code 1."""
+def refusal(code: str, folder: Path, *arguments: str | Path) -> str:
+    """The one line on stderr of a command that is refused with this code, and writes nothing."""
     before = sorted(folder.rglob("*"))
     done = run(folder, *arguments)
     assert done.returncode == 1, done
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert sorted(folder.rglob("*")) == before
+    assert printed_code(done.stderr) == code
     assert line.startswith("affectlocus: ")
     return line.removeprefix("affectlocus: ")
 
@@ -66,37 +68,40 @@ EXTRACT = ("extract", "said.parquet", "--model", "nowhere", "--cache", "c", "--o
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code", "named"),
     [
-        ((*CORPUS, '{"sead": 1}'), "--settings: sead: unknown key"),
-        ((*CORPUS, '{"seed": -1}'), "--settings: seed: found -1"),
-        ((*CORPUS, '{"seed":'), "--settings: not YAML or JSON"),
-        ((*CORPUS, "nowhere.yaml"), "--settings: cannot read nowhere.yaml"),
-        ((*CORPUS, "list.yaml"), "list.yaml: "),
-        (("prepare", "--test", "bad.csv", *PREPARE, TASK), "bad.csv: row 1 has the label 'rage'"),
-        (("score", "text.parquet", "--settings", "{}", "--out", "a"), "not a whole parquet file"),
-        (("figures", "--out", "a"), "give one of --heat-map, --grid, --trajectory"),
-        (EXTRACT, "--model nowhere: no such folder or file; expected a model, or its manifest"),
-        ((*EXTRACT[:2], "--model", ".", *EXTRACT[4:]), "--model .: no config.json in it"),
-        (("ledger", "nowhere.json"), "nowhere.json: no such file"),
-        (("ledger", "config.json", "--method", "all"), "--method all: expected lora or sft"),
-        (("ledger", "config.json", "--modules", "gat"), "unknown projection 'gat'"),
-        (("neurons",), "give a PAIR.neurons.parquet with --affective or --others"),
-        (("neurons", "--share", "2"), "--share 2: expected more than 0"),
-        (("directions", "--base", "b.json", "--tuned", "t.json"), "expected two manifests"),
-        (("show", "nowhere.csv"), "nowhere.csv: no such file; expected a table of results"),
-        (("check",), "params.yaml: bases.a/b: the name 'a/b' becomes a folder"),
-        (("check", "nowhere.yaml"), "nowhere.yaml: no such file"),
+        ((*CORPUS, '{"sead": 1}'), "params.unknown-key", "--settings: sead: "),
+        ((*CORPUS, '{"seed": -1}'), "params.invalid-value", "--settings: seed: found -1"),
+        ((*CORPUS, '{"seed":'), "params.not-yaml", "--settings: "),
+        ((*CORPUS, "nowhere.yaml"), "option.unreadable-file", "nowhere.yaml"),
+        ((*CORPUS, "list.yaml"), "params.invalid-value", "list.yaml: "),
+        (("score", "text.parquet", "--settings", "{}", "--out", "a"), "table.damaged", "text.parq"),
+        (("figures", "--out", "a"), "option.not-one-figure", "--heat-map, --grid, --trajectory"),
+        (EXTRACT, "model.not-found", "--model nowhere"),
+        ((*EXTRACT[:2], "--model", ".", *EXTRACT[4:]), "model.no-config", "--model ."),
+        (("ledger", "nowhere.json"), "json.no-file", "nowhere.json"),
+        (("ledger", "config.json", "--method", "all"), "option.unknown-value", "--method all"),
+        (("ledger", "c.json", "--modules", "gat"), "modules.unknown-projection", "'gat'"),
+        (("neurons",), "option.missing", "--affective or --others"),
+        (("neurons", "--share", "2"), "option.out-of-range", "--share 2"),
+        (
+            ("directions", "--base", "b.json", "--tuned", "t.json"),
+            "option.too-few-checkpoints",
+            "--tuned",
+        ),
+        (("check",), "params.not-a-file-name", "params.yaml: bases.a/b: "),
+        (("check", "nowhere.yaml"), "params.no-file", "nowhere.yaml"),
         (
             ("graft", "--base", "b", "--tuned", "t", "--modules", "gat", "--out", "a"),
-            "unknown projection 'gat'",
+            "modules.unknown-projection",
+            "'gat'",
         ),
     ],
 )
 def test_bad_input_ends_in_one_line_with_exit_code_1_and_writes_nothing(
-    folder: Path, arguments: tuple[str, ...], words: str
+    folder: Path, arguments: tuple[str, ...], code: str, named: str
 ) -> None:
-    assert words in refusal(folder, *arguments)
+    assert named in refusal(code, folder, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -113,18 +118,16 @@ def test_what_the_system_refuses_is_one_line_that_names_the_file(
         exit_on_error(fail)
     (line,) = capsys.readouterr().err.splitlines()
     assert line in (
-        "affectlocus: out/a.csv: No space left on device",
-        "affectlocus: a\N{REPLACEMENT CHARACTER}b: denied",
+        "affectlocus: out/a.csv: No space left on device [system.error]",
+        "affectlocus: a\N{REPLACEMENT CHARACTER}b: denied [system.error]",
     )
 
 
 def test_memory_that_runs_out_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"):
         exit_on_error(np.ones, 2**50)
-    assert capsys.readouterr().err == (
-        "affectlocus: out of memory; no output is half-written: give this job more memory (the "
-        "retries of a cluster profile do so), or end other programs that use it\n"
-    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert printed_code(line) == "system.out-of-memory"
 
 
 def test_an_unexpected_error_keeps_its_traceback() -> None:
@@ -134,27 +137,29 @@ def test_an_unexpected_error_keeps_its_traceback() -> None:
 
 def test_a_manifest_does_not_take_a_folders_place(folder: Path) -> None:
     (folder / "there").mkdir()
-    assert "there: is a folder" in refusal(folder, "retrieve", "nowhere", "--out", "there")
+    refusal("output.is-a-folder", folder, "retrieve", "nowhere", "--out", "there")
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "code"),
     [
-        pytest.param((*CORPUS, "latin.yaml"), id="settings that are not UTF-8"),
-        pytest.param(("prepare", "--test", "no.csv", *PREPARE, TASK), id="a missing file"),
-        pytest.param(("check", "."), id="a folder for a params.yaml"),
+        pytest.param(
+            (*CORPUS, "latin.yaml"), "option.unreadable-file", id="settings that are not UTF-8"
+        ),
+        pytest.param(("check", "."), "params.not-a-file-name", id="a folder for a params.yaml"),
     ],
 )
-def test_bad_input_is_never_a_traceback(folder: Path, arguments: tuple[str, ...]) -> None:
-    refusal(folder, *arguments)
+def test_bad_input_is_never_a_traceback(
+    folder: Path, arguments: tuple[str, ...], code: str
+) -> None:
+    refusal(code, folder, *arguments)
 
 
 def test_a_complaint_about_settings_as_a_whole_has_no_empty_key(folder: Path) -> None:
     recipe = '{"architecture": "llama", "heads": 3}'
-    line = refusal(
-        folder, "pretrain", "--text", "t", "--settings", recipe, "--folder", "f", "--out", "a"
-    )
-    assert line.startswith("--settings: hidden_size 64 is not a multiple")
+    options = ("--text", "t", "--settings", recipe, "--folder", "f", "--out", "a")
+    line = refusal("model.uneven-heads", folder, "pretrain", *options)
+    assert line.startswith("--settings: hidden_size 64 ")
 
 
 def help_text(*arguments: str) -> str:
@@ -234,8 +239,8 @@ def test_a_task_is_prepared_from_the_files_of_its_options(tmp_path: Path, named:
 def test_options_of_files_that_exclude_each_other_are_refused(folder: Path) -> None:
     task = json.dumps({key: LABELLED[key] for key in ("columns", "labels")})
     both = ("prepare", "--all", "bad.csv", "--test", "bad.csv", *PREPARE, task)
-    assert "files.all contains every split; remove files.test" in refusal(folder, *both)
-    assert "expected either corpus: true or files" in refusal(folder, "prepare", *PREPARE, task)
+    refusal("task.overlapping-files", folder, *both)
+    refusal("task.not-one-source", folder, "prepare", *PREPARE, task)
 
 
 def test_answers_go_through_score_and_tables_to_the_terminal(tmp_path: Path) -> None:
@@ -318,7 +323,8 @@ def test_baselines_need_the_prepared_tasks(tmp_path: Path) -> None:
     done = run(tmp_path, "tables", "--scores", "s", "--metric", "accuracy", "--out", "t.csv",
                "--intervals", "i.csv", "--baselines", "b.csv")  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr == ("affectlocus: --data is missing; --baselines and --data go together\n")
+    assert printed_code(done.stderr) == "option.missing"
+    assert done.stderr.startswith("affectlocus: --data is missing")
 
 
 def test_the_help_of_evaluate_names_every_field_of_a_cell() -> None:

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from refusal import refused
 
-from affectlocus.core.errors import InputError
 from affectlocus.orchestration.gpu_lease import VISIBLE, cards, lease
 
 HOLDER = """
@@ -128,7 +128,7 @@ def test_a_host_without_cards_leases_none(host: Path) -> None:
 
 
 def test_more_cards_than_there_are_end_in_one_sentence() -> None:
-    with pytest.raises(InputError, match="4 cards are wanted and this host has 3"):
+    with refused("gpu.too-few", found=3, expected=4):
         lease(4, {})
 
 
@@ -137,5 +137,6 @@ def test_a_folder_that_cannot_be_written_is_named(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("AFFECTLOCUS_LEASES", str(tmp_path / "file" / "leases"))
-    with pytest.raises(InputError, match="AFFECTLOCUS_LEASES"):
+    with refused("gpu.no-lease-folder") as caught:
         lease(1, {})
+    assert str(tmp_path / "file" / "leases") in str(caught.value.fields["file"])

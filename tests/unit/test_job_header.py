@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.core.job_header import header_lines, redacted, revision
+from affectlocus.core.job_header import header_lines, redacted
+from affectlocus.core.provenance import revision
+from affectlocus.core.version import __version__
 
 
 def topic(found: list[str], name: str) -> str:
@@ -23,6 +25,7 @@ def test_it_names_versions_hardware_revision_seed_and_parameters() -> None:
         "tune", arguments, environment={"SLURM_JOB_ID": "12", "OMP_NUM_THREADS": "3"}
     )
     assert topic(found, "step").startswith("tune, 20")
+    assert topic(found, "code") == f"affectlocus {__version__}, git {revision() or 'none'}"
     assert "torch 2." in topic(found, "versions")
     assert f"Python {sys.version.split()[0]}" in topic(found, "versions")
     assert "slurm job 12" in topic(found, "hardware")
@@ -51,23 +54,6 @@ def test_no_token_reaches_it() -> None:
     assert shown == "--url https://h/a?k=${MY_API_KEY} --x ${HF_TOKEN} hf_… german"
     found = "\n".join(header_lines("x", ["x", "--a", "hunter2hunter2"], environment=environment))
     assert "hunter2" not in found
-
-
-def test_a_revision_says_whether_files_differ_from_it(tmp_path: Path) -> None:
-    assert revision(tmp_path) == "none"
-
-    def git(*command: str) -> str:
-        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        run = ["git", "-C", str(tmp_path), *who, *command]
-        return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
-
-    git("init")
-    (tmp_path / "a").write_text("1")
-    git("add", "a")
-    git("commit", "-m", "one")
-    assert revision(tmp_path) == git("rev-parse", "HEAD")
-    (tmp_path / "a").write_text("2")
-    assert revision(tmp_path).endswith(", with changes")
 
 
 def test_only_a_jobs_command_writes_it(tmp_path: Path) -> None:

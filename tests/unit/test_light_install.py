@@ -19,6 +19,7 @@ import layouts
 import numpy as np
 import pytest
 import torch
+from refusal import printed_code
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -168,6 +169,7 @@ def test_a_configuration_alone_tells_what_transformers_builds(
 # What needs the extra
 
 
+PIP = "pip install 'affectlocus[workflow]'"
 MINIMAL = {
     "pretrain": ("--text", "t.txt", "--settings", "{}", "--folder", "f", "--out", "o.json"),
     "tune": (
@@ -186,9 +188,9 @@ MINIMAL = {
 def test_a_step_without_its_library_says_which(tmp_path, command) -> None:
     done = light(tmp_path, command, *MINIMAL[command])
     assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    expected = f"affectlocus: affectlocus {command} needs torch: "
-    assert done.stderr == f"{expected}pip install 'affectlocus[workflow]'\n"
+    assert printed_code(done.stderr) == "install.no-extra"
+    (line,) = done.stderr.splitlines()
+    assert f"affectlocus {command} needs torch: {PIP}" in line
 
 
 def test_help_needs_nothing(tmp_path) -> None:
@@ -199,10 +201,9 @@ def test_a_pytorch_file_needs_torch(checkpoint, lora, tmp_path) -> None:
     file = layouts.trained_only(lora(checkpoint("llama"), ["q_proj"]), tmp_path / "a.pth")
     done = light(tmp_path, "convert", file, "--alpha", 4, "--out", "out")
     assert done.returncode == 1
-    assert done.stderr == (
-        f"affectlocus: {file}: to read a PyTorch file, affectlocus needs torch: "
-        "pip install 'affectlocus[workflow]'\n"
-    )
+    assert printed_code(done.stderr) == "install.no-extra"
+    assert str(file) in done.stderr
+    assert f"needs torch: {PIP}" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -212,7 +213,8 @@ def test_random_numbers_need_torch(checkpoint, lora, tmp_path, mode) -> None:
     given = ("--base", base, "--tuned", lora(base, ["q_proj"]), "--modules", "q", "--out", "out")
     done = light(tmp_path, "graft", *given, "--kind", "ablate", "--mode", mode)
     assert done.returncode == 1
-    assert "affectlocus needs torch: pip install 'affectlocus[workflow]'" in done.stderr
+    assert printed_code(done.stderr) == "install.no-extra"
+    assert f"affectlocus needs torch: {PIP}" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -220,8 +222,9 @@ def test_a_ledger_of_a_mixture_needs_transformers(checkpoint, tmp_path) -> None:
     folder = checkpoint("mixtral")
     done = light(tmp_path, "ledger", folder)
     assert done.returncode == 1
+    assert printed_code(done.stderr) == "install.no-extra"
     assert f"{folder / 'config.json'}: to count a model of type 'mixtral'" in done.stderr
-    assert "needs transformers: pip install" in done.stderr
+    assert f"needs transformers: {PIP}" in done.stderr
 
 
 # The arithmetic is torch's, bit for bit

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from refusal import refused
 from wheel_files import write_wheels
 
 from affectlocus.checkpoints.model_pairs import ModelPair
@@ -66,14 +67,14 @@ def test_a_data_set_on_the_hub_is_left_to_its_job_unless_downloads_are_asked_for
 
     def retrieve(hub: str, *_: Any) -> Any:
         asked.append(hub)
-        raise InputError("no network")
+        raise InputError("download.no-network", "no network")
 
     monkeypatch.setattr("affectlocus.data.sources.retrieve_table", retrieve)
     loaded = Parameters.model_validate(config)
     before = sorted(folder.rglob("*"))
     assert examined(loaded, folder) == {}
     assert (asked, sorted(folder.rglob("*"))) == ([], before)
-    with pytest.raises(InputError, match="no network"):
+    with refused("download.no-network", task="moods"):
         examined(loaded, folder, download=True)
 
 
@@ -215,12 +216,10 @@ def test_labels_that_a_protocol_leaves_unscored_are_counted_before_anything_runs
 def test_labels_without_a_hit_rate_on_some_wheel_are_refused_before_anything_runs(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(InputError) as caught:
-        unscored(tmp_path, ["anger", "neutral"])
-    assert str(caught.value).startswith(
-        "mine.yaml: score.protocols.moods: wheel 5 knows none of the labels in the test split "
-        "(anger, neutral), so mer-unibench has no hit rate on it; give the labels"
-    )
+    key = "score.protocols.moods"
+    labels = ["anger", "neutral"]
+    with refused("score.no-label-on-wheel", file="mine.yaml", key=key, wheel=5, found=labels):
+        unscored(tmp_path, labels)
 
 
 def test_wheels_that_are_not_the_released_ones_are_refused_before_anything_runs(

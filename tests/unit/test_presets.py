@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from refusal import refused
 
 from affectlocus.config.experiment import Parameters, validate
 from affectlocus.config.presets import FOLDER, PRESETS
@@ -228,12 +229,10 @@ def test_a_missing_file_is_refused_with_what_the_preset_expects(
     }
     config["tasks"]["mini-MOSI"] = config["tasks"].pop("other")
     config["corpus"] = {}
-    with pytest.raises(InputError) as caught:
+    with refused("task.no-file") as caught:
         validate(config, tmp_path)
-    message = str(caught.value)
-    assert message.startswith("params.yaml: tasks.set.files.")
-    assert "no such file: " in message
-    assert f"(preset {preset}: " in message
+    assert str(caught.value.fields["key"]).startswith("tasks.set.files.")
+    assert f"(preset {preset}: " in str(caught.value)
 
 
 @pytest.mark.parametrize("preset", LAYOUTS)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from refusal import refused
 
 from affectlocus.config.experiment import Parameters
-from affectlocus.core.errors import InputError
 from affectlocus.lm.chat_templates import AFFECTGPT
 from affectlocus.orchestration.prompt_room import _AROUND, check_room, literal
 
@@ -31,10 +31,7 @@ def checked(folder: Path, prompt: str, **sections: Any) -> None:
     check_room(Parameters.model_validate(config), folder, "mine.yaml")
 
 
-def refusal(folder: Path, prompt: str, **sections: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        checked(folder, prompt, **sections)
-    return str(caught.value)
+FULL = "prompt.no-room-for-text"
 
 
 @pytest.fixture
@@ -51,12 +48,9 @@ def test_a_template_with_room_for_a_text_passes(folder: Path) -> None:
 
 
 def test_a_template_as_long_as_a_prompt_is_refused(folder: Path) -> None:
-    said = refusal(folder, "{text}" + "x" * 40, evaluate={"max_length": 40})
-    assert said == (
-        "mine.yaml: tasks.moods.prompt: what stands around each text takes 40 tokens of base "
-        "small, and evaluate.max_length is 40, so that no text would be read; shorten it, or raise "
-        "the limit"
-    )
+    limit = {"expected": 40, "limited_by": "evaluate.max_length"}
+    with refused(FULL, file="mine.yaml", key="tasks.moods.prompt", base="small", found=40, **limit):
+        checked(folder, "{text}" + "x" * 40, evaluate={"max_length": 40})
     checked(folder, "{text}" + "x" * 39, evaluate={"max_length": 40})
 
 
@@ -64,16 +58,18 @@ def test_a_recipe_s_limit_is_its_own(folder: Path) -> None:
     recipe = {"data": ["moods"], "max_length": 20}
     prompt = "{text}" + "x" * 25
     pairs = {"pair": {"base": "small", "tuning": recipe}}
-    assert "pairs.pair.tuning.max_length is 20" in refusal(folder, prompt, pairs=pairs)
+    with refused(FULL, expected=20, limited_by="pairs.pair.tuning.max_length"):
+        checked(folder, prompt, pairs=pairs)
     matrix = {"pairs": ["pair"], "tune": ["gate"]}
-    assert "and tune.max_length is 20" in refusal(folder, prompt, matrix=matrix, tune=recipe)
+    with refused(FULL, expected=20, limited_by="tune.max_length"):
+        checked(folder, prompt, matrix=matrix, tune=recipe)
     checked(folder, prompt, tune=recipe)  # of which no cell makes use
 
 
 def test_affectgpt_s_template_counts_where_it_is_asked_for(folder: Path) -> None:
     free = {"readout": "generation", "generation": {"template": "affectgpt", "max_new_tokens": 8}}
-    said = refusal(folder, "{text}", evaluate={**free, "max_length": 100})
-    assert said.startswith("mine.yaml: evaluate.generation.question: what stands around each text")
+    with refused(FULL, key="evaluate.generation.question"):
+        checked(folder, "{text}", evaluate={**free, "max_length": 100})
     assert len(literal(AFFECTGPT)) < len(_AROUND)
 
 
@@ -87,7 +83,8 @@ def test_the_chat_template_counts_where_it_is_asked_for(
     (base / "chat_template.jinja").write_text(chatty)
     free = {"readout": "generation", "generation": {"template": "chat", "max_new_tokens": 8}}
     checked(tmp_path, "{text}", evaluate={**free, "max_length": 100})
-    assert "takes 62 tokens" in refusal(tmp_path, "{text}", evaluate={**free, "max_length": 60})
+    with refused(FULL, found=62, expected=60):
+        checked(tmp_path, "{text}", evaluate={**free, "max_length": 60})
 
 
 @pytest.fixture
@@ -97,16 +94,18 @@ def chatty() -> str:
 
 def test_text_that_leaves_no_positions_for_a_prompt_is_refused(folder: Path) -> None:
     free: dict[str, Any] = {"readout": "generation", "generation": {"max_new_tokens": 128}}
-    said = refusal(folder, "{text}", evaluate=free)
-    assert "max_new_tokens: 128 leaves no room for a prompt, as base small has 128 pos" in said
+    with refused("prompt.no-positions", base="small", found=128, expected=128):
+        checked(folder, "{text}", evaluate=free)
     free["generation"]["max_new_tokens"] = 100
-    said = refusal(folder, "{text}" + "x" * 28, evaluate=free)
-    assert "with evaluate.generation.max_new_tokens 100 there is room for 28" in said
+    with refused(FULL, found=28, expected=28) as caught:
+        checked(folder, "{text}" + "x" * 28, evaluate=free)
+    assert "with evaluate.generation.max_new_tokens 100 there is room for 28" in str(caught.value)
 
 
 def test_of_a_base_that_is_not_here_yet_words_are_counted(tmp_path: Path) -> None:
     bases = {"small": {"hub": "owner/name", "revision": "main"}}
     prompt = "{text}" + " word" * 40
-    said = refusal(tmp_path, prompt, evaluate={"max_length": 40}, bases=bases)
-    assert "takes 40 or more tokens of base small" in said
+    with refused(FULL, base="small", found=40, expected=40) as caught:
+        checked(tmp_path, prompt, evaluate={"max_length": 40}, bases=bases)
+    assert "40 or more tokens" in str(caught.value)
     checked(tmp_path, prompt, evaluate={"max_length": 41}, bases=bases)

@@ -58,6 +58,10 @@ def test_the_revision_is_the_commit_and_says_what_differs_from_it(package: Path)
     assert revision(package) == f"{commit}, with 1 file changed since"
 
 
+def test_a_folder_outside_a_repository_has_no_revision(tmp_path: Path) -> None:
+    assert revision(tmp_path) == ""
+
+
 def test_a_package_that_merely_lies_in_a_repository_has_no_revision(package: Path) -> None:
     installed = package / "site-packages"
     installed.mkdir()

@@ -27,7 +27,7 @@ from affectlocus.cli import app
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.core.provenance import packed
-from affectlocus.reporting.report import SYMBOLS, Experiment, report
+from affectlocus.reporting.report import SYMBOLS, ReportedExperiment, report
 
 SCRIPT = "<script>alert('a label')</script>"
 FORMULA = '=HYPERLINK("http://somewhere.example/","click")'
@@ -150,9 +150,9 @@ def results(tmp_path: Path) -> Path:
     return folder
 
 
-def experiment(**other: Any) -> Experiment:
+def experiment(**other: Any) -> ReportedExperiment:
     parameters = Parameters.model_validate(yaml.safe_load(TEXT))
-    return Experiment(**({"name": "mine", "text": TEXT, "parameters": parameters} | other))
+    return ReportedExperiment(**({"name": "mine", "text": TEXT, "parameters": parameters} | other))
 
 
 def words(page: str) -> str:

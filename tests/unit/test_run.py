@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from refusal import refused
 from test_preflight import PARAMETERS
 
 from affectlocus.config.experiment import Parameters
-from affectlocus.core.errors import InputError
 from affectlocus.orchestration import run_lock
 from affectlocus.orchestration.run import begin, check_planned, planned_by, snakefile, writable
 
@@ -31,7 +31,7 @@ def parameters(**more: object) -> Parameters:
 
 def test_a_file_in_the_place_of_results_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("mine\n")
-    with pytest.raises(InputError, match=r"results: a file; a run needs a folder of that name"):
+    with refused("run.not-a-folder", file=tmp_path / "results"):
         writable(tmp_path)
 
 
@@ -45,7 +45,7 @@ def test_a_run_that_is_started_by_affectlocus_run_does_not_ask_for_the_lock_agai
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_lock.hold(tmp_path)
-    with pytest.raises(InputError, match="another run works here"):
+    with refused("run.folder-in-use", file=tmp_path):
         begin(tmp_path, "x")
     monkeypatch.setenv(run_lock.HELD, "1")
     begin(tmp_path, "x")
@@ -57,7 +57,7 @@ def test_a_job_on_another_host_is_refused_after_an_edit_and_not_before(tmp_path:
     begin(tmp_path, planned)
     check_planned(tmp_path, planned_by(parameters(), ROOT))
     edited = planned_by(parameters(seeds=[0, 1]), ROOT)
-    with pytest.raises(InputError, match="were edited after this run had begun"):
+    with refused("run.edited-meanwhile"):
         check_planned(tmp_path, edited)
 
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from refusal import refused
 
-from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE
 from affectlocus.orchestration import run_lock as module
 from affectlocus.orchestration.run_lock import ended, hold, killed
@@ -51,8 +51,9 @@ def released() -> Iterator[None]:
 
 def test_a_second_run_is_refused_by_the_number_of_the_first(tmp_path: Path) -> None:
     with another("hold(Path())", tmp_path) as first:
-        with pytest.raises(InputError, match=f"another run works here .process {first.pid} on "):
+        with refused("run.folder-in-use") as caught:
             hold(tmp_path)
+        assert str(caught.value.fields["found"]).startswith(f"process {first.pid} on ")
         assert killed(tmp_path) == ""
 
 
@@ -85,7 +86,7 @@ def test_jobs_that_outlive_their_run_keep_the_next_one_out_by_their_numbers(
     os.close(module._open.pop())
     with (
         another("working()", tmp_path) as job,
-        pytest.raises(InputError, match=rf"still work here \(processes {job.pid}\)"),
+        refused("run.jobs-still-running", found=[job.pid]),
     ):
         hold(tmp_path)
     hold(tmp_path)

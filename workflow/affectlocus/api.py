@@ -170,9 +170,11 @@ def diff(
 
 
 def _without_effect(arguments: dict[str, Any], why: str) -> None:
-    for name, value in arguments.items():
+    for option, value in arguments.items():
         if value:
-            raise InputError(f"{name.replace('-', '_')}= has no effect: {why}; leave it out")
+            name = option.replace("-", "_")
+            message = f"{name}= has no effect: {why}; leave it out"
+            raise InputError("option.no-effect", message, option=name, found=value)
 
 
 @_public
@@ -326,23 +328,51 @@ def score(
     from affectlocus.scoring import outputs
 
     if kind not in outputs.KINDS:
-        raise InputError(f"kind={kind!r}: expected {' or '.join(outputs.KINDS)}")
+        raise InputError(
+            "option.unknown-value",
+            f"kind={kind!r}: expected {' or '.join(outputs.KINDS)}",
+            option="kind",
+            found=kind,
+            expected=list(outputs.KINDS),
+        )
     if choose not in outputs.CHOICES:
-        raise InputError(f"choose={choose!r}: expected {', '.join(outputs.CHOICES)}")
+        raise InputError(
+            "option.unknown-value",
+            f"choose={choose!r}: expected {', '.join(outputs.CHOICES)}",
+            option="choose",
+            found=choose,
+            expected=list(outputs.CHOICES),
+        )
     both = (validation_gold, validation_predictions)
     if choose == "validation" and None in both:
-        raise InputError("choose='validation' needs validation_gold= and validation_predictions=")
+        raise InputError(
+            "option.missing",
+            "choose='validation' needs validation_gold= and validation_predictions=",
+            option="validation_gold",
+            needed_by="choose",
+        )
     if choose != "validation" and both != (None, None):
-        raise InputError("validation_gold= and validation_predictions= need choose='validation'")
+        raise InputError(
+            "option.no-effect",
+            "validation_gold= and validation_predictions= need choose='validation'",
+            option="validation_gold",
+        )
     read = None
     if kind == "hit-rate":
         from affectlocus.scoring.wheels import load
 
         if wheels is None:
-            raise InputError("kind='hit-rate' needs wheels=: a folder, or 'released'")
+            raise InputError(
+                "option.missing",
+                "kind='hit-rate' needs wheels=: a folder, or 'released'",
+                option="wheels",
+                needed_by="kind",
+            )
         read = load(str(wheels), own_wheels)
     elif wheels is not None or own_wheels:
-        raise InputError("wheels= and own_wheels= need kind='hit-rate'")
+        raise InputError(
+            "option.no-effect", "wheels= and own_wheels= need kind='hit-rate'", option="wheels"
+        )
     test = outputs.read_outputs(kind, Path(gold), Path(predictions))
     validation = None
     if validation_gold is not None and validation_predictions is not None:
@@ -363,10 +393,10 @@ class Experiment:
 
     def __init__(self, folder: AnyPath = ".") -> None:
         self.folder = Path(folder)
-        if not (self.folder / "params.yaml").is_file():
-            raise InputError(
-                f"{self.folder / 'params.yaml'}: no such file; expected the folder of an experiment"
-            )
+        file = self.folder / "params.yaml"
+        if not file.is_file():
+            message = f"{file}: no such file; expected the folder of an experiment"
+            raise InputError("params.no-file", message, file=file)
 
     def __repr__(self) -> str:
         return f"Experiment({str(self.folder)!r})"
@@ -424,6 +454,9 @@ class Experiment:
         there = sorted(each.name for each in path.parent.glob(f"*{path.suffix}"))
         others = f"; there are {', '.join(there[:9])}" if there else ""
         raise InputError(
+            "results.no-file",
             f"{path}: no such file{others}. To compute it: snakemake --cores 2 "
-            f"--directory {shlex.quote(str(self.folder))} {shlex.quote(f'results/{name}')}"
+            f"--directory {shlex.quote(str(self.folder))} {shlex.quote(f'results/{name}')}",
+            file=path,
+            found=there,
         )

@@ -200,21 +200,32 @@ def _cells(text: str, outputs: list[Path], base: Path) -> dict[Path, Cell]:
     cells = [fields.of(base.stem) for fields in settings_of(CellList, text, "--cells").root]
     if len(cells) != len(outputs):
         raise InputError(
+            "cell.wrong-number-of-outputs",
             f"--cells: found {len(cells)} cells for {len(outputs)} outputs; give one cell for each "
-            "output, in the same order"
+            "output, in the same order",
+            option="--cells",
+            found=len(cells),
+            expected=len(outputs),
         )
     for cell in cells:
         if base.stem not in (cell.base, replicate_name(cell.base, cell.seed)):
             raise InputError(
+                "cell.other-base",
                 f"--cells: cell {cell.id} of base {cell.base}, but --base is {base}; pass the "
-                f"manifest of {cell.base}"
+                f"manifest of {cell.base}",
+                option="--cells",
+                cell=cell.id,
+                found=base,
+                expected=cell.base,
             )
     folders = [output.absolute().parent for output in outputs]
     for output, folder in zip(outputs, folders, strict=True):
         if folders.count(folder) > 1:
             raise InputError(
+                "cell.shared-folder",
                 f"{output}: two outputs in one folder; give each a folder of its own, because "
-                "verification.json is written next to each"
+                "verification.json is written next to each",
+                file=output,
             )
     return dict(zip(outputs, cells, strict=True))
 
@@ -227,9 +238,14 @@ def _check_tokens(
         largest = max((max(ids, default=0) for ids in each.prompts), default=0)
         if largest >= rows:
             raise InputError(
+                "tokenizer.token-outside-model",
                 f"cell {cell.id}: its tokenizer gives token {largest} for a prompt of {each.task}, "
                 f"and the model has embeddings of {rows} tokens; the tokenizer belongs to another "
-                "model: restore the checkpoint's own"
+                "model: restore the checkpoint's own",
+                cell=cell.id,
+                task=each.task,
+                found=largest,
+                expected=rows,
             )
 
 
@@ -290,7 +306,14 @@ def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
             found.append(by_name[tune_checkpoint(cell)])
         else:
             expected = f"{tune_checkpoint(cell)}.json" if cell.kind == "tune" else "a single one"
-            raise InputError(f"cell {cell.id}: found {len(tuned)} --tuned; expected {expected}")
+            raise InputError(
+                "cell.no-tuned-checkpoint",
+                f"cell {cell.id}: found {len(tuned)} --tuned; expected {expected}",
+                cell=cell.id,
+                option="--tuned",
+                found=tuned,
+                expected=expected,
+            )
     return found
 
 
@@ -328,10 +351,18 @@ def extract(
     check_output(out)
     if not model.exists():
         raise InputError(
-            f"--model {model}: no such folder or file; expected a model, or its manifest"
+            "model.not-found",
+            f"--model {model}: no such folder or file; expected a model, or its manifest",
+            option="--model",
+            file=model,
         )
     if model.is_dir() and not (model / "config.json").is_file():
-        raise InputError(f"--model {model}: no config.json in it; expected a Hugging Face model")
+        raise InputError(
+            "model.no-config",
+            f"--model {model}: no config.json in it; expected a Hugging Face model",
+            option="--model",
+            file=model,
+        )
     with importing():
         from rich.progress import Progress
 

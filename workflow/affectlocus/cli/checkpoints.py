@@ -130,7 +130,13 @@ def diff(
     from affectlocus.deltas.diff import FILES, compare, print_table, report, short_name
 
     if score not in SCORES:
-        raise InputError(f"--score: unknown {score!r}; expected one of {', '.join(SCORES)}")
+        raise InputError(
+            "option.unknown-value",
+            f"--score: unknown {score!r}; expected one of {', '.join(SCORES)}",
+            option="--score",
+            found=score,
+            expected=list(SCORES),
+        )
     folder = None if as_json and out is None else out or Path("diff")
     if folder is not None:
         check_folder_of_outputs(folder, FILES)
@@ -150,7 +156,12 @@ def diff(
             unused=without_effect,
         )
     if second is None and score == "relative":
-        raise InputError("--score relative needs the base's norm; give the base too")
+        raise InputError(
+            "option.needs-base",
+            "--score relative needs the base's norm; give the base too",
+            option="--score",
+            found=score,
+        )
     for note in measured.notes:
         typer.echo(f"note: {one_line(note)}", err=True)
     if measured.unknown:

@@ -119,7 +119,12 @@ def retrieve(
         from affectlocus.data.sources import retrieve_table
 
         if revision is None:
-            raise InputError(f"{source}: --revision is missing; --file goes with a data set's")
+            raise InputError(
+                "data.no-revision",
+                f"{source}: --revision is missing; --file goes with a data set's",
+                option="--revision",
+                found=source,
+            )
         write_json(out, retrieve_table(source, revision, file, lock))
         return
     from affectlocus.data.retrieve import retrieve as run

@@ -62,12 +62,23 @@ def ledger(
     from affectlocus.training.ledger import SETS
 
     if method not in ("lora", "sft"):
-        raise InputError(f"--method {method}: expected lora or sft")
+        raise InputError(
+            "option.unknown-value",
+            f"--method {method}: expected lora or sft",
+            option="--method",
+            found=method,
+            expected=["lora", "sft"],
+        )
     sets = [format_modules(parse_modules(one)) for one in modules or ()]
     if measure:
         without_effect({"others": others}, "a measured table has no shares")
         if method == "sft":
-            raise InputError("--measure times LoRA; leave --method sft out")
+            raise InputError(
+                "option.no-effect",
+                "--measure times LoRA; leave --method sft out",
+                option="--method",
+                found=method,
+            )
     with importing():
         from affectlocus.training.ledger import ledger as count
         from affectlocus.training.lora_targets import config_of, layout_of
@@ -112,11 +123,21 @@ def _others(given: list[str] | None, model: Any) -> dict[str, dict[str, int]]:
         name, equals, count = text.partition("=")
         if text == "affectgpt":
             if model.hidden_size is None:
-                raise InputError(f"{model.name}: no hidden_size, which AffectGPT's parts depend on")
+                raise InputError(
+                    "model.no-hidden-size",
+                    f"{model.name}: no hidden_size, which AffectGPT's parts depend on",
+                    file=model.name,
+                    key="hidden_size",
+                )
             groups: Any = affectgpt(model.hidden_size)
         elif equals and not Path(text).exists():
             if not count.isdigit():
-                raise InputError(f"--others {text}: expected NAME=COUNT, a number of parameters")
+                raise InputError(
+                    "option.not-a-count",
+                    f"--others {text}: expected NAME=COUNT, a number of parameters",
+                    option="--others",
+                    found=text,
+                )
             groups = {"others": {name: int(count)}}
         else:
             try:
@@ -124,8 +145,11 @@ def _others(given: list[str] | None, model: Any) -> dict[str, dict[str, int]]:
             except (OSError, UnicodeDecodeError) as error:
                 line = " ".join(str(error).split())
                 raise InputError(
+                    "option.unreadable-file",
                     f"--others {text}: cannot be read ({line}); expected NAME=COUNT, affectgpt, or "
-                    "a yaml or json file"
+                    "a yaml or json file",
+                    option="--others",
+                    file=text,
                 ) from None
             groups = others_of(parsed(written, f"--others {text}"), text)
         for group, parts in groups.items():
@@ -170,13 +194,22 @@ def neurons(
     --others results/deltas/control.neurons.parquet --out neurons.parquet
     """
     if not 0 < share <= 0.5:
-        raise InputError(f"--share {share:g}: expected more than 0, and 0.5 at most")
+        raise InputError(
+            "option.out-of-range",
+            f"--share {share:g}: expected more than 0, and 0.5 at most",
+            option="--share",
+            found=share,
+        )
     given = {
         path: read_frame(path, "layer", "projection", "neuron", "l2")
         for path in [*(affective or []), *(others or [])]
     }
     if not given:
-        raise InputError("give a PAIR.neurons.parquet with --affective or --others")
+        raise InputError(
+            "option.missing",
+            "give a PAIR.neurons.parquet with --affective or --others",
+            option="--affective",
+        )
     import pandas as pd
     from pydantic import RootModel
 
@@ -184,11 +217,19 @@ def neurons(
 
     names = {path: path.name.removesuffix(".parquet").removesuffix(".neurons") for path in given}
     if len(set(names.values())) < len(names):
-        raise InputError("two files are of one name; expected another for each pair")
+        raise InputError(
+            "pair.same-file-names",
+            "two files are of one name; expected another for each pair",
+            found=sorted(path.name for path in given),
+        )
     pair_of = settings_of(RootModel[dict[str, str]], pairs, "--pairs").root
     if unknown := sorted(set(pair_of) - set(names.values())):
         raise InputError(
-            f"--pairs: no file of {unknown[0]!r} is given; expected {', '.join(names.values())}"
+            "pair.no-file",
+            f"--pairs: no file of {unknown[0]!r} is given; expected {', '.join(names.values())}",
+            option="--pairs",
+            found=unknown[0],
+            expected=list(names.values()),
         )
     one = {names[path]: given[path] for path in affective or []}
     two = {names[path]: given[path] for path in others or []}
@@ -242,13 +283,22 @@ def directions(
     chosen = settings_of(Directions, settings)
     names = [path.stem for path in tuned]
     if len(names) < 2 or len(set(names)) < len(names):
-        raise InputError("--tuned: expected two manifests at least, each of another name")
+        raise InputError(
+            "option.too-few-checkpoints",
+            "--tuned: expected two manifests at least, each of another name",
+            option="--tuned",
+            found=names,
+        )
     try:
         given = json.loads(readings)
         how = {name: Reading(**given.get(name, {})) for name in names}
     except (ValueError, TypeError, AttributeError) as error:
         line = " ".join(str(error).split())
-        raise InputError(f"--readings: {line}; expected JSON, name → reading") from None
+        raise InputError(
+            "option.not-json",
+            f"--readings: {line}; expected JSON, name → reading",
+            option="--readings",
+        ) from None
     with importing():
         from affectlocus.deltas.directions import directions as run
     chain = [checkpoint_folder(base), *(then or [])]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydantic import BaseModel
 
-    from affectlocus.reporting.report import Experiment
+    from affectlocus.reporting.report import ReportedExperiment
 
 
 def _read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
@@ -31,7 +31,12 @@ def _read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
         frame = pd.read_csv(path, keep_default_na=False)
         frame[column]
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: no table's {what} ({error})") from None
+        raise InputError(
+            "table.not-a-companion",
+            f"{path}: no table's {what} ({error})",
+            file=path,
+            column=column,
+        ) from None
     return frame
 
 
@@ -91,8 +96,9 @@ def figures(
     compared = (grid, trajectory, dose)
     if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer, *compared))) != 1:
         raise InputError(
+            "option.not-one-figure",
             "give one of --heat-map, --grid, --trajectory, --histogram, --singles, --ablation, "
-            "--dose, --trade-off, --neurons, --directions and --activations"
+            "--dose, --trade-off, --neurons, --directions and --activations",
         )
     import pandas as pd
 
@@ -111,8 +117,12 @@ def figures(
         if chosen.empty:
             known = frame[["first", "second"]].drop_duplicates().to_numpy().tolist()
             raise InputError(
+                "pair.no-rows",
                 f"{directions}: no rows of --pair {first or '?'} --pair {second or '?'}; expected "
-                f"one of {', '.join(' and '.join(one) for one in known) or 'none'}"
+                f"one of {', '.join(' and '.join(one) for one in known) or 'none'}",
+                file=directions,
+                found=pair,
+                expected=known,
             )
         from affectlocus.reporting.direction_maps import direction_maps
 
@@ -125,7 +135,12 @@ def figures(
         figure = shifts(frame, found, title)
     elif trade_off:
         if ledger is None:
-            raise InputError("--trade-off goes with --ledger, which counts what each cell trained")
+            raise InputError(
+                "option.missing",
+                "--trade-off goes with --ledger, which counts what each cell trained",
+                option="--ledger",
+                needed_by="--trade-off",
+            )
         frame = pd.concat([_read_companion(path, "intervals", "cell") for path in trade_off])
         counted = _read_companion(ledger, "ledger", "parameters")
         base = frame.loc[frame["kind"] == "base", "cell"].iloc[0].partition("/")[0]
@@ -187,7 +202,11 @@ def _panels(grid: str) -> dict[str, dict[str, pd.DataFrame]]:
             for row, members in given.items()
         }
     except (ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"--grid: {error}; expected JSON, row → column → files") from None
+        raise InputError(
+            "option.not-json",
+            f"--grid: {error}; expected JSON, row → column → files",
+            option="--grid",
+        ) from None
     return {
         row: {column: _of_seeds(files, "numel", "rms") for column, files in members.items()}
         for row, members in paths.items()
@@ -238,15 +257,28 @@ def claims(
     flags: list[str] = []
     if on is not None:
         if on != "paper":
-            raise InputError(f"--on: found {on!r}; expected paper")
+            raise InputError(
+                "option.unknown-value",
+                f"--on: found {on!r}; expected paper",
+                option="--on",
+                found=on,
+                expected=["paper"],
+            )
         if cells or delta or histogram or agreement:
-            raise InputError("--on paper reads no files; drop them, or drop --on")
+            raise InputError(
+                "option.no-effect",
+                "--on paper reads no files; drop them, or drop --on",
+                option="--on",
+            )
         from affectlocus.claims.claims import judge_paper
 
         verdicts, flags = judge_paper()
     else:
         if not cells and not delta:
-            raise InputError("nothing to judge; give predictions, --delta, or --on paper")
+            raise InputError(
+                "claim.nothing-to-judge",
+                "nothing to judge; give predictions, --delta, or --on paper",
+            )
         from affectlocus.claims.claims import judge_experiment
         from affectlocus.claims.pair_facts import ClaimsSettings
 
@@ -345,7 +377,7 @@ def report(
 
 def _experiment(
     parameters: Path, overrides: dict[str, Any], made_with: str, results: Path
-) -> Experiment:
+) -> ReportedExperiment:
     """The parameters on the page, and the results that belong to the experiment."""
     import yaml
 
@@ -354,7 +386,7 @@ def _experiment(
     from affectlocus.core.redaction import redacted
     from affectlocus.orchestration.dag import Dag
     from affectlocus.orchestration.finished_jobs import benchmarks, otherwise_tuned
-    from affectlocus.reporting.report import Experiment
+    from affectlocus.reporting.report import ReportedExperiment
 
     def checked(values: dict[str, Any], source: str) -> Parameters:
         return settings_of(Parameters, json.dumps(values, default=str), source)
@@ -373,7 +405,11 @@ def _experiment(
         try:
             values = unpacked(made_with)
         except ValueError as error:
-            raise InputError(f"--made-with: not JSON of parameters: {error}") from None
+            raise InputError(
+                "option.not-json",
+                f"--made-with: not JSON of parameters: {error}",
+                option="--made-with",
+            ) from None
         used = checked(values, "--made-with")
     assert used is not None
     changed = differences(_plain(used), _plain(now)) if now is not None else []
@@ -383,7 +419,7 @@ def _experiment(
     jobs = Dag(used)
     shown = json.dumps({"changed": [astuple(one) for one in changed], "overrides": overrides})
     safe = json.loads(redacted(shown, os.environ))
-    return Experiment(
+    return ReportedExperiment(
         name="",
         text=redacted(text, os.environ),
         parameters=used,
@@ -405,9 +441,14 @@ def _object(text: str, option: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{option}: not JSON: {error}") from None
+        raise InputError("option.not-json", f"{option}: not JSON: {error}", option=option) from None
     if not isinstance(value, dict):
-        raise InputError(f"{option}: expected keys and values, found {type(value).__name__}")
+        raise InputError(
+            "option.not-a-mapping",
+            f"{option}: expected keys and values, found {type(value).__name__}",
+            option=option,
+            found=value,
+        )
     return value
 
 

@@ -23,8 +23,10 @@ def _folder(experiment: Path) -> Path:
     folder = experiment if experiment.is_dir() else experiment.parent
     if not (folder / "params.yaml").is_file():
         raise InputError(
+            "params.no-file",
             f"{folder / 'params.yaml'}: no such file; expected an experiment's folder (arguments "
-            "of Snakemake go after --)"
+            "of Snakemake go after --)",
+            file=folder / "params.yaml",
         )
     return folder
 
@@ -86,10 +88,13 @@ def run(
         typer.echo(f"affectlocus: {finding.message}; {cure}", err=True)
     if more := found[_SHOWN:]:
         typer.echo(f"affectlocus: and {len(more)} more; affectlocus doctor names them", err=True)
-    if any(finding.cure == "aside" for finding in found):
+    if truncated := [finding.path for finding in found if finding.cure == "aside"]:
         raise InputError(
+            "run.truncated-results",
             f"{folder}: Snakemake would take these truncated files for finished; no job was "
-            f"started. Run {cure}, and then this command again"
+            f"started. Run {cure}, and then this command again",
+            file=folder,
+            found=truncated,
         )
     words: list[str] = context.obj or []
     given = [*(["--cores", cores or "all"] if cores or not words else []), *words]

@@ -120,16 +120,37 @@ def score(
     }
     if protocol == "mer-unibench":
         if cells or settings is not None:
-            raise InputError("--protocol mer-unibench takes no cells and no --settings; drop them")
+            raise InputError(
+                "option.no-effect",
+                "--protocol mer-unibench takes no cells and no --settings; drop them",
+                option="--settings" if settings is not None else "cells",
+                found=protocol,
+            )
         if tasks != "{}":
-            raise InputError("--protocol mer-unibench takes no --tasks; drop it")
+            raise InputError(
+                "option.no-effect",
+                "--protocol mer-unibench takes no --tasks; drop it",
+                option="--tasks",
+                found=protocol,
+            )
         _score_outputs(csv_options | {"wheels": wheels, "own-wheels": own_wheels}, out)
         return
     if protocol != "label":
-        raise InputError(f"--protocol: found {protocol!r}; expected label or mer-unibench")
+        raise InputError(
+            "option.unknown-value",
+            f"--protocol: found {protocol!r}; expected label or mer-unibench",
+            option="--protocol",
+            found=protocol,
+            expected=["label", "mer-unibench"],
+        )
     for option, value in csv_options.items():
         if value is not None:
-            raise InputError(f"--{option} belongs to --protocol mer-unibench; add that, or drop it")
+            raise InputError(
+                "option.no-effect",
+                f"--{option} belongs to --protocol mer-unibench; add that, or drop it",
+                option=f"--{option}",
+                found=protocol,
+            )
     if not cells:
         context.fail("Missing argument 'PREDICTIONS...'.")
     if settings is None:
@@ -167,9 +188,21 @@ def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
     kind, choose = options["kind"], options["choose"] or "last"
     kinds = " or ".join(outputs.KINDS)
     if kind not in (None, *outputs.KINDS):
-        raise InputError(f"--kind: found {kind!r}; expected {kinds}")
+        raise InputError(
+            "option.unknown-value",
+            f"--kind: found {kind!r}; expected {kinds}",
+            option="--kind",
+            found=kind,
+            expected=list(outputs.KINDS),
+        )
     if choose not in outputs.CHOICES:
-        raise InputError(f"--choose: found {choose!r}; expected {', '.join(outputs.CHOICES)}")
+        raise InputError(
+            "option.unknown-value",
+            f"--choose: found {choose!r}; expected {', '.join(outputs.CHOICES)}",
+            option="--choose",
+            found=choose,
+            expected=list(outputs.CHOICES),
+        )
     needed = {"kind": kinds}
     if kind == "hit-rate":
         needed["wheels"] = "a folder, or released"
@@ -179,17 +212,32 @@ def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
         needed |= for_validation
     for option, expected in needed.items():
         if options[option] is None:
-            raise InputError(f"--{option} is missing; --protocol mer-unibench needs {expected}")
+            raise InputError(
+                "option.missing",
+                f"--{option} is missing; --protocol mer-unibench needs {expected}",
+                option=f"--{option}",
+                needed_by="--protocol",
+            )
     for option in for_validation:
         if choose != "validation" and options[option] is not None:
-            raise InputError(f"--{option} belongs to --choose validation; add that, or drop it")
+            raise InputError(
+                "option.no-effect",
+                f"--{option} belongs to --choose validation; add that, or drop it",
+                option=f"--{option}",
+                found=choose,
+            )
     wheels = None
     if kind == "hit-rate":
         wheels = _wheels(options["wheels"], options["own-wheels"])
     else:
         for option in ("wheels", "own-wheels"):
             if options[option]:
-                raise InputError(f"--{option} belongs to --kind hit-rate; drop it")
+                raise InputError(
+                    "option.no-effect",
+                    f"--{option} belongs to --kind hit-rate; drop it",
+                    option=f"--{option}",
+                    found=kind,
+                )
     test = outputs.read_outputs(kind, options["gold"], options["predictions"])
     validation = None
     if choose == "validation":
@@ -249,7 +297,11 @@ def tables(
 
     if (baselines is None) != (not data):
         missing = "--data" if baselines is not None else "--baselines"
-        raise InputError(f"{missing} is missing; --baselines and --data go together")
+        raise InputError(
+            "option.missing",
+            f"{missing} is missing; --baselines and --data go together",
+            option=missing,
+        )
     frame = read_frame(scores, "metric", "task")
     written = [
         (intervals, companion(frame, metric), 6),
@@ -295,7 +347,9 @@ def fluency(
     Example: affectlocus fluency results/scores/mine/load.parquet --out fluency.csv --figure fluency
     """
     if out is None and intervals is None and figure is None:
-        raise InputError("nothing to write; give --out, --intervals or --figure")
+        raise InputError(
+            "option.nothing-to-write", "nothing to write; give --out, --intervals or --figure"
+        )
     import pandas as pd
 
     from affectlocus.core.output_files import replacing

@@ -86,7 +86,7 @@ def settings_of(
     """
     from pydantic import ValidationError
 
-    from affectlocus.config.messages import sentence
+    from affectlocus.config.messages import first_problem, located
     from affectlocus.config.yaml_text import parsed
 
     source = option
@@ -95,14 +95,19 @@ def settings_of(
         try:
             text = Path(text).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{option}: cannot read {source}: {error}") from None
-    given = parsed(text, source, "YAML or JSON") or {}
+            raise InputError(
+                "option.unreadable-file",
+                f"{option}: cannot read {source}: {error}",
+                option=option,
+                file=source,
+            ) from None
+    given = parsed(text, source, "YAML or JSON")
+    if given is None:
+        given = {}
     try:
         return model.model_validate(fill(given) if fill and isinstance(given, dict) else given)
     except ValidationError as error:
-        key, complaint = sentence(error)
-        where = f"{source}: {key}" if key else source
-        raise InputError(f"{where}: {complaint}") from None
+        raise located(first_problem(error), source) from None
 
 
 def device() -> str:
@@ -134,20 +139,33 @@ def read_frame(path: Path, *columns: str) -> pd.DataFrame:
     import pyarrow
 
     if path.is_dir():
-        raise InputError(f"{path}: a folder; expected a parquet file of an earlier step")
+        raise InputError(
+            "table.is-a-folder",
+            f"{path}: a folder; expected a parquet file of an earlier step",
+            file=path,
+        )
     try:
         frame = pd.read_parquet(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run the step that writes it first") from None
+        raise InputError(
+            "table.no-file", f"{path}: no such file; run the step that writes it first", file=path
+        ) from None
     except (pyarrow.ArrowInvalid, OSError) as error:
         line = " ".join(str(error).split())
         raise InputError(
+            "table.damaged",
             f"{path}: not a whole parquet file ({line}); affectlocus doctor --fix moves it aside, "
-            "and the next run makes it again"
+            "and the next run makes it again",
+            file=path,
         ) from None
     missing = [name for name in columns if name not in frame.columns and name not in frame.attrs]
     if missing:
-        raise InputError(f"{path}: no {missing[0]!r} in it; expected another step's file")
+        raise InputError(
+            "table.no-column",
+            f"{path}: no {missing[0]!r} in it; expected another step's file",
+            file=path,
+            column=missing[0],
+        )
     return frame
 
 
@@ -155,4 +173,9 @@ def without_effect(options: dict[str, Any], why: str) -> None:
     """Refuses options that would have no effect."""
     for name, value in options.items():
         if value:
-            raise InputError(f"--{name} has no effect: {why}; leave it out")
+            raise InputError(
+                "option.no-effect",
+                f"--{name} has no effect: {why}; leave it out",
+                option=f"--{name}",
+                found=value,
+            )

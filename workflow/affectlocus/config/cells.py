@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, RootModel, model_validator
 
 from affectlocus.config.fields import Name, Seed, Strict
+from affectlocus.config.messages import ParameterError
 from affectlocus.core.cells import Cell, Kind, validated
 from affectlocus.core.errors import InputError
 
@@ -27,11 +28,16 @@ class CellFields(Strict):
     def _fits(self) -> Self:
         if (self.kind == "base") != (self.pair is None):
             expected = "no pair" if self.kind == "base" else "the name of a pair"
-            raise ValueError(f"kind {self.kind!r} with pair {self.pair!r}; expected {expected}")
+            raise ParameterError(
+                "cell.wrong-pair",
+                f"kind {self.kind!r} with pair {self.pair!r}; expected {expected}",
+                found=self.pair,
+                kind=self.kind,
+            )
         try:
             self.of("base")
         except InputError as error:
-            raise ValueError(str(error)) from None
+            raise ParameterError(error.code, str(error), **error.fields) from None
         return self
 
     def of(self, base: str) -> Cell:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from affectlocus.config.fields import Count, Fraction, Positive, Seed, Strict
+from affectlocus.config.messages import ParameterError
 
 CORPUS_TASKS = (
     *("mini-caption", "mini-plot", "mini-sums"),
@@ -73,9 +74,17 @@ class Pretraining(Strict):
     @model_validator(mode="after")
     def _divides(self) -> Pretraining:
         if self.hidden_size % self.heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}"
+            raise ParameterError(
+                "model.uneven-heads",
+                f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}",
+                found=self.hidden_size,
+                expected=self.heads,
             )
         if self.heads % self.kv_heads:
-            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
+            raise ParameterError(
+                "model.uneven-kv-heads",
+                f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}",
+                found=self.heads,
+                expected=self.kv_heads,
+            )
         return self

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from affectlocus.config.fields import WHOLE, Count, Listed, Name, Positive, Seed, Strict, as_folder
-from affectlocus.config.sources import Source
+from affectlocus.config.fields import WHOLE, Count, Listed, Name, Positive, Seed, Strict
+from affectlocus.config.messages import ParameterError
+from affectlocus.config.sources import SourceOrPath
 
 Readout = Literal["candidates", "generation"]
 
@@ -52,8 +53,10 @@ class Generation(Strict):
     @model_validator(mode="after")
     def _stops(self) -> Self:
         if "" in self.stop:
-            raise ValueError(
-                "stop contains an empty text, at which every answer would end; remove it"
+            raise ParameterError(
+                "params.empty-stop",
+                "stop contains an empty text, at which every answer would end; remove it",
+                found=self.stop,
             )
         return self
 
@@ -111,9 +114,7 @@ class Evaluate(Strict):
 class Extraction(Strict):
     """How labels are read from free text: by a model, or by fixed rules without one."""
 
-    model: (
-        Annotated[Source, BeforeValidator(as_folder, json_schema_input_type=str | Source)] | None
-    ) = Field(
+    model: SourceOrPath | None = Field(
         None,
         description="a causal language model that lists the emotions in a text: a path or a source "
         "(AffectGPT uses Qwen/Qwen2.5-7B-Instruct)",

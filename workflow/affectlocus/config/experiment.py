@@ -7,6 +7,7 @@ error as one sentence with the file and the key.
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from affectlocus.config.fields import Name, Seed, Strict, distinct
 from affectlocus.config.hardware import Hardware, PlanAssumptions
 from affectlocus.config.matrix import Matrix
 from affectlocus.config.measures import Deltas, Directions, Neurons
-from affectlocus.config.messages import sentence
+from affectlocus.config.messages import first_problem, located
 from affectlocus.config.name_collisions import clashes
 from affectlocus.config.pairs import PairConfig
 from affectlocus.config.paths import missing_files
@@ -117,20 +118,18 @@ def validate(
     Raises:
         InputError: one sentence with the file and the key.
     """
-    for key, complaint in unwritable_texts(config):
-        raise InputError(f"{source}: {key}: {complaint}")
+    for problem in unwritable_texts(config):
+        raise located(problem, source)
     try:
         parameters = Parameters.model_validate(config)
     except ValidationError as error:
-        key, complaint = sentence(error)
-        raise InputError(f"{source}: {key}: {complaint}") from None
-    for problems in (
+        raise located(first_problem(error), source) from None
+    for problem in chain(
         broken_references(parameters),
         clashes(parameters.bases, parameters.pairs, parameters.tasks),
         missing_files(parameters, folder, planning),
     ):
-        for key, complaint in problems:
-            raise InputError(f"{source}: {key}: {complaint}")
+        raise located(problem, source)
     return parameters
 
 
@@ -141,16 +140,32 @@ def read(path: Path) -> dict[str, Any]:
             # One more byte than the limit, to detect a longer file.
             content = stream.read(LONGEST + 1)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected an experiment's params.yaml") from None
+        raise InputError(
+            "params.no-file",
+            f"{path}: no such file; expected an experiment's params.yaml",
+            file=path,
+        ) from None
     except OSError as error:
-        raise InputError(f"{path}: not YAML: {error}") from None
+        raise InputError(
+            "params.unreadable",
+            f"{path}: cannot be read ({error.strerror})",
+            file=path,
+            reason=error.strerror,
+        ) from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not YAML: {error}") from None
+        raise InputError(
+            "params.not-utf-8", f"{path}: not UTF-8 ({error}); save it as UTF-8", file=path
+        ) from None
     config = parsed(text, str(path))
     if not isinstance(config, dict):
-        raise InputError(f"{path}: expected keys and values, found {type(config).__name__}")
+        raise InputError(
+            "params.not-a-mapping",
+            f"{path}: expected keys and values, found {type(config).__name__}",
+            file=path,
+            found=config,
+        )
     return config
 
 

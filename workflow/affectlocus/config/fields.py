@@ -6,12 +6,13 @@ import codecs
 import json
 import re
 from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from affectlocus.config.messages import SHORT
+from affectlocus.config.messages import SHORT, ParameterError
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import format_modules, parse_modules
 
@@ -24,19 +25,26 @@ _LONGEST_NAME = 80  # a figure's file name may contain two names; file systems a
 
 def file_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
-        raise ValueError(
+        raise ParameterError(
+            "params.not-a-file-name",
             f"the name {text!r} becomes a folder; "
-            "expected letters, digits, '.', '_' and '-', a letter or digit first"
+            "expected letters, digits, '.', '_' and '-', a letter or digit first",
+            found=text,
         )
     if len(text) > _LONGEST_NAME:
-        raise ValueError(
+        raise ParameterError(
+            "params.name-too-long",
             f"the name {text!r} becomes a folder; expected {_LONGEST_NAME} characters at most, "
-            f"found {len(text)}"
+            f"found {len(text)}",
+            found=text,
+            expected=_LONGEST_NAME,
         )
     if text.lower() in _NO_TEXT or _NUMBER.fullmatch(text):
-        raise ValueError(
+        raise ParameterError(
+            "params.name-like-a-number",
             f"the name {text!r} would be read from a csv as a number or a boolean; start it with "
-            "another letter"
+            "another letter",
+            found=text,
         )
     return text
 
@@ -50,21 +58,51 @@ def module_set(text: str) -> str:
     try:
         return format_modules(parse_modules(text))
     except InputError as error:
-        raise ValueError(str(error)) from None
+        raise ParameterError(error.code, str(error), **error.fields) from None
 
 
 def distinct(values: list[Any]) -> list[Any]:
     for value, count in Counter(values).items():
         if count > 1:
-            raise ValueError(f"{value!r} is listed twice; list it once")
+            raise ParameterError(
+                "params.listed-twice", f"{value!r} is listed twice; list it once", found=value
+            )
     return values
+
+
+def unknown_name(what: str, name: str, names: Iterable[str], **fields: object) -> ParameterError:
+    """The error for a name that is not in a registry or in a section."""
+    return ParameterError(
+        "params.unknown-name",
+        f"unknown {what} {name!r}; expected one of {', '.join(names)}",
+        found=name,
+        expected=list(names),
+        **fields,
+    )
+
+
+def one_of(what: str, names: Collection[str]) -> tuple[AfterValidator, WithJsonSchema]:
+    """The annotations of a text that must be one of these names.
+
+    Args:
+        what: what the names are, for messages.
+    """
+
+    def known(name: str) -> str:
+        if name not in names:
+            raise unknown_name(what, name, names)
+        return name
+
+    return AfterValidator(known), WithJsonSchema({"type": "string", "enum": list(names)})
 
 
 def draws_count(number: int) -> int:
     if number == 2:
-        raise ValueError(
+        raise ParameterError(
+            "params.two-draws",
             "found 2; an interval from two draws is as wide as the scale (Student's t with one "
-            "degree of freedom); expected 1, or 3 or more"
+            "degree of freedom); expected 1, or 3 or more",
+            found=number,
         )
     return number
 
@@ -82,12 +120,18 @@ def labels_map(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     if value is None:
-        raise ValueError("found null; for the word null, put it in quotes")
+        raise ParameterError(
+            "params.null-as-text", "found null; for the word null, put it in quotes"
+        )
     # The table reader writes the booleans of jsonl and parquet in the same way.
     if isinstance(value, bool):
         return json.dumps(value)
     if not isinstance(value, str | int | float):
-        raise ValueError(f"found {SHORT.repr(value)}; expected text or a number")
+        raise ParameterError(
+            "params.not-plain-text",
+            f"found {SHORT.repr(value)}; expected text or a number",
+            found=value,
+        )
     return str(value)
 
 
@@ -101,14 +145,18 @@ def public_address(url: str) -> str:
     except ValueError:
         whole = False  # the exception's message may contain a part of a password
     if not whole:
-        raise ValueError("expected an address such as https://host/path")
+        raise ParameterError(
+            "params.not-an-address", "expected an address such as https://host/path"
+        )
     secrets = [key for key, value in parse_qsl(parts.query) if value and _SECRET.search(key)]
     if parts.netloc.rpartition("@")[0].strip(":"):
         secrets.append("user and password")
     if secrets:
-        raise ValueError(
+        raise ParameterError(
+            "params.secret-in-address",
             f"the address contains a secret ({secrets[0]}), which logs would show; "
-            "put it into an environment variable NAME and write ${NAME} in its place"
+            "put it into an environment variable NAME and write ${NAME} in its place",
+            secret=secrets[0],
         )
     return url
 
@@ -134,10 +182,14 @@ def named_groups(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groupindex
     except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
+        raise ParameterError(
+            "pattern.not-a-pattern", f"not a regular expression: {error}", found=pattern
+        ) from None
     if not groups:
-        raise ValueError(
-            "the pattern names no column; write (?P<column>...) around the text of each column"
+        raise ParameterError(
+            "pattern.no-named-group",
+            "the pattern names no column; write (?P<column>...) around the text of each column",
+            found=pattern,
         )
     return pattern
 
@@ -146,14 +198,21 @@ def regular_expression(pattern: str) -> str:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
+        raise ParameterError(
+            "pattern.not-a-pattern", f"not a regular expression: {error}", found=pattern
+        ) from None
     return pattern
 
 
 def one_group(pattern: str) -> str:
     groups = re.compile(regular_expression(pattern)).groups
     if groups != 1:
-        raise ValueError(f"found {groups} groups in {pattern!r}; expected one group, around the id")
+        raise ParameterError(
+            "pattern.not-one-group",
+            f"found {groups} groups in {pattern!r}; expected one group, around the id",
+            found=pattern,
+            groups=groups,
+        )
     return pattern
 
 
@@ -165,7 +224,11 @@ def codec(name: str) -> str:
         found = ""
     # These codecs transform text, and some need hours for a long text.
     if not found or found in ("idna", "punycode", "unicode_escape", "raw_unicode_escape"):
-        raise ValueError(f"unknown encoding {name!r}; expected utf-8, gb18030, cp1252, …")
+        raise ParameterError(
+            "params.unknown-encoding",
+            f"unknown encoding {name!r}; expected utf-8, gb18030, cp1252, …",
+            found=name,
+        )
     return found
 
 

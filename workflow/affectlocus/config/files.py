@@ -17,7 +17,8 @@ from affectlocus.config.fields import (
     distinct,
     one_group,
 )
-from affectlocus.config.sources import _HUB_ID
+from affectlocus.config.messages import ParameterError
+from affectlocus.config.sources import HUB_ID
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -27,7 +28,7 @@ class DataFile(Strict):
     """A file of samples, on disk or in a data set on the hub; a plain path means a file on disk."""
 
     file: str = Field(min_length=1, description="path on disk; with hub, the path in the data set")
-    hub: str | None = Field(None, pattern=_HUB_ID, description="owner/name of a data set")
+    hub: str | None = Field(None, pattern=HUB_ID, description="owner/name of a data set")
     revision: str | None = Field(
         None,
         min_length=1,
@@ -39,9 +40,12 @@ class DataFile(Strict):
     def _pinned(self) -> Self:
         if (self.hub is None) != (self.revision is None):
             if self.hub is None:
-                raise ValueError("hub is missing; revision needs hub; add hub or remove revision")
-            raise ValueError(
-                "revision is missing; hub needs the 40 hex digits of a commit, or a branch or tag"
+                raise ParameterError(
+                    "data.no-hub", "hub is missing; revision needs hub; add hub or remove revision"
+                )
+            raise ParameterError(
+                "data.no-revision",
+                "revision is missing; hub needs the 40 hex digits of a commit, or a branch or tag",
             )
         return self
 
@@ -76,11 +80,11 @@ class SplitBy(Strict):
     def _whole(self) -> Self:
         values = [value for _, values in self.items() for value in values]
         if not values:
-            raise ValueError("found no values; list those that mean train, validation or test")
-        try:
-            distinct(values)
-        except ValueError as error:
-            raise ValueError(f"{error}: a value means one split") from None
+            raise ParameterError(
+                "task.no-split-values",
+                "found no values; list those that mean train, validation or test",
+            )
+        distinct(values)
         return self
 
     def items(self) -> Iterator[tuple[Split, list[str]]]:
@@ -104,6 +108,26 @@ class Gather(Strict):
     )
 
 
+Header = Annotated[
+    Annotated[list[str], AfterValidator(distinct)] | None,
+    Field(description="column names, if the file has no header"),
+]
+Delimiter = Annotated[
+    Annotated[str, Field(min_length=1, max_length=1)] | None,
+    Field(description="column separator; by default ',' in a csv and a tab in a tsv"),
+]
+LinePattern = Annotated[
+    Pattern | None,
+    Field(
+        description="regular expression: each matching line is a row, its named groups are the "
+        "columns"
+    ),
+]
+Encoding = Annotated[
+    str, AfterValidator(codec), Field(description="text encoding, by its name in Python")
+]
+
+
 class Join(DataFile):
     """A second file, whose columns are joined to the first: transcripts to labels, for example."""
 
@@ -115,26 +139,17 @@ class Join(DataFile):
     )
     columns: list[str] | None = Field(None, description="columns to take; by default all")
     gather: Gather | None = Field(None, description="how several rows with one id are joined")
-    header: Annotated[list[str], AfterValidator(distinct)] | None = Field(
-        None, description="column names, if the file has no header"
-    )
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        None, description="column separator; by default ',' in a csv and a tab in a tsv"
-    )
-    pattern: Pattern | None = Field(
-        None,
-        description="regular expression: each matching line is a row, its named groups are the "
-        "columns",
-    )
-    encoding: Annotated[str, AfterValidator(codec)] = Field(
-        "utf-8", description="text encoding, by its name in Python"
-    )
+    header: Header = None
+    delimiter: Delimiter = None
+    pattern: LinePattern = None
+    encoding: Encoding = "utf-8"
 
     @model_validator(mode="after")
     def _gathers(self) -> Self:
         if self.gather is not None and self.columns is not None:
-            raise ValueError(
-                "columns cannot be used with gather, which takes one column; remove columns"
+            raise ParameterError(
+                "task.columns-with-gather",
+                "columns cannot be used with gather, which takes one column; remove columns",
             )
         return self
 

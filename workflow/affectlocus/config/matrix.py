@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
-from affectlocus.config.fields import WHOLE, Count, ModuleSets, Strict, distinct, draws_count
+from affectlocus.config.fields import (
+    WHOLE,
+    Count,
+    ModuleSets,
+    Strict,
+    distinct,
+    draws_count,
+    one_of,
+)
 from affectlocus.core.ablations import ABLATIONS
 
 SINGLES: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
@@ -23,15 +31,7 @@ COMBINATIONS: tuple[str, ...] = (
 )
 
 
-def _known(name: str) -> str:
-    if name not in ABLATIONS:
-        raise ValueError(f"unknown ablation {name!r}; expected one of {', '.join(ABLATIONS)}")
-    return name
-
-
-AblationName = Annotated[
-    str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(ABLATIONS)})
-]
+AblationName = Annotated[str, *one_of("ablation", ABLATIONS)]
 
 
 class Dose(Strict):

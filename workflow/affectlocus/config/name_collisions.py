@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
 
+from affectlocus.core.errors import InputError
+
 # Suffixes that `dag` adds to the name of a base or a pair in the names of its results.
 _COMPANIONS = re.compile(
     r"(?:seed\d+|tune|experts|histogram|neurons|concentration|overlaps|chance|summary)(?:\..*)?"
@@ -16,8 +18,8 @@ _AND = "-and-"
 
 def clashes(
     bases: Collection[str], pairs: Collection[str], tasks: Collection[str]
-) -> Iterator[tuple[str, str]]:
-    """(key, complaint) for every name whose results would have the file names of another's.
+) -> Iterator[InputError]:
+    """A problem for every name whose results would have the file names of another's.
 
     Some file systems do not distinguish `a` from `A`.
     """
@@ -29,25 +31,34 @@ def clashes(
         for name, key in group.items():
             other = folded.setdefault(name.lower(), key)
             if other != key:
-                yield (
-                    key,
+                yield InputError(
+                    "params.names-differ-by-case",
                     f"differs from {other} only in case, which some file systems ignore; rename it",
+                    key=key,
+                    other=other,
                 )
     lower = {name.lower(): key for name, key in models.items()}
     for name, key in models.items():
         for stem in _stems(name.lower()):
             if stem in lower:
-                yield (
-                    key,
+                yield InputError(
+                    "params.same-result-names",
                     f"its results would have the same file names as those of {lower[stem]}; "
                     "rename it",
+                    key=key,
+                    other=lower[stem],
                 )
         if name.lower().startswith("others."):
-            yield key, "the name others is reserved for results of several pairs; rename it"
+            yield InputError(
+                "params.reserved-name",
+                "the name others is reserved for results of several pairs; rename it",
+                key=key,
+            )
     for duo in _ambiguous(pairs):
-        yield (
-            f"pairs.{duo}",
+        yield InputError(
+            "pair.ambiguous-name",
             f"contains {_AND!r}, so that two figures would have the same name; rename it",
+            key=f"pairs.{duo}",
         )
 
 

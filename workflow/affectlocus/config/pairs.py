@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from affectlocus.config.fields import Positive, Strict, as_folder
-from affectlocus.config.sources import Source
+from affectlocus.config.fields import Positive, Strict
+from affectlocus.config.messages import ParameterError
+from affectlocus.config.sources import SourceOrPath
 from affectlocus.config.tuning import PairRecipe
 
 
@@ -34,16 +35,18 @@ class PairConfig(Strict):
         description="subject of the training data; it decides which benchmarks the pair's cells "
         "answer. null: the pair learned nothing about either domain",
     )
-    tuned: (
-        Annotated[Source, BeforeValidator(as_folder, json_schema_input_type=str | Source)] | None
-    ) = Field(None, description="a tuned model or an adapter: a path or a source")
+    tuned: SourceOrPath | None = Field(
+        None, description="a tuned model or an adapter: a path or a source"
+    )
     tuning: PairRecipe | None = None
     reading: Reading = Reading()
 
     @model_validator(mode="after")
     def _one_source(self) -> PairConfig:
         if (self.tuned is None) == (self.tuning is None):
-            raise ValueError("expected either tuned (a checkpoint) or tuning (a recipe)")
+            raise ParameterError(
+                "pair.not-one-source", "expected either tuned (a checkpoint) or tuning (a recipe)"
+            )
         return self
 
     @property

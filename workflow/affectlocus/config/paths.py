@@ -11,6 +11,7 @@ from affectlocus.config.files import DataFile
 from affectlocus.config.presets import PRESETS
 from affectlocus.config.sources import SEED
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
+from affectlocus.core.errors import InputError
 from affectlocus.core.files import matching
 
 if TYPE_CHECKING:
@@ -19,15 +20,14 @@ if TYPE_CHECKING:
 
 def missing_files(
     parameters: Parameters, folder: Path, planning: bool = False
-) -> Iterator[tuple[str, str]]:
-    """(key, complaint) for every file or folder in params.yaml that is missing.
+) -> Iterator[InputError]:
+    """A problem for every file or folder in params.yaml that is missing.
 
     Args:
         planning: files marked `awaited` may be missing.
     """
     for key, named in _named_paths(parameters):
-        if complaint := _unusable(named):
-            yield key, complaint
+        yield from _unusable(key, named)
     root = folder / parameters.data_root
     for name, task in parameters.tasks.items():
         if task.files is None or (planning and task.awaited):
@@ -41,10 +41,21 @@ def missing_files(
             path = root / table.file
             key = f"tasks.{name}.{part}"
             if not all(file.is_file() for file in matching(path)) or not matching(path):
-                yield key, f"no such file: {path}; correct it, or data_root{hint}"
+                yield InputError(
+                    "task.no-file",
+                    f"no such file: {path}; correct it, or data_root{hint}",
+                    key=key,
+                    path=path,
+                )
             elif part != "join" and path.resolve() in seen:
                 other = seen[path.resolve()]
-                yield key, f"the same file as {other}: {path}; a split must not overlap another"
+                yield InputError(
+                    "task.same-file-twice",
+                    f"the same file as {other}: {path}; a split must not overlap another",
+                    key=key,
+                    path=path,
+                    split=other,
+                )
             seen[path.resolve()] = part.removeprefix("files.")
     models = (
         (name, model)
@@ -56,28 +67,46 @@ def missing_files(
             continue
         if base.folder is not None and not (root / base.folder / "config.json").is_file():
             path = root / base.folder
-            yield (
-                f"bases.{name}.folder",
+            yield InputError(
+                "base.no-config",
                 f"no config.json in {path}; expected a Hugging Face model with its configuration "
                 "and tokenizer, because the base is evaluated too (affectlocus diff needs only "
                 "weights)",
+                key=f"bases.{name}.folder",
+                path=path,
             )
         for file in base.then:
             if not (root / file).exists():
-                yield f"bases.{name}.then", f"no such file or folder: {root / file}; correct it"
+                yield InputError(
+                    "base.no-adapter",
+                    f"no such file or folder: {root / file}; correct it",
+                    key=f"bases.{name}.then",
+                    path=root / file,
+                )
     asked = parameters.extraction.model
     if asked is not None and asked.folder is not None:
         path = root / asked.folder
         if not (path / "config.json").is_file():
-            yield "extraction.model", f"no config.json in {path}; expected a Hugging Face model"
+            yield InputError(
+                "model.no-config",
+                f"no config.json in {path}; expected a Hugging Face model",
+                key="extraction.model",
+                path=path,
+            )
     wheels = parameters.score.wheels
     if parameters.score.own_wheels and wheels in (None, "released"):
-        yield "score.own_wheels", "needs a folder of wheels; name it in score.wheels"
+        yield InputError(
+            "score.no-own-wheels",
+            "needs a folder of wheels; name it in score.wheels",
+            key="score.own_wheels",
+        )
     if wheels not in (None, "released") and not (root / str(wheels)).is_dir():
-        yield (
-            "score.wheels",
+        yield InputError(
+            "score.no-wheels-folder",
             f"no such folder: {root / str(wheels)}; correct it, or write released to download "
             "wheels",
+            key="score.wheels",
+            path=root / str(wheels),
         )
     for name, pair in parameters.pairs.items():
         if pair.tuned is not None and pair.tuned.folder is not None:
@@ -87,10 +116,12 @@ def missing_files(
             if path.is_file() and is_weights(path.name):
                 continue
             if not any(map(_marks_checkpoint, checkpoint_paths(path) if path.is_dir() else [])):
-                yield (
-                    f"pairs.{name}.tuned",
+                yield InputError(
+                    "pair.no-checkpoint",
                     f"found neither weights nor adapter_config.json in {path}; "
                     "expected a Hugging Face model, a PEFT adapter, or a .pth or .bin file",
+                    key=f"pairs.{name}.tuned",
+                    path=path,
                 )
 
 
@@ -116,17 +147,32 @@ def _named_paths(parameters: Parameters) -> Iterator[tuple[str, str]]:
             yield f"tasks.{name}.join", task.join.file
 
 
-def _unusable(path: str) -> str | None:
-    """Why Snakemake cannot use a path; None if it can."""
+def _unusable(key: str, path: str) -> Iterator[InputError]:
+    """Why Snakemake cannot use a path."""
     if re.search(r"[{}]", path):
-        return f"found braces in {path!r}, which Snakemake reads as wildcards; rename it"
+        yield InputError(
+            "path.braces",
+            f"found braces in {path!r}, which Snakemake reads as wildcards; rename it",
+            key=key,
+            path=path,
+        )
     if not path.isprintable():
-        return f"the path {path!r} contains an unprintable character; rename it"
+        yield InputError(
+            "path.unprintable",
+            f"the path {path!r} contains an unprintable character; rename it",
+            key=key,
+            path=path,
+        )
     try:
         Path(path).is_file()
     except OSError as error:
-        return f"the path {path!r} is not valid: {error.strerror}; correct it"
-    return None
+        yield InputError(
+            "path.not-valid",
+            f"the path {path!r} is not valid: {error.strerror}; correct it",
+            key=key,
+            path=path,
+            reason=error.strerror,
+        )
 
 
 def _marks_checkpoint(file: Path) -> bool:

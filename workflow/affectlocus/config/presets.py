@@ -12,8 +12,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
+from affectlocus.config.fields import one_of
+from affectlocus.config.messages import ParameterError
 from affectlocus.config.yaml_text import parsed
 
 FOLDER = Path(__file__).parent / "preset_files"
@@ -48,17 +50,7 @@ def _read(file: Path) -> Preset:
 PRESETS: dict[str, Preset] = {file.stem: _read(file) for file in sorted(FOLDER.glob("*.yaml"))}
 
 
-def _known(name: str) -> str:
-    if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
-    return name
-
-
-PresetName = Annotated[
-    str,
-    AfterValidator(_known),
-    WithJsonSchema({"type": "string", "enum": list(PRESETS)}),
-]
+PresetName = Annotated[str, *one_of("preset", PRESETS)]
 """The name of a preset."""
 
 _BY_KEY = ("columns", "context", "join", "number", "split")
@@ -77,7 +69,11 @@ def expanded(keys: dict[str, Any]) -> dict[str, Any]:
     preset = PRESETS[keys["preset"]]
     root, files = keys.get("root"), keys.get("files")
     if files is None and root is None:
-        raise ValueError(f"root is missing; preset needs the folder that contains {preset.about}")
+        raise ParameterError(
+            "task.no-root",
+            f"root is missing; preset needs the folder that contains {preset.about}",
+            preset=keys["preset"],
+        )
     task = deepcopy(preset.task)
     own = task["files"]
     if isinstance(files, dict):

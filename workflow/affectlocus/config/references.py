@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from affectlocus.config.corpus import CORPUS_TASKS
+from affectlocus.config.fields import unknown_name
 from affectlocus.config.scoring import FREE_METRICS
 from affectlocus.config.tasks import is_valence
 from affectlocus.config.tuning import Recipe
+from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
     from affectlocus.config.experiment import Parameters
@@ -18,11 +20,16 @@ if TYPE_CHECKING:
 _COLUMNS_OF_TABLES = ("num", "modules", "mode", "mean")
 
 
-def unwritable_texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """(key, complaint) for texts that no file name, command line or table can contain."""
+def unwritable_texts(value: Any, key: str = "") -> Iterator[InputError]:
+    """A problem for texts that no file name, command line or table can contain."""
     if isinstance(value, str):
         if odd := _UNWRITABLE.search(value):
-            yield key, f"found {odd[0]!r} in {value!r}, which no file can contain; remove it"
+            yield InputError(
+                "params.unwritable-character",
+                f"found {odd[0]!r} in {value!r}, which no file can contain; remove it",
+                key=key,
+                found=odd[0],
+            )
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield from unwritable_texts(name, key)
@@ -36,17 +43,22 @@ def unwritable_texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
-    """(key, complaint) for every name that is not defined and every impossible combination."""
+def broken_references(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for every name that is not defined and every impossible combination."""
 
-    def known(key: str, name: str, group: dict[str, Any], what: str) -> Iterator[tuple[str, str]]:
+    def known(key: str, name: str, group: dict[str, Any], what: str) -> Iterator[InputError]:
         if name not in group:
-            yield key, f"no {what} named {name!r}; expected one of {', '.join(group)}"
+            yield unknown_name(what, name, group, key=key)
 
     for name, pair in parameters.pairs.items():
         yield from known(f"pairs.{name}.base", pair.base, parameters.bases, "base")
         if name in parameters.bases:
-            yield f"pairs.{name}", "a base has the same name; rename one of them"
+            yield InputError(
+                "pair.named-like-a-base",
+                "a base has the same name; rename one of them",
+                key=f"pairs.{name}",
+                found=name,
+            )
     recipes: list[tuple[str, Recipe]] = [
         (f"pairs.{name}.tuning", pair.tuning)
         for name, pair in parameters.pairs.items()
@@ -55,90 +67,131 @@ def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
     if parameters.tune is not None:
         recipes.append(("tune", parameters.tune))
         if parameters.tune.shuffled:
-            yield (
-                "tune.shuffled",
+            yield InputError(
+                "params.shuffled-tune-cells",
                 "tune cells are not a null; remove it here, and set it in the tuning of a separate "
                 "pair",
+                key="tune.shuffled",
             )
     for key, recipe in recipes:
         for name in recipe.data:
             yield from known(f"{key}.data", name, parameters.tasks, "task")
             task = parameters.tasks.get(name)
             if task is not None and task.fluency:
-                yield (
-                    f"{key}.data",
+                yield InputError(
+                    "task.no-answers",
                     f"task {name!r} has fluency, and so no answers to tune on; remove it",
+                    key=f"{key}.data",
+                    task=name,
                 )
             elif task is not None and "train" not in task.splits:
-                yield (
-                    f"{key}.data",
+                yield InputError(
+                    "task.no-train-split",
                     f"task {name!r} has no train split; name a file for it, or remove the task",
+                    key=f"{key}.data",
+                    task=name,
                 )
     chained = {name for name, base in parameters.bases.items() if base.then}
     for name, pair in parameters.pairs.items():
         if pair.base in chained and (
             pair.tuning is not None or (parameters.matrix.tune and name in parameters.matrix.pairs)
         ):
-            yield (
-                f"bases.{pair.base}.then",
+            yield InputError(
+                "base.chain-is-tuned",
                 f"pair {name!r} is tuned here, which needs a single model; merge the chain into "
                 "one folder (affectlocus graft --kind tuned) and use that as the base",
+                key=f"bases.{pair.base}.then",
+                pair=name,
             )
     for name, pair in parameters.pairs.items():
         base = parameters.bases.get(pair.base)
         if pair.tuned is not None and base is not None and base.replicated:
-            yield (
-                f"pairs.{name}.base",
+            yield InputError(
+                "pair.base-for-each-seed",
                 f"base {pair.base!r} is a model of its own for each seed, and {name!r} is one "
                 "tuned checkpoint; name the base that it was tuned from",
+                key=f"pairs.{name}.base",
+                found=pair.base,
             )
     for name in parameters.matrix.pairs:
         yield from known("matrix.pairs", name, parameters.pairs, "pair")
     for name in parameters.matrix.beside:
         yield from known("matrix.beside", name, parameters.pairs, "pair")
         if name in parameters.matrix.pairs:
-            yield (
-                "matrix.beside",
+            yield InputError(
+                "matrix.pair-listed-twice",
                 f"{name} is also in matrix.pairs, which have these cells already; remove it here",
+                key="matrix.beside",
+                found=name,
             )
     if parameters.matrix.fair and (parameters.tune is None or parameters.tune.method != "lora"):
-        yield "matrix.fair", "needs tune with method lora, because it scales the rank"
+        yield InputError(
+            "matrix.fair-without-lora",
+            "needs tune with method lora, because it scales the rank",
+            key="matrix.fair",
+        )
     if parameters.matrix.tune and parameters.tune is None:
-        yield "tune", "missing; matrix.tune lists module sets, which need a recipe"
+        yield InputError(
+            "matrix.tune-without-recipe",
+            "missing; matrix.tune lists module sets, which need a recipe",
+            key="tune",
+        )
     if not parameters.benchmarks:
-        yield "tasks", "no task has labels and a test split; the tables need at least one"
+        yield InputError(
+            "params.no-benchmark",
+            "no task has labels and a test split; the tables need at least one",
+            key="tasks",
+        )
     for name in parameters.benchmarks:
         task, metric = parameters.tasks[name], parameters.score.metric
         if metric not in (*task.metrics, *FREE_METRICS):
             if task.number is not None:
-                yield (
-                    f"tasks.{name}.number.cutoff",
+                yield InputError(
+                    "task.no-cutoff",
                     f"missing; the tables show {metric}, which numbers have only with a cutoff",
+                    key=f"tasks.{name}.number.cutoff",
+                    metric=metric,
                 )
             else:
-                yield (
-                    f"tasks.{name}.positive",
+                yield InputError(
+                    "task.no-positive",
                     f"missing; the tables show {metric}, which needs the positive one of two "
                     "labels",
+                    key=f"tasks.{name}.positive",
+                    metric=metric,
                 )
     for name in parameters.texts:
         if "test" not in parameters.tasks[name].splits:
-            yield f"tasks.{name}.files", "fluency reads the test split; name a file for it"
+            yield InputError(
+                "task.no-test-split",
+                "fluency reads the test split; name a file for it",
+                key=f"tasks.{name}.files",
+            )
     for name, task in parameters.tasks.items():
         if name in _COLUMNS_OF_TABLES:
-            yield f"tasks.{name}", "tables have a column with this name; rename the task"
+            yield InputError(
+                "task.named-like-a-column",
+                "tables have a column with this name; rename the task",
+                key=f"tasks.{name}",
+                found=name,
+            )
         if task.corpus and name not in CORPUS_TASKS:
-            yield (
-                f"tasks.{name}.corpus",
+            yield InputError(
+                "task.not-in-corpus",
                 f"the corpus has no such task; expected one of {', '.join(CORPUS_TASKS)}",
+                key=f"tasks.{name}.corpus",
+                found=name,
+                expected=list(CORPUS_TASKS),
             )
     for name in parameters.evaluate.readouts:
         yield from known("evaluate.readouts", name, dict.fromkeys(parameters.benchmarks), "task")
     for name in parameters.spoken:
         if parameters.tasks[name].labels is None:
-            yield (
-                "evaluate.readouts",
+            yield InputError(
+                "task.number-needs-candidates",
                 f"task {name!r} has number, which needs candidates; set it to candidates",
+                key="evaluate.readouts",
+                task=name,
             )
     yield from _protocols(parameters)
     for name in parameters.plan.sizes:
@@ -149,34 +202,48 @@ def broken_references(parameters: Parameters) -> Iterator[tuple[str, str]]:
     if parameters.corpus is None:
         for name, base in parameters.bases.items():
             if base.pretrain is not None:
-                yield f"bases.{name}.pretrain", "needs the corpus section, which is missing"
+                yield InputError(
+                    "params.no-corpus",
+                    "needs the corpus section, which is missing",
+                    key=f"bases.{name}.pretrain",
+                )
         for name, task in parameters.tasks.items():
             if task.corpus:
-                yield f"tasks.{name}.corpus", "needs the corpus section, which is missing"
+                yield InputError(
+                    "params.no-corpus",
+                    "needs the corpus section, which is missing",
+                    key=f"tasks.{name}.corpus",
+                )
 
 
-def _protocols(parameters: Parameters) -> Iterator[tuple[str, str]]:
-    """(key, complaint) for settings that scores of free text need and do not have."""
+def _protocols(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for settings that scores of free text need and do not have."""
     score, spoken = parameters.score, parameters.spoken
     for name in score.protocols:
         if name not in spoken:
-            yield (
-                f"score.protocols.{name}",
+            yield InputError(
+                "score.no-free-text",
                 "mer-unibench scores free text of a benchmark; set evaluate.readouts to "
                 "generation for it, or remove it here",
+                key=f"score.protocols.{name}",
             )
         labels = (parameters.tasks[name].labels or {}) if name in parameters.tasks else {}
         if score.wheels is None and not is_valence(labels.values()):
-            yield (
-                "score.wheels",
+            yield InputError(
+                "score.no-wheels",
                 f"missing; task {name!r} is scored with emotion wheels; name the folder of "
                 "AffectGPT's files, or write released to download them",
+                key="score.wheels",
+                task=name,
             )
     if score.metric in FREE_METRICS:
         for name in parameters.benchmarks:
             if name not in score.protocols:
-                yield (
-                    "score.metric",
+                yield InputError(
+                    "score.no-metric",
                     f"task {name!r} does not have {score.metric}; list the task under "
                     "score.protocols, or choose another metric",
+                    key="score.metric",
+                    task=name,
+                    metric=score.metric,
                 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import Field
 
-from affectlocus.config.fields import WHOLE, Name, Seed, Strict
+from affectlocus.config.fields import WHOLE, Name, Seed, Strict, one_of
 from affectlocus.core.metrics import metric_names, value_range
 
 MEAN, MEAN_OF_CONTROL = "mean", "mean (control)"
@@ -21,21 +21,10 @@ FREE_METRICS = tuple(name for name in metric_names("protocol") if value_range(na
 """Metrics in percent of free text with the protocol mer-unibench."""
 
 
-def _in_percent(metric: str) -> str:
-    if metric not in (*PERCENT, *FREE_METRICS):
-        shown = ", ".join((*PERCENT, *FREE_METRICS))
-        raise ValueError(f"unknown metric {metric!r}; expected one of {shown}")
-    return metric
-
-
 class Score(Strict):
     """How scores and their intervals are computed from answers."""
 
-    metric: Annotated[
-        str,
-        AfterValidator(_in_percent),
-        WithJsonSchema({"type": "string", "enum": [*PERCENT, *FREE_METRICS]}),
-    ] = Field(
+    metric: Annotated[str, *one_of("metric", (*PERCENT, *FREE_METRICS))] = Field(
         "weighted_f1",
         description="metric of the tables; scores.parquet has all metrics. binary_f1 needs tasks "
         "with positive, or with a number and a cutoff; the last three need every benchmark in "

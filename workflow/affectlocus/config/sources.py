@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from affectlocus.config.corpus import Pretraining
-from affectlocus.config.fields import Strict, public_address
+from affectlocus.config.fields import Strict, as_folder, public_address
+from affectlocus.config.messages import ParameterError
 
 # A dash as first character would be read as an option of the command line.
-_HUB_ID = r"^[\w][\w.-]*(/[\w.-]+)?$"
+HUB_ID = r"^[\w][\w.-]*(/[\w.-]+)?$"
 
 SEED = "{seed}"
 """What a base's folder contains if each seed has a base of its own; it becomes the seed."""
@@ -23,7 +24,7 @@ class Source(Strict):
     folder: str | None = Field(
         None, description="folder with configuration, tokenizer and weights; or a file of weights"
     )
-    hub: str | None = Field(None, pattern=_HUB_ID, description="owner/name on the model hub")
+    hub: str | None = Field(None, pattern=HUB_ID, description="owner/name on the model hub")
     revision: str | None = Field(
         None,
         min_length=1,
@@ -47,16 +48,34 @@ class Source(Strict):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if sum(getattr(self, place) is not None for place in self._places) != 1:
-            raise ValueError(f"expected one of {', '.join(self._places)}")
+            raise ParameterError(
+                "checkpoint.not-one-source",
+                f"expected one of {', '.join(self._places)}",
+                expected=list(self._places),
+            )
         for key, of, what in (
             ("revision", "hub", "the 40 hex digits of a commit, or a branch or tag"),
             ("sha256", "url", "the SHA-256 of the file, 64 hex digits"),
         ):
             if getattr(self, of) is not None and getattr(self, key) is None:
-                raise ValueError(f"{key} is missing; {of} needs {what}")
+                raise ParameterError(
+                    "checkpoint.missing-key",
+                    f"{key} is missing; {of} needs {what}",
+                    missing=key,
+                    needed_by=of,
+                )
             if getattr(self, of) is None and getattr(self, key) is not None:
-                raise ValueError(f"{key} can only be used with {of}; remove it")
+                raise ParameterError(
+                    "checkpoint.unused-key",
+                    f"{key} can only be used with {of}; remove it",
+                    unused=key,
+                    expected=of,
+                )
         return self
+
+
+SourceOrPath = Annotated[Source, BeforeValidator(as_folder, json_schema_input_type=str | Source)]
+"""A source; a plain path means a folder or a file on disk."""
 
 
 class Base(Source):

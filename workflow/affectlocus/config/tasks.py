@@ -12,14 +12,24 @@ from affectlocus.config.fields import (
     WHOLE,
     Fraction,
     Listed,
-    Pattern,
     Strict,
-    codec,
-    distinct,
     labels_map,
     regular_expression,
 )
-from affectlocus.config.files import EVERY_SPLIT, SPLITS, Context, Files, Join, Split, SplitBy
+from affectlocus.config.files import (
+    EVERY_SPLIT,
+    SPLITS,
+    Context,
+    Delimiter,
+    Encoding,
+    Files,
+    Header,
+    Join,
+    LinePattern,
+    Split,
+    SplitBy,
+)
+from affectlocus.config.messages import ParameterError
 from affectlocus.config.presets import PRESETS, PresetName, expanded
 from affectlocus.core.metrics import metric_names
 
@@ -102,21 +112,33 @@ class NumberAnswer(Strict):
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
         if self.lowest >= self.highest:
-            raise ValueError(f"lowest {self.lowest} is not below highest {self.highest}")
+            raise ParameterError(
+                "task.empty-range",
+                f"lowest {self.lowest} is not below highest {self.highest}",
+                found=[self.lowest, self.highest],
+            )
         if self.highest - self.lowest >= _MOST_NUMBERS:
-            raise ValueError(
+            raise ParameterError(
+                "task.too-many-numbers",
                 f"found {self.highest - self.lowest + 1} numbers from lowest to highest; expected "
-                f"at most {_MOST_NUMBERS}, because each is a candidate of every sample"
+                f"at most {_MOST_NUMBERS}, because each is a candidate of every sample",
+                found=self.highest - self.lowest + 1,
+                expected=_MOST_NUMBERS,
             )
         if self.cutoff is not None and not self.lowest < self.cutoff <= self.highest:
-            raise ValueError(
+            raise ParameterError(
+                "task.cutoff-outside-range",
                 f"cutoff {self.cutoff} leaves one class empty; expected a number from "
-                f"{self.lowest + 1} to {self.highest}"
+                f"{self.lowest + 1} to {self.highest}",
+                found=self.cutoff,
+                expected=[self.lowest + 1, self.highest],
             )
         if self.ending[0].isdigit():
-            raise ValueError(
+            raise ParameterError(
+                "task.ending-starts-with-digit",
                 f"ending {self.ending!r} starts with a digit, which would be read as part of the "
-                "number"
+                "number",
+                found=self.ending,
             )
         return self
 
@@ -166,20 +188,10 @@ class Task(Strict):
     files: Files | None = None
     split: SplitBy | None = Field(None, description="how files.all is divided into splits")
     join: Join | None = None
-    header: Annotated[list[str], AfterValidator(distinct)] | None = Field(
-        None, description="column names, if the file has no header"
-    )
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        None, description="column separator; by default ',' in a csv and a tab in a tsv"
-    )
-    pattern: Pattern | None = Field(
-        None,
-        description="regular expression: each matching line is a row, its named groups are the "
-        "columns",
-    )
-    encoding: Annotated[str, AfterValidator(codec)] = Field(
-        "utf-8", description="text encoding, by its name in Python"
-    )
+    header: Header = None
+    delimiter: Delimiter = None
+    pattern: LinePattern = None
+    encoding: Encoding = "utf-8"
     rename: dict[str, str] = Field(
         {}, description="column name in some of the files → the name that the task uses"
     )
@@ -232,33 +244,60 @@ class Task(Strict):
     @model_validator(mode="after")
     def _whole(self) -> Task:
         if self.root is not None:
-            raise ValueError("root needs preset; remove root, or name the preset")
+            raise ParameterError(
+                "task.root-without-preset",
+                "root needs preset; remove root, or name the preset",
+                found=self.root,
+            )
         if self.corpus == (self.files is not None):
-            raise ValueError("expected either corpus: true or files")
+            raise ParameterError("task.not-one-source", "expected either corpus: true or files")
         if self.files is not None:
             self._files_are_sound(self.files)
         if self.pattern is not None and (self.header or self.delimiter):
-            raise ValueError("pattern cannot be used with header or delimiter; remove those")
+            raise ParameterError(
+                "task.pattern-with-header",
+                "pattern cannot be used with header or delimiter; remove those",
+            )
         if self.labels is not None and len(set(self.labels.values())) < 2:
-            raise ValueError("labels needs at least two different words")
+            raise ParameterError(
+                "task.too-few-labels",
+                "labels needs at least two different words",
+                found=self.labels,
+            )
         asked = []
         for _, field, spec, conversion in prompt_fields(self.prompt):
             if field is not None and (spec or conversion or not field or not field.isprintable()):
-                raise ValueError(f"prompt: {{{field}}} is not a column name in braces; correct it")
+                raise ParameterError(
+                    "prompt.not-a-column",
+                    f"prompt: {{{field}}} is not a column name in braces; correct it",
+                    found=field,
+                )
             asked.append(field)
         if self.context is not None and self.preset is None and "context" not in asked:
-            raise ValueError("the prompt has no {context}; add it, or remove context")
+            raise ParameterError(
+                "prompt.no-context", "the prompt has no {context}; add it, or remove context"
+            )
         self._answers_are_sound()
         return self
 
     def _files_are_sound(self, files: Files) -> None:
         names = [key for key, _ in files.items()]
         if not names:
-            raise ValueError("files names no split; expected train, validation or test")
+            raise ParameterError(
+                "task.no-files", "files names no split; expected train, validation or test"
+            )
         if "all" in names and len(names) > 1:
-            raise ValueError(f"files.all contains every split; remove files.{names[0]}")
+            raise ParameterError(
+                "task.overlapping-files",
+                f"files.all contains every split; remove files.{names[0]}",
+                found=names,
+            )
         if self.split is not None and names != ["all"]:
-            raise ValueError("split needs files.all; name the file as files.all")
+            raise ParameterError(
+                "task.split-without-all",
+                "split needs files.all; name the file as files.all",
+                found=names,
+            )
 
     def _answers_are_sound(self) -> None:
         columns = self.columns
@@ -271,37 +310,67 @@ class Task(Strict):
         used = [key for key in ("label", "score", "matches", "target") if getattr(columns, key)]
         for key, allowed in (("score", SIGNS), ("matches", ANSWERS)):
             if sum(answer_kinds.values()) == 0 and getattr(columns, key) is not None:
-                raise ValueError(f"labels is missing; columns.{key} needs {', '.join(allowed)}")
+                raise ParameterError(
+                    "task.no-labels",
+                    f"labels is missing; columns.{key} needs {', '.join(allowed)}",
+                    column=key,
+                    expected=list(allowed),
+                )
         if sum(answer_kinds.values()) == 0 or (
             self.labels is not None and columns.target is not None
         ):
-            raise ValueError("expected either labels or columns.target")
+            raise ParameterError("task.not-one-answer", "expected either labels or columns.target")
         if sum(answer_kinds.values()) > 1:
             one, two = [key for key, present in answer_kinds.items() if present][:2]
-            raise ValueError(f"{one} and {two} exclude each other; remove one of them")
+            raise ParameterError(
+                "task.two-answers",
+                f"{one} and {two} exclude each other; remove one of them",
+                found=[one, two],
+            )
         if self.fluency:
             if used:
-                raise ValueError(f"fluency uses only the text; remove columns.{used[0]}")
+                raise ParameterError(
+                    "task.fluency-with-answers",
+                    f"fluency uses only the text; remove columns.{used[0]}",
+                    unused=f"columns.{used[0]}",
+                )
             if self.prompt != "{text}" or self.context is not None:
-                raise ValueError("fluency uses only the text; remove prompt and context")
+                raise ParameterError(
+                    "task.fluency-with-prompt",
+                    "fluency uses only the text; remove prompt and context",
+                )
         elif self.number is not None and used != ["score"]:
-            raise ValueError(
-                "number needs columns.score and no other answer; name the column of numbers"
+            raise ParameterError(
+                "task.number-without-score",
+                "number needs columns.score and no other answer; name the column of numbers",
+                found=used,
             )
         elif self.label_separator is not None and columns.label is None:
-            raise ValueError("label_separator needs columns.label; remove it")
+            raise ParameterError(
+                "task.separator-without-label",
+                "label_separator needs columns.label; remove it",
+                found=self.label_separator,
+            )
         elif not used:
-            raise ValueError("columns.label is missing; name the column that holds the label")
+            raise ParameterError(
+                "task.no-label-column",
+                "columns.label is missing; name the column that holds the label",
+            )
         elif len(used) > 1:
-            raise ValueError(
-                f"columns.{used[0]} and columns.{used[1]} exclude each other; remove one of them"
+            raise ParameterError(
+                "task.two-answer-columns",
+                f"columns.{used[0]} and columns.{used[1]} exclude each other; remove one of them",
+                found=used,
             )
         if self.positive is not None:
             words = self.words
             if self.labels is None or self.positive not in words or len(words) != 2:
-                raise ValueError(
+                raise ParameterError(
+                    "task.unknown-positive",
                     f"positive: found {self.positive!r}; expected one of exactly two label words, "
-                    "found " + (", ".join(words) if self.labels else "none")
+                    "found " + (", ".join(words) if self.labels else "none"),
+                    found=self.positive,
+                    expected=words if self.labels else [],
                 )
         for key, allowed, what in (
             ("score", SIGNS, "the sign"),
@@ -309,9 +378,13 @@ class Task(Strict):
         ):
             for label in (self.labels or {}) if getattr(columns, key) else ():
                 if label not in allowed:
-                    raise ValueError(
+                    raise ParameterError(
+                        "task.unknown-label",
                         f"labels: found {label!r}; with columns.{key} {what} is the label; "
-                        f"expected {', '.join(allowed)}"
+                        f"expected {', '.join(allowed)}",
+                        found=label,
+                        column=key,
+                        expected=list(allowed),
                     )
 
     @property
@@ -365,6 +438,8 @@ def prompt_fields(prompt: str) -> list[tuple[str, str | None, str | None, str | 
     try:
         return list(string.Formatter().parse(prompt))
     except ValueError as error:
-        raise ValueError(
-            f"prompt: {error}; write {{column}} for a column, {{{{ for a brace"
+        raise ParameterError(
+            "prompt.not-a-template",
+            f"prompt: {error}; write {{column}} for a column, {{{{ for a brace",
+            found=prompt,
         ) from None

@@ -16,6 +16,7 @@ from affectlocus.config.fields import (
     Strict,
     distinct,
 )
+from affectlocus.config.messages import ParameterError
 from affectlocus.core.projections import ALL
 
 
@@ -65,9 +66,12 @@ class PairRecipe(Recipe):
     @model_validator(mode="after")
     def _enough_steps(self) -> Self:
         if self.trajectory == 1 or self.trajectory > self.steps:
-            raise ValueError(
+            raise ParameterError(
+                "params.wrong-trajectory",
                 f"trajectory is {self.trajectory}; expected 2 to {self.steps}, or 0 (1 would be "
-                "only the final step, which is always measured)"
+                "only the final step, which is always measured)",
+                found=self.trajectory,
+                expected=self.steps,
             )
         return self
 

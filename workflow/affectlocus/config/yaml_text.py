@@ -90,8 +90,12 @@ def parsed(text: str, source: str, kind: str = "YAML") -> Any:
     """
     if len(text) > LONGEST:
         raise InputError(
+            "params.too-long",
             f"{source}: longer than {LONGEST >> 20} MiB, the limit for settings; is it another "
-            "file?"
+            "file?",
+            file=source,
+            found=len(text),
+            expected=LONGEST,
         )
     try:
         if text.lstrip().startswith("{"):
@@ -115,14 +119,21 @@ def parsed(text: str, source: str, kind: str = "YAML") -> Any:
             loader.dispose()
     except RecursionError:
         raise InputError(
-            f"{source}: nested deeper than {_DEEPEST} levels; use fewer levels"
+            "params.nested-too-deep",
+            f"{source}: nested deeper than {_DEEPEST} levels; use fewer levels",
+            file=source,
+            expected=_DEEPEST,
         ) from None
     except yaml.YAMLError as error:
-        raise InputError(f"{source}: not {kind}: {' '.join(str(error).split())}") from None
+        raise InputError(
+            "params.not-yaml", f"{source}: not {kind}: {' '.join(str(error).split())}", file=source
+        ) from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         # For example an impossible date, a number with too many digits, or !!int of a word.
         line = " ".join(str(error).split())
-        raise InputError(f"{source}: not {kind}: invalid value ({line})") from None
+        raise InputError(
+            "params.invalid-scalar", f"{source}: not {kind}: invalid value ({line})", file=source
+        ) from None
 
 
 def _without_duplicates(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -130,7 +141,12 @@ def _without_duplicates(source: str, pairs: list[tuple[str, Any]]) -> dict[str, 
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{source}: duplicate key {twice!r}; remove or rename one of them")
+        raise InputError(
+            "params.duplicate-key",
+            f"{source}: duplicate key {twice!r}; remove or rename one of them",
+            file=source,
+            key=twice,
+        )
     return found
 
 
@@ -146,9 +162,18 @@ def _check(root: yaml.Node, source: str) -> None:
         if id(node) in known:
             return known[id(node)]
         if id(node) in open_:
-            raise InputError(f"{source}: an anchor contains itself; write the values out")
+            raise InputError(
+                "params.endless-anchor",
+                f"{source}: an anchor contains itself; write the values out",
+                file=source,
+            )
         if depth > _DEEPEST:
-            raise InputError(f"{source}: nested deeper than {_DEEPEST} levels; use fewer levels")
+            raise InputError(
+                "params.nested-too-deep",
+                f"{source}: nested deeper than {_DEEPEST} levels; use fewer levels",
+                file=source,
+                expected=_DEEPEST,
+            )
         open_.add(id(node))
         total = 1
         if isinstance(node, yaml.SequenceNode):
@@ -162,8 +187,12 @@ def _check(root: yaml.Node, source: str) -> None:
         known[id(node)] = total
         if total > _MOST:
             raise InputError(
+                "params.too-many-values",
                 f"{source}: more than {_MOST} values after its anchors are expanded; use fewer "
-                "anchors"
+                "anchors",
+                file=source,
+                found=total,
+                expected=_MOST,
             )
         return total
 
@@ -175,10 +204,19 @@ def _check_keys(node: yaml.MappingNode, source: str) -> None:
     for key, _ in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise InputError(f"{source}: line {line}: a key is a list or a map; expected text")
+            raise InputError(
+                "params.key-not-text",
+                f"{source}: line {line}: a key is a list or a map; expected text",
+                file=source,
+                line=line,
+            )
         if key.value in seen and key.tag != _MERGE:
             raise InputError(
-                f"{source}: line {line}: duplicate key {key.value!r}; remove or rename one of them"
+                "params.duplicate-key",
+                f"{source}: line {line}: duplicate key {key.value!r}; remove or rename one of them",
+                file=source,
+                line=line,
+                key=key.value,
             )
         seen.add(key.value)
 
@@ -197,6 +235,10 @@ def _check_yaml_1_1(node: yaml.ScalarNode, source: str) -> None:
         yaml.SafeLoader("").construct_object(yaml.ScalarNode(tag, node.value))
     except (ValueError, yaml.YAMLError):
         raise InputError(
+            "params.unquoted-scalar",
             f"{source}: line {node.start_mark.line + 1}: put {node.value!r} in quotes; Snakemake "
-            "reads it as an invalid date or number"
+            "reads it as an invalid date or number",
+            file=source,
+            line=node.start_mark.line + 1,
+            found=node.value,
         ) from None

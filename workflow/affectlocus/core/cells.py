@@ -90,24 +90,38 @@ def validated(cell: Cell) -> Cell:
         InputError: the kind is unknown, or modules, mode, seed or draw do not fit the kind.
     """
     if cell.kind not in _KINDS:
-        raise InputError(f"cell: unknown kind {cell.kind!r}; expected {', '.join(_KINDS)}")
+        raise InputError(
+            "cell.unknown-kind",
+            f"cell: unknown kind {cell.kind!r}; expected {', '.join(_KINDS)}",
+            found=cell.kind,
+            expected=list(_KINDS),
+        )
     if (cell.kind in ("load", "tune", "ablate")) != bool(cell.modules):
         expected = "no modules" if cell.modules else "a module set such as gate or all"
         raise InputError(
-            f"cell: kind {cell.kind!r} with modules {cell.modules!r}; expected {expected}"
+            "cell.wrong-modules",
+            f"cell: kind {cell.kind!r} with modules {cell.modules!r}; expected {expected}",
+            kind=cell.kind,
+            found=cell.modules,
         )
     if cell.modules:
         parse_modules(cell.modules)
     if not _fits(cell):
         raise InputError(
+            "cell.wrong-mode",
             f"cell: kind {cell.kind!r} with mode {cell.mode!r}; expected one of "
             f"{', '.join(ABLATIONS)} for ablate; none, {EVEN} or a dose such as x0.5 for load; "
-            f"none or {FAIR} for tune; none for other kinds"
+            f"none or {FAIR} for tune; none for other kinds",
+            kind=cell.kind,
+            found=cell.mode,
         )
     if cell.draw is not None and (cell.mode not in RANDOM or cell.seed is not None):
         raise InputError(
+            "cell.unused-draw",
             f"cell {cell.id}: only cells of the modes {', '.join(RANDOM)} without a seed have "
-            f"draws; remove draw{cell.draw}"
+            f"draws; remove draw{cell.draw}",
+            cell=cell.id,
+            found=cell.draw,
         )
     return cell
 

@@ -97,16 +97,27 @@ def shards(folder: Path) -> dict[str, Path]:
                 or not placed
             ):
                 raise InputError(
-                    f"{index}: no weight_map; expected tensors and their files; restore the file"
+                    "checkpoint.no-weight-map",
+                    f"{index}: no weight_map; expected tensors and their files; restore the file",
+                    file=index,
+                    key="weight_map",
                 )
             for name in sorted(set(placed.values())):
                 if name in (".", "..") or re.search(r"[/\\\0]", name):
                     raise InputError(
+                        "checkpoint.path-in-weight-map",
                         f"{index}: weight_map names the file {name!r}; expected a file name "
-                        "without a path"
+                        "without a path",
+                        file=index,
+                        key="weight_map",
+                        found=name,
                     )
                 if not (folder / name).is_file():
-                    raise InputError(f"{folder / name}: no such file; the checkpoint is incomplete")
+                    raise InputError(
+                        "checkpoint.no-shard",
+                        f"{folder / name}: no such file; the checkpoint is incomplete",
+                        file=folder / name,
+                    )
             return {tensor: folder / name for tensor, name in placed.items()}
     return {}
 

@@ -115,19 +115,23 @@ def exit_on_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
     try:
         return function(*args, **kwargs)
     except InputError as error:
-        _end(f"{error} [{error.code}]" if error.code else str(error))
+        _end(error)
     except Exception as error:
         if out_of_memory(error):
             _end(
-                "out of memory; no output is half-written: give this job more memory (the retries "
-                "of a cluster profile do so), or end other programs that use it"
+                InputError(
+                    "system.out-of-memory",
+                    "out of memory; no output is half-written: give this job more memory (the "
+                    "retries of a cluster profile do so), or end other programs that use it",
+                )
             )
         if isinstance(error, OSError):
-            _end(_of_the_system(error))
+            _end(_system_error(error))
         raise
 
 
-def _end(sentence: str) -> NoReturn:
+def _end(error: InputError) -> NoReturn:
+    sentence = f"{error} [{error.code}]" if error.code else str(error)
     # The job's log may be on the disk that is full. The exit code is then the only sign.
     with suppress(OSError):
         sys.stderr.write(f"affectlocus: {redacted(sentence, os.environ)}\n")
@@ -135,7 +139,7 @@ def _end(sentence: str) -> NoReturn:
     sys.exit(1)
 
 
-def _of_the_system(error: OSError) -> str:
+def _system_error(error: OSError) -> InputError:
     names = [shortened(name) for name in (error.filename, error.filename2) if name is not None]
     reason = error.strerror or str(error) or type(error).__name__
-    return str(InputError(f"{' → '.join(names)}: {reason}" if names else reason))
+    return InputError("system.error", f"{' → '.join(names)}: {reason}" if names else reason)

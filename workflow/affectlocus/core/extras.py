@@ -24,25 +24,27 @@ MODULES = {
 
 
 class MissingExtraError(InputError):
-    """A step needs a library that is not installed.
-
-    Attributes:
-        module: the name that is imported.
-    """
-
-    def __init__(self, who: str, module: str) -> None:
-        super().__init__(f"{who} needs {module}: pip install 'affectlocus[{EXTRA}]'")
-        self.module = module
+    """A library of the extra is not installed."""
 
 
-def explained(error: ModuleNotFoundError, who: str) -> MissingExtraError | None:
-    """The error for a failed import; None if the module does not belong to the extra.
+def missing_extra(who: str, module: str) -> MissingExtraError:
+    """The error for a library that is not installed.
 
     Args:
         who: what needs the library, such as `affectlocus tune`.
+        module: the name that is imported.
     """
+    return MissingExtraError(
+        "install.no-extra",
+        f"{who} needs {module}: pip install 'affectlocus[{EXTRA}]'",
+        module=module,
+    )
+
+
+def explained(error: ModuleNotFoundError, who: str) -> MissingExtraError | None:
+    """The error for a failed import; None if the module does not belong to the extra."""
     module = (error.name or "").partition(".")[0]
-    return MissingExtraError(who, module) if module in MODULES else None
+    return missing_extra(who, module) if module in MODULES else None
 
 
 def installed(module: str) -> bool:
@@ -60,4 +62,4 @@ def needed(module: str, who: str) -> None:
         MissingExtraError: it is not installed.
     """
     if not installed(module):
-        raise MissingExtraError(who, module)
+        raise missing_extra(who, module)

@@ -65,8 +65,11 @@ def check_whole(path: Path) -> None:
     """
     if path.is_file() and (how := cut(path)):
         raise InputError(
+            "results.truncated",
             f"{path}: {how}; affectlocus doctor --fix moves it aside, and the next run makes it "
-            "again"
+            "again",
+            file=path,
+            found=how,
         )
 
 
@@ -77,18 +80,31 @@ def read_json(path: Path) -> Any:
             content = stream.read(_LARGEST_JSON + 1)
         if len(content) > _LARGEST_JSON:
             raise InputError(
+                "json.too-large",
                 f"{path}: larger than {_LARGEST_JSON // 1_000_000} MB, the limit for JSON files; "
-                "restore the file"
+                "restore the file",
+                file=path,
+                expected=_LARGEST_JSON,
             )
         return json.loads(content.decode("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a JSON file") from None
+        raise InputError(
+            "json.no-file", f"{path}: no such file; expected a JSON file", file=path
+        ) from None
     except IsADirectoryError:
-        raise InputError(f"{path}: a folder; expected a JSON file") from None
+        raise InputError(
+            "json.is-a-folder", f"{path}: a folder; expected a JSON file", file=path
+        ) from None
     except RecursionError:
-        raise InputError(f"{path}: not JSON (nested too deep); restore the file") from None
+        raise InputError(
+            "json.nested-too-deep",
+            f"{path}: not JSON (nested too deep); restore the file",
+            file=path,
+        ) from None
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); restore the file or delete it") from None
+        raise InputError(
+            "json.not-json", f"{path}: not JSON ({error}); restore the file or delete it", file=path
+        ) from None
 
 
 def sha256(path: Path) -> str:

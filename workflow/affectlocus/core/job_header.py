@@ -11,12 +11,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from affectlocus.core.provenance import revision
 from affectlocus.core.redaction import redacted
-from affectlocus.core.version import __version__
+from affectlocus.core.version import __version__, installed_version
 
 _LIBRARIES = (
     *("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors"),
@@ -39,41 +39,17 @@ def header_lines(
         environment: the environment variables; by default those of the process.
     """
     environment = os.environ if environment is None else environment
-    libraries = ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
+    libraries = ", ".join(f"{name} {installed_version(name)}" for name in _LIBRARIES)
     seeds = list(dict.fromkeys(_seeds(arguments)))
     found = {
         "step": f"{step}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        "code": f"affectlocus {__version__}, git {revision(Path(__file__).parents[1])}",
+        "code": f"affectlocus {__version__}, git {revision() or 'none'}",
         "versions": f"Python {platform.python_version()}, {libraries}",
         "hardware": _hardware(environment, cards),
         "seed": ", ".join(map(str, seeds)) or "none is drawn",
         "parameters": shlex.join(arguments),
     }
     return [f"# {key}: {redacted(text, environment)}" for key, text in found.items()]
-
-
-def revision(folder: Path) -> str:
-    """The commit of a git checkout and whether files differ from it; `none` outside a checkout."""
-
-    def git(*command: str) -> str:
-        run = subprocess.run(
-            ["git", "-C", folder, *command], capture_output=True, text=True, timeout=10, check=True
-        )
-        return run.stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return "none"
-    return f"{commit}, with changes" if changed else commit
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
 
 
 def _hardware(environment: Mapping[str, str], cards: Sequence[str]) -> str:

@@ -68,7 +68,12 @@ def replacing(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> Ite
             # safetensors and tokenizers report a full disk with exceptions that are not OSError.
             if not _RUST.search(str(error)):
                 raise
-            raise InputError(f"{path}: cannot be written ({_RUST.sub('', str(error))})") from None
+            raise InputError(
+                "output.not-writable",
+                f"{path}: cannot be written ({_RUST.sub('', str(error))})",
+                file=path,
+                reason=_RUST.sub("", str(error)),
+            ) from None
         aside = path.is_dir() and temporary.exists()
         if aside:
             # A folder cannot be renamed onto an existing one. The old one is renamed first and
@@ -105,40 +110,77 @@ def check_output(path: Path, step: str = "", *, inputs: Iterable[Path] = ()) -> 
     try:
         target = path.resolve()
         for source in map(Path, inputs):
-            if source.resolve() == target or target in source.resolve().parents:
-                same = source.resolve() == target
-                what = "is an input" if same else f"contains the input {source}"
+            if source.resolve() == target:
                 raise InputError(
-                    f"{path}: {what}, which would be overwritten; choose another output"
+                    "output.is-an-input",
+                    f"{path}: is an input, which would be overwritten; choose another output",
+                    file=path,
+                )
+            if target in source.resolve().parents:
+                raise InputError(
+                    "output.contains-input",
+                    f"{path}: contains the input {source}, which would be overwritten; choose "
+                    "another output",
+                    file=path,
+                    input=source,
                 )
         if target == Path.cwd() or target in Path.cwd().parents:
-            raise InputError(f"{path}: would replace the working directory; choose another output")
+            raise InputError(
+                "output.is-working-directory",
+                f"{path}: would replace the working directory; choose another output",
+                file=path,
+            )
         above = next(parent for parent in target.parents if os.path.lexists(parent))
         if not above.is_dir():
-            raise InputError(f"{path}: cannot be written: {above} is not a folder")
+            raise InputError(
+                "output.below-a-file",
+                f"{path}: cannot be written: {above} is not a folder",
+                file=path,
+                found=above,
+            )
         if not os.access(above, os.W_OK | os.X_OK):
             read_only = os.statvfs(above).f_flag & os.ST_RDONLY
             why = "is on a read-only disk" if read_only else "is not writable for this user"
-            raise InputError(f"{path}: cannot be written: {above} {why}")
+            raise InputError(
+                "output.not-writable",
+                f"{path}: cannot be written: {above} {why}",
+                file=path,
+                reason=why,
+            )
         if not target.exists():
             return
         if target.is_dir():
             _check_folder(path, step)
         elif not target.is_file():
-            raise InputError(f"{path}: not a regular file; choose another output")
+            raise InputError(
+                "output.not-a-file", f"{path}: not a regular file; choose another output", file=path
+            )
         elif step:
-            raise InputError(f"{path}: is a file; {step} writes a folder; choose another output")
+            raise InputError(
+                "output.is-a-file",
+                f"{path}: is a file; {step} writes a folder; choose another output",
+                file=path,
+            )
     except OSError as error:
         raise _cannot_write(path, error) from None
     except RuntimeError:
-        raise InputError(f"{path}: a symbolic link to itself; choose another output") from None
+        raise InputError(
+            "output.endless-link",
+            f"{path}: a symbolic link to itself; choose another output",
+            file=path,
+        ) from None
 
 
 def check_outside_inputs(out: Path, *inputs: Path) -> None:
     """Refuses an output in the folder of an input, because that would change the input."""
     for source in inputs:
         if source.resolve() in out.resolve().parents:
-            raise InputError(f"{out}: is inside the input {source}; choose another output")
+            raise InputError(
+                "output.inside-input",
+                f"{out}: is inside the input {source}; choose another output",
+                file=out,
+                input=source,
+            )
 
 
 def check_folder_of_outputs(folder: Path, names: Iterable[str]) -> None:
@@ -148,14 +190,20 @@ def check_folder_of_outputs(folder: Path, names: Iterable[str]) -> None:
     except OSError as error:
         raise _cannot_write(folder, error) from None
     if taken:
-        raise InputError(f"{folder}: is a file; expected a folder or a new name")
+        raise InputError(
+            "output.is-a-file", f"{folder}: is a file; expected a folder or a new name", file=folder
+        )
     for name in names:
         check_output(folder / name)
 
 
 def _check_folder(path: Path, step: str) -> None:
     if not step:
-        raise InputError(f"{path}: is a folder; expected the name of the file to write")
+        raise InputError(
+            "output.is-a-folder",
+            f"{path}: is a folder; expected the name of the file to write",
+            file=path,
+        )
     marker = path / MARKER
     known = {COMPLETE}
     if marker.is_file():
@@ -164,8 +212,12 @@ def _check_folder(path: Path, step: str) -> None:
     unknown = next((name for name in _below(path) if name not in known), None)
     if unknown is not None:
         raise InputError(
+            "output.holds-other-files",
             f"{path}: contains {unknown}, which {step} did not write and would delete; choose a "
-            "new or an empty folder, or delete this one yourself"
+            "new or an empty folder, or delete this one yourself",
+            file=path,
+            found=unknown,
+            step=step,
         )
 
 
@@ -187,7 +239,12 @@ def _mark(folder: Path, step: str) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> InputError:
-    return InputError(f"{shortened(path)}: cannot be written ({error.strerror})")
+    return InputError(
+        "output.not-writable",
+        f"{shortened(path)}: cannot be written ({error.strerror})",
+        file=path,
+        reason=error.strerror,
+    )
 
 
 def _remove(path: Path) -> None:

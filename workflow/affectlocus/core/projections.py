@@ -50,11 +50,19 @@ def parse_modules(text: str) -> tuple[str, ...]:
     for name in names:
         if name not in PROJECTIONS:
             raise InputError(
+                "modules.unknown-projection",
                 f"unknown projection {name!r} in module set {text!r}; "
-                f"expected {', '.join(PROJECTIONS)} joined by '+', or 'all'"
+                f"expected {', '.join(PROJECTIONS)} joined by '+', or 'all'",
+                found=name,
+                modules=text,
+                expected=PROJECTIONS,
             )
     if len(set(names)) != len(names):
-        raise InputError(f"module set {text!r} names a projection twice; name each once")
+        raise InputError(
+            "modules.listed-twice",
+            f"module set {text!r} names a projection twice; name each once",
+            modules=text,
+        )
     return tuple(name for name in PROJECTIONS if name in names)
 
 

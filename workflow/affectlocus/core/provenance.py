@@ -12,9 +12,10 @@ import subprocess
 import zlib
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from affectlocus.core.version import installed_version
 
 PACKAGE = Path(__file__).parents[1]
 PACKAGES = (
@@ -26,13 +27,9 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Package → installed version, Python first; packages that are not installed are left out."""
-    known = {"Python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            known[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return known
+    known = {name: installed_version(name) for name in PACKAGES}
+    found = {name: version for name, version in known.items() if version != "none"}
+    return {"Python": platform.python_version(), **found}
 
 
 def hardware() -> dict[str, str]:
@@ -82,9 +79,13 @@ def revision(folder: Path = PACKAGE) -> str:
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         run = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout if run.returncode == 0 else None
 

@@ -17,10 +17,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeGuard
 
+from affectlocus.core.version import installed_version
 from affectlocus.orchestration.syntax import Reader, unread
 
 PACKAGE = Path(__file__).parents[1]
@@ -106,7 +106,7 @@ def digest(command: str) -> str:
         libraries |= content.libraries
         data |= content.data
     for package in sorted(libraries):
-        total.update(f"{package}\0{_installed(package)}\0".encode())
+        total.update(f"{package}\0{installed_version(package)}\0".encode())
     for name in sorted(data):
         total.update(_bytes(name))
     return total.hexdigest()[:16]
@@ -293,14 +293,6 @@ def _counted(imported: str) -> frozenset[str]:
     """The packages whose version counts where a library is imported."""
     name = imported.partition(".")[0]
     return frozenset(NUMERICAL[one] for one in (name, *_BEHIND.get(name, ())) if one in NUMERICAL)
-
-
-@cache
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
 
 
 @cache

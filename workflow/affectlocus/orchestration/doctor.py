@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +67,7 @@ def examine(folder: Path, jobs: Dag) -> list[Finding]:
 
 def at_a_glance(folder: Path) -> list[Finding]:
     """Truncated results and dates in the future; no file is read as a whole."""
-    return [*_cut(folder), *_ahead(folder)]
+    return [*_truncated(folder, _files(folder)), *_ahead(folder)]
 
 
 def truncated_tables(folder: Path) -> list[str]:
@@ -75,13 +76,12 @@ def truncated_tables(folder: Path) -> list[str]:
     These are the files that people read and that few jobs read, so that no job may refuse them.
     Files in folders of `results` are the inputs of jobs, which refuse a truncated one.
     """
-    names = sorted((folder / RESULTS).glob("*")) if (folder / RESULTS).is_dir() else []
-    found = ((path, cut(path)) for path in names if path.is_file())
+    # The files of a folder come before those of its subfolders.
+    tables = takewhile(lambda name: name.parent == RESULTS, _files(folder))
     return [
-        f"{path.relative_to(folder)}: {problem}; Snakemake takes it for finished. Run affectlocus "
-        "doctor --fix, which moves it aside, and then this command again"
-        for path, problem in found
-        if problem
+        f"{finding.message}; Snakemake takes it for finished. Run affectlocus doctor --fix, which "
+        "moves it aside, and then this command again"
+        for finding in _truncated(folder, tables)
     ]
 
 
@@ -119,8 +119,8 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield path.relative_to(folder)
 
 
-def _cut(folder: Path) -> Iterator[Finding]:
-    for name in _files(folder):
+def _truncated(folder: Path, names: Iterable[Path]) -> Iterator[Finding]:
+    for name in names:
         if problem := cut(folder / name):
             yield Finding(f"{name}: {problem}", "aside", name, name.as_posix())
 
@@ -205,7 +205,12 @@ def move(folder: Path, name: Path, place: Path) -> None:
         durable.make_folder(target.parent)
         durable.move(folder / name, target)
     except OSError as error:
-        raise InputError(f"{name}: cannot be moved to {place} ({error.strerror})") from None
+        raise InputError(
+            "run.cannot-move-aside",
+            f"{name}: cannot be moved to {place} ({error.strerror})",
+            file=name,
+            reason=error.strerror,
+        ) from None
 
 
 def _download(folder: Path, manifest: Path, jobs: Dag) -> None:
@@ -232,8 +237,10 @@ def _download(folder: Path, manifest: Path, jobs: Dag) -> None:
         record = retrieve(named, source.revision, source.sha256, pins)
     if record["files"] != known["files"] or manifest_folder(record) != manifest_folder(known):
         raise InputError(
+            "download.other-files",
             f"{manifest}: its source has other files now than it lists; delete it, and the next "
-            "run takes them, with all that is made from them"
+            "run takes them, with all that is made from them",
+            file=manifest,
         )
 
 

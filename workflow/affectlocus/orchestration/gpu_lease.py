@@ -97,8 +97,11 @@ def lease(
         return None
     if len(known) < wanted:
         raise InputError(
+            "gpu.too-few",
             f"{wanted} cards are wanted and this host has {len(known)}; raise plan.card_gb to what "
-            "a card holds, or take another host"
+            "a card holds, or take another host",
+            found=len(known),
+            expected=wanted,
         )
     reported = False
     while (held := _take(known, wanted)) is None:
@@ -139,8 +142,11 @@ def _locked(path: Path) -> int | None:
             descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
     except OSError as error:
         raise InputError(
+            "gpu.no-lease-folder",
             f"{path}: cannot be opened ({error.strerror}), and a card's lease lies there; set "
-            "AFFECTLOCUS_LEASES to a folder that every job of this host may write"
+            "AFFECTLOCUS_LEASES to a folder that every job of this host may write",
+            file=path,
+            reason=error.strerror,
         ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

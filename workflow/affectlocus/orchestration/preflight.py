@@ -111,7 +111,7 @@ def examined(
 
             _, report = prepare(name, task, files)
         except InputError as error:
-            raise InputError(f"{source}: tasks.{name}: {error}") from None
+            raise error.within(f"{source}: tasks.{name}", task=name) from None
         good[name] = {"state": state, "report": report}
     return good
 
@@ -178,7 +178,7 @@ def precheck_wheels(
     try:
         wheels = load(place, score.own_wheels)
     except InputError as error:
-        raise InputError(f"{source}: score.wheels: {error}") from None
+        raise error.within(f"{source}: score.wheels", key="score.wheels") from None
     lines = []
     for name, labels in emotions.items():
         counts = reports[name]["splits"]["test"]["labels"] if name in reports else None
@@ -186,10 +186,15 @@ def precheck_wheels(
         for wheel, clusters in wheels.published.items():
             if not any(label.lower() in clusters for label in there):
                 raise InputError(
+                    "score.no-label-on-wheel",
                     f"{source}: score.protocols.{name}: wheel {wheel} knows none of the labels in "
                     f"the test split ({', '.join(there)}), so mer-unibench has no hit rate on it; "
                     f"give the labels words of the wheels (tasks.{name}.labels), or remove the "
-                    "task here"
+                    "task here",
+                    file=source,
+                    key=f"score.protocols.{name}",
+                    wheel=wheel,
+                    found=there,
                 )
         for label in there:
             samples = "" if counts is None else f", {counts[label]} test samples"
@@ -255,7 +260,7 @@ def examined_pairs(
                 live.check()
                 notes = live.notes_on_cells()
         except InputError as error:
-            raise InputError(f"{source}: pairs.{name}: {error}") from None
+            raise error.within(f"{source}: pairs.{name}", pair=name) from None
         found[key] = {"state": state, "notes": [f"pairs.{name}: {note}" for note in notes]}
     return found
 

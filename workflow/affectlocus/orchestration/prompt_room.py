@@ -86,8 +86,14 @@ def check_room(parameters: Parameters, root: Path, source: str = "params.yaml") 
             limit = min(limit, positions - one.new)
             if limit <= 0:
                 raise InputError(
+                    "prompt.no-positions",
                     f"{source}: evaluate.generation.max_new_tokens: {one.new} leaves no room for a "
-                    f"prompt, as base {name} has {positions} positions for both; lower it"
+                    f"prompt, as base {name} has {positions} positions for both; lower it",
+                    file=source,
+                    key="evaluate.generation.max_new_tokens",
+                    base=name,
+                    found=one.new,
+                    expected=positions,
                 )
         tokens = _tokens(one, base, root, limit)
         if tokens >= limit:
@@ -96,8 +102,15 @@ def check_room(parameters: Parameters, root: Path, source: str = "params.yaml") 
             if limit < one.limit:
                 by = f"with evaluate.generation.max_new_tokens {one.new} there is room for {limit}"
             raise InputError(
+                "prompt.no-room-for-text",
                 f"{source}: {one.key}: what stands around each text takes {said} tokens of base "
-                f"{name}, and {by}, so that no text would be read; shorten it, or raise the limit"
+                f"{name}, and {by}, so that no text would be read; shorten it, or raise the limit",
+                file=source,
+                key=one.key,
+                base=name,
+                found=tokens,
+                expected=limit,
+                limited_by=one.limited_by,
             )
 
 

@@ -32,7 +32,8 @@ def snakefile() -> Path:
         if path.is_file():
             return path
     raise InputError(
-        "no Snakefile here; run this command in a checkout of affectlocus, which holds the rules"
+        "run.no-snakefile",
+        "no Snakefile here; run this command in a checkout of affectlocus, which holds the rules",
     )
 
 
@@ -44,7 +45,11 @@ def writable(folder: Path) -> None:
     """
     for place in (folder / "results", folder / "checkpoints"):
         if place.exists() and not place.is_dir():
-            raise InputError(f"{place}: a file; a run needs a folder of that name")
+            raise InputError(
+                "run.not-a-folder",
+                f"{place}: a file; a run needs a folder of that name",
+                file=place,
+            )
         probe = (place if place.is_dir() else folder) / f".space.{os.getpid()}.partial"
         try:
             try:
@@ -53,8 +58,11 @@ def writable(folder: Path) -> None:
                 probe.unlink(missing_ok=True)
         except OSError as error:
             raise InputError(
+                "run.not-writable",
                 f"{place}: cannot be written ({error.strerror}); no job was started. Make room "
-                "there, or make it writable, and run again"
+                "there, or make it writable, and run again",
+                file=place,
+                reason=error.strerror,
             ) from None
 
 
@@ -104,9 +112,10 @@ def check_planned(folder: Path, planned: str) -> None:
         return
     if known != planned:
         raise InputError(
+            "run.edited-meanwhile",
             "params.yaml, the rules or the code of affectlocus were edited after this run had "
             "begun; this job was planned before, and was not started. Let the run end, or end it, "
-            "and run again"
+            "and run again",
         )
 
 
@@ -144,7 +153,12 @@ def unlock(folder: Path) -> None:
     )
     if done.returncode:
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "")
-        raise InputError(f"{folder}: snakemake --unlock failed: {last.strip()}")
+        raise InputError(
+            "run.unlock-failed",
+            f"{folder}: snakemake --unlock failed: {last.strip()}",
+            file=folder,
+            reason=last.strip(),
+        )
 
 
 def snakemake(folder: Path) -> list[str]:

@@ -44,8 +44,11 @@ def hold(folder: Path) -> bool:
         jobs = os.open(folder / _JOBS, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise InputError(
+            "run.not-writable",
             f"{folder / STATE}: cannot be written ({error.strerror}); no job was started. Make "
-            "room there, or make it writable, and run again"
+            "room there, or make it writable, and run again",
+            file=folder / STATE,
+            reason=error.strerror,
         ) from None
     try:
         _refuse_living(folder, run, jobs)
@@ -64,7 +67,12 @@ def hold(folder: Path) -> bool:
         os.ftruncate(run, 0)
         os.pwrite(run, f"process {os.getpid()} on {host}\n".encode(), 0)
     except OSError as error:
-        raise InputError(f"{folder / _RUN}: cannot be written ({error.strerror})") from None
+        raise InputError(
+            "run.not-writable",
+            f"{folder / _RUN}: cannot be written ({error.strerror})",
+            file=folder / _RUN,
+            reason=error.strerror,
+        ) from None
     return killed
 
 
@@ -112,15 +120,21 @@ def _refuse_living(folder: Path, run: int, jobs: int) -> None:
     if not _locked(run):
         who = _who(run) or "its process number is not known"
         raise InputError(
+            "run.folder-in-use",
             f"{folder}: another run works here ({who}); wait until it has ended, or end it, and "
-            "run again"
+            "run again",
+            file=folder,
+            found=who,
         )
     if not _locked(jobs):
-        numbers = ", ".join(map(str, _holders(jobs)))
-        those = f"processes {numbers}" if numbers else "on another host"
+        holders = _holders(jobs)
+        those = f"processes {', '.join(map(str, holders))}" if holders else "on another host"
         raise InputError(
+            "run.jobs-still-running",
             f"{folder}: jobs of a killed run still work here ({those}); wait until they have "
-            "ended, or end them, and run again"
+            "ended, or end them, and run again",
+            file=folder,
+            found=holders,
         )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ast
 
-# Calls whose texts only people read: error messages, and the help of options and parameters.
-_REFUSALS = ("InputError", "settings_option")
+# Arguments that only people read: the help of options and parameters.
 _DESCRIBED = {
     "Option": ("help", "metavar"),
     "Argument": ("help", "metavar"),
@@ -50,8 +49,8 @@ class Reader:
         dropped: tuple[str, ...] = ()
         if isinstance(node, ast.Call):
             called = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
-            if called in _REFUSALS:
-                return f"Call({called})"
+            if str(called).endswith("Error") or called == "settings_option":
+                return f"Call({called})"  # the arguments are an error's message, or a help text
             dropped = _DESCRIBED.get(str(called), ())
         # Not ast.dump: it shows empty fields, which differ between versions of Python.
         parts = []

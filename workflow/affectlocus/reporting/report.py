@@ -96,7 +96,7 @@ class ExhibitGroup:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ReportedExperiment:
     """The parameters of an experiment, and which files in its folder of results are its own.
 
     Args:
@@ -124,7 +124,9 @@ class Experiment:
     cells: Container[str] | None = None
 
 
-def report(experiment: Experiment, results: Path, files: Iterable[Path] | None = None) -> str:
+def report(
+    experiment: ReportedExperiment, results: Path, files: Iterable[Path] | None = None
+) -> str:
     """The text of the HTML page.
 
     Args:
@@ -305,7 +307,7 @@ def _others(files: list[str], shown: list[ExhibitFile], results: Path) -> dict[s
     }
 
 
-def _data(experiment: Experiment, results: Path) -> list[tuple[dict[str, Any], list[str]]]:
+def _data(experiment: ReportedExperiment, results: Path) -> list[tuple[dict[str, Any], list[str]]]:
     """The data report of every task, in the order of params.yaml, and what it has to remark."""
     shown = experiment.tasks
     tasks = [task for task in experiment.parameters.tasks if shown is None or task in shown]

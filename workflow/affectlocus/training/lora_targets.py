@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from affectlocus.checkpoints.architectures import place
 from affectlocus.checkpoints.parameter_shapes import parameter_shapes
 from affectlocus.core.errors import InputError
-from affectlocus.core.extras import MissingExtraError, installed
+from affectlocus.core.extras import installed, missing_extra
 from affectlocus.core.files import read_json
 from affectlocus.core.projections import ALL, PROJECTIONS, format_modules, parse_modules
 from affectlocus.lm.config_limits import check_depth
@@ -268,7 +268,7 @@ def _without_transformers(file: Path, name: str) -> Layout:
     shapes = parameter_shapes(file.parent, config)
     if shapes is None:
         who = f"{file}: to count a model of type {config['model_type']!r}, affectlocus"
-        raise MissingExtraError(who, "transformers")
+        raise missing_extra(who, "transformers")
     return layout(name, shapes.items(), config.get("hidden_size"))
 
 
