@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 import yaml
-from affectlocus.training.shipped import FOLDER, RECORD
 
 from affectlocus.config.corpus import Corpus, Pretraining
 from affectlocus.core.files import sha256
 from affectlocus.core.provenance import hardware, versions
 from affectlocus.data.corpus import PRETRAINING, write_corpus
 from affectlocus.training.pretrain import pretrain
+from affectlocus.training.shipped import FOLDER, RECORD
 
 
 def make(recipe: Pretraining, text: Path, folder: Path) -> dict[str, Any]:

@@ -111,11 +111,11 @@ def test_arguments_without_effect_are_refused_by_their_names(checkpoint, lora) -
     adapter = lora(base, ["q_proj"])
     for given in ({"alpha": 3.0}, {"prefix": "language_model."}):
         (name,) = given
-        with refused("option.no-effect", option=name):
+        with refused("option.no-effect", option=f"{name}="):
             affectlocus.diff(base, adapter, **given)
-    with refused("option.no-effect", option="any_base"):
+    with refused("option.no-effect", option="any_base="):
         affectlocus.diff(base, base, any_base=True)
-    with refused("option.no-effect", option="then"):
+    with refused("option.no-effect", option="then="):
         affectlocus.diff(adapter, then=[adapter])
 
 
@@ -161,7 +161,7 @@ def test_score_gives_the_object_of_the_command(tmp_path) -> None:
         ({"kind": "waf", "validation_gold": gold}, "option.no-effect", "validation_gold"),
         ({"kind": "waf", "choose": "best"}, "option.unknown-value", "choose"),
     ):
-        with refused(code, option=option):
+        with refused(code, option=f"{option}="):
             affectlocus.score(gold, answers, **given)
 
 

@@ -80,7 +80,7 @@ EXTRACT = ("extract", "said.parquet", "--model", "nowhere", "--cache", "c", "--o
         (EXTRACT, "model.not-found", "--model nowhere"),
         ((*EXTRACT[:2], "--model", ".", *EXTRACT[4:]), "model.no-config", "--model ."),
         (("ledger", "nowhere.json"), "json.no-file", "nowhere.json"),
-        (("ledger", "config.json", "--method", "all"), "option.unknown-value", "--method all"),
+        (("ledger", "config.json", "--method", "all"), "option.unknown-value", "--method"),
         (("ledger", "c.json", "--modules", "gat"), "modules.unknown-projection", "'gat'"),
         (("neurons",), "option.missing", "--affective or --others"),
         (("neurons", "--share", "2"), "option.out-of-range", "--share 2"),
@@ -192,7 +192,7 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
 def test_the_embedded_default_checks_as_good(tmp_path: Path) -> None:
     done = run(tmp_path, "check", ROOT / "params.yaml")
     assert done.returncode == 0
-    assert "10 benchmarks; cells: 5 base, 33 tuned, 216 load, 75 tune, 108 ablate." in done.stdout
+    assert "10 benchmarks; cells: 30 base, 66 tuned, 432 load, 150 tune, 216 ablate." in done.stdout
 
 
 def test_the_schema_is_written_where_asked_for(tmp_path: Path) -> None:

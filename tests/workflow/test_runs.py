@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from project import BIN, ROOT, environment
+from refusal import printed_code
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs")]
 
@@ -121,7 +122,7 @@ def test_a_truncated_result_that_no_job_reads_is_named_and_left_as_it_is(
     assert f"affectlocus: results/table1.csv: {'cut' if content else 'empty'}" in said
     assert "affectlocus doctor --fix" in said
     refused = affectlocus_run(folder, CORPUS)
-    assert "no job was started" in refused
+    assert "[run.truncated-results]" in refused
     assert refused.endswith("exit code 1")
     assert table.read_bytes() == content
     assert command("affectlocus", "doctor", str(folder), "--fix").returncode == 0
@@ -187,7 +188,8 @@ def test_a_second_run_is_refused_and_a_killed_one_is_cleared_away(
     run = started(folder, tmp_path)
     try:
         second = affectlocus_run(folder, TABLE)
-        assert f"another run works here (process {run.pid} on " in second
+        assert f"process {run.pid} on " in second
+        assert "[run.folder-in-use]" in second
         assert second.endswith("exit code 1")
         # Snakemake alone keeps it out by a lock of its own.
         assert snakemake(folder, TABLE).endswith("exit code 1")
@@ -226,12 +228,12 @@ def test_a_folder_without_parameters_and_a_missing_one_are_refused_in_a_sentence
         done = command("affectlocus", *words)
         assert done.returncode == 1
         assert done.stdout.startswith("affectlocus: ")
-        assert "params.yaml: no such file" in done.stdout
+        assert printed_code(done.stdout) == "params.no-file"
         assert len(done.stdout.splitlines()) == 1
 
 
 def test_a_file_in_the_place_of_results_is_refused_by_either_command(folder: Path) -> None:
     (folder / "results").write_text("mine\n")
-    assert "results: a file; a run needs a folder of that name" in affectlocus_run(folder, TABLE)
+    assert "[run.not-a-folder]" in affectlocus_run(folder, TABLE)
     said = snakemake(folder, "params.yaml")
     assert (folder / "results").read_text() == "mine\n", said

@@ -174,7 +174,7 @@ def _without_effect(arguments: dict[str, Any], why: str) -> None:
         if value:
             name = option.replace("-", "_")
             message = f"{name}= has no effect: {why}; leave it out"
-            raise InputError("option.no-effect", message, option=name, found=value)
+            raise InputError("option.no-effect", message, option=f"{name}=")
 
 
 @_public
@@ -325,59 +325,19 @@ def score(
         InputError: files that do not fit each other; an argument that is missing, or without
             effect.
     """
-    from affectlocus.scoring import outputs
+    from affectlocus.scoring.score_files import score_files
 
-    if kind not in outputs.KINDS:
-        raise InputError(
-            "option.unknown-value",
-            f"kind={kind!r}: expected {' or '.join(outputs.KINDS)}",
-            option="kind",
-            found=kind,
-            expected=list(outputs.KINDS),
-        )
-    if choose not in outputs.CHOICES:
-        raise InputError(
-            "option.unknown-value",
-            f"choose={choose!r}: expected {', '.join(outputs.CHOICES)}",
-            option="choose",
-            found=choose,
-            expected=list(outputs.CHOICES),
-        )
-    both = (validation_gold, validation_predictions)
-    if choose == "validation" and None in both:
-        raise InputError(
-            "option.missing",
-            "choose='validation' needs validation_gold= and validation_predictions=",
-            option="validation_gold",
-            needed_by="choose",
-        )
-    if choose != "validation" and both != (None, None):
-        raise InputError(
-            "option.no-effect",
-            "validation_gold= and validation_predictions= need choose='validation'",
-            option="validation_gold",
-        )
-    read = None
-    if kind == "hit-rate":
-        from affectlocus.scoring.wheels import load
-
-        if wheels is None:
-            raise InputError(
-                "option.missing",
-                "kind='hit-rate' needs wheels=: a folder, or 'released'",
-                option="wheels",
-                needed_by="kind",
-            )
-        read = load(str(wheels), own_wheels)
-    elif wheels is not None or own_wheels:
-        raise InputError(
-            "option.no-effect", "wheels= and own_wheels= need kind='hit-rate'", option="wheels"
-        )
-    test = outputs.read_outputs(kind, Path(gold), Path(predictions))
-    validation = None
-    if validation_gold is not None and validation_predictions is not None:
-        validation = outputs.read_outputs(kind, Path(validation_gold), Path(validation_predictions))
-    return outputs.score_outputs(test, outputs.scorer(kind, read), choose, validation)
+    options = {
+        "gold": gold,
+        "predictions": predictions,
+        "kind": kind,
+        "wheels": wheels,
+        "own_wheels": own_wheels,
+        "choose": choose,
+        "validation_gold": validation_gold,
+        "validation_predictions": validation_predictions,
+    }
+    return score_files(options, lambda name: f"{name}=")
 
 
 class Experiment:

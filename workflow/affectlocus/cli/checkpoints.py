@@ -21,7 +21,7 @@ from affectlocus.cli.shared import (
     without_effect,
     write_frame,
 )
-from affectlocus.core.errors import InputError, one_line
+from affectlocus.core.errors import InputError, check_choice, one_line
 
 
 def deltas(
@@ -129,14 +129,7 @@ def diff(
     from affectlocus.deltas.delta_tables import SCORES, summary, write_tables
     from affectlocus.deltas.diff import FILES, compare, print_table, report, short_name
 
-    if score not in SCORES:
-        raise InputError(
-            "option.unknown-value",
-            f"--score: unknown {score!r}; expected one of {', '.join(SCORES)}",
-            option="--score",
-            found=score,
-            expected=list(SCORES),
-        )
+    check_choice("--score", score, SCORES)
     folder = None if as_json and out is None else out or Path("diff")
     if folder is not None:
         check_folder_of_outputs(folder, FILES)

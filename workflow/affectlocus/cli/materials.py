@@ -64,7 +64,9 @@ def _training_states(step: str, folder: Path, minutes: float | None, **job: Any)
 def corpus(
     settings: Annotated[
         str,
-        settings_option("seed, documents, tuning_samples, control_samples, benchmark_samples"),
+        settings_option(
+            "seed, documents, tuning_samples, control_samples, benchmark_samples, answered"
+        ),
     ],
     out: Out,
 ) -> None:
@@ -155,8 +157,8 @@ def pretrain(
     settings: Annotated[
         str,
         settings_option(
-            "architecture, hidden_size, intermediate_size, layers, heads, kv_heads,"
-            " sliding_window, steps, batch_size, learning_rate, seed"
+            "architecture, hidden_size, intermediate_size, layers, heads, kv_heads, sliding_window, "
+            "initializer_range, steps, batch_size, learning_rate, beta2, group_by_length, seed"
         ),
     ],
     folder: Annotated[Path, typer.Option(help="where the checkpoint goes")],

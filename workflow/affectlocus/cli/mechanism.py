@@ -20,7 +20,7 @@ from affectlocus.cli.shared import (
     without_effect,
     write_frame,
 )
-from affectlocus.core.errors import InputError
+from affectlocus.core.errors import InputError, check_choice
 
 
 def ledger(
@@ -61,23 +61,13 @@ def ledger(
     from affectlocus.core.projections import format_modules, parse_modules
     from affectlocus.training.ledger import SETS
 
-    if method not in ("lora", "sft"):
-        raise InputError(
-            "option.unknown-value",
-            f"--method {method}: expected lora or sft",
-            option="--method",
-            found=method,
-            expected=["lora", "sft"],
-        )
+    check_choice("--method", method, ("lora", "sft"))
     sets = [format_modules(parse_modules(one)) for one in modules or ()]
     if measure:
         without_effect({"others": others}, "a measured table has no shares")
         if method == "sft":
             raise InputError(
-                "option.no-effect",
-                "--measure times LoRA; leave --method sft out",
-                option="--method",
-                found=method,
+                "option.no-effect", "--measure times LoRA; leave --method out", option="--method"
             )
     with importing():
         from affectlocus.training.ledger import ledger as count

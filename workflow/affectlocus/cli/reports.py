@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from affectlocus.cli.shared import Out, read_frame, settings_of, settings_option
-from affectlocus.core.errors import InputError
+from affectlocus.core.errors import InputError, check_choice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -256,19 +256,10 @@ def claims(
 
     flags: list[str] = []
     if on is not None:
-        if on != "paper":
-            raise InputError(
-                "option.unknown-value",
-                f"--on: found {on!r}; expected paper",
-                option="--on",
-                found=on,
-                expected=["paper"],
-            )
+        check_choice("--on", on, ("paper",))
         if cells or delta or histogram or agreement:
             raise InputError(
-                "option.no-effect",
-                "--on paper reads no files; drop them, or drop --on",
-                option="--on",
+                "option.no-effect", "--on paper reads no files; leave them or --on out"
             )
         from affectlocus.claims.claims import judge_paper
 

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from affectlocus.cli.shared import Out, read_frame, settings_of, settings_option, write_frame
-from affectlocus.core.errors import InputError
+from affectlocus.cli.shared import (
+    Out,
+    read_frame,
+    settings_of,
+    settings_option,
+    without_effect,
+    write_frame,
+)
+from affectlocus.core.errors import InputError, check_choice
 
 if TYPE_CHECKING:
     from affectlocus.scoring.wheels import Wheels
@@ -114,43 +121,20 @@ def score(
         "gold": gold,
         "predictions": predictions,
         "choose": choose,
-        "validation-gold": validation_gold,
-        "validation-predictions": validation_predictions,
-        "json": as_json or None,
+        "validation_gold": validation_gold,
+        "validation_predictions": validation_predictions,
     }
+    check_choice("--protocol", protocol, ("label", "mer-unibench"))
     if protocol == "mer-unibench":
-        if cells or settings is not None:
-            raise InputError(
-                "option.no-effect",
-                "--protocol mer-unibench takes no cells and no --settings; drop them",
-                option="--settings" if settings is not None else "cells",
-                found=protocol,
-            )
-        if tasks != "{}":
-            raise InputError(
-                "option.no-effect",
-                "--protocol mer-unibench takes no --tasks; drop it",
-                option="--tasks",
-                found=protocol,
-            )
-        _score_outputs(csv_options | {"wheels": wheels, "own-wheels": own_wheels}, out)
+        cells_options = {"settings": settings, "tasks": None if tasks == "{}" else tasks}
+        without_effect(cells_options, "--protocol mer-unibench scores csv files")
+        if cells:
+            message = "--protocol mer-unibench scores csv files; leave PREDICTIONS out"
+            raise InputError("option.no-effect", message, option="PREDICTIONS")
+        wheel_options = {"wheels": wheels, "own_wheels": own_wheels}
+        _score_outputs(csv_options | wheel_options, out, as_json)
         return
-    if protocol != "label":
-        raise InputError(
-            "option.unknown-value",
-            f"--protocol: found {protocol!r}; expected label or mer-unibench",
-            option="--protocol",
-            found=protocol,
-            expected=["label", "mer-unibench"],
-        )
-    for option, value in csv_options.items():
-        if value is not None:
-            raise InputError(
-                "option.no-effect",
-                f"--{option} belongs to --protocol mer-unibench; add that, or drop it",
-                option=f"--{option}",
-                found=protocol,
-            )
+    without_effect(csv_options | {"json": as_json}, "it is for --protocol mer-unibench")
     if not cells:
         context.fail("Missing argument 'PREDICTIONS...'.")
     if settings is None:
@@ -180,79 +164,15 @@ def _wheels(place: str, own: bool) -> Wheels:
     return load(place, own)
 
 
-def _score_outputs(options: dict[str, Any], out: Path | None) -> None:
-    """`score --protocol mer-unibench`: checks the options, reads, scores, and prints."""
+def _score_outputs(options: dict[str, Any], out: Path | None, as_json: bool) -> None:
+    """`score --protocol mer-unibench`: reads, scores, writes and prints."""
     from affectlocus.core.files import write_json
-    from affectlocus.scoring import outputs
+    from affectlocus.scoring.score_files import score_files
 
-    kind, choose = options["kind"], options["choose"] or "last"
-    kinds = " or ".join(outputs.KINDS)
-    if kind not in (None, *outputs.KINDS):
-        raise InputError(
-            "option.unknown-value",
-            f"--kind: found {kind!r}; expected {kinds}",
-            option="--kind",
-            found=kind,
-            expected=list(outputs.KINDS),
-        )
-    if choose not in outputs.CHOICES:
-        raise InputError(
-            "option.unknown-value",
-            f"--choose: found {choose!r}; expected {', '.join(outputs.CHOICES)}",
-            option="--choose",
-            found=choose,
-            expected=list(outputs.CHOICES),
-        )
-    needed = {"kind": kinds}
-    if kind == "hit-rate":
-        needed["wheels"] = "a folder, or released"
-    needed |= {"gold": "a csv file", "predictions": "a csv file"}
-    for_validation = {"validation-gold": "a csv file", "validation-predictions": "a csv file"}
-    if choose == "validation":
-        needed |= for_validation
-    for option, expected in needed.items():
-        if options[option] is None:
-            raise InputError(
-                "option.missing",
-                f"--{option} is missing; --protocol mer-unibench needs {expected}",
-                option=f"--{option}",
-                needed_by="--protocol",
-            )
-    for option in for_validation:
-        if choose != "validation" and options[option] is not None:
-            raise InputError(
-                "option.no-effect",
-                f"--{option} belongs to --choose validation; add that, or drop it",
-                option=f"--{option}",
-                found=choose,
-            )
-    wheels = None
-    if kind == "hit-rate":
-        wheels = _wheels(options["wheels"], options["own-wheels"])
-    else:
-        for option in ("wheels", "own-wheels"):
-            if options[option]:
-                raise InputError(
-                    "option.no-effect",
-                    f"--{option} belongs to --kind hit-rate; drop it",
-                    option=f"--{option}",
-                    found=kind,
-                )
-    test = outputs.read_outputs(kind, options["gold"], options["predictions"])
-    validation = None
-    if choose == "validation":
-        validation = outputs.read_outputs(
-            kind, options["validation-gold"], options["validation-predictions"]
-        )
-    answer = {
-        "protocol": "mer-unibench",
-        "kind": kind,
-        **({"wheels": {"from": options["wheels"], "commit": wheels.commit}} if wheels else {}),
-        **outputs.score_outputs(test, outputs.scorer(kind, wheels), choose, validation),
-    }
+    answer = score_files(options, lambda name: f"--{name.replace('_', '-')}")
     if out is not None:
         write_json(out, answer)
-    if options["json"]:
+    if as_json:
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
         return
     from affectlocus.reporting.terminal import print_outputs

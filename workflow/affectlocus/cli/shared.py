@@ -171,11 +171,8 @@ def read_frame(path: Path, *columns: str) -> pd.DataFrame:
 
 def without_effect(options: dict[str, Any], why: str) -> None:
     """Refuses options that would have no effect."""
-    for name, value in options.items():
+    for option, value in options.items():
         if value:
-            raise InputError(
-                "option.no-effect",
-                f"--{name} has no effect: {why}; leave it out",
-                option=f"--{name}",
-                found=value,
-            )
+            name = f"--{option.replace('_', '-')}"
+            message = f"{name} has no effect: {why}; leave it out"
+            raise InputError("option.no-effect", message, option=name)

@@ -179,17 +179,10 @@ def listed(value: Any) -> Any:
 
 
 def named_groups(pattern: str) -> str:
-    try:
-        groups = re.compile(pattern).groupindex
-    except re.error as error:
-        raise ParameterError(
-            "pattern.not-a-pattern", f"not a regular expression: {error}", found=pattern
-        ) from None
-    if not groups:
+    if not re.compile(regular_expression(pattern)).groupindex:
         raise ParameterError(
             "pattern.no-named-group",
             "the pattern names no column; write (?P<column>...) around the text of each column",
-            found=pattern,
         )
     return pattern
 

@@ -245,9 +245,7 @@ class Task(Strict):
     def _whole(self) -> Task:
         if self.root is not None:
             raise ParameterError(
-                "task.root-without-preset",
-                "root needs preset; remove root, or name the preset",
-                found=self.root,
+                "task.root-without-preset", "root needs preset; remove root, or name the preset"
             )
         if self.corpus == (self.files is not None):
             raise ParameterError("task.not-one-source", "expected either corpus: true or files")
@@ -259,11 +257,7 @@ class Task(Strict):
                 "pattern cannot be used with header or delimiter; remove those",
             )
         if self.labels is not None and len(set(self.labels.values())) < 2:
-            raise ParameterError(
-                "task.too-few-labels",
-                "labels needs at least two different words",
-                found=self.labels,
-            )
+            raise ParameterError("task.too-few-labels", "labels needs two different words or more")
         asked = []
         for _, field, spec, conversion in prompt_fields(self.prompt):
             if field is not None and (spec or conversion or not field or not field.isprintable()):
@@ -294,89 +288,61 @@ class Task(Strict):
             )
         if self.split is not None and names != ["all"]:
             raise ParameterError(
-                "task.split-without-all",
-                "split needs files.all; name the file as files.all",
-                found=names,
+                "task.split-without-all", "split needs files.all; name the file as files.all"
             )
 
     def _answers_are_sound(self) -> None:
         columns = self.columns
-        answer_kinds = {
-            "labels": self.labels is not None,
-            "number": self.number is not None,
-            "fluency": self.fluency,
-            "columns.target": columns.target is not None,
+        answers = {
+            "labels": self.labels,
+            "number": self.number,
+            "fluency": self.fluency or None,
+            "columns.target": columns.target,
         }
-        used = [key for key in ("label", "score", "matches", "target") if getattr(columns, key)]
-        for key, allowed in (("score", SIGNS), ("matches", ANSWERS)):
-            if sum(answer_kinds.values()) == 0 and getattr(columns, key) is not None:
-                raise ParameterError(
-                    "task.no-labels",
-                    f"labels is missing; columns.{key} needs {', '.join(allowed)}",
-                    column=key,
-                    expected=list(allowed),
-                )
-        if sum(answer_kinds.values()) == 0 or (
-            self.labels is not None and columns.target is not None
-        ):
+        given = [key for key, value in answers.items() if value is not None]
+        keys = ("label", "score", "matches", "target")
+        used = [f"columns.{key}" for key in keys if getattr(columns, key) is not None]
+        if not given:
+            for key, (allowed, _) in _FIXED_LABELS.items():
+                if f"columns.{key}" in used:
+                    message = f"labels is missing; columns.{key} needs {', '.join(allowed)}"
+                    raise ParameterError("task.no-labels", message, column=key)
             raise ParameterError("task.not-one-answer", "expected either labels or columns.target")
-        if sum(answer_kinds.values()) > 1:
-            one, two = [key for key, present in answer_kinds.items() if present][:2]
-            raise ParameterError(
-                "task.two-answers",
-                f"{one} and {two} exclude each other; remove one of them",
-                found=[one, two],
-            )
+        _exclude_each_other(given)
         if self.fluency:
-            if used:
-                raise ParameterError(
-                    "task.fluency-with-answers",
-                    f"fluency uses only the text; remove columns.{used[0]}",
-                    unused=f"columns.{used[0]}",
-                )
-            if self.prompt != "{text}" or self.context is not None:
-                raise ParameterError(
-                    "task.fluency-with-prompt",
-                    "fluency uses only the text; remove prompt and context",
-                )
-        elif self.number is not None and used != ["score"]:
+            unused = [*used, *(["prompt"] if self.prompt != "{text}" else [])]
+            if self.context is not None:
+                unused.append("context")
+            if unused:
+                message = f"fluency uses only the text; remove {', '.join(unused)}"
+                raise ParameterError("task.unused-with-fluency", message, unused=unused)
+        elif self.number is not None and used != ["columns.score"]:
             raise ParameterError(
                 "task.number-without-score",
                 "number needs columns.score and no other answer; name the column of numbers",
-                found=used,
             )
         elif self.label_separator is not None and columns.label is None:
             raise ParameterError(
-                "task.separator-without-label",
-                "label_separator needs columns.label; remove it",
-                found=self.label_separator,
+                "task.separator-without-label", "label_separator needs columns.label; remove it"
             )
         elif not used:
             raise ParameterError(
                 "task.no-label-column",
                 "columns.label is missing; name the column that holds the label",
             )
-        elif len(used) > 1:
+        else:
+            _exclude_each_other(used)
+        words = self.words if self.labels is not None else []
+        if self.positive is not None and (self.positive not in words or len(words) != 2):
             raise ParameterError(
-                "task.two-answer-columns",
-                f"columns.{used[0]} and columns.{used[1]} exclude each other; remove one of them",
-                found=used,
+                "task.unknown-positive",
+                f"positive: found {self.positive!r}; expected one of exactly two label words, "
+                f"found {', '.join(words) or 'none'}",
+                found=self.positive,
+                expected=words,
             )
-        if self.positive is not None:
-            words = self.words
-            if self.labels is None or self.positive not in words or len(words) != 2:
-                raise ParameterError(
-                    "task.unknown-positive",
-                    f"positive: found {self.positive!r}; expected one of exactly two label words, "
-                    "found " + (", ".join(words) if self.labels else "none"),
-                    found=self.positive,
-                    expected=words if self.labels else [],
-                )
-        for key, allowed, what in (
-            ("score", SIGNS, "the sign"),
-            ("matches", ANSWERS, "yes or no"),
-        ):
-            for label in (self.labels or {}) if getattr(columns, key) else ():
+        for key, (allowed, what) in _FIXED_LABELS.items():
+            for label in (self.labels or {}) if f"columns.{key}" in used else ():
                 if label not in allowed:
                     raise ParameterError(
                         "task.unknown-label",
@@ -384,7 +350,6 @@ class Task(Strict):
                         f"expected {', '.join(allowed)}",
                         found=label,
                         column=key,
-                        expected=list(allowed),
                     )
 
     @property
@@ -432,6 +397,19 @@ class Task(Strict):
     def scored(self) -> bool:
         """Whether the task is a benchmark: it has labels or a number, and a test split."""
         return bool(self.words) and "test" in self.splits
+
+
+# Column that gives fixed labels → the labels, and what decides between them.
+_FIXED_LABELS = {"score": (SIGNS, "the sign"), "matches": (ANSWERS, "yes or no")}
+
+
+def _exclude_each_other(keys: list[str]) -> None:
+    if len(keys) > 1:
+        raise ParameterError(
+            "task.two-answers",
+            f"{keys[0]} and {keys[1]} exclude each other; remove one of them",
+            found=keys[:2],
+        )
 
 
 def prompt_fields(prompt: str) -> list[tuple[str, str | None, str | None, str | None]]:

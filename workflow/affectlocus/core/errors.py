@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn, ParamSpec, Self, TypeVar
@@ -50,6 +50,18 @@ def _restored(
     kind: type[InputError], code: str, message: str, fields: dict[str, object]
 ) -> InputError:
     return kind(code, message, **fields)
+
+
+def check_choice(option: str, value: str, choices: Collection[str]) -> None:
+    """Refuses a value of an option that is not one of its choices."""
+    if value not in choices:
+        raise InputError(
+            "option.unknown-value",
+            f"{option}: found {value!r}; expected {' or '.join(choices)}",
+            option=option,
+            found=value,
+            expected=list(choices),
+        )
 
 
 _MAX_MESSAGE = 2000  # characters
