@@ -1,5 +1,5 @@
 # The matrix: evaluate every cell on the benchmarks of its domain. Each cell is a separate job, or several cells of
-# one kind share a job and a loaded base (matrix.cells_per_job). Tasks with fluency also read the texts.
+# one arm share a job (matrix.cells_per_job). Tasks with fluency also read the texts.
 #
 # in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json, results/data/TASK.parquet
 # out: results/cells/CELL/predictions.parquet, results/cells/CELL/verification.json; the cache of predictions in
@@ -8,8 +8,7 @@
 EVALUATE = """
     affectlocus --cards {resources.gpu} evaluate {output.predictions:q} \
         --cells {params.cells:q} \
-        --base {input.base:q} \
-        {params.tuned} {params.chain} \
+        {params.base} {params.tuned} {params.chain} \
         {params.data} \
         --settings {params.settings:q} \
         --hardware {params.hardware:q} \
@@ -45,6 +44,7 @@ rule evaluate:
         gpu=NEEDS.gpus("evaluate"),
     params:
         cells=JOBS.evaluate.cells_json,
+        base=lambda wildcards, input: repeated("base", input.base),
         tuned=lambda wildcards, input: repeated("tuned", input.tuned),
         data=lambda wildcards, input: repeated("data", input.data),
         settings=unfilled(settings(EXPERIMENT.evaluate)),
@@ -86,6 +86,7 @@ for number, group in enumerate(JOBS.evaluate.groups, 1):
             gpu=NEEDS.gpus("evaluate", group),
         params:
             cells=JOBS.evaluate.cells_json,
+            base=lambda wildcards, input: repeated("base", input.base),
             tuned=lambda wildcards, input: repeated("tuned", input.tuned),
             data=lambda wildcards, input: repeated("data", input.data),
             settings=unfilled(settings(EXPERIMENT.evaluate)),

@@ -21,6 +21,7 @@ from affectlocus.config.experiment import Parameters, load
 from affectlocus.config.scoring import Score
 from affectlocus.config.tasks import Task
 from affectlocus.config.tuning import Tuning
+from affectlocus.core.cells import tune_checkpoint
 from affectlocus.orchestration.artifacts import EXTRACTOR
 from affectlocus.orchestration.code_digest import PACKAGE
 from affectlocus.orchestration.dag import Dag
@@ -182,7 +183,7 @@ def test_every_checkpoint_that_a_cell_needs_is_brought_or_made() -> None:
     there = {f"results/checkpoints/{n}.json" for n in jobs.brought + jobs.pretrained + jobs.tuned}
     for cell in jobs.cells:
         of = wild(cell=cell)
-        assert {jobs.evaluate.of_cell("base")(of), *jobs.evaluate.of_cell("tuned")(of)} <= there
+        assert {*jobs.evaluate.of_cell("base")(of), *jobs.evaluate.of_cell("tuned")(of)} <= there
 
 
 def test_a_base_of_each_seed_is_what_the_tunings_and_cells_of_that_seed_start_from() -> None:
@@ -200,7 +201,7 @@ def test_a_base_of_each_seed_is_what_the_tunings_and_cells_of_that_seed_start_fr
             assert jobs.tune.base(wild(name=tuned)) == base
         assert jobs.deltas.pair_base(wild(tuned=f"felt.seed{seed}")) == base
         for cell in ("own/base", "felt/load/q", "felt/tune/all", "felt/ablate/q/zero"):
-            assert jobs.evaluate.of_cell("base")(wild(cell=f"{cell}/seed{seed}")) == base
+            assert jobs.evaluate.of_cell("base")(wild(cell=f"{cell}/seed{seed}")) == [base]
     assert jobs.deltas.pair_base(wild(tuned="given")) == "results/checkpoints/brought.json"
     assert jobs.neurons.bases == ["own.seed0", "brought"]
 
@@ -360,19 +361,39 @@ def test_each_cell_is_in_one_job_and_a_job_holds_no_more_than_it_may(size: int) 
     grouped = [cell.id for group in jobs.evaluate.groups for cell in group]
     assert sorted([*grouped, *jobs.evaluate.single]) == sorted(jobs.cells)
     assert all(1 < len(group) <= size for group in jobs.evaluate.groups)
-    assert {"own/base", "brought/base", "felt/tune/q/seed0"} <= set(jobs.evaluate.single)
+    assert {"own/base", "brought/base"} <= set(jobs.evaluate.single)
 
 
 def test_cells_that_share_a_job_share_their_base_and_the_way_that_they_are_read() -> None:
     jobs = together(3)
+    kinds = set()
     for group in jobs.evaluate.groups:
         assert len({cell.base for cell in group}) == 1
         assert len({jobs.evaluate.of_cell("reading")(wild(cell=cell.id)) for cell in group}) == 1
+        kinds.add(group[0].kind)
+        if group[0].kind == "tune":
+            tuned = jobs.evaluate.together(group).tuned
+            assert tuned == [f"results/checkpoints/{tune_checkpoint(cell)}.json" for cell in group]
+            continue
         # Each alone would read the same: what Snakemake remembers does not tell of the others.
         together_and_alone = [
             jobs.evaluate.together(cells) for cells in (group, *([c] for c in group))
         ]
         assert len({str(vars(one)) for one in together_and_alone}) == 1
+    assert {"load", "tune", "ablate"} <= kinds
+
+
+def test_the_bases_of_several_seeds_share_a_job() -> None:
+    bases = {"brought": {"folder": "m/{seed}"}, "own": {"pretrain": {"architecture": "llama"}}}
+    pairs = yaml.safe_load(CONFIG)["pairs"]
+    pairs["given"] = {"base": "brought", "tuning": pairs["felt"]["tuning"]}
+    matrix = yaml.safe_load(CONFIG)["matrix"] | {"cells_per_job": 3}
+    jobs = dag(bases=bases, pairs=pairs, matrix=matrix, seeds=[0, 1, 2])
+    group = next(group for group in jobs.evaluate.groups if group[0].kind == "base")
+    assert [cell.id for cell in group] == [f"brought/base/seed{seed}" for seed in (0, 1, 2)]
+    assert jobs.evaluate.together(group).base == [
+        f"results/checkpoints/brought.seed{seed}.json" for seed in (0, 1, 2)
+    ]
 
 
 def test_which_cells_share_a_job_follows_from_the_matrix_and_not_from_the_disk(

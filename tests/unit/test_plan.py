@@ -32,7 +32,7 @@ def test_the_sum_is_that_of_the_kinds(jobs: Dag) -> None:
     found = plan(jobs, cards=1)
     assert found.total.jobs == sum(one.jobs for one in found.kinds)
     assert found.total.gpu_hours == pytest.approx(sum(one.gpu_hours for one in found.kinds))
-    assert kind(found, "tune").jobs == len(jobs.tuned) == 3 * (11 + 16 + 9)
+    assert kind(found, "tune").jobs == len(jobs.tuned) == 6 * (11 + 16 + 9)
     assert kind(found, "deltas").gpu_hours == 0
 
 

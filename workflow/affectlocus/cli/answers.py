@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from affectlocus.config.evaluation import Evaluate
     from affectlocus.config.hardware import Hardware
     from affectlocus.core.cells import Cell
-    from affectlocus.lm.readouts import CandidateReadout, FreeTextReadout, TextReadout
 
 
 def evaluate(
@@ -46,7 +45,10 @@ def evaluate(
             "(of the tuning), draw (number of a random draw), base (by default the name of --base)"
         ),
     ],
-    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    base: Annotated[
+        list[Path],
+        typer.Option(help="manifest of the base; of several, each cell takes the one of its seed"),
+    ],
     data: Annotated[list[Path], typer.Option(help="prepared task; repeat for several")],
     settings: Annotated[
         str,
@@ -55,7 +57,7 @@ def evaluate(
     tuned: Annotated[
         list[Path] | None,
         typer.Option(
-            help="manifest of the tuned model or adapter; of tune cells one each, by its name"
+            help="manifest of the tuned model or adapter; of several, each cell takes its own"
         ),
     ] = None,
     reading: Reading = "{}",
@@ -114,90 +116,63 @@ def evaluate(
     devices = settings_of(Hardware, hardware, "--hardware")
     how = settings_of(Reading, reading).model_dump()
     cell_of = _cells(cells, predictions, base)
-    manifests = _manifests(list(cell_of.values()), tuned or [])
+    tuned_of = dict(zip(cell_of, _manifests(list(cell_of.values()), tuned or []), strict=True))
     from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
 
     frames = [read_frame(path, "text", "prompt", "answer", "task", "labels") for path in data]
     labels = {frame.attrs["task"]: frame.attrs["labels"] for frame in frames}
-    folders = {path: checkpoint_folder(path) for path in [base, *(tuned or [])]}
+    folders = {path: checkpoint_folder(path) for path in [*base, *(tuned or [])]}
     with importing():
         from rich.progress import Progress
 
         from affectlocus.core.files import write_json
-        from affectlocus.evaluation.evaluate import NO_CACHE, CellModel
-        from affectlocus.evaluation.evaluate import evaluate as run
+        from affectlocus.evaluation.evaluate import NO_CACHE
         from affectlocus.evaluation.prediction_cache import PredictionCache
-        from affectlocus.lm.prompts import Prompter
-        from affectlocus.lm.readouts import CandidateReadout, FreeTextReadout, TextReadout
-    prompter, length = Prompter(folders[base]), chosen.max_length
-    shared = CellModel([folders[base], *(then or [])], devices)
-
-    def asked_by(prompter: Prompter) -> list[TextReadout | FreeTextReadout | CandidateReadout]:
-        return [
-            TextReadout.of(task, frame, prompter, length, chosen.samples)
-            if not words
-            else FreeTextReadout.of(task, frame, prompter, length, chosen.generation, shared.model)
-            if chosen.of(task) == "generation"
-            else CandidateReadout.of(task, frame, words, prompter, length)
-            for frame, (task, words) in zip(frames, labels.items(), strict=True)
-        ]
-
-    asked_of = {prompter: asked_by(prompter)}
-    asked = asked_of[prompter]
-    alike, tasks = {}, {}
-    if kept is not None:
-        alike = _alike([base, *(then or [])], devices)
-        tasks = {
-            task: _asked_how(task, words, frame, chosen)
-            for frame, (task, words) in zip(frames, labels.items(), strict=True)
-        }
+        from affectlocus.evaluation.session import Session
+    tasks = {
+        task: (frame, words) for frame, (task, words) in zip(frames, labels.items(), strict=True)
+    }
+    asked_how = {
+        task: _asked_how(task, words, frame, chosen)
+        for task, (frame, words) in tasks.items()
+        if kept is not None
+    }
     found = 0
-    prompters: dict[Path, Prompter] = {}
     with Progress() as progress:
-        bar = progress.add_task("", total=len(cell_of) * sum(len(each.prompts) for each in asked))
-        for (out, cell), manifest in zip(cell_of.items(), manifests, strict=True):
-            progress.update(bar, description=cell.id)
-            counts = shared.become(manifest and folders[manifest], cell, **how)
-            own_tokens = prompter
-            if manifest is not None and cell.kind in ("tuned", "ablate"):
-                # A model with more tokens than the base reads texts with its own tokenizer.
-                own_tokens = prompters.get(manifest) or prompter.for_checkpoint(folders[manifest])
-                prompters[manifest] = own_tokens
-            if own_tokens not in asked_of:
-                asked_of[own_tokens] = asked_by(own_tokens)
-            asked = asked_of[own_tokens]
-            _check_tokens(cell, asked, shared.model.get_input_embeddings().weight.shape[0])
-            answers = NO_CACHE
-            if kept is not None:
-                own = {"cell": asdict(cell), "tuned": manifest and _weights(manifest), **how}
-                answers = PredictionCache(kept / cell.id, alike | own, tasks)
-            frame = run(
-                shared.model,
-                asked,
-                chosen.batch_tokens,
-                lambda done: progress.advance(bar, done),
-                devices,
-                answers,
-            )
-            found += len(answers.found)
-            frame.attrs = {"cell": asdict(cell), "labels": labels}
-            write_json(
-                out.with_name("verification.json"), {"cell": cell.id, **counts, **shared.outside}
-            )
-            write_frame(frame, out)
+        bar = progress.add_task("", total=None)
+        for manifest in base:
+            chain = [folders[manifest], *(then or [])]
+            session = Session(chain, tasks, chosen, devices)
+            progress.update(bar, total=len(cell_of) * session.prompts)
+            alike = {} if kept is None else _alike([manifest, *(then or [])], devices)
+            for out, cell in cell_of.items():
+                if _base_of(cell, base) != manifest:
+                    continue
+                progress.update(bar, description=cell.id)
+                own = tuned_of[out]
+                cache = NO_CACHE
+                if kept is not None:
+                    weights = {"cell": asdict(cell), "tuned": own and _weights(own), **how}
+                    cache = PredictionCache(kept / cell.id, alike | weights, asked_how)
+                frame, verified = session.answer(
+                    cell, own and folders[own], how, cache, lambda done: progress.advance(bar, done)
+                )
+                found += len(cache.found)
+                frame.attrs = {"cell": asdict(cell), "labels": labels}
+                write_json(out.with_name("verification.json"), {"cell": cell.id, **verified})
+                write_frame(frame, out)
     if found:
         from affectlocus.orchestration.plan import FOUND
 
-        every = len(cell_of) * len(asked)
+        every = len(cell_of) * len(frames)
         typer.echo(f"note: {found} of {every} {FOUND}, in {kept}", err=True)
 
 
-def _cells(text: str, outputs: list[Path], base: Path) -> dict[Path, Cell]:
+def _cells(text: str, outputs: list[Path], bases: list[Path]) -> dict[Path, Cell]:
     """Output → its cell."""
     from affectlocus.config.cells import CellList
-    from affectlocus.core.cells import replicate_name
 
-    cells = [fields.of(base.stem) for fields in settings_of(CellList, text, "--cells").root]
+    cells = [fields.of(bases[0].stem) for fields in settings_of(CellList, text, "--cells").root]
     if len(cells) != len(outputs):
         raise InputError(
             "cell.wrong-number-of-outputs",
@@ -208,14 +183,14 @@ def _cells(text: str, outputs: list[Path], base: Path) -> dict[Path, Cell]:
             expected=len(outputs),
         )
     for cell in cells:
-        if base.stem not in (cell.base, replicate_name(cell.base, cell.seed)):
+        if _base_of(cell, bases) is None:
             raise InputError(
                 "cell.other-base",
-                f"--cells: cell {cell.id} of base {cell.base}, but --base is {base}; pass the "
-                f"manifest of {cell.base}",
+                f"--cells: cell {cell.id} of base {cell.base}, but --base is "
+                f"{', '.join(map(str, bases))}; pass the manifest of {cell.base}",
                 option="--cells",
                 cell=cell.id,
-                found=base,
+                found=bases,
                 expected=cell.base,
             )
     folders = [output.absolute().parent for output in outputs]
@@ -230,23 +205,12 @@ def _cells(text: str, outputs: list[Path], base: Path) -> dict[Path, Cell]:
     return dict(zip(outputs, cells, strict=True))
 
 
-def _check_tokens(
-    cell: Cell, asked: list[TextReadout | FreeTextReadout | CandidateReadout], rows: int
-) -> None:
-    """Refuses token ids that have no embedding in the model."""
-    for each in asked:
-        largest = max((max(ids, default=0) for ids in each.prompts), default=0)
-        if largest >= rows:
-            raise InputError(
-                "tokenizer.token-outside-model",
-                f"cell {cell.id}: its tokenizer gives token {largest} for a prompt of {each.task}, "
-                f"and the model has embeddings of {rows} tokens; the tokenizer belongs to another "
-                "model: restore the checkpoint's own",
-                cell=cell.id,
-                task=each.task,
-                found=largest,
-                expected=rows,
-            )
+def _base_of(cell: Cell, bases: list[Path]) -> Path | None:
+    """The manifest of a cell's base: that of its seed, or else one that serves every seed."""
+    from affectlocus.core.cells import replicate_name
+
+    by_name = {path.stem: path for path in bases}
+    return by_name.get(replicate_name(cell.base, cell.seed)) or by_name.get(cell.base)
 
 
 def _weights(checkpoint: Path) -> str:
@@ -294,25 +258,28 @@ def _asked_how(
 
 
 def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
-    """The tuned checkpoint of each cell: the only one given, or by name for tune cells."""
-    from affectlocus.core.cells import tune_checkpoint
+    """The tuned checkpoint of each cell: the only one given, or the one of its name."""
+    from affectlocus.core.cells import replicate_name, tune_checkpoint
 
     by_name = {path.stem: path for path in tuned}
     found: list[Path | None] = []
     for cell in cells:
-        if cell.kind == "base" or len(tuned) <= 1:
+        pair = str(cell.pair)
+        name = tune_checkpoint(cell) if cell.kind == "tune" else replicate_name(pair, cell.seed)
+        if cell.kind == "base":
+            found.append(None)
+        elif len(tuned) <= 1:
             found.append(tuned[0] if tuned else None)
-        elif cell.kind == "tune" and tune_checkpoint(cell) in by_name:
-            found.append(by_name[tune_checkpoint(cell)])
+        elif name in by_name:
+            found.append(by_name[name])
         else:
-            expected = f"{tune_checkpoint(cell)}.json" if cell.kind == "tune" else "a single one"
             raise InputError(
                 "cell.no-tuned-checkpoint",
-                f"cell {cell.id}: found {len(tuned)} --tuned; expected {expected}",
+                f"cell {cell.id}: found {len(tuned)} --tuned; expected {name}.json",
                 cell=cell.id,
                 option="--tuned",
                 found=tuned,
-                expected=expected,
+                expected=f"{name}.json",
             )
     return found
 

@@ -98,8 +98,9 @@ class Matrix(Strict):
 
     cells_per_job: Count = Field(
         1,
-        description="number of load or ablate cells in one job, which share one loaded base. More "
-        "cells need fewer starts, with the same results; 1 uses most machines at the same time",
+        description="number of cells in one job at most: cells of one arm and one tuned "
+        "checkpoint, the tune cells of one seed, or the bases of several seeds. More cells need "
+        "fewer starts, with the same results; 1 uses most machines at the same time",
     )
 
 

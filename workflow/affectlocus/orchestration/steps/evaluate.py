@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from affectlocus.config.cells import CellList
@@ -21,13 +22,20 @@ from affectlocus.orchestration.wildcard_patterns import combinations_of
 class Evaluation:
     """The inputs and parameters of a job that evaluates cells."""
 
-    base: str
+    base: list[str]
     weights: list[str]
     tuned: list[str]
     data: list[str]
     chain: list[str]
     chain_flags: str
     reading: str
+
+
+def _equal_parts(cells: list[Cell], most: int) -> list[list[Cell]]:
+    """The cells in as few parts as possible, each of at most `most` and all about equally long."""
+    parts = -(-len(cells) // most)
+    ends = [round(part * len(cells) / parts) for part in range(parts + 1)]
+    return [cells[start:end] for start, end in pairwise(ends)]
 
 
 class EvaluateJobs(StepJobs):
@@ -39,27 +47,25 @@ class EvaluateJobs(StepJobs):
 
     @cached_property
     def groups(self) -> list[list[Cell]]:
-        """The cells that share a job: of one kind, from the same checkpoints.
+        """The cells that share a job: of one arm, and made from the same checkpoints.
 
-        A tuned model goes with the load cells, which read the same two checkpoints. Base and tune
-        cells have a job each: each has a checkpoint of its own, and a job with several would rerun
-        whenever one is added or removed. Cells of different arms never share a job, so that a
-        table does not wait for the cells of another.
+        A tuned model goes with the load cells, which read the same two checkpoints. Cells of
+        different arms never share a job, so that a table does not wait for the cells of another.
+        The tune cells of a seed share a job although each has a checkpoint of its own, and so do
+        the bases of several seeds: starting a process costs more than answering with one of them.
+        If one is added, the others are found in the prediction cache.
 
-        The groups follow from the order of the cells in the matrix alone. An added cell may move
-        other cells into another group; their answers are then found in the prediction cache.
+        The groups follow from the matrix alone.
         """
         size = self.parameters.matrix.cells_per_job
-        alike: dict[tuple[str | None, ...], list[Cell]] = {}
+        alike: dict[tuple[Any, ...], list[Cell]] = {}
         for cell in self.artifacts.cells.values():
-            if cell.kind not in ("base", "tune"):
-                key = (cell.pair, arm_of(cell) or "load", self.artifacts.tuned_of(cell))
-                alike.setdefault(key, []).append(cell)
-        chunks = [
-            cells[start : start + size]
-            for cells in alike.values()
-            for start in range(0, len(cells), size)
-        ]
+            key = {
+                "base": (cell.base,),
+                "tune": (cell.pair, cell.mode, cell.seed),
+            }.get(cell.kind, (cell.pair, arm_of(cell) or "load", self.artifacts.tuned_of(cell)))
+            alike.setdefault((cell.kind == "tune", *key), []).append(cell)
+        chunks = [chunk for cells in alike.values() for chunk in _equal_parts(cells, size)]
         return [chunk for chunk in chunks if len(chunk) > 1]
 
     @cached_property
@@ -85,19 +91,21 @@ class EvaluateJobs(StepJobs):
         return [f"results/data/{task}.parquet" for task in (*asked, *parameters.texts)]
 
     def together(self, cells: list[Cell]) -> Evaluation:
-        """The inputs and parameters of a job that evaluates cells of one base and one kind."""
-        base = self.artifacts.base_checkpoint(cells[0].base, cells[0].seed)
+        """The inputs and parameters of a job that evaluates cells of one pair and arm."""
+        bases = list(
+            dict.fromkeys(self.artifacts.base_checkpoint(cell.base, cell.seed) for cell in cells)
+        )
         pair = self.parameters.pairs.get(cells[0].pair or "")
         # A checkpoint that the workflow tuned for a cell needs no settings of the pair.
         reading = pair.reading if pair and cells[0].kind != "tune" else Reading()
         tuned = [name for name in dict.fromkeys(map(self.artifacts.tuned_of, cells)) if name]
         return Evaluation(
-            base=checkpoint(base),
-            weights=self.artifacts.weights(base, *tuned),
+            base=[checkpoint(name) for name in bases],
+            weights=self.artifacts.weights(*bases, *tuned),
             tuned=[checkpoint(name) for name in tuned],
             data=self.data(cells[0]),
-            chain=self.artifacts.chain(base),
-            chain_flags=self.artifacts.chain_flags(base),
+            chain=self.artifacts.chain(bases[0]),
+            chain_flags=self.artifacts.chain_flags(bases[0]),
             reading=settings(reading),
         )
 
