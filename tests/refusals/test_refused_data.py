@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from refusal import printed_code
 from scripts import PAGES, TESTS, loaded
 
 from affectlocus.cli import main
@@ -34,9 +35,10 @@ def test_bad_data_prints_what_is_wrong_and_what_to_do(
         assert part in output
     if case.refused:
         (line,) = output.splitlines()
+        assert printed_code(output) == case.code
         assert line.startswith("affectlocus: ")
         assert said.out == ""
-    # Behind these words stands what another package's version may say otherwise.
+    # The reason after these words comes from another package and differs between its versions.
     ours = output.strip().partition("cannot be read as parquet")[0]
     assert ours in PAGE, "run tests/refusals/data/run.py again"
 

@@ -14,7 +14,7 @@ from wheel_files import REAL, write_wheels
 
 from affectlocus.config.scoring import PERCENT, Score
 from affectlocus.config.tasks import NumberAnswer, Scoring
-from affectlocus.data.prepare import read_rows
+from affectlocus.data.table_reader import read_table
 from affectlocus.scoring import corrected_protocol, mer_unibench
 from affectlocus.scoring.baselines import (
     baseline_table,
@@ -64,7 +64,7 @@ def test_a_single_cluster_gives_a_single_word() -> None:
 @pytest.mark.real
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real material is not beside the checkout")
 def test_the_best_pair_on_meld_is_as_good_as_happy_and_angry_and_beats_every_checkpoint() -> None:
-    gold = read_rows(REAL / "meld_gold.csv")["emotion"].tolist()
+    gold = read_table(REAL / "meld_gold.csv").rows["emotion"].tolist()
     wheels = read(REAL / "emotion_wheel").published
     found = rate(gold, best_pair(gold, wheels), wheels)
     assert found == rate(gold, ["happy", "angry"], wheels)

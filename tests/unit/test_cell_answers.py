@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pandas as pd
-import pytest
 from cell_frames import BASE, free_text, predictions
+from refusal import refused
 
-from affectlocus.core.errors import InputError
 from affectlocus.scoring.cell_answers import choose
 
 
@@ -36,5 +35,5 @@ def test_free_text_without_open_sets_is_refused() -> None:
     frame = free_text(BASE, ["joy"], ["joy"])
     unread = frame.drop(columns=["openset", "valence", "answer"])
     unread.attrs = frame.attrs
-    with pytest.raises(InputError, match="task moods: the answers are free text without labels"):
+    with refused("prediction.free-text-without-labels", task="moods"):
         choose(unread)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import pytest
+from refusal import refused
 from typer.testing import CliRunner
 
 from affectlocus.cli import app
-from affectlocus.core.errors import InputError
 from affectlocus.reporting.fluency_figure import figure
 from affectlocus.scoring.fluency import intervals, table
 
@@ -61,7 +60,7 @@ def test_the_table_has_a_row_for_each_cell_that_read_the_text() -> None:
 
 
 def test_scores_without_a_text_are_refused() -> None:
-    with pytest.raises(InputError, match="no perplexity among the scores"):
+    with refused("score.no-perplexity"):
         table(scores()[scores()["task"] == "moods"])
 
 

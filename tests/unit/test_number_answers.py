@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from refusal import refused
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from affectlocus.config.tasks import NumberAnswer
-from affectlocus.core.errors import InputError
 from affectlocus.scoring.number_answers import (
     class_answers,
     class_names,
@@ -73,12 +73,11 @@ def test_a_range_may_start_below_zero() -> None:
 
 
 def test_other_candidates_than_those_of_the_number_are_refused() -> None:
-    with pytest.raises(InputError) as caught:
-        predicted_numbers("moods", rows(SAMPLES), NumberAnswer(highest=5))
-    assert str(caught.value) == (
-        r"task moods: found 4 candidates, '0\n' to '3\n'; expected 6, '0\n' to '5\n'; "
-        "evaluate the task again"
-    )
+    number = NumberAnswer(highest=5)
+    found = ["0\n", "1\n", "2\n", "3\n"]
+    fields = {"task": "moods", "found": found, "expected": number.words}
+    with refused("prediction.other-candidates", **fields):
+        predicted_numbers("moods", rows(SAMPLES), number)
 
 
 def test_the_cutoff_makes_two_classes_and_a_mean_below_it_is_below() -> None:

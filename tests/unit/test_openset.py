@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusal import refused
 
-from affectlocus.core.errors import InputError
 from affectlocus.scoring import mer_unibench
 from affectlocus.scoring.openset import emotion_words, first_label, parse_reply, with_open_sets
 from affectlocus.scoring.valence_lexicon import NEGATIVE, NEUTRAL, POSITIVE
@@ -180,7 +180,7 @@ def test_extracted_emotions_replace_the_rules() -> None:
     assert spoken["openset"].tolist() == [["joy"], ["sad", "at ease"], ["furious"], []]
     assert spoken["answer"].tolist() == ["", "sad", "positive", ""]
     assert spoken["valence"].tolist() == ["", "", "Positive.", ""]
-    with pytest.raises(InputError, match=r"task moods: no emotions were extracted .* sample '1'"):
+    with refused("prediction.not-extracted", task="moods", sample="1", rows=1):
         with_open_sets(predictions(), extracted[:3])
 
 

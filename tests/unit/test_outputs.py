@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusal import refused
 from typer.testing import CliRunner
 from wheel_files import REAL, write_wheels
 
@@ -61,12 +62,6 @@ def run(*arguments: str) -> str:
 
 def answer(*arguments: str) -> Any:
     return json.loads(run(*arguments, "--json"))
-
-
-def refused(*arguments: str) -> str:
-    with pytest.raises(InputError) as found:
-        run(*arguments)
-    return str(found.value)
 
 
 def test_every_checkpoint_has_a_row_for_each_wheel_and_for_their_mean() -> None:
@@ -155,8 +150,9 @@ def test_the_best_on_validation_is_chosen_by_validation_alone(files: Path) -> No
     found = answer(*given, *validation)["choice"]
     assert (found["checkpoint"], found["choose"]) == ("9", "validation")
     (files / "odd.csv").write_text(OPEN.replace("9,", "8,"))
-    line = refused(*given, "--validation-gold", "happy.csv", "--validation-predictions", "odd.csv")
-    assert "checkpoint '8' has answers to validation samples and none to test samples" in line
+    fields = {"checkpoint": "8", "found": "validation", "expected": "test"}
+    with refused("prediction.checkpoint-of-one-split", **fields):
+        run(*given, "--validation-gold", "happy.csv", "--validation-predictions", "odd.csv")
 
 
 def test_a_table_is_printed_for_people() -> None:
@@ -263,112 +259,182 @@ def test_the_answer_is_written_where_asked(tmp_path: Path) -> None:
 
 def test_a_file_in_another_encoding_is_refused_with_what_to_do(files: Path) -> None:
     (files / "wide.csv").write_text(GOLD, encoding="utf-16")
-    line = refused(*HIT_RATE[:-1], "wide.csv", "--predictions", "open.csv")
-    assert line.startswith("wide.csv: not UTF-8: byte 0xff at offset 0, line 1; save it as UTF-8")
+    with refused("table.other-encoding", file=Path("wide.csv"), offset=0, line=1, found=0xFF):
+        run(*HIT_RATE[:-1], "wide.csv", "--predictions", "open.csv")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code", "option"),
     [
-        ((), "--kind is missing; expected hit-rate or waf"),
-        (("--kind", "hit-rate"), "--wheels is missing"),
-        (("--kind", "waf"), "--gold is missing"),
-        (HIT_RATE, "--predictions is missing"),
-        (("--kind", "f1", *WAF[2:]), "--kind: found 'f1'; expected hit-rate or waf"),
-        ((*WAF, "--choose", "best"), "--choose: found 'best'; expected last or validation or test"),
-        ((*WAF, "--choose", "validation"), "--validation-gold is missing"),
-        (
-            (*WAF, "--validation-gold", "gold.csv"),
-            "--validation-gold has no effect without --choose validation",
-        ),
-        ((*WAF, "--wheels", "wheels"), "--wheels has no effect without --kind hit-rate"),
-        ((*WAF, "--own-wheels"), "--own-wheels has no effect without --kind hit-rate"),
-        (
-            (*HIT_RATE[:2], "--wheels", "released", "--own-wheels", *WAF[2:]),
-            "wheels is `released`, but own_wheels (--own-wheels) needs a folder",
-        ),
-        (
-            (*HIT_RATE[:4], *WAF[2:]),
-            "wheels/format.csv: not the file that AffectGPT released at commit fffca794c679",
-        ),
-        ((*WAF, "--settings", "{}"), "--settings has no effect"),
-        ((*WAF, "cell.parquet"), "leave PREDICTIONS out"),
-        ((*HIT_RATE[:2], "--wheels", ".", *WAF[2:]), "format.csv: no such file; a folder of"),
+        ((), "option.missing", "--kind"),
+        (("--kind", "hit-rate"), "option.missing", "--wheels"),
+        (("--kind", "waf"), "option.missing", "--gold"),
+        (HIT_RATE, "option.missing", "--predictions"),
+        (("--kind", "f1", *WAF[2:]), "option.unknown-value", "--kind"),
+        ((*WAF, "--choose", "best"), "option.unknown-value", "--choose"),
+        ((*WAF, "--choose", "validation"), "option.missing", "--validation-gold"),
+        ((*WAF, "--validation-gold", "gold.csv"), "option.no-effect", "--validation-gold"),
+        ((*WAF, "--wheels", "wheels"), "option.no-effect", "--wheels"),
+        ((*WAF, "--own-wheels"), "option.no-effect", "--own-wheels"),
+        ((*WAF, "--settings", "{}"), "option.no-effect", "--settings"),
+        ((*WAF, "cell.parquet"), "option.no-effect", "PREDICTIONS"),
     ],
 )
-def test_a_wrong_option_is_refused_in_one_line(arguments: tuple[str, ...], words: str) -> None:
-    assert words in refused(*arguments)
+def test_a_wrong_option_is_refused(arguments: tuple[str, ...], code: str, option: str) -> None:
+    with refused(code, option=option):
+        run(*arguments)
 
 
 @pytest.mark.parametrize(
-    ("gold", "predictions", "words"),
+    ("arguments", "code", "fields"),
     [
-        ("sample,mood\ns1,joy\n", OPEN, "bad.csv: no column 'emotion'; expected sample, emotion"),
-        (GOLD, "checkpoint,sample\n9,s1\n", "no column 'openset'"),
-        (GOLD, "sample,openset\ns1,joy\n", "no column 'checkpoint'"),
-        ("sample,emotion\n", OPEN, "bad.csv: no rows"),
-        (GOLD, "checkpoint,sample,openset\n", "no rows"),
-        ("", OPEN, "bad.csv: cannot be read as csv"),
-        (GOLD.replace(",", ";"), OPEN, "save it with commas or, if it is a file of a task,"),
-        (GOLD, OPEN.replace(",", "\t"), "'\\t' seems to separate its columns: save it with"),
-        (GOLD + "s1,joy\n", OPEN, "sample 's1' occurs twice (1 duplicate rows)"),
-        (GOLD, OPEN + "9,s1,joy\n", "checkpoint '9', sample 's1' occurs twice"),
-        (GOLD, OPEN + ",s5,joy\n", "row 9 has no checkpoint (1 such rows)"),
-        (GOLD.replace("s2", " "), OPEN, "bad.csv: row 2 has no sample (1 such rows)"),
-        (GOLD, OPEN + "9,s5,joy\n", "sample 's5' is not in bad.csv (1 such samples)"),
-        (GOLD + "s5,joy\n", OPEN, "checkpoint 9 has no answer to sample 's5'"),
-        (GOLD.replace("anger", " "), OPEN, "sample 's2' has no emotion"),
+        (("released", "--own-wheels"), "wheel.own-and-released", {"option": "own-wheels"}),
+        (("wheels",), "wheel.not-released", {"file": Path("wheels/format.csv")}),
+        ((".",), "wheel.missing-file", {"file": Path("format.csv")}),
+    ],
+)
+def test_wheels_that_are_not_the_released_ones_are_refused(
+    arguments: tuple[str, ...], code: str, fields: dict[str, Any]
+) -> None:
+    with refused(code, **fields):
+        run(*HIT_RATE[:2], "--wheels", *arguments, *WAF[2:])
+
+
+@pytest.mark.parametrize(
+    ("gold", "predictions", "file", "code", "fields"),
+    [
+        ("sample,mood\ns1,joy\n", OPEN, "gold", "column.missing", {"column": "emotion"}),
+        (GOLD, "checkpoint,sample\n9,s1\n", "answers", "column.missing", {"column": "openset"}),
+        (GOLD, "sample,openset\ns1,joy\n", "answers", "column.missing", {"column": "checkpoint"}),
+        ("sample,emotion\n", OPEN, "gold", "table.no-rows", {}),
+        (GOLD, "checkpoint,sample,openset\n", "answers", "table.no-rows", {}),
+        ("", OPEN, "gold", "table.empty", {}),
         (
-            GOLD.replace("joy", "odd")
-            .replace("anger", "odd")
-            .replace("Fear", "even")
-            .replace("neutral", "even"),
+            GOLD.replace(",", ";"),
             OPEN,
-            "wheel 1: none of the gold emotions (even, odd) has a cluster",
+            "gold",
+            "column.missing",
+            {"column": "sample", "found": ["sample;emotion"]},
+        ),
+        (
+            GOLD,
+            OPEN.replace(",", "\t"),
+            "answers",
+            "column.missing",
+            {"column": "checkpoint", "found": ["checkpoint\tsample\topenset"]},
+        ),
+        (GOLD + "s1,joy\n", OPEN, "gold", "table.duplicate-row", {"sample": "s1", "rows": 1}),
+        (
+            GOLD,
+            OPEN + "9,s1,joy\n",
+            "answers",
+            "table.duplicate-row",
+            {"checkpoint": "9", "sample": "s1", "rows": 1},
+        ),
+        (
+            GOLD,
+            OPEN + ",s5,joy\n",
+            "answers",
+            "table.empty-field",
+            {"column": "checkpoint", "row": 9, "rows": 1},
+        ),
+        (
+            GOLD.replace("s2", " "),
+            OPEN,
+            "gold",
+            "table.empty-field",
+            {"column": "sample", "row": 2, "rows": 1},
+        ),
+        (
+            GOLD,
+            OPEN + "9,s5,joy\n",
+            "answers",
+            "prediction.sample-not-in-gold",
+            {"sample": "s5", "rows": 1},
+        ),
+        (
+            GOLD + "s5,joy\n",
+            OPEN,
+            "answers",
+            "prediction.no-answer",
+            {"checkpoint": "9", "sample": "s5"},
+        ),
+        (
+            GOLD.replace("anger", " "),
+            OPEN,
+            "gold",
+            "table.empty-field",
+            {"column": "emotion", "sample": "s2"},
         ),
     ],
 )
-def test_bad_open_sets_are_refused_in_one_line(
-    files: Path, gold: str, predictions: str, words: str
+def test_bad_open_sets_are_refused(
+    files: Path, gold: str, predictions: str, file: str, code: str, fields: dict[str, Any]
 ) -> None:
     (files / "bad.csv").write_text(gold)
     (files / "answers.csv").write_text(predictions)
-    line = refused(*HIT_RATE[:5], "--gold", "bad.csv", "--predictions", "answers.csv")
-    assert words in line
+    with refused(code, file=Path("bad.csv" if file == "gold" else "answers.csv"), **fields):
+        run(*HIT_RATE[:5], "--gold", "bad.csv", "--predictions", "answers.csv")
+
+
+def test_the_delimiter_of_a_file_with_one_column_is_named(files: Path) -> None:
+    (files / "bad.csv").write_text(GOLD.replace(",", "\t"))
+    with refused("column.missing", column="sample") as caught:
+        run(*HIT_RATE[:5], "--gold", "bad.csv", "--predictions", "open.csv")
+    assert "'\\t' seems to separate its columns" in str(caught.value)
+
+
+def test_gold_emotions_outside_every_wheel_are_refused(files: Path) -> None:
+    gold = GOLD.replace("joy", "odd").replace("anger", "odd")
+    (files / "bad.csv").write_text(gold.replace("Fear", "even").replace("neutral", "even"))
+    with refused("score.undefined") as caught:
+        run(*HIT_RATE[:5], "--gold", "bad.csv", "--predictions", "open.csv")
+    assert "wheel 1: none of the gold emotions (even, odd) has a cluster" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("old", "new", "sample", "expected"),
     [
-        (
-            VALUES.replace("1.5", "high"),
-            "sample 's1' has the value 'high'; expected a number",
-        ),
-        (VALUES.replace("1.5", "1_5"), "sample 's1' has the value '1_5'; expected a number"),
-        (VALUES.replace("1.5", "inf"), "sample 's1' has the value 'inf'; expected a finite number"),
-        (VALUES.replace("-1", "-1e400"), "sample 's2' has the value '-1e400'; expected a finite"),
+        ("1.5", "high", "s1", "a number"),
+        ("1.5", "1_5", "s1", "a number"),
+        ("1.5", "inf", "s1", "a finite number"),
+        ("-1", "-1e400", "s2", "a finite number"),
     ],
 )
-def test_bad_valences_are_refused_in_one_line(files: Path, values: str, words: str) -> None:
-    (files / "bad.csv").write_text(values)
-    assert words in refused("--kind", "waf", "--gold", "bad.csv", "--predictions", "said.csv")
+def test_bad_valences_are_refused(
+    files: Path, old: str, new: str, sample: str, expected: str
+) -> None:
+    (files / "bad.csv").write_text(VALUES.replace(old, new))
+    fields = {"file": Path("bad.csv"), "sample": sample, "found": new, "expected": expected}
+    with refused("table.not-a-number", **fields):
+        run("--kind", "waf", "--gold", "bad.csv", "--predictions", "said.csv")
 
 
 @pytest.mark.parametrize("name", [".", "folder.csv"])
 def test_a_folder_in_place_of_a_file_is_named_as_one(files: Path, name: str) -> None:
     (files / name).mkdir(exist_ok=True)
-    found = f"{name}: is a folder; expected a csv, tsv, jsonl or parquet file"
-    assert refused("--kind", "waf", "--gold", name, "--predictions", "said.csv") == found
-    assert refused(*WAF[:4], "--predictions", name) == found
+    for arguments in (
+        ("--kind", "waf", "--gold", name, "--predictions", "said.csv"),
+        (*WAF[:4], "--predictions", name),
+    ):
+        with refused("table.is-a-folder", file=Path(name)):
+            run(*arguments)
 
 
-def test_options_of_one_protocol_are_refused_with_another() -> None:
-    def line(*arguments: str) -> str:
-        return str(CliRunner().invoke(app, ["score", *arguments]).exception)
-
-    assert line("--kind", "waf").startswith("--kind has no effect")
-    assert line("a.parquet", "--json").startswith("--json has no effect")
-    assert line("--protocol", "mer") == ("--protocol: found 'mer'; expected label or mer-unibench")
+@pytest.mark.parametrize(
+    ("arguments", "code", "option"),
+    [
+        (("--kind", "waf"), "option.no-effect", "--kind"),
+        (("a.parquet", "--json"), "option.no-effect", "--json"),
+        (("--protocol", "mer"), "option.unknown-value", "--protocol"),
+    ],
+)
+def test_options_of_one_protocol_are_refused_with_another(
+    arguments: tuple[str, ...], code: str, option: str
+) -> None:
+    error = CliRunner().invoke(app, ["score", *arguments]).exception
+    assert isinstance(error, InputError)
+    assert (error.code, error.fields["option"]) == (code, option)
 
 
 @pytest.mark.parametrize(
@@ -477,7 +543,9 @@ def test_a_bad_file_ends_the_installed_command_with_exit_code_1(files: Path) -> 
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "affectlocus: nowhere.csv: no such file; correct the path\n"
+    assert done.stderr.splitlines() == [
+        "affectlocus: nowhere.csv: no such file; correct the path [table.missing]"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -501,5 +569,5 @@ def test_labels_are_read_in_either_notation(text: str, expected: list[str], tmp_
 def test_a_single_bracket_is_named_with_its_sample(tmp_path: Path) -> None:
     (tmp_path / "gold.csv").write_text("sample,emotion\na,happy\n")
     (tmp_path / "given.csv").write_text("checkpoint,sample,openset\n1,a,[\n")
-    with pytest.raises(InputError, match=r"given\.csv: sample 'a': found the answer '\['"):
+    with refused("prediction.single-bracket", file=tmp_path / "given.csv", sample="a"):
         read_outputs("hit-rate", tmp_path / "gold.csv", tmp_path / "given.csv")

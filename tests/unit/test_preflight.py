@@ -99,19 +99,21 @@ def test_a_remembered_file_is_not_read_again_until_it_changes(
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "code", "fields"),
     [
-        ("said;feeling\na;joy\n", "no column 'mood'"),
-        ("said;mood\na;anger\n", "row 1 has the label 'anger'"),
-        ("said;mood\nWell;  well;joy\n", "cannot be read as csv"),
-        ('said;mood\n"WELL;  well";joy\n', "1 of 1 test texts are also in the train split"),
+        ("said;feeling\na;joy\n", "column.missing", {"column": "mood"}),
+        ("said;mood\na;anger\n", "label.unlisted", {"row": 1, "found": ["anger"]}),
+        ("said;mood\nWell;  well;joy\n", "table.row-too-long", {"line": 2, "found": 3}),
+        ('said;mood\n"WELL;  well";joy\n', "split.overlap", {"split": "train", "found": 1}),
     ],
 )
-def test_bad_files_are_named_with_their_task(folder: Path, content: str, words: str) -> None:
+def test_bad_files_are_named_with_their_task(
+    folder: Path, content: str, code: str, fields: dict[str, Any]
+) -> None:
     (folder / "test.csv").write_text(content)
-    with pytest.raises(InputError, match=r"^params\.yaml: tasks\.moods: ") as caught:
+    with refused(code, task="moods", **fields) as caught:
         precheck(parameters(), folder)
-    assert words in str(caught.value)
+    assert str(caught.value).startswith("params.yaml: tasks.moods: ")
     assert not (folder / REMEMBERED).exists()
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusal import refused
 from wheel_files import REAL, write_wheels
 
 from affectlocus.config.scoring import FREE_METRICS
-from affectlocus.core.errors import InputError
 from affectlocus.scoring import corrected_protocol, mer_unibench
 from affectlocus.scoring.bootstrap import Stream
 from affectlocus.scoring.protocols import task_protocol, task_protocols
@@ -119,23 +119,23 @@ def test_draws_spread_around_the_score_and_pair_the_cell_with_its_base(wheels) -
 
 
 def test_emotions_without_wheels_and_unknown_tasks_are_refused() -> None:
-    with pytest.raises(InputError, match=r"'moods' is scored on emotion wheels; set score\.wheels"):
+    with refused("score.no-wheels", key="score.wheels", task="moods"):
         task_protocols({"moods": "mer-unibench"}, {"moods": ["joy", "fear"]}, None)
-    with pytest.raises(InputError, match="task 'mood' is not in these predictions; found moods"):
+    with refused("score.unknown-task", key="score.protocols", task="mood", found=["moods"]):
         task_protocols({"mood": "mer-unibench"}, {"moods": ["joy", "fear"]}, None)
     assert list(task_protocols({"MOSI": "mer-unibench"}, {"MOSI": SIGNS}, None)) == ["MOSI"]
 
 
 def test_a_task_that_was_answered_by_candidates_is_refused(wheels) -> None:
     chosen = answers(["joy"], [["joy"]]).drop(columns="openset")  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match=r"task moods: score.protocols needs answers in free text"):
+    with refused("score.protocol-without-free-text", key="score.protocols", task="moods"):
         scores(chosen, wheels)
 
 
 def test_gold_labels_outside_a_wheel_are_refused(
     wheels,
 ) -> None:
-    with pytest.raises(InputError, match="none of the gold emotions"):
+    with refused("score.hit-rate-undefined", found=["odd"]):
         scores(answers(["odd", "odd"], [["joy"], []]), wheels)
 
 

@@ -57,7 +57,7 @@ def test_patterns_of_settings_are_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     file = tmp_path / "test.csv"
     file.write_text(f"id,text\n1,{'a' * 40}!\n2,b!\n")
     with refused("task.slow-pattern", file=file, key="pattern"):
-        rows.read_rows(file, pattern="(?P<text>(a+)+)$")
+        rows.read_table(file, pattern="(?P<text>(a+)+)$")
     task = Task(
         files=Files(test=DataFile(file="test.csv")),
         columns=Columns(matches="(a+)+$"),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cell_frames import BASE, TUNED, WORDS, free_text, predictions
+from refusal import refused
 from scipy.stats import t
 from sklearn.metrics import f1_score
 
@@ -16,7 +17,6 @@ from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.config.scoring import PERCENT, Score
 from affectlocus.config.tasks import NumberAnswer, Scoring
 from affectlocus.core.cells import Cell
-from affectlocus.core.errors import InputError
 from affectlocus.scoring.cell_answers import CellAnswers
 from affectlocus.scoring.score import cell_scores, score
 from affectlocus.scoring.score_draws import score_rows
@@ -260,9 +260,7 @@ def test_different_samples_are_refused_with_the_task(missing: str) -> None:
         base["sample"] += 1
     else:
         base = base.iloc[: {"last": -1, "all": 0}[missing]]
-    with pytest.raises(
-        InputError, match="task moods: the cell and its reference answered different samples"
-    ):
+    with refused("prediction.other-samples", task="moods"):
         cell_rows(answered(mine, truth), base)
 
 
@@ -297,7 +295,7 @@ def test_a_cell_is_compared_with_its_base_and_an_ablation_with_the_tuned_model()
 def test_a_missing_reference_is_named(cell: Cell, missing: str) -> None:
     truth, mine = drawn(10, 0.6, 13)
     frames = [predictions(one, mine, truth) for one in (BASE, cell) if one.id != missing]
-    with pytest.raises(InputError, match=f"is compared with {missing}; give its predictions"):
+    with refused("score.no-reference", cell=cell.id, expected=missing):
         scored(*frames)
 
 
@@ -530,9 +528,7 @@ def test_a_number_without_a_cutoff_has_only_errors() -> None:
 def test_a_text_that_only_one_of_two_cells_has_is_refused() -> None:
     frames, _ = amounts()
     frames[0].attrs["labels"] = {"moods": WORDS, "phq": NUMBER.words}
-    with pytest.raises(
-        InputError, match="task text: the cell and its reference answered different samples"
-    ):
+    with refused("prediction.other-samples", task="text"):
         score(frames, Score(resamples=100), {"phq": Scoring(number=NUMBER)})
 
 

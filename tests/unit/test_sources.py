@@ -14,9 +14,9 @@ import pytest
 import yaml
 from hub import Hub, serving, start
 from huggingface_hub import constants
+from refusal import printed_code, refused
 
 from affectlocus.config.tasks import Task
-from affectlocus.core.errors import InputError
 from affectlocus.data.sources import manifest_path, resolved
 
 ROOT = Path(__file__).parents[2]
@@ -108,32 +108,31 @@ def test_a_file_that_is_not_what_the_hub_lists_is_refused_and_removed(
     hub.fail("GET", "/cdn/", times=9, content=content[:-1] + b"x")
     done = run(*RETRIEVE, "--revision", COMMIT)
     assert done.returncode == 1
-    assert "its digest is" in done.stderr
+    assert printed_code(done.stderr) == "hub.other-digest"
     assert not (tmp_path / "out.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code"),
     [
-        (("o/d", "--file", "no.csv"), "no file 'no.csv' in commit"),
-        (("o/none", "--file", "train.csv"), "no such repository, or no access (HTTP 401)"),
+        (("o/d", "--file", "no.csv"), "hub.no-such-file"),
+        (("o/none", "--file", "train.csv"), "hub.no-access"),
     ],
 )
 def test_what_a_data_set_does_not_hold_is_refused_in_one_line(
-    run: Callable[..., Any], arguments: tuple[str, ...], words: str
+    run: Callable[..., Any], arguments: tuple[str, ...], code: str
 ) -> None:
     done = run("retrieve", *arguments, "--revision", COMMIT, "--out", "out.json")
     assert done.returncode == 1
-    assert words in done.stderr
+    assert printed_code(done.stderr) == code
+    assert f"datasets/{arguments[0]}: " in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_file_without_a_revision_is_refused(run: Callable[..., Any]) -> None:
     done = run(*RETRIEVE)
-    assert (done.returncode, done.stderr) == (
-        1,
-        "affectlocus: o/d: --revision is missing; --file goes with a data set's\n",
-    )
+    assert done.returncode == 1
+    assert printed_code(done.stderr) == "data.no-revision"
 
 
 @pytest.fixture
@@ -169,9 +168,7 @@ def test_check_names_the_task_whose_data_set_is_not_there(
     experiment.write_text(experiment.read_text().replace("o/d", "o/gone"))
     done = run("check", str(experiment))
     assert done.returncode == 1
-    assert done.stderr.startswith(
-        f"affectlocus: {experiment}: tasks.moods: datasets/o/gone: no such"
-    )
+    assert done.stderr.startswith(f"affectlocus: {experiment}: tasks.moods: datasets/o/gone: ")
 
 
 def test_the_workflow_retrieves_and_prepares_it_and_then_has_nothing_to_do(
@@ -189,7 +186,7 @@ def test_the_workflow_retrieves_and_prepares_it_and_then_has_nothing_to_do(
 
 def test_a_job_refuses_an_input_that_is_not_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[]")
-    with pytest.raises(InputError, match="expected the manifest of a data set's file"):
+    with refused("table.not-a-manifest", file=tmp_path / "a.json"):
         resolved(Task.model_validate(TASK), {"test": tmp_path / "a.json"})
 
 

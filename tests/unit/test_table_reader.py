@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from refusal import refused
 
 from affectlocus.config.tasks import Task
-from affectlocus.core.errors import InputError
 from affectlocus.data.audit import report_lines
 from affectlocus.data.prepare import prepare
-from affectlocus.data.table_reader import read_rows
+from affectlocus.data.table_reader import read_table
 
 HERS = pd.DataFrame({"text": ['She said "hi", then left', "Fine"], "label": ["joy", "anger"]})
 ROWS = [{"text": "She won", "label": "joy"}, {"text": "He lied", "label": "anger"}]
@@ -27,14 +27,7 @@ ROWS = [{"text": "She won", "label": "joy"}, {"text": "He lied", "label": "anger
 def read(folder: Path, name: str, content: str | bytes, **options: Any) -> list[list[str]]:
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_rows(path, **options).values.tolist()
-
-
-def refusal(folder: Path, name: str, content: str) -> str:
-    with pytest.raises(InputError) as caught:
-        read(folder, name, content)
-    assert str(caught.value).startswith(f"{folder / name}: ")
-    return str(caught.value)
+    return read_table(path, **options).rows.values.tolist()
 
 
 def prepared(path: Path, **changes: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -56,14 +49,14 @@ def test_a_missing_value_in_jsonl_is_an_empty_text(tmp_path: Path, missing: str)
 
 def test_a_missing_number_in_parquet_is_empty(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1.5, None], "b": ["x", None]}).to_parquet(tmp_path / "a.parquet")
-    assert read_rows(tmp_path / "a.parquet").values.tolist() == [["1.5", "x"], ["", ""]]
+    assert read_table(tmp_path / "a.parquet").rows.values.tolist() == [["1.5", "x"], ["", ""]]
 
 
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
 def test_a_number_that_is_not_finite_in_parquet_is_empty(tmp_path: Path, kind: str) -> None:
     values = pd.Series([1.5, float("inf"), float("-inf"), float("nan")], dtype=kind)
     pd.DataFrame({"a": values}).to_parquet(tmp_path / "a.parquet")
-    assert read_rows(tmp_path / "a.parquet")["a"].tolist() == ["1.5", "", "", ""]
+    assert read_table(tmp_path / "a.parquet").rows["a"].tolist() == ["1.5", "", "", ""]
 
 
 @pytest.mark.parametrize("word", ["NaN", "None", "NA", "null", "nan", "Infinity", "true"])
@@ -84,7 +77,7 @@ def test_other_values_of_jsonl_are_their_json(tmp_path: Path, value: str) -> Non
 def test_values_that_json_lacks_have_no_quotation_marks(tmp_path: Path) -> None:
     row = {"a": datetime.date(2024, 1, 2), "b": decimal.Decimal("1.50"), "c": "é".encode()}
     pd.DataFrame([row]).to_parquet(tmp_path / "a.parquet")
-    assert read_rows(tmp_path / "a.parquet").values.tolist() == [["2024-01-02", "1.50", "é"]]
+    assert read_table(tmp_path / "a.parquet").rows.values.tolist() == [["2024-01-02", "1.50", "é"]]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
@@ -94,7 +87,7 @@ def test_a_text_column_of_lists_is_refused(tmp_path: Path, name: str) -> None:
     frame.to_parquet(path) if name == "a.parquet" else frame.to_json(
         path, orient="records", lines=True
     )
-    with pytest.raises(InputError, match="column 'text' holds lists or objects; expected text"):
+    with refused("column.not-text", file=path, column="text"):
         prepared(path)
 
 
@@ -110,7 +103,7 @@ def test_whole_numbers_that_pandas_wrote_as_floats_are_their_labels(tmp_path: Pa
         samples, report = prepared(tmp_path / name, labels=labels, unlisted_labels="drop")
         assert samples["answer"].tolist() == ["joy", "anger"]
         assert report["splits"]["test"]["unlisted_label"] == 1
-        with pytest.raises(InputError, match=r"row 3 has no label; .* set unlisted_labels: drop"):
+        with refused("label.empty", file=tmp_path / name, row=3, rows=1):
             prepared(tmp_path / name, labels=labels)
 
 
@@ -129,15 +122,16 @@ def test_booleans_of_parquet_are_the_labels_true_and_false(tmp_path: Path) -> No
 def test_a_space_after_commas_is_named_and_the_hint_works(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text, label\nShe won, joy\nHe lied, anger\n")
-    with pytest.raises(InputError, match="the name ' label' has a space around it: remove"):
+    with refused("column.missing", column="label", found=["text", " label"]) as caught:
         prepared(path)
+    assert "the name ' label' has a space around it: remove" in str(caught.value)
     assert prepared(path, columns={"label": " label"})[0]["answer"].tolist() == ["joy", "anger"]
 
 
 def test_all_labels_that_are_not_listed_are_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\na,rage\nb,fear\nc,joy\n")
-    with pytest.raises(InputError, match=r"\(2 such rows: 'rage', 'fear'\): add them to labels"):
+    with refused("label.unlisted", row=1, found=["rage", "fear"], rows=2):
         prepared(path)
     labels = ["joy", "anger", "rage", "fear"]
     assert len(prepared(path, labels=labels)[0]) == 3
@@ -146,8 +140,9 @@ def test_all_labels_that_are_not_listed_are_named_at_once(tmp_path: Path) -> Non
 def test_labels_of_another_case_are_to_be_mapped(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\na,Joy\nb,ANGER\n")
-    with pytest.raises(InputError, match=r"such as \{Joy: joy\}"):
+    with refused("label.other-case", row=1, found=["Joy", "ANGER"]) as caught:
         prepared(path)
+    assert "such as {Joy: joy}" in str(caught.value)
     samples, _ = prepared(path, labels={"Joy": "joy", "ANGER": "anger"})
     assert samples["answer"].tolist() == ["joy", "anger"]
 
@@ -156,17 +151,25 @@ def test_labels_of_another_case_are_to_be_mapped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "code", "fields"),
     [
-        ("a.csv", "text,label,text\na,joy,z\n"),
-        ("a.csv", '"text",label,text\na,joy,z\n'),
-        ("a.tsv", "text\tlabel\ttext\na\tjoy\tz\n"),
-        ("a.jsonl", '{"text": "a"}\n{"text": "a", "text": "z"}\n'),
-        ("a.json", '[{"text": "a", "text": "z"}]'),
+        ("a.csv", "text,label,text\na,joy,z\n", "column.duplicate", {"column": "text"}),
+        ("a.csv", '"text",label,text\na,joy,z\n', "column.duplicate", {"column": "text"}),
+        ("a.tsv", "text\tlabel\ttext\na\tjoy\tz\n", "column.duplicate", {"column": "text"}),
+        (
+            "a.jsonl",
+            '{"text": "a"}\n{"text": "a", "text": "z"}\n',
+            "table.duplicate-key",
+            {"key": "text", "line": 2},
+        ),
+        ("a.json", '[{"text": "a", "text": "z"}]', "table.duplicate-key", {"key": "text"}),
     ],
 )
-def test_a_duplicate_column_is_refused(tmp_path: Path, name: str, content: str) -> None:
-    assert "are named 'text'; rename one" in refusal(tmp_path, name, content)
+def test_a_duplicate_column_is_refused(
+    tmp_path: Path, name: str, content: str, code: str, fields: dict[str, Any]
+) -> None:
+    with refused(code, file=tmp_path / name, **fields):
+        read(tmp_path, name, content)
 
 
 def test_a_duplicate_name_under_header_is_refused() -> None:
@@ -179,8 +182,8 @@ def test_columns_without_a_name_may_be_several(tmp_path: Path) -> None:
 
 
 def test_rows_that_end_with_the_delimiter_are_refused_by_that_reason(tmp_path: Path) -> None:
-    said = refusal(tmp_path, "a.csv", "text,label\na,joy,\nb,anger,\n")
-    assert "line 2 ends with ',', so it has 3 fields, but the header has 2" in said
+    with refused("table.delimiter-at-line-end", line=2, found=3, expected=2):
+        read(tmp_path, "a.csv", "text,label\na,joy,\nb,anger,\n")
     assert read(tmp_path, "a.csv", "text,label,\na,joy,\n") == [["a", "joy", ""]]
 
 
@@ -192,7 +195,7 @@ def test_a_utf_8_byte_order_mark_is_not_part_of_a_column_name(tmp_path: Path) ->
     ):
         path = tmp_path / name
         path.write_text("\ufeff" + content)
-        assert list(read_rows(path).columns) == ["text"]
+        assert list(read_table(path).rows.columns) == ["text"]
 
 
 # Quotation marks between tabs
@@ -208,7 +211,7 @@ def test_a_tsv_that_pandas_wrote_comes_back(
         options = {"delimiter": "\t"}
     path = tmp_path / name
     HERS.to_csv(path, sep="\t", index=False, quoting=quoting)  # type: ignore[call-overload]
-    assert read_rows(path, **options).values.tolist() == HERS.values.tolist()  # type: ignore[arg-type]
+    assert read_table(path, **options).rows.values.tolist() == HERS.values.tolist()  # type: ignore[arg-type]
 
 
 TEXTS = st.text(st.sampled_from('ab "\t\n'), min_size=1, max_size=6)
@@ -221,7 +224,11 @@ def test_any_tsv_of_pandas_with_quoted_fields_comes_back(
     path = tmp_path_factory.mktemp("rows") / "a.tsv"
     frame = pd.DataFrame(rows, columns=["one", "two"])
     frame.to_csv(path, sep="\t", index=False)
-    assert read_rows(path).values.tolist() == frame.values.tolist()
+    # If every line has the same number of tabs, the quotation marks may also be part of the texts.
+    content = path.read_text()
+    tabs = {line.count("\t") for line in content.split("\n") if line}
+    assume('"' not in content or '""' in content or len(tabs) > 1)
+    assert read_table(path).rows.values.tolist() == frame.values.tolist()
 
 
 @pytest.mark.parametrize(
@@ -272,8 +279,8 @@ def test_a_quoted_tsv_with_a_single_mark_in_a_field_is_refused_with_its_line(
 ) -> None:
     path = tmp_path / "a.tsv"
     path.write_bytes(end.join(['"text"\t"label"', *rows, ""]).encode())
-    with pytest.raises(InputError, match=rf"a\.tsv: .*line {line} .*quotation mark.*double it"):
-        read_rows(path)
+    with refused("table.stray-quotation-mark", file=path, line=line):
+        read_table(path)
 
 
 def test_quotation_marks_that_may_be_the_file_s_own_are_counted(tmp_path: Path) -> None:
@@ -309,7 +316,7 @@ def test_a_line_break_in_a_quoted_field_of_a_tsv_is_part_of_it(tmp_path: Path) -
 )
 def test_rows_of_json_are_read(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
-    assert read_rows(tmp_path / name)[["text", "label"]].to_dict("records") == ROWS
+    assert read_table(tmp_path / name).rows[["text", "label"]].to_dict("records") == ROWS
 
 
 @pytest.mark.parametrize("indent", [None, 1])
@@ -318,30 +325,37 @@ def test_one_object_is_one_row(tmp_path: Path, indent: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "code", "fields"),
     [
-        (pd.DataFrame(ROWS).to_json(), "one JSON object of columns, or of rows by their index"),
-        (pd.DataFrame(ROWS).to_json(orient="index"), "one JSON object of columns, or of rows by"),
-        (pd.DataFrame(ROWS).to_json(orient="split"), "one JSON object of lists"),
-        (json.dumps(pd.DataFrame(ROWS).to_dict("list"), indent=1), "one JSON object of lists"),
-        (pd.DataFrame(ROWS).to_json(orient="values"), "item 1 of the list is a JSON list"),
-        ('["a", "b"]', "item 1 of the list is text"),
-        ('["a", "b"]\n["c", "d"]\n', "line 2, column 1: text after the end of a JSON list"),
-        ('[\n {"text": "a"},\n {"te', "a JSON list is broken in line 3"),
-        ('{"text": "a"}\n["b"]\n', "line 2 is a JSON list; expected a JSON object"),
-        ('{"text": "a"}\nnull\n', "line 2 is null; expected a JSON object"),
-        ('{\n "text": "a"\n}\n{\n "text": "b"\n}\n', "expected a JSON object on each line, or one"),
+        (pd.DataFrame(ROWS).to_json(), "table.json-of-columns", {}),
+        (pd.DataFrame(ROWS).to_json(orient="index"), "table.json-of-columns", {}),
+        (pd.DataFrame(ROWS).to_json(orient="split"), "table.json-of-lists", {}),
+        (json.dumps(pd.DataFrame(ROWS).to_dict("list"), indent=1), "table.json-of-lists", {}),
+        (
+            pd.DataFrame(ROWS).to_json(orient="values"),
+            "table.not-an-object",
+            {"item": 1, "found": ["She won", "joy"]},
+        ),
+        ('["a", "b"]', "table.not-an-object", {"item": 1, "found": "a"}),
+        ('["a", "b"]\n["c", "d"]\n', "table.text-after-json", {"line": 2, "character": 1}),
+        ('[\n {"text": "a"},\n {"te', "table.broken-json", {"line": 3}),
+        ('{"text": "a"}\n["b"]\n', "table.not-an-object", {"line": 2, "found": ["b"]}),
+        ('{"text": "a"}\nnull\n', "table.not-an-object", {"line": 2, "found": None}),
+        ('{\n "text": "a"\n}\n{\n "text": "b"\n}\n', "table.broken-json", {"line": 1}),
     ],
 )
-def test_other_json_is_refused_with_its_kind(tmp_path: Path, content: str, words: str) -> None:
-    assert words in refusal(tmp_path, "a.json", content)
+def test_other_json_is_refused_with_its_kind(
+    tmp_path: Path, content: str, code: str, fields: dict[str, Any]
+) -> None:
+    with refused(code, file=tmp_path / "a.json", **fields):
+        read(tmp_path, "a.json", content)
 
 
 def test_the_hint_for_json_of_columns_works(tmp_path: Path) -> None:
     content = pd.DataFrame(ROWS).to_json()
-    assert "to_json('rows.jsonl', orient='records', lines=True)" in refusal(
-        tmp_path, "a.json", content
-    )
+    with refused("table.json-of-columns") as caught:
+        read(tmp_path, "a.json", content)
+    assert "to_json('rows.jsonl', orient='records', lines=True)" in str(caught.value)
     path = tmp_path / "rows.jsonl"
     pd.read_json(tmp_path / "a.json").to_json(path, orient="records", lines=True)
-    assert read_rows(path).to_dict("records") == ROWS
+    assert read_table(path).rows.to_dict("records") == ROWS

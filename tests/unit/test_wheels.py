@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from hub import Hub, serving, start
+from refusal import refused
 from wheel_files import REAL, write_sheet, write_wheels
 
-from affectlocus.core.errors import InputError
 from affectlocus.core.files import sha256
 from affectlocus.data.xlsx import read_sheet
 from affectlocus.scoring.wheels import COMMIT, SHA256, WHEELS, Wheels, _is_opposite, read
@@ -112,9 +112,10 @@ def test_a_changed_wheel_is_refused_unless_it_is_meant_to_be(tmp_path: Path, nam
             stream.write("dour,dour\n")
     else:
         shutil.copyfile(folder / "wheel4.xlsx", folder / name)
-    with pytest.raises(InputError, match=f"{name}: not the file that AffectGPT released") as caught:
+    changed = folder / name
+    fields = {"file": changed, "found": sha256(changed), "expected": SHA256[name]}
+    with refused("wheel.not-released", **fields):
         read(folder)
-    assert "own_wheels: true (--own-wheels)" in str(caught.value)
     assert read(folder, own=True).commit is None
 
 
@@ -200,45 +201,65 @@ def test_another_file_than_the_released_one_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     folder = write_wheels(tmp_path / "made")
     (folder / name).unlink()
-    with pytest.raises(InputError, match=f"{name}: no such file; a folder of wheels contains"):
+    with refused("wheel.missing-file", file=folder / name, expected=list(SHA256)):
         read(folder)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "code", "fields"),
     [
-        ("wheel3.xlsx", b"", "wheel3.xlsx: cannot be read as an Excel workbook"),
-        ("synonym.xlsx", b"PK\x03\x04 cut", "synonym.xlsx: cannot be read as an Excel workbook"),
-        ("format.csv", b"word,forms\nfear,fears\n", "expected the columns name and format"),
-        ("format.csv", b"name,format\n,fears\n", "expected the columns name and format"),
-        ("format.csv", b"name,format\nfear\n", "expected the columns name and format"),
-        ("format.csv", "name,format\nfé,f\n".encode("latin-1"), "UnicodeDecodeError"),
+        ("wheel3.xlsx", b"", "workbook.unreadable", {}),
+        ("synonym.xlsx", b"PK\x03\x04 cut", "workbook.unreadable", {}),
+        (
+            "format.csv",
+            b"word,forms\nfear,fears\n",
+            "wheel.not-word-forms",
+            {"reason": "KeyError"},
+        ),
+        (
+            "format.csv",
+            b"name,format\n,fears\n",
+            "wheel.not-word-forms",
+            {"reason": "ValueError"},
+        ),
+        (
+            "format.csv",
+            b"name,format\nfear\n",
+            "wheel.not-word-forms",
+            {"reason": "AttributeError"},
+        ),
+        (
+            "format.csv",
+            "name,format\nfé,f\n".encode("latin-1"),
+            "wheel.not-word-forms",
+            {"reason": "UnicodeDecodeError"},
+        ),
     ],
 )
 def test_a_file_with_something_else_in_it_is_refused(
-    tmp_path: Path, name: str, content: bytes, words: str
+    tmp_path: Path, name: str, content: bytes, code: str, fields: dict[str, str]
 ) -> None:
     folder = write_wheels(tmp_path / "made")
     (folder / name).write_bytes(content)
-    with pytest.raises(InputError, match=words):
+    with refused(code, file=folder / name, **fields):
         read(folder, own=True)
 
 
 def test_swapped_files_are_refused(tmp_path: Path) -> None:
     folder = write_wheels(tmp_path / "made")
     shutil.copy(folder / "synonym.xlsx", folder / "wheel2.xlsx")
-    with pytest.raises(InputError, match=r"wheel2\.xlsx: not a wheel"):
+    with refused("wheel.not-a-wheel", file=folder / "wheel2.xlsx"):
         read(folder, own=True)
     write_wheels(folder)
     shutil.copy(folder / "wheel2.xlsx", folder / "synonym.xlsx")
-    with pytest.raises(InputError, match=r"synonym\.xlsx: not a list of synonyms"):
+    with refused("wheel.not-synonyms", file=folder / "synonym.xlsx"):
         read(folder, own=True)
 
 
 def test_a_zip_that_is_no_workbook_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as book:
         book.writestr("xl/sharedStrings.xml", "<sst/>")
-    with pytest.raises(InputError, match="cannot be read as an Excel workbook"):
+    with refused("workbook.unreadable", file=tmp_path / "a.xlsx"):
         read_sheet(tmp_path / "a.xlsx")
 
 

@@ -566,14 +566,14 @@ def _table(given: tuple[str, bytes]) -> None:
     from affectlocus.config.files import DataFile, Files
     from affectlocus.config.tasks import Columns, Task
     from affectlocus.data.prepare import prepare
-    from affectlocus.data.table_reader import read_rows
+    from affectlocus.data.table_reader import read_table
 
     name, content = given
     with folder() as path:
         file = path / name
         file.write_bytes(content)
         with refusing():
-            frame = read_rows(file)
+            frame = read_table(file).rows
             assert frame.map(lambda value: isinstance(value, str)).all(axis=None)
             frame.to_parquet(path / "again.parquet")
         task = Task(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from affectlocus.config.tasks import Columns
 from affectlocus.core.errors import LayoutError
-from affectlocus.data.table_reader import delimiter_hint
+from affectlocus.data.delimited_rows import delimiter_hint
 
 PARTNER = "\0partner"
 """Column of a joined table: whether the joined file has the row's id. No file has this name."""
@@ -24,18 +24,24 @@ def check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str | None])
     for column in wanted:
         if column is not None and column not in frame.columns:
             names = [str(name) for name in frame.columns if name != PARTNER]
-            found = ", ".join(names) or "none, as it has no rows"
+            listed = ", ".join(names) or "none, as it has no rows"
             spaced = next((name for name in names if name.strip() == column), None)
-            hint = delimiter_hint(found) if len(frame.columns) == 1 else ""
+            hint = delimiter_hint(listed) if len(frame.columns) == 1 else ""
             if spaced is not None:
                 hint = (
                     f"; the name {spaced!r} has a space around it: remove the space from the "
                     f"file, or write {spaced!r} with quotes in params.yaml"
                 )
-            raise LayoutError(f"{path}: no column {column!r}; its columns are {found}{hint}")
+            raise LayoutError(
+                "column.missing",
+                f"{path}: no column {column!r}; its columns are {listed}{hint}",
+                file=path,
+                column=column,
+                found=names,
+            )
 
 
-def check_texts(path: Path, columns: Columns, nested: list[str]) -> None:
+def check_texts(path: Path, columns: Columns, nested: Sequence[str]) -> None:
     """Refuses lists and objects in the columns of texts and targets.
 
     Args:
@@ -46,4 +52,9 @@ def check_texts(path: Path, columns: Columns, nested: list[str]) -> None:
     """
     for column in (columns.text, columns.target):
         if column in nested:
-            raise LayoutError(f"{path}: column {column!r} holds lists or objects; expected text")
+            raise LayoutError(
+                "column.not-text",
+                f"{path}: column {column!r} holds lists or objects; expected text",
+                file=path,
+                column=column,
+            )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -9,7 +11,7 @@ from affectlocus.config.files import Context
 from affectlocus.core.errors import LayoutError
 
 
-def previous_turns(rows: pd.DataFrame, context: Context, text: str, source: str) -> list[str]:
+def previous_turns(rows: pd.DataFrame, context: Context, text: str, source: Path) -> list[str]:
     """The last `context.turns` turns before each row in the same dialogue, oldest first.
 
     Args:
@@ -49,15 +51,20 @@ def previous_turns(rows: pd.DataFrame, context: Context, text: str, source: str)
     return contexts
 
 
-def _order(rows: pd.DataFrame, context: Context, source: str) -> np.ndarray:
+def _order(rows: pd.DataFrame, context: Context, source: Path) -> np.ndarray:
     if context.order is None:
         return np.arange(len(rows))
     order = pd.to_numeric(rows[context.order], errors="coerce").to_numpy(dtype=float)
     wrong = np.flatnonzero(~np.isfinite(order))
     if len(wrong):
-        found = rows[context.order].iloc[wrong[0]]
+        row, value = int(wrong[0]) + 1, rows[context.order].iloc[wrong[0]]
         raise LayoutError(
-            f"{source}: row {wrong[0] + 1} has {found!r} in column {context.order!r}; expected a "
-            "number that orders the turns: set context.order to another column, or remove it"
+            "table.not-a-number",
+            f"{source}: row {row} has {value!r} in column {context.order!r}; expected a number "
+            "that orders the turns: set context.order to another column, or remove it",
+            file=source,
+            column=context.order,
+            row=row,
+            found=value,
         )
     return order

@@ -137,7 +137,10 @@ def _pause(waits: Iterator[float], host: str, problem: str, requested: float = 0
     if wait is None or requested > _LONGEST_REQUESTED_WAIT:
         later = f"in {requested:.0f} s" if requested else "later"
         raise NoAnswerError(
-            f"{host}: {problem}; check the network or run again {later}: complete files are kept"
+            "download.no-answer",
+            f"{host}: {problem}; check the network or run again {later}: complete files are kept",
+            host=host,
+            found=problem,
         )
     wait = max(wait, requested)
     say(f"{host}: {problem}; trying again in {wait:g} s")
@@ -189,8 +192,11 @@ class _ResumingBody(httpx2.SyncByteStream):
         self._stream = response.stream
         if response.status_code not in (200, 206):
             raise NoAnswerError(
+                "download.http-error",
                 f"{request.url.host}: HTTP {response.status_code} for the rest of a file from "
-                f"byte {position} on; run again"
+                f"byte {position} on; run again",
+                host=request.url.host,
+                status=response.status_code,
             )
         return response.status_code == 206
 
@@ -249,8 +255,12 @@ def check_disk(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise InputError(
+            "disk.full",
             f"{what}: needs {needed / 1e9:.1f} GB more, {existing} has {free / 1e9:.1f} GB free; "
-            "free disk space, or set HF_HOME to a larger disk"
+            "free disk space, or set HF_HOME to a larger disk",
+            file=existing,
+            found=free,
+            expected=needed,
         )
 
 
@@ -270,8 +280,11 @@ def _with_variables(url: str) -> str:
             return os.environ[match[1]]
         except KeyError:
             raise InputError(
+                "download.variable-not-set",
                 f"{redacted_url(url)}: the environment variable {match[1]} in the address is not "
-                "set; set it"
+                "set; set it",
+                url=redacted_url(url),
+                variable=match[1],
             ) from None
 
     return re.sub(r"\$\{(\w+)\}", value, url)
@@ -297,8 +310,11 @@ def fetch(url: str, expected: str) -> tuple[Path, str]:
             path.unlink()
         if constants.is_offline_mode():
             raise InputError(
+                "download.not-cached-offline",
                 f"{what}: not in the cache ({folder}), and HF_HUB_OFFLINE is set; unset "
-                "HF_HUB_OFFLINE for one run"
+                "HF_HUB_OFFLINE for one run",
+                url=what,
+                file=folder,
             )
         partial = folder / ".partial"
         try:
@@ -310,33 +326,44 @@ def fetch(url: str, expected: str) -> tuple[Path, str]:
                 partial.unlink()
                 found = _downloaded(_with_variables(url), what, partial)
         except NoAnswerError as error:
-            raise InputError(f"{what}: {error}") from None
+            raise error.within(what, url=what) from None
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             raise InputError(
-                f"{what}: the download failed ({type(error).__name__}); check the address"
+                "download.failed",
+                f"{what}: the download failed ({type(error).__name__}); check the address",
+                url=what,
+                reason=type(error).__name__,
             ) from None
         except OSError as error:
-            raise _unwritable(what, folder, error) from None
+            raise unwritable(folder, error).within(what, url=what) from None
         if found != expected:
             page = partial.open("rb").read(1) == b"<"
             partial.unlink()
             raise InputError(
+                "download.other-sha256",
                 f"{what}: the SHA-256 of the download is {found}, expected {expected}"
                 f"{' (the server sent a web page)' if page else ''}; the download was removed: "
-                "correct the address or the sha256"
+                "correct the address or the sha256",
+                url=what,
+                found=found,
+                expected=expected,
             )
         path = folder / _file_name(what, partial)
         try:
             move(partial, path)
         except OSError as error:
-            raise _unwritable(what, folder, error) from None
+            raise unwritable(folder, error).within(what, url=what) from None
         return path, expected
 
 
-def _unwritable(what: str, folder: Path, error: OSError) -> InputError:
+def unwritable(folder: Path, error: OSError) -> InputError:
+    """The refusal of a folder in which no download can be stored."""
     return InputError(
-        f"{what}: cannot write {folder} ({error.strerror}); free disk space, or set HF_HOME to "
-        "another disk"
+        "disk.unwritable",
+        f"cannot write {folder} ({error.strerror}); free disk space, or set HF_HOME to another "
+        "disk",
+        file=folder,
+        reason=error.strerror,
     )
 
 
@@ -387,11 +414,19 @@ def _downloaded(url: str, what: str, path: Path) -> str:
 def _check_status(status: int, what: str) -> None:
     if status in (401, 403):
         raise InputError(
+            "download.no-access",
             f"{what}: no access (HTTP {status}); add the user and password, or the key, that the "
-            "owner gave you to the address, as ${NAME} with the name of an environment variable"
+            "owner gave you to the address, as ${NAME} with the name of an environment variable",
+            url=what,
+            status=status,
         )
     if status >= 400:
-        raise InputError(f"{what}: HTTP {status}; correct the address")
+        raise InputError(
+            "download.http-error",
+            f"{what}: HTTP {status}; correct the address",
+            url=what,
+            status=status,
+        )
 
 
 def _progress() -> Progress:

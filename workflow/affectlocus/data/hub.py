@@ -33,11 +33,11 @@ from affectlocus.core.durable import sync, sync_names
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, write_json
 from affectlocus.data.download import (
-    NoAnswerError,
     cache_folder,
     check_disk,
     download_lock,
     say,
+    unwritable,
     without_retries,
 )
 
@@ -79,7 +79,9 @@ def retrieve_hub(hub: str, revision: str | None, pins: Path) -> Snapshot:
     """
     if revision is None:
         raise InputError(
-            f"{hub}: no such folder; if it is a hub id, add a revision: {_revision_advice(hub)}"
+            "hub.no-revision",
+            f"{hub}: no such folder; if it is a hub id, add a revision: {_revision_advice(hub)}",
+            hub=hub,
         )
     commit = revision.lower() if COMMIT.fullmatch(revision) else pinned(hub, revision, pins)
     with download_lock(f"{hub} at {commit}"):
@@ -87,8 +89,12 @@ def retrieve_hub(hub: str, revision: str | None, pins: Path) -> Snapshot:
         names = checkpoint_files(listed)
         if not any(is_weights(name) for name in names):
             raise InputError(
+                "checkpoint.no-weights",
                 f"{hub}: no .safetensors file or PyTorch weights in the top folder of commit "
-                f"{commit}; it has {', '.join(sorted(listed)[:5]) or 'no files'}"
+                f"{commit}; it has {', '.join(sorted(listed)[:5]) or 'no files'}",
+                hub=hub,
+                commit=commit,
+                found=sorted(listed),
             )
         missing = [name for name in names if not _is_cached(hub, commit, name, listed[name])]
         needed = sum(listed[name].bytes or 0 for name in missing)
@@ -123,9 +129,14 @@ def retrieve_file(hub: str, revision: str, file: str, pins: Path) -> Snapshot:
         licence, listed = _listing(hub, commit, file)
         if file not in listed:
             names = [name for name in sorted(listed) if not name.startswith(".")]
+            more = " …" if len(names) > 9 else ""
             raise InputError(
-                f"{hub}: no file {file!r} in commit {commit}; it has {', '.join(names[:9])}"
-                + (" …" if len(names) > 9 else "")
+                "hub.no-such-file",
+                f"{hub}: no file {file!r} in commit {commit}; it has {', '.join(names[:9])}{more}",
+                hub=hub,
+                commit=commit,
+                file=file,
+                found=names,
             )
         if not _is_cached(hub, commit, file, listed[file]):
             check_disk(Path(constants.HF_HUB_CACHE), listed[file].bytes or 0, hub)
@@ -159,20 +170,23 @@ def pinned(hub: str, revision: str, pins: Path) -> str:
         if key in known:
             if not COMMIT.fullmatch(str(known[key])):
                 raise InputError(
-                    f"{pins}: {key}: found {known[key]!r}, expected a commit's 40 hex digits"
+                    "lock.not-a-commit",
+                    f"{pins}: {key}: found {known[key]!r}, expected a commit's 40 hex digits",
+                    file=pins,
+                    key=key,
+                    found=known[key],
                 )
             return str(known[key])
         if constants.is_offline_mode():
             raise InputError(
+                "hub.commit-unknown-offline",
                 f"{hub}: cannot look up the commit of {revision!r}, because HF_HUB_OFFLINE is set; "
                 "write a commit's 40 hex digits as the revision, or unset HF_HUB_OFFLINE for one "
-                "run"
+                "run",
+                hub=hub,
+                revision=revision,
             )
-        commit = _info(hub, revision).sha
-        if commit is None or not COMMIT.fullmatch(commit):
-            raise InputError(
-                f"{hub}: the hub returned no commit for {revision!r}; check HF_ENDPOINT"
-            )
+        commit = _commit(hub, revision)
         write_json(pins, dict(sorted((known | {key: commit}).items())))
     say(
         f"warning: {hub}: {revision!r} can move; its current commit is pinned in {pins}; "
@@ -194,15 +208,16 @@ def current_commit(hub: str, revision: str) -> str:
         commit = (read_json(known) if known.is_file() else {}).get(key)
         if not COMMIT.fullmatch(str(commit)):
             raise InputError(
+                "hub.commit-unknown-offline",
                 f"{hub}: cannot look up the commit of {revision!r}, because HF_HUB_OFFLINE is set "
                 f"and it was never looked up; write {hub}@ and a commit's 40 hex digits, or unset "
-                "HF_HUB_OFFLINE for one run"
+                "HF_HUB_OFFLINE for one run",
+                hub=hub,
+                revision=revision,
             )
         say(f"note: {key} is {commit} by the last look-up; HF_HUB_OFFLINE is set")
         return str(commit)
-    commit = _info(hub, revision).sha
-    if commit is None or not COMMIT.fullmatch(commit):
-        raise InputError(f"{hub}: the hub returned no commit for {revision!r}; check HF_ENDPOINT")
+    commit = _commit(hub, revision)
     try:
         with download_lock(str(known)):
             earlier = read_json(known) if known.is_file() else {}
@@ -210,6 +225,20 @@ def current_commit(hub: str, revision: str) -> str:
     except OSError:
         pass  # a shared cache that is read-only for this user
     say(f"note: {key} is {commit}; {revision!r} can move, but {hub}@{commit} cannot")
+    return commit
+
+
+def _commit(hub: str, revision: str) -> str:
+    """The commit of a branch or tag, asked from the hub."""
+    commit = _info(hub, revision).sha
+    if commit is None or not COMMIT.fullmatch(commit):
+        raise InputError(
+            "hub.no-commit",
+            f"{hub}: the hub returned no commit for {revision!r}; check HF_ENDPOINT",
+            hub=hub,
+            revision=revision,
+            found=commit,
+        )
     return commit
 
 
@@ -268,15 +297,17 @@ def _licence(info: ModelInfo | DatasetInfo) -> str | None:
 def _from_cache(hub: str, commit: str, wanted: str | None) -> dict[str, HubFile]:
     """The files that another program has downloaded; the names of the blobs are their digests."""
     if wanted is not None:
-        with _one_line_errors(hub, commit):
-            path = _downloaded(hub, commit, wanted)
+        path = _downloaded(hub, commit, wanted)
         return {wanted: HubFile(path.stat().st_size, path.resolve().name)}
     config = _cached(hub, commit, "config.json") or _cached(hub, commit, "adapter_config.json")
     paths = [path for path in config.parent.iterdir() if path.is_file()] if config else []
     if not any(is_weights(path.name) for path in paths):
         raise InputError(
+            "hub.incomplete-offline",
             f"{hub}: commit {commit} is not complete in {constants.HF_HUB_CACHE}, and "
-            "HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE for one run"
+            "HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE for one run",
+            hub=hub,
+            revision=commit,
         )
     return {path.name: HubFile(path.stat().st_size, path.resolve().name) for path in paths}
 
@@ -330,8 +361,13 @@ def _verified(hub: str, commit: str, name: str, listed: HubFile) -> dict[str, An
     if found != expected:
         _remove(path)
         raise InputError(
+            "hub.other-digest",
             f"{hub}: {name}: its digest is {found}, but the hub lists {expected}; the file was "
-            "removed; run again, and if the error persists, report it to the repository's owner"
+            "removed; run again, and if the error persists, report it to the repository's owner",
+            hub=hub,
+            file=name,
+            found=found,
+            expected=expected,
         )
     # huggingface_hub renames a download without syncing it. Synced here, because a manifest must
     # not list a file that a power failure can still remove.
@@ -351,7 +387,9 @@ def _digests(path: Path, listed: HubFile) -> tuple[int, str, str, str]:
     expected = listed.digest or path.resolve().name
     if not _DIGEST.fullmatch(expected):
         raise InputError(
-            f"{path}: {constants.ENDPOINT} lists no digest of this file; use another hub"
+            "hub.no-digest",
+            f"{path}: {constants.ENDPOINT} lists no digest of this file; use another hub",
+            file=path,
         )
     size = path.stat().st_size
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
@@ -380,17 +418,16 @@ def _one_line_errors(hub: str, revision: str | None) -> Iterator[None]:
 
     Texts of the library are left out: they may contain a signed address.
     """
-    page = f"{constants.ENDPOINT}/{hub}"
     try:
         yield
-    except NoAnswerError as error:
-        raise InputError(f"{hub}: {error}") from None
     except HFValidationError:
         raise InputError(
-            f"{hub}: neither an existing folder nor a hub id; expected owner/name"
+            "hub.bad-id",
+            f"{hub}: neither an existing folder nor a hub id; expected owner/name",
+            hub=hub,
         ) from None
     except Exception as error:
-        raise InputError(f"{hub}: {_reason(_root_cause(error), page, revision)}") from None
+        raise _one_line(_root_cause(error), hub, revision).within(hub, hub=hub) from None
 
 
 def _root_cause(error: BaseException) -> BaseException:
@@ -400,27 +437,48 @@ def _root_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _reason(error: BaseException, page: str, revision: str | None) -> str:
+def _one_line(error: BaseException, hub: str, revision: str | None) -> InputError:
+    """The error of a download as one sentence without the hub id."""
+    page = f"{constants.ENDPOINT}/{hub}"
+    if isinstance(error, InputError):
+        return error
     if isinstance(error, RevisionNotFoundError):
-        return f"no revision {revision!r}; its commits are listed at {page}/commits/main"
+        return InputError(
+            "hub.no-such-revision",
+            f"no revision {revision!r}; its commits are listed at {page}/commits/main",
+            revision=revision,
+        )
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403):
             missing = "" if isinstance(error, GatedRepoError) else "no such repository, or "
-            return (
+            return InputError(
+                "hub.no-access",
                 f"{missing}no access (HTTP {status}); accept the licence at {page} and set "
-                "HF_TOKEN to a token of that account"
+                "HF_TOKEN to a token of that account",
+                status=status,
             )
         if status == 404:
-            return f"no such repository or file (HTTP 404); check the spelling at {page}"
-        return f"HTTP {status} from {constants.ENDPOINT}; run again later"
+            return InputError(
+                "hub.missing",
+                f"no such repository or file (HTTP 404); check the spelling at {page}",
+            )
+        return InputError(
+            "download.http-error",
+            f"HTTP {status} from {constants.ENDPOINT}; run again later",
+            status=status,
+        )
     if isinstance(error, OfflineModeIsEnabled):
-        return (
-            "not complete in the cache, and HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE for one run"
+        return InputError(
+            "hub.incomplete-offline",
+            "not complete in the cache, and HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE for one "
+            "run",
+            revision=revision,
         )
     if isinstance(error, OSError) and error.errno is not None:
-        return (
-            f"cannot write {constants.HF_HUB_CACHE} ({error.strerror}); free disk space, or set "
-            "HF_HOME to another disk"
-        )
-    return f"the download failed ({type(error).__name__}); run again: complete files are kept"
+        return unwritable(Path(constants.HF_HUB_CACHE), error)
+    return InputError(
+        "download.failed",
+        f"the download failed ({type(error).__name__}); run again: complete files are kept",
+        reason=type(error).__name__,
+    )

@@ -12,7 +12,7 @@ from affectlocus.core.errors import InputError, LayoutError
 from affectlocus.core.files import matching
 from affectlocus.core.regex_timeout import time_limit
 from affectlocus.data.columns import PARTNER, check_columns, check_texts
-from affectlocus.data.table_reader import PATIENCE, read_rows
+from affectlocus.data.table_reader import PATIENCE, read_table
 
 
 def joined_rows(join: Join, files: dict[str, Path], wanted: Columns) -> tuple[Path, pd.DataFrame]:
@@ -26,11 +26,15 @@ def joined_rows(join: Join, files: dict[str, Path], wanted: Columns) -> tuple[Pa
         InputError: the file is not given, lacks a column, or has several rows of one id.
     """
     if "join" not in files:
-        raise InputError(f"join: the file {join.file} is missing; give it with --join")
+        raise InputError(
+            "join.no-file",
+            f"join: the file {join.file} is missing; give it with --join",
+            expected=join.file,
+        )
     path = files["join"]
-    rows = read_rows(path, join.header, join.delimiter, join.pattern, join.encoding)
-    check_texts(path, wanted, rows.attrs.get("nested", []))
-    rows.attrs.clear()
+    table = read_table(path, join.header, join.delimiter, join.pattern, join.encoding)
+    check_texts(path, wanted, table.nested)
+    rows = table.rows
     key = join.key or join.on
     check_columns(path, rows, [key, *(join.columns or [])])
     if join.part is not None:
@@ -39,14 +43,18 @@ def joined_rows(join: Join, files: dict[str, Path], wanted: Columns) -> tuple[Pa
         return path, _gathered(path, rows, key, join.gather)
     rows = rows[[key, *(join.columns or [name for name in rows.columns if name != key])]]
     if not join.columns and matching(path) != [path]:
-        # Added by `read_rows` for a path with * or ?; the other table may have it as well.
+        # Added by `read_table` for a path with * or ?; the other table may have it as well.
         rows = rows.drop(columns="file")
     rows = rows.drop_duplicates()
     duplicates = rows[key][rows[key].duplicated()]
     if len(duplicates):
         raise LayoutError(
+            "join.duplicate-id",
             f"{path}: duplicate {key} {duplicates.iloc[0]!r} with different values; keep one of "
-            "its rows"
+            "its rows",
+            file=path,
+            column=key,
+            found=duplicates.iloc[0],
         )
     return path, rows.set_index(key)
 
@@ -62,9 +70,14 @@ def _parts(path: Path, values: pd.Series, column: str, pattern: str) -> pd.Serie
     with time_limit(PATIENCE, slow):
         parts = values.str.extract(pattern, expand=False)
     if parts.isna().any():
+        value = values[parts.isna()].iloc[0]
         raise LayoutError(
-            f"{path}: {column} {values[parts.isna()].iloc[0]!r} does not match join.part "
-            f"({pattern}); correct join.part"
+            "join.part-without-match",
+            f"{path}: {column} {value!r} does not match join.part ({pattern}); correct join.part",
+            file=path,
+            column=column,
+            found=value,
+            expected=pattern,
         )
     return parts
 
@@ -76,10 +89,15 @@ def _gathered(path: Path, rows: pd.DataFrame, key: str, gather: Gather) -> pd.Da
     for column, values in gather.where.items():
         known = rows[column].isin(values)
         if not known.any():
-            found = ", ".join(map(repr, sorted(rows[column].unique())[:10]))
+            found = sorted(rows[column].unique())[:10]
             raise LayoutError(
-                f"{path}: no row where {column} is {', '.join(map(repr, values))}; found {found}: "
-                "correct join.gather.where"
+                "join.no-row-where",
+                f"{path}: no row where {column} is {', '.join(map(repr, values))}; found "
+                f"{', '.join(map(repr, found))}: correct join.gather.where",
+                file=path,
+                column=column,
+                found=found,
+                expected=values,
             )
         selected &= known
     lines = rows[gather.column].str.strip()
@@ -100,18 +118,27 @@ def join_rows(
     Raises:
         LayoutError: a column that both files have; no id in common.
     """
-    other, found = joined
+    other, partners = joined
     check_columns(path, rows, [join.on])
-    if both := [name for name in found.columns if name in rows.columns]:
+    if both := [name for name in partners.columns if name in rows.columns]:
         raise LayoutError(
+            "join.column-in-both",
             f"{other}: column {both[0]!r} is also in {path.name}; list the columns to take from "
-            "it as join.columns"
+            "it as join.columns",
+            file=other,
+            column=both[0],
         )
-    matched = rows[join.on].isin(found.index)
+    matched = rows[join.on].isin(partners.index)
     if not matched.any():
-        ours, theirs = ([*ids[:1].map(repr), "missing"][0] for ids in (rows[join.on], found.index))
+        ours, theirs = (next(iter(ids), None) for ids in (rows[join.on], partners.index))
+        first, second = ("missing" if id_ is None else repr(id_) for id_ in (ours, theirs))
         raise LayoutError(
+            "join.no-common-id",
             f"{other}: none of its ids is in {path.name}: the first {join.on} in {path.name} is "
-            f"{ours}, the first id in {other.name} is {theirs}; check join.on and join.key"
+            f"{first}, the first id in {other.name} is {second}; check join.on and join.key",
+            file=other,
+            column=join.on,
+            found=theirs,
+            expected=ours,
         )
-    return rows.join(found, on=join.on).fillna("").assign(**{PARTNER: matched})
+    return rows.join(partners, on=join.on).fillna("").assign(**{PARTNER: matched})

@@ -1,4 +1,7 @@
-"""Reads the rows of a JSON file, and converts values of JSON and parquet files to text."""
+"""Reads the rows of a JSON file, and converts values of JSON and parquet files to text.
+
+The messages do not name the file; the caller adds it (`InputError.within`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import math
 import re
 from collections.abc import Iterator
 from typing import Any
+
+from affectlocus.core.errors import LayoutError
 
 _RECORDS = (
     "write it with a JSON object for each row, in pandas "
@@ -18,13 +23,13 @@ def json_rows(text: str) -> Iterator[dict[str, Any]]:
     """The objects of a JSON text: one per line, or a JSON list, which may be under the key `data`.
 
     Raises:
-        ValueError: broken JSON, values that are not objects, or duplicate keys; with the line.
+        LayoutError: broken JSON, values that are not objects, or duplicate keys; with the line.
     """
     first = _FIRST.search(text)
     if first is None:
         return
     if first[0] == "[":
-        yield from _items(_document(text, "a JSON list"))
+        yield from _items(_list(text))
     elif (value := _single_object(text, first.start())) is not None:
         yield from _rows_in(value)
     else:
@@ -39,16 +44,16 @@ def _loads(text: str) -> Any:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
         names = [name for name, _ in pairs]
         duplicate = next(name for name in names if names.count(name) > 1)
-        raise _DuplicateKeyError(f"two keys of an object are named {duplicate!r}; rename one")
-    return found
-
-
-class _DuplicateKeyError(ValueError):
-    """A duplicate key, in contrast to text that is not JSON."""
+        raise LayoutError(
+            "table.duplicate-key",
+            f"two keys of an object are named {duplicate!r}; rename one",
+            key=duplicate,
+        )
+    return unique
 
 
 def _lines(text: str) -> Iterator[dict[str, Any]]:
@@ -58,35 +63,46 @@ def _lines(text: str) -> Iterator[dict[str, Any]]:
         try:
             row = _loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(
+            raise LayoutError(
+                "table.broken-json",
                 f"line {number}, column {error.colno}: {error.msg}; expected a JSON object on each "
-                "line, or one JSON list of objects"
+                "line, or one JSON list of objects",
+                line=number,
+                character=error.colno,
             ) from None
-        except _DuplicateKeyError as error:
-            raise ValueError(f"line {number}: {error}") from None
+        except LayoutError as error:
+            raise error.within(f"line {number}", line=number) from None
         if not isinstance(row, dict):
-            raise ValueError(f"line {number} is {_kind(row)}; expected a JSON object")
+            raise LayoutError(
+                "table.not-an-object",
+                f"line {number} is {_kind(row)}; expected a JSON object",
+                line=number,
+                found=row,
+            )
         yield row
 
 
-def _document(text: str, kind: str) -> Any:
-    """The value of a text that is a single JSON document.
-
-    Args:
-        kind: what the document is, for messages.
-    """
+def _list(text: str) -> list[Any]:
+    """The list that makes up a whole text."""
     try:
-        return _loads(text)
+        values: list[Any] = _loads(text)
     except json.JSONDecodeError as error:
+        line, column = error.lineno, error.colno
         if error.msg == "Extra data":
-            raise ValueError(
-                f"line {error.lineno}, column {error.colno}: text after the end of {kind}; "
-                f"{_RECORDS}"
+            raise LayoutError(
+                "table.text-after-json",
+                f"line {line}, column {column}: text after the end of a JSON list; {_RECORDS}",
+                line=line,
+                character=column,
             ) from None
-        raise ValueError(
-            f"{kind} is broken in line {error.lineno}, column {error.colno}: {error.msg}; "
-            "correct it, or download it again if it is truncated"
+        raise LayoutError(
+            "table.broken-json",
+            f"line {line}, column {column}: {error.msg}; correct the JSON list, or download the "
+            "file again if it is truncated",
+            line=line,
+            character=column,
         ) from None
+    return values
 
 
 def _single_object(text: str, start: int) -> dict[str, Any] | None:
@@ -105,8 +121,8 @@ def _single_object(text: str, start: int) -> dict[str, Any] | None:
             value = _loads(text)
         except json.JSONDecodeError:
             return None
-    except _DuplicateKeyError:
-        return None
+    except LayoutError:
+        return None  # a duplicate key; `_lines` reports it
     return value if isinstance(value, dict) else None
 
 
@@ -116,9 +132,12 @@ def _rows_in(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if isinstance(data, list) and data and all(isinstance(item, dict) for item in data):
         yield from _items(data)
     elif value and all(isinstance(inner, dict) for inner in value.values()):
-        raise ValueError(f"one JSON object of columns, or of rows by their index; {_RECORDS}")
+        raise LayoutError(
+            "table.json-of-columns",
+            f"one JSON object of columns, or of rows by their index; {_RECORDS}",
+        )
     elif value and all(isinstance(inner, list) for inner in value.values()):
-        raise ValueError(f"one JSON object of lists; {_RECORDS}")
+        raise LayoutError("table.json-of-lists", f"one JSON object of lists; {_RECORDS}")
     else:
         yield value
 
@@ -126,7 +145,12 @@ def _rows_in(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _items(values: list[Any]) -> Iterator[dict[str, Any]]:
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
-            raise ValueError(f"item {number} of the list is {_kind(value)}; {_RECORDS}")
+            raise LayoutError(
+                "table.not-an-object",
+                f"item {number} of the list is {_kind(value)}; {_RECORDS}",
+                item=number,
+                found=value,
+            )
         yield value
 
 

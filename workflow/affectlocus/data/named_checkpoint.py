@@ -27,9 +27,17 @@ def checkpoint_path(source: str) -> Path:
                 return path
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such home"
-        raise InputError(f"{shortened(source)}: cannot be read ({reason})") from None
+        raise InputError(
+            "checkpoint.unreadable",
+            f"{shortened(source)}: cannot be read ({reason})",
+            file=source,
+        ) from None
     if reason := path_hint(source):
-        raise InputError(f"{shortened(source)}: no such file or folder{reason}")
+        raise InputError(
+            "checkpoint.missing",
+            f"{shortened(source)}: no such file or folder{reason}",
+            file=source,
+        )
     from affectlocus.data.hub import current_commit
     from affectlocus.data.retrieve import check_hub_id, retrieve
 

@@ -13,14 +13,14 @@ from affectlocus.data.table_limits import check_cells, check_names, check_size
 _BATCH = 512  # rows
 
 
-def parquet_rows(path: Path) -> pd.DataFrame:
+def parquet_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
     """The rows of a parquet file, every value as text (`json_rows.text_of`).
 
     Returns:
-        Columns of text; `attrs["nested"]` lists the columns that hold lists or structures.
+        Columns of text; and the names of the columns that hold lists or structures.
 
     Raises:
-        ValueError: duplicate column names; more values than memory can hold.
+        LayoutError: duplicate column names; more values than memory can hold.
         pyarrow.ArrowException: a broken file.
     """
     import pyarrow.parquet
@@ -46,11 +46,8 @@ def parquet_rows(path: Path) -> pd.DataFrame:
     for batch in file.iter_batches(batch_size=_BATCH):
         for name, values in zip(names, batch.columns, strict=True):
             columns[name] += [text_of(value) for value in values.to_pylist()]
-    rows = pd.DataFrame(columns, dtype=object)
-    rows.attrs["nested"] = [
-        field.name for field in file.schema_arrow if pyarrow.types.is_nested(field.type)
-    ]
-    return rows
+    nested = [field.name for field in file.schema_arrow if pyarrow.types.is_nested(field.type)]
+    return pd.DataFrame(columns, dtype=object), nested
 
 
 def _is_variable_length(kind: pyarrow.DataType) -> bool:

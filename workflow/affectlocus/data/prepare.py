@@ -21,7 +21,7 @@ from affectlocus.data.audit import blank, describe, left_out, normalised, overla
 from affectlocus.data.columns import PARTNER, check_columns, check_texts
 from affectlocus.data.context import previous_turns
 from affectlocus.data.join import join_rows, joined_rows
-from affectlocus.data.table_reader import COUNTED, PATIENCE, read_rows
+from affectlocus.data.table_reader import COUNTED, PATIENCE, read_table
 
 COLUMNS = ["id", "split", "text", "prompt", "answer"]
 # Columns for internal use, with names that no file can have: the row's number in the file, from 1;
@@ -55,13 +55,18 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
         if task.preset is None:
             raise
         expected = PRESETS[task.preset].expectation
-        raise InputError(f"{error}; preset {task.preset} expects {expected}") from None
+        message = f"{error}; preset {task.preset} expects {expected}"
+        raise InputError(error.code, message, **error.fields, preset=task.preset) from None
 
 
 def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
     tables = {key: path for key, path in files.items() if key != "join"}
     if not tables:
-        raise InputError(f"task {name}: no file; give one for train, validation or test")
+        raise InputError(
+            "task.without-files",
+            f"task {name}: no file; give one for train, validation or test",
+            task=name,
+        )
     joined = joined_rows(task.join, files, task.columns) if task.join is not None else None
     report: dict[str, Any] = {"task": name, "preset": task.preset, "encoding": task.encoding}
     if task.preset is not None:
@@ -71,20 +76,18 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
     report["splits"] = {}
     parts = []
     for key, path in tables.items():
-        rows = read_rows(path, task.header, task.delimiter, task.pattern, task.encoding)
-        found = {key: rows.attrs.pop(key, 0) for key in COUNTED}
-        nested = rows.attrs.pop("nested", [])
-        check_texts(path, task.columns, [task.rename.get(name, name) for name in nested])
-        rows = _renamed(path, rows, task.rename)
+        table = read_table(path, task.header, task.delimiter, task.pattern, task.encoding)
+        check_texts(path, task.columns, [task.rename.get(name, name) for name in table.nested])
+        rows = _renamed(path, table.rows, task.rename)
         if task.join is not None and joined is not None:
             rows = join_rows(path, rows, task.join, joined)
         rows = _with_context(path, rows, task)
         groups: list[tuple[str, pd.DataFrame]] = [(key, rows)]
         if key == "all":
             groups, report["other_splits"] = _by_split(path, rows, task.split or EVERY_SPLIT)
-        for count in COUNTED:
-            if found[count]:
-                report[count] = report.get(count, 0) + found[count]
+        for name in COUNTED:
+            if count := table.counts.get(name, 0):
+                report[name] = report.get(name, 0) + count
         for split, group in groups:
             part, counts = _split(task, path, split, group)
             report["splits"][split] = counts
@@ -102,8 +105,12 @@ def _renamed(path: Path, rows: pd.DataFrame, names: dict[str, str]) -> pd.DataFr
     for old, new in names.items():
         if old in rows.columns and new in rows.columns:
             raise LayoutError(
+                "task.rename-to-present-column",
                 f"{path}: rename maps {old!r} to {new!r}, but the file has both columns; remove "
-                f"{old!r} from rename"
+                f"{old!r} from rename",
+                file=path,
+                column=new,
+                key=old,
             )
     return rows.rename(columns=names)
 
@@ -114,7 +121,7 @@ def _with_context(path: Path, rows: pd.DataFrame, task: Task) -> pd.DataFrame:
     if context is None or not _needs_context(task):
         return rows
     check_columns(path, rows, [text, context.dialogue, context.order, context.speaker])
-    return rows.assign(context=previous_turns(rows, context, text, str(path)))
+    return rows.assign(context=previous_turns(rows, context, text, path))
 
 
 def _needs_context(task: Task) -> bool:
@@ -133,8 +140,13 @@ def _by_split(
     other = {str(value): int(count) for value, count in counted.items()}
     if by is EVERY_SPLIT and other:
         raise LayoutError(
+            "split.unknown-value",
             f"{path}: column {by.column!r} holds {min(other)!r}; "
-            f"expected {', '.join(known)}: list the values of each split under split"
+            f"expected {', '.join(known)}: list the values of each split under split",
+            file=path,
+            column=by.column,
+            found=min(other),
+            expected=list(known),
         )
     splits = values.map(known)
     groups: list[tuple[str, pd.DataFrame]] = []
@@ -142,16 +154,25 @@ def _by_split(
         group = rows[splits == split]
         if group.empty:
             if by is not EVERY_SPLIT:
-                expected = ", ".join(map(repr, dict(by.items())[split]))
-                found = ", ".join(map(repr, sorted(values.unique())[:10]))
+                expected = dict(by.items())[split]
+                found = sorted(values.unique())[:10]
                 raise LayoutError(
-                    f"{path}: no row of split {split!r}: column {by.column!r} holds {found}; "
-                    f"expected {expected}: correct split.{split}"
+                    "split.no-such-value",
+                    f"{path}: no row of split {split!r}: column {by.column!r} holds "
+                    f"{', '.join(map(repr, found))}; expected {', '.join(map(repr, expected))}: "
+                    f"correct split.{split}",
+                    file=path,
+                    split=split,
+                    column=by.column,
+                    found=found,
+                    expected=expected,
                 )
         else:
             groups.append((split, group))
     if not groups:
-        raise LayoutError(f"{path}: no rows; expected rows of {', '.join(SPLITS)}")
+        raise LayoutError(
+            "table.no-rows", f"{path}: no rows; expected rows of {', '.join(SPLITS)}", file=path
+        )
     return groups, other
 
 
@@ -183,17 +204,26 @@ def _split(
     repeated = ids.duplicated()
     counts["duplicate_id"] = None if columns.id is None else int(repeated.sum())
     if task.duplicate_ids == "refuse" and repeated.any():
+        duplicate = ids[repeated].iloc[0]
         raise InputError(
-            f"{path}: duplicate id {ids[repeated].iloc[0]!r} in split {split!r} "
-            f"({counts['duplicate_id']} such rows); set columns.id to another column, or set "
-            "duplicate_ids: first"
+            "split.duplicate-id",
+            f"{path}: duplicate id {duplicate!r} in split {split!r} ({repeated.sum()} such rows); "
+            "set columns.id to another column, or set duplicate_ids: first",
+            file=path,
+            split=split,
+            found=duplicate,
+            rows=int(repeated.sum()),
         )
     rows, values, ids = rows[~repeated], values[~repeated], ids[~repeated]
     if rows.empty:
         why = f" ({left_out(counts)})" if counts["read"] else ""
         raise LayoutError(
+            "split.no-row-kept",
             f"{path}: no row of split {split!r} is kept; it has {counts['read']} rows{why}: check "
-            "columns and labels"
+            "columns and labels",
+            file=path,
+            split=split,
+            rows=counts["read"],
         )
     part = pd.DataFrame(
         {
@@ -233,10 +263,8 @@ def _answers(
         unlisted = ~labels.isin(list(task.labels))
         counts["unlisted_label"] = int(unlisted.sum())
         if task.unlisted_labels == "refuse" and unlisted.any():
-            raise LayoutError(
-                f"{path}: row {rows[_ROW][unlisted].iloc[0]} has "
-                + _unlisted_labels(labels[unlisted], task.labels)
-            )
+            row = int(rows[_ROW][unlisted].iloc[0])
+            raise _unlisted_labels(path, row, labels[unlisted], task.labels)
         rows, values = rows[~unlisted], labels[~unlisted].map(task.labels)
     else:
         without = rows[answer].str.strip() == ""
@@ -251,7 +279,7 @@ def _labels(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
     if columns.score is not None:
         return _signs(rows[_SCORE])
     if columns.matches is not None:
-        found = re.compile(columns.matches).search
+        search = re.compile(columns.matches).search
         yes, no = ANSWERS
         slow = InputError(
             "task.slow-pattern",
@@ -259,7 +287,7 @@ def _labels(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
             key="columns.matches",
         )
         with time_limit(PATIENCE, slow):
-            return rows[columns.text].map(lambda text: yes if found(text) else no)
+            return rows[columns.text].map(lambda text: yes if search(text) else no)
     return rows[answer]
 
 
@@ -275,24 +303,43 @@ def _as_listed(labels: pd.Series, listed: Iterable[str]) -> pd.Series:
     return labels
 
 
-def _unlisted_labels(labels: pd.Series, listed: dict[str, str]) -> str:
-    """The end of a message: the labels that are not listed, the listed ones, and what to do."""
+def _unlisted_labels(
+    path: Path, row: int, labels: pd.Series, listed: dict[str, str]
+) -> LayoutError:
+    """The labels that are not listed, the listed ones, and what to do.
+
+    Args:
+        row: the number of the first row with one of `labels`.
+    """
     found = list(dict.fromkeys(labels))
+    first = found[0]
     shown = ", ".join(map(repr, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
     rows = f"{len(labels)} such rows" + (f": {shown}" if len(found) > 1 else "")
     expected = f"expected one of {', '.join(listed)} ({rows})"
-    if not found[0].strip():
-        return f"no label; {expected}: add the label to the file, or set unlisted_labels: drop"
+    fields = {"file": path, "row": row, "found": found, "expected": list(listed)}
+    fields["rows"] = len(labels)
+    if not first.strip():
+        return LayoutError(
+            "label.empty",
+            f"{path}: row {row} has no label; {expected}: add the label to the file, or set "
+            "unlisted_labels: drop",
+            **fields,
+        )
     words = {label.lower(): word for label, word in listed.items()}
     if all(label.strip().lower() in words for label in found):
-        word = words[found[0].strip().lower()]
-        return (
-            f"the label {found[0]!r}; {expected}: write labels as a map from each label to its "
-            f"word, such as {{{found[0]}: {word}}}"
+        word = words[first.strip().lower()]
+        return LayoutError(
+            "label.other-case",
+            f"{path}: row {row} has the label {first!r}; {expected}: write labels as a map from "
+            f"each label to its word, such as {{{first}: {word}}}",
+            **fields,
         )
     every = "them" if len(found) > 1 else "it"
-    return (
-        f"the label {found[0]!r}; {expected}: add {every} to labels, or set unlisted_labels: drop"
+    return LayoutError(
+        "label.unlisted",
+        f"{path}: row {row} has the label {first!r}; {expected}: add {every} to labels, or set "
+        "unlisted_labels: drop",
+        **fields,
     )
 
 
@@ -314,10 +361,10 @@ def _masked(values: pd.Series, number: NumberAnswer | None) -> pd.Series:
     A number such as -10 is a score where the scale includes it.
     """
     bare = values.str.strip().str.lower()
-    found = pd.to_numeric(bare, errors="coerce")
-    marked = found.isin(MASKS)
+    numbers = pd.to_numeric(bare, errors="coerce")
+    marked = numbers.isin(MASKS)
     scale = number.values if number is not None else ()
-    if (found[~marked] < max(MASKS)).any() or any(int(mark) in scale for mark in MASKS):
+    if (numbers[~marked] < max(MASKS)).any() or any(int(mark) in scale for mark in MASKS):
         marked[:] = False
     return marked | bare.isin(_MISSING)
 
@@ -326,9 +373,16 @@ def _scores(path: Path, rows: pd.DataFrame, column: str) -> pd.Series:
     scores = pd.to_numeric(rows[column], errors="coerce").astype(float)
     wrong = rows[~np.isfinite(scores)]
     if len(wrong):
+        row, value = int(wrong[_ROW].iloc[0]), wrong[column].iloc[0]
         raise LayoutError(
-            f"{path}: row {wrong[_ROW].iloc[0]} has the score {wrong[column].iloc[0]!r}; "
-            f"expected a number ({len(wrong)} such rows)"
+            "table.not-a-number",
+            f"{path}: row {row} has the score {value!r}; expected a number ({len(wrong)} such "
+            "rows)",
+            file=path,
+            column=column,
+            row=row,
+            found=value,
+            rows=len(wrong),
         )
     return scores
 
@@ -338,9 +392,16 @@ def _numbers(path: Path, rows: pd.DataFrame, number: NumberAnswer) -> pd.Series:
     scores = rows[_SCORE]
     wrong = rows[~scores.isin(list(number.values))]
     if len(wrong):
+        row, value = int(wrong[_ROW].iloc[0]), float(wrong[_SCORE].iloc[0])
         raise LayoutError(
-            f"{path}: row {wrong[_ROW].iloc[0]} has the number {wrong[_SCORE].iloc[0]:g}; expected "
-            f"an integer from {number.lowest} to {number.highest} ({len(wrong)} such rows)"
+            "task.number-off-scale",
+            f"{path}: row {row} has the number {value:g}; expected an integer from "
+            f"{number.lowest} to {number.highest} ({len(wrong)} such rows)",
+            file=path,
+            row=row,
+            found=value,
+            expected=(number.lowest, number.highest),
+            rows=len(wrong),
         )
     return scores.map(lambda score: f"{int(score)}{number.ending}")
 
@@ -361,10 +422,15 @@ def _prompts(path: Path, task: Task, rows: pd.DataFrame) -> list[str]:
     pieces = _pieces(task.prompt)
     for _, field, _, _ in pieces:
         if field is not None and field not in rows.columns:
-            found = ", ".join(name for name in rows.columns if not name.startswith("\0"))
+            names = [name for name in rows.columns if not name.startswith("\0")]
+            hint = "; describe the dialogues under context" if field == "context" else ""
             raise LayoutError(
-                f"{path}: the prompt uses column {field!r}; its columns are {found}"
-                + ("; describe the dialogues under context" if field == "context" else "")
+                "prompt.no-such-column",
+                f"{path}: the prompt uses column {field!r}; its columns are "
+                f"{', '.join(names)}{hint}",
+                file=path,
+                column=field,
+                found=names,
             )
     columns = [rows[field] if field is not None else [""] * len(rows) for _, field, _, _ in pieces]
     literals = [literal for literal, _, _, _ in pieces]
@@ -380,7 +446,13 @@ def _check_overlap(task: Task, report: dict[str, Any]) -> None:
         rows, shared = report["splits"][later]["kept"], counts["normalised"]
         if later == "test" and shared > task.overlap_limit * rows:
             raise InputError(
+                "split.overlap",
                 f"files: {shared} of {rows} test texts are also in the {earlier} split "
                 f"({counts['exact']} of them exactly), more than overlap_limit "
-                f"{task.overlap_limit}; give splits without common texts, or raise overlap_limit"
+                f"{task.overlap_limit}; give splits without common texts, or raise overlap_limit",
+                split=earlier,
+                found=shared,
+                exact=counts["exact"],
+                rows=rows,
+                expected=task.overlap_limit,
             )

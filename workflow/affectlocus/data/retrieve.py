@@ -51,7 +51,12 @@ def retrieve(
     """
     at_url = re.match("https?://", source) is not None
     if digest is not None and not at_url:
-        raise InputError(f"{source}: sha256 applies to http(s) URLs only; remove it")
+        raise InputError(
+            "download.sha256-without-url",
+            f"{source}: sha256 applies to http(s) URLs only; remove it",
+            option="sha256",
+            found=source,
+        )
     if at_url:
         record = _from_url(source, digest)
     elif revision is not None or (_NAMED.fullmatch(source) and not Path(source).exists()):
@@ -73,7 +78,9 @@ def check_hub_id(hub: str) -> None:
     """
     if not _HUB_ID.fullmatch(hub):
         raise InputError(
-            f"{hub}: not a hub id; expected owner/name (a revision applies to hub ids only)"
+            "hub.bad-id",
+            f"{hub}: not a hub id; expected owner/name (a revision applies to hub ids only)",
+            hub=hub,
         )
 
 
@@ -98,17 +105,21 @@ def _from_url(url: str, digest: str | None) -> dict[str, Any]:
     if digest is None or not _SHA256.fullmatch(digest):
         problem = "missing" if digest is None else "not 64 hex digits"
         raise InputError(
+            "download.no-sha256",
             f"{redacted_url(url)}: the sha256 is {problem}; take it from the page that publishes "
-            "the file, or compute it with sha256sum from a copy you trust"
+            "the file, or compute it with sha256sum from a copy you trust",
+            url=redacted_url(url),
+            option="sha256",
+            found=digest,
         )
-    path, found = fetch(url, digest.lower())
+    path, sha256 = fetch(url, digest.lower())
     return {
         "folder": portable_path(path.parent),
         "kind": "file",
         "source": {"url": redacted_url(url)},
         "revision": None,
         "licence": None,
-        "files": [manifest_entry(path, found)],
+        "files": [manifest_entry(path, sha256)],
     }
 
 
@@ -116,8 +127,10 @@ def _from_disk(path: Path) -> dict[str, Any]:
     if path.is_file():
         if not is_weights(path.name):
             raise InputError(
+                "checkpoint.not-weights",
                 f"{path}: not a checkpoint; expected a folder, or a .safetensors, .bin, .pt or "
-                ".pth file"
+                ".pth file",
+                file=path,
             )
         folder, paths, kind = path.parent, [path], "file"
     elif path.is_dir():
@@ -125,15 +138,16 @@ def _from_disk(path: Path) -> dict[str, Any]:
         paths = checkpoint_paths(path)
         refuse_partitioned(path)
         if not any(is_weights(file.name) for file in paths):
-            if found := explain_missing_weights(path):
-                raise InputError(f"{path}: {found}")
-            raise InputError(
-                f"{path}: no .safetensors, .bin or .pth file in this folder; expected a saved model"
+            reason = explain_missing_weights(path) or (
+                "no .safetensors, .bin or .pth file in this folder; expected a saved model"
             )
+            raise InputError("checkpoint.no-weights", f"{path}: {reason}", file=path)
     else:
         raise InputError(
+            "checkpoint.missing",
             f"{path}: no such file or folder; expected a checkpoint's path, a hub id (owner/name) "
-            "or an http(s) URL"
+            "or an http(s) URL",
+            file=path,
         )
     return {
         "folder": str(folder),
@@ -210,5 +224,7 @@ def _count(file: Path) -> int:
             return len(tensors.keys())
     except SafetensorError as error:
         raise InputError(
-            f"{file}: incomplete or broken safetensors file ({error}); download or save it again"
+            "checkpoint.broken-file",
+            f"{file}: incomplete or broken safetensors file ({error}); download or save it again",
+            file=file,
         ) from None

@@ -92,8 +92,10 @@ def resolved(task: Task, files: dict[str, Path]) -> dict[str, Path]:
             manifest = read_json(path)
             if not is_manifest(manifest) or manifest.get("kind") != "data":
                 raise InputError(
+                    "table.not-a-manifest",
                     f"{path}: expected the manifest of a data set's file; create it with "
-                    "affectlocus retrieve --file"
+                    "affectlocus retrieve --file",
+                    file=path,
                 )
             paths[key] = manifest_path(manifest)
     return paths

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
-import warnings
 import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import pandas as pd
 import pyarrow
@@ -17,18 +14,14 @@ import pyarrow
 from affectlocus.core.errors import InputError, LayoutError
 from affectlocus.core.files import matching
 from affectlocus.core.regex_timeout import time_limit
+from affectlocus.data.delimited_rows import delimited_rows
 from affectlocus.data.json_rows import json_rows, text_of, without_surrogates
 from affectlocus.data.parquet_rows import parquet_rows
-from affectlocus.data.quoting import is_quoted, quoted_fields, unescaped_line
-from affectlocus.data.table_limits import (
-    check_cells,
-    check_field_lengths,
-    check_fields,
-    check_names,
-)
-from affectlocus.data.text_encoding import decoded, pickle_refusal
+from affectlocus.data.table_limits import check_cells, check_fields
+from affectlocus.data.text_encoding import decoded, refuse_pickle
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
+_PICKLED = (".pkl", ".pickle", ".p", ".joblib", ".npz", ".npy")
 # Suffixes of other tables → how to convert them.
 _CONVERSIONS = {
     ".xlsx .xls .ods": "; save the sheet as csv",
@@ -36,24 +29,48 @@ _CONVERSIONS = {
     ".zip .7z .rar .tar .tgz .bz2 .xz .zst": "; unpack it",
     ".txt": "; or set pattern, a regular expression for a line, or rename it to .csv or .tsv",
 }
+# What the readers of text and parquet raise for a broken file, in addition to `LayoutError`.
+_UNREADABLE = (
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    NotImplementedError,
+    MemoryError,
+    OSError,
+    EOFError,
+    zlib.error,
+    pyarrow.ArrowException,
+)
 COUNTED = ("other_lines", "short_rows", "quoted_fields")
-"""The counts in `attrs` of the frame that `read_rows` returns."""
+"""The keys of `Table.counts`."""
 PATIENCE = 60
 """Seconds that a regular expression of params.yaml may take on a file."""
 
-_PICKLED = (".pkl", ".pickle", ".p", ".joblib", ".npz", ".npy")
 
-Quoting: TypeAlias = Literal[0, 3]
-"""csv.QUOTE_MINIMAL or csv.QUOTE_NONE."""
+@dataclass(frozen=True)
+class Table:
+    """The rows of a file.
+
+    Attributes:
+        rows: columns of text.
+        nested: the columns that hold lists or objects.
+        counts: `other_lines` → lines that do not match the pattern; `short_rows` → rows of a csv or
+            tsv file without values in the last columns; `quoted_fields` → fields of a tsv file
+            whose quotation marks were kept although a csv writer may have added them.
+    """
+
+    rows: pd.DataFrame
+    nested: Sequence[str] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_rows(
+def read_table(
     path: Path,
     header: list[str] | None = None,
     delimiter: str | None = None,
     pattern: str | None = None,
     encoding: str = "utf-8",
-) -> pd.DataFrame:
+) -> Table:
     """The rows of a file, every value as text.
 
     Strings are unchanged. Null and numbers that are not finite are empty. Other values of a JSON
@@ -67,193 +84,111 @@ def read_rows(
         pattern: a regular expression with named groups; each line that it matches is a row.
         encoding: encoding of a text file.
 
-    Returns:
-        Columns of text. `attrs["other_lines"]` counts lines that do not match the pattern,
-        `attrs["short_rows"]` rows of a csv or tsv file without values in the last columns,
-        `attrs["quoted_fields"]` fields of a tsv file whose quotation marks were kept although a csv
-        writer may have added them. `attrs["nested"]` lists columns that hold lists or objects.
-
     Raises:
         InputError: a missing, unknown, pickled, broken or binary file, or one that is not in
             `encoding`.
     """
     paths = matching(path)
-    if paths == [path]:
-        return _read(path, header, delimiter, pattern, encoding)
     if not paths:
-        raise LayoutError(f"{path}: no such file; correct the path")
-    frames = [_read(part, header, delimiter, pattern, encoding) for part in paths]
-    counts = {key: sum(frame.attrs.get(key, 0) for frame in frames) for key in COUNTED}
-    nested = {name: None for frame in frames for name in frame.attrs.get("nested", [])}
-    for part, frame in zip(paths, frames, strict=True):
-        if "file" not in frame.columns:
-            frame["file"] = part.name.partition(".")[0]
-        frame.attrs.clear()
-    if pattern is not None and not sum(map(len, frames)):
+        raise _missing(path)
+    tables = [_read(part, header, delimiter, pattern, encoding) for part in paths]
+    if paths == [path]:
+        return tables[0]
+    for part, table in zip(paths, tables, strict=True):
+        if "file" not in table.rows.columns:
+            table.rows["file"] = part.name.partition(".")[0]
+    rows = pd.concat([table.rows for table in tables], ignore_index=True).fillna("")
+    if pattern is not None and rows.empty:
         raise LayoutError(
-            f"{path}: no line in {len(paths)} files matches the pattern; correct the pattern"
+            "table.no-line-matches",
+            f"{path}: no line in {len(paths)} files matches the pattern; correct the pattern",
+            file=path,
         )
-    rows = pd.concat(frames, ignore_index=True).fillna("")
-    rows.attrs |= counts | {"nested": list(nested)}
-    return rows
-
-
-def _likely_delimiter(line: str) -> str | None:
-    """The most frequent separator in the first line of a file, if it has one."""
-    counts = {mark: line.count(mark) for mark in (";", "\t", "|", ",")}
-    most = max(counts, key=counts.__getitem__)
-    return most if counts[most] else None
-
-
-def delimiter_hint(line: str) -> str:
-    """The end of a message about a file with a wrong number of columns.
-
-    Args:
-        line: its first line, or its only column name.
-    """
-    mark = _likely_delimiter(line)
-    if mark is None:
-        return "; check delimiter"
-    return (
-        f"; {mark!r} seems to separate its columns: save it with commas or, if it is a file of a "
-        f"task, set delimiter: {json.dumps(mark)} in params.yaml"
+    return Table(
+        rows,
+        list(dict.fromkeys(name for table in tables for name in table.nested)),
+        {key: sum(table.counts.get(key, 0) for table in tables) for key in COUNTED},
     )
+
+
+def _missing(path: Path) -> LayoutError:
+    return LayoutError("table.missing", f"{path}: no such file; correct the path", file=path)
 
 
 def _read(
     path: Path, header: list[str] | None, delimiter: str | None, pattern: str | None, encoding: str
-) -> pd.DataFrame:
-    if path.is_dir():
-        raise LayoutError(f"{path}: is a folder; expected a csv, tsv, jsonl or parquet file")
-    if path.exists() and not path.is_file():
-        raise LayoutError(
-            f"{path}: is not a regular file; expected a csv, tsv, jsonl or parquet file"
-        )
-    rows = _rows(path, header, delimiter, pattern, encoding)
-    check_fields(path, rows)
-    return rows
-
-
-def _rows(
-    path: Path, header: list[str] | None, delimiter: str | None, pattern: str | None, encoding: str
-) -> pd.DataFrame:
+) -> Table:
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
+    try:
+        _check_kind(path, kind, pattern)
+        table = _table(path, kind, header, delimiter, pattern, encoding)
+        check_fields(table.rows)
+        return table
+    except InputError as error:
+        raise error.within(path, file=path) from None
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except RecursionError:
+        raise LayoutError(
+            "table.nested-too-deep",
+            f"{path}: cannot be read as {kind[1:]}: lists or objects are nested too deep",
+            file=path,
+        ) from None
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())
+        broken_parquet = kind == ".parquet" and isinstance(error, pyarrow.ArrowException)
+        if broken_parquet or isinstance(error, EOFError | zlib.error):
+            reason += "; it may be truncated: download or write it again"
+        raise LayoutError(
+            "table.unreadable",
+            f"{path}: cannot be read as {kind[1:] or 'text'}: {reason}",
+            file=path,
+        ) from None
+
+
+def _check_kind(path: Path, kind: str, pattern: str | None) -> None:
+    """Refuses folders, devices, and files with a suffix that is not read.
+
+    Args:
+        kind: the suffix in lower case, without .gz.
+    """
+    expected = "expected a csv, tsv, jsonl or parquet file"
+    if path.is_dir():
+        raise LayoutError("table.is-a-folder", f"is a folder; {expected}")
+    if path.exists() and not path.is_file():
+        raise LayoutError("table.not-a-regular-file", f"is not a regular file; {expected}")
     if kind in _PICKLED:
-        raise LayoutError(pickle_refusal(path, kind))
+        refuse_pickle(path, kind)
     if pattern is None and kind not in (*_DELIMITED, ".jsonl", ".json", ".parquet"):
         hint = next((advice for kinds, advice in _CONVERSIONS.items() if kind in kinds.split()), "")
         raise LayoutError(
-            f"{path}: unknown suffix {kind!r}; expected csv, tsv, jsonl or parquet{hint}"
+            "table.unknown-suffix",
+            f"unknown suffix {kind!r}; expected csv, tsv, jsonl or parquet{hint}",
+            found=kind,
         )
-    try:
-        if pattern is None and kind == ".parquet":
-            return parquet_rows(path)
-        text = decoded(path, encoding)
-        if pattern is not None:
-            return _lines(path, text, pattern)
-        if kind in (".jsonl", ".json"):
-            return _json_rows(text)
-        # The default limit of csv, 128 KiB, is smaller than an interview may be.
-        csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-        with warnings.catch_warnings():
-            # pandas would drop or shift the fields of a row that has more of them than the header.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            sep = delimiter or _DELIMITED[kind]
-            # In a tsv file quotation marks may be part of the texts.
-            plain = sep == "\t" and not is_quoted(text)
-            if plain and header is None and (line_number := unescaped_line(text)):
-                raise ValueError(
-                    f"line {line_number} is not written as csv, but the header is: a quotation "
-                    "mark in a field is not doubled, or the field is not closed; double it or "
-                    "close the field, or write all fields without quotation marks around them"
-                )
-            quoting: Quoting = 3 if plain else 0
-            first = text.partition("\n")[0]
-            columns = first.count(sep) + 1 if header is None else len(header)
-            check_cells(text.count("\n") + 1, columns, len(text))
-            check_field_lengths(path, text, (sep, "\n", "\r"))
-            if header is None:
-                check_names(_first_row(text, sep, quoting))
-            rows = pd.read_csv(
-                io.StringIO(text, newline=""),
-                sep=sep,
-                names=header,
-                index_col=False,
-                dtype=str,
-                keep_default_na=False,
-                quoting=quoting,
-            )
-            rows = rows.fillna("")
-            rows.attrs["quoted_fields"] = quoted_fields(text) if plain else 0
-            rows.attrs["short_rows"] = _short_rows(text, sep, quoting, rows.shape[1])
-            return rows
-    except FileNotFoundError:
-        raise LayoutError(f"{path}: no such file; correct the path") from None
-    except RecursionError:
-        raise LayoutError(
-            f"{path}: cannot be read as {kind[1:]}: lists or objects are nested too deep"
-        ) from None
-    except LayoutError:
-        raise
-    except (
-        ValueError,
-        LookupError,
-        ArithmeticError,
-        NotImplementedError,
-        MemoryError,
-        OSError,
-        EOFError,
-        zlib.error,
-        pd.errors.ParserWarning,
-        pyarrow.ArrowException,
-    ) as error:
-        line = " ".join(str(error).split())
-        if isinstance(error, pd.errors.ParserWarning | pd.errors.ParserError):
-            line = _parse_problem(text, sep, quoting, header)
-        elif isinstance(error, pd.errors.EmptyDataError):
-            line = "the file is empty; expected a header and rows"
-        elif isinstance(error, EOFError | zlib.error) or (
-            kind == ".parquet" and isinstance(error, pyarrow.ArrowException)
-        ):
-            line += "; it may be truncated: download or write it again"
-        raise LayoutError(f"{path}: cannot be read as {kind[1:] or 'text'}: {line}") from None
 
 
-def _parse_problem(text: str, delimiter: str, quoting: Quoting, header: list[str] | None) -> str:
-    """The reason why pandas could not parse the rows of a file, for a message."""
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-    first = text.partition("\n")[0]
-    hint = f"; put quotation marks around fields that contain {delimiter!r}, or correct delimiter"
-    if delimiter not in first:
-        hint = delimiter_hint(first)
-    columns = 0 if header is None else len(header)
-    opened = 0
-    for fields in lines:
-        columns = columns or len(fields)
-        if len(fields) > columns and not any(fields[columns:]):
-            return (
-                f"line {lines.line_num} ends with {delimiter!r}, so it has {len(fields)} fields, "
-                f"but the header has {columns}; remove {delimiter!r} from the ends of lines, or "
-                "add it to the end of the header"
-            )
-        if len(fields) > columns:
-            return (
-                f"line {lines.line_num} has {len(fields)} fields, but the header has "
-                f"{columns}{hint}"
-            )
-        # A row with line breaks in it may start with the quotation mark that is never closed.
-        opened = opened if any("\n" in field for field in fields) else lines.line_num
-    return f"a quotation mark after line {opened} is not closed; close it, or double it"
+def _table(
+    path: Path,
+    kind: str,
+    header: list[str] | None,
+    delimiter: str | None,
+    pattern: str | None,
+    encoding: str,
+) -> Table:
+    if pattern is None and kind == ".parquet":
+        return Table(*parquet_rows(path))
+    text = decoded(path, encoding)
+    if pattern is not None:
+        return _matching_lines(text, pattern)
+    if kind in (".jsonl", ".json"):
+        return _json_table(text)
+    rows, counts = delimited_rows(text, delimiter or _DELIMITED[kind], header)
+    return Table(rows, counts=counts)
 
 
-def _short_rows(text: str, delimiter: str, quoting: Quoting, columns: int) -> int:
-    """Number of rows with fewer fields than columns; pandas reads the missing fields as empty."""
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-    return sum(0 < len(fields) < columns for fields in lines)
-
-
-def _json_rows(text: str) -> pd.DataFrame:
+def _json_table(text: str) -> Table:
     rows: list[dict[str, str]] = []
     columns: dict[str, None] = {}
     nested: dict[str, None] = {}
@@ -262,32 +197,25 @@ def _json_rows(text: str) -> pd.DataFrame:
         check_cells(len(rows) + 1, len(columns), len(text))
         rows.append({without_surrogates(key): text_of(value) for key, value in row.items()})
         nested.update({key: None for key, value in row.items() if isinstance(value, list | dict)})
-    frame = pd.DataFrame(rows, dtype=object).fillna("")
-    frame.attrs["nested"] = list(nested)
-    return frame
+    return Table(pd.DataFrame(rows, dtype=object).fillna(""), list(nested))
 
 
-def _first_row(text: str, delimiter: str, quoting: Quoting) -> list[str]:
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-    return next((fields for fields in lines if fields), [])
-
-
-def _lines(path: Path, text: str, pattern: str) -> pd.DataFrame:
+def _matching_lines(text: str, pattern: str) -> Table:
     """A row for each line that the pattern matches, a column for each of its named groups."""
     compiled = re.compile(pattern)
     lines = [line for line in text.splitlines() if line.strip()]
     slow = InputError(
         "task.slow-pattern",
-        f"{path}: the pattern takes longer than {PATIENCE} s on this file; simplify the pattern",
-        file=path,
+        f"the pattern takes longer than {PATIENCE} s on this file; simplify the pattern",
         key="pattern",
     )
     with time_limit(PATIENCE, slow):
-        found = [match.groupdict("") for line in lines if (match := compiled.search(line))]
-    if lines and not found:
+        matches = [match.groupdict("") for line in lines if (match := compiled.search(line))]
+    if lines and not matches:
         raise LayoutError(
-            f"{path}: no line matches the pattern; the first line is {lines[0]!r}: correct pattern"
+            "table.no-line-matches",
+            f"no line matches the pattern; the first line is {lines[0]!r}: correct pattern",
+            found=lines[0],
         )
-    rows = pd.DataFrame(found, columns=list(compiled.groupindex), dtype=object)
-    rows.attrs["other_lines"] = len(lines) - len(found)
-    return rows
+    rows = pd.DataFrame(matches, columns=list(compiled.groupindex), dtype=object)
+    return Table(rows, counts={"other_lines": len(lines) - len(matches)})

@@ -20,7 +20,13 @@ def _check_size(path: Path, stream: BinaryIO) -> None:
     with zipfile.ZipFile(stream) as archive:
         size = sum(member.file_size for member in archive.infolist())
     if size > _LARGEST:
-        raise InputError(f"{path}: {size} bytes when decompressed; expected at most {_LARGEST}")
+        raise InputError(
+            "workbook.too-large",
+            f"{path}: {size} bytes when decompressed; expected at most {_LARGEST}",
+            file=path,
+            found=size,
+            expected=_LARGEST,
+        )
     stream.seek(0)
 
 
@@ -35,25 +41,34 @@ def read_sheet(path: Path) -> list[dict[str, str]]:
         with path.open("rb") as stream:
             _check_size(path, stream)
             book = load_workbook(stream, read_only=True, data_only=True)
-            found, cells = [], 0
+            rows, cells = [], 0
             for row in book.worksheets[0].iter_rows():
                 cells += len(row)
                 if cells > _CELLS:
-                    raise InputError(f"{path}: more than {_CELLS} cells; expected fewer")
-                found.append(
+                    raise InputError(
+                        "workbook.too-many-cells",
+                        f"{path}: more than {_CELLS} cells; expected fewer",
+                        file=path,
+                        expected=_CELLS,
+                    )
+                rows.append(
                     {
                         get_column_letter(cell.column): str(cell.value)
                         for cell in row
                         if cell.value not in (None, "")
                     }
                 )
-            return found
+            return rows
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected an Excel workbook") from None
+        raise InputError(
+            "workbook.missing", f"{path}: no such file; expected an Excel workbook", file=path
+        ) from None
     except InputError:
         raise
     except Exception as error:  # openpyxl raises many types for a broken zip or broken XML
         raise InputError(
+            "workbook.unreadable",
             f"{path}: cannot be read as an Excel workbook ({type(error).__name__}: {error}); "
-            "download it again"
+            "download it again",
+            file=path,
         ) from None

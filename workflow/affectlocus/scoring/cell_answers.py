@@ -90,9 +90,12 @@ def choose(predictions: pd.DataFrame) -> pd.DataFrame:
     if free_text is None or free_text.empty:
         return rows
     if "answer" not in free_text:
+        task = free_text["task"].iloc[0]
         raise InputError(
-            f"task {free_text['task'].iloc[0]}: the answers are free text without labels; run "
-            "`affectlocus openset` on these predictions and score the file that it writes"
+            "prediction.free-text-without-labels",
+            f"task {task}: the answers are free text without labels; run `affectlocus openset` on "
+            "these predictions and score the file that it writes",
+            task=task,
         )
     read = free_text[["task", "sample", "label", "answer", "openset", "valence"]]
     return pd.concat([rows, read], ignore_index=True)

@@ -30,7 +30,8 @@ def intervals(scores: pd.DataFrame) -> pd.DataFrame:
     texts = scores.loc[scores["metric"] == PERPLEXITY[0], "task"].unique()
     if not len(texts):
         raise InputError(
-            "found no perplexity among the scores; expected at least one task with `fluency: true`"
+            "score.no-perplexity",
+            "found no perplexity among the scores; expected at least one task with `fluency: true`",
         )
     rows = scores[scores["task"].isin(texts) & scores["metric"].isin(METRICS)]
     rows = without_replicates(rows.drop_duplicates(["task", "cell", "metric"]))

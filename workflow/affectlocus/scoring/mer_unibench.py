@@ -29,7 +29,10 @@ def parse_open_set(text: str) -> list[str]:
         InputError: the text is a single bracket, where the released parser crashes.
     """
     if text == "[":
-        raise InputError("found the answer '['; expected a list of labels, or nothing")
+        raise InputError(
+            "prediction.single-bracket",
+            "found the answer '['; expected a list of labels, or nothing",
+        )
     inner = text.removeprefix("[").removesuffix("]")
     return words(re.sub("[,'\"]", ",", inner))
 
@@ -79,10 +82,14 @@ def hit_rates(
                 scored += 1
                 hits += any(clusters.get(label) == cluster for label in labels)
         if not scored:
-            emotions = ", ".join(sorted(set(gold))[:10])
+            emotions = sorted(set(gold))
             raise UndefinedError(
-                f"wheel {wheel}: none of the gold emotions ({emotions}) has a cluster on this "
-                "wheel, so the hit rate is undefined; use gold emotions that the wheels contain"
+                "score.hit-rate-undefined",
+                f"wheel {wheel}: none of the gold emotions ({', '.join(emotions[:10])}) has a "
+                "cluster on this wheel, so the hit rate is undefined; use gold emotions that the "
+                "wheels contain",
+                wheel=wheel,
+                found=emotions,
             )
         found[wheel] = HitRate(scored, hits)
     return found
@@ -120,8 +127,10 @@ def waf(gold: Sequence[float], answers: Sequence[str]) -> PublishedValenceScores
             confusion[int(value > 0), int(_VALUE.get(answer, 0.0) > 0)] += 1
     if not confusion.any():
         raise UndefinedError(
+            "score.waf-undefined",
             f"all {len(gold)} gold values are 0, so WAF is undefined; expected at least one "
-            "positive or negative sample"
+            "positive or negative sample",
+            rows=len(gold),
         )
     scores = confusion_metrics(confusion)
     return PublishedValenceScores(

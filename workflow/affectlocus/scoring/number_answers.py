@@ -38,8 +38,12 @@ def predicted_numbers(task: str, rows: pd.DataFrame, number: NumberAnswer) -> pd
     found = list(dict.fromkeys(rows["candidate"]))
     if set(found) != set(words) or len(rows) % len(words):
         raise InputError(
+            "prediction.other-candidates",
             f"task {task}: found {len(found)} candidates, {found[0]!r} to {found[-1]!r}; expected "
-            f"{len(words)}, {words[0]!r} to {words[-1]!r}; evaluate the task again"
+            f"{len(words)}, {words[0]!r} to {words[-1]!r}; evaluate the task again",
+            task=task,
+            found=found,
+            expected=words,
         )
     values = np.array(number.values, dtype=float)
     order = list(dict.fromkeys(rows["sample"]))

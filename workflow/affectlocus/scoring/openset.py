@@ -237,9 +237,13 @@ def with_open_sets(
         if len(missing):
             task, sample = missing[0]
             raise InputError(
+                "prediction.not-extracted",
                 f"task {task}: no emotions were extracted from the text of sample {sample!r} "
                 f"({len(missing)} such samples); run `affectlocus extract` again on these "
-                "predictions"
+                "predictions",
+                task=task,
+                sample=sample,
+                rows=len(missing),
             )
         found = found.loc[keys]
         sets = [parse_reply(reply) for reply in found["emotions"]]

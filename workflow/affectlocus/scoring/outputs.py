@@ -16,7 +16,8 @@ import pandas as pd
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.valences import is_rated
-from affectlocus.data.table_reader import delimiter_hint, read_rows
+from affectlocus.data.columns import check_columns
+from affectlocus.data.table_reader import read_table
 from affectlocus.scoring import baselines, corrected_protocol, mer_unibench
 from affectlocus.scoring.wheels import Wheels, words
 
@@ -75,10 +76,14 @@ def read_outputs(kind: str, gold: Path, predictions: Path) -> Outputs:
     table = _table(predictions, ["checkpoint", "sample", column], ["checkpoint", "sample"])
     extra = table[~table["sample"].isin(truth["sample"])]
     if len(extra):
+        sample = extra["sample"].iloc[0]
         raise InputError(
-            f"{predictions}: sample {extra['sample'].iloc[0]!r} is not in {gold} "
-            f"({extra['sample'].nunique()} such samples); remove these answers, or add the samples "
-            "to the gold file"
+            "prediction.sample-not-in-gold",
+            f"{predictions}: sample {sample!r} is not in {gold} ({extra['sample'].nunique()} such "
+            "samples); remove these answers, or add the samples to the gold file",
+            file=predictions,
+            sample=sample,
+            rows=extra["sample"].nunique(),
         )
     answers: dict[str, list[Any]] = {}
     for checkpoint in sorted(table["checkpoint"].unique(), key=natural_key):
@@ -86,9 +91,14 @@ def read_outputs(kind: str, gold: Path, predictions: Path) -> Outputs:
         missing = truth[~truth["sample"].isin(rows.index)]["sample"]
         if len(missing):
             raise InputError(
+                "prediction.no-answer",
                 f"{predictions}: checkpoint {checkpoint} has no answer to sample "
                 f"{missing.iloc[0]!r} ({len(missing)} such samples); every sample needs a row, "
-                "whose answer may be empty"
+                "whose answer may be empty",
+                file=predictions,
+                checkpoint=checkpoint,
+                sample=missing.iloc[0],
+                rows=len(missing),
             )
         ordered = rows.loc[truth["sample"]].tolist()
         answers[checkpoint] = (
@@ -108,28 +118,36 @@ def read_outputs(kind: str, gold: Path, predictions: Path) -> Outputs:
 
 def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
     """The rows of a csv file, in which the key columns are not blank and unique."""
-    frame = read_rows(path)
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise InputError(
-            f"{path}: no column {missing[0]!r}; expected {', '.join(columns)}, found "
-            f"{', '.join(map(str, frame.columns))}"
-            + (delimiter_hint(str(frame.columns[0])) if len(frame.columns) == 1 else "")
-        )
+    frame = read_table(path).rows
+    check_columns(path, frame, columns)
     if frame.empty:
-        raise InputError(f"{path}: no rows below the header; expected a row per sample")
+        raise InputError(
+            "table.no-rows",
+            f"{path}: no rows below the header; expected a row per sample",
+            file=path,
+        )
     for name in key:
         blank = (frame[name].str.strip() == "").to_numpy()
         if blank.any():
+            row = int(blank.argmax()) + 1
             raise InputError(
-                f"{path}: row {int(blank.argmax()) + 1} has no {name} ({blank.sum()} such rows); "
-                "every row needs one"
+                "table.empty-field",
+                f"{path}: row {row} has no {name} ({blank.sum()} such rows); every row needs one",
+                file=path,
+                column=name,
+                row=row,
+                rows=int(blank.sum()),
             )
     duplicates = frame[frame.duplicated(key)]
     if len(duplicates):
-        row = ", ".join(f"{name} {duplicates[name].iloc[0]!r}" for name in key)
+        values = {name: duplicates[name].iloc[0] for name in key}
+        named = ", ".join(f"{name} {value!r}" for name, value in values.items())
         raise InputError(
-            f"{path}: {row} occurs twice ({len(duplicates)} duplicate rows); keep one of them"
+            "table.duplicate-row",
+            f"{path}: {named} occurs twice ({len(duplicates)} duplicate rows); keep one of them",
+            file=path,
+            rows=len(duplicates),
+            **values,
         )
     return frame
 
@@ -141,13 +159,20 @@ def _labels(path: Path, sample: str, text: str) -> list[str]:
     try:
         return mer_unibench.parse_open_set(text)
     except InputError as error:
-        raise InputError(f"{path}: sample {sample!r}: {error}") from None
+        place = f"{path}: sample {sample!r}"
+        raise error.within(place, file=path, sample=sample) from None
 
 
 def _emotion(path: Path, sample: str, text: str) -> str:
     emotion = text.strip().lower()
     if not emotion:
-        raise InputError(f"{path}: sample {sample!r} has no emotion; expected a word")
+        raise InputError(
+            "table.empty-field",
+            f"{path}: sample {sample!r} has no emotion; expected a word",
+            file=path,
+            column="emotion",
+            sample=sample,
+        )
     return emotion
 
 
@@ -164,7 +189,13 @@ def _number(path: Path, sample: str, text: str) -> float:
         return value
     except ValueError:
         raise InputError(
-            f"{path}: sample {sample!r} has the value {text!r}; expected {expected}, such as -1.5"
+            "table.not-a-number",
+            f"{path}: sample {sample!r} has the value {text!r}; expected {expected}, such as -1.5",
+            file=path,
+            column="value",
+            sample=sample,
+            found=text,
+            expected=expected,
         ) from None
 
 
@@ -198,9 +229,17 @@ def scorer(kind: str, wheels: Wheels | None = None) -> Scorer:
     if kind == "waf":
         return Scorer("waf", _published_valence, _corrected_valence, _constant_words)
     if kind != "hit-rate":
-        raise InputError(f"found the kind {kind!r}; expected {' or '.join(KINDS)}")
+        raise InputError(
+            "score.unknown-kind",
+            f"found the kind {kind!r}; expected {' or '.join(KINDS)}",
+            found=kind,
+            expected=KINDS,
+        )
     if wheels is None:
-        raise InputError("the kind hit-rate needs emotion wheels; read them with wheels.load")
+        raise InputError(
+            "score.no-wheels",
+            "the kind hit-rate needs emotion wheels; read them with wheels.load",
+        )
 
     def published(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[ScoreRow]:
         rows: list[ScoreRow] = []
@@ -300,7 +339,7 @@ def score_outputs(
         rows["mer-unibench"] += [{"checkpoint": checkpoint, **row} for row in published]
         rows["corrected"] += [{"checkpoint": checkpoint, **row} for row in corrected]
     if not any(row["n_scored"] for protocol_rows in rows.values() for row in protocol_rows):
-        raise InputError(rows["mer-unibench"][0]["reason"])
+        raise InputError("score.undefined", rows["mer-unibench"][0]["reason"])
     chosen = _chosen(choose, main, by, validation)
     known = [score for score in main.values() if score is not None]
     return {
@@ -355,14 +394,23 @@ def _chosen(
     if choose == "test":
         return _best(test)
     if choose != "validation" or validation is None:
-        raise InputError(f"found the choice {choose!r}; expected {', '.join(CHOICES)}")
+        raise InputError(
+            "score.unknown-choice",
+            f"found the choice {choose!r}; expected {', '.join(CHOICES)}",
+            found=choose,
+            expected=list(CHOICES),
+        )
     if set(validation.answers) != set(test):
         name = sorted(set(validation.answers) ^ set(test), key=natural_key)[0]
         present = "test" if name in test else "validation"
         absent = "validation" if name in test else "test"
         raise InputError(
+            "prediction.checkpoint-of-one-split",
             f"checkpoint {name!r} has answers to {present} samples and none to {absent} samples; "
-            "give both for every checkpoint"
+            "give both for every checkpoint",
+            checkpoint=name,
+            found=present,
+            expected=absent,
         )
     return _best(
         {

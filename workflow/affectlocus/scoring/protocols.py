@@ -51,13 +51,20 @@ def task_protocols(
     for task in protocols:
         if task not in labels:
             raise InputError(
+                "score.unknown-task",
                 f"score.protocols: task {task!r} is not in these predictions; found "
-                f"{', '.join(labels) or 'no task'}"
+                f"{', '.join(labels) or 'no task'}",
+                key="score.protocols",
+                task=task,
+                found=list(labels),
             )
         if not is_valence(labels[task]) and wheels is None:
             raise InputError(
+                "score.no-wheels",
                 f"score.protocols: task {task!r} is scored on emotion wheels; set score.wheels to "
-                "a folder with AffectGPT's emotion_wheel files, or to `released` to download them"
+                "a folder with AffectGPT's emotion_wheel files, or to `released` to download them",
+                key="score.wheels",
+                task=task,
             )
         found[task] = task_protocol(task, labels[task], wheels)
     return found
@@ -72,9 +79,12 @@ def task_protocol(task: str, labels: Sequence[str], wheels: Wheels | None) -> Pr
     def scores(own: pd.DataFrame, other: pd.DataFrame, stream: Stream) -> ScoreDraws:
         if "openset" not in own or own["openset"].isna().any():
             raise InputError(
+                "score.protocol-without-free-text",
                 f"task {task}: score.protocols needs answers in free text, and these are "
                 "candidates; set the task's readout to generation, or remove the task from "
-                "score.protocols"
+                "score.protocols",
+                key="score.protocols",
+                task=task,
             )
         protocol = protocol_scores(own["label"].tolist(), labels, wheels)
         both = np.concatenate([protocol.sums(own), protocol.sums(other)], axis=1)

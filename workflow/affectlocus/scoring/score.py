@@ -122,7 +122,10 @@ def _reference(cell: Cell, cells: Mapping[str, Cell]) -> str:
         reference = replace(reference, seed=None)
     if reference.id not in cells:
         raise InputError(
-            f"cell {cell.id} is compared with {reference.id}; give its predictions too"
+            "score.no-reference",
+            f"cell {cell.id} is compared with {reference.id}; give its predictions too",
+            cell=cell.id,
+            expected=reference.id,
         )
     return reference.id
 
@@ -220,8 +223,12 @@ def _paired(
     other = reference[reference["task"] == task].set_index("sample")
     if len(own) != len(other) or set(own.index) != set(other.index) or own.empty:
         raise InputError(
+            "prediction.other-samples",
             f"task {task}: the cell and its reference answered different samples ({len(own)} and "
-            f"{len(other)}); evaluate both on the same data"
+            f"{len(other)}); evaluate both on the same data",
+            task=task,
+            found=len(own),
+            expected=len(other),
         )
     return own, other.loc[own.index]
 

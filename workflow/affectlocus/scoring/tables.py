@@ -22,15 +22,21 @@ def table_tasks(scores: pd.DataFrame, metric: str) -> list[str]:
     shown = (*PERCENT, *FREE_METRICS)
     if metric not in shown:
         raise InputError(
+            "score.metric-not-in-percent",
             f"metric {metric!r} is not a percentage and has no mean over tasks; expected one of "
-            f"{', '.join(shown)} (scores.parquet contains the other metrics)"
+            f"{', '.join(shown)} (scores.parquet contains the other metrics)",
+            metric=metric,
+            expected=shown,
         )
     tasks = scores.loc[scores["metric"].isin(shown), "task"].unique()
     for task in tasks:
         if task not in with_metric and task != MEAN:
             raise InputError(
+                "score.task-without-metric",
                 f"task {task} has no {metric}, which other tasks have; set score.metric to a "
-                "metric that all tasks have, or give the task a positive label or a cutoff"
+                "metric that all tasks have, or give the task a positive label or a cutoff",
+                task=task,
+                metric=metric,
             )
     return [task for task in tasks if task != MEAN]
 
@@ -112,6 +118,11 @@ def metric_rows(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """
     rows = scores[scores["metric"] == metric]
     if rows.empty:
-        known = ", ".join(map(str, scores["metric"].unique()))
-        raise InputError(f"no scores of metric {metric!r}; expected one of {known}")
+        known = scores["metric"].unique().tolist()
+        raise InputError(
+            "score.no-such-metric",
+            f"no scores of metric {metric!r}; expected one of {', '.join(map(str, known))}",
+            metric=metric,
+            expected=known,
+        )
     return rows

@@ -129,17 +129,24 @@ def read(folder: Path, own: bool = False) -> Wheels:
     for path in files.values():
         if not path.is_file():
             raise InputError(
+                "wheel.missing-file",
                 f"{path}: no such file; a folder of wheels contains {', '.join(SHA256)}, as "
-                "released in AffectGPT/emotion_wheel"
+                "released in AffectGPT/emotion_wheel",
+                file=path,
+                expected=list(SHA256),
             )
     found = {name: sha256(path) for name, path in files.items()}
     changed = next((name for name in SHA256 if found[name] != SHA256[name]), None)
     if changed is not None and not own:
         raise InputError(
+            "wheel.not-released",
             f"{files[changed]}: not the file that AffectGPT released at commit {COMMIT[:12]} "
             f"(SHA-256 {found[changed][:12]}…, expected {SHA256[changed][:12]}…), so the scores "
             "would not be MER-UniBench's; set wheels to `released` to download the file, or set "
-            "own_wheels: true (--own-wheels) to use your own wheels"
+            "own_wheels: true (--own-wheels) to use your own wheels",
+            file=files[changed],
+            found=found[changed],
+            expected=SHA256[changed],
         )
     return _read(files, COMMIT if changed is None else None)
 
@@ -190,8 +197,10 @@ def load(source: str | Path, own: bool = False) -> Wheels:
     """
     if own and source == RELEASED:
         raise InputError(
+            "wheel.own-and-released",
             "wheels is `released`, but own_wheels (--own-wheels) needs a folder; set wheels to "
-            "your folder, or remove own_wheels"
+            "your folder, or remove own_wheels",
+            option="own-wheels",
         )
     return fetch() if source == RELEASED else read(Path(source), own)
 
@@ -218,8 +227,11 @@ def _forms(path: Path) -> dict[str, tuple[str, ...]]:
                     owners.setdefault(form, {})[base] = None
     except (KeyError, ValueError, AttributeError, csv.Error) as error:
         raise InputError(
+            "wheel.not-word-forms",
             f"{path}: not a list of word forms ({type(error).__name__}); expected the columns name "
-            "and format"
+            "and format",
+            file=path,
+            reason=type(error).__name__,
         ) from None
     return {form: tuple(bases) for form, bases in owners.items()}
 
@@ -236,7 +248,10 @@ def _synonyms(path: Path) -> dict[str, frozenset[str]]:
         for word, listed in pairs
     ):
         raise InputError(
-            f"{path}: not a list of synonyms; expected the columns word_run1, synonym_run1, …"
+            "wheel.not-synonyms",
+            f"{path}: not a list of synonyms; expected the columns word_run1, synonym_run1, …",
+            file=path,
+            found=list(header.values()),
         )
     found: dict[str, set[str]] = {}
     for row in rows:
@@ -253,7 +268,12 @@ def _clusters(path: Path) -> dict[str, str]:
 
     header, *rows = read_sheet(path) or [{}]
     if list(header.values())[:3] != ["level1", "level2", "level3"]:
-        raise InputError(f"{path}: not a wheel; expected the columns level1, level2, level3")
+        raise InputError(
+            "wheel.not-a-wheel",
+            f"{path}: not a wheel; expected the columns level1, level2, level3",
+            file=path,
+            found=list(header.values()),
+        )
     first = next(iter(header))
     clusters: dict[str, str] = {}
     cluster = ""
