@@ -73,9 +73,10 @@ def test_free_text_has_the_same_scores_and_coverage() -> None:
         score([make(BASE, base, truth), make(TUNED, base[::-1], truth)], Score(resamples=200))
         for make in (free_text, predictions)
     ]
-    more = {"coverage", "distinct_1", "distinct_2", "words_per_text"}
-    same = both[0][~both[0]["metric"].isin(more)].reset_index(drop=True)
-    pd.testing.assert_frame_equal(same, both[1])
+    more = {"coverage", "distinct_1", "distinct_2", "words_per_text", "auc"}
+    same = [rows[~rows["metric"].isin(more)].reset_index(drop=True) for rows in both]
+    pd.testing.assert_frame_equal(*same)
+    assert ["auc" in set(rows["metric"]) for rows in both] == [False, True]
 
 
 def test_tasks_with_candidates_and_with_free_text_share_a_mean() -> None:
@@ -160,7 +161,7 @@ def test_every_interval_includes_its_value(
     base = ["a" if at % 2 else "b" for at in range(len(truth))]
     frames = [answered(one, truth) for one in (mine, base)]
     rows = score_cell(*frames, {"moods": words}, resamples, 0.95, 0, {"moods": "a"})
-    assert set(rows["metric"]) == set(PERCENT)
+    assert set(rows["metric"]) == {*PERCENT, "top_answer"}
     for name in ("", "gain_"):
         value = rows["gain" if name else "value"]
         outside = rows[~value.between(rows[f"{name}low"], rows[f"{name}high"])]
@@ -320,7 +321,7 @@ def test_rows_have_the_columns_of_their_cell_and_survive_parquet(tmp_path: Any) 
             "reference",
         ),
     ]
-    assert len(rows) == 2 * 2 * 3
+    assert len(rows) == 2 * 2 * 5  # cells, a task and the mean, metrics
     first, last = rows.iloc[0], rows.iloc[-1]
     assert (first["cell"], first["pair"]) == ("b/base", "")
     assert pd.isna(first["seed"])
@@ -407,7 +408,7 @@ def test_equal_seeds_have_the_interval_of_the_samples() -> None:
     truth, answers = drawn(80, 0.5, 31)
     cells = [Cell("load", "b", "p", "q", seed=seed) for seed in range(3)]
     rows = scored(predictions(BASE, truth, truth), *(predictions(c, answers, truth) for c in cells))
-    one, mean = (get(rows[rows["seeds"] == seeds].tail(6)) for seeds in (1, 3))
+    one, mean = (get(rows[rows["seeds"] == seeds].tail(10)) for seeds in (1, 3))
     for column in ("value", "low", "high", "gain", "gain_low", "gain_high"):
         assert mean[column] == pytest.approx(one[column])
 
@@ -470,9 +471,9 @@ def test_errors_and_perplexity_have_no_mean_over_tasks() -> None:
     _, rows = amounts()
     kinds = {task: set(part["metric"]) for task, part in rows.groupby("task")}
     assert kinds == {
-        "moods": set(METRICS),
-        "phq": {*PERCENT, "mae", "rmse"},
-        "mean": set(METRICS),
+        "moods": {*METRICS, "auc", "top_answer"},
+        "phq": {*PERCENT, "mae", "rmse", "top_answer"},
+        "mean": {*METRICS, "top_answer"},
         "text": {"perplexity"},
     }
     row = rows[rows["cell"] == "p/load/q"]

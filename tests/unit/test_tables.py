@@ -122,7 +122,8 @@ def test_the_companion_has_every_cell_under_the_number_of_its_row() -> None:
     assert list(rows.columns) == [
         *("num", "modules", "mode", "kind", "seeds", "draws", "task", "metric", "value"),
         "n",
-        *("low", "high", "gain", "gain_low", "gain_high", "confidence", "reference", "cell"),
+        *("low", "high", "gain", "gain_low", "gain_high", "confidence"),
+        *("auc", "top_answer", "one_answer", "reference", "cell"),
     ]
     means = rows[rows["task"] == "mean"]
     assert means["num"].tolist() == [0, 1, 1, 2]
@@ -171,3 +172,36 @@ def test_a_task_without_the_metric_of_the_table_is_named() -> None:
 def test_mae_is_refused_as_the_metric_of_a_table() -> None:
     with refused("score.metric-not-in-percent", metric="mae"):
         table_tasks(extended("phq", "mae"), "mae")
+
+
+def test_a_table_shows_how_its_cells_answer_and_marks_those_that_give_one_answer() -> None:
+    def shape(cell: Cell, seeds: int, *values: tuple[str, float, float]) -> pd.DataFrame:
+        rows = scores((cell, 50))
+        parts = [rows[rows["metric"] == "weighted_f1"]]
+        for task, auc, top in values:
+            own = rows[(rows["task"] == task) & (rows["metric"] == "weighted_f1")]
+            parts += [own.assign(metric="auc", value=auc)]
+            parts += [own.assign(metric="top_answer", value=top)]
+        return pd.concat(parts).assign(seeds=seeds)
+
+    first, second = TASKS
+    seeds = [Cell("load", "b", "p", "q", seed=seed) for seed in (0, 1)]
+    frame = pd.concat(
+        [
+            shape(BASE, 1, (first, 50, 100), (second, 52, 60), ("mean", 51, 80)),
+            shape(seeds[0], 1, (first, 60, 100), (second, 62, 100), ("mean", 61, 100)),
+            shape(seeds[1], 1, (first, 70, 40), (second, 72, 100), ("mean", 71, 70)),
+            # The mean of two seeds that give one answer each is 100, and counts neither again.
+            shape(load("q"), 2, (first, 65, 70), (second, 67, 100), ("mean", 66, 85)),
+            shape(TUNED, 1, (first, 80, 30), (second, 82, 40), ("mean", 81, 35)),
+        ],
+        ignore_index=True,
+    )
+    shown = table(frame, "weighted_f1", TASKS).set_index("modules")
+    assert list(shown.columns)[-4:] == ["mean", "auc", "top_answer", "one_answer"]
+    assert shown["auc"].tolist() == [51, 66, 81]
+    assert shown["top_answer"].tolist() == [80, 85, 35]
+    assert shown["one_answer"].tolist() == [1, 3, 0]
+    by_task = intervals(frame, "weighted_f1").set_index(["cell", "task"])["one_answer"]
+    assert by_task["p/load/q", first] == 1
+    assert by_task["p/load/q", second] == 2

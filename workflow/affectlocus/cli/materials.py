@@ -157,8 +157,9 @@ def pretrain(
     settings: Annotated[
         str,
         settings_option(
-            "architecture, hidden_size, intermediate_size, layers, heads, kv_heads, sliding_window, "
-            "initializer_range, steps, batch_size, learning_rate, beta2, group_by_length, seed"
+            "architecture, hidden_size, intermediate_size, layers, heads, kv_heads, "
+            "sliding_window, initializer_range, steps, batch_size, learning_rate, beta2, "
+            "group_by_length, seed"
         ),
     ],
     folder: Annotated[Path, typer.Option(help="where the checkpoint goes")],

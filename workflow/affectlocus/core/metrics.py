@@ -63,7 +63,8 @@ class Metric:
         name: the name in params.yaml and in the column `metric` of scores.
         label: the label of a figure's axis, with the unit.
         answers: the kind of answers that have this metric: `labels`, `positive` (labels with a
-            positive one, or numbers with a cutoff), `protocol` (free text under a protocol),
+            positive one, or numbers with a cutoff), `shape` (labels; how a cell answers, not how
+            well), `protocol` (free text under a protocol),
             `number`, `text` (text that is read) or `written` (text that a cell writes).
         higher_is_better: whether a higher value is better.
         lowest, highest: the range.
@@ -97,11 +98,18 @@ def _binary_f1(counts: LabelCounts) -> np.ndarray:
     return 100 * counts.f1[..., counts.positive]
 
 
+def _top_answer(counts: LabelCounts) -> np.ndarray:
+    """How often the most frequent answer is given; 100 if a cell gives one answer throughout."""
+    return 100 * counts.answered.max(axis=-1) / counts.total
+
+
 _ALL = (
     Metric("weighted_f1", "weighted F1 (%)", "labels", formula=_weighted_f1),
     Metric("accuracy", "accuracy (%)", "labels", formula=_accuracy),
     Metric("macro_f1", "macro F1 (%)", "labels", formula=_macro_f1),
     Metric("binary_f1", "F1 of the positive class (%)", "positive", formula=_binary_f1),
+    Metric("auc", "area under the ROC curve (%)", "shape"),
+    Metric("top_answer", "share of the most frequent answer (%)", "shape", formula=_top_answer),
     Metric("mer_unibench", "MER-UniBench score (%)", "protocol"),
     Metric("corrected_f1", "corrected F1 (%)", "protocol"),
     Metric("corrected_macro_f1", "corrected macro F1 (%)", "protocol"),
@@ -139,6 +147,6 @@ def label_metrics(counts: LabelCounts) -> dict[str, np.ndarray]:
 
     Metrics of a positive label are left out if the task has none.
     """
-    kinds = ("labels",) if counts.positive is None else ("labels", "positive")
+    kinds = ("labels", "shape", *(() if counts.positive is None else ("positive",)))
     found = ((name, METRICS[name].formula) for name in metric_names(*kinds))
     return {name: formula(counts) for name, formula in found if formula is not None}

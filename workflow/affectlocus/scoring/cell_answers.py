@@ -23,6 +23,8 @@ class CellAnswers:
         numbers: task → columns `true` and `predicted`.
         texts: task → columns `loglik` (nats) and `tokens`; a row for each document.
         written: task → column `text`, the text that the model generated.
+        logliks: task → a row for each sample, a column for each label, nats; only tasks whose
+            labels are candidates.
     """
 
     chosen: pd.DataFrame
@@ -31,6 +33,7 @@ class CellAnswers:
     numbers: dict[str, pd.DataFrame] = field(default_factory=dict)
     texts: dict[str, pd.DataFrame] = field(default_factory=dict)
     written: dict[str, pd.DataFrame] = field(default_factory=dict)
+    logliks: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def read_answers(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> CellAnswers:
@@ -66,8 +69,15 @@ def read_answers(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> CellAnswe
     generated = frame[frame["text"].notna()] if "text" in frame else frame.iloc[:0]
     by_task = generated[generated["task"].isin(list(candidates))].groupby("task", sort=False)
     written = {str(task): rows for task, rows in by_task}
+    logliks = {}
+    for task in labelled:
+        rows = frame[frame["task"] == task]
+        if rows["loglik"].notna().all():
+            logliks[task] = rows.pivot_table(
+                index="sample", columns="candidate", values="loglik", sort=False, observed=True
+            )[labels[task]]
     return CellAnswers(
-        pd.concat(chosen, ignore_index=True), ordered, positive, numbers, texts, written
+        pd.concat(chosen, ignore_index=True), ordered, positive, numbers, texts, written, logliks
     )
 
 

@@ -19,6 +19,7 @@ from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.bootstrap import Stream, category_counts, drawn_sums, seed_weights
 from affectlocus.scoring.cell_answers import CellAnswers, read_answers
+from affectlocus.scoring.discrimination import auc_draws
 from affectlocus.scoring.distinct_n import diversity, diversity_draws
 from affectlocus.scoring.number_answers import error_metrics, error_sums
 from affectlocus.scoring.perplexity import perplexity, text_sums
@@ -209,6 +210,11 @@ def _label_scores(
         return found
 
     draws = ScoreDraws(scores(own["answer"]), scores(other["answer"]), len(truth))
+    if task in cell.logliks and task in reference.logliks:
+        sides = ((draws.cell, cell), (draws.reference, reference))
+        for scores_of, given in sides if len(set(truth)) > 1 else ():
+            logliks = given.logliks[task].loc[own.index, labels].to_numpy(float)
+            scores_of["auc"] = auc_draws(logliks, truth, stream)
     if task not in protocols:
         return draws
     more = protocols[task](own, other, stream)

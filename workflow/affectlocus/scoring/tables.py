@@ -8,6 +8,9 @@ from affectlocus.config.scoring import FREE_METRICS, MEAN, MEAN_OF_CONTROL, PERC
 from affectlocus.core.errors import InputError
 
 KEYS = ["num", "modules", "mode"]
+_REPLICATE = r"/(?:seed|draw)\d+$"
+SHAPE = ["auc", "top_answer", "one_answer"]
+"""What a table says of how a cell answers: see `answer_shape`."""
 
 
 def table_tasks(scores: pd.DataFrame, metric: str) -> list[str]:
@@ -42,7 +45,7 @@ def table_tasks(scores: pd.DataFrame, metric: str) -> list[str]:
 
 
 def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
-    """One table in percent: `num`, `modules`, `mode` (ablations), a column per task, `mean`.
+    """One table in percent: `num`, `modules`, `mode` (ablations), a column per task, `mean`, shape.
 
     Args:
         scores: the rows of one table in order, a row per (cell, task, metric). The first cell is
@@ -51,12 +54,17 @@ def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
         tasks: the columns, in order.
 
     Returns:
-        Observed values; the mean where a cell has several seeds.
+        Observed values; the mean where a cell has several seeds. After the mean, how the cell
+        answers (`answer_shape`).
     """
-    wide = intervals(scores, metric).pivot_table(
+    rows = intervals(scores, metric)
+    wide = rows.pivot_table(
         index=["num", "modules", "mode"], columns="task", values="value", sort=False
     )
-    result = wide.reset_index().rename_axis(columns=None)[[*KEYS, *tasks, MEAN]]
+    shape = rows[rows["task"] == MEAN].groupby(["num", "modules", "mode"])[SHAPE].mean()
+    result = wide.join(shape).reset_index().rename_axis(columns=None)
+    known = [name for name in SHAPE if result[name].notna().any()]
+    result = result[[*KEYS, *tasks, MEAN, *known]]
     return result.drop(columns="mode") if (result["mode"] == "").all() else result
 
 
@@ -69,6 +77,7 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     rows.insert(
         0, "num", pd.factorize(rows["kind"] + "|" + rows["modules"] + "|" + rows["mode"])[0]
     )
+    rows = rows.merge(answer_shape(scores), on=["cell", "task"], how="left", sort=False)
     return rows[
         [
             *KEYS,
@@ -85,15 +94,46 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
             "gain_low",
             "gain_high",
             "confidence",
+            *SHAPE,
             "reference",
             "cell",
         ]
     ]
 
 
+def answer_shape(scores: pd.DataFrame) -> pd.DataFrame:
+    """How each cell answers each task: the columns `cell`, `task`, and those of `SHAPE`.
+
+    `auc`: area under the ROC curve in percent; 50 is chance. `top_answer`: share of the most
+    frequent answer in percent. `one_answer`: the number of tasks, counted in every replicate, in
+    which all samples get the same answer. NaN where a task has no candidates or no labels.
+    """
+    scores = common_tasks(scores)
+    shape = scores[scores["metric"].isin(["auc", "top_answer"])]
+    if shape.empty:
+        return pd.DataFrame(columns=["cell", "task", *SHAPE])
+    wide = shape.pivot_table(index=["cell", "task"], columns="metric", values="value", sort=False)
+    condition = shape["cell"].str.replace(_REPLICATE, "", regex=True)
+    replicated = set(condition[condition != shape["cell"]])
+    single = shape[
+        (shape["metric"] == "top_answer")
+        & (shape["task"] != MEAN)
+        & ~shape["cell"].isin(replicated)  # the mean of replicates, which are counted themselves
+    ]
+    same = single.assign(one_answer=single["value"].eq(100.0), of=single["cell"])
+    means = same.assign(of=same["cell"].str.replace(_REPLICATE, "", regex=True))
+    counted = pd.concat([same, means]).drop_duplicates(["of", "cell", "task"])
+    by_task = counted.groupby(["of", "task"])["one_answer"].sum()
+    over_tasks = counted.groupby("of")["one_answer"].sum()
+    over_tasks.index = pd.MultiIndex.from_product([over_tasks.index, [MEAN]])
+    every = pd.concat([by_task, over_tasks]).rename_axis(["cell", "task"])
+    wide = wide.join(every.rename("one_answer").astype("Int64"))
+    return wide.reindex(columns=SHAPE).reset_index()
+
+
 def without_replicates(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows that a table shows: of cells that differ only in seed or draw, only their mean."""
-    alike = scores["cell"].str.replace(r"/(?:seed|draw)\d+$", "", regex=True)
+    alike = scores["cell"].str.replace(_REPLICATE, "", regex=True)
     replicates = scores["seeds"] * scores["draws"]
     return scores[replicates == replicates.groupby(alike).transform("max")]
 
