@@ -134,3 +134,16 @@ def test_a_table_of_metrics_gets_n_seeds_and_the_interval_of_every_number() -> N
     assert list(table.columns) == ["task", "cell", "n", "seeds", "draws", "perplexity"]
     assert table["seeds"].tolist() == [1, 3]
     assert spans == {(0, "perplexity"): (3.0, 7.0), (1, "perplexity"): (5.0, 9.0)}
+
+
+def test_a_row_says_how_its_cell_answers_if_the_file_does() -> None:
+    shape = {"auc": 52.5, "top_answer": 96.0, "one_answer": 3}
+    table = made(
+        row(0, "base", "zest", 10.0, auc=40.0, top_answer=92.0, one_answer=1),
+        row(0, "base", "mean", 10.0, **shape),
+        row(1, "q", "mean", 15.0, auc=math.nan, top_answer=50.0, one_answer=math.nan),
+    )
+    base, q = table.rows
+    assert (base.auc, base.top_answer, base.one_answer) == (TableValue(52.5), TableValue(96.0), 3)
+    assert (q.auc, q.top_answer, q.one_answer) == (None, TableValue(50.0), 0)
+    assert made(row(0, "base", "mean", 10.0)).rows[0].top_answer is None

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from affectlocus.training.shipped import FOLDER, RECORD, shipped_base
 from command import in_process
 from refusal import refused
 
@@ -16,6 +15,7 @@ from affectlocus.config.experiment import load
 from affectlocus.core.files import sha256
 from affectlocus.data.corpus import PRETRAINING, write_corpus
 from affectlocus.training import shipped
+from affectlocus.training.shipped import FOLDER, RECORD, shipped_base
 
 ROOT = Path(__file__).parents[2]
 RECIPE = yaml.safe_load((FOLDER / "recipe.yaml").read_text())

@@ -41,6 +41,8 @@ class Row:
         seeds: the number of tunings that the numbers are means over.
         draws: the number of random draws of the intervention that they are means over.
         gain: the gain in the mean over tasks.
+        auc, top_answer: means over the tasks in percent (`tables.answer_shape`).
+        one_answer: in how many tasks, counted in every replicate, all samples get one answer.
         fluency: the perplexity of each text.
         cell: the id of the cell.
     """
@@ -52,6 +54,9 @@ class Row:
     draws: int = 1
     numbers: list[TableValue | None] = field(default_factory=list)
     gain: TableValue | None = None
+    auc: TableValue | None = None
+    top_answer: TableValue | None = None
+    one_answer: int = 0
     fluency: list[TableValue | None] = field(default_factory=list)
     cell: str = ""
 
@@ -156,6 +161,7 @@ def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None, refer
     # compared: the tuned model is the reference, and the base has another reference.
     compared = first["reference"] == reference and first["cell"] != reference
     mean = part[part["task"] == MEAN]
+    first_mean = mean.iloc[0] if len(mean) else part.iloc[0]
     own_texts = texts[texts["cell"] == first["cell"]] if texts is not None else None
     return Row(
         num=int(first["num"]),
@@ -165,6 +171,10 @@ def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None, refer
         draws=int(first["draws"]),
         numbers=[_value(part[part["task"] == task], int(compared)) for task in tasks],
         gain=_value(mean, 1, "gain") if compared else None,
+        # Absent from tables of an earlier version.
+        auc=_plain(first_mean.get("auc")),
+        top_answer=_plain(first_mean.get("top_answer")),
+        one_answer=int(_number(first_mean.get("one_answer"))),
         fluency=[
             _value(own_texts[own_texts["task"] == text], -int(compared))
             for text in _text_names(texts)
@@ -172,6 +182,15 @@ def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None, refer
         ],
         cell=str(first["cell"]),
     )
+
+
+def _plain(value: Any) -> TableValue | None:
+    """A number without an interval; None if it is missing."""
+    return None if pd.isna(value) else TableValue(float(value))
+
+
+def _number(value: Any) -> float:
+    return 0.0 if pd.isna(value) else float(value)
 
 
 def _string(value: Any) -> str:
