@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from refusal import refused
 
 from affectlocus.checkpoints.architectures import MODULES, locate, parts, place
-from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS, Location
 
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
@@ -105,21 +105,23 @@ def test_internlms_groups_are_split_head_by_head() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "config", "problem"),
+    ("module", "rows", "config", "code", "fields"),
     [
-        ("model.layers.0.self_attn.qkv_proj.weight", 80, None, "no config.json"),
+        ("self_attn.qkv_proj", 80, None, "model.no-head-counts", {}),
+        ("self_attn.qkv_proj", 80, {}, "model.bad-head-counts", {"found": (None, None)}),
         (
-            "model.layers.0.self_attn.qkv_proj.weight",
-            80,
-            {},
-            "num_attention_heads and num_key_value_heads are not whole",
+            "self_attn.qkv_proj",
+            81,
+            HEADS,
+            "model.heads-do-not-fit",
+            {"found": 81, "expected": (4, 2)},
         ),
-        ("model.layers.0.self_attn.qkv_proj.weight", 81, HEADS, "81 rows"),
-        ("model.layers.0.mlp.gate_up_proj.weight", 25, None, "25 rows"),
+        ("mlp.gate_up_proj", 25, None, "model.odd-gate-up", {"found": 25}),
     ],
 )
-def test_a_fused_tensor_that_cannot_be_split_is_refused(name, rows, config, problem) -> None:
-    with pytest.raises(InputError, match=problem):
+def test_a_fused_tensor_that_cannot_be_split_is_refused(module, rows, config, code, fields) -> None:
+    name = f"model.layers.0.{module}.weight"
+    with refused(code, tensor=name, **fields):
         parts(name, rows, config)
 
 

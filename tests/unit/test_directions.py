@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusal import refused
 
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.spectra import LowRank
-from affectlocus.core.errors import InputError
 from affectlocus.deltas import directions as module
 from affectlocus.deltas.directions import (
     FullDelta,
@@ -174,7 +174,7 @@ def test_pairs_on_other_bases_are_refused(checkpoint: Callable, lora: Callable) 
     pairs: dict[str, Pair] = {
         name: Pair(base, lora(base, ["gate_proj"])) for name, base in zip("ab", bases, strict=True)
     }
-    with pytest.raises(InputError, match="a and b: their bases differ in projections or shapes"):
+    with refused("pair.bases-differ", found=("a", "b")):
         directions(pairs)
 
 
@@ -189,5 +189,6 @@ def test_nan_has_no_direction(checkpoint: Callable, twin: Callable, tmp_path: Pa
     tensors = load_file(broken / "model.safetensors")
     tensors["model.layers.0.mlp.up_proj.weight"][0, 0] = math.nan
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"up_proj\.weight holds NaN"):
+    name = "model.layers.0.mlp.up_proj.weight"
+    with refused("checkpoint.not-finite", file=broken, tensor=name):
         directions({"a": Pair(base, broken), "b": Pair(base, twin(base))})

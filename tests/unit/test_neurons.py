@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusal import refused
 from scipy.stats import hypergeom
 from typer.testing import CliRunner
 
@@ -197,7 +198,7 @@ def test_how_many_move_again_by_chance_is_the_mean_over_all_choices() -> None:
 
 
 def test_pairs_on_other_bases_and_pairs_without_companions_are_refused() -> None:
-    with pytest.raises(InputError, match="a has 10 neurons in layer 0, b 12"):
+    with refused("pair.neuron-counts-differ", layer=0, found={"a": 10, "b": 12}):
         overlaps({"a": neurons(moving(set())), "b": neurons(moving(set(), 12))})
-    with pytest.raises(InputError, match=r"set deltas\.companions to true"):
+    with refused("table.no-neurons", key="deltas.companions"):
         concentration(neurons([1.0]).iloc[:0])

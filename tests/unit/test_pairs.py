@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from refusal import refused
 from safetensors.torch import load_file, save_file
 
 from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder, manifest
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.weights import Weights
-from affectlocus.core.errors import InputError
 from affectlocus.core.projections import Location
 
 MODEL, ADAPTER, CONFIG = "model.safetensors", "adapter_model.safetensors", "adapter_config.json"
@@ -88,33 +88,30 @@ def test_llama_and_mistral_have_seven_projections_and_no_bias(checkpoint, archit
 
 def test_a_folder_without_safetensors_is_refused(tmp_path) -> None:
     (tmp_path / "training_args.bin").write_bytes(b"pickled")
-    with pytest.raises(InputError, match=r"no \.safetensors file, no pytorch_model") as error:
+    with refused("checkpoint.no-weights", file=tmp_path):
         Weights(tmp_path)
-    assert str(tmp_path) in str(error.value)
 
 
-@pytest.mark.parametrize("kept", [0, 4, 50, -1])
+@pytest.mark.parametrize("kept", [4, 50, -1])
 def test_a_truncated_file_is_refused_by_name(checkpoint, tmp_path, kept) -> None:
     whole = (checkpoint() / MODEL).read_bytes()
     (tmp_path / MODEL).write_bytes(whole[:kept])
-    with pytest.raises(InputError, match="not a whole safetensors file") as error:
+    with refused("checkpoint.broken-safetensors", file=tmp_path / MODEL):
         Weights(tmp_path)
-    assert str(tmp_path / MODEL) in str(error.value)
 
 
 def test_a_missing_shard_is_refused_by_name(checkpoint, tmp_path) -> None:
     folder = shutil.copytree(checkpoint(shard="20KB"), tmp_path / "model")
     lost = sorted(folder.glob("*.safetensors"))[1]
     lost.unlink()
-    with pytest.raises(InputError, match="no such file") as error:
+    with refused("checkpoint.no-shard", file=lost):
         Weights(folder)
-    assert str(lost) in str(error.value)
 
 
 def test_an_index_without_a_map_is_refused_by_name(checkpoint, tmp_path) -> None:
     folder = shutil.copytree(checkpoint(shard="20KB"), tmp_path / "model")
     (folder / "model.safetensors.index.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match="weight_map"):
+    with refused("checkpoint.no-weight-map", key="weight_map"):
         Weights(folder)
 
 
@@ -125,7 +122,8 @@ def test_an_index_without_a_map_is_refused_by_name(checkpoint, tmp_path) -> None
 def test_an_index_of_another_form_is_refused_by_name(checkpoint, tmp_path, content) -> None:
     folder = shutil.copytree(checkpoint(shard="20KB"), tmp_path / "model")
     (folder / "model.safetensors.index.json").write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=r"index\.json: no weight_map"):
+    file = folder / "model.safetensors.index.json"
+    with refused("checkpoint.no-weight-map", file=file, key="weight_map"):
         Weights(folder)
 
 
@@ -135,13 +133,13 @@ def test_a_shard_without_a_tensor_that_the_index_promises_is_refused(checkpoint,
     tensors = load_file(shard)
     lost = sorted(tensors)[0]
     save_file({name: one for name, one in tensors.items() if name != lost}, shard)
-    with pytest.raises(InputError, match=f"{shard.name}: {lost!r} is not in it"):
+    with refused("checkpoint.tensor-not-in-shard", file=shard, tensor=lost):
         Weights(folder)
 
 
 def test_a_single_shard_is_no_model(checkpoint) -> None:
     shard = sorted(checkpoint(shard="20KB").glob("*.safetensors"))[0]
-    with pytest.raises(InputError, match=r"one shard of \d+; give the folder of them all"):
+    with refused("checkpoint.one-shard", file=shard):
         Weights(shard)
 
 
@@ -232,7 +230,7 @@ def test_an_adapter_with_tensors_that_its_base_has_not_is_refused(
             {"base_model.model.model.layers.7.mlp.up_proj.weight": torch.ones(2, 2)}
         ),
     )
-    with pytest.raises(InputError, match=r"'model\.layers\.7\.mlp\.up_proj\.weight' is not in its"):
+    with refused("pair.tensor-not-in-base", tensor="model.layers.7.mlp.up_proj.weight"):
         Pair(checkpoint(), folder)
 
 
@@ -260,24 +258,23 @@ def test_a_sharded_tuned_model_pairs_with_a_single_file_base(checkpoint, twin) -
 
 
 @pytest.mark.parametrize(
-    ("change", "problem"),
+    ("change", "code", "tensor"),
     [
-        (lambda tensors: tensors.pop(GATE), "is missing; the base has it"),
+        (lambda tensors: tensors.pop(GATE), "pair.tensor-missing", GATE),
         (
             lambda tensors: tensors.update({"model.layers.1.mlp.zz.weight": torch.ones(2)}),
-            "is not in its base",
+            "pair.tensor-not-in-base",
+            "model.layers.1.mlp.zz.weight",
         ),
     ],
     ids=["missing", "extra"],
 )
 def test_a_tuned_model_with_other_tensors_than_its_base_is_refused(
-    checkpoint, tmp_path, change, problem
+    checkpoint, tmp_path, change, code, tensor
 ) -> None:
     tuned = changed(checkpoint(), tmp_path / "tuned", change)
-    with pytest.raises(InputError, match=problem) as error:
+    with refused(code, file=tuned, tensor=tensor) as error:
         Pair(checkpoint(), tuned)
-    assert str(tuned) in str(error.value)
-    assert "model.layers.1.mlp" in str(error.value)
     assert "(1 tensor in all)" in str(error.value)
 
 
@@ -286,19 +283,21 @@ def test_a_tensor_of_another_shape_is_refused_with_both_shapes(checkpoint, tmp_p
     tuned = changed(
         checkpoint(), tmp_path / "tuned", lambda tensors: tensors.update({GATE: tensors[GATE].T})
     )
-    with pytest.raises(InputError, match=rf"{GATE} has shape \(32, 48\), in the base \(48, 32\)"):
+    shapes = {"found": (32, 48), "expected": (48, 32)}
+    with refused("pair.shapes-differ", file=tuned, tensor=GATE, **shapes):
         Pair(checkpoint(), tuned)
 
 
 def test_an_adapter_of_a_deeper_model_is_refused(checkpoint, lora) -> None:
     adapter = lora(checkpoint(num_hidden_layers=3), ["q_proj"])
-    with pytest.raises(InputError, match=r"'model\.layers\.2\.self_attn\.q_proj\.weight' is not"):
+    name = "model.layers.2.self_attn.q_proj.weight"
+    with refused("pair.tensor-not-in-base", file=adapter, tensor=name):
         Pair(checkpoint(), adapter)
 
 
 def test_an_adapter_of_a_wider_model_is_refused(checkpoint, lora) -> None:
     adapter = lora(checkpoint(intermediate_size=64), ["gate_proj"])
-    with pytest.raises(InputError, match=r"\(64, 32\).*\(48, 32\)"):
+    with refused("pair.shapes-differ", file=adapter, found=(64, 32), expected=(48, 32)):
         Pair(checkpoint(), adapter)
 
 
@@ -340,30 +339,29 @@ def test_a_manifest_leads_to_its_whole_folder(listed) -> None:
 def test_a_missing_file_of_a_manifest_is_refused(listed, name) -> None:
     file, folder = listed
     (folder / name).unlink()
-    with pytest.raises(InputError, match="missing") as error:
+    with refused("manifest.file-missing", file=folder / name, found="missing") as error:
         checkpoint_folder(file)
-    assert str(folder / name) in str(error.value)
-    assert str(file) in str(error.value)
+    assert f"bring it back with the command that wrote {file}" in str(error.value)
 
 
 def test_a_weight_file_of_another_size_is_refused(listed) -> None:
     file, folder = listed
     (folder / MODEL).write_bytes((folder / MODEL).read_bytes() + b" ")
-    with pytest.raises(InputError, match="changed") as error:
+    with refused("manifest.file-missing", file=folder / MODEL, found="changed"):
         checkpoint_folder(file)
-    assert str(folder / MODEL) in str(error.value)
 
 
 def test_a_missing_manifest_is_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"none\.json: no such file; expected the manifest of a"):
+    with refused("manifest.missing", file=tmp_path / "none.json"):
         checkpoint_folder(tmp_path / "none.json")
 
 
 def test_what_is_no_manifest_is_refused_with_what_writes_one(listed, tmp_path) -> None:
     _, folder = listed
-    with pytest.raises(InputError, match="model: a folder; expected the manifest of a checkpoint"):
+    with refused("manifest.folder", file=folder):
         checkpoint_folder(folder)
     for content in ("[]", '{"folder": "x"}'):
         (tmp_path / "odd.json").write_text(content)
-        with pytest.raises(InputError, match=r"no manifest of a checkpoint; .* affectlocus retr"):
+        with refused("manifest.other-content", file=tmp_path / "odd.json") as error:
             checkpoint_folder(tmp_path / "odd.json")
+        assert "written by affectlocus retrieve" in str(error.value)

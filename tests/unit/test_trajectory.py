@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from refusal import refused
 
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.checkpoint_files import snapshot_folder
-from affectlocus.core.errors import InputError
 from affectlocus.deltas.trajectory import COLUMNS, snapshots, trajectory
 from affectlocus.training.training_loop import snapshot_steps
 from affectlocus.training.tune import tune
@@ -73,11 +73,11 @@ def test_the_cosine_is_that_of_the_whole_matrices_and_one_at_the_end(tuned) -> N
 
 
 def test_a_tuning_without_states_says_how_to_get_them(tmp_path) -> None:
-    with pytest.raises(InputError, match="no snapshots; set trajectory"):
+    with refused("checkpoint.no-snapshots", file=tmp_path, key="trajectory"):
         snapshots(tmp_path, [], 6)
 
 
 def test_a_state_that_is_gone_is_named(tmp_path) -> None:
     snapshot_folder(tmp_path, 2).mkdir(parents=True)
-    with pytest.raises(InputError, match="step-000004: missing"):
+    with refused("checkpoint.missing-snapshot", file=snapshot_folder(tmp_path, 4)):
         snapshots(tmp_path, [2, 4], 6)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from refusal import refused
 from safetensors.torch import save_file
 
 from affectlocus.checkpoints.pairs import Pair, holds_model
@@ -39,12 +40,6 @@ def measured(base: Path, tuned: Path, alpha: float | None = None) -> dict:
 
 def norm(name: str, change: dict[str, torch.Tensor]) -> float:
     return float(np.mean([float(one.norm()) for key, one in change.items() if name in key]))
-
-
-def refusal(base: Path, tuned: Path) -> str:
-    with pytest.raises(InputError) as error:
-        Pair(base, tuned)
-    return str(error.value)
 
 
 # A whole model with LoRA factors in it
@@ -102,16 +97,11 @@ FORMS = ["safetensors", "bin", "shards", "file safetensors", "file bin"]
 def test_a_model_whose_lora_was_not_merged_is_read(tmp_path, base, form, own, layer) -> None:
     weights = BASE if own == "the base's" else tiny.moved(tiny.moved(BASE, "q_proj"), "up_proj")
     tuned = save(form, wrapped(weights, layer), tmp_path / "tuned")
-    assert "does not say its LoRA alpha; give it (--alpha" in _no_alpha(base, tuned)
+    with refused("adapter.no-alpha", option="alpha"):
+        deltas(Pair(base, tuned), companions=False)
     found, change = measured(base, tuned, 4), expected(weights)
     for name in ("q", "k", "v", "up"):
         assert found[name]["l2"] == pytest.approx(norm(f".{name}_proj", change), rel=1e-6)
-
-
-def _no_alpha(base: Path, tuned: Path) -> str:
-    with pytest.raises(InputError) as error:
-        deltas(Pair(base, tuned), companions=False)
-    return str(error.value)
 
 
 @pytest.mark.parametrize("form", ["safetensors", "bin", "shards"])
@@ -134,7 +124,8 @@ def test_a_wrapped_model_of_all_seven_projections_in_one_file(tmp_path, base) ->
 
 def test_an_adapter_file_alone_still_needs_its_folder(tmp_path, base) -> None:
     folder = tiny.adapter(tmp_path / "adapter", tiny.lora())
-    assert "without their scaling" in refusal(base, folder / "adapter_model.safetensors")
+    with refused("adapter.no-settings", file=folder / "adapter_model.safetensors"):
+        Pair(base, folder / "adapter_model.safetensors")
 
 
 # An adapter and other files in one folder
@@ -190,7 +181,7 @@ def test_no_cell_is_made_of_a_base_with_an_adapter_in_its_folder(both) -> None:
 
 
 def test_an_adapter_is_no_base(tmp_path, both) -> None:
-    with pytest.raises(InputError, match="an adapter without a whole model"):
+    with refused("checkpoint.adapter-alone", file=tmp_path / "adapter"):
         Pair(tmp_path / "adapter", both)
 
 
@@ -217,8 +208,8 @@ def test_the_folder_above_the_states_leads_to_them(tmp_path, base, latest) -> No
     step = states(tmp_path / "run/global_step10", ["mp_rank_00_model_states.pt"], TUNED)
     if latest:
         (step.parent / "latest").write_text("global_step10\n", encoding="utf-8")
-    said = refusal(base, step.parent)
-    assert said == f"{step.parent}: a DeepSpeed checkpoint; give {step}"
+    with refused("checkpoint.deepspeed-steps", file=step.parent, expected=step):
+        Pair(base, step.parent)
     measured(base, step)
 
 
@@ -231,9 +222,9 @@ def test_zero_3_is_refused_by_its_name_and_tool(tmp_path, base, place) -> None:
     step = states(tmp_path / "run/global_step10", ZERO3, EMPTY)
     (step.parent / "latest").write_text("global_step10", encoding="utf-8")
     path = {"file": step / ZERO3[0], "folder": step, "folder above": step.parent}[place]
-    said = refusal(base, path)
-    assert "DeepSpeed ZeRO-3" in said
-    assert "zero_to_fp32.py" in said
+    with refused("checkpoint.zero3-parts", file=path) as error:
+        Pair(base, path)
+    assert "zero_to_fp32.py" in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pt", "adapter"])
@@ -246,14 +237,16 @@ def test_weights_without_entries_are_refused_as_zero_3s(tmp_path, base, kind) ->
         torch.save({"module": EMPTY}, tuned)
     else:
         tuned = tiny.model(tmp_path / "tuned", EMPTY)
-    said = refusal(base, tuned)
-    assert "is empty (shape (0,)), as DeepSpeed's ZeRO-3" in said
-    assert "zero_to_fp32.py" in said
+    with refused("tensor.empty", file=tuned) as error:
+        Pair(base, tuned)
+    assert "zero_to_fp32.py" in str(error.value)
 
 
 def test_tensor_parallel_states_are_refused(tmp_path, base) -> None:
     names = [f"mp_rank_0{rank}_model_states.pt" for rank in (0, 1)]
-    assert "tensor parallelism" in refusal(base, states(tmp_path / "run", names, TUNED))
+    folder = states(tmp_path / "run", names, TUNED)
+    with refused("checkpoint.tensor-parallel-parts", file=folder):
+        Pair(base, folder)
 
 
 # FSDP
@@ -267,9 +260,9 @@ def test_a_distributed_checkpoint_is_refused_and_the_advice_works(tmp_path, base
     checkpoint.save({"model": TUNED} if nested else dict(TUNED), checkpoint_id=str(folder))
     (part,) = folder.glob("*.distcp")
     for path in (folder.parent, folder, part):
-        said = refusal(base, path)
-        assert "torch.distributed.checkpoint (FSDP)" in said
-        command = said.partition("(python ")[2].partition(")")[0].split()
+        with refused("checkpoint.fsdp-parts", file=path) as error:
+            Pair(base, path)
+        command = str(error.value).partition("(python ")[2].partition(")")[0].split()
         assert command[-2:] == [str(folder), "model.pt"]
     subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, capture_output=True)
     change = {name: TUNED[name].double() - BASE[name].double() for name in BASE}
@@ -281,8 +274,9 @@ def test_a_distributed_checkpoint_is_refused_and_the_advice_works(tmp_path, base
 @pytest.mark.parametrize("above", [True, False])
 def test_a_manifest_of_parts_is_refused_by_the_same_sentence(tmp_path, above) -> None:
     step = states(tmp_path / "run/global_step10", ZERO3, EMPTY)
-    with pytest.raises(InputError, match=r"ZeRO-3.*zero_to_fp32"):
-        retrieve(str(step.parent if above else step))
+    path = step.parent if above else step
+    with refused("checkpoint.zero3-parts", file=path):
+        retrieve(str(path))
 
 
 # GGUF
@@ -295,5 +289,7 @@ def test_gguf_is_refused_by_its_name(tmp_path, base, kind) -> None:
     (folder / "adapter_model.gguf").write_bytes(b"GGUF" + bytes(64))
     if kind == "adapter":
         (folder / "adapter_config.json").write_text(json.dumps(tiny.PEFT), encoding="utf-8")
-    said = refusal(base, folder / "adapter_model.gguf" if kind == "file" else folder)
-    assert "a GGUF file, which is not read" in said
+    file = folder / "adapter_model.gguf"
+    code = "checkpoint.other-content" if kind == "file" else "checkpoint.gguf"
+    with refused(code, file=file):
+        Pair(base, file if kind == "file" else folder)

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from refusal import refused
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -25,7 +26,6 @@ from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.stored import same_bits
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.cells import Cell
-from affectlocus.core.errors import InputError
 from affectlocus.evaluation.evaluate import CellModel, build
 from affectlocus.lm.prompts import Prompter
 from affectlocus.orchestration.preflight import precheck_pairs
@@ -201,30 +201,30 @@ def test_an_ablation_keeps_all_else_as_tuned_and_a_load_keeps_it_as_in_the_base(
 @pytest.mark.parametrize("variant", HALF)
 def test_new_tokens_that_only_head_or_embeddings_have_are_refused(adapters, variant) -> None:
     base, adapter, _ = adapters(variant, False)
-    said = r"293 rows and .* 290, so the new tokens have values in one of them only"
     for cell in (TUNED, REVERT):
-        with pytest.raises(InputError, match=said):
+        with refused("model.token-counts-differ", file=adapter) as error:
             build(base, adapter, cell, any_base=True)
+        assert sorted(error.value.fields["found"].values()) == [290, 293]
     build(base, adapter, LOAD, any_base=True)  # it has the base's
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("indices", "code", "fields"),
     [
-        ([3, 7, 9], "names 3 tokens for it; expected one row for each"),
-        ("37", "expected a list of token ids"),
-        ([3, -1], "expected a list of token ids"),
-        ([3, 290], r"has 291 tokens, but its files and the base have 290"),
+        ([3, 7, 9], "adapter.token-row-count", {"expected": 3}),
+        ("37", "adapter.setting-type", {"key": "trainable_token_indices", "found": "37"}),
+        ([3, -1], "adapter.setting-type", {"key": "trainable_token_indices", "found": [3, -1]}),
+        ([3, 290], "adapter.other-token-count", {"found": 291, "expected": 290}),
     ],
 )
-def test_rows_that_fit_no_token_are_refused(adapters, tmp_path, told, said) -> None:
+def test_rows_that_fit_no_token_are_refused(adapters, tmp_path, indices, code, fields) -> None:
     base, adapter, _ = adapters("tokens", True)
     folder = shutil.copytree(adapter, tmp_path / "adapter")
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(
-        json.dumps(config | {"trainable_token_indices": told})
+        json.dumps(config | {"trainable_token_indices": indices})
     )
-    with pytest.raises(InputError, match=said):
+    with refused(code, **fields):
         ModelPair(base, folder, any_base=True).check()
 
 
@@ -234,7 +234,8 @@ def test_tokens_without_their_rows_are_refused(adapters, tmp_path) -> None:
     tensors = load_file(folder / "adapter_model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if "trainable_tokens" not in name}
     save_file(kept, folder / "adapter_model.safetensors")
-    with pytest.raises(InputError, match=r"trainable_token_indices is \[3, 7\], but .* no rows"):
+    key = "trainable_token_indices"
+    with refused("adapter.no-token-rows", key=key, found=[3, 7]):
         Pair(base, folder, any_base=True)
 
 
@@ -432,8 +433,9 @@ def test_check_says_what_the_cells_do_with_head_and_vocabulary(adapters, tmp_pat
     assert "its vocabulary has 293 tokens, the base's 290" in grown
     half, bad, _ = adapters("new tokens, LoRA on the head", False)
     config["bases"]["small"]["folder"], config["pairs"]["felt"]["tuned"] = str(half), str(bad)
-    with pytest.raises(InputError, match=r"mine\.yaml: pairs\.felt: .* in one of them only"):
+    with refused("model.token-counts-differ", file=bad) as error:
         precheck_pairs(Parameters.model_validate(config), tmp_path, "mine.yaml")
+    assert str(error.value).startswith("mine.yaml: pairs.felt: ")
 
 
 def test_a_cell_with_more_tokens_answers_with_the_tuned_tokenizer(adapters, tmp_path) -> None:

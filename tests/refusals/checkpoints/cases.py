@@ -1,4 +1,4 @@
-"""Bad checkpoints of every kind: wrong in one way each, and what must be said of it.
+"""Bad checkpoints of every kind, each wrong in one way, and the code of its refusal.
 
 All are made of one tiny model of LLaMA's layout, its twin, and a LoRA adapter of its q_proj.
 """
@@ -45,13 +45,13 @@ class Case:
 
     Attributes:
         kind: what is wrong.
-        says: parts of what must be printed.
-        make: writes the checkpoints into an empty folder, beside the good ones in it (`write`).
-        command: what meets them.
+        code: the code of the refusal.
+        make: writes the bad checkpoints into a folder that holds the good ones (`write`).
+        command: the arguments of affectlocus.
     """
 
     kind: str
-    says: tuple[str, ...]
+    code: str
     make: Callable[[Path], None]
     command: tuple[str, ...] = TWO
 
@@ -221,41 +221,41 @@ PTH = ("diff", "base", "tuned.pth")
 CASES = [
     Case(
         "No gated feed-forward: GPT-2's c_attn",
-        ("c_attn", "no gated feed-forward"),
+        "model.no-gate",
         _gpt2,
         ("diff", "gpt2", "tuned"),
     ),
     Case(
         "Latent attention: DeepSeek's kv_b_proj",
-        ("no k, v among", "its attention is latent", "kv_b_proj"),
+        "model.latent-attention",
         _latent,
         ("diff", "deepseek", "tuned"),
     ),
     Case(
         "DeepSpeed's ZeRO-3, in parts",
-        ("ZeRO-3", "zero_to_fp32.py"),
+        "checkpoint.zero3-parts",
         _empty_file("zero_pp_rank_0_mp_rank_00_model_states.pt"),
     ),
     Case(
         "FSDP's distributed checkpoint, in parts",
-        ("FSDP", "dcp_to_torch tuned/pytorch_model_fsdp_0 model.pt"),
+        "checkpoint.fsdp-parts",
         _empty_file("pytorch_model_fsdp_0/__0_0.distcp", "pytorch_model_fsdp_0/.metadata"),
     ),
-    Case("GGUF", ("adapter.gguf, a GGUF file, which is not read",), _empty_file("adapter.gguf")),
+    Case("GGUF", "checkpoint.gguf", _empty_file("adapter.gguf")),
     Case(
         "Shapes that differ",
-        (f"{GATE} has shape (8, 12), in the base (12, 8)",),
+        "pair.shapes-differ",
         tuned(lambda made: made.update({GATE: made[GATE].T})),
     ),
-    Case("A missing tensor", (f"{GATE!r} is missing",), tuned(lambda made: made.pop(GATE) is None)),
+    Case("A missing tensor", "pair.tensor-missing", tuned(lambda made: made.pop(GATE) is None)),
     Case(
         "An extra tensor",
-        ("'model.layers.2.mlp.gate_proj.weight' is not in its base",),
+        "pair.tensor-not-in-base",
         tuned(lambda made: made.update({GATE.replace("1", "2"): made[GATE]})),
     ),
     Case(
         "Quantised, as its configuration says",
-        ("its weights are quantised by 'gptq'",),
+        "model.quantised",
         tuned(
             lambda made: made.update({QWEIGHT: np.ones((1, 12), np.int32)}),
             quantization_config={"quant_method": "gptq", "bits": 4},
@@ -263,122 +263,122 @@ CASES = [
     ),
     Case(
         "Quantised tensors",
-        (GATE, "int8"),
+        "model.quantised",
         tuned(lambda made: made.update({GATE: made[GATE].astype(np.int8)})),
     ),
     Case(
         "Another base than the adapter's, in the hub's cache",
-        ("its base is 'Qwen/Qwen2.5-7B', not Qwen/Qwen2.5-7B-Instruct", "--any-base"),
+        "adapter.other-base",
         _cached,
         ("diff", "models--Qwen--Qwen2.5-7B-Instruct/snapshots/main", "tuned"),
     ),
     Case(
         "Another base than the adapter's, as its config.json says",
-        ("not Qwen/Qwen2.5-7B-Instruct (as mine/config.json says)", "--any-base"),
+        "adapter.other-base",
         _saved_from,
         ("diff", "mine", "tuned"),
     ),
     Case(
         "An adapter of a wider model",
-        ("this is not the adapter's base",),
+        "pair.shapes-differ",
         lambda folder: adapter(folder / "tuned", width=16),
     ),
     Case(
         "NaN, counted and located",
-        (f"{GATE}: 2 entries are NaN or infinite, the first in row 3, column 4",),
+        "checkpoint.not-finite",
         tuned(_spoilt(np.nan)),
     ),
     Case(
         "Infinity, counted and located",
-        (f"{GATE}: 2 entries are NaN or infinite, the first in row 3, column 4",),
+        "checkpoint.not-finite",
         tuned(_spoilt(np.inf)),
     ),
-    Case("A safetensors file that was cut", ("not a whole safetensors file",), _cut),
-    Case("A web page in the place of a file", ("HTML",), _page),
-    Case("A missing shard", ("model-00002-of-00002.safetensors",), _shard),
+    Case("A safetensors file that was cut", "checkpoint.broken-safetensors", _cut),
+    Case("A web page in the place of a file", "checkpoint.other-content", _page),
+    Case("A missing shard", "checkpoint.no-shard", _shard),
     Case(
         "One shard of two",
-        ("one shard of 2; give the folder of them all",),
+        "checkpoint.one-shard",
         _one_shard,
         ("diff", "base", "tuned/model-00001-of-00002.safetensors"),
     ),
     Case(
         "A pickle that would run a program",
-        ("holds more than plain tensors", "no code out of a file is ever run"),
+        "checkpoint.needs-code",
         _code,
         PTH,
     ),
     Case(
         "A plain pickle named .pth",
-        ("tuned.pth",),
+        "checkpoint.needs-code",
         _plain_pickle,
         PTH,
     ),
     Case(
         "Another kind of file named .pth",
-        ("not a PyTorch file",),
+        "checkpoint.not-pytorch",
         _garbage,
         PTH,
     ),
     Case(
         "Trained tensors that do not say their alpha",
-        ("does not say its LoRA alpha; give it (--alpha",),
+        "adapter.no-alpha",
         _trained_only,
         PTH,
     ),
     Case(
         "An adapter in the base's place",
-        ("found an adapter, expected the base",),
+        "pair.base-is-adapter",
         _nothing,
         ("diff", "adapter", "base"),
     ),
     Case(
         "A model alone",
-        ("a model alone has no delta",),
+        "pair.no-tuned",
         _nothing,
         ("diff", "base"),
     ),
     Case(
         "Another kind of adapter: IA3",
-        ("peft_type is 'IA3': only LoRA is read",),
+        "adapter.unsupported-setting",
         lambda folder: adapter(folder / "tuned", peft_type="IA3"),
     ),
     Case(
         "Another kind of adapter: prompts",
-        ("peft_type is 'PREFIX_TUNING'", "changes no weights"),
+        "adapter.unsupported-setting",
         lambda folder: adapter(folder / "tuned", peft_type="PREFIX_TUNING"),
     ),
     Case(
         "An adapter alone whose base has no gate, as its settings say",
-        ("'facebook/opt-350m' in adapter_config.json", "has no gate"),
+        "adapter.other-layout",
         lambda folder: adapter(folder / "tuned", base_model_name_or_path="facebook/opt-350m"),
         ("diff", "tuned"),
     ),
     Case(
         "An adapter's weights without its configuration",
-        ("without their scaling; give the folder",),
+        "adapter.no-settings",
         _nothing,
         ("diff", "base", "adapter/adapter_model.safetensors"),
     ),
     Case(
         "An adapter that lacks a module of its targets",
-        ("target_modules names 'v_proj'", "incomplete"),
+        "adapter.target-without-factors",
         lambda folder: adapter(folder / "tuned", target_modules=["q_proj", "v_proj"]),
     ),
     Case(
         "An empty folder",
-        ("no .safetensors file",),
+        "checkpoint.no-weights",
         lambda folder: (folder / "tuned").mkdir(),
     ),
     Case(
         "An empty folder, taken stock of",
-        ("no .safetensors, .bin or .pth file",),
+        "checkpoint.no-weights",
         lambda folder: (folder / "tuned").mkdir(),
         ("retrieve", "./tuned", "--out", "tuned.json"),
     ),
     Case(
         "Nothing there, taken stock of",
-        ("no such file or folder",),
+        "checkpoint.missing",
         _nothing,
         ("retrieve", "./gone", "--out", "tuned.json"),
     ),

@@ -965,7 +965,7 @@ CHECKPOINTS = [
     ),
     Case(
         "An adapter's pattern that would take longer than the universe is old",
-        ("its patterns take longer than 10 s to try",),
+        ("its patterns take longer than 10 s to match",),
         make=_adapter(rank_pattern={"(([a-z_.0-9]+)+)+!": 2}),
         commands=DIFF,
         shown='`"rank_pattern": {"(([a-z_.0-9]+)+)+!": 2}`',

@@ -111,8 +111,11 @@ class Adapter:
             self.config = read_json(path / CONFIG)
             if not isinstance(self.config, dict):
                 raise InputError(
+                    "adapter.settings-not-object",
                     f"{path / CONFIG}: holds a {type(self.config).__name__}; expected an object "
-                    "with the adapter's settings, as peft or MLX writes it"
+                    "with the adapter's settings, as peft or MLX writes it",
+                    file=path / CONFIG,
+                    found=type(self.config).__name__,
                 )
             if _is_mlx(path, self.config):
                 self.layout = "mlx"
@@ -121,7 +124,11 @@ class Adapter:
                 self.layout = "peft"
                 for key, why in unsupported_settings(self.config):
                     raise InputError(
-                        f"{path / CONFIG}: {key} is {shortened(repr(self.config.get(key)))}: {why}"
+                        "adapter.unsupported-setting",
+                        f"{path / CONFIG}: {key} is {shortened(repr(self.config.get(key)))}: {why}",
+                        file=path / CONFIG,
+                        key=key,
+                        found=self.config.get(key),
                     )
                 self.tensors = Tensors(_peft_weights(path))
         else:
@@ -140,9 +147,13 @@ class Adapter:
                 self._check_factors(module, factors)
         if self.config.get("trainable_token_indices") and not self.rows:
             raise InputError(
+                "adapter.no-token-rows",
                 f"{path / CONFIG}: trainable_token_indices is "
                 f"{self.config['trainable_token_indices']!r}, but the adapter holds no rows for "
-                "them (trainable_tokens_delta); it is incomplete: fetch it again"
+                "them (trainable_tokens_delta); it is incomplete: fetch it again",
+                file=path / CONFIG,
+                key="trainable_token_indices",
+                found=self.config["trainable_token_indices"],
             )
         for name in self.rows:
             self._check_rows(name)
@@ -165,8 +176,12 @@ class Adapter:
         def keep(names: dict[str, str], key: str, name: str) -> None:
             if key in names:
                 raise InputError(
+                    "adapter.two-changes",
                     f"{self.path}: {names[key]!r} and {name!r} change the same module; expected "
-                    "one of them"
+                    "one of them",
+                    file=self.path,
+                    first=names[key],
+                    second=name,
                 )
             names[key] = name
 
@@ -206,8 +221,11 @@ class Adapter:
             adapters |= {match["adapter"]} - {None}
             if len(adapters) > 1:
                 raise InputError(
+                    "adapter.several-adapters",
                     f"{self.path}: it holds several adapters ({', '.join(sorted(adapters))}); "
-                    "expected one"
+                    "expected one",
+                    file=self.path,
+                    found=sorted(adapters),
                 )
             key = match["factor"] + (".bias" if match["leaf"] == ".bias" else "")
             if self.layout == "mlx" and key in ("A", "B"):
@@ -221,8 +239,11 @@ class Adapter:
         without = sorted(module for module, names in found.items() if "latent" not in names)
         if latents and without:
             raise InputError(
+                "adapter.no-latent-mapping",
                 f"{self.path}: {without[0]} has no lora_latent_mapping, though other modules have "
-                "one (LoRA-XS); the adapter is incomplete"
+                "one (LoRA-XS); the adapter is incomplete",
+                file=self.path,
+                module=without[0],
             )
 
     def _keep_latent(self, name: str, found: dict[str, dict[str, str]], several: bool) -> None:
@@ -236,8 +257,11 @@ class Adapter:
                 names["latent"] = name
                 return
         raise InputError(
+            "adapter.stray-latent-mapping",
             f"{self.path}: {name!r} belongs to no module with one lora_A and one lora_B; expected "
-            "all three in the same module, as LoRA-XS saves them"
+            "all three in the same module, as LoRA-XS saves them",
+            file=self.path,
+            tensor=name,
         )
 
     def _refuse_unknown(self, modules: Collection[str]) -> None:
@@ -246,9 +270,13 @@ class Adapter:
         if strange is not None:
             plain, kind = strange
             raise InputError(
+                "adapter.unsupported-tensor",
                 f"{self.path}: {self.replaced[plain]!r} is {kind}, so the change of its module is "
                 "not known; merge the adapter into its base with the tool that made it, and give "
-                "the merged model"
+                "the merged model",
+                file=self.path,
+                tensor=self.replaced[plain],
+                found=kind,
             )
 
     def _factors(self, module: str, names: dict[str, str]) -> Factors:
@@ -263,9 +291,12 @@ class Adapter:
                     read |= {"latent"}
                 if unread := sorted(set(names) - read):
                     raise InputError(
+                        "adapter.unsupported-factor",
                         f"{self.path}: {names[unread[0]]!r} is not read together with "
                         f"{names[first]!r}; merge the adapter into its base with its own tool and "
-                        "give that folder"
+                        "give that folder",
+                        file=self.path,
+                        tensor=names[unread[0]],
                     )
                 if layout == "mlx" and module.endswith(_TABLES):
                     layout = "mlx embedding"
@@ -279,8 +310,11 @@ class Adapter:
                 )
         single = next(iter(names.values()))
         raise InputError(
+            "adapter.lone-factor",
             f"{self.path}: {single!r} is without the other LoRA factor; expected both factors of a "
-            "module"
+            "module",
+            file=self.path,
+            tensor=single,
         )
 
     def _check_config(self) -> None:
@@ -301,7 +335,12 @@ class Adapter:
                 patterns = self.config.get(key) or {}
                 if not isinstance(patterns, dict):
                     raise InputError(
-                        f"{file}: {key} is {patterns!r}; expected an object, module → number"
+                        "adapter.setting-type",
+                        f"{file}: {key} is {patterns!r}; expected an object, module → number",
+                        file=file,
+                        key=key,
+                        found=patterns,
+                        expected="an object, module → number",
                     )
                 for pattern, value in patterns.items():
                     _positive(value, file, f"{key}[{pattern!r}]")
@@ -311,7 +350,12 @@ class Adapter:
                 _check_pattern(excluded, file, "exclude_modules")
             elif not isinstance(excluded, list | None):
                 raise InputError(
-                    f"{file}: exclude_modules is {excluded!r}; expected names or a pattern"
+                    "adapter.setting-type",
+                    f"{file}: exclude_modules is {excluded!r}; expected names or a pattern",
+                    file=file,
+                    key="exclude_modules",
+                    found=excluded,
+                    expected="names or a pattern",
                 )
 
     def _check_factors(self, module: str, factors: Factors) -> None:
@@ -320,54 +364,88 @@ class Adapter:
         a, b = tensors.shape(factors.a), tensors.shape(factors.b)
         if len(a) != 2 or len(b) != 2:
             raise InputError(
-                f"{self.path}: {factors.a} has shape {a} and {factors.b} {b}; expected two matrices"
+                "adapter.factors-not-matrices",
+                f"{self.path}: {factors.a} has shape {a} and {factors.b} {b}; expected matrices",
+                file=self.path,
+                tensor=factors.a,
+                found=(a, b),
             )
         # The sizes of the axes that hold the rank.
         inner = (a[1], b[0]) if factors.layout.startswith("mlx") else (a[0], b[1])
         if inner[0] != inner[1] or not inner[0]:
             raise InputError(
+                "adapter.factor-ranks-differ",
                 f"{self.path}: {factors.a} has shape {a} and {factors.b} {b}: ranks {inner[0]} and "
-                f"{inner[1]}; expected the same, above 0"
+                f"{inner[1]}; expected the same, above 0",
+                file=self.path,
+                tensor=factors.a,
+                found=inner,
             )
         if factors.latent is not None and tensors.shape(factors.latent) != (inner[0],) * 2:
             raise InputError(
+                "adapter.latent-mapping-shape",
                 f"{self.path}: {factors.latent} has shape {tensors.shape(factors.latent)}; "
                 f"expected {(inner[0],) * 2}, as LoRA-XS's matrix between {factors.a} and "
-                f"{factors.b}"
+                f"{factors.b}",
+                file=self.path,
+                tensor=factors.latent,
+                expected=(inner[0],) * 2,
             )
         for name in (factors.a, factors.b, factors.magnitude, factors.bias, factors.latent):
             if name is not None and tensors.dtype(name) not in EPS:
                 raise InputError(
+                    "tensor.not-float",
                     f"{self.path}: {name} is stored as {tensors.dtype(name)}; expected float64, "
-                    "float32, float16 or bfloat16"
+                    "float32, float16 or bfloat16",
+                    file=self.path,
+                    tensor=name,
+                    found=tensors.dtype(name),
                 )
         width = b[1] if factors.layout.startswith("mlx") else b[0]
         for name in (factors.magnitude, factors.bias):
             if name is not None and math.prod(tensors.shape(name)) != width:
                 raise InputError(
+                    "adapter.vector-length",
                     f"{self.path}: {name} has shape {tensors.shape(name)}, and {factors.b} has "
-                    f"shape {b}; expected {width} entries"
+                    f"shape {b}; expected {width} entries",
+                    file=self.path,
+                    tensor=name,
+                    found=tensors.shape(name),
+                    expected=width,
                 )
         dora = self.config.get("use_dora") or self.config.get("fine_tune_type") == "dora"
         if dora and factors.magnitude is None:
             raise InputError(
+                "adapter.no-magnitude",
                 f"{self.path}: {module} has no DoRA magnitude, but {CONFIG} says DoRA; the "
-                "adapter is incomplete"
+                "adapter is incomplete",
+                file=self.path,
+                module=module,
             )
         configured = self._configured_rank(module)
         if configured is not None and configured != inner[0]:
             raise InputError(
+                "adapter.other-rank",
                 f"{self.path}: {module} has rank {inner[0]}, but its configuration says "
                 f"{configured:g}; the rank decides the scaling: give the tensors and the "
-                "configuration of one adapter"
+                "configuration of one adapter",
+                file=self.path,
+                module=module,
+                found=inner[0],
+                expected=configured,
             )
 
     def _check_rows(self, name: str) -> None:
         indices, shape = self.row_indices(name), self.tensors.shape(self.rows[name])
         if len(shape) != 2 or len(indices) != shape[0]:
             raise InputError(
+                "adapter.token-row-count",
                 f"{self.path}: {self.rows[name]} has shape {shape}, and trainable_token_indices of "
-                f"{CONFIG} names {len(indices)} tokens for it; expected one row for each"
+                f"{CONFIG} names {len(indices)} tokens for it; expected one row for each",
+                file=self.path,
+                tensor=self.rows[name],
+                found=shape,
+                expected=len(indices),
             )
 
     def row_indices(self, name: str) -> list[int]:
@@ -386,8 +464,13 @@ class Adapter:
             type(index) is int and index >= 0 for index in indices
         ):
             raise InputError(
+                "adapter.setting-type",
                 f"{self.path / CONFIG}: trainable_token_indices is {indices!r} for {name}; "
-                "expected a list of token ids"
+                "expected a list of token ids",
+                file=self.path / CONFIG,
+                key="trainable_token_indices",
+                found=indices,
+                expected="a list of token ids",
             )
         return indices
 
@@ -424,7 +507,12 @@ class Adapter:
         recipe = self.config.get("lora_parameters") or {}
         if not isinstance(recipe, dict):
             raise InputError(
-                f"{self.path / CONFIG}: lora_parameters is {recipe!r}; expected an object"
+                "adapter.setting-type",
+                f"{self.path / CONFIG}: lora_parameters is {recipe!r}; expected an object",
+                file=self.path / CONFIG,
+                key="lora_parameters",
+                found=recipe,
+                expected="an object",
             )
         return recipe
 
@@ -494,7 +582,10 @@ class Adapter:
         recipe = self._recipe()
         if self._vlm and "alpha" not in recipe:
             raise InputError(
-                f"{self.path / CONFIG}: no alpha; expected the one that mlx-vlm writes"
+                "adapter.no-alpha",
+                f"{self.path / CONFIG}: no alpha; expected the one that mlx-vlm writes",
+                file=self.path / CONFIG,
+                key="alpha",
             )
         if self._vlm:
             return float(recipe["alpha"])
@@ -504,7 +595,12 @@ class Adapter:
             return scale * float(recipe["alpha"]) / rank
         if "scale" in recipe:
             return scale
-        raise InputError(f"{self.path / CONFIG}: lora_parameters has no scale; expected one")
+        raise InputError(
+            "adapter.no-scale",
+            f"{self.path / CONFIG}: lora_parameters has no scale; expected one",
+            file=self.path / CONFIG,
+            key="lora_parameters.scale",
+        )
 
     def _oldest(self, recipe: dict[str, Any]) -> bool:
         """Whether the keys show that mlx-lm trained it with the factor scale · alpha / rank."""
@@ -520,9 +616,13 @@ class Adapter:
                 continue
             if self.config[other] not in (recipe[own], recipe.get(other)):
                 raise InputError(
+                    "adapter.two-scales",
                     f"{self.path / CONFIG}: both {where} {recipe[own]} and {other} "
                     f"{self.config[other]}, two numbers for one factor; keep {where} alone, with "
-                    "the number that the training used"
+                    "the number that the training used",
+                    file=self.path / CONFIG,
+                    key=(where, other),
+                    found=(recipe[own], self.config[other]),
                 )
 
     def _note_scale(self, recipe: dict[str, Any]) -> None:
@@ -547,14 +647,22 @@ class Adapter:
         if self._alpha is not None:
             if isinstance(found, int | float) and found != self._alpha:
                 raise InputError(
+                    "adapter.two-alphas",
                     f"{self.path}: its configuration says lora_alpha {found:g}, not the given "
-                    f"{self._alpha:g}; leave alpha out, or correct it"
+                    f"{self._alpha:g}; leave alpha out, or correct it",
+                    file=self.path,
+                    key="lora_alpha",
+                    found=self._alpha,
+                    expected=found,
                 )
             return self._alpha
         if found is None:
             raise InputError(
+                "adapter.no-alpha",
                 f"{self.path}: it does not say its LoRA alpha; give it (--alpha, or alpha below "
-                "the pair in params.yaml), as the training code set it"
+                "the pair in params.yaml), as the training code set it",
+                file=self.path,
+                option="alpha",
             )
         return _positive(found, self.path, "lora_alpha of its configuration")
 
@@ -658,13 +766,18 @@ def _peft_weights(folder: Path) -> list[Path]:
             return [folder / f"{PEFT}{suffix}", *([more] if more.is_file() else [])]
     if gguf := sorted(folder.glob("*.gguf")):
         raise InputError(
+            "checkpoint.gguf",
             f"{folder}: its weights are in {gguf[0].name}, a GGUF file, which is not read; give "
-            "the adapter as peft saved it"
+            "the adapter as peft saved it",
+            file=gguf[0],
         )
     if holds_factors(folder):
         return whole_weights(folder)
     raise InputError(
-        f"{folder}: {CONFIG} exists, but {PEFT}.safetensors does not; the adapter is incomplete"
+        "adapter.no-weights",
+        f"{folder}: {CONFIG} exists, but {PEFT}.safetensors does not; the adapter is incomplete",
+        file=folder,
+        expected=f"{PEFT}.safetensors",
     )
 
 
@@ -684,7 +797,11 @@ def _check_pattern(pattern: str, file: Path, key: str) -> None:
         re.compile(_ENDS.format(pattern))
     except (re.error, RecursionError, OverflowError) as error:
         raise InputError(
-            f"{file}: {key}: {pattern!r} is not a regular expression ({error})"
+            "adapter.bad-pattern",
+            f"{file}: {key}: {pattern!r} is not a regular expression ({error})",
+            file=file,
+            key=key,
+            found=pattern,
         ) from None
 
 
@@ -697,7 +814,13 @@ def _positive(value: Any, file: Path, key: str) -> float:
         return float(value)
     else:
         found = f"{value:g}"
-    raise InputError(f"{file}: {key} is {found}; expected a number above 0")
+    raise InputError(
+        "adapter.not-positive",
+        f"{file}: {key} is {found}; expected a number above 0",
+        file=file,
+        key=key,
+        found=value,
+    )
 
 
 def _find_nested(value: Any, key: str, seen: set[int] | None = None) -> Any:

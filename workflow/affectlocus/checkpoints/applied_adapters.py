@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,17 +14,12 @@ from affectlocus.checkpoints.adapters import (
 )
 from affectlocus.checkpoints.architectures import Rows, in_other_tower, place
 from affectlocus.checkpoints.computed_matrices import DoraDelta, dense
-from affectlocus.checkpoints.matching import (
-    align_with_path,
-)
+from affectlocus.checkpoints.matching import align_with_path, not_in_base
 from affectlocus.checkpoints.name_alignment import layer_prefixes, split_layer
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import ArrayReader, TensorReader
 from affectlocus.checkpoints.weights import Weights, is_vocabulary
 from affectlocus.core.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 class Applied:
@@ -46,6 +40,12 @@ class Applied:
         self.adapter = adapter
         self.notes = list(adapter.notes)
         names, known = adapter.changed(), set(base.names())
+        if not (names or adapter.rows):
+            raise InputError(
+                "adapter.empty",
+                f"{adapter.path}: it changes no tensor; expected LoRA factors or trained tensors",
+                file=adapter.path,
+            )
         where = align_with_path(names, known, adapter.path)
         both = layer_prefixes(names, known)
         self.names = {where[name]: name for name in names if name in where}
@@ -65,12 +65,7 @@ class Applied:
         if not lost and factors and factors.isdisjoint(where):
             lost = sorted(factors)
         if lost or not (self.names or adapter.rows):
-            first = lost[0] if lost else next(iter(sorted(names)), "nothing")
-            raise InputError(
-                f"{adapter.path}: {first!r} is not in its base {base.path} "
-                f"({counted(lost or names, 'tensor')} in all); check that this is the base that it "
-                "was tuned from"
-            )
+            raise not_in_base(adapter.path, lost or names, base.path)
         for name in sorted(self.names):
             self._check_shape(name, base)
         if both is not None:
@@ -93,10 +88,14 @@ class Applied:
                 continue
             if f"{module}.bias" not in names:
                 raise InputError(
+                    "adapter.bias-without-base",
                     f"{self.adapter.path}: it holds LoRA biases (lora_bias), as {factors.bias!r}, "
                     f"and {weight.removesuffix('.weight')} of the base {base.path} has no bias "
                     "that they could be added to, so neither this program nor peft can merge "
-                    "them; train the adapter without lora_bias"
+                    "them; train the adapter without lora_bias",
+                    file=self.adapter.path,
+                    tensor=factors.bias,
+                    base=base.path,
                 )
 
     def _refuse_incomplete(self, base: Weights, prefix: str) -> None:
@@ -111,9 +110,14 @@ class Applied:
                     continue
                 if self.adapter.targets(module):
                     raise InputError(
+                        "adapter.target-without-factors",
                         f"{self.adapter.path / CONFIG}: target_modules names {target!r}, which the "
                         f"base has ({module}), but the adapter holds no factors of it; it is "
-                        "incomplete: fetch it again"
+                        "incomplete: fetch it again",
+                        file=self.adapter.path / CONFIG,
+                        key="target_modules",
+                        found=target,
+                        module=module,
                     )
 
     def _exclude(self, name: str, note: str | None = None) -> None:
@@ -148,8 +152,13 @@ class Applied:
                 continue
             if place(name) is not None:
                 raise InputError(
+                    "pair.shapes-differ",
                     f"{self.adapter.path}: {what}, but the base's weight has {stored}; "
-                    "this is not the adapter's base"
+                    "this is not the adapter's base",
+                    file=self.adapter.path,
+                    tensor=name,
+                    found=shape,
+                    expected=stored,
                 )
             resized = is_vocabulary(name) and shape[1:] == stored[1:]
             rows = f"{name} has {stored[0]} rows in the base, {shape[0]} in {self.adapter.path}"

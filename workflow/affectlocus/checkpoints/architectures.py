@@ -170,7 +170,10 @@ def parts(
     elif names == ("gate", "up"):
         if rows % 2:
             raise InputError(
-                f"{tensor_name} has {rows} rows; expected an even number, gate first and then up"
+                "model.odd-gate-up",
+                f"{tensor_name} has {rows} rows; expected an even number, gate first and then up",
+                tensor=tensor_name,
+                found=rows,
             )
         split = [((0, rows // 2),), ((rows // 2, rows),)]
     else:
@@ -187,22 +190,34 @@ def _heads(
     """The rows of q, k and v in a fused tensor."""
     if config is None:
         raise InputError(
+            "model.no-head-counts",
             f"{tensor_name} holds q, k and v in one tensor, and no config.json says how many heads "
-            "each has; give the base as well"
+            "each has; put the model's config.json next to its weights (of an adapter alone: give "
+            "its base as well)",
+            tensor=tensor_name,
         )
     text = config.get("text_config") or config.get("llm_config") or config
     heads = text.get("num_attention_heads") if isinstance(text, dict) else None
     shared = (text.get("num_key_value_heads") or heads) if heads else None
     if not (isinstance(heads, int) and isinstance(shared, int) and heads > 0 and shared > 0):
         raise InputError(
-            "config.json: num_attention_heads and num_key_value_heads are not whole numbers above "
-            f"0; {tensor_name} cannot be split without them"
+            "model.bad-head-counts",
+            "num_attention_heads and num_key_value_heads in config.json are not whole numbers "
+            f"above 0; {tensor_name} cannot be split into q, k and v without them: correct "
+            "config.json",
+            tensor=tensor_name,
+            key="num_attention_heads",
+            found=(heads, shared),
         )
     total = heads + 2 * shared
     if rows % total or heads % shared:
         raise InputError(
+            "model.heads-do-not-fit",
             f"{tensor_name} has {rows} rows, which cannot be divided into the {heads} heads and "
-            f"{shared} key-value heads of config.json; give the checkpoint with its own config.json"
+            f"{shared} key-value heads of config.json; give the model with its own config.json",
+            tensor=tensor_name,
+            found=rows,
+            expected=(heads, shared),
         )
     width = rows // total
     if not grouped:

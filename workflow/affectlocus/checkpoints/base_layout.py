@@ -99,16 +99,24 @@ def unknown_projections(adapter: Adapter) -> list[str]:
         kind = None
     if kind is not None and kind != "seven":
         raise InputError(
+            "adapter.other-layout",
             f"{adapter.path}: its base ({source}) {_WHY[kind]}; expected an adapter of a model "
-            "with q, k, v, o, gate, up and down"
+            "with q, k, v, o, gate, up and down",
+            file=adapter.path,
+            found=kind,
+            source=source,
         )
     unknown = _unknown_modules(adapter)
     for pattern, found in _MODULES:
         for module in unknown:
             if re.fullmatch(rf"(?:.*\.)?{pattern}", module):
                 raise InputError(
+                    "adapter.other-layout",
                     f"{adapter.path}: it adapts {module}, so its base {_WHY[found]}; expected an "
-                    "adapter of a model with q, k, v, o, gate, up and down"
+                    "adapter of a model with q, k, v, o, gate, up and down",
+                    file=adapter.path,
+                    found=found,
+                    module=module,
                 )
     doubtful: set[str] = set()
     # A block with an unknown module may store its projections there.

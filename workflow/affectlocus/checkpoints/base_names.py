@@ -75,8 +75,13 @@ def check_base_name(adapter: Adapter, path: Path, config: dict[str, Any] | None)
             "give the unquantised model that it is a copy of" if copied or mlx else "give that one"
         )
         raise InputError(
+            "adapter.other-base",
             f"{adapter.path / CONFIG}: its base is {named!r}, not {known}{source}; {which}, or "
-            "accept any base (--any-base)"
+            "accept any base (--any-base)",
+            file=adapter.path / CONFIG,
+            key="base_model_name_or_path",
+            found=known,
+            expected=named,
         )
     return [
         f"the adapter names {adapter.base_name} as its base; the base given is {path}: the "

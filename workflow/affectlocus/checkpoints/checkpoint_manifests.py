@@ -30,15 +30,17 @@ def checkpoint_folder(manifest_file: Path) -> Path:
     Raises:
         InputError: not a manifest; or listed weights are missing or were changed.
     """
-    if problem := manifest_problem(manifest_file):
+    try:
+        record = _checked(manifest_file)
+    except InputError as error:
         if not manifest_file.is_file():
-            raise InputError(problem)
+            raise
+        advice = ""
         if STATE.is_dir():
-            raise InputError(f"{problem}; affectlocus doctor --fix puts it right; then run again")
-        if is_listed(manifest_file):
-            problem += f"; bring it back with the command that wrote {manifest_file}"
-        raise InputError(problem)
-    record = read_json(manifest_file)
+            advice = "; affectlocus doctor --fix repairs it; then run again"
+        elif is_listed(manifest_file):
+            advice = f"; bring it back with the command that wrote {manifest_file}"
+        raise InputError(error.code, f"{error}{advice}", **error.fields) from None
     folder = manifest_folder(record)
     return folder / record["files"][0]["file"] if record.get("kind") == "file" else folder
 
@@ -53,26 +55,51 @@ def is_listed(manifest_file: Path) -> bool:
 
 def manifest_problem(manifest_file: Path) -> str:
     """The problem with a manifest or its listed files; an empty string if there is no problem."""
-    written = "written by affectlocus retrieve CHECKPOINT --out FILE.json"
-    if manifest_file.is_dir():
-        return f"{manifest_file}: a folder; expected the manifest of a checkpoint, a JSON file"
-    if not manifest_file.exists():
-        return f"{manifest_file}: no such file; expected the manifest of a checkpoint, {written}"
     try:
-        record = read_json(manifest_file)
+        _checked(manifest_file)
     except InputError as error:
         return str(error)
+    return ""
+
+
+def _checked(manifest_file: Path) -> dict[str, Any]:
+    """The content of a manifest whose files are unchanged."""
+    written = "written by affectlocus retrieve CHECKPOINT --out FILE.json"
+    if manifest_file.is_dir():
+        raise InputError(
+            "manifest.folder",
+            f"{manifest_file}: a folder; expected the manifest of a checkpoint, a JSON file",
+            file=manifest_file,
+        )
+    if not manifest_file.exists():
+        raise InputError(
+            "manifest.missing",
+            f"{manifest_file}: no such file; expected the manifest of a checkpoint, {written}",
+            file=manifest_file,
+        )
+    record: dict[str, Any] = read_json(manifest_file)
     if not is_manifest(record):
-        return f"{manifest_file}: no manifest of a checkpoint; expected one {written}"
-    folder = manifest_folder(record)
+        raise InputError(
+            "manifest.other-content",
+            f"{manifest_file}: no manifest of a checkpoint; expected one {written}",
+            file=manifest_file,
+        )
     if lost := first_missing_file(record):
         path, size = lost
         state = "changed" if path.is_file() else "missing"
-        return f"{path}: {state}, though {manifest_file} lists it with {size} bytes"
-    changed = first_changed(folder, record["files"])
-    if changed is not None:
-        return (
-            f"{changed}: as long as {manifest_file} lists it, but with other bytes (their SHA-256 "
-            "differs)"
+        raise InputError(
+            "manifest.file-missing",
+            f"{path}: {state}, though {manifest_file} lists it with {size} bytes",
+            file=path,
+            found=state,
+            expected=size,
         )
-    return ""
+    changed = first_changed(manifest_folder(record), record["files"])
+    if changed is not None:
+        raise InputError(
+            "manifest.file-changed",
+            f"{changed}: as long as {manifest_file} lists it, but with other bytes (their SHA-256 "
+            "differs)",
+            file=changed,
+        )
+    return record

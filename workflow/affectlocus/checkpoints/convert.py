@@ -33,7 +33,9 @@ def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[s
     check_output(out, "convert", inputs=[adapter.path])
     if not adapter.factors:
         raise InputError(
-            f"{adapter.path}: no LoRA factors in it; expected lora_A and lora_B tensors"
+            "adapter.no-factors",
+            f"{adapter.path}: no LoRA factors in it; expected lora_A and lora_B tensors",
+            file=adapter.path,
         )
     tensors, ranks, alphas = {}, {}, {}
     for module, factors in adapter.factors.items():

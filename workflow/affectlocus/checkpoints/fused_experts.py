@@ -116,8 +116,12 @@ def _transposed(
     if up[0] == down[0] and up[2] == 2 * down[1] and up[1] == down[2]:
         return True
     raise InputError(
+        "model.experts-do-not-fit",
         f"{path}: {weights['gate_up_proj']} has shape {up} and {weights['down_proj']} {down}; "
-        "expected (E, 2·I, H) and (E, H, I), or (E, H, 2·I) and (E, I, H)"
+        "expected (E, 2·I, H) and (E, H, I), or (E, H, 2·I) and (E, I, H)",
+        file=path,
+        tensor=weights["gate_up_proj"],
+        found=(up, down),
     )
 
 

@@ -75,18 +75,27 @@ def matching(base: ModelNames, tuned: ModelNames) -> Matching:
     extra = set(tuned.names) - set(where)
     missing = known - set(where.values())
     located = any(place(name) is not None for name in known)
-    for names, further, prefix, problem in (
-        (extra, tuned.mtp_tensors, both[0] if both else "", f"is not in its base {base.path}"),
-        (missing, base.mtp_tensors, both[1] if both else "", "is missing; the base has it"),
-    ):
-        lost = {name for name in names if name not in further and is_required(name, prefix)}
-        if not where or (located and both is None):
-            lost = names
-        if lost:
-            raise InputError(
-                f"{tuned.path}: {min(lost)!r} {problem} ({counted(lost, 'tensor')} in all); check "
-                "that this is the base that it was tuned from"
-            )
+    unrelated = not where or (located and both is None)
+    own_prefix, base_prefix = both or ("", "")
+
+    def lost(names: set[str], model: ModelNames, prefix: str) -> set[str]:
+        """Those of the names that have no match and need one."""
+        further = model.mtp_tensors
+        if unrelated:
+            return names
+        return {name for name in names if name not in further and is_required(name, prefix)}
+
+    if found := lost(extra, tuned, own_prefix):
+        raise not_in_base(tuned.path, found, base.path)
+    if found := lost(missing, base, base_prefix):
+        raise InputError(
+            "pair.tensor-missing",
+            f"{tuned.path}: {min(found)!r} is missing; the base has it ({counted(found, 'tensor')} "
+            "in all); check that this is the base that it was tuned from",
+            file=tuned.path,
+            tensor=min(found),
+            base=base.path,
+        )
     tied = _tied(base.config), _tied(tuned.config)
     untied = False in tied or True not in tied
     notes = _notes(tuned.path, extra, tuned.mtp_tensors, untied)
@@ -104,7 +113,19 @@ def align_with_path(names: Iterable[str], base: Collection[str], path: Path) -> 
     try:
         return align_names(names, base)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise error.within(path, file=path) from None
+
+
+def not_in_base(path: Path, names: Collection[str], base: Path) -> InputError:
+    """The refusal of tensors that the base of a model or adapter does not have."""
+    return InputError(
+        "pair.tensor-not-in-base",
+        f"{path}: {min(names)!r} is not in its base {base} ({counted(names, 'tensor')} in all); "
+        "check that this is the base that it was tuned from",
+        file=path,
+        tensor=min(names),
+        base=base,
+    )
 
 
 def is_required(name: str, prefix: str) -> bool:

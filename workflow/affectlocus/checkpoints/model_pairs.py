@@ -366,15 +366,15 @@ class ModelPair(Pair):
         self.check_base()
         self.check_dtypes()
         if self._tuned is not None and self._untied_without_head(self._tuned):
-            raise InputError(
-                _no_head(self._tuned, self.head)
-                + "; load cells of it can be made with affectlocus graft"
-            )
+            raise _no_head(self._tuned, self.head, "; affectlocus graft can make its load cells")
         if self._headless:
             raise InputError(
+                "model.head-missing",
                 f"{self.tuned}: it has no {self.head}, which its base has, and does not tie its "
                 "head to its embeddings, so it predicts no tokens (a classifier?); save it with "
-                "its head; load cells of it can be made with affectlocus graft"
+                "its head; load cells of it can be made with affectlocus graft",
+                file=self.tuned,
+                tensor=self.head,
             )
         rows = self._rows()
         for name in rows:
@@ -382,9 +382,12 @@ class ModelPair(Pair):
         if len(set(rows.values())) > 1:
             (longer, many), (shorter, few) = sorted(rows.items(), key=lambda item: -item[1])
             raise InputError(
+                "model.token-counts-differ",
                 f"{self.tuned}: {longer} has {many} rows and {shorter} {few}, so the new tokens "
                 "have values in one of them only; save both (peft: save_embedding_layers=True), or "
-                "merge the adapter and give that folder"
+                "merge the adapter and give that folder",
+                file=self.tuned,
+                found=rows,
             )
 
     def check_dtypes(self) -> None:
@@ -399,8 +402,13 @@ class ModelPair(Pair):
             if conversion(own, target) == "none":
                 wide = "float64" if own == "float64" else "float32"
                 raise InputError(
+                    "pair.dtype-too-narrow",
                     f"{self.tuned}: {name} is stored as {own}, in the base {self.base.path} as "
-                    f"{target}, which cannot hold all values of {own}; save both in {wide}"
+                    f"{target}, which cannot hold all values of {own}; save both in {wide}",
+                    file=self.tuned,
+                    tensor=name,
+                    found=own,
+                    expected=target,
                 )
 
     def _other_dtypes(self) -> list[tuple[str, str, str]]:
@@ -424,7 +432,7 @@ class ModelPair(Pair):
                 embeddings.
         """
         if self._untied_without_head(self.base):
-            raise InputError(_no_head(self.base, self.head))
+            raise _no_head(self.base, self.head)
 
     def _untied_without_head(self, model: Weights) -> bool:
         """Whether a model's configuration says that its head is a tensor which it does not store.
@@ -451,18 +459,28 @@ class ModelPair(Pair):
             reached = max((*edit.rows[1], -1)) + 1
         if reached > rows or (edit.module is not None and reached != rows):
             raise InputError(
+                "adapter.other-token-count",
                 f"{self.tuned}: its change of {name} has {reached} tokens, but its files and the "
                 f"base have {rows}; save the embeddings with the adapter (peft: "
-                "save_embedding_layers=True), or merge it and give that folder"
+                "save_embedding_layers=True), or merge it and give that folder",
+                file=self.tuned,
+                tensor=name,
+                found=reached,
+                expected=rows,
             )
 
 
-def _no_head(model: Weights, head: str | None) -> str:
+def _no_head(model: Weights, head: str | None, remark: str = "") -> InputError:
     _, source = _tying(model.config)
-    return (
-        f"{model.path / 'config.json'}: tie_word_embeddings is false{source}, and the model stores "
-        f"no {head}, so transformers would draw its head at random; set tie_word_embeddings to "
-        "true if the head is the embeddings, or save the model with its head"
+    file = model.path / "config.json"
+    return InputError(
+        "model.no-head",
+        f"{file}: tie_word_embeddings is false{source}, and the model stores no {head}, so "
+        "transformers would initialise its head at random; set tie_word_embeddings to true if the "
+        f"head is the embeddings, or save the model with its head{remark}",
+        file=file,
+        key="tie_word_embeddings",
+        tensor=head,
     )
 
 

@@ -49,8 +49,11 @@ def align_names(names: Iterable[str], base: Collection[str]) -> dict[str, str]:
     for name, target in found.items():
         if target in owners:
             raise InputError(
+                "pair.two-tensors-for-one",
                 f"{owners[target]!r} and {name!r} would both change {target} of the base; expected "
-                "one: leave the other part of the model out, or give the model that has both"
+                "one: leave the other part of the model out, or give the model that has both",
+                tensor=target,
+                found=(owners[target], name),
             )
         owners[target] = name
     return found
@@ -93,9 +96,11 @@ def layer_prefixes(names: Iterable[str], base: Collection[str]) -> tuple[str, st
     first, *rest = sorted(fitting, key=fit, reverse=True)
     if rest and fit(rest[0]) == fit(first):
         raise InputError(
+            "pair.two-language-models",
             f"{fitting[first][0]!r} and {fitting[rest[0]][0]!r} may both belong to the language "
             f"model's {base_prefix}layers in the base, and the names do not decide which; give "
-            "the base that has both parts"
+            "the base that has both parts",
+            found=(fitting[first][0], fitting[rest[0]][0]),
         )
     return first, base_prefix
 

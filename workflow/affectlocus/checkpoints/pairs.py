@@ -133,7 +133,12 @@ class Pair:
                 continue
             if name in located or a[1:] != b[1:] or not is_vocabulary(name):
                 raise InputError(
-                    f"{tuned.path}: {name} has shape {b}, in the base {a}; the two are no pair"
+                    "pair.shapes-differ",
+                    f"{tuned.path}: {name} has shape {b}, in the base {a}; the two are no pair",
+                    file=tuned.path,
+                    tensor=name,
+                    found=b,
+                    expected=a,
                 )
             self.notes.append(
                 f"the vocabulary was resized: {name} has {a[0]} rows in the base, {b[0]} tuned"
@@ -255,8 +260,11 @@ def is_adapter(path: Path, base: Weights | None = None) -> bool:
     whole = any(place(name.replace(".base_layer.", ".")) is not None for name in names)
     if low_rank and ((path.suffix == ".safetensors" and not whole) or path.stem == PEFT):
         raise InputError(
+            "adapter.no-settings",
             f"{path}: holds an adapter's weights alone, without their scaling; give the folder "
-            f"{path.parent}, with the {CONFIG} in it"
+            f"{path.parent}, with the {CONFIG} in it",
+            file=path,
+            expected=CONFIG,
         )
     if low_rank or path.suffix == ".safetensors":
         return low_rank

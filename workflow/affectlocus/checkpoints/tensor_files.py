@@ -78,9 +78,18 @@ class _File:
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file; the checkpoint is incomplete") from None
+            raise InputError(
+                "checkpoint.missing-file",
+                f"{path}: no such file; the checkpoint is incomplete",
+                file=path,
+            ) from None
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+            raise InputError(
+                "checkpoint.unreadable",
+                f"{path}: cannot be read ({error.strerror})",
+                file=path,
+                reason=error.strerror,
+            ) from None
         self.close = weakref.finalize(self, os.close, self.descriptor)
         self.size = os.fstat(self.descriptor).st_size
 
@@ -90,13 +99,20 @@ class _File:
             try:
                 done = os.preadv(self.descriptor, [into], offset)
             except OSError as error:
-                raise InputError(f"{self.path}: cannot be read ({error.strerror})") from None
+                raise InputError(
+                    "checkpoint.unreadable",
+                    f"{self.path}: cannot be read ({error.strerror})",
+                    file=self.path,
+                    reason=error.strerror,
+                ) from None
             if done == len(into):
                 return
             if not done:
                 raise InputError(
+                    "checkpoint.cut-while-read",
                     f"{self.path}: ends at {offset} bytes though its header promised more; "
-                    "it was cut while it was read: fetch it again"
+                    "it was cut while it was read: fetch it again",
+                    file=self.path,
                 )
             into, offset = into[done:], offset + done
 
@@ -222,8 +238,12 @@ class Tensors:
             for name in found:
                 if name in self._entries:
                     raise InputError(
+                        "checkpoint.tensor-in-two-files",
                         f"{path}: {name!r} is also in {self._entries[name].file.path}; expected "
-                        "each tensor in one file: remove the files of another checkpoint"
+                        "each tensor in one file: remove the files of another checkpoint",
+                        file=path,
+                        tensor=name,
+                        other=self._entries[name].file.path,
                     )
             self._entries |= found
 
@@ -241,8 +261,12 @@ class Tensors:
             for part, cut in cuts.items():
                 if part in self._entries:
                     raise InputError(
+                        "checkpoint.expert-in-two-tensors",
                         f"{whole.file.path}: {name!r} holds {part!r}, which is also a tensor of "
-                        "its own; expected one of them"
+                        "its own; expected one of them",
+                        file=whole.file.path,
+                        tensor=part,
+                        whole=name,
                     )
                 self._entries[part] = _view(whole, cut)
             self.expert_views[name] = (whole.shape, dict(cuts))
@@ -338,8 +362,12 @@ class FileReader:
         else:
             if len(entry.shape) not in (1, 2):
                 raise InputError(
+                    "tensor.not-matrix",
                     f"{entry.file.path}: {name} has {len(entry.shape)} dimensions "
-                    f"{entry.shape}; expected the rows of a matrix, or a bias"
+                    f"{entry.shape}; expected the rows of a matrix, or a bias",
+                    file=entry.file.path,
+                    tensor=name,
+                    found=entry.shape,
                 )
             width = prod(entry.shape[1:])
             runs = []
@@ -403,9 +431,13 @@ class FileReader:
     def _check(self) -> None:
         if self.dtype not in EPS:
             raise InputError(
+                "tensor.not-float",
                 f"{self._entry.file.path}: {self._name} is stored as {self.dtype}; expected float "
                 "weights (float64, float32, float16 or bfloat16): quantised ones must be converted "
-                "first"
+                "first",
+                file=self._entry.file.path,
+                tensor=self._name,
+                found=self.dtype,
             )
 
     def _entries(self, first: int, count: int) -> np.ndarray:
@@ -476,12 +508,21 @@ _MISTAKEN = (
 def _refuse_other_content(file: _File) -> None:
     kind = "safetensors" if file.path.suffix == ".safetensors" else "PyTorch"
     if not file.size:
-        raise InputError(f"{file.path}: not a whole {kind} file (it is empty); fetch it again")
+        raise InputError(
+            "checkpoint.empty-file",
+            f"{file.path}: not a whole {kind} file (it is empty); fetch it again",
+            file=file.path,
+        )
     head = bytearray(min(512, file.size))
     file.read(memoryview(head), 0)
     for begins, what, remedy in _MISTAKEN:
         if begins.match(head):
-            raise InputError(f"{file.path}: not a whole {kind} file (it is {what}); {remedy}")
+            raise InputError(
+                "checkpoint.other-content",
+                f"{file.path}: not a whole {kind} file (it is {what}); {remedy}",
+                file=file.path,
+                found=what,
+            )
 
 
 # safetensors: eight bytes with the header's length, the header in JSON, the tensors' bytes
@@ -503,8 +544,12 @@ def _safetensors(file: _File) -> dict[str, _Entry]:
                 raise ValueError(f"{name!r} has {len(shape)} dimensions")
             if value["dtype"] not in _DTYPES:
                 raise InputError(
+                    "tensor.unknown-dtype",
                     f"{file.path}: {name} is stored as {value['dtype']}, which is not read; "
-                    f"expected one of {', '.join(_DTYPES)}"
+                    f"expected one of {', '.join(_DTYPES)}",
+                    file=file.path,
+                    tensor=name,
+                    found=value["dtype"],
                 )
             dtype = _DTYPES[value["dtype"]]
             if not all(type(side) is int and side >= 0 for side in (*shape, begin, end)):
@@ -535,8 +580,12 @@ def _header_length(file: _File) -> int:
     length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
     if _HEADER < length <= file.size - 8:
         raise InputError(
+            "checkpoint.header-too-long",
             f"{file.path}: its header has {length} bytes; expected {_HEADER} at most, some 150 for "
-            "each tensor: save the model in several files"
+            "each tensor: save the model in several files",
+            file=file.path,
+            found=length,
+            expected=_HEADER,
         )
     if not 2 <= length <= file.size - 8:
         raise _broken(file, f"{file.size} bytes, which is no header and its tensors")
@@ -560,7 +609,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _broken(file: _File, reason: str) -> InputError:
-    return InputError(f"{file.path}: not a whole safetensors file ({reason}); fetch it again")
+    return InputError(
+        "checkpoint.broken-safetensors",
+        f"{file.path}: not a whole safetensors file ({reason}); fetch it again",
+        file=file.path,
+        reason=reason,
+    )
 
 
 # PyTorch: a zip of a pickle and of the storages' bytes; before 1.6, all in one pickle
@@ -578,7 +632,10 @@ def _pytorch(file: _File) -> tuple[dict[str, _Entry], dict[str, Any]]:
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise InputError(
-                f"{file.path}: {name} is sparse or quantised; expected a plain tensor of floats"
+                "tensor.not-plain",
+                f"{file.path}: {name} is sparse or quantised; expected a plain tensor of floats",
+                file=file.path,
+                tensor=name,
             )
         tensor = tensor.detach()
         _refuse_spread(file, name, tensor)
@@ -591,7 +648,12 @@ def _pytorch(file: _File) -> tuple[dict[str, _Entry], dict[str, Any]]:
         storage = tensor.untyped_storage()
         start = getattr(storage, "_checkpoint_offset", None)
         if tensor.numel() and storages.get(start, -1) < storage.nbytes():
-            raise InputError(f"{file.path}: not a whole PyTorch file ({name} has no storage)")
+            raise InputError(
+                "checkpoint.broken-pytorch",
+                f"{file.path}: not a whole PyTorch file ({name} has no storage)",
+                file=file.path,
+                tensor=name,
+            )
         offset = (start or 0) + int(tensor.storage_offset()) * tensor.itemsize
         stride = None if tensor.is_contiguous() else tensor.stride()
         entries[name] = _Entry(file, dtype, shape, stride, offset)
@@ -608,11 +670,21 @@ def _refuse_spread(file: _File, name: str, tensor: torch.Tensor) -> None:
         return
     last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
     if (int(tensor.storage_offset()) + last + 1) * size > stored:
-        raise InputError(f"{file.path}: not a whole PyTorch file ({name} ends behind its storage)")
+        raise InputError(
+            "checkpoint.broken-pytorch",
+            f"{file.path}: not a whole PyTorch file ({name} ends behind its storage)",
+            file=file.path,
+            tensor=name,
+        )
     if tensor.numel() * size > max(stored, _MAPPED):
         raise InputError(
+            "tensor.repeats-entries",
             f"{file.path}: {name} stands for {tensor.numel() * size} bytes and stores {stored}; "
-            "expected a plain tensor: save it with .contiguous()"
+            "expected a plain tensor: save it with .contiguous()",
+            file=file.path,
+            tensor=name,
+            found=tensor.numel() * size,
+            expected=stored,
         )
 
 
@@ -624,8 +696,12 @@ def _storages(file: _File) -> dict[int | None, int] | None:
             unpacked = sum(record.file_size for record in records)
             if unpacked > _PACKED * file.size:
                 raise InputError(
+                    "checkpoint.packed",
                     f"{file.path}: {file.size} bytes that unpack to {unpacked}; expected a file as "
-                    "torch.save writes it, which packs nothing"
+                    "torch.save writes it, which packs nothing",
+                    file=file.path,
+                    found=unpacked,
+                    expected=file.size,
                 )
             order = next((r for r in records if r.filename.endswith("/byteorder")), None)
             if order is not None and archive.read(order) != b"little":
@@ -649,11 +725,17 @@ def _unpickled(path: Path, device: str) -> Any:
     with path.open("rb") as stream:
         start = stream.read(2)
     if b"PK".startswith(start) and not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: not a whole PyTorch file (its end is missing); fetch it again")
+        raise InputError(
+            "checkpoint.broken-pytorch",
+            f"{path}: not a whole PyTorch file (its end is missing); fetch it again",
+            file=path,
+        )
     # A PyTorch file is a zip file or begins with a pickle's protocol.
     if start != b"PK" and start[:1] != b"\x80":
         raise InputError(
-            f"{path}: not a PyTorch file; give a model's or an adapter's, or fetch it again"
+            "checkpoint.not-pytorch",
+            f"{path}: not a PyTorch file; give a model's or an adapter's, or fetch it again",
+            file=path,
         )
     try:
         with warnings.catch_warnings():
@@ -664,21 +746,31 @@ def _unpickled(path: Path, device: str) -> Any:
         # torch advises to run the code anyway. Only the name of the object is useful.
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise InputError(
+            "checkpoint.needs-code",
             f"{path}: holds more than plain tensors{f' ({wanted[1]})' if wanted else ''}, and no "
             "code out of a file is ever run; where you trust it, load it yourself and save its "
-            "state_dict() with torch.save, or as safetensors"
+            "state_dict() with torch.save, or as safetensors",
+            file=path,
+            found=wanted[1] if wanted else None,
         ) from None
     except Exception as error:  # a hostile pickle can make torch raise anything
         reason = str(error).split("\n", maxsplit=1)[0][:200]
-        raise InputError(f"{path}: not a whole PyTorch file ({reason}); fetch it again") from None
+        raise InputError(
+            "checkpoint.broken-pytorch",
+            f"{path}: not a whole PyTorch file ({reason}); fetch it again",
+            file=path,
+        ) from None
 
 
 def _state(path: Path, loaded: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors of a loaded file by name, and its other content."""
     if not isinstance(loaded, Mapping):
         raise InputError(
+            "checkpoint.no-tensors",
             f"{path}: holds a {type(loaded).__name__}; expected a dict of tensors, or one under "
-            "'model', 'state_dict' or 'module'"
+            "'model', 'state_dict' or 'module'",
+            file=path,
+            found=type(loaded).__name__,
         )
     for key in _WRAPPED:
         inner = loaded.get(key)
@@ -688,10 +780,13 @@ def _state(path: Path, loaded: Any) -> tuple[dict[str, torch.Tensor], dict[str, 
             return found, _plain(rest) | ({key: _plain(left)} if left else {})
     found = _tensors(loaded)
     if not found:
-        keys = [repr(key) for key in loaded if isinstance(key, str)]
+        keys = [key for key in loaded if isinstance(key, str)][:8]
         raise InputError(
-            f"{path}: no tensor among {', '.join(keys[:8]) or 'no keys'}; "
-            "expected a dict of tensors, or one under 'model', 'state_dict' or 'module'"
+            "checkpoint.no-tensors",
+            f"{path}: no tensor among {', '.join(map(repr, keys)) or 'no keys'}; "
+            "expected a dict of tensors, or one under 'model', 'state_dict' or 'module'",
+            file=path,
+            found=keys,
         )
     return found, _plain({name: value for name, value in loaded.items() if name not in found})
 

@@ -15,8 +15,8 @@ from affectlocus.core.errors import InputError
 _ZERO3 = re.compile(r"zero_pp_rank_\d+_mp_rank_\d+_model_states\.pt")
 _STATES = re.compile(r"mp_rank_\d+_model_states\.pt")
 _ZERO_TOOL = (
-    "merge them with DeepSpeed's own script, which it leaves next to the file `latest` (python "
-    "zero_to_fp32.py . OUT), and give the folder OUT"
+    "merge the parts with DeepSpeed's own script, which it leaves next to the file `latest` "
+    "(python zero_to_fp32.py . OUT), and give the folder OUT"
 )
 
 
@@ -26,9 +26,13 @@ def refuse_partitioned(path: Path) -> None:
     Raises:
         InputError: names the format and how to merge the parts.
     """
-    found = _file(path) if path.is_file() else _folder(path) if path.is_dir() else None
-    if found is not None:
-        raise InputError(f"{path}: {found}")
+    if path.is_file():
+        if path.suffix == ".distcp":
+            raise _distributed(path, path.parent)
+        if _ZERO3.fullmatch(path.name):
+            raise _zero3(path)
+    elif path.is_dir():
+        _refuse_parts(path, path)
 
 
 def refuse_empty(path: Path, tensors: Tensors) -> None:
@@ -37,55 +41,77 @@ def refuse_empty(path: Path, tensors: Tensors) -> None:
         shape = tensors.shape(name)
         if shape == (0,) and (".lora_" in name or place(name) is not None or "embed" in name):
             raise InputError(
+                "tensor.empty",
                 f"{path}: {name} is empty (shape (0,)), as DeepSpeed's ZeRO-3 saves it where "
-                f"each process holds a part; {_ZERO_TOOL}"
+                f"each process holds a part; {_ZERO_TOOL}",
+                file=path,
+                tensor=name,
             )
 
 
-def _file(path: Path) -> str | None:
-    if path.suffix == ".distcp":
-        return _distributed(path.parent)
-    if _ZERO3.fullmatch(path.name):
-        return f"one of the parts of a DeepSpeed ZeRO-3 checkpoint; {_ZERO_TOOL}"
-    return None
+def refuse_known_folder(path: Path) -> None:
+    """Refuses a folder without weights if it has a known format that is not read.
 
-
-def _folder(path: Path) -> str | None:
-    names = sorted(one.name for one in path.iterdir())
-    if any(_ZERO3.fullmatch(name) for name in names):
-        return f"the parts of a DeepSpeed ZeRO-3 checkpoint; {_ZERO_TOOL}"
-    if sum(bool(_STATES.fullmatch(name)) for name in names) > 1:
-        return (
-            "the parts of a DeepSpeed checkpoint with tensor parallelism (several mp_rank files), "
-            "which is not read; merge them with the tool of the training code"
-        )
-    if any(name.endswith(".distcp") for name in names):
-        return _distributed(path)
-    return None
-
-
-def explain_missing_weights(path: Path) -> str | None:
-    """What a folder without weights holds instead, and what to do; None if nothing is known."""
-    folders = sorted(one for one in path.iterdir() if one.is_dir())
+    Raises:
+        InputError: names the format and what to give instead.
+    """
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
     for folder in folders:
         if any(folder.glob("*.distcp")):
-            return _distributed(folder)
-    steps = [one for one in folders if any(_STATES.search(file.name) for file in one.iterdir())]
+            raise _distributed(path, folder)
+    steps = [
+        folder for folder in folders if any(_STATES.search(file.name) for file in folder.iterdir())
+    ]
     if steps:
-        pointer = path / "latest"
-        latest = steps[-1]
+        pointer, latest = path / "latest", steps[-1]
         if pointer.is_file():
-            latest = path / pointer.read_text(encoding="utf-8").strip()
-        found = _folder(latest) if latest in steps else None
-        return found or f"a DeepSpeed checkpoint; give {latest if latest in steps else steps[-1]}"
+            named = path / pointer.read_text(encoding="utf-8").strip()
+            latest = named if named in steps else latest
+        _refuse_parts(latest, path)
+        raise InputError(
+            "checkpoint.deepspeed-steps",
+            f"{path}: a DeepSpeed checkpoint; give {latest}",
+            file=path,
+            expected=latest,
+        )
     if gguf := sorted(path.glob("*.gguf")):
-        return f"holds {gguf[0].name}, a GGUF file, which is not read; give the safetensors files"
-    return None
+        raise InputError(
+            "checkpoint.gguf",
+            f"{path}: holds {gguf[0].name}, a GGUF file, which is not read; give the safetensors "
+            "files",
+            file=gguf[0],
+        )
 
 
-def _distributed(folder: Path) -> str:
-    return (
-        "a checkpoint of torch.distributed.checkpoint (FSDP), in parts; merge them (python -m "
-        f"torch.distributed.checkpoint.format_utils dcp_to_torch {folder} model.pt) and give "
-        "model.pt"
+def _refuse_parts(folder: Path, given: Path) -> None:
+    """Refuses a folder with parts of a model; the message names the path that was given."""
+    names = sorted(entry.name for entry in folder.iterdir())
+    if any(_ZERO3.fullmatch(name) for name in names):
+        raise _zero3(given)
+    if sum(bool(_STATES.fullmatch(name)) for name in names) > 1:
+        raise InputError(
+            "checkpoint.tensor-parallel-parts",
+            f"{given}: the parts of a DeepSpeed checkpoint with tensor parallelism (several "
+            "mp_rank files), which is not read; merge them with the tool of the training code",
+            file=given,
+        )
+    if any(name.endswith(".distcp") for name in names):
+        raise _distributed(given, folder)
+
+
+def _zero3(given: Path) -> InputError:
+    return InputError(
+        "checkpoint.zero3-parts",
+        f"{given}: part of a DeepSpeed ZeRO-3 checkpoint; {_ZERO_TOOL}",
+        file=given,
+    )
+
+
+def _distributed(given: Path, folder: Path) -> InputError:
+    return InputError(
+        "checkpoint.fsdp-parts",
+        f"{given}: a checkpoint of torch.distributed.checkpoint (FSDP), in parts; merge them "
+        "(python -m torch.distributed.checkpoint.format_utils dcp_to_torch "
+        f"{folder} model.pt) and give model.pt",
+        file=given,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,8 @@ from affectlocus.checkpoints.matching import (
 from affectlocus.checkpoints.stored import as_torch
 from affectlocus.checkpoints.tensor_files import EPS, ExpertView, TensorReader, Tensors
 from affectlocus.checkpoints.unsupported_formats import (
-    explain_missing_weights,
     refuse_empty,
+    refuse_known_folder,
     refuse_partitioned,
 )
 from affectlocus.core.checkpoint_files import shards, whole_weights
@@ -75,13 +75,21 @@ class Weights:
         config = path / "config.json"
         self.config: dict[str, Any] | None = read_json(config) if config.is_file() else None
         if not isinstance(self.config, dict | None):
-            raise InputError(f"{config}: holds no object; expected a model's settings")
+            raise InputError(
+                "model.settings-not-object",
+                f"{config}: holds no object; expected a model's settings",
+                file=config,
+                found=type(self.config).__name__,
+            )
         self.tensors = Tensors(self.files)
         lost = sorted(name for name in promised if name not in self.tensors)
         if lost:
             raise InputError(
+                "checkpoint.tensor-not-in-shard",
                 f"{promised[lost[0]]}: {lost[0]!r} is not in it, though the index says so "
-                f"({counted(lost, 'tensor')} in all); fetch the shard again"
+                f"({counted(lost, 'tensor')} in all); fetch the shard again",
+                file=promised[lost[0]],
+                tensor=lost[0],
             )
         split_experts(self.tensors, self.config, path)
         refuse_empty(path, self.tensors)
@@ -92,12 +100,22 @@ class Weights:
             plain = _plain(name.removeprefix(prefix))
             if plain in self._stored:
                 raise InputError(
+                    "model.two-wrapped-copies",
                     f"{path}: {self._stored[plain]!r} and {name!r} are both {plain!r} once the "
-                    "wrappers' names are left out; expected one model"
+                    "wrappers' names are left out; expected one model",
+                    file=path,
+                    tensor=plain,
+                    found=(self._stored[plain], name),
                 )
             self._stored[plain] = name
         if not self._stored:
-            raise InputError(f"{path}: no tensor's name begins with {prefix!r}")
+            raise InputError(
+                "model.no-such-prefix",
+                f"{path}: no tensor's name begins with {prefix!r}",
+                file=path,
+                option="prefix",
+                found=prefix,
+            )
         self.notes: list[str] = []
         self.called_quantised = False
         self._refuse_quantised()
@@ -128,14 +146,15 @@ class Weights:
                 None,
             )
         if odd is not None:
-            found = (
-                f"quantised by {method!r} ({odd})"
-                if method
-                else f"quantised ({odd}: {self.dtype(odd)})"
-            )
+            dtype = self.dtype(odd)
+            state = f"quantised by {method!r} ({odd})" if method else f"quantised ({odd}: {dtype})"
             raise InputError(
-                f"{self.path}: its weights are {found}, so their values are not in the files; "
-                "expected float16, bfloat16, float32 or float64 (dequantise it with its own tool)"
+                "model.quantised",
+                f"{self.path}: its weights are {state}, so their values are not in the files; "
+                "expected float16, bfloat16, float32 or float64 (dequantise it with its own tool)",
+                file=self.path,
+                tensor=odd,
+                found=method or dtype,
             )
         if method:
             self.called_quantised = True
@@ -227,12 +246,19 @@ class Weights:
             if name in self.mtp_tensors:
                 continue
             shape = self.shape(name)
-            for location, rows in parts(name, shape[0] if shape else 1, self.config):
+            try:
+                placed = parts(name, shape[0] if shape else 1, self.config)
+            except InputError as error:
+                raise error.within(self.path, file=self.path) from None
+            for location, rows in placed:
                 if location in found:
                     raise InputError(
+                        "model.projection-twice",
                         f"{self.path}: both {found[location][0]} and {name} hold "
                         f"{location.projection} of layer {location.layer}; give the prefix of the "
-                        "language model"
+                        "language model",
+                        file=self.path,
+                        found=(found[location][0], name),
                     )
                 found[location] = (name, rows)
         return {
@@ -258,40 +284,39 @@ def _weight_files(path: Path) -> list[Path]:
     if path.is_file():
         shard = _SHARD.search(path.name)
         if shard is not None and int(shard[1]) > 1:
-            raise InputError(f"{path}: one shard of {int(shard[1])}; give the folder of them all")
+            raise InputError(
+                "checkpoint.one-shard",
+                f"{path}: one shard of {int(shard[1])}; give the folder of them all",
+                file=path,
+                expected=int(shard[1]),
+            )
         return [path]
     if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder; expected a model or an adapter")
+        raise InputError(
+            "checkpoint.missing",
+            f"{path}: no such file or folder; expected a model or an adapter",
+            file=path,
+        )
     if files := whole_weights(path):
         return files
     if (path / CONFIG).is_file():
-        raise InputError(f"{path}: an adapter without a whole model; expected a model")
-    if found := explain_missing_weights(path):
-        raise InputError(f"{path}: {found}")
+        raise InputError(
+            "checkpoint.adapter-alone",
+            f"{path}: an adapter without a whole model; expected a model",
+            file=path,
+        )
+    refuse_known_folder(path)
     raise InputError(
+        "checkpoint.no-weights",
         f"{path}: no .safetensors file, no pytorch_model.bin and no .pth; "
-        "expected a model as it was saved"
+        "expected a model as it was saved",
+        file=path,
     )
 
 
 # The first matrix of a feed-forward block that has two.
 _UNGATED = re.compile(r"(?:.*\.)?(?:fc1|fc_in|c_fc|dense_h_to_4h|linear1|lin1|wi|up_proj)")
 _LATENT = re.compile(r"(?:.*\.)?(?:kv_b_proj|kv_a_proj_with_mqa|kv_a_proj)")
-
-
-def _why_unread(modules: Sequence[str], nowhere: Sequence[str]) -> str:
-    """Why a model lacks some projections, judged by its other modules, and what to do."""
-    expected = "expected a model with q, k, v, o, gate, up and down"
-    if {"k", "v"} & set(nowhere) and (latent := list(filter(_LATENT.fullmatch, modules))):
-        joined = " and ".join(name.rpartition(".")[2] for name in latent)
-        return f"its attention is latent, and k and v are in {joined}, not measured; {expected}"
-    experts = any("experts" in name for name in modules)
-    if "gate" in nowhere and not experts and any(map(_UNGATED.fullmatch, modules)):
-        return f"its feed-forward block has no gate; {expected}"
-    return (
-        "its layout is not known; a few lines in workflow/affectlocus/checkpoints/architectures.py "
-        "teach another layout"
-    )
 
 
 def check_projections(base: Weights) -> list[str]:
@@ -304,18 +329,47 @@ def check_projections(base: Weights) -> list[str]:
         return []
     layers = {location.layer for location in base.projections}
     nowhere = [name for name, missing in unread.items() if set(missing) == layers]
-    first = min(min(missing) for missing in unread.values())
-    modules = ", ".join(base.modules(first))
     if nowhere:
-        raise InputError(
-            f"{base.path}: no {', '.join(nowhere)} among the modules of its layers ({modules}): "
-            f"{_why_unread(base.modules(first), nowhere)}"
-        )
+        raise _without_projections(base, nowhere)
     return [
         f"{base.path}: {name} is not known in {len(missing)} of {len(layers)} layers, as layer "
         f"{missing[0]} ({', '.join(base.modules(missing[0]))}): not measured there"
         for name, missing in unread.items()
     ]
+
+
+def _without_projections(base: Weights, lacking: list[str]) -> InputError:
+    """The refusal of a model without some projections, with a reason from its other modules."""
+    modules = base.modules(min(min(layers) for layers in base.unread.values()))
+    problem = (
+        f"{base.path}: no {', '.join(lacking)} among the modules of its layers "
+        f"({', '.join(modules)})"
+    )
+    expected = "expected a model with q, k, v, o, gate, up and down"
+    if {"k", "v"} & set(lacking) and (latent := list(filter(_LATENT.fullmatch, modules))):
+        joined = " and ".join(name.rpartition(".")[2] for name in latent)
+        return InputError(
+            "model.latent-attention",
+            f"{problem}: its attention is latent, and k and v are in {joined}, which is not "
+            f"measured; {expected}",
+            file=base.path,
+            found=lacking,
+        )
+    experts = any("experts" in name for name in modules)
+    if "gate" in lacking and not experts and any(map(_UNGATED.fullmatch, modules)):
+        return InputError(
+            "model.no-gate",
+            f"{problem}: its feed-forward block has no gate; {expected}",
+            file=base.path,
+            found=lacking,
+        )
+    return InputError(
+        "model.unknown-layout",
+        f"{problem}: its layout is not known; a few lines in "
+        "workflow/affectlocus/checkpoints/architectures.py add another layout",
+        file=base.path,
+        found=lacking,
+    )
 
 
 def is_vocabulary(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from affectlocus.checkpoints.unsupported_formats import explain_missing_weights, refuse_partitioned
+from affectlocus.checkpoints.unsupported_formats import refuse_known_folder, refuse_partitioned
 from affectlocus.config.yaml_text import LONGEST, parsed
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights, shards
 from affectlocus.core.errors import InputError, shortened
@@ -138,10 +138,13 @@ def _from_disk(path: Path) -> dict[str, Any]:
         paths = checkpoint_paths(path)
         refuse_partitioned(path)
         if not any(is_weights(file.name) for file in paths):
-            reason = explain_missing_weights(path) or (
-                "no .safetensors, .bin or .pth file in this folder; expected a saved model"
+            refuse_known_folder(path)
+            raise InputError(
+                "checkpoint.no-weights",
+                f"{path}: no .safetensors, .bin or .pth file in this folder; expected a saved "
+                "model",
+                file=path,
             )
-            raise InputError("checkpoint.no-weights", f"{path}: {reason}", file=path)
     else:
         raise InputError(
             "checkpoint.missing",

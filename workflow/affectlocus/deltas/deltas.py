@@ -59,7 +59,7 @@ def deltas(
     """
     located = pair.projections
     if not located:
-        raise InputError(_nothing_located(pair))
+        raise _no_projections(pair)
     jobs = {
         location: DeltaJob(
             key=location,
@@ -87,9 +87,13 @@ def deltas(
             row, column = divmod(sums.first_nonfinite or 0, base.shape[-1])
             in_base = not np.isfinite(dense(base)).all()
             raise InputError(
+                "checkpoint.not-finite",
                 f"{pair.base.path if in_base else pair.tuned}: {name}: {sums.nonfinite} entries "
                 f"are NaN or infinite, the first in row {row}, column {column}; give a checkpoint "
-                "with finite weights"
+                "with finite weights",
+                file=pair.base.path if in_base else pair.tuned,
+                tensor=name,
+                found=sums.nonfinite,
             )
         scores, spectrum = sums.scores(), None
         adapted = pair.adapted(name)
@@ -133,8 +137,11 @@ def adapter_alone(adapter: Adapter) -> DeltaTables:
     for name in adapter.replaced:
         if place(name) is not None:
             raise InputError(
+                "adapter.needs-base",
                 f"{adapter.path}: {name} is saved whole, so its change depends on the base; give "
-                "the base as well"
+                "the base as well",
+                file=adapter.path,
+                tensor=name,
             )
     chosen: dict[Location, tuple[str, Rows | None]] = {}
     for location, module, rows in _located(adapter):
@@ -145,13 +152,19 @@ def adapter_alone(adapter: Adapter) -> DeltaTables:
             rival = first if split_layer(first)[0] != split_layer(module)[0] else None
         if rival is not None:
             raise InputError(
+                "adapter.needs-base",
                 f"{adapter.path}: {rival} and {module} may both belong to the language model; give "
-                "the base as well"
+                "the base as well",
+                file=adapter.path,
+                found=(rival, module),
             )
         if adapter.factors[module].magnitude is not None:
             raise InputError(
+                "adapter.needs-base",
                 f"{adapter.path}: {module} is tuned by DoRA, whose delta depends on the base's "
-                "weight; give the base as well"
+                "weight; give the base as well",
+                file=adapter.path,
+                module=module,
             )
         chosen[location] = module, rows
     shapes: dict[Location, tuple[int, ...]] = {}
@@ -167,15 +180,23 @@ def adapter_alone(adapter: Adapter) -> DeltaTables:
         chosen.items(), low_rank_scores(changes()), strict=True
     ):
         if not math.isfinite(scores["l2"]):
-            raise InputError(f"{adapter.path}: the factors of {module} hold NaN or infinity")
+            raise InputError(
+                "checkpoint.not-finite",
+                f"{adapter.path}: the factors of {module} hold NaN or infinity",
+                file=adapter.path,
+                module=module,
+            )
         found[location] = _Measurement(
             shapes[location], "", True, nothing | scores, spectrum=spectrum
         )
     if not found:
         changed = sorted({module.rpartition(".")[2] for module in adapter.factors})
         raise InputError(
+            "adapter.no-projections",
             f"{adapter.path}: it changes {', '.join(changed) or 'nothing'}, none of the seven "
-            "projections; expected an adapter of q, k, v, o, gate, up or down"
+            "projections; expected an adapter of q, k, v, o, gate, up or down",
+            file=adapter.path,
+            found=changed,
         )
     measured = _tables(found)
     measured.unknown = unknown
@@ -200,7 +221,11 @@ def _located(adapter: Adapter) -> Iterator[tuple[Location, str, Rows | None]]:
         rows = adapter.tensors.shape(adapter.factors[module].b)[
             1 if adapter.factors[module].layout.startswith("mlx") else 0
         ]
-        for location, ranges in parts(name, rows, config):
+        try:
+            placed = parts(name, rows, config)
+        except InputError as error:
+            raise error.within(adapter.path, file=adapter.path) from None
+        for location, ranges in placed:
             yield location, module, ranges
 
 
@@ -314,15 +339,21 @@ def _neuron_rows(location: Location, one: _Measurement) -> Iterator[Row]:
         }
 
 
-def _nothing_located(pair: Pair) -> str:
-    names = pair.base.names()
+def _no_projections(pair: Pair) -> InputError:
+    base, names = pair.base.path, pair.base.names()
     if any("c_attn" in name for name in names):
-        return (
-            f"{pair.base.path}: GPT-2's layers (c_attn, c_fc) have no gated feed-forward block, so "
-            "there is no gate to compare; expected a model with gate, up and down projections"
+        return InputError(
+            "model.no-gate",
+            f"{base}: GPT-2's layers (c_attn, c_fc) have no gated feed-forward block, so there is "
+            "no gate to compare; expected a model with gate, up and down projections",
+            file=base,
+            found=["gate"],
         )
-    return (
-        f"{pair.base.path}: none of its tensors is a q, k, v, o, gate, up or down projection of a "
-        f"layer (the first is {names[0]}); expected the names of Qwen, LLaMA, Mistral, Gemma, "
-        "Phi-3 or InternLM2"
+    return InputError(
+        "model.no-projections",
+        f"{base}: none of its tensors is a q, k, v, o, gate, up or down projection of a layer (the "
+        f"first is {names[0]}); expected the names of Qwen, LLaMA, Mistral, Gemma, Phi-3 or "
+        "InternLM2",
+        file=base,
+        found=names[0],
     )

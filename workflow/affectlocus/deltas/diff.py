@@ -67,14 +67,20 @@ def compare(
         unused(given, "it needs a base and TUNED")
         if not is_adapter(first):
             raise InputError(
-                f"{first}: a model alone has no delta; give the base first and then the tuned one"
+                "pair.no-tuned",
+                f"{first}: a model alone has no delta; give the base first and then the tuned one",
+                file=first,
             )
         alone = Adapter(first, alpha)
         if alone.layout != "trained-only":
             unused({"alpha": alpha is not None}, no_pth)
         return adapter_alone(alone)
     if is_adapter(first) and not holds_model(first):
-        raise InputError(f"{first}: found an adapter, expected the base; give the base first")
+        raise InputError(
+            "pair.base-is-adapter",
+            f"{first}: found an adapter, expected the base; give the base first",
+            file=first,
+        )
     pair = ModelPair([first, *then], second, alpha, prefix, any_base)
     applied = [*pair.before, *([pair.adapter] if pair.adapter else [])]
     if all(one.adapter.layout != "trained-only" for one in applied):

@@ -197,8 +197,10 @@ def directions(pairs: Mapping[str, Pair], rank: int = RANK) -> pd.DataFrame:
     for first, second in combinations(pairs, 2):
         if _shapes(pairs[first]) != _shapes(pairs[second]):
             raise InputError(
+                "pair.bases-differ",
                 f"{first} and {second}: their bases differ in projections or shapes; expected "
-                "pairs on one base"
+                "pairs on one base",
+                found=(first, second),
             )
     for location, (name, ranges) in _weights(pairs):
         held = {
@@ -208,7 +210,12 @@ def directions(pairs: Mapping[str, Pair], rank: int = RANK) -> pd.DataFrame:
         }
         for label, delta in held.items():
             if not math.isfinite(delta.l2):
-                raise InputError(f"{pairs[label].tuned}: the delta of {name} holds NaN or infinity")
+                raise InputError(
+                    "checkpoint.not-finite",
+                    f"{pairs[label].tuned}: the delta of {name} holds NaN or infinity",
+                    file=pairs[label].tuned,
+                    tensor=name,
+                )
         for first, second in combinations(held, 2):
             rows.append(
                 {

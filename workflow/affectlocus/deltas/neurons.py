@@ -97,8 +97,11 @@ def overlaps(pairs: Mapping[str, pd.DataFrame], share: float = SHARE) -> pd.Data
             other, theirs = moved[second][key]
             if n != other:
                 raise InputError(
+                    "pair.neuron-counts-differ",
                     f"{first} has {n} neurons in layer {key[0]}, {second} {other}; expected pairs "
-                    "on the same base"
+                    "on the same base",
+                    layer=key[0],
+                    found={first: n, second: other},
                 )
             counts = (n, len(mine), len(mine & theirs))
             by_projection.setdefault(key[1], []).append(counts)
@@ -248,7 +251,11 @@ def _moved(neurons: pd.DataFrame, share: float) -> dict[tuple[int, str, str], tu
 def _groups(neurons: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """The neurons of each (layer, projection, expert); the expert is "" without a mixture."""
     if neurons.empty:
-        raise InputError("the neurons table is empty; set deltas.companions to true and run again")
+        raise InputError(
+            "table.no-neurons",
+            "the neurons table is empty; set deltas.companions to true and run again",
+            key="deltas.companions",
+        )
     filled = neurons.assign(expert=neurons["expert"].fillna(""))
     found = []
     for key, group in filled.groupby(KEYS, sort=False):

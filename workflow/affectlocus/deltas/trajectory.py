@@ -34,13 +34,20 @@ def snapshots(folder: Path, steps: list[int], last: int) -> dict[int, Path]:
     """
     if not steps:
         raise InputError(
+            "checkpoint.no-snapshots",
             f"{folder}: no snapshots; set trajectory in the recipe of the pair to the number of "
-            "steps to measure (two or more), and tune again"
+            "steps to measure (two or more), and tune again",
+            file=folder,
+            key="trajectory",
         )
     found = {step: snapshot_folder(folder, step) for step in steps}
     for path in found.values():
         if not path.is_dir():
-            raise InputError(f"{path}: missing; delete the checkpoint's manifest and tune again")
+            raise InputError(
+                "checkpoint.missing-snapshot",
+                f"{path}: missing; delete the checkpoint's manifest and tune again",
+                file=path,
+            )
     return found | {last: folder}
 
 
