@@ -569,7 +569,7 @@ TABLES = [
     ),
     Case(
         "A text that stands a million times in a few kB of parquet",
-        ("cannot be read as parquet", TOO_LONG),
+        ("more than 512 MiB of values, decompressed", "[table.too-large]"),
         _task(files={"test": "test.parquet"}),
         make=_repeated,
         shown="`test.parquet`, of some 10 kB",
