@@ -19,8 +19,8 @@ from affectlocus.checkpoints.weights import Weights
 from affectlocus.config.corpus import Pretraining
 from affectlocus.core.stop_signals import Stopped
 from affectlocus.data.corpus import pretraining_document
+from affectlocus.training.batches import Example
 from affectlocus.training.pretrain import END, VOCABULARY, perplexity, pretrain, train_tokenizer
-from affectlocus.training.training_loop import Example
 
 ARCHITECTURES = ["qwen2", "llama", "mistral"]
 DOCUMENTS = [pretraining_document(random.Random(number)) for number in range(60)]

@@ -13,7 +13,7 @@ from affectlocus.checkpoints.pairs import Pair
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.checkpoint_files import snapshot_folder
 from affectlocus.deltas.trajectory import COLUMNS, snapshots, trajectory
-from affectlocus.training.training_loop import snapshot_steps
+from affectlocus.training.batches import snapshot_steps
 from affectlocus.training.tune import tune
 
 FRAME = pd.DataFrame(

@@ -30,6 +30,12 @@ class Hardware(Strict):
         description="tuning: compute activations again in the backward pass; needs less memory and "
         "a third more time",
     )
+    adapters_at_once: Count = Field(
+        1,
+        description="tuning: number of adapters that share each pass through the base; they must "
+        "read the same samples and differ in their modules only. On a GPU more adapters are "
+        "faster, and the last digits of a result depend on this number; on a CPU neither",
+    )
     # It changes no result, so it is not among the parameters of jobs; rules/common.smk passes it.
     save_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         10,

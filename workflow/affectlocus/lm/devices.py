@@ -25,12 +25,13 @@ def uses_several_gpus() -> bool:
     return requested.isdigit() and int(requested) > 1 and torch.cuda.device_count() > 1
 
 
-def load(folder: Path, hardware: Hardware, place: bool = True) -> PreTrainedModel:
-    """A model in its stored dtype, with the attention of `hardware`.
+def main_device() -> str:
+    """The device of a model that fits on one: the GPU if there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
-    Args:
-        place: whether to move it to the GPU. A trainer moves a model itself. A model for several
-            GPUs is spread by accelerate in both cases.
+
+def load(folder: Path, hardware: Hardware) -> PreTrainedModel:
+    """A model in its stored dtype, with the attention of `hardware`, on the job's devices.
 
     Raises:
         InputError: a weight is in no file, or the GPUs cannot hold the model.
@@ -48,7 +49,7 @@ def load(folder: Path, hardware: Hardware, place: bool = True) -> PreTrainedMode
         model, loading = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, dtype="auto", output_loading_info=True, **options
         )
-    return _placed(folder, model, loading, place)
+    return _placed(folder, model, loading)
 
 
 def model_from_tensors(
@@ -77,7 +78,7 @@ def model_from_tensors(
             output_loading_info=True,
             **_options(hardware),
         )
-    return _placed(folder, new, loading, True)
+    return _placed(folder, new, loading)
 
 
 def _options(hardware: Hardware) -> dict[str, Any]:
@@ -90,9 +91,7 @@ def _options(hardware: Hardware) -> dict[str, Any]:
     return options
 
 
-def _placed(
-    folder: Path, model: PreTrainedModel, loading: Mapping[str, Any], place: bool
-) -> PreTrainedModel:
+def _placed(folder: Path, model: PreTrainedModel, loading: Mapping[str, Any]) -> PreTrainedModel:
     # transformers initialises missing weights at random.
     if loading["missing_keys"]:
         name = min(loading["missing_keys"])
@@ -105,9 +104,8 @@ def _placed(
         )
     if uses_several_gpus():
         check_device_map(folder, model.hf_device_map)
-    elif place:
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return model
+        return model
+    return model.to(main_device())
 
 
 def check_device_map(folder: Path, device_map: Mapping[str, Any]) -> None:

@@ -19,8 +19,10 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from affectlocus.config.corpus import Pretraining
 from affectlocus.core.errors import InputError
 from affectlocus.data.corpus import held_out
+from affectlocus.lm.devices import main_device
 from affectlocus.lm.text_loss import text_nats
-from affectlocus.training.training_loop import Budget, Example, train
+from affectlocus.training.batches import Budget, Example
+from affectlocus.training.training_loop import train
 from affectlocus.training.training_state import TrainingStates
 
 END = "<|endoftext|>"
@@ -111,7 +113,7 @@ def pretrain(
         for encoding in tokenizer(documents, return_attention_mask=False)["input_ids"]
     ]
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(configure(settings, tokenizer))
+    model = AutoModelForCausalLM.from_config(configure(settings, tokenizer)).to(main_device())
     train(
         model,
         examples[:-last],

@@ -1,119 +1,34 @@
-"""The training loop of pre-training and tuning: a deterministic transformers Trainer."""
+"""The training loop of pre-training and tuning: AdamW, warm-up, cosine decay; deterministic.
+
+Logits are computed at the learned tokens only. Stacked runs share the samples of each step, the
+model and the passes through it; everything else, the gradient's norm included, is each run's own.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import random
-import sys
-import tempfile
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    PreTrainedModel,
-    TrainerCallback,
-    TrainerState,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import PreTrainedModel
 
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError, out_of_memory
 from affectlocus.core.stop_signals import Stopped, StopRequest, deferred_stop
-from affectlocus.training.trainer import DivergedError, SaveCallback, SequentialTrainer
+from affectlocus.training.batches import Budget, Example, collate, schedule
+from affectlocus.training.training_run import Run, Slot
 from affectlocus.training.training_state import TrainingStates, say
 
-IGNORED = -100
-"""Label of a token that does not count in the loss (padding, prompts)."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """Token ids; the first `prompt_length` of them are the prompt and do not count in the loss."""
-
-    ids: list[int]
-    prompt_length: int = 0
-
-
-def collate(examples: Sequence[Example], pad: int = 0) -> dict[str, torch.Tensor]:
-    """A padded batch: `input_ids`, `attention_mask`, `labels`, each int64 (batch, tokens)."""
-    width = max(len(example.ids) for example in examples)
-    ids = torch.full((len(examples), width), pad)
-    mask = torch.zeros((len(examples), width), dtype=torch.long)
-    labels = torch.full((len(examples), width), IGNORED)
-    for row, example in enumerate(examples):
-        length = len(example.ids)
-        tokens = torch.tensor(example.ids)
-        ids[row, :length] = tokens
-        mask[row, :length] = 1
-        labels[row, example.prompt_length : length] = tokens[example.prompt_length :]
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
 HARDWARE = Hardware()
+_LARGEST_NORM = 1.0  # of a run's gradient
 
 
-@dataclass(frozen=True)
-class Budget:
-    """The training budget, which is the same for all compared arms."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    warmup: float
-    weight_decay: float
-    seed: int
-    group_by_length: bool = False
-    beta2: float = 0.999
-
-
-# Number of batches whose samples are sorted by length together: enough for little padding, and few
-# enough for random batches.
-_POOL = 25
-
-
-def schedule(lengths: Sequence[int], budget: Budget) -> list[int]:
-    """The order of the samples: steps x batch_size numbers of samples, pass after pass.
-
-    Every pass is shuffled. With `group_by_length`, samples of similar length share a batch within a
-    pool of batches.
-    """
-    batch_size, steps = budget.batch_size, budget.steps
-    rng = random.Random(budget.seed)
-    needed = steps * batch_size
-    order: list[int] = []
-    while len(order) < needed:
-        one_pass = list(range(len(lengths)))
-        rng.shuffle(one_pass)
-        order += one_pass
-    del order[needed:]
-    if not budget.group_by_length:
-        return order
-    batches: list[list[int]] = []
-    for start in range(0, needed, _POOL * batch_size):
-        pool = sorted(order[start : start + _POOL * batch_size], key=lambda row: lengths[row])
-        pooled = [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
-        rng.shuffle(pooled)
-        batches += pooled
-    return [row for batch in batches for row in batch]
-
-
-class _Snapshots(TrainerCallback):
-    def __init__(self, steps: Sequence[int], save: Callable[[int], None]) -> None:
-        self.steps = set(steps)
-        self.save = save
-
-    def on_step_end(self, _: Any, state: TrainerState, *__: Any, **___: Any) -> None:
-        if state.global_step in self.steps:
-            self.save(state.global_step)
-
-
-def snapshot_steps(steps: int, count: int) -> list[int]:
-    """`count` evenly spaced steps of 1 … `steps`; the last one is `steps`."""
-    return [round(steps * number / count) for number in range(1, count + 1)]
+class DivergedError(InputError):
+    """A loss, a weight or an optimizer state is NaN or infinite."""
 
 
 def train(
@@ -125,135 +40,318 @@ def train(
     save: Callable[[int], None] = lambda _: None,
     states: TrainingStates | None = None,
     trajectory: Path | None = None,
-) -> list[dict]:
-    """Trains the parameters of `model` that require a gradient: AdamW, warm-up, cosine decay.
-
-    The result is deterministic for a seed, a device and a number of threads. It is the same after
-    resuming from a saved state, if model and examples are built as before.
+    progress: Callable[[], None] = lambda: None,
+) -> list[dict[str, Any]]:
+    """Trains the parameters of `model` that require a gradient, in one run.
 
     Args:
-        snapshots: steps after which `save` is called with the step. It must not change the model
-            or the random numbers.
-        states: saves the state of the training, and restores a saved state. The caller removes the
-            states when the trained model is on disk.
-        trajectory: the folder into which `save` writes; it is a part of the state.
+        snapshots, save, states, trajectory: as in `Run`.
+        progress: called after each step.
 
     Returns:
-        The log: a dict with `step`, `loss` (mean nats per learned token since the last entry) and
-        `learning_rate` for every twentieth of the steps.
+        The log, as in `Run`.
 
     Raises:
-        InputError: no samples; out of memory; a loss or weight that is NaN or infinite (the saved
-            states are removed).
-        Stopped: a stop signal arrived, and `states` is given; the state is saved.
+        InputError, Stopped: as in `train_runs`.
+    """
+    slots = {name: Slot(one) for name, one in model.named_parameters() if one.requires_grad}
+    run = Run(slots, snapshots, save, states, trajectory)
+    train_runs(model, examples, budget, [run], hardware, progress)
+    return run.log
+
+
+def train_runs(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    budget: Budget,
+    runs: Sequence[Run],
+    hardware: Hardware = HARDWARE,
+    progress: Callable[[], None] = lambda: None,
+) -> None:
+    """Trains runs that read the same samples in the same order.
+
+    The result is deterministic for a seed, a device and a number of threads. It is the same after
+    resuming from saved states, if model and examples are built as before.
+
+    Args:
+        runs: the model repeats each batch for each of them: rows n·B to (n+1)·B of a pass belong to
+            run n. The caller removes their states when what was trained is on disk.
+        progress: called after each step.
+
+    Raises:
+        InputError: no samples; out of memory; a loss or weight that is NaN or infinite
+            (DivergedError; the saved states are removed).
+        Stopped: a stop signal arrived, and the runs have states; they are saved.
     """
     if not examples:
         raise InputError(
             "tuning.no-samples", "no training samples; check the train split of the tasks"
         )
-    set_seed(budget.seed)
-    lengths = [len(example.ids) for example in examples]
-    order = schedule(lengths, budget)
-    stopping = deferred_stop() if states else contextlib.nullcontext(StopRequest())
-    with tempfile.TemporaryDirectory() as scratch, stopping as request:
-        callbacks: list[TrainerCallback] = [_Snapshots(snapshots, save)]
-        if states is not None:
-            callbacks.append(SaveCallback(states, request))
-        trainer = SequentialTrainer(
-            model=model,
-            args=_arguments(budget, hardware, scratch),
-            train_dataset=[examples[row] for row in order],
-            data_collator=collate,
-            callbacks=callbacks,
-            states=states,
-            trajectory=trajectory,
+    torch.manual_seed(budget.seed)
+    stops = any(run.states for run in runs)
+    with deferred_stop() if stops else contextlib.nullcontext(StopRequest()) as request:
+        loop = _Loop(model, examples, budget, runs, hardware)
+        try:
+            loop.resume()
+            _take_steps(loop, request, progress)
+        except DivergedError:
+            # A saved state leads to the same divergence.
+            for run in runs:
+                if run.states is not None:
+                    run.states.remove()
+            raise
+        if request.number is not None:
+            loop.save()
+            raise Stopped(request.number, loop.next_start())
+
+
+def _take_steps(loop: _Loop, request: StopRequest, progress: Callable[[], None]) -> None:
+    """Takes the remaining steps, or those until a stop signal arrives; saves states in between."""
+    steps = loop.budget.steps
+    with _answers_only(loop.model) as logits_at:
+        while loop.step < steps:
+            loop.advance(logits_at)
+            progress()
+            if request.number is not None:
+                break
+            if loop.step < steps and any(run.states and run.states.due() for run in loop.runs):
+                loop.save()
+    for run in loop.runs:
+        loop.check(run)
+
+
+def learning_rate(step: int, budget: Budget) -> float:
+    """The rate of a step, counted from 0: it rises to its peak, and falls to 0 along a cosine."""
+    rising = max(1, round(budget.warmup * budget.steps))
+    if step < rising:
+        return budget.learning_rate * step / rising
+    share = (step - rising) / max(1, budget.steps - rising)
+    return budget.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class _Loop:
+    """The state of a training. `step` is the number of steps taken."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        examples: Sequence[Example],
+        budget: Budget,
+        runs: Sequence[Run],
+        hardware: Hardware,
+    ) -> None:
+        self.model, self.examples, self.budget, self.runs = model, examples, budget, runs
+        self.step = 0
+        self._order = schedule([len(example.ids) for example in examples], budget)
+        self._every = max(1, budget.steps // 20)
+        model.train()
+        if hardware.checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        half = hardware.precision == "bfloat16" and model.device.type == "cuda"
+        self._half = half and torch.cuda.is_bf16_supported()
+        # As Trainer does: no weight decay of biases and norms.
+        groups: dict[bool, dict[torch.Tensor, None]] = {True: {}, False: {}}
+        for slot in (slot for run in runs for slot in run.slots.values()):
+            groups[slot.of(slot.parameter).dim() > 1][slot.parameter] = None
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": list(group), "weight_decay": budget.weight_decay * decays}
+                for decays, group in groups.items()
+                if group
+            ],
+            betas=(0.9, budget.beta2),
+            fused=True,
         )
-        _run(trainer, budget, max(lengths), states)
-        if states is not None and request.number is not None:
-            raise Stopped(request.number, _next_start(trainer.state.global_step, budget, states))
-    return [
-        {key: entry[key] for key in ("step", "loss", "learning_rate")}
-        for entry in trainer.state.log_history
-        if "loss" in entry
+
+    def resume(self) -> None:
+        """Continues from the saved states of all runs, if they are of one step."""
+        found = [run.states.find() if run.states else None for run in self.runs]
+        steps = {run.states.step() for run in self.runs if run.states}
+        states = [state for state in found if state is not None]
+        if len(states) < len(found) or len(steps) > 1:
+            return
+        self.step = int(steps.pop() or 0)
+        say(f"resuming from the saved state of step {self.step} of {self.budget.steps}")
+        stored = self.optimizer.state_dict()
+        parameters = [one for group in self.optimizer.param_groups for one in group["params"]]
+        moments: dict[torch.Tensor, dict[str, Any]] = {
+            parameter: {
+                "step": torch.tensor(float(self.step)),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+            for parameter in parameters
+        }
+        for run, state in zip(self.runs, states, strict=True):
+            run.read_state(state, moments)
+        self.optimizer.load_state_dict(
+            stored | {"state": dict(enumerate(moments[one] for one in parameters))}
+        )
+
+    def advance(self, logits_at: LogitsAt) -> None:
+        """Takes a step, and then saves snapshots and writes the log if they are due."""
+        with self._out_of_memory_advice():
+            self._take_step(logits_at)
+        self.step += 1
+        for run in self.runs:
+            if self.step in run.snapshots:
+                run.save(self.step)
+            if self.step % self._every == 0:
+                self._write_log(run)
+
+    def _take_step(self, logits_at: LogitsAt) -> None:
+        size, count = self.budget.batch_size, len(self.runs)
+        rows = self._order[self.step * size : (self.step + 1) * size]
+        batch = collate([self.examples[row] for row in rows])
+        places = torch.cat([batch.places + run * batch.ids.numel() for run in range(count)])
+        half = torch.autocast("cuda", torch.bfloat16) if self._half else contextlib.nullcontext()
+        with half:
+            logits = logits_at(batch.ids.repeat(count, 1), places).float()
+        targets = batch.targets.to(logits.device)
+        # A run's own mean, so that it has the same bits whatever the number of runs.
+        losses = [torch.nn.functional.cross_entropy(part, targets) for part in logits.chunk(count)]
+        torch.stack(losses).sum().backward()
+        for run, loss in zip(self.runs, losses, strict=True):
+            run.losses.append(loss.detach())
+            _clip(run)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.budget)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _write_log(self, run: Run) -> None:
+        losses = self._checked_losses(run)
+        run.losses.clear()
+        rate = learning_rate(self.step - 1, self.budget)
+        entry = {"step": self.step, "loss": sum(losses) / len(losses), "learning_rate": rate}
+        run.log.append(entry)
+
+    def check(self, run: Run) -> None:
+        """Raises DivergedError if a loss, a weight or a moment of a run is NaN or infinite."""
+        self._checked_losses(run)
+        for name, tensor in run.tensors(self.optimizer):
+            if not torch.isfinite(tensor).all():
+                raise DivergedError(
+                    "tuning.weight-not-finite",
+                    f"{name} is not finite after step {self.step} of {self.budget.steps}: "
+                    "training has diverged; lower learning_rate",
+                    tensor=name,
+                    step=self.step,
+                    key="learning_rate",
+                )
+
+    def _checked_losses(self, run: Run) -> list[float]:
+        """The losses since the last entry of the log, if all are finite.
+
+        Losses are not checked in each step, because that would synchronise the GPU.
+        """
+        losses: list[float] = torch.stack(run.losses).tolist() if run.losses else []
+        for step, loss in enumerate(losses, self.step - len(losses) + 1):
+            if math.isfinite(loss):
+                continue
+            said = f"the loss of step {step} of {self.budget.steps} is {loss}"
+            if step == 1:
+                raise DivergedError(
+                    "base.loss-not-finite",
+                    f"{said}: the base itself has no finite loss: check its weights, or set "
+                    "hardware.precision to float32",
+                    step=step,
+                    found=loss,
+                    key="hardware.precision",
+                )
+            raise DivergedError(
+                "tuning.loss-not-finite",
+                f"{said}: training has diverged; lower learning_rate",
+                step=step,
+                found=loss,
+                key="learning_rate",
+            )
+        return losses
+
+    def save(self) -> None:
+        """Saves the state of every run."""
+        for run in self.runs:
+            if run.states is not None:
+                self.check(run)
+                run.states.save(self.step, partial(run.write_state, optimizer=self.optimizer))
+
+    def next_start(self) -> str:
+        """The end of the message of a stopped training: where the next run starts."""
+        saved = {run.states.step() for run in self.runs if run.states is not None}
+        if saved == {self.step}:
+            start = "continues from there"
+        elif None in saved or len(saved) > 1:
+            start = "starts from the beginning"
+        else:
+            start = f"continues from step {saved.pop()}"
+        return f" after step {self.step} of {self.budget.steps}; the next run {start}"
+
+    @contextlib.contextmanager
+    def _out_of_memory_advice(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            longest = max(len(example.ids) for example in self.examples)
+            size = self.budget.batch_size
+            stacked = f", for {len(self.runs)} adapters at once" if len(self.runs) > 1 else ""
+            raise InputError(
+                "tuning.out-of-memory",
+                f"out of memory in step {self.step + 1} of {self.budget.steps}, with {size} "
+                f"samples of up to {longest} tokens in a batch{stacked}; lower batch_size, "
+                "max_length or hardware.adapters_at_once, set hardware.checkpointing, or give the "
+                "job more memory, as a cluster profile's retry does",
+                step=self.step + 1,
+                batch_size=size,
+                tokens=longest,
+            ) from None
+
+
+def _clip(run: Run) -> None:
+    """Scales a run's gradient to a norm of at most 1."""
+    gradients = [
+        slot.of(slot.parameter.grad)
+        for slot in run.slots.values()
+        if slot.parameter.grad is not None
     ]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    factor = (_LARGEST_NORM / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.to(gradient.device))
 
 
-def _run(
-    trainer: SequentialTrainer, budget: Budget, longest: int, states: TrainingStates | None
-) -> None:
-    state = states.find() if states else None
-    if states is not None and state is not None:
-        say(f"resuming from the saved state of step {states.step()} of {budget.steps}")
-    try:
-        with _out_of_memory_advice(trainer, budget, longest):
-            trainer.train(resume_from_checkpoint=None if state is None else str(state))
-        trainer.check_losses()
-        trainer.check_weights()
-    except DivergedError:
-        # A saved state leads to the same divergence.
-        if states is not None:
-            states.remove()
-        raise
+LogitsAt = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(ids (B, T), places (K,) in them, row after row) → logits (K, vocabulary)."""
 
 
 @contextlib.contextmanager
-def _out_of_memory_advice(
-    trainer: SequentialTrainer, budget: Budget, longest: int
-) -> Iterator[None]:
+def _answers_only(model: PreTrainedModel) -> Iterator[LogitsAt]:
+    """A function that computes a model's logits at chosen places only.
+
+    The model's own forward pass is used, because some models scale or cap their logits. A hook
+    selects the hidden states that the output embedding reads.
+    """
+    wanted: list[torch.Tensor] = []
+    applied: list[bool] = []
+
+    def select(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
+        hidden, places = inputs[0], wanted[-1]
+        applied.append(True)
+        return (hidden.flatten(0, 1)[places.to(hidden.device)][None], *inputs[1:])
+
+    def logits_at(ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        wanted[:], applied[:] = [places], []
+        # No attention mask: padding is on the right, where a causal model does not look.
+        logits = model(input_ids=ids.to(model.device), use_cache=False).logits
+        return logits[0] if applied else logits.flatten(0, 1)[places.to(logits.device)]
+
+    head = model.get_output_embeddings()
+    if head is None:
+        yield logits_at
+        return
+    handle = head.register_forward_pre_hook(select)
     try:
-        yield
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        raise InputError(
-            "tuning.out-of-memory",
-            f"out of memory in step {trainer.state.global_step + 1} of {budget.steps}, with "
-            f"{budget.batch_size} samples of up to {longest} tokens in a batch; lower batch_size "
-            "or max_length, set hardware.checkpointing, or give the job more memory, as a cluster "
-            "profile's retry does",
-            step=trainer.state.global_step + 1,
-            batch_size=budget.batch_size,
-            tokens=longest,
-        ) from None
-
-
-def _next_start(step: int, budget: Budget, states: TrainingStates) -> str:
-    """The end of the message of a stopped training: where the next run starts."""
-    saved = states.step()
-    start = "starts from the beginning" if saved is None else f"continues from step {saved}"
-    start = "continues from there" if saved == step else start
-    return f" after step {step} of {budget.steps}; the next run {start}"
-
-
-def _arguments(budget: Budget, hardware: Hardware, scratch: str) -> TrainingArguments:
-    arguments = TrainingArguments(
-        output_dir=scratch,
-        max_steps=budget.steps,
-        per_device_train_batch_size=budget.batch_size,
-        learning_rate=budget.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, round(budget.warmup * budget.steps)),
-        weight_decay=budget.weight_decay,
-        adam_beta2=budget.beta2,
-        max_grad_norm=1.0,
-        bf16=hardware.precision == "bfloat16"
-        and torch.cuda.is_available()
-        and torch.cuda.is_bf16_supported(),
-        activation_checkpointing=hardware.checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        seed=budget.seed,
-        data_seed=budget.seed,
-        # `SaveCallback` saves, by time.
-        save_strategy="no",
-        logging_steps=max(1, budget.steps // 20),
-        # With the filter, NaN would be logged as 0.
-        logging_nan_inf_filter=False,
-        report_to="none",
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=not sys.stderr.isatty(),
-    )
-    # With several GPUs, Trainer would use one batch per GPU, which changes the budget.
-    arguments._n_gpu = min(1, arguments.n_gpu)
-    return arguments
+        yield logits_at
+    finally:
+        handle.remove()

@@ -1,27 +1,31 @@
-"""Step `tune`: tunes a base on a module set, by LoRA or in full, within a fixed budget."""
+"""Step `tune`: tunes a base on module sets, by LoRA or in full, within a fixed budget."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
+from transformers import PreTrainedModel
 
 from affectlocus.checkpoints.architectures import locate
 from affectlocus.config.hardware import Hardware
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.checkpoint_files import TRAJECTORY, snapshot_folder
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import read_json, write_json
 from affectlocus.core.projections import parse_modules
 from affectlocus.lm.devices import load
 from affectlocus.lm.prompts import Prompter
+from affectlocus.training.adapter_stack import AdapterStack
+from affectlocus.training.batches import Budget, Example, snapshot_steps
 from affectlocus.training.lora_targets import fair_rank, layout
-from affectlocus.training.training_loop import Budget, Example, snapshot_steps, train
+from affectlocus.training.training_loop import DivergedError, train_runs
+from affectlocus.training.training_run import Run, Slot
 from affectlocus.training.training_state import TrainingStates
 
 HARDWARE = Hardware()
@@ -69,6 +73,198 @@ def training_examples(
     return examples
 
 
+@dataclass(frozen=True)
+class TuningJob:
+    """A tuning and its files.
+
+    Attributes:
+        frames: the prepared tasks of the recipe.
+        folder: the folder that the checkpoint is written into.
+        states: saves the state of the training, and restores the state of an interrupted one.
+    """
+
+    recipe: Tuning
+    frames: Sequence[pd.DataFrame]
+    folder: Path
+    states: TrainingStates | None = None
+
+
+class Tuner:
+    """Tunes one base by any number of recipes; the base is loaded once for all adapters.
+
+    The numbers of a tuning do not depend on the other tunings.
+    """
+
+    def __init__(self, base: Path, hardware: Hardware = HARDWARE) -> None:
+        self._base, self._hardware = base, hardware
+        self._prompter = Prompter(base)
+        self._model: PreTrainedModel | None = None
+        self._examples: tuple[Any, list[Example]] = (None, [])
+
+    def stacks(self, recipes: Sequence[Tuning]) -> list[list[int]]:
+        """The numbers of the recipes that `tune` takes together, at most `adapters_at_once`.
+
+        These are adapters that read the same samples in the same order, and have the same budget
+        and rank. A recipe with dropout is alone, because its random numbers would depend on the
+        others.
+        """
+        size = self._hardware.adapters_at_once
+        alike: dict[Any, list[int]] = {}
+        for number, recipe in enumerate(recipes):
+            single = size == 1 or recipe.method != "lora" or recipe.dropout or self._drops
+            rank = None if single else self._rank(recipe)
+            own = recipe.model_dump_json(exclude={"modules", "fair", "trajectory"})
+            alike.setdefault(number if single else (own, rank), []).append(number)
+        return [
+            numbers[start : start + size]
+            for numbers in alike.values()
+            for start in range(0, len(numbers), size)
+        ]
+
+    def tune(
+        self, jobs: Sequence[TuningJob], progress: Callable[[], None] = lambda: None
+    ) -> list[dict[str, Any]]:
+        """Tunes the base by one recipe, or by those of a stack, and saves each checkpoint.
+
+        An adapter (LoRA) or a whole model (SFT) is saved. Embeddings, norms, biases outside the
+        module set and the head are frozen in both methods, as in the paper's Algorithm 1. With
+        `recipe.trajectory`, snapshots of earlier steps are saved as well (`snapshot_folder`); they
+        do not change the checkpoint.
+
+        Args:
+            progress: called after each step.
+
+        Returns:
+            Of each job: `trainable` and `total` parameter counts, `samples`, the `log` of the
+            losses, and `snapshots`, the steps of the snapshots.
+        """
+        examples = self._examples_of(jobs[0])
+        if jobs[0].recipe.method == "sft":
+            (job,) = jobs
+            return [self._tune_in_full(job, examples, progress)]
+        try:
+            return self._tune_adapters(jobs, examples, progress)
+        except DivergedError:
+            if len(jobs) == 1:
+                raise
+        # One of the stack diverged. Alone, the others succeed.
+        return [self._tune_adapters([job], examples, progress)[0] for job in jobs]
+
+    def _tune_adapters(
+        self, jobs: Sequence[TuningJob], examples: list[Example], progress: Callable[[], None]
+    ) -> list[dict[str, Any]]:
+        model = self._loaded()
+        total = sum(parameter.numel() for parameter in model.parameters())
+        configs = [self._config(job.recipe) for job in jobs]
+        stack = AdapterStack(model, configs, jobs[0].recipe.seed)
+
+        def saving(number: int) -> Callable[[Path], None]:
+            return lambda folder: stack.save(number, folder)
+
+        try:
+            runs = [
+                _run(job, slots, saving(number))
+                for number, (job, slots) in enumerate(zip(jobs, stack.slots, strict=True))
+            ]
+            train_runs(model, examples, _budget(jobs[0].recipe), runs, self._hardware, progress)
+            for number, job in enumerate(jobs):
+                stack.save(number, job.folder)
+        finally:
+            stack.close()
+        return [_measured(run, total, examples) for run in runs]
+
+    def _tune_in_full(
+        self, job: TuningJob, examples: list[Example], progress: Callable[[], None]
+    ) -> dict[str, Any]:
+        # A model of its own, because its weights change.
+        self._model = None
+        model = load(self._base, self._hardware)
+        stored = model.dtype
+        chosen = set(self._chosen(model, job.recipe))
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = name in chosen
+        # Small steps are lost in bfloat16: train in float32, save in the dtype of the base.
+        model.float()
+        slots = {n: Slot(one) for n, one in model.named_parameters() if one.requires_grad}
+        run = _run(job, slots, lambda folder: _save_model(model, stored, folder))
+        train_runs(model, examples, _budget(job.recipe), [run], self._hardware, progress)
+        _save_model(model.to(stored), stored, job.folder)
+        self._prompter.tokenizer.save_pretrained(job.folder)
+        total = sum(parameter.numel() for parameter in model.parameters())
+        return _measured(run, total, examples)
+
+    def _loaded(self) -> PreTrainedModel:
+        if self._model is None:
+            self._model = load(self._base, self._hardware)
+        return self._model
+
+    @property
+    def _drops(self) -> bool:
+        """Whether the base itself has dropout, whose random numbers all rows of a batch share."""
+        config = self._loaded().config.get_text_config().to_dict()
+        return any(
+            value
+            for key, value in config.items()
+            if ("dropout" in key or key.endswith("_pdrop")) and isinstance(value, (int, float))
+        )
+
+    def _examples_of(self, job: TuningJob) -> list[Example]:
+        """The samples of a job; kept for the next one, which often has the same."""
+        recipe = job.recipe
+        key = recipe.data, recipe.max_length, recipe.seed, recipe.shuffled
+        if self._examples[0] != key:
+            examples = training_examples(self._prompter, job.frames, *key[1:])
+            self._examples = key, examples
+        return self._examples[1]
+
+    def _chosen(self, model: PreTrainedModel, recipe: Tuning) -> list[str]:
+        """The names of a recipe's parameters.
+
+        Raises:
+            InputError: no layer has the projections.
+        """
+        projections = parse_modules(recipe.modules)
+        found = [
+            name
+            for name, _ in model.named_parameters()
+            if (location := locate(name)) is not None and location.projection in projections
+        ]
+        if not found:
+            raise InputError(
+                "base.no-such-projection",
+                f"{self._base}: no layer has the projections {recipe.modules}; "
+                "expected q, k, v, o, gate, up or down_proj below self_attn and mlp",
+                file=self._base,
+                found=recipe.modules,
+            )
+        return found
+
+    def _rank(self, recipe: Tuning) -> int:
+        if not recipe.fair:
+            return recipe.rank
+        shapes = ((name, tuple(one.shape)) for name, one in self._loaded().named_parameters())
+        return fair_rank(layout(str(self._base), shapes), recipe.modules, recipe.rank)
+
+    def _config(self, recipe: Tuning) -> LoraConfig:
+        """The configuration of an adapter.
+
+        Its targets are full names, because the base may have other modules of these names (a vision
+        tower).
+        """
+        names = self._chosen(self._loaded(), recipe)
+        rank = self._rank(recipe)
+        return LoraConfig(
+            r=rank,
+            # Keeps the scaling alpha / r of the recipe.
+            lora_alpha=recipe.alpha * rank / recipe.rank,
+            lora_dropout=recipe.dropout,
+            target_modules=[
+                name.removesuffix(".weight") for name in names if name.endswith(".weight")
+            ],
+            task_type="CAUSAL_LM",
+        )
+
+
 def tune(
     base: Path,
     frames: Sequence[pd.DataFrame],
@@ -76,117 +272,44 @@ def tune(
     folder: Path,
     hardware: Hardware = HARDWARE,
     states: TrainingStates | None = None,
-) -> dict:
-    """Tunes `base` and saves an adapter (LoRA) or a whole model (SFT) into `folder`.
+) -> dict[str, Any]:
+    """Tunes `base` by one recipe; arguments and result are those of `Tuner.tune`."""
+    (measured,) = Tuner(base, hardware).tune([TuningJob(recipe, frames, folder, states)])
+    return measured
 
-    Embeddings, norms, biases outside the module set and the head are frozen in both methods, as in
-    the paper's Algorithm 1. With `recipe.trajectory`, snapshots of earlier steps are saved as well
-    (`snapshot_folder`); they do not change the checkpoint.
 
-    Args:
-        states: saves the state of the training, and restores the state of an interrupted one.
-
-    Returns:
-        `trainable` and `total` parameter counts, `samples`, the `log` of the losses, and
-        `snapshots`, the steps of the snapshots.
-    """
-    prompter = Prompter(base)
-    examples = training_examples(prompter, frames, recipe.max_length, recipe.seed, recipe.shuffled)
-    torch.manual_seed(recipe.seed)
-    model = load(base, hardware, place=False)
-    stored = model.dtype
-    total = sum(parameter.numel() for parameter in model.parameters())
-    projections = parse_modules(recipe.modules)
-    if recipe.method == "lora":
-        # Full names, because the base may have other modules of these names (a vision tower).
-        targets = [
-            name.removesuffix(".weight")
-            for name, _ in model.named_parameters()
-            if (location := locate(name)) is not None
-            and location.parameter == "weight"
-            and location.projection in projections
-        ]
-        _check_found(targets, recipe.modules, base)
-        rank = recipe.rank
-        if recipe.fair:
-            shapes = ((name, tuple(one.shape)) for name, one in model.named_parameters())
-            rank = fair_rank(layout(str(base), shapes), recipe.modules, recipe.rank)
-        adapter = LoraConfig(
-            r=rank,
-            # Keeps the scaling alpha / r of the recipe.
-            lora_alpha=recipe.alpha * rank / recipe.rank,
-            lora_dropout=recipe.dropout,
-            target_modules=targets,
-            task_type="CAUSAL_LM",
-        )
-        model = get_peft_model(model, adapter)
-    else:
-        chosen = []
-        for name, parameter in model.named_parameters():
-            location = locate(name)
-            parameter.requires_grad = location is not None and location.projection in projections
-            chosen += [name] * parameter.requires_grad
-        # Small steps are lost in bfloat16: train in float32, save in the dtype of the base.
-        model.float()
-        _check_found(chosen, recipe.modules, base)
-    trainable = sum(
-        parameter.numel() for parameter in model.parameters() if parameter.requires_grad
+def _budget(recipe: Tuning) -> Budget:
+    return Budget(
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        warmup=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        seed=recipe.seed,
+        group_by_length=recipe.group_by_length,
     )
-    snapshots = snapshot_steps(recipe.steps, recipe.trajectory)[:-1]
 
-    def save(step: int) -> None:
-        _save(model, recipe, stored, snapshot_folder(folder, step))
 
-    log = train(
-        model,
-        examples,
-        Budget(
-            steps=recipe.steps,
-            batch_size=recipe.batch_size,
-            learning_rate=recipe.learning_rate,
-            warmup=recipe.warmup,
-            weight_decay=recipe.weight_decay,
-            seed=recipe.seed,
-            group_by_length=recipe.group_by_length,
-        ),
-        hardware,
-        snapshots,
-        save,
-        states,
-        trajectory=folder / TRAJECTORY,
+def _run(job: TuningJob, slots: dict[str, Slot], save: Callable[[Path], None]) -> Run:
+    """The run of a job; `save` writes the current checkpoint into a folder."""
+    return Run(
+        slots,
+        snapshot_steps(job.recipe.steps, job.recipe.trajectory)[:-1],
+        lambda step: save(snapshot_folder(job.folder, step)),
+        job.states,
+        job.folder / TRAJECTORY,
     )
-    if recipe.method == "sft":
-        model.to(stored)
-        prompter.tokenizer.save_pretrained(folder)
-    _save(model, recipe, stored, folder)
+
+
+def _measured(run: Run, total: int, examples: list[Example]) -> dict[str, Any]:
+    trainable = sum(slot.of(slot.parameter).numel() for slot in run.slots.values())
     counts = {"trainable": trainable, "total": total, "samples": len(examples)}
-    return counts | {"log": log, "snapshots": snapshots}
+    return counts | {"log": run.log, "snapshots": list(run.snapshots)}
 
 
-def _save(model: Any, recipe: Tuning, stored: torch.dtype, folder: Path) -> None:
-    """Saves the current adapter, or the current model in dtype `stored`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if recipe.method == "sft":
-        # Keyed by address, so that tied tensors share one copy.
-        cast = {tensor.data_ptr(): tensor.to(stored) for tensor in model.state_dict().values()}
-        weights = {name: cast[tensor.data_ptr()] for name, tensor in model.state_dict().items()}
-        model.save_pretrained(folder, state_dict=weights)
-        return
-    model.save_pretrained(folder)
-    # peft writes target_modules, a set, in an order that differs between runs.
-    config = read_json(folder / "adapter_config.json")
-    write_json(
-        folder / "adapter_config.json",
-        config | {"target_modules": sorted(config["target_modules"])},
-    )
-
-
-def _check_found(names: list[str], modules: str, base: Path) -> None:
-    if not names:
-        raise InputError(
-            "base.no-such-projection",
-            f"{base}: no layer has the projections {modules}; "
-            "expected q, k, v, o, gate, up or down_proj below self_attn and mlp",
-            file=base,
-            found=modules,
-        )
+def _save_model(model: PreTrainedModel, stored: torch.dtype, folder: Path) -> None:
+    """Saves the current model in dtype `stored`."""
+    # Keyed by address, so that tied tensors share one copy.
+    cast = {tensor.data_ptr(): tensor.to(stored) for tensor in model.state_dict().values()}
+    weights = {name: cast[tensor.data_ptr()] for name, tensor in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=weights)
