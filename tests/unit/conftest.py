@@ -217,7 +217,8 @@ def merged() -> Callable[[Path, Path], dict[str, torch.Tensor]]:
 def stopping(tmp_path: Path) -> Callable[..., TrainingStates]:
     """`stopping(7)`: states of one job, whose training gets a real SIGTERM in its seventh step.
 
-    `stopping()` is the same without the signal. Nothing is saved but when the signal comes.
+    `stopping()` is the same without the signal. A state is saved only when the signal comes.
+    `stopping(7, "b")` are the states of another job.
     """
     from affectlocus.training.training_state import TrainingStates, states_folder
 
@@ -232,8 +233,8 @@ def stopping(tmp_path: Path) -> Callable[..., TrainingStates]:
                     os.kill(os.getpid(), signal.SIGTERM)
             return False
 
-    def make(steps: int | None = None) -> TrainingStates:
-        states = Signalled(states_folder(tmp_path / "mine"), {"job": "a"})
+    def make(steps: int | None = None, name: str = "mine") -> TrainingStates:
+        states = Signalled(states_folder(tmp_path / name), {"job": "a"})
         states.left = steps
         return states
 

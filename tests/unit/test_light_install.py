@@ -194,7 +194,7 @@ def test_a_step_without_its_library_says_which(tmp_path, command) -> None:
 
 
 def test_help_needs_nothing(tmp_path) -> None:
-    assert "Tune a base on a module set" in works(tmp_path, "tune", "--help")
+    assert "Tune a base on module sets" in works(tmp_path, "tune", "--help")
 
 
 def test_a_pytorch_file_needs_torch(checkpoint, lora, tmp_path) -> None:

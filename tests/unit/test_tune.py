@@ -33,7 +33,7 @@ from affectlocus.core.stop_signals import Stopped
 from affectlocus.evaluation.interventions import verify_folders
 from affectlocus.lm.prompts import Prompter
 from affectlocus.training.training_state import TrainingStates, states_folder
-from affectlocus.training.tune import training_examples, tune
+from affectlocus.training.tune import Tuner, TuningJob, training_examples, tune
 
 # (d_in, d_out) of the tiny models: hidden 32, intermediate 48, two of four heads for k and v.
 SIDES = {
@@ -473,12 +473,13 @@ def test_a_state_is_taken_up_by_the_very_same_job_alone(
     job = [*job, "--hardware", "{}", "--threads", "1"]
     calls: list[TrainingStates] = []
 
-    def look(*arguments: Any) -> dict:
+    def look(_: Tuner, jobs: list[TuningJob], *__: Any) -> list[dict]:
         # What the command says of its job is what is looked at, and no training.
-        calls.append(arguments[-1])
+        assert jobs[0].states is not None
+        calls.append(jobs[0].states)
         raise InputError("test.stop", "enough")
 
-    monkeypatch.setattr("affectlocus.training.tune.tune", look)
+    monkeypatch.setattr(Tuner, "tune", look)
     CliRunner().invoke(app, job)
     calls[0].save(3, lambda folder: (folder / "weights").touch())
     if topic in CHANGED:

@@ -20,13 +20,13 @@ from affectlocus.cli.materials import (
     prepare,
     pretrain,
     retrieve,
-    tune,
     wheels,
 )
 from affectlocus.cli.mechanism import activations, directions, ledger, neurons
 from affectlocus.cli.reports import claims, figures, report, revisions, show
 from affectlocus.cli.runs import doctor, run
 from affectlocus.cli.scores import collect, fluency, score, tables
+from affectlocus.cli.tunings import tune
 from affectlocus.core.errors import exit_on_error, write_traceback
 from affectlocus.core.extras import explained, needed
 from affectlocus.core.stop_signals import Stopped, install_handlers

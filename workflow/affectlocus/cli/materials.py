@@ -3,62 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from affectlocus.cli.shared import (
-    HardwareText,
     Out,
     SaveMinutes,
     device,
     importing,
-    read_frame,
     settings_of,
     settings_option,
+    training_states,
     write_frame,
+    write_manifest,
 )
 from affectlocus.core.errors import InputError
-
-if TYPE_CHECKING:
-    from affectlocus.training.training_state import TrainingStates
-
-
-def _write_manifest(out: Path, folder: Path, **about: Any) -> None:
-    from affectlocus.checkpoints.checkpoint_manifests import manifest
-    from affectlocus.core.files import write_json
-
-    write_json(out, {"folder": str(folder), **about, "files": manifest(folder)})
-
-
-def _training_states(step: str, folder: Path, minutes: float | None, **job: Any) -> TrainingStates:
-    """The folder of a training's saved states, and the key of the job that they belong to.
-
-    Args:
-        job: topic → a value, or a file whose content counts.
-    """
-    import json
-    from hashlib import sha256 as hashed
-    from importlib.metadata import version
-
-    from affectlocus.config.hardware import Hardware
-    from affectlocus.core.files import sha256
-    from affectlocus.orchestration.code_digest import digest
-    from affectlocus.training.training_state import TrainingStates, states_folder
-
-    def told(value: Any) -> str:
-        parts = value if isinstance(value, list) else [value]
-        texts = [sha256(one) if isinstance(one, Path) else one for one in parts]
-        return hashed(json.dumps(texts, sort_keys=True).encode()).hexdigest()
-
-    topics = {name: told(value) for name, value in job.items()}
-    libraries = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
-    topics["versions"] = ", ".join(f"{name} {version(name)}" for name in libraries)
-    return TrainingStates(
-        states_folder(folder),
-        topics | {"code": digest(step), "device": device()},
-        Hardware().save_minutes if minutes is None else minutes,
-    )
 
 
 def corpus(
@@ -193,7 +153,7 @@ def pretrain(
     if not again and (base := shipped_base(recipe, sha256(text))) is not None:
         with replacing(folder, "pretrain", inputs=[text]) as temporary:
             base.copy(temporary)
-        _write_manifest(out, folder, kind="model", shipped=base.name, **base.measured)
+        write_manifest(out, folder, kind="model", shipped=base.name, **base.measured)
         return
     with importing():
         import torch
@@ -211,7 +171,7 @@ def pretrain(
         threads=threads,
     )
     with replacing(folder, "pretrain", inputs=[text]) as temporary:
-        states = _training_states(
+        states = training_states(
             "pretrain", folder, save_minutes, recipe=recipe.model_dump(), text=text, threads=threads
         )
         measured = cached(
@@ -220,7 +180,7 @@ def pretrain(
             lambda where: run(text, recipe, where, states),
             lambda said: typer.echo(f"note: {said}", err=True),
         )
-    _write_manifest(out, folder, kind="model", **measured)
+    write_manifest(out, folder, kind="model", **measured)
     states.remove()
 
 
@@ -276,64 +236,3 @@ def prepare(
     samples.attrs = {"task": name, "labels": task.words}
     write_frame(samples, out)
     write_json(report, found)
-
-
-def tune(
-    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
-    data: Annotated[list[Path], typer.Option(help="prepared task; repeat to mix several")],
-    settings: Annotated[
-        str,
-        settings_option(
-            "method, data, modules, rank, alpha, dropout, steps, batch_size, "
-            "learning_rate, warmup, weight_decay, max_length, group_by_length, shuffled, seed, "
-            "fair, trajectory"
-        ),
-    ],
-    folder: Annotated[Path, typer.Option(help="where the adapter or model goes")],
-    out: Out,
-    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
-    hardware: HardwareText = "{}",
-    save_minutes: SaveMinutes = None,
-) -> None:
-    """Tune a base on a module set, by LoRA or in full, within a fixed budget.
-
-    Writes an adapter (LoRA) or a model (SFT), and a manifest (--out) with the losses. After a
-    kill, SIGTERM or Ctrl-C, the same command resumes from the last saved state.
-
-    Example: affectlocus tune --base results/checkpoints/qwen2.json --data results/data/mine.parquet
-    --settings '{"data": ["mine"], "modules": "gate", "rank": 8}' --folder gate --out gate.json
-    """
-    from affectlocus.config.hardware import Hardware
-    from affectlocus.config.tuning import Tuning
-
-    recipe = settings_of(Tuning, settings)
-    devices = settings_of(Hardware, hardware, "--hardware")
-    from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
-
-    frames = [read_frame(path, "split", "prompt", "answer") for path in data]
-    base_folder = checkpoint_folder(base)
-    with importing():
-        import torch
-
-        from affectlocus.core.files import read_json
-        from affectlocus.core.output_files import check_output, replacing
-        from affectlocus.training.tune import tune as run
-
-    torch.set_num_threads(threads)
-    check_output(out)
-    inputs = [base, base_folder, *data]
-    with replacing(folder, "tune", inputs=inputs) as temporary:
-        states = _training_states(
-            "tune",
-            folder,
-            devices.save_minutes if save_minutes is None else save_minutes,
-            recipe=recipe.model_dump(),
-            base=read_json(base)["files"],
-            data=data,
-            hardware=devices.model_dump(),
-            threads=threads,
-        )
-        measured = run(base_folder, frames, recipe, temporary, devices, states)
-    kind = "adapter" if recipe.method == "lora" else "model"
-    _write_manifest(out, folder, kind=kind, recipe=recipe.model_dump(), **measured)
-    states.remove()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydantic import BaseModel
 
+    from affectlocus.training.training_state import TrainingStates
+
 
 Reading = Annotated[
     str, typer.Option(help="JSON of how the pair is read, with any of: alpha, prefix, any_base")
@@ -176,3 +178,41 @@ def without_effect(options: dict[str, Any], why: str) -> None:
             name = f"--{option.replace('_', '-')}"
             message = f"{name} has no effect: {why}; leave it out"
             raise InputError("option.no-effect", message, option=name)
+
+
+def write_manifest(out: Path, folder: Path, **about: Any) -> None:
+    """Writes the manifest of a checkpoint that a command made."""
+    from affectlocus.checkpoints.checkpoint_manifests import manifest
+    from affectlocus.core.files import write_json
+
+    write_json(out, {"folder": str(folder), **about, "files": manifest(folder)})
+
+
+def training_states(step: str, folder: Path, minutes: float | None, **job: Any) -> TrainingStates:
+    """The folder of a training's saved states, and the key of the job that they belong to.
+
+    Args:
+        job: topic → a value, or a file whose content counts.
+    """
+    import json
+    from hashlib import sha256 as hashed
+    from importlib.metadata import version
+
+    from affectlocus.config.hardware import Hardware
+    from affectlocus.core.files import sha256
+    from affectlocus.orchestration.code_digest import digest
+    from affectlocus.training.training_state import TrainingStates, states_folder
+
+    def told(value: Any) -> str:
+        parts = value if isinstance(value, list) else [value]
+        texts = [sha256(one) if isinstance(one, Path) else one for one in parts]
+        return hashed(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+
+    topics = {name: told(value) for name, value in job.items()}
+    libraries = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+    topics["versions"] = ", ".join(f"{name} {version(name)}" for name in libraries)
+    return TrainingStates(
+        states_folder(folder),
+        topics | {"code": digest(step), "device": device()},
+        Hardware().save_minutes if minutes is None else minutes,
+    )

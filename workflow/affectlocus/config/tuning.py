@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, RootModel, model_validator
 
 from affectlocus.config.fields import (
     WHOLE,
@@ -83,3 +83,29 @@ class Tuning(PairRecipe):
     fair: bool = Field(
         False, description="choose the rank so that as many parameters are trained as for all seven"
     )
+
+
+class PlacedTuning(Tuning):
+    """A tuning with its outputs: an entry of the option `--tunings` of the command `tune`."""
+
+    folder: str = Field(min_length=1, description="folder of the adapter or model")
+    out: str = Field(min_length=1, description="file of its manifest")
+
+    @property
+    def recipe(self) -> Tuning:
+        """The tuning without its outputs."""
+        return Tuning(**self.model_dump(exclude={"folder", "out"}))
+
+
+class TuningList(RootModel[list[PlacedTuning]]):
+    """The tunings of one call of `tune`."""
+
+    root: Annotated[list[PlacedTuning], Field(min_length=1)]
+
+
+class SharedKeys(RootModel[dict[str, Any]]):
+    """Keys that all tunings of a call share."""
+
+
+class TuningKeys(RootModel[list[dict[str, Any]]]):
+    """Keys of tunings, which complete or replace those that all of them share."""
