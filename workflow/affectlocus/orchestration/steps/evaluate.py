@@ -51,22 +51,31 @@ class EvaluateJobs(StepJobs):
 
         A tuned model goes with the load cells, which read the same two checkpoints. Cells of
         different arms never share a job, so that a table does not wait for the cells of another.
-        The tune cells of a seed share a job although each has a checkpoint of its own, and so do
-        the bases of several seeds: starting a process costs more than answering with one of them.
-        If one is added, the others are found in the prediction cache.
+
+        Some cells share a job although each has a checkpoint of its own: the tune cells of a seed,
+        the bases of several seeds, and the tuned models of a pair that has no other cells. Starting
+        a process costs more than answering with one of them. If one is added, the answers of the
+        others are found in the prediction cache.
 
         The groups follow from the matrix alone.
         """
-        size = self.parameters.matrix.cells_per_job
         alike: dict[tuple[Any, ...], list[Cell]] = {}
         for cell in self.artifacts.cells.values():
-            key = {
-                "base": (cell.base,),
-                "tune": (cell.pair, cell.mode, cell.seed),
-            }.get(cell.kind, (cell.pair, arm_of(cell) or "load", self.artifacts.tuned_of(cell)))
-            alike.setdefault((cell.kind == "tune", *key), []).append(cell)
+            alike.setdefault(self._group_key(cell), []).append(cell)
+        size = self.parameters.matrix.cells_per_job
         chunks = [chunk for cells in alike.values() for chunk in _equal_parts(cells, size)]
         return [chunk for chunk in chunks if len(chunk) > 1]
+
+    def _group_key(self, cell: Cell) -> tuple[Any, ...]:
+        """Cells with the same key may share a job."""
+        if cell.kind == "base":
+            return "base", cell.base
+        if cell.kind == "tune":
+            return "tune", cell.pair, cell.mode, cell.seed
+        matrix = self.parameters.matrix
+        if cell.pair not in (*matrix.pairs, *matrix.beside):
+            return "tuned", cell.pair
+        return arm_of(cell) or "load", cell.pair, self.artifacts.tuned_of(cell)
 
     @cached_property
     def single(self) -> list[str]:
