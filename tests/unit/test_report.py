@@ -22,7 +22,7 @@ from browser import Page, browsing, chromium
 from refusal import refused
 from typer.testing import CliRunner
 
-from affectlocus.claims.verdicts import COLUMNS
+from affectlocus.claims.verdict import COLUMNS
 from affectlocus.cli import app
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
@@ -117,7 +117,8 @@ def results(tmp_path: Path) -> Path:
     )
     (folder / "figures/deltas.p.png").write_bytes(png())
     (folder / "figures/of_nobody_s_making.png").write_bytes(png(300, 200))
-    numbers = {"effect": -0.5, "low": -1.25, "high": 0.25, "unit": "points", "n": 1600, "p": 0.2}
+    numbers = {"effect": -0.5, "low": -1.25, "high": 0.25, "unit": "points", "n": 1600}
+    numbers |= {"p": 0.2, "p_bh": 0.2}
     basis = "results/cells/*/predictions.parquet, cells " + ", ".join(
         f"p/load/{name}" for name in ("gate", "q+k+v+o+gate+up+down", "q", "k", "v", "o")
     )
@@ -126,7 +127,7 @@ def results(tmp_path: Path) -> Path:
         claim("C1", "supported", by="rms", stated=False, why=SCRIPT, **numbers),
         claim("C1", "supported", by="l2", level="detail", pair="p", basis=basis, **numbers),
         claim("C5", "contradicted", by="weighted_f1", why=FORMULA, basis=basis, **numbers),
-        claim("C9", "inconclusive", by="weighted_f1", why="too few", **numbers),
+        claim("C9", "undecided", by="weighted_f1", why="too few", **numbers),
         claim("C14", "untestable", by="perplexity", why="no task with fluency"),
     ]
     pd.DataFrame(rows).to_csv(folder / "claims.csv", index=False)

@@ -19,7 +19,7 @@ from affectlocus.reporting.revisions import by_layer, verdicts
 ROOT = Path(__file__).parents[2]
 CLAIMS = (
     "claim,level,stated,verdict,effect\n"
-    "C1,claim,True,supported,0.75\nC1,detail,True,inconclusive,0.5\nC1,claim,False,untestable,\n"
+    "C1,claim,True,supported,0.75\nC1,detail,True,undecided,0.5\nC1,claim,False,untestable,\n"
     "C14,claim,True,untestable,\n"
 )
 

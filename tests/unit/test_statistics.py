@@ -18,14 +18,12 @@ from affectlocus.claims.statistics import (
     TextLikelihoods,
     bootstrap,
     cohens_h,
-    estimate,
-    holm,
     kendalls_w,
     mcnemar,
-    seed_weights,
 )
 from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.core.metrics import metric_names
+from affectlocus.scoring.bootstrap import seed_weights
 from affectlocus.scoring.score_draws import confusion_metrics as score_metrics
 
 LABELS = 4
@@ -43,7 +41,7 @@ def answers(
 
 
 def each(cells: int) -> list[CellGroup]:
-    return [CellGroup(cell, ((cell,),)) for cell in range(cells)]
+    return [CellGroup(cell, (cell,)) for cell in range(cells)]
 
 
 def counted(truth: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -105,7 +103,7 @@ def test_an_unknown_metric_is_refused() -> None:
 def test_intervals_equal_those_of_drawing_samples_one_by_one() -> None:
     tasks = {"a": answers(80, seed=1), "b": answers(50, seed=2, ids=100)}
     draws = bootstrap(tasks, each(2), 4000)
-    found = estimate(draws.mean(0) - draws.mean(1), 0.9)
+    found = (draws.mean(0) - draws.mean(1))[1:]
     rng, naive = np.random.default_rng(9), []
     for _ in range(1500):
         gaps = []
@@ -118,8 +116,8 @@ def test_intervals_equal_those_of_drawing_samples_one_by_one() -> None:
             gaps.append(scores[0] - scores[1])
         naive.append(np.mean(gaps))
     low, high = np.quantile(naive, [0.05, 0.95])
-    assert found.low == pytest.approx(low, abs=0.1 * (high - low))
-    assert found.high == pytest.approx(high, abs=0.1 * (high - low))
+    assert np.quantile(found, [0.05, 0.95]) == pytest.approx([low, high], abs=0.1 * (high - low))
+    assert found.var() == pytest.approx(np.var(naive), rel=0.15)
 
 
 def test_every_cell_has_the_same_draws() -> None:
@@ -128,7 +126,6 @@ def test_every_cell_has_the_same_draws() -> None:
     draws = bootstrap({"a": twins}, each(3), 200)
     assert (draws.mean(0) == draws.mean(1)).all()
     assert draws.mean(0)[1:].std() > 0
-    assert estimate(draws.mean(0) - draws.mean(1)).p == 1
 
 
 def test_tasks_on_the_same_samples_are_drawn_together_and_others_apart() -> None:
@@ -141,7 +138,7 @@ def test_tasks_on_the_same_samples_are_drawn_together_and_others_apart() -> None
 
 def test_results_depend_on_the_seed_and_not_on_the_chunk() -> None:
     tasks = {"a": answers()}
-    groups = [CellGroup("g", ((0,), (1,)), (0, 1))]
+    groups = [CellGroup("g", (0, 1))]
     whole, small, other = (
         bootstrap(tasks, groups, 50, **more).values for more in ({}, {"chunk": 7}, {"seed": 1})
     )
@@ -153,15 +150,12 @@ def test_results_depend_on_the_seed_and_not_on_the_chunk() -> None:
 def test_without_draws_only_the_observed_scores_are_computed() -> None:
     draws = bootstrap({"a": answers()}, each(2), 0)
     assert draws.values.shape == (1, 2, 1)
-    found = estimate(draws.mean(0))
-    assert np.isnan([found.low, found.high, found.p]).all()
 
 
-def test_a_group_is_the_mean_over_its_seeds_and_over_the_cells_of_one_seed() -> None:
+def test_a_group_is_the_mean_over_its_cells() -> None:
     task = answers(right=(0.9, 0.6, 0.3))
-    groups = [*each(3), CellGroup("seeds", ((0,), (1, 2)), (0, 1))]
-    scores = bootstrap({"a": task}, groups, 0).values[0, :, 0]
-    assert scores[3] == pytest.approx((scores[0] + (scores[1] + scores[2]) / 2) / 2)
+    scores = bootstrap({"a": task}, [*each(3), CellGroup("both", (1, 2))], 0).values[0, :, 0]
+    assert scores[3] == pytest.approx((scores[1] + scores[2]) / 2)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -173,78 +167,12 @@ def test_seeds_alone_give_students_interval(seeds: int) -> None:
     assert np.quantile(drawn[1:], [0.1, 0.9]) == pytest.approx(expected, rel=0.02)
 
 
-def test_seeds_that_differ_widen_the_interval_and_paired_seeds_cancel() -> None:
-    shares = (0.5, 0.7, 0.9)
-    task = answers(150, right=shares)
-    pairs = np.concatenate([task.answers, task.answers])
-    pairs[3:, :3] = np.where(pairs[3:, :3] == 0, 1, 0)  # the second group differs a little
-    both = LabelAnswers(task.samples, task.truth, pairs, LABELS)
-    one = CellGroup("one", ((0,), (1,), (2,)), (0, 1, 2))
-    two = CellGroup("two", ((3,), (4,), (5,)), (0, 1, 2))
-    other = CellGroup("other seeds", ((3,), (4,), (5,)), (7, 8, 9))
-    draws = bootstrap({"a": both}, [one, two, other, CellGroup("single", ((1,),))], 2000)
-
-    def width(first: str, second: str) -> float:
-        found = estimate(draws.mean(first) - draws.mean(second))
-        return found.high - found.low
-
-    alone = estimate(draws.mean("one"))
-    single = estimate(draws.mean("single"))
-    assert alone.high - alone.low > 2 * (single.high - single.low)
-    assert width("one", "two") < 0.2 * width("one", "other seeds")
-
-
 def test_perplexities_are_weighted_by_tokens() -> None:
     text = TextLikelihoods(
         np.arange(2), np.array([[2.0, 30.0], [4.0, 10.0]]), np.array([2.0, 10.0])
     )
     logs = text.scores(np.array([[1, 1], [2, 0]], np.float32))
     assert logs == pytest.approx(np.array([[32 / 12, 14 / 12], [1, 2]]))
-
-
-def test_p_is_the_inverted_interval() -> None:
-    values = np.append(1.0, np.random.default_rng(0).normal(1, 0.5, 9999))
-    found = estimate(values)
-    edge = estimate(values, 1 - found.p)
-    assert 0 < found.p < 0.1
-    assert edge.low == pytest.approx(0, abs=0.02)
-    shifted = estimate(values, null=1.0)
-    assert shifted.p > 0.9
-    assert estimate(-values).p == pytest.approx(found.p)
-
-
-def test_an_interval_includes_a_value_below_all_draws_and_p_agrees() -> None:
-    # A statistic at its minimum: every draw is larger.
-    values = np.append(0.0, np.random.default_rng(0).chisquare(6, 4999))
-    found = estimate(values)
-    assert found.low < 0 < found.high
-    assert found.p > 0.5
-    assert estimate(values, null=-20).p < 0.01
-    # If almost all draws are equal, centring does not include the observed value.
-    rare = np.append(1.0, np.zeros(4999))
-    assert estimate(rare).low <= 1 <= estimate(rare).high
-
-
-def test_p_has_a_lower_limit_from_the_number_of_draws() -> None:
-    assert estimate(np.full(1000, 3.0)).p == pytest.approx(2 / 1000)
-
-
-def test_holm_on_an_example_worked_by_hand() -> None:
-    adjusted = holm([0.01, np.nan, 0.04, 0.03, 0.5])
-    assert adjusted[[0, 2, 3, 4]] == pytest.approx([0.04, 0.09, 0.09, 0.5])
-    assert np.isnan(adjusted[1])
-    assert holm([]).shape == (0,)
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_rejects_what_the_step_down_procedure_rejects(values: list[float]) -> None:
-    level, order = 0.05, np.argsort(values, kind="stable")
-    rejected = set()
-    for step, place in enumerate(order):
-        if values[place] * (len(values) - step) >= level:
-            break
-        rejected.add(int(place))
-    assert {place for place, p in enumerate(holm(values)) if p < level} == rejected
 
 
 def test_mcnemar_uses_only_the_differing_samples() -> None:
@@ -302,30 +230,3 @@ def test_random_rankings_rarely_agree() -> None:
 
 def test_one_rater_has_no_agreement() -> None:
     assert np.isnan(kendalls_w(np.arange(7.0)[None])).all()
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_a_null_is_rarely_significant_and_a_planted_difference_is(seeds: int) -> None:
-    """Two groups that differ only by chance, and two of which one is better."""
-    missed = false = 0
-    for trial in range(100):
-        rng = np.random.default_rng([seeds, trial])
-        for gap in (0.0, 0.35):
-            luck = rng.normal(0, 0.05 if seeds > 1 else 0, 2 * seeds)
-            right = np.clip(np.repeat([0.5, 0.5 + gap], seeds) + luck, 0, 1)
-            tasks = {
-                name: answers(60, right, 7 * trial + i, 100 * i) for i, name in enumerate("ab")
-            }
-            labels = tuple(range(seeds))
-            members = [
-                tuple((place,) for place in range(k * seeds, (k + 1) * seeds)) for k in (0, 1)
-            ]
-            groups = [CellGroup(k, member, labels) for k, member in enumerate(members)]
-            draws = bootstrap(tasks, groups, 600)
-            found = estimate(draws.mean(1) - draws.mean(0))
-            if gap:
-                missed += not (found.p < 0.05 and found.value > 0)
-            else:
-                false += found.p < 0.05
-    assert false <= 5
-    assert missed <= (5 if seeds == 1 else 50)

@@ -18,12 +18,13 @@ from affectlocus.claims.evidence import (
     gather_loci,
     gather_scores,
 )
+from affectlocus.claims.findings import ClaimFinding
 from affectlocus.claims.locus_rules import c4, locus_findings
 from affectlocus.claims.pair_facts import ClaimsSettings
 from affectlocus.claims.paper import SETS, SOURCE, TASKS, misprints, printed
 from affectlocus.claims.rank_agreement import rank_agreement
 from affectlocus.claims.statistics import GroupDraws
-from affectlocus.claims.verdicts import ClaimFinding, Verdict, judge, verdict_table, with_claim_rows
+from affectlocus.claims.verdicts import Verdict, judge, verdict_table
 
 
 def judge_experiment(
@@ -69,6 +70,7 @@ def judge_evidence(
         missing: the reason why there are no scores, if `scores` is empty.
     """
     found = locus_findings(loci, settings.confidence)
+    found += c4(found, loci)
     if not scores:
         found += [ClaimFinding(f"C{number}", "score", missing=missing) for number in range(5, 15)]
     with_matrix = [evidence for evidence in scores if evidence.matrices] or scores[:1]
@@ -79,8 +81,7 @@ def judge_evidence(
                 continue
             finding = replace(finding, stated=False, by=f"{finding.by} of a {domain}")
         found.append(_with_gate_share(finding, loci))
-    rows = judge(found, settings.confidence)
-    return with_claim_rows([*rows, *c4(rows, loci)])
+    return judge(found, settings.confidence)
 
 
 def _with_gate_share(finding: ClaimFinding, loci: Sequence[Locus]) -> ClaimFinding:
@@ -112,7 +113,10 @@ def judge_paper() -> tuple[pd.DataFrame, list[str]]:
             places["", arm, modules, ""] = f"Table {number} row {row}"
             values.append(printed(arm)[0][row])
     scores = ScoreEvidence(
-        draws=GroupDraws({key: at for at, key in enumerate(places)}, TASKS, np.array([values])),
+        draws=GroupDraws(
+            {(key, None): at for at, key in enumerate(places)}, TASKS, np.array([values])
+        ),
+        replicates=dict.fromkeys(places, (None,)),
         by="score",
         cells={key: [name] for key, name in places.items()},
         source=SOURCE,
@@ -127,7 +131,7 @@ def judge_paper() -> tuple[pd.DataFrame, list[str]]:
     # Additional tests are left out: here they are untestable whenever the claim is.
     found += [_of_tables(finding, flags) for finding in effect_findings(scores) if finding.stated]
     # Printed numbers have no interval and therefore no confidence level.
-    return verdict_table(with_claim_rows(judge(found, 0.95)), math.nan), list(flags.values())
+    return verdict_table(judge(found, 0.95), math.nan), list(flags.values())
 
 
 def _of_tables(finding: ClaimFinding, flags: Mapping[str, str]) -> ClaimFinding:

@@ -1,30 +1,32 @@
 """Claims C5 to C14: the effect of a module. The rules were written before any result was seen.
 
-A rule that was changed later says so. Every contrast compares means over tasks, paired by sample
-and by seed. p is two-sided. Where a claim compares one group with several rivals, its p takes the
-selection of the best rival into account.
+A rule that was changed later says so. Every contrast is a difference of means over tasks within a
+replicate, paired by sample. A claim is true if all of its contrasts are above 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import rankdata
 
-from affectlocus.claims.evidence import GroupKey, ScoreEvidence
+from affectlocus.claims.evidence import GroupKey, MissingEvidenceError, ScoreEvidence
+from affectlocus.claims.findings import ClaimFinding, Contrast
 from affectlocus.claims.paper import ATTENTION_SET as ATTENTION
 from affectlocus.claims.paper import KEPT, SETS
-from affectlocus.claims.statistics import cohens_h, estimate, mcnemar
-from affectlocus.claims.verdicts import ClaimFinding
+from affectlocus.claims.statistics import GroupDraws, cohens_h, mcnemar
 from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.projections import PROJECTIONS
 
 GAIN_KEPT = "gain kept"
 FLUENCY = "perplexity"
 MARGIN = 1.05
-"""A perplexity within this factor of the base's counts as unchanged (C14)."""
+"""A ratio within this factor counts as 1: perplexities (C14), and sizes of changes (C1 to C4)."""
+PLACE = 1.0
+"""The margin of mean ranks (C5): one place."""
 _CLAIMS = tuple(f"C{number}" for number in range(5, 15))
 
 
@@ -70,29 +72,52 @@ class EffectRules:
         return ClaimFinding(claim, self.scores.by, self.pair, part)
 
     def _missing(self, keys: Sequence[GroupKey]) -> str:
-        """A sentence that names the groups without cells; empty if there are none."""
+        """A sentence that names the groups without cells, or without a common seed; or empty."""
         missing = [_name(key) for key in keys if not self.scores.has(key)]
-        return f"no {self.scores.noun} {', '.join(missing)}" if missing else ""
+        if missing:
+            return f"no {self.scores.noun} {', '.join(missing)}"
+        try:
+            self.scores.common(keys)
+        except MissingEvidenceError as error:
+            return str(error)
+        return ""
+
+    def _contrast(
+        self, name: str, weights: Mapping[GroupKey, float], draws: GroupDraws | None = None
+    ) -> Contrast:
+        """A weighted sum of groups' mean scores over tasks, in points."""
+        scores = self.scores.by_task(list(weights), draws).mean(axis=-1)
+        return self._from_draws(name, np.tensordot(list(weights.values()), scores, axes=1))
+
+    def _from_draws(
+        self, name: str, values: np.ndarray, unit: str = "points", margin: float | None = None
+    ) -> Contrast:
+        """A contrast from its values.
+
+        Args:
+            values: (1 + draws, replicates), the observed values first.
+        """
+        samples = values[1:].mean(axis=1).var(ddof=1) if len(values) > 2 else math.nan
+        margin = self.scores.margin if margin is None else margin
+        return Contrast(name, values[0], float(samples), unit, margin)
 
     def _with_statistics(
         self, finding: ClaimFinding, first: GroupKey, *others: GroupKey
     ) -> ClaimFinding:
-        """The finding with n, seeds and basis, and the effect sizes of the first two groups."""
+        """The finding with n and basis, and the effect sizes of the first two groups."""
         scores, second = self.scores, others[0]
-        seeds = min(max(self._seeds(key) for key in (first, other)) for other in others)
-        draws = [scores.seeds[key] for key in (first, *others) if key in scores.random_groups]
-        one_tuning = seeds == 1 and (first[1] == "tune" or self._has_recipe())
-        one_draw = bool(draws) and min(draws) == 1
+        common = scores.common([first, *others])
+        alone = common[0] if len(common) == 1 else None
+        draw = isinstance(common[0], tuple)
         why = finding.why
-        if draws and min(draws) > 1:
-            why += f"; one checkpoint, so the interval is over samples and {min(draws)} draws"
-        elif seeds == 1:
-            why += f"; one {'draw' if draws else 'seed'}, so the interval is only over samples"
+        if draw and len(common) > 1:
+            why += f"; one checkpoint, so the interval is over samples and {len(common)} draws"
+        elif len(common) == 1 and scores.n:
+            why += f"; one {'draw' if draw else 'seed'}, so the interval is only over samples"
         finding = replace(
             finding,
             n=scores.n,
-            seeds=seeds,
-            unreplicated="tuning" if one_tuning else "draw" if one_draw else "",
+            unreplicated="" if alone is None else "draw" if draw else "tuning",
             why=why,
             basis=scores.basis(first, *others),
         )
@@ -104,75 +129,56 @@ class EffectRules:
             finding = replace(finding, mcnemar_p=p)
         return finding
 
-    def _seeds(self, key: GroupKey) -> int:
-        """The number of a group's seeds; 1 for random draws on one checkpoint."""
-        return 1 if key in self.scores.random_groups else self.scores.seeds.get(key, 0)
-
-    def _has_recipe(self) -> bool:
-        """Whether the pair is tuned here, and can be tuned with more seeds.
-
-        The cells of such a pair have a seed in their name; those of a given checkpoint do not.
-        """
-        names = self.scores.cells.get(self.key("tuned"), ())
-        return any(name.rpartition("/")[2].startswith("seed") for name in names)
-
     def compare(self, start: ClaimFinding, first: GroupKey, second: GroupKey) -> ClaimFinding:
         """Tests whether the first group's mean score is above the second's."""
         if missing := self._missing([first, second]):
             return replace(start, missing=missing)
-        draws = self.scores.draws
-        found = estimate(draws.mean(first) - draws.mean(second), self.scores.confidence)
-        higher = draws.by_task(first)[0] > draws.by_task(second)[0]
+        scores = self.scores.by_task([first, second])[:, 0].mean(axis=1)  # (2, tasks)
+        higher = scores[0] > scores[1]
+        means = scores.mean(axis=1)
         why = (
-            f"{_name(first)} {draws.mean(first)[0]:.2f}, {_name(second)} "
-            f"{draws.mean(second)[0]:.2f}; higher on {higher.sum()} of {higher.size} tasks"
+            f"{_name(first)} {means[0]:.2f}, {_name(second)} {means[1]:.2f}; higher on "
+            f"{higher.sum()} of {higher.size} tasks"
         )
-        finding = replace(start.measured(found, "points"), why=why)
-        return self._with_statistics(finding, first, second)
+        contrast = self._contrast(f"{_name(first)} - {_name(second)}", {first: 1.0, second: -1.0})
+        return self._with_statistics(replace(start, contrasts=(contrast,), why=why), first, second)
 
     def compare_with_rivals(
+        self, start: ClaimFinding, key: GroupKey, rivals: Sequence[GroupKey]
+    ) -> ClaimFinding:
+        """Tests whether one group's mean score is above those of all rivals."""
+        if missing := self._missing([key, *rivals]):
+            return replace(start, missing=missing)
+        values = self.scores.by_task([key, *rivals]).mean(axis=-1)
+        return self._against_rivals(start, key, rivals, values)
+
+    def _against_rivals(
         self,
         start: ClaimFinding,
         key: GroupKey,
         rivals: Sequence[GroupKey],
-        statistics: dict[GroupKey, np.ndarray] | None = None,
+        values: np.ndarray,
         unit: str = "points",
+        margin: float | None = None,
         sign: float = 1.0,
     ) -> ClaimFinding:
-        """Tests whether one group's mean score is above those of all rivals.
-
-        Effect and interval are those against the best rival. If the group has the highest score, p
-        is the largest p of all rivals, because each rival has to be beaten. If a rival has the
-        highest score, p is the smallest p of the rivals above the group, times the number of
-        rivals, because with many rivals one of them is above the group by chance.
+        """The contrasts of one group with each rival.
 
         Args:
-            statistics: group → (1 + draws,) values to compare instead of mean scores; higher is
-                better.
-            unit: unit of the effect.
-            sign: the factor that converts a statistic to the number that `why` shows.
+            values: (1 + rivals, 1 + draws, replicates), higher is better.
+            sign: the factor that converts a value to the number that `why` shows.
         """
-        if missing := self._missing([key, *rivals]):
-            return replace(start, missing=missing)
-        if statistics is None:
-            statistics = {group: self.scores.draws.mean(group) for group in (key, *rivals)}
-        differences = {
-            rival: estimate(statistics[key] - statistics[rival], self.scores.confidence)
-            for rival in rivals
-        }
-        best = min(differences, key=lambda rival: differences[rival].value)
-        found = differences[best]
-        if found.value > 0:
-            p = max(difference.p for difference in differences.values())
-        else:
-            ahead = [difference.p for difference in differences.values() if difference.value <= 0]
-            p = float(np.minimum(1, len(rivals) * min(ahead)))
-        names = [" ".join(filter(None, group[2:])) for group in (key, best)]
-        own, other = sign * statistics[key][0], sign * statistics[best][0]
-        why = f"{names[0]} {own:.2f}, the best other, {names[1]}, {other:.2f}"
-        finding = replace(start.measured(found, unit), p=p, why=why)
-        rest = [rival for rival in rivals if rival != best]
-        return self._with_statistics(finding, key, best, *rest)
+        names = [" ".join(filter(None, group[2:])) for group in (key, *rivals)]
+        contrasts = tuple(
+            self._from_draws(f"{names[0]} - {name}", values[0] - value, unit, margin)
+            for name, value in zip(names[1:], values[1:], strict=True)
+        )
+        shown = sign * values[:, 0].mean(axis=1)
+        best = 1 + int((sign * shown[1:]).argmax())
+        why = f"{names[0]} {shown[0]:.2f}, the best other, {names[best]}, {shown[best]:.2f}"
+        rest = [rival for rival in rivals if rival != rivals[best - 1]]
+        finding = replace(start, contrasts=contrasts, why=why)
+        return self._with_statistics(finding, key, rivals[best - 1], *rest)
 
     def _singles(self, kind: str, first: str, mode: str = "") -> list[GroupKey]:
         """The groups of the seven single projections, the named one first."""
@@ -188,12 +194,11 @@ class EffectRules:
         key, *rivals = self._singles("load", "gate")
         mean = self.compare_with_rivals(self._finding("C5", "mean"), key, rivals)
         stable = self._finding("C5", "steadiest")
-        if missing := self._missing([key, *rivals]):
-            return [mean, replace(stable, missing=missing)]
-        values = np.stack([self.scores.draws.by_task(group) for group in (key, *rivals)])
-        ranks = rankdata(-values, axis=0).mean(axis=-1)  # (7, 1 + draws); 1 is best
-        statistics = {group: -rank for group, rank in zip((key, *rivals), ranks, strict=True)}
-        found = self.compare_with_rivals(stable, key, rivals, statistics, "mean rank", -1.0)
+        if mean.missing:
+            return [mean, replace(stable, missing=mean.missing)]
+        # (7, 1 + draws, replicates); 1 is best
+        ranks = rankdata(-self.scores.by_task([key, *rivals]), axis=0).mean(axis=-1)
+        found = self._against_rivals(stable, key, rivals, -ranks, "mean rank", PLACE, -1.0)
         return [mean, replace(found, why=f"mean rank over tasks: {found.why}")]
 
     def c6(self) -> list[ClaimFinding]:
@@ -243,33 +248,33 @@ class EffectRules:
         return self.compare_with_rivals(self._finding("C11"), self.key("tune", first), rivals)
 
     def c12(self) -> list[ClaimFinding]:
-        """C12, tuned: the ratio of gate's mean score to that of all seven is at least 0.966.
+        """C12, tuned: gate's mean score is at least 0.966 times that of all seven.
 
-        The interval of the ratio decides. If all seven are not significantly above the base, there
-        is no gain to keep, and the claim is inconclusive. An additional test uses the ratio of the
-        gains over the base, because the score of the base is not kept by tuning.
+        The contrast is gate - 0.966 · all, in points. All seven have to be above the base;
+        otherwise there is no gain to keep, and the claim is undecided. An additional test uses the
+        gains over the base, because the score of the base is not kept by tuning. (At first the
+        interval of the ratio decided. A ratio has no mean and no variance over replicates.)
         """
-        gate, whole = self.key("tune", "gate"), self.key("tune", "all")
-        base = self.key("base")
+        gate, whole, base = self.key("tune", "gate"), self.key("tune", "all"), self.key("base")
         stated = self._finding("C12")
         gain_kept = replace(stated, by=GAIN_KEPT, stated=False)
         if missing := self._missing([gate, whole, base]):
             return [replace(finding, missing=missing) for finding in (stated, gain_kept)]
-        mean, level = self.scores.draws.mean, self.scores.confidence
-        gain = estimate(mean(whole) - mean(base), level)
+        means = [self.scores.mean(key) for key in (gate, whole, base)]
+        gain = self._contrast("all seven - base", {whole: 1.0, base: -1.0})
         found = []
-        for finding, floor in ((stated, 0.0), (gain_kept, mean(base))):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = (mean(gate) - floor) / (mean(whole) - floor)
-            value = estimate(ratio, level, KEPT)
-            finding = replace(
-                finding.measured(value, "ratio"),
-                why=f"gate {mean(gate)[0]:.2f}, all seven {mean(whole)[0]:.2f}, base "
-                f"{mean(base)[0]:.2f}; the paper's ratio is {KEPT}",
+        for finding, share, floor in ((stated, 0.0, 0.0), (gain_kept, KEPT - 1, means[2])):
+            contrast = self._contrast(
+                f"gate - {KEPT} · all seven" + (", above the base" if share else ""),
+                {gate: 1.0, whole: -KEPT, base: share},
             )
-            if not (gain.value > 0 and gain.p < 1 - level):
-                why = f"all seven do not beat the base, so there is no gain to keep; {finding.why}"
-                finding = replace(finding, p=1.0, why=why)
+            kept = (means[0] - floor) / (means[1] - floor) if means[1] != floor else math.nan
+            why = (
+                f"gate {means[0]:.2f}, all seven {means[1]:.2f}, base {means[2]:.2f}; gate keeps "
+                f"{100 * kept:.1f}%" + (" of the gain" if share else "") + f", the paper says "
+                f"{100 * KEPT:.1f}%"
+            )
+            finding = replace(finding, contrasts=(contrast,), requires=gain, why=why)
             found.append(self._with_statistics(finding, gate, whole))
         return found
 
@@ -290,12 +295,12 @@ class EffectRules:
         for mode in modes:
             key, *rivals = self._singles("ablate", "gate", mode)
             start = replace(self._finding("C13", mode), stated=mode != "zero")
-            if missing := self._missing([key, *rivals, self.key("tuned")]):
+            tuned = self.key("tuned")
+            if missing := self._missing([tuned, key, *rivals]):
                 found.append(replace(start, missing=missing))
                 continue
-            whole = self.scores.draws.mean(self.key("tuned"))
-            drops = {group: whole - self.scores.draws.mean(group) for group in (key, *rivals)}
-            finding = self.compare_with_rivals(start, key, rivals, drops)
+            scores = self.scores.by_task([tuned, key, *rivals]).mean(axis=-1)
+            finding = self._against_rivals(start, key, rivals, scores[0] - scores[1:])
             why = f"drop of the tuned model's mean: {finding.why}"
             found.append(replace(finding, why=why, cohens_h=-finding.cohens_h))
         return found
@@ -303,8 +308,8 @@ class EffectRules:
     def c14(self) -> ClaimFinding:
         """C14, loaded: gate's perplexity of general text is within 5% of the base's.
 
-        Two one-sided tests: supported if the whole interval of the ratio is between 1 / 1.05 and
-        1.05, contradicted if it is outside, otherwise inconclusive.
+        Two one-sided tests of the logarithm of the ratio: supported if it is above -log 1.05 and
+        below log 1.05, contradicted if it is outside.
         """
         start = replace(self._finding("C14"), by=FLUENCY)
         draws, gate, base = self.scores.fluency, self.key("load", "gate"), self.key("base")
@@ -312,19 +317,19 @@ class EffectRules:
             return replace(start, missing="no fluency was measured: no task of general text")
         if missing := self._missing([gate, base]):
             return replace(start, missing=missing)
-        ratio = np.exp(draws.mean(gate) - draws.mean(base))
-        value = estimate(ratio, self.scores.confidence, 1.0)
-        sides = [estimate(ratio, null=margin) for margin in (1 / MARGIN, MARGIN)]
-        within = sides[0].value > 1 / MARGIN and sides[1].value < MARGIN
-        seeds = max(self.scores.seeds.get(key, 0) for key in (gate, base))
-        return replace(
-            start.measured(value, "ratio of perplexities"),
-            p=max(side.p for side in sides),
-            agrees=within,
-            n=self.scores.texts,
-            seeds=seeds,
-            unreplicated="tuning" if seeds == 1 and self._has_recipe() else "",
-            why=f"{np.exp(draws.mean(gate)[0]):.2f}, the base's "
-            f"{np.exp(draws.mean(base)[0]):.2f}; within a factor of {MARGIN} it is unchanged",
-            basis=self.scores.basis(gate, base),
+        ratio = self.scores.by_task([gate, base], draws).mean(axis=-1)
+        log_ratio, edge = ratio[0] - ratio[1], math.log(MARGIN)
+        contrasts = tuple(
+            self._from_draws(name, values, "log ratio of perplexities", math.nan)
+            for name, values in (
+                (f"log {MARGIN} - log(gate / base)", edge - log_ratio),
+                (f"log(gate / base) + log {MARGIN}", edge + log_ratio),
+            )
         )
+        gate_ppl, base_ppl = (math.exp(self.scores.mean(key, draws)) for key in (gate, base))
+        why = (
+            f"{gate_ppl:.2f}, the base's {base_ppl:.2f}: {math.exp(log_ratio[0].mean()):.4f} "
+            f"times; within a factor of {MARGIN} it is unchanged"
+        )
+        finding = self._with_statistics(replace(start, contrasts=contrasts, why=why), gate, base)
+        return replace(finding, n=self.scores.texts, cohens_h=math.nan, mcnemar_p=math.nan)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ from affectlocus.scoring.cell_answers import CellAnswers, read_answers
 
 GroupKey = tuple[str, str, str, str]
 """Identifies a group of cells: group of pairs, kind, module set, mode."""
+Replicate = int | tuple[str, int] | None
+"""A seed; ("draw", number), a random draw on a checkpoint; None, a checkpoint without a seed."""
 COLUMNS = list(PROJECTIONS)
 
 
@@ -35,17 +37,16 @@ class MissingEvidenceError(Exception):
 
 @dataclass(frozen=True)
 class ScoreEvidence:
-    """Scores of an experiment's cells by group, as observed and in every draw.
+    """Scores of an experiment's cells by group, as observed and in every draw of the samples.
 
     Attributes:
-        draws: scores of every group on every task.
+        draws: scores of every (group, replicate) on every task.
+        replicates: group → its replicates, in order.
         by: the metric.
-        confidence: the level of intervals and verdicts.
+        margin: a difference in points below it counts as none.
         n: the number of samples of all tasks.
         fluency: the logarithm of the perplexity of general text, if it was measured.
         texts: the number of general texts.
-        seeds: group → the number of its seeds, or of its random draws if it is in `random_groups`.
-        random_groups: groups of cells that differ only in a random draw on one checkpoint.
         cells: group → the ids of its cells.
         correct: group with a single cell → (n,), in how many tasks a sample's answer is correct.
         accuracy: group → (tasks,) shares of correct answers.
@@ -55,13 +56,12 @@ class ScoreEvidence:
     """
 
     draws: GroupDraws
+    replicates: Mapping[GroupKey, tuple[Replicate, ...]]
     by: str
-    confidence: float = 0.95
+    margin: float = math.nan
     n: int = 0
     fluency: GroupDraws | None = None
     texts: int = 0
-    seeds: Mapping[GroupKey, int] = field(default_factory=dict)
-    random_groups: frozenset[GroupKey] = frozenset()
     cells: Mapping[GroupKey, list[str]] = field(default_factory=dict)
     correct: Mapping[GroupKey, np.ndarray] = field(default_factory=dict)
     accuracy: Mapping[GroupKey, np.ndarray] = field(default_factory=dict)
@@ -70,13 +70,51 @@ class ScoreEvidence:
     noun: str = "cell"
 
     def has(self, key: GroupKey) -> bool:
-        return key in self.draws.groups
+        return key in self.replicates
 
     @property
     def matrices(self) -> list[str]:
         """The groups of pairs with load, tune or ablate cells, in order."""
         kinds = ("load", "tune", "ablate")
-        return list(dict.fromkeys(str(key[0]) for key in self.draws.groups if key[1] in kinds))
+        return list(dict.fromkeys(key[0] for key in self.replicates if key[1] in kinds))
+
+    def common(self, keys: Sequence[GroupKey]) -> tuple[Replicate, ...]:
+        """The replicates that all groups have. A checkpoint without seed belongs to each of them.
+
+        Raises:
+            MissingEvidenceError: there is none.
+        """
+        own = [self.replicates[key] for key in keys if self.replicates[key] != (None,)]
+        if not own:
+            return (None,)
+        found = tuple(one for one in own[0] if all(one in others for others in own))
+        if not found:
+            raise MissingEvidenceError(
+                f"{', '.join(' '.join(filter(None, key[1:])) for key in keys)} have no seed in "
+                "common"
+            )
+        return found
+
+    def by_task(self, keys: Sequence[GroupKey], draws: GroupDraws | None = None) -> np.ndarray:
+        """(groups, 1 + draws, replicates, tasks), scores in the replicates that all groups have.
+
+        Args:
+            draws: other scores than `self.draws`, such as `fluency`.
+
+        Raises:
+            MissingEvidenceError: the groups have no replicate in common.
+        """
+        draws, common = draws or self.draws, self.common(keys)
+        found = []
+        for key in keys:
+            alone = self.replicates[key] == (None,)
+            places = [draws.groups[key, None if alone else one] for one in common]
+            found.append(draws.values[:, places])
+        return np.stack(found)
+
+    def mean(self, key: GroupKey, draws: GroupDraws | None = None) -> float:
+        """The observed mean score of a group over tasks and replicates."""
+        return float(self.by_task([key], draws)[0, 0].mean())
 
     def basis(self, *keys: GroupKey) -> str:
         """The source of the numbers of some groups, as text."""
@@ -141,29 +179,34 @@ def bootstrap_scores(
     Raises:
         MissingEvidenceError: no task has labels.
     """
-    groups = _cell_groups(cells, settings)
     if not tasks:
         raise MissingEvidenceError("no task with labels among the predictions")
-    places = {group.key: [place for unit in group.members for place in unit] for group in groups}
+    grouped = _cell_groups(cells, settings)
+    groups = [
+        CellGroup((key, replicate), tuple(members))
+        for key, own in grouped.items()
+        for replicate, members in own.items()
+    ]
+    places = {
+        key: list(dict.fromkeys(place for members in own.values() for place in members))
+        for key, own in grouped.items()
+    }
     correct = [task.correct for task in tasks.values()]  # each (cells, n)
     counts: dict[str, np.ndarray] = {}
     for task, own in zip(tasks.values(), correct, strict=True):
         first = first_with_same_samples(tasks, task)
         counts[first] = counts.get(first, 0) + own.astype(int)
     share = np.array([own.mean(axis=1) for own in correct])  # (tasks, cells)
-    single_cells = [CellGroup(cell.id, ((place,),)) for place, cell in enumerate(cells)]
+    single_cells = [CellGroup(cell.id, (place,)) for place, cell in enumerate(cells)]
     observed = bootstrap(tasks, single_cells, draws=0).values[0]  # (cells, tasks)
     return ScoreEvidence(
         draws=bootstrap(tasks, groups, settings.draws, settings.seed),
+        replicates={key: tuple(own) for key, own in grouped.items()},
         by=settings.metric,
-        confidence=settings.confidence,
+        margin=settings.margin,
         n=sum(len(task.samples) for task in tasks.values()),
         fluency=bootstrap(texts, groups, settings.draws, settings.seed) if texts else None,
         texts=sum(len(text.samples) for text in texts.values()),
-        seeds={group.key: len(group.seeds) for group in groups},
-        random_groups=frozenset(
-            key for key, members in places.items() if _differ_in_draw(cells, members)
-        ),
         cells={key: [cells[place].id for place in members] for key, members in places.items()},
         correct={
             key: np.concatenate([own[members[0]] for own in counts.values()])
@@ -240,50 +283,41 @@ def _text_likelihoods(
     }
 
 
-def _cell_groups(cells: Sequence[Cell], settings: ClaimsSettings) -> list[CellGroup]:
-    """Cells that differ only in seed or draw, as groups. A base has a group for every pair on it.
+def _cell_groups(
+    cells: Sequence[Cell], settings: ClaimsSettings
+) -> dict[GroupKey, dict[Replicate, list[int]]]:
+    """Group → replicate → the indices of its cells, which are averaged.
 
-    If a group has pairs with different seeds, these are its seeds, and the cells of each pair are
-    averaged. Otherwise the seeds or draws of the cells are its seeds.
+    If a group has pairs with different seeds, these are its replicates. Otherwise the seeds or
+    draws of the cells are. A base belongs to the group of every pair on it: with its own seeds if
+    it has several, else as a checkpoint without seed.
     """
-    pair_groups = {pair: settings.group(pair) for cell in cells if (pair := cell.pair)}
-    bases = {
-        (cell.base, cell.seed): place for place, cell in enumerate(cells) if cell.kind == "base"
-    }
-    found: dict[GroupKey, list[tuple[int, Cell]]] = {}
+    groups = {pair: settings.group(pair) for cell in cells if (pair := cell.pair)}
+    seeds: dict[str, set[int]] = {}
+    for pair, group in groups.items():
+        seeds.setdefault(group, set()).add(settings.facts(pair).seed)
+    bases: dict[str, dict[Replicate, list[int]]] = {}
+    for place, cell in enumerate(cells):
+        if cell.kind == "base":
+            bases.setdefault(cell.base, {}).setdefault(cell.replicate, []).append(place)
+    found: dict[GroupKey, dict[Replicate, list[int]]] = {}
     for place, cell in enumerate(cells):
         if cell.pair is None:
             continue
-        group = pair_groups[cell.pair]
-        base = bases.get((cell.base, cell.seed), bases.get((cell.base, None)))
-        own_bases = found.setdefault((group, "base", "", ""), []) if base is not None else []
-        if base is not None and base not in [other for other, _ in own_bases]:
-            own_bases.append((base, cell))
+        group = groups[cell.pair]
+        if cell.base in bases:
+            found.setdefault((group, "base", "", ""), bases[cell.base])
+        replicate: Replicate = cell.replicate
+        if len(seeds[group]) > 1:
+            replicate = settings.facts(cell.pair).seed
         key: GroupKey = (group, cell.kind, cell.modules, cell.mode)
-        found.setdefault(key, []).append((place, cell))
-    groups = []
-    for key, members in found.items():
-        pair_seeds = {settings.facts(cell.pair or "").seed for _, cell in members}
-        replicates: dict[Any, list[int]] = {}
-        for place, cell in members:
-            pair_seed = settings.facts(cell.pair or "").seed
-            replicate = pair_seed if len(pair_seeds) > 1 else cell.replicate
-            replicates.setdefault(replicate, []).append(place)
-        seeds = sorted(replicates, key=lambda seed: (isinstance(seed, tuple), seed or 0))
-        groups.append(
-            CellGroup(key, tuple(tuple(replicates[seed]) for seed in seeds), tuple(seeds))
-            if len(seeds) > 1
-            else CellGroup(key, (tuple(replicates[seeds[0]]),))
-        )
-    return groups
+        found.setdefault(key, {}).setdefault(replicate, []).append(place)
+    return {key: {one: own[one] for one in sorted(own, key=_order)} for key, own in found.items()}
 
 
-def _differ_in_draw(cells: Sequence[Cell], places: Sequence[int]) -> bool:
-    """Whether cells are random draws on the same checkpoint."""
-    members = [cells[place] for place in places]
-    return all(cell.draw is not None for cell in members) and (
-        len({cell.pair for cell in members}) == 1
-    )
+def _order(replicate: Replicate) -> tuple[bool, int]:
+    """Sorts seeds before draws."""
+    return (True, replicate[1]) if isinstance(replicate, tuple) else (False, replicate or 0)
 
 
 @dataclass(frozen=True)
@@ -292,13 +326,21 @@ class Locus:
 
     Attributes:
         name: the group's name.
+        facts: those of the group's first pair.
+        facts_of: pair → its facts.
         tables, histograms: pair → rows as `deltas` writes them.
     """
 
     name: str
     facts: PairFacts
+    facts_of: Mapping[str, PairFacts]
     tables: Mapping[str, pd.DataFrame]
     histograms: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each pair, in the order of `tables`."""
+        return [self.facts_of[pair].seed for pair in self.tables]
 
     @property
     def basis(self) -> str:
@@ -345,6 +387,7 @@ def gather_loci(
             Locus(
                 group,
                 settings.facts(pairs[0]).completed(tables[pairs[0]].attrs.get(TUNING, {})),
+                {pair: settings.facts(pair) for pair in pairs},
                 {pair: tables[pair] for pair in pairs},
                 {pair: histograms[pair] for pair in pairs if pair in histograms},
             )

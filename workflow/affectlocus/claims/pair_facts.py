@@ -36,6 +36,9 @@ class PairFacts(Strict):
         "", description="name of a group of pairs that differ only in seed; by default the pair's"
     )
     seed: Annotated[int, WHOLE] = 0
+    own_base: bool = Field(
+        False, description="each seed of the group has a base of its own, trained with that seed"
+    )
 
     def completed(self, tuning: Mapping[str, Any]) -> PairFacts:
         """The facts with method and family from the pair's files, if the settings leave them out.
@@ -54,8 +57,13 @@ class ClaimsSettings(Strict):
     """How claims are judged."""
 
     metric: str = "weighted_f1"
-    draws: Annotated[int, Field(ge=100), WHOLE] = 10_000
+    draws: Annotated[int, Field(ge=100), WHOLE] = Field(
+        2000, description="bootstrap draws, from which the variance by test samples is computed"
+    )
     confidence: float = Field(0.95, gt=0, lt=1)
+    margin: float = Field(
+        3.0, gt=0, description="a difference of mean scores below it counts as none, in points"
+    )
     seed: Annotated[int, Field(ge=0), WHOLE] = 0
     tasks: dict[str, Scoring] = Field(
         {}, description="task → its domain, positive label and number"

@@ -1,4 +1,4 @@
-"""The agreement of rankings of the seven projections, over layers, pairs, tasks and seeds."""
+"""The agreement of rankings of the seven projections, over layers, pairs, tasks and replicates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rank_agreement(scores: Sequence[ScoreEvidence], loci: Sequence[Locus]) -> pd
     """Kendall's W of each ranking with at least two raters; columns `COLUMNS`.
 
     `by` is the value that is ranked (a score of `deltas`, or the metric). `of` is the pair, domain
-    or arm. `over` names the raters: layers, seeds, pairs or tasks. `ranking` is sorted by mean
+    or arm. `over` names the raters: layers, replicates, pairs or tasks. `ranking` is sorted by mean
     rank, highest first.
     """
     rows = [row for by in ("l2", *SIZE_FREE) for row in _delta_rows(loci, by)]
@@ -45,7 +45,7 @@ def _row(by: str, of: str, over: str, values: np.ndarray) -> list[list[object]]:
 
 
 def _delta_rows(loci: Sequence[Locus], by: str) -> list[list[object]]:
-    """The agreement of deltas: over layers and seeds of each pair, over pairs of each domain."""
+    """The agreement of deltas: over layers and replicates of a pair, over pairs of a domain."""
     rows = []
     means: dict[str, list[np.ndarray]] = {}
     for locus in loci:
@@ -54,7 +54,7 @@ def _delta_rows(loci: Sequence[Locus], by: str) -> list[list[object]]:
         except MissingEvidenceError:
             continue
         rows += _row(by, locus.name, "layers", sizes.mean(axis=0))
-        rows += _row(by, locus.name, "seeds", sizes.mean(axis=1))
+        rows += _row(by, locus.name, "replicates", sizes.mean(axis=1))
         means.setdefault(locus.facts.domain, []).append(sizes.mean(axis=(0, 1)))
     for domain, values in means.items():
         rows += _row(by, domain, "pairs", np.stack(values))
@@ -62,7 +62,7 @@ def _delta_rows(loci: Sequence[Locus], by: str) -> list[list[object]]:
 
 
 def _score_rows(scores: ScoreEvidence) -> list[list[object]]:
-    """The agreement of the scores of single modules, over tasks and over seeds."""
+    """The agreement of the scores of single modules, over tasks and over replicates."""
     rows = []
     for pair in scores.matrices:
         for kind in ("load", "tune"):
@@ -70,10 +70,10 @@ def _score_rows(scores: ScoreEvidence) -> list[list[object]]:
             if not all(map(scores.has, keys)):
                 continue
             of = f"{pair} {kind}"
-            observed = np.stack([scores.draws.by_task(key)[0] for key in keys], axis=1)
-            rows += _row(scores.by, of, "tasks", observed)
-            cells = [scores.cells[key] for key in keys]
-            if len({len(names) for names in cells}) == 1:
-                by_seed = [[scores.cell_scores[name].mean() for name in names] for names in cells]
-                rows += _row(scores.by, of, "seeds", np.array(by_seed).T)
+            try:
+                observed = scores.by_task(keys)[:, 0]  # (7, replicates, tasks)
+            except MissingEvidenceError:
+                continue
+            rows += _row(scores.by, of, "tasks", observed.mean(axis=1).T)
+            rows += _row(scores.by, of, "replicates", observed.mean(axis=2).T)
     return rows

@@ -1,8 +1,8 @@
-"""Paired bootstrap over samples and seeds, and the tests that verdicts are based on.
+"""Paired bootstrap over test samples, effect sizes, and the agreement of rankings.
 
-All cells of a matrix share every draw: the same samples of each task, and the same seeds. The
-difference of any two cells is therefore a paired comparison. Drawing a whole matrix ten thousand
-times costs one matrix product per label: (draws, samples) times (samples, cells).
+All cells of a matrix share every draw of the samples. The difference of any two cells is therefore
+a paired comparison. Drawing a whole matrix two thousand times costs one matrix product per label:
+(draws, samples) times (samples, cells).
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from scipy.stats import binomtest, chi2, rankdata
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import METRICS, Formula, LabelCounts, metric_names
-from affectlocus.scoring.bootstrap import percentile_interval, seed_weights
 
-DRAWS = 10_000
+DRAWS = 2000
 _CHUNK = 1000  # draws at a time; limits the memory
 _PERMUTATIONS = 4999
 _MANY_RATERS = 15  # from this number on, Friedman's chi-squared is as accurate as permutations
@@ -129,17 +128,15 @@ class TextLikelihoods:
 
 @dataclass(frozen=True)
 class CellGroup:
-    """Cells that differ only in their seed.
+    """Cells whose scores are averaged.
 
     Attributes:
         key: any hashable value that identifies the group.
-        members: for each seed, the indices of its cells; several cells of one seed are averaged.
-        seeds: an identifier of each seed; groups with the same seeds are drawn together.
+        members: the indices of its cells.
     """
 
     key: Any
-    members: tuple[tuple[int, ...], ...]
-    seeds: tuple[Hashable, ...] = (0,)
+    members: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -180,45 +177,26 @@ def bootstrap(
     seed: int = 0,
     chunk: int = _CHUNK,
 ) -> GroupDraws:
-    """Draws samples within each task, and seeds; the draws are the same for all groups.
+    """Draws samples within each task; the draws are the same for all groups.
 
     Tasks whose samples have the same ids (MELD's emotion and sentiment) are drawn together. If the
-    ids are equal but the samples are not, intervals stay correct on average. Samples and seeds are
-    crossed, and their interaction counts in both: intervals over several seeds are slightly too
-    wide rather than too narrow (Owen 2007, the pigeonhole bootstrap).
+    ids are equal but the samples are not, variances stay correct on average. Samples and replicates
+    are crossed, and their interaction counts in both variances: intervals are slightly too wide
+    rather than too narrow (Owen 2007, the pigeonhole bootstrap).
 
     Args:
         draws: the number of draws; 0 computes only the observed scores.
         chunk: draws at a time; it changes the memory, not the result.
     """
     values = np.empty((1 + draws, len(groups), len(tasks)))
-    by_seeds: dict[tuple[Hashable, ...], list[int]] = {}
-    for number, group in enumerate(groups):
-        by_seeds.setdefault(group.seeds, []).append(number)
-    plans = [
-        (
-            numbers,
-            seed_weights(len(seeds), draws, _rng(seed, repr(seeds))),
-            [member for number in numbers for member in groups[number].members],
-        )
-        for seeds, numbers in by_seeds.items()
-    ]
     for place, task in enumerate(tasks.values()):
         rng = _rng(seed, first_with_same_samples(tasks, task))
         for start, drawn in _chunks(len(task.samples), draws, chunk, rng):
             scores = task.scores(drawn)  # (chunk, cells)
             rows = slice(start, start + len(drawn))
-            for numbers, weights, members in plans:
-                by_seed = _mean_over_cells(scores, members).reshape(len(drawn), len(numbers), -1)
-                values[rows, numbers, place] = np.einsum("dgs,ds->dg", by_seed, weights[rows])
+            for number, group in enumerate(groups):
+                values[rows, number, place] = scores[:, list(group.members)].mean(axis=1)
     return GroupDraws({group.key: at for at, group in enumerate(groups)}, tuple(tasks), values)
-
-
-def _mean_over_cells(scores: np.ndarray, members: list[tuple[int, ...]]) -> np.ndarray:
-    """(draws, members), the mean over each member's cells."""
-    if all(len(member) == 1 for member in members):
-        return scores[:, [member[0] for member in members]]
-    return np.stack([scores[:, list(member)].mean(axis=1) for member in members], axis=1)
 
 
 def first_with_same_samples(tasks: Mapping[str, ScoredTask], task: ScoredTask) -> str:
@@ -239,50 +217,6 @@ def _chunks(
     yield 0, np.ones((1, n), np.float32)
     for start in range(0, draws, chunk):
         yield 1 + start, _draw_samples(n, min(chunk, draws - start), rng)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An observed statistic, its percentile interval, and the two-sided p of the value `null`.
-
-    Interval and p are NaN if nothing was drawn.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    null: float = 0.0
-
-
-def estimate(values: np.ndarray, confidence: float = 0.95, null: float = 0.0) -> Estimate:
-    """The estimate from (1 + draws,) values, the observed value first.
-
-    The interval always includes the observed value (`bootstrap.percentile_interval`). p is obtained
-    by inverting the interval; the smallest p that B draws can give is 2 / (B + 1).
-    """
-    observed = float(values[0])
-    if len(values) == 1:
-        return Estimate(observed, np.nan, np.nan, np.nan, null)
-    tail = (1 - confidence) / 2
-    drawn, low, high = percentile_interval(values, np.array([tail, 1 - tail]))
-    beyond = min((drawn <= null).sum(), (drawn >= null).sum())
-    p = min(1.0, 2 * (1 + beyond) / (1 + len(drawn)))
-    return Estimate(observed, low, high, float(p), null)
-
-
-def holm(values: Sequence[float]) -> np.ndarray:
-    """p values after Holm's correction (Holm 1979), in the same order.
-
-    NaN stays NaN and does not count as a test.
-    """
-    p = np.asarray(values, float)
-    adjusted = np.full(p.shape, np.nan)
-    places = np.flatnonzero(~np.isnan(p))
-    order = places[np.argsort(p[places], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return adjusted
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:

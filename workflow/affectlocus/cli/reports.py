@@ -226,7 +226,7 @@ def claims(
     ] = None,
     settings: Annotated[
         str,
-        settings_option("metric, draws, confidence, seed, tasks, pairs"),
+        settings_option("metric, draws, confidence, margin, seed, tasks, pairs"),
     ] = "{}",
     out: Annotated[
         Path | None, typer.Option("--out", help="csv of the verdicts; replaced whole or not at all")
@@ -239,12 +239,13 @@ def claims(
         bool, typer.Option("--json", help="print one object instead of a table")
     ] = False,
 ) -> None:
-    """Judge every claim of the paper: supported, contradicted, inconclusive or untestable, and why.
+    """Judge every claim of the paper, and say why.
 
-    The rules were written before any result was seen; they are in the modules locus_rules and
-    effect_rules. The facts on a pair (domain, base, method, family, budget, group, seed) are read
-    from pairs in the settings; a pair that is not named there counts as affective. Method and
-    family that the settings leave out are read from the deltas' files.
+    A claim is supported, contradicted, equal within the margin, undecided or untestable. The rules
+    are in the modules locus_rules and effect_rules. The facts on a pair (domain, base, method,
+    family, budget, group, seed, own_base) are read from pairs in the settings; a pair that is not
+    named there counts as affective. Method and family that the settings leave out are read from the
+    deltas' files.
 
     Example: affectlocus claims --on paper
 

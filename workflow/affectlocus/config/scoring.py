@@ -48,6 +48,12 @@ class Score(Strict):
     resamples: Annotated[int, Field(ge=100, le=1_000_000), WHOLE] = Field(
         2000, description="number of bootstrap resamples"
     )
+    margin: float = Field(
+        3.0,
+        gt=0,
+        description="claims: a difference of mean scores below it counts as none, in points; "
+        "choose it before you see results",
+    )
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.95, description="confidence level of the intervals"
     )

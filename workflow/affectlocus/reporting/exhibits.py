@@ -503,8 +503,8 @@ def captions() -> dict[str, str]:
 
 
 _CLAIMS = (
-    "A verdict on each of the paper's claims, by rules that were written before any result was "
-    "seen (claims.csv), and the agreement of the rankings of the seven projections "
+    "A verdict on each of the paper's claims, by rules that docs/explanation describes "
+    "(claims.csv), and the agreement of the rankings of the seven projections "
     "(agreement.csv)."
 )
 _REPORT = "The whole experiment on one page: verdicts, tables, figures, data, parameters, time."

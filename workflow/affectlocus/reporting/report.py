@@ -17,6 +17,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from affectlocus.claims.paper import CLAIMS, SOURCE
+from affectlocus.claims.verdict import COLUMNS as CLAIM_COLUMNS
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import check_whole, read_json
@@ -35,12 +36,14 @@ from affectlocus.reporting.outside_changes import outside_changes
 from affectlocus.scoring.score_tables import COLUMNS, ScoreTable, Spans, score_table, with_intervals
 
 PAGES = Path(__file__).parent / "pages"
-SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "untestable": "–"}
+SYMBOLS = {
+    "supported": "✓",
+    "contradicted": "✗",
+    "equal": "=",
+    "undecided": "?",
+    "untestable": "–",
+}
 """A sign for each verdict, shown together with its word and its colour."""
-_CLAIM_COLUMNS = (
-    *("claim", "level", "pair", "part", "by", "stated", "verdict", "why", "effect", "low", "high"),
-    *("unit", "n", "seeds", "p", "p_alone", "cohens_h", "mcnemar_p", "basis"),
-)
 _DPI = 200
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -191,7 +194,7 @@ def claim_verdicts(path: Path) -> list[ClaimVerdict]:
     Raises:
         InputError: the file is missing or has other columns.
     """
-    frame = _csv(path, *_CLAIM_COLUMNS)
+    frame = _csv(path, *CLAIM_COLUMNS)
     rows: list[dict[str, Any]] = [
         {str(name): value if known(value) else None for name, value in row.items()}
         for row in frame.to_dict("records")

@@ -280,19 +280,36 @@ def print_claims(verdicts: pd.DataFrame) -> None:
     """Prints the experiment's row of every claim; the csv also has the rows behind it."""
     rows = verdicts[verdicts["level"] == "claim"]
     grid = Table(title="claims", title_justify="left")
-    for column in ("claim", "by", "verdict", "effect", "interval", "p", "why"):
+    for column in ("claim", "by", "verdict", "effect", "interval", "p (BH)", "why"):
         grid.add_column(column, no_wrap=column != "why", overflow="fold")
     for row in rows.to_dict("records"):
         numbers = [
             "" if pd.isna(row["effect"]) else f"{row['effect']:.3g}",
             "" if pd.isna(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}",
-            "" if pd.isna(row["p"]) else f"{row['p']:.2g}",
+            "" if pd.isna(row["p_bh"]) else f"{row['p_bh']:.2g}",
         ]
         by = row["by"] if row["stated"] else f"({row['by']})"
         cells = [row["claim"], by, row["verdict"], *numbers, row["why"]]
         grid.add_row(*(escape(printable(str(cell))) for cell in cells))
     _print(grid, 160)
     print("by in brackets: a measure that the paper does not use for the claim")  # noqa: T201
+    for line in _priors(verdicts):
+        print(line)  # noqa: T201
+
+
+def _priors(verdicts: pd.DataFrame) -> list[str]:
+    """How the variances of each unit of measurement were moderated, and the check of it."""
+    lines = []
+    replicated = verdicts[verdicts["prior_sd"].notna()]
+    for unit, rows in replicated.groupby("unit", sort=False):
+        plain = rows.loc[rows["variance"].str.endswith("plain"), "contrast"].nunique()
+        df = rows["prior_df"].max()
+        lines.append(
+            f"variances in {unit}: the prior expects a standard deviation of "
+            f"{rows['prior_sd'].iloc[0]:.3g}, with {df:.1f} degrees of freedom"
+            + (f"; {plain} contrasts differ from it and keep their own" if plain else "")
+        )
+    return lines
 
 
 def print_results(folder: Path) -> None:

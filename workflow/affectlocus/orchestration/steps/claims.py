@@ -36,6 +36,7 @@ class ClaimsJobs(StepJobs):
             ClaimsSettings(
                 metric=score.metric,
                 confidence=score.confidence,
+                margin=score.margin,
                 seed=score.seed,
                 tasks=self.parameters.scorings.root,
                 pairs=facts,
@@ -47,12 +48,13 @@ class ClaimsJobs(StepJobs):
         recipe = pair.tuning
         apart = {"data", "shuffled", "trajectory"}
         budget = recipe.model_dump(mode="json", exclude=apart) if recipe else None
-        own = self.parameters.bases[pair.base].pretrain
+        base = self.parameters.bases[pair.base]
         return PairFacts(
             domain=pair.evidence,
             base=pair.base,
             method=recipe.method if recipe else "",
-            family=family_of(own.architecture) if own else "",
+            family=family_of(base.pretrain.architecture) if base.pretrain else "",
+            own_base=base.replicated,
             budget=json.dumps(budget, sort_keys=True) if budget else "",
         )
 
