@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from refusal import printed_code
 from scripts import PAGES, TESTS
 
 from affectlocus.cli import main
@@ -43,8 +44,8 @@ def test_a_step_that_meets_a_fault_prints_a_line_of_the_page_and_writes_nothing(
         output = steps.shortened("".join(capsys.readouterr()), tmp_path)
     assert code == 1
     (line,) = output.splitlines()
-    assert line.startswith("affectlocus: ")
-    assert step.says in line
+    assert printed_code(line) == step.code
+    assert line.startswith(f"affectlocus: {step.says}")
     assert not list((tmp_path / "out").iterdir())
     # Behind these words stands what another package's version may say otherwise.
     assert line.partition("parquet file (")[0] in PAGE, "run tests/robustness/faults/run.py again"

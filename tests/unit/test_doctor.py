@@ -110,7 +110,7 @@ def test_a_cut_result_is_named_and_moved_aside(
     os.truncate(path, kept)
     content, before = path.read_bytes(), tree(folder)
     (found,) = examine(Path(), jobs)
-    how = f"cut, at {kept} bytes" if kept else "empty"
+    how = f"truncated after {kept} bytes" if kept else "empty"
     assert found.message == f"results/a.{kind}: {how}"
     assert tree(folder) == before
     with refused("results.truncated", file=path, found=how):

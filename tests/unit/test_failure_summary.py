@@ -70,4 +70,4 @@ def test_a_run_without_a_log_has_nothing_to_tell(folder: Path) -> None:
 
 def test_a_full_disk_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("affectlocus.orchestration.failure_summary._FULL", 1 << 80)
-    assert reasons([], folder) == ["the disk of results is full: make room, and run again"]
+    assert reasons([], folder) == ["the disk of the results is full; free space and run again"]

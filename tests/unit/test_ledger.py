@@ -247,15 +247,16 @@ def test_the_command_prints_a_table_and_takes_parts_by_name_and_file(config: Pat
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "code", "fields"),
     [
-        (("--others", "extra=many"), "expected NAME=COUNT, a number of parameters"),
-        (("--others", "nowhere.yaml"), "--others nowhere.yaml: cannot be read"),
-        (("--measure", "--others", "affectgpt"), "--others has no effect"),
-        (("--measure", "--method", "sft"), "leave --method sft out"),
+        (("--others", "extra=many"), "option.not-a-count", {"found": "extra=many"}),
+        (("--others", "nowhere.yaml"), "option.unreadable-file", {"file": "nowhere.yaml"}),
+        (("--measure", "--others", "affectgpt"), "option.no-effect", {"option": "--others"}),
+        (("--measure", "--method", "sft"), "option.no-effect", {"option": "--method"}),
     ],
 )
-def test_options_that_cannot_be_followed_are_refused(config: Path, options, words) -> None:
+def test_options_that_cannot_be_followed_are_refused(config: Path, options, code, fields) -> None:
     done = run(config, "--modules", "gate", *options)
     assert isinstance(done.exception, InputError)
-    assert words in str(done.exception)
+    with refused(code, **fields):
+        raise done.exception

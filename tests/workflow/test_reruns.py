@@ -490,7 +490,9 @@ def test_a_flipped_bit_and_a_cut_input_are_refused_and_doctor_is_the_way_out(
     done = copy.affectlocus("doctor", "--fix")
     aside = {path.name for path in (copy.folder / ".affectlocus/aside").rglob("*.*")}
     assert {"mini-MOSI.parquet", "adapter_model.safetensors"} <= aside
-    (words,) = re.findall(r"again what is missing: affectlocus run -- --cores all (.*)", done)
+    (words,) = re.findall(
+        r"to make the missing files again: affectlocus run -- --cores all (.*)", done
+    )
     copy.snakemake("--", *words.split(), target)
     assert weights.read_bytes() == content
     after = written(copy.folder)

@@ -91,7 +91,7 @@ def test_a_cut_csv_is_found_moved_aside_and_made_again_with_either_backend(
     os.truncate(folder / CORPUS, len(whole[CORPUS]) - 1)
     # The job that reads it says so, with the way out.
     said = snakemake(folder, *words)
-    assert f"{CORPUS}: cut, at " in said
+    assert f"{CORPUS}: truncated after " in said
     assert "affectlocus doctor --fix" in said
     assert said.endswith("exit code 1")
     assert (folder / CORPUS).read_bytes() == whole[CORPUS][:-1]
@@ -119,7 +119,7 @@ def test_a_truncated_result_that_no_job_reads_is_named_and_left_as_it_is(
     table.parent.mkdir()
     table.write_bytes(content)
     said = snakemake(folder, "--persistence-backend", backend, "--", CORPUS)
-    assert f"affectlocus: results/table1.csv: {'cut' if content else 'empty'}" in said
+    assert f"affectlocus: results/table1.csv: {'truncated after' if content else 'empty'}" in said
     assert "affectlocus doctor --fix" in said
     refused = affectlocus_run(folder, CORPUS)
     assert "[run.truncated-results]" in refused

@@ -48,7 +48,7 @@ class Diff:
     Attributes:
         base: the base as it was named; None for an adapter alone.
         tuned: the tuned model or adapter as it was named.
-        notes: sentences about what was accepted with a doubt, or is not measured.
+        notes: sentences about doubtful input and about parts that are not measured.
     """
 
     def __init__(self, measured: DeltaTables, base: str | None, tuned: str) -> None:
@@ -96,12 +96,12 @@ class Diff:
         from affectlocus.reporting.heat_map import heat_map
 
         if chosen is not None:
-            mpl.use(chosen)  # reporting draws into files, a notebook does not
+            mpl.use(chosen)  # importing reporting selects a backend for files
         import matplotlib.pyplot as plt
 
         names = [short_name(name) for name in (self.base, self.tuned) if name is not None]
         figure = heat_map(self.frame, " → ".join(names))
-        plt.close(figure)  # or a notebook shows it twice
+        plt.close(figure)  # otherwise a notebook shows it twice
         return figure
 
     def __repr__(self) -> str:
@@ -136,18 +136,19 @@ def diff(
     """Measures where a fine-tune changed a model, as `affectlocus diff` does.
 
     Args:
-        base: a model: folder, file, or hub id (`owner/name`, `owner/name@revision`); or an adapter,
-            if it is all there is.
+        base: a model: folder, file, or hub id (`owner/name`, `owner/name@revision`); or an adapter
+            without its base.
         tuned: a model or an adapter that was tuned from it, named likewise.
-        then: adapters that made `base` the base in question, in order.
-        alpha: LoRA alpha, for a .pth that does not tell it.
-        prefix: what the names of the tuned model's tensors begin with, such as `language_model.`.
-        any_base: whether an adapter that names another base is read all the same.
-        spectra: whether spectra of full deltas are measured too; minutes for a large model.
-        progress: called with the number of tensors done and of all.
+        then: adapters that are merged into `base` first, in order.
+        alpha: LoRA alpha of a .pth without one.
+        prefix: prefix of the names of the tuned model's tensors, such as `language_model.`.
+        any_base: whether to read an adapter that names another base.
+        spectra: whether to compute spectra of full deltas; takes minutes for a large model.
+        progress: called with the number of finished tensors and of all tensors.
 
     Raises:
-        InputError: checkpoints that cannot be read, or are no pair; an argument without effect.
+        InputError: checkpoints that cannot be read or do not belong together; an argument without
+            effect.
     """
     from affectlocus.data.named_checkpoint import checkpoint_path
     from affectlocus.deltas.diff import compare
@@ -185,7 +186,7 @@ def convert(
 
     Args:
         adapter: a .pth of trained tensors (needs torch), or MLX's adapter folder.
-        out: the folder to write; replaced whole, if it is empty or was written so before.
+        out: the folder to write; an earlier output of this function is replaced.
         alpha: LoRA alpha, if the file has none.
         base: hub id or folder of the base, for adapter_config.json.
 
@@ -240,7 +241,7 @@ def graft(
         base: folder of the base model.
         tuned: folder of the tuned model, or of an adapter.
         modules: the module set, such as `gate`; without effect for kind `tuned`.
-        out: the folder to write; replaced whole, if it is empty or was written so before.
+        out: the folder to write; an earlier output of this function is replaced.
         kind: `load`: the base with the delta of the set; `ablate`: the tuned model with the set
             destroyed; `tuned`: the whole tuned model.
         mode: of `ablate`: `revert`, `zero`, `shuffle` or `noise`; the last two need torch.
@@ -266,7 +267,7 @@ def ledger(
     rank: int = 16,
     method: Literal["lora", "sft"] = "lora",
 ) -> pd.DataFrame:
-    """Counts what a tuning trains, before it is run.
+    """Counts the parameters that a tuning trains.
 
     Args:
         model: a model's folder, its config.json, or the manifest of a checkpoint.
@@ -310,12 +311,12 @@ def score(
         predictions: csv of `checkpoint`, `sample` and `openset` (labels joined by |; hit-rate), or
             `prediction` (waf).
         kind: `hit-rate` for emotions, `waf` for valence.
-        wheels: of hit-rate: folder of AffectGPT's emotion wheels, or `released` to download them.
-        own_wheels: whether the folder's wheels are your own.
-        choose: which checkpoint stands for the system: the last by name, the best on the
-            validation files, or the best on the test files (as published).
-        validation_gold: of `choose="validation"`: as `gold`.
-        validation_predictions: of `choose="validation"`: as `predictions`.
+        wheels: for hit-rate: folder of AffectGPT's emotion wheels, or `released` to download them.
+        own_wheels: whether the wheels in the folder are your own.
+        choose: the checkpoint whose scores count: the last by name, the best on the validation
+            files, or the best on the test files (as in published results).
+        validation_gold: for `choose="validation"`, as `gold`.
+        validation_predictions: for `choose="validation"`, as `predictions`.
 
     Returns:
         Scores as fractions, with n, constant answers and the scores of every checkpoint; the object

@@ -1,7 +1,7 @@
-"""Hostile input of every kind: what it is, and what must be said of it, or be left of it.
+"""Hostile input of every kind, and what must be printed.
 
-Each case is an experiment, a table or a checkpoint that is good but for one thing, and the command
-that meets it. Whatever would run, if anything were run, makes a file named `ran` (`MARKER`).
+Each case is a good experiment, table or checkpoint with one hostile part, and the command that
+reads it. Code in the input, if it were run, would create a file named `ran` (`MARKER`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Case:
 
     Attributes:
         kind: what it is.
-        says: parts of what must be printed.
+        says: parts of what must be printed: the code of a refusal, and the values that it names.
         change: changes the good params.yaml in place; or the text of one.
         files: name → content, beside or in the place of the good ones.
         make: writes what is no text, into the experiment's folder.
@@ -119,9 +119,9 @@ def _two_pairs(one: str, two: str) -> Change:
 
 def _named(what: str, name: str) -> Case:
     shown = json.dumps(name if len(name) < 60 else name[:20] + "…")
-    says = "becomes a folder; expected"
+    code = "[params.name-too-long]" if len(name) > 80 else "[params.not-a-file-name]"
     return Case(
-        f"A pair's name: {what}", (says,), _pair_named(name), shown=f"`pairs: {{{shown}: …}}`"
+        f"A pair's name: {what}", (code,), _pair_named(name), shown=f"`pairs: {{{shown}: …}}`"
     )
 
 
@@ -141,37 +141,37 @@ NAMES = [
     _named("longer than a disk allows", "x" * 300),
     Case(
         "A pair's name: a NUL",
-        ("which no file can contain",),
+        ("[params.unwritable-character]",),
         _pair_named("a\0b"),
         shown='`pairs: {"a\\0b": …}`',
     ),
     Case(
         "Half a character in a prompt",
-        ("tasks.moods.prompt", "which no file can contain"),
+        ("[params.unwritable-character]", "tasks.moods.prompt"),
         _task(prompt="{text}\ud800"),
         shown='`prompt: "{text}\\ud800"`',
     ),
     Case(
         "A task called as a column of the tables is",
-        ("tables have a column with this name",),
+        ("[task.named-like-a-column]",),
         _task_named("mean"),
         shown="`tasks: {mean: …}`",
     ),
     Case(
         "A task called as a number",
-        ("would be read from a csv as a number or a boolean",),
+        ("[params.name-like-a-number]",),
         _task_named("1e5"),
         shown='`tasks: {"1e5": …}`',
     ),
     Case(
         "Names that differ by case alone",
-        ("only in case, which some file systems ignore",),
+        ("[params.names-differ-by-case]",),
         _two_pairs("pair", "Pair"),
         shown="`pairs: {pair: …, Pair: …}`",
     ),
     Case(
         "A name that another's results have",
-        ("its results would have the same file names as those of pairs.pair",),
+        ("[params.same-result-names]", "pairs.pair"),
         _two_pairs("pair", "pair.seed0"),
         shown="`pairs: {pair: …, pair.seed0: …}`",
     ),
@@ -208,35 +208,35 @@ PATHS = [
     ),
     Case(
         "A file with braces in its name",
-        ("tasks.moods.files.test: found braces in '{task}.csv', which Snakemake reads as",),
+        ("[path.braces]", "tasks.moods.files.test:", "'{task}.csv'"),
         **_named_file("{task}.csv"),
     ),
     Case(
         "A file with a line break in its name",
-        ("contains an unprintable character",),
+        ("[path.unprintable]",),
         **_named_file("a\nb.csv"),
     ),
     Case(
         "A file that is none of a table's",
-        ("/etc/passwd: unknown suffix ''",),
+        ("[table.unknown-suffix]", "/etc/passwd:"),
         _task(files={"test": "../../../../../../../../../../etc/passwd"}),
         shown="`files: {test: ../../../../../../../../../../etc/passwd}`",
     ),
     Case(
         "A path longer than a disk allows",
-        ("File name too long",),
+        ("[path.not-valid]", "File name too long"),
         _task(files={"test": "x" * 5000 + ".csv"}),
         shown="`files: {test: xxx….csv}`, of 5,004 characters",
     ),
     Case(
         "A hub id that would be an option",
-        ("bases.tiny.hub", "should match pattern"),
+        ("[params.invalid-value]", "bases.tiny.hub"),
         lambda config: config["bases"].update(tiny={"hub": "--out/x", "revision": "main"}),
         shown="`bases: {tiny: {hub: --out/x, revision: main}}`",
     ),
     Case(
         "A device in the place of a file",
-        ("no such file: test.csv",),
+        ("[task.no-file]", "test.csv"),
         make=_device,
         shown="`test.csv` is a link to `/dev/zero`",
     ),
@@ -256,48 +256,52 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 YAML = [
     Case(
         "A billion laughs",
-        ("more than 100000 values after",),
+        ("[params.too-many-values]", "100000"),
         **_yaml(LAUGHS),
     ),
-    Case("An anchor in itself", ("an anchor contains itself",), **_yaml("a: &a [*a]\n")),
+    Case("An anchor in itself", ("[params.endless-anchor]",), **_yaml("a: &a [*a]\n")),
     Case(
         "A tag that would call a program",
-        ("not YAML: could not determine a constructor for the tag",),
+        ("[params.not-yaml]",),
         **_yaml("bases: !!python/object/apply:os.system ['touch ran']\n"),
     ),
     Case(
         "A tag that would import a module",
-        ("could not determine a constructor",),
+        ("[params.not-yaml]",),
         **_yaml("bases: !!python/name:os.system\n"),
     ),
-    Case("A key twice", ("line 2: duplicate key 'bases'",), **_yaml("bases: {}\nbases: {}\n")),
-    Case("A list as a key", ("a key is a list or a map",), **_yaml("? [a, b]\n: c\n")),
+    Case(
+        "A key twice",
+        ("[params.duplicate-key]", "line 2", "'bases'"),
+        **_yaml("bases: {}\nbases: {}\n"),
+    ),
+    Case("A list as a key", ("[params.key-not-text]",), **_yaml("? [a, b]\n: c\n")),
     Case(
         "A date that no calendar has",
-        ("line 1: put '2001-13-45' in quotes",),
+        ("[params.unquoted-scalar]", "line 1", "'2001-13-45'"),
         **_yaml("seeds: 2001-13-45\n"),
     ),
     Case(
         "A number of 5,000 digits",
-        ("seeds.0: found '1111",),
+        ("[params.invalid-value]", "seeds.0:", "1111"),
         lambda config: config.update(seeds=["1" * 5000]),
         shown="`seeds: [111…]`",
     ),
     Case(
         "A seed that no generator takes",
-        ("seeds.0: found 295147905179352825856; input should be less than or equal to",),
+        ("[params.invalid-value]", "seeds.0:", "295147905179352825856"),
         lambda config: config.update(seeds=[2**68]),
         shown="`seeds: [295147905179352825856]`",
     ),
     Case(
         "An infinite learning rate",
-        ("pairs.pair.tuning.learning_rate: found '.inf'; input should be a valid number",),
+        ("[params.invalid-value]", "pairs.pair.tuning.learning_rate:", "'.inf'"),
         lambda config: config["pairs"]["pair"]["tuning"].update(learning_rate=float("inf")),
         shown="`learning_rate: .inf`",
     ),
     Case(
         "Ten million answers",
-        ("10000001 numbers from lowest to highest",),
+        ("[task.too-many-numbers]", "10000001"),
         lambda config: config["tasks"]["moods"].update(
             labels=None, columns={"score": "mood", "id": "id"}, number={"highest": 10_000_000}
         ),
@@ -305,25 +309,25 @@ YAML = [
     ),
     Case(
         "A date among the labels",
-        ("row 1 has the label 'joy'; expected one of 2001-02-03, anger",),
+        ("[label.unlisted]", "row 1", "'joy'", "2001-02-03"),
         yaml.safe_dump(PARAMETERS).replace("- joy", "- 2001-02-03"),
         shown="`labels: [2001-02-03, anger]`",
     ),
     Case(
         "An octal number among the labels, which YAML 1.1 reads as 8",
-        ("row 1 has the label 'joy'; expected one of 010, anger",),
+        ("[label.unlisted]", "row 1", "'joy'", "010"),
         yaml.safe_dump(PARAMETERS).replace("- joy", "- 010"),
         shown="`labels: [010, anger]`",
     ),
     Case(
         "Nested a hundred thousand times",
-        ("nested deeper than",),
+        ("[params.nested-too-deep]",),
         "a: " + "[" * 100_000,
         shown="`a: [[[…`",
     ),
     Case(
         "Two MiB of YAML",
-        ("longer than 1 MiB, the limit for settings",),
+        ("[params.too-long]",),
         "# " + "x" * (2 << 20) + "\n",
         shown="a comment of 2 MiB",
     ),
@@ -335,7 +339,7 @@ YAML = [
 def _prompt(text: str, what: str) -> Case:
     return Case(
         f"A prompt that {what}",
-        ("is not a column name in braces",),
+        ("[prompt.not-a-column]",),
         _task(prompt=text),
         shown=f"`prompt: {json.dumps(text)}`",
     )
@@ -344,7 +348,7 @@ def _prompt(text: str, what: str) -> Case:
 PROMPTS = [
     Case(
         "A prompt that reaches for Python's insides",
-        ("the prompt uses column 'text.__class__'; its columns are id, text, mood",),
+        ("[prompt.no-such-column]", "'text.__class__'"),
         _task(prompt="{text.__class__}"),
         shown='`prompt: "{text.__class__}"`',
     ),
@@ -353,13 +357,13 @@ PROMPTS = [
     _prompt("{}", "names no column"),
     Case(
         "A prompt with a brace alone",
-        ("write {column} for a column",),
+        ("[prompt.not-a-template]",),
         _task(prompt="{text"),
         shown='`prompt: "{text"`',
     ),
     Case(
         "A codec that transforms text, in hours for a long one",
-        ("unknown encoding 'punycode'",),
+        ("[params.unknown-encoding]", "'punycode'"),
         _task(encoding="punycode"),
         shown="`encoding: punycode`",
     ),
@@ -483,47 +487,47 @@ TABLES = [
     ),
     Case(
         "A label with a line break and what steers a terminal",
-        (r"row 1 has the label 'joy\n\x1b[2J'",),
+        ("[label.unlisted]", "row 1", "'joy\\n\\x1b[2J'"),
         **_test('id,text,mood\n3,She passed,"joy\n\x1b[2J"\n'),
     ),
     Case(
         "NUL bytes",
-        ("a NUL byte in line 2",),
+        ("[table.not-text]", "line 2"),
         **_test("id,text,mood\n3,She\0passed,joy\n"),
     ),
     Case(
         "A million columns",
-        ("1000001 columns; expected at most 10000",),
+        ("[table.too-many-columns]", "1000001", "10000"),
         **_test("id,text,mood" + ",x" * 999_998 + "\n3,She passed,joy\n"),
     ),
     Case(
         "Few bytes, billions of fields",
-        ("rows of 9999 columns; expected at most 5e+07 fields",),
+        ("[table.too-many-fields]", "9999", "5e+07"),
         **_test("text" + ",x" * 9998 + "\n" + "a\n" * 100_000),
     ),
     Case(
         "A field of 20 million characters",
-        ("a field of column 'text' has 20000000 characters; expected at most 16777216",),
+        ("[table.field-too-long]", "'text'", "20000000", "16777216"),
         **_test("x" * 20_000_000 + ",joy\n", header=["text", "mood"], columns={"label": "mood"}),
     ),
     Case(
         "A line of JSON nested a hundred thousand times",
-        ("cannot be read as jsonl: lists or objects are nested too deep",),
+        ("[table.nested-too-deep]",),
         **_test('{"text": ' + "[" * 100_000, "test.jsonl"),
     ),
     Case(
         "Rows of JSON with a column each",
-        ("rows of 7072 columns; expected at most 5e+07 fields",),
+        ("[table.too-many-fields]", "7072", "5e+07"),
         **_test("".join(f'{{"k{n}": 1}}\n' for n in range(20_000)), "test.jsonl"),
     ),
     Case(
         "A number of 5,000 digits in JSON",
-        ("cannot be read as jsonl: Exceeds the limit",),
+        ("[table.unreadable]",),
         **_test('{"text": ' + "1" * 5000 + "}", "test.jsonl"),
     ),
     Case(
         "A column of JSON that has a name of ours",
-        ("has a NUL character in its name",),
+        ("[column.nul-character]",),
         **_test('{"text": "a", "mood": "joy", "id": "3", "\\u0000partner": "x"}\n', "test.jsonl"),
     ),
     Case(
@@ -542,12 +546,12 @@ TABLES = [
     ),
     Case(
         "Pickled arrays",
-        ("test.npz: pickled files are not read, because opening one can run any program",),
+        ("[table.pickled]", "test.npz:"),
         **_test(pickle.dumps(Runs()), "test.npz"),
     ),
     Case(
         "A pickle named csv",
-        ("test.csv: pickled files are not read, because opening one can run any program",),
+        ("[table.pickled]", "test.csv:"),
         **_test(pickle.dumps(Runs())),
     ),
     Case(
@@ -852,7 +856,7 @@ CHECKPOINTS = [
     *(
         Case(
             f"An index that places tensors {what}",
-            (f"weight_map names the file {name!r}; expected a file name without a path",),
+            ("[checkpoint.path-in-weight-map]", repr(name)),
             make=_index(name),
             commands=DIFF,
             shown=f'`"weight_map": {{…: {json.dumps(name)}}}`',
@@ -915,21 +919,21 @@ CHECKPOINTS = [
     ),
     Case(
         "A model that comes with code of its own (auto_map)",
-        ("it needs program code of its own (auto_map), and code in a checkpoint is never run",),
+        ("[model.needs-own-code]",),
         make=_own_code,
         commands=EXTRACT,
         shown='`"auto_map": {"AutoModelForCausalLM": "evil.Evil"}`, beside `evil/evil.py`',
     ),
     Case(
         "A configuration of a model far larger than its files",
-        ("it describes 2e+18 parameters, but the weight files have",),
+        ("[model.larger-than-its-files]", "2e+18"),
         make=_too_large,
         commands=EXTRACT,
         shown='`"vocab_size": 1000000000000`',
     ),
     Case(
         "A configuration of a billion layers",
-        ("it describes 1000000000 layers of 1 blocks, more than any model has",),
+        ("[model.too-many-layers]", "1000000000"),
         make=_config(json.dumps(CONFIG | {"num_hidden_layers": 10**9})),
         commands=(("ledger", "tuned/config.json", "--modules", "gate"),),
         shown='`"num_hidden_layers": 1000000000`',
@@ -943,7 +947,7 @@ CHECKPOINTS = [
     ),
     Case(
         "A configuration nested a hundred thousand times",
-        ("tuned/config.json: not JSON (nested too deep)",),
+        ("[json.nested-too-deep]", "tuned/config.json:"),
         make=_config("[" * 100_000),
         commands=DIFF,
         shown="`[[[…`",

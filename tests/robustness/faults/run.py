@@ -79,7 +79,7 @@ def cure(folder: Path, command: str) -> None:
             raise UnmetError(f"{words}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
         return done.stdout
 
-    for more in re.findall(r"to make again what is missing: (.*)", typed(command)):
+    for more in re.findall(r"to make the missing files again: (.*)", typed(command)):
         typed(more)
 
 
@@ -186,7 +186,8 @@ def section(step: Step) -> str:
         step.write(Path(place))
         code, output = step.printed(Path(place))
         left = list((Path(place) / "out").iterdir())
-    if code != 1 or step.says not in output or output.count("\n") != 1 or left:
+    named = step.says in output and output.endswith(f" [{step.code}]\n")
+    if code != 1 or not named or output.count("\n") != 1 or left:
         raise SystemExit(f"{step.kind}: exit code {code}, {left}: {output}")
     return "\n".join([f"### {step.kind}", "", "```", f"$ {step.shown}", output.strip(), "```", ""])
 

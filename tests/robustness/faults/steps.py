@@ -33,7 +33,8 @@ class Step:
     Attributes:
         kind: what is wrong.
         command: of affectlocus.
-        says: a part of what must be printed.
+        code: the code of the error that must be printed.
+        says: the value that its sentence begins with.
         fault: puts the fault into a folder with good files.
         largest: bytes that a file may have, as a quota or a full disk has it.
         read_only: a folder that is mounted so.
@@ -42,6 +43,7 @@ class Step:
 
     kind: str
     command: tuple[str, ...]
+    code: str
     says: str
     fault: Callable[[Path], object] = lambda _: None
     largest: int | None = None
@@ -113,72 +115,84 @@ STEPS = [
     Step(
         "A parquet file that was cut",
         OPENSET,
-        "answers.parquet: not a whole parquet file (",
+        "table.damaged",
+        "answers.parquet: ",
         _cut("answers.parquet", 900),
     ),
     Step(
         "A parquet file without a byte",
         OPENSET,
-        "answers.parquet: not a whole parquet file (",
+        "table.damaged",
+        "answers.parquet: ",
         _cut("answers.parquet", 0),
     ),
     Step(
         "A folder in a parquet file's place",
         ("openset", "tiny", "--out", "out/openset.parquet"),
-        "tiny: a folder; expected a parquet file of an earlier step",
+        "table.is-a-folder",
+        "tiny: ",
     ),
     Step(
         "A manifest that is no JSON",
         DELTAS,
-        "tiny.json: not JSON (",
+        "json.not-json",
+        "tiny.json: ",
         lambda folder: (folder / "tiny.json").write_text("{'folder': 'tiny'}\n"),
     ),
     Step(
         "A manifest that is another file's JSON",
         DELTAS,
-        "tiny.json: no manifest of a checkpoint",
+        "manifest.other-content",
+        "tiny.json: ",
         lambda folder: (folder / "tiny.json").write_text("[1, 2]\n"),
     ),
     Step(
         "Weights gone behind their manifest",
         DELTAS,
-        "tiny/model.safetensors: missing, though tiny.json lists it with ",
+        "manifest.file-missing",
+        "tiny/model.safetensors: ",
         lambda folder: shutil.rmtree(folder / "tiny"),
     ),
     Step(
         "Weights that were cut",
         DELTAS,
-        "tiny/model.safetensors: changed, though tiny.json lists it with ",
+        "manifest.file-missing",
+        "tiny/model.safetensors: ",
         _cut("tiny/model.safetensors", 200),
     ),
     Step(
         "A flipped bit in weights",
         DELTAS,
-        "tiny/model.safetensors: as long as tiny.json lists it, but with other bytes",
+        "manifest.file-changed",
+        "tiny/model.safetensors: ",
         lambda folder: flipped(folder / WEIGHTS),
     ),
     Step(
         "A disk that is full, or a quota that is used up",
         ("corpus", "--settings", "{}", "--out", "out/corpus"),
+        "output.not-writable",
         "out/corpus: cannot be written (File too large)",
         largest=100_000,
     ),
     Step(
         "A folder that is read-only",
         ("schema", "--out", "out/schema.json"),
-        "out/schema.json: cannot be written: out is on a read-only disk",
+        "output.not-writable",
+        "out/schema.json: ",
         read_only="out",
     ),
     Step(
         "A model hub's folder that is read-only",
         ("retrieve", "http://localhost:9/model.pth", "--sha256", "0" * 64, "--out", "out/m.json"),
-        "set HF_HOME to another disk",
+        "disk.unwritable",
+        "http://localhost:9/model.pth: cannot write hub",
         read_only="hub",
         variables=("HF_HOME=hub",),
     ),
     Step(
         "A file where a folder is to be",
         ("schema", "--out", "answers.parquet/schema.json"),
-        "answers.parquet is not a folder",
+        "output.below-a-file",
+        "answers.parquet/schema.json: ",
     ),
 ]

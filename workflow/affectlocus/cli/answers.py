@@ -214,7 +214,7 @@ def _base_of(cell: Cell, bases: list[Path]) -> Path | None:
 
 
 def _weights(checkpoint: Path) -> str:
-    """What tells a checkpoint's weights from any others: of a manifest, what it lists."""
+    """A digest of a checkpoint's weights; of a manifest, the digest of the files that it lists."""
     from affectlocus.checkpoints.checkpoint_manifests import manifest
     from affectlocus.core.files import read_json
     from affectlocus.core.manifests import content_digest, is_manifest, manifest_entry
@@ -226,7 +226,7 @@ def _weights(checkpoint: Path) -> str:
 
 
 def _alike(chain: list[Path], hardware: Hardware) -> dict[str, Any]:
-    """What decides the answers of every cell: the base, the code, and what computes."""
+    """What the answers of all cells depend on: the base, the code and the device."""
     import torch
 
     from affectlocus.orchestration.code_digest import digest
@@ -275,7 +275,7 @@ def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
         else:
             raise InputError(
                 "cell.no-tuned-checkpoint",
-                f"cell {cell.id}: found {len(tuned)} --tuned; expected {name}.json",
+                f"cell {cell.id}: found {len(tuned)} times --tuned; expected {name}.json",
                 cell=cell.id,
                 option="--tuned",
                 found=tuned,

@@ -36,7 +36,7 @@ def deltas(
 
     Columns: layer, projection, parameter, numel, shape, dtype, adapted, l2 (eq. 1), base_l2,
     relative (eq. 2), rms, share_ratio, cosine, cosine_distance, mean, std, max_abs, spectral_norm,
-    stable_rank, effective_rank, dtype_floor. Beside it: the same for single experts (.experts),
+    stable_rank, effective_rank, dtype_floor. Next to it: the same for single experts (.experts),
     histograms of the element-wise relative change (.histogram), norms of FFN neurons (.neurons).
 
     Example: affectlocus deltas --base qwen2.json --tuned affective.json --out deltas.parquet
@@ -93,7 +93,7 @@ def diff(
         ),
     ],
     tuned: Annotated[
-        str | None, typer.Argument(help="what was tuned from it: a model, an adapter, a .pth")
+        str | None, typer.Argument(help="what was tuned from it: a model, an adapter or a .pth")
     ] = None,
     score: Annotated[
         str, typer.Option(help="what to sort by: l2, relative, rms or share_ratio")
@@ -106,20 +106,20 @@ def diff(
     then: Then = None,
     alpha: Annotated[float | None, typer.Option(help="LoRA alpha, if a .pth has none")] = None,
     prefix: Annotated[
-        str, typer.Option(help="what the tuned model's names begin with, as language_model.")
+        str, typer.Option(help="prefix of the tuned model's tensor names: language_model.")
     ] = "",
     any_base: Annotated[
-        bool, typer.Option(help="read an adapter that names another base all the same")
+        bool, typer.Option(help="read an adapter even if it names another base")
     ] = False,
     spectra: Annotated[
-        bool, typer.Option(help="spectra of full deltas too; minutes for a large model")
+        bool, typer.Option(help="also compute spectra of full deltas; minutes for a large model")
     ] = False,
 ) -> None:
-    """Show where a fine-tune landed: the seven projections, best first, for two checkpoints.
+    """Show where a fine-tune landed: the seven projections of two checkpoints, most changed first.
 
-    Works on an adapter alone too, with the sizes that need no base. Reads safetensors, .bin and
-    .pth, peft's and MLX's adapters, in chunks and in little memory. --json
-    prints the same as one object, and writes files only where --out is given.
+    Also works on an adapter alone, with the sizes that need no base. Reads safetensors, .bin and
+    .pth files, and adapters of peft and MLX, in chunks and with little memory. --json prints the
+    same as one object, and writes files only with --out.
 
     Example: affectlocus diff Qwen2.5-3B law-adapter --score relative
     """
@@ -159,13 +159,13 @@ def diff(
         typer.echo(f"note: {one_line(note)}", err=True)
     if measured.unknown:
         typer.echo(
-            f"note: nothing tells whether the base has {', '.join(measured.unknown)} under a name "
-            "that is read, and there are no factors of these; the base, given as well, tells",
+            f"note: the adapter has no factors of {', '.join(measured.unknown)}; give the base too "
+            "to see whether it has them",
             err=True,
         )
     found = summary(measured.rows, measured.unknown)
     if not any(row["l2"] for row in found.values()):
-        typer.echo("note: no projection differs at all: the two are one model", err=True)
+        typer.echo("note: no projection differs; both are the same model", err=True)
     title = shortened(base, 120)
     title += f" → {shortened(tuned, 120)}" if tuned else " (no base given: absolute sizes only)"
     if as_json:
@@ -177,7 +177,7 @@ def diff(
         return
     sys.stdout.flush()
     if any((folder / name).exists() for name in FILES):
-        typer.echo(f"note: {folder} held an earlier diff, which this one replaces", err=True)
+        typer.echo(f"note: the earlier diff in {folder} is replaced", err=True)
     written = write_tables(measured, folder / "deltas.parquet", empty=False)
     from affectlocus.reporting.figure_style import save
     from affectlocus.reporting.heat_map import heat_map

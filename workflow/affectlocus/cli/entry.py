@@ -131,8 +131,8 @@ def _root(
         int,
         typer.Option(
             min=0,
-            help="cards to lease on a host with several: each process its own; a list in "
-            "CUDA_VISIBLE_DEVICES that a scheduler made stays",
+            help="number of GPUs to reserve for this command on a host with several; GPUs that a "
+            "scheduler has set in CUDA_VISIBLE_DEVICES are used as they are",
         ),
     ] = 0,
 ) -> None:
@@ -142,7 +142,7 @@ def _root(
     if cards:
         from affectlocus.orchestration.gpu_lease import lease
 
-        # Before torch is imported: CUDA looks at the cards once.
+        # Before torch is imported, because CUDA lists the GPUs only once.
         held = lease(cards, waiting=lambda text: typer.echo(f"affectlocus: {text}", err=True))
         os.environ["AFFECTLOCUS_CARDS"] = str(cards)  # devices.CARDS
     if os.environ.get("AFFECTLOCUS_JOB"):
@@ -155,11 +155,12 @@ def _root(
 
 
 def main() -> None:
-    """Runs the command line; bad input ends in one sentence and exit code 1, a stop signal too.
+    """Runs the command line.
 
-    A stop signal's exit code is 143 (SIGTERM) or 130 (SIGINT).
+    Bad input ends with one sentence and exit code 1, a stop signal with one sentence and exit code
+    143 (SIGTERM) or 130 (SIGINT).
     """
-    # A defect's traceback may quote what it stumbled over.
+    # The traceback of a bug may quote secrets.
     sys.excepthook = write_traceback
     install_handlers()
     try:
@@ -170,7 +171,7 @@ def main() -> None:
 
 
 def _called() -> None:
-    """Calls the command. Behind -- of `run` are words for Snakemake; click would drop the --."""
+    """Calls the command. Arguments after -- of `run` are for Snakemake; click would drop the --."""
     words = sys.argv[1:]
     if words[:1] == ["run"] and "--" in words:
         at = words.index("--")

@@ -83,7 +83,7 @@ def retrieve(
         if revision is None:
             raise InputError(
                 "data.no-revision",
-                f"{source}: --revision is missing; --file goes with a data set's",
+                f"{source}: --revision is missing; --file needs the data set's revision",
                 option="--revision",
                 found=source,
             )
@@ -122,9 +122,11 @@ def pretrain(
             "group_by_length, seed"
         ),
     ],
-    folder: Annotated[Path, typer.Option(help="where the checkpoint goes")],
+    folder: Annotated[Path, typer.Option(help="folder to write the checkpoint into")],
     out: Out,
-    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; the result depends on their number")
+    ] = 1,
     save_minutes: SaveMinutes = None,
     again: Annotated[
         bool, typer.Option("--again", help="train it even if the package holds this base")
@@ -201,7 +203,7 @@ def prepare(
     test: Annotated[Path | None, typer.Option(help="file of the test split")] = None,
     all_splits: Annotated[
         Path | None,
-        typer.Option("--all", help="file of every split, told apart by a column ('split')"),
+        typer.Option("--all", help="file of all splits, with a column that names the split"),
     ] = None,
     join: Annotated[Path | None, typer.Option(help="the file of the settings' join")] = None,
 ) -> None:

@@ -33,26 +33,29 @@ def ledger(
         typer.Option(help="module set, such as gate or q+k+v+o; repeat for several"),
     ] = None,
     rank: Annotated[int, typer.Option(min=1, help="LoRA rank r")] = 16,
-    method: Annotated[str, typer.Option(help="lora, or sft: the weights themselves")] = "lora",
+    method: Annotated[str, typer.Option(help="lora, or sft for full tuning")] = "lora",
     others: Annotated[
         list[str] | None,
         typer.Option(
-            help="what else is trained: NAME=COUNT, a yaml or json file of such lines (perhaps in "
-            "groups), or affectgpt for the parts that AffectGPT trains; repeat to add"
+            help="parameters that are trained in addition: NAME=COUNT, a yaml or json file of "
+            "names and counts (also in groups), or affectgpt for AffectGPT's parts; repeat for "
+            "several"
         ),
     ] = None,
     measure: Annotated[
-        bool, typer.Option(help="time a step of each set instead, on a small stand-in")
+        bool, typer.Option(help="measure the time of a step of each set instead, on a small model")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="csv to write; by default printed")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="csv to write; by default printed as a table")
+    ] = None,
 ) -> None:
-    """Count what a tuning will train: parameters, shares, sizes of optimizer and adapter.
+    """Count the parameters that a tuning trains, and the sizes of optimizer and adapter.
 
-    The counts follow exactly from the configuration; no weights are read. GET (the paper's
-    Algorithm 1) is the row of gate. Each set has two rows: at the given rank, and at the rank with
-    which it is nearest to the parameters of all seven (equal parameters). Shares in percent:
-    share (of LoRA on all seven), share_of_trained (the others in the denominator),
-    share_plus_others (they stay trained), share_plus_GROUP (one group of them does).
+    The counts are exact and follow from the configuration; no weights are read. The row of gate is
+    GET (the paper's Algorithm 1). Each module set has two rows: at the given rank, and at the rank
+    at which it has about as many parameters as all seven projections (equal parameters). Shares are
+    in percent: share (of LoRA on all seven), share_of_trained (--others in the denominator too),
+    share_plus_others (--others in the numerator too), share_plus_GROUP (one group of them).
 
     Example: affectlocus ledger Qwen2.5-7B --modules all --modules gate --others affectgpt
     """
@@ -64,10 +67,12 @@ def ledger(
     check_choice("--method", method, ("lora", "sft"))
     sets = [format_modules(parse_modules(one)) for one in modules or ()]
     if measure:
-        without_effect({"others": others}, "a measured table has no shares")
+        without_effect({"others": others}, "--measure computes no shares")
         if method == "sft":
             raise InputError(
-                "option.no-effect", "--measure times LoRA; leave --method out", option="--method"
+                "option.no-effect",
+                "--measure measures LoRA only; leave --method out",
+                option="--method",
             )
     with importing():
         from affectlocus.training.ledger import ledger as count
@@ -90,7 +95,7 @@ def ledger(
     if out is None:
         from affectlocus.reporting.terminal import print_frame
 
-        # What says the same in every row stands in the title.
+        # Columns with one value are shown in the title.
         same = [n for n in ("model", "method") if n in frame and frame[n].nunique() == 1]
         title = ", ".join([str(frame[n].iloc[0]) for n in same] + ["measured"] * measure)
         if not frame.get("beyond_full_rank", pd.Series(dtype=bool)).any():
@@ -154,31 +159,31 @@ def neurons(
     ] = None,
     others: Annotated[
         list[Path] | None,
-        typer.Option(help="the same of a control or null on the same base; repeat for several"),
+        typer.Option(help="the same file of a control or null on this base; repeat for several"),
     ] = None,
     pairs: Annotated[
         str,
         typer.Option(
-            help="JSON: name of a file, without .neurons.parquet → its pair, for files that are "
-            "seeds of one pair; without it, each file is a pair"
+            help="JSON: file name without .neurons.parquet → pair, if several files are seeds of "
+            "one pair; by default each file is a pair"
         ),
     ] = "{}",
     share: Annotated[
-        float, typer.Option(help="share of the neurons, the most changed, that are called moved")
+        float, typer.Option(help="share of the neurons that count as moved: the most changed ones")
     ] = 0.01,
     out: Annotated[
-        Path | None, typer.Option(help="parquet of moved neurons; printed if none")
+        Path | None, typer.Option(help="parquet to write; by default summaries are printed")
     ] = None,
 ) -> None:
-    """Measure how concentrated the change is over feed-forward neurons, and which recur.
+    """Measure how the change is distributed over feed-forward neurons of pairs on one base.
 
-    Neurons are rows of gate and up and columns of down; all pairs are on one base. Writes, next to
-    the moved neurons (--out: in how many affective and other pairs each moved): .concentration
-    (Gini coefficient, and the share of the squared change in the top 1 %), .overlaps (the neurons
-    that two pairs share, the number expected by chance, and hypergeometric p), .chance (how many
-    move in two affective pairs or more and in no other, and how many would by chance; empty with
-    fewer than two affective pairs). Pairs are counted, not files: the squared changes of a pair's
-    seeds (--pairs) are averaged first.
+    A neuron is a row of gate or up, or a column of down. --out has the moved neurons, and in how
+    many affective and other pairs each moved. Files next to it: .concentration (Gini coefficient,
+    and the share of the squared change in the top 1 %), .overlaps (the number of neurons that moved
+    in both of two pairs, the number expected by chance, and the hypergeometric p value), .chance
+    (the number that moved in two or more affective pairs and in no other, and the number expected
+    by chance; empty with fewer than two affective pairs). Pairs are counted, not files: the squared
+    changes of the seeds of a pair (--pairs) are averaged first.
 
     Example: affectlocus neurons --affective results/deltas/mine.neurons.parquet
     --others results/deltas/control.neurons.parquet --out neurons.parquet
@@ -197,7 +202,7 @@ def neurons(
     if not given:
         raise InputError(
             "option.missing",
-            "give a PAIR.neurons.parquet with --affective or --others",
+            "no input; give a PAIR.neurons.parquet with --affective or --others",
             option="--affective",
         )
     import pandas as pd
@@ -209,14 +214,14 @@ def neurons(
     if len(set(names.values())) < len(names):
         raise InputError(
             "pair.same-file-names",
-            "two files are of one name; expected another for each pair",
+            "two files have the same name; give the file of each pair another name",
             found=sorted(path.name for path in given),
         )
     pair_of = settings_of(RootModel[dict[str, str]], pairs, "--pairs").root
     if unknown := sorted(set(pair_of) - set(names.values())):
         raise InputError(
             "pair.no-file",
-            f"--pairs: no file of {unknown[0]!r} is given; expected {', '.join(names.values())}",
+            f"--pairs: no file is named {unknown[0]!r}; expected {', '.join(names.values())}",
             option="--pairs",
             found=unknown[0],
             expected=list(names.values()),
@@ -248,7 +253,7 @@ def directions(
         list[Path], typer.Option(help="manifest of a tuned model or adapter; two or more")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="parquet to write; means printed if none")
+        Path | None, typer.Option(help="parquet to write; by default means are printed")
     ] = None,
     settings: Annotated[str, settings_option("rank")] = "{}",
     readings: Annotated[
@@ -256,12 +261,13 @@ def directions(
     ] = "{}",
     then: Then = None,
 ) -> None:
-    """Compare the directions of deltas on one base: the same place, or only the same size?
+    """Compare the directions of the deltas of pairs on one base.
 
-    For every two and every weight: the cosine of the deltas, and the overlap of the subspaces of
-    their leading singular vectors, left (what the change writes) and right (what it reads), each
-    with its value by chance. Two LoRAs of the same seed start with the same A, so their right
-    subspaces overlap from the start: compare the overlap with that of a control of the same seed.
+    For every two tuned checkpoints and every weight matrix: the cosine of the deltas, and the
+    overlap of the subspaces of their leading singular vectors, left (what the change writes) and
+    right (what it reads), each with its value by chance. Two LoRAs with the same seed start with
+    the same A, so that their right subspaces overlap from the start. Compare their overlap with
+    that of a control with the same seed.
 
     Example: affectlocus directions --base qwen2.json --tuned affective.json --tuned control.json
     """
@@ -275,7 +281,7 @@ def directions(
     if len(names) < 2 or len(set(names)) < len(names):
         raise InputError(
             "option.too-few-checkpoints",
-            "--tuned: expected two manifests at least, each of another name",
+            "--tuned: expected two or more manifests with different names",
             option="--tuned",
             found=names,
         )
@@ -317,10 +323,12 @@ def activations(
         list[Path], typer.Option(help="prepared task with neutral samples; repeat for several")
     ],
     out: Out,
-    summary: Annotated[Path, typer.Option(help="parquet: moved neurons against the rest")],
+    summary: Annotated[
+        Path, typer.Option(help="parquet to write: moved neurons compared with the others")
+    ],
     again: Annotated[
         Path | None,
-        typer.Option(help="moved neurons of the base's pairs, as the step neurons writes them"),
+        typer.Option(help="output of neurons for the pairs on this base"),
     ] = None,
     settings: Annotated[str, settings_option("share, neutral")] = "{}",
     evaluate: Annotated[str, typer.Option(help="JSON, any of: batch_tokens, max_length")] = "{}",
@@ -328,11 +336,11 @@ def activations(
     then: Then = None,
     hardware: HardwareText = "{}",
 ) -> None:
-    """Measure how the gate's activations shift on emotional against neutral texts.
+    """Measure how the activations of the gate differ between emotional and neutral texts.
 
-    In the base and in the tuned model: of every gate neuron the mean activation on the test samples
-    with a neutral label and on the others, and the difference as Hedges' g. The summary says, by
-    Mann and Whitney's test, whether the neurons that the tuning moved shift more than the rest.
+    For the base and the tuned model: the mean activation of every gate neuron on the test samples
+    with a neutral label and on the others, and the difference as Hedges' g. The summary tests
+    (Mann-Whitney) whether the neurons that the tuning moved differ more than the others.
 
     Example: affectlocus activations --base qwen2.json --tuned mine.json
     --neurons results/deltas/mine.neurons.parquet --data results/data/MELD-emotion.parquet

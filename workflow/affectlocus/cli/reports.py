@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
-    """Reads a companion of a table, a csv that must have a certain column."""
+    """Reads a csv that belongs to a table, which must have a certain column."""
     import pandas as pd
 
     from affectlocus.core.files import check_whole
@@ -33,7 +33,7 @@ def _read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             "table.not-a-companion",
-            f"{path}: no table's {what} ({error})",
+            f"{path}: not a csv of {what} with the column {column!r} ({error})",
             file=path,
             column=column,
         ) from None
@@ -43,51 +43,54 @@ def _read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
 def figures(
     out: Annotated[Path, typer.Option(help="file name without suffix; .png and .svg are written")],
     heat_map: Annotated[
-        list[Path] | None, typer.Option(help="deltas.parquet of a pair; of several seeds the mean")
+        list[Path] | None,
+        typer.Option(help="deltas.parquet of a pair; repeat for the mean of seeds"),
     ] = None,
     histogram: Annotated[
         list[Path] | None,
-        typer.Option(help="deltas.histogram.parquet of a pair; several seeds are pooled"),
+        typer.Option(help="deltas.histogram.parquet of a pair; repeat to pool seeds"),
     ] = None,
     singles: Annotated[Path | None, typer.Option(help="intervals of a load or tune table")] = None,
     ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
     baselines: Annotated[
         Path | None,
-        typer.Option(help="--singles, --dose: baselines of the table, drawn as lines"),
+        typer.Option(help="baselines of the table, drawn as lines; for --singles, --dose"),
     ] = None,
     trade_off: Annotated[
         list[Path] | None,
-        typer.Option(help="intervals of a tune table, of each budget; with --ledger"),
+        typer.Option(help="intervals of a tune table; repeat for each budget; needs --ledger"),
     ] = None,
     ledger: Annotated[Path | None, typer.Option(help="ledger.csv, for --trade-off")] = None,
     neurons: Annotated[
-        Path | None, typer.Option(help="neurons.parquet of a base, its companions beside it")
+        Path | None,
+        typer.Option(help="neurons.parquet of a base, with its other files in the folder"),
     ] = None,
     directions: Annotated[
-        Path | None, typer.Option(help="directions.parquet of a base; with two --pair")
+        Path | None, typer.Option(help="directions.parquet of a base; needs two --pair")
     ] = None,
     pair: Annotated[list[str] | None, typer.Option(help="name of a pair, for --directions")] = None,
     activations: Annotated[
-        Path | None, typer.Option(help="activations.parquet of a pair, .summary beside it")
+        Path | None, typer.Option(help="activations.parquet of a pair, with .summary in the folder")
     ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(help="JSON of panels of deltas: row → column → a parquet for each seed"),
+        typer.Option(help="JSON of panels: row → column → deltas.parquet of each seed"),
     ] = None,
-    lines: Annotated[bool, typer.Option(help="--grid: gate and up by layer below")] = False,
+    lines: Annotated[
+        bool, typer.Option(help="for --grid: add curves of gate and up by layer")
+    ] = False,
     trajectory: Annotated[
         list[Path] | None, typer.Option(help="trajectory.parquet of a pair; repeat for its seeds")
     ] = None,
-    dose: Annotated[
-        Path | None, typer.Option(help="intervals of a dose table; with --baselines, if any")
-    ] = None,
+    dose: Annotated[Path | None, typer.Option(help="intervals of a dose table")] = None,
     title: Annotated[str, typer.Option(help="title of the figure")] = "",
 ) -> None:
     """Draw one figure as PNG and SVG.
 
-    Deltas, of one pair or of several side by side, and along the tuning; relative changes; bars of
-    single modules, drops, the score against a load's dose or against what was trained; the
-    neurons, the directions of two pairs, or the gate's activations.
+    One option selects the figure: deltas of a pair (--heat-map), of several pairs (--grid) or along
+    the tuning (--trajectory), relative changes (--histogram), scores of single modules (--singles),
+    drops of ablations (--ablation), scores by dose (--dose) or by trained parameters (--trade-off),
+    neurons, directions of two pairs, or activations of the gate.
 
     Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
     """
@@ -97,7 +100,7 @@ def figures(
     if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer, *compared))) != 1:
         raise InputError(
             "option.not-one-figure",
-            "give one of --heat-map, --grid, --trajectory, --histogram, --singles, --ablation, "
+            "expected one of --heat-map, --grid, --trajectory, --histogram, --singles, --ablation, "
             "--dose, --trade-off, --neurons, --directions and --activations",
         )
     import pandas as pd
@@ -137,7 +140,7 @@ def figures(
         if ledger is None:
             raise InputError(
                 "option.missing",
-                "--trade-off goes with --ledger, which counts what each cell trained",
+                "--ledger is missing; --trade-off needs its counts of parameters",
                 option="--ledger",
                 needed_by="--trade-off",
             )
@@ -219,20 +222,22 @@ def claims(
         typer.Argument(metavar="PREDICTIONS", help="predictions.parquet of each cell"),
     ] = None,
     delta: Annotated[
-        list[Path] | None, typer.Option(help="deltas of a pair, PAIR.parquet; repeat")
+        list[Path] | None, typer.Option(help="deltas of a pair, PAIR.parquet; repeat for several")
     ] = None,
     histogram: Annotated[
-        list[Path] | None, typer.Option(help="PAIR.histogram.parquet beside it; repeat")
+        list[Path] | None,
+        typer.Option(help="PAIR.histogram.parquet of the deltas; repeat for several"),
     ] = None,
     settings: Annotated[
         str,
         settings_option("metric, draws, confidence, margin, seed, tasks, pairs"),
     ] = "{}",
     out: Annotated[
-        Path | None, typer.Option("--out", help="csv of the verdicts; replaced whole or not at all")
+        Path | None,
+        typer.Option("--out", help="csv of the verdicts; replaced as a whole or not at all"),
     ] = None,
     agreement: Annotated[
-        Path | None, typer.Option(help="csv of how far rankings agree (Kendall's W)")
+        Path | None, typer.Option(help="csv to write: agreement of rankings (Kendall's W)")
     ] = None,
     on: Annotated[str | None, typer.Option(help="paper: judge the paper's own tables")] = None,
     as_json: Annotated[
@@ -269,7 +274,7 @@ def claims(
         if not cells and not delta:
             raise InputError(
                 "claim.nothing-to-judge",
-                "nothing to judge; give predictions, --delta, or --on paper",
+                "no input; give predictions, --delta, or --on paper",
             )
         from affectlocus.claims.claims import judge_experiment
         from affectlocus.claims.pair_facts import ClaimsSettings
@@ -301,7 +306,7 @@ def claims(
 def revisions(
     deltas: Annotated[list[Path], typer.Argument(help="deltas of each pair, PAIR.parquet")],
     claims: Annotated[Path, typer.Option(help="claims.csv")],
-    out: Annotated[Path, typer.Option(help="folder; verdicts.json and l2/PAIR.csv are written")],
+    out: Annotated[Path, typer.Option(help="folder for verdicts.json and l2/PAIR.csv")],
 ) -> None:
     """Write the files by which `dvc metrics diff` and `dvc plots diff` compare two revisions.
 
@@ -329,15 +334,17 @@ def report(
     results: Annotated[Path, typer.Option(help="an experiment's results")] = Path("results"),
     parameters: Annotated[Path, typer.Option(help="its params.yaml")] = Path("params.yaml"),
     out: Out = Path("results/report.html"),
-    name: Annotated[str, typer.Option(help="what the experiment is called; its folder's")] = "",
+    name: Annotated[
+        str, typer.Option(help="name of the experiment; by default its folder's name")
+    ] = "",
     overrides: Annotated[
-        str, typer.Option(help="JSON of parameters that were set beside the file, nested as there")
+        str, typer.Option(help="JSON of parameters that override the file, nested as in the file")
     ] = "{}",
     made_with: Annotated[
         str,
         typer.Option(
-            help="JSON of the parameters that the results were made with; what --parameters and "
-            "--overrides say by default"
+            help="JSON of the parameters that the results were made with; by default --parameters "
+            "with --overrides"
         ),
     ] = "",
     captions: Annotated[
@@ -388,7 +395,7 @@ def _experiment(
         values = merged(read(parameters), overrides)
         now = checked(values, str(parameters))
     except InputError as error:
-        # A run reads the file once, at its start; who edits it since then may not be done.
+        # A run reads the file once, at its start. Somebody may be editing it now.
         if not made_with:
             raise
         unreadable = str(error)
@@ -448,9 +455,10 @@ def show(
     table: Annotated[Path, typer.Argument(help="a csv or parquet file of results")],
     results: Annotated[Path | None, typer.Option(help="folder whose files are listed")] = None,
     where: Annotated[
-        list[str] | None, typer.Option(help="COLUMN=VALUE that chooses rows; repeat")
+        list[str] | None,
+        typer.Option(help="COLUMN=VALUE: show only these rows; repeat for several"),
     ] = None,
-    rows: Annotated[int, typer.Option(help="how many rows of a parquet file", min=1)] = 40,
+    rows: Annotated[int, typer.Option(help="maximum number of rows of a parquet file", min=1)] = 40,
 ) -> None:
     """Print a table with the paths of all results, or chosen rows of any result.
 

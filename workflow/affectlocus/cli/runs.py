@@ -42,12 +42,12 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Run an experiment: check it, make sure that no other run works there, then start Snakemake.
+    """Check an experiment, and run it with Snakemake.
 
-    Arguments after -- are passed to Snakemake. In addition to what snakemake does, this command
-    downloads and checks the users' own files first, removes the lock of a killed run (snakemake
-    --unlock), moves incomplete files of killed jobs aside, and refuses to start while results are
-    truncated. It returns Snakemake's exit code.
+    Arguments after -- are passed to Snakemake. Before it starts Snakemake, this command refuses a
+    folder that another run uses, downloads and checks the users' own files, removes the lock of a
+    killed run (snakemake --unlock), moves incomplete files of killed jobs aside, and refuses to
+    start while results are truncated. It returns Snakemake's exit code.
 
     Example: affectlocus run experiments/stories --cores 2
 
@@ -85,14 +85,14 @@ def run(
     found = at_a_glance(folder)
     cure = f"affectlocus doctor --fix {folder}"
     for finding in found[:_SHOWN]:
-        typer.echo(f"affectlocus: {finding.message}; {cure}", err=True)
+        typer.echo(f"affectlocus: {finding.message}; run {cure}", err=True)
     if more := found[_SHOWN:]:
-        typer.echo(f"affectlocus: and {len(more)} more; affectlocus doctor names them", err=True)
+        typer.echo(f"affectlocus: and {len(more)} more; affectlocus doctor lists them", err=True)
     if truncated := [finding.path for finding in found if finding.cure == "aside"]:
         raise InputError(
             "run.truncated-results",
-            f"{folder}: Snakemake would take these truncated files for finished; no job was "
-            f"started. Run {cure}, and then this command again",
+            f"{folder}: no job was started, because Snakemake considers these truncated files "
+            f"finished. Run {cure}, and then run this command again",
             file=folder,
             found=truncated,
         )
@@ -104,16 +104,16 @@ def run(
 def doctor(
     experiment: Annotated[Path, _EXPERIMENT] = Path(),
     fix: Annotated[
-        bool, typer.Option("--fix", help="move what is damaged aside, and download again")
+        bool, typer.Option("--fix", help="move damaged files aside, and repeat damaged downloads")
     ] = False,
 ) -> None:
     """Look for damage in an experiment's folder, and repair it without deleting anything.
 
-    Finds missing or changed weights and downloads (it computes the SHA-256 of every file),
-    truncated results, incomplete files of killed jobs, and files dated in the future. With --fix,
-    it moves damaged files to .affectlocus/aside, downloads damaged downloads again, and sets dates
-    in the future to now. It prints the command that makes the moved files again. The exit code is 1
-    if damage was found and not repaired.
+    Finds missing or changed weights and downloads (by the SHA-256 of every file), truncated
+    results, incomplete files of killed jobs, and files dated in the future. With --fix, it moves
+    damaged files to .affectlocus/aside, repeats damaged downloads, and sets dates in the future to
+    the current time. It prints the command that makes the moved files again. The exit code is 1 if
+    damage was found and not repaired.
 
     Example: affectlocus doctor experiments/stories --fix
     """
@@ -132,14 +132,15 @@ def doctor(
         hold(here)
     elif who := killed(here):
         typer.echo(
-            f"a run was killed ({who}); affectlocus run clears its lock away, or snakemake --unlock"
+            f"the last run was killed ({who}); affectlocus run removes its lock, as snakemake "
+            "--unlock does"
         )
     found = examine(here, jobs)
     for finding in found:
         typer.echo(finding.message)
     wrong = [finding for finding in found if finding.cure != "later"]
     if not wrong:
-        typer.echo("nothing is damaged")
+        typer.echo("no damage found")
     if fix:
         for line in repair(here, found, jobs):
             typer.echo(line)
@@ -147,8 +148,8 @@ def doctor(
     whole = Path(os.path.relpath(here.absolute(), typed))
     os.chdir(typed)
     if wrong and not fix:
-        typer.echo(f"to put it right: affectlocus doctor --fix {whole}")
+        typer.echo(f"to repair: affectlocus doctor --fix {whole}")
     elif command := next_step(found, whole):
-        typer.echo(f"to make again what is missing: {command}")
+        typer.echo(f"to make the missing files again: {command}")
     if any(finding.cure == "person" or not fix for finding in wrong):
         raise typer.Exit(1)

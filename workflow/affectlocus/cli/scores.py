@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Tasks = Annotated[
     str,
     typer.Option(
-        help='JSON of what scoring a task needs to know: {"TASK": {"positive": "yes"}} for '
-        'binary_f1, {"TASK": {"number": {"highest": 24, "cutoff": 10}}} for an error'
+        help='JSON of settings that scoring needs: {"TASK": {"positive": "yes"}} for binary_f1, '
+        '{"TASK": {"number": {"highest": 24, "cutoff": 10}}} for the errors of numbers'
     ),
 ]
 
@@ -37,7 +37,8 @@ def score(
         list[Path] | None,
         typer.Argument(
             metavar="PREDICTIONS",
-            help="predictions.parquet of each cell; openset.parquet, if it answered in free text",
+            help="predictions.parquet of each cell, or openset.parquet if it answered with free "
+            "text",
         ),
     ] = None,
     settings: Annotated[
@@ -46,12 +47,12 @@ def score(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="what to write; replaced whole or not at all"),
+        typer.Option("--out", help="file to write; replaced as a whole or not at all"),
     ] = None,
     tasks: Tasks = "{}",
     protocol: Annotated[
         str,
-        typer.Option(help="label (this workflow's cells) or mer-unibench (any system's csv files)"),
+        typer.Option(help="label: cells of this workflow; mer-unibench: csv files of any system"),
     ] = "label",
     kind: Annotated[
         str | None, typer.Option(help="mer-unibench: hit-rate (emotions) or waf (valence)")
@@ -59,16 +60,16 @@ def score(
     wheels: Annotated[
         str | None,
         typer.Option(
-            help="hit-rate, and protocols of cells: folder of AffectGPT's emotion_wheel files, or "
-            "`released` to download; for cells in place of the settings' wheels"
+            help="for hit-rate and for protocols of cells: folder of AffectGPT's emotion_wheel "
+            "files, or `released` to download them; for cells, overrides wheels of the settings"
         ),
     ] = None,
     own_wheels: Annotated[
         bool,
         typer.Option(
             "--own-wheels",
-            help="the folder's wheels are your own; otherwise other files than AffectGPT released "
-            "are refused, by their SHA-256",
+            help="the wheels in the folder are your own; without this option, files that differ "
+            "from AffectGPT's release (by SHA-256) are refused",
         ),
     ] = False,
     gold: Annotated[
@@ -84,32 +85,32 @@ def score(
     choose: Annotated[
         str | None,
         typer.Option(
-            help="mer-unibench: which checkpoint stands for the system: last (the default: the "
-            "last by name, where numbers count as numbers, 9 before 10, whatever the file's "
-            "order), validation, or test (how it is published)"
+            help="mer-unibench: the checkpoint whose scores count: last (default; the last by "
+            "name, with numbers in numerical order), validation (the best on the validation files) "
+            "or test (the best on the test files, as in published results)"
         ),
     ] = None,
     validation_gold: Annotated[
-        Path | None, typer.Option(help="--choose validation: as --gold")
+        Path | None, typer.Option(help="for --choose validation; as --gold")
     ] = None,
     validation_predictions: Annotated[
-        Path | None, typer.Option(help="--choose validation: as --predictions")
+        Path | None, typer.Option(help="for --choose validation; as --predictions")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="mer-unibench: print one object instead of a table")
     ] = False,
 ) -> None:
-    """Turn answers into scores with n, a bootstrap interval, and a paired gain.
+    """Compute scores of answers, each with n, a bootstrap interval, and a paired gain.
 
-    The cells must hold the base, and the tuned model where a cell is an ablation: gains are over
-    the base, an ablation's over the tuned model. Writes a row per (cell, task, metric). Free text
-    has coverage beside the other metrics: the share of samples in which a label was named; a sample
-    without one is wrong. Tasks under the settings' protocols have MER-UniBench's score as well
-    (mer_unibench), and the corrected ones.
+    Gains are relative to the base, and those of ablations to the tuned model. So the base must be
+    among the cells, and the tuned model if there are ablations. Writes a row per (cell, task,
+    metric). Free text has the metric coverage too: the share of samples in which a label was found;
+    a sample without a label counts as wrong. Tasks that the settings list under protocols also have
+    MER-UniBench's score (mer_unibench) and corrected scores.
 
-    With --protocol mer-unibench, scores any system's answers in csv files as MER-UniBench does,
-    with a corrected protocol and constant answers beside it. Scores are fractions in JSON,
-    percent in the table.
+    With --protocol mer-unibench, scores the answers of any system in csv files as MER-UniBench
+    does, and for comparison by a corrected protocol and for constant answers. Scores are fractions
+    in JSON, and percent in the table.
 
     Example: affectlocus score results/cells/*/*/predictions.parquet --settings '{}' --out s.parquet
 
@@ -181,15 +182,19 @@ def _score_outputs(options: dict[str, Any], out: Path | None, as_json: bool) -> 
 
 
 def tables(
-    scores: Annotated[Path, typer.Option(help="scores of one table's cells, in order")],
-    metric: Annotated[str, typer.Option(help="a metric in percent, as params.yaml names it")],
+    scores: Annotated[
+        Path, typer.Option(help="scores of the cells of one table, in the order of rows")
+    ],
+    metric: Annotated[str, typer.Option(help="a metric in percent, by its name in params.yaml")],
     out: Out,
-    intervals: Annotated[Path, typer.Option(help="csv of n, interval and gain of each number")],
+    intervals: Annotated[
+        Path, typer.Option(help="csv to write: n, interval and gain of each number")
+    ],
     baselines: Annotated[
-        Path | None, typer.Option(help="csv of the scores of answers that ignore the input")
+        Path | None, typer.Option(help="csv to write: scores of answers that ignore the input")
     ] = None,
     data: Annotated[
-        list[Path] | None, typer.Option(help="--baselines: prepared task; repeat for several")
+        list[Path] | None, typer.Option(help="prepared task, for --baselines; repeat for several")
     ] = None,
     settings: Annotated[
         str, settings_option("protocols, wheels, own_wheels, resamples, confidence, seed")
@@ -197,14 +202,14 @@ def tables(
     tasks: Tasks = "{}",
     wheels: Annotated[
         str | None,
-        typer.Option(help="--baselines: as in score, in place of the settings' wheels"),
+        typer.Option(help="for --baselines, as in score; overrides wheels of the settings"),
     ] = None,
 ) -> None:
-    """Write scores as the paper's tables: num, modules, a column per task, mean; in percent.
+    """Write scores in percent as a table of the paper: num, modules, a column per task, mean.
 
-    With --baselines, also the scores of the majority answer and of a
-    uniform guess on the same test samples; under the settings' protocols of free text also those
-    of the best pair of words and of every label at once.
+    With --baselines, also writes the scores of the majority answer and of a uniform guess on the
+    same test samples, and for tasks under protocols those of the best pair of words and of all
+    labels at once.
 
     Example: affectlocus tables --scores results/scores/mine/load.parquet --metric weighted_f1
     --out table1.csv --intervals table1_intervals.csv
@@ -219,7 +224,7 @@ def tables(
         missing = "--data" if baselines is not None else "--baselines"
         raise InputError(
             "option.missing",
-            f"{missing} is missing; --baselines and --data go together",
+            f"{missing} is missing; --baselines and --data need each other",
             option=missing,
         )
     frame = read_frame(scores, "metric", "task")
@@ -249,20 +254,20 @@ def tables(
 
 def fluency(
     scores: Annotated[list[Path], typer.Argument(help="scores of the tables")],
-    out: Annotated[Path | None, typer.Option(help="csv: a row per text and cell")] = None,
+    out: Annotated[Path | None, typer.Option(help="csv to write: a row per task and cell")] = None,
     intervals: Annotated[
-        Path | None, typer.Option(help="csv of n, interval and gain of each number")
+        Path | None, typer.Option(help="csv to write: n, interval and gain of each number")
     ] = None,
     figure: Annotated[
         Path | None, typer.Option(help="file name without suffix; .png and .svg are written")
     ] = None,
-    title: Annotated[str, typer.Option(help="--figure: title of the figure")] = "",
+    title: Annotated[str, typer.Option(help="title of the figure")] = "",
 ) -> None:
-    """Write the fluency of each cell: perplexity of general text, distinct-n of its own text.
+    """Write the fluency of each cell: perplexity of general text, distinct-n of generated text.
 
-    Both are of tasks with fluency. distinct-n is computed on the texts that the cell generates
-    after their openings (samples of evaluate). Gains are over the base, an ablation's over the
-    tuned model.
+    Both are computed for tasks with fluency. The generated text continues the openings of documents
+    (samples of evaluate). Gains are relative to the base, and those of ablations to the tuned
+    model.
 
     Example: affectlocus fluency results/scores/mine/load.parquet --out fluency.csv --figure fluency
     """

@@ -143,7 +143,7 @@ def read_frame(path: Path, *columns: str) -> pd.DataFrame:
     if path.is_dir():
         raise InputError(
             "table.is-a-folder",
-            f"{path}: a folder; expected a parquet file of an earlier step",
+            f"{path}: is a folder; expected a parquet file of an earlier step",
             file=path,
         )
     try:
@@ -156,15 +156,15 @@ def read_frame(path: Path, *columns: str) -> pd.DataFrame:
         line = " ".join(str(error).split())
         raise InputError(
             "table.damaged",
-            f"{path}: not a whole parquet file ({line}); affectlocus doctor --fix moves it aside, "
-            "and the next run makes it again",
+            f"{path}: not a complete parquet file ({line}); run affectlocus doctor --fix, which "
+            "moves it aside; the next run makes it again",
             file=path,
         ) from None
     missing = [name for name in columns if name not in frame.columns and name not in frame.attrs]
     if missing:
         raise InputError(
             "table.no-column",
-            f"{path}: no {missing[0]!r} in it; expected another step's file",
+            f"{path}: no column {missing[0]!r}; expected the file of another step",
             file=path,
             column=missing[0],
         )

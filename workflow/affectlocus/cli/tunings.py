@@ -38,7 +38,9 @@ def tune(
             "fair, trajectory"
         ),
     ] = "{}",
-    folder: Annotated[Path | None, typer.Option(help="where the adapter or model goes")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="folder to write the adapter or model into")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="manifest to write")] = None,
     tunings: Annotated[
         str | None,
@@ -47,7 +49,9 @@ def tune(
             "the keys of --settings in which it differs"
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads; part of the seed's result")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; the result depends on their number")
+    ] = 1,
     hardware: HardwareText = "{}",
     save_minutes: SaveMinutes = None,
 ) -> None:

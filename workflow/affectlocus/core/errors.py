@@ -57,7 +57,7 @@ def check_choice(option: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         raise InputError(
             "option.unknown-value",
-            f"{option}: found {value!r}; expected {' or '.join(choices)}",
+            f"{option}: found {value!r}; expected one of {', '.join(choices)}",
             option=option,
             found=value,
             expected=list(choices),

@@ -43,7 +43,7 @@ _ENDS = {
 
 
 def cut(path: Path) -> str:
-    """How a file of a step was truncated, judged by its last bytes; empty if it is complete.
+    """What is wrong with a truncated file of a step, by its last bytes; empty if it is complete.
 
     Only for files that steps wrote: a user's csv, for example, may lack the last line break.
     """
@@ -54,7 +54,7 @@ def cut(path: Path) -> str:
     with path.open("rb") as stream:
         stream.seek(max(0, size - 16))
         tail = stream.read()
-    return "" if tail.endswith(ends) else f"cut, at {size} bytes" if size else "empty"
+    return "" if tail.endswith(ends) else f"truncated after {size} bytes" if size else "empty"
 
 
 def check_whole(path: Path) -> None:
@@ -66,8 +66,8 @@ def check_whole(path: Path) -> None:
     if path.is_file() and (how := cut(path)):
         raise InputError(
             "results.truncated",
-            f"{path}: {how}; affectlocus doctor --fix moves it aside, and the next run makes it "
-            "again",
+            f"{path}: {how}; run affectlocus doctor --fix, which moves it aside; the next run "
+            "makes it again",
             file=path,
             found=how,
         )

@@ -29,7 +29,7 @@ ASIDE = STATE / "aside"
 """Damaged files are moved here; each run of `doctor --fix` makes a folder of its own."""
 
 RESULTS, CHECKPOINTS = Path("results"), Path("checkpoints")
-# These folders are no rule's input, and the step that writes a file there checks it itself.
+# No rule reads these folders. The step that writes a file there checks it when it reads it again.
 _OWN_CARE = ("answers", "extraction", "logs", "benchmarks")
 _SKEW = 120  # seconds by which the clocks of a file server and a host may differ
 
@@ -43,10 +43,10 @@ class Finding:
     Attributes:
         message: the problem in one sentence.
         cure: `aside`: move `path` aside; `download`: download the files that the manifest `path`
-            lists; `date`: set the time of `path` to now; `later`: no damage, a job makes it when
-            it is needed; `person`: only the user can repair it.
+            lists; `date`: set the time of `path` to now; `later`: no damage, a job makes the file
+            as soon as it is needed; `person`: only the user can repair it.
         path: relative to the experiment's folder.
-        target: the target for snakemake that makes it again; empty if none is needed.
+        target: the target of Snakemake that makes the file again; empty if none is needed.
     """
 
     message: str
@@ -79,8 +79,8 @@ def truncated_tables(folder: Path) -> list[str]:
     # The files of a folder come before those of its subfolders.
     tables = takewhile(lambda name: name.parent == RESULTS, _files(folder))
     return [
-        f"{finding.message}; Snakemake takes it for finished. Run affectlocus doctor --fix, which "
-        "moves it aside, and then this command again"
+        f"{finding.message}; Snakemake considers it finished. Run affectlocus doctor --fix, which "
+        "moves it aside, and then run this command again"
         for finding in _truncated(folder, tables)
     ]
 
@@ -95,7 +95,7 @@ def leftovers(folder: Path) -> Iterator[Finding]:
     for path in sorted(names):
         if PARTIAL.fullmatch(path.name) and not _at_work(path.name):
             name = path.relative_to(folder)
-            yield Finding(f"{name}: half-written, left by a job that was killed", "aside", name)
+            yield Finding(f"{name}: incomplete file of a killed job", "aside", name)
 
 
 def _at_work(partial: str) -> bool:
@@ -130,7 +130,7 @@ def _ahead(folder: Path) -> Iterator[Finding]:
     for name in _files(folder):
         if (folder / name).stat().st_mtime > now:
             yield Finding(
-                f"{name}: dated in the future, so it looks newer than what is made from now on",
+                f"{name}: dated in the future, so that it seems newer than later results",
                 "date",
                 name,
             )
@@ -148,8 +148,8 @@ def _weights(folder: Path, jobs: Dag) -> Iterator[Finding]:
                 yield Finding(problem, "aside", place, target)
             else:
                 yield Finding(
-                    f"{place}: not here; made again when a job reads it, with all that was made "
-                    "from it",
+                    f"{place}: missing; a job that reads it makes it again, and everything that "
+                    "depends on it reruns",
                     "later",
                     place,
                     target,
@@ -165,8 +165,8 @@ def _weights(folder: Path, jobs: Dag) -> Iterator[Finding]:
                 yield Finding(problem, "download", manifest)
             else:
                 yield Finding(
-                    f"{problem}; these are your own files: put them back, or run snakemake, which "
-                    "takes them as another checkpoint",
+                    f"{problem}; these are your own files: restore them, or run snakemake, which "
+                    "treats them as a new checkpoint",
                     "person",
                     manifest,
                 )
@@ -190,11 +190,11 @@ def repair(folder: Path, findings: Sequence[Finding], jobs: Dag) -> list[str]:
         if (folder / path).exists():
             os.utime(folder / path)
     if ahead:
-        done.append(f"{len(ahead)} files that were dated in the future: dated to now")
+        done.append(f"{len(ahead)} files dated in the future: set to the current time")
     for finding in findings:
         if finding.cure == "download":
             _download(folder, finding.path, jobs)
-            done.append(f"{finding.path}: what it lists was downloaded again, and is whole")
+            done.append(f"{finding.path}: the files that it lists were downloaded again")
     return done
 
 
@@ -238,14 +238,15 @@ def _download(folder: Path, manifest: Path, jobs: Dag) -> None:
     if record["files"] != known["files"] or manifest_folder(record) != manifest_folder(known):
         raise InputError(
             "download.other-files",
-            f"{manifest}: its source has other files now than it lists; delete it, and the next "
-            "run takes them, with all that is made from them",
+            f"{manifest}: the files at its source have changed; to use the new files, delete "
+            f"{manifest}, and the next run downloads them and reruns everything that depends on "
+            "them",
             file=manifest,
         )
 
 
 def next_step(findings: Sequence[Finding], folder: Path) -> str:
-    """The command that makes the damaged files again, and nothing else; empty if none is needed."""
+    """The command that makes only the damaged files again; empty if none is needed."""
     targets = [finding.target for finding in findings if finding.target]
     if not targets:
         return ""

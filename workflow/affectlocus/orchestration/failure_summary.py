@@ -29,7 +29,7 @@ def reasons(logs: Sequence[str], folder: Path) -> list[str]:
     sentences = [f"{rule}: {_last(folder / log)} ({log})" for log, rule in failed.items()]
     results = folder / "results"
     if results.is_dir() and shutil.disk_usage(results).free < _FULL:
-        sentences.append("the disk of results is full: make room, and run again")
+        sentences.append("the disk of the results is full; free space and run again")
     return sentences
 
 
@@ -38,7 +38,7 @@ def _last(log: Path) -> str:
     if lines and _ERROR.fullmatch(lines[-1]):
         return shortened(lines[-1].removeprefix("affectlocus: "), 600)
     return (
-        "no error in its log; the process was probably killed (out of memory?): run fewer jobs at "
+        "no error in its log; the process was probably killed (out of memory?). Run fewer jobs at "
         "once (--cores)"
     )
 

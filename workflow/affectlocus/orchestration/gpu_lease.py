@@ -82,7 +82,7 @@ def lease(
 
     Args:
         environment: where CUDA_VISIBLE_DEVICES is read and set.
-        waiting: called once with a sentence if no card is free.
+        waiting: called once with a sentence if too few GPUs are free.
         pause: seconds between two attempts.
 
     Returns:
@@ -98,15 +98,15 @@ def lease(
     if len(known) < wanted:
         raise InputError(
             "gpu.too-few",
-            f"{wanted} cards are wanted and this host has {len(known)}; raise plan.card_gb to what "
-            "a card holds, or take another host",
+            f"the job needs {wanted} GPUs, but this host has {len(known)}; set plan.card_gb to the "
+            "memory of its GPUs, or use another host",
             found=len(known),
             expected=wanted,
         )
     reported = False
     while (held := _take(known, wanted)) is None:
         if not reported:
-            waiting(f"waiting for {wanted} of the cards {', '.join(known)}: others hold them")
+            waiting(f"waiting for {wanted} of the GPUs {', '.join(known)}, which other jobs use")
             reported = True
         # `_take` releases a part at once, so jobs that want several GPUs cannot block each other.
         time.sleep(pause * (1 + os.getpid() % 7 / 7))
@@ -143,8 +143,8 @@ def _locked(path: Path) -> int | None:
     except OSError as error:
         raise InputError(
             "gpu.no-lease-folder",
-            f"{path}: cannot be opened ({error.strerror}), and a card's lease lies there; set "
-            "AFFECTLOCUS_LEASES to a folder that every job of this host may write",
+            f"{path}: cannot be opened ({error.strerror}), but jobs lock it to reserve a GPU; set "
+            "AFFECTLOCUS_LEASES to a folder that every job on this host can write",
             file=path,
             reason=error.strerror,
         ) from None

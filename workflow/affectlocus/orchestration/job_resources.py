@@ -28,7 +28,7 @@ Step = Literal["pretrain", "tune", "evaluate", "extract", "activations", "deltas
 Ask = Callable[..., int]
 
 _UNKNOWN = 8e9  # parameters of a model of unknown size
-# Copies of the weights that a step holds in main memory, the readers' and the check's included.
+# Copies of the weights that a step holds in main memory, those of readers and checks included.
 _COPIES: dict[str, float] = {
     "tune": 2,
     "evaluate": 3,
@@ -37,7 +37,7 @@ _COPIES: dict[str, float] = {
     "deltas": 0.1,
     "directions": 0.1,
 }
-# Without a card, tuning also holds gradients and moments.
+# Without a GPU, tuning also holds gradients and moments in main memory.
 _COPIES_OF_TUNING = 10
 _LABEL_TOKENS = 3
 
@@ -291,7 +291,7 @@ class Needs:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        origin = f"{folder / 'config.json'} and the files beside it"
+        origin = f"{folder / 'config.json'} and the weights in its folder"
         found = sizes.size_from_config(config, origin) if isinstance(config, dict) else None
         return found.stored_in(stored, origin) if found and stored else found
 
@@ -306,7 +306,7 @@ class Needs:
         pair = self._parameters.pairs.get(name)
         if pair is not None:
             return self.size(pair.base)
-        return sizes.estimated_size(_UNKNOWN, "bfloat16", "nothing; plan.sizes can say it")
+        return sizes.estimated_size(_UNKNOWN, "bfloat16", "an assumption; plan.sizes can state it")
 
 
 def _threads(size: Size) -> int:

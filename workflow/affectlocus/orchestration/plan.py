@@ -36,7 +36,7 @@ class JobKind:
 
     Attributes:
         jobs: their number; `done` of them have their results already.
-        gpu_hours, cpu_hours: of the other jobs; cards times hours, and cores times hours.
+        gpu_hours, cpu_hours: of the other jobs; GPUs times hours, and cores times hours.
         download_gb, disk_gb: GB that the other jobs download, and that they write to disk.
         from_: `measured` if finished jobs of this kind give the time, otherwise `estimated`.
     """
@@ -249,13 +249,13 @@ def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
             f"(from {size.origin})"
         )
     if needs.cards == 0:
-        yield f"no card here: a core does {assumed.core_gflops:g} GFLOP/s (plan.core_gflops)"
+        yield f"no GPU: a CPU core computes {assumed.core_gflops:g} GFLOP/s (plan.core_gflops)"
     else:
-        where = "a cluster's jobs" if needs.cards is None else f"{needs.cards} cards here"
+        where = "on a cluster" if needs.cards is None else f"{needs.cards} on this host"
         yield (
-            f"{where}: {assumed.card_tflops:g} TFLOP/s (plan.card_tflops), of which "
+            f"GPUs ({where}): {assumed.card_tflops:g} TFLOP/s (plan.card_tflops), of which "
             f"{100 * assumed.share_of_peak:g} % are reached (plan.share_of_peak); "
-            f"{assumed.card_gb:g} GB a card (plan.card_gb)"
+            f"{assumed.card_gb:g} GB of memory each (plan.card_gb)"
         )
     yield (
         "tune: 4 operations for each parameter and token with LoRA, up to 6 in full; tokens: steps "
@@ -271,16 +271,16 @@ def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
     if parameters.spoken:
         limit = parameters.evaluate.generation.max_new_tokens
         yield (
-            f"free text: every answer as long as it may be, {limit} tokens; the weights are read "
-            f"once for each token of a batch, at {assumed.card_gb_per_second / 2:g} GB/s"
+            f"free text: every answer has the maximum of {limit} tokens; the weights are read once "
+            f"for each token of a batch, at {assumed.card_gb_per_second / 2:g} GB/s"
         )
     brought = [
         name for name in needs.jobs.brought if needs.jobs.retrieve.source(name).folder is None
     ]
     if brought:
         yield (
-            "downloads: a model's weights as stored; a tuned checkpoint that is not here counts as "
-            "a whole model, unless plan.sizes says otherwise; a data set's file 10 MB"
+            "downloads: the stored weights of a model; a missing tuned checkpoint counts as a "
+            "whole model, unless plan.sizes states its size; a file of a data set counts as 10 MB"
         )
     for step, seconds in times.items():
         if seconds is not None:

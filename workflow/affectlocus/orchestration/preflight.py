@@ -187,7 +187,7 @@ def precheck_wheels(
             if not any(label.lower() in clusters for label in there):
                 raise InputError(
                     "score.no-label-on-wheel",
-                    f"{source}: score.protocols.{name}: wheel {wheel} knows none of the labels in "
+                    f"{source}: score.protocols.{name}: wheel {wheel} has none of the labels in "
                     f"the test split ({', '.join(there)}), so mer-unibench has no hit rate on it; "
                     f"give the labels words of the wheels (tasks.{name}.labels), or remove the "
                     "task here",

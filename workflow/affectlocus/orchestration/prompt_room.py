@@ -103,7 +103,7 @@ def check_room(parameters: Parameters, root: Path, source: str = "params.yaml") 
                 by = f"with evaluate.generation.max_new_tokens {one.new} there is room for {limit}"
             raise InputError(
                 "prompt.no-room-for-text",
-                f"{source}: {one.key}: what stands around each text takes {said} tokens of base "
+                f"{source}: {one.key}: the prompt without the text takes {said} tokens of base "
                 f"{name}, and {by}, so that no text would be read; shorten it, or raise the limit",
                 file=source,
                 key=one.key,

@@ -33,7 +33,8 @@ def snakefile() -> Path:
             return path
     raise InputError(
         "run.no-snakefile",
-        "no Snakefile here; run this command in a checkout of affectlocus, which holds the rules",
+        "no Snakefile found; run this command in a checkout of affectlocus, which contains the "
+        "rules",
     )
 
 
@@ -47,7 +48,7 @@ def writable(folder: Path) -> None:
         if place.exists() and not place.is_dir():
             raise InputError(
                 "run.not-a-folder",
-                f"{place}: a file; a run needs a folder of that name",
+                f"{place}: is a file; a run needs a folder with this name; move the file",
                 file=place,
             )
         probe = (place if place.is_dir() else folder) / f".space.{os.getpid()}.partial"
@@ -59,7 +60,7 @@ def writable(folder: Path) -> None:
         except OSError as error:
             raise InputError(
                 "run.not-writable",
-                f"{place}: cannot be written ({error.strerror}); no job was started. Make room "
+                f"{place}: cannot be written ({error.strerror}); no job was started. Free space "
                 "there, or make it writable, and run again",
                 file=place,
                 reason=error.strerror,
@@ -113,9 +114,9 @@ def check_planned(folder: Path, planned: str) -> None:
     if known != planned:
         raise InputError(
             "run.edited-meanwhile",
-            "params.yaml, the rules or the code of affectlocus were edited after this run had "
-            "begun; this job was planned before, and was not started. Let the run end, or end it, "
-            "and run again",
+            "params.yaml, the rules or the code of affectlocus changed after the run began; this "
+            "job was planned before the change and did not start. Wait until the run ends, or stop "
+            "it, and run again",
         )
 
 

@@ -45,8 +45,8 @@ def hold(folder: Path) -> bool:
     except OSError as error:
         raise InputError(
             "run.not-writable",
-            f"{folder / STATE}: cannot be written ({error.strerror}); no job was started. Make "
-            "room there, or make it writable, and run again",
+            f"{folder / STATE}: cannot be written ({error.strerror}); no job was started. Free "
+            "space there, or make it writable, and run again",
             file=folder / STATE,
             reason=error.strerror,
         ) from None
@@ -118,10 +118,10 @@ def working(folder: Path = Path()) -> None:
 
 def _refuse_living(folder: Path, run: int, jobs: int) -> None:
     if not _locked(run):
-        who = _who(run) or "its process number is not known"
+        who = _who(run) or "process number unknown"
         raise InputError(
             "run.folder-in-use",
-            f"{folder}: another run works here ({who}); wait until it has ended, or end it, and "
+            f"{folder}: another run uses this folder ({who}); wait until it ends, or stop it, and "
             "run again",
             file=folder,
             found=who,
@@ -131,8 +131,8 @@ def _refuse_living(folder: Path, run: int, jobs: int) -> None:
         those = f"processes {', '.join(map(str, holders))}" if holders else "on another host"
         raise InputError(
             "run.jobs-still-running",
-            f"{folder}: jobs of a killed run still work here ({those}); wait until they have "
-            "ended, or end them, and run again",
+            f"{folder}: jobs of a killed run are still running ({those}); wait until they end, or "
+            "stop them, and run again",
             file=folder,
             found=holders,
         )
