@@ -109,8 +109,8 @@ def test_the_default_answers_eighteen_cells_with_one_start(default: Path) -> Non
     jobs = planned(default)
     together = {name: count for name, count in jobs.items() if name.startswith("evaluate_group")}
     # Of each seed 17 tuned and load cells, 35 doses, 7 of noise, 16 and 9 tune cells, twice 8 of
-    # pairs beside, 36 ablations. Of all seeds together the bases of 5 names, and the tuned models of
-    # the 8 other pairs.
+    # pairs beside, 36 ablations. Of all seeds together the bases of 5 names, and the tuned models
+    # of the 8 other pairs.
     assert len(together) == 6 * (1 + 2 + 1 + 1 + 1 + 2 + 2) + 5 + 8
     assert set(together.values()) == {1}
     assert "evaluate" not in jobs

@@ -3,15 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripts import ROOT, loaded
+from scripts import BENCHMARKS, loaded
 
 
 @pytest.mark.full
-def test_a_replicate_gives_the_same_answers_with_other_instructions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replicate_gives_the_same_answers_with_other_instructions(tmp_path: Path) -> None:
     # The benchmark runs Table 1 with six replicates; here one replicate, three cells.
-    repeat = loaded(ROOT / "benchmarks/repeat", "run")
+    repeat = loaded(BENCHMARKS / "repeat", "run")
     folders = {}
     for number, (setting, environment) in enumerate(repeat.SETTINGS.items()):
         folders[setting] = tmp_path / str(number)
