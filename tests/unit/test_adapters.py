@@ -119,7 +119,7 @@ def test_an_alpha_that_the_file_contradicts_is_refused(checkpoint, lora, tmp_pat
     adapter = lora(base, ["q_proj"], r=3, lora_alpha=6)
     file = layouts.trained_only(adapter, tmp_path / "a.pth", {"lora_alpha": 6})
     with refused("adapter.two-alphas", file=file, found=32, expected=6):
-        Adapter(file, alpha=32).alpha()
+        Adapter(file, alpha=32).settings.alpha()
 
 
 def test_a_continued_checkpoint_counts_from_its_intermediate_one(
@@ -622,7 +622,7 @@ def test_a_trained_only_files_settings_are_held_against_its_tensors(
     peft = saved(tmp_path / "peft", factors(STEM, (32, 32)))
     file = layouts.trained_only(peft, tmp_path / "a.pth", config)
     with refused(code, file=file, **fields):
-        Adapter(file, alpha).alpha()
+        Adapter(file, alpha).settings.alpha()
 
 
 @pytest.mark.parametrize(

@@ -439,7 +439,8 @@ MLX = {"fine_tune_type": "lora", "lora_parameters": {"rank": 2, "scale": 20.0}, 
 
 
 def _adapter(config: Any) -> None:
-    from affectlocus.checkpoints.adapters import CONFIG, Adapter
+    from affectlocus.checkpoints.adapter_settings import CONFIG
+    from affectlocus.checkpoints.adapters import Adapter
 
     with folder() as path, refusing():
         stem = "base_model.model.model.layers.0.self_attn.q_proj"

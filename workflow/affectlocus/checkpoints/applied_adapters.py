@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from affectlocus.checkpoints.adapter_settings import CONFIG
 from affectlocus.checkpoints.adapters import (
-    CONFIG,
     Adapter,
     counted,
     outside_notes,
@@ -138,13 +138,7 @@ class Applied:
                 # DoRA's norms of columns; outside the seven projections, so nothing reads it.
                 self._exclude(name)
                 return
-            a, b = (self.adapter.tensors.shape(part) for part in (factors.a, factors.b))
-            shape = {
-                "linear": (b[0], a[-1]),
-                "embedding": (a[-1], b[0]),
-                "mlx": (b[-1], a[0]),
-                "mlx embedding": (a[0], b[-1]),
-            }[factors.layout]
+            shape = self.adapter.shape(module)
             found.append((f"the delta of {name} has shape {shape}", shape))
         stored = base.shape(name)
         for what, shape in found:
@@ -216,8 +210,5 @@ class Applied:
         if given in self.adapter.replaced:
             stored = self.adapter.tensors.part(self.adapter.replaced[given], rows)
             return ArrayReader(dense(stored) - dense(base))
-        owner = given.removesuffix(".bias")
-        factors = self.adapter.factors[owner]
-        assert factors.bias is not None
-        added = self.adapter.tensors.array(factors.bias) * self.adapter.scaling(owner)
+        added = self.adapter.bias(given.removesuffix(".bias"))
         return ArrayReader(added if rows is None else np.concatenate([added[a:b] for a, b in rows]))

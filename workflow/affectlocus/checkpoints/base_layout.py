@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from affectlocus.checkpoints.adapters import CONFIG, Adapter
+from affectlocus.checkpoints.adapter_settings import CONFIG
+from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.architectures import in_other_tower, place
 from affectlocus.checkpoints.name_alignment import split_layer
 from affectlocus.core.errors import InputError

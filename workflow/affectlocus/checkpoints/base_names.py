@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from affectlocus.checkpoints.adapters import CONFIG, Adapter
+from affectlocus.checkpoints.adapter_settings import CONFIG
+from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.core.errors import InputError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from affectlocus.checkpoints.adapters import CONFIG, PEFT, Adapter
+from affectlocus.checkpoints.adapter_settings import CONFIG
+from affectlocus.checkpoints.adapters import PEFT, Adapter
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import write_json
 from affectlocus.core.output_files import check_output, check_outside_inputs, replacing

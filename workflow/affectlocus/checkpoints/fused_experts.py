@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from affectlocus.checkpoints.architectures import in_other_tower
-from affectlocus.checkpoints.tensor_files import ExpertView, Tensors
+from affectlocus.checkpoints.tensor_entries import ExpertView
+from affectlocus.checkpoints.tensor_files import Tensors
 from affectlocus.core.errors import InputError
 
 _FUSED = re.compile(

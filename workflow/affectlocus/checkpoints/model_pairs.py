@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from affectlocus.checkpoints.adapters import Adapter, continues_training, counted
+from affectlocus.checkpoints.adapters import Adapter, counted
 from affectlocus.checkpoints.applied_adapters import Applied
 from affectlocus.checkpoints.computed_matrices import dense
 from affectlocus.checkpoints.name_alignment import align_names, split_layer
@@ -197,8 +197,8 @@ class ModelPair(Pair):
         if self.adapter is None or not self._changes(self.adapter, name):
             return base
         after = self._changed(self.adapter, name, base)
-        if continues_training(self.adapter.adapter) and (
-            earlier := [one for one in self._chain(name) if continues_training(one.adapter)]
+        if self.adapter.adapter.continues_training and (
+            earlier := [one for one in self._chain(name) if one.adapter.continues_training]
         ):
             # Its change replaces that of the earlier adapter.
             after = self._changed(self.adapter, name, stored)
@@ -209,8 +209,8 @@ class ModelPair(Pair):
     def _chain(self, name: str) -> list[Applied]:
         """The chain's adapters that change a tensor; of a continued training, only the last."""
         found = [applied for applied in self.before if self._changes(applied, name)]
-        last = next((one for one in reversed(found) if continues_training(one.adapter)), None)
-        return [one for one in found if one is last or not continues_training(one.adapter)]
+        last = next((one for one in reversed(found) if one.adapter.continues_training), None)
+        return [one for one in found if one is last or not one.adapter.continues_training]
 
     def _changes(self, applied: Applied, name: str) -> bool:
         if name in (self.head, self.embedding):
@@ -231,17 +231,14 @@ class ModelPair(Pair):
         return value
 
     def _added(self, adapter: Adapter, module: str, name: str, base: np.ndarray) -> np.ndarray:
-        factors = adapter.factors[module]
         if name.endswith(".bias"):
-            assert factors.bias is not None
-            added = adapter.tensors.array(factors.bias) * adapter.scaling(module)
-            return _wide(base) + added
+            return _wide(base) + adapter.bias(module)
         change = dense(adapter.low_rank(module))
         tuned = _wide(base) + change
         magnitude = adapter.magnitude(module)
         if magnitude is not None:
             # For embeddings, the norms of peft are those of columns.
-            axis = 0 if factors.layout == "embedding" else 1
+            axis = 0 if adapter.factors[module].layout == "embedding" else 1
             scale = magnitude / np.linalg.norm(tuned, axis=axis)
             tuned *= scale if axis == 0 else scale[:, None]
         return tuned

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from affectlocus.checkpoints.adapter_settings import CONFIG
 from affectlocus.checkpoints.adapters import (
-    CONFIG,
     PEFT,
     Adapter,
-    continues_training,
     holds_factors,
 )
 from affectlocus.checkpoints.applied_adapters import Applied
@@ -102,8 +101,8 @@ class Pair:
             names = [] if any_base else check_base_name(adapter, self.base.path, self.base.config)
             self.adapter = Applied(adapter, self.base)
             self.notes += self.adapter.notes + self.adapter.unmeasured() + names
-            continued = [one.adapter for one in self.before if continues_training(one.adapter)]
-            if continued and not continues_training(adapter):
+            continued = [one.adapter for one in self.before if one.adapter.continues_training]
+            if continued and not adapter.continues_training:
                 self.notes.append(
                     f"{tuned} is added on top of {continued[-1].path}; if it continues the "
                     "training of that file, its factors take the place of the earlier ones: give "
@@ -169,17 +168,17 @@ class Pair:
     def _applicable(self, name: str) -> list[Applied]:
         """The chain's adapters that change a tensor; of a continued training, only the last."""
         found = [applied for applied in self.before if name in applied]
-        last = next((one for one in reversed(found) if continues_training(one.adapter)), None)
-        return [one for one in found if one is last or not continues_training(one.adapter)]
+        last = next((one for one in reversed(found) if one.adapter.continues_training), None)
+        return [one for one in found if one is last or not one.adapter.continues_training]
 
     def delta_side(self, name: str, rows: Rows | None = None) -> TensorReader | None:
         """The delta of a tensor that the adapter changes, without rounding; else None."""
         if self.adapter is None or name not in self.adapter:
             return None
         earlier = None
-        if continues_training(self.adapter.adapter):
+        if self.adapter.adapter.continues_training:
             earlier = next(
-                (one for one in self._applicable(name) if continues_training(one.adapter)), None
+                (one for one in self._applicable(name) if one.adapter.continues_training), None
             )
         if earlier is None:
             return self.adapter.change(name, rows, self.base_side(name, rows))

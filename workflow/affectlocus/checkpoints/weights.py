@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from affectlocus.checkpoints.adapters import CONFIG, counted
+from affectlocus.checkpoints.adapter_settings import CONFIG
+from affectlocus.checkpoints.adapters import counted
 from affectlocus.checkpoints.architectures import Rows, parts
 from affectlocus.checkpoints.fused_experts import split_experts
 from affectlocus.checkpoints.matching import (
     mtp_layers,
 )
 from affectlocus.checkpoints.stored import as_torch
-from affectlocus.checkpoints.tensor_files import EPS, ExpertView, TensorReader, Tensors
+from affectlocus.checkpoints.tensor_entries import ExpertView
+from affectlocus.checkpoints.tensor_files import EPS, TensorReader, Tensors
 from affectlocus.checkpoints.unsupported_formats import (
     refuse_empty,
     refuse_known_folder,

@@ -219,7 +219,7 @@ def _tuning(adapter: Adapter) -> dict[str, Any]:
 
 
 def _count(file: Path) -> int:
-    from affectlocus.checkpoints.tensor_files import check_header
+    from affectlocus.checkpoints.safetensors_headers import check_header
 
     check_header(file)
     try:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from affectlocus.checkpoints.adapters import CONFIG
+from affectlocus.checkpoints.adapter_settings import CONFIG
 from affectlocus.checkpoints.model_size import size_from_config
 from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
