@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from wheel_files import REAL, write_wheels
 
 from affectlocus.config.scoring import PERCENT, Score
 from affectlocus.config.tasks import NumberAnswer, Scoring
+from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.data.table_reader import read_table
 from affectlocus.scoring import corrected_protocol, mer_unibench
 from affectlocus.scoring.baselines import (
@@ -110,6 +112,15 @@ def prepared(gold: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"split": splits, "answer": ["c"] * 99 + gold})
 
 
+def tabled(
+    tasks: dict[str, pd.DataFrame], labels: dict[str, list[str]], *more: Any
+) -> pd.DataFrame:
+    """The baselines of tasks with these labels."""
+    return baseline_table(
+        [PreparedTask(name, labels[name], samples) for name, samples in tasks.items()], *more
+    )
+
+
 MOODS = ["a"] * 12 + ["b"] * 6 + ["c"] * 2
 SCORES = Score(resamples=500)
 
@@ -124,7 +135,7 @@ def of(rows: pd.DataFrame, baseline: str, task: str, metric: str) -> pd.Series:
 def test_every_task_and_the_mean_have_both_baselines_with_intervals() -> None:
     tasks = {"moods": prepared(MOODS), "more": prepared(["c"] * 5 + ["a"] * 3)}
     words = {"moods": list("abc"), "more": list("ac"), "text": []}
-    rows = baseline_table(tasks | {"text": prepared([])}, words, {}, SCORES)
+    rows = tabled(tasks | {"text": prepared([])}, words, {}, SCORES)
     assert list(rows.columns) == [
         *("baseline", "answer", "task", "metric", "value", "n", "low", "high", "confidence")
     ]
@@ -148,7 +159,7 @@ def test_every_task_and_the_mean_have_both_baselines_with_intervals() -> None:
 def test_the_majority_has_no_f1_of_a_rare_positive_and_a_guess_has_some() -> None:
     gold = ["no"] * 8 + ["yes"] * 2
     about = {"woz": Scoring(positive="yes")}
-    rows = baseline_table({"woz": prepared(gold)}, {"woz": ["no", "yes"]}, about, SCORES)
+    rows = tabled({"woz": prepared(gold)}, {"woz": ["no", "yes"]}, about, SCORES)
     assert of(rows, "majority", "woz", "binary_f1")["value"] == 0
     # A guess finds one of the two and answers yes five times: F1 is 2 · 1 / (2 + 5).
     assert of(rows, "uniform", "woz", "binary_f1")["value"] == pytest.approx(100 * 2 / 7)
@@ -159,7 +170,7 @@ def test_the_median_and_the_mean_have_the_least_error_of_all_constants() -> None
     true = np.array([0, 1, 2, 4, 20])
     tasks = {"phq": prepared([f"{value}\n" for value in true]), "moods": prepared(MOODS)}
     words = {"phq": number.words, "moods": list("abc")}
-    rows = baseline_table(tasks, words, {"phq": Scoring(number=number)}, SCORES)
+    rows = tabled(tasks, words, {"phq": Scoring(number=number)}, SCORES)
     mae, rmse = (of(rows, "majority", "phq", metric) for metric in ("mae", "rmse"))
     assert (mae["answer"], mae["value"]) == ("2", pytest.approx(np.abs(true - 2).mean()))
     assert (rmse["answer"], rmse["value"]) == ("5.4", pytest.approx(true.std()))
@@ -179,7 +190,7 @@ def test_the_median_and_the_mean_have_the_least_error_of_all_constants() -> None
 def test_a_number_without_a_cutoff_has_only_errors() -> None:
     number = NumberAnswer(highest=3)
     tasks = {"phq": prepared(["1\n", "3\n"])}
-    rows = baseline_table(tasks, {"phq": number.words}, {"phq": Scoring(number=number)}, SCORES)
+    rows = tabled(tasks, {"phq": number.words}, {"phq": Scoring(number=number)}, SCORES)
     assert set(rows["metric"]) == {"mae", "rmse"}
     assert set(rows["task"]) == {"phq"}
 
@@ -202,7 +213,7 @@ def test_every_interval_includes_its_value(gold: list[str], resamples: int) -> N
     tasks = {"moods": prepared(gold), "again": prepared(gold), "phq": prepared(numbers)}
     words = {"moods": list("abcdefg"), "again": list("abcdefgh"), "phq": number.words}
     about = {"moods": Scoring(positive="a"), "phq": Scoring(number=number)}
-    rows = baseline_table(tasks, words, about, Score(resamples=resamples))
+    rows = tabled(tasks, words, about, Score(resamples=resamples))
     assert set(rows["metric"]) == {*PERCENT, "mae", "rmse"}
     outside = rows[~rows["value"].between(rows["low"], rows["high"])]
     assert outside.empty, outside
@@ -220,7 +231,7 @@ def test_the_interval_of_a_guess_has_its_nominal_coverage(
     held = []
     for number in range(200):
         gold = rng.choice(labels, 300, p=chances).tolist()
-        rows = baseline_table(
+        rows = tabled(
             {"moods": prepared(gold)},
             {"moods": list(labels)},
             {},
@@ -247,9 +258,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
 def free_text(wheels: Wheels) -> pd.DataFrame:
     tasks = {"feel": prepared(FELT), "MOSI": prepared(SIGNED)}
     settings = Score(resamples=200, protocols=dict.fromkeys(tasks, "mer-unibench"))
-    return baseline_table(
-        tasks, {"feel": FEELINGS, "MOSI": SIGNS}, {}, settings, wheels, set(tasks)
-    )
+    return tabled(tasks, {"feel": FEELINGS, "MOSI": SIGNS}, {}, settings, wheels, set(tasks))
 
 
 def test_constant_answers_have_the_scores_of_free_text_too(wheels) -> None:
@@ -294,7 +303,7 @@ def test_intervals_of_free_text_include_their_values(wheels) -> None:
     }
     settings = Score(resamples=300, protocols=dict.fromkeys(tasks, "mer-unibench"))
     words = {"feel": FEELINGS, "few": FEELINGS, "MOSI": SIGNS, "one": SIGNS}
-    rows = baseline_table(tasks, words, {}, settings, wheels, set(tasks))
+    rows = tabled(tasks, words, {}, settings, wheels, set(tasks))
     known = rows[rows["value"].notna()]
     outside = known[~known["value"].between(known["low"], known["high"])]
     assert outside.empty, outside
@@ -327,6 +336,6 @@ def test_a_task_with_errors_only_does_not_change_the_mean_of_the_others() -> Non
     number = NumberAnswer(highest=3)
     tasks = {"phq": prepared(["1\n", "3\n"]), "moods": prepared(MOODS)}
     words = {"phq": number.words, "moods": list("abc")}
-    rows = baseline_table(tasks, words, {"phq": Scoring(number=number)}, SCORES)
+    rows = tabled(tasks, words, {"phq": Scoring(number=number)}, SCORES)
     mean = of(rows, "majority", "mean", "accuracy")
     assert (mean["n"], mean["value"]) == (20, 60)

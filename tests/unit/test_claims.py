@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,10 @@ from affectlocus.cli.shared import read_frame
 from affectlocus.config.matrix import COMBINATIONS, SINGLES
 from affectlocus.core.cells import Cell
 from affectlocus.core.projections import PROJECTIONS, parse_modules
-from affectlocus.deltas.delta_tables import write_tables
+from affectlocus.core.step_tables import stored_facts
+from affectlocus.deltas.delta_tables import TUNING, write_tables
 from affectlocus.deltas.deltas import deltas as measured_deltas
+from affectlocus.evaluation.predictions import Predictions
 
 WORDS = ["joy", "fear", "rage"]
 MODES = ("revert", "zero")
@@ -549,8 +551,8 @@ def test_method_and_family_of_a_given_adapter_are_read_from_its_files(
     adapter = lora(base, [f"{name}_proj" for name in modules], r=2)
     out = tmp_path / "brought.parquet"
     write_tables(measured_deltas(Pair(folder, adapter, any_base=True)), out)
-    table = read_frame(out, "l2")
-    rows = judge_evidence([], gather_loci({"brought": table}, {}, PLAIN), PLAIN, "none")
+    tables, tunings = {"brought": read_frame(out, "l2")}, {"brought": stored_facts(out)[TUNING]}
+    rows = judge_evidence([], gather_loci(tables, {}, PLAIN, tunings), PLAIN, "none")
     c4 = {row.part: row for row in rows if row.claim == "C4" and row.by == "l2" and row.part}
     judged_as = {part for part, row in c4.items() if row.verdict != "untestable"}
     assert judged_as == {"lora", family}
@@ -563,7 +565,8 @@ def test_a_given_model_has_a_family_and_no_method(
     base = checkpoint("mistral")
     out = tmp_path / "brought.parquet"
     write_tables(measured_deltas(Pair(base, twin(base))), out)
-    (one,) = gather_loci({"brought": read_frame(out, "l2")}, {}, PLAIN)
+    tables, tunings = {"brought": read_frame(out, "l2")}, {"brought": stored_facts(out)[TUNING]}
+    (one,) = gather_loci(tables, {}, PLAIN, tunings)
     assert (one.facts.method, one.facts.family) == ("", "mistral")
     rows = judge_evidence([], [one], PLAIN, "none")
     c4 = {row.part: row.why for row in rows if row.claim == "C4" and row.by == "l2"}
@@ -571,7 +574,7 @@ def test_a_given_model_has_a_family_and_no_method(
         assert "the method of brought is unknown" in c4[part]
     # The settings take precedence.
     told = ClaimsSettings(pairs={"brought": PairFacts(method="sft")})
-    (one,) = gather_loci({"brought": read_frame(out, "l2")}, {}, told)
+    (one,) = gather_loci(tables, {}, told, tunings)
     assert (one.facts.method, one.facts.family) == ("sft", "mistral")
 
 
@@ -818,7 +821,7 @@ def test_the_quoted_numbers_are_the_papers() -> None:
     assert {name: claim.kind for name, claim in paper.CLAIMS.items()} == kinds
 
 
-def predictions(cell: Cell, answers: dict[str, LabelAnswers], place: int) -> pd.DataFrame:
+def predictions(cell: Cell, answers: dict[str, LabelAnswers], place: int) -> Predictions:
     """Log-likelihoods as `evaluate` writes them."""
     parts = []
     for name, task in answers.items():
@@ -836,12 +839,11 @@ def predictions(cell: Cell, answers: dict[str, LabelAnswers], place: int) -> pd.
                 }
             )
         )
-    frame = pd.concat(parts, ignore_index=True)
-    frame.attrs = {"cell": asdict(cell), "labels": dict.fromkeys(answers, WORDS)}
-    return frame
+    rows = pd.concat(parts, ignore_index=True)
+    return Predictions(cell, dict.fromkeys(answers, WORDS), rows)
 
 
-def small() -> tuple[list[pd.DataFrame], list[Cell], dict[str, LabelAnswers]]:
+def small() -> tuple[list[Predictions], list[Cell], dict[str, LabelAnswers]]:
     mine = cells()
     answers = answered(mine, lambda cell: skilled(cell, "gate"), n=30)
     frames = [predictions(cell, answers, place) for place, cell in enumerate(mine)]
@@ -850,10 +852,10 @@ def small() -> tuple[list[pd.DataFrame], list[Cell], dict[str, LabelAnswers]]:
 
 def test_the_order_of_rows_in_predictions_changes_nothing() -> None:
     frames, mine, answers = small()
-    mixed = []
-    for frame in frames:
-        mixed.append(frame.sample(frac=1, random_state=1).reset_index(drop=True))
-        mixed[-1].attrs = frame.attrs
+    mixed = [
+        replace(own, rows=own.rows.sample(frac=1, random_state=1).reset_index(drop=True))
+        for own in frames
+    ]
     (read,) = gather_scores(mixed, settings(draws=100))
     expected = bootstrap_scores(mine, answers, {}, settings(draws=100))
     for cell in mine:
@@ -866,8 +868,8 @@ def test_texts_among_the_predictions_are_read_as_fluency() -> None:
     with_text = []
     for frame in frames[:3]:
         text = {"task": "text", "sample": ["a", "b"], "loglik": [-6.0, -30.0], "tokens": [2, 10]}
-        with_text.append(pd.concat([frame, pd.DataFrame(text)], ignore_index=True))
-        with_text[-1].attrs = frame.attrs | {"labels": frame.attrs["labels"] | {"text": []}}
+        rows = pd.concat([frame.rows, pd.DataFrame(text)], ignore_index=True)
+        with_text.append(replace(frame, rows=rows, labels=frame.labels | {"text": []}))
     (read,) = gather_scores(with_text, settings(draws=100))
     assert read.fluency is not None
     assert read.mean(("felt", "base", "", ""), read.fluency) == pytest.approx(3)
@@ -875,9 +877,9 @@ def test_texts_among_the_predictions_are_read_as_fluency() -> None:
 
 
 def test_an_experiment_without_labels_is_untestable_not_an_error() -> None:
-    frame = pd.DataFrame({"task": "text", "sample": ["a"], "loglik": [-6.0], "tokens": [2]})
-    frame.attrs = {"cell": asdict(Cell("base", "b")), "labels": {"text": []}}
-    table, _ = judge_experiment([frame], {"felt": deltas()}, {}, settings())
+    rows = pd.DataFrame({"task": "text", "sample": ["a"], "loglik": [-6.0], "tokens": [2]})
+    texts = Predictions(Cell("base", "b"), {"text": []}, rows)
+    table, _ = judge_experiment([texts], {"felt": deltas()}, {}, settings())
     rows = table.set_index("claim")
     assert rows.loc["C9", "why"] == "no task with labels among the predictions"
     assert set(rows.loc[["C5", "C9", "C14"], "verdict"]) == {"untestable"}
@@ -888,20 +890,24 @@ def test_a_control_with_other_tasks_is_an_additional_test() -> None:
     other = [replace(cell, pair="about") for cell in mine if cell.kind in ("tuned", "load")]
     places = [place for place, cell in enumerate(mine) if cell.kind in ("tuned", "load")]
     base = mine[0].base
-    for cell, place in zip(other, places, strict=True):
-        frame = predictions(cell, answers, place)
-        frame["task"] = "plot of " + frame["task"]
-        frame.attrs["labels"] = {f"plot of {k}": v for k, v in frame.attrs["labels"].items()}
-        frames.append(frame)
-    whole = [frame for frame in frames if frame.attrs["cell"]["kind"] == "base"]
-    plots = [frame for frame in frames if frame.attrs["cell"]["pair"] == "about"]
-    for frame in whole:  # a base answers everything
-        more = predictions(mine[0], answers, 0)
-        more["task"] = "plot of " + more["task"]
-        labels = frame.attrs["labels"] | plots[0].attrs["labels"]
-        joined = pd.concat([frame, more], ignore_index=True)
-        joined.attrs = frame.attrs | {"labels": labels}
-        frames = [joined if one is frame else one for one in frames]
+
+    def about_plots(cell: Cell, place: int) -> Predictions:
+        own = predictions(cell, answers, place)
+        rows = own.rows.assign(task="plot of " + own.rows["task"])
+        return Predictions(cell, {f"plot of {task}": WORDS for task in own.labels}, rows)
+
+    plots = about_plots(mine[0], 0)
+    frames = [  # a base answers everything
+        Predictions(
+            own.cell,
+            own.labels | plots.labels,
+            pd.concat([own.rows, plots.rows], ignore_index=True),
+        )
+        if own.cell.kind == "base"
+        else own
+        for own in frames
+    ]
+    frames += [about_plots(cell, place) for cell, place in zip(other, places, strict=True)]
     facts = {"felt": PairFacts(base=base), "about": PairFacts(base=base, domain="control")}
     wanted = settings(draws=100, pairs=facts)
     felt, about = gather_scores(frames, wanted)
@@ -918,7 +924,7 @@ def test_a_control_with_other_tasks_is_an_additional_test() -> None:
 
 def test_cells_with_other_samples_are_refused() -> None:
     frames, *_ = small()
-    frames[1]["sample"] = "x" + frames[1]["sample"]
+    frames[1].rows["sample"] = "x" + frames[1].rows["sample"]
     with refused("cell.other-samples", cell="felt/tuned", task="t0", other="b/base"):
         gather_scores(frames, settings())
 
@@ -941,7 +947,7 @@ def test_the_command_judges_files_and_writes_both_tables(tmp_path: Path) -> None
     paths = []
     for frame, cell in zip(frames, mine, strict=True):
         path = tmp_path / f"{cell.id.replace('/', '.')}.parquet"
-        frame.to_parquet(path, index=False)
+        frame.write(path)
         paths.append(str(path))
     deltas().to_parquet(tmp_path / "felt.parquet", index=False)
     histogram().to_parquet(tmp_path / "felt.histogram.parquet", index=False)

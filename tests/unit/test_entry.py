@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,8 @@ from affectlocus.config.cells import CellFields
 from affectlocus.config.experiment import schema_text
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import exit_on_error
+from affectlocus.data.prepared_task import PreparedTask
+from affectlocus.evaluation.predictions import Predictions
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(str(command.callback.__name__) for command in app.registered_commands)
@@ -54,9 +55,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "bad.csv").write_text("text,mood\nI won,rage\n")
     (tmp_path / "text.parquet").write_text("no parquet")
     (tmp_path / "list.yaml").write_text("- 1\n")
-    said = pd.DataFrame({"text": ["a"], "prompt": ["a"], "answer": ["joy"], "split": ["test"]})
-    said.attrs = {"task": "moods", "labels": ["joy", "fear"]}
-    said.to_parquet(tmp_path / "said.parquet")
+    said = pd.DataFrame({"task": ["moods"], "sample": "1", "label": "joy", "loglik": -1.0})
+    predictions = Predictions(Cell("base", "b"), {"moods": ["joy", "fear"]}, said.assign(text="a"))
+    predictions.write(tmp_path / "said.parquet")
     (tmp_path / "latin.yaml").write_bytes("seed: é".encode("latin-1"))
     (tmp_path / "params.yaml").write_text("bases: {a/b: {folder: x}}\npairs: {}\n")
     return tmp_path
@@ -209,9 +210,10 @@ def test_a_corpus_is_prepared_from_settings_in_a_yaml_file(tmp_path: Path) -> No
     assert run(tmp_path, *CORPUS, "corpus.yaml").stderr == ""
     done = run(tmp_path, "prepare", "--all", "made/mini-MOSI.csv", *PREPARE, "task.yaml")
     assert (done.returncode, done.stderr) == (0, "")
-    samples = pd.read_parquet(tmp_path / "a.parquet")
+    task = PreparedTask.read(tmp_path / "a.parquet")
+    assert (task.name, task.labels) == ("moods", labels)
+    samples = task.samples
     assert samples["split"].value_counts().to_dict() == {"train": 6, "validation": 6, "test": 6}
-    assert samples.attrs == {"task": "moods", "labels": labels}
     assert samples["prompt"].str.endswith("the news was").all()
     assert json.loads((tmp_path / "a.json").read_text())["splits"]["test"]["kept"] == 6
 
@@ -259,8 +261,8 @@ def test_answers_go_through_score_and_tables_to_the_terminal(tmp_path: Path) -> 
             ],
             columns=["task", "sample", "label", "candidate", "loglik"],
         )
-        frame.attrs = {"cell": asdict(cell), "labels": {"moods": ["joy", "fear"]}}
-        frame.to_parquet(tmp_path / f"{name}.parquet")
+        predictions = Predictions(cell, {"moods": ["joy", "fear"]}, frame)
+        predictions.write(tmp_path / f"{name}.parquet")
     names = [f"{name}.parquet" for name in cells]
     settings = '{"resamples": 100}'
     for arguments in (
@@ -292,11 +294,9 @@ def test_a_number_s_errors_and_the_baselines_go_through_the_command_line(tmp_pat
         for word in words
     ]
     frame = pd.DataFrame(rows, columns=["task", "sample", "label", "candidate", "loglik"])
-    frame.attrs = {"cell": asdict(Cell("base", "b")), "labels": {"phq": words}}
-    frame.to_parquet(tmp_path / "base.parquet")
-    data = pd.DataFrame({"split": "test", "answer": truth})
-    data.attrs = {"task": "phq", "labels": words}
-    data.to_parquet(tmp_path / "phq.parquet")
+    Predictions(Cell("base", "b"), {"phq": words}, frame).write(tmp_path / "base.parquet")
+    samples = pd.DataFrame({"id": "", "split": "test", "text": "", "prompt": "", "answer": truth})
+    PreparedTask("phq", words, samples).write(tmp_path / "phq.parquet")
     number = {"highest": 2, "ending": ".", "readout": "likeliest", "cutoff": 2}
     tasks = json.dumps({"phq": {"number": number}})
     settings = ("--settings", '{"resamples": 100}', "--tasks", tasks)

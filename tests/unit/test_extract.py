@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from affectlocus.config.evaluation import Extraction
+from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.manifests import content_digest
 from affectlocus.evaluation.extract import Extractor, ReplyCache, extract, prompt_for, replies
+from affectlocus.evaluation.predictions import Predictions
 
 SETTINGS = Extraction(max_new_tokens=6, batch_tokens=64)
 FILES = [
@@ -126,18 +128,19 @@ def test_a_chat_template_is_used_where_there_is_one(folder) -> None:
 
 
 def test_valence_is_asked_about_the_emotions_of_valence_tasks_only(folder, kept) -> None:
-    predictions = pd.DataFrame(
+    rows = pd.DataFrame(
         {
             "task": ["moods", "moods", "MOSI", "MOSI", "choice"],
             "sample": ["1", "2", "1", "2", "1"],
             "text": ["He is sad.", "", "She smiles.", "He is sad.", None],
         }
     )
-    predictions.attrs["labels"] = {
+    labels = {
         "moods": ["sad", "happy"],
         "MOSI": ["negative", "positive"],
         "choice": ["a", "b"],
     }
+    predictions = Predictions(Cell("base", "b"), labels, rows)
     counting = Counting(folder)
     found = extract(predictions, kept, counting)
     assert found[["task", "sample"]].values.tolist() == [

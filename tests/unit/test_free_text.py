@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from wheel_files import write_wheels
 
 from affectlocus.cli import app
+from affectlocus.data.prepared_task import PreparedTask
+from affectlocus.evaluation.predictions import Predictions
 
 LABELS = {"moods": ["happy", "sad"], "MOSI": ["negative", "neutral", "positive"]}
 SETTINGS = {
@@ -37,8 +40,7 @@ def experiment(tmp_path: Path, checkpoint, twin, monkeypatch: pytest.MonkeyPatch
             ],
             columns=["id", "split", "text", "prompt", "answer"],
         )
-        frame.attrs = {"task": task, "labels": labels}
-        frame.to_parquet(tmp_path / f"{task}.parquet", index=False)
+        PreparedTask(task, labels, frame).write(tmp_path / f"{task}.parquet")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -61,11 +63,13 @@ def test_text_is_written_read_and_scored(experiment: Path) -> None:
         first = (experiment / out).read_bytes()
         run("evaluate", out, *arguments)
         assert (experiment / out).read_bytes() == first
-    written = pd.read_parquet("cells/base/base/predictions.parquet")
+    predictions = Predictions.read(Path("cells/base/base/predictions.parquet"), "text")
+    written = predictions.rows
     assert len(written) == 8 + 12
     # A random model names no feeling: let it, so that there is something to score.
     said = written["label"].where(written.index % 4 > 0, "not " + written["label"])
-    written.assign(text=said).to_parquet("cells/base/base/predictions.parquet")
+    named = replace(predictions, rows=written.assign(text=said))
+    named.write(Path("cells/base/base/predictions.parquet"))
 
     for cell in cells:
         run(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refusal import refused
 
+from affectlocus.core.cells import Cell
+from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring import mer_unibench
 from affectlocus.scoring.openset import emotion_words, first_label, parse_reply, with_open_sets
 from affectlocus.scoring.valence_lexicon import NEGATIVE, NEUTRAL, POSITIVE
@@ -129,8 +133,8 @@ def test_the_first_word_that_is_a_label_is_the_answer(words, labels, label) -> N
 LABELS = {"moods": ["sad", "happy"], "MOSI": ["negative", "positive"], "choice": ["a", "b"]}
 
 
-def predictions() -> pd.DataFrame:
-    frame = pd.DataFrame(
+def predictions() -> Predictions:
+    rows = pd.DataFrame(
         [
             ("moods", "1", "sad", None, "She was happy and sad."),
             ("choice", "1", "a", "a", None),
@@ -142,14 +146,15 @@ def predictions() -> pd.DataFrame:
         columns=["task", "sample", "label", "candidate", "text"],
         index=[4, 9, 2, 3, 7, 1],
     )
-    frame.attrs = {"labels": LABELS, "cell": {"kind": "base"}}
-    return frame
+    return Predictions(Cell("base", "b"), LABELS, rows.assign(loglik=-1.0))
 
 
 def test_texts_get_open_sets_and_answers_and_other_rows_stay() -> None:
-    found = with_open_sets(predictions())
-    pd.testing.assert_frame_equal(found[list(predictions().columns)], predictions())
-    assert found.attrs == predictions().attrs
+    given = predictions()
+    read = with_open_sets(given)
+    assert (read.cell, read.labels) == (given.cell, given.labels)
+    found = read.rows
+    pd.testing.assert_frame_equal(found[list(given.rows.columns)], given.rows)
     spoken = found[found["text"].notna()]
     assert spoken["openset"].tolist() == [["happy", "sad"], ["news"], ["angry"], []]
     assert spoken["answer"].tolist() == ["happy", "", "negative", ""]
@@ -159,11 +164,12 @@ def test_texts_get_open_sets_and_answers_and_other_rows_stay() -> None:
 
 def test_open_sets_survive_parquet(tmp_path) -> None:
     file = tmp_path / "openset.parquet"
-    with_open_sets(predictions()).to_parquet(file, index=False)
-    back = pd.read_parquet(file)
-    found = [list(one) for one in back["openset"].dropna()]
+    written = with_open_sets(predictions())
+    written.write(file)
+    back = Predictions.read(file, "openset", "valence", "answer")
+    found = [list(words) for words in back.rows["openset"].dropna()]
     assert found == [["happy", "sad"], ["news"], ["angry"], []]
-    assert back.attrs["labels"] == LABELS
+    assert (back.cell, back.labels) == (written.cell, written.labels)
 
 
 def test_extracted_emotions_replace_the_rules() -> None:
@@ -175,7 +181,7 @@ def test_extracted_emotions_replace_the_rules() -> None:
             "valence": ["", "Positive.", "", ""],
         }
     )
-    found = with_open_sets(predictions(), extracted)
+    found = with_open_sets(predictions(), extracted).rows
     spoken = found[found["text"].notna()]
     assert spoken["openset"].tolist() == [["joy"], ["sad", "at ease"], ["furious"], []]
     assert spoken["answer"].tolist() == ["", "sad", "positive", ""]
@@ -215,12 +221,11 @@ def test_a_negated_label_is_not_an_answer(text: str, expected: list[str]) -> Non
 
 
 def test_the_continuation_of_an_opening_is_not_an_answer() -> None:
-    frame = predictions()
-    opening = frame[frame["text"].notna()].head(1).assign(task="general", label="")
-    both = pd.concat([frame, opening], ignore_index=True)
-    both.attrs = {"labels": LABELS | {"general": []}}
-    found = with_open_sets(both)
+    given = predictions()
+    opening = given.rows[given.rows["text"].notna()].head(1).assign(task="general", label="")
+    rows = pd.concat([given.rows, opening], ignore_index=True)
+    found = with_open_sets(replace(given, rows=rows, labels=LABELS | {"general": []})).rows
     general = found.loc[found["task"] == "general", ["openset", "valence", "answer"]]
     assert general.isna().all(axis=None)
     rest = found[found["task"] != "general"]
-    pd.testing.assert_frame_equal(rest, with_open_sets(frame).reset_index(drop=True))
+    pd.testing.assert_frame_equal(rest, with_open_sets(given).rows.reset_index(drop=True))

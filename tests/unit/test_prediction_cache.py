@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from affectlocus.cli import app
+from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.evaluation.prediction_cache import PredictionCache
 from affectlocus.lm import readouts
 
@@ -34,8 +35,7 @@ def prepare(task: str, samples: int = 4) -> None:
         ],
         columns=["id", "split", "text", "prompt", "answer"],
     )
-    frame.attrs = {"task": task, "labels": labels}
-    frame.to_parquet(f"{task}.parquet", index=False)
+    PreparedTask(task, labels, frame).write(Path(f"{task}.parquet"))
 
 
 @pytest.fixture(autouse=True)

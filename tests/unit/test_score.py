@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from cell_frames import BASE, TUNED, WORDS, free_text, predictions
+from cell_frames import BASE, TUNED, WORDS, free_text, joined, predictions
 from refusal import refused
 from scipy.stats import t
 from sklearn.metrics import f1_score
@@ -17,6 +17,7 @@ from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.config.scoring import PERCENT, Score
 from affectlocus.config.tasks import NumberAnswer, Scoring
 from affectlocus.core.cells import Cell
+from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.cell_answers import CellAnswers
 from affectlocus.scoring.score import cell_scores, score
 from affectlocus.scoring.score_draws import score_rows
@@ -83,9 +84,8 @@ def test_tasks_with_candidates_and_with_free_text_share_a_mean() -> None:
     truth, said = ["joy", "fear"], ["joy", "joy"]
     frames = []
     for cell in (BASE, TUNED):
-        both = pd.concat([free_text(cell, said, truth), predictions(cell, truth, truth, "other")])
-        both.attrs = {"cell": asdict(cell), "labels": {"moods": WORDS, "other": WORDS}}
-        frames.append(both.reset_index(drop=True))
+        other = predictions(cell, truth, truth, "other")
+        frames.append(joined(free_text(cell, said, truth), other))
     rows = score(frames, Score(resamples=200)).set_index(["cell", "task", "metric"])["value"]
     assert rows["b/base", "mean", "accuracy"] == 75
     assert rows["b/base", "moods", "coverage"] == 100
@@ -265,7 +265,7 @@ def test_different_samples_are_refused_with_the_task(missing: str) -> None:
         cell_rows(answered(mine, truth), base)
 
 
-def scored(*frames: pd.DataFrame, **changes: Any) -> pd.DataFrame:
+def scored(*frames: Predictions, **changes: Any) -> pd.DataFrame:
     return score(frames, Score(**{"resamples": 100, **changes}))
 
 
@@ -439,7 +439,7 @@ def test_the_mean_has_the_metrics_that_every_task_has() -> None:
 NUMBER = NumberAnswer(highest=24, cutoff=10)
 
 
-def with_a_number_and_a_text(cell: Cell, seed: int) -> pd.DataFrame:
+def with_a_number_and_a_text(cell: Cell, seed: int) -> Predictions:
     """A cell's answers to 40 moods and 30 numbers, and the log-likelihoods of 20 documents."""
     rng = np.random.default_rng(seed)
     truth, answers = drawn(40, 0.6, seed=18)
@@ -456,12 +456,11 @@ def with_a_number_and_a_text(cell: Cell, seed: int) -> pd.DataFrame:
         {"task": "text", "sample": [f"d{n}" for n in range(20)], "label": "", "candidate": ""}
         | {"loglik": -rng.uniform(5, 50, 20), "tokens": np.arange(10, 30)}
     )
-    frame = pd.concat([moods, sums, texts], ignore_index=True)
-    frame.attrs = moods.attrs | {"labels": {"moods": WORDS, "phq": NUMBER.words, "text": []}}
-    return frame
+    more = Predictions(cell, {"phq": NUMBER.words, "text": []}, pd.concat([sums, texts]))
+    return joined(moods, more)
 
 
-def amounts(number: NumberAnswer = NUMBER) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+def amounts(number: NumberAnswer = NUMBER) -> tuple[list[Predictions], pd.DataFrame]:
     frames = [with_a_number_and_a_text(cell, seed) for seed, cell in enumerate((BASE, LOAD))]
     rows = score(frames, Score(resamples=400), {"phq": Scoring(number=number)})
     return frames, rows
@@ -488,7 +487,7 @@ def test_errors_and_perplexity_equal_a_direct_computation() -> None:
     frames, rows = amounts()
     values = np.arange(25)
     expected = []
-    for frame in frames:
+    for frame in [own.rows for own in frames]:
         logs = frame.loc[frame["task"] == "phq", "loglik"].to_numpy().reshape(30, 25)
         chances = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
         error = chances @ values - np.arange(30) % 25
@@ -513,7 +512,8 @@ def test_errors_and_perplexity_equal_a_direct_computation() -> None:
 
 def test_a_number_with_a_cutoff_has_scores_of_two_classes() -> None:
     frames, rows = amounts()
-    logs = frames[1].loc[frames[1]["task"] == "phq", "loglik"].to_numpy().reshape(30, 25)
+    own = frames[1].rows
+    logs = own.loc[own["task"] == "phq", "loglik"].to_numpy().reshape(30, 25)
     chances = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
     said, truth = chances @ np.arange(25) >= 10, np.arange(30) % 25 >= 10
     found = get(rows[rows["cell"] == "p/load/q"], "binary_f1", "phq")["value"]
@@ -528,15 +528,14 @@ def test_a_number_without_a_cutoff_has_only_errors() -> None:
 
 def test_a_text_that_only_one_of_two_cells_has_is_refused() -> None:
     frames, _ = amounts()
-    frames[0].attrs["labels"] = {"moods": WORDS, "phq": NUMBER.words}
+    frames[0] = replace(frames[0], labels={"moods": WORDS, "phq": NUMBER.words})
     with refused("prediction.other-samples", task="text"):
         score(frames, Score(resamples=100), {"phq": Scoring(number=NUMBER)})
 
 
 def test_predictions_with_only_numbers_and_texts_are_scored() -> None:
     frames, _ = amounts()
-    for frame in frames:
-        frame.attrs["labels"] = {"phq": NUMBER.words, "text": []}
+    frames = [replace(own, labels={"phq": NUMBER.words, "text": []}) for own in frames]
     rows = score(frames, Score(resamples=100), {"phq": Scoring(number=NumberAnswer(highest=24))})
     assert set(rows["metric"]) == {"mae", "rmse", "perplexity"}
     assert set(rows["task"]) == {"phq", "text"}
@@ -545,14 +544,12 @@ def test_predictions_with_only_numbers_and_texts_are_scored() -> None:
 # Diversity of generated text
 
 
-def written(cell: Cell, texts: list[str | None]) -> pd.DataFrame:
+def written(cell: Cell, texts: list[str | None]) -> Predictions:
     """A cell with documents, with generated continuations of some, and with two moods."""
     read = pd.DataFrame({"task": "text", "sample": [f"d{at}" for at in range(len(texts))]})
     read = read.assign(label="", candidate="", loglik=-9.0, tokens=3, text=texts)
     moods = predictions(cell, ["joy", "fear"], ["joy", "joy"])
-    frame = pd.concat([moods, read], ignore_index=True)
-    frame.attrs = moods.attrs | {"labels": {"moods": WORDS, "text": []}}
-    return frame
+    return joined(moods, Predictions(cell, {"text": []}, read))
 
 
 CONTINUATIONS = ["so it was", "so it was", "he ran", "", None, None]
@@ -590,7 +587,7 @@ def test_a_cell_compared_with_itself_has_no_gain_in_diversity() -> None:
 def test_free_text_answers_have_distinct_n_which_is_in_no_mean() -> None:
     truth = ["joy", "joy", "fear"]
     frames = [free_text(cell, truth, truth) for cell in (BASE, TUNED)]
-    frames[1]["text"] = ["joy and joy", "joy", "fear"]
+    frames[1].rows["text"] = ["joy and joy", "joy", "fear"]
     rows = score(frames, Score(resamples=100))
     own = rows[(rows["cell"] == "p/tuned") & (rows["metric"] == "distinct_1")]
     assert own["task"].tolist() == ["moods"]

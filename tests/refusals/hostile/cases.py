@@ -25,6 +25,9 @@ from moods import GOOD, TASK
 from moods import PARAMETERS as EXPERIMENT
 from safetensors.numpy import save_file
 
+from affectlocus.core.cells import Cell
+from affectlocus.evaluation.predictions import Predictions
+
 MARKER = "ran"
 SHELL = "$(touch ran) `touch ran`; touch ran & 'touch ran' \"touch ran\""
 
@@ -761,9 +764,9 @@ def _own_code(folder: Path) -> None:
     own = {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}
     model(folder / "evil", model_type="evil", auto_map=own)
     (folder / "evil" / "evil.py").write_text(f"open({MARKER!r}, 'w')\n")
-    frame = pd.DataFrame({"task": ["m"], "sample": ["1"], "text": ["I am happy"]})
-    frame.attrs = {"labels": {"m": ["joy", "anger"]}}
-    frame.to_parquet(folder / "said.parquet")
+    rows = pd.DataFrame({"task": ["m"], "sample": ["1"], "label": ["joy"], "loglik": [-1.0]})
+    rows = rows.assign(text="I am happy")
+    Predictions(Cell("base", "b"), {"m": ["joy", "anger"]}, rows).write(folder / "said.parquet")
 
 
 def _too_large(folder: Path) -> None:

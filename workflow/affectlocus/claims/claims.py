@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,30 +26,32 @@ from affectlocus.claims.paper import SETS, SOURCE, TASKS, misprints, printed
 from affectlocus.claims.rank_agreement import rank_agreement
 from affectlocus.claims.statistics import GroupDraws
 from affectlocus.claims.verdicts import Verdict, judge, verdict_table
+from affectlocus.evaluation.predictions import Predictions
 
 
 def judge_experiment(
-    frames: Iterable[pd.DataFrame] | None,
+    predictions: Iterable[Predictions] | None,
     tables: Mapping[str, pd.DataFrame],
     histograms: Mapping[str, pd.DataFrame],
     settings: ClaimsSettings,
+    tunings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The verdicts on an experiment, and the agreement of its rankings.
 
     Args:
-        frames: predictions of every cell, with the cell and the labels in `attrs`; None: only the
-            claims on deltas are tested.
+        predictions: of every cell; None: only the claims on deltas are tested.
         tables, histograms: pair → its deltas, and their histogram.
+        tunings: pair → how its checkpoint was tuned, where the files of the deltas tell it.
 
     Returns:
         Columns `verdicts.COLUMNS` and `rank_agreement.COLUMNS`.
     """
-    loci = gather_loci(tables, histograms, settings)
+    loci = gather_loci(tables, histograms, settings, tunings)
     scores: list[ScoreEvidence] = []
     missing = "no answers of any cell"
-    if frames is not None:
+    if predictions is not None:
         try:
-            scores = gather_scores(frames, settings)
+            scores = gather_scores(predictions, settings)
         except MissingEvidenceError as error:
             missing = str(error)
     verdicts = judge_evidence(scores, loci, settings, missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from affectlocus.claims.statistics import (
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.deltas.delta_tables import TUNING
+from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.cell_answers import CellAnswers, read_answers
 
 GroupKey = tuple[str, str, str, str]
@@ -122,21 +123,22 @@ class ScoreEvidence:
         return f"{self.source}, {self.noun}s {', '.join(dict.fromkeys(names))}"
 
 
-def gather_scores(frames: Iterable[pd.DataFrame], settings: ClaimsSettings) -> list[ScoreEvidence]:
+def gather_scores(
+    predictions: Iterable[Predictions], settings: ClaimsSettings
+) -> list[ScoreEvidence]:
     """The scores of all cells. Cells that answered the same tasks are drawn together.
 
     Each of these sets includes the bases. The largest set comes first: it has the affective cells,
     if controls have tasks of their own.
 
     Args:
-        frames: predictions of every cell, as `evaluate` writes them, with the cell in `attrs`; they
-            are read one at a time.
+        predictions: of every cell; they are read one at a time.
 
     Raises:
         InputError: there is no cell, or cells did not answer the same samples.
         MissingEvidenceError: no task has labels.
     """
-    read = [(Cell(**frame.attrs["cell"]), read_answers(frame, settings.tasks)) for frame in frames]
+    read = [(own.cell, read_answers(own, settings.tasks)) for own in predictions]
     if not read:
         raise InputError(
             "prediction.none", "no predictions; give predictions.parquet of every cell"
@@ -374,11 +376,13 @@ def gather_loci(
     tables: Mapping[str, pd.DataFrame],
     histograms: Mapping[str, pd.DataFrame],
     settings: ClaimsSettings,
+    tunings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Locus]:
     """The deltas of each group of pairs that differ only in seed, in order.
 
     Args:
         tables, histograms: pair → its deltas, and their histogram.
+        tunings: pair → how its checkpoint was tuned, where the files of the deltas tell it.
     """
     found = []
     for group in dict.fromkeys(map(settings.group, tables)):
@@ -386,7 +390,7 @@ def gather_loci(
         found.append(
             Locus(
                 group,
-                settings.facts(pairs[0]).completed(tables[pairs[0]].attrs.get(TUNING, {})),
+                settings.facts(pairs[0]).completed((tunings or {}).get(pairs[0], {})),
                 {pair: settings.facts(pair) for pair in pairs},
                 {pair: tables[pair] for pair in pairs},
                 {pair: histograms[pair] for pair in pairs if pair in histograms},

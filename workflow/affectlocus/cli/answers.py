@@ -22,11 +22,10 @@ from affectlocus.cli.shared import (
 from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from affectlocus.config.evaluation import Evaluate
     from affectlocus.config.hardware import Hardware
     from affectlocus.core.cells import Cell
+    from affectlocus.data.prepared_task import PreparedTask
 
 
 def evaluate(
@@ -118,9 +117,17 @@ def evaluate(
     cell_of = _cells(cells, predictions, base)
     tuned_of = dict(zip(cell_of, _manifests(list(cell_of.values()), tuned or []), strict=True))
     from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
+    from affectlocus.data.prepared_task import PreparedTask
 
-    frames = [read_frame(path, "text", "prompt", "answer", "task", "labels") for path in data]
-    labels = {frame.attrs["task"]: frame.attrs["labels"] for frame in frames}
+    tasks = [PreparedTask.read(path) for path in data]
+    names = [task.name for task in tasks]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(
+            "task.given-twice",
+            f"--data: two files are of task {twice}; give one file for each task",
+            option="--data",
+            task=twice,
+        )
     folders = {path: checkpoint_folder(path) for path in [*base, *(tuned or [])]}
     with importing():
         from rich.progress import Progress
@@ -129,14 +136,7 @@ def evaluate(
         from affectlocus.evaluation.evaluate import NO_CACHE
         from affectlocus.evaluation.prediction_cache import PredictionCache
         from affectlocus.evaluation.session import Session
-    tasks = {
-        task: (frame, words) for frame, (task, words) in zip(frames, labels.items(), strict=True)
-    }
-    asked_how = {
-        task: _asked_how(task, words, frame, chosen)
-        for task, (frame, words) in tasks.items()
-        if kept is not None
-    }
+    asked_how = {} if kept is None else {task.name: _asked_how(task, chosen) for task in tasks}
     found = 0
     with Progress() as progress:
         bar = progress.add_task("", total=None)
@@ -154,17 +154,16 @@ def evaluate(
                 if kept is not None:
                     weights = {"cell": asdict(cell), "tuned": own and _weights(own), **how}
                     cache = PredictionCache(kept / cell.id, alike | weights, asked_how)
-                frame, verified = session.answer(
+                answers, verified = session.answer(
                     cell, own and folders[own], how, cache, lambda done: progress.advance(bar, done)
                 )
                 found += len(cache.found)
-                frame.attrs = {"cell": asdict(cell), "labels": labels}
                 write_json(out.with_name("verification.json"), {"cell": cell.id, **verified})
-                write_frame(frame, out)
+                answers.write(out)
     if found:
         from affectlocus.orchestration.plan import FOUND
 
-        every = len(cell_of) * len(frames)
+        every = len(cell_of) * len(tasks)
         typer.echo(f"note: {found} of {every} {FOUND}, in {kept}", err=True)
 
 
@@ -242,17 +241,15 @@ def _alike(chain: list[Path], hardware: Hardware) -> dict[str, Any]:
     }
 
 
-def _asked_how(
-    task: str, labels: list[str], data: pd.DataFrame, settings: Evaluate
-) -> dict[str, Any]:
+def _asked_how(task: PreparedTask, settings: Evaluate) -> dict[str, Any]:
     """Everything that the answers to one task depend on: its test samples and its settings."""
     from affectlocus.evaluation.prediction_cache import frame_digest
 
-    asked: dict[str, Any] = {"data": frame_digest(data[data["split"] == "test"]), "labels": labels}
-    if not labels:
+    asked: dict[str, Any] = {"data": frame_digest(task.test), "labels": task.labels}
+    if not task.labels:
         few = settings.samples
         asked["samples"] = [few.count, few.opening, few.generation.model_dump()]
-    elif settings.of(task) == "generation":
+    elif settings.of(task.name) == "generation":
         asked["generation"] = settings.generation.model_dump()
     return asked | {"batch_tokens": settings.batch_tokens, "max_length": settings.max_length}
 
@@ -311,10 +308,11 @@ def extract(
     from affectlocus.config.evaluation import Extraction
     from affectlocus.config.hardware import Hardware
     from affectlocus.core.output_files import check_output
+    from affectlocus.evaluation.predictions import Predictions
 
     chosen = settings_of(Extraction, settings)
     devices = settings_of(Hardware, hardware, "--hardware")
-    frame = read_frame(predictions, "text", "labels")
+    answers = Predictions.read(predictions, "text")
     check_output(out)
     if not model.exists():
         raise InputError(
@@ -340,7 +338,7 @@ def extract(
     with Progress() as progress:
         bar = progress.add_task("texts asked", total=None)
         found = run(
-            frame,
+            answers,
             ReplyCache(cache, _weights(model), chosen),
             Extractor(folder, chosen, devices),
             lambda done: progress.advance(bar, done),
@@ -362,10 +360,11 @@ def openset(
 
     Example: affectlocus openset predictions.parquet --out openset.parquet
     """
+    from affectlocus.evaluation.predictions import Predictions
     from affectlocus.scoring.openset import with_open_sets
 
-    frame = read_frame(predictions, "text", "labels", "cell")
+    answers = Predictions.read(predictions, "text")
     found = None
     if extracted is not None:
         found = read_frame(extracted, "task", "sample", "emotions", "valence")
-    write_frame(with_open_sets(frame, found), out)
+    with_open_sets(answers, found).write(out)

@@ -15,7 +15,6 @@ from affectlocus.cli.shared import (
     settings_of,
     settings_option,
     training_states,
-    write_frame,
     write_manifest,
 )
 from affectlocus.core.errors import InputError
@@ -217,6 +216,7 @@ def prepare(
     from affectlocus.config.tasks import Task
     from affectlocus.core.files import check_whole, write_json
     from affectlocus.data.prepare import prepare as run
+    from affectlocus.data.prepared_task import PreparedTask
     from affectlocus.data.sources import resolved
 
     splits = {"train": train, "validation": validation, "test": test, "all": all_splits}
@@ -235,6 +235,5 @@ def prepare(
         for path in given.values():
             check_whole(path)
     samples, found = run(name, task, resolved(task, given))
-    samples.attrs = {"task": name, "labels": task.words}
-    write_frame(samples, out)
+    PreparedTask(name, task.words, samples).write(out)
     write_json(report, found)

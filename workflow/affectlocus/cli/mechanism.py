@@ -351,12 +351,13 @@ def activations(
     from affectlocus.config.hardware import Hardware
     from affectlocus.config.measures import Neurons
     from affectlocus.config.pairs import Reading
+    from affectlocus.data.prepared_task import PreparedTask
 
     chosen = settings_of(Neurons, settings)
     limits = settings_of(Evaluate, evaluate)
     devices = settings_of(Hardware, hardware, "--hardware")
     how = settings_of(Reading, reading)
-    frames = [read_frame(path, "split", "prompt", "answer", "task") for path in data]
+    tasks = [PreparedTask.read(path) for path in data]
     changed = read_frame(neurons, "layer", "projection", "neuron", "l2")
     repeated = read_frame(again, "layer", "projection", "neuron", "again") if again else None
     folders = checkpoint_folder(base), checkpoint_folder(tuned)
@@ -365,7 +366,7 @@ def activations(
     rows, found = gate_shifts(
         [folders[0], *(then or [])],
         folders[1],
-        {frame.attrs["task"]: frame for frame in frames},
+        {task.name: task.samples for task in tasks},
         changed,
         repeated,
         chosen,

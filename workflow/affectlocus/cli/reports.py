@@ -278,15 +278,19 @@ def claims(
             )
         from affectlocus.claims.claims import judge_experiment
         from affectlocus.claims.pair_facts import ClaimsSettings
+        from affectlocus.core.step_tables import stored_facts
+        from affectlocus.deltas.delta_tables import TUNING
+        from affectlocus.evaluation.predictions import Predictions
 
         verdicts, ranked = judge_experiment(
-            (read_frame(path, "cell", "loglik") for path in cells) if cells else None,
+            map(Predictions.read, cells) if cells else None,
             {path.stem: read_frame(path, "projection", "l2") for path in delta or []},
             {
                 path.name.removesuffix(".histogram.parquet"): read_frame(path, "from", "count")
                 for path in histogram or []
             },
             settings_of(ClaimsSettings, settings),
+            {path.stem: stored_facts(path).get(TUNING, {}) for path in delta or []},
         )
         if agreement is not None:
             with replacing(agreement) as temporary:

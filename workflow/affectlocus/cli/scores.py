@@ -144,19 +144,20 @@ def score(
         context.fail("Missing option '--out'.")
     from affectlocus.config.scoring import Score
     from affectlocus.config.tasks import Scorings
+    from affectlocus.evaluation.predictions import Predictions
     from affectlocus.scoring.score import score as run
 
     chosen = settings_of(Score, settings)
-    frames = [read_frame(path, "cell", "labels", "loglik") for path in cells]
+    predictions_of_cells = [Predictions.read(path) for path in cells]
     protocols = None
     if chosen.protocols:
         from affectlocus.scoring.protocols import task_protocols
 
-        labels = {task: words for one in frames for task, words in one.attrs["labels"].items()}
+        labels = {task: words for own in predictions_of_cells for task, words in own.labels.items()}
         place, own = wheels or chosen.wheels, own_wheels or chosen.own_wheels
         protocols = task_protocols(chosen.protocols, labels, _wheels(place, own) if place else None)
     about = settings_of(Scorings, tasks, "--tasks").root
-    write_frame(run(frames, chosen, about, protocols), out)
+    write_frame(run(predictions_of_cells, chosen, about, protocols), out)
 
 
 def _wheels(place: str, own: bool) -> Wheels:
@@ -233,14 +234,13 @@ def tables(
         (out, table(frame, metric, table_tasks(frame, metric)), 2),
     ]
     if baselines is not None:
+        from affectlocus.data.prepared_task import PreparedTask
         from affectlocus.scoring.baselines import baseline_table
 
-        frames = [read_frame(path, "split", "answer", "task", "labels") for path in data or []]
         chosen = settings_of(Score, settings)
         place = wheels or chosen.wheels
         found = baseline_table(
-            {one.attrs["task"]: one for one in frames},
-            {one.attrs["task"]: one.attrs["labels"] for one in frames},
+            [PreparedTask.read(path) for path in data or []],
             settings_of(Scorings, tasks, "--tasks").root,
             chosen,
             _wheels(place, chosen.own_wheels) if place and chosen.protocols else None,

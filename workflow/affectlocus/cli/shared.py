@@ -129,46 +129,16 @@ def device() -> str:
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    from affectlocus.core.output_files import replacing
+    from affectlocus.core.step_tables import write_step_table
 
-    with replacing(path) as temporary:
-        frame.to_parquet(temporary, compression="zstd", index=False)
+    write_step_table(path, frame)
 
 
 def read_frame(path: Path, *columns: str) -> pd.DataFrame:
-    """Reads a parquet file of an earlier step, which must have these columns or attributes."""
-    import pandas as pd
-    import pyarrow
+    """Reads a parquet file of an earlier step, which must have these columns."""
+    from affectlocus.core.step_tables import read_step_table
 
-    if path.is_dir():
-        raise InputError(
-            "table.is-a-folder",
-            f"{path}: is a folder; expected a parquet file of an earlier step",
-            file=path,
-        )
-    try:
-        frame = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise InputError(
-            "table.no-file", f"{path}: no such file; run the step that writes it first", file=path
-        ) from None
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(
-            "table.damaged",
-            f"{path}: not a complete parquet file ({line}); run affectlocus doctor --fix, which "
-            "moves it aside; the next run makes it again",
-            file=path,
-        ) from None
-    missing = [name for name in columns if name not in frame.columns and name not in frame.attrs]
-    if missing:
-        raise InputError(
-            "table.no-column",
-            f"{path}: no column {missing[0]!r}; expected the file of another step",
-            file=path,
-            column=missing[0],
-        )
-    return frame
+    return read_step_table(path, *columns)
 
 
 def without_effect(options: dict[str, Any], why: str) -> None:

@@ -21,9 +21,9 @@ from affectlocus.data.audit import blank, describe, left_out, normalised, overla
 from affectlocus.data.columns import PARTNER, check_columns, check_texts
 from affectlocus.data.context import previous_turns
 from affectlocus.data.join import join_rows, joined_rows
+from affectlocus.data.prepared_task import COLUMNS
 from affectlocus.data.table_reader import COUNTED, PATIENCE, read_table
 
-COLUMNS = ["id", "split", "text", "prompt", "answer"]
 # Columns for internal use, with names that no file can have: the row's number in the file, from 1;
 # the score as a number.
 _ROW, _SCORE = "\0row", "\0score"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -105,6 +104,8 @@ def arrow_tables(measured: DeltaTables) -> dict[str, Any]:
     """The tables as pyarrow tables, by suffix: "" (the rows), experts, histogram, neurons."""
     import pyarrow as pa
 
+    from affectlocus.core.step_tables import metadata_of
+
     def plain(row: Row) -> Row:
         # A value that was not measured is null in the file, not NaN.
         return {
@@ -121,7 +122,7 @@ def arrow_tables(measured: DeltaTables) -> dict[str, Any]:
     ):
         kinds = schema if isinstance(schema, pa.Schema) else pa.schema(schema)
         if not suffix and measured.tuning:
-            kinds = kinds.with_metadata({"PANDAS_ATTRS": json.dumps({TUNING: measured.tuning})})
+            kinds = kinds.with_metadata(metadata_of({TUNING: measured.tuning}))
         tables[suffix] = pa.Table.from_pylist([plain(row) for row in rows], schema=kinds)
     return tables
 

@@ -21,6 +21,7 @@ from affectlocus.config.hardware import Hardware
 from affectlocus.config.tasks import is_valence
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import write_text
+from affectlocus.evaluation.predictions import Predictions
 from affectlocus.lm.chat_templates import chat, truncated_ids
 from affectlocus.lm.config_limits import loading_errors
 from affectlocus.lm.devices import load as on_device
@@ -184,7 +185,7 @@ def _by_length(prompt: str) -> tuple[int, str]:
 
 
 def extract(
-    predictions: pd.DataFrame,
+    predictions: Predictions,
     kept: ReplyCache,
     extractor: Extractor,
     progress: Callable[[int], None] = lambda _: None,
@@ -192,17 +193,17 @@ def extract(
     """The emotions that the model finds in a cell's generated answers.
 
     Args:
-        predictions: the predictions of one cell, as written by `evaluate`, with the labels in
-            `attrs`.
+        predictions: the predictions of one cell, with the column `text`.
 
     Returns:
         A row per generated answer: `task`, `sample`, `emotions` (the reply), `valence` (the
         polarity of that reply; empty except for valence tasks).
     """
-    labels = predictions.attrs["labels"]
+    labels = predictions.labels
     # The continuation of a text's opening is not an answer.
-    answers = predictions["text"].notna() & predictions["task"].map(labels).astype(bool)
-    rows = predictions.loc[answers, ["task", "sample", "text"]]
+    rows = predictions.rows
+    answers = rows["text"].notna() & rows["task"].map(labels).astype(bool)
+    rows = rows.loc[answers, ["task", "sample", "text"]]
     emotions = replies("emotions", rows["text"].tolist(), kept, extractor, progress)
     polar = {task for task, words in labels.items() if is_valence(words)}
     told = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,8 @@ from typing import Any
 import pandas as pd
 
 from affectlocus.core.errors import InputError
-from affectlocus.core.output_files import replacing
+from affectlocus.core.step_tables import read_facts, read_step_table, write_step_table
 from affectlocus.training.pretrained_cache import key
-
-_KEY = "kept"
 
 
 @dataclass
@@ -44,8 +43,8 @@ class PredictionCache:
         if self.folder is None or not (path := self._path(self.folder, task)).is_file():
             return None
         try:
-            frame = pd.read_parquet(path)
-            known = frame.attrs.pop(_KEY, None) == [self._key(task), frame_digest(frame)]
+            frame = read_step_table(path)
+            known = read_facts(path, kept=list[str])["kept"] == self._marks(task, frame)
         except Exception:
             # A damaged file may raise anything. The task is then evaluated again.
             return None
@@ -58,20 +57,18 @@ class PredictionCache:
         """Caches a task's predictions. A full disk does not stop the cell."""
         if self.folder is None:
             return
-        kept = answer.copy(deep=False)
-        kept.attrs = {_KEY: [self._key(task), frame_digest(answer)]}
-        try:
-            with replacing(self._path(self.folder, task)) as temporary:
-                kept.to_parquet(temporary, compression="zstd", index=False)
-        except (InputError, OSError):
-            pass
+        with suppress(InputError, OSError):
+            path = self._path(self.folder, task)
+            write_step_table(path, answer, {"kept": self._marks(task, answer)})
 
     @staticmethod
     def _path(folder: Path, task: str) -> Path:
         return folder / f"{task}.parquet"
 
-    def _key(self, task: str) -> str:
-        return key(cell=dict(self.cell), task=task, asked=self.tasks[task])
+    def _marks(self, task: str, answer: pd.DataFrame) -> list[str]:
+        """The key of a task's predictions, and the digest of the rows."""
+        name = key(cell=dict(self.cell), task=task, asked=self.tasks[task])
+        return [name, frame_digest(answer)]
 
 
 def frame_digest(frame: pd.DataFrame) -> str:

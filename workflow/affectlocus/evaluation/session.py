@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from affectlocus.config.evaluation import Evaluate
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
+from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.evaluation.evaluate import CellModel, evaluate
 from affectlocus.evaluation.prediction_cache import PredictionCache
+from affectlocus.evaluation.predictions import Predictions
 from affectlocus.lm.prompts import Prompter
 from affectlocus.lm.readouts import CandidateReadout, FreeTextReadout, Readout, TextReadout
 
@@ -23,7 +23,7 @@ class Session:
 
     Args:
         chain: the base's folder, and the adapters that are applied to it.
-        tasks: task → its prepared samples and its label words; no words: general text.
+        tasks: the tasks that are answered; one without labels is general text.
         settings: how tasks are answered.
         hardware: the settings for GPUs.
     """
@@ -31,7 +31,7 @@ class Session:
     def __init__(
         self,
         chain: Sequence[Path],
-        tasks: Mapping[str, tuple[pd.DataFrame, list[str]]],
+        tasks: Sequence[PreparedTask],
         settings: Evaluate,
         hardware: Hardware,
     ) -> None:
@@ -53,7 +53,7 @@ class Session:
         reading: Mapping[str, Any],
         cache: PredictionCache,
         progress: Callable[[int], None],
-    ) -> tuple[pd.DataFrame, dict[str, Any]]:
+    ) -> tuple[Predictions, dict[str, Any]]:
         """The predictions of a cell (`evaluate.evaluate`), and how its model was verified.
 
         Args:
@@ -68,8 +68,9 @@ class Session:
         asked = self._asked(self._prompter_of(cell, tuned))
         model = self._model.model
         _check_tokens(cell, asked, model.get_input_embeddings().weight.shape[0])
-        frame = evaluate(model, asked, self._settings.batch_tokens, progress, self._hardware, cache)
-        return frame, {**counts, **self._model.outside}
+        rows = evaluate(model, asked, self._settings.batch_tokens, progress, self._hardware, cache)
+        labels = {task.name: task.labels for task in self._tasks}
+        return Predictions(cell, labels, rows), {**counts, **self._model.outside}
 
     def _prompter_of(self, cell: Cell, tuned: Path | None) -> Prompter:
         """A model with more tokens than the base reads texts with its own tokenizer."""
@@ -81,23 +82,19 @@ class Session:
 
     def _asked(self, prompter: Prompter) -> list[Readout]:
         if prompter not in self._readouts:
-            self._readouts[prompter] = [
-                self._readout(task, frame, words, prompter)
-                for task, (frame, words) in self._tasks.items()
-            ]
+            self._readouts[prompter] = [self._readout(task, prompter) for task in self._tasks]
         return self._readouts[prompter]
 
-    def _readout(
-        self, task: str, frame: pd.DataFrame, words: list[str], prompter: Prompter
-    ) -> Readout:
+    def _readout(self, task: PreparedTask, prompter: Prompter) -> Readout:
         settings = self._settings
+        asked = task.name, task.samples
         length = settings.max_length
-        if not words:
-            return TextReadout.of(task, frame, prompter, length, settings.samples)
-        if settings.of(task) == "generation":
+        if not task.labels:
+            return TextReadout.of(*asked, prompter, length, settings.samples)
+        if settings.of(task.name) == "generation":
             model = self._model.model
-            return FreeTextReadout.of(task, frame, prompter, length, settings.generation, model)
-        return CandidateReadout.of(task, frame, words, prompter, length)
+            return FreeTextReadout.of(*asked, prompter, length, settings.generation, model)
+        return CandidateReadout.of(*asked, task.labels, prompter, length)
 
 
 def _check_tokens(cell: Cell, asked: Sequence[Readout], rows: int) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from affectlocus.config.scoring import Score
 from affectlocus.config.tasks import NumberAnswer, Scoring, is_valence
 from affectlocus.core.metrics import value_range
+from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.scoring.bootstrap import Stream, centred, drawn_sums
 from affectlocus.scoring.corrected_protocol import NEUTRAL
 from affectlocus.scoring.number_answers import METRICS as ERRORS
@@ -109,8 +110,7 @@ _Baselines = dict[str, tuple[dict[str, str], dict[str, np.ndarray]]]
 
 
 def baseline_table(
-    tasks: Mapping[str, pd.DataFrame],
-    labels: Mapping[str, list[str]],
+    tasks: Sequence[PreparedTask],
     scoring: Mapping[str, Scoring],
     settings: Score,
     wheels: Wheels | None = None,
@@ -119,8 +119,7 @@ def baseline_table(
     """The baselines of every task of a table, and their means over tasks.
 
     Args:
-        tasks: prepared tasks, columns `split` and `answer`; tasks without labels are left out.
-        labels: task → what can be answered.
+        tasks: the tasks; those without labels are left out.
         scoring: task → its domain, positive label and number.
         settings: draws, confidence and seed of the intervals over test samples; and the tasks
             under a protocol of free text, whose scores are added.
@@ -138,14 +137,14 @@ def baseline_table(
     rows: list[dict[str, object]] = []
     averaged: dict[str, list[dict[str, np.ndarray]]] = {}
     samples: list[int] = []
-    for task, frame in tasks.items():
-        if not labels[task]:
+    for prepared in tasks:
+        if not prepared.labels:
             continue
-        gold = frame.loc[frame["split"] == "test", "answer"].tolist()
+        task, gold = prepared.name, prepared.test["answer"].tolist()
         found = _task_baselines(
             task,
             gold,
-            labels[task],
+            prepared.labels,
             scoring.get(task, Scoring()),
             settings,
             wheels,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from affectlocus.config.tasks import Scoring
 from affectlocus.core.errors import InputError
+from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.number_answers import class_answers, class_names, predicted_numbers
 
 
@@ -36,15 +37,13 @@ class CellAnswers:
     logliks: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def read_answers(frame: pd.DataFrame, tasks: Mapping[str, Scoring]) -> CellAnswers:
+def read_answers(predictions: Predictions, tasks: Mapping[str, Scoring]) -> CellAnswers:
     """The answers in one cell's predictions.
 
     Args:
-        frame: predictions as `evaluate` writes them. `attrs["labels"]` maps each task to its
-            candidates; the list is empty for a text that the model only reads.
         tasks: task → its domain, positive label and number; tasks without these may be left out.
     """
-    candidates: dict[str, list[str]] = dict(frame.attrs["labels"])
+    frame, candidates = predictions.rows, predictions.labels
     scoring = {task: tasks.get(task, Scoring()) for task in candidates}
     numbered = {task: entry.number for task, entry in scoring.items() if entry.number is not None}
     numbers = {

@@ -29,11 +29,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from affectlocus.config.tasks import is_valence
 from affectlocus.core.errors import InputError
+from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.valence_lexicon import valence as polarity
 
 _LONGEST = 3  # most words of a label: "let down", "at a loss"
@@ -198,18 +200,16 @@ def parse_reply(reply: str) -> list[str]:
     return [word for piece in pieces if (word := piece.strip().lower())]
 
 
-def with_open_sets(
-    predictions: pd.DataFrame, extracted: pd.DataFrame | None = None
-) -> pd.DataFrame:
+def with_open_sets(predictions: Predictions, extracted: pd.DataFrame | None = None) -> Predictions:
     """A cell's predictions with the emotion words and the labels in its free texts.
 
     Args:
-        predictions: of one cell, as `evaluate` writes them, with the labels in `attrs`.
+        predictions: of one cell, as `evaluate` writes them, with the column `text`.
         extracted: of the same cell, the emotions that a model extracted from its texts
             (`extract`); if None, the rules of this module extract them.
 
     Returns:
-        The rows of `predictions` with three more columns, which are missing in rows without free
+        The predictions with three more columns, which are missing in rows without free
         text: `openset` (a list of words), `valence` (of valence tasks: positive, negative, neutral,
         or the reply of the model; else empty), `answer` (a label of the task; empty if the text
         names none).
@@ -217,8 +217,8 @@ def with_open_sets(
     Raises:
         InputError: `extracted` has no row for a text.
     """
-    labels: dict[str, list[str]] = predictions.attrs["labels"]
-    rows = predictions.copy()
+    labels = predictions.labels
+    rows = predictions.rows.copy()
     # The continuation of a text's opening (a task without labels) is not an answer.
     is_answer = rows["text"].notna() & rows["task"].map(labels).astype(bool)
     texts = rows.loc[is_answer, ["task", "sample", "text"]]
@@ -258,7 +258,7 @@ def with_open_sets(
     for column, values in (("openset", sets), ("valence", valences), ("answer", answers)):
         column_values = pd.Series(values, index=texts.index, dtype=object)
         rows[column] = column_values.reindex(rows.index)
-    return rows
+    return replace(predictions, rows=rows)
 
 
 def _answer(words: list[str], valence: str, labels: Sequence[str]) -> str:

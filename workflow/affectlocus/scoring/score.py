@@ -17,6 +17,7 @@ from affectlocus.config.scoring import MEAN, MEAN_OF_CONTROL, Score
 from affectlocus.config.tasks import Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
+from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.bootstrap import Stream, category_counts, drawn_sums, seed_weights
 from affectlocus.scoring.cell_answers import CellAnswers, read_answers
 from affectlocus.scoring.discrimination import auc_draws
@@ -34,7 +35,7 @@ from affectlocus.scoring.score_draws import (
 
 
 def score(
-    predictions: Sequence[pd.DataFrame],
+    predictions: Sequence[Predictions],
     settings: Score,
     tasks: Mapping[str, Scoring] | None = None,
     protocols: Mapping[str, Protocol] | None = None,
@@ -44,8 +45,7 @@ def score(
     The reference of an ablation is the tuned model; the reference of any other cell is the base.
 
     Args:
-        predictions: one frame per cell, as `evaluate` writes it, with the cell and the labels in
-            `attrs`; the base first, then the cells in the order of a table.
+        predictions: of each cell; the base first, then the cells in the order of a table.
         tasks: task → its domain, positive label and number; tasks without these may be left out.
         protocols: task → its additional scores (`protocols.task_protocols`).
 
@@ -59,10 +59,8 @@ def score(
         InputError: a reference is not among the cells.
     """
     tasks = tasks or {}
-    cells = {(cell := Cell(**frame.attrs["cell"])).id: cell for frame in predictions}
-    answers = {
-        name: read_answers(frame, tasks) for name, frame in zip(cells, predictions, strict=True)
-    }
+    cells = {own.cell.id: own.cell for own in predictions}
+    answers = {own.cell.id: read_answers(own, tasks) for own in predictions}
     mean_names = {
         task: MEAN_OF_CONTROL for task, entry in tasks.items() if entry.domain == "control"
     }
