@@ -16,6 +16,7 @@ from typing import Any
 from affectlocus.checkpoints.adapters import counted
 from affectlocus.checkpoints.architectures import in_other_tower, is_mtp_module, place
 from affectlocus.checkpoints.name_alignment import align_names, layer_prefixes, split_layer
+from affectlocus.checkpoints.tied_heads import is_tied
 from affectlocus.core.errors import InputError
 
 BUFFER = ".rotary_emb.inv_freq"
@@ -96,7 +97,7 @@ def matching(base: ModelNames, tuned: ModelNames) -> Matching:
             tensor=min(found),
             base=base.path,
         )
-    tied = _tied(base.config), _tied(tuned.config)
+    tied = is_tied(base.config), is_tied(tuned.config)
     untied = False in tied or True not in tied
     notes = _notes(tuned.path, extra, tuned.mtp_tensors, untied)
     notes += _notes(base.path, missing, base.mtp_tensors, untied)
@@ -202,12 +203,3 @@ def _notes(path: Path, names: Iterable[str], further: Collection[str], untied: b
         for kind, found in kinds.items()
         if found
     ]
-
-
-def _tied(config: dict[str, Any] | None) -> bool | None:
-    """Whether a configuration ties embeddings and head; None if it does not say."""
-    config = config or {}
-    text = config.get("text_config")
-    text = text if isinstance(text, dict) else {}
-    tied = config.get("tie_word_embeddings", text.get("tie_word_embeddings"))
-    return None if tied is None else bool(tied)

@@ -7,49 +7,27 @@ twice) while the tuned model has a separate head, or more tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from affectlocus.checkpoints.adapters import Adapter, counted
 from affectlocus.checkpoints.applied_adapters import Applied
 from affectlocus.checkpoints.computed_matrices import dense
-from affectlocus.checkpoints.name_alignment import align_names, split_layer
-from affectlocus.checkpoints.pairs import Pair
+from affectlocus.checkpoints.name_alignment import split_layer
+from affectlocus.checkpoints.pairs import Pair, latest
 from affectlocus.checkpoints.stored import conversion, rounded, same_bits
+from affectlocus.checkpoints.tied_heads import (
+    TensorEdit,
+    expects_tied,
+    head_edits,
+    is_tied_by_default,
+    tensor_edit,
+    vocabulary_tensors,
+)
 from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.errors import InputError
-
-_HEAD = "lm_head.weight"
-_EMBEDDINGS = ("embed_tokens.weight", "tok_embeddings.weight")
-# Model types whose configurations omit tie_word_embeddings where it is true, their default.
-_TIED_BY_DEFAULT = ("gemma", "cohere", "ernie4_5", "smollm3")
-# Model types whose default is false. For others, a configuration without the key says nothing.
-_UNTIED_BY_DEFAULT = frozenset(
-    ("llama", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
-)
-
-
-@dataclass(frozen=True)
-class TensorEdit:
-    """An adapter's change of one tensor, in the order of its parts. Absent parts are None.
-
-    Attributes:
-        start: the stored tensor that replaces the base's.
-        rows: the stored rows that replace single rows, and their indices.
-        module: the module whose low-rank factors are added last.
-    """
-
-    start: str | None = None
-    module: str | None = None
-    rows: tuple[str, tuple[int, ...]] | None = None
-
-    def __bool__(self) -> bool:
-        return self != TensorEdit()
 
 
 class ModelPair(Pair):
@@ -68,28 +46,27 @@ class ModelPair(Pair):
         InputError: as `Pair`.
     """
 
-    def __init__(
-        self,
-        base: Path | Sequence[Path],
-        tuned: Path,
-        alpha: float | None = None,
-        prefix: str = "",
-        any_base: bool = False,
-    ) -> None:
-        super().__init__(base, tuned, alpha, prefix, any_base)
-        known = set(self.base.names())
-        words = (self.base.layers_prefix or "").split(".")[:-1]
-        above = ["".join(f"{word}." for word in words[:count]) for count in range(len(words) + 1)]
-        beside = [f"{above[-1]}{name}" for name in _EMBEDDINGS]
-        self.embedding = next((name for name in beside if name in known), None)
-        stored = [f"{stem}{_HEAD}" for stem in above if f"{stem}{_HEAD}" in known]
-        stem = above[words.index("model") if "model" in words else -1]
-        self.head = stored[0] if stored else f"{stem}{_HEAD}" if self.embedding else None
+    @cached_property
+    def _vocabulary(self) -> tuple[str | None, str | None]:
+        return vocabulary_tensors(self.base)
+
+    @property
+    def embedding(self) -> str | None:
+        return self._vocabulary[0]
+
+    @property
+    def head(self) -> str | None:
+        return self._vocabulary[1]
 
     @cached_property
     def _edits(self) -> dict[int, dict[str, TensorEdit]]:
         applied = [*self.before, *([self.adapter] if self.adapter else [])]
-        return {id(one): self._head_edits(one) for one in applied}
+        if self.embedding is None or self.head is None:
+            return {id(one): {} for one in applied}
+        return {
+            id(one): head_edits(one.adapter, self.base, self.embedding, self.head, self.tied)
+            for one in applied
+        }
 
     @cached_property
     def tied(self) -> bool:
@@ -99,7 +76,7 @@ class ModelPair(Pair):
         if self.head not in self.base:
             return True
         # As in transformers, two tensors that differ are never tied.
-        return _says_tied(self.base.config) and same_bits(
+        return bool(expects_tied(self.base.config)) and same_bits(
             self.base.stored(self.head), self.base.stored(self.embedding)
         )
 
@@ -108,7 +85,7 @@ class ModelPair(Pair):
         """Whether a full tuned model lacks the head that its base has."""
         if self._tuned is None or self.head is None or self.head in self._tuned:
             return False
-        return self.head in self.base and not self.tied and not _says_tied(self._tuned.config)
+        return self.head in self.base and not self.tied and not expects_tied(self._tuned.config)
 
     @cached_property
     def names(self) -> list[str]:
@@ -208,9 +185,7 @@ class ModelPair(Pair):
 
     def _chain(self, name: str) -> list[Applied]:
         """The chain's adapters that change a tensor; of a continued training, only the last."""
-        found = [applied for applied in self.before if self._changes(applied, name)]
-        last = next((one for one in reversed(found) if one.adapter.continues_training), None)
-        return [one for one in found if one is last or not one.adapter.continues_training]
+        return latest([one for one in self.before if self._changes(one, name)])
 
     def _changes(self, applied: Applied, name: str) -> bool:
         if name in (self.head, self.embedding):
@@ -220,7 +195,7 @@ class ModelPair(Pair):
     def _changed(self, applied: Applied, name: str, base: np.ndarray) -> np.ndarray:
         """A tensor outside the seven projections after an adapter's change, without rounding."""
         adapter = applied.adapter
-        edit = self._edits[id(applied)].get(name) or _edit(adapter, applied.names[name])
+        edit = self._edits[id(applied)].get(name) or tensor_edit(adapter, applied.names[name])
         value = base if edit.start is None else adapter.tensors.stored(edit.start)
         if edit.rows is not None:
             file, indices = edit.rows
@@ -242,39 +217,6 @@ class ModelPair(Pair):
             scale = magnitude / np.linalg.norm(tuned, axis=axis)
             tuned *= scale if axis == 0 else scale[:, None]
         return tuned
-
-    def _head_edits(self, applied: Applied) -> dict[str, TensorEdit]:
-        """An adapter's changes of head and embeddings, for those that it changes.
-
-        If the embeddings are changed in place, a tied head follows them. If a copy of them is
-        changed, as in LoRA and in modules that peft saves whole, the head keeps the base's values.
-        """
-        if self.embedding is None or self.head is None:
-            return {}
-        adapter, pair = applied.adapter, (self.embedding, self.head)
-        given = [*adapter.changed(), *adapter.rows]
-        known = {*self.base.names(), self.head}
-        where = align_names(sorted(set(given)), known)
-        own = {where[name]: name for name in given if where.get(name) in pair}
-        found = {name: _edit(adapter, own[name]) for name in pair if name in own}
-        if not self.tied or len(found) == 0:
-            return found
-        for name, twin in (pair, pair[::-1]):
-            theirs = found.get(twin, TensorEdit())
-            mine = found.get(name, TensorEdit())
-            if mine.start is None and theirs.start is not None:
-                whole = theirs.module is None and theirs.rows is None
-                # A file of trained tensors stores tied parameters under the embeddings' name.
-                own_head = adapter.layout == "trained-only" and twin == self.head
-                copied = whole and (own_head or adapter.copied(own[twin]))
-                start = None if copied else theirs.start
-                found[name] = TensorEdit(start, mine.module, mine.rows)
-        embedding, head = (found.get(name, TensorEdit()) for name in pair)
-        if head.rows is None and embedding.rows is not None:
-            found[self.head] = TensorEdit(head.start, head.module, embedding.rows)
-        if self.head not in own and adapter.layout == "mlx":
-            found[self.head] = embedding  # MLX has one module for both
-        return {name: edit for name, edit in found.items() if edit}
 
     @cached_property
     def outside(self) -> list[str]:
@@ -438,7 +380,7 @@ class ModelPair(Pair):
         """
         if self.head is None or self.head in model or self.head in self.base:
             return False
-        return model.config is not None and _tying(model.config)[0] is False
+        return model.config is not None and expects_tied(model.config) is False
 
     def _check_factors(self, name: str, rows: int) -> None:
         """Refuses factors or rows for tokens that the model does not have."""
@@ -468,7 +410,8 @@ class ModelPair(Pair):
 
 
 def _no_head(model: Weights, head: str | None, remark: str = "") -> InputError:
-    _, source = _tying(model.config)
+    _, kind = is_tied_by_default(model.config)
+    source = f" (the default of {kind})" if kind else ""
     file = model.path / "config.json"
     return InputError(
         "model.no-head",
@@ -481,42 +424,12 @@ def _no_head(model: Weights, head: str | None, remark: str = "") -> InputError:
     )
 
 
-def _says_tied(config: Mapping[str, Any] | None) -> bool:
-    """Whether a config.json, or its model's default, makes head and embeddings one tensor."""
-    return bool(_tying(config)[0])
-
-
-def _tying(config: Mapping[str, Any] | None) -> tuple[bool | None, str]:
-    """tie_word_embeddings of a config.json (None: unknown), and a remark where it is a default."""
-    config = config or {}
-    text = config.get("text_config")
-    text = text if isinstance(text, dict) else {}
-    for settings in (config, text):
-        if "tie_word_embeddings" in settings:
-            return bool(settings["tie_word_embeddings"]), ""
-    kind = str(text.get("model_type") or config.get("model_type"))
-    if kind.startswith(_TIED_BY_DEFAULT):
-        return True, f" (the default of {kind})"
-    return (False, f" (the default of {kind})") if kind in _UNTIED_BY_DEFAULT else (None, "")
-
-
 def _short(name: str) -> str:
     """A tensor's module without prefix and layer number."""
     tail = split_layer(name)[1]
     if tail is not None:
         return tail.split(".", 2)[2].removesuffix(".weight")
     return name.rpartition(".")[0].rpartition(".")[2]
-
-
-def _edit(adapter: Adapter, given: str) -> TensorEdit:
-    """An adapter's own change of one tensor, by the adapter's name of the tensor."""
-    stem = given.removesuffix(".weight").removesuffix(".bias")
-    module = stem if stem in adapter.factors else None
-    if given.endswith(".bias") and module is not None and adapter.factors[module].bias is None:
-        module = None
-    file = adapter.rows.get(given)
-    rows = None if file is None else (file, tuple(adapter.row_indices(given)))
-    return TensorEdit(adapter.replaced.get(given), module, rows)
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

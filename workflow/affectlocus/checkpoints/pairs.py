@@ -167,9 +167,7 @@ class Pair:
 
     def _applicable(self, name: str) -> list[Applied]:
         """The chain's adapters that change a tensor; of a continued training, only the last."""
-        found = [applied for applied in self.before if name in applied]
-        last = next((one for one in reversed(found) if one.adapter.continues_training), None)
-        return [one for one in found if one is last or not one.adapter.continues_training]
+        return latest([applied for applied in self.before if name in applied])
 
     def delta_side(self, name: str, rows: Rows | None = None) -> TensorReader | None:
         """The delta of a tensor that the adapter changes, without rounding; else None."""
@@ -273,6 +271,12 @@ def is_adapter(path: Path, base: Weights | None = None) -> bool:
     known = set(base.names())
     missing = known - base.mtp_tensors - set(align_with_path(names, known, path).values())
     return any(is_required(name, base.layers_prefix or "") for name in missing)
+
+
+def latest(adapters: Sequence[Applied]) -> list[Applied]:
+    """The adapters without those whose training a later one continues."""
+    last = next((one for one in reversed(adapters) if one.adapter.continues_training), None)
+    return [one for one in adapters if one is last or not one.adapter.continues_training]
 
 
 def _difference(after: LowRank, before: LowRank) -> LowRank:
