@@ -303,9 +303,9 @@ def test_wheels_that_are_not_the_released_ones_are_refused(
 @pytest.mark.parametrize(
     ("gold", "predictions", "file", "code", "fields"),
     [
-        ("sample,mood\ns1,joy\n", OPEN, "gold", "column.missing", {"column": "emotion"}),
-        (GOLD, "checkpoint,sample\n9,s1\n", "answers", "column.missing", {"column": "openset"}),
-        (GOLD, "sample,openset\ns1,joy\n", "answers", "column.missing", {"column": "checkpoint"}),
+        ("sample,mood\ns1,joy\n", OPEN, "gold", "table.no-column", {"column": "emotion"}),
+        (GOLD, "checkpoint,sample\n9,s1\n", "answers", "table.no-column", {"column": "openset"}),
+        (GOLD, "sample,openset\ns1,joy\n", "answers", "table.no-column", {"column": "checkpoint"}),
         ("sample,emotion\n", OPEN, "gold", "table.no-rows", {}),
         (GOLD, "checkpoint,sample,openset\n", "answers", "table.no-rows", {}),
         ("", OPEN, "gold", "table.empty", {}),
@@ -313,14 +313,14 @@ def test_wheels_that_are_not_the_released_ones_are_refused(
             GOLD.replace(",", ";"),
             OPEN,
             "gold",
-            "column.missing",
+            "table.no-column",
             {"column": "sample", "found": ["sample;emotion"]},
         ),
         (
             GOLD,
             OPEN.replace(",", "\t"),
             "answers",
-            "column.missing",
+            "table.no-column",
             {"column": "checkpoint", "found": ["checkpoint\tsample\topenset"]},
         ),
         (GOLD + "s1,joy\n", OPEN, "gold", "table.duplicate-row", {"sample": "s1", "rows": 1}),
@@ -379,7 +379,7 @@ def test_bad_open_sets_are_refused(
 
 def test_the_delimiter_of_a_file_with_one_column_is_named(files: Path) -> None:
     (files / "bad.csv").write_text(GOLD.replace(",", "\t"))
-    with refused("column.missing", column="sample") as caught:
+    with refused("table.no-column", column="sample") as caught:
         run(*HIT_RATE[:5], "--gold", "bad.csv", "--predictions", "open.csv")
     assert "'\\t' seems to separate its columns" in str(caught.value)
 
@@ -544,7 +544,7 @@ def test_a_bad_file_ends_the_installed_command_with_exit_code_1(files: Path) -> 
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
-        "affectlocus: nowhere.csv: no such file; correct the path [table.missing]"
+        "affectlocus: nowhere.csv: no such file; correct the path [table.no-file]"
     ]
 
 

@@ -101,7 +101,7 @@ def test_a_remembered_file_is_not_read_again_until_it_changes(
 @pytest.mark.parametrize(
     ("content", "code", "fields"),
     [
-        ("said;feeling\na;joy\n", "column.missing", {"column": "mood"}),
+        ("said;feeling\na;joy\n", "table.no-column", {"column": "mood"}),
         ("said;mood\na;anger\n", "label.unlisted", {"row": 1, "found": ["anger"]}),
         ("said;mood\nWell;  well;joy\n", "table.row-too-long", {"line": 2, "found": 3}),
         ('said;mood\n"WELL;  well";joy\n', "split.overlap", {"split": "train", "found": 1}),

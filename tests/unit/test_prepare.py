@@ -199,9 +199,9 @@ def test_a_duplicate_id_in_a_split_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "missing"),
     [
-        ({"columns": {"label": "label"}}, "column.missing", "label"),
-        ({"columns": {"label": "mood", "text": "Utterance"}}, "column.missing", "Utterance"),
-        ({"columns": {"label": "mood", "id": "id"}}, "column.missing", "id"),
+        ({"columns": {"label": "label"}}, "table.no-column", "label"),
+        ({"columns": {"label": "mood", "text": "Utterance"}}, "table.no-column", "Utterance"),
+        ({"columns": {"label": "mood", "id": "id"}}, "table.no-column", "id"),
         ({"prompt": "{text} {speaker}"}, "prompt.no-such-column", "speaker"),
     ],
 )
@@ -247,7 +247,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(
         (
             "a.tsv",
             b"I won\tjoy\n",
-            "column.missing",
+            "table.no-column",
             {"column": "text", "found": ["I won", "joy"]},
         ),
         ("a.csv", b"text,goal\na,b,c\nd,e,f\n", "table.row-too-long", {"line": 2}),
@@ -347,7 +347,7 @@ def test_a_row_without_a_target_is_left_out_and_counted(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with refused("table.missing", file=tmp_path / "nope.csv"):
+    with refused("table.no-file", file=tmp_path / "nope.csv"):
         prepare("moods", task(), {"test": tmp_path / "nope.csv"})
 
 
@@ -376,7 +376,7 @@ def test_numbers_in_a_jsonl_with_a_null_keep_their_digits(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (CSV, "column.missing"),
+        (CSV, "table.no-column"),
         ("text,mood,split\na,joy,test\nb,joy,dev\n", "split.unknown-value"),
         ("text,mood,split\n", "table.no-rows"),
     ],
@@ -387,7 +387,7 @@ def test_a_file_of_every_split_without_sound_splits_is_refused(
     path = tmp_path / "all.csv"
     path.write_text(content)
     fields = {
-        "column.missing": {"column": "split"},
+        "table.no-column": {"column": "split"},
         "split.unknown-value": {"column": "split", "found": "dev"},
     }
     with refused(code, file=path, **fields.get(code, {})):
@@ -517,7 +517,7 @@ def test_another_delimiter_is_named(tmp_path: Path, mark: str) -> None:
     content = CSV.replace(",", mark)
     shown = mark.replace("\t", "\\t")
     hint = f"; '{shown}' seems to separate its columns: save it with commas or"
-    with refused("column.missing", column="text", found=[f"text{mark}mood"]) as caught:
+    with refused("table.no-column", column="text", found=[f"text{mark}mood"]) as caught:
         run(tmp_path, content)
     assert hint in str(caught.value)
     # With a comma in a text its rows have more fields than its header.
@@ -695,7 +695,7 @@ def test_transcripts_of_a_second_file_are_joined_with_the_labels(tmp_path: Path)
         ("id\ttext\nx1\ta\n", "join.no-common-id", {"expected": "1", "found": "x1"}),
         ("id\ttext\n", "join.no-common-id", {"expected": "1", "found": None}),
         ("id\ttext\tmood\n1\ta\tjoy\n", "join.column-in-both", {"column": "mood"}),
-        ("no\ttext\n1\ta\n", "column.missing", {"column": "id", "found": ["no", "text"]}),
+        ("no\ttext\n1\ta\n", "table.no-column", {"column": "id", "found": ["no", "text"]}),
     ],
 )
 def test_a_second_file_that_does_not_fit_is_refused(
@@ -792,12 +792,12 @@ def test_somebody_who_says_nothing_is_left_out_as_without_text(tmp_path: Path) -
         ),
         (
             {"gather": {"column": "value"}},
-            "column.missing",
+            "table.no-column",
             {"column": "value", "found": ["who", "said", "file"]},
         ),
         (
             {"gather": {"column": "said", "where": {"sex": "f"}}},
-            "column.missing",
+            "table.no-column",
             {"column": "sex"},
         ),
         (
@@ -858,7 +858,7 @@ def test_a_prompt_without_context_is_as_if_none_were_described(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "code", "fields"),
     [
-        ({"speaker": "whom"}, "column.missing", {"column": "whom"}),
+        ({"speaker": "whom"}, "table.no-column", {"column": "whom"}),
         ({"order": "who"}, "table.not-a-number", {"column": "who", "row": 1, "found": "Ann"}),
     ],
 )

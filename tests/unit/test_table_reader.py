@@ -87,7 +87,7 @@ def test_a_text_column_of_lists_is_refused(tmp_path: Path, name: str) -> None:
     frame.to_parquet(path) if name == "a.parquet" else frame.to_json(
         path, orient="records", lines=True
     )
-    with refused("column.not-text", file=path, column="text"):
+    with refused("table.column-not-text", file=path, column="text"):
         prepared(path)
 
 
@@ -122,7 +122,7 @@ def test_booleans_of_parquet_are_the_labels_true_and_false(tmp_path: Path) -> No
 def test_a_space_after_commas_is_named_and_the_hint_works(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text, label\nShe won, joy\nHe lied, anger\n")
-    with refused("column.missing", column="label", found=["text", " label"]) as caught:
+    with refused("table.no-column", column="label", found=["text", " label"]) as caught:
         prepared(path)
     assert "the name ' label' has a space around it: remove" in str(caught.value)
     assert prepared(path, columns={"label": " label"})[0]["answer"].tolist() == ["joy", "anger"]
@@ -153,9 +153,9 @@ def test_labels_of_another_case_are_to_be_mapped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "code", "fields"),
     [
-        ("a.csv", "text,label,text\na,joy,z\n", "column.duplicate", {"column": "text"}),
-        ("a.csv", '"text",label,text\na,joy,z\n', "column.duplicate", {"column": "text"}),
-        ("a.tsv", "text\tlabel\ttext\na\tjoy\tz\n", "column.duplicate", {"column": "text"}),
+        ("a.csv", "text,label,text\na,joy,z\n", "table.duplicate-column", {"column": "text"}),
+        ("a.csv", '"text",label,text\na,joy,z\n', "table.duplicate-column", {"column": "text"}),
+        ("a.tsv", "text\tlabel\ttext\na\tjoy\tz\n", "table.duplicate-column", {"column": "text"}),
         (
             "a.jsonl",
             '{"text": "a"}\n{"text": "a", "text": "z"}\n',

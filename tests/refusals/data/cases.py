@@ -123,12 +123,12 @@ CASES = [
     ),
     Case(
         "A missing column",
-        "column.missing",
+        "table.no-column",
         {"test.csv": "id,text,feeling\n3,She passed,joy\n"},
     ),
     Case(
         "Another delimiter",
-        "column.missing",
+        "table.no-column",
         {"test.csv": "id;text;mood\n3;She passed;joy\n"},
     ),
     Case(
@@ -199,7 +199,7 @@ CASES = [
     ),
     Case(
         "Two columns of the same name",
-        "column.duplicate",
+        "table.duplicate-column",
         {"test.csv": "id,text,mood,text\n3,She passed,joy,He lied\n"},
     ),
     Case(
@@ -254,7 +254,7 @@ CASES = [
     ),
     Case(
         "Scoring: another delimiter",
-        "column.missing",
+        "table.no-column",
         {"gold.csv": GOLD.replace(",", ";"), "said.csv": SAID},
         command=SCORE,
     ),

@@ -33,7 +33,7 @@ def check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str | None])
                     f"file, or write {spaced!r} with quotes in params.yaml"
                 )
             raise LayoutError(
-                "column.missing",
+                "table.no-column",
                 f"{path}: no column {column!r}; its columns are {listed}{hint}",
                 file=path,
                 column=column,
@@ -53,7 +53,7 @@ def check_texts(path: Path, columns: Columns, nested: Sequence[str]) -> None:
     for column in (columns.text, columns.target):
         if column in nested:
             raise LayoutError(
-                "column.not-text",
+                "table.column-not-text",
                 f"{path}: column {column!r} holds lists or objects; expected text",
                 file=path,
                 column=column,

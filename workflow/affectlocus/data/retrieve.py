@@ -227,7 +227,7 @@ def _count(file: Path) -> int:
             return len(tensors.keys())
     except SafetensorError as error:
         raise InputError(
-            "checkpoint.broken-file",
+            "checkpoint.broken-safetensors",
             f"{file}: incomplete or broken safetensors file ({error}); download or save it again",
             file=file,
         ) from None

@@ -27,7 +27,7 @@ def check_names(names: list[str]) -> None:
     for name, count in Counter(names).items():
         if count > 1 and name:
             raise LayoutError(
-                "column.duplicate", f"two columns are named {name!r}; rename one", column=name
+                "table.duplicate-column", f"two columns are named {name!r}; rename one", column=name
             )
 
 
@@ -83,7 +83,7 @@ def check_fields(rows: pd.DataFrame) -> None:
     for name in rows.columns:
         if "\0" in str(name):
             raise LayoutError(
-                "column.nul-character",
+                "table.nul-in-column-name",
                 f"column {name!r} has a NUL character in its name; rename it",
                 column=name,
             )

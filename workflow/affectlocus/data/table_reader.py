@@ -112,7 +112,7 @@ def read_table(
 
 
 def _missing(path: Path) -> LayoutError:
-    return LayoutError("table.missing", f"{path}: no such file; correct the path", file=path)
+    return LayoutError("table.no-file", f"{path}: no such file; correct the path", file=path)
 
 
 def _read(

@@ -61,7 +61,7 @@ def read_sheet(path: Path) -> list[dict[str, str]]:
             return rows
     except FileNotFoundError:
         raise InputError(
-            "workbook.missing", f"{path}: no such file; expected an Excel workbook", file=path
+            "workbook.no-file", f"{path}: no such file; expected an Excel workbook", file=path
         ) from None
     except InputError:
         raise
