@@ -33,7 +33,8 @@ from affectlocus.reporting.exhibits import (
 )
 from affectlocus.reporting.number_format import FILTERS, known
 from affectlocus.reporting.outside_changes import outside_changes
-from affectlocus.scoring.score_tables import COLUMNS, ScoreTable, Spans, score_table, with_intervals
+from affectlocus.scoring.score_tables import ScoreTable, Spans, score_table, with_intervals
+from affectlocus.scoring.tables import INTERVAL_COLUMNS
 
 PAGES = Path(__file__).parent / "pages"
 SYMBOLS = {
@@ -274,7 +275,7 @@ def _panel(one: ExhibitFile, results: Path) -> Panel:
     baselines = path.with_name(f"{path.stem}_baselines.csv")
     scores = results / "scores.parquet"
     laid_out = score_table(
-        _csv(intervals, *COLUMNS),
+        _csv(intervals, *INTERVAL_COLUMNS),
         _csv(baselines, "baseline", "task", "metric", "value", "low", "high")
         if baselines.is_file()
         else None,

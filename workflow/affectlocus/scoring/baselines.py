@@ -70,32 +70,6 @@ def valence_label(value: float) -> str:
     return NEUTRAL if value == 0 else ("positive" if value > 0 else "negative")
 
 
-def label_baselines(
-    gold: Sequence[str], labels: Sequence[str], positive: str | None = None
-) -> dict[str, dict[str, float]]:
-    """Baseline scores of a task with labels, in percent, as `confusion_metrics` defines them.
-
-    Args:
-        gold: a label per sample; at least one.
-        labels: all labels that can be answered.
-        positive: the label whose F1 is `binary_f1`.
-
-    Returns:
-        `majority` (always the most frequent label) and `uniform` (every label with the same
-        probability) → metric → score. The scores of `uniform` are computed from the expected
-        counts.
-    """
-    counts = np.array([Counter(gold)[label] for label in labels], dtype=float)
-    place = None if positive is None else list(labels).index(positive)
-    return {
-        name: {
-            metric: float(value)
-            for metric, value in confusion_metrics(counts[:, None] * probability, place).items()
-        }
-        for name, probability in _probabilities(gold, labels).items()
-    }
-
-
 def _probabilities(gold: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
     """Baseline → the probability that it answers each label, (labels,)."""
     most = majority(gold)

@@ -222,24 +222,10 @@ def scorer(kind: str, wheels: Wheels | None = None) -> Scorer:
     Args:
         kind: one of `KINDS`.
         wheels: needed by hit-rate.
-
-    Raises:
-        InputError: an unknown kind, or hit-rate without wheels.
     """
     if kind == "waf":
         return Scorer("waf", _published_valence, _corrected_valence, _constant_words)
-    if kind != "hit-rate":
-        raise InputError(
-            "score.unknown-kind",
-            f"found the kind {kind!r}; expected {' or '.join(KINDS)}",
-            found=kind,
-            expected=KINDS,
-        )
-    if wheels is None:
-        raise InputError(
-            "score.no-wheels",
-            "the kind hit-rate needs emotion wheels; read them with wheels.load",
-        )
+    assert wheels is not None
 
     def published(gold: Sequence[str], answers: Sequence[Sequence[str]]) -> list[ScoreRow]:
         rows: list[ScoreRow] = []
@@ -393,13 +379,7 @@ def _chosen(
         return list(test)[-1]
     if choose == "test":
         return _best(test)
-    if choose != "validation" or validation is None:
-        raise InputError(
-            "score.unknown-choice",
-            f"found the choice {choose!r}; expected {', '.join(CHOICES)}",
-            found=choose,
-            expected=list(CHOICES),
-        )
+    assert validation is not None
     if set(validation.answers) != set(test):
         name = sorted(set(validation.answers) ^ set(test), key=natural_key)[0]
         present = "test" if name in test else "validation"

@@ -10,11 +10,6 @@ import pandas as pd
 
 from affectlocus.scoring.tables import MEAN
 
-COLUMNS = (
-    *("num", "modules", "mode", "kind", "seeds", "draws", "task", "metric", "value", "n"),
-    *("low", "high", "gain", "gain_low", "gain_high", "confidence", "reference", "cell"),
-)
-"""The columns that a table's intervals need."""
 NAMES = {"majority": "majority answer", "uniform": "uniform guess"}
 
 

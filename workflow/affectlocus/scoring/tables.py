@@ -8,6 +8,11 @@ from affectlocus.config.scoring import FREE_METRICS, MEAN, MEAN_OF_CONTROL, PERC
 from affectlocus.core.errors import InputError
 
 KEYS = ["num", "modules", "mode"]
+INTERVAL_COLUMNS = (
+    *(*KEYS, "kind", "seeds", "draws", "task", "metric", "value", "n"),
+    *("low", "high", "gain", "gain_low", "gain_high", "confidence", "reference", "cell"),
+)
+"""The columns that a table's intervals need."""
 _REPLICATE = r"/(?:seed|draw)\d+$"
 SHAPE = ["auc", "top_answer", "one_answer"]
 """What a table says of how a cell answers: see `answer_shape`."""
@@ -78,27 +83,7 @@ def intervals(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
         0, "num", pd.factorize(rows["kind"] + "|" + rows["modules"] + "|" + rows["mode"])[0]
     )
     rows = rows.merge(answer_shape(scores), on=["cell", "task"], how="left", sort=False)
-    return rows[
-        [
-            *KEYS,
-            "kind",
-            "seeds",
-            "draws",
-            "task",
-            "metric",
-            "value",
-            "n",
-            "low",
-            "high",
-            "gain",
-            "gain_low",
-            "gain_high",
-            "confidence",
-            *SHAPE,
-            "reference",
-            "cell",
-        ]
-    ]
+    return rows[[*INTERVAL_COLUMNS[:-2], *SHAPE, *INTERVAL_COLUMNS[-2:]]]
 
 
 def answer_shape(scores: pd.DataFrame) -> pd.DataFrame:
