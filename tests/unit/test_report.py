@@ -428,7 +428,10 @@ def test_parameters_that_are_none_are_refused(results: Path, monkeypatch) -> Non
     monkeypatch.chdir(results.parent)
     done = CliRunner().invoke(app, ["report", "--made-with", "zlib:?"])
     assert isinstance(done.exception, InputError)
-    assert str(done.exception).startswith("--made-with: not JSON of parameters: ")
+    assert (done.exception.code, done.exception.fields) == (
+        "option.not-json",
+        {"option": "--made-with"},
+    )
 
 
 def test_a_checkpoint_that_was_tuned_otherwise_is_named(

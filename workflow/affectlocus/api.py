@@ -174,8 +174,11 @@ def _without_effect(arguments: dict[str, Any], why: str) -> None:
     for option, value in arguments.items():
         if value:
             name = option.replace("-", "_")
-            message = f"{name}= has no effect: {why}; leave it out"
-            raise InputError("option.no-effect", message, option=f"{name}=")
+            raise InputError(
+                "option.no-effect",
+                f"{name}= has no effect: {why}; leave it out",
+                option=f"{name}=",
+            )
 
 
 @_public
@@ -356,8 +359,11 @@ class Experiment:
         self.folder = Path(folder)
         file = self.folder / "params.yaml"
         if not file.is_file():
-            message = f"{file}: no such file; expected the folder of an experiment"
-            raise InputError("params.no-file", message, file=file)
+            raise InputError(
+                "params.no-file",
+                f"{file}: no such file; expected the folder of an experiment",
+                file=file,
+            )
 
     def __repr__(self) -> str:
         return f"Experiment({str(self.folder)!r})"

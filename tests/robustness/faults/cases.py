@@ -303,15 +303,14 @@ FAULTS = [
         "A parquet file that was cut",
         f"`{ANSWERS}` has lost its second half.",
         cut(ANSWERS, 0.5),
-        (f"{ANSWERS}: truncated after ", "affectlocus doctor --fix"),
-        code=0,
+        (f"{ANSWERS}: truncated after ", "[run.truncated-results]"),
         cure=DOCTOR,
     ),
     Fault(
         "A parquet file without a byte",
         f"`{DELTAS}` has 0 bytes.",
         cut(DELTAS, 0),
-        (f"{DELTAS}: empty", "affectlocus doctor --fix", "[table.damaged]"),
+        (f"{DELTAS}: empty", "[run.truncated-results]"),
         cure=DOCTOR,
     ),
     Fault(
@@ -323,8 +322,7 @@ FAULTS = [
                 for name in (FIGURE, "results/cells/tiny/base/verification.json")
             ]
         ),
-        (f"{FIGURE}: truncated", "verification.json: truncated"),
-        code=0,
+        (f"{FIGURE}: truncated", "verification.json: truncated", "[run.truncated-results]"),
         cure=DOCTOR,
     ),
     Fault(

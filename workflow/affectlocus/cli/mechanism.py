@@ -18,6 +18,7 @@ from affectlocus.cli.shared import (
     settings_of,
     settings_option,
     without_effect,
+    write_csv,
     write_frame,
 )
 from affectlocus.core.errors import InputError, check_choice
@@ -102,10 +103,7 @@ def ledger(
             same.append("beyond_full_rank")
         print_frame(frame.drop(columns=same, errors="ignore"), title)
         return
-    from affectlocus.core.output_files import replacing
-
-    with replacing(out) as temporary:
-        frame.to_csv(temporary, index=False, float_format="%.4f")
+    write_csv(frame, out, "%.4f")
 
 
 def _others(given: list[str] | None, model: Any) -> dict[str, dict[str, int]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from affectlocus.cli.shared import Out, read_frame, settings_of, settings_option
+from affectlocus.cli.shared import Out, read_frame, settings_of, settings_option, write_csv
 from affectlocus.core.errors import InputError, check_choice
 
 if TYPE_CHECKING:
@@ -257,7 +257,6 @@ def claims(
     Example: affectlocus claims $(find results/cells -name predictions.parquet)
     --delta results/deltas/mine.parquet --out claims.csv
     """
-    from affectlocus.core.output_files import replacing
     from affectlocus.reporting.terminal import print_claims
 
     flags: list[str] = []
@@ -293,11 +292,9 @@ def claims(
             {path.stem: stored_facts(path).get(TUNING, {}) for path in delta or []},
         )
         if agreement is not None:
-            with replacing(agreement) as temporary:
-                ranked.to_csv(temporary, index=False, float_format="%.6g")
+            write_csv(ranked, agreement)
     if out is not None:
-        with replacing(out) as temporary:
-            verdicts.to_csv(temporary, index=False, float_format="%.6g")
+        write_csv(verdicts, out)
     if as_json:
         rows = json.loads(verdicts.to_json(orient="records"))
         typer.echo(json.dumps({"claims": rows, "flags": flags}, indent=2, ensure_ascii=False))
@@ -318,15 +315,13 @@ def revisions(
     --out results/revisions
     """
     from affectlocus.core.files import write_json
-    from affectlocus.core.output_files import replacing
     from affectlocus.reporting.revisions import by_layer, verdicts
 
     judged = _read_companion(claims, "verdicts", "verdict")
     judged["effect"] = judged["effect"].replace("", None).astype(float)
     for path in deltas:
         frame = by_layer(read_frame(path, "projection", "l2"))
-        with replacing(out / "l2" / f"{path.stem}.csv") as temporary:
-            frame.to_csv(temporary, index=False, float_format="%.6g")
+        write_csv(frame, out / "l2" / f"{path.stem}.csv")
     write_json(out / "verdicts.json", verdicts(judged))
 
 

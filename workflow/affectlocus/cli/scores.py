@@ -14,6 +14,7 @@ from affectlocus.cli.shared import (
     settings_of,
     settings_option,
     without_effect,
+    write_csv,
     write_frame,
 )
 from affectlocus.core.errors import InputError, check_choice
@@ -130,8 +131,11 @@ def score(
         cells_options = {"settings": settings, "tasks": None if tasks == "{}" else tasks}
         without_effect(cells_options, "--protocol mer-unibench scores csv files")
         if cells:
-            message = "--protocol mer-unibench scores csv files; leave PREDICTIONS out"
-            raise InputError("option.no-effect", message, option="PREDICTIONS")
+            raise InputError(
+                "option.no-effect",
+                "--protocol mer-unibench scores csv files; leave PREDICTIONS out",
+                option="PREDICTIONS",
+            )
         wheel_options = {"wheels": wheels, "own_wheels": own_wheels}
         _score_outputs(csv_options | wheel_options, out, as_json)
         return
@@ -217,7 +221,6 @@ def tables(
     """
     from affectlocus.config.scoring import Score
     from affectlocus.config.tasks import Scorings
-    from affectlocus.core.output_files import replacing
     from affectlocus.scoring.tables import intervals as companion
     from affectlocus.scoring.tables import table, table_tasks
 
@@ -248,8 +251,7 @@ def tables(
         )
         written.insert(0, (baselines, found, 6))
     for path, content, digits in written:
-        with replacing(path) as temporary:
-            content.to_csv(temporary, index=False, float_format=f"%.{digits}f")
+        write_csv(content, path, f"%.{digits}f")
 
 
 def fluency(
@@ -277,14 +279,12 @@ def fluency(
         )
     import pandas as pd
 
-    from affectlocus.core.output_files import replacing
     from affectlocus.scoring import fluency as step
 
     frame = pd.concat([read_frame(path, "cell", "metric", "task") for path in scores])
     for path, content in ((out, step.table), (intervals, step.intervals)):
         if path is not None:
-            with replacing(path) as temporary:
-                content(frame).to_csv(temporary, index=False, float_format="%.6g")
+            write_csv(content(frame), path)
     if figure is not None:
         from affectlocus.reporting.figure_style import save
         from affectlocus.reporting.fluency_figure import figure as draw

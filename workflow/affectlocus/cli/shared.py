@@ -128,6 +128,18 @@ def device() -> str:
     return f"{hardware().get('Processor', 'CPU')} with {capability}"
 
 
+def write_csv(frame: pd.DataFrame, path: Path, number: str = "%.6g") -> None:
+    """Writes a table, completely or not at all.
+
+    Args:
+        number: the format of floating-point numbers.
+    """
+    from affectlocus.core.output_files import replacing
+
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format=number)
+
+
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
     from affectlocus.core.step_tables import write_step_table
 
@@ -146,8 +158,9 @@ def without_effect(options: dict[str, Any], why: str) -> None:
     for option, value in options.items():
         if value:
             name = f"--{option.replace('_', '-')}"
-            message = f"{name} has no effect: {why}; leave it out"
-            raise InputError("option.no-effect", message, option=name)
+            raise InputError(
+                "option.no-effect", f"{name} has no effect: {why}; leave it out", option=name
+            )
 
 
 def write_manifest(out: Path, folder: Path, **about: Any) -> None:

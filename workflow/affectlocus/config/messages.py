@@ -22,8 +22,9 @@ def first_problem(error: ValidationError) -> InputError:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
-        message = "unknown key; remove it or correct its spelling"
-        return InputError("params.unknown-key", message, key=key)
+        return InputError(
+            "params.unknown-key", "unknown key; remove it or correct its spelling", key=key
+        )
     if first["type"] == "missing":
         return InputError("params.missing-key", "missing; expected a value", key=key)
     problem = first.get("ctx", {}).get("error")

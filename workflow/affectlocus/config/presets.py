@@ -12,9 +12,9 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from affectlocus.config.fields import one_of
+from affectlocus.config.fields import Strict, one_of
 from affectlocus.config.messages import ParameterError
 from affectlocus.config.yaml_text import parsed
 
@@ -22,10 +22,8 @@ FOLDER = Path(__file__).parent / "preset_files"
 """The folder of the presets; a file's name is the name of the preset."""
 
 
-class Preset(BaseModel):
+class Preset(Strict):
     """The layout of a public data set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = Field(ge=1, description="raised when the keys of the task change")
     about: str = Field(description="the files and columns of the data set")

@@ -305,8 +305,11 @@ class Task(Strict):
         if not given:
             for key, (allowed, _) in _FIXED_LABELS.items():
                 if f"columns.{key}" in used:
-                    message = f"labels is missing; columns.{key} needs {', '.join(allowed)}"
-                    raise ParameterError("task.no-labels", message, column=key)
+                    raise ParameterError(
+                        "task.no-labels",
+                        f"labels is missing; columns.{key} needs {', '.join(allowed)}",
+                        column=key,
+                    )
             raise ParameterError("task.not-one-answer", "expected either labels or columns.target")
         _exclude_each_other(given)
         if self.fluency:
@@ -314,8 +317,11 @@ class Task(Strict):
             if self.context is not None:
                 unused.append("context")
             if unused:
-                message = f"fluency uses only the text; remove {', '.join(unused)}"
-                raise ParameterError("task.unused-with-fluency", message, unused=unused)
+                raise ParameterError(
+                    "task.unused-with-fluency",
+                    f"fluency uses only the text; remove {', '.join(unused)}",
+                    unused=unused,
+                )
         elif self.number is not None and used != ["columns.score"]:
             raise ParameterError(
                 "task.number-without-score",

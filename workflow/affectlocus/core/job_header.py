@@ -11,10 +11,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from affectlocus.core.provenance import revision
+from affectlocus.core.provenance import hardware, revision
 from affectlocus.core.redaction import redacted
 from affectlocus.core.version import __version__, installed_version
 
@@ -53,12 +52,11 @@ def header_lines(
 
 
 def _hardware(environment: Mapping[str, str], cards: Sequence[str]) -> str:
-    kind = _line("/proc/cpuinfo", "model name") or platform.machine()
-    memory = _line("/proc/meminfo", "MemTotal").removesuffix(" kB")
+    host = hardware()
     parts = [
         platform.node(),
-        f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} CPUs ({kind})",
-        *([f"{int(memory) / 2**20:.0f} GiB"] if memory.isdigit() else []),
+        f"{host['Cores']} of {os.cpu_count()} CPUs ({host.get('Processor', platform.machine())})",
+        *([host["Memory"]] if "Memory" in host else []),
         f"threads {environment.get('OMP_NUM_THREADS', 'as many')}",
         _cards(environment, cards),
         *(
@@ -91,16 +89,6 @@ def _cards(environment: Mapping[str, str], leased: Sequence[str]) -> str:
         found = ""
     how = f" (leased {','.join(leased)})" if leased else ""
     return f"cards {found or 'none'}{how}"
-
-
-def _line(path: str, key: str) -> str:
-    """The value of a key in a file of /proc, from the first line with the key."""
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    match = re.search(rf"^{key}\s*:\s*(.*)$", text, re.MULTILINE)
-    return match[1].strip() if match else ""
 
 
 def _seeds(arguments: Sequence[str]) -> Iterator[Any]:

@@ -34,23 +34,19 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, str]:
     """This machine's processor, cores, memory and GPUs, as far as the system reports them."""
-    model = re.search(r"^model name\s*:\s*(.+)$", _text("proc/cpuinfo"), re.M)
-    memory = re.search(r"^MemTotal:\s*(\d+) kB", _text("proc/meminfo"), re.M)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cards = sorted(Path(os.sep, "proc/driver/nvidia/gpus").glob("*/information"))
+    proc = Path(os.sep, "proc")
+    model = re.search(r"^model name\s*:\s*(.+)$", _read(proc / "cpuinfo"), re.M)
+    memory = re.search(r"^MemTotal:\s*(\d+) kB", _read(proc / "meminfo"), re.M)
+    cards = sorted(proc.glob("driver/nvidia/gpus/*/information"))
     names = [re.search(r"^Model:\s*(.+)$", _read(card), re.M) for card in cards]
     found = {
         "System": f"{platform.system()} {platform.machine()}",
         "Processor": model[1] if model else platform.processor(),
-        "Cores": str(cores),
+        "Cores": str(len(os.sched_getaffinity(0))),
         "Memory": f"{int(memory[1]) / 2**20:.0f} GiB" if memory else "",
         "GPU": ", ".join(name[1] for name in names if name) or "none",
     }
     return {name: value for name, value in found.items() if value}
-
-
-def _text(path: str) -> str:
-    return _read(Path(os.sep, path))
 
 
 def _read(path: Path) -> str:

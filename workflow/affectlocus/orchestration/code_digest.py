@@ -15,7 +15,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TypeGuard
@@ -209,11 +209,7 @@ def _content(part: Part) -> _Content:
         every = frozenset((module, one) for one in defined)
         return _Content("", every, frozenset(), frozenset())
     found = _contents(module, defined[name], defined)
-    return found if name == _TOP else _with(found, (module, _TOP))
-
-
-def _with(content: _Content, part: Part) -> _Content:
-    return _Content(content.code, content.uses | {part}, content.libraries, content.data)
+    return found if name == _TOP else replace(found, uses=found.uses | {(module, _TOP)})
 
 
 def _contents(module: str, body: list[ast.stmt], own: Iterable[str] = ()) -> _Content:

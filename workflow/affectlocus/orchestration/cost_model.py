@@ -51,7 +51,7 @@ def tuning_seconds(size: Size, recipe: Recipe, modules: str, rate: Rates, again:
     passes = 4.0 + 2 * again
     if recipe.method == "sft":
         passes += 2 * size.share(modules)
-    return _loading(size) + tokens * passes * size.parameters / rate.operations
+    return start_seconds(size) + tokens * passes * size.parameters / rate.operations
 
 
 def tuning_bytes(size: Size, recipe: Recipe, modules: str, hardware: Hardware) -> float:
@@ -103,13 +103,9 @@ def evaluation_bytes(size: Size) -> float:
     return size.bytes + _WORKING
 
 
-def _loading(size: Size) -> float:
-    return _START + size.bytes / _READ
-
-
 def start_seconds(size: Size) -> float:
     """Seconds until a job has started and loaded its model."""
-    return _loading(size)
+    return _START + size.bytes / _READ
 
 
 def cards(needed: float, plan: PlanAssumptions) -> int:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,15 @@ REMEMBERED = STATE / "precheck.json"
 
 def _state(task: Task, files: dict[str, Path]) -> str:
     """A digest of everything that the check of a task depends on, including the code."""
-    parts: list[object] = [digest("prepare"), task.model_dump(mode="json")]
-    for key, path in files.items():
-        for file in matching(path):
-            stat = file.stat()
-            parts.append([key, str(file), stat.st_size, stat.st_mtime_ns])
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    found = [file for path in files.values() for file in matching(path)]
+    return _digest_of([digest("prepare"), task.model_dump(mode="json"), list(files)], found)
+
+
+def _digest_of(settings: list[object], files: Iterable[Path]) -> str:
+    """A digest of settings, and of the names, sizes and times of files."""
+    stats = [(file, file.stat()) for file in files]
+    parts = [[str(file), stat.st_size, stat.st_mtime_ns] for file, stat in stats]
+    return hashlib.sha256(json.dumps([*settings, *parts]).encode()).hexdigest()
 
 
 def _remembered(folder: Path) -> dict[str, Any]:
@@ -267,12 +271,8 @@ def examined_pairs(
 
 def _pair_state(paths: list[Path], settings: list[object]) -> str:
     """A digest of what the check of a pair depends on: its files, its settings and the code."""
-    parts: list[object] = [digest("evaluate"), *settings]
-    for path in paths:
-        for file in checkpoint_paths(path) if path.is_dir() else [path]:
-            stat = file.stat()
-            parts.append([str(file), stat.st_size, stat.st_mtime_ns])
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    files = [checkpoint_paths(path) if path.is_dir() else [path] for path in paths]
+    return _digest_of([digest("evaluate"), *settings], chain.from_iterable(files))
 
 
 def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.yaml") -> list[str]:

@@ -44,13 +44,19 @@ def score_files(options: Mapping[str, Any], name_of: Callable[[str], str]) -> di
             needed += [] if option == "own_wheels" else [option]
         elif options[option]:
             name = name_of(option)
-            message = f"{name} has no effect without {name_of(other)} {value}; leave it out"
-            raise InputError("option.no-effect", message, option=name)
+            raise InputError(
+                "option.no-effect",
+                f"{name} has no effect without {name_of(other)} {value}; leave it out",
+                option=name,
+            )
     for option in [*needed, "gold", "predictions"]:
         if options[option] is None:
             name = name_of(option)
-            message = f"{name} is missing; expected {_EXPECTED.get(option, 'a csv file')}"
-            raise InputError("option.missing", message, option=name)
+            raise InputError(
+                "option.missing",
+                f"{name} is missing; expected {_EXPECTED.get(option, 'a csv file')}",
+                option=name,
+            )
     kind, wheels = chosen["kind"], None
     if kind == "hit-rate":
         wheels = load(str(options["wheels"]), bool(options["own_wheels"]))
