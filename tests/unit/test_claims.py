@@ -34,8 +34,7 @@ from affectlocus.cli.shared import read_frame
 from affectlocus.config.matrix import COMBINATIONS, SINGLES
 from affectlocus.core.cells import Cell
 from affectlocus.core.projections import PROJECTIONS, parse_modules
-from affectlocus.core.step_tables import stored_facts
-from affectlocus.deltas.delta_tables import TUNING, write_tables
+from affectlocus.deltas.delta_tables import read_tuning_facts, write_tables
 from affectlocus.deltas.deltas import deltas as measured_deltas
 from affectlocus.evaluation.predictions import Predictions
 
@@ -551,7 +550,7 @@ def test_method_and_family_of_a_given_adapter_are_read_from_its_files(
     adapter = lora(base, [f"{name}_proj" for name in modules], r=2)
     out = tmp_path / "brought.parquet"
     write_tables(measured_deltas(Pair(folder, adapter, any_base=True)), out)
-    tables, tunings = {"brought": read_frame(out, "l2")}, {"brought": stored_facts(out)[TUNING]}
+    tables, tunings = {"brought": read_frame(out, "l2")}, {"brought": read_tuning_facts(out)}
     rows = judge_evidence([], gather_loci(tables, {}, PLAIN, tunings), PLAIN, "none")
     c4 = {row.part: row for row in rows if row.claim == "C4" and row.by == "l2" and row.part}
     judged_as = {part for part, row in c4.items() if row.verdict != "untestable"}
@@ -565,7 +564,7 @@ def test_a_given_model_has_a_family_and_no_method(
     base = checkpoint("mistral")
     out = tmp_path / "brought.parquet"
     write_tables(measured_deltas(Pair(base, twin(base))), out)
-    tables, tunings = {"brought": read_frame(out, "l2")}, {"brought": stored_facts(out)[TUNING]}
+    tables, tunings = {"brought": read_frame(out, "l2")}, {"brought": read_tuning_facts(out)}
     (one,) = gather_loci(tables, {}, PLAIN, tunings)
     assert (one.facts.method, one.facts.family) == ("", "mistral")
     rows = judge_evidence([], [one], PLAIN, "none")

@@ -18,7 +18,14 @@ from safetensors.torch import load_file, save_file
 
 from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.pairs import Pair
-from affectlocus.deltas.delta_tables import COLUMNS, SCORES, summary, write_tables
+from affectlocus.deltas.delta_tables import (
+    COLUMNS,
+    SCORES,
+    TuningFacts,
+    read_tuning_facts,
+    summary,
+    write_tables,
+)
 from affectlocus.deltas.deltas import adapter_alone, deltas
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "adapters"
@@ -578,3 +585,19 @@ def test_real_adapters_have_the_sizes_that_are_known_of_them() -> None:
     assert found["v"]["rms"] == pytest.approx(2.36e-4, abs=5e-7)
     rows = adapter_alone(Adapter(REAL / "mlx-qwen2.5-0.5b")).rows
     assert sorted({row["layer"] for row in rows}) == [20, 21, 22, 23]
+
+
+def test_a_file_says_how_its_pair_was_tuned_also_one_of_version_1_0(
+    checkpoint, lora, tmp_path
+) -> None:
+    base = checkpoint("llama")
+    out, old, bare = (tmp_path / f"{name}.parquet" for name in ("new", "old", "bare"))
+    write_tables(deltas(Pair(base, lora(base, ["q_proj"])), companions=False), out)
+    assert read_tuning_facts(out) == TuningFacts("llama", "lora")
+    frame = pd.read_parquet(out)
+    assert not frame.attrs
+    frame.to_parquet(bare)
+    assert read_tuning_facts(bare) == TuningFacts()
+    frame.attrs = {"tuning": {"model_type": "qwen2", "method": "lora", "ranks": [8]}}
+    frame.to_parquet(old)
+    assert read_tuning_facts(old) == TuningFacts("qwen2", "lora")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from affectlocus.claims.paper import SETS, SOURCE, TASKS, misprints, printed
 from affectlocus.claims.rank_agreement import rank_agreement
 from affectlocus.claims.statistics import GroupDraws
 from affectlocus.claims.verdicts import Verdict, judge, verdict_table
+from affectlocus.deltas.delta_tables import TuningFacts
 from affectlocus.evaluation.predictions import Predictions
 
 
@@ -34,14 +34,14 @@ def judge_experiment(
     tables: Mapping[str, pd.DataFrame],
     histograms: Mapping[str, pd.DataFrame],
     settings: ClaimsSettings,
-    tunings: Mapping[str, Mapping[str, Any]] | None = None,
+    tunings: Mapping[str, TuningFacts] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The verdicts on an experiment, and the agreement of its rankings.
 
     Args:
         predictions: of every cell; None: only the claims on deltas are tested.
         tables, histograms: pair → its deltas, and their histogram.
-        tunings: pair → how its checkpoint was tuned, where the files of the deltas tell it.
+        tunings: pair → what its files say about its tuning.
 
     Returns:
         Columns `verdicts.COLUMNS` and `rank_agreement.COLUMNS`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from affectlocus.claims.statistics import (
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
+from affectlocus.deltas.delta_tables import TuningFacts
 from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.cell_answers import CellAnswers, read_answers
 
@@ -376,13 +376,13 @@ def gather_loci(
     tables: Mapping[str, pd.DataFrame],
     histograms: Mapping[str, pd.DataFrame],
     settings: ClaimsSettings,
-    tunings: Mapping[str, Mapping[str, Any]] | None = None,
+    tunings: Mapping[str, TuningFacts] | None = None,
 ) -> list[Locus]:
     """The deltas of each group of pairs that differ only in seed, in order.
 
     Args:
         tables, histograms: pair → its deltas, and their histogram.
-        tunings: pair → how its checkpoint was tuned, where the files of the deltas tell it.
+        tunings: pair → what its files say about its tuning.
     """
     found = []
     for group in dict.fromkeys(map(settings.group, tables)):
@@ -390,7 +390,7 @@ def gather_loci(
         found.append(
             Locus(
                 group,
-                settings.facts(pairs[0]).completed((tunings or {}).get(pairs[0], {})),
+                settings.facts(pairs[0]).completed((tunings or {}).get(pairs[0], TuningFacts())),
                 {pair: settings.facts(pair) for pair in pairs},
                 {pair: tables[pair] for pair in pairs},
                 {pair: histograms[pair] for pair in pairs if pair in histograms},

@@ -5,13 +5,15 @@ This module does not import pandas, because the Snakefile imports it and must st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from affectlocus.config.fields import WHOLE, Strict
 from affectlocus.config.tasks import Scoring
+
+if TYPE_CHECKING:
+    from affectlocus.deltas.delta_tables import TuningFacts
 
 FAMILIES = ("qwen", "llama", "mistral")
 """The architectures that the paper names (section 4.3)."""
@@ -40,15 +42,15 @@ class PairFacts(Strict):
         False, description="each seed of the group has a base of its own, trained with that seed"
     )
 
-    def completed(self, tuning: Mapping[str, Any]) -> PairFacts:
+    def completed(self, tuning: TuningFacts) -> PairFacts:
         """The facts with method and family from the pair's files, if the settings leave them out.
 
         Args:
-            tuning: `DeltaTables.tuning`.
+            tuning: what these files say.
         """
         update = {
-            "method": self.method or str(tuning.get("method", "")),
-            "family": self.family or family_of(str(tuning.get("model_type", ""))),
+            "method": self.method or tuning.method,
+            "family": self.family or family_of(tuning.model_type),
         }
         return self.model_copy(update=update)
 

@@ -277,8 +277,7 @@ def claims(
             )
         from affectlocus.claims.claims import judge_experiment
         from affectlocus.claims.pair_facts import ClaimsSettings
-        from affectlocus.core.step_tables import stored_facts
-        from affectlocus.deltas.delta_tables import TUNING
+        from affectlocus.deltas.delta_tables import read_tuning_facts
         from affectlocus.evaluation.predictions import Predictions
 
         verdicts, ranked = judge_experiment(
@@ -289,7 +288,7 @@ def claims(
                 for path in histogram or []
             },
             settings_of(ClaimsSettings, settings),
-            {path.stem: stored_facts(path).get(TUNING, {}) for path in delta or []},
+            {path.stem: read_tuning_facts(path) for path in delta or []},
         )
         if agreement is not None:
             write_csv(ranked, agreement)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,56 @@ from affectlocus.core.projections import PROJECTIONS
 
 Row = dict[str, Any]
 
-TUNING = "tuning"
-"""Attribute of a table of deltas: how the checkpoint was tuned (`DeltaTables.tuning`)."""
+_TUNING = "tuning"
+
 SCORES = ("l2", "relative", "rms", "share_ratio")
 """The sizes by which tables rank projections; each of them favours some projections."""
 
-COLUMNS = (
-    *("layer", "projection", "parameter", "numel", "shape", "dtype", "adapted"),
-    *("l2", "base_l2", "relative", "rms", "share_ratio", "cosine", "cosine_distance"),
-    *("mean", "std", "max_abs", "spectral_norm", "stable_rank", "effective_rank", "dtype_floor"),
-)
+_PLACE = {"layer": "int32", "projection": "string"}
+_MEASURES = {
+    "numel": "int64",
+    "shape": "string",
+    "dtype": "string",
+    "adapted": "bool",
+    **dict.fromkeys(
+        (
+            *("l2", "base_l2", "relative", "rms", "share_ratio", "cosine", "cosine_distance"),
+            *("mean", "std", "max_abs", "spectral_norm", "stable_rank", "effective_rank"),
+            "dtype_floor",
+        ),
+        "double",
+    ),
+}
+SCHEMAS = {
+    "": {**_PLACE, "parameter": "string", **_MEASURES},
+    "experts": {**_PLACE, "parameter": "string", "expert": "string", **_MEASURES},
+    "histogram": {**_PLACE, "from": "double", "to": "double", "count": "int64"},
+    "neurons": {**_PLACE, "expert": "string", "neuron": "int32", "l2": "double"},
+}
+"""Suffix of a file's name → its columns and their pyarrow types; "" is the file of the rows."""
+COLUMNS = tuple(SCHEMAS[""])
+
+
+@dataclass(frozen=True)
+class TuningFacts:
+    """What the files of a pair say about its tuning.
+
+    Attributes:
+        model_type: of the base, as in its config.json; "" if unknown.
+        method: "lora" for a LoRA adapter, else "" (unknown).
+    """
+
+    model_type: str = ""
+    method: str = ""
+
+
+def read_tuning_facts(path: Path) -> TuningFacts:
+    """The facts in a file of deltas; unknown for a file without them."""
+    from affectlocus.core.step_tables import stored_facts
+
+    facts = stored_facts(path).get(_TUNING)
+    known = facts if isinstance(facts, dict) else {}
+    return TuningFacts(str(known.get("model_type", "")), str(known.get("method", "")))
 
 
 @dataclass
@@ -36,8 +76,7 @@ class DeltaTables:
             w = 0.
         neurons: `layer`, `projection`, `expert`, `neuron`, `l2` of the change of the weights of a
             feed-forward neuron: its row of gate and up, its column of down.
-        tuning: from the files of the pair: the `model_type` of the base and, for a LoRA adapter,
-            `method` (lora) and `ranks` (the different ranks of its factors).
+        tuning: what the files of the pair say about the tuning.
         notes: remarks about the checkpoints that do not prevent the measurement.
         unknown: projections that the base may have, if only the adapter is known.
     """
@@ -46,7 +85,7 @@ class DeltaTables:
     experts: list[Row] = field(default_factory=list)
     histogram: list[Row] = field(default_factory=list)
     neurons: list[Row] = field(default_factory=list)
-    tuning: dict[str, Any] = field(default_factory=dict)
+    tuning: TuningFacts = TuningFacts()
     notes: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
@@ -75,7 +114,7 @@ def summary(rows: list[Row], unknown: Sequence[str] = ()) -> dict[str, Row]:
 def write_tables(measured: DeltaTables, out: Path, *, empty: bool = True) -> list[Path]:
     """Writes `out` (the rows) and the files .experts, .histogram and .neurons next to it.
 
-    `DeltaTables.tuning` becomes an attribute of the frame that pandas reads from `out`.
+    `read_tuning_facts` reads `DeltaTables.tuning` from `out`.
 
     Args:
         empty: whether tables without rows are written too. If not, their earlier files, which
@@ -113,41 +152,15 @@ def arrow_tables(measured: DeltaTables) -> dict[str, Any]:
             for name, value in row.items()
         }
 
-    tables = {}
-    for suffix, rows, schema in (
-        ("", measured.rows, _schema(pa)),
-        ("experts", measured.experts, _schema(pa, expert=True)),
-        ("histogram", measured.histogram, _HISTOGRAM),
-        ("neurons", measured.neurons, _NEURONS),
-    ):
-        kinds = schema if isinstance(schema, pa.Schema) else pa.schema(schema)
-        if not suffix and measured.tuning:
-            kinds = kinds.with_metadata(metadata_of({TUNING: measured.tuning}))
-        tables[suffix] = pa.Table.from_pylist([plain(row) for row in rows], schema=kinds)
-    return tables
-
-
-_HISTOGRAM = [
-    *(("layer", "int32"), ("projection", "string")),
-    *(("from", "double"), ("to", "double"), ("count", "int64")),
-]
-_NEURONS = [
-    *(("layer", "int32"), ("projection", "string"), ("expert", "string")),
-    *(("neuron", "int32"), ("l2", "double")),
-]
-
-
-def _schema(pa: Any, expert: bool = False) -> Any:
-    kinds = {
-        "layer": "int32",
-        "projection": "string",
-        "parameter": "string",
-        "numel": "int64",
-        "shape": "string",
-        "dtype": "string",
-        "adapted": "bool",
+    rows = {
+        "": measured.rows,
+        "experts": measured.experts,
+        "histogram": measured.histogram,
+        "neurons": measured.neurons,
     }
-    names = [*COLUMNS[:3], "expert", *COLUMNS[3:]] if expert else list(COLUMNS)
-    return pa.schema(
-        [(name, kinds.get(name, "string" if name == "expert" else "double")) for name in names]
-    )
+    tables = {
+        suffix: pa.Table.from_pylist(list(map(plain, rows[suffix])), pa.schema(list(kinds.items())))
+        for suffix, kinds in SCHEMAS.items()
+    }
+    facts = metadata_of({_TUNING: asdict(measured.tuning)})
+    return tables | {"": tables[""].replace_schema_metadata(facts)}

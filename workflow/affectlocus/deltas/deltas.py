@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.spectra import LowRank, Spectrum, full_spectrum, low_rank_scores
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import FFN, Location
-from affectlocus.deltas.delta_tables import COLUMNS, DeltaTables, Row
+from affectlocus.deltas.delta_tables import COLUMNS, DeltaTables, Row, TuningFacts
 from affectlocus.deltas.measure import BINS, DeltaJob, Sums, measure_all
 
 Progress = Callable[[int, int], None]
@@ -112,17 +112,11 @@ def deltas(
         )
     measured = _tables(found)
     measured.notes = pair.notes
-    measured.tuning = _tuning(pair)
+    factors = pair.adapter is not None and pair.adapter.adapter.factors
+    measured.tuning = TuningFacts(
+        language_model_type(pair.base.config) or "", "lora" if factors else ""
+    )
     return measured
-
-
-def _tuning(pair: Pair) -> dict[str, Any]:
-    found: dict[str, Any] = {"model_type": language_model_type(pair.base.config) or ""}
-    adapter = pair.adapter.adapter if pair.adapter else None
-    if adapter is not None and adapter.factors:
-        found["method"] = "lora"
-        found["ranks"] = sorted({adapter.rank(module) for module in adapter.factors})
-    return found
 
 
 def adapter_alone(adapter: Adapter) -> DeltaTables:
