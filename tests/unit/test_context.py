@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +29,7 @@ def contexts(
         dtype=object,
     )
     context = Context(dialogue="talk", order="turn" if ordered else None, turns=most, speaker="who")
-    texts = previous_turns(rows, context, "said", Path("a.csv"))
+    texts = previous_turns(rows, context, "said")
     found = []
     for text in texts:
         lines = text.split("\n")

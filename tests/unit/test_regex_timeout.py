@@ -49,10 +49,10 @@ def test_another_thread_goes_without_a_limit() -> None:
 def test_patterns_of_settings_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from affectlocus.config.files import DataFile, Files
     from affectlocus.config.tasks import Columns, Task
-    from affectlocus.data import prepare
+    from affectlocus.data import answers, prepare
     from affectlocus.data import table_reader as rows
 
-    for module in (prepare, rows):
+    for module in (answers, rows):
         monkeypatch.setattr(module, "PATIENCE", 0.2)
     file = tmp_path / "test.csv"
     file.write_text(f"id,text\n1,{'a' * 40}!\n2,b!\n")

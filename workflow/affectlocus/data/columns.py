@@ -1,21 +1,31 @@
-"""Checks that a table has the columns that a task names."""
+"""Checks that a table has the columns that a task names; names the file in what is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from affectlocus.config.tasks import Columns
-from affectlocus.core.errors import LayoutError
+from affectlocus.core.errors import InputError, LayoutError
 from affectlocus.data.delimited_rows import delimiter_hint
 
 PARTNER = "\0partner"
 """Column of a joined table: whether the joined file has the row's id. No file has this name."""
 
 
-def check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str | None]) -> None:
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Context manager: puts the file's path before the message of each `InputError`."""
+    try:
+        yield
+    except InputError as error:
+        raise error.within(path, file=path) from None
+
+
+def check_columns(frame: pd.DataFrame, wanted: Iterable[str | None]) -> None:
     """Refuses a table that lacks a column; None among the names is ignored.
 
     Raises:
@@ -34,14 +44,13 @@ def check_columns(path: Path, frame: pd.DataFrame, wanted: Iterable[str | None])
                 )
             raise LayoutError(
                 "table.no-column",
-                f"{path}: no column {column!r}; its columns are {listed}{hint}",
-                file=path,
+                f"no column {column!r}; its columns are {listed}{hint}",
                 column=column,
                 found=names,
             )
 
 
-def check_texts(path: Path, columns: Columns, nested: Sequence[str]) -> None:
+def check_texts(columns: Columns, nested: Sequence[str]) -> None:
     """Refuses lists and objects in the columns of texts and targets.
 
     Args:
@@ -54,7 +63,6 @@ def check_texts(path: Path, columns: Columns, nested: Sequence[str]) -> None:
         if column in nested:
             raise LayoutError(
                 "table.column-not-text",
-                f"{path}: column {column!r} holds lists or objects; expected text",
-                file=path,
+                f"column {column!r} holds lists or objects; expected text",
                 column=column,
             )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -11,14 +9,13 @@ from affectlocus.config.files import Context
 from affectlocus.core.errors import LayoutError
 
 
-def previous_turns(rows: pd.DataFrame, context: Context, text: str, source: Path) -> list[str]:
+def previous_turns(rows: pd.DataFrame, context: Context, text: str) -> list[str]:
     """The last `context.turns` turns before each row in the same dialogue, oldest first.
 
     Args:
         rows: every turn of the dialogues, including turns that are not scored.
         context: the columns of dialogue, order and speaker, and the number of turns.
         text: the column of the utterance.
-        source: the file, for messages.
 
     Returns:
         One text per row, with one line per turn: the speaker's name, the utterance, a line break.
@@ -28,7 +25,7 @@ def previous_turns(rows: pd.DataFrame, context: Context, text: str, source: Path
     Raises:
         InputError: an order that is not a number.
     """
-    order = _order(rows, context, source)
+    order = _order(rows, context)
     utterances = rows[text].str.strip().to_numpy()
     lines = utterances
     if context.speaker is not None:
@@ -51,7 +48,7 @@ def previous_turns(rows: pd.DataFrame, context: Context, text: str, source: Path
     return contexts
 
 
-def _order(rows: pd.DataFrame, context: Context, source: Path) -> np.ndarray:
+def _order(rows: pd.DataFrame, context: Context) -> np.ndarray:
     if context.order is None:
         return np.arange(len(rows))
     order = pd.to_numeric(rows[context.order], errors="coerce").to_numpy(dtype=float)
@@ -60,9 +57,8 @@ def _order(rows: pd.DataFrame, context: Context, source: Path) -> np.ndarray:
         row, value = int(wrong[0]) + 1, rows[context.order].iloc[wrong[0]]
         raise LayoutError(
             "table.not-a-number",
-            f"{source}: row {row} has {value!r} in column {context.order!r}; expected a number "
+            f"row {row} has {value!r} in column {context.order!r}; expected a number "
             "that orders the turns: set context.order to another column, or remove it",
-            file=source,
             column=context.order,
             row=row,
             found=value,

@@ -11,7 +11,7 @@ from affectlocus.config.tasks import Columns
 from affectlocus.core.errors import InputError, LayoutError
 from affectlocus.core.files import matching
 from affectlocus.core.regex_timeout import time_limit
-from affectlocus.data.columns import PARTNER, check_columns, check_texts
+from affectlocus.data.columns import PARTNER, check_columns, check_texts, naming
 from affectlocus.data.table_reader import PATIENCE, read_table
 
 
@@ -33,38 +33,44 @@ def joined_rows(join: Join, files: dict[str, Path], wanted: Columns) -> tuple[Pa
         )
     path = files["join"]
     table = read_table(path, join.header, join.delimiter, join.pattern, join.encoding)
-    check_texts(path, wanted, table.nested)
-    rows = table.rows
+    with naming(path):
+        check_texts(wanted, table.nested)
+        return path, _partners(table.rows, join, with_file_column=matching(path) != [path])
+
+
+def _partners(rows: pd.DataFrame, join: Join, with_file_column: bool) -> pd.DataFrame:
+    """The rows that are joined, with their id as the index.
+
+    Args:
+        with_file_column: whether `read_table` added the column `file`, for a path with * or ?.
+    """
     key = join.key or join.on
-    check_columns(path, rows, [key, *(join.columns or [])])
+    check_columns(rows, [key, *(join.columns or [])])
     if join.part is not None:
-        rows[key] = _parts(path, rows[key], key, join.part)
+        rows[key] = _parts(rows[key], key, join.part)
     if join.gather is not None:
-        return path, _gathered(path, rows, key, join.gather)
+        return _gathered(rows, key, join.gather)
     rows = rows[[key, *(join.columns or [name for name in rows.columns if name != key])]]
-    if not join.columns and matching(path) != [path]:
-        # Added by `read_table` for a path with * or ?; the other table may have it as well.
+    if not join.columns and with_file_column:
+        # The other table may have it as well.
         rows = rows.drop(columns="file")
     rows = rows.drop_duplicates()
     duplicates = rows[key][rows[key].duplicated()]
     if len(duplicates):
         raise LayoutError(
             "join.duplicate-id",
-            f"{path}: duplicate {key} {duplicates.iloc[0]!r} with different values; keep one of "
-            "its rows",
-            file=path,
+            f"duplicate {key} {duplicates.iloc[0]!r} with different values; keep one of its rows",
             column=key,
             found=duplicates.iloc[0],
         )
-    return path, rows.set_index(key)
+    return rows.set_index(key)
 
 
-def _parts(path: Path, values: pd.Series, column: str, pattern: str) -> pd.Series:
+def _parts(values: pd.Series, column: str, pattern: str) -> pd.Series:
     """The part of each value that the only group of the pattern matches."""
     slow = InputError(
         "task.slow-pattern",
-        f"{path}: join.part takes longer than {PATIENCE} s; simplify the pattern",
-        file=path,
+        f"join.part takes longer than {PATIENCE} s; simplify the pattern",
         key="join.part",
     )
     with time_limit(PATIENCE, slow):
@@ -73,8 +79,7 @@ def _parts(path: Path, values: pd.Series, column: str, pattern: str) -> pd.Serie
         value = values[parts.isna()].iloc[0]
         raise LayoutError(
             "join.part-without-match",
-            f"{path}: {column} {value!r} does not match join.part ({pattern}); correct join.part",
-            file=path,
+            f"{column} {value!r} does not match join.part ({pattern}); correct join.part",
             column=column,
             found=value,
             expected=pattern,
@@ -82,9 +87,9 @@ def _parts(path: Path, values: pd.Series, column: str, pattern: str) -> pd.Serie
     return parts
 
 
-def _gathered(path: Path, rows: pd.DataFrame, key: str, gather: Gather) -> pd.DataFrame:
+def _gathered(rows: pd.DataFrame, key: str, gather: Gather) -> pd.DataFrame:
     """One row per id: its selected lines, joined in the order of the file; empty without any."""
-    check_columns(path, rows, [gather.column, *gather.where, gather.speaker])
+    check_columns(rows, [gather.column, *gather.where, gather.speaker])
     selected = rows[gather.column].str.strip() != ""
     for column, values in gather.where.items():
         known = rows[column].isin(values)
@@ -92,9 +97,8 @@ def _gathered(path: Path, rows: pd.DataFrame, key: str, gather: Gather) -> pd.Da
             found = sorted(rows[column].unique())[:10]
             raise LayoutError(
                 "join.no-row-where",
-                f"{path}: no row where {column} is {', '.join(map(repr, values))}; found "
+                f"no row where {column} is {', '.join(map(repr, values))}; found "
                 f"{', '.join(map(repr, found))}: correct join.gather.where",
-                file=path,
                 column=column,
                 found=found,
                 expected=values,
@@ -119,7 +123,8 @@ def join_rows(
         LayoutError: a column that both files have; no id in common.
     """
     other, partners = joined
-    check_columns(path, rows, [join.on])
+    with naming(path):
+        check_columns(rows, [join.on])
     if both := [name for name in partners.columns if name in rows.columns]:
         raise LayoutError(
             "join.column-in-both",

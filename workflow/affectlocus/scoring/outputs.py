@@ -16,7 +16,7 @@ import pandas as pd
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.valences import is_rated
-from affectlocus.data.columns import check_columns
+from affectlocus.data.columns import check_columns, naming
 from affectlocus.data.table_reader import read_table
 from affectlocus.scoring import baselines, corrected_protocol, mer_unibench
 from affectlocus.scoring.wheels import Wheels, words
@@ -119,21 +119,22 @@ def read_outputs(kind: str, gold: Path, predictions: Path) -> Outputs:
 def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
     """The rows of a csv file, in which the key columns are not blank and unique."""
     frame = read_table(path).rows
-    check_columns(path, frame, columns)
+    with naming(path):
+        _check_table(frame, columns, key)
+    return frame
+
+
+def _check_table(frame: pd.DataFrame, columns: list[str], key: list[str]) -> None:
+    check_columns(frame, columns)
     if frame.empty:
-        raise InputError(
-            "table.no-rows",
-            f"{path}: no rows below the header; expected a row per sample",
-            file=path,
-        )
+        raise InputError("table.no-rows", "no rows below the header; expected a row per sample")
     for name in key:
         blank = (frame[name].str.strip() == "").to_numpy()
         if blank.any():
             row = int(blank.argmax()) + 1
             raise InputError(
                 "table.empty-field",
-                f"{path}: row {row} has no {name} ({blank.sum()} such rows); every row needs one",
-                file=path,
+                f"row {row} has no {name} ({blank.sum()} such rows); every row needs one",
                 column=name,
                 row=row,
                 rows=int(blank.sum()),
@@ -144,12 +145,10 @@ def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
         named = ", ".join(f"{name} {value!r}" for name, value in values.items())
         raise InputError(
             "table.duplicate-row",
-            f"{path}: {named} occurs twice ({len(duplicates)} duplicate rows); keep one of them",
-            file=path,
+            f"{named} occurs twice ({len(duplicates)} duplicate rows); keep one of them",
             rows=len(duplicates),
             **values,
         )
-    return frame
 
 
 def _labels(path: Path, sample: str, text: str) -> list[str]:
