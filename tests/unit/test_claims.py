@@ -936,7 +936,7 @@ def test_the_agreement_of_rankings_is_computed() -> None:
     assert set(agreement["over"]) == {"layers", "tasks"}
     row = agreement.set_index(["by", "of", "over"]).loc[("l2", "felt", "layers")]
     assert (row["raters"], row["items"]) == (8, 7)
-    assert row["ranking"].startswith("gate > ")
+    assert row["ranking"].startswith("best: gate; not separable: ")
     assert row["p"] < 0.05
     assert {"C1", "C14"} <= set(table["claim"])
 

@@ -262,6 +262,7 @@ class EffectRules:
             return [replace(finding, missing=missing) for finding in (stated, gain_kept)]
         means = [self.scores.mean(key) for key in (gate, whole, base)]
         gain = self._contrast("all seven - base", {whole: 1.0, base: -1.0})
+        gain = replace(gain, moderate=False)
         found = []
         for finding, share, floor in ((stated, 0.0, 0.0), (gain_kept, KEPT - 1, means[2])):
             contrast = self._contrast(
@@ -274,6 +275,8 @@ class EffectRules:
                 f"{100 * kept:.1f}%" + (" of the gain" if share else "") + f", the paper says "
                 f"{100 * KEPT:.1f}%"
             )
+            # A part of a score varies as the scores do, and more than a difference of two of them.
+            contrast = replace(contrast, moderate=False)
             finding = replace(finding, contrasts=(contrast,), requires=gain, why=why)
             found.append(self._with_statistics(finding, gate, whole))
         return found

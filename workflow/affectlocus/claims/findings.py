@@ -20,6 +20,7 @@ class Contrast:
         samples: the variance of their mean by test samples; NaN if nothing was drawn.
         unit: the unit of measurement. Variances are compared between contrasts of one unit.
         margin: a difference below it counts as none; NaN: equality is not tested.
+        moderate: whether its variance is comparable to those of the other contrasts of its unit.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Contrast:
     samples: float
     unit: str
     margin: float = math.nan
+    moderate: bool = True
 
 
 @dataclass(frozen=True)

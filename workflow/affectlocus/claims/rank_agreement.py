@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from affectlocus.claims.best_sets import by_ranks, by_scores
 from affectlocus.claims.evidence import COLUMNS as SEVEN
 from affectlocus.claims.evidence import Locus, MissingEvidenceError, ScoreEvidence
 from affectlocus.claims.locus_rules import SIZE_FREE
 from affectlocus.claims.statistics import kendalls_w
 
+CONFIDENCE = 0.95
 COLUMNS = ["by", "of", "over", "raters", "items", "w", "p", "ranking"]
 
 
@@ -19,8 +21,9 @@ def rank_agreement(scores: Sequence[ScoreEvidence], loci: Sequence[Locus]) -> pd
     """Kendall's W of each ranking with at least two raters; columns `COLUMNS`.
 
     `by` is the value that is ranked (a score of `deltas`, or the metric). `of` is the pair, domain
-    or arm. `over` names the raters: layers, replicates, pairs or tasks. `ranking` is sorted by mean
-    rank, highest first.
+    or arm. `over` names the raters: layers, replicates, pairs or tasks. `ranking` is the set
+    of the best projections (`best_sets`): over replicates by the mean score, otherwise by the mean
+    rank.
     """
     rows = [row for by in ("l2", *SIZE_FREE) for row in _delta_rows(loci, by)]
     for evidence in scores:
@@ -28,20 +31,19 @@ def rank_agreement(scores: Sequence[ScoreEvidence], loci: Sequence[Locus]) -> pd
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _row(by: str, of: str, over: str, values: np.ndarray) -> list[list[object]]:
+def _row(by: str, of: str, over: str, values: np.ndarray, ranking: str = "") -> list[list[object]]:
     """A list with one row; empty with fewer than two raters, or if nothing can be ranked.
 
     Args:
         values: (raters, 7).
+        ranking: the set of the best; by default from the ranks.
     """
     if len(values) < 2 or not np.isfinite(values).all():
         return []
     w, p = kendalls_w(values)
     if np.isnan(w):
         return []
-    ranks = pd.DataFrame(values, columns=SEVEN).rank(axis=1).mean()
-    ranking = " > ".join(ranks.sort_values(ascending=False, kind="stable").index)
-    return [[by, of, over, *values.shape, w, p, ranking]]
+    return [[by, of, over, *values.shape, w, p, ranking or by_ranks(SEVEN, values, CONFIDENCE)]]
 
 
 def _delta_rows(loci: Sequence[Locus], by: str) -> list[list[object]]:
@@ -75,5 +77,6 @@ def _score_rows(scores: ScoreEvidence) -> list[list[object]]:
             except MissingEvidenceError:
                 continue
             rows += _row(scores.by, of, "tasks", observed.mean(axis=1).T)
-            rows += _row(scores.by, of, "replicates", observed.mean(axis=2).T)
+            best = by_scores(SEVEN, scores.by_task(keys).mean(axis=-1), CONFIDENCE)
+            rows += _row(scores.by, of, "replicates", observed.mean(axis=2).T, best)
     return rows

@@ -129,16 +129,21 @@ def _variances(contrasts: Sequence[Contrast]) -> tuple[np.ndarray, np.ndarray, n
     """Each (contrasts,): the moderated variance, 0 of one replicate; the prior's df and sd."""
     variance, prior_df = np.zeros(len(contrasts)), np.zeros(len(contrasts))
     prior_sd = np.full(len(contrasts), math.nan)
-    units = {one.unit for one in contrasts if len(one.values) > 1}
-    for unit in units:
+    units = {(one.unit, one.moderate) for one in contrasts if len(one.values) > 1}
+    for unit, moderate in units:
         places = [
-            at for at, one in enumerate(contrasts) if one.unit == unit and len(one.values) > 1
+            at
+            for at, one in enumerate(contrasts)
+            if (one.unit, one.moderate) == (unit, moderate) and len(one.values) > 1
         ]
         # A contrast that several claims test has the same values up to rounding.
         names = [contrasts[at].values.round(9).tobytes() for at in places]
         distinct = dict(zip(names, places, strict=True))
         own = np.array([contrasts[at].values.var(ddof=1) for at in distinct.values()])
         df = np.array([len(contrasts[at].values) - 1.0 for at in distinct.values()])
+        if not moderate:
+            variance[places] = [contrasts[at].values.var(ddof=1) for at in places]
+            continue
         prior = fit_prior(own, df)
         found, total = moderated(own, df, prior)
         for at, name in zip(places, names, strict=True):
