@@ -38,7 +38,7 @@ def checkpoint_path(source: str) -> Path:
             f"{shortened(source)}: no such file or folder{reason}",
             file=source,
         )
-    from affectlocus.data.hub import current_commit
+    from affectlocus.data.hub_commits import current_commit
     from affectlocus.data.retrieve import check_hub_id, retrieve
 
     hub, _, revision = source.partition("@")

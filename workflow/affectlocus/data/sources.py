@@ -64,7 +64,7 @@ def pin(parameters: Parameters, pins: Path) -> dict[str, str]:
     Args:
         pins: JSON file of the pinned commits; existing entries are kept.
     """
-    from affectlocus.data.hub import COMMIT, pinned
+    from affectlocus.data.hub_commits import COMMIT, pinned
 
     sources = [*parameters.base_models.values(), parameters.extraction.model]
     sources += [pair.tuned for pair in parameters.pairs.values()]
