@@ -18,6 +18,7 @@ import torch
 from adapter_files import on_layers, peft_folder
 from command import in_process, own_process
 from hub import serving
+from refusal import refused
 from safetensors.torch import load_file, save_file
 
 from affectlocus.checkpoints.adapters import Adapter
@@ -39,14 +40,14 @@ def run(folder: Path, *arguments: str | Path, **more: str) -> subprocess.Complet
     return in_process(folder, *arguments, **own | more)
 
 
-def refusal(folder: Path, *arguments: str | Path) -> str:
-    """What the command says that fails, in this process: in one line, and nothing is written."""
+def refusal(code: str, folder: Path, /, *arguments: str | Path, **fields: Any) -> InputError:
+    """The error of a command in this process: its message is one line, and nothing is written."""
     before = sorted(folder.rglob("*"))
-    with pytest.raises(InputError) as error:
+    with refused(code, **fields) as error:
         app([str(argument) for argument in arguments], standalone_mode=False)
-    (line,) = str(error.value).splitlines()
+    assert len(str(error.value).splitlines()) == 1
     assert sorted(folder.rglob("*")) == before
-    return line
+    return error.value
 
 
 def test_a_pair_is_ranked_and_its_files_are_written(checkpoint, lora, tmp_path) -> None:
@@ -191,8 +192,10 @@ def configured(folder: Path, out: Path, name: str, **values: Any) -> Path:
     return out
 
 
-def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Path], str]:
-    """A bad pair of each kind, and what must be said of it."""
+def bad(
+    kind: str, make: dict[str, Any], tmp_path: Path
+) -> tuple[list[str | Path], str, dict[str, Any]]:
+    """A bad pair of each kind, and the code and fields of its refusal."""
     base: Path = make["checkpoint"]("llama")
     lora, twin = make["lora"], make["twin"]
     there = tmp_path / "there"
@@ -202,21 +205,23 @@ def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Pat
             save_file(
                 {"h.0.attn.c_attn.weight": torch.ones(2, 2)}, tmp_path / side / "model.safetensors"
             )
-        return [tmp_path / "a", tmp_path / "b"], "GPT-2's layers (c_attn, c_fc) have no gated"
+        return [tmp_path / "a", tmp_path / "b"], "model.no-gate", {"file": tmp_path / "a"}
     if kind == "shapes differ":
         tuned = edited(base, there, lambda one: one.update({GATE: one[GATE].T}))
-        return [base, tuned], f"{GATE} has shape (32, 48), in the base (48, 32)"
+        shapes = {"found": (32, 48), "expected": (48, 32)}
+        return [base, tuned], "pair.shapes-differ", {"file": tuned, "tensor": GATE, **shapes}
     if kind == "a missing tensor":
-        return [base, edited(base, there, lambda one: one.pop(GATE))], f"{GATE!r} is missing"
+        tuned = edited(base, there, lambda one: one.pop(GATE))
+        return [base, tuned], "pair.tensor-missing", {"file": tuned, "tensor": GATE}
     if kind == "quantised by its configuration":
         quantised = {"quant_method": "gptq", "bits": 4}
         packed = {GATE.replace("weight", "qweight"): torch.ones(4, 48, dtype=torch.int32)}
         edited(base, there, lambda one: one.update(packed))
         tuned = configured(there, tmp_path / "tuned", "config.json", quantization_config=quantised)
-        return [base, tuned], "its weights are quantised by 'gptq'"
+        return [base, tuned], "model.quantised", {"file": tuned, "found": "gptq"}
     if kind == "quantised tensors":
         tuned = edited(base, there, lambda one: one.update({GATE: one[GATE].to(torch.int8)}))
-        return [base, tuned], "int8"
+        return [base, tuned], "model.quantised", {"tensor": GATE, "found": "int8"}
     if kind == "another base":
         snapshot = tmp_path / "models--Qwen--Qwen2.5-7B" / "snapshots" / ("0" * 40)
         shutil.copytree(base, snapshot)
@@ -226,70 +231,79 @@ def bad(kind: str, make: dict[str, Any], tmp_path: Path) -> tuple[list[str | Pat
             "adapter_config.json",
             base_model_name_or_path="Qwen/Qwen2.5-3B",
         )
-        return [snapshot, adapter], "its base is 'Qwen/Qwen2.5-3B', not Qwen/Qwen2.5-7B"
+        bases = {"found": "Qwen/Qwen2.5-7B", "expected": "Qwen/Qwen2.5-3B"}
+        return [snapshot, adapter], "adapter.other-base", bases
     if kind == "another base's shapes":
         adapter = lora(make["checkpoint"]("llama", intermediate_size=64), ["gate_proj"])
-        return [base, adapter], "this is not the adapter's base"
+        shapes = {"found": (64, 32), "expected": (48, 32)}
+        return [base, adapter], "pair.shapes-differ", {"file": adapter, **shapes}
     if kind == "infinity":
         tuned = edited(base, there, lambda one: one[GATE][3, 4:6].fill_(math.inf))
-        return [base, tuned], f"{GATE}: 2 entries"
+        return [base, tuned], "checkpoint.not-finite", {"file": tuned, "tensor": GATE, "found": 2}
     if kind == "pickled code":
-        torch.save({"model": Path("x")}, tmp_path / "code.pth")
-        said = "(pathlib.PosixPath), and no code out of a file is ever run"
-        return [base, tmp_path / "code.pth"], said
+        file = tmp_path / "code.pth"
+        torch.save({"model": Path("x")}, file)
+        fields = {"file": file, "found": "pathlib.PosixPath"}
+        return [base, file], "checkpoint.needs-code", fields
     if kind == "no alpha":
-        return [base, layouts.trained_only(lora(base, ["q_proj"]), tmp_path / "a.pth")], "--alpha"
+        file = layouts.trained_only(lora(base, ["q_proj"]), tmp_path / "a.pth")
+        return [base, file], "adapter.no-alpha", {"file": file, "option": "alpha"}
     if kind == "a model alone":
-        return [base], "a model alone has no delta"
+        return [base], "pair.no-tuned", {"file": base}
     if kind == "nothing there":
-        return [base, tmp_path / "nowhere"], "no such file or folder"
+        return [base, tmp_path / "nowhere"], "checkpoint.missing", {}
     if kind == "a cut file":
         tuned = shutil.copytree(twin(base), there)
         data = (tuned / "model.safetensors").read_bytes()
         (tuned / "model.safetensors").write_bytes(data[:-100])
-        return [base, tuned], "not a whole safetensors file"
+        fields = {"file": tuned / "model.safetensors"}
+        return [base, tuned], "checkpoint.broken-safetensors", fields
     if kind == "an unknown score":
-        return [base, twin(base), "--score", "size"], "--score: found 'size'"
+        fields = {"option": "--score", "found": "size"}
+        return [base, twin(base), "--score", "size"], "option.unknown-value", fields
     if kind == "a file for a folder":
         there.touch()
-        return [base, twin(base), "--out", there], "there: is a file; expected a folder"
+        return [base, twin(base), "--out", there], "output.is-a-file", {"file": there}
     if kind == "a folder for a file":
         (there / "heat_map.svg").mkdir(parents=True)
-        return [base, twin(base), "--out", there], "heat_map.svg: is a folder"
+        fields = {"file": there / "heat_map.svg"}
+        return [base, twin(base), "--out", there], "output.is-a-folder", fields
     if kind == "a folder below a file":
         there.touch()
-        return [base, twin(base), "--out", there / "below"], f"{there} is not a folder"
+        return [base, twin(base), "--out", there / "below"], "output.below-a-file", {"found": there}
     if kind == "a folder's name that is too long":
-        return [base, twin(base), "--out", "x" * 5000], "cannot be written (File name too long)"
+        fields = {"reason": "File name too long"}
+        return [base, twin(base), "--out", "x" * 5000], "output.not-writable", fields
     if kind == "a path that is too long":
-        return [base, "x" * 5000], "cannot be read (File name too long)"
+        return [base, "x" * 5000], "checkpoint.unreadable", {}
     if kind == "a slip in a path":
-        return [base, "models/./tuned"], "no such file or folder"
+        return [base, "models/./tuned"], "checkpoint.missing", {}
     if kind == "a slip in a file's name":
-        return [base, "runs/model.safetensors"], "no such file or folder; expected a model's"
+        return (
+            [base, "runs/model.safetensors"],
+            "checkpoint.missing",
+            {"says": "expected a model's"},
+        )
     if kind == "a path of another system":
-        return [base, "models\\a/b"], "no such file or folder"
+        return [base, "models\\a/b"], "checkpoint.missing", {}
     if kind == "a slip below a folder":
         (tmp_path / "runs").mkdir()
-        return [base, "runs/tuend"], "no such file or folder in runs; if it is a hub id"
+        return [base, "runs/tuend"], "checkpoint.missing", {"says": " in runs; if it is a hub id"}
     if kind == "a link that leads nowhere":
         (tmp_path / "runs").mkdir()
         (tmp_path / "runs" / "last").symlink_to("gone")
-        return [
-            base,
-            "runs/last",
-        ], "no such file or folder; it is a link to gone, which does not"
+        fields = {"says": "it is a link to gone, which does not exist"}
+        return [base, "runs/last"], "checkpoint.missing", fields
     if kind.startswith("--"):
         alone: list[str | Path] = [lora(base, ["q_proj"])]
         option, _, against = kind.partition(" ")
         sides = {"": alone, "adapter": [base, *alone], "model": [base, twin(base)]}[against]
         value = {"--any-base": [], "--alpha": ["2"]}.get(option, ["x"])
-        return [*sides, option, *value], f"{option} has no effect: "
+        return [*sides, option, *value], "option.no-effect", {"option": option}
     assert kind == "another kind of adapter"
-    return [
-        base,
-        configured(lora(base, ["q_proj"]), there, "adapter_config.json", peft_type="IA3"),
-    ], "peft_type is 'IA3': only LoRA is read"
+    adapter = configured(lora(base, ["q_proj"]), there, "adapter_config.json", peft_type="IA3")
+    fields = {"key": "peft_type", "found": "IA3"}
+    return [base, adapter], "adapter.unsupported-setting", fields
 
 
 KINDS = (
@@ -310,11 +324,12 @@ def test_bad_input_is_refused_in_one_line(
     kind, checkpoint, lora, twin, tmp_path, monkeypatch
 ) -> None:
     make = {"checkpoint": checkpoint, "lora": lora, "twin": twin}
-    arguments, expected = bad(kind, make, tmp_path)
+    arguments, code, fields = bad(kind, make, tmp_path)
     monkeypatch.chdir(tmp_path)
-    line = refusal(tmp_path, "diff", *arguments)
-    assert expected in line
-    assert len(line) < 500
+    says = fields.pop("says", "")
+    error = refusal(code, tmp_path, "diff", *arguments, **fields)
+    assert says in str(error)
+    assert len(str(error)) < 500
 
 
 def test_what_would_be_misread_is_refused_with_its_own_reason(
@@ -324,12 +339,12 @@ def test_what_would_be_misread_is_refused_with_its_own_reason(
     base = checkpoint()
     adapter, garbage = lora(base, ["q_proj"]), tmp_path / "garbage.pth"
     garbage.write_bytes(b"x" * 500)
-    for arguments, expected in (
-        ((adapter, adapter), "found an adapter, expected the base"),
-        ((base, garbage), "not a PyTorch file"),
-        ((adapter, "--score", "relative"), "needs the base's norm; give the base too"),
+    for arguments, code in (
+        ((adapter, adapter), "pair.base-is-adapter"),
+        ((base, garbage), "checkpoint.not-pytorch"),
+        ((adapter, "--score", "relative"), "option.needs-base"),
     ):
-        assert expected in refusal(tmp_path, "diff", *arguments)
+        refusal(code, tmp_path, "diff", *arguments)
 
 
 def test_equal_checkpoints_give_a_note(checkpoint, tmp_path) -> None:
@@ -343,7 +358,7 @@ def test_equal_checkpoints_give_a_note(checkpoint, tmp_path) -> None:
 
 def test_an_out_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path) -> None:
     (tmp_path / "file").touch()
-    assert "file: is a file" in refusal(tmp_path, "diff", "a/b", "--out", tmp_path / "file")
+    refusal("output.is-a-file", tmp_path, "diff", "a/b", "--out", tmp_path / "file")
 
 
 def test_a_path_may_hold_what_markup_and_formulae_are_made_of(
@@ -383,13 +398,13 @@ def test_a_folder_with_other_files_is_refused_as_output(
     arguments: list[str | Path] = [adapter]
     if command == "graft":
         arguments = ["--base", base, "--tuned", adapter, "--modules", "q"]
-    for out, said in (
-        (tmp_path / "home", "contains thesis.tex"),
-        (adapter, "is an input, which would be overwritten"),
-        (adapter.parent, "contains the input"),
-        (inside, f"is inside the input {adapter}"),
+    for out, code in (
+        (tmp_path / "home", "output.holds-other-files"),
+        (adapter, "output.is-an-input"),
+        (adapter.parent, "output.contains-input"),
+        (inside, "output.inside-input"),
     ):
-        assert said in refusal(tmp_path, command, *arguments, "--out", out)
+        refusal(code, tmp_path, command, *arguments, "--out", out)
 
 
 def test_convert_replaces_what_it_wrote(checkpoint, lora, tmp_path) -> None:

@@ -79,7 +79,9 @@ def test_pretrain_copies_a_shipped_base_and_says_so_in_the_manifest(
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "base.json").read_text())
     assert manifest["shipped"] == f"qwen2/seed{SECOND}"
-    assert manifest["perplexity"] == RECORDED["bases"][f"qwen2/seed{SECOND}"]["measured"]["perplexity"]
+    assert (
+        manifest["perplexity"] == RECORDED["bases"][f"qwen2/seed{SECOND}"]["measured"]["perplexity"]
+    )
     for name, digest in RECORDED["bases"][f"qwen2/seed{SECOND}"]["files"].items():
         assert sha256(tmp_path / "base" / name) == digest
 

@@ -782,7 +782,7 @@ BROKEN = "not a whole safetensors file"
 CHECKPOINTS = [
     Case(
         "A header of 2^60 bytes, says the file",
-        (BROKEN, "which is no header and its tensors"),
+        (BROKEN, "too few for a header and its tensors"),
         make=_bytes({}, length=2**60),
         shown="eight bytes, `00 00 00 00 00 00 00 10`, and `{}`",
         commands=DIFF,
@@ -810,7 +810,7 @@ CHECKPOINTS = [
     ),
     Case(
         "A tensor behind the end of the file",
-        (BROKEN, "'a' ends 4 bytes behind the end of the file"),
+        (BROKEN, "'a' ends 4 bytes after the end of the file"),
         make=_bytes({"a": _entry([3], 0, 12)}, b"\0" * 8),
         commands=DIFF,
         shown='`{"a": {…, "data_offsets": [0, 12]}}` and 8 bytes',
@@ -838,7 +838,7 @@ CHECKPOINTS = [
     ),
     Case(
         "A name twice",
-        (BROKEN, "a name twice in the header"),
+        (BROKEN, "the header lists a name twice"),
         make=_bytes(b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}, "a": {}}'),
         commands=DIFF,
         shown='`{"a": {…}, "a": {…}}`',
@@ -879,14 +879,14 @@ CHECKPOINTS = [
     ),
     Case(
         "A pickle that would run a program: a .pth",
-        ("holds more than plain tensors", "no code out of a file is ever run"),
+        ("contains more than plain tensors", "code from a file is never run"),
         make=_pth(lambda: {"model": Runs()}),
         commands=(("diff", "base", "tuned.pth"),),
         shown="`tuned.pth`",
     ),
     Case(
         "A pickle that would run a program: a base's .bin",
-        ("pytorch_model.bin: holds more than plain tensors",),
+        ("pytorch_model.bin: contains more than plain tensors",),
         make=_pickled_base,
         commands=DIFF,
         shown="`base/pytorch_model.bin`",
@@ -901,7 +901,7 @@ CHECKPOINTS = [
     ),
     Case(
         "A few hundred bytes that stand for 4 TB",
-        ("stands for 4000000000000 bytes and stores 4",),
+        ("describes 4000000000000 bytes but stores 4",),
         make=_pth(_spread),
         commands=(("diff", "base", "tuned.pth"),),
         shown="`tuned.pth`: `torch.ones(1).expand(1000000, 1000000)`",

@@ -133,7 +133,8 @@ class Pair:
             if name in located or a[1:] != b[1:] or not is_vocabulary(name):
                 raise InputError(
                     "pair.shapes-differ",
-                    f"{tuned.path}: {name} has shape {b}, in the base {a}; the two are no pair",
+                    f"{tuned.path}: {name} has shape {b}, in the base {a}; expected the "
+                    "same shapes in both",
                     file=tuned.path,
                     tensor=name,
                     found=b,

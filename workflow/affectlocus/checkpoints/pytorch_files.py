@@ -79,14 +79,14 @@ def _refuse_spread(file: OpenFile, name: str, tensor: torch.Tensor) -> None:
     if (int(tensor.storage_offset()) + last + 1) * size > stored:
         raise InputError(
             "checkpoint.broken-pytorch",
-            f"{file.path}: not a whole PyTorch file ({name} ends behind its storage)",
+            f"{file.path}: not a whole PyTorch file ({name} ends after its storage)",
             file=file.path,
             tensor=name,
         )
     if tensor.numel() * size > max(stored, MAPPED):
         raise InputError(
             "tensor.repeats-entries",
-            f"{file.path}: {name} stands for {tensor.numel() * size} bytes and stores {stored}; "
+            f"{file.path}: {name} describes {tensor.numel() * size} bytes but stores {stored}; "
             "expected a plain tensor: save it with .contiguous()",
             file=file.path,
             tensor=name,
@@ -105,7 +105,7 @@ def _storages(file: OpenFile) -> dict[int | None, int] | None:
                 raise InputError(
                     "checkpoint.packed",
                     f"{file.path}: {file.size} bytes that unpack to {unpacked}; expected a file as "
-                    "torch.save writes it, which packs nothing",
+                    "torch.save writes it, without compression",
                     file=file.path,
                     found=unpacked,
                     expected=file.size,
@@ -154,9 +154,9 @@ def _unpickled(path: Path, device: str) -> Any:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise InputError(
             "checkpoint.needs-code",
-            f"{path}: holds more than plain tensors{f' ({wanted[1]})' if wanted else ''}, and no "
-            "code out of a file is ever run; where you trust it, load it yourself and save its "
-            "state_dict() with torch.save, or as safetensors",
+            f"{path}: contains more than plain tensors{f' ({wanted[1]})' if wanted else ''}, and "
+            "code from a file is never run; if you trust the file, load it yourself and save its "
+            "state_dict() with torch.save or as safetensors",
             file=path,
             found=wanted[1] if wanted else None,
         ) from None

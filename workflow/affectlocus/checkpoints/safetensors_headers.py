@@ -51,7 +51,7 @@ def safetensors_entries(file: OpenFile) -> dict[str, Entry]:
     try:
         pairs = json.loads(text.decode("utf-8"), object_pairs_hook=_once)
         pairs.pop("__metadata__", None)
-        room = file.size - 8 - length
+        available = file.size - 8 - length
         entries, spans = {}, []
         for name, value in pairs.items():
             begin, end = value["data_offsets"]
@@ -74,8 +74,8 @@ def safetensors_entries(file: OpenFile) -> dict[str, Entry]:
                 raise ValueError(
                     f"{name!r}: {end - begin} bytes for shape {shape} of {value['dtype']}"
                 )
-            if end > room:
-                raise ValueError(f"{name!r} ends {end - room} bytes behind the end of the file")
+            if end > available:
+                raise ValueError(f"{name!r} ends {end - available} bytes after the end of the file")
             spans.append((begin, end, name))
             entries[name] = Entry(file, dtype, shape, None, 8 + length + begin)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -85,8 +85,8 @@ def safetensors_entries(file: OpenFile) -> dict[str, Entry]:
         if begin != at:
             raise _broken(file, f"{name!r} begins at {begin} where {at} was expected")
         at = end
-    if at != room:
-        raise _broken(file, f"{room - at} bytes behind its last tensor")
+    if at != available:
+        raise _broken(file, f"{available - at} bytes after its last tensor")
     return entries
 
 
@@ -97,14 +97,14 @@ def _header_length(file: OpenFile) -> int:
     if _HEADER < length <= file.size - 8:
         raise InputError(
             "checkpoint.header-too-long",
-            f"{file.path}: its header has {length} bytes; expected {_HEADER} at most, some 150 for "
-            "each tensor: save the model in several files",
+            f"{file.path}: its header has {length} bytes; expected {_HEADER} at most, about 150 "
+            "for each tensor: save the model in several files",
             file=file.path,
             found=length,
             expected=_HEADER,
         )
     if not 2 <= length <= file.size - 8:
-        raise _broken(file, f"{file.size} bytes, which is no header and its tensors")
+        raise _broken(file, f"{file.size} bytes, too few for a header and its tensors")
     return int(length)
 
 
@@ -120,7 +120,7 @@ def check_header(path: Path) -> None:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name twice in the header")
+        raise ValueError("the header lists a name twice")
     return found
 
 

@@ -59,8 +59,8 @@ class OpenFile:
             if not done:
                 raise InputError(
                     "checkpoint.cut-while-read",
-                    f"{self.path}: ends at {offset} bytes though its header promised more; "
-                    "it was cut while it was read: fetch it again",
+                    f"{self.path}: ends at byte {offset}, before the end of a tensor in its "
+                    "header; it was truncated while it was read: fetch it again",
                     file=self.path,
                 )
             into, offset = into[done:], offset + done
@@ -91,14 +91,14 @@ class OpenFile:
 
 @dataclass(frozen=True)
 class Entry:
-    """The place of a tensor: in a file at byte `offset`, or in memory (`held`)."""
+    """The place of a tensor: in a file at byte `offset`, or in memory (`data`)."""
 
     file: OpenFile
     dtype: str
     shape: tuple[int, ...]
     stride: tuple[int, ...] | None  # None: row after row without gaps
     offset: int
-    held: np.ndarray | None = None  # flat, as `_raw` has them
+    data: np.ndarray | None = None  # flat, of dtype `raw`
 
     @property
     def raw(self) -> np.dtype:
@@ -142,22 +142,24 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def raw_dtype(dtype: str) -> str:
+    """A numpy dtype of the same size: the dtype itself, or an integer one if numpy lacks it."""
     if dtype.startswith("float8"):
         return "uint8"
     return "uint16" if dtype == "bfloat16" else dtype
 
 
 def view_of(whole: Entry, cut: ExpertView) -> Entry:
+    """The place of a view of a tensor."""
     strides = whole.stride or contiguous_strides(whole.shape)
     begin, *rest = cut.within(whole.shape, strides)
     shape, steps = tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :])
-    if whole.held is not None:
+    if whole.data is not None:
         # Strides in bytes. A tensor in memory is always contiguous.
-        size = whole.held.itemsize
-        lying = np.lib.stride_tricks.as_strided(
-            whole.held[begin:], shape, [step * size for step in steps]
+        size = whole.data.itemsize
+        view = np.lib.stride_tricks.as_strided(
+            whole.data[begin:], shape, [step * size for step in steps]
         )
-        return Entry(whole.file, whole.dtype, shape, None, 0, lying.flatten())
+        return Entry(whole.file, whole.dtype, shape, None, 0, view.flatten())
     offset = whole.offset + begin * whole.raw.itemsize
     stride = None if steps == contiguous_strides(shape) else steps
     return Entry(whole.file, whole.dtype, shape, stride, offset)
@@ -180,8 +182,8 @@ def gathered(entry: Entry) -> np.ndarray:
         size, steps = entry.raw.itemsize, entry.stride
         last = sum((n - 1) * step for n, step in zip(entry.shape, steps, strict=True))
         span = entry.file.window(entry.offset, (1 + last) * size if prod(entry.shape) else 0)
-        lying = np.lib.stride_tricks.as_strided(
+        view = np.lib.stride_tricks.as_strided(
             span.view(entry.raw), entry.shape, [step * size for step in steps]
         )
-        _thread.last = (entry, lying.flatten())
+        _thread.last = (entry, view.flatten())
     return _thread.last[1]

@@ -266,8 +266,8 @@ class FileReader:
     def _entries(self, first: int, count: int) -> np.ndarray:
         """Flat entries of the whole tensor, as stored; read-only."""
         entry = self._entry
-        if entry.held is not None:
-            return entry.held[first : first + count]
+        if entry.data is not None:
+            return entry.data[first : first + count]
         if entry.stride is not None:
             return gathered(entry)[first : first + count]
         size = entry.raw.itemsize

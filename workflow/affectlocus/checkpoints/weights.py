@@ -88,7 +88,7 @@ class Weights:
         if lost:
             raise InputError(
                 "checkpoint.tensor-not-in-shard",
-                f"{promised[lost[0]]}: {lost[0]!r} is not in it, though the index says so "
+                f"{promised[lost[0]]}: {lost[0]!r} is not in it, but the index lists it there "
                 f"({counted(lost, 'tensor')} in all); fetch the shard again",
                 file=promised[lost[0]],
                 tensor=lost[0],
@@ -103,8 +103,8 @@ class Weights:
             if plain in self._stored:
                 raise InputError(
                     "model.two-wrapped-copies",
-                    f"{path}: {self._stored[plain]!r} and {name!r} are both {plain!r} once the "
-                    "wrappers' names are left out; expected one model",
+                    f"{path}: {self._stored[plain]!r} and {name!r} are both {plain!r} without "
+                    "the names of wrappers; expected one model",
                     file=path,
                     tensor=plain,
                     found=(self._stored[plain], name),

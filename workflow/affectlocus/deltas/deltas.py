@@ -198,7 +198,7 @@ def adapter_alone(adapter: Adapter) -> DeltaTables:
     if adapter.replaced:
         measured.notes.append(
             f"{adapter.path} holds {counted(adapter.replaced, 'whole tensor')}, as "
-            f"{min(adapter.replaced)}: not measured, as only the base tells what that changes"
+            f"{min(adapter.replaced)}: not measured, because their change depends on the base"
         )
     if untouched := adapter.untouched_targets():
         measured.notes.append(
