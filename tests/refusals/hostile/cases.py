@@ -530,7 +530,7 @@ TABLES = [
     ),
     Case(
         "A column of JSON that has a name of ours",
-        ("[column.nul-character]",),
+        ("[table.nul-in-column-name]",),
         **_test('{"text": "a", "mood": "joy", "id": "3", "\\u0000partner": "x"}\n', "test.jsonl"),
     ),
     Case(
