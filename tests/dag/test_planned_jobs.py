@@ -241,7 +241,7 @@ def test_bad_parameters_end_in_one_line_before_any_job(default: Path, what: str)
 
 
 DATA = {
-    "a column that is not there": ("text,mood\na,x\n", "column.missing"),
+    "a column that is not there": ("text,mood\na,x\n", "table.no-column"),
     "a label that is not listed": ("text,y\na,q\n", "label.unlisted"),
     "splits that overlap": ("text,y\na,x\nb,z\n", "split.overlap"),
 }

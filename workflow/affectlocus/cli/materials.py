@@ -46,7 +46,7 @@ def retrieve(
         str,
         typer.Argument(
             help="a folder in the Hugging Face layout or a file of weights, a hub id (owner/name), "
-            "or an http(s) URL, in which ${NAME} stands for an environment variable"
+            "or an http(s) URL, in which ${NAME} is replaced by an environment variable"
         ),
     ],
     out: Out,

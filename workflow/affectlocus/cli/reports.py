@@ -165,8 +165,8 @@ def figures(
     elif dose is not None:
         from affectlocus.reporting.dose_curves import dose_curves
 
-        beside = _read_companion(baselines, "baselines", "baseline") if baselines else None
-        figure = dose_curves(_read_companion(dose, "intervals", "gain"), title, beside)
+        lines_of = _read_companion(baselines, "baselines", "baseline") if baselines else None
+        figure = dose_curves(_read_companion(dose, "intervals", "gain"), title, lines_of)
     elif heat_map:
         from affectlocus.reporting.heat_map import heat_map as map_of_deltas
 
@@ -178,10 +178,10 @@ def figures(
     else:
         frame = _read_companion(tables[0], "intervals", "gain")
         if singles is not None:
-            beside = _read_companion(baselines, "baselines", "baseline") if baselines else None
+            lines_of = _read_companion(baselines, "baselines", "baseline") if baselines else None
             from affectlocus.reporting.score_bars import singles as bars
 
-            figure = bars(frame, title, beside)
+            figure = bars(frame, title, lines_of)
         else:
             from affectlocus.reporting.ablation_drops import ablation as drops
 
@@ -366,8 +366,7 @@ def report(
         return
     from affectlocus.reporting.report import report as page
 
-    beside = _object(overrides, "--overrides")
-    experiment = _experiment(parameters, beside, made_with, results)
+    experiment = _experiment(parameters, _object(overrides, "--overrides"), made_with, results)
     experiment = replace(experiment, name=name or parameters.resolve().parent.name)
     write_text(out, page(experiment, results, files))
 

@@ -186,12 +186,12 @@ def training_states(step: str, folder: Path, minutes: float | None, **job: Any) 
     from affectlocus.orchestration.code_digest import digest
     from affectlocus.training.training_state import TrainingStates, states_folder
 
-    def told(value: Any) -> str:
+    def digest_of(value: Any) -> str:
         parts = value if isinstance(value, list) else [value]
         texts = [sha256(one) if isinstance(one, Path) else one for one in parts]
         return hashed(json.dumps(texts, sort_keys=True).encode()).hexdigest()
 
-    topics = {name: told(value) for name, value in job.items()}
+    topics = {name: digest_of(value) for name, value in job.items()}
     libraries = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
     topics["versions"] = ", ".join(f"{name} {version(name)}" for name in libraries)
     return TrainingStates(

@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def replicate(self) -> int | tuple[str, int] | None:
-        """The seed or the draw, which tells the cells of one `condition` apart."""
+        """The seed or the draw, by which the cells of one `condition` differ."""
         return self.seed if self.draw is None else ("draw", self.draw)
 
     @property

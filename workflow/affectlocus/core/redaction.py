@@ -10,7 +10,7 @@ _NAMED = re.compile(
     r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|(^|_)(API_?|ACCESS_?)?KEY($|_)|AUTH|_PWD$",
     re.IGNORECASE,
 )
-_MIN_LENGTH = 6  # characters; a shorter value cannot be told from ordinary text
+_MIN_LENGTH = 6  # characters; a shorter value may be ordinary text
 # Tokens with a known prefix: of model hubs, code hosts, clouds, chat services.
 _TOKEN = re.compile(
     r"\b(hf_|api_org_|sk-|gh[pousr]_|github_pat_|glpat-|pypi-|npm_|xox[abeoprs]-|AKIA|ASIA|AIza)"

@@ -97,13 +97,13 @@ def check_room(parameters: Parameters, root: Path, source: str = "params.yaml") 
                 )
         tokens = _tokens(one, base, root, limit)
         if tokens >= limit:
-            said = tokens if base.folder is not None else f"{tokens} or more"
+            counted = tokens if base.folder is not None else f"{tokens} or more"
             by = f"{one.limited_by} is {one.limit}"
             if limit < one.limit:
                 by = f"with evaluate.generation.max_new_tokens {one.new} there is room for {limit}"
             raise InputError(
                 "prompt.no-room-for-text",
-                f"{source}: {one.key}: the prompt without the text takes {said} tokens of base "
+                f"{source}: {one.key}: the prompt without the text takes {counted} tokens of base "
                 f"{name}, and {by}, so that no text would be read; shorten it, or raise the limit",
                 file=source,
                 key=one.key,
