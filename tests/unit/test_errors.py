@@ -6,13 +6,24 @@ from pathlib import Path
 import pytest
 from refusal import refused
 
+from affectlocus.config.messages import ParameterError
 from affectlocus.core.errors import InputError, LayoutError, exit_on_error
+from affectlocus.core.extras import missing_extra
 
 
-def test_an_error_keeps_its_code_and_fields_on_the_way_to_another_process() -> None:
-    error = LayoutError("table.no-column", "t.csv: no column 'text'", file="t.csv", found=["a"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        LayoutError("table.no-column", "t.csv: no column 'text'", file="t.csv", found=["a"]),
+        ParameterError("params.listed-twice", "'a' is listed twice; list it once", found="a"),
+        missing_extra("affectlocus tune", "torch"),
+    ],
+)
+def test_an_error_keeps_its_code_and_fields_on_the_way_to_another_process(
+    error: InputError,
+) -> None:
     copy = pickle.loads(pickle.dumps(error))
-    assert type(copy) is LayoutError
+    assert type(copy) is type(error)
     assert (copy.code, str(copy), copy.fields) == (error.code, str(error), error.fields)
 
 
