@@ -29,15 +29,14 @@ SETTINGS = json.dumps({"batch_tokens": BATCH_TOKENS, "max_length": MAX_LENGTH})
 
 def _loaded(material: Path) -> tuple[Any, Any, list[str], list[str]]:
     """Model, prompter, texts of the prompts and labels."""
-    import pandas as pd
-
     from affectlocus.core.cells import Cell
+    from affectlocus.data.prepared_task import PreparedTask
     from affectlocus.evaluation.evaluate import build
     from affectlocus.lm.prompts import Prompter
 
-    frame = pd.read_parquet(material / "task.parquet")
+    task = PreparedTask.read(material / "task.parquet")
     model, _ = build(material / "base", None, Cell("base", "base"))
-    return model, Prompter(material / "base"), frame["prompt"].tolist(), frame.attrs["labels"]
+    return model, Prompter(material / "base"), task.samples["prompt"].tolist(), task.labels
 
 
 def _timed(

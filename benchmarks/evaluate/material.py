@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 from affectlocus.checkpoints.checkpoint_manifests import manifest
 from affectlocus.core.files import write_json
 from affectlocus.data.corpus import BENCHMARKS, benchmark_row, pretraining_document
+from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.training.pretrain import train_tokenizer
 
 TASK = "moods"
@@ -117,8 +118,7 @@ def models(size: Size, folder: Path) -> None:
 def tasks(rows: list[dict[str, Any]], folder: Path) -> None:
     """The samples in affectlocus's layout and in the harness's."""
     frame = pd.DataFrame(rows).assign(split="test")
-    frame.attrs = {"task": TASK, "labels": LABELS}
-    frame.to_parquet(folder / "task.parquet", index=False)
+    PreparedTask(TASK, LABELS, frame).write(folder / "task.parquet")
     harness = folder / "harness"
     harness.mkdir()
     with (harness / "samples.jsonl").open("w", encoding="utf-8") as file:

@@ -18,7 +18,9 @@ from affectlocus.claims.evidence import GroupKey, ScoreEvidence, gather_scores  
 from affectlocus.claims.pair_facts import ClaimsSettings  # noqa: E402
 from affectlocus.claims.paper import SETS  # noqa: E402
 from affectlocus.claims.statistics import GroupDraws  # noqa: E402
+from affectlocus.core.cells import Cell  # noqa: E402
 from affectlocus.core.projections import PROJECTIONS  # noqa: E402
+from affectlocus.evaluation.predictions import Predictions  # noqa: E402
 
 COMPONENTS = HERE / "components.csv"
 MODULES = (*PROJECTIONS, *SETS, "o+gate", "all")
@@ -52,8 +54,8 @@ def measure(results: Path, pair: str) -> pd.DataFrame:
     files = [*results.glob(f"cells/{pair}/*/**/predictions.parquet")]
     base = {path.parts[-4] for path in files}
     files += [*results.glob("cells/*/base/**/predictions.parquet")]
-    frames = [pd.read_parquet(path) for path in files]
-    wanted = [one for one in frames if _key(one)[:2] in CELLS or _key(one)[0] == "base"]
+    predictions = [Predictions.read(path) for path in files]
+    wanted = [own for own in predictions if _key(own.cell) in CELLS or own.cell.kind == "base"]
     assert wanted, f"{results}: no cells of {pair} ({', '.join(sorted(base))})"
     scores = gather_scores(wanted, ClaimsSettings())[0]
     gate = (pair, "load", "gate", "")
@@ -69,9 +71,8 @@ def measure(results: Path, pair: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["replicate", "kind", "modules", "score", "samples"])
 
 
-def _key(frame: pd.DataFrame) -> tuple[str, str]:
-    cell = frame.attrs["cell"]
-    return cell["kind"], cell["modules"] if not cell["mode"] else cell["mode"]
+def _key(cell: Cell) -> tuple[str, str]:
+    return cell.kind, cell.mode or cell.modules
 
 
 def components(table: pd.DataFrame) -> Components:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from refusal import refused
 
 from affectlocus.config.evaluation import Extraction
 from affectlocus.core.cells import Cell
@@ -106,7 +107,7 @@ def test_jobs_at_once_keep_what_both_have_learned(tmp_path) -> None:
 
 def test_a_broken_file_of_replies_is_refused_by_name(tmp_path) -> None:
     (tmp_path / "x.jsonl").write_text(json.dumps(["key", "reply"]) + "\n{half")
-    with pytest.raises(InputError, match=r"x\.jsonl: not a file of replies"):
+    with refused("reply.not-a-cache-file", file=tmp_path / "x.jsonl"):
         ReplyCache(tmp_path, "m", SETTINGS)
 
 

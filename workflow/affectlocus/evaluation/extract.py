@@ -84,8 +84,10 @@ class ReplyCache:
                     self.known.setdefault(str(key), str(reply))
             except ValueError:
                 raise InputError(
+                    "reply.not-a-cache-file",
                     f"{path}: not a file of replies; expected a JSON list of key and reply in each "
-                    "line; delete it, and what it held is asked again"
+                    "line; delete it: its replies are generated again",
+                    file=path,
                 ) from None
 
     def key(self, prompt: str) -> str:
