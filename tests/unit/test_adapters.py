@@ -842,3 +842,9 @@ def test_real_adapters_are_read() -> None:
     mlx = Adapter(REAL / "mlx-qwen2.5-0.5b")
     assert sorted({module.split(".")[2] for module in mlx.factors}) == ["20", "21", "22", "23"]
     assert mlx.scaling("model.layers.20.self_attn.q_proj") == 10.0
+
+
+def test_an_adapter_that_changes_nothing_is_refused(tmp_path) -> None:
+    empty = saved(tmp_path / "empty", {})
+    with refused("adapter.empty", file=empty):
+        Pair(by_hand(tmp_path / "base"), empty)

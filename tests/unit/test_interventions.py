@@ -119,7 +119,7 @@ def test_a_dose_of_nothing_is_the_base_and_of_one_the_load(pair, projection) -> 
 def test_a_dose_between_lies_between(pair) -> None:
     half = intervened(pair, GATE, load("gate", "x0.5")).double()
     base, tuned = (side.double() for side in pair.sides(GATE))
-    spread = 2.0**-7 if pair.base_tensor(GATE).dtype == torch.bfloat16 else 1e-6
+    spread = 2.0**-7 if pair.base.dtype(GATE) == "bfloat16" else 1e-6
     torch.testing.assert_close(half, (base + tuned) / 2, rtol=spread, atol=spread)
 
 
@@ -129,7 +129,7 @@ def test_even_noise_has_one_size_in_every_projection_and_the_whole_deltas_norm(p
         for location, (name, _) in pair.projections.items():
             if location.parameter == "weight":
                 noise = intervened(pair, name, load("all", "even", 3)).double()
-                noise -= pair.base_tensor(name).double()
+                noise -= as_torch(pair.stored_base(name)).double()
                 squares.append(float(noise.square().sum()))
                 entries.append(noise.numel())
                 whole += float(pair.delta(name).square().sum())

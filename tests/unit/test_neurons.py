@@ -176,7 +176,8 @@ def test_the_command_counts_pairs_and_not_seeds(tmp_path: Path) -> None:
     assert pd.read_parquet(out)["again"].all()  # each file is a pair of its own
     wrong = CliRunner().invoke(app, [*arguments, '{"b": "a"}'])
     assert isinstance(wrong.exception, InputError)
-    assert "no file of 'b' is given" in str(wrong.exception)
+    assert wrong.exception.code == "pair.no-file"
+    assert wrong.exception.fields["found"] == "b"
 
 
 def test_deltas_of_nothing_but_zeros_move_no_neuron_again() -> None:

@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 
 from affectlocus.checkpoints.pairs import Pair, holds_model
 from affectlocus.core.checkpoint_files import checkpoint_files
-from affectlocus.core.errors import InputError
 from affectlocus.data.retrieve import retrieve
 from affectlocus.deltas.delta_tables import summary
 from affectlocus.deltas.deltas import deltas
@@ -176,7 +175,7 @@ def test_a_folder_with_a_model_and_an_adapter_is_an_adapter(base, both) -> None:
 
 
 def test_no_cell_is_made_of_a_base_with_an_adapter_in_its_folder(both) -> None:
-    with pytest.raises(InputError, match=r"adapter_config\.json.* would apply to the model"):
+    with refused("model.adapter-in-folder"):
         load(both, HARDWARE)
 
 

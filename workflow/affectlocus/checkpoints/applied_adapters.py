@@ -46,30 +46,30 @@ class Applied:
                 f"{adapter.path}: it changes no tensor; expected LoRA factors or trained tensors",
                 file=adapter.path,
             )
-        where = align_with_path(names, known, adapter.path)
-        both = layer_prefixes(names, known)
-        self.names = {where[name]: name for name in names if name in where}
-        self.other = sorted(set(names) - set(where))
-        self._refuse_new_biases(base, where)
-        lost = [
+        matched = align_with_path(names, known, adapter.path)
+        prefixes = layer_prefixes(names, known)
+        self.names = {matched[name]: name for name in names if name in matched}
+        self.other = sorted(set(names) - set(matched))
+        self._refuse_new_biases(base, matched)
+        missing = [
             name
             for name in self.other
-            if (place(name) is not None and both is None)
+            if (place(name) is not None and prefixes is None)
             or (
-                both is not None
+                prefixes is not None
                 and split_layer(name)[1] is not None
-                and split_layer(name)[0] == both[0]
+                and split_layer(name)[0] == prefixes[0]
             )
         ]
         factors = {name for name in names if name not in adapter.replaced}
-        if not lost and factors and factors.isdisjoint(where):
-            lost = sorted(factors)
-        if lost or not (self.names or adapter.rows):
-            raise not_in_base(adapter.path, lost or names, base.path)
+        if not missing and factors and factors.isdisjoint(matched):
+            missing = sorted(factors)
+        if missing or not (self.names or adapter.rows):
+            raise not_in_base(adapter.path, missing or names, base.path)
         for name in sorted(self.names):
             self._check_shape(name, base)
-        if both is not None:
-            self._refuse_incomplete(base, both[1])
+        if prefixes is not None:
+            self._refuse_incomplete(base, prefixes[1])
         if self.other:
             self.notes.append(
                 f"{adapter.path} holds {counted(self.other, 'trained tensor')} outside the base, "

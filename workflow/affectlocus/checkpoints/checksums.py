@@ -30,8 +30,8 @@ def first_changed(folder: Path, entries: Sequence[Mapping[str, Any]]) -> Path | 
     """
     with ThreadPoolExecutor(_READERS) as readers:
         paths = [folder / entry["file"] for entry in entries]
-        whole = readers.map(_is_unchanged, paths, [entry["sha256"] for entry in entries])
-        return next((path for path, good in zip(paths, whole, strict=True) if not good), None)
+        unchanged = readers.map(_is_unchanged, paths, [entry["sha256"] for entry in entries])
+        return next((path for path, good in zip(paths, unchanged, strict=True) if not good), None)
 
 
 def _is_unchanged(path: Path, listed: str) -> bool:

@@ -105,8 +105,8 @@ def size_from_config(config: Mapping[str, Any], origin: str = "config.json") -> 
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    told = (hidden, layers, vocabulary, heads, wide, groups, width, experts)
-    if min(told) < 1 or max(told) > _LARGEST:
+    sizes = (hidden, layers, vocabulary, heads, wide, groups, width, experts)
+    if min(sizes) < 1 or max(sizes) > _LARGEST:
         return None
     query, key = heads * width, groups * width
     attention = hidden * (2 * query + 2 * key)

@@ -33,9 +33,7 @@ from affectlocus.checkpoints.matching import (
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.stored import as_torch, rounded
 from affectlocus.checkpoints.tensor_files import ArrayReader, TensorReader, Tensors
-from affectlocus.checkpoints.unsupported_formats import (
-    refuse_partitioned,
-)
+from affectlocus.checkpoints.unsupported_formats import refuse_partitioned
 from affectlocus.checkpoints.weights import Weights, check_projections, is_vocabulary
 from affectlocus.core.checkpoint_files import whole_weights
 from affectlocus.core.errors import InputError
@@ -221,10 +219,6 @@ class Pair:
             return dense(self.tuned_side(name)) - dense(self.base_side(name))
         side = self.delta_side(name)
         return np.zeros(self.base.shape(name)) if side is None else dense(side)
-
-    def base_tensor(self, name: str) -> torch.Tensor:
-        """`stored_base` as a torch tensor."""
-        return as_torch(self.stored_base(name))
 
     def sides(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """`stored_sides` as torch tensors."""

@@ -15,9 +15,7 @@ from affectlocus.checkpoints.adapter_settings import CONFIG
 from affectlocus.checkpoints.adapters import counted
 from affectlocus.checkpoints.architectures import Rows, parts
 from affectlocus.checkpoints.fused_experts import split_experts
-from affectlocus.checkpoints.matching import (
-    mtp_layers,
-)
+from affectlocus.checkpoints.matching import mtp_layers
 from affectlocus.checkpoints.stored import as_torch
 from affectlocus.checkpoints.tensor_entries import ExpertView
 from affectlocus.checkpoints.tensor_files import EPS, TensorReader, Tensors
@@ -72,8 +70,8 @@ class Weights:
 
     def __init__(self, path: Path, prefix: str = "") -> None:
         self.path = path
-        promised = shards(path) if path.is_dir() else {}
-        self.files = sorted(set(promised.values())) or _weight_files(path)
+        indexed = shards(path) if path.is_dir() else {}
+        self.files = sorted(set(indexed.values())) or _weight_files(path)
         config = path / "config.json"
         self.config: dict[str, Any] | None = read_json(config) if config.is_file() else None
         if not isinstance(self.config, dict | None):
@@ -84,14 +82,14 @@ class Weights:
                 found=type(self.config).__name__,
             )
         self.tensors = Tensors(self.files)
-        lost = sorted(name for name in promised if name not in self.tensors)
-        if lost:
+        missing = sorted(name for name in indexed if name not in self.tensors)
+        if missing:
             raise InputError(
                 "checkpoint.tensor-not-in-shard",
-                f"{promised[lost[0]]}: {lost[0]!r} is not in it, but the index lists it there "
-                f"({counted(lost, 'tensor')} in all); fetch the shard again",
-                file=promised[lost[0]],
-                tensor=lost[0],
+                f"{indexed[missing[0]]}: {missing[0]!r} is not in it, but the index lists it there "
+                f"({counted(missing, 'tensor')} in all); fetch the shard again",
+                file=indexed[missing[0]],
+                tensor=missing[0],
             )
         split_experts(self.tensors, self.config, path)
         refuse_empty(path, self.tensors)
@@ -136,10 +134,10 @@ class Weights:
         """Refuses quantised tensors; notes a configuration that calls plain tensors quantised."""
         settings = (self.config or {}).get("quantization_config")
         method = settings.get("quant_method", "unnamed") if isinstance(settings, dict) else None
-        odd = next((name for name in self.names() if name.endswith(_QUANTISED)), None)
-        if odd is None:
+        quantised = next((name for name in self.names() if name.endswith(_QUANTISED)), None)
+        if quantised is None:
             # Without settings, a matrix of integers may also be a mask or a table of positions.
-            odd = next(
+            quantised = next(
                 (
                     name
                     for name in self.names()
@@ -147,15 +145,19 @@ class Weights:
                 ),
                 None,
             )
-        if odd is not None:
-            dtype = self.dtype(odd)
-            state = f"quantised by {method!r} ({odd})" if method else f"quantised ({odd}: {dtype})"
+        if quantised is not None:
+            dtype = self.dtype(quantised)
+            state = (
+                f"quantised by {method!r} ({quantised})"
+                if method
+                else f"quantised ({quantised}: {dtype})"
+            )
             raise InputError(
                 "model.quantised",
                 f"{self.path}: its weights are {state}, so their values are not in the files; "
                 "expected float16, bfloat16, float32 or float64 (dequantise it with its own tool)",
                 file=self.path,
-                tensor=odd,
+                tensor=quantised,
                 found=method or dtype,
             )
         if method:
@@ -375,4 +377,5 @@ def _without_projections(base: Weights, lacking: list[str]) -> InputError:
 
 
 def is_vocabulary(name: str) -> bool:
+    """Whether a tensor has a row for each token: embeddings or head."""
     return name.endswith(("embed_tokens.weight", "lm_head.weight", "tok_embeddings.weight"))

@@ -217,8 +217,8 @@ def again_by_chance(
     for projection in dict.fromkeys(key[1] for key in sizes):
         layers = [size for key, size in sizes.items() if key[1] == projection]
         expected = sum(
-            n * binom.sf(AGAIN - 1, felt, k / n) * (1 - k / n) ** other
-            for n, k, felt, other in layers
+            n * binom.sf(AGAIN - 1, affective_pairs, k / n) * (1 - k / n) ** other
+            for n, k, affective_pairs, other in layers
         )
         again = found[(found["projection"] == projection) & found["again"]]
         rows.append(
