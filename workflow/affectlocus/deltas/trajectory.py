@@ -14,10 +14,10 @@ import pandas as pd
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.core.checkpoint_files import snapshot_folder
 from affectlocus.core.errors import InputError
+from affectlocus.deltas.delta_tables import SCORES
 from affectlocus.deltas.deltas import deltas
 from affectlocus.deltas.directions import delta_of, inner
 
-SCORES = ("l2", "relative", "rms", "share_ratio")
 COLUMNS = ("step", "layer", "projection", "numel", *SCORES, "cosine")
 
 
