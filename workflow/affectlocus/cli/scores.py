@@ -44,7 +44,9 @@ def score(
     ] = None,
     settings: Annotated[
         str | None,
-        settings_option("metric, protocols, wheels, own_wheels, resamples, confidence, seed"),
+        settings_option(
+            "metric, protocols, wheels, own_wheels, resamples, confidence, margin, seed"
+        ),
     ] = None,
     out: Annotated[
         Path | None,
