@@ -754,7 +754,11 @@ def test_a_difference_is_equal_if_both_one_sided_tests_of_the_margin_are_signifi
 def test_a_missing_part_is_untestable_unless_another_part_contradicts() -> None:
     lacking = ClaimFinding("C8", "f1", "p", "loaded", missing="no cell")
     assert judge([finding("C8", 5.0, "tuned"), lacking], 0.95)[0].verdict == "untestable"
-    assert judge([finding("C8", -5.0, "tuned"), lacking], 0.95)[0].verdict == "contradicted"
+    against = judge([finding("C8", -5.0, "tuned", why="why"), lacking], 0.95)[0]
+    assert (against.verdict, against.why) == (
+        "contradicted",
+        "1 of 2 contradicted, 1 of 2 untestable; why",
+    )
     other = replace(lacking, pair="other")
     assert judge([finding("C8", 5.0, "tuned"), other], 0.95)[0].verdict == "supported"
 

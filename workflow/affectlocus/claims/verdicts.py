@@ -47,9 +47,14 @@ _Part = tuple[ClaimFinding, list[TestedContrast], TestedContrast | None]
 
 @dataclass(frozen=True)
 class _Statement:
-    """Findings that are judged together, with their tests."""
+    """Findings that are judged together, with their tests.
+
+    Attributes:
+        missing: why another finding of the same claim is untestable; empty if none is.
+    """
 
     parts: tuple[_Part, ...]
+    missing: str = ""
 
     @property
     def tests(self) -> list[TestedContrast]:
@@ -142,7 +147,7 @@ def _grouped(
     # untestable, unless the others contradict it.
     pairs = {part[0].pair for part in testable}
     lacking = [part[0] for part in own if part[0].missing and part[0].pair in pairs]
-    statement = _Statement(tuple(testable))
+    statement = _Statement(tuple(testable), lacking[0].missing if lacking else "")
     p = statement.p()
     if lacking:
         p = ClaimP(np.array(1.0), p.against, np.array(1.0))
@@ -153,15 +158,13 @@ def _grouped(
         pair=own[0][0].pair if len({part[0].pair for part in own}) == 1 else "",
         part=own[0][0].part if len(own) == 1 else "",
         verdict=UNTESTABLE if lacking else UNDECIDED,
-        why=head.why if not lacking else lacking[0].missing,
     )
     if math.isnan(head.p):
-        head = replace(head, verdict=_printed(details))
+        why = statement.missing or head.why
+        head = replace(head, verdict=_printed(details), why=why)
     if len(own) == 1:
         return head, [], statement
-    if not lacking:
-        head = replace(head, why=f"{count_verdicts(details)}; {head.why}")
-    return head, details, statement
+    return replace(head, why=f"{count_verdicts(details)}; {head.why}"), details, statement
 
 
 def _printed(details: Sequence[Verdict]) -> str:
@@ -203,7 +206,7 @@ def _family(
         row = replace(head, p_bh=float(bh), p_holm=float(by))
         p = ClaimP(*(np.array(one) for one in (head.p_for, head.p_against, head.p_equal)))
         if row.verdict == UNTESTABLE and not (p.against < p.support and bh < level):
-            found[place] = row
+            found[place] = replace(row, why=statement.missing)
             continue
         found[place] = _with_verdict(row, statement, p, np.array(bh), level, threshold)
     return found

@@ -24,7 +24,7 @@ from affectlocus.cli.materials import (
 )
 from affectlocus.cli.mechanism import activations, directions, ledger, neurons
 from affectlocus.cli.reports import claims, figures, report, revisions, show
-from affectlocus.cli.runs import doctor, run
+from affectlocus.cli.runs import decide, doctor, run
 from affectlocus.cli.scores import collect, fluency, score, tables
 from affectlocus.cli.tunings import tune
 from affectlocus.core.errors import exit_on_error, write_traceback
@@ -40,10 +40,11 @@ _NEEDED = {
     "extract": ("torch", "transformers"),
     "activations": ("torch", "transformers"),
     "run": ("snakemake",),
+    "decide": ("snakemake",),
 }
 
 # Commands that may access the network. Jobs read the files that retrieve and wheels downloaded.
-_ONLINE = ("retrieve", "wheels", "diff", "check", "score", "pin", "run", "doctor")
+_ONLINE = ("retrieve", "wheels", "diff", "check", "score", "pin", "run", "decide", "doctor")
 
 
 class _Step(TyperCommand):
@@ -106,6 +107,7 @@ for _command in (
     check,
     plan,
     run,
+    decide,
     doctor,
     pin,
     schema,

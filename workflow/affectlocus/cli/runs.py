@@ -1,8 +1,11 @@
-"""Commands `run` and `doctor`: run an experiment, and find damage in its folder."""
+"""Commands `run`, `decide` and `doctor`: run an experiment, and find damage in its folder."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -99,6 +102,53 @@ def run(
     words: list[str] = context.obj or []
     given = [*(["--cores", cores or "all"] if cores or not words else []), *words]
     raise typer.Exit(start(folder, given))
+
+
+def decide(
+    claim: Annotated[str, typer.Argument(help="a claim, C1 to C14")],
+    experiment: Annotated[Path, _EXPERIMENT] = Path(),
+    most: Annotated[int, typer.Option(help="the largest number of replicates to use")] = 12,
+    step: Annotated[int, typer.Option(min=1, help="replicates to add before each look")] = 2,
+    cores: Annotated[str, typer.Option(help="number of cores for jobs, or all")] = "all",
+) -> None:
+    """Add replicates until a claim is decided, or the largest number is reached.
+
+    Runs the experiment with its seeds, looks at the claim, and runs it with more seeds. Each look
+    has a level of its own, so that the error of all looks together is 5 %. The plan and what each
+    look saw are in results/decide/CLAIM.json; a plan cannot be changed later. params.yaml is not
+    changed: the seeds are given to Snakemake on its command line. The exit code is 3 if the claim
+    is still undecided.
+
+    The levels are those of the claim alone, without a correction over the other claims.
+
+    Example: affectlocus decide C7 --most 12 --cores 2
+    """
+    from affectlocus.claims.verdict import UNDECIDED
+    from affectlocus.config.experiment import load
+    from affectlocus.orchestration.decide import looked, more_seeds, numbers_of_looks, plan_of
+
+    folder = _folder(experiment)
+    seeds = list(load(folder).seeds)
+    numbers = numbers_of_looks(len(seeds), most, step)
+    record = folder / "results/decide" / f"{claim}.json"
+    looks = plan_of(record, claim, numbers)
+
+    def judge(number: int) -> Path:
+        chosen = json.dumps(more_seeds(seeds, number))
+        words = ["results/claims.csv", "--cores", cores, "--config", f"seeds={chosen}"]
+        code = "from affectlocus.cli import main; main()"
+        run = [sys.executable, "-c", code, "run", str(folder), "--", *words]
+        if failed := subprocess.run(run, check=False).returncode:
+            raise typer.Exit(failed)
+        return folder / "results/claims.csv"
+
+    for seen in looked(record, claim, looks, judge):
+        typer.echo(f"affectlocus: {claim}, {seen}")
+    used = more_seeds(seeds, seen.look.replicates)
+    if used != seeds:
+        typer.echo(f"affectlocus: to keep these results, set seeds: {used} in params.yaml")
+    if seen.verdict == UNDECIDED:
+        raise typer.Exit(3)
 
 
 def doctor(
