@@ -27,6 +27,7 @@ from affectlocus.cli import app
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.core.provenance import packed
+from affectlocus.reporting.number_format import clock
 from affectlocus.reporting.report import SYMBOLS, ReportedExperiment, report
 
 SCRIPT = "<script>alert('a label')</script>"
@@ -118,7 +119,7 @@ def results(tmp_path: Path) -> Path:
     (folder / "figures/deltas.p.png").write_bytes(png())
     (folder / "figures/of_nobody_s_making.png").write_bytes(png(300, 200))
     numbers = {"effect": -0.5, "low": -1.25, "high": 0.25, "unit": "points", "n": 1600}
-    numbers |= {"p": 0.2, "p_bh": 0.2}
+    numbers |= {"p": 0.2, "p_bh": 0.2, "replicates": 3}
     basis = "results/cells/*/predictions.parquet, cells " + ", ".join(
         f"p/load/{name}" for name in ("gate", "q+k+v+o+gate+up+down", "q", "k", "v", "o")
     )
@@ -127,7 +128,8 @@ def results(tmp_path: Path) -> Path:
         claim("C1", "supported", by="rms", stated=False, why=SCRIPT, **numbers),
         claim("C1", "supported", by="l2", level="detail", pair="p", basis=basis, **numbers),
         claim("C5", "contradicted", by="weighted_f1", why=FORMULA, basis=basis, **numbers),
-        claim("C9", "undecided", by="weighted_f1", why="too few", **numbers),
+        claim("C9", "undecided", by="weighted_f1", why="too few", needed=9, **numbers),
+        claim("C10", "undecided", by="weighted_f1", why="tied", needed=float("inf"), **numbers),
         claim("C14", "untestable", by="perplexity", why="no task with fluency"),
     ]
     pd.DataFrame(rows).to_csv(folder / "claims.csv", index=False)
@@ -316,6 +318,14 @@ def test_cells_of_an_older_version_are_named_in_the_report(results: Path) -> Non
     (results / "cells/p/load/gate/seed0/verification.json").write_text("{}")
     said = words(report(experiment(), results))
     assert "Not recorded for cells of p, which an older version of affectlocus evaluated." in said
+
+
+def test_an_undecided_claim_has_a_price_in_hours(results: Path) -> None:
+    said = words(report(experiment(), results))
+    seconds = 75.0 / len(experiment().parameters.seeds)  # all jobs of the fixture
+    price = f"{clock(6 * seconds)} of jobs, at {clock(seconds)} per replicate as measured"
+    assert f"too few: {price}" in said
+    assert "tied:" not in said
 
 
 @pytest.mark.parametrize(

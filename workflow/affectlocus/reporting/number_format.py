@@ -25,6 +25,8 @@ def figures(value: float | None) -> str:
     """A number with three significant figures."""
     if value is None or not known(value):
         return ""
+    if math.isinf(value):
+        return _signed("∞" if value > 0 else "-∞")
     text = f"{value:#.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return _signed(text.rstrip("."))
 

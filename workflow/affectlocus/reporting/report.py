@@ -160,6 +160,7 @@ def report(
     )
     environment.filters |= FILTERS
     page = environment.get_template("report.html")
+    spent = resource_usage(results / "benchmarks", experiment.benchmarks)
     return page.render(
         experiment=experiment,
         claims=claims,
@@ -173,7 +174,9 @@ def report(
         versions=versions(),
         hardware=hardware(),
         revision=revision(),
-        spent=resource_usage(results / "benchmarks", experiment.benchmarks),
+        spent=spent,
+        # Jobs that all replicates share are counted too, so this is rather too long.
+        replicate_seconds=sum(step.seconds for step in spent) / len(experiment.parameters.seeds),
     )
 
 
