@@ -702,6 +702,9 @@ def test_contrasts_are_differences_of_the_cells_scores() -> None:
     assert row.effect == pytest.approx((first - second).mean())
     assert row.n == 960
     assert row.basis.endswith("cells felt/load/q+k+v+o+gate, felt/load/q+k+v+o")
+    tuned = next(row for row in rows if row.claim == "C10")
+    cells_of = "cells felt/tune/q+k+v+o, felt/tune/q+k+v+o+down, each of seed0, seed1, seed2"
+    assert cells_of in tuned.basis
 
 
 def finding(claim: str, z: float, part: str = "", **more: Any) -> ClaimFinding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -118,9 +119,16 @@ class ScoreEvidence:
         return float(self.by_task([key], draws)[0, 0].mean())
 
     def basis(self, *keys: GroupKey) -> str:
-        """The source of the numbers of some groups, as text."""
-        names = [name for key in keys for name in self.cells[key]]
-        return f"{self.source}, {self.noun}s {', '.join(dict.fromkeys(names))}"
+        """The source of the numbers of some groups, as text; seeds and draws are named once."""
+        names: dict[str, None] = {}
+        replicates: dict[str, None] = {}
+        for name in (name for key in keys for name in self.cells[key]):
+            condition, _, last = name.rpartition("/")
+            if re.fullmatch(r"(seed|draw)\d+", last):
+                name, replicates[last] = condition, None
+            names[name] = None
+        text = f"{self.source}, {self.noun}s {', '.join(names)}"
+        return text + (f", each of {', '.join(replicates)}" if replicates else "")
 
 
 def gather_scores(
