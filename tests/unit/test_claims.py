@@ -201,6 +201,7 @@ def test_a_planted_effect_of_up_contradicts_gate() -> None:
         assert found[claim].verdict == "contradicted", claim
     assert "the best other, up" in found["C9"].why
     assert found["C5"].effect < -30
+    assert found["C9"].why.endswith("; best: up")
 
 
 def sided(rows: list[Verdict]) -> list[str]:

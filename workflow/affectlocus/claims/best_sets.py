@@ -17,7 +17,7 @@ from affectlocus.claims.findings import Contrast
 from affectlocus.claims.tested import tested
 
 
-def by_scores(names: Sequence[str], values: np.ndarray, confidence: float) -> str:
+def by_scores(names: Sequence[str], values: np.ndarray, confidence: float = 0.95) -> str:
     """The set of the best items by their mean score over replicates.
 
     Args:
@@ -36,7 +36,7 @@ def by_scores(names: Sequence[str], values: np.ndarray, confidence: float) -> st
     return as_text(names, values[:, 0].mean(axis=1), worst >= 1 - confidence)
 
 
-def by_ranks(names: Sequence[str], values: np.ndarray, confidence: float) -> str:
+def by_ranks(names: Sequence[str], values: np.ndarray, confidence: float = 0.95) -> str:
     """The set of the best items by their mean rank over raters (Nemenyi's critical difference).
 
     Args:

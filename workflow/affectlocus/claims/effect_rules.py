@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import rankdata
 
+from affectlocus.claims.best_sets import by_scores
 from affectlocus.claims.evidence import GroupKey, MissingEvidenceError, ScoreEvidence
 from affectlocus.claims.findings import ClaimFinding, Contrast
 from affectlocus.claims.paper import ATTENTION_SET as ATTENTION
@@ -178,7 +179,10 @@ class EffectRules:
         why = f"{names[0]} {shown[0]:.2f}, the best other, {names[best]}, {shown[best]:.2f}"
         rest = [rival for rival in rivals if rival != rivals[best - 1]]
         finding = replace(start, contrasts=contrasts, why=why)
-        return self._with_statistics(finding, key, rivals[best - 1], *rest)
+        finding = self._with_statistics(finding, key, rivals[best - 1], *rest)
+        if unit == "points" and values.shape[1] > 2 and not finding.unreplicated:
+            finding = replace(finding, why=f"{finding.why}; {by_scores(names, values)}")
+        return finding
 
     def _singles(self, kind: str, first: str, mode: str = "") -> list[GroupKey]:
         """The groups of the seven single projections, the named one first."""

@@ -13,7 +13,6 @@ from affectlocus.claims.evidence import Locus, MissingEvidenceError, ScoreEviden
 from affectlocus.claims.locus_rules import SIZE_FREE
 from affectlocus.claims.statistics import kendalls_w
 
-CONFIDENCE = 0.95
 COLUMNS = ["by", "of", "over", "raters", "items", "w", "p", "ranking"]
 
 
@@ -43,7 +42,7 @@ def _row(by: str, of: str, over: str, values: np.ndarray, ranking: str = "") -> 
     w, p = kendalls_w(values)
     if np.isnan(w):
         return []
-    return [[by, of, over, *values.shape, w, p, ranking or by_ranks(SEVEN, values, CONFIDENCE)]]
+    return [[by, of, over, *values.shape, w, p, ranking or by_ranks(SEVEN, values)]]
 
 
 def _delta_rows(loci: Sequence[Locus], by: str) -> list[list[object]]:
@@ -77,6 +76,6 @@ def _score_rows(scores: ScoreEvidence) -> list[list[object]]:
             except MissingEvidenceError:
                 continue
             rows += _row(scores.by, of, "tasks", observed.mean(axis=1).T)
-            best = by_scores(SEVEN, scores.by_task(keys).mean(axis=-1), CONFIDENCE)
+            best = by_scores(SEVEN, scores.by_task(keys).mean(axis=-1))
             rows += _row(scores.by, of, "replicates", observed.mean(axis=2).T, best)
     return rows
