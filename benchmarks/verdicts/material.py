@@ -51,12 +51,12 @@ def measure(results: Path, pair: str) -> pd.DataFrame:
         Columns replicate, kind, modules, score, samples; the last is the variance by test samples
         of the difference from `load gate`.
     """
-    files = [*results.glob(f"cells/{pair}/*/**/predictions.parquet")]
-    base = {path.parts[-4] for path in files}
+    files = [*results.glob(f"cells/{pair}/**/predictions.parquet")]
     files += [*results.glob("cells/*/base/**/predictions.parquet")]
-    predictions = [Predictions.read(path) for path in files]
-    wanted = [own for own in predictions if _key(own.cell) in CELLS or own.cell.kind == "base"]
-    assert wanted, f"{results}: no cells of {pair} ({', '.join(sorted(base))})"
+    read = [Predictions.read(path) for path in files]
+    wanted = [one for one in read if one.cell.kind == "base" or _key(one.cell) in CELLS]
+    if not wanted:
+        raise SystemExit(f"{results}: no cells of {pair}; run snakemake first, or set --pair")
     scores = gather_scores(wanted, ClaimsSettings())[0]
     gate = (pair, "load", "gate", "")
     rows = []
@@ -72,7 +72,7 @@ def measure(results: Path, pair: str) -> pd.DataFrame:
 
 
 def _key(cell: Cell) -> tuple[str, str]:
-    return cell.kind, cell.mode or cell.modules
+    return ("", "") if cell.mode else (cell.kind, cell.modules)
 
 
 def components(table: pd.DataFrame) -> Components:

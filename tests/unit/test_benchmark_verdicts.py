@@ -49,6 +49,7 @@ def test_verdicts_are_rarely_false_and_find_more_than_the_old_procedure(noise: s
     for row in rows:
         if row.procedure == names[-1] and row.scenario in ("null", "boundary"):
             assert row.any_false <= 0.08, row  # 0.05, and the error of 200 draws
+            assert row.fdr <= 0.05, row
         assert row.worst <= 0.11, row
     power = {
         name: np.mean([row.power for row in rows if row.procedure == name and row.delta == 5])
