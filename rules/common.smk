@@ -29,7 +29,7 @@ if compat.is_job(workflow):
     exit_on_error(check_planned, Path.cwd(), PLANNED)
 else:
     DATA = exit_on_error(preflight.examined, EXPERIMENT, Path.cwd(), planning=PLANNING)
-    exit_on_error(preflight.precheck_wheels, EXPERIMENT, Path.cwd(), preflight.reports(DATA))
+    exit_on_error(preflight.check_wheels, EXPERIMENT, Path.cwd(), preflight.reports(DATA))
     for damage in truncated_tables(Path.cwd()):
         logger.warning(f"affectlocus: {damage}.")
     if missing := preflight.absent(EXPERIMENT, Path.cwd()):

@@ -2,8 +2,8 @@
 #
 # in:  results/checkpoints/BASE.json and its weights, results/data/TASK.parquet
 # out: checkpoints/NAME/ (adapter or model), results/checkpoints/NAME.json (manifest with losses). The file .complete
-#      stands for the folder: it is gone with it. Readers take it as ancient; what they depend on is the manifest,
-#      which holds the SHA-256 of all weights.
+#      represents the folder: it is deleted with the folder. Rules that read the weights declare it as ancient. They
+#      depend on the manifest, which holds the SHA-256 of all weights.
 
 
 rule tune:

@@ -22,7 +22,7 @@ from affectlocus.deltas.deltas import deltas
 from affectlocus.evaluation.evaluate import HARDWARE, build
 from affectlocus.evaluation.graft import graft
 from affectlocus.lm.devices import load
-from affectlocus.orchestration.preflight import precheck_pairs
+from affectlocus.orchestration.preflight import check_pairs
 
 BASE = tiny.llama()
 TUNED = tiny.moved(BASE)
@@ -501,7 +501,7 @@ def test_an_untied_model_that_stores_no_head_has_no_tuned_and_no_ablate_cell(
         "matrix": {"pairs": ["pair"], "load": ["gate"], "tune": [], "ablate": []},
     }
     with refused("model.no-head", file=file, tensor="lm_head.weight") as error:
-        precheck_pairs(Parameters.model_validate(pairs), tmp_path)
+        check_pairs(Parameters.model_validate(pairs), tmp_path)
     assert str(error.value).startswith("params.yaml: pairs.pair: ")
     load_cell = Cell("load", "b", "t", "gate")
     model, _ = build(base, tuned, load_cell)

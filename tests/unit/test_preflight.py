@@ -18,11 +18,11 @@ from affectlocus.core.errors import InputError
 from affectlocus.data.prepare import prepare
 from affectlocus.orchestration.preflight import (
     REMEMBERED,
+    check_data,
+    check_pairs,
+    check_wheels,
     examined,
     examined_pairs,
-    precheck,
-    precheck_pairs,
-    precheck_wheels,
     remember,
 )
 
@@ -81,7 +81,7 @@ def test_a_data_set_on_the_hub_is_left_to_its_job_unless_downloads_are_asked_for
 def test_a_remembered_file_is_not_read_again_until_it_changes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reports = precheck(parameters(), folder)
+    reports = check_data(parameters(), folder)
     remember(folder, examined(parameters(), folder))
     assert reports["moods"]["splits"]["test"]["labels"] == {"fear": 1}
     read: list[str] = []
@@ -91,10 +91,10 @@ def test_a_remembered_file_is_not_read_again_until_it_changes(
         return prepare(name, *arguments)
 
     monkeypatch.setattr("affectlocus.data.prepare.prepare", reading)
-    assert precheck(parameters(), folder) == reports
+    assert check_data(parameters(), folder) == reports
     assert read == []
     (folder / "test.csv").write_text("said;mood\noh no, not again;fear\nhm;joy\n")
-    assert precheck(parameters(), folder)["moods"]["splits"]["test"]["kept"] == 2
+    assert check_data(parameters(), folder)["moods"]["splits"]["test"]["kept"] == 2
     assert read == ["moods"]
 
 
@@ -112,7 +112,7 @@ def test_bad_files_are_named_with_their_task(
 ) -> None:
     (folder / "test.csv").write_text(content)
     with refused(code, task="moods", **fields) as caught:
-        precheck(parameters(), folder)
+        check_data(parameters(), folder)
     assert str(caught.value).startswith("params.yaml: tasks.moods: ")
     assert not (folder / REMEMBERED).exists()
 
@@ -134,10 +134,10 @@ def test_a_pair_on_disk_that_does_not_fit_is_named_before_anything_runs(
         },
         "matrix": {"pairs": ["felt"], "tune": []},
     }
-    precheck_pairs(Parameters.model_validate(config), tmp_path)
+    check_pairs(Parameters.model_validate(config), tmp_path)
     config["pairs"]["felt"]["tuned"] = str(lora(other, ["q_proj"]))
     with refused("pair.tensor-not-in-base", pair="felt"):
-        precheck_pairs(Parameters.model_validate(config), tmp_path, "mine.yaml")
+        check_pairs(Parameters.model_validate(config), tmp_path, "mine.yaml")
 
 
 MOODS = "{files: {test: t.csv}, columns: {label: label}, labels: [joy, fear]}"
@@ -190,14 +190,14 @@ score: {protocols: {moods: mer-unibench}, wheels: wheels, own_wheels: true}
 
 
 def unscored(folder: Path, labels: list[str]) -> list[str]:
-    """What `precheck_wheels` says of a test split with each of these labels, twice the first."""
+    """What `check_wheels` says of a test split with each of these labels, twice the first."""
     write_wheels(folder / "wheels")
     rows = "".join(f"text {n},{label}\n" for n, label in enumerate([labels[0], *labels]))
     (folder / "test.csv").write_text(f"said,mood\n{rows}")
     config = yaml.safe_load(SPOKEN)
     config["tasks"]["moods"]["labels"] = [*labels, "never"]
     parsed = Parameters.model_validate(config)
-    return precheck_wheels(parsed, folder, precheck(parsed, folder), "mine.yaml")
+    return check_wheels(parsed, folder, check_data(parsed, folder), "mine.yaml")
 
 
 def test_labels_that_a_protocol_leaves_unscored_are_counted_before_anything_runs(
@@ -232,10 +232,10 @@ def test_wheels_that_are_not_the_released_ones_are_refused_before_anything_runs(
     config["tasks"]["moods"]["labels"] = ["joy", "anger"]
     config["score"]["own_wheels"] = False
     with refused("wheel.not-released", key="score.wheels"):
-        precheck_wheels(Parameters.model_validate(config), tmp_path, {})
+        check_wheels(Parameters.model_validate(config), tmp_path, {})
 
 
 def test_valence_needs_no_wheels(tmp_path: Path) -> None:
     config = yaml.safe_load(SPOKEN)
     config["tasks"]["moods"]["labels"] = ["positive", "negative"]
-    assert precheck_wheels(Parameters.model_validate(config), tmp_path, {}) == []
+    assert check_wheels(Parameters.model_validate(config), tmp_path, {}) == []

@@ -44,7 +44,7 @@ def test_a_folder_that_can_be_written_keeps_no_trace_of_the_trial(tmp_path: Path
 def test_a_run_that_is_started_by_affectlocus_run_does_not_ask_for_the_lock_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_lock.hold(tmp_path)
+    run_lock.acquire(tmp_path)
     with refused("run.folder-in-use", file=tmp_path):
         begin(tmp_path, "x")
     monkeypatch.setenv(run_lock.HELD, "1")

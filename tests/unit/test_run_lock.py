@@ -15,7 +15,7 @@ from refusal import refused
 
 from affectlocus.core.files import STATE
 from affectlocus.orchestration import run_lock as module
-from affectlocus.orchestration.run_lock import ended, hold, killed
+from affectlocus.orchestration.run_lock import acquire, ended, killed
 
 
 @contextmanager
@@ -50,51 +50,51 @@ def released() -> Iterator[None]:
 
 
 def test_a_second_run_is_refused_by_the_number_of_the_first(tmp_path: Path) -> None:
-    with another("hold(Path())", tmp_path) as first:
+    with another("acquire(Path())", tmp_path) as first:
         with refused("run.folder-in-use") as caught:
-            hold(tmp_path)
+            acquire(tmp_path)
         assert str(caught.value.fields["found"]).startswith(f"process {first.pid} on ")
         assert killed(tmp_path) == ""
 
 
 def test_a_run_that_was_killed_is_known_by_its_number_and_keeps_nobody_out(tmp_path: Path) -> None:
-    with another("hold(Path())", tmp_path) as first:
+    with another("acquire(Path())", tmp_path) as first:
         first.send_signal(signal.SIGKILL)
         first.wait()
         assert killed(tmp_path).startswith(f"process {first.pid} on ")
-        assert hold(tmp_path)
+        assert acquire(tmp_path)
 
 
 def test_a_run_that_came_to_its_end_was_not_killed(tmp_path: Path) -> None:
-    with another("hold(Path()); ended(Path())", tmp_path):
+    with another("acquire(Path()); ended(Path())", tmp_path):
         pass
     assert killed(tmp_path) == ""
-    assert not hold(tmp_path)
+    assert not acquire(tmp_path)
 
 
 def test_of_a_run_of_another_host_nobody_knows_whether_it_lives(tmp_path: Path) -> None:
     (tmp_path / STATE).mkdir()
     (tmp_path / STATE / "run.lock").write_text("process 7 on elsewhere\n")
-    assert not hold(tmp_path)
+    assert not acquire(tmp_path)
     ended(tmp_path)
 
 
 def test_jobs_that_outlive_their_run_keep_the_next_one_out_by_their_numbers(
     tmp_path: Path,
 ) -> None:
-    hold(tmp_path)
+    acquire(tmp_path)
     os.close(module._open.pop())
     with (
         another("working()", tmp_path) as job,
         refused("run.jobs-still-running", found=[job.pid]),
     ):
-        hold(tmp_path)
-    hold(tmp_path)
+        acquire(tmp_path)
+    acquire(tmp_path)
 
 
 def test_jobs_of_one_run_work_side_by_side_and_need_no_run(tmp_path: Path) -> None:
     module.working(tmp_path)
     assert not list(tmp_path.iterdir())
-    hold(tmp_path)
+    acquire(tmp_path)
     with another("working()", tmp_path), another("working()", tmp_path):
         pass

@@ -28,7 +28,7 @@ from affectlocus.config.experiment import Parameters
 from affectlocus.core.cells import Cell
 from affectlocus.evaluation.evaluate import CellModel, build
 from affectlocus.lm.prompts import Prompter
-from affectlocus.orchestration.preflight import precheck_pairs
+from affectlocus.orchestration.preflight import check_pairs
 
 IDS = torch.tensor([[5, 90, 17, 44, 3]])
 BASE, TUNED = Cell("base", "base"), Cell("tuned", "base", "pair")
@@ -427,14 +427,14 @@ def test_check_says_what_the_cells_do_with_head_and_vocabulary(adapters, tmp_pat
         "tasks": {"moods": task},
         "matrix": {"pairs": ["felt"], "tune": []},
     }
-    changed, grown = precheck_pairs(Parameters.model_validate(config), tmp_path)
+    changed, grown = check_pairs(Parameters.model_validate(config), tmp_path)
     assert changed.startswith("pairs.felt: ")
     assert "also changes embed_tokens, lm_head. Tuned and ablate cells have these" in changed
     assert "its vocabulary has 293 tokens, the base's 290" in grown
     half, bad, _ = adapters("new tokens, LoRA on the head", False)
     config["bases"]["small"]["folder"], config["pairs"]["felt"]["tuned"] = str(half), str(bad)
     with refused("model.token-counts-differ", file=bad) as error:
-        precheck_pairs(Parameters.model_validate(config), tmp_path, "mine.yaml")
+        check_pairs(Parameters.model_validate(config), tmp_path, "mine.yaml")
     assert str(error.value).startswith("mine.yaml: pairs.felt: ")
 
 

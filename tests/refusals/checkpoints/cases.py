@@ -293,7 +293,7 @@ CASES = [
         "checkpoint.not-finite",
         tuned(_spoilt(np.inf)),
     ),
-    Case("A safetensors file that was cut", "checkpoint.broken-safetensors", _cut),
+    Case("A truncated safetensors file", "checkpoint.broken-safetensors", _cut),
     Case("A web page in the place of a file", "checkpoint.other-content", _page),
     Case("A missing shard", "checkpoint.no-shard", _shard),
     Case(

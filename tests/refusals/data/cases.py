@@ -32,7 +32,7 @@ class Case:
     Attributes:
         kind: what is wrong.
         code: the code of the refusal; empty if the data are read.
-        files: name → content, beside or in the place of the good ones; the first is shown.
+        files: name → content, added to the good ones or in place of one; the first is shown.
         task: keys of the task that differ; None takes one away.
         command: what meets it.
         says: parts of the data report, if the data are read.

@@ -57,7 +57,7 @@ class Case:
         kind: what it is.
         says: parts of what must be printed: the code of a refusal, and the values that it names.
         change: changes the good params.yaml in place; or the text of one.
-        files: name → content, beside or in the place of the good ones.
+        files: name → content, added to the good ones or in place of one.
         make: writes what is no text, into the experiment's folder.
         commands: what meets it, one after the other; the last must end as `refused` says.
         refused: whether it ends with exit code 1, or is taken for what it is.
@@ -575,7 +575,7 @@ TABLES = [
         heavy=True,
     ),
     Case(
-        "A text that stands a million times in a few kB of parquet",
+        "A text that is repeated a million times in a few kB of parquet",
         ("more than 512 MiB of values, decompressed", "[table.too-large]"),
         _task(files={"test": "test.parquet"}),
         make=_repeated,
@@ -729,7 +729,7 @@ def _pickled_base(folder: Path) -> None:
 
 
 def _beside(folder: Path) -> None:
-    """Pickles that a trainer leaves beside the weights, and program code."""
+    """Pickles that a trainer leaves next to the weights, and program code."""
     for name in (
         "optimizer.pt",
         "scheduler.pt",
@@ -892,7 +892,7 @@ CHECKPOINTS = [
         shown="`base/pytorch_model.bin`",
     ),
     Case(
-        "Pickles of a trainer and program code beside the weights, none of them opened",
+        "Pickles of a trainer and program code next to the weights, none of them opened",
         ("gate",),
         make=_pairs(_beside),
         commands=DIFF,
@@ -900,7 +900,7 @@ CHECKPOINTS = [
         shown="`optimizer.pt`, `training_args.bin`, `tokenizer.pkl`, `modeling_evil.py`",
     ),
     Case(
-        "A few hundred bytes that stand for 4 TB",
+        "A few hundred bytes that describe 4 TB",
         ("describes 4000000000000 bytes but stores 4",),
         make=_pth(_spread),
         commands=(("diff", "base", "tuned.pth"),),
@@ -925,7 +925,7 @@ CHECKPOINTS = [
         ("[model.needs-own-code]",),
         make=_own_code,
         commands=EXTRACT,
-        shown='`"auto_map": {"AutoModelForCausalLM": "evil.Evil"}`, beside `evil/evil.py`',
+        shown='`"auto_map": {"AutoModelForCausalLM": "evil.Evil"}`, with the file `evil/evil.py`',
     ),
     Case(
         "A configuration of a model far larger than its files",

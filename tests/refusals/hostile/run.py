@@ -30,15 +30,14 @@ HEAD = """\
 # Hostile input, and what it prints
 
 Made by `python tests/refusals/hostile/run.py`, which writes each case's files, runs its command,
-and keeps what it printed; `tests/refusals/test_hostile_input.py` runs the same cases, but for those
-beside which seconds and memory stand; those may take 6 GB of addresses at most. But for what is
-shown, the experiment, table or checkpoint is good. Whatever would run, if anything were run, makes
+and keeps what it printed; `tests/refusals/test_hostile_input.py` runs the same cases, except those
+with a time and a peak of memory, whose address space is limited to 6 GB. Apart from the input
+shown, the experiment, table or checkpoint is valid. Any code in the input would write
 a file `{marker}`: there is none after any of these {count} cases.
 
-What is refused ends with exit code 1 and one line, in which control characters are shown by their
-escapes. `tests/workflow/test_hostile.py` has Snakemake run jobs on such names, and looks for
-secrets in every file that they leave; [Fuzzing](fuzzing.md) tries randomly
-changed input.
+A refused command ends with exit code 1 and one line, in which control characters are escaped.
+`tests/workflow/test_hostile.py` runs Snakemake jobs on such names, and looks for secrets in every
+file that they write; [Fuzzing](fuzzing.md) tries randomly changed input.
 """
 # The peak of a command's own memory. What getrusage tells begins with that of its parent, which has
 # written the case's files.
@@ -147,7 +146,7 @@ def _shown(case: Case, folder: Path) -> list[str]:
 
 
 def kept(kind: str, page: str) -> str:
-    """The section of a case as it stands on the page; empty where it does not."""
+    """The section of a case as printed on the page; empty where it does not."""
     found = re.search(rf"^### {re.escape(kind)}\n.*?(?=^###? |\Z)", page, re.M | re.S)
     return found[0].rstrip("\n") + "\n" if found else ""
 

@@ -39,7 +39,7 @@ class Fault:
     Attributes:
         kind: what is wrong.
         done: what was done to the finished experiment, in words.
-        cause: does it; on leaving, what caused it is gone.
+        cause: does it; on leaving, its cause is removed.
         says: parts of the lines that must be printed.
         code: exit code of the run that meets it.
         cure: what a person does before the next run.
@@ -260,7 +260,7 @@ def _preempted(folder: Path) -> Iterator[None]:
 FAULTS = [
     Fault(
         "A disk that was full before the start",
-        "`results` lies on a disk of which 20 kB are free, and a figure is lost.",
+        "`results` is on a disk with 20 kB free, and a figure is deleted.",
         full("results", 20_000, FIGURE),
         ("[run.not-writable]", "results: cannot be written (No space left on device)"),
         cure="makes room",
@@ -268,8 +268,8 @@ FAULTS = [
     ),
     Fault(
         "A disk that is full in the middle of writing weights",
-        "`checkpoints` lies on a disk of which 80 kB are free; the base, of 100 kB, is lost, and "
-        "what was made from it.",
+        "`checkpoints` is on a disk with 80 kB free; the base, of 100 kB, is deleted, and so are "
+        "the files made from it.",
         full("checkpoints", 80_000, "results/checkpoints/tiny.json", *TUNED),
         ("[output.not-writable]", "checkpoints/tiny: cannot be written (No space left on device)"),
         cure="makes room",
@@ -277,7 +277,7 @@ FAULTS = [
     ),
     Fault(
         "A disk that is full in the middle of writing results",
-        "`results` lies on a disk of which 80 kB are free, and a figure of 190 kB is lost.",
+        "`results` is on a disk with 80 kB free, and a figure of 190 kB is deleted.",
         full("results", 80_000, FIGURE, FIGURE.replace("svg", "png")),
         ("No space left on device",),
         cure="makes room",
@@ -285,7 +285,7 @@ FAULTS = [
     ),
     Fault(
         "A results folder that is read-only",
-        "`results` is mounted read-only, and a figure is lost.",
+        "`results` is mounted read-only, and a figure is deleted.",
         lambda folder: _read_only(folder, "results", FIGURE),
         ("[run.not-writable]", "results: cannot be written (Read-only file system)"),
         cure="makes it writable",
@@ -293,29 +293,29 @@ FAULTS = [
     ),
     Fault(
         "An experiment's folder that is read-only",
-        "The whole folder is mounted read-only, and a figure is lost.",
+        "The whole folder is mounted read-only, and a figure is deleted.",
         lambda folder: _read_only(folder, ".", FIGURE),
         ("Read-only file system",),
         cure="makes it writable",
         mounts=True,
     ),
     Fault(
-        "A parquet file that was cut",
+        "A truncated parquet file",
         f"`{ANSWERS}` has lost its second half.",
         cut(ANSWERS, 0.5),
         (f"{ANSWERS}: truncated after ", "[run.truncated-results]"),
         cure=DOCTOR,
     ),
     Fault(
-        "A parquet file without a byte",
+        "An empty parquet file",
         f"`{DELTAS}` has 0 bytes.",
         cut(DELTAS, 0),
         (f"{DELTAS}: empty", "[run.truncated-results]"),
         cure=DOCTOR,
     ),
     Fault(
-        "A figure and a report in JSON that were cut",
-        "Of each the last tenth is missing.",
+        "A truncated figure and a truncated JSON report",
+        "The last tenth of each is missing.",
         changed(
             lambda folder: [
                 os.truncate(folder / name, int((folder / name).stat().st_size * 0.9))
@@ -327,25 +327,25 @@ FAULTS = [
     ),
     Fault(
         "A flipped bit in weights",
-        f"One bit of `{ADAPTER}` is another, and the deltas that are read from it are lost.",
+        f"One bit of `{ADAPTER}` is flipped, and the deltas that are computed from it are deleted.",
         changed(_bit_in_weights),
         (f"{ADAPTER}: as long as {MANIFEST} lists it, but with other bytes",),
         cure=DOCTOR,
     ),
     Fault(
-        "Weights gone behind their manifest",
-        f"The folder `checkpoints/{PAIR}` is gone, and the deltas are lost.",
+        "Weights that are deleted while their manifest is kept",
+        f"The folder `checkpoints/{PAIR}` is deleted, and so are the deltas.",
         changed(_no_weights),
         code=0,
     ),
     Fault(
         "A checkpoint's folder that was emptied",
-        f"Every file in `checkpoints/{PAIR}` is deleted, and the deltas are lost.",
+        f"Every file in `checkpoints/{PAIR}` is deleted, and the deltas are deleted.",
         changed(_emptied),
         code=0,
     ),
     Fault(
-        "A manifest that is no JSON",
+        "A manifest that is not JSON",
         f"`{MANIFEST}` is overwritten with something else.",
         changed(_no_json),
         (f"{MANIFEST}: ", "[json.not-json]"),
@@ -360,14 +360,14 @@ FAULTS = [
     ),
     Fault(
         "A clock that was set back",
-        "All results are dated 400 days ahead, and a figure is lost.",
+        "All results are dated 400 days ahead, and a figure is deleted.",
         changed(_ahead),
         ("dated in the future",),
         cure=DOCTOR,
     ),
     Fault(
         "Two runs in one folder",
-        "The pair's tuning is lost, and a first run is at work on it.",
+        "The pair's tuning is deleted, and a first run is at work on it.",
         _two_runs,
         ("[run.folder-in-use]", "(process "),
         cure="waits for the first run",
@@ -387,32 +387,32 @@ FAULTS = [
     ),
     Fault(
         "A job that the kernel kills, as it does when memory is short",
-        "The pair's tuning is lost, and its job gets `kill -9` as it begins.",
+        "The pair's tuning is deleted, and its job gets `kill -9` as it begins.",
         _out_of_memory,
         ("no error in its log; the process was probably killed",),
     ),
     Fault(
         "A job that a scheduler preempts",
-        "The pair's tuning is lost, and its job gets SIGTERM as it begins.",
+        "The pair's tuning is deleted, and its job gets SIGTERM as it begins.",
         _preempted,
         ("stopped by SIGTERM",),
     ),
     Fault(
-        "A params.yaml that is no YAML",
+        "A params.yaml that is not YAML",
         "`params.yaml` holds `corpus: {` and nothing else.",
         _replaced("params.yaml", "corpus: {\n"),
         ("params.yaml: ", "[params.not-yaml]"),
         cure="puts it back",
     ),
     Fault(
-        "A file in the place of results",
-        "`results` is a file of a user's.",
+        "A file in place of the results folder",
+        "`results` is a file of the user.",
         _replaced("results", "mine\n"),
         ("[run.not-a-folder]",),
         cure="puts it back",
     ),
     Fault(
-        "A loss that is no number",
+        "A loss that is not a number",
         "The pair's `learning_rate` is 1.0e+30.",
         _edited("learning_rate: 5.0e-3}\n      traj", "learning_rate: 1.0e+30}\n      traj"),
         ("training has diverged", "[tuning.loss-not-finite]"),

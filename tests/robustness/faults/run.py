@@ -34,19 +34,19 @@ HEAD = """\
 
 Made by `python tests/robustness/faults/run.py`. Full and read-only disks are real ones (a small
 tmpfs, a read-only bind mount) in a mount namespace of the script's own (`unshare --mount`), so that
-they bind root too. Where the kernel allows no such namespace, those cases are left out, and the
-script says so.
+they limit root too. If the kernel allows no such namespace, the script skips those cases and says
+so.
 
 """
 RUNS = """\
 ## A run of the workflow
 
 The experiment is that of [Kills](kills.md): a base, a pair's tuning, its
-deltas, their figure, and what the base answers. Each fault is put into a copy of it that has
-ended. Shown are the lines of affectlocus; Snakemake's own account of a failed job, which stands
-above them, is not. Below stands what a person does before the next run, and what that says. "The
-same bytes" then means every result and every file of weights, against the undisturbed run's;
-nothing partial is left either.
+deltas, their figure, and the answers of the base. Each fault is put into a copy of it that has
+ended. Only the lines of affectlocus are shown, without what Snakemake prints about a failed job.
+"Then" names what a person does before the next run, whose output follows. "The same bytes" means
+that every result and every file of weights is the same as after an undisturbed run, and that no
+partial file is left.
 
 """
 COMMAND = f"$ affectlocus run -- --cores 2 {' '.join(TARGETS)}"
@@ -112,7 +112,7 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
         raise UnmetError(f"{fault.kind}: {problems[:5]}: see {folder}")
     jobs = sum(map(int, re.findall(r"^total +(\d+)$", again.stdout, re.MULTILINE)))
     ran = f"{jobs} job{'s' * (jobs > 1)}" if jobs else "nothing to do"
-    mended = ours(again.stdout)
+    repaired = ours(again.stdout)
     return "\n".join(
         [
             f"### {fault.kind}",
@@ -129,7 +129,7 @@ def tried(fault: Fault, whole: Path, folder: Path, reference: dict[str, str]) ->
             "",
             "```",
             COMMAND,
-            *(_plain(line, folder) for line in mended),
+            *(_plain(line, folder) for line in repaired),
             f"(exit code 0, {ran})",
             "```",
             "",
@@ -152,7 +152,7 @@ def _plain(line: str, folder: Path) -> str:
 
 
 def kept() -> tuple[dict[str, str], dict[str, str]]:
-    """Kind → its section, as it stands on the page: of the faults of a run, and of steps."""
+    """Kind → its section, as printed on the page: of the faults of a run, and of steps."""
     text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
     runs, _, steps = text.partition(BY_ITSELF)
     return _sections(runs), _sections(steps)

@@ -26,16 +26,16 @@ def check(
     from affectlocus.config.experiment import load
     from affectlocus.data.audit import report_lines
     from affectlocus.orchestration.matrix import all_cells
-    from affectlocus.orchestration.preflight import precheck, precheck_pairs, precheck_wheels
-    from affectlocus.orchestration.prompt_room import check_room
+    from affectlocus.orchestration.preflight import check_data, check_pairs, check_wheels
+    from affectlocus.orchestration.prompt_limit import check_prompts
 
     loaded = load(parameters)
     if parameters.is_dir():
         parameters /= "params.yaml"
-    reports = precheck(loaded, parameters.parent, str(parameters), download=True)
-    unscored = precheck_wheels(loaded, parameters.parent, reports, str(parameters), download=True)
-    check_room(loaded, parameters.parent / loaded.data_root, str(parameters))
-    outside = precheck_pairs(loaded, parameters.parent, str(parameters))
+    reports = check_data(loaded, parameters.parent, str(parameters), download=True)
+    unscored = check_wheels(loaded, parameters.parent, reports, str(parameters), download=True)
+    check_prompts(loaded, parameters.parent / loaded.data_root, str(parameters))
+    outside = check_pairs(loaded, parameters.parent, str(parameters))
     for report in reports.values():
         typer.echo("\n".join(report_lines(report)))
     for line in [*unscored, *outside]:

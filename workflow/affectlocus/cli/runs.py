@@ -59,25 +59,25 @@ def run(
     from affectlocus.config.experiment import load
     from affectlocus.orchestration.doctor import ASIDE, at_a_glance, leftovers, move
     from affectlocus.orchestration.preflight import (
+        check_wheels,
         examined,
         examined_pairs,
-        precheck_wheels,
         remember,
         reports,
     )
-    from affectlocus.orchestration.prompt_room import check_room
+    from affectlocus.orchestration.prompt_limit import check_prompts
     from affectlocus.orchestration.run import run as start
     from affectlocus.orchestration.run import snakefile, unlock, writable
-    from affectlocus.orchestration.run_lock import hold
+    from affectlocus.orchestration.run_lock import acquire
 
     folder = _folder(experiment)
     snakefile()
     parameters, source = load(folder), str(folder / "params.yaml")
-    killed = hold(folder)
+    killed = acquire(folder)
     writable(folder)
     data = examined(parameters, folder, source, download=True)
-    precheck_wheels(parameters, folder, reports(data), source, download=True)
-    check_room(parameters, folder / parameters.data_root, source)
+    check_wheels(parameters, folder, reports(data), source, download=True)
+    check_prompts(parameters, folder / parameters.data_root, source)
     remember(folder, data | examined_pairs(parameters, folder, source))
     if killed:
         unlock(folder)
@@ -170,7 +170,7 @@ def doctor(
     from affectlocus.config.experiment import load
     from affectlocus.orchestration.dag import Dag
     from affectlocus.orchestration.doctor import examine, next_step, repair
-    from affectlocus.orchestration.run_lock import ended, hold, killed
+    from affectlocus.orchestration.run_lock import acquire, ended, killed
 
     folder = _folder(experiment)
     typed = Path.cwd()
@@ -179,7 +179,7 @@ def doctor(
     os.chdir(folder)
     here, jobs = Path(), Dag(parameters)
     if fix:
-        hold(here)
+        acquire(here)
     elif who := killed(here):
         typer.echo(
             f"the last run was killed ({who}); affectlocus run removes its lock, as snakemake "

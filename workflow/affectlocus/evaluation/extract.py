@@ -208,10 +208,10 @@ def extract(
     rows = rows.loc[answers, ["task", "sample", "text"]]
     emotions = replies("emotions", rows["text"].tolist(), kept, extractor, progress)
     polar = {task for task, words in labels.items() if is_valence(words)}
-    told = [
+    polar_replies = [
         reply if task in polar else "" for task, reply in zip(rows["task"], emotions, strict=True)
     ]
-    valences = replies("valence", told, kept, extractor, progress)
+    valences = replies("valence", polar_replies, kept, extractor, progress)
     return pd.DataFrame(
         {
             "task": rows["task"].to_numpy(),

@@ -27,7 +27,7 @@ from affectlocus.scoring.corrected_protocol import NEUTRAL
 if TYPE_CHECKING:
     from affectlocus.scoring.wheels import Wheels
 
-REMEMBERED = STATE / "precheck.json"
+REMEMBERED = STATE / "preflight.json"
 
 
 def _state(task: Task, files: dict[str, Path]) -> str:
@@ -120,7 +120,7 @@ def examined(
     return good
 
 
-def precheck(parameters: Parameters, folder: Path, *args: Any, **more: Any) -> dict[str, Any]:
+def check_data(parameters: Parameters, folder: Path, *args: Any, **more: Any) -> dict[str, Any]:
     """The data reports of `examined`, by task."""
     return reports(examined(parameters, folder, *args, **more))
 
@@ -143,7 +143,7 @@ def remember(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
         write_json(folder / REMEMBERED, dict(entries))
 
 
-def precheck_wheels(
+def check_wheels(
     parameters: Parameters,
     folder: Path,
     reports: Mapping[str, Mapping[str, Any]],
@@ -154,7 +154,7 @@ def precheck_wheels(
 
     Args:
         folder: the experiment's folder.
-        reports: the data reports of `precheck`; without a report all labels of a task count.
+        reports: the data reports of `check_data`; without a report all labels of a task count.
         download: download the released wheels if they are not cached. Without it they are not
             checked here; `affectlocus check` and the job that downloads them check them.
 
@@ -275,7 +275,7 @@ def _pair_state(paths: list[Path], settings: list[object]) -> str:
     return _digest_of([digest("evaluate"), *settings], chain.from_iterable(files))
 
 
-def precheck_pairs(parameters: Parameters, folder: Path, source: str = "params.yaml") -> list[str]:
+def check_pairs(parameters: Parameters, folder: Path, source: str = "params.yaml") -> list[str]:
     """The notes of `examined_pairs` on all pairs."""
     entries = examined_pairs(parameters, folder, source).values()
     return [note for entry in entries for note in entry["notes"]]

@@ -16,7 +16,7 @@ from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE, write_text
 from affectlocus.orchestration.code_digest import PACKAGE
-from affectlocus.orchestration.run_lock import HELD, ended, held, hold
+from affectlocus.orchestration.run_lock import HELD, acquire, ended, held
 
 _PLANNED = STATE / "planned"
 _LEAST = 1 << 16  # bytes of free space that a run needs at least
@@ -93,7 +93,7 @@ def begin(folder: Path, planned: str) -> None:
         InputError: another run uses the folder; there is no space or no permission.
     """
     if HELD not in os.environ:
-        hold(folder)
+        acquire(folder)
     writable(folder)
     write_text(folder / _PLANNED, planned + "\n")
 
@@ -121,7 +121,7 @@ def check_planned(folder: Path, planned: str) -> None:
 
 
 def run(folder: Path, arguments: Sequence[str]) -> int:
-    """Runs Snakemake on an experiment that this process holds (`run_lock.hold`).
+    """Runs Snakemake on an experiment that this process holds (`run_lock.acquire`).
 
     SIGTERM is forwarded. Ctrl-C reaches both processes, and Snakemake ends by itself.
 

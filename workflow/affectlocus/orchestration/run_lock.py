@@ -26,7 +26,7 @@ _JOBS = STATE / "jobs.lock"
 _open: list[int] = []
 
 
-def hold(folder: Path) -> bool:
+def acquire(folder: Path) -> bool:
     """Locks a folder until this process ends.
 
     On a file system without locks only Snakemake's own lock protects the folder.

@@ -11,7 +11,7 @@ from refusal import refused
 
 from affectlocus.config.experiment import Parameters
 from affectlocus.lm.chat_templates import AFFECTGPT
-from affectlocus.orchestration.prompt_room import _AROUND, check_room, literal
+from affectlocus.orchestration.prompt_limit import _AROUND, check_prompts, literal
 
 PARAMETERS = """
 bases: {small: {folder: base}}
@@ -28,7 +28,7 @@ matrix: {pairs: [pair], load: [gate], tune: [], ablate: []}
 def checked(folder: Path, prompt: str, **sections: Any) -> None:
     config = yaml.safe_load(PARAMETERS) | sections
     config["tasks"]["moods"]["prompt"] = prompt
-    check_room(Parameters.model_validate(config), folder, "mine.yaml")
+    check_prompts(Parameters.model_validate(config), folder, "mine.yaml")
 
 
 FULL = "prompt.no-room-for-text"

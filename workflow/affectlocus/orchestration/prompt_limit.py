@@ -67,7 +67,7 @@ def literal(prompt: str) -> str:
     return "".join(text for text, *_ in string.Formatter().parse(prompt))
 
 
-def check_room(parameters: Parameters, root: Path, source: str = "params.yaml") -> None:
+def check_prompts(parameters: Parameters, root: Path, source: str = "params.yaml") -> None:
     """Refuses a template that takes all tokens of a prompt, so that no text of a sample is read.
 
     Tokens are counted with the tokenizer of a base on disk. For other bases each word counts as one
