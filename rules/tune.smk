@@ -1,17 +1,28 @@
-# Tuned checkpoints: affective pairs, controls, and the tune cells of the matrix.
+# Tuned checkpoints: affective pairs, controls, and the tune cells of the matrix. Each is a separate job, or several
+# tune cells of one pair and seed share a job and a loaded base (matrix.tunings_per_job).
 #
 # in:  results/checkpoints/BASE.json and its weights, results/data/TASK.parquet
 # out: checkpoints/NAME/ (adapter or model), results/checkpoints/NAME.json (manifest with losses). The file .complete
 #      represents the folder: it is deleted with the folder. Rules that read the weights declare it as ancient. They
 #      depend on the manifest, which holds the SHA-256 of all weights.
 
+TUNE = """
+    affectlocus --cards {resources.gpu} tune \
+        --base {input.base:q} \
+        {params.data} \
+        --settings {params.settings:q} \
+        --tunings {params.tunings:q} \
+        --hardware {params.hardware:q} \
+        >{log:q} 2>&1
+    """
+
 
 rule tune:
     """Tune a base on a module set within a fixed budget."""
     input:
-        base=JOBS.tune.base,
-        weights=ancient(JOBS.tune.weights),
-        data=JOBS.tune.data,
+        base=JOBS.tune.of("base"),
+        weights=ancient(JOBS.tune.of("weights")),
+        data=JOBS.tune.of("data"),
     output:
         manifest=checkpoint("{name}"),
         complete=touch(complete("{name}")),
@@ -30,18 +41,44 @@ rule tune:
         gpu=NEEDS.gpus("tune"),
     params:
         hardware=settings(EXPERIMENT.hardware),
-        settings=JOBS.tune.settings,
+        settings=JOBS.tune.of("settings"),
         data=lambda wildcards, input: repeated("data", input.data),
-        folder="checkpoints/{name}",
+        tunings=JOBS.tune.tunings_json,
         code=digest("tune"),
     shell:
-        """
-        affectlocus --cards {resources.gpu} tune \
-            --base {input.base:q} \
-            {params.data} \
-            --settings {params.settings:q} \
-            --hardware {params.hardware:q} \
-            --folder {params.folder:q} \
-            --out {output.manifest:q} \
-            >{log:q} 2>&1
-        """
+        TUNE
+
+
+for number, names in enumerate(JOBS.tune.groups, 1):
+
+    # Inputs and parameters do not depend on which tunings share the job. So another number of tunings
+    # per job (matrix.tunings_per_job) reruns nothing.
+    rule:
+        name:
+            f"tune_group_{number}"
+        input:
+            base=JOBS.tune.inputs(names[0]).base,
+            weights=ancient(JOBS.tune.inputs(names[0]).weights),
+            data=JOBS.tune.inputs(names[0]).data,
+        output:
+            manifest=[checkpoint(name) for name in names],
+            complete=touch([complete(name) for name in names]),
+        log:
+            f"results/logs/tune/{names[0]}.log",
+        benchmark:
+            f"results/benchmarks/tune/{names[0]}.tsv"
+        conda:
+            "../envs/environment.yaml"
+        threads: NEEDS.threads("tune", names)
+        resources:
+            mem_mb=NEEDS.memory("tune", names),
+            runtime=NEEDS.minutes("tune", names),
+            gpu=NEEDS.gpus("tune", names),
+        params:
+            hardware=settings(EXPERIMENT.hardware),
+            settings=unfilled(JOBS.tune.inputs(names[0]).settings),
+            data=lambda wildcards, input: repeated("data", input.data),
+            tunings=JOBS.tune.tunings_json,
+            code=digest("tune"),
+        shell:
+            TUNE

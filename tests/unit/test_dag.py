@@ -198,12 +198,68 @@ def test_a_base_of_each_seed_is_what_the_tunings_and_cells_of_that_seed_start_fr
         base = f"results/checkpoints/own.seed{seed}.json"
         assert json.loads(jobs.pretrain.settings(wild(name=f"own.seed{seed}")))["seed"] == seed
         for tuned in (f"felt.seed{seed}", f"felt.tune.q.seed{seed}"):
-            assert jobs.tune.base(wild(name=tuned)) == base
+            assert jobs.tune.of("base")(wild(name=tuned)) == base
         assert jobs.deltas.pair_base(wild(tuned=f"felt.seed{seed}")) == base
         for cell in ("own/base", "felt/load/q", "felt/tune/all", "felt/ablate/q/zero"):
             assert jobs.evaluate.of_cell("base")(wild(cell=f"{cell}/seed{seed}")) == [base]
     assert jobs.deltas.pair_base(wild(tuned="given")) == "results/checkpoints/brought.json"
     assert jobs.neurons.bases == ["own.seed0", "brought"]
+
+
+def tunings(size: int, **changes: Any) -> Dag:
+    matrix = yaml.safe_load(CONFIG)["matrix"]
+    matrix |= {"tune": ["q", "k", "v", "o", "all"], "fair": ["q", "k"], "tunings_per_job": size}
+    return dag(**{"matrix": matrix, "seeds": [0, 1], **changes})
+
+
+def test_by_default_every_tuning_is_a_job_of_its_own() -> None:
+    jobs = tunings(1)
+    assert jobs.tune.groups == []
+    assert jobs.tune.single == jobs.tuned
+
+
+@pytest.mark.parametrize("size", [2, 3, 100])
+def test_tune_cells_of_one_pair_and_seed_share_a_job(size: int) -> None:
+    jobs = tunings(size)
+    grouped = [name for names in jobs.tune.groups for name in names]
+    assert sorted([*grouped, *jobs.tune.single]) == sorted(jobs.tuned)
+    assert {"felt.seed0", "felt.seed1"} <= set(jobs.tune.single)
+    for names in jobs.tune.groups:
+        assert 1 < len(names) <= size
+        # What Snakemake compares is the same for each, so it does not depend on the others.
+        assert len({str(jobs.tune.inputs(name)) for name in names}) == 1
+        assert len({jobs.tunings[name][1].seed for name in names}) == 1
+        files = [f"results/checkpoints/{name}.json" for name in names]
+        told = json.loads(jobs.tune.tunings_json(wild(), SimpleNamespace(manifest=files)))
+        shared = json.loads(jobs.tune.inputs(names[0]).settings)
+        for one, name, file in zip(told, names, files, strict=True):
+            assert (one.pop("folder"), one.pop("out")) == (f"checkpoints/{name}", file)
+            assert Tuning.model_validate(shared | one) == jobs.tunings[name][1]
+
+
+def test_a_seed_or_a_module_set_that_is_added_moves_no_tuning_of_another_seed() -> None:
+    before = tunings(3).tune.groups
+    assert [group for group in tunings(3, seeds=[0, 1, 2]).tune.groups if group in before] == before
+    matrix = yaml.safe_load(CONFIG)["matrix"] | {"tunings_per_job": 3}
+    groups = [dag(matrix=matrix | {"tune": sets}).tune for sets in (["q", "k"], ["q", "k", "v"])]
+    # The parameters of a tuning are the same in both, so that what is finished is not repeated.
+    assert groups[0].inputs("felt.tune.q.seed0") == groups[1].inputs("felt.tune.q.seed0")
+
+
+def test_a_pair_with_the_recipe_of_a_tune_cell_is_tuned_once() -> None:
+    pairs = yaml.safe_load(CONFIG)["pairs"]
+    recipe = {"data": ["stories"], "rank": 4}
+    pairs["felt"] = {"base": "own", "tuning": recipe | {"trajectory": 5}}
+    jobs = tunings(9, pairs=pairs)
+    assert "felt.tune.q.seed0" in jobs.tuned
+    assert not any(".tune.all." in name for name in jobs.tuned)
+    cell = wild(cell="felt/tune/all/seed1")
+    assert jobs.evaluate.of_cell("tuned")(cell) == ["results/checkpoints/felt.seed1.json"]
+    for other in ({"rank": 5}, {"shuffled": True}, {"modules": "q"}, {"data": ["mini-MOSI"]}):
+        pairs["felt"] = {"base": "own", "tuning": recipe | other}
+        if other.get("shuffled"):
+            pairs["felt"]["domain"] = "null"
+        assert "felt.tune.all.seed1" in tunings(9, pairs=pairs).tuned
 
 
 def test_paths_of_the_user_start_from_data_root_and_absolute_ones_stay() -> None:
@@ -293,12 +349,20 @@ def test_a_chained_base_names_its_adapters_to_deltas_and_cells(tmp_path: Path) -
     assert jobs.deltas.pair_chain_flags(wild(tuned="felt.seed0")) == ""
 
 
+def command_recipe(jobs: Dag, name: str) -> Tuning:
+    """The recipe that a tuning's job gives to the command."""
+    out = f"results/checkpoints/{name}.json"
+    (own,) = json.loads(jobs.tune.tunings_json(wild(), SimpleNamespace(manifest=out)))
+    assert (own.pop("folder"), own.pop("out")) == (f"checkpoints/{name}", out)
+    return Tuning.model_validate(json.loads(jobs.tune.of("settings")(wild(name=name))) | own)
+
+
 def test_a_tune_cell_takes_the_matrix_recipe_with_its_own_modules_and_seed() -> None:
     jobs = dag(seeds=[4])
-    text = jobs.tune.settings(wild(name="felt.tune.q.seed4"))
-    recipe = Tuning.model_validate_json(text)
+    recipe = command_recipe(jobs, "felt.tune.q.seed4")
+    assert recipe == jobs.tunings["felt.tune.q.seed4"][1]
     assert (recipe.modules, recipe.seed, recipe.rank, recipe.data) == ("q", 4, 4, ["stories"])
-    assert jobs.tune.base(wild(name="felt.tune.q.seed4")) == "results/checkpoints/own.json"
+    assert jobs.tune.of("base")(wild(name="felt.tune.q.seed4")) == "results/checkpoints/own.json"
 
 
 def test_a_pair_takes_its_own_recipe_with_each_seed() -> None:
@@ -308,9 +372,10 @@ def test_a_pair_takes_its_own_recipe_with_each_seed() -> None:
         f"results/deltas/{name}.parquet" for name in ("felt.seed2", "felt.seed5", "given")
     ]
     assert jobs.figures.pair_deltas(wild(pair="felt")) == jobs.deltas.files[:2]
-    recipe = Tuning.model_validate_json(jobs.tune.settings(wild(name="felt.seed5")))
+    recipe = command_recipe(jobs, "felt.seed5")
+    assert recipe == jobs.tunings["felt.seed5"][1]
     assert (recipe.modules, recipe.seed, recipe.rank) == ("q+gate", 5, 8)
-    assert jobs.tune.data(wild(name="felt.seed5")) == [
+    assert jobs.tune.of("data")(wild(name="felt.seed5")) == [
         "results/data/stories.parquet",
         "results/data/mini-MOSI.parquet",
     ]

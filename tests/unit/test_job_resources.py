@@ -160,8 +160,8 @@ def test_samples_are_counted_stated_or_assumed(tmp_path: Path) -> None:
 def test_a_job_of_many_cells_asks_for_their_time_together_and_loads_once() -> None:
     asked = needs(0, corpus={"benchmark_samples": 5000})
     cells = list(asked.jobs.cells.values())[2:6]
-    alone = asked.seconds(asked.work("evaluate", cells=cells[:1]))
-    together = asked.seconds(asked.work("evaluate", cells=cells))
+    alone = asked.seconds(asked.work("evaluate", group=cells[:1]))
+    together = asked.seconds(asked.work("evaluate", group=cells))
     assert 3.9 * alone < together < 4 * alone
 
 

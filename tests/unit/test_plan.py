@@ -32,7 +32,9 @@ def test_the_sum_is_that_of_the_kinds(jobs: Dag) -> None:
     found = plan(jobs, cards=1)
     assert found.total.jobs == sum(one.jobs for one in found.kinds)
     assert found.total.gpu_hours == pytest.approx(sum(one.gpu_hours for one in found.kinds))
-    assert kind(found, "tune").jobs == len(jobs.tuned) == 6 * (11 + 16 + 9)
+    # A pair has the recipe of the tune cell `all`.
+    assert len(jobs.tuned) == 6 * (11 + 15 + 9)
+    assert kind(found, "tune").jobs == 6 * (11 + 3)
     assert kind(found, "deltas").gpu_hours == 0
 
 
@@ -68,7 +70,8 @@ def test_finished_jobs_tell_the_time_of_their_kind_and_half_written_files_do_not
     (folder / "now.tsv").write_text("s\th:m:s\n")
     (folder / "broken.tsv").write_text("s\n-\n")
     found = plan(jobs, cards=0)
-    assert kind(found, "tune").cpu_hours == pytest.approx(len(jobs.tuned) * 200 / 3600)
+    count = kind(found, "tune").jobs
+    assert kind(found, "tune").cpu_hours == pytest.approx(count * 200 / 3600)
     assert (kind(found, "tune").from_, kind(found, "evaluate").from_) == ("measured", "estimated")
     assert any(line.startswith("tune: 200 s, the median") for line in found.assumptions)
 
@@ -95,8 +98,9 @@ def test_the_papers_plan_names_its_hours_bytes_and_assumptions() -> None:
     )
     found = json.loads(run.stdout)
     kinds = {one["kind"]: one for one in found["kinds"]}
-    # 12 pairs to be tuned, 16 sets, and 7 at equal parameters, in three seeds
-    assert kinds["tune"]["jobs"] == (12 + 16 + 7) * 3
+    # 12 pairs to be tuned, 16 sets of which a pair has the recipe of `all`, and 7 at equal
+    # parameters, in three seeds
+    assert kinds["tune"]["jobs"] == (12 + 15 + 7) * 3
     assert 100 < found["total"]["gpu_hours"] < 10_000
     assert 150 < found["total"]["download_gb"] < 300
     text = "\n".join(found["assumptions"])

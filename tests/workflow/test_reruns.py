@@ -71,7 +71,7 @@ class Row:
 
 
 RECIPE = "{data: [mini-caption], rank: 3, steps: 5, batch_size: 8, learning_rate: 5.0e-3}"
-SETS = ("  load: [gate, all]", "  tune: [gate, all]", "  ablate: [gate]")
+SETS = ("  load: [gate, all]", "  tune: [gate, up, all]", "  ablate: [gate]")
 OPENED = "workflow/affectlocus"
 
 ROWS = {
@@ -94,11 +94,13 @@ ROWS = {
         [
             f"results/checkpoints/{PAIR}.seed0.json",
             *(f"results/cells/{PAIR}/{kind}/*" for kind in ("tuned", "load", "ablate")),
+            # It had the recipe of this cell, and was tuned for both.
+            f"results/checkpoints/{PAIR}.tune.all.seed0.json",
+            f"results/cells/{PAIR}/tune/all/*",
             *DELTAS,
             *TRAJECTORY,
             *SCORED,
         ],
-        spares="results/{scores/*/tune.parquet,table2.csv,figures/*tune*,figures/fig9*}",
     ),
     "a module set more": Row(
         "params.yaml",
@@ -106,8 +108,8 @@ ROWS = {
         [
             f"results/checkpoints/{PAIR}.tune.q.seed0.json",
             *(f"results/cells/{PAIR}/{kind}/q/*" for kind in ("load", "tune", "ablate")),
-            # Two cells share a job (cells_per_job): this one takes its answers from the cache.
-            f"results/cells/{PAIR}/load/all/*",
+            # Two cells share a job (cells_per_job): these take their answers from the cache.
+            *(f"results/cells/{PAIR}/{kind}/all/*" for kind in ("load", "tune")),
             "results/scores/others.parquet",
             *(f"results/scores/{PAIR}/{arm}.parquet" for arm in ("load", "tune", "ablate")),
             *(f"results/table{number}.csv" for number in (1, 2, 3)),
@@ -121,7 +123,7 @@ ROWS = {
     ),
     "a module set fewer, or their order": Row(
         "params.yaml",
-        [(SETS[1], "  tune: [gate]"), (SETS[0], "  load: [all, gate]")],
+        [(SETS[1], "  tune: [gate, up]"), (SETS[0], "  load: [all, gate]")],
         [
             "results/scores/*/tune.parquet",
             *TUNE_TABLE,
@@ -561,15 +563,23 @@ def test_a_lost_memory_is_written_anew_by_touch_forceall(project: Project) -> No
     try:
         # By times alone only the report, which shows params.yaml, is out of date: a changed rank
         # stays unnoticed.
-        with project.changed("params.yaml", ("tune: *recipe", f"tune: {RECIPE}")):
+        with project.changed("params.yaml", ("rank: 2", "rank: 3")):
             assert project.planned() == {"report"}
         project.planner.said(project.folder, *touch)
         assert project.plan() == {}
-        with project.changed("params.yaml", ("tune: *recipe", f"tune: {RECIPE}")):
+        with project.changed("params.yaml", ("rank: 2", "rank: 3")):
             assert "tune" in project.plan()
     finally:
         shutil.rmtree(memory, ignore_errors=True)
         away.rename(memory)
+
+
+def test_another_number_of_tunings_in_a_job_reruns_nothing(project: Project) -> None:
+    for size in (1, 3):
+        change = ("tunings_per_job: 2", f"tunings_per_job: {size}")
+        with project.changed("params.yaml", change):
+            # The report shows params.yaml.
+            assert project.planned() <= {"report"}
 
 
 @row("a fresh clone and `dvc pull`")

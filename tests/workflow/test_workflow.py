@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from project import BIN
+from project import BIN, environment
 from small import Project
 
 from affectlocus.config.experiment import load
@@ -100,12 +100,39 @@ def test_loading_all_of_a_lora_pair_answers_as_the_tuned_model(project: Project)
     pd.testing.assert_frame_equal(loaded, tuned)
 
 
-def test_the_same_recipe_and_seed_tune_the_same_weights(project: Project) -> None:
+def test_a_pair_with_the_recipe_of_a_tune_cell_is_tuned_once(project: Project) -> None:
     # The pair and the tune cell of all seven projections share base, data, budget and seed.
-    folder = project.folder / "checkpoints"
-    pair = (folder / "tiny-affective.seed0/adapter_model.safetensors").read_bytes()
-    cell = (folder / "tiny-affective.tune.all.seed0/adapter_model.safetensors").read_bytes()
-    assert pair == cell
+    assert not (project.folder / "checkpoints/tiny-affective.tune.all.seed0").exists()
+    cells = project.folder / "results/cells/tiny-affective"
+    pair = pd.read_parquet(cells / "tuned/seed0/predictions.parquet")
+    cell = pd.read_parquet(cells / "tune/all/seed0/predictions.parquet")
+    pd.testing.assert_frame_equal(pair, cell)
+
+
+def test_tune_cells_that_share_a_job_have_the_weights_of_a_tuning_alone(
+    project: Project, tmp_path: Path
+) -> None:
+    results = project.folder / "results"
+    assert (results / "benchmarks/tune/tiny-affective.tune.gate.seed0.tsv").is_file()
+    assert not (results / "benchmarks/tune/tiny-affective.tune.up.seed0.tsv").exists()
+    record = json.loads((results / "checkpoints/tiny-affective.tune.up.seed0.json").read_text())
+    base, data = results / "checkpoints/tiny.json", results / "data/mini-caption.parquet"
+    subprocess.run(
+        [
+            *(BIN / "affectlocus", "tune", "--base", base, "--data", data),
+            *("--settings", json.dumps(record["recipe"])),
+            *("--folder", tmp_path / "up", "--out", tmp_path / "up.json"),
+        ],
+        cwd=project.folder,
+        env=environment(project.folder),
+        check=True,
+        capture_output=True,
+    )
+    alone = json.loads((tmp_path / "up.json").read_text())
+    assert alone["log"] == record["log"]
+    name = "adapter_model.safetensors"
+    weights = [{one["file"]: one for one in made["files"]}[name] for made in (alone, record)]
+    assert weights[0] == weights[1]
 
 
 def test_every_cell_was_verified_bit_for_bit(project: Project) -> None:
@@ -157,14 +184,18 @@ def test_the_ledger_counts_what_each_tune_cell_trained(project: Project) -> None
     results = project.folder / "results"
     ledger = pd.read_csv(results / "ledger.csv", keep_default_na=False)
     rows = ledger[ledger["budget"] == "equal rank"].set_index("modules")
-    for modules in ("gate", "all"):
-        name = f"tiny-affective.tune.{modules}.seed0"
+    # The pair has the recipe of the tune cell `all`.
+    for modules, name in (
+        ("gate", "tiny-affective.tune.gate.seed0"),
+        ("up", "tiny-affective.tune.up.seed0"),
+        ("all", "tiny-affective.seed0"),
+    ):
         record = pd.read_json(results / f"checkpoints/{name}.json", typ="series")
         assert rows.loc[modules, "parameters"] == record["trainable"]
         saved = project.folder / f"checkpoints/{name}/adapter_model.safetensors"
         assert rows.loc[modules, "adapter_bytes"] == saved.stat().st_size
     times = pd.read_csv(results / "step_times.csv")
-    assert times["modules"].tolist() == ["all", "gate"]
+    assert times["modules"].tolist() == ["all", "gate", "up"]
 
 
 def test_the_report_has_every_exhibit_and_is_the_same_page_again(project: Project) -> None:

@@ -261,8 +261,10 @@ def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
     by_name = {path.stem: path for path in tuned}
     found: list[Path | None] = []
     for cell in cells:
-        pair = str(cell.pair)
-        name = tune_checkpoint(cell) if cell.kind == "tune" else replicate_name(pair, cell.seed)
+        name = replicate_name(str(cell.pair), cell.seed)
+        # A pair with the recipe of a tune cell is tuned once, for both.
+        if cell.kind == "tune" and (tune_checkpoint(cell) in by_name or name not in by_name):
+            name = tune_checkpoint(cell)
         if cell.kind == "base":
             found.append(None)
         elif len(tuned) <= 1:

@@ -155,6 +155,7 @@ def _write(one: PlacedTuning, measured: dict[str, Any]) -> None:
 
 def _finished(one: PlacedTuning, states: TrainingStates) -> bool:
     """Whether the folder holds the checkpoint already; its manifest is then written again."""
+    from affectlocus.orchestration.plan import TUNED
     from affectlocus.training.tuning_record import finished
 
     measured = finished(Path(one.folder), states.job)
@@ -162,7 +163,7 @@ def _finished(one: PlacedTuning, states: TrainingStates) -> bool:
         return False
     _write(one, measured)
     states.remove()
-    typer.echo(f"note: {one.folder}: already tuned by this recipe, data and code", err=True)
+    typer.echo(f"note: {one.folder}: {TUNED}", err=True)
     return True
 
 

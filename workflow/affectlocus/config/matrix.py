@@ -102,6 +102,12 @@ class Matrix(Strict):
         "checkpoint, the tune cells of one seed, or the bases of several seeds. More cells need "
         "fewer starts, with the same results; 1 uses most machines at the same time",
     )
+    tunings_per_job: Count = Field(
+        1,
+        description="number of tune cells of one pair and seed that one job tunes at most; they "
+        "share one loaded base. More need fewer starts, with the same results; 1 uses most "
+        "machines at the same time",
+    )
 
 
 Arm = Literal["load", "even", "dose", "tune", "fair", "ablate"]

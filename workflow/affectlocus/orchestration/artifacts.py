@@ -12,9 +12,10 @@ from pathlib import Path
 from affectlocus.config.experiment import Parameters
 from affectlocus.config.matrix import Arm
 from affectlocus.config.sources import Base
-from affectlocus.config.tuning import Tuning
+from affectlocus.config.tuning import PairRecipe, Tuning
 from affectlocus.core.cells import FAIR, Cell, replicate_name, tune_checkpoint
 from affectlocus.core.checkpoint_files import checkpoint_paths
+from affectlocus.core.projections import ALL
 from affectlocus.orchestration.matrix import all_cells, seeds_of
 from affectlocus.orchestration.rule_values import complete, repeated
 
@@ -101,20 +102,35 @@ class Artifacts:
                     recipe = Tuning(**pair.tuning.model_dump(), seed=seed)
                     found[tuned] = self.base_checkpoint(pair.base, seed), recipe
         for cell in self.cells.values():
-            if cell.kind == "tune":
-                assert self.parameters.tune is not None
-                assert cell.seed is not None
-                own = self.parameters.tune.model_dump()
-                fair = cell.mode == FAIR
-                recipe = Tuning(**own, modules=cell.modules, seed=cell.seed, fair=fair)
-                base = self.base_checkpoint(cell.base, cell.seed)
-                found[tune_checkpoint(cell)] = base, recipe
+            if cell.kind == "tune" and (name := self._tuned_as(cell)) not in found:
+                found[name] = self.base_checkpoint(cell.base, cell.seed), self._recipe(cell)
         return found
+
+    def _recipe(self, cell: Cell) -> Tuning:
+        """The recipe of a tune cell: the section `tune` on its modules."""
+        assert self.parameters.tune is not None
+        assert cell.seed is not None
+        own = self.parameters.tune.model_dump()
+        return Tuning(**own, modules=cell.modules, seed=cell.seed, fair=cell.mode == FAIR)
+
+    def _tuned_as(self, cell: Cell) -> str:
+        """The checkpoint of a tune cell.
+
+        It is that of the cell's pair if the pair has the same recipe, which is then tuned once.
+        """
+        assert cell.pair is not None
+        pair = self.parameters.pairs[cell.pair].tuning
+        if pair is not None and self.parameters.tune is not None and cell.modules == ALL:
+            # All seven projections have as many parameters as all seven, so `fair` changes nothing.
+            recipe = PairRecipe(**self.parameters.tune.model_dump(), modules=ALL)
+            if pair.model_copy(update={"trajectory": 0}) == recipe:
+                return replicate_name(cell.pair, cell.seed)
+        return tune_checkpoint(cell)
 
     def tuned_of(self, cell: Cell) -> str | None:
         """The tuned checkpoint that a cell needs; None for a base."""
         if cell.kind == "tune":
-            return tune_checkpoint(cell)
+            return self._tuned_as(cell)
         if cell.pair is None:
             return None
         brought = self.parameters.pairs[cell.pair].tuning is None

@@ -42,7 +42,7 @@ def rates(plan: PlanAssumptions, on_card: bool) -> Rates:
 
 
 def tuning_seconds(size: Size, recipe: Recipe, modules: str, rate: Rates, again: bool) -> float:
-    """Seconds of a tuning: the start, and 4P operations for each token with LoRA.
+    """Seconds of a tuning after the start of its job: 4P operations for each token with LoRA.
 
     Tokens are steps x batch_size x max_length, an upper bound. Full tuning adds 2P for the share of
     the weights that is trained; `again` (activations are computed a second time) adds 2P.
@@ -51,20 +51,21 @@ def tuning_seconds(size: Size, recipe: Recipe, modules: str, rate: Rates, again:
     passes = 4.0 + 2 * again
     if recipe.method == "sft":
         passes += 2 * size.share(modules)
-    return start_seconds(size) + tokens * passes * size.parameters / rate.operations
+    return tokens * passes * size.parameters / rate.operations
 
 
 def tuning_bytes(size: Size, recipe: Recipe, modules: str, hardware: Hardware) -> float:
     """Bytes of GPU memory: weights, 16 bytes for each trained parameter, activations, logits.
 
     Full tuning holds the weights in float32. With checkpointing, activations take two bytes for
-    each token, layer and unit of width.
+    each token, layer and unit of width. Adapters in one pass (`adapters_at_once`) have tokens each.
     """
+    at_once = 1 if recipe.method == "sft" else hardware.adapters_at_once
     if recipe.method == "sft":
         held = 4 * size.parameters + 12 * size.share(modules) * size.parameters
     else:
-        held = size.bytes + 16 * size.lora_parameters(modules, recipe.rank)
-    tokens = recipe.batch_size * recipe.max_length
+        held = size.bytes + at_once * 16 * size.lora_parameters(modules, recipe.rank)
+    tokens = at_once * recipe.batch_size * recipe.max_length
     each = 2 if hardware.checkpointing else _ACTIVATIONS
     return (
         held

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from affectlocus.checkpoints import model_size as sizes
 from affectlocus.checkpoints.model_size import Size
@@ -26,6 +26,8 @@ from affectlocus.orchestration.rule_values import checkpoint
 
 Step = Literal["pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions"]
 Ask = Callable[..., int]
+Group = list[Cell] | list[str]
+"""What shares a job: cells that are evaluated, or the names of checkpoints that are tuned."""
 
 _UNKNOWN = 8e9  # parameters of a model of unknown size
 # Copies of the weights that a step holds in main memory, those of readers and checks included.
@@ -80,37 +82,37 @@ class Needs:
 
     # called by the rules
 
-    def memory(self, step: Step, cells: list[Cell] | None = None) -> Ask:
+    def memory(self, step: Step, group: Group | None = None) -> Ask:
         """A resource function: MB of main memory."""
 
         def ask(wildcards: Any, attempt: int) -> int:
-            work = self.work(step, wildcards, cells)
+            work = self.work(step, wildcards, group)
             copies = work.copies[0 if self._on_card(work) else 1]
             return costs.megabytes(work.size, copies, attempt)
 
         return ask
 
-    def minutes(self, step: Step, cells: list[Cell] | None = None) -> Ask:
+    def minutes(self, step: Step, group: Group | None = None) -> Ask:
         """A resource function: minutes until a scheduler ends the job."""
 
         def ask(wildcards: Any, attempt: int) -> int:
-            return costs.minutes(self.seconds(self.work(step, wildcards, cells)), attempt)
+            return costs.minutes(self.seconds(self.work(step, wildcards, group)), attempt)
 
         return ask
 
-    def gpus(self, step: Step, cells: list[Cell] | None = None) -> Ask:
+    def gpus(self, step: Step, group: Group | None = None) -> Ask:
         """A resource function: GPUs that hold the model; each retry asks for half as many more."""
 
         def ask(wildcards: Any, attempt: int) -> int:
-            return self.cards_of(self.work(step, wildcards, cells), attempt)
+            return self.cards_of(self.work(step, wildcards, group), attempt)
 
         return ask
 
-    def threads(self, step: Step, cells: list[Cell] | None = None) -> Ask:
+    def threads(self, step: Step, group: Group | None = None) -> Ask:
         """CPU threads: four for a large model; one for a small one, whose results depend on it."""
 
         def ask(wildcards: Any, attempt: int) -> int:  # noqa: ARG001
-            return self.work(step, wildcards, cells).threads
+            return self.work(step, wildcards, group).threads
 
         return ask
 
@@ -141,14 +143,14 @@ class Needs:
         """The estimated seconds of a job."""
         return work.seconds(costs.rates(self._plan, self._on_card(work)))
 
-    def work(self, step: Step, wildcards: Any = None, cells: list[Cell] | None = None) -> Work:
-        """The work of a job, by its step and wildcards, or by its cells."""
+    def work(self, step: Step, wildcards: Any = None, group: Group | None = None) -> Work:
+        """The work of a job, by its step and wildcards, or by its group."""
         if step == "pretrain":
             return self._pretraining(wildcards.name)
         if step == "tune":
-            return self._tuning(wildcards)
+            return self._tuning(cast(list[str], group) or [wildcards.name])
         if step == "evaluate":
-            return self._evaluation(cells or [self.jobs.cells[wildcards.cell]])
+            return self._evaluation(cast(list[Cell], group) or [self.jobs.cells[wildcards.cell]])
         if step == "extract":
             return self._extraction()
         if step == "directions":
@@ -182,16 +184,25 @@ class Needs:
             lambda rate: costs.start_seconds(size) + tokens * 6 * size.parameters / rate.operations,
         )
 
-    def _tuning(self, wildcards: Any) -> Work:
-        base, recipe = self.jobs.tunings[wildcards.name]
-        size = self.size(base)
+    def _tuning(self, names: list[str]) -> Work:
+        """The work of a job that tunes these checkpoints, which start from one base."""
+        size = self.size(self.jobs.tunings[names[0]][0])
+        recipes = [self.jobs.tunings[name][1] for name in names]
         hardware = self._parameters.hardware
-        again, modules = hardware.checkpointing, recipe.modules
+        again = hardware.checkpointing
+        full = any(recipe.method == "sft" for recipe in recipes)
+
+        def seconds(rate: costs.Rates) -> float:
+            return costs.start_seconds(size) + sum(
+                costs.tuning_seconds(size, recipe, recipe.modules, rate, again)
+                for recipe in recipes
+            )
+
         return Work(
             size,
-            costs.tuning_bytes(size, recipe, modules, hardware),
-            (6 if recipe.method == "sft" else _COPIES["tune"], _COPIES_OF_TUNING),
-            lambda rate: costs.tuning_seconds(size, recipe, modules, rate, again),
+            max(costs.tuning_bytes(size, one, one.modules, hardware) for one in recipes),
+            (6 if full else _COPIES["tune"], _COPIES_OF_TUNING),
+            seconds,
             _threads(size),
         )
 

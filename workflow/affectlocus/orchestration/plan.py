@@ -25,6 +25,9 @@ from affectlocus.orchestration.steps.wheels import RELEASED_WHEELS
 FOUND = "answers are of an earlier job"
 """What a job writes to its log if it found answers in the prediction cache."""
 
+TUNED = "already tuned by the same recipe, data and code"
+"""What a job writes to its log if a checkpoint was complete before."""
+
 _SMALL = 15.0  # seconds of a job without a model; most of it is the start
 _ROW = 12  # bytes of an answer's row on disk
 _MEASURED = ("pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions")
@@ -127,7 +130,8 @@ def _measured(step: str) -> float | None:
     place = Path("results/benchmarks", step)
     for file in place.rglob("*.tsv"):
         log = Path("results/logs", step, file.relative_to(place)).with_suffix(".log")
-        if log.is_file() and FOUND in log.read_text(encoding="utf-8", errors="replace"):
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        if FOUND in text or TUNED in text:
             continue
         try:
             with file.open(encoding="utf-8", newline="") as stream:
@@ -174,13 +178,15 @@ def _models(needs: Needs) -> Iterator[PlannedJob]:
     for name in jobs.pretrained:
         work = needs.work("pretrain", SimpleNamespace(name=name))
         yield _job(needs, "pretrain", checkpoint(name), work, disk=work.size.bytes)
-    for name in jobs.tuned:
-        wild = SimpleNamespace(name=name)
-        work, (_, recipe) = needs.work("tune", wild), jobs.tunings[name]
+    for names in [[name] for name in jobs.tune.single] + jobs.tune.groups:
+        work = needs.work("tune", group=names)
+        recipes = [jobs.tunings[name][1] for name in names]
         # A trajectory keeps its states; the last one is the checkpoint itself.
-        states = max(1, recipe.trajectory)
-        disk = states * costs.tuned_bytes(work.size, recipe, recipe.modules)
-        yield _job(needs, "tune", checkpoint(name), work, disk=disk)
+        disk = sum(
+            max(1, recipe.trajectory) * costs.tuned_bytes(work.size, recipe, recipe.modules)
+            for recipe in recipes
+        )
+        yield _job(needs, "tune", checkpoint(names[-1]), work, disk=disk)
     for name in jobs.pair_of:
         work = needs.work("deltas", SimpleNamespace(tuned=name))
         yield _job(needs, "deltas", f"results/deltas/{name}.parquet", work, disk=1e6)
@@ -199,7 +205,7 @@ def _cells(needs: Needs) -> Iterator[PlannedJob]:
         for task in [*parameters.benchmarks, *parameters.texts]
     )
     for group in groups:
-        work = needs.work("evaluate", cells=group)
+        work = needs.work("evaluate", group=group)
         output = f"results/cells/{group[-1].id}/predictions.parquet"
         yield _job(needs, "evaluate", output, work, disk=len(group) * rows * _ROW)
     for cell in jobs.cells.values() if parameters.spoken else ():

@@ -8,6 +8,7 @@ with n adapters, a batch of n·B samples.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,10 @@ class AdapterStack:
         drawn: list[dict[str, torch.Tensor]] = []
         for config in configs:
             torch.manual_seed(seed)
-            adapted = get_peft_model(model, config)
+            with warnings.catch_warnings():
+                # peft calls a method that transformers will rename.
+                warnings.simplefilter("ignore", FutureWarning)
+                adapted = get_peft_model(model, config)
             factors = get_peft_model_state_dict(adapted)
             drawn.append({name: factor.detach().clone() for name, factor in factors.items()})
             self._configs.append(adapted.peft_config["default"])

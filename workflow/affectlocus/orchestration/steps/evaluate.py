@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 from affectlocus.config.cells import CellList
@@ -14,7 +13,7 @@ from affectlocus.core.cells import Cell
 from affectlocus.orchestration.artifacts import Artifacts
 from affectlocus.orchestration.matrix import arm_of
 from affectlocus.orchestration.rule_values import checkpoint, settings
-from affectlocus.orchestration.steps.step import StepJobs
+from affectlocus.orchestration.steps.step import StepJobs, equal_parts
 from affectlocus.orchestration.wildcard_patterns import combinations_of
 
 
@@ -29,13 +28,6 @@ class Evaluation:
     chain: list[str]
     chain_flags: str
     reading: str
-
-
-def _equal_parts(cells: list[Cell], most: int) -> list[list[Cell]]:
-    """The cells in as few parts as possible, each of at most `most` and all about equally long."""
-    parts = -(-len(cells) // most)
-    ends = [round(part * len(cells) / parts) for part in range(parts + 1)]
-    return [cells[start:end] for start, end in pairwise(ends)]
 
 
 class EvaluateJobs(StepJobs):
@@ -63,7 +55,7 @@ class EvaluateJobs(StepJobs):
         for cell in self.artifacts.cells.values():
             alike.setdefault(self._group_key(cell), []).append(cell)
         size = self.parameters.matrix.cells_per_job
-        chunks = [chunk for cells in alike.values() for chunk in _equal_parts(cells, size)]
+        chunks = [chunk for cells in alike.values() for chunk in equal_parts(cells, size)]
         return [chunk for chunk in chunks if len(chunk) > 1]
 
     def _group_key(self, cell: Cell) -> tuple[Any, ...]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from affectlocus.config.pairs import PairConfig
 from affectlocus.orchestration.artifacts import Artifacts
 from affectlocus.orchestration.rule_values import checkpoint, settings
+
+T = TypeVar("T")
+
+
+def equal_parts(members: list[T], most: int) -> list[list[T]]:
+    """The members in as few parts as possible, each of at most `most`, all about equally long."""
+    parts = -(-len(members) // most)
+    ends = [round(part * len(members) / parts) for part in range(parts + 1)]
+    return [members[start:end] for start, end in pairwise(ends)]
 
 
 class StepJobs:
