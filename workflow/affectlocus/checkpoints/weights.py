@@ -93,22 +93,22 @@ class Weights:
             )
         split_experts(self.tensors, self.config, path)
         refuse_empty(path, self.tensors)
-        self._stored: dict[str, str] = {}
+        self.stored_names: dict[str, str] = {}
         for name in self.tensors.names():
             if not name.startswith(prefix):
                 continue
             plain = _plain(name.removeprefix(prefix))
-            if plain in self._stored:
+            if plain in self.stored_names:
                 raise InputError(
                     "model.two-wrapped-copies",
-                    f"{path}: {self._stored[plain]!r} and {name!r} are both {plain!r} without "
+                    f"{path}: {self.stored_names[plain]!r} and {name!r} are both {plain!r} without "
                     "the names of wrappers; expected one model",
                     file=path,
                     tensor=plain,
-                    found=(self._stored[plain], name),
+                    found=(self.stored_names[plain], name),
                 )
-            self._stored[plain] = name
-        if not self._stored:
+            self.stored_names[plain] = name
+        if not self.stored_names:
             raise InputError(
                 "model.no-such-prefix",
                 f"{path}: no tensor's name begins with {prefix!r}",
@@ -125,7 +125,7 @@ class Weights:
         stem = f"{self.layers_prefix}layers.{layer}."
         names = {
             name.removeprefix(stem).rpartition(".")[0]
-            for name in self._stored
+            for name in self.stored_names
             if name.startswith(stem) and len(self.shape(name)) > 1
         }
         return sorted(re.sub(r"\.\d+(?=\.|$)", ".N", name) for name in names)
@@ -169,7 +169,7 @@ class Weights:
 
     def _packed(self, name: str) -> bool:
         """Whether a matrix is stored in a dtype that quantised weights have."""
-        stored = self._stored[name]
+        stored = self.stored_names[name]
         dtype = self.tensors.dtype(stored)
         return len(self.tensors.shape(stored)) > 1 and dtype not in (*EPS, "int64", "bool")
 
@@ -181,14 +181,16 @@ class Weights:
     def renamed(self, names: Mapping[str, str]) -> Weights:
         """The same tensors, with those in `names` renamed."""
         twin = copy.copy(self)
-        twin._stored = {names.get(name, name): stored for name, stored in self._stored.items()}
+        twin.stored_names = {
+            names.get(name, name): stored for name, stored in self.stored_names.items()
+        }
         for cached in ("located", "unread", "projections", "layers_prefix", "mtp_tensors"):
             twin.__dict__.pop(cached, None)
         return twin
 
     def names(self) -> list[str]:
         """Every tensor's name, sorted."""
-        return sorted(self._stored)
+        return sorted(self.stored_names)
 
     @cached_property
     def fused(self) -> dict[str, tuple[tuple[int, ...], dict[str, ExpertView]]]:
@@ -200,22 +202,22 @@ class Weights:
 
     def begins_with(self, prefix: str) -> bool:
         """Whether the stored name of a tensor begins with the prefix."""
-        return any(name.startswith(prefix) for name in self._stored.values())
+        return any(name.startswith(prefix) for name in self.stored_names.values())
 
     def __contains__(self, name: str) -> bool:
-        return name in self._stored
+        return name in self.stored_names
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, from its file's header."""
-        return self.tensors.shape(self._stored[name])
+        return self.tensors.shape(self.stored_names[name])
 
     def dtype(self, name: str) -> str:
         """A tensor's stored dtype by torch's name, from its file's header."""
-        return self.tensors.dtype(self._stored[name])
+        return self.tensors.dtype(self.stored_names[name])
 
     def stored(self, name: str) -> np.ndarray:
         """One tensor in its stored dtype (`stored.numpy_dtype`)."""
-        return self.tensors.stored(self._stored[name])
+        return self.tensors.stored(self.stored_names[name])
 
     def tensor(self, name: str) -> torch.Tensor:
         """`stored` as a torch tensor on the CPU."""
@@ -223,7 +225,7 @@ class Weights:
 
     def part(self, name: str, rows: Rows | None = None) -> TensorReader:
         """A reader of some rows of a tensor (None: all rows)."""
-        return self.tensors.part(self._stored[name], rows)
+        return self.tensors.part(self.stored_names[name], rows)
 
     @cached_property
     def located(self) -> dict[str, list[tuple[Location, Rows | None]]]:

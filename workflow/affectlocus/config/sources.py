@@ -43,15 +43,15 @@ class Source(Strict):
         description="the folder does not exist yet; a dry run plans without it, a run refuses",
     )
 
-    _places: ClassVar[tuple[str, ...]] = ("folder", "hub", "url")
+    places: ClassVar[tuple[str, ...]] = ("folder", "hub", "url")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if sum(getattr(self, place) is not None for place in self._places) != 1:
+        if sum(getattr(self, place) is not None for place in self.places) != 1:
             raise ParameterError(
                 "checkpoint.not-one-source",
-                f"expected one of {', '.join(self._places)}",
-                expected=list(self._places),
+                f"expected one of {', '.join(self.places)}",
+                expected=list(self.places),
             )
         for key, of, what in (
             ("revision", "hub", "the 40 hex digits of a commit, or a branch or tag"),
@@ -90,7 +90,7 @@ class Base(Source):
         [], description="a chain of adapters on disk that are applied to it; the result is the base"
     )
 
-    _places: ClassVar[tuple[str, ...]] = (*Source._places, "pretrain")
+    places: ClassVar[tuple[str, ...]] = (*Source.places, "pretrain")
 
     @property
     def replicated(self) -> bool:

@@ -52,7 +52,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.number: int | None = None
 
-    def _note(self, number: int, _: Any) -> None:
+    def note(self, number: int, _: Any) -> None:
         if self.number is not None and number == signal.SIGINT:
             raise Stopped(number)
         if self.number is None:
@@ -72,7 +72,7 @@ def deferred_stop() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request._note) for number in SIGNALS}
+    before = {number: signal.signal(number, request.note) for number in SIGNALS}
     try:
         yield request
     finally:

@@ -164,10 +164,15 @@ def layout(
 def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
     """The layout of the model of a configuration, on the meta device; tied weights count once."""
     import torch
-    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMultimodalLM
+    import transformers as hf
 
-    for kind in (AutoModelForCausalLM, AutoModelForMultimodalLM, AutoModel):
-        if type(config) not in kind._model_mapping:
+    # Each mapping lists the configurations that its class can build a model of.
+    for kind, configurations in (
+        (hf.AutoModelForCausalLM, hf.MODEL_FOR_CAUSAL_LM_MAPPING),
+        (hf.AutoModelForMultimodalLM, hf.MODEL_FOR_MULTIMODAL_LM_MAPPING),
+        (hf.AutoModel, hf.MODEL_MAPPING),
+    ):
+        if type(config) not in configurations:
             continue
         with torch.device("meta"), warnings.catch_warnings():
             # A warning of transformers about its own code.
