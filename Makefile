@@ -3,7 +3,7 @@
 # make test-all  the other tests too: clusters, a browser, hostile input, fuzzing
 # make all     every table, figure and delta of the embedded default
 # make docs    checks the generated parts of the documentation, and builds it into site/
-# make lock    writes envs/requirements.lock anew from the installed packages
+# make lock    writes envs/requirements.lock from the installed packages
 
 PYTHON ?= python3
 CORES ?= $(shell nproc)
