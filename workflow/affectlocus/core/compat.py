@@ -1,8 +1,9 @@
 """All uses of undocumented interfaces of Snakemake.
 
-Checked with Snakemake 9.27, the oldest version that pyproject.toml allows; below 10. Each function
-says why no documented interface works. `tests/unit/test_compat.py` runs Snakemake itself and fails
-if one of them no longer works. Run that test before raising the version range.
+Each function says why no documented interface works. `tests/unit/test_compat.py` runs Snakemake
+itself and fails if one of them no longer works. `make test` runs it with the newest version, and
+`make test-all` also with the lowest one that pyproject.toml allows. Run it before you raise the
+range.
 """
 
 from __future__ import annotations
