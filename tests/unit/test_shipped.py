@@ -78,11 +78,10 @@ def test_pretrain_copies_a_shipped_base_and_says_so_in_the_manifest(
     done = in_process(tmp_path, "pretrain", *arguments)
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "base.json").read_text())
+    recorded = RECORDED["bases"][f"qwen2/seed{SECOND}"]
     assert manifest["shipped"] == f"qwen2/seed{SECOND}"
-    assert (
-        manifest["perplexity"] == RECORDED["bases"][f"qwen2/seed{SECOND}"]["measured"]["perplexity"]
-    )
-    for name, digest in RECORDED["bases"][f"qwen2/seed{SECOND}"]["files"].items():
+    assert manifest["perplexity"] == recorded["measured"]["perplexity"]
+    for name, digest in recorded["files"].items():
         assert sha256(tmp_path / "base" / name) == digest
 
 
