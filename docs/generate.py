@@ -1,10 +1,11 @@
 """The generated parts of the documentation.
 
-    python docs/generate.py            rewrite them
-    python docs/generate.py --check    exit with 1 and name the pages that are not up to date
+    python docs/generate.py                    rewrite them
+    python docs/generate.py --check            exit with 1 and name the pages that are out of date
+    python docs/generate.py --results results  first take over a run of the embedded default
 
-A page marks a generated part with two comments, `begin generated: NAME` and `end generated`. The
-sources are the JSON schema of params.yaml, the command line, the presets, the errors in the
+A page, or README.md, marks a generated part with two comments, `begin generated: NAME` and `end
+generated`. The sources are the JSON schema of params.yaml, the command line, the presets, the errors in the
 source, the tables in docs/data, and the plan of experiments/paper.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import csv
+import datetime
 import inspect
 import json
 import os
@@ -32,6 +34,8 @@ DOCS = ROOT / "docs"
 SCHEMA = ROOT / "workflow/schemas/params.schema.json"
 RERUNS = DOCS / "data/reruns.yaml"
 STORIES = DOCS / "data/stories_overlap.csv"
+DEFAULT = DOCS / "data/default"
+"""Tables of a run of the embedded default, and run.json: its machine, commit and date."""
 BEGIN, END = "<!-- begin generated: {} -->\n", "<!-- end generated -->"
 
 
@@ -273,6 +277,132 @@ def template(message: ast.expr) -> str:
             return "{…}"
 
 
+# A run of the embedded default
+
+_TABLES = ("table1_intervals.csv", "table1_baselines.csv", "claims.csv")
+
+
+def take_over(results: Path) -> None:
+    """Copies the tables of a run into `docs/data/default`, with machine, commit and date."""
+    from affectlocus.core.provenance import hardware, revision, versions
+
+    about = hardware()
+    packages = versions()
+    DEFAULT.mkdir(parents=True, exist_ok=True)
+    for name in _TABLES:
+        shutil.copy(results / name, DEFAULT / name)
+    run = {
+        "date": datetime.date.today().isoformat(),
+        "commit": revision(ROOT),
+        "machine": f"{about['Cores']} cores ({about['Processor']}), {about['Memory']}",
+        "versions": {name: packages[name] for name in ("Python", "torch", "transformers")},
+    }
+    (DEFAULT / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def rows_of(name: str) -> list[dict[str, str]]:
+    """The rows of a table in `docs/data/default`."""
+    with (DEFAULT / name).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def stamp() -> str:
+    """Where and when the numbers of the embedded default were computed."""
+    run = json.loads((DEFAULT / "run.json").read_text(encoding="utf-8"))
+    packages = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return (
+        f"Computed on {run['date']} at commit {run['commit'][:7]} on {run['machine']}, with "
+        f"{packages}.\n"
+    )
+
+
+def default_table() -> str:
+    """Means of Table 1 with their intervals, and how each cell answers."""
+    means = [row for row in rows_of("table1_intervals.csv") if row["task"] == "mean"]
+    baselines = [row for row in rows_of("table1_baselines.csv") if row["task"] == "mean"]
+    metric = means[0]["metric"]
+    shown = [
+        [
+            row["num"],
+            row["modules"],
+            f"{float(row['value']):.1f}",
+            f"{float(row['low']):.1f} to {float(row['high']):.1f}",
+            "" if row["kind"] == "base" else span(row, "gain"),
+            f"{float(row['auc']):.1f}",
+            f"{float(row['top_answer']):.0f} %",
+        ]
+        for row in means
+    ]
+    shown += [
+        ["", f"*{row['baseline']} answer*", f"{float(row['value']):.1f}", "", "", "50.0", ""]
+        for row in baselines
+        if row["metric"] == metric and row["baseline"] in ("majority", "uniform")
+    ]
+    head = ["num", "modules", "mean", "95 % interval", "gain over the base", "AUC", "top answer"]
+    return table(head, shown, numbers=(0, 2, 3, 4, 5, 6))
+
+
+def span(row: dict[str, str], name: str) -> str:
+    """A number with its interval."""
+    low, high = float(row[f"{name}_low"]), float(row[f"{name}_high"])
+    return f"{float(row[name]):+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def claims_of_default() -> list[dict[str, str]]:
+    """The verdicts on the claims that the paper states, a row for each."""
+    rows = [row for row in rows_of("claims.csv") if row["level"] == "claim"]
+    return [row for row in rows if row["stated"] == "True"]
+
+
+def default_verdicts() -> str:
+    """How many claims have which verdict, in a sentence."""
+    found: dict[str, list[str]] = {}
+    for row in claims_of_default():
+        found.setdefault(row["verdict"], []).append(row["claim"])
+    words = {
+        "supported": "supported",
+        "contradicted": "contradicted",
+        "equal": "equal within the margin",
+        "undecided": "undecided",
+        "untestable": "untestable",
+    }
+    parts = [
+        f"{len(found[verdict])} {word} ({', '.join(found[verdict])})"
+        for verdict, word in words.items()
+        if verdict in found
+    ]
+    return f"Of the paper's {len(claims_of_default())} claims: {'; '.join(parts)}.\n\n{stamp()}"
+
+
+def default_claims() -> str:
+    """The verdicts with effect, p and what a decision would take."""
+    from affectlocus.claims.paper import CLAIMS
+
+    shown = []
+    for row in claims_of_default():
+        effect = "" if not row["effect"] else f"{float(row['effect']):.2f}"
+        if row["low"]:
+            effect += f" ({float(row['low']):.2f} to {float(row['high']):.2f}) {row['unit']}"
+        needed = f"{float(row['needed']):.0f} replicates" if row["needed"] else ""
+        shown.append(
+            [
+                row["claim"],
+                cell(CLAIMS[row["claim"]].text),
+                row["verdict"],
+                cell(row["contrast"]),
+                effect,
+                row["replicates"],
+                *(
+                    f"{float(row[name]):.4f}" if row[name] else ""
+                    for name in ("p", "p_bh", "p_holm")
+                ),
+                needed,
+            ]
+        )
+    head = ["claim", "what the paper says", "verdict", "deciding contrast", "effect", "replicates"]
+    return table([*head, "p", "p (BH)", "p (Holm)", "to decide"], shown) + "\n" + stamp()
+
+
 def paper_plan() -> str:
     """What `affectlocus plan` estimates for experiments/paper, where nothing of it is done yet."""
     program = Path(sys.executable).parent / "affectlocus"
@@ -309,6 +439,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "stories": stories,
     "paper-plan": paper_plan,
     "errors": errors,
+    "default-table": default_table,
+    "default-verdicts": default_verdicts,
+    "default-claims": default_claims,
 }
 
 
@@ -331,7 +464,8 @@ def filled(text: str) -> str:
 
 def outdated() -> dict[Path, str]:
     """Pages whose generated parts differ from their sources → what the pages must be."""
-    pages = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+    paths = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    pages = {path: path.read_text(encoding="utf-8") for path in paths}
     new = {path: filled(text) for path, text in pages.items()}
     return {path: text for path, text in new.items() if text != pages[path]}
 
@@ -339,7 +473,13 @@ def outdated() -> dict[Path, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1")
-    check = parser.parse_args().check
+    parser.add_argument(
+        "--results", type=Path, help="results of the embedded default, whose tables are shown"
+    )
+    arguments = parser.parse_args()
+    check = arguments.check
+    if arguments.results is not None:
+        take_over(arguments.results)
     pages = outdated()
     for path, text in pages.items():
         name = path.relative_to(ROOT)
