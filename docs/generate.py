@@ -5,8 +5,8 @@
     python docs/generate.py --results results  first take over a run of the embedded default
 
 A page, or README.md, marks a generated part with two comments, `begin generated: NAME` and `end
-generated`. The sources are the JSON schema of params.yaml, the command line, the presets, the errors in the
-source, the tables in docs/data, and the plan of experiments/paper.
+generated`. The sources are the JSON schema of params.yaml, the command line, the presets, the
+errors in the source, the tables in docs/data, and the plan of experiments/paper.
 """
 
 from __future__ import annotations
