@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from refusal import refused
 
 from affectlocus.config.evaluation import Evaluate
 from affectlocus.config.measures import Neurons
-from affectlocus.core.errors import InputError
 from affectlocus.evaluation.activations import (
     effect_sizes,
     gate_shifts,
@@ -58,7 +58,7 @@ def test_no_hook_stays_on_the_model(random_model: Callable) -> None:
 
 def test_a_mixture_without_gate_modules_is_refused(random_model: Callable) -> None:
     model = random_model("mixtral", num_local_experts=2)
-    with pytest.raises(InputError, match="mixtral: no module is a gate projection"):
+    with refused("model.no-gate", found="mixtral"):
         mean_activations(model, PROMPTS, batch_tokens=8)
 
 
@@ -78,7 +78,7 @@ def test_a_neuron_that_never_varies_has_no_effect_and_one_text_is_too_few() -> N
     found = effect_sizes(one, two)
     assert np.isnan(found[0])
     assert found[1] < 0
-    with pytest.raises(InputError, match="1 emotional and 2 neutral texts"):
+    with refused("task.too-few-neutral", found=(1, 2)):
         effect_sizes(one[:1], two)
 
 
@@ -186,7 +186,7 @@ def test_a_pairs_base_and_tuned_model_are_set_side_by_side(
 def test_a_task_without_neutral_samples_is_refused(checkpoint: Callable, lora: Callable) -> None:
     base = checkpoint()
     adapter = lora(base, ["gate_proj"])
-    with pytest.raises(InputError, match=r"task mood: 1 of 3 test samples are 'neutral'"):
+    with refused("task.too-few-neutral", task="mood", found=(2, 1)):
         gate_shifts(
             [base],
             adapter,

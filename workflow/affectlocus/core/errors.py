@@ -29,10 +29,7 @@ class InputError(Exception):
         fields: what the message is about, by name: `file`, `key`, `found`, `expected`, …
     """
 
-    def __init__(self, code: str, message: str | None = None, /, **fields: object) -> None:
-        # TODO: a code is required as soon as every error has one.
-        if message is None:
-            code, message = "", code
+    def __init__(self, code: str, message: str, /, **fields: object) -> None:
         super().__init__(one_line(message))
         self.code = code
         self.fields = fields

@@ -57,8 +57,10 @@ def _gates(model: PreTrainedModel) -> list[_Gate]:
                 found.append(_Gate(location.layer, module, rows))
     if not found:
         raise InputError(
+            "model.no-gate",
             f"{model.config.model_type}: no module is a gate projection (a mixture's experts are "
-            "one parameter, which no hook reaches); expected a dense model"
+            "one parameter, which no hook reaches); expected a dense model",
+            found=model.config.model_type,
         )
     return sorted(found, key=lambda gate: gate.layer)
 
@@ -90,7 +92,11 @@ def _activation(model: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor
     text = model.config.get_text_config()
     name = getattr(text, "hidden_act", None) or getattr(text, "hidden_activation", None)
     if name not in ACT2FN:
-        raise InputError(f"{model.config.model_type}: no activation named {name!r} is known")
+        raise InputError(
+            "model.unknown-activation",
+            f"{model.config.model_type}: no activation named {name!r} is known",
+            found=name,
+        )
     return ACT2FN[name]
 
 
@@ -155,7 +161,11 @@ def effect_sizes(emotional: np.ndarray, neutral: np.ndarray) -> np.ndarray:
     """
     n, m = len(emotional), len(neutral)
     if min(n, m) < 2:
-        raise InputError(f"{n} emotional and {m} neutral texts; expected at least two of each")
+        raise InputError(
+            "task.too-few-neutral",
+            f"{n} emotional and {m} neutral texts; expected at least two of each",
+            found=(n, m),
+        )
     one, two = emotional.astype(float), neutral.astype(float)
     pooled = ((n - 1) * one.var(0, ddof=1) + (m - 1) * two.var(0, ddof=1)) / (n + m - 2)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -264,8 +274,11 @@ def gate_shifts(
         neutral = (test["answer"] == which.neutral).tolist()
         if min(sum(neutral), len(neutral) - sum(neutral)) < 2:
             raise InputError(
+                "task.too-few-neutral",
                 f"task {name}: {sum(neutral)} of {len(neutral)} test samples are "
-                f"{which.neutral!r}; expected at least two of these and two others"
+                f"{which.neutral!r}; expected at least two of these and two others",
+                task=name,
+                found=(len(neutral) - sum(neutral), sum(neutral)),
             )
         texts[name] = (prompter.prompts(test["prompt"].tolist(), limits.max_length), neutral)
     flags = {"moved": _largest(neurons, which.share)}

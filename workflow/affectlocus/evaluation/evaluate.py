@@ -80,7 +80,12 @@ class CellModel:
         """
         if (cell.kind == "base") != (tuned is None):
             expected = "no tuned checkpoint" if cell.kind == "base" else "a tuned checkpoint"
-            raise InputError(f"cell {cell.id}: expected {expected} for kind {cell.kind!r}")
+            raise InputError(
+                "cell.wrong-checkpoints",
+                f"cell {cell.id}: expected {expected} for kind {cell.kind!r}",
+                cell=cell.id,
+                expected=expected,
+            )
         chain = self._chain
         if tuned is None and len(chain) > 1:
             # The base of a chain is the tuned cell of its last adapter.
@@ -127,9 +132,12 @@ class CellModel:
         stored = Weights(folder)
         if unknown := set(pair.base.names()) - set(stored.names()):
             raise InputError(
+                "base.prefixed-names",
                 f"{pair.tuned}: {min(unknown)} is read out of {folder} with a prefix, and "
                 "transformers holds it under a third name; save the language model alone as the "
-                "base"
+                "base",
+                file=pair.tuned,
+                tensor=min(unknown),
             )
         tensors = {name: stored.stored(name) for name in stored.names() if name not in pair.names}
         tensors |= {name: intervened(pair, name, cell) for name in pair.names}
@@ -191,13 +199,23 @@ class CellModel:
             held = self._resized(name, len(value))
         if value.shape != held.shape:
             raise InputError(
+                "cell.other-shape",
                 f"{tuned}: {name} has shape {tuple(value.shape)}, the base's model "
-                f"{tuple(held.shape)}; a {cell.kind} cell cannot hold it"
+                f"{tuple(held.shape)}; a {cell.kind} cell cannot hold it",
+                file=tuned,
+                tensor=name,
+                found=tuple(value.shape),
+                expected=tuple(held.shape),
             )
         if value.dtype != held.dtype:
             raise InputError(
+                "base.mixed-dtypes",
                 f"{self._chain[0]}: {name} is stored as {value.dtype}, and transformers loads it "
-                f"as {held.dtype}; save the base in one dtype, which its config.json names"
+                f"as {held.dtype}; save the base in one dtype, which its config.json names",
+                file=self._chain[0],
+                tensor=name,
+                found=value.dtype,
+                expected=held.dtype,
             )
         held.copy_(value)
 

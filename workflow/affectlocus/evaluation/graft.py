@@ -78,7 +78,11 @@ def graft(base: Path, tuned: Path, cell: Cell, out: Path) -> dict[str, Any]:
     """
     settings = base / "config.json"
     if not settings.is_file():
-        raise InputError(f"{settings}: no such file; expected the folder of a Hugging Face model")
+        raise InputError(
+            "base.no-config",
+            f"{settings}: no such file; expected the folder of a Hugging Face model",
+            file=settings,
+        )
     pair = ModelPair(base, tuned)
     whole = cell.kind != "load"
     if whole:

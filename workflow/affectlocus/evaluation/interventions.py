@@ -72,7 +72,12 @@ def ablated_tensor(
     """
     base, tuned = (select_rows(side, rows) for side in pair.stored_sides(name))
     if mode not in ABLATIONS:
-        raise InputError(f"unknown ablation {mode!r}; expected one of {', '.join(ABLATIONS)}")
+        raise InputError(
+            "cell.unknown-ablation",
+            f"unknown ablation {mode!r}; expected one of {', '.join(ABLATIONS)}",
+            found=mode,
+            expected=list(ABLATIONS),
+        )
     values = ABLATIONS[mode].apply(
         base,
         tuned,
@@ -212,14 +217,22 @@ def verify(tensors: Mapping[str, Any], pair: Pair, cell: Cell) -> dict[str, int]
         if not same and not _same_outside(found, reference, chosen):
             if found is not None and found.dtype != reference.dtype:
                 raise InputError(
+                    "cell.other-dtype-outside",
                     f"{cell.id}: {name} lies outside {cell.modules} and is stored as "
                     f"{found.dtype.name}, in the checkpoint that it is compared with as "
-                    f"{reference.dtype.name}; the bits of the two cannot be compared"
+                    f"{reference.dtype.name}; the bits of the two cannot be compared",
+                    cell=cell.id,
+                    tensor=name,
+                    found=found.dtype.name,
+                    expected=reference.dtype.name,
                 )
             raise InputError(
+                "cell.changed-outside",
                 f"{cell.id}: {name} lies outside {cell.modules} and differs from the "
                 f"{'tuned' if cell.kind == 'ablate' else 'base'} checkpoint; the cell would not "
-                f"test {cell.modules} alone"
+                f"test {cell.modules} alone",
+                cell=cell.id,
+                tensor=name,
             )
     return counts
 
