@@ -42,8 +42,8 @@ def test_a_target_notices_what_a_reader_must_not_do() -> None:
         return error
 
     with refusing():
-        raise InputError("a sentence")
-    for error in (ValueError("a traceback"), long(InputError("x"))):
+        raise InputError("test.refused", "a sentence")
+    for error in (ValueError("a traceback"), long(InputError("test.refused", "x"))):
         with pytest.raises((ValueError, AssertionError)), refusing():
             raise error
 
