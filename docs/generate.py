@@ -290,7 +290,9 @@ def take_over(results: Path) -> None:
     packages = versions()
     DEFAULT.mkdir(parents=True, exist_ok=True)
     for name in _TABLES:
-        shutil.copy(results / name, DEFAULT / name)
+        (DEFAULT / name).unlink(missing_ok=True)
+        if (results / name).exists():  # a run of Table 1 alone has no verdicts
+            shutil.copy(results / name, DEFAULT / name)
     run = {
         "date": datetime.date.today().isoformat(),
         "commit": revision(ROOT),
@@ -355,7 +357,9 @@ def claims_of_default() -> list[dict[str, str]]:
 
 
 def default_verdicts() -> str:
-    """How many claims have which verdict, in a sentence."""
+    """How many claims have which verdict, if the run judged them; and where it was computed."""
+    if not (DEFAULT / "claims.csv").exists():
+        return stamp()
     found: dict[str, list[str]] = {}
     for row in claims_of_default():
         found.setdefault(row["verdict"], []).append(row["claim"])
@@ -372,35 +376,6 @@ def default_verdicts() -> str:
         if verdict in found
     ]
     return f"Of the paper's {len(claims_of_default())} claims: {'; '.join(parts)}.\n\n{stamp()}"
-
-
-def default_claims() -> str:
-    """The verdicts with effect, p and what a decision would take."""
-    from affectlocus.claims.paper import CLAIMS
-
-    shown = []
-    for row in claims_of_default():
-        effect = "" if not row["effect"] else f"{float(row['effect']):.2f}"
-        if row["low"]:
-            effect += f" ({float(row['low']):.2f} to {float(row['high']):.2f}) {row['unit']}"
-        needed = f"{float(row['needed']):.0f} replicates" if row["needed"] else ""
-        shown.append(
-            [
-                row["claim"],
-                cell(CLAIMS[row["claim"]].text),
-                row["verdict"],
-                cell(row["contrast"]),
-                effect,
-                row["replicates"],
-                *(
-                    f"{float(row[name]):.4f}" if row[name] else ""
-                    for name in ("p", "p_bh", "p_holm")
-                ),
-                needed,
-            ]
-        )
-    head = ["claim", "what the paper says", "verdict", "deciding contrast", "effect", "replicates"]
-    return table([*head, "p", "p (BH)", "p (Holm)", "to decide"], shown) + "\n" + stamp()
 
 
 def paper_plan() -> str:
@@ -441,7 +416,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "errors": errors,
     "default-table": default_table,
     "default-verdicts": default_verdicts,
-    "default-claims": default_claims,
 }
 
 

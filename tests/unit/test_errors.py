@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from refusal import refused
 from affectlocus.config.messages import ParameterError
 from affectlocus.core.errors import InputError, LayoutError, exit_on_error
 from affectlocus.core.extras import missing_extra
+from affectlocus.core.provenance import PACKAGE
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,36 @@ def test_a_command_prints_the_code_after_the_sentence(capsys: pytest.CaptureFixt
         exit_on_error(command)
     assert ended.value.code == 1
     assert capsys.readouterr().err == ("affectlocus: t.csv: no column 'text' [table.no-column]\n")
+
+
+_BUILT_IN = ("AttributeError", "KeyError", "MissingEvidenceError", "ValueError")
+
+
+def _codes() -> dict[str, list[str]]:
+    """Code → the messages in the source, of every error of the package with a literal code."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Name(id=name), args=[code, message, *_]) if (
+                    name.endswith("Error") and name not in _BUILT_IN
+                ):
+                    # An error that is raised again keeps the code that it has.
+                    if isinstance(code, ast.Attribute) and code.attr == "code":
+                        continue
+                    assert isinstance(code, ast.Constant), f"{path}:{node.lineno}: no literal code"
+                    found.setdefault(code.value, []).append(ast.unparse(message))
+    return found
+
+
+def test_every_error_has_a_literal_code_of_a_subject_and_a_reason() -> None:
+    codes = _codes()
+    assert len(codes) > 300
+    for code in codes:
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*\.[a-z0-9]+(-[a-z0-9]+)*", code), code
+
+
+def test_the_page_of_errors_has_every_code() -> None:
+    page = (PACKAGE.parents[1] / "docs/reference/errors.md").read_text(encoding="utf-8")
+    missing = [code for code in _codes() if f"| `{code}` |" not in page]
+    assert missing == [], "run docs/generate.py"

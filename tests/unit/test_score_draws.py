@@ -75,9 +75,12 @@ def test_scores_are_between_0_and_100_and_only_perfect_answers_reach_100(
     samples: list[tuple[int, int]],
 ) -> None:
     perfect = all(truth == answer for truth, answer in samples)
-    for value in confusion_metrics(confusion(samples)).values():
-        assert -1e-9 <= value <= 100 + 1e-9
-        assert (value > 100 - 1e-9) == perfect
+    found = confusion_metrics(confusion(samples))
+    for name in METRICS:
+        assert -1e-9 <= found[name] <= 100 + 1e-9
+        assert (found[name] > 100 - 1e-9) == perfect
+    most = max([answer for _, answer in samples].count(label) for label in range(5))
+    assert found["top_answer"] == pytest.approx(100 * most / len(samples))
 
 
 @given(SAMPLES, st.integers(0, 4))
@@ -87,7 +90,7 @@ def test_binary_f1_equals_scikit_learns(samples: list[tuple[int, int]], positive
     found = confusion_metrics(confusion(samples), positive)
     expected = f1_score(truth, answers, labels=[positive], average="macro", zero_division=0)
     assert found["binary_f1"] == pytest.approx(100 * expected)
-    assert set(found) == set(PERCENT)
+    assert set(found) == {*PERCENT, "top_answer"}
 
 
 def test_a_stack_of_tables_is_scored_table_by_table() -> None:

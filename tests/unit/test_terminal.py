@@ -71,3 +71,11 @@ def test_a_table_that_does_not_exist_is_refused_as_missing(tmp_path: Path) -> No
     for name in ("scores.parquet", "table1.csv"):
         with refused("result.no-file", file=tmp_path / name):
             print_rows(tmp_path / name, [], 40)
+
+
+def test_a_condition_that_no_row_fulfils_is_refused_with_values_that_exist(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("cell,value\np/load/gate/seed6,1\np/load/gate/seed7,2\n")
+    known = ["p/load/gate/seed6", "p/load/gate/seed7"]
+    with refused("option.no-such-row", found="p/load/gate/seed0", expected=known):
+        print_rows(path, ["cell=p/load/gate/seed0"], 20)

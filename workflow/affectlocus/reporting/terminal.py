@@ -41,7 +41,8 @@ def print_rows(path: Path, where: Sequence[str], most: int) -> None:
         most: the maximum number of rows to print.
 
     Raises:
-        InputError: the file or a column is missing, or a condition has another form.
+        InputError: the file or a column is missing, a condition has another form, or no row
+            fulfils it.
     """
     frame = _any_frame(path)
     for condition in where:
@@ -55,7 +56,18 @@ def print_rows(path: Path, where: Sequence[str], most: int) -> None:
                 found=condition,
                 expected=list(map(str, frame.columns)),
             )
-        frame = frame[frame[column].astype(str) == value]
+        chosen = frame[frame[column].astype(str) == value]
+        if chosen.empty:
+            known = list(dict.fromkeys(frame[column].astype(str)))
+            raise InputError(
+                "option.no-such-row",
+                f"--where {condition}: no row has this value; {column} has for example "
+                f"{', '.join(known[:5]) or 'no value'}",
+                option="--where",
+                found=value,
+                expected=known,
+            )
+        frame = chosen
     # Six significant figures keep small numbers readable.
     shown = frame.head(most).reset_index(drop=True).map(_plain)
     print_frame(shown, str(path))

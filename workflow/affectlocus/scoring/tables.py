@@ -68,6 +68,7 @@ def table(scores: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
     )
     shape = rows[rows["task"] == MEAN].groupby(["num", "modules", "mode"])[SHAPE].mean()
     result = wide.join(shape).reset_index().rename_axis(columns=None)
+    result["one_answer"] = result["one_answer"].round().astype("Int64")
     known = [name for name in SHAPE if result[name].notna().any()]
     result = result[[*KEYS, *tasks, MEAN, *known]]
     return result.drop(columns="mode") if (result["mode"] == "").all() else result
