@@ -295,7 +295,7 @@ def take_over(results: Path) -> None:
             shutil.copy(results / name, DEFAULT / name)
     run = {
         "date": datetime.date.today().isoformat(),
-        "commit": revision(ROOT),
+        "commit": revision(),
         "machine": f"{about['Cores']} cores ({about['Processor']}), {about['Memory']}",
         "versions": {name: packages[name] for name in ("Python", "torch", "transformers")},
     }
@@ -335,10 +335,11 @@ def default_table() -> str:
         ]
         for row in means
     ]
+    names = {"majority": "majority answer", "uniform": "uniform guess"}
     shown += [
-        ["", f"*{row['baseline']} answer*", f"{float(row['value']):.1f}", "", "", "50.0", ""]
+        ["", f"*{names[row['baseline']]}*", f"{float(row['value']):.1f}", "", "", "50.0", ""]
         for row in baselines
-        if row["metric"] == metric and row["baseline"] in ("majority", "uniform")
+        if row["metric"] == metric and row["baseline"] in names
     ]
     head = ["num", "modules", "mean", "95 % interval", "gain over the base", "AUC", "top answer"]
     return table(head, shown, numbers=(0, 2, 3, 4, 5, 6))
