@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from affectlocus.training.pretrained_cache import CACHE, cache_folder, cached, key
+from affectlocus.core.cache_key import cache_key
+from affectlocus.training.pretrained_cache import CACHE, cache_folder, cached
 
 BYTES = {"model.safetensors": b"weights", "config.json": b"{}"}
 
@@ -52,7 +53,7 @@ def test_another_recipe_text_code_or_machine_is_another_base(
     training: Training, tmp_path: Path
 ) -> None:
     parts = {"recipe": {"steps": 3}, "text": "ab", "code": "cd", "machine": ["x", "none"]}
-    names = {key(**parts)} | {key(**parts | {part: "other"}) for part in parts}
+    names = {cache_key(**parts)} | {cache_key(**parts | {part: "other"}) for part in parts}
     assert len(names) == 1 + len(parts)
     for name in names:
         training.into(tmp_path / name, name)

@@ -17,6 +17,7 @@ from affectlocus.cli.shared import (
     training_states,
     write_manifest,
 )
+from affectlocus.core.cache_key import cache_key
 from affectlocus.core.errors import InputError
 
 
@@ -161,10 +162,10 @@ def pretrain(
 
         from affectlocus.orchestration.code_digest import digest
         from affectlocus.training.pretrain import pretrain as run
-        from affectlocus.training.pretrained_cache import cached, key
+        from affectlocus.training.pretrained_cache import cached
 
     torch.set_num_threads(threads)
-    name = key(
+    name = cache_key(
         recipe=recipe.model_dump(mode="json"),
         text=sha256(text),
         code=digest("pretrain"),

@@ -17,9 +17,9 @@ from typing import Any
 
 import pandas as pd
 
+from affectlocus.core.cache_key import cache_key
 from affectlocus.core.errors import InputError
 from affectlocus.core.step_tables import read_facts, read_step_table, write_step_table
-from affectlocus.training.pretrained_cache import key
 
 
 @dataclass
@@ -67,7 +67,7 @@ class PredictionCache:
 
     def _marks(self, task: str, answer: pd.DataFrame) -> list[str]:
         """The key of a task's predictions, and the digest of the rows."""
-        name = key(cell=dict(self.cell), task=task, asked=self.tasks[task])
+        name = cache_key(cell=dict(self.cell), task=task, asked=self.tasks[task])
         return [name, frame_digest(answer)]
 
 

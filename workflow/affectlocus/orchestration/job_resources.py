@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from affectlocus.checkpoints import model_size as sizes
-from affectlocus.checkpoints.model_size import Size
+from affectlocus.checkpoints.model_size import Size, size_from_config
 from affectlocus.core.cells import Cell
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
@@ -22,6 +21,11 @@ from affectlocus.core.manifests import manifest_folder
 from affectlocus.orchestration import cost_model as costs
 from affectlocus.orchestration.artifacts import EXTRACTOR
 from affectlocus.orchestration.dag import Dag
+from affectlocus.orchestration.planned_sizes import (
+    estimated_size,
+    pretraining_size,
+    size_from_name,
+)
 from affectlocus.orchestration.rule_values import checkpoint
 
 Step = Literal["pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions"]
@@ -285,7 +289,7 @@ class Needs:
         """The size according to the files on disk: a manifest, or the user's own folder."""
         if name in self.jobs.pretrained:
             recipe = self.jobs.bases[name].pretrain
-            return sizes.pretraining_size(recipe) if recipe else None
+            return pretraining_size(recipe) if recipe else None
         source = self.jobs.retrieve.source(name)
         manifest = Path(checkpoint(name))
         try:
@@ -303,21 +307,21 @@ class Needs:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         origin = f"{folder / 'config.json'} and the weights in its folder"
-        found = sizes.size_from_config(config, origin) if isinstance(config, dict) else None
+        found = size_from_config(config, origin) if isinstance(config, dict) else None
         return found.stored_in(stored, origin) if found and stored else found
 
     def _stated(self, name: str) -> Size:
         stated = self._plan.sizes.get(name)
         if stated is not None:
-            return sizes.estimated_size(stated.parameters, stated.dtype, f"plan.sizes.{name}")
+            return estimated_size(stated.parameters, stated.dtype, f"plan.sizes.{name}")
         source = self.jobs.retrieve.source(name)
         for text in (source.hub, source.url, source.folder, name):
-            if text and (found := sizes.size_from_name(text.rpartition("/")[2])):
+            if text and (found := size_from_name(text.rpartition("/")[2])):
                 return found
         pair = self._parameters.pairs.get(name)
         if pair is not None:
             return self.size(pair.base)
-        return sizes.estimated_size(_UNKNOWN, "bfloat16", "an assumption; plan.sizes can state it")
+        return estimated_size(_UNKNOWN, "bfloat16", "an assumption; plan.sizes can state it")
 
 
 def _threads(size: Size) -> int:

@@ -7,14 +7,12 @@ is verified by its SHA-256 when it is read. The cache may be deleted at any time
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from affectlocus.core.durable import make_folder, move
 from affectlocus.core.errors import InputError
@@ -40,16 +38,11 @@ def cache_folder() -> Path | None:
     return Path(user) / "affectlocus"
 
 
-def key(**parts: Any) -> str:
-    """A digest of the parts that determine a result; each part must be JSON."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
 def cached(name: str, folder: Path, train: Callable[[Path], Measured], say: Say) -> Measured:
     """The result of `train(folder)` and its files, from the cache if it has the entry.
 
     Args:
-        name: the `key` of the entry.
+        name: the `cache_key` of the entry.
         folder: the folder that `train` creates; it must not exist.
         train: trains and returns its measurements; it must be deterministic.
         say: receives a line that says whether the cache was used, or why it could not be written.
