@@ -62,7 +62,8 @@ class Weights:
     Attributes:
         config: config.json, or None.
         notes: sentences about how the model is read.
-        called_quantised: whether config.json calls weights quantised that are plain floats.
+        has_stale_quantisation: whether config.json describes quantised weights, but the
+            files hold plain floats.
 
     Raises:
         InputError: the weights are missing, incomplete or quantised.
@@ -117,7 +118,7 @@ class Weights:
                 found=prefix,
             )
         self.notes: list[str] = []
-        self.called_quantised = False
+        self.has_stale_quantisation = False
         self._refuse_quantised()
 
     def modules(self, layer: int) -> list[str]:
@@ -161,7 +162,7 @@ class Weights:
                 found=method or dtype,
             )
         if method:
-            self.called_quantised = True
+            self.has_stale_quantisation = True
             self.notes.append(
                 f"{self.path / 'config.json'} says that the weights are quantised by {method!r}, "
                 "and all of them are stored as plain floats: they are read as they are stored"

@@ -381,7 +381,7 @@ def _experiment(
     from affectlocus.core.provenance import Difference, differences, merged, unpacked
     from affectlocus.core.redaction import redacted
     from affectlocus.orchestration.dag import Dag
-    from affectlocus.orchestration.finished_jobs import benchmarks, otherwise_tuned
+    from affectlocus.orchestration.finished_jobs import benchmarks, recipe_differences
     from affectlocus.reporting.report import ReportedExperiment
 
     def checked(values: dict[str, Any], source: str) -> Parameters:
@@ -422,7 +422,7 @@ def _experiment(
         overrides=safe["overrides"],
         changed=[Difference(*one) for one in safe["changed"]],
         unreadable=redacted(unreadable, os.environ),
-        otherwise=otherwise_tuned(jobs, results),
+        otherwise=recipe_differences(jobs, results),
         benchmarks=benchmarks(jobs),
         tasks={Path(file).stem for file in jobs.report.data_reports},
         cells=jobs.cells,

@@ -50,8 +50,8 @@ class Matrix(Strict):
     """The cells: which module sets of which pairs are loaded, tuned and ablated."""
 
     pairs: Annotated[list[str], AfterValidator(distinct), Field(min_length=1)] = Field(
-        description="pairs with all cells; tables 1 to 3 without a pair in their name are of the "
-        "first"
+        description="pairs that get every kind of cell; tables without a pair in their name belong "
+        "to the first"
     )
     beside: Annotated[list[str], AfterValidator(distinct)] = Field(
         [], description="further pairs (controls, nulls) of which only single modules are loaded"
@@ -100,13 +100,13 @@ class Matrix(Strict):
         1,
         description="number of cells in one job at most: cells of one arm and one tuned "
         "checkpoint, the tune cells of one seed, or the bases of several seeds. More cells need "
-        "fewer starts, with the same results; 1 uses most machines at the same time",
+        "fewer starts, with the same results; 1 allows the most parallel jobs",
     )
     tunings_per_job: Count = Field(
         1,
         description="number of tune cells of one pair and seed that one job tunes at most; they "
-        "share one loaded base. More need fewer starts, with the same results; 1 uses most "
-        "machines at the same time",
+        "share one loaded base. More need fewer starts, with the same results; 1 allows the "
+        "most parallel jobs",
     )
 
 

@@ -88,7 +88,7 @@ def _cards(environment: Mapping[str, str], leased: Sequence[str]) -> str:
     if visible == "":
         found = ""
     how = f" (leased {','.join(leased)})" if leased else ""
-    return f"cards {found or 'none'}{how}"
+    return f"GPUs {found or 'none'}{how}"
 
 
 def _seeds(arguments: Sequence[str]) -> Iterator[Any]:

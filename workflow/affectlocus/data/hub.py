@@ -269,7 +269,7 @@ def _verified(hub: str, commit: str, name: str, listed: HubFile) -> dict[str, An
 def _digests(path: Path, listed: HubFile) -> tuple[int, str, str, str]:
     """Size, SHA-256, digest of the listed kind, and listed digest of a file, which is read once.
 
-    A mirror that lists no digests uses them as the names of its blobs.
+    If the hub lists no digest, the name of the cached file is the digest.
     """
     expected = listed.digest or path.resolve().name
     if not _DIGEST.fullmatch(expected):

@@ -207,16 +207,16 @@ def shifts(
 
 
 def moved_against_rest(shift: pd.DataFrame) -> pd.DataFrame:
-    """Whether moved neurons shift more than the rest, by the sizes |effect|.
+    """Whether moved neurons shift more than the rest, in |effect|.
 
     Args:
         shift: rows of one model with `moved`, a flag of each gate neuron.
 
     Returns:
-        A row per task and layer, and one with no layer for all layers: `task`, `layer`, `moved`
-        and `rest` (numbers of neurons), `effect_moved` and `effect_rest` (medians of |effect|),
-        `probability` that a moved neuron shifts more than another (0.5 by chance), and the
-        two-sided `p` of Mann and Whitney's U. Empty where a side has no neuron.
+        A row per task and layer, and a row per task over all layers, without `layer`: `task`,
+        `layer`, `moved` and `rest` (numbers of neurons), `effect_moved` and `effect_rest` (medians
+        of |effect|), `probability` that a moved neuron shifts more than one of the rest (0.5 by
+        chance), and the two-sided `p` of Mann and Whitney's U. Empty where a side has no neuron.
     """
     rows = []
     sized = shift.assign(size=shift["effect"].abs()).dropna(subset=["size"])

@@ -39,9 +39,9 @@ class CellModel:
 
     Attributes:
         model: the model, in evaluation mode.
-        outside: for the current cell, the model that its tensors outside the module set are from
-            (`outside_is`: base or tuned), and the modules outside the seven projections that differ
-            between the two (`outside_tuned`).
+        outside: of the current cell. `outside_is` (base or tuned) is the model that its tensors
+            outside the module set come from. `outside_tuned` lists the modules outside the seven
+            projections in which base and tuned model differ.
     """
 
     def __init__(self, base: Path | Sequence[Path], hardware: Hardware = HARDWARE) -> None:
@@ -49,7 +49,7 @@ class CellModel:
         self._hardware = hardware
         self._adopt(load(self._chain[0], hardware))
         self._changed: set[str] | None = (
-            None  # tensors that the previous cell changed; None: unknown
+            None  # tensors that the previous cell changed; None before the first cell
         )
         self._last: tuple[tuple[Any, ...], ModelPair] | None = None
         self._rebuilt = False
@@ -67,7 +67,7 @@ class CellModel:
         self._loaded_tied = self._is_tied()
 
     def become(self, tuned: Path | None, cell: Cell, **reading: Any) -> dict[str, int]:
-        """Changes the model into this cell's, bit for bit as from a newly loaded base.
+        """Changes the model into that of a cell, with the same bits as from a newly loaded base.
 
         Args:
             reading: how the tuned checkpoint is read (`checkpoints.Pair`).
@@ -115,7 +115,8 @@ class CellModel:
         self._tie(not pair.is_untied(whole))
         names = set(pair.names) - missing - ({self._head} if self._is_tied() else set())
         wanted = {name for name in names if may_differ(pair, name, cell)}
-        # At first every tensor: the loaded model is not a chain's base, and all are checked.
+        # The first cell writes and checks all tensors, because the loaded model may be the first of
+        # a chain, not the base.
         before = names if self._changed is None else self._changed
         for name in sorted((wanted | before) & names):
             value = intervened(pair, name, cell) if name in wanted else pair.stored_base(name)
@@ -133,9 +134,8 @@ class CellModel:
         if unknown := set(pair.base.names()) - set(stored.names()):
             raise InputError(
                 "base.prefixed-names",
-                f"{pair.tuned}: {min(unknown)} is read out of {folder} with a prefix, and "
-                "transformers holds it under a third name; save the language model alone as the "
-                "base",
+                f"{pair.tuned}: transformers renames {min(unknown)} of {folder}; save the language "
+                "model alone and use it as the base",
                 file=pair.tuned,
                 tensor=min(unknown),
             )
@@ -149,7 +149,7 @@ class CellModel:
             if not apart:
                 tensors.pop(str(pair.head), None)
         kind, config = type(self.model), self.model.config
-        # So that the GPU need not hold both models.
+        # The old model is deleted first, so that the GPU holds one model at a time.
         del self.model
         self._tensors, self._input, self._output, self._rebuilt = {}, None, None, True
         whole = {

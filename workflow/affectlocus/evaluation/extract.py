@@ -48,7 +48,8 @@ _ASKED: dict[Kind, str] = {
         "Input: {text}\nOutput:"
     ),
 }
-# Increase it with any change of how a prompt reaches the model, which makes older replies invalid.
+# Increase this number when the encoding of prompts changes. Replies with another number are not
+# used.
 _FORM = 1
 _FLUSH = 512  # new replies between two writes; a crash loses at most these
 
@@ -63,14 +64,14 @@ class ReplyCache:
 
     A reply's key is the SHA-256 of the model's digest, the prompt and the settings. A file is named
     by the SHA-256 of its content, so jobs that run at the same time never write different content
-    under one name. If two jobs store a reply to one prompt, that of the first file counts.
+    under one name. If two files hold a reply to the same prompt, the first file by name is used.
 
     Args:
         folder: created with the first reply.
         model: the model's digest (`files.identity`).
 
     Raises:
-        InputError: a file in it is not of this form.
+        InputError: a file in the folder does not have this form.
     """
 
     def __init__(self, folder: Path, model: str, settings: Extraction) -> None:

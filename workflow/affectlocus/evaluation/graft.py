@@ -175,7 +175,7 @@ def _config(pair: ModelPair, rows: int | None, tied: bool) -> dict[str, Any]:
     config = json.loads(json.dumps(pair.base.config))
     text = config.get("text_config")
     each = [config, text] if isinstance(text, dict) else [config]
-    if pair.base.called_quantised:
+    if pair.base.has_stale_quantisation:
         config.pop("quantization_config", None)
     embedded = None if pair.embedding is None else pair.base.shape(pair.embedding)[0]
     if rows is not None and rows != embedded:

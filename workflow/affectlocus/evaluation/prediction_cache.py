@@ -28,8 +28,9 @@ class PredictionCache:
 
     Args:
         folder: the cell's folder, created with the first entry. With None, nothing is cached.
-        cell: everything that all predictions depend on, as JSON: weights, settings, code, device.
-        tasks: task → what only its predictions depend on: samples and prompts.
+        cell: what the predictions of every task depend on, as JSON: weights, settings, code,
+            device.
+        tasks: task → what the predictions of this task depend on: samples and prompts.
     """
 
     folder: Path | None

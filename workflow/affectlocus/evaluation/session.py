@@ -1,4 +1,4 @@
-"""One loaded base that answers the tasks as one cell after another."""
+"""A loaded base that is changed into one cell after another, and answers the tasks as each."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ class Session:
             progress: called with the number of prompts done since the last call.
 
         Raises:
-            InputError: the checkpoints do not fit the cell, or its tokenizer not its model.
+            InputError: the checkpoints do not fit the cell, or the tokenizer does not fit its
+                model.
         """
         counts = self._model.become(tuned, cell, **reading)
         asked = self._asked(self._prompter_of(cell, tuned))
@@ -73,7 +74,7 @@ class Session:
         return Predictions(cell, labels, rows), {**counts, **self._model.outside}
 
     def _prompter_of(self, cell: Cell, tuned: Path | None) -> Prompter:
-        """A model with more tokens than the base reads texts with its own tokenizer."""
+        """The tokenizer of the tuned checkpoint if its vocabulary differs; else the base's."""
         if tuned is None or cell.kind not in ("tuned", "ablate"):
             return self._prompter
         if tuned not in self._prompters:

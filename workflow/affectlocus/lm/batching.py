@@ -21,16 +21,16 @@ def in_batches(
     """Calls `run` with batches of row numbers, shortest rows first, until all rows are done.
 
     Args:
-        lengths: tokens of each row.
-        batch_tokens: tokens of a batch at most, padding included; a single row may have more. When
-            memory runs out, the budget is halved and the rows are tried again.
+        lengths: the number of tokens of each row.
+        batch_tokens: the maximum number of tokens in a batch, including padding; a single row may
+            have more. When memory runs out, it is halved and the rows are tried again.
         run: processes the rows of a batch.
         row: what a row is, for messages.
         names: the name of each row, for messages.
         setting: the setting that limits the length of a row, for messages.
 
     Raises:
-        InputError: a single row does not fit into memory; with its name.
+        InputError: a single row does not fit into memory; the message names it.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     start = 0

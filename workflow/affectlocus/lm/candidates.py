@@ -21,7 +21,7 @@ class _Tail:
     """The tokens that follow every prompt of a batch: all candidates without their last tokens."""
 
     ids: torch.Tensor  # (tail,)
-    offset: torch.Tensor  # (tail,) distance of each token from the prompt's last
+    offset: torch.Tensor  # (tail,) distance of each token from the last token of the prompt
     block: torch.Tensor  # (tail, tail) bool: which token attends to which
     # For each token of each candidate: the row of logits that predicts it, its id, its candidate.
     rows: torch.Tensor
@@ -37,7 +37,7 @@ class _Tail:
         tokens: list[int] = []
         owners: list[int] = []
         for number, candidate in enumerate(candidates):
-            row = 0  # the prompt's last token predicts the candidate's first
+            row = 0  # the last token of the prompt predicts the first token of the candidate
             for distance, token in enumerate(candidate):
                 rows.append(row)
                 tokens.append(token)
@@ -130,7 +130,7 @@ def _batch(
         use_cache=False,
     ).logits  # (B, 1 + tail, vocabulary)
     logs = logits.float().log_softmax(-1)
-    # Selected on the GPU, so that only these values are copied and not the whole vocabulary's.
+    # Selected on the GPU, so that only these values are copied, not those of the whole vocabulary.
     rows, tokens = tail.rows.to(logs.device), tail.tokens.to(logs.device)
     selected = logs[:, rows, tokens].cpu()  # (B, candidate tokens)
     return torch.zeros(len(prompts), candidates).index_add_(1, tail.owners, selected)

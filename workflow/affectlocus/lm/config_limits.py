@@ -18,7 +18,7 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 
 _MOST_LAYERS = 100_000  # layers times experts; the largest models have 100 layers of 256 experts
-_LARGEST = 2**40  # of any integer in a configuration
+_LARGEST = 2**40  # the largest integer that a configuration may contain
 _SLACK = 10_000_000  # parameters
 
 
@@ -29,7 +29,7 @@ def check_depth(config: Mapping[str, Any], origin: str) -> None:
         origin: the file, for messages.
 
     Raises:
-        InputError: more layers, or experts in them, than any model has.
+        InputError: the product of layers and experts, or an integer, is larger than in any model.
     """
     text = config.get("text_config")
     for section in (config, text if isinstance(text, Mapping) else {}):
@@ -48,7 +48,7 @@ def check_depth(config: Mapping[str, Any], origin: str) -> None:
     if size is not None and size.layers * max(experts, 1) > _MOST_LAYERS:
         raise InputError(
             "model.too-many-layers",
-            f"{origin}: it describes {size.layers} layers of {max(experts, 1)} blocks, more than "
+            f"{origin}: it describes {size.layers} layers of {max(experts, 1)} experts, more than "
             "any model has; restore the file",
             file=origin,
             found=size.layers,
@@ -98,7 +98,7 @@ def check_size(folder: Path) -> None:
         )
 
 
-def called_quantised(folder: Path) -> bool:
+def has_stale_quantisation(folder: Path) -> bool:
     """Whether config.json describes quantised weights, but the files hold plain floats.
 
     Saving a merged model in 16 bits may keep the old quantization_config, which transformers would
@@ -109,7 +109,7 @@ def called_quantised(folder: Path) -> bool:
     if not isinstance(config, dict) or not config.get("quantization_config"):
         return False
     try:
-        return Weights(folder).called_quantised
+        return Weights(folder).has_stale_quantisation
     except InputError:
         return False
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError
-from affectlocus.lm.config_limits import called_quantised, check_size, loading_errors
+from affectlocus.lm.config_limits import check_size, has_stale_quantisation, loading_errors
 
 CARDS = "AFFECTLOCUS_CARDS"
 """Environment variable: the number of GPUs that a job requests (--cards); 1 if it is not set."""
@@ -34,13 +34,13 @@ def load(folder: Path, hardware: Hardware) -> PreTrainedModel:
     """A model in its stored dtype, with the attention of `hardware`, on the job's devices.
 
     Raises:
-        InputError: a weight is in no file, or the GPUs cannot hold the model.
+        InputError: the files lack a weight, or the GPUs cannot hold the model.
     """
     # Without this option transformers asks on the terminal whether to run code of the checkpoint.
     options = _options(hardware) | {"trust_remote_code": False}
     check_size(folder)
     with loading_errors(folder):
-        if called_quantised(folder):
+        if has_stale_quantisation(folder):
             config = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )

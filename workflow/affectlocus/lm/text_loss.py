@@ -28,8 +28,8 @@ def text_nats(
     Args:
         model: in eval mode.
         documents: token ids; the first token of a document is given, not predicted.
-        batch_tokens: tokens in one forward pass at most, fewer for a large vocabulary; as in
-            `batching.in_batches`.
+        batch_tokens: the maximum number of tokens in a forward pass, fewer for a large vocabulary
+            (`batching.in_batches`).
         window: tokens that the model reads at once. A longer document is split into pieces that
             overlap by one token, so that each token is predicted once. None: documents are whole.
         progress: called with the number of documents done since the last call. A document counts

@@ -63,7 +63,7 @@ def _stem(path: str) -> str:
     return Path(path).with_suffix("").name
 
 
-def otherwise_tuned(jobs: Dag, results: Path) -> list[Difference]:
+def recipe_differences(jobs: Dag, results: Path) -> list[Difference]:
     """Differences between the recipe in a checkpoint's manifest and the experiment's recipe.
 
     Args:

@@ -1,7 +1,7 @@
 """Step `score`: answers into scores, each with n, an interval, and a paired gain over the base.
 
 The bootstrap draws samples with replacement within each task; all cells share the same draws. It
-also draws the seeds of cells that differ in nothing else. Every score is a function of sums over
+also resamples the seeds of cells that are otherwise equal. Every score is a function of sums over
 samples (a confusion table, squared errors, log-likelihoods), and the bootstrap draws these sums.
 """
 

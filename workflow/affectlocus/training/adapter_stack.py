@@ -1,8 +1,8 @@
 """LoRA adapters on one model: y + alpha / r · B·A·x (Hu et al. 2022), several at once.
 
 peft draws the factors and defines the files; the model's own modules stay as they are. A hook on
-each adapted module adds the adapters' output. The rows of a batch belong to the adapters in turn:
-with n adapters, a batch of n·B samples.
+each adapted module adds the adapters' output. With n adapters and B
+samples, a batch has n·B rows: the first B belong to the first adapter, the next B to the second.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"  # in 
 
 
 class AdapterStack:
-    """Adapters of one rank, scaling and dropout on a model, which may adapt different modules.
+    """Adapters on one model, with the same rank, scaling and dropout; their modules may differ.
 
     Args:
         model: its parameters are frozen.
         configs: the configuration of each adapter.
-        seed: of the factors A; an adapter has the same factors alone and in a stack.
+        seed: the seed of the factors A. An adapter has the same factors alone and in a stack.
     """
 
     def __init__(self, model: PreTrainedModel, configs: Sequence[LoraConfig], seed: int) -> None:
@@ -59,7 +59,7 @@ class AdapterStack:
             for name in names
             if name.endswith(_A)
         ]
-        # In an adapter's own order, because the norm of its gradient is a sum in this order.
+        # Each adapter keeps its own order: the norm of its gradient is summed in this order.
         self.slots = [
             {name: slots[name] for name in factors}
             for slots, factors in zip(self.slots, drawn, strict=True)

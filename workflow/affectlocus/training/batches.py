@@ -37,7 +37,7 @@ class Batch:
 
     Attributes:
         ids: int64 (samples, tokens).
-        places: int64 (learned,): the places in `ids`, counted row after row, whose logits predict a
+        places: int64 (learned,): the positions in the flattened `ids` whose logits predict a
             learned token.
         targets: int64 (learned,): the learned tokens.
     """
@@ -66,13 +66,13 @@ def collate(examples: Sequence[Example], pad: int = 0) -> Batch:
     )
 
 
-# Number of batches whose samples are sorted by length together: enough for little padding, and few
-# enough for random batches.
+# The samples of this number of batches are sorted by length together. A larger pool needs less
+# padding; a smaller pool keeps the batches more random.
 _POOL = 25
 
 
 def schedule(lengths: Sequence[int], budget: Budget) -> list[int]:
-    """The order of the samples: steps x batch_size numbers of samples, pass after pass.
+    """The order of the samples: steps x batch_size indices, pass after pass.
 
     Every pass is shuffled. With `group_by_length`, samples of similar length share a batch within a
     pool of batches.

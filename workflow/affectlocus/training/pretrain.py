@@ -77,7 +77,7 @@ def configure(settings: Pretraining, tokenizer: PreTrainedTokenizerFast) -> Pret
 
 
 def perplexity(model: PreTrainedModel, examples: list[Example], batch_tokens: int = 8192) -> float:
-    """exp of the mean negative log-likelihood per token (nats), without first tokens."""
+    """exp of the mean negative log-likelihood per token (nats); first tokens are not predicted."""
     nats, tokens = text_nats(model.eval(), [example.ids for example in examples], batch_tokens)
     return math.exp(nats.sum() / tokens.sum())
 
@@ -91,8 +91,8 @@ def pretrain(
         states: saves and restores the state of an interrupted training.
 
     Returns:
-        `perplexity` on the held-out documents, `parameters` (their number), and `tokens` (of one
-        pass over the training documents).
+        `perplexity` on the held-out documents, the number of `parameters`, and the number of
+        `tokens` in the training documents.
 
     Raises:
         InputError: the seed is not a number.

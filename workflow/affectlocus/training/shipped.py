@@ -1,6 +1,6 @@
-"""Bases that the package holds: pre-trained with the recipe of the embedded default.
+"""The bases in the package, pre-trained with the recipe of the embedded default.
 
-Training amplifies rounding errors, so another kind of CPU would pre-train another base, and every
+Training amplifies rounding errors, so another kind of CPU would train other weights, and every
 result would differ. `affectlocus pretrain` therefore takes a base from `shipped_bases` if one was
 trained there with the same recipe, seed and text.
 """

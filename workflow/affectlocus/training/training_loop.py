@@ -1,7 +1,8 @@
 """The training loop of pre-training and tuning: AdamW, warm-up, cosine decay; deterministic.
 
 Logits are computed at the learned tokens only. Stacked runs share the samples of each step, the
-model and the passes through it; everything else, the gradient's norm included, is each run's own.
+model and the passes through it. Everything else, including the gradient norm, is separate for each
+run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One run of a training: the tensors that it changes, and what of it is saved.
+"""One run of a training: its trained tensors, and its saved state.
 
 A saved state holds the trained tensors, AdamW's moments, the random numbers, the log, the losses
 since the last log entry, and the snapshots. A resumed run therefore ends with the same weights and
@@ -49,7 +49,7 @@ class Run:
             saved.
         trajectory: the folder into which `save` writes; it is a part of the state.
         log: a dict with `step`, `loss` (mean nats per learned token since the last entry) and
-            `learning_rate` for every twentieth of the steps.
+            `learning_rate`; one entry after each twentieth of the steps.
         losses: the losses of the steps since the last entry of the log.
     """
 
@@ -81,8 +81,8 @@ class Run:
         }
         _save(trained, folder / TRAINED)
         _save(moments, folder / _MOMENTS)
-        cards = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        torch.save({"cpu": torch.get_rng_state(), "cuda": cards}, folder / _RANDOM)
+        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        torch.save({"cpu": torch.get_rng_state(), "cuda": gpus}, folder / _RANDOM)
         losses = [float(loss) for loss in self.losses]
         write_json(folder / _LOOP, {"log": self.log, "losses": losses})
         if self.trajectory is not None and self.trajectory.is_dir():

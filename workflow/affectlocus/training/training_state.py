@@ -22,7 +22,7 @@ from affectlocus.core.files import read_json, sha256, write_json
 ABOUT = "about.json"
 """File in a state: its job, and the SHA-256 of every other file."""
 
-# A state may be as large as the model: saving takes at most a twentieth of the time.
+# A state may be as large as the model, so saving may take at most 1/20 of the time.
 _SHARE = 20
 
 
@@ -100,7 +100,7 @@ class TrainingStates:
             Whether the state is saved.
 
         Raises:
-            InputError: raised by `fill` to prevent that the state is saved.
+            InputError: `fill` refused to save the state.
         """
         begun = time.monotonic()
         state = self.place / f"step-{step:08d}"

@@ -92,7 +92,7 @@ class TuningJob:
 class Tuner:
     """Tunes one base by any number of recipes; the base is loaded once for all adapters.
 
-    The numbers of a tuning do not depend on the other tunings.
+    Results do not depend on other tunings.
     """
 
     def __init__(self, base: Path, hardware: Hardware = HARDWARE) -> None:
@@ -102,11 +102,11 @@ class Tuner:
         self._examples: tuple[Any, list[Example]] = (None, [])
 
     def stacks(self, recipes: Sequence[Tuning]) -> list[list[int]]:
-        """The numbers of the recipes that `tune` takes together, at most `adapters_at_once`.
+        """Indices of the recipes that one call of `tune` trains together.
 
-        These are adapters that read the same samples in the same order, and have the same budget
-        and rank. A recipe with dropout is alone, because its random numbers would depend on the
-        others.
+        They are at most `adapters_at_once` adapters that read the same samples in the same order,
+        and have the same budget and rank. A recipe with dropout is trained alone, because its
+        random numbers would depend on the others.
         """
         size = self._hardware.adapters_at_once
         alike: dict[Any, list[int]] = {}

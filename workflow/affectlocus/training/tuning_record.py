@@ -1,7 +1,7 @@
-"""The record in a tuned checkpoint's folder, which tells whether a tuning is already complete.
+"""The record in the folder of a tuned checkpoint, which shows that its tuning is complete.
 
-Jobs of several tunings may be repeated when only one of them is new. A tuning whose folder holds
-the checkpoint of the very same job is not repeated.
+A job that makes several checkpoints may be repeated because one of them is new. A tuning whose
+folder already holds the checkpoint of the same job is skipped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def finished(folder: Path, job: Mapping[str, str]) -> dict[str, Any] | None:
         if record["job"] == dict(job) and record["files"] == _digests(folder):
             return dict(record["measured"])
     except (InputError, OSError, KeyError, TypeError, ValueError):
-        pass  # never tuned, by an earlier version, or damaged
+        pass  # no record, a record of an earlier version, or a damaged one
     return None
 
 

@@ -41,13 +41,14 @@ class EvaluateJobs(StepJobs):
     def groups(self) -> list[list[Cell]]:
         """The cells that share a job: of one arm, and made from the same checkpoints.
 
-        A tuned model goes with the load cells, which read the same two checkpoints. Cells of
-        different arms never share a job, so that a table does not wait for the cells of another.
+        The tuned cell shares a job with the load cells because both read the same checkpoints.
+        Cells of different arms never share a job, so that a table does not wait for the cells of
+        another.
 
         Some cells share a job although each has a checkpoint of its own: the tune cells of a seed,
         the bases of several seeds, and the tuned models of a pair that has no other cells. Starting
-        a process costs more than answering with one of them. If one is added, the answers of the
-        others are found in the prediction cache.
+        a process costs more than evaluating one of them. If a cell is added to a job, the answers
+        of the others come from the prediction cache.
 
         The groups follow from the matrix alone.
         """

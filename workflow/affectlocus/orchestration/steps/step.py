@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def equal_parts(members: list[T], most: int) -> list[list[T]]:
-    """The members in as few parts as possible, each of at most `most`, all about equally long."""
+    """Splits members into the fewest parts of at most `most` members, of nearly equal length."""
     parts = -(-len(members) // most)
     ends = [round(part * len(members) / parts) for part in range(parts + 1)]
     return [members[start:end] for start, end in pairwise(ends)]
