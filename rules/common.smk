@@ -62,7 +62,7 @@ wildcard_constraints:
     base=alternatives(JOBS.bases),
     pair=alternatives(EXPERIMENT.pairs),
     tuned=alternatives(JOBS.pair_of),
-    duo=alternatives(JOBS.directions.duos),
+    pair_of_pairs=alternatives(JOBS.directions.pairs_of_pairs),
     arm=alternatives(ARMS.values()),
     table=alternatives(JOBS.table_rows),
     cell=JOBS.evaluate.pattern(JOBS.cells),

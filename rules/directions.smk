@@ -44,18 +44,21 @@ rule directions:
 # Draw the directions of two pairs, as a map of layers by projections.
 use rule heat_map as draw_directions with:
     input:
-        JOBS.directions.of_duo,
+        JOBS.directions.pair_of_pairs_file,
     output:
         report(
-            "results/figures/directions.{duo}.png",
-            **report_arguments("draw_directions", of="{duo}", shows="directions"),
+            "results/figures/directions.{pair_of_pairs}.png",
+            **report_arguments("draw_directions", of="{pair_of_pairs}", shows="directions"),
         ),
-        "results/figures/directions.{duo}.svg",
+        "results/figures/directions.{pair_of_pairs}.svg",
     log:
-        "results/logs/figures/directions.{duo}.log",
+        "results/logs/figures/directions.{pair_of_pairs}.log",
     benchmark:
-        "results/benchmarks/figures/directions.{duo}.tsv"
+        "results/benchmarks/figures/directions.{pair_of_pairs}.tsv"
     params:
-        stem="results/figures/directions.{duo}",
+        stem="results/figures/directions.{pair_of_pairs}",
         shown=JOBS.directions.figure_flags,
-        title=lambda wildcards: " and ".join(JOBS.directions.duos[wildcards.duo]) + ": directions",
+        title=lambda wildcards: " and ".join(
+            JOBS.directions.pairs_of_pairs[wildcards.pair_of_pairs]
+        )
+        + ": directions",

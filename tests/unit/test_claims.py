@@ -28,7 +28,7 @@ from affectlocus.claims.locus_rules import largest
 from affectlocus.claims.pair_facts import ClaimsSettings, PairFacts
 from affectlocus.claims.statistics import LabelAnswers, TextLikelihoods
 from affectlocus.claims.verdict import Verdict
-from affectlocus.claims.verdicts import judge
+from affectlocus.claims.verdict_rows import judge
 from affectlocus.cli import app
 from affectlocus.cli.shared import read_frame
 from affectlocus.config.matrix import COMBINATIONS, SINGLES

@@ -664,7 +664,10 @@ def test_a_pair_tuned_on_shuffled_answers_is_a_null_everywhere(domain: str | Non
         "others": ["results/deltas/mixed.seed0.neurons.parquet"],
     }
     assert jobs.neurons.activated == ["felt.seed0"]
-    assert not any(duo == ("mixed.seed0", "mixed.seed0") for duo in jobs.directions.duos.values())
+    assert not any(
+        pair_of_pairs == ("mixed.seed0", "mixed.seed0")
+        for pair_of_pairs in jobs.directions.pairs_of_pairs.values()
+    )
 
 
 def test_a_null_of_a_control_answers_what_its_control_answers() -> None:
@@ -743,11 +746,13 @@ def test_seeds_of_one_pair_are_named_to_the_step_neurons() -> None:
 def test_directions_are_of_a_matrix_pair_beside_each_other_pair_on_its_base() -> None:
     jobs = several()
     others = ("full.seed0", "sums.seed0", "null.seed0")
-    assert list(jobs.directions.duos.values()) == [("felt.seed0", other) for other in others]
+    assert list(jobs.directions.pairs_of_pairs.values()) == [
+        ("felt.seed0", other) for other in others
+    ]
     assert jobs.directions.files == ["results/directions/own.parquet"]
-    duo = wild(duo="felt.seed0-and-sums.seed0")
-    assert jobs.directions.of_duo(duo) == "results/directions/own.parquet"
-    flags = jobs.directions.figure_flags(duo, ["d.parquet"])
+    pair_of_pairs = wild(pair_of_pairs="felt.seed0-and-sums.seed0")
+    assert jobs.directions.pair_of_pairs_file(pair_of_pairs) == "results/directions/own.parquet"
+    flags = jobs.directions.figure_flags(pair_of_pairs, ["d.parquet"])
     assert flags == "--directions d.parquet --pair felt.seed0 --pair sums.seed0"
     assert jobs.directions.tuned(wild(base="brought")) == ["results/checkpoints/given.json"]
     readings = json.loads(jobs.directions.readings(wild(base="brought")))
@@ -759,7 +764,9 @@ def test_with_several_seeds_directions_are_of_two_of_them_and_the_pair_stands_be
 ):
     jobs = several(seeds=[4, 6, 9])
     others = ("felt.seed9", "full.seed9", "sums.seed9", "null.seed9")
-    assert list(jobs.directions.duos.values()) == [("felt.seed4", other) for other in others]
+    assert list(jobs.directions.pairs_of_pairs.values()) == [
+        ("felt.seed4", other) for other in others
+    ]
 
 
 def test_activations_need_an_affective_pair_and_neutral_samples() -> None:

@@ -12,7 +12,7 @@ from refusal import refused
 
 from affectlocus.claims.findings import ClaimFinding, Contrast
 from affectlocus.claims.sequential import planned_looks
-from affectlocus.claims.verdicts import judge, verdict_table
+from affectlocus.claims.verdict_rows import judge, verdict_table
 from affectlocus.orchestration.decide import looked, more_seeds, numbers_of_looks, plan_of
 
 

@@ -20,7 +20,7 @@ from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.deltas.delta_tables import (
     COLUMNS,
-    SCORES,
+    DELTA_SCORES,
     TuningFacts,
     read_tuning_facts,
     summary,
@@ -549,7 +549,7 @@ def test_a_summary_has_means_over_layers_and_null_where_nothing_was_adapted(
     gate = next(row for row in rows if row["adapted"])
     assert found["gate"]["adapted"]
     assert found["gate"]["layers"] == 1
-    for name in SCORES:
+    for name in DELTA_SCORES:
         assert found["gate"][name] == gate[name]
         assert found["up"][name] is None
     assert found["up"]["adapted"] is False

@@ -64,16 +64,16 @@ def test_a_claim_has_its_verdict_as_stated_and_an_effect_where_there_is_one(
     assert head[1] == "0,0,1,2,,4,5,6"
 
 
-def outs_of(ledger: dict) -> list[str]:
+def outs_of(record: dict) -> list[str]:
     """The paths that dvc stores."""
-    outs = ledger["stages"]["workflow"]["outs"]
+    outs = record["stages"]["workflow"]["outs"]
     return [next(iter(one)) if isinstance(one, dict) else one for one in outs]
 
 
 def test_dvc_stores_every_result_of_the_default() -> None:
-    ledger = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    record = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     jobs = Dag(load(ROOT / "params.yaml"))
-    outs = outs_of(ledger)
+    outs = outs_of(record)
     made = [
         *jobs.report.shown,
         *jobs.deltas.files,
@@ -84,15 +84,15 @@ def test_dvc_stores_every_result_of_the_default() -> None:
     made += [*jobs.neurons.activations, *jobs.score.files(), *jobs.all_figures]
     lost = [file for file in made if not any(f"{file}/".startswith(f"{out}/") for out in outs)]
     assert lost == []
-    manifest = ledger["artifacts"]["qwen2-affective"]["path"]
+    manifest = record["artifacts"]["qwen2-affective"]["path"]
     assert manifest in {f"results/checkpoints/{name}.json" for name in jobs.pair_of}
 
 
 def test_dvc_plots_and_metrics_lie_in_outs_and_are_results_of_the_default() -> None:
-    ledger = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    outs = outs_of(ledger)
-    named = list(ledger["metrics"])
-    for plot in ledger["plots"]:
+    record = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    outs = outs_of(record)
+    named = list(record["metrics"])
+    for plot in record["plots"]:
         name, about = next(iter(plot.items())) if isinstance(plot, dict) else (plot, {})
         named += about["y"] if isinstance(about.get("y"), dict) else [name]
     jobs = Dag(load(ROOT / "params.yaml"))

@@ -305,7 +305,7 @@ def test_another_torch_reruns_every_job_that_computes_with_it(
     project: Project, every: set[str], another_version: Callable[[str], Path]
 ) -> None:
     planned = outputs(project.plan(before=another_version("torch")))
-    # The corpus and the prepared tasks stay. The ledger reads the base, which is trained anew.
+    # The corpus and the prepared tasks stay. The ledger reads the base, which is trained again.
     kept = ["results/corpus/*", "results/data/*"]
     check(every, planned, ["results/*"], "{" + ",".join(kept) + "}")
 
@@ -586,8 +586,8 @@ def test_another_number_of_tunings_in_a_job_reruns_nothing(project: Project) -> 
 def test_a_fresh_clone_that_pulled_has_nothing_to_do(project: Project, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     shutil.copytree(project.folder, here)
-    ledger = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    stage = ledger["stages"]["workflow"]
+    record = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    stage = record["stages"]["workflow"]
     # The very small experiment has no pair beside, so not every output of the default.
     stage["outs"] = [out for out in stage["outs"] if (here / next(iter(out))).exists()]
     written = yaml.safe_load((here / "params.yaml").read_text())

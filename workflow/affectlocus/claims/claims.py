@@ -24,7 +24,7 @@ from affectlocus.claims.pair_facts import ClaimsSettings
 from affectlocus.claims.paper import SETS, SOURCE, TASKS, misprints, printed
 from affectlocus.claims.rank_agreement import rank_agreement
 from affectlocus.claims.statistics import GroupDraws
-from affectlocus.claims.verdicts import Verdict, judge, verdict_table
+from affectlocus.claims.verdict_rows import Verdict, judge, verdict_table
 from affectlocus.deltas.delta_tables import TuningFacts
 from affectlocus.evaluation.predictions import Predictions
 

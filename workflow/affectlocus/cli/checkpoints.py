@@ -126,10 +126,10 @@ def diff(
     from affectlocus.core.errors import shortened
     from affectlocus.core.output_files import check_folder_of_outputs
     from affectlocus.data.named_checkpoint import checkpoint_path
-    from affectlocus.deltas.delta_tables import SCORES, summary, write_tables
+    from affectlocus.deltas.delta_tables import DELTA_SCORES, summary, write_tables
     from affectlocus.deltas.diff import FILES, compare, print_table, report, short_name
 
-    check_choice("--score", score, SCORES)
+    check_choice("--score", score, DELTA_SCORES)
     folder = None if as_json and out is None else out or Path("diff")
     if folder is not None:
         check_folder_of_outputs(folder, FILES)

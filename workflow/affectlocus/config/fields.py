@@ -136,7 +136,7 @@ def plain(value: Any) -> Any:
 
 
 def public_address(url: str) -> str:
-    """Checks that an http(s) address has no secrets, because logs and ledgers show it."""
+    """Checks that an http(s) address has no secrets, because logs and result files show it."""
     # Values of environment variables are not in params.yaml.
     try:
         parts = urlsplit(re.sub(r"\$\{\w+\}", "", url))

@@ -54,11 +54,11 @@ def clashes(
                 "the name others is reserved for results of several pairs; rename it",
                 key=key,
             )
-    for duo in _ambiguous(pairs):
+    for name in _ambiguous(pairs):
         yield InputError(
             "pair.ambiguous-name",
             f"contains {_AND!r}, so that two figures would have the same name; rename it",
-            key=f"pairs.{duo}",
+            key=f"pairs.{name}",
         )
 
 

@@ -14,8 +14,8 @@ Row = dict[str, Any]
 
 _TUNING = "tuning"
 
-SCORES = ("l2", "relative", "rms", "share_ratio")
-"""The sizes by which tables rank projections; each of them favours some projections."""
+DELTA_SCORES = ("l2", "relative", "rms", "share_ratio")
+"""The measures of a delta's size that rank projections; each favours some projections."""
 
 _PLACE = {"layer": "int32", "projection": "string"}
 _MEASURES = {

@@ -16,7 +16,7 @@ from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.pairs import holds_model, is_adapter
 from affectlocus.core.checkpoint_files import CHECKPOINT_SUFFIXES, PICKLED
 from affectlocus.core.errors import InputError, shortened
-from affectlocus.deltas.delta_tables import SCORES, DeltaTables, Row
+from affectlocus.deltas.delta_tables import DELTA_SCORES, DeltaTables, Row
 from affectlocus.deltas.deltas import Progress, adapter_alone, deltas
 
 FILES = (
@@ -147,7 +147,7 @@ def print_table(projections: dict[str, Row], score: str, title: str) -> None:
     console.print(
         "Means over layers. L2: eq. 1; relative: L2 over the base's norm, eq. 2; RMS: per weight; "
         "share ratio: share of all squared change over share of all weights (1 is even). "
-        f"* marks the score that sorts the rows (--score {', '.join(SCORES)}).",
+        f"* marks the score that sorts the rows (--score {', '.join(DELTA_SCORES)}).",
         highlight=False,
         style="dim",
     )

@@ -14,11 +14,11 @@ import pandas as pd
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.core.checkpoint_files import snapshot_folder
 from affectlocus.core.errors import InputError
-from affectlocus.deltas.delta_tables import SCORES
+from affectlocus.deltas.delta_tables import DELTA_SCORES
 from affectlocus.deltas.deltas import deltas
 from affectlocus.deltas.directions import delta_of, inner
 
-COLUMNS = ("step", "layer", "projection", "numel", *SCORES, "cosine")
+COLUMNS = ("step", "layer", "projection", "numel", *DELTA_SCORES, "cosine")
 
 
 def snapshots(folder: Path, steps: list[int], last: int) -> dict[int, Path]:
@@ -71,7 +71,7 @@ def trajectory(base: Path, states: Mapping[int, Path]) -> pd.DataFrame:
         for row in deltas(pair, spectra=False, companions=False).rows:
             if row["parameter"] == "weight" and row["adapted"]:
                 place = row["layer"], row["projection"]
-                kept = {name: row[name] for name in ("layer", "projection", "numel", *SCORES)}
+                kept = {name: row[name] for name in ("layer", "projection", "numel", *DELTA_SCORES)}
                 rows.append({"step": step, **kept, "cosine": cosines[place]})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

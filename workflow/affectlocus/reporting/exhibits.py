@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
-SCORES = "What the modules do"
+EFFECTS = "What the modules do"
 CHANGE = "What the tuning changed"
 COST = "What it costs"
 CLOSER = "Below the projection"
 VERDICTS = "Verdicts"
-CATEGORIES = (SCORES, CHANGE, COST, CLOSER)
+CATEGORIES = (EFFECTS, CHANGE, COST, CLOSER)
 """The chapters of exhibits in the report, in order; the verdicts come before them."""
 
 
@@ -114,7 +114,7 @@ _PANELS = (
 EXHIBITS = (
     Exhibit(
         name="table1",
-        category=SCORES,
+        category=EFFECTS,
         pattern="table1{.pair}.csv",
         title="Table 1. Load: the base with the delta of one module set",
         caption=f"The base with the delta of a module set added, evaluated on every task. {_TABLE}",
@@ -124,7 +124,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="table1_even",
-        category=SCORES,
+        category=EFFECTS,
         pattern="table1_even{.pair}.csv",
         title="Table 1, null: noise of one size in place of the delta",
         caption=(
@@ -136,7 +136,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="table1_dose",
-        category=SCORES,
+        category=EFFECTS,
         pattern="table1_dose{.pair}.csv",
         title="Table 1, dose: the delta scaled",
         caption=(f"The base with a multiple of a module's delta; x0.5 is half the delta. {_TABLE}"),
@@ -145,7 +145,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="table2",
-        category=SCORES,
+        category=EFFECTS,
         pattern="table2{.pair}.csv",
         title="Table 2. Tune: the base tuned on one module set alone",
         caption=f"The base tuned on one module set only, always with the same budget. {_TABLE}",
@@ -155,7 +155,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="table2_fair",
-        category=SCORES,
+        category=EFFECTS,
         pattern="table2_fair{.pair}.csv",
         title="Table 2, fair: tuning at equal parameters",
         caption=(
@@ -167,7 +167,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="table3",
-        category=SCORES,
+        category=EFFECTS,
         pattern="table3{.pair}.csv",
         title="Table 3. Ablate: the tuned model with one module set destroyed",
         caption=(
@@ -182,7 +182,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="fig7",
-        category=SCORES,
+        category=EFFECTS,
         pattern="figures/fig7_load{.pair}.png",
         title="Single modules loaded",
         caption=(
@@ -197,7 +197,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="even",
-        category=SCORES,
+        category=EFFECTS,
         pattern="figures/even.{pair}.png",
         title="Noise in single modules",
         caption="The base with noise of one size in one projection: a null for the loads above.",
@@ -208,7 +208,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="dose",
-        category=SCORES,
+        category=EFFECTS,
         pattern="figures/dose.{pair}.png",
         title="Dose: a load scaled",
         caption=(
@@ -221,7 +221,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="fig8",
-        category=SCORES,
+        category=EFFECTS,
         pattern="figures/fig8_tune{.pair}.png",
         title="Single modules tuned",
         caption=(
@@ -236,7 +236,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="fair",
-        category=SCORES,
+        category=EFFECTS,
         pattern="figures/fair.{pair}.png",
         title="Single modules tuned at equal parameters",
         caption="The base tuned on one projection, with about as many parameters as all seven.",
@@ -247,7 +247,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="ablate",
-        category=SCORES,
+        category=EFFECTS,
         pattern="figures/ablate.{pair}.png",
         title="Modules destroyed",
         caption=(
@@ -262,7 +262,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="fluency",
-        category=SCORES,
+        category=EFFECTS,
         pattern="fluency.csv",
         title="Fluency of every cell",
         caption=(
@@ -274,7 +274,7 @@ EXHIBITS = (
     ),
     Exhibit(
         name="fluency_figure",
-        category=SCORES,
+        category=EFFECTS,
         pattern="figures/fluency.{arm}.{pair}.png",
         title="Fluency by cell, as a figure",
         caption=(
@@ -440,7 +440,7 @@ EXHIBITS = (
     Exhibit(
         name="directions",
         category=CLOSER,
-        pattern="figures/directions.{duo}.png",
+        pattern="figures/directions.{pair_of_pairs}.png",
         title="Directions of the changes",
         caption=(
             "Cosine of the deltas of two tunings and overlap of their leading subspaces, by layer "
@@ -449,7 +449,8 @@ EXHIBITS = (
             "from the start. Compare with a control."
         ),
         source="directions of their base",
-        alt="Heat maps of cosine and overlaps of {duo}, layers as rows, projections as columns.",
+        alt="Heat maps of cosine and overlaps of {pair_of_pairs}, layers as rows, projections as "
+        "columns.",
         rule="draw_directions",
     ),
 )

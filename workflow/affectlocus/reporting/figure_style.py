@@ -33,7 +33,7 @@ LINES = COLOURS | {"o": "#000000"}
 """Colours of lines: black replaces yellow, which is too faint for a line."""
 HATCHES = dict(zip(PROJECTIONS, ("", "///", "", "", "", "\\\\\\", ""), strict=True))
 DASHES = dict(zip(PROJECTIONS, ("-", "--", "-.", ":", "-", "--", "-."), strict=True))
-SCORES = {
+DELTA_LABELS = {
     "l2": "L2 norm of the change (eq. 1)",
     "relative": "L2 relative to the base's norm (eq. 2)",
     "rms": "RMS change per weight",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.reporting.figure_style import SCORES, STYLE, hatch_missing
+from affectlocus.reporting.figure_style import DELTA_LABELS, STYLE, hatch_missing
 
 
 def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
@@ -20,8 +20,8 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
     """
     weights = deltas[deltas["parameter"] == "weight"]
     layers = sorted(weights["layer"].unique())
-    known = {name: label for name, label in SCORES.items() if weights[name].notna().any()}
-    known = known or SCORES
+    known = {name: label for name, label in DELTA_LABELS.items() if weights[name].notna().any()}
+    known = known or DELTA_LABELS
     hatched = False
     with plt.rc_context(STYLE):
         height = max(2.9, 1.7 + 0.22 * len(layers))

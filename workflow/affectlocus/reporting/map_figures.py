@@ -23,8 +23,8 @@ from affectlocus.core.projections import PROJECTIONS
 from affectlocus.reporting.figure_style import STYLE, hatch_missing, plain
 from affectlocus.reporting.named_lines import NamedLines, spread
 
-SCORES = {"l2": "L2 norm (eq. 1)", "rms": "RMS per weight"}
-"""The scores that are drawn: the paper's, and one that does not depend on the matrix's size."""
+DRAWN_SCORES = {"l2": "L2 norm (eq. 1)", "rms": "RMS per weight"}
+"""The scores that are drawn: the paper's, and one that is independent of the matrix's size."""
 
 Grid = Mapping[str, Mapping[str, pd.DataFrame]]
 """Row → column → rows of step `deltas`; the column `tuned` names the seeds."""
@@ -52,7 +52,7 @@ def delta_maps(grid: Grid, title: str, *, lines: bool = False) -> Figure:
         for row, members in grid.items()
     }
     columns = list(dict.fromkeys(column for members in grid.values() for column in members))
-    shown = [(score, row) for score in SCORES for row in grid]
+    shown = [(score, row) for score in DRAWN_SCORES for row in grid]
     layers = max(one["layer"].nunique() for each in weights.values() for one in each.values())
     heights = [min(5.5, 1.3 + 0.24 * layers)] * len(shown) + [2.3] * lines
     with plt.rc_context(STYLE):
@@ -113,7 +113,7 @@ def _row(
         hatched |= hatch_missing(axis, grid)
         unit = f" (×$10^{{{power}}}$)" if power else ""
         (named,) = plain([_named(row, column)])
-        axis.set_title(f"{named}\n{SCORES[score]}{unit}", fontsize=8)
+        axis.set_title(f"{named}\n{DRAWN_SCORES[score]}{unit}", fontsize=8)
         axis.set_xlabel("projection", fontsize=8)
         axis.set_ylabel("layer" if column == next(iter(axes)) else "")
         axis.tick_params(axis="both", labelsize=7, rotation=0)

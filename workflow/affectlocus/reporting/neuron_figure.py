@@ -33,9 +33,9 @@ def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> 
         first=_without_seed(pooled["first"]), second=_without_seed(pooled["second"])
     )
     pairs = list(dict.fromkeys(shares["pair"]))
-    duos = list(dict.fromkeys(zip(pooled["first"], pooled["second"], strict=True)))
+    compared = list(dict.fromkeys(zip(pooled["first"], pooled["second"], strict=True)))
     with plt.rc_context(STYLE):
-        height = 1.8 + 0.42 * max(len(pairs), len(duos), 2)
+        height = 1.8 + 0.42 * max(len(pairs), len(compared), 2)
         figure, (left, right) = plt.subplots(
             1, 2, figsize=(11, height), width_ratios=[1, 1], layout="constrained"
         )
@@ -47,7 +47,7 @@ def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> 
                 _dots(left, 100 * rows["top_share"], pairs.index(name) + shift, style)
             here = pooled[pooled["projection"] == projection]
             for (first, second), rows in here.groupby(["first", "second"]):
-                place = duos.index((first, second)) + shift
+                place = compared.index((first, second)) + shift
                 chance = rows[["chance_low", "chance_high"]].mean()
                 right.plot(chance, [place] * 2, color="#BBBBBB", lw=6, solid_capstyle="butt")
                 _dots(right, rows["shared"], place, style)
@@ -61,17 +61,17 @@ def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> 
             f"small: a layer{seeds}; large: the mean; dotted: even change",
             fontsize=8,
         )
-        names = [f"{one}\n{two if two != one else 'with another seed'}" for one, two in duos]
-        right.set_yticks(range(len(duos)), plain(names), fontsize=8)
+        names = [f"{one}\n{two if two != one else 'with another seed'}" for one, two in compared]
+        right.set_yticks(range(len(compared)), plain(names), fontsize=8)
         right.set_xlim(left=-0.5)
         right.set_xlabel("moved neurons that two pairs share, all layers")
-        moved = f"{pooled['moved'].iloc[0]} of {pooled['neurons'].iloc[0]}" if duos else "none"
+        moved = f"{pooled['moved'].iloc[0]} of {pooled['neurons'].iloc[0]}" if compared else "none"
         each = "small: two seeds; large: the mean\n" if seeds else ""
         right.set_title(f"{each}moved: {moved}; grey: central 95 % by chance", fontsize=8)
-        if not duos:
+        if not compared:
             style = {"transform": right.transAxes, "ha": "center"}
             right.text(0.5, 0.5, "one pair: nothing to compare", **style)
-        for axis, count in ((left, len(pairs)), (right, max(1, len(duos)))):
+        for axis, count in ((left, len(pairs)), (right, max(1, len(compared)))):
             axis.set_ylim(count - 0.4, -0.6)
         handles = [
             Line2D([], [], marker=MARKERS[p], color=COLOURS[p], ls="", mec="#333333", label=p)

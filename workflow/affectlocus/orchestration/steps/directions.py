@@ -14,7 +14,7 @@ class DirectionsJobs(StepJobs):
     """The jobs of rules/directions.smk."""
 
     @cached_property
-    def duos(self) -> dict[str, tuple[str, str]]:
+    def pairs_of_pairs(self) -> dict[str, tuple[str, str]]:
         """FIRST-and-SECOND → two tuned checkpoints on one base, for which a figure is drawn.
 
         Each pair of the matrix is compared with every other pair on its base, and with itself: two
@@ -29,20 +29,22 @@ class DirectionsJobs(StepJobs):
                 domains = (pairs[first].evidence, pair.evidence)
                 if pair.base == pairs[first].base and "affective" in domains:
                     last = 0 if self.parameters.bases[pair.base].replicated else -1
-                    duo = checkpoints[first][0], checkpoints[second][last]
-                    found.setdefault(frozenset((first, second)), duo)
+                    pair_of_pairs = checkpoints[first][0], checkpoints[second][last]
+                    found.setdefault(frozenset((first, second)), pair_of_pairs)
         return {f"{one}-and-{two}": (one, two) for one, two in found.values() if one != two}
 
     @property
     def files(self) -> list[str]:
         """The directions of every base for which a figure is drawn."""
-        bases = dict.fromkeys(self.artifacts.base_of(first) for first, _ in self.duos.values())
+        bases = dict.fromkeys(
+            self.artifacts.base_of(first) for first, _ in self.pairs_of_pairs.values()
+        )
         return [f"results/directions/{base}.parquet" for base in bases]
 
     @property
     def figures(self) -> list[str]:
-        """Every figure of two pairs' directions."""
-        return as_images(f"directions.{duo}" for duo in self.duos)
+        """Every figure that compares two pairs."""
+        return as_images(f"directions.{pair_of_pairs}" for pair_of_pairs in self.pairs_of_pairs)
 
     def tuned(self, wildcards: Any) -> list[str]:
         """The manifests of a base's tuned checkpoints."""
@@ -68,12 +70,12 @@ class DirectionsJobs(StepJobs):
         """The adapters that are merged into a base, as options."""
         return self.artifacts.chain_flags(wildcards.base)
 
-    def of_duo(self, wildcards: Any) -> str:
+    def pair_of_pairs_file(self, wildcards: Any) -> str:
         """The directions that hold a figure's two checkpoints."""
-        first, _ = self.duos[wildcards.duo]
+        first, _ = self.pairs_of_pairs[wildcards.pair_of_pairs]
         return f"results/directions/{self.artifacts.base_of(first)}.parquet"
 
     def figure_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002
         """The directions and the two checkpoints of a figure, as options."""
-        pair = repeated("pair", self.duos[wildcards.duo])
+        pair = repeated("pair", self.pairs_of_pairs[wildcards.pair_of_pairs])
         return f"{repeated('directions', input)} {pair}"
