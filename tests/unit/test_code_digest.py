@@ -26,7 +26,7 @@ def rules() -> list[tuple[str, str, str]]:
     found = []
     for file in sorted((ROOT / "rules").glob("*.smk")):
         text = file.read_text(encoding="utf-8")
-        shared = {"EVALUATE": "".join(re.findall(r'^EVALUATE = """(.*?)"""', text, re.M | re.S))}
+        shared = dict(re.findall(r'^([A-Z]+) = """(.*?)"""', text, re.M | re.S))
         for rule in RULE.findall(text):
             head, code = rule.strip().splitlines()[0], re.findall(r"^\s+code=(.*),$", rule, re.M)
             for name, lines in shared.items():

@@ -12,6 +12,7 @@ from affectlocus.core.projections import (
     ATTENTION,
     FFN,
     PROJECTIONS,
+    STYLES,
     Location,
     format_modules,
     parse_modules,
@@ -24,6 +25,12 @@ SETS = st.lists(st.sampled_from(ORDER), min_size=1, unique=True)
 def test_the_seven_are_four_of_attention_and_three_of_the_ffn() -> None:
     assert list(PROJECTIONS) == ORDER
     assert (list(ATTENTION), list(FFN)) == (ORDER[:4], ORDER[4:])
+
+
+def test_every_projection_has_a_style_that_no_other_has() -> None:
+    assert list(STYLES) == ORDER
+    for looks in zip(*((s.colour, s.marker) for s in STYLES.values()), strict=True):
+        assert len(set(looks)) == len(ORDER)
 
 
 @given(SETS)

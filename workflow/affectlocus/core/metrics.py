@@ -64,11 +64,13 @@ class Metric:
         label: the label of a figure's axis, with the unit.
         answers: the kind of answers that have this metric: `labels`, `positive` (labels with a
             positive one, or numbers with a cutoff), `shape` (labels; how a cell answers, not how
-            well), `protocol` (free text under a protocol),
-            `number`, `text` (text that is read) or `written` (text that a cell writes).
+            well), `protocol` (free text under a protocol), `number`, `text` (text that is read),
+            `written` (text that a cell writes) or `outputs` (corrected scores of outputs that
+            were brought).
         higher_is_better: whether a higher value is better.
         lowest, highest: the range.
         formula: for tasks with labels; None if another module computes the score.
+        heading: the heading of its column in the terminal; empty if no command prints the column.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Metric:
     lowest: float = 0.0
     highest: float = 100.0
     formula: Formula | None = None
+    heading: str = ""
 
 
 def _weighted_f1(counts: LabelCounts) -> np.ndarray:
@@ -113,7 +116,13 @@ _ALL = (
     Metric("mer_unibench", "MER-UniBench score (%)", "protocol"),
     Metric("corrected_f1", "corrected F1 (%)", "protocol"),
     Metric("corrected_macro_f1", "corrected macro F1 (%)", "protocol"),
-    Metric("labels_per_sample", "labels named per sample", "protocol", highest=math.inf),
+    Metric(
+        "labels_per_sample",
+        "labels named per sample",
+        "protocol",
+        highest=math.inf,
+        heading="labels",
+    ),
     Metric("mae", "mean absolute error", "number", False, highest=math.inf),
     Metric("rmse", "root mean squared error", "number", False, highest=math.inf),
     Metric("perplexity", "perplexity of the text", "text", False, lowest=1.0, highest=math.inf),
@@ -124,6 +133,22 @@ _ALL = (
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 """Name → metric. A metric in percent that is not listed here ranges from 0 to 100."""
+
+
+_CORRECTED = (
+    Metric("precision", "corrected precision (%)", "outputs", heading="precision"),
+    Metric("recall", "corrected recall (%)", "outputs", heading="recall"),
+    Metric("f1", "corrected F1 (%)", "outputs", heading="F1"),
+    Metric("accuracy", "accuracy of three classes (%)", "outputs", heading="3-way acc."),
+    Metric("weighted_f1", "weighted F1 of three classes (%)", "outputs", heading="3-way wF1"),
+    Metric("macro_f1", "macro F1 (%)", "outputs", heading="macro F1"),
+    Metric("binary_macro_f1", "macro F1 of two classes (%)", "outputs", heading="binary mF1"),
+    Metric("coverage", "share of samples that are scored (%)", "outputs", heading="coverage"),
+    Metric("polar", "share answered positive or negative (%)", "outputs", heading="polar"),
+)
+
+CORRECTED_METRICS: dict[str, Metric] = {metric.name: metric for metric in _CORRECTED}
+"""Field of the corrected scores of outputs (`scoring.corrected_protocol`) → metric, in order."""
 
 
 def metric_names(*answers: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The seven projections of a transformer layer, and sets of them."""
+"""The seven projections of a transformer layer, how figures draw them, and sets of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,37 @@ PROJECTIONS = ATTENTION + FFN
 """The seven names, in the order of every table and figure."""
 
 ALL = "all"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How figures draw a projection.
+
+    Attributes:
+        colour: of areas, from the palette of Okabe and Ito, which colour-blind readers can
+            distinguish.
+        marker, dashes: of lines and points, as in matplotlib.
+        hatch: of bars, as in matplotlib.
+        line_colour: of lines, if `colour` is too faint for a line; empty: the same.
+    """
+
+    colour: str
+    marker: str
+    dashes: str
+    hatch: str = ""
+    line_colour: str = ""
+
+
+STYLES = {
+    "q": Style("#56B4E9", "v", "-"),
+    "k": Style("#0072B2", "<", "--", hatch="///"),
+    "v": Style("#CC79A7", "P", "-."),
+    "o": Style("#F0E442", "X", ":", line_colour="#000000"),
+    "gate": Style("#D55E00", "o", "-"),
+    "up": Style("#009E73", "s", "--", hatch="\\\\\\"),
+    "down": Style("#E69F00", "^", "-."),
+}
+"""The registry of styles: one entry for each of `PROJECTIONS`."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ _BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2"), "numba": ("ll
 
 _BY_DEFINITION = (
     *("core.files", "core.checkpoint_files", "core.manifests", "core.output_files"),
-    *("core.provenance", "orchestration.plan"),
+    *("core.provenance", "core.projections", "orchestration.plan"),
 )
 """Also all of `cli` and `config`. Other top-level statements count with every definition."""
 

@@ -19,20 +19,13 @@ from matplotlib.figure import Figure
 
 from affectlocus.config.scoring import MEAN
 from affectlocus.core.output_files import replacing
-from affectlocus.core.projections import PROJECTIONS
+from affectlocus.core.projections import STYLES
 
-# The palette of Okabe and Ito, which colour-blind readers can distinguish.
-COLOURS = dict(
-    zip(
-        PROJECTIONS,
-        ("#56B4E9", "#0072B2", "#CC79A7", "#F0E442", "#D55E00", "#009E73", "#E69F00"),
-        strict=True,
-    )
-)
-LINES = COLOURS | {"o": "#000000"}
-"""Colours of lines: black replaces yellow, which is too faint for a line."""
-HATCHES = dict(zip(PROJECTIONS, ("", "///", "", "", "", "\\\\\\", ""), strict=True))
-DASHES = dict(zip(PROJECTIONS, ("-", "--", "-.", ":", "-", "--", "-."), strict=True))
+COLOURS = {name: style.colour for name, style in STYLES.items()}
+LINES = {name: style.line_colour or style.colour for name, style in STYLES.items()}
+HATCHES = {name: style.hatch for name, style in STYLES.items()}
+DASHES = {name: style.dashes for name, style in STYLES.items()}
+MARKERS = {name: style.marker for name, style in STYLES.items()}
 DELTA_LABELS = {
     "l2": "L2 norm of the change (eq. 1)",
     "relative": "L2 relative to the base's norm (eq. 2)",

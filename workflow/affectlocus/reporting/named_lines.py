@@ -10,11 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from scipy.optimize import isotonic_regression
 
-from affectlocus.core.projections import PROJECTIONS
-from affectlocus.reporting.figure_style import DASHES, LINES
+from affectlocus.reporting.figure_style import DASHES, LINES, MARKERS
 
 OTHERS = ("#000000", "#666666", "#999999")
-MARKERS = dict(zip(PROJECTIONS, ("v", "<", "P", "X", "o", "s", "^"), strict=True))
 _SIZE = 8  # points, of the names at the lines' ends
 
 

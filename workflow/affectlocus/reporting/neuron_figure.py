@@ -12,9 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from affectlocus.core.projections import FFN
-from affectlocus.reporting.figure_style import COLOURS, STYLE, plain
-
-MARKERS = dict(zip(FFN, ("o", "s", "^"), strict=True))
+from affectlocus.reporting.figure_style import COLOURS, MARKERS, STYLE, plain
 
 
 def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> Figure:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from affectlocus.core.errors import InputError, printable
+from affectlocus.core.metrics import CORRECTED_METRICS, METRICS
 from affectlocus.scoring.score_tables import NAMES
 
 
@@ -159,19 +160,6 @@ def _print(grid: Table, width: int) -> None:
     console.print(grid)
 
 
-_CORRECTED = {
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "accuracy": "3-way acc.",
-    "weighted_f1": "3-way wF1",
-    "macro_f1": "macro F1",
-    "binary_macro_f1": "binary mF1",
-    "coverage": "coverage",
-    "polar": "polar",
-}
-
-
 def print_outputs(answer: dict[str, Any]) -> None:
     """Prints the result of `outputs.score_outputs`: a row per checkpoint and baseline, in percent.
 
@@ -281,10 +269,14 @@ def _percent(value: float | None) -> str:
 
 
 def _corrected(row: dict[str, Any]) -> dict[str, str]:
-    line = {title: _percent(row[key]) for key, title in _CORRECTED.items() if key in row}
+    line = {
+        metric.heading: _percent(row[name])
+        for name, metric in CORRECTED_METRICS.items()
+        if name in row
+    }
     if "labels_per_sample" in row:
         labels = row["labels_per_sample"]
-        line["labels"] = "" if labels is None else f"{labels:.2f}"
+        line[METRICS["labels_per_sample"].heading] = "" if labels is None else f"{labels:.2f}"
     return line
 
 
