@@ -19,8 +19,7 @@ rule collect:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **SMALL_JOB,
     params:
         bases=lambda wildcards, input: repeated("checkpoint", input.bases),
         metric=EXPERIMENT.score.metric,

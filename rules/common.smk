@@ -41,6 +41,9 @@ CARDS = len(cards())
 NEEDS = Needs(JOBS, lambda: None if compat.sends_jobs_away(workflow) else CARDS)
 if CARDS:
     compat.offer(workflow, "gpu", CARDS)
+# What a rule asks for that reads and writes small files. It is here and not in the profiles: profiles/default must not
+# set default-resources (its comment says why), and `--default-resources` replaces those of a cluster's profile.
+SMALL_JOB = {"mem_mb": 1000, "runtime": 10}  # MB, minutes
 # AFFECTLOCUS_JOB: every job's log begins with its versions, hardware and parameters. SIGTERM reaches all processes
 # of a job; `trap : TERM` keeps the shell alive until the step has saved its state. How often a state is saved
 # changes no result, so it is not a parameter of the jobs.

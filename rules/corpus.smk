@@ -16,8 +16,7 @@ rule corpus:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **SMALL_JOB,
     params:
         settings=settings(EXPERIMENT.corpus) if EXPERIMENT.corpus else "{}",
         folder=subpath(output.text, parent=True),

@@ -9,7 +9,7 @@
 rule deltas:
     """Measure the deltas of a pair."""
     input:
-        base=JOBS.deltas.pair_base,
+        base=collect(checkpoint("{base}"), base=JOBS.deltas.pair_base),
         tuned=checkpoint("{tuned}"),
         weights=ancient(JOBS.deltas.pair_weights),
         chain=JOBS.deltas.pair_chain,

@@ -8,7 +8,7 @@ rule directions:
     """Compare the directions of every two pairs on a base."""
     input:
         base=checkpoint("{base}"),
-        tuned=JOBS.directions.tuned,
+        tuned=collect(checkpoint("{tuned}"), tuned=JOBS.directions.tuned),
         weights=ancient(JOBS.directions.weights),
         chain=JOBS.directions.chain,
     output:
@@ -44,7 +44,7 @@ rule directions:
 # Draw the directions of two pairs, as a map of layers by projections.
 use rule heat_map as draw_directions with:
     input:
-        JOBS.directions.pair_of_pairs_file,
+        collect("results/directions/{base}.parquet", base=JOBS.directions.common_base),
     output:
         report(
             "results/figures/directions.{pair_of_pairs}.png",

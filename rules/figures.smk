@@ -11,7 +11,7 @@
 rule heat_map:
     """Draw heat maps of a pair's deltas: layers by projections, one for each of three scores."""
     input:
-        JOBS.figures.pair_deltas,
+        collect("results/deltas/{tuned}.parquet", tuned=JOBS.figures.of_pair),
     output:
         report(
             "results/figures/deltas.{pair}.png",
@@ -25,8 +25,7 @@ rule heat_map:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **SMALL_JOB,
     params:
         stem="results/figures/deltas.{pair}",
         shown=lambda wildcards, input: repeated("heat-map", input),
@@ -45,7 +44,7 @@ rule heat_map:
 # Draw the distribution of the relative change of single weights, by projection.
 use rule heat_map as relative_changes with:
     input:
-        JOBS.figures.histograms,
+        collect("results/deltas/{tuned}.histogram.parquet", tuned=JOBS.figures.of_relative),
     output:
         report(
             "results/figures/{relative}.png",
@@ -70,7 +69,8 @@ use rule heat_map as relative_changes with:
 # Draw a table: scores of single modules as bars, or changes by ablations.
 use rule heat_map as bars with:
     input:
-        unpack(JOBS.figures.bar_companions),
+        intervals=collect("results/{table}_intervals.csv", table=JOBS.figures.bar_table),
+        baselines=collect("results/{table}_baselines.csv", table=JOBS.figures.bar_table),
     output:
         report(
             "results/figures/{bars}.png", **report_arguments("bars", of="{bars}", shows="scores")
@@ -91,7 +91,8 @@ use rule heat_map as bars with:
 # Draw the score against the dose of a load.
 use rule heat_map as draw_dose with:
     input:
-        unpack(JOBS.figures.dose_companions),
+        intervals=collect("results/{table}_intervals.csv", table=JOBS.figures.dose_table),
+        baselines=collect("results/{table}_baselines.csv", table=JOBS.figures.dose_table),
     output:
         report(
             "results/figures/dose.{pair}.png",
@@ -111,7 +112,7 @@ use rule heat_map as draw_dose with:
 # Draw the deltas of several pairs in one figure (Figs. 4, 5 and 6).
 use rule heat_map as draw_panels with:
     input:
-        JOBS.figures.panel_deltas,
+        collect("results/deltas/{tuned}.parquet", tuned=JOBS.figures.of_panels),
     output:
         report(
             "results/figures/{panels}.png",

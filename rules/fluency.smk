@@ -23,8 +23,7 @@ rule fluency:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **SMALL_JOB,
     params:
         code=digest("fluency"),
     shell:
@@ -53,8 +52,7 @@ rule draw_fluency:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **SMALL_JOB,
     params:
         stem="results/figures/fluency.{arm}.{pair}",
         title=JOBS.fluency.title,

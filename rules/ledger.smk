@@ -7,7 +7,7 @@
 rule ledger:
     """Count the trained parameters of each tune cell from the configuration of the base."""
     input:
-        models=JOBS.ledger.models,
+        models=collect(checkpoint("{base}"), base=JOBS.ledger.bases),
         weights=ancient(JOBS.ledger.weights),
     output:
         report(
@@ -37,7 +37,7 @@ rule ledger:
 rule step_times:
     """Time a tuning step of each module set on a small stand-in for the base."""
     input:
-        models=JOBS.ledger.models,
+        models=collect(checkpoint("{base}"), base=JOBS.ledger.bases),
         weights=ancient(JOBS.ledger.weights),
     output:
         report(
@@ -69,7 +69,7 @@ rule step_times:
 # Draw the mean score against the number of trainable parameters (Fig. 9).
 use rule heat_map as trade_off with:
     input:
-        intervals=JOBS.ledger.intervals,
+        intervals=collect("results/{table}_intervals.csv", table=JOBS.ledger.tables),
         ledger="results/ledger.csv",
     output:
         report(

@@ -8,7 +8,8 @@
 rule neurons:
     """Compare the moved neurons of all pairs on a base with each other and with chance."""
     input:
-        unpack(JOBS.neurons.inputs),
+        affective=collect("results/deltas/{tuned}.neurons.parquet", tuned=JOBS.neurons.affective),
+        others=collect("results/deltas/{tuned}.neurons.parquet", tuned=JOBS.neurons.others),
     output:
         moved="results/neurons/{base}.parquet",
         companions=multiext(
@@ -42,7 +43,11 @@ rule neurons:
 rule activations:
     """Measure the shift of the gate's activations between emotional and neutral texts."""
     input:
-        unpack(JOBS.neurons.activation_inputs),
+        base=collect(checkpoint("{base}"), base=JOBS.neurons.pair_base),
+        tuned=checkpoint("{tuned}"),
+        neurons="results/deltas/{tuned}.neurons.parquet",
+        again=collect("results/neurons/{base}.parquet", base=JOBS.neurons.pair_base),
+        data=collect("results/data/{task}.parquet", task=JOBS.neurons.neutral_tasks),
         weights=ancient(JOBS.neurons.pair_weights),
         chain=JOBS.neurons.pair_chain,
     output:

@@ -55,8 +55,7 @@ rule openset:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **SMALL_JOB,
     params:
         extracted=lambda wildcards, input: repeated("extracted", input.extracted),
         code=digest("openset"),

@@ -45,8 +45,7 @@ rule prepare:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **SMALL_JOB,
     params:
         settings=JOBS.prepare.settings,
         files=JOBS.prepare.flags,

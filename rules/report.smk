@@ -20,7 +20,7 @@ rule report:
         parameters="params.yaml",
         shown=JOBS.report.shown,
         scores="results/scores.parquet",
-        data=JOBS.report.data_reports,
+        data=collect("results/data/{task}.json", task=JOBS.report.tasks),
         verification=[f"results/cells/{cell}/verification.json" for cell in JOBS.cells],
     output:
         report(
@@ -33,8 +33,7 @@ rule report:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **SMALL_JOB,
     params:
         name=unfilled("default" if Path.cwd() == HOME else Path.cwd().name),
         overrides=unfilled(json.dumps(overridden(config, read(Path("params.yaml"))))),

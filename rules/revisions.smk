@@ -19,8 +19,7 @@ rule revisions:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **SMALL_JOB,
     params:
         folder=subpath(output.verdicts, parent=True),
         code=digest("revisions"),

@@ -10,7 +10,7 @@ rule tables:
     """Write one table, its intervals and its baselines."""
     input:
         scores=JOBS.tables.scores,
-        data=JOBS.tables.data,
+        data=collect("results/data/{task}.parquet", task=JOBS.tables.columns),
         wheels=JOBS.wheels.files,
     output:
         table=report(
@@ -31,8 +31,7 @@ rule tables:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **SMALL_JOB,
     params:
         metric=EXPERIMENT.score.metric,
         data=lambda wildcards, input: repeated("data", input.data),

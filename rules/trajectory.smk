@@ -8,7 +8,7 @@
 rule trajectory:
     """Measure the delta at several steps of a tuning."""
     input:
-        base=JOBS.trajectory.pair_base,
+        base=collect(checkpoint("{base}"), base=JOBS.trajectory.pair_base),
         tuned=checkpoint("{tuned}"),
         weights=ancient(JOBS.trajectory.pair_weights),
     output:
@@ -38,7 +38,7 @@ rule trajectory:
 # Draw the deltas of a pair along the tuning.
 use rule heat_map as draw_trajectory with:
     input:
-        JOBS.trajectory.of_pair,
+        collect("results/trajectory/{tuned}.parquet", tuned=JOBS.trajectory.of_pair),
     output:
         report(
             "results/figures/trajectory.{pair}.png",

@@ -56,11 +56,12 @@ def default(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def apart(default: Path) -> Path:
-    """The same with a job for each cell, of one seed."""
+    """The same with a job for each cell and each tuning, of one seed."""
     file = default / "params.yaml"
     text = file.read_text()
     for before, after in (
         ("  cells_per_job: 18\n", ""),
+        ("  tunings_per_job: 8\n", ""),
         ("seeds: [6, 7, 8, 9, 10, 11]", "seeds: [0]"),
     ):
         assert before in text
@@ -179,6 +180,7 @@ def test_every_job_has_a_log_a_benchmark_and_resources() -> None:
     for file in sorted((ROOT / "rules").glob("*.smk")):
         rules = re.findall(r"^((?:use )?rule .*\n(?:(?:    .*)?\n)*)", file.read_text(), flags=re.M)
         for rule in rules:
+            rule = rule.replace("**SMALL_JOB", "mem_mb=, runtime=")
             own = () if rule.startswith("use ") else ("mem_mb=", "runtime=", "conda:")
             for directive in ("log:", "benchmark:", *own):
                 assert directive in rule, f"{file.name}: {rule.split(':')[0]} lacks {directive}"

@@ -62,7 +62,7 @@ def test_a_step_has_the_name_of_its_rule_file() -> None:
         assert type(getattr(dag(), name)).__name__ == f"{name.capitalize()}Jobs"
 
 
-def wild(**names: str) -> SimpleNamespace:
+def wild(**names: Any) -> SimpleNamespace:
     """Wildcards as Snakemake hands them over: attributes."""
     return SimpleNamespace(**names)
 
@@ -135,10 +135,7 @@ def test_figures_have_the_papers_names_and_those_of_further_pairs_theirs_behind(
     assert jobs.ledger.trade_offs == {"fig9_get": "given", "fig9_get.felt": "felt"}
     # A dose has a figure of its own, and no bars.
     assert jobs.figures.doses == {"dose.given": "given", "dose.felt": "felt"}
-    assert jobs.figures.dose_companions(wild(pair="felt")) == {
-        "intervals": "results/table1_dose.felt_intervals.csv",
-        "baselines": "results/table1_dose.felt_baselines.csv",
-    }
+    assert jobs.figures.dose_table(wild(pair="felt")) == "table1_dose.felt"
 
 
 def test_a_pair_with_a_trajectory_is_measured_along_the_way_for_each_seed() -> None:
@@ -147,7 +144,8 @@ def test_a_pair_with_a_trajectory_is_measured_along_the_way_for_each_seed() -> N
     pairs["felt"]["tuning"]["trajectory"] = 4
     jobs = dag(pairs=pairs, seeds=[0, 1])
     files = [f"results/trajectory/felt.seed{seed}.parquet" for seed in (0, 1)]
-    assert jobs.trajectory.files == jobs.trajectory.of_pair(wild(pair="felt")) == files
+    assert jobs.trajectory.files == files
+    assert jobs.trajectory.of_pair(wild(pair="felt")) == ["felt.seed0", "felt.seed1"]
     assert "results/figures/trajectory.felt.svg" in jobs.all_figures
     # How often it is looked at is no part of the budget that pairs are compared by.
     budget = ClaimsSettings.model_validate_json(jobs.claims.settings()).facts("felt").budget
@@ -165,7 +163,8 @@ def test_pairs_side_by_side_are_given_by_row_and_column_with_a_file_for_each_see
         name: [f"results/deltas/{name}.seed{seed}.parquet" for seed in (0, 1)]
         for name in ("felt", "sums")
     }
-    assert jobs.figures.panel_deltas(of) == [*files["felt"], *files["sums"]]
+    shown = jobs.figures.of_panels(of)
+    assert [f"results/deltas/{name}.parquet" for name in shown] == [*files["felt"], *files["sums"]]
     option, grid, lines = shlex.split(jobs.figures.panel_flags(of))
     assert (option, lines) == ("--grid", "--lines")
     assert json.loads(grid) == {"": files}
@@ -199,10 +198,10 @@ def test_a_base_of_each_seed_is_what_the_tunings_and_cells_of_that_seed_start_fr
         assert json.loads(jobs.pretrain.settings(wild(name=f"own.seed{seed}")))["seed"] == seed
         for tuned in (f"felt.seed{seed}", f"felt.tune.q.seed{seed}"):
             assert jobs.tune.of("base")(wild(name=tuned)) == base
-        assert jobs.deltas.pair_base(wild(tuned=f"felt.seed{seed}")) == base
+        assert jobs.deltas.pair_base(wild(tuned=f"felt.seed{seed}")) == f"own.seed{seed}"
         for cell in ("own/base", "felt/load/q", "felt/tune/all", "felt/ablate/q/zero"):
             assert jobs.evaluate.of_cell("base")(wild(cell=f"{cell}/seed{seed}")) == [base]
-    assert jobs.deltas.pair_base(wild(tuned="given")) == "results/checkpoints/brought.json"
+    assert jobs.deltas.pair_base(wild(tuned="given")) == "brought"
     assert jobs.neurons.bases == ["own.seed0", "brought"]
 
 
@@ -371,7 +370,7 @@ def test_a_pair_takes_its_own_recipe_with_each_seed() -> None:
     assert jobs.deltas.files == [
         f"results/deltas/{name}.parquet" for name in ("felt.seed2", "felt.seed5", "given")
     ]
-    assert jobs.figures.pair_deltas(wild(pair="felt")) == jobs.deltas.files[:2]
+    assert jobs.figures.of_pair(wild(pair="felt")) == ["felt.seed2", "felt.seed5"]
     recipe = command_recipe(jobs, "felt.seed5")
     assert recipe == jobs.tunings["felt.seed5"][1]
     assert (recipe.modules, recipe.seed, recipe.rank) == ("q+gate", 5, 8)
@@ -504,11 +503,8 @@ def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
     jobs = dag()
     assert jobs.tables.scores(wild(table="table2")) == "results/scores/felt/tune.parquet"
     ablate = wild(bars="ablate.felt")
-    assert jobs.figures.bar_companions(ablate) == {
-        "intervals": "results/table3_intervals.csv",
-        "baselines": "results/table3_baselines.csv",
-    }
-    files = wild(intervals="i.csv", baselines="b c.csv")
+    assert jobs.figures.bar_table(ablate) == "table3"
+    files = wild(intervals=["i.csv"], baselines=["b c.csv"])
     names = ("fig7_load", "ablate.felt")
     flags = [jobs.figures.bar_flags(wild(bars=name), files) for name in names]
     assert flags == ["--singles i.csv --baselines 'b c.csv'", "--ablation i.csv"]
@@ -659,10 +655,8 @@ def test_a_pair_tuned_on_shuffled_answers_is_a_null_everywhere(domain: str | Non
     claims = ClaimsSettings.model_validate_json(jobs.claims.settings())
     assert claims.domain("mixed") == claims.facts("mixed.seed0").domain == "null"
     assert not any("mixed" in figure.pairs for figure in jobs.figures.panels.values())
-    assert jobs.neurons.inputs(wild(base="own")) == {
-        "affective": ["results/deltas/felt.seed0.neurons.parquet"],
-        "others": ["results/deltas/mixed.seed0.neurons.parquet"],
-    }
+    assert jobs.neurons.affective(wild(base="own")) == ["felt.seed0"]
+    assert jobs.neurons.others(wild(base="own")) == ["mixed.seed0"]
     assert jobs.neurons.activated == ["felt.seed0"]
     assert not any(
         pair_of_pairs == ("mixed.seed0", "mixed.seed0")
@@ -706,9 +700,9 @@ def several(**changes: Any) -> Dag:
 def test_a_ledger_counts_the_tune_cells_on_the_bases_that_they_are_tuned_from() -> None:
     jobs = several()
     assert jobs.ledger.files == ["results/ledger.csv", "results/step_times.csv"]
-    assert jobs.ledger.models == ["results/checkpoints/own.json"]
+    assert jobs.ledger.bases == ["own"]
     assert jobs.ledger.flags() == "--modules q --modules all --rank 4 --method lora"
-    assert jobs.ledger.intervals(wild(trade_off="fig9_get")) == ["results/table2_intervals.csv"]
+    assert jobs.ledger.tables(wild(trade_off="fig9_get")) == ["table2"]
     assert "results/figures/fig9_get.png" in jobs.all_figures
     full = several(tune={"data": ["stories"], "method": "sft"})
     assert full.ledger.files == ["results/ledger.csv"]
@@ -717,22 +711,19 @@ def test_a_ledger_counts_the_tune_cells_on_the_bases_that_they_are_tuned_from() 
 def test_neurons_are_compared_among_the_pairs_of_a_base() -> None:
     jobs = several()
     assert "results/neurons/brought.parquet" in jobs.neurons.files
-    inputs = jobs.neurons.inputs(wild(base="own"))
-    stem = "results/deltas/{}.neurons.parquet"
-    assert inputs == {
-        "affective": [stem.format("felt.seed0"), stem.format("full.seed0")],
-        "others": [stem.format("sums.seed0"), stem.format("null.seed0")],
-    }
-    assert shlex.split(jobs.neurons.flags(wild(base="own"))) == [
-        *("--affective", inputs["affective"][0], "--affective", inputs["affective"][1]),
-        *("--others", inputs["others"][0], "--others", inputs["others"][1]),
+    assert jobs.neurons.affective(wild(base="own")) == ["felt.seed0", "full.seed0"]
+    assert jobs.neurons.others(wild(base="own")) == ["sums.seed0", "null.seed0"]
+    files = wild(affective=["a", "b"], others=["c d"])
+    assert shlex.split(jobs.neurons.flags(wild(base="own"), files)) == [
+        *("--affective", "a", "--affective", "b"),
+        *("--others", "c d"),
     ]
     assert several(deltas={"companions": False}).neurons.files == []
 
 
 def test_seeds_of_one_pair_are_named_to_the_step_neurons() -> None:
     jobs = several(seeds=[4, 6, 9])
-    flags = shlex.split(jobs.neurons.flags(wild(base="own")))
+    flags = shlex.split(jobs.neurons.flags(wild(base="own"), wild(affective=[], others=[])))
     pairs = json.loads(flags[flags.index("--pairs") + 1])
     assert pairs == {
         f"{pair}.seed{seed}": pair
@@ -751,10 +742,10 @@ def test_directions_are_of_a_matrix_pair_beside_each_other_pair_on_its_base() ->
     ]
     assert jobs.directions.files == ["results/directions/own.parquet"]
     pair_of_pairs = wild(pair_of_pairs="felt.seed0-and-sums.seed0")
-    assert jobs.directions.pair_of_pairs_file(pair_of_pairs) == "results/directions/own.parquet"
+    assert jobs.directions.common_base(pair_of_pairs) == "own"
     flags = jobs.directions.figure_flags(pair_of_pairs, ["d.parquet"])
     assert flags == "--directions d.parquet --pair felt.seed0 --pair sums.seed0"
-    assert jobs.directions.tuned(wild(base="brought")) == ["results/checkpoints/given.json"]
+    assert jobs.directions.tuned(wild(base="brought")) == ["given"]
     readings = json.loads(jobs.directions.readings(wild(base="brought")))
     assert readings["given"]["alpha"] == 4
 
@@ -776,10 +767,7 @@ def test_activations_need_an_affective_pair_and_neutral_samples() -> None:
         "results/activations/felt.seed0.parquet",
         "results/activations/felt.seed0.summary.parquet",
     ]
-    inputs = jobs.neurons.activation_inputs(wild(tuned="felt.seed0"))
-    assert inputs["base"] == "results/checkpoints/own.json"
-    assert inputs["again"] == "results/neurons/own.parquet"
-    assert inputs["data"] == ["results/data/feelings.parquet"]
+    assert jobs.neurons.pair_base(wild(tuned="felt.seed0")) == "own"
     assert several(neurons={"neutral": "calm"}).neurons.activations == []
     assert dag().neurons.activations == []
 

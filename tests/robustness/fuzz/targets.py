@@ -267,7 +267,7 @@ def _laid_out(parameters: Any) -> None:
         *dag.neurons.files,
         *dag.neurons.activations,
     ]
-    made += [*dag.directions.files, *dag.report.data_reports]
+    made += [*dag.directions.files, *(f"results/data/{task}.json" for task in dag.report.tasks)]
     made += [checkpoint(name) for name in (*dag.brought, *dag.pretrained, *dag.tuned)]
     made += [f"results/cells/{cell}/predictions.parquet" for cell in dag.cells]
     made += [f"results/data/{task}.parquet" for task in parameters.tasks]

@@ -424,7 +424,7 @@ def _experiment(
         unreadable=redacted(unreadable, os.environ),
         otherwise=recipe_differences(jobs, results),
         benchmarks=benchmarks(jobs),
-        tasks={Path(file).stem for file in jobs.report.data_reports},
+        tasks=set(jobs.report.tasks),
         cells=jobs.cells,
     )
 

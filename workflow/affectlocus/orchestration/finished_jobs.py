@@ -32,7 +32,7 @@ def _steps(jobs: Dag) -> Iterator[str]:
         "retrieve": jobs.brought,
         "retrieve_data": jobs.prepare.hub_tables,
         "pretrain": jobs.pretrained,
-        "prepare": map(_stem, jobs.report.data_reports),
+        "prepare": jobs.report.tasks,
         "tune": jobs.tuned,
         "deltas": jobs.pair_of,
         "trajectory": map(_stem, jobs.trajectory.files),

@@ -16,8 +16,3 @@ class DeltasJobs(PairInputs):
     def of(self, pair: str) -> list[str]:
         """The deltas of a pair, a file for each seed."""
         return [f"results/deltas/{name}.parquet" for name in self.artifacts.checkpoints[pair]]
-
-    def histograms(self, pair: str) -> list[str]:
-        """The histograms of a pair, a file for each seed."""
-        names = self.artifacts.checkpoints[pair]
-        return [f"results/deltas/{name}.histogram.parquet" for name in names]

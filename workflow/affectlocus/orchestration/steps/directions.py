@@ -6,7 +6,7 @@ import json
 from functools import cached_property
 from typing import Any
 
-from affectlocus.orchestration.rule_values import as_images, checkpoint, repeated
+from affectlocus.orchestration.rule_values import as_images, repeated
 from affectlocus.orchestration.steps.step import StepJobs
 
 
@@ -47,8 +47,8 @@ class DirectionsJobs(StepJobs):
         return as_images(f"directions.{pair_of_pairs}" for pair_of_pairs in self.pairs_of_pairs)
 
     def tuned(self, wildcards: Any) -> list[str]:
-        """The manifests of a base's tuned checkpoints."""
-        return [checkpoint(name) for name in self.artifacts.siblings[wildcards.base]]
+        """The tuned checkpoints of a base."""
+        return self.artifacts.siblings[wildcards.base]
 
     def weights(self, wildcards: Any) -> list[str]:
         """The weights of a base and of its tuned checkpoints that the workflow makes."""
@@ -70,10 +70,10 @@ class DirectionsJobs(StepJobs):
         """The adapters that are merged into a base, as options."""
         return self.artifacts.chain_flags(wildcards.base)
 
-    def pair_of_pairs_file(self, wildcards: Any) -> str:
-        """The directions that hold a figure's two checkpoints."""
+    def common_base(self, wildcards: Any) -> str:
+        """The base of a figure's two checkpoints."""
         first, _ = self.pairs_of_pairs[wildcards.pair_of_pairs]
-        return f"results/directions/{self.artifacts.base_of(first)}.parquet"
+        return self.artifacts.base_of(first)
 
     def figure_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002
         """The directions and the two checkpoints of a figure, as options."""

@@ -9,7 +9,7 @@ from typing import Any
 from affectlocus.config.matrix import Arm
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.orchestration.artifacts import Artifacts
-from affectlocus.orchestration.rule_values import as_images, options, repeated
+from affectlocus.orchestration.rule_values import as_images, repeated
 from affectlocus.orchestration.steps.claims import ClaimsJobs
 from affectlocus.orchestration.steps.deltas import DeltasJobs
 from affectlocus.orchestration.steps.step import StepJobs
@@ -36,19 +36,15 @@ class FiguresJobs(StepJobs):
 
     # figures of deltas
 
-    def pair_deltas(self, wildcards: Any) -> list[str]:
-        """The deltas of one pair, a file for each seed."""
-        return self._deltas.of(wildcards.pair)
-
     @cached_property
     def relatives(self) -> dict[str, str]:
         """Figure of relative changes → its pair; empty if they are not counted."""
         counted = self.parameters.pairs if self.parameters.deltas.companions else []
         return {self.artifacts.figure_name("fig10_relative", pair): pair for pair in counted}
 
-    def histograms(self, wildcards: Any) -> list[str]:
-        """The histograms of a figure's pair, a file for each seed."""
-        return self._deltas.histograms(self.relatives[wildcards.relative])
+    def of_relative(self, wildcards: Any) -> list[str]:
+        """The tuned checkpoints of a figure's pair, one for each seed."""
+        return self.artifacts.checkpoints[self.relatives[wildcards.relative]]
 
     @cached_property
     def panels(self) -> dict[str, Panels]:
@@ -61,13 +57,13 @@ class FiguresJobs(StepJobs):
         }
         return panels(self.parameters, facts)
 
-    def panel_deltas(self, wildcards: Any) -> list[str]:
-        """The deltas in a figure of several pairs."""
+    def of_panels(self, wildcards: Any) -> list[str]:
+        """The tuned checkpoints in a figure of several pairs."""
         pairs = dict.fromkeys(self.panels[wildcards.panels].pairs)
-        return [file for pair in pairs for file in self._deltas.of(pair)]
+        return [name for pair in pairs for name in self.artifacts.checkpoints[pair]]
 
     def panel_flags(self, wildcards: Any) -> str:
-        """The same deltas as options: row → column → files."""
+        """The deltas of these checkpoints as options: row → column → files."""
         chosen = self.panels[wildcards.panels]
         grid = {
             row: {column: self._deltas.of(pair) for column, pair in pairs.items()}
@@ -93,15 +89,15 @@ class FiguresJobs(StepJobs):
         sets = self.parameters.matrix.sets(arm)
         return arm == "ablate" or any(modules in PROJECTIONS for modules in sets)
 
-    def bar_companions(self, wildcards: Any) -> dict[str, str]:
-        """The intervals and baselines of the table that a figure of bars shows."""
-        return self._tables.companions(*self.bars[wildcards.bars])
+    def bar_table(self, wildcards: Any) -> str:
+        """The table that a figure of bars shows."""
+        return self._tables.name(*self.bars[wildcards.bars])
 
     def bar_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002
         """What a figure of bars shows, as options: ablations, or single projections."""
         if self.bars[wildcards.bars][1] == "ablate":
-            return options(ablation=input.intervals)
-        return options(singles=input.intervals, baselines=input.baselines)
+            return repeated("ablation", input.intervals)
+        return f"{repeated('singles', input.intervals)} {repeated('baselines', input.baselines)}"
 
     def bar_title(self, wildcards: Any) -> str:
         """The title of a figure of bars, which shows single projections only."""
@@ -113,10 +109,10 @@ class FiguresJobs(StepJobs):
         rows = self.artifacts.table_rows.values()
         return {f"dose.{pair}": pair for pair, arm in rows if arm == "dose"}
 
-    def dose_companions(self, wildcards: Any) -> dict[str, str]:
-        """The intervals and baselines of a pair's dose table."""
-        return self._tables.companions(wildcards.pair, "dose")
+    def dose_table(self, wildcards: Any) -> str:
+        """A pair's dose table."""
+        return self._tables.name(wildcards.pair, "dose")
 
     def dose_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002, ARG002
         """The dose table, as options."""
-        return options(dose=input.intervals, baselines=input.baselines)
+        return f"{repeated('dose', input.intervals)} {repeated('baselines', input.baselines)}"

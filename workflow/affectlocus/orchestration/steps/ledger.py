@@ -7,7 +7,7 @@ from typing import Any
 
 from affectlocus.config.matrix import Arm
 from affectlocus.orchestration.artifacts import Artifacts
-from affectlocus.orchestration.rule_values import as_images, checkpoint, repeated
+from affectlocus.orchestration.rule_values import as_images, repeated
 from affectlocus.orchestration.steps.step import StepJobs
 from affectlocus.orchestration.steps.tables import TablesJobs
 
@@ -38,11 +38,6 @@ class LedgerJobs(StepJobs):
         return ["results/ledger.csv", *timed]
 
     @property
-    def models(self) -> list[str]:
-        """The manifests of the bases."""
-        return [checkpoint(base) for base in self.bases]
-
-    @property
     def weights(self) -> list[str]:
         """The weights of the bases that the workflow makes."""
         return self.artifacts.weights(*self.bases)
@@ -71,10 +66,10 @@ class LedgerJobs(StepJobs):
         """What a figure shows, as options: the tune tables and the ledger."""
         return f"{repeated('trade-off', input.intervals)} {repeated('ledger', [input.ledger])}"
 
-    def intervals(self, wildcards: Any) -> list[str]:
-        """The intervals of the tune tables of a figure's pair."""
+    def tables(self, wildcards: Any) -> list[str]:
+        """The tune tables of a figure's pair."""
         pair = self.trade_offs[wildcards.trade_off]
         budgets: tuple[Arm, ...] = ("tune", "fair")
         rows = self.artifacts.table_rows.values()
         arms = [arm for arm in budgets if (pair, arm) in rows]
-        return [self._tables.companions(pair, arm)["intervals"] for arm in arms]
+        return [self._tables.name(pair, arm) for arm in arms]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from affectlocus.orchestration.rule_values import as_images, checkpoint, options, repeated
+from affectlocus.orchestration.rule_values import as_images, options, repeated
 from affectlocus.orchestration.steps.step import PairInputs
 
 
@@ -33,22 +33,22 @@ class NeuronsJobs(PairInputs):
         """A figure for each base."""
         return as_images(f"neurons.{base}" for base in self.bases if self.files)
 
-    def _files_of(self, base: str, affective: bool) -> list[str]:
-        artifacts, pairs = self.artifacts, self.parameters.pairs
-        return [
-            f"results/deltas/{name}.neurons.parquet"
-            for name in artifacts.siblings[base]
-            if (pairs[artifacts.pair_of[name]].evidence == "affective") == affective
-        ]
+    def affective(self, wildcards: Any) -> list[str]:
+        """The tuned checkpoints of a base's affective pairs."""
+        return [name for name in self.artifacts.siblings[wildcards.base] if self._affective(name)]
 
-    def inputs(self, wildcards: Any) -> dict[str, list[str]]:
-        """The neurons of a base's affective pairs, and of its other pairs."""
-        base = wildcards.base
-        return {"affective": self._files_of(base, True), "others": self._files_of(base, False)}
+    def others(self, wildcards: Any) -> list[str]:
+        """The tuned checkpoints of a base's other pairs."""
+        names = self.artifacts.siblings[wildcards.base]
+        return [name for name in names if not self._affective(name)]
 
-    def flags(self, wildcards: Any) -> str:
-        """The same files as options, and the pairs that have several seeds."""
-        flags = [repeated(name, files) for name, files in self.inputs(wildcards).items()]
+    def _affective(self, tuned: str) -> bool:
+        pair = self.parameters.pairs[self.artifacts.pair_of[tuned]]
+        return pair.evidence == "affective"
+
+    def flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002
+        """The inputs as options, and the pairs that have several seeds."""
+        flags = [repeated("affective", input.affective), repeated("others", input.others)]
         pair_of, checkpoints = self.artifacts.pair_of, self.artifacts.checkpoints
         seeds = {
             tuned: pair_of[tuned]
@@ -93,15 +93,3 @@ class NeuronsJobs(PairInputs):
     def activation_figures(self) -> list[str]:
         """A figure for each of these checkpoints."""
         return as_images(f"activations.{tuned}" for tuned in self.activated)
-
-    def activation_inputs(self, wildcards: Any) -> dict[str, str | list[str]]:
-        """The checkpoints, neurons and data from which a pair's activations are measured."""
-        tuned = wildcards.tuned
-        base = self.artifacts.base_of(tuned)
-        return {
-            "base": checkpoint(base),
-            "tuned": checkpoint(tuned),
-            "neurons": f"results/deltas/{tuned}.neurons.parquet",
-            "again": f"results/neurons/{base}.parquet",
-            "data": [f"results/data/{task}.parquet" for task in self.neutral_tasks],
-        }

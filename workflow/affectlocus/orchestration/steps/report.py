@@ -30,14 +30,14 @@ class ReportJobs(StepJobs):
         return [*judged, *(name for name in self._exhibits if not name.endswith(".svg"))]
 
     @property
-    def data_reports(self) -> list[str]:
-        """The data reports of the tasks that any checkpoint is tuned on or any cell answers."""
+    def tasks(self) -> list[str]:
+        """The tasks that any checkpoint is tuned on or any cell answers."""
         recipes = [recipe for _, recipe in self.artifacts.tunings.values()]
         tuned = {task for recipe in recipes for task in recipe.data}
         cells = self.artifacts.cells.values()
         asked = {file for cell in cells for file in self._evaluate.data(cell)}
         return [
-            f"results/data/{task}.json"
+            task
             for task in self.parameters.tasks
             if task in tuned or f"results/data/{task}.parquet" in asked
         ]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from affectlocus.config.pairs import PairConfig
 from affectlocus.orchestration.artifacts import Artifacts
-from affectlocus.orchestration.rule_values import checkpoint, settings
+from affectlocus.orchestration.rule_values import settings
 
 T = TypeVar("T")
 
@@ -26,6 +26,10 @@ class StepJobs:
         self.artifacts = artifacts
         self.parameters = artifacts.parameters
 
+    def of_pair(self, wildcards: Any) -> list[str]:
+        """The tuned checkpoints of a pair, one for each seed."""
+        return self.artifacts.checkpoints[wildcards.pair]
+
 
 class PairInputs(StepJobs):
     """A step whose jobs read a pair's base and tuned checkpoint, by the wildcard `tuned`."""
@@ -34,8 +38,8 @@ class PairInputs(StepJobs):
         return self.parameters.pairs[self.artifacts.pair_of[wildcards.tuned]]
 
     def pair_base(self, wildcards: Any) -> str:
-        """The manifest of the pair's base."""
-        return checkpoint(self.artifacts.base_of(wildcards.tuned))
+        """The pair's base."""
+        return self.artifacts.base_of(wildcards.tuned)
 
     def pair_weights(self, wildcards: Any) -> list[str]:
         """The weights of the base and of the tuned checkpoint that the workflow makes."""

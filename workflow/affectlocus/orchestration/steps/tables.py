@@ -39,13 +39,13 @@ class TablesJobs(StepJobs):
         pair, arm = self.artifacts.table_rows[wildcards.table]
         return f"results/scores/{pair}/{arm}.parquet"
 
-    def data(self, wildcards: Any) -> list[str]:
-        """The prepared benchmarks that are a table's columns."""
+    def columns(self, wildcards: Any) -> list[str]:
+        """The benchmarks that are a table's columns."""
         pair, _ = self.artifacts.table_rows[wildcards.table]
-        return [f"results/data/{task}.parquet" for task in self.parameters.columns_of(pair)]
+        return list(self.parameters.columns_of(pair))
 
-    def companions(self, pair: str, arm: Arm) -> dict[str, str]:
-        """The intervals and baselines of a pair's table."""
+    def name(self, pair: str, arm: Arm) -> str:
+        """The table of a pair and an arm."""
         rows = self.artifacts.table_rows.items()
         (table,) = (name for name, row in rows if row == (pair, arm))
-        return {kind: f"results/{table}_{kind}.csv" for kind in ("intervals", "baselines")}
+        return table

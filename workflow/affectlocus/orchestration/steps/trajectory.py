@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from affectlocus.orchestration.rule_values import as_images
 from affectlocus.orchestration.steps.step import PairInputs
 
@@ -20,16 +18,14 @@ class TrajectoryJobs(PairInputs):
     @property
     def files(self) -> list[str]:
         """The deltas along the tuning of each of these pairs, a file for each seed."""
-        return [file for pair in self.pairs for file in self._of(pair)]
+        checkpoints = self.artifacts.checkpoints
+        return [
+            f"results/trajectory/{name}.parquet"
+            for pair in self.pairs
+            for name in checkpoints[pair]
+        ]
 
     @property
     def figures(self) -> list[str]:
         """A figure for each of these pairs."""
         return as_images(f"trajectory.{pair}" for pair in self.pairs)
-
-    def of_pair(self, wildcards: Any) -> list[str]:
-        """The deltas along the tuning of one pair, a file for each seed."""
-        return self._of(wildcards.pair)
-
-    def _of(self, pair: str) -> list[str]:
-        return [f"results/trajectory/{name}.parquet" for name in self.artifacts.checkpoints[pair]]
