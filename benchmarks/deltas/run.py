@@ -178,7 +178,7 @@ def report(results: list[Result], words: str) -> str:
 
 
 def aims(by: dict[tuple[str, str], Result]) -> list[str]:
-    """What was aimed at, beside what these tables have."""
+    """The aims, each with the measured value."""
 
     def ratio(one: tuple[str, str], other: tuple[str, str]) -> float | None:
         if one not in by or other not in by:
@@ -272,7 +272,7 @@ def main(
     """Full and low-rank deltas against other ways, with peak memory, growth and accuracy.
 
     Takes some 12 minutes on 2 cores, 14 GB of disk for a while, and 16 GB of memory for an arm that
-    loads both models; --quick takes some 20 seconds. Nothing else should run beside it.
+    loads both models; --quick takes some 20 seconds. Nothing else should run at the same time.
     """
     chosen = arm or ALL
     unknown = sorted(set(chosen) - set(ALL))

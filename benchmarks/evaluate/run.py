@@ -113,8 +113,8 @@ class Bench:
     def once(self, arm: str) -> tuple[float, float, float]:
         """Seconds of the scoring alone and of the process, and peak memory (MB).
 
-        For cells, the scoring is not told apart; many processes count as their sum, their peak as
-        the largest.
+        For cells, the scoring is not measured separately. The seconds of processes are added; their
+        peak is the largest.
         """
         out = self.out / arm
         shutil.rmtree(out, ignore_errors=True)
@@ -257,8 +257,8 @@ def main(
     """One pass against many, against lm-evaluation-harness, and cells that share a base.
 
     Takes some 6 minutes on 2 cores, and some 3 more and 2 GB of disk when it first installs the
-    harness; --quick takes some 2 minutes. Nothing else should run beside it. Ends with exit code 1
-    where the ways disagree.
+    harness; --quick takes some 2 minutes. Nothing else should run at the same time. Ends with exit
+    code 1 where the ways disagree.
     """
     arms = arm or ALL
     unknown = sorted(set(arms) - set(ALL))

@@ -807,7 +807,7 @@ def folder_of(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def test_a_folder_is_taken_stock_of_with_the_licence_of_its_card(tmp_path: Path) -> None:
+def test_the_manifest_of_a_folder_has_the_licence_of_its_model_card(tmp_path: Path) -> None:
     flat = {name: content for name, content in UNNEEDED.items() if "/" not in name}
     folder = folder_of(tmp_path / "m", MODEL | flat)
     manifest = retrieve(str(folder))
@@ -816,7 +816,7 @@ def test_a_folder_is_taken_stock_of_with_the_licence_of_its_card(tmp_path: Path)
     assert manifest["source"] == {"folder": str(folder)}
 
 
-def test_a_folder_of_pickled_weights_is_taken_stock_of(tmp_path: Path) -> None:
+def test_a_folder_of_pickled_weights_has_a_manifest(tmp_path: Path) -> None:
     files = {"config.json": b"{}", "pytorch_model.bin": OTHER, "training_args.bin": b"y"}
     manifest = retrieve(str(folder_of(tmp_path / "m", files)))
     assert set(contents(manifest)) == {"config.json", "pytorch_model.bin"}
@@ -893,7 +893,7 @@ def test_a_digest_of_something_else_than_an_address_is_refused(tmp_path: Path) -
         retrieve(str(tmp_path), digest="0" * 64)
 
 
-def test_a_downloaded_checkpoint_that_is_gone_says_how_to_bring_it_back(
+def test_a_downloaded_checkpoint_that_was_deleted_says_how_to_download_it_again(
     good: Callable[..., Any], tmp_path: Path
 ) -> None:
     manifest, _ = good(*HUB)

@@ -371,13 +371,13 @@ CASES = [
         lambda folder: (folder / "tuned").mkdir(),
     ),
     Case(
-        "An empty folder, taken stock of",
+        "An empty folder, given to retrieve",
         "checkpoint.no-weights",
         lambda folder: (folder / "tuned").mkdir(),
         ("retrieve", "./tuned", "--out", "tuned.json"),
     ),
     Case(
-        "Nothing there, taken stock of",
+        "A missing folder, given to retrieve",
         "checkpoint.missing",
         _nothing,
         ("retrieve", "./gone", "--out", "tuned.json"),

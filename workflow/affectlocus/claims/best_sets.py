@@ -1,4 +1,4 @@
-"""Rankings as sets: the best item, and those that cannot be told apart from it.
+"""Rankings as sets: the best item, and those that cannot be distinguished from it.
 
 With 95 % probability the set contains the item that is best in truth (Gupta's subset selection): an
 item is left out only if another is above it, significantly after a correction for all items.

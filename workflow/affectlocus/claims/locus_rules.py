@@ -171,7 +171,8 @@ def c2(locus: Locus, confidence: float) -> list[ClaimFinding]:
 def _of_histograms(locus: Locus, statistic: Callable[[pd.DataFrame], float]) -> np.ndarray:
     """(pairs, layers, 7), a statistic of each histogram of relative changes.
 
-    A third of a bin's width is added: smaller values cannot be told apart, and 0 has no logarithm.
+    A third of a bin's width is added, because smaller values cannot be distinguished and 0 has no
+    logarithm.
     """
     if len(locus.histograms) < len(locus.tables):
         raise MissingEvidenceError(f"no histogram of {locus.name}; set deltas.companions to true")

@@ -3,7 +3,8 @@
 Entries of 16 and 32 bits are multiplied and added in float32 within a block of 1,024 entries, and
 in float64 over blocks. A block is added in float64 throughout if float32 is not accurate enough,
 if the tensor is small, or if the entries are float64. Vector instructions reorder the sums within a
-block, so that the last digits depend on the processor; on one machine every run gives the same.
+block, so that the last digits depend on the processor; on one machine every run gives the same
+digits.
 
 The first use on a machine compiles (seconds). The result is cached per processor, next to this file
 or, if that is read-only, in the user's cache folder (or $NUMBA_CACHE_DIR).

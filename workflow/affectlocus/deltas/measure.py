@@ -153,7 +153,7 @@ class DeltaJob(Generic[Key]):
         base: None for an adapter alone; scores that need the base are then NaN.
         tuned: None if `delta` is given: the tuned tensor is then base + delta, in the base's dtype.
             With neither, only base_l2 is measured.
-        delta: given if it is known more exactly than by subtraction, as that of an adapter.
+        delta: the delta, if it is known more exactly than by subtraction (as for an adapter).
         whole: whether to compute all scores, or only l2, base_l2, relative, rms, cosine and
             cosine_distance.
         histogram: whether to count the relative changes of the entries.
@@ -207,7 +207,7 @@ def measure(
 ) -> Sums:
     """The sums of one tensor's delta, on the calling thread; arguments as in `DeltaJob`.
 
-    All is added up in float64, whatever the stored dtype.
+    `kernel` describes the precision of the sums.
     """
     job = DeltaJob(None, base, tuned, delta, whole, histogram, neurons)
     job.check()
