@@ -552,7 +552,7 @@ def test_a_configuration_that_is_no_object_is_refused(tmp_path) -> None:
     folder = saved(tmp_path / "adapter", factors(STEM, (32, 32)))
     file = folder / "adapter_config.json"
     file.write_text("[1]", encoding="utf-8")
-    with refused("adapter.settings-not-object", file=file, found="list"):
+    with refused("json.not-an-object", file=file, found="list"):
         Adapter(folder)
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models
 
 from affectlocus.core.checkpoint_files import checkpoint_files
-from affectlocus.core.files import read_json, sha256, write_json, write_text
+from affectlocus.core.files import read_json, read_object, sha256, write_json, write_text
 from affectlocus.core.output_files import MARKER, check_output, check_outside_inputs, replacing
 
 
@@ -322,3 +322,13 @@ def test_a_checkpoint_is_its_configuration_its_tokenizer_and_one_set_of_weights(
     there: str, needed: str
 ) -> None:
     assert checkpoint_files(there.split()) == needed.split()
+
+
+def test_an_object_is_read_and_any_other_value_is_refused_with_its_type(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"a": 1}')
+    assert read_object(file, "settings") == {"a": 1}
+    for text, found in (("[1]", "list"), ("null", "NoneType"), ('"a"', "str"), ("1", "int")):
+        file.write_text(text)
+        with refused("json.not-an-object", file=file, found=found):
+            read_object(file, "settings")

@@ -943,7 +943,10 @@ CHECKPOINTS = [
     ),
     Case(
         "A configuration that is a list",
-        ("tuned/config.json: holds no object; expected a model's settings",),
+        (
+            "tuned/config.json: expected a JSON object with a model's settings, found list; "
+            "restore the file",
+        ),
         make=_config("[1, 2]"),
         commands=DIFF,
         shown="`[1, 2]`",

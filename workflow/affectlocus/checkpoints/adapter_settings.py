@@ -16,7 +16,7 @@ from typing import Any
 from affectlocus.checkpoints.adapter_kinds import unsupported_settings
 from affectlocus.checkpoints.architectures import in_other_tower
 from affectlocus.core.errors import InputError, shortened
-from affectlocus.core.files import read_json
+from affectlocus.core.files import read_object
 from affectlocus.core.regex_timeout import time_limit
 
 CONFIG = "adapter_config.json"
@@ -327,20 +327,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The content of a folder's adapter_config.json.
 
     Raises:
-        InputError: not a JSON object.
+        InputError: no such file, or not a JSON object.
     """
-    file = folder / CONFIG
-    values = read_json(file)
-    if not isinstance(values, dict):
-        kind = type(values).__name__
-        raise InputError(
-            "adapter.settings-not-object",
-            f"{file}: holds a {kind}; expected an object with the adapter's settings, as peft or "
-            "MLX writes it",
-            file=file,
-            found=kind,
-        )
-    return values
+    return read_object(folder / CONFIG, "the adapter's settings, as peft or MLX writes them")
 
 
 def pattern_time_limit(file: Path) -> AbstractContextManager[None]:

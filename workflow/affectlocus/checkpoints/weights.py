@@ -26,7 +26,7 @@ from affectlocus.checkpoints.unsupported_formats import (
 )
 from affectlocus.core.checkpoint_files import shards, whole_weights
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import read_json
+from affectlocus.core.files import read_object
 from affectlocus.core.projections import PROJECTIONS, Location
 
 if TYPE_CHECKING:
@@ -74,14 +74,9 @@ class Weights:
         indexed = shards(path) if path.is_dir() else {}
         self.files = sorted(set(indexed.values())) or _weight_files(path)
         config = path / "config.json"
-        self.config: dict[str, Any] | None = read_json(config) if config.is_file() else None
-        if not isinstance(self.config, dict | None):
-            raise InputError(
-                "model.settings-not-object",
-                f"{config}: holds no object; expected a model's settings",
-                file=config,
-                found=type(self.config).__name__,
-            )
+        self.config: dict[str, Any] | None = (
+            read_object(config, "a model's settings") if config.is_file() else None
+        )
         self.tensors = Tensors(self.files)
         missing = sorted(name for name in indexed if name not in self.tensors)
         if missing:

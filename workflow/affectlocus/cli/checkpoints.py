@@ -74,11 +74,11 @@ def trajectory(
     Example: affectlocus trajectory --base qwen2.json --tuned mine.json --out trajectory.parquet
     """
     from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
-    from affectlocus.core.files import read_json
+    from affectlocus.core.files import read_object
     from affectlocus.deltas.trajectory import snapshots
     from affectlocus.deltas.trajectory import trajectory as run
 
-    record = read_json(tuned)
+    record = read_object(tuned, "the manifest of a checkpoint")
     last = record.get("recipe", {}).get("steps", 0)
     states = snapshots(checkpoint_folder(tuned), record.get("snapshots", []), last)
     write_frame(run(checkpoint_folder(base), states), out)

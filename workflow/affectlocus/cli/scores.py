@@ -310,10 +310,12 @@ def collect(
     """
     import pandas as pd
 
-    from affectlocus.core.files import read_json, write_json
+    from affectlocus.core.files import read_object, write_json
     from affectlocus.scoring.collect import join_scores, summarise
 
     frame = join_scores([read_frame(path, "cell", "metric") for path in scores])
-    bases = {path.stem: read_json(path) for path in checkpoint or []}
+    bases = {
+        path.stem: read_object(path, "the manifest of a checkpoint") for path in checkpoint or []
+    }
     write_frame(pd.DataFrame(frame), out)
     write_json(summary, summarise(frame, metric, bases))

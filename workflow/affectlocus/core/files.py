@@ -107,6 +107,27 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+def read_object(path: Path, content: str) -> dict[str, Any]:
+    """The object in a JSON file, as a dict.
+
+    Args:
+        content: what the object holds, for the message.
+
+    Raises:
+        InputError: as `read_json`, or the file holds another JSON value.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise InputError(
+            "json.not-an-object",
+            f"{path}: expected a JSON object with {content}, found {kind}; restore the file",
+            file=path,
+            found=kind,
+        )
+    return value
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     digest = hashlib.sha256()

@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import read_json, write_json
+from affectlocus.core.files import read_json, read_object, write_json
 from affectlocus.data.download import cache_folder, download_lock, say, unwritable, without_retries
 
 COMMIT = re.compile(r"[0-9a-fA-F]{40}")
@@ -53,7 +53,7 @@ def pinned(hub: str, revision: str, pins: Path) -> str:
         return revision.lower()
     key = f"{hub}@{revision}"
     with download_lock(str(pins.resolve())):
-        known = read_json(pins) if pins.is_file() else {}
+        known = read_object(pins, "commits of branches and tags") if pins.is_file() else {}
         if key in known:
             if not COMMIT.fullmatch(str(known[key])):
                 raise InputError(

@@ -21,7 +21,7 @@ from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.cells import RANDOM, Cell, validated
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import read_json, write_json
+from affectlocus.core.files import read_object, write_json
 from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
 from affectlocus.evaluation.interventions import LazyTensors, intervened, verify
 
@@ -207,7 +207,7 @@ def _vocabulary(folder: Path) -> Any:
         return [
             (folder / name).read_bytes() if (folder / name).is_file() else None for name in names
         ]
-    content = read_json(file)
+    content = read_object(file, "a tokenizer")
     model = content.get("model", {}).get("vocab", {})
     listed = model if isinstance(model, dict) else {one[0]: i for i, one in enumerate(model)}
     added = {one["content"]: one["id"] for one in content.get("added_tokens") or ()}

@@ -15,7 +15,7 @@ from affectlocus.checkpoints.model_size import size_from_config
 from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import read_json
+from affectlocus.core.files import read_json, read_object
 
 _MOST_LAYERS = 100_000  # layers times experts; the largest models have 100 layers of 256 experts
 _LARGEST = 2**40  # the largest integer that a configuration may contain
@@ -74,14 +74,7 @@ def check_size(folder: Path) -> None:
             "apply to the model; move the adapter's files to another folder",
             file=folder / CONFIG,
         )
-    config = read_json(file)
-    if not isinstance(config, dict):
-        raise InputError(
-            "model.config-not-an-object",
-            f"{file}: found a {type(config).__name__}; expected a JSON object",
-            file=file,
-            found=config,
-        )
+    config = read_object(file, "a model's settings")
     check_depth(config, str(file))
     size = size_from_config(config)
     files = [path for path in checkpoint_paths(folder) if is_weights(path.name)]
