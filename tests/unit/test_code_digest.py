@@ -14,7 +14,7 @@ import pytest
 
 from affectlocus.orchestration import code_digest as module
 from affectlocus.orchestration import syntax
-from affectlocus.orchestration.code_digest import digest, modules, parts
+from affectlocus.orchestration.code_digest import digest, parts
 
 ROOT = Path(__file__).parents[2]
 RULE = re.compile(r"^(?: *)(?:use )?rule\b.*?(?=^(?: *)(?:use )?rule\b|\Z)", re.M | re.S)
@@ -286,6 +286,11 @@ def test_every_command_has_a_digest_of_its_own() -> None:
     digests = [digest(command) for command in COMMANDS]
     assert all(re.fullmatch("[0-9a-f]{16}", each) for each in digests)
     assert len(set(digests)) == len(digests)
+
+
+def modules(command: str) -> set[str]:
+    """The modules that a command reaches, wholly or in part, as dotted names below the package."""
+    return {module for module, _ in parts(command)}
 
 
 def names(command: str) -> set[str]:

@@ -13,16 +13,17 @@ from refusal import refused
 from scipy.stats import t
 from sklearn.metrics import f1_score
 
-from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.config.scoring import PERCENT, Score
 from affectlocus.config.tasks import NumberAnswer, Scoring
 from affectlocus.core.cells import Cell
+from affectlocus.core.metrics import metric_names
 from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.cell_answers import CellAnswers
 from affectlocus.scoring.score import cell_scores, score
 from affectlocus.scoring.score_draws import score_rows
 from affectlocus.scoring.tables import without_replicates
 
+METRICS = metric_names("labels")
 DISTINCT_TEXTS = [f"all {word} words differ{word}" for word in "abcdefghijkl"]
 LOAD, ABLATE = Cell("load", "b", "p", "q"), Cell("ablate", "b", "p", "q", "zero")
 

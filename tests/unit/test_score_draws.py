@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.config.scoring import PERCENT
-from affectlocus.core.metrics import value_range
+from affectlocus.core.metrics import metric_names, value_range
 from affectlocus.scoring.score_draws import confusion_metrics
 
+METRICS = metric_names("labels")
 LABELS = st.integers(0, 4)
 SAMPLES = st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=60)
 

@@ -21,12 +21,12 @@ from affectlocus.claims.statistics import (
     kendalls_w,
     mcnemar,
 )
-from affectlocus.config.scoring import LABEL_METRICS as METRICS
 from affectlocus.core.metrics import metric_names
 from affectlocus.scoring.bootstrap import seed_weights
 from affectlocus.scoring.score_draws import confusion_metrics as score_metrics
 
 LABELS = 4
+METRICS = metric_names("labels")
 
 
 def answers(

@@ -22,6 +22,7 @@ from affectlocus.claims.decisions import AGAINST, EQUAL, OPEN, SUPPORT
 SPENDING = 2.0
 """The exponent of the spending function: little is spent at early looks."""
 _GRID = 1500
+_ERROR = 0.05
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,15 @@ class Look:
         return EQUAL if equal < self.equality_level else OPEN
 
 
-def planned_looks(numbers: Sequence[int], level: float = 0.05) -> list[Look]:
-    """The looks at these numbers of replicates, whose error is `level` together.
+def planned_looks(numbers: Sequence[int]) -> list[Look]:
+    """The looks at these numbers of replicates, whose error is 5 % together.
 
     The last number is the budget. The plan has to be made before the first look and kept.
 
     Args:
         numbers: increasing.
     """
-    spent = level * (np.asarray(numbers) / numbers[-1]) ** SPENDING
+    spent = _ERROR * (np.asarray(numbers) / numbers[-1]) ** SPENDING
     sides = one_sided_levels(numbers, spent / 2)
     equal = one_sided_levels(numbers, spent)
     return [
@@ -81,7 +82,7 @@ def one_sided_levels(numbers: Sequence[int], spent: np.ndarray) -> np.ndarray:
     for until, error in zip(information, np.diff(spent, prepend=0.0), strict=True):
         step = np.sqrt(until - previous)
 
-        def crossed(bound: float, step: float = step) -> float:
+        def crossed(bound: float) -> float:
             return float((used * density * ndtr((at - bound) / step)).sum())  # noqa: B023
 
         bound = float(brentq(lambda b: crossed(b) - error, -1.0, 12.0))  # noqa: B023

@@ -13,10 +13,8 @@ MEAN, MEAN_OF_CONTROL = "mean", "mean (control)"
 """The names of the mean over affective tasks and of the mean over tasks of a control."""
 
 
-LABEL_METRICS = metric_names("labels")
-"""Metrics in percent of every task with labels."""
 PERCENT = metric_names("labels", "positive")
-"""`LABEL_METRICS`, and the metrics of tasks with a positive label."""
+"""Metrics in percent of every task with labels, and those of tasks with a positive label."""
 FREE_METRICS = tuple(name for name in metric_names("protocol") if value_range(name)[1] == 100)
 """Metrics in percent of free text with the protocol mer-unibench."""
 

@@ -33,8 +33,6 @@ from affectlocus.lm.batching import in_batches
 from affectlocus.lm.devices import autocast
 from affectlocus.lm.prompts import Prompter
 
-COLUMNS = ("task", "layer", "neuron", "emotional", "neutral", "effect")
-
 
 @dataclass(frozen=True)
 class _Gate:
@@ -184,7 +182,8 @@ def shifts(
         tasks: name → the texts' token ids, and whether each text is neutral.
 
     Returns:
-        `COLUMNS`: `emotional` and `neutral` are mean activations, `effect` is Hedges' g.
+        A row per task, layer and neuron: `task`, `layer`, `neuron`, `emotional`, `neutral` (mean
+        activations), `effect` (Hedges' g).
     """
     frames = []
     for task, (prompts, neutral) in tasks.items():

@@ -127,11 +127,6 @@ def parts(command: str) -> frozenset[Part]:
     return frozenset(found)
 
 
-def modules(command: str) -> frozenset[str]:
-    """The modules that a command reaches, wholly or in part, as dotted names below the package."""
-    return frozenset(module for module, _ in parts(command))
-
-
 @cache
 def _commands() -> dict[str, str]:
     """Command → the module that defines it, as the command line imports them."""

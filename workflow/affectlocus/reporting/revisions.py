@@ -12,13 +12,13 @@ import pandas as pd
 from affectlocus.core.projections import PROJECTIONS
 
 
-def by_layer(deltas: pd.DataFrame, score: str = "l2") -> pd.DataFrame:
-    """A score of the weights' deltas: a row for each layer, a column for each projection.
+def by_layer(deltas: pd.DataFrame) -> pd.DataFrame:
+    """L2 of the weights' deltas: a row for each layer, a column for each projection.
 
     A projection that was not adapted is NaN.
     """
     weights = deltas[deltas["parameter"] == "weight"]
-    wide = weights.pivot_table(index="layer", columns="projection", values=score, dropna=False)
+    wide = weights.pivot_table(index="layer", columns="projection", values="l2", dropna=False)
     return wide.reindex(columns=list(PROJECTIONS)).reset_index().rename_axis(columns=None)
 
 
