@@ -274,9 +274,9 @@ def test_answers_go_through_score_and_tables_to_the_terminal(tmp_path: Path) -> 
         assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "t.csv").read_text().splitlines() == [
         "num,modules,moods,mean,auc,top_answer,one_answer",
-        "0,base,0.00,0.00,0.00,50.00,0.00",
-        "1,q,50.00,50.00,50.00,50.00,0.00",
-        "2,all,100.00,100.00,100.00,50.00,0.00",
+        "0,base,0.00,0.00,0.00,50.00,0",
+        "1,q,50.00,50.00,50.00,50.00,0",
+        "2,all,100.00,100.00,100.00,50.00,0",
     ]
     intervals = pd.read_csv(tmp_path / "i.csv")
     assert intervals["gain"].tolist() == [0, 0, 50, 50, 100, 100]
