@@ -31,12 +31,13 @@ def _loaded(material: Path) -> tuple[Any, Any, list[str], list[str]]:
     """Model, prompter, texts of the prompts and labels."""
     from affectlocus.core.cells import Cell
     from affectlocus.data.prepared_task import PreparedTask
-    from affectlocus.evaluation.evaluate import build
+    from affectlocus.evaluation.evaluate import CellModel
     from affectlocus.lm.prompts import Prompter
 
     task = PreparedTask.read(material / "task.parquet")
-    model, _ = build(material / "base", None, Cell("base", "base"))
-    return model, Prompter(material / "base"), task.samples["prompt"].tolist(), task.labels
+    shared = CellModel(material / "base")
+    shared.become(None, Cell("base", "base"))
+    return shared.model, Prompter(material / "base"), task.samples["prompt"].tolist(), task.labels
 
 
 def _timed(

@@ -12,12 +12,13 @@ import pytest
 import torch
 from refusal import refused
 from safetensors.torch import load_file, save_file
+from single import build
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from affectlocus.config.evaluation import Generation, Samples
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.evaluation.evaluate import CellModel, build, evaluate
+from affectlocus.evaluation.evaluate import CellModel, evaluate
 from affectlocus.lm.generate import generate_texts
 from affectlocus.lm.prompts import Prompter
 from affectlocus.lm.readouts import CandidateReadout, FreeTextReadout, TextReadout

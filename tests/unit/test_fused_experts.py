@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 from refusal import refused
+from single import build
 from transformers import AutoModelForCausalLM
 
 from affectlocus.checkpoints.fused_experts import fuse_experts
@@ -18,7 +19,6 @@ from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.cells import Cell
 from affectlocus.deltas.delta_tables import summary
 from affectlocus.deltas.deltas import deltas
-from affectlocus.evaluation.evaluate import build
 
 EXPERTS = 2
 STEM = "model.layers.{}.mlp.experts"

@@ -10,6 +10,7 @@ import pytest
 import torch
 from refusal import refused
 from safetensors.torch import load_file, save_file
+from single import build
 from transformers import AutoModelForCausalLM
 
 from affectlocus.checkpoints.model_pairs import ModelPair
@@ -17,7 +18,6 @@ from affectlocus.checkpoints.stored import same_bits
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation import graft as module
-from affectlocus.evaluation.evaluate import build
 from affectlocus.evaluation.graft import graft
 from affectlocus.evaluation.interventions import verify_folders
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from refusal import refused
 from safetensors.torch import load_file, save_file
+from single import build
 
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.stored import as_torch
 from affectlocus.core.cells import EVEN, Cell
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation import interventions
-from affectlocus.evaluation.evaluate import build
 from affectlocus.evaluation.interventions import (
     TorchChanges,
     ablated_tensor,

@@ -12,6 +12,7 @@ import tiny
 import torch
 from refusal import refused
 from safetensors.torch import load_file, save_file
+from single import build
 
 from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.pairs import Pair
@@ -19,7 +20,7 @@ from affectlocus.config.experiment import Parameters
 from affectlocus.core.cells import Cell
 from affectlocus.deltas.delta_tables import summary
 from affectlocus.deltas.deltas import deltas
-from affectlocus.evaluation.evaluate import HARDWARE, build
+from affectlocus.evaluation.evaluate import HARDWARE
 from affectlocus.evaluation.graft import graft
 from affectlocus.lm.devices import load
 from affectlocus.orchestration.preflight import check_pairs

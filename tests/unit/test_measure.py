@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusal import refused
 from safetensors.torch import save_file
+from single import measure
 
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import ArrayReader, FileReader, Tensors
 from affectlocus.deltas import measure as module
-from affectlocus.deltas.measure import BINS, DeltaJob, measure, measure_all
+from affectlocus.deltas.measure import BINS, DeltaJob, measure_all
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 BASIC = ["l2", "base_l2", "relative", "rms", "cosine", "cosine_distance"]

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusal import refused
 from safetensors.torch import save_file
+from single import measure
 
 from affectlocus.checkpoints.tensor_files import Tensors
 from affectlocus.core.errors import InputError
-from affectlocus.deltas.measure import measure
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 

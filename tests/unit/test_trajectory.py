@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from refusal import refused
+from single import tune
 
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.checkpoint_files import snapshot_folder
 from affectlocus.deltas.trajectory import COLUMNS, snapshots, trajectory
 from affectlocus.training.batches import snapshot_steps
-from affectlocus.training.tune import tune
 
 FRAME = pd.DataFrame(
     {"split": "train", "prompt": f"Anna lost {number} coins. Anna was", "answer": word}

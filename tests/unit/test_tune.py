@@ -18,6 +18,7 @@ import pytest
 import torch
 from refusal import refused
 from safetensors.torch import load_file
+from single import tune
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
@@ -33,7 +34,7 @@ from affectlocus.core.stop_signals import Stopped
 from affectlocus.evaluation.interventions import verify_folders
 from affectlocus.lm.prompts import Prompter
 from affectlocus.training.training_state import TrainingStates, states_folder
-from affectlocus.training.tune import Tuner, TuningJob, training_examples, tune
+from affectlocus.training.tune import Tuner, TuningJob, training_examples
 
 # (d_in, d_out) of the tiny models: hidden 32, intermediate 48, two of four heads for k and v.
 SIDES = {

@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from refusal import refused
 from safetensors.torch import load_file
+from single import tune
 from transformers import AutoModelForCausalLM, get_cosine_schedule_with_warmup
 from typer.testing import CliRunner
 
@@ -26,7 +27,7 @@ from affectlocus.lm.prompts import Prompter
 from affectlocus.training.batches import Budget, Example, schedule
 from affectlocus.training.training_loop import DivergedError, train
 from affectlocus.training.training_state import states_folder
-from affectlocus.training.tune import Tuner, TuningJob, training_examples, tune
+from affectlocus.training.tune import Tuner, TuningJob, training_examples
 from affectlocus.training.tuning_record import RECORD
 
 ADAPTER = "adapter_model.safetensors"

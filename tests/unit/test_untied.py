@@ -19,6 +19,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from refusal import refused
 from safetensors.torch import load_file, save_file
+from single import build
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from affectlocus.checkpoints.model_pairs import ModelPair
@@ -26,7 +27,7 @@ from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.stored import same_bits
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.cells import Cell
-from affectlocus.evaluation.evaluate import CellModel, build
+from affectlocus.evaluation.evaluate import CellModel
 from affectlocus.lm.prompts import Prompter
 from affectlocus.orchestration.preflight import check_pairs
 

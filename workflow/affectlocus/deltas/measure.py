@@ -196,30 +196,14 @@ class DeltaJob(Generic[Key]):
         return self.base if self.tuned is None and self.delta is not None else self.tuned
 
 
-def measure(
-    base: TensorReader | None,
-    tuned: TensorReader | None,
-    delta: TensorReader | None = None,
-    *,
-    whole: bool = True,
-    histogram: bool = False,
-    neurons: Literal["rows", "columns"] | None = None,
-) -> Sums:
-    """The sums of one tensor's delta, on the calling thread; arguments as in `DeltaJob`.
-
-    `kernel` describes the precision of the sums.
-    """
-    job = DeltaJob(None, base, tuned, delta, whole, histogram, neurons)
-    job.check()
-    return reduce(add, [_span(job, start, stop) for start, stop in _spans(job)])
-
-
 def measure_all(
     jobs: Iterable[DeltaJob[Key]],
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Key, Sums]]:
-    """`measure` for many tensors on several threads; results are in the order of the jobs.
+    """The sums of many tensors' deltas on several threads, in the order of the jobs.
+
+    All is added up in float64, whatever the stored dtype.
 
     Args:
         threads: `default_threads()` by default. The sums do not depend on it.

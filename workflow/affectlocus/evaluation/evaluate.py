@@ -233,15 +233,6 @@ class CellModel:
         return self._tensors[name]
 
 
-def build(
-    base: Path | Sequence[Path], tuned: Path | None, cell: Cell, **reading: Any
-) -> tuple[PreTrainedModel, dict[str, int]]:
-    """One cell's model, and the counts of `CellModel.become`."""
-    shared = CellModel(base)
-    counts = shared.become(tuned, cell, **reading)
-    return shared.model, counts
-
-
 def evaluate(
     model: PreTrainedModel,
     asked: Sequence[Readout],

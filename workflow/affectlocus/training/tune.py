@@ -265,19 +265,6 @@ class Tuner:
         )
 
 
-def tune(
-    base: Path,
-    frames: Sequence[pd.DataFrame],
-    recipe: Tuning,
-    folder: Path,
-    hardware: Hardware = HARDWARE,
-    states: TrainingStates | None = None,
-) -> dict[str, Any]:
-    """Tunes `base` by one recipe; arguments and result are those of `Tuner.tune`."""
-    (measured,) = Tuner(base, hardware).tune([TuningJob(recipe, frames, folder, states)])
-    return measured
-
-
 def _budget(recipe: Tuning) -> Budget:
     return Budget(
         steps=recipe.steps,
