@@ -113,7 +113,7 @@ def answer_shape(scores: pd.DataFrame) -> pd.DataFrame:
     over_tasks = counted.groupby("of")["one_answer"].sum()
     over_tasks.index = pd.MultiIndex.from_product([over_tasks.index, [MEAN]])
     every = pd.concat([by_task, over_tasks]).rename_axis(["cell", "task"])
-    wide = wide.join(every.rename("one_answer").astype("Int64"))
+    wide = wide.join(every.astype("Int64").to_frame("one_answer"))
     return wide.reindex(columns=SHAPE).reset_index()
 
 
