@@ -61,7 +61,7 @@ def sources(folder: Path) -> Path:
     """A copy of all that the site is built from."""
     for name in ("docs", "workflow"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("mkdocs.yml", "CONTRIBUTING.md", "CHANGELOG.md"):
+    for name in ("mkdocs.yml", "CONTRIBUTING.md", "CHANGELOG.md", "README.md"):
         shutil.copy(ROOT / name, folder)
     for page in ROOT.glob("benchmarks/*/README.md"):
         (folder / page.parent.relative_to(ROOT)).mkdir(parents=True)

@@ -96,7 +96,7 @@ def test_a_cut_csv_is_found_moved_aside_and_made_again_with_either_backend(
     assert said.endswith("exit code 1")
     assert (folder / CORPUS).read_bytes() == whole[CORPUS][:-1]
     found = command("affectlocus", "doctor", str(folder))
-    assert (found.returncode, f"{CORPUS}: cut" in found.stdout) == (1, True)
+    assert (found.returncode, f"{CORPUS}: truncated" in found.stdout) == (1, True)
     repaired = command("affectlocus", "doctor", str(folder), "--fix")
     assert repaired.returncode == 0, repaired.stdout
     (aside,) = (folder / ".affectlocus/aside").rglob("mini-MOSI.csv")

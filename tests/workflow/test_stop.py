@@ -74,7 +74,7 @@ def test_a_pretraining_that_is_stopped_through_snakemake_goes_on_at_the_next_run
     first = snakemake(tmp_path)
     end = time.monotonic() + LONGEST
     while first.poll() is None and time.monotonic() < end:
-        if log.exists() and "'loss'" in log.read_text():
+        if log.exists() and " of 150: loss " in log.read_text():
             break
         time.sleep(0.02)
     os.killpg(first.pid, signal.SIGTERM)

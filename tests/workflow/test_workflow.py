@@ -36,6 +36,8 @@ def test_it_ends_with_tables_whose_first_row_is_the_base_and_last_the_whole(
             *(["mode"] if number == 3 else []),
             *tasks,
             "mean",
+            "top_answer",
+            "one_answer",
         ]
         assert table["modules"].iloc[0] == "base"
         assert table["modules"].iloc[-1] == "all"

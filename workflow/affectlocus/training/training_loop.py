@@ -199,6 +199,9 @@ class _Loop:
                 run.save(self.step)
             if self.step % self._every == 0:
                 self._write_log(run)
+        if self.step % self._every == 0:
+            losses = ", ".join(f"{run.log[-1]['loss']:.4f}" for run in self.runs)
+            say(f"step {self.step} of {self.budget.steps}: loss {losses}")
 
     def _take_step(self, logits_at: LogitsAt) -> None:
         size, count = self.budget.batch_size, len(self.runs)
