@@ -115,7 +115,7 @@ def test_a_job_that_reads_the_rules_after_an_edit_refuses_and_reruns_no_other(
     assert run.returncode == 1, run.stderr[-4000:]
     assert (folder / "params.yaml").read_text() != before
     logs = "".join(path.read_text() for path in tmp_path.glob("*.out"))
-    assert "edited after this run had begun; this job was planned before" in logs
+    assert "[run.edited-meanwhile]" in logs
     asked = (tmp_path / "asked").read_text().splitlines()
     assert [line.split()[1] for line in asked] == ["affectlocus.corpus", "affectlocus.prepare"]
     corpus = (folder / "results/corpus/mini-MOSI.csv").read_bytes()

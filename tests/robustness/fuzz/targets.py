@@ -301,9 +301,9 @@ def _laid_out(parameters: Any) -> None:
         text = dag.prepare.settings(SimpleNamespace(task=task))
         assert shlex.split(shlex.quote(text)) == [text]
         text.encode()
-    for base in parameters.bases:
+    for base, source in dag.bases.items():
         given = shlex.split(dag.chain_flags(base))
-        assert given[1::2] == list(map(dag.external, parameters.bases[base].then))
+        assert given[1::2] == list(map(dag.external, source.then))
     for section in (parameters.evaluate, parameters.score, parameters.extraction):
         text = settings(section)
         assert shlex.split(shlex.quote(text)) == [text]
