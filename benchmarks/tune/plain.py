@@ -25,8 +25,8 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.projections import parse_modules
 from affectlocus.lm.prompts import Prompter
-from affectlocus.training.batches import Budget, Example, schedule
-from affectlocus.training.tune import training_examples
+from affectlocus.training.batches import Example, schedule
+from affectlocus.training.tune import budget_of, training_examples
 
 
 class _InOrder(Trainer):
@@ -50,14 +50,7 @@ def main(base: Path, data: Path, out: Path, recipe: Tuning) -> None:
     torch.set_num_threads(1)
     frame = pd.read_parquet(data)
     examples = training_examples(Prompter(base), [frame], recipe.max_length, recipe.seed)
-    budget = Budget(
-        steps=recipe.steps,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        warmup=recipe.warmup,
-        weight_decay=recipe.weight_decay,
-        seed=recipe.seed,
-    )
+    budget = budget_of(recipe)
     order = schedule([len(example.ids) for example in examples], budget)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
     ends = tuple(f"{name}_proj" for name in parse_modules(recipe.modules))

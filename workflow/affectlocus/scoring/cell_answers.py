@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import pandas as pd
 
@@ -24,8 +25,8 @@ class CellAnswers:
         numbers: task → columns `true` and `predicted`.
         texts: task → columns `loglik` (nats) and `tokens`; a row for each document.
         written: task → column `text`, the text that the model generated.
-        logliks: task → a row for each sample, a column for each label, nats; only tasks whose
-            labels are candidates.
+        logliks: task → a function that returns a row for each sample and a column for each label,
+            nats; only tasks whose labels are candidates.
     """
 
     chosen: pd.DataFrame
@@ -34,7 +35,7 @@ class CellAnswers:
     numbers: dict[str, pd.DataFrame] = field(default_factory=dict)
     texts: dict[str, pd.DataFrame] = field(default_factory=dict)
     written: dict[str, pd.DataFrame] = field(default_factory=dict)
-    logliks: dict[str, pd.DataFrame] = field(default_factory=dict)
+    logliks: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
 
 
 def read_answers(predictions: Predictions, tasks: Mapping[str, Scoring]) -> CellAnswers:
@@ -68,16 +69,22 @@ def read_answers(predictions: Predictions, tasks: Mapping[str, Scoring]) -> Cell
     generated = frame[frame["text"].notna()] if "text" in frame else frame.iloc[:0]
     by_task = generated[generated["task"].isin(list(candidates))].groupby("task", sort=False)
     written = {str(task): rows for task, rows in by_task}
-    logliks = {}
+    logliks: dict[str, Callable[[], pd.DataFrame]] = {}
     for task in labelled:
         rows = frame[frame["task"] == task]
         if rows["loglik"].notna().all():
-            logliks[task] = rows.pivot_table(
-                index="sample", columns="candidate", values="loglik", sort=False, observed=True
-            )[labels[task]]
+            # Only some readers need the table, and each needs it for several comparisons.
+            logliks[task] = cache(partial(_by_label, rows, labels[task]))
     return CellAnswers(
         pd.concat(chosen, ignore_index=True), ordered, positive, numbers, texts, written, logliks
     )
+
+
+def _by_label(rows: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
+    """The log-likelihoods of one task: a row for each sample, a column for each label."""
+    return rows.pivot_table(
+        index="sample", columns="candidate", values="loglik", sort=False, observed=True
+    )[labels]
 
 
 def choose(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -211,7 +211,7 @@ def _label_scores(
     if task in cell.logliks and task in reference.logliks:
         sides = ((draws.cell, cell), (draws.reference, reference))
         for scores_of, given in sides if len(set(truth)) > 1 else ():
-            logliks = given.logliks[task].loc[own.index, labels].to_numpy(float)
+            logliks = given.logliks[task]().loc[own.index, labels].to_numpy(float)
             scores_of["auc"] = auc_draws(logliks, truth, stream)
     if task not in protocols:
         return draws

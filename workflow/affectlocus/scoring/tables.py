@@ -99,21 +99,18 @@ def answer_shape(scores: pd.DataFrame) -> pd.DataFrame:
     if shape.empty:
         return pd.DataFrame(columns=["cell", "task", *SHAPE])
     wide = shape.pivot_table(index=["cell", "task"], columns="metric", values="value", sort=False)
-    condition = shape["cell"].str.replace(_REPLICATE, "", regex=True)
-    replicated = set(condition[condition != shape["cell"]])
-    single = shape[
-        (shape["metric"] == "top_answer")
-        & (shape["task"] != MEAN)
-        & ~shape["cell"].isin(replicated)  # the mean of replicates, which are counted themselves
-    ]
-    same = single.assign(one_answer=single["value"].eq(100.0), of=single["cell"])
-    means = same.assign(of=same["cell"].str.replace(_REPLICATE, "", regex=True))
-    counted = pd.concat([same, means]).drop_duplicates(["of", "cell", "task"])
-    by_task = counted.groupby(["of", "task"])["one_answer"].sum()
-    over_tasks = counted.groupby("of")["one_answer"].sum()
-    over_tasks.index = pd.MultiIndex.from_product([over_tasks.index, [MEAN]])
-    every = pd.concat([by_task, over_tasks]).rename_axis(["cell", "task"])
-    wide = wide.join(every.astype("Int64").to_frame("one_answer"))
+    top = shape[(shape["metric"] == "top_answer") & (shape["task"] != MEAN)]
+    top = top.assign(
+        one_answer=top["value"].eq(100.0),
+        condition=top["cell"].str.replace(_REPLICATE, "", regex=True),
+    )
+    replicates = top[top["cell"] != top["condition"]]
+    # The mean of replicates counts those of its replicates, not itself.
+    alone = top[~top["cell"].isin(replicates["condition"])]
+    counted = pd.concat([alone, replicates.assign(cell=replicates["condition"])])
+    counted = pd.concat([counted, counted.assign(task=MEAN)])
+    counts = counted.groupby(["cell", "task"])["one_answer"].sum()
+    wide = wide.join(counts.astype("Int64"))
     return wide.reindex(columns=SHAPE).reset_index()
 
 

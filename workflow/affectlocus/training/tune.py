@@ -166,7 +166,7 @@ class Tuner:
                 _run(job, slots, saving(number))
                 for number, (job, slots) in enumerate(zip(jobs, stack.slots, strict=True))
             ]
-            train_runs(model, examples, _budget(jobs[0].recipe), runs, self._hardware, progress)
+            train_runs(model, examples, budget_of(jobs[0].recipe), runs, self._hardware, progress)
             for number, job in enumerate(jobs):
                 stack.save(number, job.folder)
         finally:
@@ -187,7 +187,7 @@ class Tuner:
         model.float()
         slots = {n: Slot(one) for n, one in model.named_parameters() if one.requires_grad}
         run = _run(job, slots, lambda folder: _save_model(model, stored, folder))
-        train_runs(model, examples, _budget(job.recipe), [run], self._hardware, progress)
+        train_runs(model, examples, budget_of(job.recipe), [run], self._hardware, progress)
         _save_model(model.to(stored), stored, job.folder)
         self._prompter.tokenizer.save_pretrained(job.folder)
         total = sum(parameter.numel() for parameter in model.parameters())
@@ -265,7 +265,8 @@ class Tuner:
         )
 
 
-def _budget(recipe: Tuning) -> Budget:
+def budget_of(recipe: Tuning) -> Budget:
+    """The training budget of a recipe."""
     return Budget(
         steps=recipe.steps,
         batch_size=recipe.batch_size,
