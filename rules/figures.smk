@@ -1,7 +1,7 @@
 # Figures, each as PNG and SVG.
 #
 # in:  results/deltas/PAIR.parquet and PAIR.histogram.parquet, results/table{1,2,3}_intervals.csv
-# out: results/figures/deltas.PAIR, dose.PAIR, ablate.PAIR, and with the paper's names fig4_l2,
+# out: results/figures/deltas.PAIR, dose.PAIR, bands.PAIR, ablate.PAIR, and with the paper's names fig4_l2,
 #      fig5_control, fig6_architectures, fig7_load, fig8_tune, fig10_relative (further pairs: with .PAIR)
 #
 # The other figures use rule heat_map with other files: all run the same command, with other options
@@ -107,6 +107,26 @@ use rule heat_map as draw_dose with:
         stem="results/figures/dose.{pair}",
         shown=JOBS.figures.dose_flags,
         title=lambda wildcards: f"{wildcards.pair}: score against the dose of a load",
+
+
+# Draw the gain of each projection that is loaded in one band of layers alone.
+use rule heat_map as draw_bands with:
+    input:
+        collect("results/{table}_intervals.csv", table=JOBS.figures.band_table),
+    output:
+        report(
+            "results/figures/bands.{pair}.png",
+            **report_arguments("draw_bands", of="{pair}", shows="gain by layer band"),
+        ),
+        "results/figures/bands.{pair}.svg",
+    log:
+        "results/logs/figures/bands.{pair}.log",
+    benchmark:
+        "results/benchmarks/figures/bands.{pair}.tsv"
+    params:
+        stem="results/figures/bands.{pair}",
+        shown=lambda wildcards, input: repeated("bands", input),
+        title=lambda wildcards: f"{wildcards.pair}: gain by layer band and projection",
 
 
 # Draw the deltas of several pairs in one figure (Figs. 4, 5 and 6).

@@ -26,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from affectlocus.config.experiment import load  # noqa: E402
-from affectlocus.core.projections import PROJECTIONS, format_modules  # noqa: E402
+from affectlocus.core.projections import PROJECTIONS, ModuleSet  # noqa: E402
 from affectlocus.orchestration.matrix import all_cells  # noqa: E402
 
 SETS = [
-    format_modules(list(some))
+    str(ModuleSet.of(some))
     for count in range(1, len(PROJECTIONS) + 1)
     for some in combinations(PROJECTIONS, count)
 ]

@@ -53,7 +53,7 @@ def main(base: Path, data: Path, out: Path, recipe: Tuning) -> None:
     budget = budget_of(recipe)
     order = schedule([len(example.ids) for example in examples], budget)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
-    ends = tuple(f"{name}_proj" for name in parse_modules(recipe.modules))
+    ends = tuple(f"{name}_proj" for name in parse_modules(recipe.modules).projections)
     targets = [name for name, _ in model.named_modules() if name.endswith(ends)]
     torch.manual_seed(recipe.seed)
     lora = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=targets)

@@ -84,7 +84,7 @@ def skilled(cell: Cell, carrier: str, low: float = 0.4, high: float = 0.85) -> f
         return low
     if cell.kind == "tuned":
         return high
-    has = carrier in parse_modules(cell.modules)
+    has = carrier in parse_modules(cell.modules).projections
     return high if has != (cell.kind == "ablate") else low
 
 

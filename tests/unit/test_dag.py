@@ -120,6 +120,25 @@ def test_an_arm_without_sets_has_no_table_and_no_figure() -> None:
     ]
 
 
+def test_a_matrix_with_projections_by_band_has_a_figure_of_them_for_each_pair() -> None:
+    matrix = yaml.safe_load(CONFIG)["matrix"] | {"pairs": ["given", "felt"]}
+    assert dag(matrix=matrix | {"load": ["q", "all@0-1"]}).figures.bands == {}
+    for change in ({"bands": ["0-1"]}, {"load": ["q", "gate@0-1"]}):
+        jobs = dag(matrix=matrix | change)
+        assert jobs.figures.bands == {"bands.given": "given", "bands.felt": "felt"}
+        assert jobs.figures.band_table(wild(pair="felt")) == "table1.felt"
+        assert "results/figures/bands.felt.svg" in jobs.figures.files
+
+
+def test_cells_of_layers_have_names_that_the_rules_match() -> None:
+    matrix = yaml.safe_load(CONFIG)["matrix"] | {"bands": ["0-1,3"], "tune": ["q@0,2+k"]}
+    jobs = dag(matrix=matrix)
+    pattern = jobs.evaluate.pattern(jobs.cells)
+    assert "felt/load/gate@0-1,3/seed0" in jobs.cells
+    assert all(re.fullmatch(pattern, name) for name in jobs.cells)
+    assert re.fullmatch(jobs.tune.pattern, "felt.tune.q@0,2+k.seed0")
+
+
 def test_figures_have_the_papers_names_and_those_of_further_pairs_theirs_behind() -> None:
     matrix = yaml.safe_load(CONFIG)["matrix"]
     jobs = dag(matrix=matrix | {"pairs": ["given", "felt"], "dose": {"modules": ["q"]}})

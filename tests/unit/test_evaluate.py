@@ -178,6 +178,14 @@ def test_a_load_cell_has_the_tuned_gate_in_the_base(checkpoint, twin, projection
     assert model.lm_head.weight.data_ptr() == model.model.embed_tokens.weight.data_ptr()
 
 
+@pytest.mark.parametrize("kind", ["load", "ablate"])
+def test_a_cell_of_a_layer_beyond_the_model_is_refused(checkpoint, twin, kind) -> None:
+    base = checkpoint()
+    mode = "revert" if kind == "ablate" else ""
+    with refused("modules.no-such-layer", found=2, expected=2):
+        build(base, twin(base), cell(kind, "gate@0-2", mode))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_an_ablate_cell_is_the_tuned_model_but_for_its_set(
     checkpoint, twin, projection, mode

@@ -893,6 +893,42 @@ def test_a_set_is_put_in_canonical_order(folder: Path) -> None:
     assert loaded.matrix.load == ["gate+up+down", "all"]
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("matrix.load", ["gate@0-3", "q+down@4"]),
+        ("matrix.tune", ["all@3-4"]),
+        ("matrix.dose", {"modules": ["o@4"]}),
+        ("matrix.bands", ["0-3", 4]),
+        ("pairs.felt.tuning", {**RECIPE, "modules": "gate@4"}),
+    ],
+)
+def test_a_layer_beyond_a_model_on_disk_is_refused_with_its_key(
+    folder: Path, path: str, value: Any
+) -> None:
+    file = written(folder, path, value)
+    load(file)  # the configuration is empty, so the number of layers is not known
+    (folder / "base/config.json").write_text('{"num_hidden_layers": 5}', encoding="utf-8")
+    load(file)
+    (folder / "base/config.json").write_text(
+        '{"text_config": {"num_hidden_layers": 4}}', encoding="utf-8"
+    )
+    key = {"matrix.dose": "matrix.dose.modules"}.get(path, path)
+    key = key.replace("felt.tuning", "felt.tuning.modules")
+    said = refusal(file, "modules.no-such-layer", key=key, found=4)
+    assert "base small" in said
+    assert "0 to 3" in said
+
+
+def test_a_layer_beyond_a_base_that_is_pretrained_here_is_refused(folder: Path) -> None:
+    config = changed("matrix.load", ["gate@2-3"])
+    config["bases"]["small"] = {"pretrain": {"architecture": "qwen2", "layers": 3}}
+    config["corpus"] = {}
+    config["pairs"].pop("brought")
+    with refused("modules.no-such-layer", key="matrix.load", found=3, expected=3):
+        validate(config, folder)
+
+
 def test_yaml_numbers_as_labels_become_text(folder: Path) -> None:
     file = written(folder, "tasks.moods.labels", {0: "anger", 1.5: 2})
     assert load(file).tasks["moods"].labels == {"0": "anger", "1.5": "2"}

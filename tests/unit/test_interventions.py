@@ -94,6 +94,30 @@ def members(pair: Pair, projection: Callable[[str], str], modules: str) -> set[s
     return found
 
 
+# Layers
+
+
+def test_a_load_of_one_layer_takes_that_layer_alone(pair, projection) -> None:
+    for name, tensor in model(pair, load("q@0+gate@1")).items():
+        base, tuned = pair.sides(name)
+        inside = (projection(name), ".layers.1." in name) in [("q", False), ("gate", True)]
+        assert same(tensor, tuned if inside else base), name
+
+
+def test_the_layers_of_a_projection_make_up_the_projection(pair) -> None:
+    both, whole = (model(pair, load(one)) for one in ("gate@0,1", "gate"))
+    assert all(same(both[name], whole[name]) for name in whole)
+
+
+def test_verify_refuses_a_change_in_another_layer_of_the_projection(pairs) -> None:
+    one = pairs["full float32"]
+    tensors = model(one, load("gate@0"))
+    assert verify(tensors, one, load("gate@0"))["inside"] == 1
+    tensors[GATE] = one.sides(GATE)[1]
+    with refused("cell.changed-outside", tensor=GATE):
+        verify(tensors, one, load("gate@0"))
+
+
 # Load
 
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from affectlocus.cli import app
 from affectlocus.core.errors import InputError
-from affectlocus.core.projections import format_modules, parse_modules
+from affectlocus.core.projections import PROJECTIONS, ModuleSet, parse_modules
 from affectlocus.training.ledger import (
     adapter_bytes,
     affectgpt,
@@ -140,7 +140,7 @@ def test_full_tuning_counts_weights_and_biases(random_model: Callable) -> None:
         chosen = [
             p
             for name, p in model.named_parameters()
-            if any(f".{one}_proj." in name for one in wanted)
+            if any(f".{one}_proj." in name for one in wanted.projections)
         ]
         assert row.parameters == sum(p.numel() for p in chosen)
         assert row.optimizer_bytes == 8 * row.parameters + 4 * len(chosen)
@@ -149,8 +149,8 @@ def test_full_tuning_counts_weights_and_biases(random_model: Callable) -> None:
 
 
 @given(
-    modules=st.sets(st.sampled_from(parse_modules("all")), min_size=1).map(
-        lambda names: format_modules(list(names))
+    modules=st.sets(st.sampled_from(PROJECTIONS), min_size=1).map(
+        lambda names: str(ModuleSet.of(names))
     ),
     rank=st.integers(1, 64),
 )

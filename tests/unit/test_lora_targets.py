@@ -9,7 +9,15 @@ from pathlib import Path
 from refusal import refused
 from transformers import AutoConfig
 
-from affectlocus.training.lora_targets import Layout, config_of, layout, layout_of, layout_of_config
+from affectlocus.training.lora_targets import (
+    Layout,
+    config_of,
+    fair_rank,
+    layout,
+    layout_of,
+    layout_of_config,
+    lora_parameters,
+)
 
 ALL = ["q", "k", "v", "o", "gate", "up", "down"]
 
@@ -47,6 +55,25 @@ def test_an_encoders_layers_are_no_targets() -> None:
     found = layout("both", shapes.items())
     assert [target.name for target in found.targets] == ["model.layers.0.mlp.up_proj"]
     assert found.parameters == 16
+
+
+def test_a_module_set_by_layer_has_the_targets_of_its_layers(random_model: Callable) -> None:
+    found = layout_of_config("tiny", random_model("qwen2").config)
+    chosen = found.of("q@0+gate@1")
+    assert [(t.layer, t.projections) for t in chosen] == [(0, ("q",)), (1, ("gate",))]
+    assert found.of("gate@0,1") == found.of("gate")
+    with refused("modules.no-such-layer", found=2, expected=2):
+        found.of("gate@1-2")
+
+
+def test_equal_parameters_count_the_layers_of_a_set(random_model: Callable) -> None:
+    found = layout_of_config("tiny", random_model("qwen2").config)
+    half, whole = (lora_parameters(found, modules, 4) for modules in ("gate@1", "gate"))
+    assert 2 * half == whole
+    rank = fair_rank(found, "gate@1", 4)
+    trained = lora_parameters(found, "gate@1", rank)
+    step = lora_parameters(found, "gate@1", 1)
+    assert abs(trained - lora_parameters(found, "all", 4)) <= step / 2
 
 
 def test_a_fused_tensor_is_adapted_whole_and_never_in_part() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from affectlocus.config.experiment import Parameters, load
 from affectlocus.core.cells import Cell, tune_checkpoint
+from affectlocus.core.projections import PROJECTIONS
 from affectlocus.orchestration.matrix import all_cells, table_cells
 
 RECIPE = {"data": ["moods"]}
@@ -87,6 +89,37 @@ def test_cells_stand_in_the_order_of_the_sets() -> None:
         "felt/load/q/seed0",
         "felt/tune/o+gate/seed0",
     ]
+
+
+def test_bands_of_layers_are_loads_of_each_projection_after_those_that_are_listed() -> None:
+    loaded = parameters(load=["down", "gate@0-1"], bands=["0-1", 2], seeds=[3])
+    found = [cell.modules for cell in all_cells(loaded) if cell.kind == "load"]
+    bands = [f"{name}@{band}" for band in ("0-1", "2") for name in PROJECTIONS]
+    # Listed in `load` and in a band: one cell, at its first place.
+    bands.remove("gate@0-1")
+    assert found == ["down", "gate@0-1", *bands]
+    rows = table_cells(all_cells(loaded), "felt", "load")
+    assert [cell.modules for cell in rows[1:-1]] == found
+
+
+def test_a_set_of_layers_is_a_cell_of_every_arm() -> None:
+    sets = ["down@3+q", "all@2-1,0"]
+    with pytest.raises(ValidationError, match="'2-1'"):
+        parameters(load=sets)
+    cells = all_cells(
+        parameters(load=["down@3+q"], tune=["all@2,0-1"], ablate=["q@3,1"], modes=["zero"])
+    )
+    assert ids(cells)[4:] == [
+        "felt/load/q+down@3/seed0",
+        "felt/tune/all@0-2/seed0",
+        "felt/ablate/q@1,3/zero/seed0",
+    ]
+    assert tune_checkpoint(cells[5]) == "felt.tune.all@0-2.seed0"
+
+
+def test_one_set_in_two_texts_is_listed_twice() -> None:
+    with pytest.raises(ValidationError, match="listed twice"):
+        parameters(load=["gate@0-2", "gate@2,0,1"])
 
 
 def test_every_tune_cell_has_every_seed() -> None:

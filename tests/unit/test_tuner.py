@@ -23,6 +23,7 @@ from affectlocus.config.hardware import Hardware
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.files import write_json
 from affectlocus.core.stop_signals import Stopped
+from affectlocus.evaluation.interventions import verify_folders
 from affectlocus.lm.prompts import Prompter
 from affectlocus.training.batches import Budget, Example, schedule
 from affectlocus.training.training_loop import DivergedError, train
@@ -91,6 +92,26 @@ def test_an_adapter_has_the_same_bits_alone_and_in_a_group(
     assert files == one_by_one[0]
     assert measured == one_by_one[1]
     assert len({one[ADAPTER] for one in files}) == count
+
+
+@pytest.mark.parametrize("method", ["lora", "sft"])
+def test_a_tuning_by_layer_changes_these_layers_alone(checkpoint, tmp_path, method) -> None:
+    base = checkpoint()
+    recipes = [recipe("q@0+gate@1", method=method), recipe("q@0+gate@1", method=method, fair=True)]
+    recipes = recipes[: 2 if method == "lora" else 1]
+    _, measured = tuned(base, recipes, tmp_path, 4)
+    for number in range(len(recipes)):
+        counts = verify_folders(base, tmp_path / str(number), "q@0+gate@1")
+        # The bias of q is inside the set, and LoRA does not change it.
+        changed = 3 if method == "sft" else 2
+        assert (counts["inside"], counts["changed"]) == (3, changed)
+        assert counts["outside"] == counts["untouched"]
+    assert measured[0]["trainable"] < measured[-1]["trainable"] or method == "sft"
+
+
+def test_a_tuning_of_a_layer_beyond_the_model_is_refused(checkpoint, tmp_path) -> None:
+    with refused("modules.no-such-layer", found=2, expected=2):
+        tuned(checkpoint(), [recipe("gate@1-2")], tmp_path)
 
 
 def test_methods_seeds_and_data_in_one_group_do_not_touch_each_other(checkpoint, tmp_path) -> None:

@@ -285,13 +285,13 @@ def ledger(
     Raises:
         InputError: a model that cannot be counted, or a set that it cannot be tuned on.
     """
-    from affectlocus.core.projections import format_modules, parse_modules
+    from affectlocus.core.projections import parse_modules
     from affectlocus.training.ledger import SETS
     from affectlocus.training.ledger import ledger as run
     from affectlocus.training.lora_targets import layout_of
 
     layout = layout_of(Path(model))
-    sets = [format_modules(parse_modules(one)) for one in modules or ()]
+    sets = [str(parse_modules(one)) for one in modules or ()]
     return run(layout, sets or [one for one in SETS if layout.has(one)], rank, method)
 
 

@@ -55,13 +55,18 @@ class Size:
     def share(self, modules: str) -> float:
         """The share of the weights of a module set in all parameters."""
         shapes = self._shapes()
-        count = sum(out * into for name in parse_modules(modules) for out, into in [shapes[name]])
-        return min(1.0, self.layers * count / self.parameters)
+        count = sum(
+            number * out * into
+            for name, number in parse_modules(modules).counts(self.layers).items()
+            for out, into in [shapes[name]]
+        )
+        return min(1.0, count / self.parameters)
 
     def lora_parameters(self, modules: str, rank: int) -> int:
         """The parameters that LoRA adds to a module set: rank · (d_out + d_in) for each matrix."""
         shapes = self._shapes()
-        return self.layers * rank * sum(sum(shapes[name]) for name in parse_modules(modules))
+        counts = parse_modules(modules).counts(self.layers)
+        return rank * sum(number * sum(shapes[name]) for name, number in counts.items())
 
     def _shapes(self) -> dict[str, tuple[int, int]]:
         wide = self.intermediate

@@ -62,11 +62,11 @@ def ledger(
     """
     import pandas as pd
 
-    from affectlocus.core.projections import format_modules, parse_modules
+    from affectlocus.core.projections import parse_modules
     from affectlocus.training.ledger import SETS
 
     check_choice("--method", method, ("lora", "sft"))
-    sets = [format_modules(parse_modules(one)) for one in modules or ()]
+    sets = [str(parse_modules(one)) for one in modules or ()]
     if measure:
         without_effect({"others": others}, "--measure computes no shares")
         if method == "sft":

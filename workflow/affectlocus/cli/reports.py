@@ -83,25 +83,28 @@ def figures(
         list[Path] | None, typer.Option(help="trajectory.parquet of a pair; repeat for its seeds")
     ] = None,
     dose: Annotated[Path | None, typer.Option(help="intervals of a dose table")] = None,
+    bands: Annotated[
+        Path | None, typer.Option(help="intervals of a load table with cells of layer bands")
+    ] = None,
     title: Annotated[str, typer.Option(help="title of the figure")] = "",
 ) -> None:
     """Draw one figure as PNG and SVG.
 
     One option selects the figure: deltas of a pair (--heat-map), of several pairs (--grid) or along
     the tuning (--trajectory), relative changes (--histogram), scores of single modules (--singles),
-    drops of ablations (--ablation), scores by dose (--dose) or by trained parameters (--trade-off),
-    neurons, directions of two pairs, or activations of the gate.
+    drops of ablations (--ablation), gains by layer band (--bands), scores by dose (--dose) or by
+    trained parameters (--trade-off), neurons, directions of two pairs, or activations of the gate.
 
     Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
     """
     closer = (neurons, directions, activations)
     tables = [path for path in (singles, ablation) if path is not None]
-    compared = (grid, trajectory, dose)
+    compared = (grid, trajectory, dose, bands)
     if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer, *compared))) != 1:
         raise InputError(
             "option.not-one-figure",
             "expected one of --heat-map, --grid, --trajectory, --histogram, --singles, --ablation, "
-            "--dose, --trade-off, --neurons, --directions and --activations",
+            "--dose, --bands, --trade-off, --neurons, --directions and --activations",
         )
     import pandas as pd
 
@@ -167,6 +170,10 @@ def figures(
 
         lines_of = _read_companion(baselines, "baselines", "baseline") if baselines else None
         figure = dose_curves(_read_companion(dose, "intervals", "gain"), title, lines_of)
+    elif bands is not None:
+        from affectlocus.reporting.band_map import band_map
+
+        figure = band_map(_read_companion(bands, "intervals", "gain"), title)
     elif heat_map:
         from affectlocus.reporting.heat_map import heat_map as map_of_deltas
 

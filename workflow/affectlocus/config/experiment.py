@@ -17,6 +17,7 @@ from affectlocus.config.corpus import Corpus
 from affectlocus.config.evaluation import Evaluate, Extraction
 from affectlocus.config.fields import Name, Seed, Strict, distinct
 from affectlocus.config.hardware import Hardware, PlanAssumptions
+from affectlocus.config.layers import missing_layers
 from affectlocus.config.matrix import Matrix
 from affectlocus.config.measures import Deltas, Directions, Neurons
 from affectlocus.config.messages import first_problem, located
@@ -128,6 +129,7 @@ def validate(
         broken_references(parameters),
         clashes(parameters.bases, parameters.pairs, parameters.tasks),
         missing_files(parameters, folder, planning),
+        missing_layers(parameters, folder),
     ):
         raise located(problem, source)
     return parameters

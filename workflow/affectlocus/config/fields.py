@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from affectlocus.config.messages import SHORT, ParameterError
 from affectlocus.core.errors import InputError
-from affectlocus.core.projections import format_modules, parse_modules
+from affectlocus.core.projections import layers_text, parse_layers, parse_modules
 
 # Keys in an address's query whose values are secrets; others, as download=1 of Zenodo, are not.
 _SECRET = re.compile(r"token|key|sig|secret|pass|pw|auth|credential|session|jwt", re.IGNORECASE)
@@ -56,7 +56,14 @@ _NUMBER = re.compile(r"\d[\d_]*\.?\d*(?:[eE][+-]?\d+)?")
 
 def module_set(text: str) -> str:
     try:
-        return format_modules(parse_modules(text))
+        return str(parse_modules(text))
+    except InputError as error:
+        raise ParameterError(error.code, str(error), **error.fields) from None
+
+
+def layer_band(text: str) -> str:
+    try:
+        return layers_text(parse_layers(text))
     except InputError as error:
         raise ParameterError(error.code, str(error), **error.fields) from None
 
@@ -250,9 +257,24 @@ Listed = Annotated[
     BeforeValidator(listed, json_schema_input_type=str | int | list[str | int]),
 ]
 ModuleSet = Annotated[
-    str, AfterValidator(module_set), Field(examples=["gate", "q+k+v+o+gate", "all"])
+    str,
+    AfterValidator(module_set),
+    Field(examples=["gate", "q+k+v+o+gate", "all", "gate@0-9", "q@0-3,8+down@3"]),
 ]
 ModuleSets = Annotated[list[ModuleSet], AfterValidator(distinct)]
+LayerBands = Annotated[
+    list[Annotated[str, AfterValidator(layer_band), Field(examples=["0-9", "3", "0-3,8"])]],
+    AfterValidator(distinct),
+    # YAML reads the band of one layer as a number.
+    BeforeValidator(
+        lambda values: (
+            [str(one) if type(one) is int else one for one in values]
+            if isinstance(values, list)
+            else values
+        ),
+        json_schema_input_type=list[str | int],
+    ),
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 

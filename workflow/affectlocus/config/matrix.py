@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from affectlocus.config.fields import (
     WHOLE,
     Count,
+    LayerBands,
     ModuleSets,
     Strict,
     distinct,
@@ -16,6 +17,7 @@ from affectlocus.config.fields import (
     one_of,
 )
 from affectlocus.core.ablations import ABLATIONS
+from affectlocus.core.projections import PROJECTIONS
 
 SINGLES: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
 COMBINATIONS: tuple[str, ...] = (
@@ -59,6 +61,11 @@ class Matrix(Strict):
     load: ModuleSets = Field(
         [*SINGLES, *COMBINATIONS], description="module sets whose delta is loaded into the base"
     )
+    bands: LayerBands = Field(
+        [],
+        description="bands of layers, such as 0-7 and 8-15, counted from 0: each projection is "
+        "also loaded in each band alone; the cells are rows of the load table",
+    )
     dose: Dose = Dose()
     even: ModuleSets = Field(
         [], description="a null: module sets that get noise of the mean size of the whole delta"
@@ -93,8 +100,22 @@ class Matrix(Strict):
 
     def sets(self, arm: Arm) -> list[str]:
         """The module sets of an arm."""
+        if arm == "load":
+            bands = [f"{name}@{band}" for band in self.bands for name in PROJECTIONS]
+            return list(dict.fromkeys([*self.load, *bands]))
         found: list[str] = self.dose.modules if arm == "dose" else getattr(self, arm)
         return found
+
+    @property
+    def listed(self) -> dict[str, list[str]]:
+        """Key of this section → the module sets that follow from it."""
+        arms: tuple[Arm, ...] = ("even", "tune", "fair", "ablate")
+        found = {
+            "load": self.load,
+            "bands": [f"{PROJECTIONS[0]}@{band}" for band in self.bands],
+            "dose.modules": self.dose.modules,
+        }
+        return found | {arm: self.sets(arm) for arm in arms}
 
     cells_per_job: Count = Field(
         1,

@@ -21,7 +21,13 @@ from affectlocus.checkpoints.weights import Weights
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
-from affectlocus.evaluation.interventions import BUFFER, intervened, may_differ, verify
+from affectlocus.evaluation.interventions import (
+    BUFFER,
+    check_layers,
+    intervened,
+    may_differ,
+    verify,
+)
 from affectlocus.evaluation.prediction_cache import PredictionCache
 from affectlocus.lm.devices import autocast, load, model_from_tensors
 from affectlocus.lm.readouts import Readout
@@ -103,6 +109,7 @@ class CellModel:
             self._changed, self.outside = set(), {}
             return {}
         pair = self._opened(chain, tuned, reading)
+        check_layers(pair, cell)
         whole = cell.kind in ("tuned", "tune", "ablate")
         if whole:
             pair.check()

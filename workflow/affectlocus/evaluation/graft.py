@@ -23,7 +23,7 @@ from affectlocus.core.cells import RANDOM, Cell, validated
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_object, write_json
 from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
-from affectlocus.evaluation.interventions import LazyTensors, intervened, verify
+from affectlocus.evaluation.interventions import LazyTensors, check_layers, intervened, verify
 
 _SHARD = 5_000_000_000  # bytes of a file of weights at most, unless one tensor is larger
 _INDEX = "model.safetensors.index.json"
@@ -84,6 +84,7 @@ def graft(base: Path, tuned: Path, cell: Cell, out: Path) -> dict[str, Any]:
             file=settings,
         )
     pair = ModelPair(base, tuned)
+    check_layers(pair, cell)
     whole = cell.kind != "load"
     if whole:
         pair.check()

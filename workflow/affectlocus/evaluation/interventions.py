@@ -18,7 +18,7 @@ from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.cells import EVEN, Cell, dose
 from affectlocus.core.errors import InputError
 from affectlocus.core.extras import needed
-from affectlocus.core.projections import format_modules, parse_modules
+from affectlocus.core.projections import parse_modules
 
 if TYPE_CHECKING:
     import torch
@@ -137,8 +137,19 @@ def projections_inside(pair: Pair, name: str, cell: Cell) -> list[tuple[str, Row
     return [
         (location.projection, rows)
         for location, rows in pair.base.located.get(name, ())
-        if location.projection in wanted
+        if wanted.contains(location.layer, location.projection)
     ]
+
+
+def check_layers(pair: Pair, cell: Cell) -> None:
+    """Refuses a cell whose module set names a layer that the base does not have.
+
+    Raises:
+        InputError: the set names a layer beyond the base's last one.
+    """
+    if cell.modules:
+        layers = 1 + max(location.layer for location in pair.base.projections)
+        parse_modules(cell.modules).check_layers(layers, pair.base.path)
 
 
 def may_differ(pair: Pair, name: str, cell: Cell) -> bool:
@@ -248,8 +259,9 @@ def verify_folders(reference: Path, changed: Path, modules: str) -> dict[str, in
         return rounded(tuned, base.dtype) if exact else tuned
 
     tensors = LazyTensors(pair.names, read)
-    modules = format_modules(parse_modules(modules))
-    return verify(tensors, pair, Cell("load", reference.name, changed.name, modules))
+    cell = Cell("load", reference.name, changed.name, str(parse_modules(modules)))
+    check_layers(pair, cell)
+    return verify(tensors, pair, cell)
 
 
 class LazyTensors(Mapping[str, np.ndarray]):

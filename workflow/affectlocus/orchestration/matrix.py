@@ -51,7 +51,7 @@ def _cells(parameters: Parameters) -> Iterator[Cell]:
             yield from _replicates(parameters, cell)
     for name in parameters.matrix.pairs:
         base = parameters.pairs[name].base
-        for modules in parameters.matrix.load:
+        for modules in parameters.matrix.sets("load"):
             yield from _replicates(parameters, Cell("load", base, name, modules))
         for modules in parameters.matrix.dose.modules:
             for times in parameters.matrix.dose.times:

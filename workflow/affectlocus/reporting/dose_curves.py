@@ -44,7 +44,9 @@ def dose_curves(
     panels = {
         "attention": [one for one in ATTENTION if one in sets],
         "feed-forward": [one for one in FFN if one in sets],
-        "several modules": [one for one in sets if one not in PROJECTIONS],
+        ("several modules" if not any("@" in one for one in sets) else "other module sets"): [
+            one for one in sets if one not in PROJECTIONS
+        ],
     }
     panels = {name: members for name, members in panels.items() if members}
     with plt.rc_context(STYLE):

@@ -220,6 +220,20 @@ EXHIBITS = (
         rule="draw_dose",
     ),
     Exhibit(
+        name="bands",
+        category=EFFECTS,
+        pattern="figures/bands.{pair}.png",
+        title="Gain by layer band and projection",
+        caption=(
+            "Mean gain over the base when one projection is loaded in one band of layers alone, in "
+            "points, with its paired interval. A bold number has an interval without zero; the "
+            "intervals are not corrected for their number."
+        ),
+        source="the intervals of the load table of {pair}",
+        alt="A heat map of the gain of {pair}: bands of layers as rows, projections as columns.",
+        rule="draw_bands",
+    ),
+    Exhibit(
         name="fig8",
         category=EFFECTS,
         pattern="figures/fig8_tune{.pair}.png",

@@ -18,7 +18,7 @@ from affectlocus.checkpoints.parameter_shapes import parameter_shapes
 from affectlocus.core.errors import InputError
 from affectlocus.core.extras import installed, missing_extra
 from affectlocus.core.files import read_json
-from affectlocus.core.projections import ALL, PROJECTIONS, format_modules, parse_modules
+from affectlocus.core.projections import ALL, PROJECTIONS, ModuleSet, parse_modules
 from affectlocus.lm.config_limits import check_depth
 
 if TYPE_CHECKING:
@@ -31,12 +31,14 @@ class Target:
 
     Attributes:
         name: its full name in the model, without `.weight`.
+        layer: counted from 0.
         projections: the projections in its weight; several if they are fused.
         shape: (d_out, d_in) of its weight.
         bias: entries of its bias; 0 without one.
     """
 
     name: str
+    layer: int
     projections: tuple[str, ...]
     shape: tuple[int, int]
     bias: int = 0
@@ -74,21 +76,26 @@ class Layout:
         Raises:
             InputError: a projection without a module in the model, or a part of a fused tensor.
         """
-        wanted = set(parse_modules(modules))
-        found = [target for target in self.targets if wanted & set(target.projections)]
-        lacking = wanted - {name for target in found for name in target.projections}
+        wanted = parse_modules(modules)
+        wanted.check_layers(1 + max(target.layer for target in self.targets), self.name)
+        inside = {
+            target.name: {one for one in target.projections if wanted.contains(target.layer, one)}
+            for target in self.targets
+        }
+        found = [target for target in self.targets if inside[target.name]]
+        lacking = set(wanted.projections).difference(*inside.values())
         if lacking:
             raise InputError(
                 "base.no-module-for-lora",
-                f"{self.name}: no module for {format_modules(list(lacking))} (the experts of a "
+                f"{self.name}: no module for {ModuleSet.of(lacking)} (the experts of a "
                 "mixture are one parameter, which LoRA on modules does not adapt); use module sets "
                 f"of {self.known or 'nothing'}",
                 model=self.name,
-                found=format_modules(list(lacking)),
+                found=str(ModuleSet.of(lacking)),
                 expected=self.known,
             )
         for target in found:
-            if not wanted >= set(target.projections):
+            if inside[target.name] != set(target.projections):
                 fused = "+".join(target.projections)
                 raise InputError(
                     "base.fused-projections",
@@ -106,7 +113,7 @@ class Layout:
     def known(self) -> str:
         """The projections that have a module in the model, as a module set."""
         names = {name for target in self.targets for name in target.projections}
-        return format_modules(list(names))
+        return str(ModuleSet.of(names))
 
     def has(self, modules: str) -> bool:
         """Whether LoRA can be applied to a module set."""
@@ -118,7 +125,7 @@ class Layout:
 
 
 def lora_parameters(layout: Layout, modules: str, rank: int) -> int:
-    """Parameters of LoRA at this rank on every layer's module set."""
+    """Parameters of LoRA at this rank on a module set."""
     return rank * sum(target.per_rank for target in layout.of(modules))
 
 
@@ -148,7 +155,7 @@ def layout(
         module = tensor.removesuffix(".weight")
         bias = prod(listed.get(f"{module}.bias", (0,)))
         names = found.module.projections
-        target = Target(module, names, (shape[0], shape[1]), bias)
+        target = Target(module, found.layer, names, (shape[0], shape[1]), bias)
         targets.append(((found.layer, PROJECTIONS.index(names[0])), target))
     if not targets:
         raise InputError(

@@ -221,13 +221,18 @@ class Tuner:
         """The names of a recipe's parameters.
 
         Raises:
-            InputError: no layer has the projections.
+            InputError: no layer has the projections, or the model lacks a layer of the set.
         """
-        projections = parse_modules(recipe.modules)
-        found = [
-            name
+        wanted = parse_modules(recipe.modules)
+        located = {
+            name: location
             for name, _ in model.named_parameters()
-            if (location := locate(name)) is not None and location.projection in projections
+            if (location := locate(name)) is not None
+        }
+        if located:
+            wanted.check_layers(1 + max(one.layer for one in located.values()), self._base)
+        found = [
+            name for name, one in located.items() if wanted.contains(one.layer, one.projection)
         ]
         if not found:
             raise InputError(

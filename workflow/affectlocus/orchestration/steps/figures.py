@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from affectlocus.config.matrix import Arm
-from affectlocus.core.projections import PROJECTIONS
+from affectlocus.core.projections import PROJECTIONS, in_band
 from affectlocus.orchestration.artifacts import Artifacts
 from affectlocus.orchestration.rule_values import as_images, repeated
 from affectlocus.orchestration.steps.claims import ClaimsJobs
@@ -32,7 +32,9 @@ class FiguresJobs(StepJobs):
     def files(self) -> list[str]:
         """Every figure of deltas and of tables."""
         names = [f"deltas.{pair}" for pair in self.parameters.pairs]
-        return as_images([*names, *self.panels, *self.relatives, *self.bars, *self.doses])
+        return as_images(
+            [*names, *self.panels, *self.relatives, *self.bars, *self.doses, *self.bands]
+        )
 
     # figures of deltas
 
@@ -108,6 +110,17 @@ class FiguresJobs(StepJobs):
         """Figure of doses → its pair."""
         rows = self.artifacts.table_rows.values()
         return {f"dose.{pair}": pair for pair, arm in rows if arm == "dose"}
+
+    @cached_property
+    def bands(self) -> dict[str, str]:
+        """Figure of gains by layer band → its pair; for matrices that load projections by band."""
+        if not any(map(in_band, self.parameters.matrix.sets("load"))):
+            return {}
+        return {f"bands.{pair}": pair for pair in self.parameters.matrix.pairs}
+
+    def band_table(self, wildcards: Any) -> str:
+        """A pair's load table, which has the cells of layer bands."""
+        return self._tables.name(wildcards.pair, "load")
 
     def dose_table(self, wildcards: Any) -> str:
         """A pair's dose table."""
