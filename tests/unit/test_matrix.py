@@ -73,10 +73,15 @@ def test_the_embedded_default_has_its_cells_each_with_a_name_of_its_own() -> Non
     cells = all_cells(loaded)
     kinds = [cell.kind for cell in cells]
     counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-    # 16 sets, 7 in 5 doses, 7 as noise, and 7 of each of two pairs beside; 9 sets at equal
-    # parameters; 9 sets in 4 modes of ablation: all of it for each seed.
-    each = {"tuned": 11, "load": 16 + 35 + 7 + 14, "tune": 16 + 9, "ablate": 36}
-    assert counts == {kind: 6 * many for kind, many in {"base": 5, **each}.items()}
+    # For each of ten seeds: 16 sets, and 7 of each of two pairs beside; 9 sets in 4 modes of
+    # ablation. For the first three: 7 in 5 doses, 7 as noise; 9 sets at equal parameters.
+    assert counts == {
+        "base": 5 * 10,
+        "tuned": 11 * 10,
+        "load": (16 + 14) * 10 + (35 + 7) * 3,
+        "tune": 16 * 10 + 9 * 3,
+        "ablate": 36 * 10,
+    }
     assert len(set(ids(cells))) == len(cells)
     tuned = {tune_checkpoint(cell) for cell in cells if cell.kind == "tune"}
     assert len(tuned) == counts["tune"]
@@ -241,6 +246,22 @@ def test_each_arm_has_cells_and_a_table_of_its_own() -> None:
     }
     tabled = {name for names in rows.values() for name in names}
     assert tabled == set(ids(cells)) - {"other/base", "control/tuned"}
+
+
+def test_an_arm_with_fewer_replicates_has_those_of_the_first_seeds() -> None:
+    cells = all_cells(
+        parameters(
+            seeds=[4, 2, 9], dose={"modules": ["q"], "times": [0.5]}, load=["q"],
+            replicates={"dose": 2},
+        )
+    )  # fmt: skip
+    of_dose = [cell.id for cell in cells if cell.mode == "x0.5"]
+    assert of_dose == ["felt/load/q/x0.5/seed4", "felt/load/q/x0.5/seed2"]
+    assert [cell.seed for cell in cells if cell.kind == "load" and not cell.mode] == [4, 2, 9]
+    # The curve compares its doses with the loads and the tuned models of the same replicates.
+    rows = table_cells(cells, "felt", "dose")
+    assert {cell.seed for cell in rows} == {None, 4, 2}
+    assert {cell.seed for cell in table_cells(cells, "felt", "load")} == {None, 4, 2, 9}
 
 
 def test_of_pairs_beside_the_matrix_single_modules_are_loaded() -> None:

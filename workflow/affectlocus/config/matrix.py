@@ -33,6 +33,9 @@ COMBINATIONS: tuple[str, ...] = (
 )
 
 
+Arm = Literal["load", "even", "dose", "tune", "fair", "ablate"]
+"""The arms; each has a table."""
+
 AblationName = Annotated[str, *one_of("ablation", ABLATIONS)]
 
 
@@ -98,6 +101,25 @@ class Matrix(Strict):
         "have one draw for each seed",
     )
 
+    replicates: dict[Arm, Count] = Field(
+        {},
+        description="for an arm, how many replicates its cells have at most: those of the first "
+        "seeds. Without an entry: all. An arm that only a figure shows needs fewer than an arm "
+        "that a claim rests on",
+    )
+    cells_per_job: Count = Field(
+        1,
+        description="number of cells in one job at most: cells of one arm and one tuned "
+        "checkpoint, the tune cells of one seed, or the bases of several seeds. More cells need "
+        "fewer starts, with the same results; 1 allows the most parallel jobs",
+    )
+    tunings_per_job: Count = Field(
+        1,
+        description="number of tune cells of one pair and seed that one job tunes at most; they "
+        "share one loaded base. More need fewer starts, with the same results; 1 allows the "
+        "most parallel jobs",
+    )
+
     def sets(self, arm: Arm) -> list[str]:
         """The module sets of an arm."""
         if arm == "load":
@@ -116,20 +138,3 @@ class Matrix(Strict):
             "dose.modules": self.dose.modules,
         }
         return found | {arm: self.sets(arm) for arm in arms}
-
-    cells_per_job: Count = Field(
-        1,
-        description="number of cells in one job at most: cells of one arm and one tuned "
-        "checkpoint, the tune cells of one seed, or the bases of several seeds. More cells need "
-        "fewer starts, with the same results; 1 allows the most parallel jobs",
-    )
-    tunings_per_job: Count = Field(
-        1,
-        description="number of tune cells of one pair and seed that one job tunes at most; they "
-        "share one loaded base. More need fewer starts, with the same results; 1 allows the "
-        "most parallel jobs",
-    )
-
-
-Arm = Literal["load", "even", "dose", "tune", "fair", "ablate"]
-"""The arms; each has a table."""

@@ -19,7 +19,14 @@ def all_cells(parameters: Parameters) -> list[Cell]:
     from it. So has a base that is a model of its own for each seed. A brought checkpoint has one
     replicate, and each random intervention on it has `matrix.draws` replicates, whatever the seeds.
     """
-    return list(_cells(parameters))
+    return [cell for cell in _cells(parameters) if _within_limit(parameters, cell)]
+
+
+def _within_limit(parameters: Parameters, cell: Cell) -> bool:
+    """False for a cell whose arm has fewer replicates than the experiment, and not this one."""
+    arm = arm_of(cell)
+    count = parameters.matrix.replicates.get(arm) if arm else None
+    return count is None or cell.seed is None or cell.seed in parameters.seeds[:count]
 
 
 def seeds_of(parameters: Parameters, pair: str) -> list[int | None]:
@@ -84,8 +91,12 @@ def table_cells(cells: list[Cell], pair: str, arm: Arm) -> list[Cell]:
 
     The last row is the pair's tuned checkpoint, because `load all` would only repeat it. In the
     tune table it is the base tuned on all seven projections with the table's own recipe, if there
-    is such a cell.
+    is such a cell. An arm that has fewer replicates than the experiment is compared with the same
+    replicates of the other rows.
     """
+    seeds = {cell.seed for cell in cells if cell.pair == pair and arm_of(cell) == arm}
+    if seeds:
+        cells = [cell for cell in cells if cell.seed is None or cell.seed in seeds]
     tuned = [cell for cell in cells if cell.pair == pair and cell.kind == "tuned"]
     bases = [cell for cell in cells if cell.kind == "base" and cell.base == tuned[0].base]
     own = [cell for cell in cells if cell.pair == pair]
