@@ -68,7 +68,7 @@ def test_a_line_goes_from_the_base_through_every_dose_with_its_interval() -> Non
     np.testing.assert_allclose(lines["up"].get_ydata(), [25, 26, 27, 28])
     bands = [each.get_paths()[0].vertices[:, 1] for each in ffn.collections]
     assert (bands[1].min(), bands[1].max()) == pytest.approx((23, 31))
-    assert "2 tasks, n = 30 answers, 3 seeds; the tuned model: 60.0" in figure.get_suptitle()
+    assert "2 tasks, n = 30 answers, 3 replicates; the tuned model: 60.0" in figure.get_suptitle()
 
 
 def test_module_sets_of_several_have_a_panel_of_their_own() -> None:
@@ -82,7 +82,11 @@ def test_the_majority_answer_is_a_line_where_it_is_known() -> None:
     most = {"baseline": ["majority"], "metric": ["weighted_f1"], "task": ["mean"], "value": [23.1]}
     figure = dose_curves(doses(["q", "up"]), "", pd.DataFrame(most))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["base, 25.0", "majority answer, 23.1", "95 % interval over samples and seeds"]
+    assert labels == [
+        "base, 25.0",
+        "majority answer, 23.1",
+        "95 % interval over samples and replicates",
+    ]
     assert all(any(line.get_ydata()[0] == 23.1 for line in axis.lines) for axis in figure.axes)
 
 
@@ -127,7 +131,7 @@ def test_a_trajectory_is_the_mean_over_layers_and_seeds_in_the_range_of_the_seed
     np.testing.assert_allclose(share.lines[0].get_ydata(), [1.5, 1.5])
     np.testing.assert_allclose(cosine.lines[0].get_ydata(), [0.5, 1])
     caption = figure.get_suptitle().partition("\n")[2]
-    assert caption.startswith("means over 2 layers and 2 seeds; bands: range of the seeds")
+    assert caption.startswith("means over 2 layers and 2 replicates; bands: their range")
     # What was never touched has no line, and is named.
     assert "not adapted: q, k, v, o, down" in caption
     assert_apart(figure)
@@ -136,7 +140,7 @@ def test_a_trajectory_is_the_mean_over_layers_and_seeds_in_the_range_of_the_seed
 def test_one_seed_has_no_band_and_says_so() -> None:
     figure = trajectory_curves(states(1), "")
     assert not any(axis.collections for axis in figure.axes)
-    assert "one seed, so no bands" in figure.get_suptitle()
+    assert "1 replicate, so no bands" in figure.get_suptitle()
 
 
 def test_no_states_are_refused() -> None:

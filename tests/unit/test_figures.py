@@ -260,25 +260,25 @@ def test_a_histograms_seeds_give_a_mean_and_a_band() -> None:
     np.testing.assert_allclose(axis.lines[0].get_ydata(), [37.5, 62.5])
     band = axis.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (25, 75)
-    assert "2 seeds" in axis.get_xlabel()
+    assert "2 replicates" in axis.get_xlabel()
 
 
 def test_figures_of_tables_say_how_many_answers_and_seeds_there_are() -> None:
     pooled = intervals("load", ["q", "up"]).assign(seeds=3)
     below = singles(pooled, "").axes[0].get_xlabel()
-    assert below.endswith("n = 12 answers, 3 seeds")
-    assert "95 % interval over samples and seeds" in below
+    assert below.endswith("n = 12 answers, 3 replicates")
+    assert "95 % interval over samples and replicates" in below
     below = singles(pooled.assign(seeds=1), "").axes[0].get_xlabel()
     assert "95 % interval over samples only" in below
     destroyed = intervals("ablate", ["q"], ("zero",))
-    assert ablation(destroyed, "").axes[0].get_xlabel().endswith("n = 12 answers, 1 seed")
+    assert ablation(destroyed, "").axes[0].get_xlabel().endswith("n = 12 answers, 1 replicate")
     drawn = ablation(destroyed.assign(draws=5), "").axes[0].get_xlabel()
-    assert drawn.endswith("n = 12 answers, 1 seed, 5 random draws")
+    assert drawn.endswith("n = 12 answers, 1 replicate, 5 random draws")
     assert (
         "over samples and draws"
         in singles(pooled.assign(seeds=1, draws=5), "").axes[0].get_xlabel()
     )
-    assert interval(pooled.assign(draws=5)).endswith("over samples, seeds and draws")
+    assert interval(pooled.assign(draws=5)).endswith("over samples, replicates and draws")
 
 
 @pytest.mark.parametrize("tasks", [1, 3, 9])

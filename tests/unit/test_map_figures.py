@@ -85,11 +85,10 @@ def test_l2_of_other_sizes_has_a_scale_for_each_panel_and_says_so() -> None:
 def test_the_caption_says_how_many_seeds_and_how_far_they_lie_apart() -> None:
     three = delta_maps({"": {"one": deltas(seeds=3), "two": deltas(seeds=1)}}, "")
     assert (
-        "1–3 seeds; range of the seeds relative to a cell's mean: median 20%"
-        in three.get_supxlabel()
+        "1–3 replicates; their range relative to a cell's mean: median 20%" in three.get_supxlabel()
     )
     alone = delta_maps({"": {"one": deltas(seeds=1), "two": deltas(seeds=1)}}, "")
-    assert alone.get_supxlabel().startswith("one seed\n")
+    assert alone.get_supxlabel().startswith("one replicate\n")
 
 
 def test_a_pair_that_is_not_there_leaves_its_place_empty() -> None:

@@ -63,7 +63,7 @@ def test_a_trade_off_says_what_its_whiskers_are_and_of_how_many_answers_and_seed
     figure = trade_off(points(intervals("tune", SETS), ledger(SETS)), "weighted_f1", "a pair")
     (legend,) = figure.legends
     assert legend.get_title().get_text() == (
-        "whiskers and band: 95 % interval over samples and seeds; n = 12 answers, 3 seeds"
+        "whiskers and band: 95 % interval over samples and replicates; n = 12 answers, 3 replicates"
     )
 
 
@@ -88,11 +88,16 @@ def test_no_name_of_a_trade_off_covers_another_or_leaves_the_figure() -> None:
 
 def test_cells_at_equal_parameters_have_a_panel_of_their_own() -> None:
     rows = intervals("tune", SETS)
-    fair = rows[rows["kind"] == "tune"].assign(mode="fair")
-    figure = trade_off(points(pd.concat([rows, fair]), ledger(SETS)), "weighted_f1", "a pair")
+    fair = rows[rows["kind"] == "tune"].assign(mode="fair", seeds=2)
+    # The table at equal parameters has fewer replicates, and so has its base.
+    base = rows[rows["kind"] == "base"].assign(seeds=2, value=35.0)
+    of_both = pd.concat([rows, base, fair])
+    figure = trade_off(points(of_both, ledger(SETS)), "weighted_f1", "a pair")
     left, right = figure.axes
+    drawn = [axis.get_lines()[-1].get_ydata()[0] for axis in (left, right)]
+    assert drawn == [30, 35]
     assert [text.get_text() for text in right.get_xticklabels()] == SETS
-    assert right.get_title() == "equal parameters (1k to 1k)"
+    assert right.get_title() == "equal parameters (1k to 1k), 2 replicates"
     assert len(left.texts) == len(SETS)
 
 

@@ -85,21 +85,22 @@ def level(intervals: pd.DataFrame) -> str:
 
 def interval(cells: pd.DataFrame, samples: str = "samples") -> str:
     """A phrase for a figure's intervals: their level, and the units that they are over."""
-    over = [samples, *(name for name in ("seeds", "draws") if cells[name].max() > 1)]
+    names = {"seeds": "replicates", "draws": "draws"}
+    over = [samples, *(name for column, name in names.items() if cells[column].max() > 1)]
     units = f"{samples} only" if len(over) == 1 else f"{', '.join(over[:-1])} and {over[-1]}"
     return f"{level(cells)} interval over {units}"
 
 
 def sampled(cells: pd.DataFrame) -> str:
-    """A phrase for the number of answers, seeds and random draws behind the scores of cells."""
+    """A phrase for the number of answers, replicates and random draws of cells."""
     return f"n = {int(cells['n'].max())} answers, {replicated(cells)}"
 
 
 def replicated(cells: pd.DataFrame) -> str:
-    """A phrase for the number of seeds, and of random draws if there are several."""
+    """A phrase for the number of replicates, and of random draws if there are several."""
     seeds, draws = int(cells["seeds"].max()), int(cells["draws"].max())
     drawn = f", {draws} random draws" if draws > 1 else ""
-    return f"{seeds} seed{'s' * (seeds > 1)}{drawn}"
+    return f"{seeds} replicate{'s' * (seeds > 1)}{drawn}"
 
 
 def counted(intervals: pd.DataFrame) -> str:

@@ -64,7 +64,7 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
             )
         figure.suptitle(title, parse_math=False)
         seeds = weights["tuned"].nunique() if "tuned" in weights else 1
-        of = f"mean of {seeds} seeds; " if seeds > 1 else ""
+        of = f"mean of {seeds} replicates; " if seeds > 1 else ""
         own = "each panel has its own colour scale"
         figure.supxlabel(of + own, fontsize=7)
     return figure

@@ -169,7 +169,7 @@ def _lines(axes: Iterable[Axes], members: Mapping[str, pd.DataFrame]) -> list[Na
 def _caption(weights: Grid, lines: bool) -> str:
     frames = [one for each in weights.values() for one in each.values()]
     seeds = sorted({one["tuned"].nunique() for one in frames})
-    spread_text = "one seed"
+    spread_text = "one replicate"
     if seeds != [1]:
         over = [
             one.groupby(["layer", "projection"])["rms"].agg(["min", "max", "mean"]).dropna()
@@ -179,10 +179,10 @@ def _caption(weights: Grid, lines: bool) -> str:
         spans = np.concatenate([(one["max"] - one["min"]) / one["mean"] for one in over])
         counted = "–".join(str(one) for one in dict.fromkeys((seeds[0], seeds[-1])))
         spread_text = (
-            f"means over {counted} seeds; range of the seeds relative to a cell's mean: "
+            f"means over {counted} replicates; their range relative to a cell's mean: "
             f"median {np.median(spans):.0%}, maximum {spans.max():.0%}"
         )
-        spread_text += "; bands: range of the seeds" if lines else ""
+        spread_text += "; bands: range of the replicates" if lines else ""
     alike = all(_together("l2", each.values()) for each in weights.values())
     scales = "one colour scale for each row"
     if not alike:

@@ -54,17 +54,19 @@ def neurons(concentration: pd.DataFrame, overlaps: pd.DataFrame, title: str) -> 
         left.set_yticks(range(len(pairs)), plain(pairs))
         left.set_xlim(left=0)
         left.set_xlabel("squared change in the top 1 % of the neurons (%)")
-        seeds = " of a seed" if len(pairs) < concentration["pair"].nunique() else ""
+        seeds = " of a replicate" if len(pairs) < concentration["pair"].nunique() else ""
         left.set_title(
             f"small: a layer{seeds}; large: the mean; dotted: even change",
             fontsize=8,
         )
-        names = [f"{one}\n{two if two != one else 'with another seed'}" for one, two in compared]
+        names = [
+            f"{one}\n{two if two != one else 'with another replicate'}" for one, two in compared
+        ]
         right.set_yticks(range(len(compared)), plain(names), fontsize=8)
         right.set_xlim(left=-0.5)
         right.set_xlabel("moved neurons that two pairs share, all layers")
         moved = f"{pooled['moved'].iloc[0]} of {pooled['neurons'].iloc[0]}" if compared else "none"
-        each = "small: two seeds; large: the mean\n" if seeds else ""
+        each = "small: two replicates; large: the mean\n" if seeds else ""
         right.set_title(f"{each}moved: {moved}; grey: central 95 % by chance", fontsize=8)
         if not compared:
             style = {"transform": right.transAxes, "ha": "center"}

@@ -54,7 +54,7 @@ def relative_changes(histogram: pd.DataFrame, title: str) -> Figure:
                 lw=1.4,
             )
         axis.set_yscale("log")
-        of = f"mean of {seeds} seeds; bands: their range" if seeds > 1 else "one seed"
+        of = f"mean of {seeds} replicates; bands: their range" if seeds > 1 else "one replicate"
         axis.set_xlabel(
             f"relative change of a weight; the outer bins hold all below −1 and above 1\n{of}"
         )

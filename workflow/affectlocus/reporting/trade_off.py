@@ -17,7 +17,14 @@ from affectlocus.core.cells import FAIR
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import ALL, PROJECTIONS
-from affectlocus.reporting.figure_style import COLOURS, STYLE, interval, plain, sampled
+from affectlocus.reporting.figure_style import (
+    COLOURS,
+    STYLE,
+    interval,
+    plain,
+    replicated,
+    sampled,
+)
 
 _BUDGETS = ("equal rank", "equal parameters")
 
@@ -31,12 +38,15 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `modules`, `budget`, `parameters`, `value`, `low`, `high`, `confidence`, `n` (answers),
-        `seeds`, `draws`; first the base, with 0 parameters.
+        `seeds`, `draws`; first the base, with 0 parameters. If the cells at equal parameters have
+        fewer replicates, the base has a second row with these, under their budget.
     """
     intervals = intervals[intervals["task"] == MEAN]
-    intervals = intervals.drop_duplicates(["kind", "modules", "mode"])
-    intervals = intervals[intervals["kind"].isin(["base", "tune"])]
-    intervals = intervals.assign(budget=np.where(intervals["mode"] == FAIR, *_BUDGETS[::-1]))
+    cells = intervals[intervals["kind"] == "tune"].drop_duplicates(["modules", "mode"])
+    bases = intervals[intervals["kind"] == "base"].drop_duplicates("seeds")
+    intervals = pd.concat([bases, cells], ignore_index=True)
+    intervals["budget"] = np.where(intervals["mode"] == FAIR, *_BUDGETS[::-1])
+    intervals.loc[1 : len(bases) - 1, "budget"] = _BUDGETS[1]
     keys = ["modules", "budget"]
     shown = ["value", "low", "high", "confidence", "n", "seeds", "draws"]
     rows = intervals.groupby(["kind", *keys], sort=False)[shown].mean()
@@ -64,7 +74,7 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
     Raises:
         InputError: no cell was tuned at equal rank.
     """
-    base = cells[cells["parameters"] == 0].mean(numeric_only=True)
+    bases = cells[cells["parameters"] == 0]
     equal, fair = (
         cells[(cells["parameters"] > 0) & (cells["budget"] == budget)] for budget in _BUDGETS
     )
@@ -105,10 +115,15 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
             axes[0, 1].set_xticks(range(len(fair)), plain(fair["modules"]), rotation=90, fontsize=7)
             axes[0, 1].set_xlim(-0.7, len(fair) - 0.3)
             least, most = (1e-3 * fair["parameters"].agg(end) for end in ("min", "max"))
-            axes[0, 1].set_title(f"equal parameters ({least:,.4g}k to {most:,.4g}k)")
-            axis.set_title("equal rank")
-        if not base.isna().any():
-            for each in axes[0]:
+            axes[0, 1].set_title(
+                f"equal parameters ({least:,.4g}k to {most:,.4g}k), {replicated(fair)}"
+            )
+            axis.set_title(f"equal rank, {replicated(equal)}")
+        if not bases.empty:
+            # The right panel's own base comes last, if it has one.
+            for each, (_, base) in zip(
+                axes[0], bases.iloc[[0, -1][:panels]].iterrows(), strict=True
+            ):
                 each.axhspan(base["low"], base["high"], color="#999999", alpha=0.2, lw=0)
                 each.axhline(base["value"], color="#555555", ls="dotted", lw=1.4, label="base")
         handles: list[Any] = [
@@ -124,8 +139,7 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
             handles=handles,
             loc="outside lower center",
             ncols=len(handles),
-            title=f"whiskers and band: {interval(cells)}; "
-            + sampled(cells[cells["parameters"] > 0]),
+            title=f"whiskers and band: {interval(cells)}; {sampled(equal)}",
         )
         figure.suptitle(title, parse_math=False)
         shown = {ALL: "all seven", "gate": "gate (GET)"}

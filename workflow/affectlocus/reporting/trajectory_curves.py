@@ -70,8 +70,8 @@ def trajectory_curves(rows: pd.DataFrame, title: str) -> Figure:
         axes[2].set_ylim(top=1.02)
         absent = [one for one in PROJECTIONS if one not in set(each["projection"])]
         layers = rows["layer"].nunique()
-        caption = f"means over {layers} layer{'s' * (layers > 1)} and {seeds} seed"
-        caption += "s; bands: range of the seeds" if seeds > 1 else "; one seed, so no bands"
+        caption = f"means over {layers} layer{'s' * (layers > 1)} and {seeds} replicate"
+        caption += "s; bands: their range" if seeds > 1 else ", so no bands"
         caption += f"; not adapted: {', '.join(absent)}" if absent else ""
         figure.suptitle(f"{title}\n{caption}", parse_math=False)
         spread(figure, drawn)
