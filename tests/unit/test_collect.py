@@ -29,6 +29,12 @@ def test_a_cell_of_several_tables_is_listed_once() -> None:
     assert frame.index.tolist() == list(range(len(frame)))
 
 
+def test_of_a_cell_of_several_tables_the_row_with_the_most_replicates_is_kept() -> None:
+    few, many = scores(b__base=30), scores(b__base=32).assign(seeds=10)
+    for tables in ([few, many], [many, few]):
+        assert join_scores(tables)["seeds"].unique().tolist() == [10]
+
+
 def test_joining_keeps_every_row_of_a_single_table() -> None:
     one = scores(b__base=30, p__load__q=40)
     pd.testing.assert_frame_equal(join_scores([one]), one)

@@ -42,7 +42,8 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
         fewer replicates, the base has a second row with these, under their budget.
     """
     intervals = intervals[intervals["task"] == MEAN]
-    cells = intervals[intervals["kind"] == "tune"].drop_duplicates(["modules", "mode"])
+    tunings = intervals[intervals["kind"] == "tune"].sort_values("seeds", kind="stable")
+    cells = tunings.drop_duplicates(["modules", "mode"], keep="last").sort_index()
     bases = intervals[intervals["kind"] == "base"].drop_duplicates("seeds")
     intervals = pd.concat([bases, cells], ignore_index=True)
     intervals["budget"] = np.where(intervals["mode"] == FAIR, *_BUDGETS[::-1])

@@ -8,13 +8,12 @@ from typing import Any
 import pandas as pd
 
 from affectlocus.config.scoring import MEAN, MEAN_OF_CONTROL
-from affectlocus.scoring.tables import metric_rows, without_replicates
+from affectlocus.scoring.tables import each_once, metric_rows, without_replicates
 
 
 def join_scores(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The rows of all tables. A cell of several tables (the base) occurs once."""
-    frame = pd.concat(scores, ignore_index=True)
-    return frame.drop_duplicates(["cell", "task", "metric"], ignore_index=True)
+    return each_once(pd.concat(scores, ignore_index=True))
 
 
 def summarise(

@@ -11,7 +11,7 @@ import pandas as pd
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.distinct_n import METRICS as DIVERSITY
 from affectlocus.scoring.perplexity import METRICS as PERPLEXITY
-from affectlocus.scoring.tables import without_replicates
+from affectlocus.scoring.tables import each_once, without_replicates
 
 METRICS = (*PERPLEXITY, *DIVERSITY)
 _KEYS = ["task", "cell", "kind", "modules", "mode"]
@@ -34,7 +34,7 @@ def intervals(scores: pd.DataFrame) -> pd.DataFrame:
             "found no perplexity among the scores; expected at least one task with `fluency: true`",
         )
     rows = scores[scores["task"].isin(texts) & scores["metric"].isin(METRICS)]
-    rows = without_replicates(rows.drop_duplicates(["task", "cell", "metric"]))
+    rows = without_replicates(each_once(rows.reset_index(drop=True)))
     columns = ["value", "n", "low", "high", "gain", "gain_low", "gain_high"]
     columns += ["confidence", "reference"]
     return rows[[*_KEYS, "seeds", "draws", "metric", *columns]].sort_values("task", kind="stable")

@@ -114,6 +114,17 @@ def answer_shape(scores: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(columns=SHAPE).reset_index()
 
 
+def each_once(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of several tables with each (cell, task, metric) once.
+
+    The base and the tuned model are in every table of a pair. The table of an arm with fewer
+    replicates has their mean over these only: the row with the most replicates is kept.
+    """
+    most = scores.sort_values("seeds", ascending=False, kind="stable")
+    kept = most.drop_duplicates(["cell", "task", "metric"])
+    return scores.loc[kept.index.sort_values()].reset_index(drop=True)
+
+
 def without_replicates(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows that a table shows: of cells that differ only in seed or draw, only their mean."""
     alike = scores["cell"].str.replace(_REPLICATE, "", regex=True)
