@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from affectlocus.checkpoints.architectures import in_other_tower, place
+from affectlocus.core.files import read_data_file
 
 MERGE = "merge it into its base with peft (merge_and_unload) and give the merged folder"
 _CONVERT = (
@@ -21,75 +23,14 @@ _CONVERT = (
 _NO_WEIGHTS = "it trains inputs or prompts and changes no weights, so there is no delta to measure"
 _BY_INPUT = "its change depends on the input, so there is no single delta of the weights"
 
-# The adapter types of peft that cannot be merged, and why. All others can be merged.
+_KNOWN = read_data_file(Path(__file__).with_name("known_names.yaml"))
 _NO_MERGE = {
-    **dict.fromkeys(
-        (
-            *("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"),
-            *("ADAPTION_PROMPT", "CPT", "CARTRIDGE"),
-        ),
-        _NO_WEIGHTS,
-    ),
-    **dict.fromkeys(("XLORA", "POLY", "LILY", "SHADOW"), _BY_INPUT),
+    **dict.fromkeys(_KNOWN["not_merged"]["no_weights"], _NO_WEIGHTS),
+    **dict.fromkeys(_KNOWN["not_merged"]["by_input"], _BY_INPUT),
 }
-
-# Prefix of a tensor's name → the adapter type it belongs to. A configuration may say LoRA and the
-# tensors may be of another type.
-_PREFIXES = {
-    "adamss": "AdaMSS",
-    "adaption": "Adaption Prompt",
-    "beft": "BEFT",
-    "boft": "BOFT",
-    "bone": "Bone",
-    "c3a": "C3A",
-    "deft": "DEFT",
-    "delora": "DeLoRA",
-    "dora": "DoRA in another layout",
-    "fourierft": "FourierFT",
-    "frod": "FRoD",
-    "glora": "GLoRA",
-    "gralora": "GraLoRA",
-    "hada": "LoHa",
-    "hira": "HiRA",
-    "hra": "HRA",
-    "ia3": "IA3",
-    "lily": "Lily",
-    "ln_tuning": "LN Tuning",
-    "lokr": "LoKr",
-    "miss": "MiSS",
-    "oft": "OFT",
-    "osf": "OSF",
-    "peanut": "PEANuT",
-    "poly": "Poly",
-    "prefix_task": "multitask prompt tuning",
-    "psoft": "PSOFT",
-    "pvera": "PVeRA",
-    "randlora": "RandLoRA",
-    "road": "RoAd",
-    "shadow": "ShadowPEFT",
-    "shira": "SHiRA",
-    "supertuning": "SuperTuning",
-    "tinylora": "TinyLoRA",
-    "trainable_tokens": "trainable tokens",
-    "unilora": "Uni-LoRA",
-    "vblora": "VB-LoRA",
-    "vera": "VeRA",
-    "waveft": "WaveFT",
-    "xlora": "X-LoRA",
-}
-_EXACT_NAMES = {
-    "lora_E": "AdaLoRA",
-    "lora_ranknum": "AdaLoRA",
-    "ranknum": "AdaLoRA",
-    "lora_diag": "KaSA",
-    "lora_down": "LoRA in kohya's layout",
-    "lora_up": "LoRA in kohya's layout",
-    "lora_mid": "LoCon",
-    "lora_latent_mapping": "LoRA-XS",
-    "prompt_embeddings": "prompt tuning",
-    "prompt_encoder": "P-tuning",
-    "token_adapter": "trainable tokens",
-}
+# A configuration may say LoRA and the tensors may be of another type.
+_PREFIXES: dict[str, str] = _KNOWN["tensor_prefixes"]
+_EXACT_NAMES: dict[str, str] = _KNOWN["tensor_names"]
 _LONGEST_FIRST = sorted(_PREFIXES, key=len, reverse=True)
 _QUANTISED = frozenset(("absmax", "quant_map", "nested_absmax", "nested_quant_map", "qweight"))
 

@@ -16,7 +16,7 @@ from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.architectures import in_other_tower, place
 from affectlocus.checkpoints.name_alignment import split_layer
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import read_json
+from affectlocus.core.files import read_data_file, read_json
 from affectlocus.core.projections import PROJECTIONS
 
 Kind = Literal["seven", "no gate", "latent", "other"]
@@ -26,62 +26,10 @@ _WHY: dict[Kind, str] = {
     "latent": "has latent attention: k and v are in kv_b_proj, which is not measured",
     "other": "has other modules than q, k, v, o, gate, up and down",
 }
-# model_type in config.json.
+_KNOWN = read_data_file(Path(__file__).with_name("known_names.yaml"))
 _TYPES: dict[str, Kind] = {
-    **dict.fromkeys(
-        (
-            *("llama", "mistral", "mistral3", "ministral", "ministral3", "mixtral", "gemma"),
-            *("gemma2", "gemma3", "gemma3_text", "phi3", "internlm2", "internlm3", "olmo"),
-            *("olmo2", "olmo3", "granite", "cohere", "cohere2", "stablelm", "smollm3", "exaone4"),
-            *("qwen2", "qwen2_moe", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"),
-            *("qwen2_audio", "qwen2_5_omni", "qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_text"),
-            *("llava", "llava_next", "minicpm", "minicpmv", "minicpmo", "seed_oss", "ernie4_5"),
-        ),
-        "seven",
-    ),
-    **dict.fromkeys(
-        (
-            *("opt", "gpt_neo", "gptj", "codegen", "phi", "starcoder2", "nemotron", "arcee"),
-            *("apertus", "xglm", "biogpt", "bart", "mbart", "whisper", "persimmon", "gpt_neox"),
-            *("bloom", "falcon", "gpt2", "gpt_bigcode", "mpt", "RefinedWeb", "RefinedWebModel"),
-        ),
-        "no gate",
-    ),
-    **dict.fromkeys(
-        (
-            *("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "minicpm3"),
-            *("longcat_flash", "glm4_moe_lite", "glm_moe_dsa"),
-        ),
-        "latent",
-    ),
-    **dict.fromkeys(("t5", "mt5", "umt5", "chatglm", "qwen", "mamba", "mamba2"), "other"),
+    name: kind for kind, names in _KNOWN["model_types"].items() for name in names
 }
-# Patterns for the last part of a base's name in lower case. The first match decides; None: unknown.
-_NAMES: tuple[tuple[str, Kind | None], ...] = (
-    (r"llama-?4|gpt-oss|qwen3-next|qwen3\.5|nemotron|gemma-?3n|falcon-?h1|granite-4", None),
-    (r"distill|falcon-?3", "seven"),
-    (r"mamba|rwkv|chatglm|(?:^|-)m?t5-|^qwen-?(?:\d+(?:\.\d+)?b|vl|audio)(?!\w)", "other"),
-    (r"deepseek-(?:v[23]|coder-v2|r1|vl2)|kimi-k|minicpm-?3", "latent"),
-    (r"llama|mistral|mixtral|qwen|gemma|vicuna|alpaca|zephyr|hermes|phi-?(?:3|4)", "seven"),
-    (r"smollm|internlm-?2|olmo-|granite-3|yi-(?:1\.5-)?\d+b|solar-|openchat|starling", "seven"),
-    (
-        r"(?:^|-)opt-|gpt-?neo|gpt-?j|pythia|bloom|falcon|gpt-?2|(?:^|-)mpt-|phi-?(?:1|2)"
-        r"|starcoder|santacoder|codegen|galactica|cerebras-gpt|xglm|biogpt|whisper|(?:^|m)bart-"
-        r"|dolly|persimmon|apertus",
-        "no gate",
-    ),
-)
-# Patterns for the end of a module's name below `layers.N.` (or `h.N.`, `block.N.`).
-_MODULES: tuple[tuple[str, Kind], ...] = (
-    (r"(?:kv_a_proj_with_mqa|kv_b_proj|q_a_proj|q_b_proj|q_down_proj|kv_down_proj)", "latent"),
-    (r"(?:fc1|fc2|fc_in|fc_out|c_fc|dense_h_to_4h|dense_4h_to_h)", "no gate"),
-    (r"(?:SelfAttention|EncDecAttention|DenseReluDense)\.\w+", "other"),
-    (
-        r"(?:c_attn|c_proj|query_key_value|W_pack|Wqkv|out_proj|attn_out|ff_proj|ff_out|w1|w2|wi"
-        r"|wo|dense|qkv|proj|in_proj|x_proj)",
-        "other",
-    ),
-)
 _BLOCK = re.compile(r"(?:^|.*\.)(?:layers|h|block|blocks)\.\d+\.(?P<module>.+)")
 _OTHER_MODULES = re.compile(r"router|(?:^|\.)gate$|shared_expert_gate|norm|linear_attn|mamba|conv")
 
@@ -108,9 +56,9 @@ def unknown_projections(adapter: Adapter) -> list[str]:
             source=source,
         )
     unknown = _unknown_modules(adapter)
-    for pattern, found in _MODULES:
+    for pattern, found in _KNOWN["module_names"]:
         for module in unknown:
-            if re.fullmatch(rf"(?:.*\.)?{pattern}", module):
+            if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", module):
                 raise InputError(
                     "adapter.other-layout",
                     f"{adapter.path}: it adapts {module}, so its base {_WHY[found]}; expected an "
@@ -180,7 +128,7 @@ def _declared_kind(adapter: Adapter) -> tuple[Kind | None, str]:
     if found is not None and found in _TYPES:
         return _TYPES[found], f"model_type {found!r} in config.json"
     name = (adapter.base_name or "").replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
-    for pattern, kind in _NAMES:
+    for pattern, kind in _KNOWN["base_names"]:
         if name and re.search(pattern, name):
             return kind, f"{adapter.base_name!r} in {CONFIG}"
     return None, ""

@@ -9,6 +9,7 @@ from typing import Any
 from affectlocus.checkpoints.adapter_settings import CONFIG
 from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.core.errors import InputError
+from affectlocus.core.files import read_data_file
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>.+)")
@@ -28,14 +29,7 @@ _QUANTISED = re.compile(
 _LONGER = re.compile(r"(qwen3-.*)-128k$")
 # Suffixes of copies with the same weights in another layout or float precision.
 _SAME_WEIGHTS = re.compile(r"[-_.](?:hf|bf16|fp16|unsloth|mlx)$")
-# unsloth's copies whose names follow no rule: letters of the copy → letters of the original.
-_UNSLOTH = {
-    "mistral7b": "mistral7bv01",
-    "solar107b": "solar107bv10",
-    "tinyllama": "tinyllama11bintermediatestep1431k3t",
-    "tinyllamachat": "tinyllama11bchatv10",
-    "zephyrsft": "mistral7bsftbeta",
-}
+_UNSLOTH: dict[str, str] = read_data_file(Path(__file__).with_name("known_names.yaml"))["unsloth"]
 
 
 def check_base_name(adapter: Adapter, path: Path, config: dict[str, Any] | None) -> list[str]:

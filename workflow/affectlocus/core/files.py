@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,15 @@ def read_object(path: Path, content: str) -> dict[str, Any]:
             found=kind,
         )
     return value
+
+
+@cache
+def read_data_file(path: Path) -> Any:
+    """The content of a YAML file of this package, which several modules may share."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times faster
+    return yaml.load(path.read_text(encoding="utf-8"), loader)
 
 
 def sha256(path: Path) -> str:
