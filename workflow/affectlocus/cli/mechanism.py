@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -269,6 +268,8 @@ def directions(
 
     Example: affectlocus directions --base qwen2.json --tuned affective.json --tuned control.json
     """
+    from pydantic import RootModel
+
     from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
     from affectlocus.checkpoints.pairs import Pair
     from affectlocus.config.measures import Directions
@@ -283,22 +284,15 @@ def directions(
             option="--tuned",
             found=names,
         )
-    try:
-        given = json.loads(readings)
-        how = {name: Reading(**given.get(name, {})) for name in names}
-    except (ValueError, TypeError, AttributeError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(
-            "option.not-json",
-            f"--readings: {line}; expected JSON, name → reading",
-            option="--readings",
-        ) from None
+    how = settings_of(RootModel[dict[str, Reading]], readings, "--readings").root
     with importing():
         from affectlocus.deltas.directions import directions as run
     chain = [checkpoint_folder(base), *(then or [])]
     frame = run(
         {
-            path.stem: Pair(chain, checkpoint_folder(path), **how[path.stem].model_dump())
+            path.stem: Pair(
+                chain, checkpoint_folder(path), **how.get(path.stem, Reading()).model_dump()
+            )
             for path in tuned
         },
         chosen.rank,

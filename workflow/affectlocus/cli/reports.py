@@ -205,18 +205,9 @@ def _of_seeds(paths: list[Path], *columns: str) -> pd.DataFrame:
 
 def _panels(grid: str) -> dict[str, dict[str, pd.DataFrame]]:
     """The panels of `--grid`."""
-    try:
-        given = json.loads(grid)
-        paths = {
-            row: {column: [Path(path) for path in files] for column, files in members.items()}
-            for row, members in given.items()
-        }
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InputError(
-            "option.not-json",
-            f"--grid: {error}; expected JSON, row → column → files",
-            option="--grid",
-        ) from None
+    from pydantic import RootModel
+
+    paths = settings_of(RootModel[dict[str, dict[str, list[Path]]]], grid, "--grid").root
     return {
         row: {column: _of_seeds(files, "numel", "rms") for column, files in members.items()}
         for row, members in paths.items()
