@@ -394,7 +394,7 @@ def paper_plan() -> str:
         )
     total = json.loads(run.stdout)["total"]
     return table(
-        ["jobs", "hours of an 80 GB card (A100)", "downloads", "disk"],
+        ["jobs", "GPU hours (A100 with 80 GB)", "downloads", "disk"],
         [
             [
                 f"{total['jobs']:,}",

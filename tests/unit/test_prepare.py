@@ -47,6 +47,31 @@ def splits(folder: Path, **texts: list[str]) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
+    ("header", "near"), [("text,moods", "moods"), ("text,Mood", "Mood"), ("text,feeling", "")]
+)
+def test_a_column_that_is_missing_is_compared_with_the_names_of_the_file(
+    tmp_path: Path, header: str, near: str
+) -> None:
+    with refused("table.no-column", column="mood") as caught:
+        run(tmp_path, f"{header}\nI won,joy\n")
+    assert ("did you mean" in str(caught.value)) == bool(near)
+    assert f"did you mean {near!r}?" in str(caught.value) or not near
+
+
+def test_a_label_with_a_comma_that_was_split_in_params_yaml_says_to_quote_it(
+    tmp_path: Path,
+) -> None:
+    content = 'text,mood\nI won,"joy, pride"\nI lost,sorrow\n'
+    with refused("label.split-at-comma", row=1, found=["joy, pride"]) as caught:
+        run(tmp_path, content, labels=["joy", "pride", "sorrow"])
+    assert "put it in quotes" in str(caught.value)
+    samples, _ = run(tmp_path, content, labels=["joy, pride", "sorrow"])
+    assert samples["answer"].tolist() == ["joy, pride", "sorrow"]
+    with pytest.raises(ValueError, match=r"the label 'joy' has no word.* comma, put that text in"):
+        task(labels={"joy": None, "pride": "joy", "sorrow": "sorrow"})
+
+
+@pytest.mark.parametrize(
     ("name", "content", "changes"),
     [
         ("a.csv", CSV.encode(), {}),

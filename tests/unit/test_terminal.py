@@ -37,7 +37,9 @@ def test_the_baselines_stand_below_the_table_in_its_metric_by_their_names(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_table(table)
-    shown = [[cell.strip() for cell in line] for line in lines(capsys.readouterr().out)]
+    printed = capsys.readouterr().out
+    assert "t.csv: weighted F1 (%)" in " ".join(printed.partition("┏")[0].split())
+    shown = [[cell.strip() for cell in line] for line in lines(printed)]
     assert shown == [
         ["0", "base", "9.58", "7.00", "8.29"],
         ["1", "all", "53.02", "60.00", "56.51"],
@@ -79,3 +81,20 @@ def test_a_condition_that_no_row_fulfils_is_refused_with_values_that_exist(tmp_p
     known = ["p/load/gate/seed6", "p/load/gate/seed7"]
     with refused("option.no-such-row", found="p/load/gate/seed0", expected=known):
         print_rows(path, ["cell=p/load/gate/seed0"], 20)
+
+
+def test_numbers_of_a_companion_are_rounded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t_intervals.csv"
+    path.write_text(
+        "num,cell,metric,value,n,low,p\n"
+        "0,a/base,weighted_f1,19.822126,200,-8.990100,0.000123\n"
+        "1,a/load,weighted_f1,0.000000,200,0.5,0.250000\n"
+    )
+    print_table(path)
+    shown = [[cell.strip() for cell in line] for line in lines(capsys.readouterr().out)]
+    assert shown == [
+        ["0", "a/base", "weighted_f1", "19.82", "200", "-8.99", "0.00012"],
+        ["1", "a/load", "weighted_f1", "0.00", "200", "0.5", "0.25"],
+    ]

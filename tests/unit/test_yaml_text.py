@@ -108,12 +108,14 @@ def test_an_override_of_a_merged_key_can_be_merged_again() -> None:
         ("[a]: 1", "params.key-not-text", {"line": 1}),
         ("a: =", "params.unquoted-scalar", {"line": 1, "found": "="}),
         ("a: 1\nb: 0x_", "params.unquoted-scalar", {"line": 2, "found": "0x_"}),
-        ("a: !!python/object/apply:os.system [ls]", "params.not-yaml", {}),
+        ("a: !!python/object/apply:os.system [ls]", "params.not-yaml", {"line": 1}),
         ("a: !!int x", "params.invalid-scalar", {}),
         ("a: 2001-13-45", "params.unquoted-scalar", {"line": 1, "found": "2001-13-45"}),
         ("[" * 60 + "]" * 60, "params.nested-too-deep", {"expected": 50}),
         ("{" * 5000, "params.nested-too-deep", {"expected": 50}),
-        ("a: [", "params.not-yaml", {}),
+        ("a: [", "params.not-yaml", {"line": 1, "found": "a: ["}),
+        ("a: 1\nb: \x01", "params.not-yaml", {"line": 2}),
+        ("a: 'x\nb: 1\n", "params.not-yaml", {"line": 3, "found": ""}),
         ("#" * 2**20 + "#", "params.too-long", {"found": 2**20 + 1, "expected": 2**20}),
     ],
 )
@@ -129,3 +131,30 @@ def test_what_is_no_settings_is_refused_in_one_line(
 def test_anchors_of_anchors_are_read_up_to_the_limit_of_values() -> None:
     text = "x: &x [1,1,1,1,1,1]\na: &a [*x,*x,*x,*x,*x,*x,*x]\n"
     assert parsed(text, "s")["a"][6] == [1] * 6
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "advice"),
+    [
+        ("tune:\n  rank 2\n  steps: 3\n", 3, "end the line above with a colon"),
+        ("rank\nsteps: 3\n", 2, "end the line above with a colon"),
+        ("prompt: Text: {text}\n", 1, "put a text with ': ' in quotes"),
+        ("tune:\n\trank: 2", 2, "indent with spaces"),
+        ("labels: [happy, sad\nseeds: [0]\n", 2, "closing bracket that is missing before it"),
+        ("tune:\n  rank: 1\n steps: 2\n", 3, "check the indentation"),
+        ("name: *x", 1, "put a text that begins with * in quotes"),
+        ("name: @x", 1, "begins with this character in quotes"),
+        ("name: 'x\nsteps: 1\n", 3, "close the quotation mark"),
+        ('name: "a\\y"', 1, "write two backslashes"),
+    ],
+)
+def test_text_that_is_not_yaml_is_named_with_its_line_and_what_to_do(
+    text: str, line: int, advice: str
+) -> None:
+    with refused("params.not-yaml", line=line) as caught:
+        parsed(text, "params.yaml")
+    said = str(caught.value)
+    assert said.startswith(f"params.yaml: line {line}: not YAML: ")
+    assert advice in said
+    assert "while parsing" not in said
+    assert len(said.splitlines()) == 1

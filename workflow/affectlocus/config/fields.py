@@ -121,6 +121,14 @@ def labels_map(value: Any) -> Any:
         return dict(zip(words, words, strict=True))
     if isinstance(value, dict):
         distinct([plain(key) for key in value])
+        for label, word in value.items():
+            if word is None:
+                raise ParameterError(
+                    "params.label-without-word",
+                    f"the label {label!r} has no word; write {label}: WORD, or, if it is part of a "
+                    "text with a comma, put that text in quotes",
+                    found=label,
+                )
         return {plain(key): plain(word) for key, word in value.items()}
     return value
 

@@ -125,15 +125,50 @@ def parsed(text: str, source: str, kind: str = "YAML") -> Any:
             expected=_DEEPEST,
         ) from None
     except yaml.YAMLError as error:
-        raise InputError(
-            "params.not-yaml", f"{source}: not {kind}: {' '.join(str(error).split())}", file=source
-        ) from None
+        raise _not_yaml(error, text, source, kind) from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         # For example an impossible date, a number with too many digits, or !!int of a word.
         line = " ".join(str(error).split())
         raise InputError(
             "params.invalid-scalar", f"{source}: not {kind}: invalid value ({line})", file=source
         ) from None
+
+
+# The beginning of PyYAML's message → what to do.
+_ADVICE = {
+    "mapping values are not allowed": "indent a key as the keys beside it, end the line above with "
+    "a colon if it is a section, or put a text with ': ' in quotes",
+    "could not find expected ':'": "add a colon to the key in the line above",
+    "found character '\\t'": "indent with spaces instead of tabs",
+    "found character": "put a text that begins with this character in quotes",
+    "found undefined alias": "put a text that begins with * in quotes, or define the anchor",
+    "found unexpected end of stream": "close the quotation mark",
+    "found unknown escape": "in double quotes write two backslashes for one",
+    "could not determine a constructor": "remove the tag",
+    "expected <block end>": "check the indentation, and the quotation marks before it",
+    "expected ',' or": "add the comma or the closing bracket that is missing before it",
+    "expected the node content": "add the value or the closing bracket that is missing",
+    "special characters": "remove the control character",
+}
+
+
+def _not_yaml(error: yaml.YAMLError, text: str, source: str, kind: str) -> InputError:
+    """The line that PyYAML cannot read, and what to do."""
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    reason = " ".join(str(reason).split())
+    advice = next((said for start, said in _ADVICE.items() if reason.startswith(start)), reason)
+    mark = getattr(error, "problem_mark", None)
+    position = mark.index if mark else getattr(error, "position", len(text))
+    line = text.count("\n", 0, position) + 1
+    found = "".join(text.splitlines()[line - 1 : line]).strip()
+    return InputError(
+        "params.not-yaml",
+        f"{source}: line {line}: not {kind}: "
+        f"{f'found {found[:60]!r}' if found else 'the text ends too early'}; {advice}",
+        file=source,
+        line=line,
+        found=found,
+    )
 
 
 def _without_duplicates(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

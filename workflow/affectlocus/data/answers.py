@@ -114,6 +114,14 @@ def _unlisted_labels(row: int, labels: pd.Series, listed: dict[str, str]) -> Lay
             f"each label to its word, such as {{{first}: {word}}}",
             **fields,
         )
+    parts = [part.strip() for part in first.split(",")]
+    if len(parts) > 1 and all(part in listed for part in parts):
+        return LayoutError(
+            "label.split-at-comma",
+            f"row {row} has the label {first!r}; {expected}: the comma separates labels in "
+            f"params.yaml; to list {first!r} as one label, put it in quotes",
+            **fields,
+        )
     every = "them" if len(found) > 1 else "it"
     return LayoutError(
         "label.unlisted",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +38,10 @@ def check_columns(frame: pd.DataFrame, wanted: Iterable[str | None]) -> None:
             listed = ", ".join(names) or "none, as it has no rows"
             spaced = next((name for name in names if name.strip() == column), None)
             hint = delimiter_hint(listed) if len(frame.columns) == 1 else ""
+            lower = {name.lower(): name for name in names}
+            near = get_close_matches(column.lower(), lower, 1)
+            if near and not hint:
+                hint = f"; did you mean {lower[near[0]]!r}?"
             if spaced is not None:
                 hint = (
                     f"; the name {spaced!r} has a space around it: remove the space from the "

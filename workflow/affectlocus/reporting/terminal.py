@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from affectlocus.scoring.score_tables import NAMES
 
 
 def print_table(path: Path) -> None:
-    """Prints a table's csv with numbers aligned to the right.
+    """Prints a table's csv with its metric and with numbers aligned to the right.
 
-    If the files of intervals and baselines exist, the dimmed baselines follow.
+    If the files of intervals and baselines exist, the dimmed baselines follow. Numbers have two
+    decimals; numbers below 0.1 have two significant figures.
     """
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -31,7 +33,16 @@ def print_table(path: Path) -> None:
         raise InputError(
             "result.not-csv", f"{path}: not a csv table; expected a table of results", file=path
         ) from None
-    print_frame(frame, str(path), _baselines(path, list(frame.columns)))
+    metric, baselines = _companions(path, list(frame.columns))
+    print_frame(frame.map(_rounded), f"{path}{metric and f': {metric}'}", baselines)
+
+
+def _rounded(text: str) -> str:
+    """A number in a csv with fewer decimals; other text as it is."""
+    if not re.fullmatch(r"-?\d+\.\d{3,}", text):
+        return text
+    number = float(text)
+    return f"{number:.2g}" if 0 < abs(number) < 0.1 else f"{number:.2f}"
 
 
 def print_rows(path: Path, where: Sequence[str], most: int) -> None:
@@ -125,20 +136,23 @@ def print_frame(frame: pd.DataFrame, title: str, below: pd.DataFrame | None = No
     _print(grid, width)
 
 
-def _baselines(path: Path, columns: list[str]) -> pd.DataFrame:
-    """The baselines of a table in the columns and the metric of the table; empty without files."""
-    companions = [path.with_name(f"{path.stem}_{kind}.csv") for kind in ("intervals", "baselines")]
+def _companions(path: Path, columns: list[str]) -> tuple[str, pd.DataFrame]:
+    """The label of a table's metric, and the baselines in this metric and the table's columns.
+
+    Both are empty without the files of intervals and baselines.
+    """
+    files = [path.with_name(f"{path.stem}_{kind}.csv") for kind in ("intervals", "baselines")]
     try:
-        shown, rows = (
-            pd.read_csv(one, keep_default_na=False, na_values=[""]) for one in companions
-        )
-        wide = rows[rows["metric"] == shown["metric"].iloc[0]].pivot_table(
+        shown, rows = (pd.read_csv(one, keep_default_na=False, na_values=[""]) for one in files)
+        metric = shown["metric"].iloc[0]
+        wide = rows[rows["metric"] == metric].pivot_table(
             index="baseline", columns="task", values="value", sort=False
         )
     except (OSError, ValueError, KeyError, IndexError):
-        return pd.DataFrame(columns=columns)
+        return "", pd.DataFrame(columns=columns)
     wide = wide.reindex(columns=columns).map(lambda value: f"{value:.2f}").replace("nan", "")
-    return wide.assign(modules=[NAMES.get(str(name), str(name)) for name in wide.index])
+    label = METRICS[metric].label if metric in METRICS else str(metric)
+    return label, wide.assign(modules=[NAMES.get(str(name), str(name)) for name in wide.index])
 
 
 def _cell(value: Any) -> str:
