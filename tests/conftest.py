@@ -1,8 +1,12 @@
 """How property tests draw their examples, everywhere, and what no test may find."""
 
 import os
+import sys
+from pathlib import Path
 
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent / "forked"))
 
 # No test takes a base that another run has kept; one that asks for such bases names its own folder.
 os.environ["AFFECTLOCUS_CACHE"] = ""

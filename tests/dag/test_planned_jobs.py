@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from programs import heavy
 from refusal import printed_code
 from safetensors.numpy import save_file
 
@@ -23,13 +24,12 @@ from affectlocus.orchestration.matrix import all_cells, arm_of
 from affectlocus.orchestration.plan import plan
 
 ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Snakemake on the project's Snakefile, in an experiment's folder."""
     command: list[str | Path] = [
-        BIN / "snakemake",
+        heavy() / "snakemake",
         "--snakefile",
         ROOT / "Snakefile",
         "--directory",

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests/robustness")]
 
 from markdown import blocks, links  # noqa: E402
+from programs import heavy  # noqa: E402
 from project import BIN, copied, environment  # noqa: E402
 
 PARAMETERS = Path(__file__).with_name("params.yaml")
@@ -188,11 +189,19 @@ class Reader:
         self._read: set[Path] = set()
         for name in ("Makefile", "pyproject.toml"):
             shutil.copy(ROOT / name, folder)
-        # The environment as it is, so that make installs nothing.
-        (folder / ".venv").mkdir()
-        for entry in Path(sys.prefix).iterdir():
-            if entry.name != "ready":
-                (folder / ".venv" / entry.name).symlink_to(entry)
+        # The environment as it is, so that make installs nothing, with programs that start quickly.
+        (folder / ".venv/bin").mkdir(parents=True)
+        installed = Path(sys.prefix)
+        for entry in [*installed.iterdir(), *installed.glob("bin/*")]:
+            here = folder / ".venv" / entry.relative_to(installed)
+            if entry.name not in ("bin", "ready", "activate", "affectlocus", "snakemake"):
+                here.symlink_to(entry)
+        activate = (installed / "bin/activate").read_text(encoding="utf-8")
+        (folder / ".venv/bin/activate").write_text(
+            activate.replace(sys.prefix, str(folder / ".venv")), encoding="utf-8"
+        )
+        for program in heavy().iterdir():
+            shutil.copy(program, folder / ".venv/bin")
         (folder / ".venv/ready").touch()
 
     def read(self, page: Path) -> None:
@@ -211,7 +220,7 @@ class Reader:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
             cwd=self.folder,
-            env=environment(self.folder),
+            env=environment(self.folder, heavy()),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess, run
 from unittest.mock import patch
+
+from programs import light
 
 from affectlocus.cli import app
 from affectlocus.core.errors import exit_on_error
@@ -41,8 +42,8 @@ def in_process(folder: Path, *arguments: str | Path, **environment: str) -> Comp
 
 
 def own_process(folder: Path, *arguments: str | Path, **environment: str) -> CompletedProcess[str]:
-    """The same by the installed command."""
-    command = [Path(sys.executable).with_name("affectlocus"), *map(str, arguments)]
+    """The same in a process of its own (`tests/forked`)."""
+    command = [light() / "affectlocus", *map(str, arguments)]
     return run(
         command,
         cwd=folder,

@@ -288,6 +288,7 @@ def start(
     *arguments: str | Path,
     errors: int = subprocess.PIPE,
     room: int = -1,
+    place: Path = BIN,
     **environment: str,
 ) -> subprocess.Popen[str]:
     """Starts a program of this environment in `folder`, with this hub and an HF_HOME of its own.
@@ -295,6 +296,7 @@ def start(
     Args:
         errors: where its standard error goes.
         room: as on a full disk, no file grows past so many bytes; -1 for no limit.
+        place: the folder of the program.
     """
     own = {
         **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
@@ -302,11 +304,11 @@ def start(
         "HF_ENDPOINT": hub.url,
         "AFFECTLOCUS_RETRY_WAIT": "0.01",
         "NO_PROXY": "127.0.0.1",
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{place}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}",
         **environment,
     }
     return subprocess.Popen(
-        [BIN / program, *arguments],
+        [place / program, *arguments],
         cwd=folder,
         env=own,
         stdout=subprocess.PIPE,

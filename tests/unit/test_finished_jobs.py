@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import heavy
 
 from affectlocus.config.experiment import load
 from affectlocus.orchestration.dag import Dag
@@ -25,8 +25,7 @@ def test_the_files_are_those_of_the_jobs_that_snakemake_plans(
     folder = tmp_path / "here"
     folder.mkdir()
     shutil.copy(ROOT / experiment, folder / "params.yaml")
-    program = str(Path(sys.executable).parent / "snakemake")
-    command = [program, "--snakefile", str(ROOT / "Snakefile")]
+    command = [heavy() / "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--cores", "2", "--dry-run"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

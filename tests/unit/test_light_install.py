@@ -1,7 +1,7 @@
 """The core without the extra `workflow`: torch, transformers and the like cannot be imported.
 
-The subprocesses stand for an environment made by `pip install .`: an import hook refuses every
-module that only the extra installs.
+The processes stand for an environment made by `pip install .`: every module that only the extra
+installs cannot be imported.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import layouts
 import numpy as np
+import programs
 import pytest
 import torch
+from command import in_process
 from refusal import printed_code
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -32,18 +33,11 @@ from affectlocus.training import lora_targets
 from affectlocus.training.lora_targets import layout_of, layout_of_config
 
 ROOT = Path(__file__).parents[2]
-BLOCKED = sorted(MODULES)
-START = f"""
-import sys
-for name in {BLOCKED!r}:
-    sys.modules[name] = None
-from affectlocus.cli import main
-main()
-"""
 
 
 def light(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", START, *map(str, arguments)]
+    program = programs.light(blocked=tuple(sorted(MODULES))) / "affectlocus"
+    command = [program, *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -128,12 +122,8 @@ def test_ledger_counts_as_with_transformers(checkpoint, tmp_path, architecture, 
         shutil.copy(checkpoint(architecture) / "config.json", folder)
     works(tmp_path, "ledger", folder, "--out", "light.csv")
     frame = (tmp_path / "light.csv").read_text()
-    done = subprocess.run(
-        [Path(sys.executable).with_name("affectlocus"), "ledger", folder, "--out", "full.csv"],
-        cwd=tmp_path,
-        check=True,
-    )
-    assert done.returncode == 0
+    done = in_process(tmp_path, "ledger", folder, "--out", "full.csv")
+    assert done.returncode == 0, done.stderr
     assert frame == (tmp_path / "full.csv").read_text()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command import own_process
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusal import refused
@@ -511,23 +511,9 @@ def test_the_installed_command_scores_meld_as_published_without_a_model_library(
 
 
 def test_wheels_that_cannot_be_downloaded_end_in_one_line(files: Path, tmp_path: Path) -> None:
-    command = [Path(sys.executable).with_name("affectlocus"), "score", "--protocol", "mer-unibench"]
-    done = subprocess.run(
-        [
-            *command,
-            *HIT_RATE[:2],
-            "--wheels",
-            "released",
-            *HIT_RATE[5:],
-            "--predictions",
-            "open.csv",
-        ],
-        cwd=files,
-        env=os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = (*HIT_RATE[:2], "--wheels", "released", *HIT_RATE[5:], "--predictions", "open.csv")
+    own = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = own_process(files, "score", "--protocol", "mer-unibench", *options, **own)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert f"{COMMIT}/AffectGPT/emotion_wheel/format.csv: not in the cache ({tmp_path}" in line

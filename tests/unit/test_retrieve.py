@@ -29,6 +29,7 @@ import torch
 import yaml
 from hub import Hub, serving, start
 from huggingface_hub import constants
+from programs import heavy, light, search_path
 from refusal import printed_code, refused
 from safetensors.numpy import save
 
@@ -100,7 +101,7 @@ def command(hub: Hub, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
     def begin(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         whole = ("retrieve", *arguments, "--out", "out.json")
-        return start(hub, tmp_path, "affectlocus", *whole, **options)
+        return start(hub, tmp_path, "affectlocus", *whole, place=light(), **options)
 
     return begin
 
@@ -923,7 +924,8 @@ def test_the_workflow_downloads_what_params_yaml_names_and_only_once(
 
     def snakemake(*arguments: str) -> str:
         flags = ("--snakefile", ROOT / "Snakefile", "--cores", "1")
-        process = start(hub, tmp_path, "snakemake", *flags, *arguments, KEY="k3y-of-mine")
+        own = {"place": heavy(), "PATH": search_path(light()), "KEY": "k3y-of-mine"}
+        process = start(hub, tmp_path, "snakemake", *flags, *arguments, **own)
         output, said = process.communicate(timeout=120)
         assert process.returncode == 0, output + said
         return output + said

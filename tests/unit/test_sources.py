@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hub import Hub, serving, start
 from huggingface_hub import constants
+from programs import heavy, light, search_path
 from refusal import printed_code, refused
 
 from affectlocus.config.tasks import Task
@@ -51,7 +52,9 @@ def run(hub: Hub, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[s
     def to_its_end(
         *arguments: str, program: str = "affectlocus", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        process = start(hub, tmp_path, program, *arguments, **environment)
+        place = light() if program == "affectlocus" else heavy()
+        environment = {"PATH": search_path(light()), **environment}
+        process = start(hub, tmp_path, program, *arguments, place=place, **environment)
         output, said = process.communicate(timeout=120)
         return subprocess.CompletedProcess(arguments, process.returncode, output, said)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from command import in_process
 from peft import LoraConfig, PeftModel, get_peft_model
 from refusal import refused
 from safetensors.torch import load_file, save_file
@@ -144,8 +144,7 @@ def adapters(checkpoint, tmp_path_factory) -> Callable[..., tuple[Path, Path, to
 
 
 def graft(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("affectlocus")), "graft", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return in_process(Path(), "graft", *map(str, arguments))
 
 
 # One cell
@@ -451,7 +450,6 @@ def test_a_cell_with_more_tokens_answers_with_the_tuned_tokenizer(adapters, tmp_
     (folder / "adapter_config.json").write_text(json.dumps(named))
     (tmp_path / "t.csv").write_text("text,label\nAnna <new> was,happy\nBen was,sad\n")
     settings = '{"columns": {"text": "text", "label": "label"}, "labels": ["happy", "sad"]}'
-    tool = str(Path(sys.executable).with_name("affectlocus"))
     cells = {"tuned": "p/tuned", "load": "p/load/all"}
     outs = {kind: f"cells/{cell}/predictions.parquet" for kind, cell in cells.items()}
     task = ["--name", "t", "--test", "t.csv", "--out", "t.parquet", "--report", "t.json"]
@@ -474,7 +472,7 @@ def test_a_cell_with_more_tokens_answers_with_the_tuned_tokenizer(adapters, tmp_
         ["retrieve", "./adapter", "--out", "p.json"],
         ["evaluate", *outs.values(), *given],
     ):
-        done = subprocess.run([tool, *command], capture_output=True, text=True, cwd=tmp_path)
+        done = in_process(tmp_path, *command)
         assert done.returncode == 0, done.stderr
     shared = CellModel(base)
     asked = pd.read_parquet(tmp_path / "t.parquet").set_index("id")["prompt"]

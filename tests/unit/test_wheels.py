@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from hub import Hub, serving, start
+from programs import light
 from refusal import refused
 from wheel_files import REAL, write_sheet, write_wheels
 
@@ -174,7 +175,7 @@ def test_the_command_writes_a_folder_that_scoring_reads_without_a_network(tmp_pa
         command = ["wheels", "--out", str(folder), "--host", hub.url]
         # The second run into the same folder, as Snakemake does it, sends no request.
         for _ in range(2):
-            started = start(hub, tmp_path, "affectlocus", *command)
+            started = start(hub, tmp_path, "affectlocus", *command, place=light())
             assert started.communicate()[1] == ""
             assert started.returncode == 0
         assert len(hub.requests) == 7

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from project import BIN, environment
+from programs import heavy
+from project import environment
 
 PARAMETERS = Path(__file__).with_name("params.yaml")
 
@@ -70,9 +71,9 @@ class Project:
     def snakemake(self, *arguments: str, cwd: Path | None = None, **more: str) -> str:
         """Runs snakemake to a good end; what it printed on standard output and error."""
         run = subprocess.run(
-            [str(BIN / "snakemake"), "--cores", "2", *arguments],
+            [heavy() / "snakemake", "--cores", "2", *arguments],
             cwd=cwd or self.folder,
-            env=environment(self.folder) | more,
+            env=environment(self.folder, heavy()) | more,
             capture_output=True,
             text=True,
             check=False,
@@ -83,9 +84,9 @@ class Project:
     def affectlocus(self, *words: str) -> str:
         """Runs a command of the package to a good end; what it printed."""
         run = subprocess.run(
-            [str(BIN / "affectlocus"), *words],
+            [heavy() / "affectlocus", *words],
             cwd=self.folder,
-            env=environment(self.folder),
+            env=environment(self.folder, heavy()),
             capture_output=True,
             text=True,
             check=False,

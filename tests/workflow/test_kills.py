@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from killing import Moment, chain
+from programs import jobs
 from project import contents, copied, snakemake
 from small import PARAMETERS
 
@@ -24,12 +25,12 @@ def test_three_kills_on_the_way_lose_nothing_and_no_finished_job_runs_again(
     tmp_path: Path,
 ) -> None:
     undisturbed = copied(tmp_path / "undisturbed", PARAMETERS)
-    assert snakemake(undisturbed, *TARGETS).returncode == 0
+    assert snakemake(undisturbed, *TARGETS, places=[jobs()]).returncode == 0
     draw = random.Random(7)
-    jobs = sorted(draw.sample(range(JOBS - 1), 3))
-    moments = [Moment(number, draw.uniform(0, 1.5)) for number in jobs]
+    numbers = sorted(draw.sample(range(JOBS - 1), 3))
+    moments = [Moment(number, draw.uniform(0, 1.5)) for number in numbers]
     copy = copied(tmp_path / "killed", PARAMETERS)
-    found = chain(copy, TARGETS, moments, contents(undisturbed))
+    found = chain(copy, TARGETS, moments, contents(undisturbed), places=[jobs()])
     assert len(found.kills) == 3
     assert found.kills[-1].finished
     assert [kill.broken for kill in found.kills] == [[]] * 3

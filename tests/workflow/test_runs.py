@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from programs import heavy
 from project import BIN, ROOT, environment
 from refusal import printed_code
 
@@ -52,13 +53,11 @@ def command(*words: str, path: Path | None = None) -> subprocess.CompletedProces
     Args:
         path: a folder whose programs come first.
     """
-    variables = environment(ROOT)
-    if path is not None:
-        variables["PATH"] = f"{path}{os.pathsep}{variables['PATH']}"
+    places = [path, heavy()] if path else [heavy()]
     return subprocess.run(
-        [str(BIN / words[0]), *words[1:]],
+        [heavy() / words[0], *words[1:]],
         cwd=ROOT,
-        env=variables,
+        env=environment(ROOT, *places),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -168,7 +167,7 @@ def started(folder: Path, tmp_path: Path, seconds: int = 600) -> subprocess.Pope
     run = subprocess.Popen(
         [str(BIN / "affectlocus"), "run", str(folder), "--cores", "1", "--", TABLE],
         cwd=ROOT,
-        env=environment(ROOT) | {"PATH": f"{program}{os.pathsep}{environment(ROOT)['PATH']}"},
+        env=environment(ROOT, program),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

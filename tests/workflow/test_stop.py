@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from programs import jobs, search_path
 
 from affectlocus.config.experiment import load
 from affectlocus.data.corpus import write_corpus
@@ -53,7 +54,7 @@ def snakemake(folder: Path) -> subprocess.Popen[str]:
         env={
             # With compiled bytecode each start takes a third of the time.
             **{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PATH": search_path(jobs()),
             "PYTHONPATH": str(ROOT / "workflow"),
         },
         stdout=subprocess.PIPE,

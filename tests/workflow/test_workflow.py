@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from project import BIN, environment
+from programs import heavy
+from project import environment
 from small import Project
 
 from affectlocus.config.experiment import load
@@ -121,7 +122,7 @@ def test_tune_cells_that_share_a_job_have_the_weights_of_a_tuning_alone(
     base, data = results / "checkpoints/tiny.json", results / "data/mini-caption.parquet"
     subprocess.run(
         [
-            *(BIN / "affectlocus", "tune", "--base", base, "--data", data),
+            *(heavy() / "affectlocus", "tune", "--base", base, "--data", data),
             *("--settings", json.dumps(record["recipe"])),
             *("--folder", tmp_path / "up", "--out", tmp_path / "up.json"),
         ],
@@ -155,7 +156,7 @@ def test_a_cell_that_shared_a_job_is_byte_for_byte_the_cell_alone(
     parameters = load(project.folder)
     data = [f"--data={path}" for path in Dag(parameters).evaluate.data(Cell("base", "tiny"))]
     manifests = results / "checkpoints"
-    command = [str(BIN / "affectlocus"), "evaluate", str(out), *data]
+    command = [str(heavy() / "affectlocus"), "evaluate", str(out), *data]
     cell = {"kind": "load", "pair": "tiny-affective", "modules": "gate", "seed": 0}
     command += ["--cells", json.dumps(cell), "--settings", settings(parameters.evaluate)]
     command += [
@@ -239,7 +240,7 @@ def test_weights_gone_behind_a_manifest_are_named_with_the_way_out(project: Proj
     try:
         run = subprocess.run(
             [
-                str(BIN / "affectlocus"),
+                str(heavy() / "affectlocus"),
                 "deltas",
                 *("--base", "results/checkpoints/tiny.json"),
                 *("--tuned", "results/checkpoints/tiny-affective.seed0.json"),

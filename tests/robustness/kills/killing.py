@@ -96,12 +96,14 @@ class Chain:
 class Start:
     """One `affectlocus run` in a copy of the project, as a process group of its own."""
 
-    def __init__(self, folder: Path, targets: Sequence[str], cores: int) -> None:
+    def __init__(
+        self, folder: Path, targets: Sequence[str], cores: int, places: Sequence[Path] = ()
+    ) -> None:
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [str(BIN / "affectlocus"), "run", "--cores", str(cores), "--", *targets],
             cwd=folder,
-            env=environment(folder),
+            env=environment(folder, *places),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -191,11 +193,13 @@ def chain(
     moments: Sequence[Moment],
     reference: dict[str, str],
     cores: int = 2,
+    places: Sequence[Path] = (),
 ) -> Chain:
     """Runs the experiment of a copy to its end, killed at each of the moments on the way.
 
     Args:
         reference: the undisturbed run's `contents`.
+        places: folders of programs that come before the installed ones.
     """
     began = time.monotonic()
     kills: list[Kill] = []
@@ -213,7 +217,7 @@ def chain(
         kills.append(Kill(moment, running, len(done), files, broken, again, len(begun)))
 
     for moment in moments:
-        start = Start(folder, targets, cores)
+        start = Start(folder, targets, cores, places)
         killed = start.kill_at(moment, before)
         looked_at(start)
         if not killed:
@@ -224,7 +228,7 @@ def chain(
         running = sorted(rule for rule, outputs in start.begun() if not done.issuperset(outputs))
         broken = sorted(name for name, digest in there.items() if reference.get(name) != digest)
         waiting.append((moment, running, done, len(there), broken))
-    start = Start(folder, targets, cores)
+    start = Start(folder, targets, cores, places)
     code = start.wait()
     looked_at(start)
     seconds = time.monotonic() - began
