@@ -192,8 +192,8 @@ def prepare(
         str,
         settings_option(
             "domain, columns, labels, label_separator, unlisted_labels, duplicate_ids, prompt, "
-            "context, overlap_limit, header, delimiter, pattern, encoding, rename, split, join, "
-            "number, positive, fluency, files, awaited, preset, root, corpus"
+            "context, subset, overlap_limit, header, delimiter, pattern, encoding, rename, split, "
+            "join, number, positive, fluency, files, awaited, preset, root, corpus"
         ),
     ],
     out: Out,

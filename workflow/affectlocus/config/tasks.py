@@ -153,6 +153,16 @@ class NumberAnswer(Strict):
         return [f"{value}{self.ending}" for value in self.values]
 
 
+class Subset(Strict):
+    """A fixed part of the test split, in which labels have the shares that they have in the whole.
+
+    Which samples are drawn depends on the seed and their ids alone, not on the order of the rows.
+    """
+
+    samples: Annotated[int, Field(ge=1), WHOLE] = Field(description="number of test samples")
+    seed: Annotated[int, WHOLE] = Field(0, description="another seed draws other samples")
+
+
 class Scoring(Strict):
     """The settings of a task that scoring needs in addition to its labels."""
 
@@ -231,6 +241,9 @@ class Task(Strict):
         description="text before the answer; {column} inserts a column, {text} the column of the "
         "text, {context} the previous turns",
     )
+    subset: Subset | None = Field(
+        None, description="only a part of the test split is read; by default the whole"
+    )
     overlap_limit: Fraction = Field(
         0.25, description="maximum share of test texts that are also in another split"
     )
@@ -251,6 +264,11 @@ class Task(Strict):
             raise ParameterError("task.not-one-source", "expected either corpus: true or files")
         if self.files is not None:
             self._files_are_sound(self.files)
+        if self.subset is not None and "test" not in self.splits:
+            raise ParameterError(
+                "task.subset-without-test",
+                "subset is a part of the test split, and the task has none; remove subset",
+            )
         if self.pattern is not None and (self.header or self.delimiter):
             raise ParameterError(
                 "task.pattern-with-header",

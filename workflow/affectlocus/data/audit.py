@@ -121,6 +121,7 @@ _LEFT_OUT = {
     "unlisted_label": "with a label that is not listed",
     "empty_target": "with an empty target",
     "duplicate_id": "with a duplicate id",
+    "outside_subset": "not drawn for the subset",
 }
 _KEPT = {
     "without_context": "without an earlier turn in their dialogue",

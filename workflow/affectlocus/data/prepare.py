@@ -18,6 +18,7 @@ from affectlocus.data.columns import PARTNER, check_columns, check_texts, naming
 from affectlocus.data.context import previous_turns
 from affectlocus.data.join import join_rows, joined_rows
 from affectlocus.data.prepared_task import COLUMNS
+from affectlocus.data.subsets import drawn
 from affectlocus.data.table_reader import COUNTED, read_table
 
 
@@ -79,6 +80,10 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
                 groups, report["other_splits"] = _by_split(rows, task.split or EVERY_SPLIT)
             for split, group in groups:
                 part, counts = _split(task, split, group)
+                if split == "test" and task.subset is not None:
+                    part = drawn(part, task.subset)
+                    counts |= {"outside_subset": counts["kept"] - len(part), "kept": len(part)}
+                    report["subset"] = task.subset.model_dump()
                 report["splits"][split] = {"file": path.name, **counts}
                 parts.append(part)
         for name in COUNTED:
