@@ -35,6 +35,7 @@ update_config(config, GIVEN.config)
 include: "rules/common.smk"
 include: "rules/corpus.smk"
 include: "rules/retrieve.smk"
+include: "rules/convert.smk"
 include: "rules/pretrain.smk"
 include: "rules/prepare.smk"
 include: "rules/tune.smk"

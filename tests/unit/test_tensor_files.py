@@ -275,7 +275,6 @@ LOOKS = {
     b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>": "fetch the file itself",
     b"<html><body>404 not found</body></html>": "fetch the file itself",
     b"<html>\n": "fetch the file itself",
-    b"GGUF\x03\0\0\0": "give the safetensors files of the model or adapter",
 }
 
 

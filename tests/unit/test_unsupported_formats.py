@@ -289,6 +289,5 @@ def test_gguf_is_refused_by_its_name(tmp_path, base, kind) -> None:
     if kind == "adapter":
         (folder / "adapter_config.json").write_text(json.dumps(tiny.PEFT), encoding="utf-8")
     file = folder / "adapter_model.gguf"
-    code = "checkpoint.other-content" if kind == "file" else "checkpoint.gguf"
-    with refused(code, file=file):
+    with refused("checkpoint.gguf", file=file):
         Pair(base, file if kind == "file" else folder)

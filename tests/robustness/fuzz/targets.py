@@ -268,7 +268,8 @@ def _laid_out(parameters: Any) -> None:
         *dag.neurons.activations,
     ]
     made += [*dag.directions.files, *(f"results/data/{task}.json" for task in dag.report.tasks)]
-    made += [checkpoint(name) for name in (*dag.brought, *dag.pretrained, *dag.tuned)]
+    made += [checkpoint(name) for name in (*dag.brought, *dag.converted, *dag.pretrained)]
+    made += [checkpoint(name) for name in dag.tuned]
     made += [f"results/cells/{cell}/predictions.parquet" for cell in dag.cells]
     made += [f"results/data/{task}.parquet" for task in parameters.tasks]
     made += [
@@ -286,7 +287,7 @@ def _laid_out(parameters: Any) -> None:
     assert len(set(folded)) == len(folded), f"two results in one file: {twice[:2]}"
     for name in dag.brought:
         given = shlex.split(dag.retrieve.flags(SimpleNamespace(name=name)))
-        source = dag.retrieve.source(name)
+        source = dag.source(name)
         if source.hub is not None:
             assert given == [source.hub, "--revision", source.revision]
         elif source.url is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from affectlocus.checkpoints.gguf_files import MAGIC, refusal
 from affectlocus.checkpoints.pytorch_files import pytorch_entries
 from affectlocus.checkpoints.safetensors_headers import safetensors_entries
 from affectlocus.checkpoints.stored import as_torch, numpy_dtype
@@ -290,11 +291,6 @@ _MISTAKEN = (
         "fetch the file itself",
     ),
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer", "run git lfs pull"),
-    (
-        re.compile(rb"GGUF"),
-        "a GGUF file, which is not read",
-        "give the safetensors files of the model or adapter",
-    ),
 )
 
 
@@ -308,6 +304,8 @@ def _refuse_other_content(file: OpenFile) -> None:
         )
     head = bytearray(min(512, file.size))
     file.read(memoryview(head), 0)
+    if head.startswith(MAGIC):
+        raise refusal(file.path)
     for begins, what, remedy in _MISTAKEN:
         if begins.match(head):
             raise InputError(

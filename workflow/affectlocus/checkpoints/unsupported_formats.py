@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from affectlocus.checkpoints.architectures import place
+from affectlocus.checkpoints.gguf_files import refusal
 from affectlocus.checkpoints.tensor_files import Tensors
 from affectlocus.core.errors import InputError
 
@@ -75,12 +76,7 @@ def refuse_known_folder(path: Path) -> None:
             expected=latest,
         )
     if gguf := sorted(path.glob("*.gguf")):
-        raise InputError(
-            "checkpoint.gguf",
-            f"{path}: holds {gguf[0].name}, a GGUF file, which is not read; give the safetensors "
-            "files",
-            file=gguf[0],
-        )
+        raise refusal(gguf[0], f"{path}: holds {gguf[0].name}, a GGUF file, which is not read")
 
 
 def _refuse_parts(folder: Path, given: Path) -> None:

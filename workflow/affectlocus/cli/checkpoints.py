@@ -15,6 +15,7 @@ from affectlocus.cli.shared import (
     Out,
     Reading,
     Then,
+    importing,
     read_frame,
     settings_of,
     settings_option,
@@ -203,26 +204,90 @@ def _tensors() -> Iterator[Any]:
 
 
 def convert(
-    adapter: Annotated[
-        Path, typer.Argument(help="a .pth of trained tensors, or MLX's adapter folder")
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="a .pth of trained tensors, MLX's adapter folder, or a GGUF file; with --file, an "
+            "installed package and its version, NAME==VERSION"
+        ),
     ],
-    out: Out,
-    alpha: Annotated[float | None, typer.Option(help="LoRA alpha, if the file has none")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder to write")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="of an adapter: LoRA alpha, if the file has none")
+    ] = None,
     base: Annotated[
-        str | None, typer.Option(help="hub id or folder of the base, for the configuration")
+        str | None,
+        typer.Option(help="of an adapter: hub id or folder of the base, for the configuration"),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(help="of a package: its GGUF file; * and ? match any characters"),
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="of a GGUF file: its SHA-256")] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="of a GGUF file, in place of --out: manifest to write; the model is kept in "
+            "HF_HOME"
+        ),
     ] = None,
 ) -> None:
-    """Turn an adapter in another layout into a PEFT directory that peft loads.
+    """Convert an adapter into a PEFT directory, or a GGUF file into a Hugging Face model.
 
-    Trained tensors that are not LoRA factors (projectors, token embeddings) cannot be stored in it;
-    their names are printed.
+    Trained tensors of an adapter that are not LoRA factors (projectors, token embeddings) cannot be
+    stored in a PEFT directory; their names are printed. A GGUF file is dequantised into float32,
+    and its perplexity on a paragraph of English is printed. From a package that the user has
+    installed, only the file is read.
 
     Example: affectlocus convert checkpoint_000030_loss_0.7.pth --alpha 32 --out adapter
+
+    Example: affectlocus convert SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2
     """
+    from affectlocus.checkpoints.gguf_files import is_gguf
+
+    if file is not None or is_gguf(Path(source)):
+        without_effect(
+            {"alpha": alpha is not None, "base": base}, "it applies to adapters, not to GGUF files"
+        )
+        _convert_gguf(source, file, sha256, out, manifest)
+        return
+    without_effect({"sha256": sha256, "manifest": manifest}, "it applies to GGUF files only")
+    if out is None:
+        raise InputError(
+            "option.missing", "--out is missing; name the folder to write", option="--out"
+        )
     from affectlocus.checkpoints.adapters import Adapter
     from affectlocus.checkpoints.convert import convert as run
 
-    typer.echo(json.dumps({"out": str(out), **run(Adapter(adapter, alpha), out, base)}, indent=2))
+    found = run(Adapter(Path(source), alpha), out, base)
+    typer.echo(json.dumps({"out": str(out), **found}, indent=2))
+
+
+def _convert_gguf(
+    source: str, file: str | None, sha256: str | None, out: Path | None, manifest: Path | None
+) -> None:
+    """Converts a GGUF file into a folder, or into the store below HF_HOME with a manifest."""
+    if (out is None) == (manifest is None):
+        raise InputError(
+            "option.not-one-output",
+            "expected --out (a folder to write) or --manifest (a JSON file to write), and not both",
+            option="--out",
+        )
+    from affectlocus.core.extras import needed
+    from affectlocus.core.files import write_json
+    from affectlocus.core.output_files import check_output
+    from affectlocus.data.gguf_sources import gguf_source
+
+    needed("gguf", "affectlocus convert, of a GGUF file,")
+    given = gguf_source(source, file, sha256)
+    if manifest is not None:
+        check_output(manifest, inputs=[given.path])
+    with importing():
+        from affectlocus.lm.gguf_models import kept_model, write_model
+    if manifest is not None:
+        write_json(manifest, kept_model(given))
+    elif out is not None:
+        typer.echo(json.dumps({"out": str(out), **write_model(given, out)}, indent=2))
 
 
 def graft(

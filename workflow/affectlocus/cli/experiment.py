@@ -26,7 +26,12 @@ def check(
     from affectlocus.config.experiment import load
     from affectlocus.data.audit import report_lines
     from affectlocus.orchestration.matrix import all_cells
-    from affectlocus.orchestration.preflight import check_data, check_pairs, check_wheels
+    from affectlocus.orchestration.preflight import (
+        check_data,
+        check_gguf,
+        check_pairs,
+        check_wheels,
+    )
     from affectlocus.orchestration.prompt_limit import check_prompts
 
     loaded = load(parameters)
@@ -36,9 +41,10 @@ def check(
     unscored = check_wheels(loaded, parameters.parent, reports, str(parameters), download=True)
     check_prompts(loaded, parameters.parent / loaded.data_root, str(parameters))
     outside = check_pairs(loaded, parameters.parent, str(parameters))
+    converted = check_gguf(loaded, parameters.parent, str(parameters))
     for report in reports.values():
         typer.echo("\n".join(report_lines(report)))
-    for line in [*unscored, *outside]:
+    for line in [*unscored, *outside, *converted]:
         typer.echo(line)
     kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())

@@ -13,6 +13,7 @@ from affectlocus.config.sources import SEED
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import matching
+from affectlocus.core.installed_packages import package_file
 
 if TYPE_CHECKING:
     from affectlocus.config.experiment import Parameters
@@ -75,6 +76,20 @@ def missing_files(
                 key=f"bases.{name}.folder",
                 path=path,
             )
+        if base.gguf is not None and not (root / base.gguf).is_file():
+            yield InputError(
+                "base.no-gguf",
+                f"no such file: {root / base.gguf}; expected a GGUF file; correct it, or data_root",
+                key=f"bases.{name}.gguf",
+                path=root / base.gguf,
+            )
+        if base.package is not None and base.file is not None and not planning:
+            try:
+                package_file(base.package, base.file)
+            except InputError as error:
+                yield InputError(
+                    error.code, str(error), **error.fields | {"key": f"bases.{name}.package"}
+                )
         for file in base.then:
             if not (root / file).exists():
                 yield InputError(
@@ -132,6 +147,7 @@ def _named_paths(parameters: Parameters) -> Iterator[tuple[str, str]]:
         f"bases.{name}.folder": base.folder and base.folder.replace(SEED, "")
         for name, base in parameters.bases.items()
     }
+    sources |= {f"bases.{name}.gguf": base.gguf for name, base in parameters.bases.items()}
     for name, pair in parameters.pairs.items():
         sources[f"pairs.{name}.tuned"] = pair.tuned.folder if pair.tuned is not None else None
     asked = parameters.extraction.model

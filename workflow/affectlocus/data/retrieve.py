@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from affectlocus.checkpoints.gguf_files import is_gguf, refusal
 from affectlocus.checkpoints.unsupported_formats import refuse_known_folder, refuse_partitioned
 from affectlocus.config.yaml_text import LONGEST, parsed
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights, shards
@@ -125,6 +126,8 @@ def _from_url(url: str, digest: str | None) -> dict[str, Any]:
 
 def _from_disk(path: Path) -> dict[str, Any]:
     if path.is_file():
+        if is_gguf(path):
+            raise refusal(path)
         if not is_weights(path.name):
             raise InputError(
                 "checkpoint.not-weights",

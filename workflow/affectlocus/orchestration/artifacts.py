@@ -11,7 +11,7 @@ from pathlib import Path
 
 from affectlocus.config.experiment import Parameters
 from affectlocus.config.matrix import Arm
-from affectlocus.config.sources import Base
+from affectlocus.config.sources import Base, Source
 from affectlocus.config.tuning import PairRecipe, Tuning
 from affectlocus.core.cells import FAIR, Cell, replicate_name, tune_checkpoint
 from affectlocus.core.checkpoint_files import checkpoint_paths
@@ -138,11 +138,24 @@ class Artifacts:
 
     @property
     def brought(self) -> list[str]:
-        """The checkpoints that the user brings."""
-        bases = [name for name, base in self.bases.items() if base.pretrain is None]
+        """The checkpoints that the user brings, except those that are converted."""
+        bases = [name for name, base in self.bases.items() if not (base.is_gguf or base.pretrain)]
         pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuned is not None]
         extracts = self.parameters.spoken and self.parameters.extraction.model is not None
         return bases + pairs + ([EXTRACTOR] if extracts else [])
+
+    def source(self, name: str) -> Source:
+        """Where a base, a pair's tuned checkpoint or the extraction model comes from."""
+        source: Source | None = self.parameters.extraction.model
+        if name != EXTRACTOR:
+            source = self.bases.get(name) or self.parameters.pairs[name].tuned
+        assert source is not None
+        return source
+
+    @property
+    def converted(self) -> list[str]:
+        """The bases that are converted from a GGUF file."""
+        return [name for name, base in self.bases.items() if base.is_gguf]
 
     @property
     def pretrained(self) -> list[str]:

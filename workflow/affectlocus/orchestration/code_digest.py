@@ -28,10 +28,10 @@ NAME = "affectlocus"
 
 # Import name → package, of libraries whose version can change a number: they compute it (torch,
 # numpy, scipy, scikit-learn, numba with the compiler behind it), choose what a model computes on
-# (transformers, peft, tokenizers, accelerate, jinja2's chat templates), or parse, group and round
-# samples and scores (pandas; openpyxl reads the cells of .xlsx). Left out: safetensors and pyarrow
-# store the bits they are given; pydantic and yaml hand over values that are parameters of the job;
-# libraries that draw, download or print do not compute.
+# (transformers, peft, tokenizers, accelerate, jinja2's chat templates), dequantise weights (gguf),
+# or parse, group and round samples and scores (pandas; openpyxl reads the cells of .xlsx). Left
+# out: safetensors and pyarrow store the bits they are given; pydantic and yaml hand over values
+# that are parameters of the job; libraries that draw, download or print do not compute.
 NUMERICAL = {
     "torch": "torch",
     "transformers": "transformers",
@@ -46,6 +46,7 @@ NUMERICAL = {
     "numba": "numba",
     "llvmlite": "llvmlite",
     "openpyxl": "openpyxl",
+    "gguf": "gguf",
 }
 # Libraries that another library computes with, without an import in this package.
 _BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2"), "numba": ("llvmlite",)}

@@ -41,6 +41,11 @@ def rates(plan: PlanAssumptions, on_card: bool) -> Rates:
     return Rates(plan.core_gflops * 1e9, 5e9)
 
 
+def conversion_seconds(size: Size) -> float:
+    """Seconds of the conversion of a GGUF file: read, dequantised, written, and tried on a text."""
+    return _START + size.bytes / 2e7
+
+
 def tuning_seconds(size: Size, recipe: Recipe, modules: str, rate: Rates, again: bool) -> float:
     """Seconds of a tuning after the start of its job: 4P operations for each token with LoRA.
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from affectlocus.config.experiment import Parameters
 from affectlocus.orchestration.artifacts import Artifacts
 from affectlocus.orchestration.steps.claims import ClaimsJobs
+from affectlocus.orchestration.steps.convert import ConvertJobs
 from affectlocus.orchestration.steps.corpus import CorpusJobs
 from affectlocus.orchestration.steps.deltas import DeltasJobs
 from affectlocus.orchestration.steps.directions import DirectionsJobs
@@ -39,6 +40,7 @@ class Dag(Artifacts):
         super().__init__(parameters)
         self.corpus = CorpusJobs(self)
         self.retrieve = RetrieveJobs(self)
+        self.convert = ConvertJobs(self)
         self.pretrain = PretrainJobs(self)
         self.prepare = PrepareJobs(self)
         self.tune = TuneJobs(self)

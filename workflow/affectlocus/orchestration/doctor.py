@@ -154,7 +154,8 @@ def _weights(folder: Path, jobs: Dag) -> Iterator[Finding]:
                     place,
                     target,
                 )
-    downloads = {checkpoint(name): jobs.retrieve.source(name).folder for name in jobs.brought}
+    downloads = {checkpoint(name): jobs.source(name).folder for name in jobs.brought}
+    downloads |= {checkpoint(name): None for name in jobs.converted}
     downloads |= {f"results/data/sources/{name}.json": None for name in jobs.prepare.hub_tables}
     for listed, own in downloads.items():
         manifest = Path(listed)
@@ -230,8 +231,15 @@ def _download(folder: Path, manifest: Path, jobs: Dag) -> None:
     if table is not None:
         assert table.hub is not None and table.revision is not None
         record = retrieve_table(table.hub, table.revision, table.file, pins)
+    elif manifest.stem in jobs.converted:
+        from affectlocus.data.gguf_sources import gguf_source
+        from affectlocus.lm.gguf_models import kept_model
+
+        base = jobs.bases[manifest.stem]
+        given = base.package or folder / jobs.external(base.gguf)
+        record = kept_model(gguf_source(str(given), base.file, base.sha256))
     else:
-        source = jobs.retrieve.source(manifest.stem)
+        source = jobs.source(manifest.stem)
         named = source.hub or source.url
         assert named is not None
         record = retrieve(named, source.revision, source.sha256, pins)

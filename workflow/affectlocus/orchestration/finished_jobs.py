@@ -31,6 +31,7 @@ def _steps(jobs: Dag) -> Iterator[str]:
     drawn = [*jobs.all_figures, *jobs.fluency.files]
     several = {
         "retrieve": jobs.brought,
+        "convert": jobs.converted,
         "retrieve_data": jobs.prepare.hub_tables,
         "pretrain": jobs.pretrained,
         "prepare": jobs.report.tasks,

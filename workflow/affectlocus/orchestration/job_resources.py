@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from affectlocus.checkpoints.gguf_files import read_header
 from affectlocus.checkpoints.model_size import Size, size_from_config
 from affectlocus.core.cells import Cell
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
@@ -28,7 +29,9 @@ from affectlocus.orchestration.planned_sizes import (
 )
 from affectlocus.orchestration.rule_values import checkpoint
 
-Step = Literal["pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions"]
+Step = Literal[
+    "convert", "pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions"
+]
 Ask = Callable[..., int]
 Group = list[Cell] | list[str]
 """What shares a job: cells that are evaluated, or the names of checkpoints that are tuned."""
@@ -36,6 +39,7 @@ Group = list[Cell] | list[str]
 _UNKNOWN = 8e9  # parameters of a model of unknown size
 # Copies of the weights that a step holds in main memory, those of readers and checks included.
 _COPIES: dict[str, float] = {
+    "convert": 3,
     "tune": 2,
     "evaluate": 3,
     "extract": 2,
@@ -149,6 +153,10 @@ class Needs:
 
     def work(self, step: Step, wildcards: Any = None, group: Group | None = None) -> Work:
         """The work of a job, by its step and wildcards, or by its group."""
+        if step == "convert":
+            size = self.size(wildcards.name)
+            copies = (_COPIES[step],) * 2
+            return Work(size, None, copies, lambda _: costs.conversion_seconds(size))
         if step == "pretrain":
             return self._pretraining(wildcards.name)
         if step == "tune":
@@ -290,7 +298,9 @@ class Needs:
         if name in self.jobs.pretrained:
             recipe = self.jobs.bases[name].pretrain
             return pretraining_size(recipe) if recipe else None
-        source = self.jobs.retrieve.source(name)
+        if name in self.jobs.converted and (found := self._of_gguf(name)):
+            return found
+        source = self.jobs.source(name)
         manifest = Path(checkpoint(name))
         try:
             if source.folder is not None:
@@ -310,12 +320,18 @@ class Needs:
         found = size_from_config(config, origin) if isinstance(config, dict) else None
         return found.stored_in(stored, origin) if found and stored else found
 
+    def _of_gguf(self, name: str) -> Size | None:
+        """The size of a base in float32, according to the header of its GGUF file."""
+        try:
+            return read_header(self.jobs.convert.path(name)).size
+        except InputError:
+            return None  # not installed, or damaged; its job says so
+
     def _stated(self, name: str) -> Size:
         stated = self._plan.sizes.get(name)
         if stated is not None:
             return estimated_size(stated.parameters, stated.dtype, f"plan.sizes.{name}")
-        source = self.jobs.retrieve.source(name)
-        for text in (source.hub, source.url, source.folder, name):
+        for text in (*self.jobs.source(name).named, name):
             if text and (found := size_from_name(text.rpartition("/")[2])):
                 return found
         pair = self._parameters.pairs.get(name)

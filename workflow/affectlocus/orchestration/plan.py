@@ -153,7 +153,7 @@ def _sources(needs: Needs) -> Iterator[PlannedJob]:
     jobs = needs.jobs
     for name in jobs.brought:
         weight = float(needs.size(name).bytes)
-        far = jobs.retrieve.source(name).folder is None
+        far = jobs.source(name).folder is None
         yield PlannedJob(
             "retrieve",
             checkpoint(name),
@@ -161,6 +161,9 @@ def _sources(needs: Needs) -> Iterator[PlannedJob]:
             download=weight if far else 0.0,
             disk=weight if far else 0.0,
         )
+    for name in jobs.converted:
+        work = needs.work("convert", SimpleNamespace(name=name))
+        yield _job(needs, "convert", checkpoint(name), work, disk=work.size.bytes)
     for name in jobs.prepare.hub_tables:
         yield PlannedJob(
             "retrieve_data", f"results/data/sources/{name}.json", download=1e7, disk=1e7
@@ -280,9 +283,7 @@ def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
             f"free text: every answer has the maximum of {limit} tokens; the weights are read once "
             f"for each token of a batch, at {assumed.card_gb_per_second / 2:g} GB/s"
         )
-    brought = [
-        name for name in needs.jobs.brought if needs.jobs.retrieve.source(name).folder is None
-    ]
+    brought = [name for name in needs.jobs.brought if needs.jobs.source(name).folder is None]
     if brought:
         yield (
             "downloads: the stored weights of a model; a missing tuned checkpoint counts as a "

@@ -14,12 +14,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from affectlocus.checkpoints.gguf_files import read_header
 from affectlocus.config.experiment import Parameters
 from affectlocus.config.sources import Source
 from affectlocus.config.tasks import Task, is_valence
 from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE, matching, write_json
+from affectlocus.core.installed_packages import is_installed, package_file
 from affectlocus.data.sources import located, tables
 from affectlocus.orchestration.code_digest import digest
 from affectlocus.scoring.corrected_protocol import NEUTRAL
@@ -67,9 +69,38 @@ def absent(parameters: Parameters, folder: Path) -> list[str]:
     }
     sources |= {f"pairs.{name}": pair.tuned for name, pair in parameters.pairs.items()}
     for key, source in sources.items():
-        if source is not None and source.awaited and source.folder is not None:
-            found += [] if (root / source.folder).exists() else [key]
+        path = getattr(source, "gguf", None) or getattr(source, "folder", None)
+        if source is not None and source.awaited and path is not None:
+            found += [] if (root / path).exists() else [key]
+    for name, base in parameters.base_models.items():
+        if base.package is not None and not is_installed(base.package):
+            found.append(f"bases.{name}")
     return found
+
+
+def check_gguf(parameters: Parameters, folder: Path, source: str = "params.yaml") -> list[str]:
+    """A line for each base that is converted from a GGUF file: its quantisation and its size.
+
+    Reads the headers of the files.
+
+    Raises:
+        InputError: not a whole GGUF file of a model.
+    """
+    lines = []
+    for name, base in parameters.base_models.items():
+        if not base.is_gguf:
+            continue
+        try:
+            if base.package is not None:
+                path = package_file(base.package, base.file or "").path
+            else:
+                path = folder / parameters.data_root / (base.gguf or "")
+            header = read_header(path)
+        except InputError as error:
+            raise error.within(f"{source}: bases.{name}", base=name) from None
+        count = sum(header.types.values())
+        lines.append(f"base {name}: {path.name}, {count / 1e6:.1f}M parameters, {header.label}")
+    return lines
 
 
 def examined(

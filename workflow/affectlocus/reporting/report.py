@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from affectlocus.claims.paper import CLAIMS, SOURCE
 from affectlocus.claims.verdict import COLUMNS as CLAIM_COLUMNS
 from affectlocus.config.experiment import Parameters
+from affectlocus.core.cells import replicate_name
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import check_whole, read_json
 from affectlocus.core.provenance import Difference, hardware, resource_usage, revision, versions
@@ -169,6 +170,7 @@ def report(
         chapters=_chapters(shown, experiment.parameters, results),
         others=_others(below, shown, results),
         lacking=missing_exhibits(shown),
+        bases=_base_labels(experiment.parameters, results),
         outside=outside_changes(results, list(experiment.parameters.pairs), experiment.cells),
         data=_data(experiment, results),
         versions=versions(),
@@ -312,6 +314,21 @@ def _others(files: list[str], shown: list[ExhibitFile], results: Path) -> dict[s
         for file in sorted(files)
         if file.startswith("figures/") and file.endswith(".png") and file not in kinds
     }
+
+
+def _base_labels(parameters: Parameters, results: Path) -> dict[str, str]:
+    """Base → how it was made, such as `dequantised from Q4_1`, if its manifest says so.
+
+    Of a base with replicates, the manifest of the first one is read.
+    """
+    found = {}
+    for name in parameters.bases:
+        seeds = parameters.base_seeds(name)
+        path = results / "checkpoints" / f"{replicate_name(name, seeds[0])}.json"
+        record = read_json(path) if path.is_file() else None
+        if isinstance(record, dict) and "label" in record:
+            found[name] = str(record["label"])
+    return found
 
 
 def _data(experiment: ReportedExperiment, results: Path) -> list[tuple[dict[str, Any], list[str]]]:

@@ -61,8 +61,8 @@ class ClaimsJobs(StepJobs):
     def family(self, base: str) -> str:
         """A base's model family, by which figures are planned; empty if it is unknown.
 
-        For a model on the hub the family follows from its name, so that the planned figures are the
-        same before and after the download. The claims read the model's configuration.
+        Of a model that is downloaded or converted the family follows from its name, so that the
+        planned figures are the same before and after. The claims read the model's configuration.
         """
         source = self.artifacts.bases[
             self.artifacts.base_checkpoint(base, self.parameters.seeds[0])
@@ -70,7 +70,7 @@ class ClaimsJobs(StepJobs):
         if source.pretrain is not None:
             return family_of(source.pretrain.architecture)
         if source.folder is None:
-            return family_of(source.hub or "")
+            return family_of(" ".join(source.named))
         try:
             config = read_json(Path(self.artifacts.external(source.folder)) / "config.json")
         except (InputError, OSError):

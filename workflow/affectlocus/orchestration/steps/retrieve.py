@@ -6,9 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from affectlocus.config.sources import Source
 from affectlocus.core.checkpoint_files import checkpoint_paths
-from affectlocus.orchestration.artifacts import EXTRACTOR
 from affectlocus.orchestration.rule_values import repeated
 from affectlocus.orchestration.steps.step import StepJobs
 
@@ -16,17 +14,9 @@ from affectlocus.orchestration.steps.step import StepJobs
 class RetrieveJobs(StepJobs):
     """The jobs of rules/retrieve.smk."""
 
-    def source(self, name: str) -> Source:
-        """Where a checkpoint comes from."""
-        source: Source | None = self.parameters.extraction.model
-        if name != EXTRACTOR:
-            source = self.artifacts.bases.get(name) or self.parameters.pairs[name].tuned
-        assert source is not None
-        return source
-
     def flags(self, wildcards: Any) -> str:
         """The source as an argument and options of the command line."""
-        source = self.source(wildcards.name)
+        source = self.artifacts.source(wildcards.name)
         if source.hub is not None:
             return f"{quote(source.hub)} {repeated('revision', [source.revision])}"
         if source.url is not None:
@@ -35,7 +25,7 @@ class RetrieveJobs(StepJobs):
 
     def files(self, wildcards: Any) -> list[str]:
         """The files of a local checkpoint, so that changed weights cause a rerun."""
-        source = self.source(wildcards.name)
+        source = self.artifacts.source(wildcards.name)
         if source.folder is None:
             return []
         path = Path(self.artifacts.external(source.folder))
