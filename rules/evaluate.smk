@@ -59,9 +59,9 @@ rule evaluate:
 
 for number, group in enumerate(JOBS.evaluate.groups, 1):
 
-    # Inputs and parameters of load, dose and ablate cells do not depend on which of them share the job, so another
-    # number of cells per job (matrix.cells_per_job) reruns none. Jobs of tune cells and bases read a checkpoint for each
-    # cell; they start again, and find their answers in results/answers.
+    # Inputs and parameters of load, dose and ablate cells of one seed do not depend on which of them share the job, so
+    # another number of cells per job (matrix.cells_per_job) reruns none. A job of several seeds, of tune cells or of
+    # bases reads more checkpoints with each of them; it starts again, and finds its answers in results/answers.
     rule:
         name:
             f"evaluate_group_{number}"

@@ -1,5 +1,5 @@
 # Tuned checkpoints: affective pairs, controls, and the tune cells of the matrix. Each is a separate job, or several
-# tune cells of one pair and seed share a job and a loaded base (matrix.tunings_per_job).
+# share a job (matrix.tunings_per_job): tune cells of one pair and seed, or several seeds of a pair.
 #
 # in:  results/checkpoints/BASE.json and its weights, results/data/TASK.parquet
 # out: checkpoints/NAME/ (adapter or model), results/checkpoints/NAME.json (manifest with losses). The file .complete
@@ -8,8 +8,7 @@
 
 TUNE = """
     affectlocus --cards {resources.gpu} tune \
-        --base {input.base:q} \
-        {params.data} \
+        {params.base} {params.data} \
         --settings {params.settings:q} \
         --tunings {params.tunings:q} \
         --hardware {params.hardware:q} \
@@ -42,6 +41,7 @@ rule tune:
     params:
         hardware=settings(EXPERIMENT.hardware),
         settings=JOBS.tune.of("settings"),
+        base=lambda wildcards, input: repeated("base", input.base),
         data=lambda wildcards, input: repeated("data", input.data),
         tunings=JOBS.tune.tunings_json,
         code=digest("tune"),
@@ -51,15 +51,16 @@ rule tune:
 
 for number, names in enumerate(JOBS.tune.groups, 1):
 
-    # Inputs and parameters do not depend on which tunings share the job. So another number of tunings
-    # per job (matrix.tunings_per_job) reruns nothing.
+    # Inputs and parameters of tune cells do not depend on which of them share the job, so another number of tunings
+    # per job (matrix.tunings_per_job) reruns none. Jobs of a pair's seeds read a base for each of them; they start
+    # again, and find their checkpoints complete.
     rule:
         name:
             f"tune_group_{number}"
         input:
-            base=JOBS.tune.inputs(names[0]).base,
-            weights=ancient(JOBS.tune.inputs(names[0]).weights),
-            data=JOBS.tune.inputs(names[0]).data,
+            base=JOBS.tune.together(names).base,
+            weights=ancient(JOBS.tune.together(names).weights),
+            data=JOBS.tune.together(names).data,
         output:
             manifest=[checkpoint(name) for name in names],
             complete=touch([complete(name) for name in names]),
@@ -76,7 +77,8 @@ for number, names in enumerate(JOBS.tune.groups, 1):
             gpu=NEEDS.gpus("tune", names),
         params:
             hardware=settings(EXPERIMENT.hardware),
-            settings=unfilled(JOBS.tune.inputs(names[0]).settings),
+            settings=unfilled(JOBS.tune.together(names).settings),
+            base=lambda wildcards, input: repeated("base", input.base),
             data=lambda wildcards, input: repeated("data", input.data),
             tunings=JOBS.tune.tunings_json,
             code=digest("tune"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from affectlocus.claims.pair_facts import ClaimsSettings
 from affectlocus.config.cells import CellList
-from affectlocus.config.corpus import CORPUS_TASKS
+from affectlocus.config.corpus import CORPUS_TASKS, BaseList
 from affectlocus.config.experiment import Parameters, load
 from affectlocus.config.scoring import Score
 from affectlocus.config.tasks import Task
@@ -214,9 +214,11 @@ def test_a_base_of_each_seed_is_what_the_tunings_and_cells_of_that_seed_start_fr
     assert jobs.brought == ["brought", "given"]
     for seed in (0, 7):
         base = f"results/checkpoints/own.seed{seed}.json"
-        assert json.loads(jobs.pretrain.settings(wild(name=f"own.seed{seed}")))["seed"] == seed
+        manifest = f"results/checkpoints/own.seed{seed}.json"
+        (own,) = json.loads(jobs.pretrain.bases_json(wild(), SimpleNamespace(manifest=manifest)))
+        assert own == {"folder": f"checkpoints/own.seed{seed}", "out": manifest, "seed": seed}
         for tuned in (f"felt.seed{seed}", f"felt.tune.q.seed{seed}"):
-            assert jobs.tune.of("base")(wild(name=tuned)) == base
+            assert jobs.tune.of("base")(wild(name=tuned)) == [base]
         assert jobs.deltas.pair_base(wild(tuned=f"felt.seed{seed}")) == f"own.seed{seed}"
         for cell in ("own/base", "felt/load/q", "felt/tune/all", "felt/ablate/q/zero"):
             assert jobs.evaluate.of_cell("base")(wild(cell=f"{cell}/seed{seed}")) == [base]
@@ -253,6 +255,42 @@ def test_tune_cells_of_one_pair_and_seed_share_a_job(size: int) -> None:
         for one, name, file in zip(told, names, files, strict=True):
             assert (one.pop("folder"), one.pop("out")) == (f"checkpoints/{name}", file)
             assert Tuning.model_validate(shared | one) == jobs.tunings[name][1]
+
+
+def test_half_of_the_seeds_of_a_base_share_a_job() -> None:
+    bases = yaml.safe_load(CONFIG)["bases"]
+    assert tunings(3, bases=bases, seeds=[0, 1, 2, 3]).pretrain.single == ["own"]
+    bases["own"] = {"pretrain": {"architecture": "llama", "steps": 7, "seed": "each"}}
+    jobs = tunings(3, bases=bases, seeds=[0, 1, 2, 3, 4])
+    groups = [["own.seed0", "own.seed1"], ["own.seed2", "own.seed3", "own.seed4"]]
+    assert (jobs.pretrain.groups, jobs.pretrain.single) == (groups, [])
+    for names in groups:
+        files = [f"results/checkpoints/{name}.json" for name in names]
+        told = json.loads(jobs.pretrain.bases_json(wild(), SimpleNamespace(manifest=files)))
+        for one, name in zip(told, names, strict=True):
+            shared = json.loads(jobs.pretrain.settings(name))
+            assert (
+                BaseList.model_validate([shared | one]).root[0].recipe == jobs.bases[name].pretrain
+            )
+    assert tunings(1, bases=bases, seeds=[0, 1]).pretrain.groups == []
+
+
+def test_half_of_the_seeds_of_a_pair_share_a_job() -> None:
+    bases = yaml.safe_load(CONFIG)["bases"]
+    bases["own"] = {"pretrain": {"architecture": "llama", "seed": "each"}}
+    jobs = tunings(3, bases=bases, seeds=[0, 1, 2, 3, 4])
+    groups = [names for names in jobs.tune.groups if "tune" not in names[0]]
+    assert groups == [["felt.seed0", "felt.seed1"], ["felt.seed2", "felt.seed3", "felt.seed4"]]
+    for names in groups:
+        of = jobs.tune.together(names)
+        seeds = [name.removeprefix("felt.") for name in names]
+        assert of.base == [f"results/checkpoints/own.{seed}.json" for seed in seeds]
+        assert of.weights == [f"checkpoints/own.{seed}/.complete" for seed in seeds]
+        files = [f"results/checkpoints/{name}.json" for name in names]
+        told = json.loads(jobs.tune.tunings_json(wild(), SimpleNamespace(manifest=files)))
+        for one, name in zip(told, names, strict=True):
+            del one["folder"], one["out"]
+            assert Tuning.model_validate(json.loads(of.settings) | one) == jobs.tunings[name][1]
 
 
 def test_a_seed_or_a_module_set_that_is_added_moves_no_tuning_of_another_seed() -> None:
@@ -400,7 +438,7 @@ def test_a_tune_cell_takes_the_matrix_recipe_with_its_own_modules_and_seed() -> 
     recipe = command_recipe(jobs, "felt.tune.q.seed4")
     assert recipe == jobs.tunings["felt.tune.q.seed4"][1]
     assert (recipe.modules, recipe.seed, recipe.rank, recipe.data) == ("q", 4, 4, ["stories"])
-    assert jobs.tune.of("base")(wild(name="felt.tune.q.seed4")) == "results/checkpoints/own.json"
+    assert jobs.tune.of("base")(wild(name="felt.tune.q.seed4")) == ["results/checkpoints/own.json"]
 
 
 def test_a_pair_takes_its_own_recipe_with_each_seed() -> None:
@@ -486,6 +524,29 @@ def test_cells_that_share_a_job_share_their_base_and_the_way_that_they_are_read(
     assert {"load", "tune", "ablate"} <= kinds
 
 
+def test_seeds_share_a_job_if_all_their_cells_fit() -> None:
+    bases = {"brought": {"folder": "m"}}
+    bases["own"] = {"pretrain": {"architecture": "llama", "seed": "each"}}
+    matrix = {"pairs": ["felt"], "load": ["q", "k"], "tune": ["q"], "ablate": ["q", "k", "v"]}
+    # A seed has three load cells with the tuned one, a tune cell, and six ablations.
+    matrix |= {"modes": ["zero", "noise"], "cells_per_job": 6}
+    jobs = dag(bases=bases, matrix=matrix, seeds=[0, 1, 2])
+    found = [(group[0].kind, {cell.seed for cell in group}) for group in jobs.evaluate.groups]
+    assert found.count(("ablate", {0})) == found.count(("ablate", {1})) == 1
+    assert ("tune", {0, 1, 2}) in found
+    load = [group for group in jobs.evaluate.groups if group[0].kind == "tuned"]
+    assert [{cell.seed for cell in group} for group in load] == [{0, 1}, {2}]
+    several = max(load, key=len)
+    seeds = sorted({cell.seed for cell in several})
+    told = jobs.evaluate.together(several)
+    assert told.base == [f"results/checkpoints/own.seed{seed}.json" for seed in seeds]
+    assert told.tuned == [f"results/checkpoints/felt.seed{seed}.json" for seed in seeds]
+    assert told.weights == [
+        *(f"checkpoints/own.seed{seed}/.complete" for seed in seeds),
+        *(f"checkpoints/felt.seed{seed}/.complete" for seed in seeds),
+    ]
+
+
 def test_the_bases_of_several_seeds_share_a_job() -> None:
     bases = {"brought": {"folder": "m/{seed}"}, "own": {"pretrain": {"architecture": "llama"}}}
     pairs = yaml.safe_load(CONFIG)["pairs"]
@@ -556,7 +617,7 @@ def test_a_table_is_made_from_its_scores_and_drawn_from_its_intervals() -> None:
 
 
 def test_the_json_of_a_setting_is_the_same_text_every_time() -> None:
-    assert dag().pretrain.settings(wild(name="own")) == dag().pretrain.settings(wild(name="own"))
+    assert dag().pretrain.settings("own") == dag().pretrain.settings("own")
 
 
 def test_the_labels_of_a_task_keep_their_order_because_it_decides_ties() -> None:

@@ -16,7 +16,14 @@ from transformers.generation import TopPLogitsWarper
 
 from affectlocus.config.evaluation import Generation
 from affectlocus.lm import generate
-from affectlocus.lm.generate import end_ids, generate_texts, nucleus, prompt_limit, stream
+from affectlocus.lm.generate import (
+    end_ids,
+    generate_texts,
+    in_nucleus,
+    nucleus,
+    prompt_limit,
+    stream,
+)
 
 ARCHITECTURES = ["qwen2", "llama", "mistral"]
 GREEDY = Generation(max_new_tokens=12)
@@ -150,6 +157,19 @@ def test_draws_fall_as_often_as_transformers_own_top_p_says(
         # At the edge of the nucleus the last digit decides, and another token is the last one.
         chances = (row.double() / temperature).softmax(-1)[0].sort(descending=True).values
         assert float((chances.cumsum(0) - top_p).abs().min()) < 1e-6
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.9, 1.0])
+@pytest.mark.parametrize("levels", [4, 1000])
+def test_the_nucleus_is_that_of_the_whole_sorted_vocabulary(top_p: float, levels: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    # Few levels: many tokens are equally likely, also at the end of the nucleus.
+    logits = torch.randint(levels, (40, 3000), generator=draw) / levels * 12
+    chances = logits.double().softmax(-1)
+    ordered, ids = chances.sort(dim=-1, descending=True, stable=True)
+    inside = ordered.cumsum(-1) - ordered < top_p
+    expected = torch.zeros_like(inside).scatter(1, ids, inside)
+    assert torch.equal(in_nucleus(chances, top_p), expected)
 
 
 def test_the_edges_of_the_nucleus_draw_tokens_of_the_nucleus() -> None:

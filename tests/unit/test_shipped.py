@@ -85,6 +85,29 @@ def test_pretrain_copies_a_shipped_base_and_says_so_in_the_manifest(
         assert sha256(tmp_path / "base" / name) == digest
 
 
+def test_several_bases_of_one_command_have_the_bytes_that_each_has_alone(
+    tmp_path: Path, text: Path
+) -> None:
+    small = {"architecture": "llama", "layers": 1, "steps": 3, "hidden_size": 16, "heads": 2}
+    given = ("pretrain", "--text", text, "--settings", json.dumps(small))
+    bases = [{"seed": seed, "folder": f"b{seed}", "out": f"b{seed}.json"} for seed in (1, 2)]
+    held = Pretraining(**RECIPE["bases"]["qwen2"] | {"seed": SECOND}).model_dump(mode="json")
+    bases.append(held | {"folder": "c", "out": "c.json"})
+    done = in_process(tmp_path, *given, "--bases", json.dumps(bases), AFFECTLOCUS_CACHE="")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "c.json").read_text())["shipped"] == f"qwen2/seed{SECOND}"
+    alone = ("pretrain", "--text", text, "--settings", json.dumps(small | {"seed": 2}))
+    done = in_process(
+        tmp_path, *alone, "--folder", "alone", "--out", "alone.json", AFFECTLOCUS_CACHE=""
+    )
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "alone").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "b2").iterdir())
+    for name in names:
+        assert sha256(tmp_path / "b2" / name) == sha256(tmp_path / "alone" / name)
+    assert sha256(tmp_path / "b1/model.safetensors") != sha256(tmp_path / "b2/model.safetensors")
+
+
 def test_a_damaged_shipped_base_is_refused_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

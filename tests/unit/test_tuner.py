@@ -293,13 +293,16 @@ def call(checkpoint, tmp_path, monkeypatch) -> Callable[..., Any]:
     FRAME.to_parquet("task.parquet")
     FRAME.assign(answer="well").to_parquet("other.parquet")
 
-    def run(tunings: dict[str, dict[str, Any]], **settings: Any) -> Any:
+    def run(
+        tunings: dict[str, dict[str, Any]], bases: Sequence[str] = ("base.json",), **settings: Any
+    ) -> Any:
         listed = [{"folder": name, "out": f"{name}.json"} | one for name, one in tunings.items()]
         return CliRunner().invoke(
             app,
             [
-                *("tune", "--base", "base.json", "--data", "task.parquet", "--data"),
-                *("other.parquet", "--settings", json.dumps(RECIPE | settings)),
+                *("tune", *(word for one in bases for word in ("--base", one))),
+                *("--data", "task.parquet", "--data", "other.parquet"),
+                *("--settings", json.dumps(RECIPE | settings)),
                 *("--tunings", json.dumps(listed)),
             ],
         )
@@ -318,6 +321,23 @@ def test_the_command_tunes_several_and_each_as_alone(call, checkpoint, tmp_path)
         assert record["recipe"] == wanted.model_dump()
         own = Path(name, ADAPTER).read_bytes()
         assert own == Path(f"alone-{name}", ADAPTER).read_bytes()
+
+
+def test_tunings_of_several_bases_each_start_from_the_base_of_their_seed(
+    call, checkpoint, tmp_path
+) -> None:
+    bases = {seed: checkpoint("qwen2", seed=seed) for seed in (3, 4)}
+    for seed, base in bases.items():
+        record = {"folder": str(base), "files": manifest(base)}
+        write_json(tmp_path / f"own.seed{seed}.json", record)
+    given = ["own.seed3.json", "own.seed4.json"]
+    done = call({"x": {"seed": 4}, "y": {"seed": 3}}, bases=given)
+    assert done.exit_code == 0, done.output
+    for name, seed in (("x", 4), ("y", 3)):
+        tune(bases[seed], [FRAME], recipe(seed=seed), tmp_path / f"alone-{name}")
+        own = Path(name, ADAPTER).read_bytes()
+        assert own == Path(f"alone-{name}", ADAPTER).read_bytes()
+    assert printed(call({"z": {"seed": 5}}, bases=given)) == "tuning.no-base-of-seed"
 
 
 def test_a_finished_tuning_is_not_repeated(call) -> None:
@@ -355,8 +375,8 @@ def printed(done: Any) -> str:
 @pytest.mark.parametrize(
     ("tunings", "code"),
     [
-        ({"q": {"folder": "same"}, "k": {"folder": "same"}}, "tuning.same-output"),
-        ({"q": {"out": "a.json"}, "k": {"out": "./a.json"}}, "tuning.same-output"),
+        ({"q": {"folder": "same"}, "k": {"folder": "same"}}, "option.same-output"),
+        ({"q": {"out": "a.json"}, "k": {"out": "./a.json"}}, "option.same-output"),
         ({"q": {"data": ["task", "third"]}}, None),
         ({"q": {"data": ["third"]}}, "tuning.task-not-given"),
     ],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,7 @@ from affectlocus.cli.shared import (
     SaveMinutes,
     device,
     importing,
+    placed_list,
     settings_of,
     settings_option,
     training_states,
@@ -19,6 +21,9 @@ from affectlocus.cli.shared import (
 )
 from affectlocus.core.cache_key import cache_key
 from affectlocus.core.errors import InputError
+
+if TYPE_CHECKING:
+    from affectlocus.config.corpus import PlacedBase
 
 
 def corpus(
@@ -122,8 +127,15 @@ def pretrain(
             "group_by_length, seed"
         ),
     ],
-    folder: Annotated[Path, typer.Option(help="folder to write the checkpoint into")],
-    out: Out,
+    folder: Annotated[Path | None, typer.Option(help="folder to write the checkpoint into")] = None,
+    out: Annotated[Path | None, typer.Option(help="manifest to write")] = None,
+    bases: Annotated[
+        str | None,
+        typer.Option(
+            help="in place of --folder and --out: JSON list of bases, each with folder, out and "
+            "the keys of --settings in which it differs"
+        ),
+    ] = None,
     threads: Annotated[
         int, typer.Option(help="CPU threads; the result depends on their number")
     ] = 1,
@@ -138,52 +150,64 @@ def pretrain(
     bases of the embedded default are part of the package, so that every machine has the same ones;
     they are copied. A trained base is also stored in AFFECTLOCUS_CACHE (by default affectlocus in
     the user's cache folder; if empty, nowhere), where any experiment with the same recipe and text
-    finds it. After a kill, SIGTERM or Ctrl-C, the same command resumes from the last saved state.
+    finds it. Several bases share one process; each has the same numbers as alone. After a kill,
+    SIGTERM or Ctrl-C, the same command resumes from the last saved state.
 
     Example: affectlocus pretrain --text corpus/pretraining.txt
     --settings '{"architecture": "llama", "steps": 200}' --folder checkpoints/llama --out llama.json
     """
-    from affectlocus.config.corpus import Pretraining
+    from affectlocus.config.corpus import BaseList, Pretraining
     from affectlocus.core.files import check_whole, sha256
     from affectlocus.core.output_files import check_output, replacing
     from affectlocus.training.shipped import shipped_base
 
-    recipe = settings_of(Pretraining, settings)
-    check_output(out)
+    placed: list[PlacedBase] = placed_list(
+        Pretraining, BaseList, settings, "--bases", bases, folder, out
+    )
+    for one in placed:
+        check_output(Path(one.out))
     if text.name == "pretraining.txt":
         check_whole(text)
-    if not again and (base := shipped_base(recipe, sha256(text))) is not None:
-        with replacing(folder, "pretrain", inputs=[text]) as temporary:
-            base.copy(temporary)
-        write_manifest(out, folder, kind="model", shipped=base.name, **base.measured)
-        return
-    with importing():
-        import torch
+    content = sha256(text)
+    for one in placed:
+        place, recipe = Path(one.folder), one.recipe
+        if not again and (base := shipped_base(recipe, content)) is not None:
+            with replacing(place, "pretrain", inputs=[text]) as temporary:
+                base.copy(temporary)
+            write_manifest(Path(one.out), place, kind="model", shipped=base.name, **base.measured)
+            continue
+        with importing():
+            import torch
 
-        from affectlocus.orchestration.code_digest import digest
-        from affectlocus.training.pretrain import pretrain as run
-        from affectlocus.training.pretrained_cache import cached
+            from affectlocus.orchestration.code_digest import digest
+            from affectlocus.training.pretrain import pretrain as run
+            from affectlocus.training.pretrained_cache import cached
 
-    torch.set_num_threads(threads)
-    name = cache_key(
-        recipe=recipe.model_dump(mode="json"),
-        text=sha256(text),
-        code=digest("pretrain"),
-        machine=device(),
-        threads=threads,
-    )
-    with replacing(folder, "pretrain", inputs=[text]) as temporary:
-        states = training_states(
-            "pretrain", folder, save_minutes, recipe=recipe.model_dump(), text=text, threads=threads
+        torch.set_num_threads(threads)
+        name = cache_key(
+            recipe=recipe.model_dump(mode="json"),
+            text=content,
+            code=digest("pretrain"),
+            machine=device(),
+            threads=threads,
         )
-        measured = cached(
-            name,
-            temporary,
-            lambda where: run(text, recipe, where, states),
-            lambda said: typer.echo(f"note: {said}", err=True),
-        )
-    write_manifest(out, folder, kind="model", **measured)
-    states.remove()
+        with replacing(place, "pretrain", inputs=[text]) as temporary:
+            states = training_states(
+                "pretrain",
+                place,
+                save_minutes,
+                recipe=recipe.model_dump(),
+                text=text,
+                threads=threads,
+            )
+            measured = cached(
+                name,
+                temporary,
+                partial(run, text, recipe, states=states),
+                lambda said: typer.echo(f"note: {said}", err=True),
+            )
+        write_manifest(Path(one.out), place, kind="model", **measured)
+        states.remove()
 
 
 def prepare(

@@ -14,7 +14,7 @@ from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pydantic import BaseModel
+    from pydantic import BaseModel, RootModel
 
     from affectlocus.training.training_state import TrainingStates
 
@@ -110,6 +110,58 @@ def settings_of(
         return model.model_validate(fill(given) if fill and isinstance(given, dict) else given)
     except ValidationError as error:
         raise located(first_problem(error), source) from None
+
+
+def placed_list(
+    single: type[BaseModel],
+    several: type[RootModel[list[Any]]],
+    settings: str,
+    option: str,
+    listed: str | None,
+    folder: Path | None,
+    out: Path | None,
+) -> list[Any]:
+    """The trainings of a call, each with the folder and the manifest that it writes.
+
+    Args:
+        single: the model of a training.
+        several: the model of a list of them, each with `folder` and `out`.
+        settings: the keys that all of them share.
+        option: the option that lists them.
+        listed: its value; None for one training, with --folder and --out.
+    """
+    import json
+
+    from affectlocus.config.tuning import OwnKeys, SharedKeys
+
+    if listed is None:
+        recipe = settings_of(single, settings)
+        if folder is None or out is None:
+            missing = "--folder" if folder is None else "--out"
+            raise InputError(
+                "option.missing",
+                f"{missing} is missing; give --folder and --out, or {option} with both for each",
+                option=missing,
+            )
+        return several.model_validate(
+            [recipe.model_dump() | {"folder": str(folder), "out": str(out)}]
+        ).root
+    without_effect({"folder": folder, "out": out}, f"each of {option} names its own")
+    shared = settings_of(SharedKeys, settings).root
+    entries = [shared | one for one in settings_of(OwnKeys, listed, option).root]
+    placed = settings_of(several, json.dumps(entries), option).root
+    for key in ("folder", "out"):
+        named = [Path(getattr(one, key)).absolute() for one in placed]
+        for path in named:
+            if named.count(path) > 1:
+                raise InputError(
+                    "option.same-output",
+                    f"{option}: two of them have the {key} {path}; give each its own",
+                    option=option,
+                    key=key,
+                    found=str(path),
+                )
+    return placed
 
 
 def device() -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +13,14 @@ from affectlocus.cli.shared import (
     HardwareText,
     SaveMinutes,
     importing,
+    placed_list,
     read_frame,
     settings_of,
     settings_option,
     training_states,
-    without_effect,
     write_manifest,
 )
+from affectlocus.core.cells import replicate_name
 from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 
 
 def tune(
-    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
+    base: Annotated[
+        list[Path],
+        typer.Option(
+            help="manifest of the base; of several (NAME.seedN.json), each of --tunings takes the "
+            "one of its seed"
+        ),
+    ],
     data: Annotated[list[Path], typer.Option(help="prepared task; repeat to mix several")],
     settings: Annotated[
         str,
@@ -58,9 +65,10 @@ def tune(
     """Tune a base on module sets, by LoRA or in full, within a fixed budget.
 
     Writes an adapter (LoRA) or a model (SFT), and a manifest (--out) with the losses. Several
-    tunings share the loaded base; each has the same numbers as alone, and is written as soon as it
-    is finished. A tuning whose folder already holds its checkpoint is not repeated. After a kill,
-    SIGTERM or Ctrl-C, the same command resumes from the last saved state.
+    tunings share one process, and those of one base also the loaded base; each has the same numbers
+    as alone, and is written as soon as it is finished. A tuning whose folder already holds its
+    checkpoint is not repeated. After a kill, SIGTERM or Ctrl-C, the same command resumes from the
+    last saved state.
 
     Example: affectlocus tune --base results/checkpoints/qwen2.json --data results/data/mine.parquet
     --settings '{"data": ["mine"], "modules": "gate", "rank": 8}' --folder gate --out gate.json
@@ -70,8 +78,12 @@ def tune(
     "out": "gate.json"}, {"modules": "up", "folder": "up", "out": "up.json"}]'
     """
     from affectlocus.config.hardware import Hardware
+    from affectlocus.config.tuning import Tuning, TuningList
 
-    placed = _placed(settings, tunings, folder, out)
+    placed: list[PlacedTuning] = placed_list(
+        Tuning, TuningList, settings, "--tunings", tunings, folder, out
+    )
+    base_of = {one.folder: _base_of(one, base) for one in placed}
     devices = settings_of(Hardware, hardware, "--hardware")
     data_of = {one.folder: _files(one, data) for one in placed}
     frames = {path: read_frame(path, "split", "prompt", "answer") for path in data}
@@ -87,9 +99,9 @@ def tune(
         from affectlocus.training.tune import Tuner, TuningJob
         from affectlocus.training.tuning_record import write_record
 
-    base_folder = checkpoint_folder(base)
+    base_folders = {path: checkpoint_folder(path) for path in base}
     torch.set_num_threads(threads)
-    inputs = [base, base_folder, *data]
+    inputs = [*base, *base_folders.values(), *data]
     for one in placed:
         check_output(Path(one.out))
         check_output(Path(one.folder), "tune", inputs=inputs)
@@ -99,7 +111,7 @@ def tune(
             Path(one.folder),
             devices.save_minutes if save_minutes is None else save_minutes,
             recipe=one.recipe.model_dump(),
-            base=read_json(base)["files"],
+            base=read_json(base_of[one.folder])["files"],
             data=data_of[one.folder],
             hardware=devices.model_dump(),
             threads=threads,
@@ -109,42 +121,62 @@ def tune(
     left = [one for one in placed if not _finished(one, states[one.folder])]
     if not left:
         return
-    tuner = Tuner(base_folder, devices)
     diverged: list[DivergedError] = []
     with Progress() as progress:
-        numbers = tuner.stacks([one.recipe for one in left])
-        stacks = [[left[number] for number in stack] for stack in numbers]
-        bar = progress.add_task("", total=sum(stack[0].steps for stack in stacks))
-        for stack in stacks:
-            progress.update(bar, description=", ".join(Path(one.folder).name for one in stack))
-            try:
-                with ExitStack() as opened:
-                    jobs = [
-                        TuningJob(
-                            one.recipe,
-                            [frames[path] for path in data_of[one.folder]],
-                            opened.enter_context(
-                                replacing(Path(one.folder), "tune", inputs=inputs)
-                            ),
-                            states[one.folder],
-                        )
-                        for one in stack
-                    ]
-                    found = tuner.tune(jobs, lambda: progress.advance(bar))
-                    for one, job, measured in zip(stack, jobs, found, strict=True):
-                        write_record(job.folder, states[one.folder].job, measured)
-            except DivergedError as error:
-                if len(placed) == 1:
-                    raise
-                # The other tunings are finished first.
-                diverged.append(error.within(", ".join(one.folder for one in stack)))
-                say(str(diverged[-1]))
+        bar = progress.add_task("", total=sum(one.steps for one in left))
+        for manifest, base_folder in base_folders.items():
+            own = [one for one in left if base_of[one.folder] == manifest]
+            if not own:
                 continue
-            for one, measured in zip(stack, found, strict=True):
-                _write(one, measured)
-                states[one.folder].remove()
+            tuner = Tuner(base_folder, devices)
+            for numbers in tuner.stacks([one.recipe for one in own]):
+                stack = [own[number] for number in numbers]
+                progress.update(bar, description=", ".join(Path(one.folder).name for one in stack))
+                try:
+                    with ExitStack() as opened:
+                        jobs = [
+                            TuningJob(
+                                one.recipe,
+                                [frames[path] for path in data_of[one.folder]],
+                                opened.enter_context(
+                                    replacing(Path(one.folder), "tune", inputs=inputs)
+                                ),
+                                states[one.folder],
+                            )
+                            for one in stack
+                        ]
+                        found = tuner.tune(jobs, partial(progress.advance, bar, len(stack)))
+                        for one, job, measured in zip(stack, jobs, found, strict=True):
+                            write_record(job.folder, states[one.folder].job, measured)
+                except DivergedError as error:
+                    if len(placed) == 1:
+                        raise
+                    # The other tunings are finished first.
+                    diverged.append(error.within(", ".join(one.folder for one in stack)))
+                    say(str(diverged[-1]))
+                    continue
+                for one, measured in zip(stack, found, strict=True):
+                    _write(one, measured)
+                    states[one.folder].remove()
     if diverged:
         raise diverged[0]
+
+
+def _base_of(one: PlacedTuning, bases: list[Path]) -> Path:
+    """The manifest of a tuning's base: the only one, or that of its seed."""
+    if len(bases) == 1:
+        return bases[0]
+    own = [path for path in bases if path.stem.endswith(replicate_name("", one.seed))]
+    if len(own) != 1:
+        raise InputError(
+            "tuning.no-base-of-seed",
+            f"--base: {len(own)} of {', '.join(map(str, bases))} end with .seed{one.seed}.json, "
+            f"the seed of {one.folder}; give one of them for each seed",
+            option="--base",
+            found=bases,
+            expected=f".seed{one.seed}.json",
+        )
+    return own[0]
 
 
 def _write(one: PlacedTuning, measured: dict[str, Any]) -> None:
@@ -165,40 +197,6 @@ def _finished(one: PlacedTuning, states: TrainingStates) -> bool:
     states.remove()
     typer.echo(f"note: {one.folder}: {TUNED}", err=True)
     return True
-
-
-def _placed(
-    settings: str, tunings: str | None, folder: Path | None, out: Path | None
-) -> list[PlacedTuning]:
-    """The tunings of a call."""
-    from affectlocus.config.tuning import PlacedTuning, SharedKeys, Tuning, TuningKeys, TuningList
-
-    if tunings is None:
-        recipe = settings_of(Tuning, settings)
-        if folder is None or out is None:
-            option = "--folder" if folder is None else "--out"
-            raise InputError(
-                "option.missing",
-                f"{option} is missing; give --folder and --out, or --tunings with both for each",
-                option=option,
-            )
-        return [PlacedTuning(**recipe.model_dump(), folder=str(folder), out=str(out))]
-    without_effect({"folder": folder, "out": out}, "each of --tunings names its own")
-    shared = settings_of(SharedKeys, settings).root
-    entries = [shared | one for one in settings_of(TuningKeys, tunings, "--tunings").root]
-    placed = settings_of(TuningList, json.dumps(entries), "--tunings").root
-    for key in ("folder", "out"):
-        named = [Path(getattr(one, key)).absolute() for one in placed]
-        for path in named:
-            if named.count(path) > 1:
-                raise InputError(
-                    "tuning.same-output",
-                    f"--tunings: two tunings have the {key} {path}; give each its own",
-                    option="--tunings",
-                    key=key,
-                    found=str(path),
-                )
-    return placed
 
 
 def _files(recipe: Tuning, data: list[Path]) -> list[Path]:

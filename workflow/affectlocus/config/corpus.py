@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, RootModel, model_validator
 
 from affectlocus.config.fields import Count, Fraction, Positive, Seed, Strict
 from affectlocus.config.messages import ParameterError
@@ -88,3 +88,21 @@ class Pretraining(Strict):
                 expected=self.kv_heads,
             )
         return self
+
+
+class PlacedBase(Pretraining):
+    """A base with its outputs: an entry of the option `--bases` of the command `pretrain`."""
+
+    folder: str = Field(min_length=1, description="folder of the checkpoint")
+    out: str = Field(min_length=1, description="file of its manifest")
+
+    @property
+    def recipe(self) -> Pretraining:
+        """The base without its outputs."""
+        return Pretraining(**self.model_dump(exclude={"folder", "out"}))
+
+
+class BaseList(RootModel[list[PlacedBase]]):
+    """The bases of one call of `pretrain`."""
+
+    root: Annotated[list[PlacedBase], Field(min_length=1)]

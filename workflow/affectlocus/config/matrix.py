@@ -109,15 +109,15 @@ class Matrix(Strict):
     )
     cells_per_job: Count = Field(
         1,
-        description="number of cells in one job at most: cells of one arm and one tuned "
-        "checkpoint, the tune cells of one seed, or the bases of several seeds. More cells need "
-        "fewer starts, with the same results; 1 allows the most parallel jobs",
+        description="number of cells in one job at most: cells of one arm of a pair; several seeds "
+        "share a job if all their cells fit. More cells need fewer starts, with the same results; "
+        "1 allows the most parallel jobs",
     )
     tunings_per_job: Count = Field(
         1,
-        description="number of tune cells of one pair and seed that one job tunes at most; they "
-        "share one loaded base. More need fewer starts, with the same results; 1 allows the "
-        "most parallel jobs",
+        description="number of checkpoints that one job trains at most: tune cells of one pair and "
+        "seed, which share one loaded base, half of the seeds of a pair, or half of the seeds of a "
+        "base. More need fewer starts, with the same results; 1 allows the most parallel jobs",
     )
 
     def sets(self, arm: Arm) -> list[str]:

@@ -104,8 +104,8 @@ class TuningList(RootModel[list[PlacedTuning]]):
 
 
 class SharedKeys(RootModel[dict[str, Any]]):
-    """Keys that all tunings of a call share."""
+    """Keys that all trainings of a call share."""
 
 
-class TuningKeys(RootModel[list[dict[str, Any]]]):
-    """Keys of tunings, which complete or replace those that all of them share."""
+class OwnKeys(RootModel[list[dict[str, Any]]]):
+    """Keys of trainings, which complete or replace those that all of them share."""

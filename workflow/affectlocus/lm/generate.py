@@ -50,14 +50,32 @@ def nucleus(
         Token ids, int64 of shape (rows,).
     """
     chances = (logits.double() / temperature).softmax(-1)
-    ordered, ids = chances.sort(dim=-1, descending=True, stable=True)
-    before = ordered.cumsum(-1) - ordered
-    kept = torch.zeros_like(chances).scatter(1, ids, ordered * (before < top_p))
+    kept = torch.where(in_nucleus(chances, top_p), chances, 0.0)
     reached = kept.cumsum(-1)
     total = reached[:, -1:].contiguous()
     drawn = torch.searchsorted(reached, uniform[:, None].to(total) * total, right=True)
     # A product that rounds up to the total would be after the last token of the nucleus.
     return torch.minimum(drawn, torch.searchsorted(reached, total)).squeeze(1)
+
+
+def in_nucleus(chances: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Which tokens are in the nucleus of each row, bool of the same shape.
+
+    Of two equally likely tokens at its end, the first of the vocabulary is in it. Sorting the whole
+    vocabulary would take as long as a forward pass, so only the likeliest tokens are sorted.
+    """
+    tokens = chances.shape[-1]
+    count = min(64, tokens)
+    while True:
+        ordered = chances.topk(count).values
+        before = ordered.cumsum(-1) - ordered
+        if count == tokens or bool((before[:, -1] >= top_p).all()):
+            break
+        count = min(8 * count, tokens)
+    size = (before < top_p).sum(-1, keepdim=True).clamp(min=1)
+    least = ordered.gather(-1, size - 1)
+    above, level = chances > least, chances == least
+    return above | (level & (level.cumsum(-1) <= size - above.sum(-1, keepdim=True)))
 
 
 class _RefuseNaN(LogitsProcessor):

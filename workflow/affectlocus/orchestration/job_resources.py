@@ -158,7 +158,7 @@ class Needs:
             copies = (_COPIES[step],) * 2
             return Work(size, None, copies, lambda _: costs.conversion_seconds(size))
         if step == "pretrain":
-            return self._pretraining(wildcards.name)
+            return self._pretraining(cast(list[str], group) or [wildcards.name])
         if step == "tune":
             return self._tuning(cast(list[str], group) or [wildcards.name])
         if step == "evaluate":
@@ -183,12 +183,13 @@ class Needs:
             _threads(size),
         )
 
-    def _pretraining(self, name: str) -> Work:
-        recipe = self.jobs.bases[name].pretrain
+    def _pretraining(self, names: list[str]) -> Work:
+        """The work of a job that trains these bases, which have one recipe."""
+        recipe = self.jobs.bases[names[0]].pretrain
         assert recipe is not None
-        size = self.size(name)
+        size = self.size(names[0])
         # As full tuning of all weights: 6P operations for each token; about 64 tokens a document.
-        tokens = recipe.steps * recipe.batch_size * 64
+        tokens = len(names) * recipe.steps * recipe.batch_size * 64
         return Work(
             size,
             16 * size.parameters + 1e9,

@@ -178,9 +178,10 @@ def _sources(needs: Needs) -> Iterator[PlannedJob]:
 
 def _models(needs: Needs) -> Iterator[PlannedJob]:
     jobs = needs.jobs
-    for name in jobs.pretrained:
-        work = needs.work("pretrain", SimpleNamespace(name=name))
-        yield _job(needs, "pretrain", checkpoint(name), work, disk=work.size.bytes)
+    for names in [[name] for name in jobs.pretrain.single] + jobs.pretrain.groups:
+        work = needs.work("pretrain", group=names)
+        disk = len(names) * work.size.bytes
+        yield _job(needs, "pretrain", checkpoint(names[-1]), work, disk=disk)
     for names in [[name] for name in jobs.tune.single] + jobs.tune.groups:
         work = needs.work("tune", group=names)
         recipes = [jobs.tunings[name][1] for name in names]

@@ -7,7 +7,7 @@ samples (a confusion table, squared errors, log-likelihoods), and the bootstrap 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -65,6 +65,7 @@ def score(
         task: MEAN_OF_CONTROL for task, entry in tasks.items() if entry.domain == "control"
     }
     references = {name: _reference(cell, cells) for name, cell in cells.items()}
+    known = _KnownScores()
     draws = {
         name: cell_scores(
             answers[name],
@@ -73,6 +74,7 @@ def score(
             settings.seed,
             protocols,
             mean_names,
+            known,
         )
         for name in cells
     }
@@ -147,6 +149,21 @@ def _with_cell(
     return rows.assign(reference=reference)
 
 
+class _KnownScores:
+    """Scores of single cells, each computed once: many cells are compared with one reference."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, dict[str, np.ndarray]] = {}
+
+    def of(
+        self, key: Hashable, compute: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """The scores of a key, which has everything that they depend on."""
+        if key not in self._found:
+            self._found[key] = compute()
+        return self._found[key]
+
+
 def cell_scores(
     cell: CellAnswers,
     reference: CellAnswers,
@@ -154,6 +171,7 @@ def cell_scores(
     seed: int,
     protocols: Mapping[str, Protocol] | None = None,
     mean_names: Mapping[str, str] | None = None,
+    known: _KnownScores | None = None,
 ) -> list[tuple[str, ScoreDraws]]:
     """One cell's scores on every task and their means, as observed and in every draw.
 
@@ -162,6 +180,7 @@ def cell_scores(
         resamples, seed: number of bootstrap draws, and their seed.
         protocols: task → its additional scores.
         mean_names: task → name of the mean that includes it; `mean` by default.
+        known: the scores of these and other cells on the same draws.
 
     Returns:
         (task, scores), in this order: each task with labels, in percent; the means, each with the
@@ -173,7 +192,10 @@ def cell_scores(
     found = []
     averaged: dict[str, list[ScoreDraws]] = {}
     for task in cell.labels:
-        draws = _label_scores(task, cell, reference, Stream(seed, task, resamples), protocols or {})
+        stream = Stream(seed, task, resamples)
+        draws = _label_scores(
+            task, cell, reference, stream, protocols or {}, known or _KnownScores()
+        )
         averaged.setdefault((mean_names or {}).get(task, MEAN), []).append(draws)
         found.append((task, draws))
     means = [(name, mean_over_tasks(tasks)) for name, tasks in averaged.items()]
@@ -186,6 +208,7 @@ def _label_scores(
     reference: CellAnswers,
     stream: Stream,
     protocols: Mapping[str, Protocol],
+    known: _KnownScores,
 ) -> ScoreDraws:
     """The scores of one task with labels, and those of its protocol."""
     labels = cell.labels[task]
@@ -207,12 +230,19 @@ def _label_scores(
             found["coverage"] = 100 * (1 - unlabelled / len(truth))
         return found
 
-    draws = ScoreDraws(scores(own["answer"]), scores(other["answer"]), len(truth))
-    if task in cell.logliks and task in reference.logliks:
-        sides = ((draws.cell, cell), (draws.reference, reference))
-        for scores_of, given in sides if len(set(truth)) > 1 else ():
-            logliks = given.logliks[task]().loc[own.index, labels].to_numpy(float)
-            scores_of["auc"] = auc_draws(logliks, truth, stream)
+    def auc(answers: CellAnswers) -> dict[str, np.ndarray]:
+        logliks = answers.logliks[task]().loc[own.index, labels].to_numpy(float)
+        return {"auc": auc_draws(logliks, truth, stream)}
+
+    with_auc = task in cell.logliks and task in reference.logliks and len(set(truth)) > 1
+    asked = task, tuple(own.index), truth.tobytes(), tuple(labels), positive, free_text
+
+    def side(answers: CellAnswers, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+        of = id(answers), *asked
+        found = known.of(of, lambda: scores(rows["answer"]))
+        return found | (known.of(("auc", *of), lambda: auc(answers)) if with_auc else {})
+
+    draws = ScoreDraws(side(cell, own), side(reference, other), len(truth))
     if task not in protocols:
         return draws
     more = protocols[task](own, other, stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -82,6 +83,22 @@ def perplexity(model: PreTrainedModel, examples: list[Example], batch_tokens: in
     return math.exp(nats.sum() / tokens.sum())
 
 
+@lru_cache(maxsize=1)
+def _encoded(text: str) -> tuple[PreTrainedTokenizerFast, list[Example], int]:
+    """The tokenizer of a text, its documents, and how many of them are held out.
+
+    All bases of a process have the same.
+    """
+    documents = text.splitlines()
+    last = held_out(len(documents))
+    tokenizer = train_tokenizer(documents[:-last])
+    examples = [
+        Example([*encoding, tokenizer.eos_token_id])
+        for encoding in tokenizer(documents, return_attention_mask=False)["input_ids"]
+    ]
+    return tokenizer, examples, last
+
+
 def pretrain(
     text: Path, settings: Pretraining, folder: Path, states: TrainingStates | None = None
 ) -> dict[str, float]:
@@ -105,13 +122,7 @@ def pretrain(
             key="seed",
             found=seed,
         )
-    documents = text.read_text(encoding="utf-8").splitlines()
-    last = held_out(len(documents))
-    tokenizer = train_tokenizer(documents[:-last])
-    examples = [
-        Example([*encoding, tokenizer.eos_token_id])
-        for encoding in tokenizer(documents, return_attention_mask=False)["input_ids"]
-    ]
+    tokenizer, examples, last = _encoded(text.read_text(encoding="utf-8"))
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(configure(settings, tokenizer)).to(main_device())
     train(

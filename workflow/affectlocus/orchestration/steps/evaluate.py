@@ -39,24 +39,30 @@ class EvaluateJobs(StepJobs):
 
     @cached_property
     def groups(self) -> list[list[Cell]]:
-        """The cells that share a job: of one arm, and made from the same checkpoints.
+        """The cells that share a job: of one pair and arm.
 
         The tuned cell shares a job with the load cells because both read the same checkpoints.
         Cells of different arms never share a job, so that a table does not wait for the cells of
         another.
 
-        Some cells share a job although each has a checkpoint of its own: the tune cells of a seed,
-        the bases of several seeds, and the tuned models of a pair that has no other cells. Starting
-        a process costs more than evaluating one of them. If a cell is added to a job, the answers
-        of the others come from the prediction cache.
+        Cells of one seed come first, then several seeds share a job if all their cells fit.
+        Starting a process costs more than evaluating a small model. If a cell is added to a job,
+        the answers of the others come from the prediction cache.
 
         The groups follow from the matrix alone.
         """
-        alike: dict[tuple[Any, ...], list[Cell]] = {}
+        alike: dict[tuple[Any, ...], dict[int | None, list[Cell]]] = {}
         for cell in self.artifacts.cells.values():
-            alike.setdefault(self._group_key(cell), []).append(cell)
+            alike.setdefault(self._group_key(cell), {}).setdefault(cell.seed, []).append(cell)
         size = self.parameters.matrix.cells_per_job
-        chunks = [chunk for cells in alike.values() for chunk in equal_parts(cells, size)]
+        chunks: list[list[Cell]] = []
+        for seeds in alike.values():
+            fitting = size // max(map(len, seeds.values()))
+            if fitting > 1:
+                parts = equal_parts(list(seeds.values()), fitting)
+                chunks += [[cell for cells in part for cell in cells] for part in parts]
+            else:
+                chunks += [chunk for cells in seeds.values() for chunk in equal_parts(cells, size)]
         return [chunk for chunk in chunks if len(chunk) > 1]
 
     def _group_key(self, cell: Cell) -> tuple[Any, ...]:
@@ -64,11 +70,10 @@ class EvaluateJobs(StepJobs):
         if cell.kind == "base":
             return "base", cell.base
         if cell.kind == "tune":
-            return "tune", cell.pair, cell.mode, cell.seed
-        matrix = self.parameters.matrix
-        if cell.pair not in (*matrix.pairs, *matrix.beside):
+            return "tune", cell.pair, cell.mode
+        if cell.pair not in (*self.parameters.matrix.pairs, *self.parameters.matrix.beside):
             return "tuned", cell.pair
-        return arm_of(cell) or "load", cell.pair, self.artifacts.tuned_of(cell)
+        return arm_of(cell) or "load", cell.pair
 
     @cached_property
     def single(self) -> list[str]:

@@ -19,9 +19,9 @@ from affectlocus.orchestration.wildcard_patterns import combinations_of
 
 @dataclass(frozen=True)
 class TuningInputs:
-    """The inputs and parameters of a job, which are those of each of its tunings."""
+    """The inputs and parameters of a job."""
 
-    base: str
+    base: list[str]
     weights: list[str]
     data: list[str]
     settings: str
@@ -36,13 +36,14 @@ class TuneJobs(StepJobs):
 
     @cached_property
     def groups(self) -> list[list[str]]:
-        """The checkpoints that share a job: tune cells of one pair and seed.
+        """The checkpoints that share a job, which all have the same recipe but for the module set.
 
-        They have the section `tune` as their recipe, and start from the same base. The tunings of
-        pairs have a job each, because each has a recipe of its own: a job with several would rerun
-        whenever one of them changes.
+        They are tune cells of one pair and seed, which start from the same base, or the tunings of
+        one pair, each with a seed and a base of its own. Tunings of several pairs never share a
+        job: it would rerun whenever the recipe of one of them changes.
 
-        The groups follow from the matrix alone. A seed that is added makes new groups.
+        The groups follow from the matrix alone. A seed that is added makes new groups of tune
+        cells. A pair with several tunings has at least two jobs, because Table 1 waits for them.
         """
         alike: dict[tuple[str, int | None], list[str]] = {}
         for cell in self.artifacts.cells.values():
@@ -53,6 +54,9 @@ class TuneJobs(StepJobs):
                     alike.setdefault((cell.pair, cell.seed), []).append(name)
         size = self.parameters.matrix.tunings_per_job
         chunks = [chunk for names in alike.values() for chunk in equal_parts(names, size)]
+        for pair, names in self.artifacts.checkpoints.items():
+            if self.parameters.pairs[pair].tuning is not None:
+                chunks += equal_parts(names, min(size, -(-len(names) // 2)))
         return [chunk for chunk in chunks if len(chunk) > 1]
 
     @cached_property
@@ -70,16 +74,21 @@ class TuneJobs(StepJobs):
         )
 
     def inputs(self, name: str) -> TuningInputs:
-        """The inputs and parameters of a tuning; those of the tunings of a job are the same."""
+        """The inputs and parameters of a checkpoint that has a job of its own."""
         if name not in self._inputs:
-            base, recipe = self.artifacts.tunings[name]
-            self._inputs[name] = TuningInputs(
-                base=checkpoint(base),
-                weights=self.artifacts.weights(base),
-                data=[f"results/data/{task}.parquet" for task in recipe.data],
-                settings=settings(self._shared(name)),
-            )
+            self._inputs[name] = self.together([name])
         return self._inputs[name]
+
+    def together(self, names: list[str]) -> TuningInputs:
+        """The inputs and parameters of a job that tunes these checkpoints."""
+        bases = list(dict.fromkeys(self.artifacts.tunings[name][0] for name in names))
+        recipe = self.artifacts.tunings[names[0]][1]
+        return TuningInputs(
+            base=[checkpoint(base) for base in bases],
+            weights=self.artifacts.weights(*bases),
+            data=[f"results/data/{task}.parquet" for task in recipe.data],
+            settings=settings(self._shared(names[0])),
+        )
 
     def of(self, field: str) -> Callable[[Any], Any]:
         """An input or parameter function that returns a field of `TuningInputs`."""
