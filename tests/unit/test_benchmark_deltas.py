@@ -80,6 +80,7 @@ def test_both_ways_to_a_spectrum_agree(arms, matrices) -> None:
             assert ours[name][key] == pytest.approx(one[key], rel=1e-9)
 
 
+@pytest.mark.full
 def test_a_quick_run_writes_a_row_for_each_arm_and_prints_its_tables(tmp_path) -> None:
     command = [sys.executable, FOLDER / "run.py", "--quick", "--arm", "cat", "--arm", "basic"]
     command += ["--arm", "spectrum", "--arm", "svdvals"]

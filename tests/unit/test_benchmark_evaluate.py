@@ -164,6 +164,7 @@ def test_shared_cells_that_differ_are_told(run) -> None:
     assert run.disagreements(off) == ["3 of 16 cells differ when shared"]
 
 
+@pytest.mark.full
 def test_a_quick_run_writes_a_row_for_each_arm_and_prints_its_table(tmp_path) -> None:
     command = [sys.executable, FOLDER / "run.py", "--quick", "--arm", "one_pass"]
     done = subprocess.run(

@@ -60,6 +60,7 @@ def test_verdicts_are_rarely_false_and_find_more_than_the_old_procedure(noise: s
     assert min(right) > 0.6
 
 
+@pytest.mark.full
 def test_spending_keeps_the_error_of_repeated_looks_and_testing_at_every_look_does_not() -> None:
     rows = list(repeated(PARTS, STATED, 300))
     every, spent = RULES

@@ -210,6 +210,7 @@ def sided(rows: list[Verdict]) -> list[str]:
     return [row.claim for row in heads if row.verdict in ("supported", "contradicted")]
 
 
+@pytest.mark.full
 def test_a_null_is_not_decided_for_a_side_in_95_of_100_seeds() -> None:
     """No cell differs from another, so no claim on answers may be decided."""
     mine, quick = cells(), settings(draws=1000)
@@ -224,6 +225,7 @@ def test_a_null_is_not_decided_for_a_side_in_95_of_100_seeds() -> None:
     assert "supported" in [row.verdict for row in rows if row.claim == "C5"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_a_null_with_random_tunings_is_not_decided_for_a_side_in_95_of_100_seeds(
     seeds: tuple[int, ...],
@@ -271,6 +273,7 @@ def test_mode_zero_is_an_additional_test() -> None:
     assert (beside.verdict, beside.effect, beside.stated) == ("equal", 0.0, False)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])
 def test_a_null_of_three_seeds_of_one_base_is_undecided_in_95_of_100(noise: float) -> None:
     """gate and up are exchangeable; which one is larger in a layer is the same for all seeds."""

@@ -332,10 +332,17 @@ def test_the_exceptions_are_there_and_no_more_than_a_few() -> None:
         assert module._is_module(name) or definition in module._definitions(file)
 
 
+@pytest.fixture(scope="module")
+def before() -> dict[str, str]:
+    """The digest of every command."""
+    return {command: digest(command) for command in COMMANDS}
+
+
 @pytest.fixture
-def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., set[str]]]:
+def copy(
+    before: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., set[str]]]:
     """`copy("tune.py", old, new)`: the commands whose digest a change of the package changes."""
-    before = {command: digest(command) for command in COMMANDS}
     place = tmp_path / "affectlocus"
     shutil.copytree(module.PACKAGE, place, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "PACKAGE", place)

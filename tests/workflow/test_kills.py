@@ -11,7 +11,8 @@ from programs import jobs
 from project import contents, copied, snakemake
 from small import PARAMETERS
 
-pytestmark = pytest.mark.slow
+# In the group of other long tests, which start first.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs")]
 
 # Ten jobs: a base, its tuning, what the tuning changed, and what the base answers.
 TARGETS = [
