@@ -1,4 +1,4 @@
-# Verdicts on the paper's claims.
+# Verdicts on the claims that params.yaml chooses.
 #
 # in:  results/cells/*/predictions.parquet, or openset.parquet if any task has free text,
 #      results/deltas/PAIR.parquet, results/deltas/PAIR.histogram.parquet
@@ -6,7 +6,7 @@
 
 
 rule claims:
-    """Judge every claim of the paper by rules that were written before any result was seen."""
+    """Judge every claim: the paper's, other papers' and the experiment's own."""
     input:
         cells=JOBS.openset.answers(JOBS.cells.values()),
         deltas=JOBS.deltas.files,

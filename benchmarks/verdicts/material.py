@@ -13,17 +13,19 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "workflow"))
 
-from affectlocus.claims.effect_rules import EffectRules  # noqa: E402
+from affectlocus.claims.claims import findings_of  # noqa: E402
 from affectlocus.claims.evidence import GroupKey, ScoreEvidence, gather_scores  # noqa: E402
-from affectlocus.claims.pair_facts import ClaimsSettings  # noqa: E402
-from affectlocus.claims.paper import SETS  # noqa: E402
+from affectlocus.claims.findings import Contrast  # noqa: E402
+from affectlocus.claims.paper import module_sets  # noqa: E402
+from affectlocus.claims.settings import ClaimsSettings  # noqa: E402
 from affectlocus.claims.statistics import GroupDraws  # noqa: E402
+from affectlocus.config.claims import PAPER, shipped  # noqa: E402
 from affectlocus.core.cells import Cell  # noqa: E402
 from affectlocus.core.projections import PROJECTIONS  # noqa: E402
 from affectlocus.evaluation.predictions import Predictions  # noqa: E402
 
 COMPONENTS = HERE / "components.csv"
-MODULES = (*PROJECTIONS, *SETS, "o+gate", "all")
+MODULES = (*PROJECTIONS, *module_sets(), "o+gate", "all")
 CELLS: tuple[tuple[str, str], ...] = (
     ("base", ""),
     *((kind, modules) for kind in ("load", "tune") for modules in MODULES),
@@ -141,23 +143,19 @@ def claims() -> list[SimulatedClaim]:
         by="score",
         cells={key: [" ".join(key)] for key in keys},
     )
-    rules = EffectRules(evidence, "p")
-    stated = [
-        rules.c5()[:1], rules.c6(), [rules.c7()], rules.c8(), [rules.c9()], [rules.c10()],
-        [rules.c11()], rules.c12()[:1],
-    ]  # fmt: skip
-    found = []
-    for findings in stated:
-        assert not any(one.missing for one in findings)
-        contrasts = [contrast for one in findings for contrast in one.contrasts]
-        found.append(
-            SimulatedClaim(
-                findings[0].claim,
-                np.array([one.values for one in contrasts]),
-                np.array([one.moderate for one in contrasts]),
-            )
+    parts: dict[str, list[Contrast]] = {}
+    for finding in findings_of(shipped(PAPER), [evidence], [], ClaimsSettings()):
+        contrasts = [one for one in finding.contrasts if isinstance(one, Contrast)]
+        if finding.stated and contrasts and contrasts[0].unit == "points":
+            parts.setdefault(finding.claim, []).extend(contrasts)
+    return [
+        SimulatedClaim(
+            name,
+            np.array([one.values for one in contrasts]),
+            np.array([one.moderate for one in contrasts]),
         )
-    return found
+        for name, contrasts in parts.items()
+    ]
 
 
 def stacked(claims: Sequence[SimulatedClaim]) -> tuple[np.ndarray, list[slice]]:

@@ -20,17 +20,20 @@ from typer.testing import CliRunner
 
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.claims import paper
-from affectlocus.claims.claims import judge_evidence, judge_experiment, judge_paper
+from affectlocus.claims.claims import findings_of, judge_evidence, judge_experiment
 from affectlocus.claims.decisions import holm
+from affectlocus.claims.delta_kinds import largest
 from affectlocus.claims.evidence import bootstrap_scores, gather_loci, gather_scores
 from affectlocus.claims.findings import ClaimFinding, Contrast
-from affectlocus.claims.locus_rules import largest
-from affectlocus.claims.pair_facts import ClaimsSettings, PairFacts
+from affectlocus.claims.pair_facts import PairFacts
+from affectlocus.claims.paper import judge_paper
+from affectlocus.claims.settings import ClaimsSettings
 from affectlocus.claims.statistics import LabelAnswers, TextLikelihoods
 from affectlocus.claims.verdict import Verdict
 from affectlocus.claims.verdict_rows import judge
 from affectlocus.cli import app
 from affectlocus.cli.shared import read_frame
+from affectlocus.config.claims import PAPER, shipped
 from affectlocus.config.matrix import COMBINATIONS, SINGLES
 from affectlocus.core.cells import Cell
 from affectlocus.core.projections import PROJECTIONS, parse_modules
@@ -356,9 +359,9 @@ def test_c1_of_one_pair_counts_layers_by_an_exact_binomial(layers: int, verdict:
 
 
 def _locus(tables: Any, histograms: Any = None, **more: Any) -> list[ClaimFinding]:
-    from affectlocus.claims.locus_rules import locus_findings
-
-    return locus_findings(gather_loci(tables, histograms or {}, settings(**more)), 0.95)
+    wanted = settings(**more)
+    loci = gather_loci(tables, histograms or {}, wanted)
+    return findings_of(shipped(PAPER), [], loci, wanted, "none")
 
 
 def test_pairs_of_one_group_are_replicates_of_one_contrast() -> None:
@@ -605,8 +608,10 @@ def test_missing_cells_are_named() -> None:
     assert {claim for claim, row in rows.items() if row.verdict == "untestable"} == {
         *("C1", "C2", "C3", "C4", "C8", "C9", "C10", "C11", "C12", "C14")
     }
-    assert rows["C8"].why == "no cell load o+gate"
-    assert rows["C10"].why == "no cell tune q+k+v+o, tune q+k+v+o+down"
+    assert rows["C8"].why == "no cell load o+gate; add o+gate to matrix.load"
+    assert rows["C10"].why == (
+        "no cell tune q+k+v+o, tune q+k+v+o+down; add q+k+v+o, q+k+v+o+down to matrix.tune"
+    )
     assert rows["C14"].why == "no fluency was measured: no task of general text"
 
 
@@ -823,12 +828,12 @@ def test_the_quoted_numbers_are_the_papers() -> None:
     for arm, name in (("load", "table1_load"), ("tune", "table2_tune")):
         rows = list(csv.reader((SHARED / f"{name}.csv").open(encoding="utf-8")))[1:]
         scores, means = paper.printed(arm)
-        assert [row[1] for row in rows] == ["base", *paper.SETS]
+        assert [row[1] for row in rows] == ["base", *paper.module_sets()]
         expected = np.array([[float(word) for word in row[2:]] for row in rows])
         assert (np.column_stack([scores, means]) == expected).all()
     with (SHARED / "claims.csv").open(encoding="utf-8") as stream:
-        kinds = {row["id"]: row["kind"] for row in csv.DictReader(stream)}
-    assert {name: claim.kind for name, claim in paper.CLAIMS.items()} == kinds
+        kinds = [row["id"] for row in csv.DictReader(stream)]
+    assert list(shipped(PAPER).claims) == list(kinds)
 
 
 def predictions(cell: Cell, answers: dict[str, LabelAnswers], place: int) -> Predictions:
@@ -968,7 +973,7 @@ def test_the_command_judges_files_and_writes_both_tables(tmp_path: Path) -> None
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert done.exit_code == 0
     rows = pd.read_csv(out, keep_default_na=False)
-    assert set(rows["claim"]) == set(paper.CLAIMS)
+    assert set(rows["claim"]) == set(shipped(PAPER).claims)
     assert rows[rows["claim"] == "C2"]["verdict"].iloc[0] == "supported"
     again = tmp_path / "again.csv"
     CliRunner().invoke(app, [*arguments[:-3], str(again)], catch_exceptions=False)
@@ -983,7 +988,7 @@ def test_the_command_on_the_paper_prints_a_table_or_one_object() -> None:
     done = CliRunner().invoke(app, ["claims", "--on", "paper", "--json"], catch_exceptions=False)
     content = json.loads(done.output)
     assert len(content["flags"]) == 1
-    assert {row["claim"] for row in content["claims"]} == set(paper.CLAIMS)
+    assert {row["claim"] for row in content["claims"]} == set(shipped(PAPER).claims)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectlocus.claims.pair_facts import ClaimsSettings
+from affectlocus.claims.settings import ClaimsSettings
 from affectlocus.config.cells import CellList
 from affectlocus.config.corpus import CORPUS_TASKS, BaseList
 from affectlocus.config.experiment import Parameters, load

@@ -13,7 +13,10 @@ from refusal import refused
 from affectlocus.claims.findings import ClaimFinding, Contrast
 from affectlocus.claims.sequential import planned_looks
 from affectlocus.claims.verdict_rows import judge, verdict_table
+from affectlocus.config.claims import Claims
 from affectlocus.orchestration.decide import looked, more_seeds, numbers_of_looks, plan_of
+
+KNOWN = Claims().digests()
 
 
 def experiment(folder: Path, mean: float, seed: int = 0) -> Callable[[int], Path]:
@@ -37,7 +40,7 @@ def test_replicates_are_added_until_the_claim_is_decided(
     tmp_path: Path, mean: float, verdict: str
 ) -> None:
     record = tmp_path / "decide/C7.json"
-    looks = plan_of(record, "C7", numbers_of_looks(3, 30, 3))
+    looks = plan_of(record, "C7", numbers_of_looks(3, 30, 3), KNOWN)
     seen = list(looked(record, "C7", looks, experiment(tmp_path, mean)))
     assert seen[-1].verdict == verdict
     assert {one.verdict for one in seen[:-1]} <= {"undecided"}
@@ -50,23 +53,34 @@ def test_replicates_are_added_until_the_claim_is_decided(
 
 def test_the_last_look_ends_an_undecided_claim(tmp_path: Path) -> None:
     record = tmp_path / "C7.json"
-    looks = plan_of(record, "C7", [3, 4])
+    looks = plan_of(record, "C7", [3, 4], KNOWN)
     seen = list(looked(record, "C7", looks, experiment(tmp_path, 3.2, seed=3)))
     assert [one.verdict for one in seen] == ["undecided", "undecided"]
 
 
 def test_a_plan_is_kept(tmp_path: Path) -> None:
     record = tmp_path / "C7.json"
-    assert plan_of(record, "C7", [3, 6, 9]) == planned_looks([3, 6, 9])
-    assert plan_of(record, "C7", [6, 9]) == planned_looks([3, 6, 9])
+    assert plan_of(record, "C7", [3, 6, 9], KNOWN) == planned_looks([3, 6, 9])
+    assert plan_of(record, "C7", [6, 9], KNOWN) == planned_looks([3, 6, 9])
     for numbers in ([3, 6, 9, 12], [4, 9]):
         with refused("decide.other-plan", file=record, found=numbers, expected=[3, 6, 9]):
-            plan_of(record, "C7", numbers)
+            plan_of(record, "C7", numbers, KNOWN)
+
+
+def test_a_changed_claim_does_not_take_over_a_plan(tmp_path: Path) -> None:
+    record = tmp_path / "mine.json"
+    keys = {"kind": "above", "what": "load gate", "than": "load up"}
+    before = Claims.model_validate({"own": {"mine": keys}}).digests()
+    after = Claims.model_validate({"own": {"mine": keys | {"than": "load down"}}}).digests()
+    looks = plan_of(record, "mine", [3, 6], before)
+    assert plan_of(record, "mine", [3, 6], before) == looks
+    with refused("decide.other-claim", claim="mine", expected=before["mine"]):
+        plan_of(record, "mine", [3, 6], after)
 
 
 def test_wrong_plans_are_refused(tmp_path: Path) -> None:
     with refused("decide.unknown-claim", found="C15"):
-        plan_of(tmp_path / "C15.json", "C15", [3])
+        plan_of(tmp_path / "C15.json", "C15", [3], KNOWN)
     assert not (tmp_path / "C15.json").exists()
     with refused("decide.too-few", option="--most", found=4, expected=6):
         numbers_of_looks(6, 4, 1)
@@ -77,7 +91,7 @@ def test_wrong_plans_are_refused(tmp_path: Path) -> None:
 
 def test_a_claim_that_seeds_do_not_replicate_is_refused(tmp_path: Path) -> None:
     record = tmp_path / "C7.json"
-    looks = plan_of(record, "C7", [3, 5])
+    looks = plan_of(record, "C7", [3, 5], KNOWN)
     brought = experiment(tmp_path, 9.0)
     with refused("decide.not-replicated", claim="C7", found=1, expected=3):
         list(looked(record, "C7", looks, lambda _: brought(1)))

@@ -64,6 +64,16 @@ def test_a_claim_has_its_verdict_as_stated_and_an_effect_where_there_is_one(
     assert head[1] == "0,0,1,2,,4,5,6"
 
 
+def test_a_changed_claim_shows_in_the_metrics() -> None:
+    rows = pd.DataFrame(
+        [
+            {"claim": "mine", "level": "claim", "stated": True, "verdict": "equal"}
+            | {"effect": 1.0, "claim_sha256": "ab"}
+        ]
+    )
+    assert verdicts(rows)["mine"] == {"verdict": "equal", "effect": 1.0, "claim_sha256": "ab"}
+
+
 def outs_of(record: dict) -> list[str]:
     """The paths that dvc stores."""
     outs = record["stages"]["workflow"]["outs"]

@@ -1,17 +1,14 @@
-"""Step `claims`: a verdict on every claim of the paper, for an experiment or for its own tables."""
+"""Step `claims`: a verdict on every claim of the chosen sets, for an experiment."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
-from affectlocus.claims.effect_rules import effect_findings
+from affectlocus.claims.delta_kinds import LocusComparisons
 from affectlocus.claims.evidence import (
-    GroupKey,
     Locus,
     MissingEvidenceError,
     ScoreEvidence,
@@ -19,12 +16,25 @@ from affectlocus.claims.evidence import (
     gather_scores,
 )
 from affectlocus.claims.findings import ClaimFinding
-from affectlocus.claims.locus_rules import c4, locus_findings
-from affectlocus.claims.pair_facts import ClaimsSettings
-from affectlocus.claims.paper import SETS, SOURCE, TASKS, misprints, printed
+from affectlocus.claims.kinds import kind, sentence
 from affectlocus.claims.rank_agreement import rank_agreement
-from affectlocus.claims.statistics import GroupDraws
-from affectlocus.claims.verdict_rows import Verdict, judge, verdict_table
+from affectlocus.claims.score_comparisons import ScoreComparisons
+from affectlocus.claims.settings import ClaimsSettings
+from affectlocus.claims.verdict_rows import Verdict, contrasts_of, judge, verdict_table
+from affectlocus.config.claim_kinds import (
+    ChangeInteraction,
+    HoldsAcross,
+    LargestChange,
+    OnScores,
+    Statement,
+    statements_of,
+)
+from affectlocus.config.claims import (
+    PAPER,
+    ClaimSet,
+    claim_sha256,
+    shipped,
+)
 from affectlocus.deltas.delta_tables import TuningFacts
 from affectlocus.evaluation.predictions import Predictions
 
@@ -64,82 +74,159 @@ def judge_evidence(
     settings: ClaimsSettings,
     missing: str = "",
 ) -> list[Verdict]:
-    """Verdicts on all claims; each claim's row comes before its details.
+    """Verdicts on all claims of the chosen sets; each claim's row comes before its details.
 
-    The rules are also applied to controls and nulls, as additional tests. If a rule is supported
-    there too, the effect is not specific to affect.
+    p values are corrected within a set. The prior of variances is estimated from the contrasts of
+    the paper's claims and of the set itself. So a verdict does not depend on the other sets.
 
     Args:
         missing: the reason why there are no scores, if `scores` is empty.
     """
-    found = locus_findings(loci, settings.confidence)
-    found += c4(found, loci)
-    if not scores:
-        found += [ClaimFinding(f"C{number}", "score", missing=missing) for number in range(5, 15)]
-    with_matrix = [evidence for evidence in scores if evidence.matrices] or scores[:1]
-    for finding in (finding for evidence in with_matrix for finding in effect_findings(evidence)):
-        domain = settings.domain(finding.pair)
-        if domain != "affective":
-            if finding.missing:  # the paper's claims are about affective pairs
-                continue
-            finding = replace(finding, stated=False, by=f"{finding.by} of a {domain}")
-        found.append(_with_gate_share(finding, loci))
-    return judge(found, settings.confidence)
+    paper = findings_of(shipped(PAPER), scores, loci, settings, missing)
+    rows = []
+    for name, claims in settings.claims.judged().items():
+        if name == PAPER:
+            judged = judge(paper, settings.confidence)
+        else:
+            own = findings_of(claims, scores, loci, settings, missing)
+            judged = judge(own, settings.confidence, contrasts_of(paper))
+        rows += [described(row, name, claims) for row in judged]
+    return rows
 
 
-def _with_gate_share(finding: ClaimFinding, loci: Sequence[Locus]) -> ClaimFinding:
-    """C12 also states gate's share of the parameters: computed from the shapes of the deltas."""
-    locus = next((locus for locus in loci if locus.name == finding.pair), None)
-    if finding.claim != "C12" or finding.missing or locus is None:
-        return finding
-    rows = next(iter(locus.tables.values())).query("parameter == 'weight'")
-    sides = rows["shape"].str.split("x", expand=True).astype(float)
-    counts = {"LoRA": sides.sum(axis=1), "all": sides.prod(axis=1)}
-    shares = [
-        f"{100 * count[rows['projection'] == 'gate'].sum() / count.sum():.2f}% of {kind} parameters"
-        for kind, count in counts.items()
-    ]
-    return replace(finding, why=f"{finding.why}; gate has {' and '.join(shares)} of the seven")
+def described(row: Verdict, name: str, claims: ClaimSet) -> Verdict:
+    """The row with the name of its set, and the text, source and digest of its claim."""
+    claim = claims.claims[row.claim]
+    row = replace(row, claim_set=name, claim_sha256=claim_sha256(claim))
+    if row.level != "claim":
+        return row
+    source = ", ".join(filter(None, (claims.source, claim.source)))
+    return replace(row, source=source, text=sentence(claim))
 
 
-def judge_paper() -> tuple[pd.DataFrame, list[str]]:
-    """The verdicts of the same rules on the paper's two tables, and the means that are misprinted.
+def findings_of(
+    claims: ClaimSet,
+    scores: Sequence[ScoreEvidence],
+    loci: Sequence[Locus],
+    settings: ClaimsSettings,
+    missing: str = "",
+) -> list[ClaimFinding]:
+    """The findings on all claims of a set, in its order.
 
-    The tables have neither samples nor seeds, so there are no intervals. The signs of the
-    differences decide, and the verdicts have the suffix "(as printed)". Means are computed from
-    the cells of the tables.
+    Args:
+        missing: the reason why there are no scores, if `scores` is empty.
     """
-    places: dict[GroupKey, str] = {("", "base", "", ""): "Table 1 row 0"}
-    values = [printed("load")[0][0]]
-    for number, arm in ((1, "load"), (2, "tune")):
-        for row, modules in enumerate(SETS, start=1):
-            places["", arm, modules, ""] = f"Table {number} row {row}"
-            values.append(printed(arm)[0][row])
-    scores = ScoreEvidence(
-        draws=GroupDraws(
-            {(key, None): at for at, key in enumerate(places)}, TASKS, np.array([values])
-        ),
-        replicates=dict.fromkeys(places, (None,)),
-        by="score",
-        cells={key: [name] for key, name in places.items()},
-        source=SOURCE,
-        noun="row",
-    )
-    missing = "the paper shows it as a heat map or a distribution, without numbers"
-    found = [
-        ClaimFinding(claim, "relative" if claim == "C2" else "l2", missing=missing)
-        for claim in ("C1", "C2", "C3", "C4")
-    ]
-    flags = misprints()
-    # Additional tests are left out: here they are untestable whenever the claim is.
-    found += [_of_tables(finding, flags) for finding in effect_findings(scores) if finding.stated]
-    # Printed numbers have no interval and therefore no confidence level.
-    return verdict_table(judge(found, 0.95), math.nan), list(flags.values())
+    found: dict[str, list[ClaimFinding]] = {}
+    for name, claim in claims.claims.items():
+        statements: dict[str, list[Statement]] = {"deltas": [], "claims": [], "scores": []}
+        for one in statements_of(claim):
+            statements[kind(one).reads].append(one)
+        says = "the paper" if claim.source else "the claim"
+        found[name] = [
+            *_on_deltas(name, statements["deltas"], loci, settings.confidence),
+            *_across(name, statements["claims"], claims, found, loci),
+            *_on_scores(name, statements["scores"], scores, loci, settings, missing, says),
+        ]
+    return [one for findings in found.values() for one in findings]
 
 
-def _of_tables(finding: ClaimFinding, flags: Mapping[str, str]) -> ClaimFinding:
-    """The finding with the paper's tables named in `missing`, and misprints added to `why`."""
-    if finding.missing.startswith("no row"):
-        return replace(finding, missing=f"its two tables have {finding.missing}")
-    affected = [flag for place, flag in flags.items() if place in finding.basis]
-    return replace(finding, why="; ".join([finding.why, *affected]))
+def _on_deltas(
+    name: str, statements: Sequence[Statement], loci: Sequence[Locus], confidence: float
+) -> Iterator[ClaimFinding]:
+    """The findings on a claim of every group of pairs of its domain."""
+    domains: dict[str, list[LargestChange | ChangeInteraction]] = {}
+    for one in statements:
+        assert isinstance(one, LargestChange | ChangeInteraction)
+        other = one.matched if isinstance(one, LargestChange) else one.domain
+        tested = one.domain if isinstance(one, LargestChange) else one.against
+        for needed in filter(None, (other, tested)):
+            if not any(locus.facts.domain == needed for locus in loci):
+                yield ClaimFinding(name, one.by, missing=f"no {needed} pair among the deltas")
+                return
+        domains.setdefault(tested, []).append(one)
+    for domain, members in domains.items():
+        for locus in loci:
+            if locus.facts.domain == domain:
+                comparisons = LocusComparisons(locus, loci, name, confidence)
+                for one in members:
+                    if not one.pairs or locus.name in one.pairs:
+                        yield from kind(one).test(comparisons, one)
+
+
+def _across(
+    name: str,
+    statements: Sequence[Statement],
+    claims: ClaimSet,
+    found: Mapping[str, list[ClaimFinding]],
+    loci: Sequence[Locus],
+) -> Iterator[ClaimFinding]:
+    """The findings on a claim about another claim."""
+    for one in statements:
+        assert isinstance(one, HoldsAcross)
+        measures: dict[str, bool] = {}
+        for other in statements_of(claims.claims[one.claim]):
+            assert isinstance(other, LargestChange)
+            measures |= {other.by: other.stated, **dict.fromkeys(other.also_by, False)}
+        yield from kind(one).test(name, one, measures, found[one.claim], loci)
+
+
+def _on_scores(
+    name: str,
+    statements: Sequence[Statement],
+    scores: Sequence[ScoreEvidence],
+    loci: Sequence[Locus],
+    settings: ClaimsSettings,
+    missing: str,
+    says: str,
+) -> Iterator[ClaimFinding]:
+    """The findings on a claim of every group of pairs that has cells.
+
+    A claim is also tested on pairs of other domains than its own, as an additional test. If it is
+    supported there too, the effect is not specific to its domain.
+    """
+    if not statements:
+        return
+    with_matrix = [evidence for evidence in scores if evidence.matrices]
+    if not with_matrix:
+        by = scores[0].by if scores else "score"
+        missing = "no cells except bases and tuned models" if scores else missing
+        yield ClaimFinding(name, by, missing=missing)
+        return
+    groups = [pair for evidence in with_matrix for pair in evidence.matrices]
+    domains = {pair: settings.domain(pair) for pair in groups}
+    tested = False
+    for evidence in with_matrix:
+        for pair in evidence.matrices:
+            for one in statements:
+                assert isinstance(one, OnScores)
+                if one.pairs and pair not in one.pairs:
+                    continue
+                stated = domains[pair] == one.domain
+                comparisons = ScoreComparisons(
+                    evidence, pair, name, with_matrix, domains, loci, says
+                )
+                for finding in _tested(comparisons, one):
+                    if stated:
+                        tested = True
+                        yield finding
+                    elif not finding.missing:
+                        article = "an" if domains[pair] == "affective" else "a"
+                        by = f"{finding.by} of {article} {domains[pair]}"
+                        yield replace(finding, stated=False, by=by)
+    if not tested:
+        wanted = ", ".join(dict.fromkeys(one.domain for one in statements))
+        missing = f"no cells of a pair of domain {wanted}; add such a pair to matrix.pairs"
+        yield ClaimFinding(name, with_matrix[0].by, missing=missing)
+
+
+def _tested(comparisons: ScoreComparisons, statement: OnScores) -> list[ClaimFinding]:
+    """The findings of one statement, with its own tasks and margin."""
+    scores = comparisons.scores
+    if statement.tasks:
+        try:
+            scores = scores.of_tasks(statement.tasks)
+        except MissingEvidenceError as error:
+            return [replace(comparisons.finding(statement), missing=str(error))]
+    if statement.margin is not None:
+        scores = replace(scores, margin=statement.margin)
+    return kind(statement).test(replace(comparisons, scores=scores), statement)

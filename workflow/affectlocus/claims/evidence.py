@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from affectlocus.claims.pair_facts import ClaimsSettings, PairFacts
+from affectlocus.claims.pair_facts import PairFacts
+from affectlocus.claims.settings import ClaimsSettings
 from affectlocus.claims.statistics import (
     CellGroup,
     GroupDraws,
@@ -53,6 +54,7 @@ class ScoreEvidence:
         correct: group with a single cell → (n,), in how many tasks a sample's answer is correct.
         accuracy: group → (tasks,) shares of correct answers.
         cell_scores: cell id → (tasks,) scores.
+        samples: task → its number of samples.
         source: the files that the scores come from.
         noun: what `cells` are called in sentences.
     """
@@ -68,6 +70,7 @@ class ScoreEvidence:
     correct: Mapping[GroupKey, np.ndarray] = field(default_factory=dict)
     accuracy: Mapping[GroupKey, np.ndarray] = field(default_factory=dict)
     cell_scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
     source: str = ""
     noun: str = "cell"
 
@@ -79,6 +82,28 @@ class ScoreEvidence:
         """The groups of pairs with load, tune or ablate cells, in order."""
         kinds = ("load", "tune", "ablate")
         return list(dict.fromkeys(key[0] for key in self.replicates if key[1] in kinds))
+
+    def of_tasks(self, tasks: Sequence[str]) -> ScoreEvidence:
+        """The scores of some tasks alone; without McNemar's counts, which are over all tasks.
+
+        Raises:
+            MissingEvidenceError: a task was not answered.
+        """
+        names = list(self.draws.tasks)
+        if missing := [task for task in tasks if task not in names]:
+            raise MissingEvidenceError(
+                f"no answers to task {', '.join(missing)}; there are {', '.join(names)}"
+            )
+        places = [names.index(task) for task in tasks]
+        draws = GroupDraws(self.draws.groups, tuple(tasks), self.draws.values[..., places])
+        return replace(
+            self,
+            draws=draws,
+            n=sum(self.samples.get(task, 0) for task in tasks),
+            correct={},
+            accuracy={key: shares[places] for key, shares in self.accuracy.items()},
+            cell_scores={cell: scores[places] for cell, scores in self.cell_scores.items()},
+        )
 
     def common(self, keys: Sequence[GroupKey]) -> tuple[Replicate, ...]:
         """The replicates that all groups have. A checkpoint without seed belongs to each of them.
@@ -225,6 +250,7 @@ def bootstrap_scores(
         },
         accuracy={key: share[:, members].mean(axis=1) for key, members in places.items()},
         cell_scores={cell.id: scores for cell, scores in zip(cells, observed, strict=True)},
+        samples={name: len(task.samples) for name, task in tasks.items()},
         source="results/cells/*/predictions.parquet",
     )
 

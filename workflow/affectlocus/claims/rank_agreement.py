@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from affectlocus.claims.best_sets import by_ranks, by_scores
+from affectlocus.claims.delta_kinds import SIZE_FREE
 from affectlocus.claims.evidence import COLUMNS as SEVEN
 from affectlocus.claims.evidence import Locus, MissingEvidenceError, ScoreEvidence
-from affectlocus.claims.locus_rules import SIZE_FREE
 from affectlocus.claims.statistics import kendalls_w
 
 COLUMNS = ["by", "of", "over", "raters", "items", "w", "p", "ranking"]

@@ -37,6 +37,9 @@ class Verdict:
         p_equal: the p of equality within `margin`.
         posterior: the probability that the contrast is above 0, with a flat prior.
         needed: the number of replicates with which an undecided claim would probably be decided.
+        claim_set: the set that the claim belongs to.
+        claim_sha256: the SHA-256 of everything that the claim says.
+        source, text: of the claim; only in its row of level `claim`.
     """
 
     claim: str
@@ -71,6 +74,10 @@ class Verdict:
     cohens_h: float = math.nan
     mcnemar_p: float = math.nan
     basis: str = ""
+    claim_set: str = ""
+    claim_sha256: str = ""
+    source: str = ""
+    text: str = ""
 
 
 COLUMNS = tuple(

@@ -25,7 +25,6 @@ from affectlocus.claims.decisions import (
     outcomes,
 )
 from affectlocus.claims.findings import ClaimFinding, Contrast, LayerTest
-from affectlocus.claims.paper import CLAIMS
 from affectlocus.claims.tested import LAYERS, TestedContrast, tested
 from affectlocus.claims.verdict import (
     COLUMNS,
@@ -80,8 +79,12 @@ class _Statement:
         return ClaimP(*(np.max([one, *required]) for one in (p.support, p.against, p.equal)))
 
 
-def judge(findings: Sequence[ClaimFinding], confidence: float) -> list[Verdict]:
-    """The verdicts: of each claim and measure one row of level `claim`, then its details.
+def judge(
+    findings: Sequence[ClaimFinding],
+    confidence: float,
+    reference: Sequence[Contrast] = (),
+) -> list[Verdict]:
+    """The verdicts on a set of claims: for each claim and measure a row, then its details.
 
     - supported or contradicted: the claim's two-sided p, corrected by Benjamini and Hochberg over
       the claims, is below the level.
@@ -89,15 +92,19 @@ def judge(findings: Sequence[ClaimFinding], confidence: float) -> list[Verdict]:
     - undecided: otherwise; also if a difference comes from a single tuning or random draw.
     - untestable: a part has no data, and no other part contradicts the claim.
 
-    The claims that the paper states are one family for the corrections. Additional tests are
-    families of their own, one for each measure. Rows of details are tested alone, at the same
+    The stated claims are one family for the corrections. Additional tests are families of their
+    own, one for each measure. Rows of details are tested alone, at the same
     level; they explain the verdict.
 
     If nothing was drawn (printed tables), the sign decides, and the verdict says "(as printed)".
+
+    Args:
+        findings: in the order of the claims.
+        reference: contrasts of other claims, from which the prior of variances is estimated too.
     """
     level = 1 - confidence
     wanted = [*chain.from_iterable(_contrasts(one) for one in findings)]
-    results = iter(tested(wanted, confidence))
+    results = iter(tested([*wanted, *reference], confidence))
     parts = [
         (
             finding,
@@ -106,7 +113,7 @@ def judge(findings: Sequence[ClaimFinding], confidence: float) -> list[Verdict]:
         )
         for finding in findings
     ]
-    order = list(CLAIMS)
+    order = list(dict.fromkeys(one.claim for one in findings))
     measures = dict.fromkeys((one.claim, not one.stated, one.by) for one in findings)
     groups: list[tuple[Verdict, list[Verdict], _Statement | None]] = []
     for claim, additional, by in sorted(measures, key=lambda key: (order.index(key[0]), key[1])):
@@ -127,6 +134,12 @@ def judge(findings: Sequence[ClaimFinding], confidence: float) -> list[Verdict]:
     for place, (head, details, _) in enumerate(groups):
         rows += [decided.get(place, head), *details]
     return rows
+
+
+def contrasts_of(findings: Sequence[ClaimFinding]) -> list[Contrast]:
+    """The contrasts of findings, without the layer rule's tests."""
+    every = chain.from_iterable(_contrasts(one) for one in findings)
+    return [one for one in every if isinstance(one, Contrast)]
 
 
 def _contrasts(finding: ClaimFinding) -> Iterator[Contrast | LayerTest]:

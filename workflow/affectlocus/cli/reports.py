@@ -228,7 +228,7 @@ def claims(
     ] = None,
     settings: Annotated[
         str,
-        settings_option("metric, draws, confidence, margin, seed, tasks, pairs"),
+        settings_option("metric, draws, confidence, margin, seed, tasks, pairs, claims"),
     ] = "{}",
     out: Annotated[
         Path | None,
@@ -238,19 +238,30 @@ def claims(
         Path | None, typer.Option(help="csv to write: agreement of rankings (Kendall's W)")
     ] = None,
     on: Annotated[str | None, typer.Option(help="paper: judge the paper's own tables")] = None,
+    shown: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            help="list the claims that a params.yaml asks for, with text, source, digest and the "
+            "cells that its matrix lacks; judge nothing",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="print one object instead of a table")
     ] = False,
 ) -> None:
-    """Judge every claim of the paper, and say why.
+    """Judge claims: the paper's, those of other papers, or your own, and say why.
 
-    A claim is supported, contradicted, equal within the margin, undecided or untestable. The rules
-    are in the modules locus_rules and effect_rules. The facts on a pair (domain, base, method,
+    A claim is supported, contradicted, equal within the margin, undecided or untestable. Which
+    claims are judged is the key claims of the settings, as in params.yaml; by default the paper's.
+    The facts on a pair (domain, base, method,
     family, budget, group, seed, own_base) are read from pairs in the settings; a pair that is not
     named there counts as affective. Method and family that the settings leave out are read from the
     deltas' files.
 
     Example: affectlocus claims --on paper
+
+    Example: affectlocus claims --list params.yaml
 
     Example: affectlocus claims $(find results/cells -name predictions.parquet)
     --delta results/deltas/mine.parquet --out claims.csv
@@ -258,23 +269,27 @@ def claims(
     from affectlocus.reporting.terminal import print_claims
 
     flags: list[str] = []
+    for option, value in {"--on": on, "--list": shown}.items():
+        if value is not None and (cells or delta or histogram or agreement):
+            raise InputError(
+                "option.no-effect", f"{option} reads no results; leave them or {option} out"
+            )
+    if shown is not None:
+        _list_claims(shown, as_json)
+        return
     if on is not None:
         check_choice("--on", on, ("paper",))
-        if cells or delta or histogram or agreement:
-            raise InputError(
-                "option.no-effect", "--on paper reads no files; leave them or --on out"
-            )
-        from affectlocus.claims.claims import judge_paper
+        from affectlocus.claims.paper import judge_paper
 
         verdicts, flags = judge_paper()
     else:
         if not cells and not delta:
             raise InputError(
                 "claim.nothing-to-judge",
-                "no input; give predictions, --delta, or --on paper",
+                "no input; give predictions, --delta, --on paper or --list",
             )
         from affectlocus.claims.claims import judge_experiment
-        from affectlocus.claims.pair_facts import ClaimsSettings
+        from affectlocus.claims.settings import ClaimsSettings
         from affectlocus.deltas.delta_tables import read_tuning_facts
         from affectlocus.evaluation.predictions import Predictions
 
@@ -299,6 +314,18 @@ def claims(
         print_claims(verdicts)
         for flag in flags:
             typer.echo(flag)
+
+
+def _list_claims(parameters: Path, as_json: bool) -> None:
+    """Prints the claims that an experiment judges."""
+    from affectlocus.claims.listing import listed
+    from affectlocus.reporting.terminal import print_listed_claims
+
+    rows = listed(parameters)
+    if as_json:
+        typer.echo(json.dumps({"claims": rows}, indent=2, ensure_ascii=False))
+    else:
+        print_listed_claims(rows)
 
 
 def revisions(

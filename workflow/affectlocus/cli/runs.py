@@ -105,7 +105,7 @@ def run(
 
 
 def decide(
-    claim: Annotated[str, typer.Argument(help="a claim, C1 to C14")],
+    claim: Annotated[str, typer.Argument(help="a claim that the experiment judges, such as C7")],
     experiment: Annotated[Path, _EXPERIMENT] = Path(),
     most: Annotated[int, typer.Option(help="the largest number of replicates to use")] = 12,
     step: Annotated[int, typer.Option(min=1, help="replicates to add before each look")] = 2,
@@ -128,10 +128,11 @@ def decide(
     from affectlocus.orchestration.decide import looked, more_seeds, numbers_of_looks, plan_of
 
     folder = _folder(experiment)
-    seeds = list(load(folder).seeds)
+    parameters = load(folder)
+    seeds = list(parameters.seeds)
     numbers = numbers_of_looks(len(seeds), most, step)
     record = folder / "results/decide" / f"{claim}.json"
-    looks = plan_of(record, claim, numbers)
+    looks = plan_of(record, claim, numbers, parameters.claims.digests())
 
     def judge(number: int) -> Path:
         chosen = json.dumps(more_seeds(seeds, number))

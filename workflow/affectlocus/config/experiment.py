@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from affectlocus.config.claims import Claims
 from affectlocus.config.corpus import Corpus
 from affectlocus.config.evaluation import Evaluate, Extraction
 from affectlocus.config.fields import Name, Seed, Strict, distinct
@@ -57,6 +58,7 @@ class Parameters(Strict):
     evaluate: Evaluate = Evaluate()
     extraction: Extraction = Extraction()
     score: Score = Score()
+    claims: Claims = Claims()
     hardware: Hardware = Hardware()
     plan: PlanAssumptions = PlanAssumptions()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 
 from pydantic import ValidationError
@@ -13,6 +14,9 @@ SHORT.maxlevel, SHORT.maxstring, SHORT.maxother, SHORT.maxlong = 3, 300, 300, 40
 SHORT.maxlist = SHORT.maxtuple = SHORT.maxset = SHORT.maxdict = 12
 
 
+_TAG = re.compile(r"\[\w+\]")
+
+
 class ParameterError(InputError, ValueError):
     """A value that is not allowed; a ValueError, so that pydantic adds the key of the value."""
 
@@ -20,7 +24,8 @@ class ParameterError(InputError, ValueError):
 def first_problem(error: ValidationError) -> InputError:
     """The first error that pydantic reports, with its key in the field `key`."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    # pydantic's "[key]", and the tags of `claim_kinds`.
+    key = ".".join(str(part) for part in first["loc"] if not _TAG.fullmatch(str(part)))
     if first["type"] == "extra_forbidden":
         return InputError(
             "params.unknown-key", "unknown key; remove it or correct its spelling", key=key

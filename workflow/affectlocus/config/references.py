@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from affectlocus.config.claim_kinds import OnScores, statements_of
 from affectlocus.config.corpus import CORPUS_TASKS
 from affectlocus.config.fields import unknown_name
 from affectlocus.config.scoring import FREE_METRICS
@@ -113,6 +114,13 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
                 key=f"pairs.{name}.base",
                 found=pair.base,
             )
+    for name, claim in parameters.claims.own.items():
+        for one in statements_of(claim):
+            for pair_name in one.pairs:
+                yield from known(f"claims.own.{name}.pairs", pair_name, parameters.pairs, "pair")
+            for task_name in one.tasks if isinstance(one, OnScores) else ():
+                tasks = dict.fromkeys(parameters.benchmarks)
+                yield from known(f"claims.own.{name}.tasks", task_name, tasks, "benchmark")
     for name in parameters.matrix.pairs:
         yield from known("matrix.pairs", name, parameters.pairs, "pair")
     for name in parameters.matrix.beside:

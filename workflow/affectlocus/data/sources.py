@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from affectlocus.config.experiment import Parameters
 from affectlocus.config.files import DataFile
 from affectlocus.config.tasks import Task
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 from affectlocus.core.manifests import is_manifest, manifest_folder, portable_path
+
+if TYPE_CHECKING:
+    # At run time it would count for the digest of every command that reads data.
+    from affectlocus.config.experiment import Parameters
 
 
 def tables(task: Task) -> dict[str, DataFile]:

@@ -65,6 +65,7 @@ _INERT = frozenset(
         "core.errors",  # the words of refusals
         "core.output_files.check_output",  # refuses an output
         "core.output_files.replacing",  # gives a complete file its name
+        "claims.listing",  # prints the claims of a params.yaml
         "lm.config_limits",  # refuses a checkpoint that would not fit
         "core.regex_timeout",  # refuses a pattern that takes too long
         "checkpoints.checksums",  # refuses a file that is not what its manifest lists

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from affectlocus.claims.decisions import AGAINST, EQUAL, OPEN, SUPPORT
-from affectlocus.claims.paper import CLAIMS
 from affectlocus.claims.sequential import Look, planned_looks
 from affectlocus.claims.verdict import CONTRADICTED, SUPPORTED, UNDECIDED, WITHIN
 from affectlocus.core.errors import InputError
@@ -73,27 +72,48 @@ def numbers_of_looks(first: int, most: int, step: int) -> list[int]:
     return [*range(first, most, step), most]
 
 
-def plan_of(record: Path, claim: str, numbers: Sequence[int]) -> list[Look]:
+def plan_of(
+    record: Path, claim: str, numbers: Sequence[int], claims: Mapping[str, str]
+) -> list[Look]:
     """The plan in the record, or a new one, which is written there.
 
-    A plan is kept: its levels hold only if all looks of it are made, and no others.
+    A plan is kept: its levels hold only if all looks of it are made, and no others, at the same
+    claim.
+
+    Args:
+        claims: each claim of the experiment → its SHA-256.
 
     Raises:
-        InputError: the claim is unknown, or was planned with other looks.
+        InputError: the claim is unknown, says something else than when it was planned, or was
+            planned with other looks.
     """
-    if claim not in CLAIMS:
+    if claim not in claims:
         raise InputError(
             "decide.unknown-claim",
-            f"found {claim!r}; expected one of {', '.join(CLAIMS)}",
+            f"found {claim!r}; expected a claim that the experiment judges: {', '.join(claims)}. "
+            "Add yours to claims.own in params.yaml, or its set to claims.sets",
             found=claim,
-            expected=list(CLAIMS),
+            expected=list(claims),
         )
     looks = planned_looks(numbers)
     if not record.exists():
         record.parent.mkdir(parents=True, exist_ok=True)
-        write_json(record, {"claim": claim, "looks": list(numbers), "seen": []})
+        about = {"claim": claim, "claim_sha256": claims[claim]}
+        write_json(record, about | {"looks": list(numbers), "seen": []})
         return looks
-    planned = read_json(record)["looks"]
+    content = read_json(record)
+    # Records of earlier versions have no digest.
+    if content.get("claim_sha256", claims[claim]) != claims[claim]:
+        raise InputError(
+            "decide.other-claim",
+            f"{record}: {claim} says something else than when its looks were planned; give the "
+            "changed claim another name, or undo the change",
+            file=record,
+            claim=claim,
+            found=claims[claim],
+            expected=content["claim_sha256"],
+        )
+    planned = content["looks"]
     # After a look the experiment may have been given more seeds.
     if planned[-1] != numbers[-1] or numbers[0] not in planned:
         raise InputError(

@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from affectlocus.claims.paper import CLAIMS, SOURCE
 from affectlocus.claims.verdict import COLUMNS as CLAIM_COLUMNS
 from affectlocus.config.experiment import Parameters
 from affectlocus.core.cells import replicate_name
@@ -55,7 +54,7 @@ class ClaimVerdict:
     """A claim with its verdicts: rows of claims.csv.
 
     Args:
-        says: the text of the claim. where: its place in the paper.
+        says: the text of the claim. where: its source. digest: its SHA-256.
         stated: the row of the measure that the paper uses.
         other_measures: the rows of other measures.
         details: the rows of single pairs and parts.
@@ -64,6 +63,7 @@ class ClaimVerdict:
     name: str
     says: str
     where: str
+    digest: str
     stated: dict[str, Any]
     other_measures: list[dict[str, Any]]
     details: list[dict[str, Any]]
@@ -151,7 +151,7 @@ def report(
     candidates = results.rglob("*") if files is None else files
     below = [_below(path, results) for path in candidates if path.suffix in (".png", ".csv")]
     shown = match_exhibits(below)
-    claims = claim_verdicts(results / "claims.csv") if "claims.csv" in below else []
+    claims = claim_verdicts(results / "claims.csv") if "claims.csv" in below else {}
     environment = Environment(
         loader=FileSystemLoader(PAGES),
         autoescape=True,
@@ -166,7 +166,6 @@ def report(
         experiment=experiment,
         claims=claims,
         symbols=SYMBOLS,
-        source=SOURCE,
         chapters=_chapters(shown, experiment.parameters, results),
         others=_others(below, shown, results),
         lacking=missing_exhibits(shown),
@@ -194,8 +193,8 @@ def _below(path: Path, results: Path) -> str:
         ) from None
 
 
-def claim_verdicts(path: Path) -> list[ClaimVerdict]:
-    """The claims in a claims.csv, in the order of the file.
+def claim_verdicts(path: Path) -> dict[str, list[ClaimVerdict]]:
+    """Set → its claims in a claims.csv, in the order of the file.
 
     Raises:
         InputError: the file is missing or has other columns.
@@ -205,17 +204,17 @@ def claim_verdicts(path: Path) -> list[ClaimVerdict]:
         {str(name): value if known(value) else None for name, value in row.items()}
         for row in frame.to_dict("records")
     ]
-    claims = []
+    claims: dict[str, list[ClaimVerdict]] = {}
     for name in dict.fromkeys(row["claim"] for row in rows):
         mine = [row for row in rows if row["claim"] == name]
         heads = [row for row in mine if row["level"] == "claim"]
         stated = next((row for row in heads if row["stated"]), heads[0])
-        claim = CLAIMS.get(name)
-        claims.append(
+        claims.setdefault(stated["claim_set"] or "", []).append(
             ClaimVerdict(
                 name=name,
-                says=claim.text if claim else "",
-                where=claim.section if claim else "",
+                says=stated["text"] or "",
+                where=stated["source"] or "",
+                digest=stated["claim_sha256"] or "",
                 stated=stated,
                 other_measures=[row for row in heads if row is not stated],
                 details=[row for row in mine if row["level"] != "claim"],

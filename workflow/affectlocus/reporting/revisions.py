@@ -23,10 +23,11 @@ def by_layer(deltas: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(claims: pd.DataFrame) -> dict[str, Any]:
-    """Claim → verdict and effect by the paper's own measure, as `dvc metrics diff` shows them."""
+    """Claim → verdict, effect and digest by the measure it names, for `dvc metrics diff`."""
     rows = claims[(claims["level"] == "claim") & claims["stated"].astype(bool)]
     return {
         str(row["claim"]): {"verdict": row["verdict"]}
         | ({} if pd.isna(row["effect"]) else {"effect": float(row["effect"])})
+        | ({"claim_sha256": row["claim_sha256"]} if row.get("claim_sha256") else {})
         for row in rows.to_dict("records")
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -296,8 +296,15 @@ def _corrected(row: dict[str, Any]) -> dict[str, str]:
 
 def print_claims(verdicts: pd.DataFrame) -> None:
     """Prints the experiment's row of every claim; the csv also has the rows behind it."""
-    rows = verdicts[verdicts["level"] == "claim"]
-    grid = Table(title="claims", title_justify="left")
+    for name, rows in verdicts[verdicts["level"] == "claim"].groupby("claim_set", sort=False):
+        _print_claim_set(str(name), rows)
+    print("by in brackets: a measure that the claim does not name")  # noqa: T201
+    for line in _priors(verdicts):
+        print(line)  # noqa: T201
+
+
+def _print_claim_set(name: str, rows: pd.DataFrame) -> None:
+    grid = Table(title=f"claims: {name}", title_justify="left")
     for column in ("claim", "by", "verdict", "effect", "interval", "p (BH)", "why"):
         grid.add_column(column, no_wrap=column != "why", overflow="fold")
     for row in rows.to_dict("records"):
@@ -310,9 +317,26 @@ def print_claims(verdicts: pd.DataFrame) -> None:
         cells = [row["claim"], by, row["verdict"], *numbers, row["why"]]
         grid.add_row(*(escape(printable(str(cell))) for cell in cells))
     _print(grid, 160)
-    print("by in brackets: a measure that the paper does not use for the claim")  # noqa: T201
-    for line in _priors(verdicts):
-        print(line)  # noqa: T201
+
+
+def print_listed_claims(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints claims with text and source, and the cells that an experiment lacks for them."""
+    for name in dict.fromkeys(row["set"] for row in rows):
+        grid = Table(title=f"claims: {name}", title_justify="left", show_lines=True)
+        for column in ("claim", "text", "source", "sha256", "cells not in the matrix"):
+            grid.add_column(column, overflow="fold")
+        for row in rows:
+            if row["set"] == name:
+                missing = "; ".join(row["missing_cells"])
+                cells = (
+                    row["claim"],
+                    row["text"],
+                    row["source"],
+                    row["claim_sha256"][:12],
+                    missing,
+                )
+                grid.add_row(*(escape(printable(cell)) for cell in cells))
+        _print(grid, 160)
 
 
 def _priors(verdicts: pd.DataFrame) -> list[str]:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from affectlocus.claims.pair_facts import ClaimsSettings, PairFacts, family_of
+from affectlocus.claims.pair_facts import PairFacts, family_of
+from affectlocus.claims.settings import ClaimsSettings
 from affectlocus.config.pairs import PairConfig
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
@@ -40,6 +41,7 @@ class ClaimsJobs(StepJobs):
                 seed=score.seed,
                 tasks=self.parameters.scorings.root,
                 pairs=facts,
+                claims=self.parameters.claims,
             )
         )
 

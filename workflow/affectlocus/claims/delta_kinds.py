@@ -1,9 +1,9 @@
-"""Claims C1 to C4: the place of the change.
+"""The kinds of statements on deltas: the place of the change. The paper's C1 to C4 are such.
 
 With several replicates the contrast is, for each replicate, the mean over layers of the logarithm
-of gate_proj's change divided by the largest other. If all replicates have the same base, their
+of the projection's change divided by the largest other. If all replicates have the same base, their
 layers are one sample, and the variance over layers is added. A single pair has no replicates: there
-the layer rule counts in how many layers gate_proj has the largest change.
+the layer rule counts in how many layers the projection has the largest change.
 
 The rules were changed twice after results had been seen. At first each layer of each seed was a
 trial; seeds change the same layers, so too many claims were decided. Then a layer was a trial
@@ -17,45 +17,66 @@ size of the matrix.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy.stats import ttest_1samp
 
-from affectlocus.claims.effect_rules import MARGIN
 from affectlocus.claims.evidence import COLUMNS, Locus, MissingEvidenceError
 from affectlocus.claims.findings import ClaimFinding, Contrast, LayerTest, layer_test
+from affectlocus.config.claim_kinds import (
+    ChangeInteraction,
+    HoldsAcross,
+    LargestChange,
+)
 
 SIZE_FREE = ("relative", "rms", "share_ratio")
 """The scores of `deltas` that do not depend on the size of the matrix."""
-LOG_RATIO = "gate/up, log"
-# Part of C4 → the fact that selects its pairs, and the message if there are none.
-_CONDITIONS = {
-    "lora": ("method", "no affective pair tuned by LoRA"),
-    "sft": ("method", "no affective pair with all weights tuned"),
-    "qwen": ("family", "no affective pair on a Qwen"),
-    "llama": ("family", "no affective pair on a LLaMA"),
-    "mistral": ("family", "no affective pair on a Mistral"),
-}
+FACTOR = 1.05
+"""Sizes of changes within this factor are equal."""
+_METHODS = {"lora": "tuned by LoRA", "sft": "with all weights tuned"}
+_FAMILIES = {"qwen": "on a Qwen", "llama": "on a LLaMA", "mistral": "on a Mistral"}
 
 
-def locus_findings(loci: Sequence[Locus], confidence: float) -> list[ClaimFinding]:
-    """The findings of C1, C2 and C3 for an experiment's pairs."""
-    affective = [locus for locus in loci if locus.facts.domain == "affective"]
-    if not affective:
-        missing = "no affective pair among the deltas"
-        measures = {"C1": "l2", "C2": "relative", "C3": "l2"}
-        return [ClaimFinding(claim, by, missing=missing) for claim, by in measures.items()]
+@dataclass(frozen=True)
+class LocusComparisons:
+    """The comparisons of one group of pairs.
+
+    Attributes:
+        locus: the deltas of the group.
+        loci: those of all pairs.
+        claim: the name of the claim.
+        confidence: the level of the layer rule's intervals.
+    """
+
+    locus: Locus
+    loci: Sequence[Locus]
+    claim: str
+    confidence: float
+
+
+def largest_change(test: LocusComparisons, statement: LargestChange) -> list[ClaimFinding]:
+    """A projection has the largest change of the seven: by its measure, and by additional ones."""
+    locus, name = test.locus, test.locus.name
+    start = ClaimFinding(test.claim, statement.by, name, statement.part, statement.stated)
+    note = ""
+    if statement.matched is not None:
+        other = matching_locus(locus, test.loci, statement.matched)
+        if other is None:
+            missing = f"no {statement.matched} pair of the same base, method and budget"
+            return [replace(start, missing=missing)]
+        if not (locus.facts.budget and other.facts.budget):
+            note = "; whether the budgets are equal is not known"
+    if statement.statistic != "size":
+        return [distribution(start, locus, statement.what, statement.statistic, test.confidence)]
     found = []
-    for locus in affective:
-        for by in ("l2", *SIZE_FREE):
-            start = ClaimFinding("C1", by, locus.name, stated=by == "l2")
-            found.append(largest(start, locus, "gate", confidence))
-    for locus in affective:
-        found += c2(locus, confidence)
-    return found + c3(loci, confidence)
+    for by in (statement.by, *statement.also_by):
+        own = replace(start, by=by, stated=start.stated and by == statement.by)
+        finding = largest(own, locus, statement.what, test.confidence)
+        found.append(replace(finding, why=finding.why + ("" if finding.missing else note)))
+    return found
 
 
 def _compare_sizes(
@@ -98,7 +119,7 @@ def _compare_sizes(
         logs.mean(axis=1),
         _variance_of_layers(locus, logs),
         "log ratio",
-        math.log(MARGIN),
+        math.log(FACTOR),
     )
     return replace(
         finding,
@@ -136,36 +157,24 @@ def largest(start: ClaimFinding, locus: Locus, projection: str, confidence: floa
     return _compare_sizes(start, locus, sizes[..., place], others, names, confidence)
 
 
-def c2(locus: Locus, confidence: float) -> list[ClaimFinding]:
-    """C2, three parts: gate_proj has the largest relative change (eq. 2), the widest distribution
-    of relative changes, and the most shifted one.
+def distribution(
+    start: ClaimFinding, locus: Locus, projection: str, statistic: str, confidence: float
+) -> ClaimFinding:
+    """A projection has the widest, or the most shifted, distribution of relative changes.
 
     The width is the distance between the 5th and the 95th percentile of the element-wise relative
-    changes of a layer. The shift is the distance between their median and 0. Each has to be the
-    largest of the seven, as in C1.
+    changes of a layer. The shift is the distance between their median and 0.
     """
-    start = ClaimFinding("C2", "relative", locus.name)
-    found = [largest(replace(start, part="largest"), locus, "gate", confidence)]
-    parts = {
-        "widest": (lambda rows: _quantile(rows, 0.95) - _quantile(rows, 0.05), "widest spread"),
-        "shifted": (lambda rows: abs(_quantile(rows, 0.5)), "median farthest from 0"),
-    }
-    for part, (statistic, name) in parts.items():
-        of_part = replace(start, part=part)
-        try:
-            values = _of_histograms(locus, statistic)  # (pairs, layers, 7)
-        except MissingEvidenceError as error:
-            found.append(replace(of_part, missing=str(error)))
-            continue
-        gate, others = (
-            values[..., COLUMNS.index("gate")],
-            np.delete(values, COLUMNS.index("gate"), axis=-1).max(axis=-1),
-        )
-        names = ("gate_proj", f"{name} of relative changes")
-        finding = _compare_sizes(of_part, locus, gate, others, names, confidence)
-        basis = locus.basis.replace(".parquet", ".histogram.parquet")
-        found.append(replace(finding, basis=basis))
-    return found
+    function, name = _STATISTICS[statistic]
+    try:
+        values = _of_histograms(locus, function)  # (pairs, layers, 7)
+    except MissingEvidenceError as error:
+        return replace(start, missing=str(error))
+    place = COLUMNS.index(projection)
+    own, others = values[..., place], np.delete(values, place, axis=-1).max(axis=-1)
+    names = (f"{projection}_proj", f"{name} of relative changes")
+    finding = _compare_sizes(start, locus, own, others, names, confidence)
+    return replace(finding, basis=locus.basis.replace(".parquet", ".histogram.parquet"))
 
 
 def _of_histograms(locus: Locus, statistic: Callable[[pd.DataFrame], float]) -> np.ndarray:
@@ -200,47 +209,38 @@ def _quantile(rows: pd.DataFrame, share: float) -> float:
     return round(float(found), 9)  # values that differ only by rounding errors are ties
 
 
-def c3(loci: Sequence[Locus], confidence: float) -> list[ClaimFinding]:
-    """C3: in a control pair up_proj has the largest change, tested as in C1.
+_STATISTICS: dict[str, tuple[Callable[[pd.DataFrame], float], str]] = {
+    "spread": (lambda rows: _quantile(rows, 0.95) - _quantile(rows, 0.05), "widest spread"),
+    "shift": (lambda rows: abs(_quantile(rows, 0.5)), "median farthest from 0"),
+}
 
-    The control needs a matching affective pair: the same base, method and budget, if these are
-    known.
 
-    An additional, more sensitive test compares the two pairs: log(gate / up) of the affective pair
-    minus that of the control, over replicates, or over the layers of single pairs. The sizes of the
-    matrices cancel. It tests whether gate_proj's lead depends on the domain, whichever projection
+def change_interaction(test: LocusComparisons, statement: ChangeInteraction) -> list[ClaimFinding]:
+    """log(what / than) of a pair minus that of a matching pair of another domain.
+
+    The sizes of the matrices cancel. The test is over replicates, or over the layers of single
+    pairs. It tests whether the lead of one projection depends on the domain, whichever projection
     has the largest change.
     """
-    controls = [locus for locus in loci if locus.facts.domain == "control"]
-    if not controls:
-        return [ClaimFinding("C3", "l2", missing="no control pair")]
-    found = []
-    for control in controls:
-        affective = _matching_affective(control, loci)
-        if affective is None:
-            missing = "no affective pair of the same base, method and budget"
-            found.append(ClaimFinding("C3", "l2", control.name, missing=missing))
-            continue
-        for by in ("l2", *SIZE_FREE):
-            start = ClaimFinding("C3", by, control.name, stated=by == "l2")
-            finding = largest(start, control, "up", confidence)
-            known = control.facts.budget and affective.facts.budget
-            if not known and not finding.missing:
-                why = f"{finding.why}; whether the budgets are equal is not known"
-                finding = replace(finding, why=why)
-            found.append(finding)
-        part = f"against {affective.name}"
-        start = ClaimFinding("C3", LOG_RATIO, control.name, part, stated=False)
-        found.append(_domain_contrast(start, affective, control, confidence))
-    return found
+    own, other = statement.domain, statement.against
+    by = f"{statement.what}/{statement.than}, log"
+    by += "" if statement.by == "l2" else f" {statement.by}"
+    start = ClaimFinding(test.claim, by, test.locus.name, statement.part, statement.stated)
+    first = matching_locus(test.locus, test.loci, own)
+    if first is None:
+        missing = f"no {own} pair of the same base, method and budget"
+        return [replace(start, missing=missing)] if statement.stated else []
+    parts = ", ".join(filter(None, (statement.part, f"against {first.name}")))
+    assert test.locus.facts.domain == other
+    return [_domain_contrast(replace(start, part=parts), first, test, statement)]
 
 
-def _matching_affective(control: Locus, loci: Sequence[Locus]) -> Locus | None:
-    """The first affective pair with the same base, method and budget; unknown facts match."""
+def matching_locus(one: Locus, loci: Sequence[Locus], domain: str) -> Locus | None:
+    """The first pair of a domain with the same base, method and budget; unknown facts match."""
 
     def matches(locus: Locus) -> bool:
-        own, other = control.facts, locus.facts
-        return other.domain == "affective" and all(
+        own, other = one.facts, locus.facts
+        return other.domain == domain and all(
             a == b or not (a and b)
             for a, b in (
                 (own.base, other.base),
@@ -253,41 +253,42 @@ def _matching_affective(control: Locus, loci: Sequence[Locus]) -> Locus | None:
 
 
 def _domain_contrast(
-    start: ClaimFinding, affective: Locus, control: Locus, confidence: float
+    start: ClaimFinding, first: Locus, test: LocusComparisons, statement: ChangeInteraction
 ) -> ClaimFinding:
-    """Tests the difference in log(gate / up) between an affective pair and its control."""
+    """Tests the difference in log(what / than) between two pairs."""
+    second, name = test.locus, f"log({statement.what} / {statement.than})"
     try:
-        ratios = [_log_ratio(locus) for locus in (affective, control)]  # each (pairs, layers)
+        ratios = [_log_ratio(locus, statement) for locus in (first, second)]  # (pairs, layers)
     except MissingEvidenceError as error:
         return replace(start, missing=str(error))
     if ratios[0].shape[1] != ratios[1].shape[1] or not all(
         np.isfinite(one).all() for one in ratios
     ):
         return replace(start, missing="needs a change in every layer, as many layers in both pairs")
-    common = [seed for seed in affective.seeds if seed in control.seeds]
+    common = [seed for seed in first.seeds if seed in second.seeds]
     if len(common) > 1:
         own, other = (
             ratio[[locus.seeds.index(seed) for seed in common]].mean(axis=1)
-            for ratio, locus in zip(ratios, (affective, control), strict=True)
+            for ratio, locus in zip(ratios, (first, second), strict=True)
         )
         values, over = own - other, f"{len(common)} replicates"
         contrast: Contrast | LayerTest = Contrast(
-            f"log(gate / up): {affective.name} - {control.name}",
+            f"{name}: {first.name} - {second.name}",
             values,
-            _variance_of_layers(affective, ratios[0].mean(axis=0) - ratios[1].mean(axis=0)),
+            _variance_of_layers(first, ratios[0].mean(axis=0) - ratios[1].mean(axis=0)),
             "log ratio",
-            math.log(MARGIN),
+            math.log(FACTOR),
         )
     else:
         values = ratios[0].mean(axis=0) - ratios[1].mean(axis=0)
         if len(values) < 2:
             return replace(start, missing="needs two layers or more")
-        test = ttest_1samp(values, 0)
-        ends = test.confidence_interval(confidence)
+        paired = ttest_1samp(values, 0)
+        ends = paired.confidence_interval(test.confidence)
         above = ttest_1samp(values, 0, alternative="greater").pvalue
         above = 0.5 if np.isnan(above) else float(above)
         contrast = LayerTest(
-            f"log(gate / up): {affective.name} - {control.name}",
+            f"{name}: {first.name} - {second.name}",
             float(values.mean()),
             float(ends.low),
             float(ends.high),
@@ -300,34 +301,49 @@ def _domain_contrast(
         start,
         contrasts=(contrast,),
         n=ratios[0].shape[1],
-        why=f"gate over up is {np.exp(values.mean()):.3f} times that of the control, over {over}",
-        basis=f"{affective.basis}; {control.basis}",
+        why=f"{statement.what} over {statement.than} is {np.exp(values.mean()):.3f} times that of "
+        f"the {statement.against}, over {over}",
+        basis=f"{first.basis}; {second.basis}",
     )
 
 
-def _log_ratio(locus: Locus) -> np.ndarray:
-    """(pairs, layers), log(gate / up) by L2."""
-    sizes = locus.sizes("l2")
+def _log_ratio(locus: Locus, statement: ChangeInteraction) -> np.ndarray:
+    """(pairs, layers), log(what / than)."""
+    sizes = locus.sizes(statement.by)
+    own, other = (COLUMNS.index(name) for name in (statement.what, statement.than))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(
-            np.log(sizes[..., COLUMNS.index("gate")] / sizes[..., COLUMNS.index("up")])
-        )
+        return np.asarray(np.log(sizes[..., own] / sizes[..., other]))
 
 
-def c4(findings: Sequence[ClaimFinding], loci: Sequence[Locus]) -> list[ClaimFinding]:
-    """C4: C1 for each method and each family of models.
+def holds_across(
+    claim: str,
+    statement: HoldsAcross,
+    measures: Mapping[str, bool],
+    findings: Sequence[ClaimFinding],
+    loci: Sequence[Locus],
+) -> list[ClaimFinding]:
+    """Another claim for each method of tuning and each family of models.
 
-    A part has the contrasts of C1 of all pairs of one method or family. Method and family come from
-    the recipe or from the checkpoint's files, never from a name.
+    A part has the contrasts of the other claim of all pairs of one method or family. Method and
+    family come from the recipe or from the checkpoint's files, never from a name.
+
+    Args:
+        measures: measure of the other claim → whether that claim states it.
+        findings: those of the other claim.
     """
     facts = {locus.name: locus.facts for locus in loci}
+    parts: list[tuple[str, str, str]] = [
+        ("method", one, _METHODS[one]) for one in statement.methods
+    ]
+    parts += [("family", one, _FAMILIES[one]) for one in statement.families]
     found = []
-    for by in ("l2", *SIZE_FREE):
-        tested = [one for one in findings if one.claim == "C1" and one.by == by and one.pair]
+    for by, stated in measures.items():
+        tested = [one for one in findings if one.by == by and one.pair]
         unknown = [one.pair for one in tested if not facts[one.pair].method]
-        for part, (fact, missing) in _CONDITIONS.items():
+        for fact, part, words in parts:
+            missing = f"no {statement.domain} pair {words}"
             members = [one for one in tested if getattr(facts[one.pair], fact) == part]
-            start = ClaimFinding("C4", by, part=part, stated=by == "l2")
+            start = ClaimFinding(claim, by, part=part, stated=statement.stated and stated)
             if fact == "method" and unknown:
                 missing += (
                     f"; the method of {', '.join(unknown)} is unknown (deltas of whole models do "
