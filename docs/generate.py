@@ -72,8 +72,8 @@ def kind(schema: dict[str, Any]) -> str:
     """The type of a value, in words; another section as a link."""
     if name := reference(schema):
         return f"[{name}](#{name.lower()})"
-    if "anyOf" in schema:
-        return " or ".join(kind(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if choices := schema.get("anyOf", schema.get("oneOf")):
+        return " or ".join(kind(one) for one in choices if one.get("type") != "null")
     if "enum" in schema or "const" in schema:
         values = schema.get("enum", [schema.get("const")])
         return ", ".join(code(str(value)) for value in values)
