@@ -50,7 +50,7 @@ def _cells(matrix: Matrix) -> Iterator[str]:
     """The cells of the matrix's pairs, as claims write them."""
     yield from ("base", "tuned")
     for kind, sets, modes in (
-        ("load", matrix.load, [""]),
+        ("load", matrix.sets("load"), [""]),
         ("load", matrix.even, [EVEN]),
         ("load", matrix.dose.modules, [f"x{times:g}" for times in matrix.dose.times]),
         ("tune", matrix.tune, [""]),

@@ -28,7 +28,7 @@ from affectlocus.config.claim_kinds import (
     parse_cell,
 )
 from affectlocus.core.ablations import ABLATIONS
-from affectlocus.core.projections import PROJECTIONS, parse_modules
+from affectlocus.core.projections import parse_modules
 
 GAIN_KEPT = "gain kept"
 FLUENCY = "perplexity"
@@ -111,13 +111,16 @@ def _short(key: GroupKey) -> str:
 def _share_of_parameters(test: ScoreComparisons, key: GroupKey) -> str:
     """The share of the parameters that a cell's module set has, from the shapes of the deltas."""
     locus = next((one for one in test.loci if one.name == test.pair), None)
-    modules = parse_modules(key[2]) if key[2] else ()
-    if locus is None or not modules or not set(modules) <= set(PROJECTIONS):
+    if locus is None or not key[2]:
         return ""
     rows = next(iter(locus.tables.values())).query("parameter == 'weight'")
     sides = rows["shape"].str.split("x", expand=True).astype(float)
     counts = {"LoRA": sides.sum(axis=1), "all": sides.prod(axis=1)}
-    inside = rows["projection"].isin(modules)
+    modules = parse_modules(key[2])
+    inside = [
+        modules.contains(int(layer), str(name))
+        for layer, name in zip(rows["layer"], rows["projection"], strict=True)
+    ]
     shares = [
         f"{100 * count[inside].sum() / count.sum():.2f}% of {kind} parameters"
         for kind, count in counts.items()
