@@ -87,8 +87,9 @@ def reason(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
     if after["verdict"] == "equal":
         reasons.append(f"equality within {after['margin']:.3g} is tested")
     elif after["verdict"] in ("supported", "contradicted"):
-        p, before_p = after["p_bh"], before.get("p_bh", before.get("p"))
-        reasons.append(f"corrected p {before_p:.2g} → {p:.2g}")
+        was = before.get("p_bh", before.get("p"))
+        known = "" if was is None or pd.isna(was) else f"{was:.2g} → "
+        reasons.append(f"corrected p {known}{after['p_bh']:.2g}")
     elif after["verdict"] == "undecided" and before["verdict"] == "inconclusive":
         reasons.append("the same, with its price")
     return "; ".join(reasons)
