@@ -60,7 +60,7 @@ def apart(default: Path) -> Path:
     file = default / "params.yaml"
     text = file.read_text()
     for before, after in (
-        ("  cells_per_job: 72\n", ""),
+        ("  cells_per_job: 51\n", ""),
         ("  tunings_per_job: 8\n", ""),
         ("seeds: [12, 13, 14, 15, 16, 17, 18, 19, 20, 21]", "seeds: [0]"),
     ):
@@ -110,10 +110,10 @@ def test_any_other_module_set_is_one_line_and_one_more_cell(apart: Path) -> None
 def test_the_default_shares_starts(default: Path) -> None:
     jobs = planned(default)
     together = {name: count for name, count in jobs.items() if name.startswith("evaluate_group")}
-    # At most 72 share a job. Of ten seeds each: 17 tuned and load cells, 16 tune cells, 8 of each
+    # At most 51 share a job. Of ten seeds each: 17 tuned and load cells, 16 tune cells, 8 of each
     # pair beside, 36 ablations. Of the first three: 35 doses, 7 of noise, 9 at equal parameters.
     # Of all: the bases of 5 names, and the tuned models of the 8 other pairs.
-    assert len(together) == 3 + 3 + 2 * 2 + 5 + 2 + 1 + 1 + 5 + 8
+    assert len(together) == 4 + 4 + 2 * 2 + 10 + 3 + 1 + 1 + 5 + 8
     assert set(together.values()) == {1}
     # A pair's tunings are two jobs, and so are the seeds of a base. Tune cells are jobs of a seed:
     # 15 of each seed, and 9 more of the first three.
@@ -121,7 +121,7 @@ def test_the_default_shares_starts(default: Path) -> None:
     assert sum(name.startswith("pretrain_group") for name in jobs) == 2 * 5
     assert not jobs.keys() & {"evaluate", "tune", "pretrain"}
     table = planned(default, "results/table1.csv")
-    for kind, count in (("evaluate", 3 + 1), ("tune", 2), ("pretrain", 2)):
+    for kind, count in (("evaluate", 4 + 1), ("tune", 2), ("pretrain", 2)):
         assert sum(name.startswith(f"{kind}_group") for name in table) == count
         assert kind not in table
 

@@ -57,7 +57,7 @@ def test_seeds_of_a_pair_share_a_row_and_a_pair_meets_itself_in_another_seed() -
     left, right = neurons(spread, shared, "a base").axes
     assert [text.get_text() for text in left.get_yticklabels()] == ["felt", "sums"]
     rows = [text.get_text() for text in right.get_yticklabels()]
-    assert rows == ["felt\nwith another seed", "felt\nsums", "sums\nwith another seed"]
+    assert rows == ["felt\nwith another replicate", "felt\nsums", "sums\nwith another replicate"]
     apart = shared[shared["first"].str.startswith("felt") & shared["second"].str.startswith("sums")]
     gate = apart[apart["layer"].isna() & (apart["projection"] == "gate")]["shared"]
     assert len(gate) == 4
