@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import ast
 import csv
-import datetime
 import inspect
 import json
 import os
@@ -283,20 +282,23 @@ _TABLES = ("table1_intervals.csv", "table1_baselines.csv", "claims.csv")
 
 
 def take_over(results: Path) -> None:
-    """Copies the tables of a run into `docs/data/default`, with machine, commit and date."""
-    from affectlocus.core.provenance import hardware, revision, versions
+    """Copies the tables of a run into `docs/data/default`, with its machine, commit and date.
 
-    about = hardware()
-    packages = versions()
+    These are in the first lines of the log of Table 1: the checkout may have moved on since.
+    """
     DEFAULT.mkdir(parents=True, exist_ok=True)
     for name in _TABLES:
         (DEFAULT / name).unlink(missing_ok=True)
         if (results / name).exists():  # a run of Table 1 alone has no verdicts
             shutil.copy(results / name, DEFAULT / name)
+    log = (results / "logs/tables/table1.log").read_text(encoding="utf-8").splitlines()
+    facts = dict(line[2:].split(": ", 1) for line in log[:4])
+    packages = dict(one.rsplit(" ", 1) for one in facts["versions"].split(", "))
+    cores, memory = facts["hardware"].split(", ")[1:3]
     run = {
-        "date": datetime.date.today().isoformat(),
-        "commit": revision(),
-        "machine": f"{about['Cores']} cores ({about['Processor']}), {about['Memory']}",
+        "date": facts["step"].split(", ")[1].split()[0],
+        "commit": facts["code"].partition(", git ")[2],
+        "machine": f"{cores}, {memory}",
         "versions": {name: packages[name] for name in ("Python", "torch", "transformers")},
     }
     (DEFAULT / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")

@@ -81,8 +81,8 @@ def reason(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
     if had != after["replicates"]:
         reasons.append(f"{had:.0f} → {after['replicates']:.0f} replicates")
     if before["unit"] != after["unit"]:
-        reasons.append(f"tested in {after['unit']}, not in {before['unit']}")
-    if not pd.isna(before["effect"]) and before["effect"] * after["effect"] < 0:
+        reasons.append("another measure of the effect")
+    elif not pd.isna(before["effect"]) and before["effect"] * after["effect"] < 0:
         reasons.append("the effect has the other sign")
     if after["verdict"] == "equal":
         reasons.append(f"equality within {after['margin']:.3g} is tested")
@@ -91,7 +91,7 @@ def reason(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
         known = "" if was is None or pd.isna(was) else f"{was:.2g} → "
         reasons.append(f"corrected p {known}{after['p_bh']:.2g}")
     elif after["verdict"] == "undecided" and before["verdict"] == "inconclusive":
-        reasons.append("the same, with its price")
+        reasons.append("now called undecided, with its price")
     return "; ".join(reasons)
 
 
