@@ -100,5 +100,5 @@ def test_a_claim_that_seeds_do_not_replicate_is_refused(tmp_path: Path) -> None:
 
 def test_seeds_are_added_and_none_is_changed() -> None:
     assert more_seeds([0, 1, 2], 5) == [0, 1, 2, 3, 4]
-    assert more_seeds([7, 1], 4) == [7, 1, 0, 2]
+    assert more_seeds([7, 1], 4) == [7, 1, 8, 9]
     assert more_seeds([5, 6], 2) == [5, 6]

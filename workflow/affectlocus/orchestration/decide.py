@@ -129,14 +129,12 @@ def plan_of(
 
 
 def more_seeds(seeds: Sequence[int], number: int) -> list[int]:
-    """The seeds, and the smallest others, until there are so many."""
-    found = list(seeds)
-    candidate = 0
-    while len(found) < number:
-        if candidate not in found:
-            found.append(candidate)
-        candidate += 1
-    return found[:number]
+    """The seeds, and those that follow the largest, until there are so many.
+
+    Smaller seeds may have been used before, for example to choose the recipe.
+    """
+    following = range(max(seeds) + 1, max(seeds) + 1 + number)
+    return [*seeds, *following][:number]
 
 
 def looked(
