@@ -51,6 +51,7 @@ include: "rules/fluency.smk"
 include: "rules/ledger.smk"
 include: "rules/neurons.smk"
 include: "rules/directions.smk"
+include: "rules/places.smk"
 include: "rules/collect.smk"
 include: "rules/claims.smk"
 include: "rules/revisions.smk"
@@ -67,6 +68,7 @@ rule all:
         JOBS.ledger.files,
         JOBS.neurons.files,
         JOBS.directions.files,
+        JOBS.places.files,
         JOBS.neurons.activations,
         JOBS.fluency.files,
         "results/scores.parquet",

@@ -372,7 +372,13 @@ def copy(
         ("config/presets.py", "PRESETS", "PRESETS_", "prepare", "evaluate deltas"),
         # The digits of a table, and which part of the package asks a question.
         ("cli/mechanism.py", '"%.4f"', '"%.2f"', "ledger", "neurons activations"),
-        ("cli/answers.py", "def _asked_how(", "def _asked_how(_=0, *", "evaluate", "extract"),
+        (
+            "cli/answers.py",
+            "def content_of_task(",
+            "def content_of_task(_=0, *",
+            "evaluate places",
+            "extract",
+        ),
         (
             "core/checkpoint_files.py",
             "_SETS = (",

@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+    from affectlocus.checkpoints.architectures import Rows
+
 
 def numpy_dtype(name: str) -> np.dtype:
     """The numpy dtype of a torch dtype's name, such as `bfloat16`."""
@@ -83,3 +85,8 @@ def as_array(tensor: Any) -> np.ndarray:
 
 def _bytes(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def select_rows(tensor: np.ndarray, rows: Rows | None) -> np.ndarray:
+    """The given ranges of a tensor's first axis, concatenated; with None, the whole tensor."""
+    return tensor if rows is None else np.concatenate([tensor[start:stop] for start, stop in rows])

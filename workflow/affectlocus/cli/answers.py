@@ -136,7 +136,7 @@ def evaluate(
         from affectlocus.evaluation.evaluate import NO_CACHE
         from affectlocus.evaluation.prediction_cache import PredictionCache
         from affectlocus.evaluation.session import Session
-    asked_how = {} if kept is None else {task.name: _asked_how(task, chosen) for task in tasks}
+    asked_how = {} if kept is None else {task.name: content_of_task(task, chosen) for task in tasks}
     found = 0
     with Progress() as progress:
         bar = progress.add_task("", total=None)
@@ -144,7 +144,11 @@ def evaluate(
             chain = [folders[manifest], *(then or [])]
             session = Session(chain, tasks, chosen, devices)
             progress.update(bar, total=len(cell_of) * session.prompts)
-            alike = {} if kept is None else _alike([manifest, *(then or [])], devices)
+            alike = (
+                {}
+                if kept is None
+                else content_of_base([manifest, *(then or [])], devices, "evaluate")
+            )
             for out, cell in cell_of.items():
                 if _base_of(cell, base) != manifest:
                     continue
@@ -152,7 +156,7 @@ def evaluate(
                 own = tuned_of[out]
                 cache = NO_CACHE
                 if kept is not None:
-                    weights = {"cell": asdict(cell), "tuned": own and _weights(own), **how}
+                    weights = {"cell": asdict(cell), "tuned": own and weights_digest(own), **how}
                     cache = PredictionCache(kept / cell.id, alike | weights, asked_how)
                 answers, verified = session.answer(
                     cell, own and folders[own], how, cache, lambda done: progress.advance(bar, done)
@@ -212,7 +216,7 @@ def _base_of(cell: Cell, bases: list[Path]) -> Path | None:
     return by_name.get(replicate_name(cell.base, cell.seed)) or by_name.get(cell.base)
 
 
-def _weights(checkpoint: Path) -> str:
+def weights_digest(checkpoint: Path) -> str:
     """A digest of a checkpoint's weights; of a manifest, the digest of the files that it lists."""
     from affectlocus.checkpoints.checkpoint_manifests import manifest
     from affectlocus.core.files import read_json
@@ -224,15 +228,15 @@ def _weights(checkpoint: Path) -> str:
     return content_digest(record["files"] if is_manifest(record) else [manifest_entry(checkpoint)])
 
 
-def _alike(chain: list[Path], hardware: Hardware) -> dict[str, Any]:
+def content_of_base(chain: list[Path], hardware: Hardware, command: str) -> dict[str, Any]:
     """What the answers of all cells depend on: the base, the code and the device."""
     import torch
 
     from affectlocus.orchestration.code_digest import digest
 
     return {
-        "base": [_weights(one) for one in chain],
-        "code": digest("evaluate"),
+        "base": [weights_digest(one) for one in chain],
+        "code": digest(command),
         "device": [
             device(),
             torch.get_num_threads(),
@@ -241,7 +245,7 @@ def _alike(chain: list[Path], hardware: Hardware) -> dict[str, Any]:
     }
 
 
-def _asked_how(task: PreparedTask, settings: Evaluate) -> dict[str, Any]:
+def content_of_task(task: PreparedTask, settings: Evaluate) -> dict[str, Any]:
     """Everything that the answers to one task depend on: its test samples and its settings."""
     from affectlocus.evaluation.prediction_cache import frame_digest
 
@@ -341,7 +345,7 @@ def extract(
         bar = progress.add_task("texts asked", total=None)
         found = run(
             answers,
-            ReplyCache(cache, _weights(model), chosen),
+            ReplyCache(cache, weights_digest(model), chosen),
             Extractor(folder, chosen, devices),
             lambda done: progress.advance(bar, done),
         )

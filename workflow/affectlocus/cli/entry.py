@@ -23,6 +23,7 @@ from affectlocus.cli.materials import (
     wheels,
 )
 from affectlocus.cli.mechanism import activations, directions, ledger, neurons
+from affectlocus.cli.places import percentiles, places
 from affectlocus.cli.reports import claims, figures, report, revisions, show
 from affectlocus.cli.runs import decide, doctor, run
 from affectlocus.cli.scores import collect, fluency, score, tables
@@ -37,6 +38,7 @@ _NEEDED = {
     "pretrain": ("torch", "transformers"),
     "tune": ("torch", "transformers", "peft"),
     "evaluate": ("torch", "transformers"),
+    "places": ("torch", "transformers"),
     "extract": ("torch", "transformers"),
     "activations": ("torch", "transformers"),
     "run": ("snakemake",),
@@ -93,6 +95,8 @@ for _command in (
     directions,
     activations,
     evaluate,
+    places,
+    percentiles,
     extract,
     openset,
     score,

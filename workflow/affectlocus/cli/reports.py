@@ -86,25 +86,32 @@ def figures(
     bands: Annotated[
         Path | None, typer.Option(help="intervals of a load table with cells of layer bands")
     ] = None,
+    places: Annotated[
+        Path | None, typer.Option(help="percentiles of module sets; needs --draws")
+    ] = None,
+    draws: Annotated[
+        Path | None, typer.Option(help="scores of random places, for --places")
+    ] = None,
     title: Annotated[str, typer.Option(help="title of the figure")] = "",
 ) -> None:
     """Draw one figure as PNG and SVG.
 
     One option selects the figure: deltas of a pair (--heat-map), of several pairs (--grid) or along
     the tuning (--trajectory), relative changes (--histogram), scores of single modules (--singles),
-    drops of ablations (--ablation), gains by layer band (--bands), scores by dose (--dose) or by
-    trained parameters (--trade-off), neurons, directions of two pairs, or activations of the gate.
+    drops of ablations (--ablation), gains by layer band (--bands), module sets among random places
+    (--places), scores by dose (--dose) or by trained parameters (--trade-off), neurons, directions
+    of two pairs, or activations of the gate.
 
     Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
     """
     closer = (neurons, directions, activations)
     tables = [path for path in (singles, ablation) if path is not None]
-    compared = (grid, trajectory, dose, bands)
+    compared = (grid, trajectory, dose, bands, places)
     if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer, *compared))) != 1:
         raise InputError(
             "option.not-one-figure",
             "expected one of --heat-map, --grid, --trajectory, --histogram, --singles, --ablation, "
-            "--dose, --bands, --trade-off, --neurons, --directions and --activations",
+            "--dose, --bands, --places, --trade-off, --neurons, --directions and --activations",
         )
     import pandas as pd
 
@@ -170,6 +177,18 @@ def figures(
 
         lines_of = _read_companion(baselines, "baselines", "baseline") if baselines else None
         figure = dose_curves(_read_companion(dose, "intervals", "gain"), title, lines_of)
+    elif places is not None:
+        if draws is None:
+            raise InputError(
+                "option.missing",
+                "--draws is missing; --places needs the scores of its random places",
+                option="--draws",
+                needed_by="--places",
+            )
+        from affectlocus.reporting.place_dots import place_dots
+
+        summary = _read_companion(places, "percentiles", "percentile")
+        figure = place_dots(summary, _read_companion(draws, "scores", "draw"), title)
     elif bands is not None:
         from affectlocus.reporting.band_map import band_map
 

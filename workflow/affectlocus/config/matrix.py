@@ -16,8 +16,10 @@ from affectlocus.config.fields import (
     draws_count,
     one_of,
 )
+from affectlocus.config.messages import ParameterError
 from affectlocus.core.ablations import ABLATIONS
-from affectlocus.core.projections import PROJECTIONS
+from affectlocus.core.cells import PLACES
+from affectlocus.core.projections import ALL, PROJECTIONS
 
 SINGLES: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
 COMBINATIONS: tuple[str, ...] = (
@@ -39,6 +41,17 @@ Arm = Literal["load", "even", "dose", "tune", "fair", "ablate"]
 AblationName = Annotated[str, *one_of("ablation", ABLATIONS)]
 
 
+def parts(sets: list[str]) -> list[str]:
+    if ALL in sets:
+        raise ParameterError(
+            "matrix.random-place-of-all",
+            "found all; a random place with as many entries as the whole delta is the whole delta: "
+            "name sets that are a part of it",
+            found=ALL,
+        )
+    return sets
+
+
 class Dose(Strict):
     """Loads of a multiple of the delta, which show the score as a function of the dose."""
 
@@ -48,6 +61,33 @@ class Dose(Strict):
     ] = Field(
         [0.25, 0.5, 0.75, 1.25, 1.5],
         description="factors of the delta; 0 and 1 are always included",
+    )
+
+
+class RandomPlaces(Strict):
+    """Module sets that are compared with random places in the delta, which are as large."""
+
+    modules: Annotated[ModuleSets, AfterValidator(parts)] = Field(
+        [], description="module sets; each is a part of the seven projections"
+    )
+    draws: Annotated[int, Field(ge=19, le=10_000), WHOLE] = Field(
+        50,
+        description="random places of each kind; with fewer than 19 no set can be above their "
+        "95th percentile",
+    )
+    kinds: Annotated[
+        list[Annotated[str, *one_of("kind of random place", PLACES)]],
+        AfterValidator(distinct),
+        Field(min_length=1),
+    ] = Field(
+        list(PLACES),
+        description="entries: random places with as many entries of the delta as the set; change: "
+        "with as much squared change",
+    )
+    samples: Count = Field(
+        100,
+        description="test samples of each task that these cells answer at most, evenly spaced; the "
+        "set, the base and the tuned model answer the same ones",
     )
 
 
@@ -93,6 +133,7 @@ class Matrix(Strict):
         list(ABLATIONS),
         description="what replaces the delta of an ablated module set",
     )
+    random_places: RandomPlaces = RandomPlaces()
     draws: Annotated[int, Field(ge=1, le=1000), WHOLE, AfterValidator(draws_count)] = Field(
         5,
         description="number of random draws of each even cell and of each cell of mode shuffle or "
@@ -136,5 +177,6 @@ class Matrix(Strict):
             "load": self.load,
             "bands": [f"{PROJECTIONS[0]}@{band}" for band in self.bands],
             "dose.modules": self.dose.modules,
+            "random_places.modules": self.random_places.modules,
         }
         return found | {arm: self.sets(arm) for arm in arms}

@@ -138,6 +138,18 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
             "needs tune with method lora, because it scales the rank",
             key="matrix.fair",
         )
+    if parameters.matrix.random_places.modules:
+        for name in parameters.matrix.pairs:
+            if name in parameters.pairs and not set(parameters.columns_of(name)) - set(
+                parameters.spoken
+            ):
+                yield InputError(
+                    "matrix.random-places-without-candidates",
+                    f"every benchmark of pair {name!r} is answered with free text; random places "
+                    "need one whose answers are candidates (evaluate.readouts)",
+                    key="matrix.random_places",
+                    pair=name,
+                )
     if parameters.matrix.tune and parameters.tune is None:
         yield InputError(
             "matrix.tune-without-recipe",

@@ -78,8 +78,14 @@ EVEN = "even"
 FAIR = "fair"
 """A mode of tune cells: the rank is chosen so that as many parameters are trained as for all seven.
 """
+ENTRIES, CHANGE = "entries", "change"
+PLACES = {ENTRIES: "as many entries", CHANGE: "as much squared change"}
+"""Modes of load cells: a random place in the whole delta, with as much of it as the module set has.
+
+The values are labels. Such cells are not in the matrix: step `places` evaluates many draws at once.
+"""
 _DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
-RANDOM = (*(name for name, one in ABLATIONS.items() if one.random), EVEN)
+RANDOM = (*(name for name, one in ABLATIONS.items() if one.random), EVEN, *PLACES)
 """The modes that use random numbers."""
 
 
@@ -110,12 +116,14 @@ def validated(cell: Cell) -> Cell:
         raise InputError(
             "cell.wrong-mode",
             f"cell: kind {cell.kind!r} with mode {cell.mode!r}; expected one of "
-            f"{', '.join(ABLATIONS)} for ablate; none, {EVEN} or a dose such as x0.5 for load; "
-            f"none or {FAIR} for tune; none for other kinds",
+            f"{', '.join(ABLATIONS)} for ablate; none, {EVEN}, {', '.join(PLACES)} or a dose such "
+            f"as x0.5 for load; none or {FAIR} for tune; none for other kinds",
             kind=cell.kind,
             found=cell.mode,
         )
-    if cell.draw is not None and (cell.mode not in RANDOM or cell.seed is not None):
+    # A random place has draws in addition to the seed of its checkpoint.
+    drawn = cell.mode in RANDOM and (cell.seed is None or cell.mode in PLACES)
+    if cell.draw is not None and not drawn:
         raise InputError(
             "cell.unused-draw",
             f"cell {cell.id}: only cells of the modes {', '.join(RANDOM)} without a seed have "
@@ -130,7 +138,7 @@ def _fits(cell: Cell) -> bool:
     if cell.kind == "ablate":
         return cell.mode in ABLATIONS
     if cell.kind == "load":
-        return cell.mode in ("", EVEN) or dose(cell) is not None
+        return cell.mode in ("", EVEN, *PLACES) or dose(cell) is not None
     if cell.kind == "tune":
         return cell.mode in ("", FAIR)
     return cell.mode == ""

@@ -13,12 +13,20 @@ import numpy as np
 from affectlocus.checkpoints.architectures import Rows
 from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.pairs import Pair
-from affectlocus.checkpoints.stored import as_array, as_torch, conversion, rounded, same_bits
+from affectlocus.checkpoints.stored import (
+    as_array,
+    as_torch,
+    conversion,
+    rounded,
+    same_bits,
+    select_rows,
+)
 from affectlocus.core.ablations import ABLATIONS
-from affectlocus.core.cells import EVEN, Cell, dose
+from affectlocus.core.cells import EVEN, PLACES, Cell, dose
 from affectlocus.core.errors import InputError
 from affectlocus.core.extras import needed
-from affectlocus.core.projections import parse_modules
+from affectlocus.core.projections import ALL, parse_modules
+from affectlocus.evaluation.random_places import place_mask
 
 if TYPE_CHECKING:
     import torch
@@ -92,13 +100,16 @@ def load_cell_tensor(
 ) -> np.ndarray:
     """A tensor of a load cell's module set, or some of its rows, in the tuned model's dtype.
 
-    The cell's mode decides: the tuned tensor; the base plus a multiple of the delta; or the base
-    plus noise. The noise has the root mean square of the whole delta in every weight, so its size
-    is the same for every projection.
+    The cell's mode decides: the tuned tensor; its entries in a random place, and the base's
+    elsewhere; the base plus a multiple of the delta; or the base plus noise. The noise has the root
+    mean square of the whole delta in every weight, so its size is the same for every projection.
     """
     base, tuned = (select_rows(side, rows) for side in pair.stored_sides(name))
     if cell.mode == "":
         return tuned
+    if cell.mode in PLACES:
+        random = generator(cell.random_seed, f"place/{cell.seed}/{key or name}")
+        return np.where(place_mask(pair, name, cell, rows, random), tuned, base)
     if cell.mode == EVEN:
         random = generator(cell.random_seed, f"even/{key or name}")
         import torch
@@ -124,16 +135,14 @@ def delta_rms(pair: Pair) -> float:
     return (total / entries) ** 0.5
 
 
-def select_rows(tensor: np.ndarray, rows: Rows | None) -> np.ndarray:
-    """The given ranges of a tensor's first axis, concatenated; with None, the whole tensor."""
-    return tensor if rows is None else np.concatenate([tensor[start:stop] for start, stop in rows])
-
-
 def projections_inside(pair: Pair, name: str, cell: Cell) -> list[tuple[str, Rows | None]]:
-    """The projections of the cell's module set in a tensor, with their rows."""
+    """The projections in a tensor that the cell changes, with their rows.
+
+    They are those of its module set; of a random place, all seven.
+    """
     if not cell.modules:
         return []
-    wanted = parse_modules(cell.modules)
+    wanted = parse_modules(ALL if cell.mode in PLACES else cell.modules)
     return [
         (location.projection, rows)
         for location, rows in pair.base.located.get(name, ())

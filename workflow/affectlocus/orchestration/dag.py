@@ -21,6 +21,7 @@ from affectlocus.orchestration.steps.fluency import FluencyJobs
 from affectlocus.orchestration.steps.ledger import LedgerJobs
 from affectlocus.orchestration.steps.neurons import NeuronsJobs
 from affectlocus.orchestration.steps.openset import OpensetJobs
+from affectlocus.orchestration.steps.places import PlacesJobs
 from affectlocus.orchestration.steps.prepare import PrepareJobs
 from affectlocus.orchestration.steps.pretrain import PretrainJobs
 from affectlocus.orchestration.steps.report import ReportJobs
@@ -57,11 +58,12 @@ class Dag(Artifacts):
         self.ledger = LedgerJobs(self, self.tables)
         self.neurons = NeuronsJobs(self)
         self.directions = DirectionsJobs(self)
+        self.places = PlacesJobs(self)
         self.revisions = RevisionsJobs(self, self.deltas)
 
     @property
     def all_figures(self) -> list[str]:
-        """The figures of deltas, tables, trajectories, ledgers, neurons and directions."""
+        """The figures of deltas, tables, trajectories, ledgers, neurons, directions and places."""
         return [
             *self.figures.files,
             *self.trajectory.figures,
@@ -69,6 +71,7 @@ class Dag(Artifacts):
             *self.neurons.figures,
             *self.directions.figures,
             *self.neurons.activation_figures,
+            *self.places.figures,
         ]
 
     @cached_property
@@ -84,5 +87,7 @@ class Dag(Artifacts):
             *self.neurons.figures,
             *self.directions.figures,
             *self.neurons.activation_figures,
+            *self.places.files,
+            *self.places.figures,
         ]
         return ReportJobs(self, self.evaluate, exhibits)

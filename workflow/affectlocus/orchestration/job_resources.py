@@ -30,7 +30,15 @@ from affectlocus.orchestration.planned_sizes import (
 from affectlocus.orchestration.rule_values import checkpoint
 
 Step = Literal[
-    "convert", "pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions"
+    "convert",
+    "pretrain",
+    "tune",
+    "evaluate",
+    "places",
+    "extract",
+    "activations",
+    "deltas",
+    "directions",
 ]
 Ask = Callable[..., int]
 Group = list[Cell] | list[str]
@@ -42,6 +50,7 @@ _COPIES: dict[str, float] = {
     "convert": 3,
     "tune": 2,
     "evaluate": 3,
+    "places": 3,
     "extract": 2,
     "activations": 3,
     "deltas": 0.1,
@@ -50,6 +59,7 @@ _COPIES: dict[str, float] = {
 # Without a GPU, tuning also holds gradients and moments in main memory.
 _COPIES_OF_TUNING = 10
 _LABEL_TOKENS = 3
+_MASKED = 1e7  # entries a second that one core draws, masks, writes and verifies
 
 
 @dataclass(frozen=True)
@@ -168,6 +178,8 @@ class Needs:
         if step == "directions":
             return self._reading(wildcards.base, len(self.jobs.siblings[wildcards.base]), step)
         base = self.jobs.base_of(wildcards.tuned)
+        if step == "places":
+            return self._random_places(wildcards.tuned, base)
         if step == "deltas":
             return self._reading(base, 2, step)
         size = self.size(base)
@@ -233,6 +245,26 @@ class Needs:
 
         copies = (_COPIES["evaluate"],) * 2
         return Work(size, costs.evaluation_bytes(size), copies, seconds, _threads(size))
+
+    def _random_places(self, tuned: str, base: str) -> Work:
+        """The work of a job that evaluates the random places of a tuned checkpoint."""
+        size, cells = self.size(base), self.jobs.places.cells()
+        most = self._parameters.matrix.random_places.samples
+        tokens = sum(
+            min(most, self.samples(task))
+            * (self._plan.prompt_tokens + _LABEL_TOKENS * len(self._parameters.tasks[task].words))
+            for task in self.jobs.places.tasks(tuned)
+        )
+        return Work(
+            size,
+            costs.evaluation_bytes(size),
+            (_COPIES["places"],) * 2,
+            lambda rate: (
+                costs.start_seconds(size)
+                + cells * (costs.answering_seconds(size, tokens, rate) + size.parameters / _MASKED)
+            ),
+            _threads(size),
+        )
 
     def _asked(self, tasks: tuple[str, ...]) -> tuple[float, float]:
         """Tokens that a cell reads, and samples for which it generates text."""

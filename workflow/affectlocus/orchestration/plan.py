@@ -30,7 +30,10 @@ TUNED = "already tuned by the same recipe, data and code"
 
 _SMALL = 15.0  # seconds of a job without a model; most of it is the start
 _ROW = 12  # bytes of an answer's row on disk
-_MEASURED = ("pretrain", "tune", "evaluate", "extract", "activations", "deltas", "directions")
+_MEASURED = (
+    *("pretrain", "tune", "evaluate", "places", "extract", "activations"),
+    *("deltas", "directions"),
+)
 
 
 @dataclass
@@ -217,6 +220,15 @@ def _cells(needs: Needs) -> Iterator[PlannedJob]:
             output = f"results/cells/{cell.id}/extracted.parquet"
             yield _job(needs, "extract", output, needs.work("extract"), disk=1e5)
         yield PlannedJob("openset", f"results/cells/{cell.id}/openset.parquet", disk=1e5)
+    for name in jobs.places.tuned:
+        work = needs.work("places", SimpleNamespace(tuned=name))
+        most = parameters.matrix.random_places.samples
+        few = sum(
+            min(most, needs.samples(task)) * len(parameters.tasks[task].words)
+            for task in jobs.places.tasks(name)
+        )
+        disk = jobs.places.cells() * few * _ROW
+        yield _job(needs, "places", f"results/places/{name}.parquet", work, disk=disk)
     for name in jobs.neurons.activated:
         work = needs.work("activations", SimpleNamespace(tuned=name))
         yield _job(needs, "activations", f"results/activations/{name}.parquet", work)
@@ -232,6 +244,8 @@ def _rest(jobs: Dag) -> Iterator[PlannedJob]:
         yield PlannedJob("ledger", path)
     for path in jobs.score.files():
         yield PlannedJob("score", path, disk=1e6)
+    for pair in jobs.places.pairs:
+        yield PlannedJob("percentiles", f"results/random_places.{pair}.csv", disk=1e5)
     for name in jobs.table_rows:
         yield PlannedJob("tables", f"results/{name}.csv")
     for path in [*jobs.all_figures, *jobs.fluency.files]:
