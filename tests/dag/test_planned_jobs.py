@@ -142,15 +142,22 @@ def test_planning_imports_neither_torch_nor_transformers(default: Path) -> None:
     assert not imported & {"torch", "transformers", "peft", "huggingface_hub", "httpx2"}
 
 
-@pytest.mark.parametrize("name", ["paper", "smollm"])
-def test_an_experiment_on_the_hub_is_planned_with_nothing_here(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["paper", "smollm", "real"])
+def test_an_experiment_on_real_models_is_planned_with_nothing_here(
+    name: str, tmp_path: Path
+) -> None:
     shutil.copy(ROOT / f"experiments/{name}/params.yaml", tmp_path)
     jobs = planned(tmp_path)
     parameters = load(tmp_path / "params.yaml", planning=True)
+    dag = Dag(parameters)
     cells = Counter(cell.kind for cell in all_cells(parameters))
     tuned = sum(pair.tuning is not None for pair in parameters.pairs.values())
     # In each seed the pair's own tuning is that of its tune cell `all`.
-    assert jobs["tune"] == (tuned - 1) * len(parameters.seeds) + cells["tune"]
+    apart = [one for one in all_cells(parameters) if one.kind == "tune" and one.modules != "all"]
+    assert len(dag.tuned) == tuned * len(parameters.seeds) + len(apart)
+    shared = sum(count for rule, count in jobs.items() if rule.startswith("tune_group"))
+    assert shared == len(dag.tune.groups)
+    assert jobs.get("tune", 0) == len(dag.tuned) - sum(map(len, dag.tune.groups))
     if name == "paper":
         # Tables 1 and 2 in three seeds, and the ablations that the paper only claims
         arms = Counter((cell.pair, arm_of(cell)) for cell in all_cells(parameters))
@@ -160,8 +167,8 @@ def test_an_experiment_on_the_hub_is_planned_with_nothing_here(name: str, tmp_pa
         assert arms["affect-7b", "fair"] == arms["affect-7b", "even"] == 7 * 3
         assert arms["null-7b", "load"] >= 7 * 3
         assert jobs["evaluate"] == jobs["extract"] == jobs["openset"] == sum(cells.values())
-    assert jobs["deltas"] == len(Dag(parameters).pair_of)
-    counted = plan(Dag(parameters)).total.jobs
+    assert jobs["deltas"] == len(dag.pair_of)
+    counted = plan(dag).total.jobs
     assert counted + 1 == jobs["total"]  # the rule all
 
 
