@@ -146,9 +146,14 @@ def test_planning_imports_neither_torch_nor_transformers(default: Path) -> None:
 def test_an_experiment_on_real_models_is_planned_with_nothing_here(
     name: str, tmp_path: Path
 ) -> None:
-    shutil.copy(ROOT / f"experiments/{name}/params.yaml", tmp_path)
+    text = (ROOT / f"experiments/{name}/params.yaml").read_text(encoding="utf-8")
+    data = (ROOT / "experiments/smollm/../../../shared/real").resolve()
+    if name == "smollm" and not data.is_dir():
+        pytest.skip("its data are not here")
+    file = tmp_path / "params.yaml"
+    file.write_text(text.replace("data_root: ../../../shared/real", f"data_root: {data}"))
     jobs = planned(tmp_path)
-    parameters = load(tmp_path / "params.yaml", planning=True)
+    parameters = load(file, planning=True)
     dag = Dag(parameters)
     cells = Counter(cell.kind for cell in all_cells(parameters))
     tuned = sum(pair.tuning is not None for pair in parameters.pairs.values())

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_files_are_those_of_the_jobs_that_snakemake_plans(
     tmp_path: Path, experiment: str
 ) -> None:
-    """All of them, and one for each cell or tuning of a job of several; no others."""
+    """All of them, and one for each cell, tuning or base of a job of several; no others."""
     folder = tmp_path / "here"
     folder.mkdir()
     shutil.copy(ROOT / experiment, folder / "params.yaml")
@@ -32,5 +32,5 @@ def test_the_files_are_those_of_the_jobs_that_snakemake_plans(
     planned = set(re.findall(r"^    benchmark: results/benchmarks/(\S+)$", run.stdout, re.M))
     known = benchmarks(Dag(load(folder, planning=True)))
     assert planned - known == {"report.tsv"}
-    shared = ("evaluate/", "tune/")
+    shared = ("evaluate/", "tune/", "pretrain/")
     assert {one for one in known - planned if not one.startswith(shared)} == set()

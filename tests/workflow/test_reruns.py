@@ -137,6 +137,8 @@ ROWS = {
         [("evaluate:\n", "seeds: [0, 1]\nevaluate:\n")],
         [
             "results/*seed1*",
+            # Two cells share a job, of both seeds: these take their answers from the cache.
+            *(f"results/cells/{PAIR}/load/gate/{mode}/*" for mode in ("even", "x0.5")),
             *SCORED,
             *(f"results/figures/{name}.*" for name in ("deltas", "fig10_relative", "neurons")),
             "results/figures/trajectory.*",

@@ -20,7 +20,6 @@ from affectlocus.cli.shared import (
     training_states,
     write_manifest,
 )
-from affectlocus.core.cells import replicate_name
 from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -164,6 +163,8 @@ def tune(
 
 def _base_of(one: PlacedTuning, bases: list[Path]) -> Path:
     """The manifest of a tuning's base: the only one, or that of its seed."""
+    from affectlocus.core.cells import replicate_name
+
     if len(bases) == 1:
         return bases[0]
     own = [path for path in bases if path.stem.endswith(replicate_name("", one.seed))]

@@ -170,7 +170,7 @@ def _check_distinct(what: str, others: list[str]) -> None:
 class Leads(OnScores):
     """One cell has a higher score than the same cell with any other module set."""
 
-    kind: Literal["leads"]
+    kind: Literal["leads"] = Field(description="how the claim is tested")
     what: CellText = Field(description="the cell that leads")
     over: Sets = Field(description="module sets of the rivals, or singles")
     by: Literal["score", "rank"] = Field(
@@ -192,7 +192,7 @@ class Leads(OnScores):
 class Above(OnScores):
     """One cell has a higher score than each of some others."""
 
-    kind: Literal["above"]
+    kind: Literal["above"] = Field(description="how the claim is tested")
     what: CellText = Field(description="the cell with the higher score")
     than: CellTexts = Field(description="the cell with the lower score, or several")
 
@@ -209,7 +209,7 @@ class Above(OnScores):
 class Equal(OnScores):
     """A cell has the score of another, within the margin (two one-sided tests)."""
 
-    kind: Literal["equal"]
+    kind: Literal["equal"] = Field(description="how the claim is tested")
     what: CellText = Field(description="a cell")
     to: CellTexts = Field(description="the cell that it equals, or several")
     average: bool = Field(
@@ -235,7 +235,7 @@ class Equal(OnScores):
 class Keeps(OnScores):
     """A cell keeps a share of another cell's score, which is above that of a third one."""
 
-    kind: Literal["keeps"]
+    kind: Literal["keeps"] = Field(description="how the claim is tested")
     what: CellText = Field(description="the cell that keeps")
     of: CellText = Field(description="the cell whose score is kept")
     share: Annotated[float, Field(gt=0, le=1)] = Field(description="the kept share")
@@ -250,7 +250,7 @@ class Keeps(OnScores):
 class CostsMost(OnScores):
     """Destroying one module set of the tuned model costs more than destroying any other."""
 
-    kind: Literal["costs_most"]
+    kind: Literal["costs_most"] = Field(description="how the claim is tested")
     what: ModuleSet = Field(description="the module set")
     over: Sets = Field(description="module sets of the rivals, or singles")
     additional_modes: list[AblationName] = Field(
@@ -266,7 +266,7 @@ class CostsMost(OnScores):
 class Ranks(OnScores):
     """Module sets rank by their scores as they rank by a measure."""
 
-    kind: Literal["ranks"]
+    kind: Literal["ranks"] = Field(description="how the claim is tested")
     arm: Literal["load", "tune", "tune fair"] = Field(description="the cells that are ranked")
     over: Annotated[
         list[Projection],
@@ -288,7 +288,7 @@ class Ranks(OnScores):
 class Interaction(OnScores):
     """The difference of two cells is larger in pairs of one domain than in those of another."""
 
-    kind: Literal["interaction"]
+    kind: Literal["interaction"] = Field(description="how the claim is tested")
     what: CellText = Field(description="the cell with the higher score")
     than: CellText = Field(description="the cell with the lower score")
     against: Domain = Field("control", description="the domain with the smaller difference")
@@ -307,7 +307,7 @@ class Interaction(OnScores):
 class LargestChange(Statement):
     """One projection's change is the largest of the seven in most layers."""
 
-    kind: Literal["largest_change"]
+    kind: Literal["largest_change"] = Field(description="how the claim is tested")
     what: Projection = Field(description="the projection")
     by: SizeName = Field("l2", description="the measure of the change")
     also_by: list[SizeName] = Field([], description="measures that are additional tests")
@@ -324,7 +324,7 @@ class LargestChange(Statement):
 class ChangeInteraction(Statement):
     """The ratio of two projections' changes is larger in pairs of one domain than of another."""
 
-    kind: Literal["change_interaction"]
+    kind: Literal["change_interaction"] = Field(description="how the claim is tested")
     what: Projection = Field(description="the projection with the larger change")
     than: Projection = Field(description="the projection with the smaller change")
     by: SizeName = Field("l2", description="the measure of the change")
@@ -340,7 +340,7 @@ class ChangeInteraction(Statement):
 class HoldsAcross(Statement):
     """Another claim of the set is true of each method of tuning and each family of models."""
 
-    kind: Literal["holds_across"]
+    kind: Literal["holds_across"] = Field(description="how the claim is tested")
     claim: str = Field(description="a largest_change claim of the same set, in front of this one")
     methods: list[Literal["lora", "sft"]] = Field([], description="methods of tuning")
     families: list[Literal["qwen", "llama", "mistral"]] = Field([], description="model families")
@@ -402,7 +402,7 @@ AnySingle = Annotated[_Singles, Discriminator(_tag), BeforeValidator(_known_kind
 class All(Statement):
     """Several statements; the claim is true if all of them are."""
 
-    kind: Literal["all"]
+    kind: Literal["all"] = Field(description="how the claim is tested")
     statements: Annotated[list[AnySingle], Field(min_length=1)] = Field(
         description="the statements"
     )

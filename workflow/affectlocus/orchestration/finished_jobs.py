@@ -21,8 +21,8 @@ from affectlocus.orchestration.steps.wheels import RELEASED_WHEELS
 def benchmarks(jobs: Dag) -> set[str]:
     """The benchmark files of an experiment's jobs, below results/benchmarks.
 
-    A job of several cells or tunings has one benchmark file, named after the first. The names of
-    the others are included: another number of cells in a job gives them a file.
+    A job of several cells, tunings or bases has one benchmark file, named after the first. The
+    names of the others are included: another number of cells in a job gives them a file.
     """
     return {f"{step}.tsv" for step in _steps(jobs)}
 
