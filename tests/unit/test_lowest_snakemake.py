@@ -68,4 +68,4 @@ def test_the_default_is_planned(with_lowest: Run, tmp_path: Path) -> None:
     flags = ("--snakefile", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "1")
     done = with_lowest("-m", "snakemake", *flags, "--dry-run")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^tune +\d+$", done.stdout, re.M)
+    assert re.search(r"^tune_group_1 +1$", done.stdout, re.M)
