@@ -369,7 +369,7 @@ def default_verdicts() -> str:
     words = {
         "supported": "supported",
         "contradicted": "contradicted",
-        "equal": "equal within the margin",
+        "equal": "equal within the margin, each tested at 5 %",
         "undecided": "undecided",
         "untestable": "untestable",
     }
