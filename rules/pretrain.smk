@@ -37,7 +37,7 @@ rule pretrain:
         gpu=NEEDS.gpus("pretrain"),
     params:
         settings=JOBS.pretrain.of_base,
-        bases=JOBS.pretrain.bases_json,
+        bases=JOBS.pretrain.own_json,
         shipped=JOBS.pretrain.shipped,
         code=digest("pretrain"),
     shell:
@@ -68,7 +68,7 @@ for number, names in enumerate(JOBS.pretrain.groups, 1):
             gpu=NEEDS.gpus("pretrain", names),
         params:
             settings=unfilled(JOBS.pretrain.settings(names[0])),
-            bases=JOBS.pretrain.bases_json,
+            bases=JOBS.pretrain.own_json,
             shipped=JOBS.pretrain.shipped,
             code=digest("pretrain"),
         shell:

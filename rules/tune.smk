@@ -43,7 +43,7 @@ rule tune:
         settings=JOBS.tune.of("settings"),
         base=lambda wildcards, input: repeated("base", input.base),
         data=lambda wildcards, input: repeated("data", input.data),
-        tunings=JOBS.tune.tunings_json,
+        tunings=JOBS.tune.own_json,
         code=digest("tune"),
     shell:
         TUNE
@@ -80,7 +80,7 @@ for number, names in enumerate(JOBS.tune.groups, 1):
             settings=unfilled(JOBS.tune.together(names).settings),
             base=lambda wildcards, input: repeated("base", input.base),
             data=lambda wildcards, input: repeated("data", input.data),
-            tunings=JOBS.tune.tunings_json,
+            tunings=JOBS.tune.own_json,
             code=digest("tune"),
         shell:
             TUNE

@@ -215,7 +215,7 @@ def test_a_base_of_each_seed_is_what_the_tunings_and_cells_of_that_seed_start_fr
     for seed in (0, 7):
         base = f"results/checkpoints/own.seed{seed}.json"
         manifest = f"results/checkpoints/own.seed{seed}.json"
-        (own,) = json.loads(jobs.pretrain.bases_json(wild(), SimpleNamespace(manifest=manifest)))
+        (own,) = json.loads(jobs.pretrain.own_json(wild(), SimpleNamespace(manifest=manifest)))
         assert own == {"folder": f"checkpoints/own.seed{seed}", "out": manifest, "seed": seed}
         for tuned in (f"felt.seed{seed}", f"felt.tune.q.seed{seed}"):
             assert jobs.tune.of("base")(wild(name=tuned)) == [base]
@@ -250,7 +250,7 @@ def test_tune_cells_of_one_pair_and_seed_share_a_job(size: int) -> None:
         assert len({str(jobs.tune.inputs(name)) for name in names}) == 1
         assert len({jobs.tunings[name][1].seed for name in names}) == 1
         files = [f"results/checkpoints/{name}.json" for name in names]
-        told = json.loads(jobs.tune.tunings_json(wild(), SimpleNamespace(manifest=files)))
+        told = json.loads(jobs.tune.own_json(wild(), SimpleNamespace(manifest=files)))
         shared = json.loads(jobs.tune.inputs(names[0]).settings)
         for one, name, file in zip(told, names, files, strict=True):
             assert (one.pop("folder"), one.pop("out")) == (f"checkpoints/{name}", file)
@@ -266,7 +266,7 @@ def test_half_of_the_seeds_of_a_base_share_a_job() -> None:
     assert (jobs.pretrain.groups, jobs.pretrain.single) == (groups, [])
     for names in groups:
         files = [f"results/checkpoints/{name}.json" for name in names]
-        told = json.loads(jobs.pretrain.bases_json(wild(), SimpleNamespace(manifest=files)))
+        told = json.loads(jobs.pretrain.own_json(wild(), SimpleNamespace(manifest=files)))
         for one, name in zip(told, names, strict=True):
             shared = json.loads(jobs.pretrain.settings(name))
             assert (
@@ -287,7 +287,7 @@ def test_half_of_the_seeds_of_a_pair_share_a_job() -> None:
         assert of.base == [f"results/checkpoints/own.{seed}.json" for seed in seeds]
         assert of.weights == [f"checkpoints/own.{seed}/.complete" for seed in seeds]
         files = [f"results/checkpoints/{name}.json" for name in names]
-        told = json.loads(jobs.tune.tunings_json(wild(), SimpleNamespace(manifest=files)))
+        told = json.loads(jobs.tune.own_json(wild(), SimpleNamespace(manifest=files)))
         for one, name in zip(told, names, strict=True):
             del one["folder"], one["out"]
             assert Tuning.model_validate(json.loads(of.settings) | one) == jobs.tunings[name][1]
@@ -428,7 +428,7 @@ def test_a_chained_base_names_its_adapters_to_deltas_and_cells(tmp_path: Path) -
 def command_recipe(jobs: Dag, name: str) -> Tuning:
     """The recipe that a tuning's job gives to the command."""
     out = f"results/checkpoints/{name}.json"
-    (own,) = json.loads(jobs.tune.tunings_json(wild(), SimpleNamespace(manifest=out)))
+    (own,) = json.loads(jobs.tune.own_json(wild(), SimpleNamespace(manifest=out)))
     assert (own.pop("folder"), own.pop("out")) == (f"checkpoints/{name}", out)
     return Tuning.model_validate(json.loads(jobs.tune.of("settings")(wild(name=name))) | own)
 

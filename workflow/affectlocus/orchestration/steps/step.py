@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 from affectlocus.config.pairs import PairConfig
@@ -29,6 +31,34 @@ class StepJobs:
     def of_pair(self, wildcards: Any) -> list[str]:
         """The tuned checkpoints of a pair, one for each seed."""
         return self.artifacts.checkpoints[wildcards.pair]
+
+
+class TrainingJobs(StepJobs):
+    """A step that trains checkpoints, several of which may share a job."""
+
+    def seeds_together(self, names: list[str]) -> list[list[str]]:
+        """Splits a checkpoint's seeds into jobs: at least two, because tables wait for them."""
+        half = -(-len(names) // 2)
+        return equal_parts(names, min(self.parameters.matrix.tunings_per_job, half))
+
+    def own_json(self, wildcards: Any, output: Any) -> str:  # noqa: ARG002
+        """What the checkpoints of a job have of their own, as JSON: their outputs and `_own`.
+
+        Snakemake does not compare parameters that are derived from `output`. So another number of
+        checkpoints in a job (matrix.tunings_per_job) reruns nothing.
+        """
+        files = [output.manifest] if isinstance(output.manifest, str) else output.manifest
+        names = [Path(file).name.removesuffix(".json") for file in files]
+        return json.dumps(
+            [
+                {"folder": f"checkpoints/{name}", "out": file, **self._own(name)}
+                for name, file in zip(names, files, strict=True)
+            ]
+        )
+
+    def _own(self, name: str) -> dict[str, Any]:
+        """The keys of a checkpoint's recipe that differ from those of the others in its job."""
+        raise NotImplementedError
 
 
 class PairInputs(StepJobs):

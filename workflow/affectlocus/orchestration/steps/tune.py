@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from affectlocus.config.tuning import Recipe
 from affectlocus.core.cells import tune_checkpoint
 from affectlocus.orchestration.artifacts import Artifacts
 from affectlocus.orchestration.rule_values import checkpoint, settings
-from affectlocus.orchestration.steps.step import StepJobs, equal_parts
+from affectlocus.orchestration.steps.step import TrainingJobs, equal_parts
 from affectlocus.orchestration.wildcard_patterns import combinations_of
 
 
@@ -27,7 +25,7 @@ class TuningInputs:
     settings: str
 
 
-class TuneJobs(StepJobs):
+class TuneJobs(TrainingJobs):
     """The jobs of rules/tune.smk."""
 
     def __init__(self, artifacts: Artifacts) -> None:
@@ -56,7 +54,7 @@ class TuneJobs(StepJobs):
         chunks = [chunk for names in alike.values() for chunk in equal_parts(names, size)]
         for pair, names in self.artifacts.checkpoints.items():
             if self.parameters.pairs[pair].tuning is not None:
-                chunks += equal_parts(names, min(size, -(-len(names) // 2)))
+                chunks += self.seeds_together(names)
         return [chunk for chunk in chunks if len(chunk) > 1]
 
     @cached_property
@@ -93,21 +91,6 @@ class TuneJobs(StepJobs):
     def of(self, field: str) -> Callable[[Any], Any]:
         """An input or parameter function that returns a field of `TuningInputs`."""
         return lambda wildcards: getattr(self.inputs(wildcards.name), field)
-
-    def tunings_json(self, wildcards: Any, output: Any) -> str:  # noqa: ARG002
-        """What the tunings of a job have of their own, as JSON: outputs, seed and module set.
-
-        Snakemake does not compare parameters that are derived from `output`. So another number of
-        tunings in a job (matrix.tunings_per_job) reruns nothing.
-        """
-        files = [output.manifest] if isinstance(output.manifest, str) else output.manifest
-        names = [Path(file).name.removesuffix(".json") for file in files]
-        return json.dumps(
-            [
-                {"folder": f"checkpoints/{name}", "out": file, **self._own(name)}
-                for name, file in zip(names, files, strict=True)
-            ]
-        )
 
     def _shared(self, name: str) -> Recipe:
         """The recipe without what follows from the checkpoint's name."""
