@@ -216,8 +216,9 @@ def test_the_report_has_every_exhibit_and_is_the_same_page_again(project: Projec
 def test_snakemake_s_own_report_shows_the_results_with_their_captions(project: Project) -> None:
     project.snakemake("--report", "own.html")
     page = (project.folder / "own.html").read_text()
-    # One pair has no directions to compare and no panels beside its own; no set names layers.
-    lacking = {"draw_bands", "draw_directions", "draw_panels"}
+    # One pair has no directions to compare and no panels beside its own; no set names layers, and
+    # random places are not asked for.
+    lacking = {"draw_bands", "draw_directions", "draw_panels", "draw_places"}
     texts_of = {rule: text for rule, text in captions().items() if rule not in lacking}
     for caption in texts_of.values():
         # Of a rule that makes several exhibits one, as its wildcards choose; without quotes, which
