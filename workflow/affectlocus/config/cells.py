@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, RootModel, model_validator
 
 from affectlocus.config.fields import Name, Seed, Strict
 from affectlocus.config.messages import ParameterError
-from affectlocus.core.cells import Cell, Kind, validated
+from affectlocus.core.cells import BridgeState, Cell, Kind, validated
 from affectlocus.core.errors import InputError
 
 
@@ -23,6 +23,8 @@ class CellFields(Strict):
     mode: str = ""
     seed: Seed | None = None
     draw: Seed | None = None
+    bridge: BridgeState | Literal[""] = ""
+    media: str = ""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from affectlocus.config.bridges import BridgeConfig
 from affectlocus.config.claims import Claims
 from affectlocus.config.corpus import Corpus
 from affectlocus.config.evaluation import Evaluate, Extraction
@@ -43,6 +44,9 @@ class Parameters(Strict):
     )
     corpus: Corpus | None = None
     bases: Annotated[dict[Name, Base], Field(min_length=1)]
+    bridges: dict[Name, BridgeConfig] = Field(
+        {}, description="what turns the features of media into soft tokens of a language model"
+    )
     pairs: Annotated[dict[Name, PairConfig], Field(min_length=1)]
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     matrix: Matrix

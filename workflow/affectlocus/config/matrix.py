@@ -18,7 +18,7 @@ from affectlocus.config.fields import (
 )
 from affectlocus.config.messages import ParameterError
 from affectlocus.core.ablations import ABLATIONS
-from affectlocus.core.cells import PLACES
+from affectlocus.core.cells import BRIDGE_STATES, PLACES, BridgeState
 from affectlocus.core.projections import ALL, PROJECTIONS
 
 SINGLES: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
@@ -35,8 +35,13 @@ COMBINATIONS: tuple[str, ...] = (
 )
 
 
-Arm = Literal["load", "even", "dose", "tune", "fair", "ablate"]
+Arm = Literal[
+    "load", "load_initial", "load_none", "even", "dose", "tune", "fair", "ablate", "media"
+]
 """The arms; each has a table."""
+MEDIA_ARMS: tuple[Arm, ...] = ("load_initial", "load_none", "media")
+"""The arms of pairs with a bridge only: loads with another bridge, and the controls of media."""
+MediaControl = Literal["shuffled", "zeroed", "text"]
 
 AblationName = Annotated[str, *one_of("ablation", ABLATIONS)]
 
@@ -50,6 +55,17 @@ def parts(sets: list[str]) -> list[str]:
             found=ALL,
         )
     return sets
+
+
+def with_tuned(states: list[BridgeState]) -> list[BridgeState]:
+    if "tuned" not in states:
+        raise ParameterError(
+            "matrix.no-tuned-bridge",
+            f"found {', '.join(states) or 'nothing'}; expected tuned among them, because the table "
+            "of load cells has the tuned bridge: add it",
+            found=states,
+        )
+    return states
 
 
 class Dose(Strict):
@@ -133,6 +149,21 @@ class Matrix(Strict):
         list(ABLATIONS),
         description="what replaces the delta of an ablated module set",
     )
+    bridge: Annotated[list[BridgeState], AfterValidator(distinct), AfterValidator(with_tuned)] = (
+        Field(
+            list(BRIDGE_STATES),
+            description="for pairs with a bridge: the bridges with which module sets are loaded. "
+            "tuned: as it was tuned; initial: as it was before the tuning; none: without media, so "
+            "that the model reads the text alone. Cells with another bridge than tuned have tables "
+            "of their own",
+        )
+    )
+    media_controls: Annotated[list[MediaControl], AfterValidator(distinct)] = Field(
+        ["shuffled", "zeroed", "text"],
+        description="for pairs with a bridge: what the tuned model is given in place of a sample's "
+        "media. shuffled: the media of another sample; zeroed: one medium at a time is set to 0; "
+        "text: no media",
+    )
     random_places: RandomPlaces = RandomPlaces()
     draws: Annotated[int, Field(ge=1, le=1000), WHOLE, AfterValidator(draws_count)] = Field(
         5,
@@ -162,10 +193,14 @@ class Matrix(Strict):
     )
 
     def sets(self, arm: Arm) -> list[str]:
-        """The module sets of an arm."""
+        """The module sets of an arm; of `media` the names of the controls."""
         if arm == "load":
             bands = [f"{name}@{band}" for band in self.bands for name in PROJECTIONS]
             return list(dict.fromkeys([*self.load, *bands]))
+        if arm in ("load_initial", "load_none"):
+            return self.sets("load") if arm.removeprefix("load_") in self.bridge else []
+        if arm == "media":
+            return list(self.media_controls)
         found: list[str] = self.dose.modules if arm == "dose" else getattr(self, arm)
         return found
 

@@ -39,6 +39,16 @@ class PairConfig(Strict):
         None, description="a tuned model or an adapter: a path or a source"
     )
     tuning: PairRecipe | None = None
+    bridge: str | None = Field(
+        None,
+        description="name of a bridge in bridges, which turns media into soft tokens; it is tuned "
+        "together with the language model, or is part of the tuned checkpoint",
+    )
+    initial: SourceOrPath | None = Field(
+        None,
+        description="with tuned and bridge: a checkpoint with the bridge as it was before the "
+        "tuning; by default a bridge is drawn",
+    )
     reading: Reading = Reading()
 
     @model_validator(mode="after")
@@ -46,6 +56,12 @@ class PairConfig(Strict):
         if (self.tuned is None) == (self.tuning is None):
             raise ParameterError(
                 "pair.not-one-source", "expected either tuned (a checkpoint) or tuning (a recipe)"
+            )
+        if self.initial is not None and (self.tuned is None or self.bridge is None):
+            raise ParameterError(
+                "pair.unused-initial",
+                "initial needs tuned and bridge, because a bridge that is tuned here starts from "
+                "the bridge that is drawn here; remove initial",
             )
         return self
 

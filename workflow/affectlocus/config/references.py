@@ -13,6 +13,7 @@ from affectlocus.config.scoring import FREE_METRICS
 from affectlocus.config.tasks import is_valence
 from affectlocus.config.tuning import Recipe
 from affectlocus.core.errors import InputError
+from affectlocus.core.projections import BRIDGE
 
 if TYPE_CHECKING:
     from affectlocus.config.experiment import Parameters
@@ -53,6 +54,8 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
 
     for name, pair in parameters.pairs.items():
         yield from known(f"pairs.{name}.base", pair.base, parameters.bases, "base")
+        if pair.bridge is not None:
+            yield from known(f"pairs.{name}.bridge", pair.bridge, parameters.bridges, "bridge")
         if name in parameters.bases:
             yield InputError(
                 "pair.named-like-a-base",
@@ -138,6 +141,15 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
             "needs tune with method lora, because it scales the rank",
             key="matrix.fair",
         )
+    for key, sets in parameters.matrix.listed.items():
+        if BRIDGE in sets:
+            yield InputError(
+                "matrix.bridge-listed",
+                f"found {BRIDGE}; every pair with a bridge has the cells of the bridge alone: "
+                "remove it here",
+                key=f"matrix.{key}",
+                found=BRIDGE,
+            )
     if parameters.matrix.random_places.modules:
         for name in parameters.matrix.pairs:
             if name in parameters.pairs and not set(parameters.columns_of(name)) - set(

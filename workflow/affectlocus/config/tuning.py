@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, RootModel, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    RootModel,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from affectlocus.config.bridges import BridgeConfig
 from affectlocus.config.fields import (
     WHOLE,
     Count,
@@ -83,6 +91,15 @@ class Tuning(PairRecipe):
     fair: bool = Field(
         False, description="choose the rank so that as many parameters are trained as for all seven"
     )
+    bridge: BridgeConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_missing_bridge(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The keys of a tuning of text are the same as before there were bridges."""
+        found: dict[str, Any] = dump(self)
+        if found.get("bridge", self) is None:
+            del found["bridge"]
+        return found
 
 
 class PlacedTuning(Tuning):

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.errors import InputError
-from affectlocus.core.projections import parse_modules
+from affectlocus.core.projections import BRIDGE, parse_modules
 
 Kind = Literal["base", "tuned", "load", "tune", "ablate"]
+BridgeState = Literal["tuned", "initial", "none"]
+"""The bridge of a cell: as tuned, as drawn before the tuning, or none, so that it reads no media.
+"""
+BRIDGE_STATES: tuple[BridgeState, ...] = ("tuned", "initial", "none")
+TUNED, INITIAL, NONE = BRIDGE_STATES
+SHUFFLED = "shuffled"
+"""A control of cells that read media: each sample gets the media of another sample."""
+ZEROED = "zero-"
+"""Start of a control of cells that read media: `zero-NAME` sets the features of medium NAME to 0.
+"""
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,10 @@ class Cell:
             here, or if one base serves every seed.
         draw: the number of the random draw on a checkpoint that is not tuned here. None otherwise:
             a checkpoint that is tuned here has one random draw for each seed.
+        bridge: the state of the pair's bridge. Empty if the pair has none, and for a base, which
+            reads no media.
+        media: a control: `shuffled`, or `zero-NAME` with the name of a medium. Empty: the media as
+            they are.
     """
 
     kind: Kind
@@ -34,6 +48,16 @@ class Cell:
     mode: str = ""
     seed: int | None = None
     draw: int | None = None
+    bridge: BridgeState | Literal[""] = ""
+    media: str = ""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields as a record; those of media are left out if the cell has no bridge."""
+        values = asdict(self)
+        if not self.bridge:
+            del values["bridge"], values["media"]
+        return values
 
     @property
     def random_seed(self) -> int:
@@ -54,6 +78,9 @@ class Cell:
     def id(self) -> str:
         """The cell's folder below results/cells; unique."""
         parts = [self.pair or self.base, self.kind, self.modules, self.mode]
+        if self.bridge not in ("", TUNED):
+            parts.append(f"{BRIDGE}-{self.bridge}")
+        parts.append(self.media)
         if self.seed is not None:
             parts.append(f"seed{self.seed}")
         if self.draw is not None:
@@ -93,7 +120,8 @@ def validated(cell: Cell) -> Cell:
     """Returns the cell if its fields fit together.
 
     Raises:
-        InputError: the kind is unknown, or modules, mode, seed or draw do not fit the kind.
+        InputError: the kind is unknown, or modules, mode, seed, draw, bridge or media do not fit
+            the kind.
     """
     if cell.kind not in _KINDS:
         raise InputError(
@@ -121,6 +149,14 @@ def validated(cell: Cell) -> Cell:
             kind=cell.kind,
             found=cell.mode,
         )
+    if problem := _media_problem(cell):
+        raise InputError(
+            "cell.wrong-bridge",
+            f"cell {cell.id}: {problem}",
+            cell=cell.id,
+            bridge=cell.bridge,
+            media=cell.media,
+        )
     # A random place has draws in addition to the seed of its checkpoint.
     drawn = cell.mode in RANDOM and (cell.seed is None or cell.mode in PLACES)
     if cell.draw is not None and not drawn:
@@ -142,6 +178,26 @@ def _fits(cell: Cell) -> bool:
     if cell.kind == "tune":
         return cell.mode in ("", FAIR)
     return cell.mode == ""
+
+
+def _media_problem(cell: Cell) -> str:
+    """What is wrong with a cell's bridge and media; an empty string if nothing is."""
+    if cell.bridge not in ("", *BRIDGE_STATES):
+        return f"bridge {cell.bridge!r}; expected {', '.join(BRIDGE_STATES)}, or none of them"
+    if cell.kind == "base" and cell.bridge:
+        return (
+            f"bridge {cell.bridge!r} for a base; expected no bridge: base and bridge together are "
+            f"a load cell of the module set {BRIDGE}"
+        )
+    if cell.modules == BRIDGE and (cell.bridge in ("", NONE)):
+        return f"module set {BRIDGE} with bridge {cell.bridge!r}; expected tuned or initial"
+    if cell.kind in ("tune", "ablate") and cell.bridge not in ("", TUNED):
+        return f"bridge {cell.bridge!r} for kind {cell.kind!r}; expected {TUNED}"
+    if cell.media and not (cell.media == SHUFFLED or cell.media[len(ZEROED) :]):
+        return f"media {cell.media!r}; expected {SHUFFLED} or {ZEROED}NAME"
+    if cell.media and cell.bridge not in (TUNED, INITIAL):
+        return f"media {cell.media!r} without a bridge; remove media, or set bridge to tuned"
+    return ""
 
 
 def dose(cell: Cell) -> float | None:

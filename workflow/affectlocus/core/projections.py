@@ -16,6 +16,9 @@ PROJECTIONS = ATTENTION + FFN
 
 ALL = "all"
 
+BRIDGE = "bridge"
+"""The module set of no projection: a cell of it changes or trains the bridge alone."""
+
 
 @dataclass(frozen=True)
 class Style:
@@ -139,7 +142,9 @@ class ModuleSet:
             )
 
     def __str__(self) -> str:
-        """The canonical text: `all`, `q+k`, `gate@0-9`, `q+gate@0-3,8`, `all@4-7`."""
+        """The canonical text: `all`, `q+k`, `gate@0-9`, `q+gate@0-3,8`, `all@4-7`, `bridge`."""
+        if not self.layers:
+            return BRIDGE
         if len({chosen for _, chosen in self.layers}) == 1 and len(self.layers) == len(PROJECTIONS):
             return _term(ALL, self.layers[0][1])
         return "+".join(_term(name, chosen) for name, chosen in self.layers)
@@ -198,12 +203,15 @@ def parse_modules(text: str) -> ModuleSet:
     """The module set of a text: terms joined by `+`.
 
     A term is a projection, or `all` for the seven; `@` limits it to some layers, counted from 0:
-    `q+k+v+o+gate`, `all`, `gate@0-9`, `down@3`, `q@0-3,8+all@4`.
+    `q+k+v+o+gate`, `all`, `gate@0-9`, `down@3`, `q@0-3,8+all@4`. `bridge` alone is the set of no
+    projection.
 
     Raises:
         InputError: an unknown projection, an unreadable layer, a projection of a layer that is
             named twice, an empty set, or a text that is too long for a file name.
     """
+    if text == BRIDGE:
+        return ModuleSet(())
     chosen: dict[str, list[Layers]] = {}
     for term in text.split("+"):
         name, at, numbers = term.partition("@")

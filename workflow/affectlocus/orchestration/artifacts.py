@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from affectlocus.config.experiment import Parameters
-from affectlocus.config.matrix import Arm
+from affectlocus.config.matrix import MEDIA_ARMS, Arm
 from affectlocus.config.sources import Base, Source
 from affectlocus.config.tuning import PairRecipe, Tuning
 from affectlocus.core.cells import FAIR, Cell, replicate_name, tune_checkpoint
@@ -25,11 +25,14 @@ EXTRACTOR = "_extractor"
 # In the order of the paper's tables. Tables of further pairs are named after them: table1.PAIR.csv.
 ARMS: dict[str, Arm] = {
     "table1": "load",
+    "table1_initial": "load_initial",
+    "table1_none": "load_none",
     "table1_even": "even",
     "table1_dose": "dose",
     "table2": "tune",
     "table2_fair": "fair",
     "table3": "ablate",
+    "table_media": "media",
 }
 
 
@@ -208,6 +211,7 @@ class Artifacts:
             for pair in matrix.pairs
             for name, arm in ARMS.items()
             if matrix.sets(arm)
+            and (arm not in MEDIA_ARMS or self.parameters.pairs[pair].bridge is not None)
         }
         return found | {f"table1.{pair}": (pair, "load") for pair in matrix.beside}
 

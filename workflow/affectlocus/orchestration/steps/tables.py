@@ -9,11 +9,14 @@ from affectlocus.orchestration.steps.step import StepJobs
 
 _TITLES: dict[Arm, str] = {
     "load": "base + delta of a module set",
+    "load_initial": "base + delta of a module set, with the initial bridge",
+    "load_none": "base + delta of a module set, without media",
     "even": "base + noise of one size in a module set",
     "dose": "base + a part of the delta of a module set",
     "tune": "base tuned on a module set",
     "fair": "base tuned on a module set, all with as many parameters",
     "ablate": "tuned model with modules destroyed",
+    "media": "tuned model with other media",
 }
 
 

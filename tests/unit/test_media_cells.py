@@ -1,0 +1,194 @@
+"""Cells of pairs with a bridge, and that cells of text are what they were before."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from affectlocus.config.cells import CellList
+from affectlocus.config.experiment import Parameters
+from affectlocus.config.matrix import Matrix
+from affectlocus.config.references import broken_references
+from affectlocus.config.tuning import Tuning
+from affectlocus.core.cells import Cell, validated
+from affectlocus.core.errors import InputError
+from affectlocus.core.projections import parse_modules
+from affectlocus.orchestration.dag import Dag
+from affectlocus.orchestration.matrix import table_cells
+
+
+def experiment(bridge="small", **matrix):
+    recipe = {"data": ["moods"], "steps": 3}
+    config = {
+        "bases": {"b": {"folder": "b"}},
+        "bridges": {"small": {"kind": "linear", "tokens": {"face": 1, "voice": 2}}},
+        "pairs": {"p": {"base": "b", "tuning": recipe} | ({"bridge": bridge} if bridge else {})},
+        "tasks": {
+            "moods": {
+                "files": {"train": "a", "test": "c"},
+                "columns": {"label": "l"},
+                "labels": ["joy", "fear"],
+            }
+        },
+        "tune": recipe | {"steps": 4},
+        "matrix": {
+            "pairs": ["p"],
+            "load": ["gate", "all"],
+            "tune": ["gate"],
+            "ablate": ["gate"],
+            "modes": ["revert"],
+        }
+        | matrix,
+    }
+    return Parameters.model_validate(config)
+
+
+def test_a_pair_with_a_bridge_has_the_cells_of_the_bridge_alone_and_the_controls():
+    ids = list(Dag(experiment()).cells)
+    assert ids == [
+        "b/base",
+        "p/tuned/seed0",
+        "p/load/bridge/seed0",
+        "p/load/bridge/bridge-initial/seed0",
+        "p/load/gate/seed0",
+        "p/load/all/seed0",
+        "p/load/gate/bridge-initial/seed0",
+        "p/load/all/bridge-initial/seed0",
+        "p/load/gate/bridge-none/seed0",
+        "p/load/all/bridge-none/seed0",
+        "p/tuned/shuffled/seed0",
+        "p/tuned/zero-face/seed0",
+        "p/tuned/zero-voice/seed0",
+        "p/tuned/bridge-none/seed0",
+        "p/tune/bridge/seed0",
+        "p/tune/gate/seed0",
+        "p/ablate/bridge/revert/seed0",
+        "p/ablate/gate/revert/seed0",
+    ]
+
+
+def test_a_pair_without_a_bridge_has_the_cells_of_text():
+    ids = list(Dag(experiment(bridge=None)).cells)
+    assert ids == [
+        "b/base",
+        "p/tuned/seed0",
+        "p/load/gate/seed0",
+        "p/load/all/seed0",
+        "p/tune/gate/seed0",
+        "p/ablate/gate/revert/seed0",
+    ]
+
+
+def test_the_tables_of_media_begin_with_the_base_and_the_bridge_alone():
+    dag = Dag(experiment())
+    cells = list(dag.cells.values())
+    rows = {
+        table: [cell.id.removesuffix("/seed0") for cell in table_cells(cells, *row)]
+        for table, row in dag.table_rows.items()
+    }
+    alone = ["b/base", "p/load/bridge", "p/load/bridge/bridge-initial"]
+    assert rows == {
+        "table1": [*alone, "p/load/gate", "p/tuned"],
+        "table1_initial": [
+            *alone,
+            "p/load/gate/bridge-initial",
+            "p/load/all/bridge-initial",
+            "p/tuned",
+        ],
+        "table1_none": [*alone, "p/load/gate/bridge-none", "p/load/all/bridge-none", "p/tuned"],
+        "table2": ["b/base", "p/tune/bridge", "p/tune/gate", "p/tuned"],
+        "table3": ["b/base", "p/ablate/bridge/revert", "p/ablate/gate/revert", "p/tuned"],
+        "table_media": [
+            *alone,
+            "p/tuned/shuffled",
+            "p/tuned/zero-face",
+            "p/tuned/zero-voice",
+            "p/tuned/bridge-none",
+            "p/tuned",
+        ],
+    }
+    assert "table1_initial" not in Dag(experiment(bridge=None)).table_rows
+
+
+def test_matrix_bridge_and_media_controls_choose_the_cells():
+    parameters = experiment(bridge="small", media_controls=["zeroed"])
+    matrix = parameters.matrix.model_copy(update={"bridge": ["tuned"]})
+    ids = Dag(parameters.model_copy(update={"matrix": matrix})).cells
+    assert not any("bridge-" in name or "shuffled" in name for name in ids)
+    assert "p/tuned/zero-face/seed0" in ids
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"bridge": "other"}, "params.unknown-name"),
+        ({"load": ["bridge"]}, "matrix.bridge-listed"),
+        ({"tune": ["gate", "bridge"]}, "matrix.bridge-listed"),
+    ],
+)
+def test_an_impossible_bridge_is_refused(changed, code):
+    assert [problem.code for problem in broken_references(experiment(**changed))] == [code]
+
+
+def test_a_matrix_without_the_tuned_bridge_is_refused():
+    with pytest.raises(ValidationError, match="expected tuned among them"):
+        Matrix(pairs=["p"], bridge=["none"])
+
+
+def test_a_cell_of_text_is_stored_without_fields_of_media():
+    cell = Cell("load", "b", "p", "gate", "x0.5", 3)
+    assert cell.fields == {
+        "kind": "load",
+        "base": "b",
+        "pair": "p",
+        "modules": "gate",
+        "mode": "x0.5",
+        "seed": 3,
+        "draw": None,
+    }
+    written = json.loads(CellList.json_of([cell]))
+    assert written == [
+        {"kind": "load", "base": "b", "pair": "p", "modules": "gate", "mode": "x0.5", "seed": 3}
+    ]
+
+
+def test_a_cell_of_media_keeps_its_fields():
+    cell = Cell("tuned", "b", "p", seed=1, bridge="tuned", media="zero-face")
+    (fields,) = CellList.model_validate_json(CellList.json_of([cell])).root
+    assert fields.of("b") == cell
+    assert Cell(**cell.fields) == cell
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        (Cell("base", "b", bridge="tuned"), "load cell"),
+        (Cell("load", "b", "p", "bridge"), "expected tuned or initial"),
+        (Cell("tune", "b", "p", "gate", seed=0, bridge="initial"), "expected tuned"),
+        (Cell("tuned", "b", "p", bridge="none", media="shuffled"), "without a bridge"),
+        (Cell("tuned", "b", "p", bridge="tuned", media="zero-"), "expected shuffled or zero-NAME"),
+        (Cell("tuned", "b", "p", bridge="late"), "expected tuned, initial, none"),  # type: ignore[arg-type]
+    ],
+)
+def test_fields_of_media_that_do_not_fit_are_refused(cell, words):
+    with pytest.raises(InputError, match=words):
+        validated(cell)
+    fitting = {"kind": "load", "bridge": "tuned", "media": "", "modules": "gate", "pair": "p"}
+    assert validated(replace(cell, seed=None, **fitting))
+
+
+def test_a_tuning_without_a_bridge_has_the_keys_it_had_before():
+    assert "bridge" not in Tuning(data=["t"]).model_dump(mode="json")
+    tokens = {"kind": "linear", "tokens": {"face": 1}}
+    assert Tuning(data=["t"], bridge=tokens).model_dump()["bridge"]["tokens"] == {"face": 1}
+
+
+def test_the_module_set_of_the_bridge_has_no_projection():
+    found = parse_modules("bridge")
+    assert str(found) == "bridge"
+    assert not found.contains(0, "gate")
+    with pytest.raises(InputError, match="unknown projection 'bridge'"):
+        parse_modules("bridge+gate")
