@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,39 @@ from safetensors.torch import load_file, save_file
 
 Tensors = dict[str, torch.Tensor]
 
-OTHERS = (
-    *("image_llama_proj", "affectgpt_proj", "audio_llama_proj", "multi_llama_proj"),
-    *("multi_audio_embs", "multi_video_embs", "attention_mlp", "fc_att"),
-    *("video_attention_mlp", "audio_attention_mlp"),
-)
-"""AffectGPT's other trained parts."""
+SEEN, HEARD, FUSED = 6, 10, 10
+"""Widths of tiny media, and of AffectGPT's fusion."""
+
+
+def affectgpt_parts(hidden: int) -> dict[str, tuple[int, int]]:
+    """AffectGPT's other saved parts: linear map → its input and output."""
+    return {
+        "image_llama_proj": (SEEN, hidden),
+        "affectgpt_proj": (SEEN, hidden),
+        "audio_llama_proj": (HEARD, hidden),
+        "multi_llama_proj": (FUSED, hidden),
+        "multi_audio_embs": (HEARD, FUSED),
+        "multi_video_embs": (SEEN, FUSED),
+        "attention_mlp": (2 * FUSED, FUSED),
+        "fc_att": (FUSED, 2),
+        "video_attention_mlp": (SEEN, 1),
+        "audio_attention_mlp": (HEARD, 1),
+    }
+
+
+def emotion_llama_parts(hidden: int) -> dict[str, tuple[int, int]]:
+    """Emotion-LLaMA's other saved parts: linear map → its input and output."""
+    return {
+        "llama_proj": (4 * SEEN, hidden),
+        "feats_llama_proj1": (HEARD, hidden),
+        "feats_llama_proj2": (HEARD, hidden),
+        "feats_llama_proj3": (HEARD, hidden),
+        "cls_tk_llama_proj": (SEEN, hidden),
+    }
+
+
+OTHERS = tuple(affectgpt_parts(1))
+"""AffectGPT's other saved parts, by name."""
 
 
 def read(folder: Path) -> tuple[Tensors, dict[str, Any]]:
@@ -105,16 +132,33 @@ def pickled(folder: Path, out: Path, key: str | None = None) -> Path:
     return out
 
 
-def trained_only(adapter: Path, out: Path, config: dict[str, Any] | None = None) -> Path:
-    """A peft adapter as AffectGPT and MiniGPT-4 save one, with all its other trained parts."""
+def trained_only(
+    adapter: Path,
+    out: Path,
+    config: dict[str, Any] | None = None,
+    parts: Callable[[int], dict[str, tuple[int, int]]] = affectgpt_parts,
+    change: Callable[[Tensors], Any] = lambda _: None,
+    seed: int = 0,
+) -> Path:
+    """A peft adapter as AffectGPT and MiniGPT-4 save one, with all its other saved parts.
+
+    `change` is called with the tensors before they are saved.
+    """
     tensors, _ = read(adapter)
     model = {
         f"llama_model.{name.replace('.weight', '.default.weight')}": value
         for name, value in tensors.items()
     }
-    for part in OTHERS:
-        model[f"{part}.weight"] = torch.ones(3, 2)
-        model[f"{part}.bias"] = torch.ones(3)
+    hidden = next(
+        value.shape[0] if "lora_B" in name else value.shape[1]
+        for name, value in tensors.items()
+        if ("lora_B" in name) == ("down_proj" in name or "o_proj" in name)
+    )
+    random = torch.Generator().manual_seed(seed)
+    for part, (inputs, outputs) in parts(hidden).items():
+        model[f"{part}.weight"] = torch.randn(outputs, inputs, generator=random) / inputs**0.5
+        model[f"{part}.bias"] = torch.randn(outputs, generator=random)
+    change(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(
         {

@@ -433,7 +433,7 @@ def test_a_resized_vocabulary_is_noted_and_the_seven_are_measured(checkpoint, tm
 def test_convert_writes_what_peft_loads_and_names_the_rest(checkpoint, lora, tmp_path) -> None:
     base = checkpoint("llama")
     file = layouts.trained_only(lora(base, ["q_proj"], r=3, lora_alpha=6), tmp_path / "a.pth")
-    done = run(tmp_path, "convert", file, "--alpha", "6", "--out", "out")
+    done = run(tmp_path, "convert", file, "--alpha", "6", "--modules", "q", "--out", "out")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["modules"], told["rank"], told["alpha"]) == (2, 3, 6)

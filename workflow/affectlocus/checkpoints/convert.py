@@ -1,8 +1,12 @@
-"""Command `convert`: write an adapter of another layout as a PEFT directory that peft loads."""
+"""Command `convert`: write an adapter of another layout as a PEFT directory that peft loads.
+
+The bridge of a file of trained tensors is written next to it.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +15,36 @@ from safetensors.numpy import save_file
 
 from affectlocus.checkpoints.adapter_settings import CONFIG
 from affectlocus.checkpoints.adapters import PEFT, Adapter
+from affectlocus.checkpoints.bridge_files import StoredBridge, write_bridge
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import write_json
 from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
 
 
-def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[str, Any]:
+def convert(
+    adapter: Adapter,
+    out: Path,
+    base_name: str | None = None,
+    bridges: Mapping[str, StoredBridge] | None = None,
+) -> dict[str, Any]:
     """Writes an adapter's low-rank factors in the layout of peft.
 
     Args:
         out: the folder. An empty folder, or one that this command wrote, is replaced.
         base_name: the value of `base_model_name_or_path`; by default the adapter's.
+        bridges: `bridge` or `bridge_initial` → the bridge to write under this name.
 
     Returns:
         The number of converted `modules`, their `rank` and `alpha`, and `other`: the trained
-        tensors that are not LoRA factors. A PEFT directory cannot hold these.
+        tensors that are neither LoRA factors nor of a bridge, which are not converted.
 
     Raises:
         InputError: the adapter has no low-rank factors; or the output would replace other files.
     """
-    check_outside_inputs(out, adapter.path)
-    check_output(out, "convert", inputs=[adapter.path])
+    bridges = bridges or {}
+    inputs = {adapter.path, *(one.path for one in bridges.values())}
+    check_outside_inputs(out, *inputs)
+    check_output(out, "convert", inputs=inputs)
     if not adapter.factors:
         raise InputError(
             "adapter.no-factors",
@@ -77,4 +90,8 @@ def convert(adapter: Adapter, out: Path, base_name: str | None = None) -> dict[s
         temporary.mkdir()
         save_file(tensors, temporary / f"{PEFT}.safetensors", metadata={"format": "pt"})
         write_json(temporary / CONFIG, config)
-    return {"modules": len(adapter.factors), "rank": rank, "alpha": alpha, "other": adapter.whole}
+        for stem, bridge in bridges.items():
+            write_bridge(temporary, bridge.description, bridge.read(), stem)
+    converted = {name for bridge in bridges.values() for name in bridge.names}
+    other = [name for name in adapter.whole if name not in converted]
+    return {"modules": len(adapter.factors), "rank": rank, "alpha": alpha, "other": other}

@@ -6,8 +6,9 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +24,9 @@ from affectlocus.cli.shared import (
     write_frame,
 )
 from affectlocus.core.errors import InputError, check_choice, one_line
+
+if TYPE_CHECKING:
+    from affectlocus.checkpoints.bridge_files import StoredBridge
 
 
 def deltas(
@@ -219,6 +223,27 @@ def convert(
         str | None,
         typer.Option(help="of an adapter: hub id or folder of the base, for the configuration"),
     ] = None,
+    bridge: Annotated[
+        str,
+        typer.Option(
+            help="of a .pth: the system whose bridge it holds: affectgpt or emotion-llama; auto: "
+            "the one whose tensors it has; none: convert the adapter alone"
+        ),
+    ] = "auto",
+    modules: Annotated[
+        str | None,
+        typer.Option(
+            help="of a .pth with a bridge: the module set that has LoRA factors, if it is not the "
+            "released one"
+        ),
+    ] = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option(
+            help="of a .pth: the checkpoint before training (checkpoint_000000_*.pth); its bridge "
+            "is written as bridge_initial"
+        ),
+    ] = None,
     file: Annotated[
         str | None,
         typer.Option(help="of a package: its GGUF file; * and ? match any characters"),
@@ -234,21 +259,25 @@ def convert(
 ) -> None:
     """Convert an adapter into a PEFT directory, or a GGUF file into a Hugging Face model.
 
-    Trained tensors of an adapter that are not LoRA factors (projectors, token embeddings) cannot be
+    A .pth of AffectGPT or Emotion-LLaMA is split into the adapter and the bridge
+    (bridge.safetensors and bridge.json), after a check that it has every tensor of its system
+    exactly once. Other trained tensors that are not LoRA factors (token embeddings) cannot be
     stored in a PEFT directory; their names are printed. A GGUF file is dequantised into float32,
     and its perplexity on a paragraph of English is printed. From a package that the user has
     installed, only the file is read.
 
     Example: affectlocus convert checkpoint_000030_loss_0.7.pth --alpha 32 --out adapter
+    --initial checkpoint_000000_loss_2.3.pth
 
     Example: affectlocus convert SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2
     """
+    from affectlocus.checkpoints.bridge_layouts import LAYOUTS
     from affectlocus.checkpoints.gguf_files import is_gguf
 
+    check_choice("--bridge", bridge, ("auto", "none", *LAYOUTS))
     if file is not None or is_gguf(Path(source)):
-        without_effect(
-            {"alpha": alpha is not None, "base": base}, "it applies to adapters, not to GGUF files"
-        )
+        given = {"alpha": alpha is not None, "base": base, "bridge": bridge != "auto"}
+        without_effect({**given, "initial": initial}, "it applies to adapters, not to GGUF files")
         _convert_gguf(source, file, sha256, out, manifest)
         return
     without_effect({"sha256": sha256, "manifest": manifest}, "it applies to GGUF files only")
@@ -259,8 +288,56 @@ def convert(
     from affectlocus.checkpoints.adapters import Adapter
     from affectlocus.checkpoints.convert import convert as run
 
-    found = run(Adapter(Path(source), alpha), out, base)
+    bridges = _bridges(Path(source), bridge, modules, initial)
+    found = run(Adapter(Path(source), alpha), out, base, bridges)
+    for stem, one in bridges.items():
+        found[stem] = _about(one)
     typer.echo(json.dumps({"out": str(out), **found}, indent=2))
+
+
+def _bridges(
+    source: Path, kind: str, modules: str | None, initial: Path | None
+) -> dict[str, StoredBridge]:
+    """The bridges of a file of trained tensors, by the name to write them under."""
+    from affectlocus.checkpoints.adapters import Adapter
+    from affectlocus.checkpoints.bridge_files import BRIDGE, INITIAL
+    from affectlocus.checkpoints.released_files import (
+        bridge_kind,
+        check_same_sizes,
+        check_untrained,
+        released_bridge,
+    )
+    from affectlocus.checkpoints.tensor_files import Tensors
+
+    if kind == "none" or not source.is_file():
+        without_effect(
+            {"bridge": kind not in ("auto", "none"), "modules": modules, "initial": initial},
+            "there is no bridge to convert",
+        )
+        return {}
+    if kind == "auto" and bridge_kind(Tensors([source]).names()) is None:
+        without_effect({"modules": modules, "initial": initial}, f"{source} holds no bridge")
+        return {}
+    tuned = released_bridge(source, None if kind == "auto" else kind, modules)
+    if initial is None:
+        return {BRIDGE: tuned}
+    start = released_bridge(initial, tuned.description.kind, modules)
+    check_same_sizes(start, tuned)
+    check_untrained(Adapter(initial))
+    return {BRIDGE: tuned, INITIAL: start}
+
+
+def _about(bridge: StoredBridge) -> dict[str, Any]:
+    """What is printed of a converted bridge."""
+    from affectlocus.checkpoints.released_files import unused_tensors
+
+    shapes = [bridge.tensors.shape(name) for name in bridge.names]
+    return {
+        "kind": bridge.description.kind,
+        "tensors": len(shapes),
+        "parameters": sum(prod(shape) for shape in shapes),
+        "unused": unused_tensors(bridge),
+    }
 
 
 def _convert_gguf(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from affectlocus.config.files import DataFile
 from affectlocus.config.presets import PRESETS
 from affectlocus.config.sources import SEED
-from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
+from affectlocus.core.checkpoint_files import BRIDGES, checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import matching
 from affectlocus.core.installed_packages import package_file
@@ -195,5 +195,6 @@ def _marks_checkpoint(file: Path) -> bool:
     """Whether a folder with this file is a model or an adapter."""
     if file.name in ("config.json", "adapter_config.json"):
         return True
-    # Weights of a model are enough; those of an adapter also need its configuration.
-    return is_weights(file.name) and not file.name.startswith(("adapter_model.", "adapters."))
+    # Weights of a model are enough; those of an adapter or a bridge are not.
+    other = ("adapter_model.", "adapters.", *(f"{name}." for name in BRIDGES))
+    return is_weights(file.name) and not file.name.startswith(other)

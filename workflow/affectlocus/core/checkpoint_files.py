@@ -27,6 +27,11 @@ _SETS = (*_ADAPTER_SETS, r".+-\d+-of-\d+\.", r"(pytorch_)?model\.")
 
 _OF_ADAPTERS = re.compile("|".join((*_ADAPTER_SETS, "non_lora_trainables")))
 
+BRIDGES = ("bridge", "bridge_initial")
+"""The names, without suffix, of the files of a bridge; `bridge_initial` is before the tuning."""
+
+_BRIDGE_WEIGHTS = frozenset(f"{name}.safetensors" for name in BRIDGES)
+
 TRAINED_WITH_LORA = "non_lora_trainables.bin"
 """The file in which LLaVA's code saves tensors that were trained together with an adapter."""
 
@@ -41,15 +46,18 @@ def checkpoint_files(names: Iterable[str]) -> list[str]:
 
     These are configuration, tokenizer and one set of weights: safetensors if there are any, else
     PyTorch's. Weights of an adapter are preferred to those of a model, and shards to a single file.
-    Subfolders, other formats, other copies and the state of an optimizer are left out.
+    The bridge of a multimodal checkpoint is always among them. Subfolders, other formats, other
+    copies and the state of an optimizer are left out.
 
     Args:
         names: the names of all files in the folder.
     """
     flat = {name for name in names if "/" not in name}
     small = {name for name in flat if name.endswith(CHECKPOINT_SUFFIXES)}
-    small -= {name for name in flat if name.endswith(".safetensors")}
-    weights = [name for name in flat if not _NOT_WEIGHTS.match(name)]
+    small -= {name for name in flat if name.endswith(".safetensors")} - _BRIDGE_WEIGHTS
+    weights = [
+        name for name in flat if not _NOT_WEIGHTS.match(name) and name not in _BRIDGE_WEIGHTS
+    ]
     for suffixes in ((".safetensors",), PICKLED):
         stored = [name for name in weights if name.endswith(suffixes)]
         for first in _SETS:
@@ -72,7 +80,7 @@ def checkpoint_paths(folder: Path) -> list[Path]:
 def whole_weights(folder: Path) -> list[Path]:
     """The weights of a whole model in a folder; those of an adapter are left out."""
     names = {path.name for path in folder.iterdir() if path.is_file()}
-    names = {name for name in names if not _OF_ADAPTERS.match(name)}
+    names = {name for name in names - _BRIDGE_WEIGHTS if not _OF_ADAPTERS.match(name)}
     return [folder / name for name in checkpoint_files(names) if is_weights(name)]
 
 
