@@ -22,6 +22,7 @@ from affectlocus.config.hardware import Hardware, PlanAssumptions
 from affectlocus.config.layers import missing_layers
 from affectlocus.config.matrix import Matrix
 from affectlocus.config.measures import Deltas, Directions, Neurons
+from affectlocus.config.media import Medium
 from affectlocus.config.messages import first_problem, located
 from affectlocus.config.name_collisions import clashes
 from affectlocus.config.pairs import PairConfig
@@ -49,6 +50,9 @@ class Parameters(Strict):
     )
     pairs: Annotated[dict[Name, PairConfig], Field(min_length=1)]
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
+    media: dict[Name, Medium] = Field(
+        {}, description="audio, video, image and face files that samples have: how they are read"
+    )
     matrix: Matrix
     tune: Recipe | None = Field(None, description="the recipe of the tune cells of the matrix")
     seeds: Annotated[list[Seed], AfterValidator(distinct), Field(min_length=1)] = Field(

@@ -108,6 +108,26 @@ def missing_files(
                 key="extraction.model",
                 path=path,
             )
+    for name, medium in parameters.media.items():
+        encoder = medium.encoder
+        if encoder is None or (planning and encoder.awaited):
+            continue
+        if encoder.folder is not None and not (root / encoder.folder / "config.json").is_file():
+            path = root / encoder.folder
+            yield InputError(
+                "media.no-config",
+                f"no config.json in {path}; expected a Hugging Face model with its weights and "
+                "preprocessor_config.json",
+                key=f"media.{name}.encoder",
+                path=path,
+            )
+        if encoder.package is not None and encoder.file is not None and not planning:
+            try:
+                package_file(encoder.package, encoder.file)
+            except InputError as error:
+                yield InputError(
+                    error.code, str(error), **error.fields | {"key": f"media.{name}.encoder"}
+                )
     wheels = parameters.score.wheels
     if parameters.score.own_wheels and wheels in (None, "released"):
         yield InputError(
@@ -152,6 +172,8 @@ def _named_paths(parameters: Parameters) -> Iterator[tuple[str, str]]:
         sources[f"pairs.{name}.tuned"] = pair.tuned.folder if pair.tuned is not None else None
     asked = parameters.extraction.model
     sources["extraction.model"] = asked.folder if asked is not None else None
+    for name, medium in parameters.media.items():
+        sources[f"media.{name}.encoder"] = medium.encoder.folder if medium.encoder else None
     sources["score.wheels"] = parameters.score.wheels
     yield from ((key, path) for key, path in sources.items() if path is not None)
     for name, base in parameters.bases.items():

@@ -225,6 +225,16 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
                 key="evaluate.readouts",
                 task=name,
             )
+    for name, task in parameters.tasks.items():
+        for medium in task.media:
+            yield from known(f"tasks.{name}.media.{medium}", medium, parameters.media, "medium")
+        if task.media and any(file.hub for _, file in (task.files.items() if task.files else ())):
+            yield InputError(
+                "task.media-of-a-hub-table",
+                "the media are files on disk, and the table is on the hub; download the table and "
+                "name it as a file",
+                key=f"tasks.{name}.media",
+            )
     yield from _protocols(parameters)
     for name in parameters.plan.sizes:
         models = {**parameters.bases, **parameters.pairs}

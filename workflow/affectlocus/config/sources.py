@@ -91,7 +91,7 @@ class Source(Strict):
 _COMPANIONS = {
     "revision": "the 40 hex digits of a commit, or a branch or tag",
     "sha256": "the SHA-256 of the file, 64 hex digits",
-    "file": "the name of a GGUF file in the package; * and ? match any characters",
+    "file": "the name of a file in the package; * and ? match any characters",
 }
 
 SourceOrPath = Annotated[Source, BeforeValidator(as_folder, json_schema_input_type=str | Source)]

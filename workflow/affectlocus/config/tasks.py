@@ -6,12 +6,22 @@ import string
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from affectlocus.config.fields import (
     WHOLE,
     Fraction,
     Listed,
+    Name,
     Strict,
     labels_map,
     regular_expression,
@@ -29,6 +39,7 @@ from affectlocus.config.files import (
     Split,
     SplitBy,
 )
+from affectlocus.config.media import MediaPattern
 from affectlocus.config.messages import ParameterError
 from affectlocus.config.presets import PRESETS, PresetName, expanded
 from affectlocus.core.metrics import metric_names
@@ -241,6 +252,16 @@ class Task(Strict):
         description="text before the answer; {column} inserts a column, {text} the column of the "
         "text, {context} the previous turns",
     )
+    media: dict[Name, MediaPattern] = Field(
+        {},
+        description="medium in the section media → the path of a sample's file, relative to "
+        "data_root. {column} inserts a column of the sample, {id} its id, {split} its split",
+    )
+    absent: Literal["refuse", "drop"] = Field(
+        "refuse",
+        description="samples without a usable file of each medium (missing, undecodable, silent, "
+        "without a face, …): refuse: an error; drop: left out. The data report counts them",
+    )
     subset: Subset | None = Field(
         None, description="only a part of the test split is read; by default the whole"
     )
@@ -268,6 +289,10 @@ class Task(Strict):
             raise ParameterError(
                 "task.subset-without-test",
                 "subset is a part of the test split, and the task has none; remove subset",
+            )
+        if self.absent != "refuse" and not self.media:
+            raise ParameterError(
+                "task.absent-without-media", "absent needs media; remove it, or name the media"
             )
         if self.pattern is not None and (self.header or self.delimiter):
             raise ParameterError(
@@ -332,6 +357,7 @@ class Task(Strict):
         _exclude_each_other(given)
         if self.fluency:
             unused = [*used, *(["prompt"] if self.prompt != "{text}" else [])]
+            unused += ["media"] if self.media else []
             if self.context is not None:
                 unused.append("context")
             if unused:
@@ -375,6 +401,16 @@ class Task(Strict):
                         found=label,
                         column=key,
                     )
+
+    @model_serializer(mode="wrap")
+    def _without_unused_media(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The keys; those of media only where there are media.
+
+        The settings of a task are parameters of its jobs. So a task of text alone has the ones that
+        it had before there were media, and reruns nothing.
+        """
+        keys: dict[str, Any] = handler(self)
+        return keys if self.media else {k: v for k, v in keys.items() if k not in _OF_MEDIA}
 
     @property
     def words(self) -> list[str]:
@@ -423,6 +459,7 @@ class Task(Strict):
         return bool(self.words) and "test" in self.splits
 
 
+_OF_MEDIA = ("media", "absent")
 # Column that gives fixed labels → the labels, and what decides between them.
 _FIXED_LABELS = {"score": (SIGNS, "the sign"), "matches": (ANSWERS, "yes or no")}
 
