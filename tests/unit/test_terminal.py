@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from refusal import refused
 
+from affectlocus.claims.verdict import COLUMNS
 from affectlocus.reporting.terminal import print_rows, print_table
 
 
@@ -30,7 +33,11 @@ def table(tmp_path: Path) -> Path:
 
 
 def lines(text: str) -> list[list[str]]:
-    return [line.replace("┃", "│").split("│")[1:-1] for line in text.splitlines() if "│" in line]
+    """The cells of each row below the first rule of a printed table."""
+    _, _, rows = text.partition("─\n")
+    return [
+        re.split(r"\s{2,}", line.strip()) for line in rows.splitlines() if line and "─" not in line
+    ]
 
 
 def test_the_baselines_stand_below_the_table_in_its_metric_by_their_names(
@@ -38,13 +45,12 @@ def test_the_baselines_stand_below_the_table_in_its_metric_by_their_names(
 ) -> None:
     print_table(table)
     printed = capsys.readouterr().out
-    assert "t.csv: weighted F1 (%)" in " ".join(printed.partition("┏")[0].split())
-    shown = [[cell.strip() for cell in line] for line in lines(printed)]
-    assert shown == [
+    assert printed.splitlines()[0].endswith("t.csv: weighted F1 (%)")
+    assert lines(printed) == [
         ["0", "base", "9.58", "7.00", "8.29"],
         ["1", "all", "53.02", "60.00", "56.51"],
-        ["", "majority answer", "12.35", "12.35", "12.35"],
-        ["", "uniform guess", "16.00", "16.00", "16.00"],
+        ["majority answer", "12.35", "12.35", "12.35"],
+        ["uniform guess", "16.00", "16.00", "16.00"],
     ]
 
 
@@ -65,8 +71,9 @@ def test_an_ablation_s_table_keeps_its_column_of_modes(
     )
     table.write_text(text.replace(",all,", ",all,,"))
     print_table(table)
-    shown = [[cell.strip() for cell in line] for line in lines(capsys.readouterr().out)]
-    assert shown[2] == ["", "majority answer", "", "12.35", "12.35", "12.35"]
+    printed = capsys.readouterr().out
+    assert "modules          mode" in printed
+    assert lines(printed)[2] == ["majority answer", "12.35", "12.35", "12.35"]
 
 
 def test_a_table_that_does_not_exist_is_refused_as_missing(tmp_path: Path) -> None:
@@ -93,8 +100,54 @@ def test_numbers_of_a_companion_are_rounded(
         "1,a/load,weighted_f1,0.000000,200,0.5,0.250000\n"
     )
     print_table(path)
-    shown = [[cell.strip() for cell in line] for line in lines(capsys.readouterr().out)]
-    assert shown == [
+    assert lines(capsys.readouterr().out) == [
         ["0", "a/base", "weighted_f1", "19.82", "200", "-8.99", "0.00012"],
         ["1", "a/load", "weighted_f1", "0.00", "200", "0.5", "0.25"],
+    ]
+
+
+def test_a_cell_that_answers_one_label_throughout_is_marked(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "num,modules,mean,top_answer\n0,base,8.29,100.00\n1,all,56.51,61.94\n"
+    table.write_text(text)
+    print_table(table)
+    printed = capsys.readouterr().out
+    assert lines(printed)[:2] == [["0", "base *", "8.29", "100.00"], ["1", "all", "56.51", "61.94"]]
+    assert "* answers one label throughout" in printed
+    table.write_text(text.replace("100.00", "99.00"))
+    print_table(table)
+    assert "*" not in capsys.readouterr().out
+
+
+def test_everything_is_shown_with_all_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "scores.parquet"
+    pd.DataFrame({"cell": ["a", "b"], "value": [0.123456789, 37.9213]}).to_parquet(path)
+    print_rows(path, [], 1)
+    assert lines(capsys.readouterr().out)[:1] == [["a", "0.12"]]
+    print_rows(path, [], 1, everything=True)
+    assert lines(capsys.readouterr().out) == [["a", "0.123456789"], ["b", "37.9213"]]
+
+
+def test_claims_are_printed_as_verdicts_and_untestable_ones_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = dict.fromkeys(COLUMNS) | {"claim_set": "mine", "level": "claim", "by": "l2"}
+    none = row | {"verdict": "untestable", "stated": True, "why": "no control"}
+    rows = [
+        row | {"claim": "C1", "verdict": "supported", "stated": True, "effect": 0.5, "why": "yes"},
+        none | {"claim": "C2"},
+        none | {"claim": "C3"},
+    ]
+    path = tmp_path / "claims.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    print_table(path)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:4] == [
+        "claims: mine",
+        "C1   supported, by l2: 0.5",
+        "     yes",
+        "untestable: C2, C3: no control",
     ]

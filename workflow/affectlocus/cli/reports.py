@@ -500,8 +500,14 @@ def show(
         typer.Option(help="COLUMN=VALUE: show only these rows; repeat for several"),
     ] = None,
     rows: Annotated[int, typer.Option(help="maximum number of rows of a parquet file", min=1)] = 40,
+    everything: Annotated[
+        bool, typer.Option("--all", help="every row and column, with all digits")
+    ] = False,
 ) -> None:
     """Print a table with the paths of all results, or chosen rows of any result.
+
+    Numbers are rounded. Columns that do not fit the terminal are left out and named below the
+    table.
 
     Example: affectlocus show results/table1.csv --results results
 
@@ -510,8 +516,8 @@ def show(
     from affectlocus.reporting.terminal import print_results, print_rows, print_table
 
     if where or table.suffix == ".parquet":
-        print_rows(table, where or [], rows)
+        print_rows(table, where or [], rows, everything)
     else:
-        print_table(table)
+        print_table(table, everything)
     if results is not None:
         print_results(results)

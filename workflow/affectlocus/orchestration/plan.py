@@ -262,16 +262,27 @@ def _job(needs: Needs, kind: str, output: str, work: Any, disk: float = 0.0) -> 
     return PlannedJob(kind, output, needs.seconds(work), found, work.threads, disk=disk)
 
 
+def _amount(number: float) -> str:
+    """A number of parameters with its unit: billions, millions or thousands."""
+    for unit, size in (("B", 1e9), ("M", 1e6)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number / 1e3:.3g}k"
+
+
 def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
     """The assumptions behind the sums, one line each."""
     parameters = needs.jobs.parameters
     assumed = parameters.plan
+    alike: dict[str, list[str]] = {}
     for name in [*needs.jobs.bases, *([EXTRACTOR] if EXTRACTOR in needs.jobs.brought else [])]:
         size = needs.size(name)
-        yield (
-            f"{name}: {size.parameters / 1e9:.3g}B parameters, {size.bytes / 1e9:.3g} GB "
-            f"(from {size.origin})"
+        what = (
+            f"{_amount(size.parameters)} parameters, {size.bytes / 1e9:.3g} GB (from {size.origin})"
         )
+        alike.setdefault(f"{name.partition('.seed')[0]}: {what}", []).append(name)
+    for line, names in alike.items():
+        yield line if len(names) == 1 else f"{line}, {len(names)} models, one for each seed"
     if needs.cards == 0:
         yield f"no GPU: a CPU core computes {assumed.core_gflops:g} GFLOP/s (plan.core_gflops)"
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from affectlocus.claims.verdict import UNTESTABLE
 from affectlocus.core.errors import InputError, printable
 from affectlocus.core.metrics import CORRECTED_METRICS, METRICS
+from affectlocus.reporting.terminal_grid import Grid, print_grid
 from affectlocus.scoring.score_tables import NAMES
 
+ALL = "--all shows them"
+CONSTANT = " *"
+"""The mark of a cell that answers one label throughout."""
 
-def print_table(path: Path) -> None:
+
+def print_table(path: Path, everything: bool = False) -> None:
     """Prints a table's csv with its metric and with numbers aligned to the right.
 
     If the files of intervals and baselines exist, the dimmed baselines follow. Numbers have two
-    decimals; numbers below 0.1 have two significant figures.
+    decimals; numbers below 0.1 have two significant figures. A cell that answers one label
+    throughout is marked. Of a claims.csv the verdicts are printed.
+
+    Args:
+        everything: show every column, with all digits of the file.
     """
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -33,8 +44,30 @@ def print_table(path: Path) -> None:
         raise InputError(
             "result.not-csv", f"{path}: not a csv table; expected a table of results", file=path
         ) from None
+    if {"claim_set", "level", "verdict"} <= set(frame.columns) and not everything:
+        print_claims(pd.read_csv(path, keep_default_na=False, na_values=[""]))
+        return
     metric, baselines = _companions(path, list(frame.columns))
-    print_frame(frame.map(_rounded), f"{path}{metric and f': {metric}'}", baselines)
+    shown = frame if everything else frame.map(_rounded)
+    constant = [] if "top_answer" not in frame else [_is_whole(x) for x in frame["top_answer"]]
+    if any(constant) and "modules" in frame:
+        shown = shown.assign(
+            modules=[
+                f"{name}{CONSTANT * one}"
+                for name, one in zip(shown["modules"], constant, strict=True)
+            ]
+        )
+    print_frame(shown, f"{path}{metric and f': {metric}'}", baselines, everything, rest=ALL)
+    if any(constant):
+        print("* answers one label throughout: every sample of a task gets the same")  # noqa: T201
+
+
+def _is_whole(share: str) -> bool:
+    """Whether a share in percent, as text, is 100."""
+    try:
+        return float(share) >= 99.995
+    except ValueError:
+        return False
 
 
 def _rounded(text: str) -> str:
@@ -45,12 +78,13 @@ def _rounded(text: str) -> str:
     return f"{number:.2g}" if 0 < abs(number) < 0.1 else f"{number:.2f}"
 
 
-def print_rows(path: Path, where: Sequence[str], most: int) -> None:
+def print_rows(path: Path, where: Sequence[str], most: int, everything: bool = False) -> None:
     """Prints the rows of a csv or parquet file of results that meet all conditions.
 
     Args:
         where: conditions COLUMN=VALUE, with the value as it is written in the file.
         most: the maximum number of rows to print.
+        everything: print every row, column and digit.
 
     Raises:
         InputError: the file or a column is missing, a condition has another form, or no row
@@ -80,17 +114,27 @@ def print_rows(path: Path, where: Sequence[str], most: int) -> None:
                 expected=known,
             )
         frame = chosen
-    # Six significant figures keep small numbers readable.
-    shown = frame.head(most).reset_index(drop=True).map(_plain)
-    print_frame(shown, str(path))
+    most = len(frame) if everything else most
+    shown = frame.head(most).reset_index(drop=True)
+    shown = shown.map(_exact) if everything else shown.apply(_short)
+    print_frame(shown, str(path), everything=everything, rest=ALL)
     if len(frame) > most:
-        print(f"{most} of {len(frame)} rows; --rows shows more")  # noqa: T201
+        print(f"{most} of {len(frame)} rows; --rows shows more, --all all")  # noqa: T201
 
 
-def _plain(value: Any) -> Any:
+def _exact(value: Any) -> Any:
     if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.6g}"
+        return "" if pd.isna(value) else repr(float(value))
     return value
+
+
+def _short(column: pd.Series) -> pd.Series:
+    """A column with two decimals, or with four significant figures if it has small numbers."""
+    if not pd.api.types.is_float_dtype(column):
+        return column.map(lambda value: _rounded(value) if isinstance(value, str) else value)
+    sizes = column.abs()
+    form = ".4g" if ((sizes > 0) & (sizes < 0.05)).any() else ".2f"
+    return column.map(lambda value: "" if pd.isna(value) else f"{value:{form}}").astype(str)
 
 
 def _any_frame(path: Path) -> pd.DataFrame:
@@ -113,27 +157,28 @@ def _any_frame(path: Path) -> pd.DataFrame:
         ) from None
 
 
-def print_frame(frame: pd.DataFrame, title: str, below: pd.DataFrame | None = None) -> None:
-    """Prints a table, numbers to the right, wide enough for its columns.
+def print_frame(
+    frame: pd.DataFrame,
+    title: str,
+    below: pd.DataFrame | None = None,
+    everything: bool = False,
+    **more: str,
+) -> None:
+    """Prints a table within the width of the terminal, numbers to the right.
 
     Args:
         below: rows of the same columns that follow, dimmed.
+        everything: as in `print_grid`.
+        more: attributes of `Grid`.
     """
-    frame = frame.map(_cell)
-    grid = Table(title=escape(printable(title)), title_justify="left")
-    for column in frame.columns:
-        text = column in ("model", "modules", "mode", "strategy", "budget", "method", "kind")
-        name = escape(printable(str(column)))
-        grid.add_column(name, justify="left" if text else "right", no_wrap=True)
-    for row in frame.itertuples(index=False):
-        grid.add_row(*row)
-    if below is not None and not below.empty:
-        grid.add_section()
-        for row in below.itertuples(index=False):
-            grid.add_row(*row, style="dim")
-        frame = pd.concat([frame, below])
-    width = sum(max(map(len, [column, *frame[column]])) + 3 for column in frame.columns)
-    _print(grid, width)
+
+    def texts(rows: pd.DataFrame | None) -> list[list[str]]:
+        if rows is None:
+            return []
+        return [[_cell(value) for value in row] for row in rows.itertuples(index=False)]
+
+    names = [printable(str(column)) for column in frame.columns]
+    print_grid(Grid(names, texts(frame), texts(below), printable(title), **more), everything)
 
 
 def _companions(path: Path, columns: list[str]) -> tuple[str, pd.DataFrame]:
@@ -158,7 +203,7 @@ def _companions(path: Path, columns: list[str]) -> tuple[str, pd.DataFrame]:
 def _cell(value: Any) -> str:
     """A value as text; missing values are empty."""
     if isinstance(value, str):
-        return escape(printable(value))
+        return printable(value)
     if pd.isna(value):
         return ""
     if isinstance(value, float):
@@ -304,39 +349,53 @@ def print_claims(verdicts: pd.DataFrame) -> None:
 
 
 def _print_claim_set(name: str, rows: pd.DataFrame) -> None:
-    grid = Table(title=f"claims: {name}", title_justify="left")
-    for column in ("claim", "by", "verdict", "effect", "interval", "p (BH)", "why"):
-        grid.add_column(column, no_wrap=column != "why", overflow="fold")
-    for row in rows.to_dict("records"):
-        numbers = [
-            "" if pd.isna(row["effect"]) else f"{row['effect']:.3g}",
-            "" if pd.isna(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}",
-            "" if pd.isna(row["p_bh"]) else f"{row['p_bh']:.2g}",
-        ]
+    """Prints a claim in two or three lines: its verdict, its numbers, and the reason."""
+    console = Console(highlight=False)
+    print(f"claims: {name}")  # noqa: T201
+    tested = rows[~rows["verdict"].str.startswith(UNTESTABLE)]
+    for row in tested.to_dict("records"):
         by = row["by"] if row["stated"] else f"({row['by']})"
-        cells = [row["claim"], by, row["verdict"], *numbers, row["why"]]
-        grid.add_row(*(escape(printable(str(cell))) for cell in cells))
-    _print(grid, 160)
+        head = f"{row['claim']:<4} {row['verdict']}, by {by}"
+        numbers = ""
+        if not pd.isna(row["effect"]):
+            numbers = f"{row['effect']:.3g}"
+            if not pd.isna(row["low"]):
+                numbers += f" ({row['low']:.3g} to {row['high']:.3g})"
+            numbers += "" if pd.isna(row["unit"]) else f" {row['unit']}"
+        if not pd.isna(row["p_bh"]):
+            numbers += f", p (BH) {row['p_bh']:.2g}"
+        _wrapped(console, f"{head}: {numbers}" if numbers else head, "     ")
+        _wrapped(console, row["why"], "     ", "     ")
+    folded: dict[str, list[str]] = {}
+    for row in rows[rows["verdict"].str.startswith(UNTESTABLE)].to_dict("records"):
+        folded.setdefault(str(row["why"]), []).append(str(row["claim"]))
+    if folded:
+        parts = [f"{', '.join(dict.fromkeys(names))}: {why}" for why, names in folded.items()]
+        _wrapped(console, f"untestable: {'; '.join(parts)}", "     ")
+
+
+def _wrapped(console: Console, text: Any, indent: str, first: str = "") -> None:
+    """Prints a text in lines of the terminal's width; in a file or a pipe, in one line."""
+    width = console.width if console.is_terminal else 10_000
+    line = "" if text is None or pd.isna(text) else printable(str(text))
+    for part in textwrap.wrap(line, width, initial_indent=first, subsequent_indent=indent):
+        print(part)  # noqa: T201
 
 
 def print_listed_claims(rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints claims with text and source, and the cells that an experiment lacks for them."""
+    console = Console(highlight=False)
     for name in dict.fromkeys(row["set"] for row in rows):
-        grid = Table(title=f"claims: {name}", title_justify="left", show_lines=True)
-        for column in ("claim", "text", "source", "sha256", "cells not in the matrix"):
-            grid.add_column(column, overflow="fold")
+        print(f"claims: {printable(name)}")  # noqa: T201
         for row in rows:
             if row["set"] == name:
-                missing = "; ".join(row["missing_cells"])
-                cells = (
-                    row["claim"],
-                    row["text"],
-                    row["source"],
-                    row["claim_sha256"][:12],
-                    missing,
-                )
-                grid.add_row(*(escape(printable(cell)) for cell in cells))
-        _print(grid, 160)
+                head = f"{row['claim']:<4} {row['text']}"
+                _wrapped(console, head, "     ")
+                about = f"{row['source']}; sha256 {row['claim_sha256'][:12]}"
+                _wrapped(console, about, "     ", "     ")
+                if row["missing_cells"]:
+                    missing = f"cells not in the matrix: {'; '.join(row['missing_cells'])}"
+                    _wrapped(console, missing, "     ", "     ")
 
 
 def _priors(verdicts: pd.DataFrame) -> list[str]:
