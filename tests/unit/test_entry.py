@@ -59,7 +59,13 @@ def folder(tmp_path: Path) -> Path:
     predictions = Predictions(Cell("base", "b"), {"moods": ["joy", "fear"]}, said.assign(text="a"))
     predictions.write(tmp_path / "said.parquet")
     (tmp_path / "latin.yaml").write_bytes("seed: é".encode("latin-1"))
-    (tmp_path / "params.yaml").write_text("bases: {a/b: {folder: x}}\npairs: {}\n")
+    parameters = {
+        "bases": {"a/b": {"folder": "x"}},
+        "pairs": {"p": {"base": "q", "tuned": "t"}},
+        "tasks": {"moods": LABELLED},
+        "matrix": {"pairs": ["p"]},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(parameters))
     return tmp_path
 
 

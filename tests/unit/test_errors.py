@@ -9,7 +9,13 @@ import pytest
 from refusal import refused
 
 from affectlocus.config.messages import ParameterError
-from affectlocus.core.errors import InputError, LayoutError, exit_on_error
+from affectlocus.core.errors import (
+    CombinedError,
+    InputError,
+    LayoutError,
+    Problems,
+    exit_on_error,
+)
 from affectlocus.core.extras import missing_extra
 from affectlocus.core.provenance import PACKAGE
 
@@ -35,6 +41,38 @@ def test_an_error_within_a_place_names_the_place_and_keeps_code_and_fields() -> 
     with refused("table.no-column", found=["a"], file=Path("t.csv")) as caught:
         raise error.within(Path("t.csv"), file=Path("t.csv"))
     assert str(caught.value) == "t.csv: no column 'text'"
+
+
+def test_several_problems_are_a_line_each_and_keep_their_codes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    problems = Problems()
+    for name in ("a", "b", "a"):
+        with problems.collected():
+            raise InputError("some.thing", f"{name} is wrong", found=name)
+    with pytest.raises(CombinedError) as caught:
+        problems.raise_any()
+    error = pickle.loads(pickle.dumps(caught.value.within("mine.yaml")))
+    with pytest.raises(SystemExit):
+        exit_on_error(_raise, error)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "affectlocus: mine.yaml: a is wrong [some.thing]",
+        "affectlocus: mine.yaml: b is wrong [some.thing]",
+    ]
+
+
+def test_one_problem_is_raised_as_it_is() -> None:
+    problems = Problems()
+    with problems.collected():
+        raise InputError("some.thing", "a is wrong")
+    with refused("some.thing") as caught:
+        problems.raise_any()
+    assert type(caught.value) is InputError
+
+
+def _raise(error: InputError) -> None:
+    raise error
 
 
 def test_a_command_prints_the_code_after_the_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from affectlocus.config.evaluation import Evaluate
 from affectlocus.config.experiment import Parameters, load, schema_text, validate
 from affectlocus.config.hardware import Hardware
 from affectlocus.config.tasks import NumberAnswer, Task
+from affectlocus.core.errors import CombinedError
 from affectlocus.data.corpus import BENCHMARKS, CONTROL, PLOTS, SAME_TEXT, TEXT, TRAINING
 
 ROOT = Path(__file__).parents[2]
@@ -1022,6 +1023,66 @@ def test_a_file_that_is_no_mapping_is_refused(
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     refusal(tmp_path / "params.yaml", "params.no-file")
+
+
+def test_all_that_is_wrong_is_named_at_once(folder: Path) -> None:
+    config = changed("matrix.load", ["gate", "gat"])
+    config["tasks"]["moods"]["labels"] = ["joy", "joy"]
+    config["evaluate"] = {"readuot": "candidates"}
+    with pytest.raises(CombinedError) as caught:
+        validate(config, folder)
+    found = {one.fields["key"]: one.code for one in caught.value.problems}
+    assert found == {
+        "tasks.moods.labels": "params.listed-twice",
+        "matrix.load.1": "modules.unknown-projection",
+        "evaluate.readuot": "params.unknown-key",
+    }
+    config = changed("pairs.felt.base", "smal")
+    config["tasks"]["moods"]["files"]["test"] = "none.csv"
+    with pytest.raises(CombinedError) as caught:
+        validate(config, folder)
+    assert [one.fields["key"] for one in caught.value.problems] == [
+        "pairs.felt.base",
+        "tasks.moods.files.test",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("matirx", "matrix"),
+        ("tasks.moods.colums", "columns"),
+        ("tasks.moods.files.tets", "test"),
+        ("pairs.felt.tuning.ranks", "rank"),
+        ("matrix.random_places.module", "modules"),
+        ("xyz", None),
+    ],
+)
+def test_an_unknown_key_suggests_the_near_one(folder: Path, path: str, near: str | None) -> None:
+    with refused("params.unknown-key", key=path, near=near) as caught:
+        validate(changed(path, {"pairs": ["felt"]}), folder)
+    assert (f"; {near}?" in str(caught.value)) == (near is not None)
+
+
+def test_a_misspelled_key_is_not_also_called_missing(folder: Path) -> None:
+    config = changed("matrix")
+    config["matirx"] = {"pairs": ["felt"]}
+    with refused("params.unknown-key", near="matrix") as caught:
+        validate(config, folder)
+    assert not isinstance(caught.value, CombinedError)
+
+
+def test_an_unknown_name_suggests_the_near_one(folder: Path) -> None:
+    with refused("params.unknown-name") as caught:
+        validate(changed("pairs.felt.base", "smal"), folder)
+    assert "small?" in str(caught.value)
+
+
+def test_a_projection_may_have_the_name_of_its_module(folder: Path) -> None:
+    config = changed("matrix.load", ["q_proj", "gate_proj@0-1+up_proj@1"])
+    assert validate(config, folder).matrix.load == ["q", "gate@0-1+up@1"]
+    with refused("params.listed-twice"):
+        validate(changed("matrix.load", ["q_proj", "q"]), folder)
 
 
 def test_parameters_cannot_be_changed_after_loading(folder: Path) -> None:

@@ -14,7 +14,7 @@ from wheel_files import write_wheels
 
 from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.config.experiment import Parameters
-from affectlocus.core.errors import InputError
+from affectlocus.core.errors import CombinedError, InputError
 from affectlocus.data.prepare import prepare
 from affectlocus.orchestration.preflight import (
     REMEMBERED,
@@ -115,6 +115,15 @@ def test_bad_files_are_named_with_their_task(
         check_data(parameters(), folder)
     assert str(caught.value).startswith("params.yaml: tasks.moods: ")
     assert not (folder / REMEMBERED).exists()
+
+
+def test_the_files_of_all_tasks_are_named_at_once(folder: Path) -> None:
+    config = yaml.safe_load(PARAMETERS)
+    config["tasks"]["others"] = config["tasks"]["moods"] | {"labels": ["joy", "grief"]}
+    (folder / "train.csv").write_text("said\nwell\n")
+    with pytest.raises(CombinedError) as caught:
+        examined(Parameters.model_validate(config), folder)
+    assert {one.fields["task"] for one in caught.value.problems} == {"moods", "others"}
 
 
 def test_a_pair_on_disk_that_does_not_fit_is_named_before_anything_runs(

@@ -166,7 +166,7 @@ def test_a_projection_named_twice_is_refused(names: list[str], data: st.DataObje
 
 
 @pytest.mark.parametrize(
-    "text", ["", "+", "gate+", "+gate", "gat", "Gate", "ALL", "all+q", "q,k", "q + k", "q_proj"]
+    "text", ["", "+", "gate+", "+gate", "gat", "Gate", "ALL", "all+q", "q,k", "q + k", "x_proj"]
 )
 def test_an_unknown_projection_is_named_with_its_set_and_the_seven(text: str) -> None:
     with refused("modules.unknown-projection", modules=text, expected=PROJECTIONS) as caught:

@@ -11,7 +11,8 @@ from refusal import refused
 
 from affectlocus.config.experiment import Parameters
 from affectlocus.lm.chat_templates import AFFECTGPT
-from affectlocus.orchestration.prompt_limit import _AROUND, check_prompts, literal
+from affectlocus.lm.prompts import Prompter
+from affectlocus.orchestration.prompt_limit import _AROUND, check_prompts, label_lines, literal
 
 PARAMETERS = """
 bases: {small: {folder: base}}
@@ -109,3 +110,16 @@ def test_of_a_base_that_is_not_here_yet_words_are_counted(tmp_path: Path) -> Non
         checked(tmp_path, prompt, evaluate={"max_length": 40}, bases=bases)
     assert "40 or more tokens" in str(caught.value)
     checked(tmp_path, prompt, evaluate={"max_length": 41}, bases=bases)
+
+
+def test_the_tokens_of_each_label_are_those_that_a_cell_reads(folder: Path) -> None:
+    loaded = Parameters.model_validate(yaml.safe_load(PARAMETERS))
+    (line,) = label_lines(loaded, folder)
+    answer = Prompter(folder / "base").answer
+    counts = ", ".join(f"{word} {len(answer(word))}" for word in ("joy", "fear"))
+    assert line == f"moods: tokens per label with base small: {counts}"
+
+
+def test_a_base_without_a_fast_tokenizer_has_no_line(tmp_path: Path) -> None:
+    loaded = Parameters.model_validate(yaml.safe_load(PARAMETERS))
+    assert label_lines(loaded, tmp_path / "elsewhere") == []

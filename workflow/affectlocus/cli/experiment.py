@@ -19,11 +19,15 @@ def check(
 ) -> None:
     """Check a params.yaml without running anything, and summarize its data and cells.
 
+    Lists everything that is wrong, with the file and the key. Of labels that are candidates it
+    prints the number of tokens: labels of different lengths are not equally likely from the start.
+
     Example: affectlocus check experiments/stories/params.yaml
     """
     from collections import Counter
 
     from affectlocus.config.experiment import load
+    from affectlocus.core.errors import Problems
     from affectlocus.data.audit import report_lines
     from affectlocus.orchestration.matrix import all_cells
     from affectlocus.orchestration.preflight import (
@@ -32,20 +36,32 @@ def check(
         check_pairs,
         check_wheels,
     )
-    from affectlocus.orchestration.prompt_limit import check_prompts
+    from affectlocus.orchestration.prompt_limit import check_prompts, label_lines
 
     loaded = load(parameters)
     if parameters.is_dir():
         parameters /= "params.yaml"
-    reports = check_data(loaded, parameters.parent, str(parameters), download=True)
-    unscored = check_wheels(loaded, parameters.parent, reports, str(parameters), download=True)
-    check_prompts(loaded, parameters.parent / loaded.data_root, str(parameters))
-    outside = check_pairs(loaded, parameters.parent, str(parameters))
-    converted = check_gguf(loaded, parameters.parent, str(parameters))
+    folder, source, problems = parameters.parent, str(parameters), Problems()
+    root = folder / loaded.data_root
+    reports, notes = {}, []
+    with problems.collected():
+        reports = check_data(loaded, folder, source, download=True)
+    if not problems.found:  # it counts the labels of the data
+        with problems.collected():
+            notes += check_wheels(loaded, folder, reports, source, download=True)
+    with problems.collected():
+        check_prompts(loaded, root, source)
+    with problems.collected():
+        notes += check_pairs(loaded, folder, source)
+    with problems.collected():
+        notes += check_gguf(loaded, folder, source)
+    with problems.collected():
+        notes += label_lines(loaded, root)
     for report in reports.values():
         typer.echo("\n".join(report_lines(report)))
-    for line in [*unscored, *outside, *converted]:
+    for line in notes:
         typer.echo(line)
+    problems.raise_any()
     kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     typer.echo(f"{parameters}: good. {len(loaded.benchmarks)} benchmarks; cells: {cells}.")

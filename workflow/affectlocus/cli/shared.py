@@ -109,7 +109,7 @@ def settings_of(
     try:
         return model.model_validate(fill(given) if fill and isinstance(given, dict) else given)
     except ValidationError as error:
-        raise located(first_problem(error), source) from None
+        raise located(first_problem(error, model), source) from None
 
 
 def placed_list(

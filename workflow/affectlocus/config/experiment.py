@@ -23,7 +23,7 @@ from affectlocus.config.layers import missing_layers
 from affectlocus.config.matrix import Matrix
 from affectlocus.config.measures import Deltas, Directions, Neurons
 from affectlocus.config.media import Medium
-from affectlocus.config.messages import first_problem, located
+from affectlocus.config.messages import located, problems
 from affectlocus.config.name_collisions import clashes
 from affectlocus.config.pairs import PairConfig
 from affectlocus.config.paths import missing_files
@@ -34,7 +34,7 @@ from affectlocus.config.tasks import Scoring, Scorings, Task
 from affectlocus.config.tuning import Recipe
 from affectlocus.config.yaml_text import LONGEST, parsed
 from affectlocus.core.cells import replicate_name
-from affectlocus.core.errors import InputError
+from affectlocus.core.errors import InputError, Problems
 
 
 class Parameters(Strict):
@@ -127,21 +127,26 @@ def validate(
         planning: nothing will run, so that files marked `awaited` may be missing.
 
     Raises:
-        InputError: one sentence with the file and the key.
+        InputError: one sentence with the file and the key; `CombinedError` with a sentence for each
+            of several problems.
     """
-    for problem in unwritable_texts(config):
-        raise located(problem, source)
+    found = Problems()
+    found.add(*(located(problem, source) for problem in unwritable_texts(config)))
+    found.raise_any()
     try:
         parameters = Parameters.model_validate(config)
     except ValidationError as error:
-        raise located(first_problem(error), source) from None
+        found.add(*(located(problem, source) for problem in problems(error, Parameters)))
+        found.raise_any()
+        raise
     for problem in chain(
         broken_references(parameters),
         clashes(parameters.bases, parameters.pairs, parameters.tasks),
         missing_files(parameters, folder, planning),
         missing_layers(parameters, folder),
     ):
-        raise located(problem, source)
+        found.add(located(problem, source))
+    found.raise_any()
     return parameters
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from affectlocus.config.messages import SHORT, ParameterError
-from affectlocus.core.errors import InputError
+from affectlocus.core.errors import InputError, nearest
 from affectlocus.core.projections import layers_text, parse_layers, parse_modules
 
 # Keys in an address's query whose values are secrets; others, as download=1 of Zenodo, are not.
@@ -79,11 +79,13 @@ def distinct(values: list[Any]) -> list[Any]:
 
 def unknown_name(what: str, name: str, names: Iterable[str], **fields: object) -> ParameterError:
     """The error for a name that is not in a registry or in a section."""
+    known = list(names)
+    near = nearest(name, known)
     return ParameterError(
         "params.unknown-name",
-        f"unknown {what} {name!r}; expected one of {', '.join(names)}",
+        f"unknown {what} {name!r}; {f'{near}? ' if near else ''}expected one of {', '.join(known)}",
         found=name,
-        expected=list(names),
+        expected=known,
         **fields,
     )
 

@@ -27,8 +27,10 @@ def missing_files(
     Args:
         planning: files marked `awaited` may be missing.
     """
-    for key, named in _named_paths(parameters):
-        yield from _unusable(key, named)
+    unusable = [one for key, path in _named_paths(parameters) for one in _unusable(key, path)]
+    yield from unusable
+    if unusable:
+        return
     root = folder / parameters.data_root
     for name, task in parameters.tasks.items():
         if task.files is None or (planning and task.awaited):

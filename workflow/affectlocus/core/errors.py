@@ -6,8 +6,9 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from types import TracebackType
 from typing import NoReturn, ParamSpec, Self, TypeVar
 
@@ -47,6 +48,66 @@ def _restored(
     kind: type[InputError], code: str, message: str, fields: dict[str, object]
 ) -> InputError:
     return kind(code, message, **fields)
+
+
+class CombinedError(InputError):
+    """Several errors that were found together; its message and code are those of the first.
+
+    Attributes:
+        problems: all of them, in the order in which they were found.
+    """
+
+    def __init__(self, problems: Sequence[InputError]) -> None:
+        first = problems[0]
+        super().__init__(first.code, str(first), **first.fields)
+        self.problems = list(problems)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.problems,)
+
+    def within(self, place: object, /, **fields: object) -> Self:
+        """The same errors with a place before each message."""
+        return type(self)([one.within(place, **fields) for one in self.problems])
+
+
+class Problems:
+    """Collects errors, so that all of them can be reported at once.
+
+    Example:
+        problems = Problems()
+        for task in tasks:
+            with problems.collected():
+                check(task)
+        problems.raise_any()
+    """
+
+    def __init__(self) -> None:
+        self.found: list[InputError] = []
+
+    def add(self, *errors: InputError) -> None:
+        for error in errors:
+            new = error.problems if isinstance(error, CombinedError) else [error]
+            self.found += [one for one in new if str(one) not in map(str, self.found)]
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Keeps an `InputError` of its block instead of raising it."""
+        try:
+            yield
+        except InputError as error:
+            self.add(error)
+
+    def raise_any(self) -> None:
+        """Raises what was found: one error as it is, several as `CombinedError`."""
+        if self.found:
+            raise self.found[0] if len(self.found) == 1 else CombinedError(self.found)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that `name` is probably a misspelling of."""
+    lower = {one.lower(): one for one in names}
+    found = get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
+    return lower[found[0]] if found else None
 
 
 def check_choice(option: str, value: str, choices: Collection[str]) -> None:
@@ -116,7 +177,9 @@ def write_traceback(
 
 
 def exit_on_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Calls `function`; an expected error ends the process with one sentence and exit code 1.
+    """Calls `function`; an expected error ends the process with exit code 1.
+
+    It prints one sentence for each problem.
 
     Expected errors are bad input and what the system refuses: no space, no permission, no such
     folder, no memory. Every other exception is a bug and is raised, so that its traceback is shown.
@@ -140,10 +203,11 @@ def exit_on_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
 
 
 def _end(error: InputError) -> NoReturn:
-    sentence = f"{error} [{error.code}]" if error.code else str(error)
     # The job's log may be on the disk that is full. The exit code is then the only sign.
     with suppress(OSError):
-        sys.stderr.write(f"affectlocus: {redacted(sentence, os.environ)}\n")
+        for one in error.problems if isinstance(error, CombinedError) else [error]:
+            sentence = f"{one} [{one.code}]" if one.code else str(one)
+            sys.stderr.write(f"affectlocus: {redacted(sentence, os.environ)}\n")
         sys.stderr.flush()
     sys.exit(1)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from affectlocus.core.errors import InputError
+from affectlocus.core.errors import InputError, nearest
 
 ATTENTION = ("q", "k", "v", "o")
 FFN = ("gate", "up", "down")
@@ -203,8 +203,8 @@ def parse_modules(text: str) -> ModuleSet:
     """The module set of a text: terms joined by `+`.
 
     A term is a projection, or `all` for the seven; `@` limits it to some layers, counted from 0:
-    `q+k+v+o+gate`, `all`, `gate@0-9`, `down@3`, `q@0-3,8+all@4`. `bridge` alone is the set of no
-    projection.
+    `q+k+v+o+gate`, `all`, `gate@0-9`, `down@3`, `q@0-3,8+all@4`. `q_proj` means `q`. `bridge` alone
+    is the set of no projection.
 
     Raises:
         InputError: an unknown projection, an unreadable layer, a projection of a layer that is
@@ -215,10 +215,12 @@ def parse_modules(text: str) -> ModuleSet:
     chosen: dict[str, list[Layers]] = {}
     for term in text.split("+"):
         name, at, numbers = term.partition("@")
+        if name.removesuffix("_proj") in PROJECTIONS:
+            name = name.removesuffix("_proj")
         if name not in PROJECTIONS and (name != ALL or ("+" in text and not at)):
             raise InputError(
                 "modules.unknown-projection",
-                f"unknown projection {name!r} in module set {text!r}; "
+                f"unknown projection {name!r} in module set {text!r}; {_meant(name)}"
                 f"expected {', '.join(PROJECTIONS)} joined by '+', or 'all'",
                 found=name,
                 modules=text,
@@ -243,6 +245,11 @@ def parse_modules(text: str) -> ModuleSet:
             expected=_LONGEST,
         )
     return found
+
+
+def _meant(name: str) -> str:
+    near = nearest(name.removesuffix("_proj"), (*PROJECTIONS, ALL))
+    return f"{near}? " if near else ""
 
 
 def _joined(text: str, name: str, terms: list[Layers]) -> Layers:

@@ -19,7 +19,7 @@ from affectlocus.config.experiment import Parameters
 from affectlocus.config.sources import Source
 from affectlocus.config.tasks import Task, is_valence
 from affectlocus.core.checkpoint_files import checkpoint_paths
-from affectlocus.core.errors import InputError
+from affectlocus.core.errors import InputError, Problems
 from affectlocus.core.files import STATE, matching, write_json
 from affectlocus.core.installed_packages import is_installed, package_file
 from affectlocus.data.sources import located, tables
@@ -86,7 +86,7 @@ def check_gguf(parameters: Parameters, folder: Path, source: str = "params.yaml"
     Raises:
         InputError: not a whole GGUF file of a model.
     """
-    lines = []
+    lines, problems = [], Problems()
     for name, base in parameters.base_models.items():
         if not base.is_gguf:
             continue
@@ -97,9 +97,11 @@ def check_gguf(parameters: Parameters, folder: Path, source: str = "params.yaml"
                 path = folder / parameters.data_root / (base.gguf or "")
             header = read_header(path)
         except InputError as error:
-            raise error.within(f"{source}: bases.{name}", base=name) from None
+            problems.add(error.within(f"{source}: bases.{name}", base=name))
+            continue
         count = sum(header.types.values())
         lines.append(f"base {name}: {path.name}, {count / 1e6:.1f}M parameters, {header.label}")
+    problems.raise_any()
     return lines
 
 
@@ -124,8 +126,9 @@ def examined(
 
     Raises:
         InputError: a task's files cannot be used; the message names the task.
+        CombinedError: those of several tasks.
     """
-    known = _remembered(folder)
+    known, problems = _remembered(folder), Problems()
     good: dict[str, dict[str, Any]] = {}
     for name, task in parameters.tasks.items():
         if task.files is None:
@@ -146,8 +149,10 @@ def examined(
 
             _, report = prepare(name, task, files)
         except InputError as error:
-            raise error.within(f"{source}: tasks.{name}", task=name) from None
+            problems.add(error.within(f"{source}: tasks.{name}", task=name))
+            continue
         good[name] = {"state": state, "report": report}
+    problems.raise_any()
     return good
 
 
@@ -269,9 +274,10 @@ def examined_pairs(
     Raises:
         InputError: a pair that cannot be evaluated, for example an adapter of another base, missing
             tensors, or a model without its base's head.
+        CombinedError: those of several pairs.
     """
     root = folder / parameters.data_root
-    known = _remembered(folder)
+    known, problems = _remembered(folder), Problems()
     evaluated = {*parameters.matrix.pairs, *parameters.matrix.beside}
     found: dict[str, dict[str, Any]] = {}
     for name, pair in parameters.pairs.items():
@@ -295,8 +301,10 @@ def examined_pairs(
                 live.check()
                 notes = live.notes_on_cells()
         except InputError as error:
-            raise error.within(f"{source}: pairs.{name}", pair=name) from None
+            problems.add(error.within(f"{source}: pairs.{name}", pair=name))
+            continue
         found[key] = {"state": state, "notes": [f"pairs.{name}: {note}" for note in notes]}
+    problems.raise_any()
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +112,53 @@ def check_prompts(parameters: Parameters, root: Path, source: str = "params.yaml
                 expected=limit,
                 limited_by=one.limited_by,
             )
+
+
+def label_lines(parameters: Parameters, root: Path) -> list[str]:
+    """A line for each base on disk and benchmark with candidates: the tokens of each label.
+
+    Reads tokenizer.json alone, as torch takes seconds to import; a base without one has no lines.
+
+    Args:
+        root: the experiment's `data_root`.
+    """
+    lines = []
+    for name, base in parameters.bases.items():
+        file = root / (base.folder or "") / "tokenizer.json"
+        asked = [task for task in parameters.benchmarks if task not in parameters.spoken]
+        if base.folder is None or not asked or not file.is_file():
+            continue
+        counts = _label_tokens(file)
+        for task in asked:
+            words = list(parameters.tasks[task].words)
+            tokens = {word: counts(word) for word in words[:_MOST_LABELS]}
+            more = f", and {len(words) - len(tokens)} more" if len(words) > len(tokens) else ""
+            listed = ", ".join(f"{word} {count}" for word, count in tokens.items())
+            lines.append(f"{task}: tokens per label with base {name}: {listed}{more}")
+    return lines
+
+
+_MOST_LABELS = 40
+
+
+def _label_tokens(file: Path) -> Callable[[str], int]:
+    """A function that counts a label's tokens after a prompt, as `Prompter.answer` encodes it."""
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises no class of its own
+        raise InputError(
+            "tokenizer.unreadable",
+            f"{file}: not a tokenizer ({error}); copy it from the base's source again",
+            file=file,
+        ) from None
+
+    def length(text: str) -> int:
+        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    lead = length("a:")
+    return lambda word: length(f"a: {word}") - lead
 
 
 def _positions(base: Base, root: Path) -> int:
