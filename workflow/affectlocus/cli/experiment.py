@@ -57,11 +57,11 @@ def check(
         notes += check_gguf(loaded, folder, source)
     with problems.collected():
         notes += label_lines(loaded, root)
+    problems.raise_any()
     for report in reports.values():
         typer.echo("\n".join(report_lines(report)))
     for line in notes:
         typer.echo(line)
-    problems.raise_any()
     kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     typer.echo(f"{parameters}: good. {len(loaded.benchmarks)} benchmarks; cells: {cells}.")

@@ -130,9 +130,9 @@ def validate(
         InputError: one sentence with the file and the key; `CombinedError` with a sentence for each
             of several problems.
     """
+    for problem in unwritable_texts(config):
+        raise located(problem, source)
     found = Problems()
-    found.add(*(located(problem, source) for problem in unwritable_texts(config)))
-    found.raise_any()
     try:
         parameters = Parameters.model_validate(config)
     except ValidationError as error:
