@@ -27,7 +27,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.stored import as_array, as_torch, rounded, same_bits
 from affectlocus.core.cells import Cell
-from affectlocus.core.extras import MODULES
+from affectlocus.core.extras import MEDIA, MODULES
 from affectlocus.evaluation.interventions import intervened
 from affectlocus.training import lora_targets
 from affectlocus.training.lora_targets import layout_of, layout_of_config
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def light(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    program = programs.light(blocked=tuple(sorted(MODULES))) / "affectlocus"
+    program = programs.light(blocked=tuple(sorted(MODULES | MEDIA))) / "affectlocus"
     command = [program, *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
@@ -53,6 +53,9 @@ def test_the_extra_of_pyproject_is_what_a_step_says_it_lacks() -> None:
     assert extra == set(MODULES.values())
     core = {re.match(r"[\w-]+", one)[0] for one in project["dependencies"]}
     assert not core & extra
+    media = {re.match(r"[\w-]+", one)[0] for one in project["optional-dependencies"]["media"]}
+    # Pillow comes with Matplotlib, which the core needs.
+    assert media - {"affectlocus", "pillow"} == set(MEDIA.values())
 
 
 # The five commands

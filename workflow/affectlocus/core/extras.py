@@ -1,4 +1,4 @@
-"""Libraries of the extra `workflow`, and the error if one is not installed."""
+"""Libraries of the extras `workflow` and `media`, and the error if one is not installed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from affectlocus.core.errors import InputError
 
 EXTRA = "workflow"
+MEDIA = {"av": "av", "soundfile": "soundfile"}
+"""Module → distribution, for the extra `media` in pyproject.toml."""
 MODULES = {
     "accelerate": "accelerate",
     "dvc": "dvc",
@@ -21,11 +23,11 @@ MODULES = {
     "torch": "torch",
     "transformers": "transformers",
 }
-"""Module → distribution, for the extra in pyproject.toml."""
+"""Module → distribution, for the extra `workflow` in pyproject.toml."""
 
 
 class MissingExtraError(InputError):
-    """A library of the extra is not installed."""
+    """A library of an extra is not installed."""
 
 
 def missing_extra(who: str, module: str) -> MissingExtraError:
@@ -35,17 +37,18 @@ def missing_extra(who: str, module: str) -> MissingExtraError:
         who: what needs the library, such as `affectlocus tune`.
         module: the name that is imported.
     """
+    extra = "media" if module in MEDIA else EXTRA
     return MissingExtraError(
         "install.no-extra",
-        f"{who} needs {module}: pip install 'affectlocus[{EXTRA}]'",
+        f"{who} needs {module}: pip install 'affectlocus[{extra}]'",
         module=module,
     )
 
 
 def explained(error: ModuleNotFoundError, who: str) -> MissingExtraError | None:
-    """The error for a failed import; None if the module does not belong to the extra."""
+    """The error for a failed import; None if the module belongs to no extra."""
     module = (error.name or "").partition(".")[0]
-    return missing_extra(who, module) if module in MODULES else None
+    return missing_extra(who, module) if module in MODULES or module in MEDIA else None
 
 
 def installed(module: str) -> bool:
@@ -57,7 +60,7 @@ def installed(module: str) -> bool:
 
 
 def needed(module: str, who: str) -> None:
-    """Checks that a library of the extra is installed.
+    """Checks that a library of an extra is installed.
 
     Raises:
         MissingExtraError: it is not installed.
