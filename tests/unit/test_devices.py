@@ -57,3 +57,23 @@ def test_a_model_that_only_partly_fits_the_cards_is_refused(tmp_path: Path) -> N
     outside = ["model.layers.0", "model.layers.1"]
     with refused("model.too-large-for-gpus", file=tmp_path, modules=outside, key="plan.card_gb"):
         check_device_map(tmp_path, placed)
+
+
+@needs_no_card
+def test_a_cpu_multiplies_in_bfloat16_where_this_is_asked_for(
+    checkpoint: Callable[..., Path],
+) -> None:
+    """The answers are near those of float32, and not the same; the weights keep their bits."""
+    hardware = Hardware(cpu_precision="bfloat16")
+    model = load(checkpoint(), hardware).eval()
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    asked = ([[3, 4, 5], [6]], [[7], [8, 9]], 100)
+    exact = log_likelihoods(model, *asked)
+    with autocast(model, hardware):
+        found = log_likelihoods(model, *asked)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    assert torch.allclose(found, exact, atol=0.3)
+    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
+    small = load(checkpoint(dtype="bfloat16"), hardware)
+    assert isinstance(autocast(small, hardware), contextlib.nullcontext)

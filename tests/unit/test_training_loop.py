@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from refusal import refused
 from transformers import PreTrainedModel
 
+from affectlocus.config.hardware import Hardware
 from affectlocus.core.stop_signals import Stopped
 from affectlocus.training.batches import Budget, Example, collate, schedule
 from affectlocus.training.training_loop import DivergedError, train
@@ -157,6 +158,19 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(start) -> None:
     assert identical(first, second)
     assert log == again
     assert not identical(first, start.state_dict())
+
+
+def test_in_bfloat16_on_a_cpu_weights_stay_float32_and_the_losses_are_nearly_the_same(
+    start,
+) -> None:
+    exact, log = trained(start, BUDGET)
+    model = copy.deepcopy(start)
+    half = train(model, EXAMPLES, BUDGET, Hardware(cpu_precision="bfloat16"))
+    found = model.state_dict()
+    assert all(one.dtype == torch.float32 for one in found.values())
+    assert not identical(found, exact)
+    for one, other in zip(half, log, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=0.05)
 
 
 def test_dropout_is_drawn_from_the_seed_too(random_model) -> None:

@@ -34,7 +34,8 @@ HardwareText = Annotated[
     str,
     typer.Option(
         "--hardware",
-        help="JSON of how a GPU is used, any of: precision, attention, placement, checkpointing",
+        help="JSON of how the hardware is used, any of: precision, cpu_precision, attention, "
+        "placement, checkpointing",
     ),
 ]
 

@@ -138,11 +138,15 @@ def make_deterministic() -> None:
 
 
 def autocast(model: PreTrainedModel, hardware: Hardware) -> contextlib.AbstractContextManager:
-    """Context manager: a float32 model on a GPU computes in `hardware.precision`.
+    """Context manager: a float32 model computes in `hardware.precision`, or `cpu_precision`.
 
     Its weights keep their dtype, because they are compared bit for bit.
     """
-    half = hardware.precision == "bfloat16" and model.dtype == torch.float32
-    if model.device.type == "cuda" and half and torch.cuda.is_bf16_supported():
-        return torch.autocast("cuda", dtype=torch.bfloat16)
+    if model.dtype != torch.float32:
+        return contextlib.nullcontext()
+    if model.device.type == "cuda":
+        half = hardware.precision == "bfloat16" and torch.cuda.is_bf16_supported()
+        return torch.autocast("cuda", torch.bfloat16, enabled=half)
+    if hardware.cpu_precision == "bfloat16" and model.device.type == "cpu":
+        return torch.autocast("cpu", torch.bfloat16)
     return contextlib.nullcontext()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from affectlocus.config.hardware import Hardware
@@ -109,7 +110,7 @@ def train_runs(
 def _take_steps(loop: _Loop, request: StopRequest, progress: Callable[[], None]) -> None:
     """Takes the remaining steps, or those until a stop signal arrives; saves states in between."""
     steps = loop.budget.steps
-    with _answers_only(loop.model) as logits_at:
+    with answers_only(loop.model) as logits_at:
         while loop.step < steps:
             loop.advance(logits_at)
             progress()
@@ -148,8 +149,9 @@ class _Loop:
         model.train()
         if hardware.checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
-        half = hardware.precision == "bfloat16" and model.device.type == "cuda"
-        self._half = half and torch.cuda.is_bf16_supported()
+        on_card = model.device.type == "cuda"
+        self._half = hardware.precision == "bfloat16" and on_card and torch.cuda.is_bf16_supported()
+        self._half_on_cpu = hardware.cpu_precision == "bfloat16" and model.device.type == "cpu"
         # As Trainer does: no weight decay of biases and norms.
         groups: dict[bool, dict[torch.Tensor, None]] = {True: {}, False: {}}
         for slot in (slot for run in runs for slot in run.slots.values()):
@@ -208,8 +210,7 @@ class _Loop:
         rows = self._order[self.step * size : (self.step + 1) * size]
         batch = collate([self.examples[row] for row in rows])
         places = torch.cat([batch.places + run * batch.ids.numel() for run in range(count)])
-        half = torch.autocast("cuda", torch.bfloat16) if self._half else contextlib.nullcontext()
-        with half:
+        with self._precision():
             logits = logits_at(batch.ids.repeat(count, 1), places).float()
         targets = batch.targets.to(logits.device)
         # A run's own mean, so that it has the same bits whatever the number of runs.
@@ -222,6 +223,19 @@ class _Loop:
             group["lr"] = learning_rate(self.step, self.budget)
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
+        """The forward pass computes in bfloat16 if the hardware settings say so."""
+        if self._half:
+            with torch.autocast("cuda", torch.bfloat16):
+                yield
+        elif self._half_on_cpu:
+            # The fused attention is slower than the plain one in bfloat16 on a CPU.
+            with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+                yield
+        else:
+            yield
 
     def _write_log(self, run: Run) -> None:
         losses = self._checked_losses(run)
@@ -330,7 +344,7 @@ LogitsAt = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @contextlib.contextmanager
-def _answers_only(model: PreTrainedModel) -> Iterator[LogitsAt]:
+def answers_only(model: PreTrainedModel) -> Iterator[LogitsAt]:
     """A function that computes a model's logits at chosen places only.
 
     The model's own forward pass is used, because some models scale or cap their logits. A hook
