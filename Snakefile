@@ -38,6 +38,7 @@ include: "rules/retrieve.smk"
 include: "rules/convert.smk"
 include: "rules/pretrain.smk"
 include: "rules/prepare.smk"
+include: "rules/forecast.smk"
 include: "rules/tune.smk"
 include: "rules/deltas.smk"
 include: "rules/evaluate.smk"
@@ -69,6 +70,7 @@ rule all:
         JOBS.neurons.files,
         JOBS.directions.files,
         JOBS.places.files,
+        JOBS.forecast.files,
         JOBS.neurons.activations,
         JOBS.fluency.files,
         "results/scores.parquet",

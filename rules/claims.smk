@@ -1,7 +1,7 @@
 # Verdicts on the claims that params.yaml chooses.
 #
 # in:  results/cells/*/predictions.parquet, or openset.parquet if any task has free text,
-#      results/deltas/PAIR.parquet, results/deltas/PAIR.histogram.parquet
+#      results/deltas/PAIR.parquet, results/deltas/PAIR.histogram.parquet, results/forecasts/PAIR.parquet
 # out: results/claims.csv (a verdict on each claim), results/agreement.csv (Kendall's W of rankings)
 
 
@@ -11,6 +11,7 @@ rule claims:
         cells=JOBS.openset.answers(JOBS.cells.values()),
         deltas=JOBS.deltas.files,
         histograms=JOBS.claims.histograms,
+        forecasts=JOBS.claims.forecasts,
     output:
         claims=report(
             "results/claims.csv", **report_arguments("claims", of="all", shows="verdicts")
@@ -32,6 +33,7 @@ rule claims:
     params:
         deltas=lambda wildcards, input: repeated("delta", input.deltas),
         histograms=lambda wildcards, input: repeated("histogram", input.histograms),
+        forecasts=lambda wildcards, input: repeated("forecast", input.forecasts),
         settings=JOBS.claims.settings,
         code=digest("claims"),
     shell:
@@ -39,6 +41,7 @@ rule claims:
         affectlocus claims {input.cells:q} \
             {params.deltas} \
             {params.histograms} \
+            {params.forecasts} \
             --settings {params.settings:q} \
             --agreement {output.agreement:q} \
             --out {output.claims:q} \

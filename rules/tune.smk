@@ -1,7 +1,8 @@
 # Tuned checkpoints: affective pairs, controls, and the tune cells of the matrix. Each is a separate job, or several
 # share a job (matrix.tunings_per_job): tune cells of one pair and seed, or several seeds of a pair.
 #
-# in:  results/checkpoints/BASE.json and its weights, results/data/TASK.parquet
+# in:  results/checkpoints/BASE.json and its weights, results/data/TASK.parquet; results/forecasts/TUNED.parquet is
+#      awaited, not read
 # out: checkpoints/NAME/ (adapter or model), results/checkpoints/NAME.json (manifest with losses). The file .complete
 #      represents the folder: it is deleted with the folder. Rules that read the weights declare it as ancient. They
 #      depend on the manifest, which holds the SHA-256 of all weights.
@@ -22,6 +23,7 @@ rule tune:
         base=JOBS.tune.of("base"),
         weights=ancient(JOBS.tune.of("weights")),
         data=JOBS.tune.of("data"),
+        forecast=ancient(JOBS.tune.of("forecast")),
     output:
         manifest=checkpoint("{name}"),
         complete=touch(complete("{name}")),
@@ -61,6 +63,7 @@ for number, names in enumerate(JOBS.tune.groups, 1):
             base=JOBS.tune.together(names).base,
             weights=ancient(JOBS.tune.together(names).weights),
             data=JOBS.tune.together(names).data,
+            forecast=ancient(JOBS.tune.together(names).forecast),
         output:
             manifest=[checkpoint(name) for name in names],
             complete=touch([complete(name) for name in names]),

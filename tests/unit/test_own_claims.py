@@ -163,7 +163,7 @@ def test_scores_rank_as_the_changes_do(sign: int, verdict: str) -> None:
     assert found["same"].effect == pytest.approx(sign, abs=0.15)
     assert found["same"].unit == "rank correlation"
     assert found["norms"].verdict == "untestable"
-    assert "no step measures feature_norm" in found["norms"].why
+    assert found["norms"].why == "feature_norm of felt was not measured; set matrix.forecast"
 
 
 @pytest.mark.parametrize(("more", "verdict"), [(0.2, "supported"), (-0.2, "contradicted")])

@@ -45,6 +45,7 @@ def judge_experiment(
     histograms: Mapping[str, pd.DataFrame],
     settings: ClaimsSettings,
     tunings: Mapping[str, TuningFacts] | None = None,
+    forecasts: Mapping[str, pd.DataFrame] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The verdicts on an experiment, and the agreement of its rankings.
 
@@ -52,11 +53,12 @@ def judge_experiment(
         predictions: of every cell; None: only the claims on deltas are tested.
         tables, histograms: pair → its deltas, and their histogram.
         tunings: pair → what its files say about its tuning.
+        forecasts: pair → measures that were taken before its tuning.
 
     Returns:
         Columns `verdicts.COLUMNS` and `rank_agreement.COLUMNS`.
     """
-    loci = gather_loci(tables, histograms, settings, tunings)
+    loci = gather_loci(tables, histograms, settings, tunings, forecasts)
     scores: list[ScoreEvidence] = []
     missing = "no answers of any cell"
     if predictions is not None:

@@ -411,12 +411,15 @@ def gather_loci(
     histograms: Mapping[str, pd.DataFrame],
     settings: ClaimsSettings,
     tunings: Mapping[str, TuningFacts] | None = None,
+    forecasts: Mapping[str, pd.DataFrame] | None = None,
 ) -> list[Locus]:
     """The deltas of each group of pairs that differ only in seed, in order.
 
     Args:
         tables, histograms: pair → its deltas, and their histogram.
         tunings: pair → what its files say about its tuning.
+        forecasts: pair → a row per layer and projection; their measures become columns of the
+            rows of weights.
     """
     found = []
     for group in dict.fromkeys(map(settings.group, tables)):
@@ -426,8 +429,17 @@ def gather_loci(
                 group,
                 settings.facts(pairs[0]).completed((tunings or {}).get(pairs[0], TuningFacts())),
                 {pair: settings.facts(pair) for pair in pairs},
-                {pair: tables[pair] for pair in pairs},
+                {pair: _with_forecast(tables[pair], forecasts, pair) for pair in pairs},
                 {pair: histograms[pair] for pair in pairs if pair in histograms},
             )
         )
     return found
+
+
+def _with_forecast(
+    table: pd.DataFrame, forecasts: Mapping[str, pd.DataFrame] | None, pair: str
+) -> pd.DataFrame:
+    """The deltas of a pair with the measures that were taken before its tuning, if any."""
+    if not forecasts or pair not in forecasts:
+        return table
+    return table.merge(forecasts[pair], how="left", on=["layer", "projection"])

@@ -18,6 +18,7 @@ from affectlocus.claims.evidence import COLUMNS, GroupKey, MissingEvidenceError
 from affectlocus.claims.findings import ClaimFinding
 from affectlocus.claims.score_comparisons import ScoreComparisons, name_of
 from affectlocus.config.claim_kinds import (
+    FORECASTS,
     Above,
     CostsMost,
     Equal,
@@ -281,7 +282,8 @@ def _measured(
     if locus is None:
         raise MissingEvidenceError(f"no deltas of {test.pair}")
     if any(statement.like not in table for table in locus.tables.values()):
-        raise MissingEvidenceError(f"no step measures {statement.like}; the deltas do not have it")
+        set_it = "set matrix.forecast" if statement.like in FORECASTS else "set deltas.spectra"
+        raise MissingEvidenceError(f"{statement.like} of {test.pair} was not measured; {set_it}")
     places = [COLUMNS.index(key[2]) for key in keys]
     sizes = locus.sizes(statement.like).mean(axis=1)[:, places].T  # (sets, seeds)
     common = test.scores.common(keys)

@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from affectlocus.cli.answers import evaluate, extract, openset
 from affectlocus.cli.checkpoints import convert, deltas, diff, graft, trajectory, verify
 from affectlocus.cli.experiment import check, pin, plan, schema
+from affectlocus.cli.forecasts import forecast
 from affectlocus.cli.materials import (
     corpus,
     prepare,
@@ -37,6 +38,7 @@ from affectlocus.core.version import __version__
 _NEEDED = {
     "pretrain": ("torch", "transformers"),
     "tune": ("torch", "transformers", "peft"),
+    "forecast": ("torch", "transformers", "peft"),
     "evaluate": ("torch", "transformers"),
     "places": ("torch", "transformers"),
     "extract": ("torch", "transformers"),
@@ -85,6 +87,7 @@ for _command in (
     wheels,
     pretrain,
     prepare,
+    forecast,
     tune,
     deltas,
     trajectory,

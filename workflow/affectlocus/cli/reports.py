@@ -245,6 +245,10 @@ def claims(
         list[Path] | None,
         typer.Option(help="PAIR.histogram.parquet of the deltas; repeat for several"),
     ] = None,
+    forecast: Annotated[
+        list[Path] | None,
+        typer.Option(help="output of forecast for a pair, PAIR.parquet; repeat for several"),
+    ] = None,
     settings: Annotated[
         str,
         settings_option("metric, draws, confidence, margin, seed, tasks, pairs, claims"),
@@ -289,7 +293,7 @@ def claims(
 
     flags: list[str] = []
     for option, value in {"--on": on, "--list": shown}.items():
-        if value is not None and (cells or delta or histogram or agreement):
+        if value is not None and (cells or delta or histogram or forecast or agreement):
             raise InputError(
                 "option.no-effect", f"{option} reads no results; leave them or {option} out"
             )
@@ -321,6 +325,7 @@ def claims(
             },
             settings_of(ClaimsSettings, settings),
             {path.stem: read_tuning_facts(path) for path in delta or []},
+            {path.stem: read_frame(path, "layer", "projection") for path in forecast or []},
         )
         if agreement is not None:
             write_csv(ranked, agreement)

@@ -43,8 +43,10 @@ SIZES = (
     *("spectral_norm", "stable_rank", "effective_rank"),
 )
 """Columns of the deltas that a claim can compare."""
-MEASURES = (*SIZES, "feature_norm")
-"""What a ranking of module sets can be compared with. No step measures `feature_norm` yet."""
+FORECASTS = ("gradient_norm", "adapter_gradient", "feature_norm", "base_stable_rank")
+"""Measures of the base, which step `forecast` takes before the tuning."""
+MEASURES = (*SIZES, *FORECASTS)
+"""What a ranking of module sets can be compared with."""
 SizeName = Annotated[str, *one_of("measure of the deltas", SIZES)]
 MeasureName = Annotated[str, *one_of("measure", MEASURES)]
 Projection = Annotated[str, *one_of("projection", PROJECTIONS)]

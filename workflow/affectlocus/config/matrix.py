@@ -165,6 +165,12 @@ class Matrix(Strict):
         "text: no media",
     )
     random_places: RandomPlaces = RandomPlaces()
+    forecast: Annotated[int, Field(ge=0, le=1_000_000), WHOLE] = Field(
+        0,
+        description="training samples on which each base is measured before it is tuned for a pair "
+        "of `pairs` (gradients, feature norms, spectra); claims of kind ranks compare these "
+        "measures with scores; 0: not measured",
+    )
     draws: Annotated[int, Field(ge=1, le=1000), WHOLE, AfterValidator(draws_count)] = Field(
         5,
         description="number of random draws of each even cell and of each cell of mode shuffle or "

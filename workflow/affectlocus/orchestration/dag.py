@@ -18,6 +18,7 @@ from affectlocus.orchestration.steps.directions import DirectionsJobs
 from affectlocus.orchestration.steps.evaluate import EvaluateJobs
 from affectlocus.orchestration.steps.figures import FiguresJobs
 from affectlocus.orchestration.steps.fluency import FluencyJobs
+from affectlocus.orchestration.steps.forecast import ForecastJobs
 from affectlocus.orchestration.steps.ledger import LedgerJobs
 from affectlocus.orchestration.steps.neurons import NeuronsJobs
 from affectlocus.orchestration.steps.openset import OpensetJobs
@@ -44,7 +45,8 @@ class Dag(Artifacts):
         self.convert = ConvertJobs(self)
         self.pretrain = PretrainJobs(self)
         self.prepare = PrepareJobs(self)
-        self.tune = TuneJobs(self)
+        self.forecast = ForecastJobs(self)
+        self.tune = TuneJobs(self, self.forecast)
         self.deltas = DeltasJobs(self)
         self.trajectory = TrajectoryJobs(self)
         self.evaluate = EvaluateJobs(self)
@@ -52,7 +54,7 @@ class Dag(Artifacts):
         self.wheels = WheelsJobs(self)
         self.score = ScoreJobs(self, self.openset)
         self.tables = TablesJobs(self)
-        self.claims = ClaimsJobs(self)
+        self.claims = ClaimsJobs(self, self.forecast)
         self.figures = FiguresJobs(self, self.deltas, self.tables, self.claims)
         self.fluency = FluencyJobs(self)
         self.ledger = LedgerJobs(self, self.tables)

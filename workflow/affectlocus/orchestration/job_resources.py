@@ -33,6 +33,7 @@ Step = Literal[
     "convert",
     "pretrain",
     "tune",
+    "forecast",
     "evaluate",
     "places",
     "extract",
@@ -49,6 +50,7 @@ _UNKNOWN = 8e9  # parameters of a model of unknown size
 _COPIES: dict[str, float] = {
     "convert": 3,
     "tune": 2,
+    "forecast": 4,
     "evaluate": 3,
     "places": 3,
     "extract": 2,
@@ -178,6 +180,8 @@ class Needs:
         if step == "directions":
             return self._reading(wildcards.base, len(self.jobs.siblings[wildcards.base]), step)
         base = self.jobs.base_of(wildcards.tuned)
+        if step == "forecast":
+            return self._forecast(wildcards.tuned, base)
         if step == "places":
             return self._random_places(wildcards.tuned, base)
         if step == "deltas":
@@ -263,6 +267,21 @@ class Needs:
                 costs.start_seconds(size)
                 + cells * (costs.answering_seconds(size, tokens, rate) + size.parameters / _MASKED)
             ),
+            _threads(size),
+        )
+
+    def _forecast(self, tuned: str, base: str) -> Work:
+        """The work of a job that measures a base: passes with the gradients of all weights."""
+        size, recipe = self.size(base), self.jobs.tunings[tuned][1]
+        samples = self._parameters.matrix.forecast
+        # Forward, and backward for activations and weights; a spectrum of every matrix.
+        work = samples * recipe.max_length * 6 * size.parameters + 4e3 * size.parameters
+        return Work(
+            size,
+            size.bytes
+            + costs.tuning_bytes(size, recipe, recipe.modules, self._parameters.hardware),
+            (_COPIES["forecast"],) * 2,
+            lambda rate: costs.start_seconds(size) + work / rate.operations,
             _threads(size),
         )
 

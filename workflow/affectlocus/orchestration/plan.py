@@ -31,7 +31,7 @@ TUNED = "already tuned by the same recipe, data and code"
 _SMALL = 15.0  # seconds of a job without a model; most of it is the start
 _ROW = 12  # bytes of an answer's row on disk
 _MEASURED = (
-    *("pretrain", "tune", "evaluate", "places", "extract", "activations"),
+    *("pretrain", "tune", "forecast", "evaluate", "places", "extract", "activations"),
     *("deltas", "directions"),
 )
 
@@ -194,6 +194,9 @@ def _models(needs: Needs) -> Iterator[PlannedJob]:
             for recipe in recipes
         )
         yield _job(needs, "tune", checkpoint(names[-1]), work, disk=disk)
+    for path in jobs.forecast.files:
+        work = needs.work("forecast", SimpleNamespace(tuned=Path(path).stem))
+        yield _job(needs, "forecast", path, work, disk=1e5)
     for name in jobs.pair_of:
         work = needs.work("deltas", SimpleNamespace(tuned=name))
         yield _job(needs, "deltas", f"results/deltas/{name}.parquet", work, disk=1e6)

@@ -12,12 +12,18 @@ from affectlocus.config.pairs import PairConfig
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 from affectlocus.orchestration import rule_values
+from affectlocus.orchestration.artifacts import Artifacts
 from affectlocus.orchestration.matrix import seeds_of
+from affectlocus.orchestration.steps.forecast import ForecastJobs
 from affectlocus.orchestration.steps.step import StepJobs
 
 
 class ClaimsJobs(StepJobs):
     """The jobs of rules/claims.smk."""
+
+    def __init__(self, artifacts: Artifacts, forecast: ForecastJobs) -> None:
+        super().__init__(artifacts)
+        self.forecasts = forecast.files
 
     @property
     def histograms(self) -> list[str]:

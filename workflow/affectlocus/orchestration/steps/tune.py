@@ -11,6 +11,7 @@ from affectlocus.config.tuning import Recipe
 from affectlocus.core.cells import tune_checkpoint
 from affectlocus.orchestration.artifacts import Artifacts
 from affectlocus.orchestration.rule_values import checkpoint, settings
+from affectlocus.orchestration.steps.forecast import ForecastJobs
 from affectlocus.orchestration.steps.step import TrainingJobs, equal_parts
 from affectlocus.orchestration.wildcard_patterns import combinations_of
 
@@ -22,14 +23,16 @@ class TuningInputs:
     base: list[str]
     weights: list[str]
     data: list[str]
+    forecast: list[str]
     settings: str
 
 
 class TuneJobs(TrainingJobs):
     """The jobs of rules/tune.smk."""
 
-    def __init__(self, artifacts: Artifacts) -> None:
+    def __init__(self, artifacts: Artifacts, forecast: ForecastJobs) -> None:
         super().__init__(artifacts)
+        self._forecast = forecast
         self._inputs: dict[str, TuningInputs] = {}
 
     @cached_property
@@ -85,6 +88,7 @@ class TuneJobs(TrainingJobs):
             base=[checkpoint(base) for base in bases],
             weights=self.artifacts.weights(*bases),
             data=[f"results/data/{task}.parquet" for task in recipe.data],
+            forecast=self._forecast.before(names),
             settings=settings(self._shared(names[0])),
         )
 
