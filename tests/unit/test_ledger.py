@@ -15,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from refusal import refused
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from affectlocus.cli import app
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS, ModuleSet, parse_modules
+from affectlocus.lm.affectgpt_bridge import AffectGptBridge
 from affectlocus.training.ledger import (
+    UNTRAINED,
     adapter_bytes,
     affectgpt,
     fair_rank,
@@ -73,6 +75,22 @@ def test_affectgpts_other_parts_are_sixteen_million() -> None:
     assert sum(count for group in parts.values() for count in group.values()) == 16_798_468
 
 
+def test_affectgpt_trains_what_its_modules_hold_at_its_sizes() -> None:
+    """On the meta device, from peft and from the module of the bridge: no count is written down."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **QWEN_7B))
+        names = [f"{name}_proj" for name in PROJECTIONS]
+        get_peft_model(model, LoraConfig(r=16, target_modules=names, task_type="CAUSAL_LM"))
+        bridge = AffectGptBridge(3584, {"face": 768, "audio": 1024}, {"multi": 1})
+    lora = sum(one.numel() for name, one in model.named_parameters() if "lora_" in name)
+    trained = sum(one.numel() for one in bridge.parameters())
+    assert (lora, trained) == (40_370_176, 14_042_372)
+    parts = [part for group in affectgpt(3584).values() for part in group.items()]
+    assert trained == sum(count for name, count in parts if name not in UNTRAINED)
+    gate = sum(one.numel() for name, one in model.named_parameters() if "gate_proj.lora_" in name)
+    assert f"{100 * gate / (lora + trained):.2f}" == "18.55"
+
+
 def test_the_share_of_get_in_every_convention() -> None:
     frame = ledger(qwen_7b(), ["all", "gate"], 16, others=affectgpt(3584))
     row = frame[(frame["modules"] == "gate") & (frame["budget"] == "equal rank")].iloc[0]
@@ -80,7 +98,8 @@ def test_the_share_of_get_in_every_convention() -> None:
     found = {name: f"{row[name]:.2f}" for name in frame.columns if name.startswith("share")}
     assert found == {
         "share": "25.00",
-        "share_of_trained": "17.65",
+        "share_of_trained": "18.55",
+        "share_of_saved": "17.65",
         "share_plus_others": "47.04",
         "share_plus_projectors": "40.15",
         "share_plus_fusion": "24.54",

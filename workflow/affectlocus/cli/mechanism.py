@@ -54,8 +54,9 @@ def ledger(
     The counts are exact and follow from the configuration; no weights are read. The row of gate is
     GET (the paper's Algorithm 1). Each module set has two rows: at the given rank, and at the rank
     at which it has about as many parameters as all seven projections (equal parameters). Shares are
-    in percent: share (of LoRA on all seven), share_of_trained (--others in the denominator too),
-    share_plus_others (--others in the numerator too), share_plus_GROUP (one group of them).
+    in percent: share (of LoRA on all seven), share_of_saved (--others in the denominator too),
+    share_of_trained (the same without parts that are saved and not trained), share_plus_others
+    (--others in the numerator too), share_plus_GROUP (one group of them).
 
     Example: affectlocus ledger Qwen2.5-7B --modules all --modules gate --others affectgpt
     """

@@ -26,6 +26,9 @@ SETS = (ALL, *PROJECTIONS, "o+gate", "q+k+v+o", "q+k+v+o+gate")
 Others = Mapping[str, Mapping[str, int]]
 """Group → part → parameters: the parts that are trained in addition to the language model."""
 
+UNTRAINED = frozenset({"image_llama_proj"})
+"""Parts that a checkpoint holds though they were not trained: AffectGPT's map of single images."""
+
 _FLOAT = 4  # bytes; peft and `tune` store adapters in float32 for a base of any dtype
 _MOMENTS = 2  # AdamW's running means of gradients and of their squares
 
@@ -120,19 +123,23 @@ def shares(chosen: int, whole: int, others: Others | None = None) -> dict[str, f
         others: other parts that are trained in both cases.
 
     Returns:
-        `share` = chosen / whole. With `others` also `share_of_trained` = chosen / (whole + others);
-        `share_plus_others` = (chosen + others) / (whole + others); and, with several groups, for
-        each group `share_plus_GROUP` = (chosen + group) / (whole + others).
+        `share` = chosen / whole. With `others` also `share_of_saved` = chosen / (whole + others);
+        `share_of_trained`, the same without the `UNTRAINED` parts; `share_plus_others` = (chosen +
+        others) / (whole + others); and, with several groups, for each group `share_plus_GROUP` =
+        (chosen + group) / (whole + others).
     """
     found = {"share": 100 * chosen / whole}
     if others:
         sums = {group: sum(parts.values()) for group, parts in others.items()}
-        trained = whole + sum(sums.values())
+        saved = whole + sum(sums.values())
+        parts = [part for group in others.values() for part in group.items()]
+        trained = saved - sum(count for name, count in parts if name in UNTRAINED)
         found["share_of_trained"] = 100 * chosen / trained
-        found["share_plus_others"] = 100 * (chosen + sum(sums.values())) / trained
+        found["share_of_saved"] = 100 * chosen / saved
+        found["share_plus_others"] = 100 * (chosen + sum(sums.values())) / saved
         if len(sums) > 1:
             for group, count in sums.items():
-                found[f"share_plus_{group}"] = 100 * (chosen + count) / trained
+                found[f"share_plus_{group}"] = 100 * (chosen + count) / saved
     return found
 
 
