@@ -33,6 +33,9 @@ class Preset(Strict):
         "only"
     )
     task: dict[str, Any] = Field(description="the keys of a task, as in params.yaml")
+    media: dict[str, str] = Field(
+        {}, description="medium → the path of a sample's file; a task names those that it reads"
+    )
 
     @property
     def expectation(self) -> str:
@@ -55,14 +58,14 @@ _BY_KEY = ("columns", "context", "join", "number", "split")
 
 
 def expanded(keys: dict[str, Any]) -> dict[str, Any]:
-    """A task with the keys of its preset; paths in the preset's `files` and `join` start at `root`.
+    """A task with the keys of its preset; the preset's paths start at `root`.
 
     Keys of the task override those of the preset. In columns, context, join, number and split,
-    single keys are overridden. Without a root the task must name all files. An expanded task
-    expands to itself.
+    single keys are overridden. Without a root the task must name all files. A list as `media` takes
+    the paths of these media from the preset. An expanded task expands to itself.
 
     Raises:
-        ValueError: the task has neither root nor files.
+        ValueError: the task has neither root nor files, or names a medium that the preset lacks.
     """
     preset = PRESETS[keys["preset"]]
     root, files = keys.get("root"), keys.get("files")
@@ -84,12 +87,28 @@ def expanded(keys: dict[str, Any]) -> dict[str, Any]:
             task[key] = {**task[key], **value}
         elif key != "files" or not isinstance(value, dict | None):
             task[key] = value
+    if isinstance(task.get("media"), list):
+        task["media"] = _media(preset, keys["preset"], task["media"], root)
     if root is not None:
         if isinstance(task["files"], dict):
             task["files"] = {key: _below(root, file) for key, file in task["files"].items()}
         if isinstance(task.get("join"), dict):
             task["join"] = _below(root, task["join"])
     return task | {"root": None}
+
+
+def _media(preset: Preset, name: str, media: list[Any], root: Any) -> dict[str, str]:
+    """Medium → the path of a sample's file."""
+    unknown = [medium for medium in media if medium not in preset.media]
+    if unknown:
+        raise ParameterError(
+            "task.no-such-medium",
+            f"preset {name} has the media {', '.join(preset.media) or 'none'}; found "
+            f"{unknown[0]!r}: write media as medium: path",
+            preset=name,
+            found=unknown[0],
+        )
+    return {medium: _below(root, preset.media[medium]) for medium in media}
 
 
 def _below(root: Any, file: Any) -> Any:
