@@ -37,6 +37,18 @@ GATE = "model.layers.1.mlp.gate_proj.weight"
 QWEIGHT = GATE.replace("weight", "qweight")
 Q = "model.layers.{}.self_attn.q_proj"
 TWO = ("diff", "base", "tuned")
+# AffectGPT's bridge at tiny size: linear map → its input and output.
+BRIDGE = {
+    "affectgpt_proj": (3, 8),
+    "video_attention_mlp": (3, 1),
+    "audio_llama_proj": (4, 8),
+    "audio_attention_mlp": (4, 1),
+    "multi_video_embs": (3, 4),
+    "multi_audio_embs": (4, 4),
+    "attention_mlp": (8, 4),
+    "fc_att": (4, 2),
+    "multi_llama_proj": (4, 8),
+}
 
 
 @dataclass(frozen=True)
@@ -172,6 +184,35 @@ def _trained_only(folder: Path) -> None:
     torch.save({"model": made, "epoch": 30}, folder / "tuned.pth")
 
 
+def released(change: Callable[[Arrays], Any]) -> Callable[[Path], None]:
+    """AffectGPT's file at tiny size: LoRA of the seven projections and its bridge, then changed."""
+
+    def make(folder: Path) -> None:
+        import torch
+
+        made: Arrays = {}
+        for layer in range(2):
+            for name, (d_out, d_in) in SHAPES.items():
+                stem = f"llama_model.base_model.model.model.layers.{layer}.{name}"
+                made[f"{stem}.lora_A.default.weight"] = np.ones((2, d_in), np.float32)
+                made[f"{stem}.lora_B.default.weight"] = np.ones((d_out, 2), np.float32)
+        for name, (inputs, outputs) in BRIDGE.items():
+            made[f"{name}.weight"] = np.ones((outputs, inputs), np.float32)
+            made[f"{name}.bias"] = np.ones(outputs, np.float32)
+        change(made)
+        tensors = {name: torch.from_numpy(value) for name, value in made.items()}
+        torch.save({"model": tensors, "epoch": 30}, folder / "tuned.pth")
+
+    return make
+
+
+def _rename(old: str, new: str) -> Callable[[Arrays], None]:
+    def change(made: Arrays) -> None:
+        made[new] = made.pop(old)
+
+    return change
+
+
 def _cached(folder: Path) -> None:
     model(folder / "models--Qwen--Qwen2.5-7B-Instruct" / "snapshots" / "main")
     adapter(folder / "tuned", base_model_name_or_path="Qwen/Qwen2.5-7B")
@@ -217,6 +258,8 @@ def _latent(folder: Path) -> None:
 
 
 PTH = ("diff", "base", "tuned.pth")
+SPLIT = ("convert", "tuned.pth", "--alpha", "4", "--out", "out")
+FACTOR = f"llama_model.base_model.model.{Q.format(1)}.lora_A.default.weight"
 
 CASES = [
     Case(
@@ -325,6 +368,48 @@ CASES = [
         "adapter.no-alpha",
         _trained_only,
         PTH,
+    ),
+    Case(
+        "AffectGPT's file with a renamed tensor",
+        "bridge.other-tensors",
+        released(_rename("multi_llama_proj.weight", "multi_proj.weight")),
+        SPLIT,
+    ),
+    Case(
+        "AffectGPT's file with a missing tensor",
+        "bridge.other-tensors",
+        released(lambda made: made.pop("fc_att.bias")),
+        SPLIT,
+    ),
+    Case(
+        "AffectGPT's file with an extra tensor",
+        "bridge.other-tensors",
+        released(lambda made: made.update({"audio_query_tokens": np.ones((1, 4), np.float32)})),
+        SPLIT,
+    ),
+    Case(
+        "AffectGPT's file with a renamed LoRA factor",
+        "bridge.other-tensors",
+        released(_rename(FACTOR, FACTOR.replace("llama_model", "llm_model"))),
+        SPLIT,
+    ),
+    Case(
+        "AffectGPT's file with a bridge of another language model",
+        "bridge.sizes-differ",
+        released(lambda made: made.update({"affectgpt_proj.weight": np.ones((6, 3), np.float32)})),
+        SPLIT,
+    ),
+    Case(
+        "Emotion-LLaMA asked for, AffectGPT found",
+        "bridge.other-kind",
+        released(lambda _: None),
+        (*SPLIT, "--bridge", "emotion-llama"),
+    ),
+    Case(
+        "A trained checkpoint as the initial one",
+        "bridge.not-initial",
+        released(lambda _: None),
+        (*SPLIT, "--initial", "tuned.pth"),
     ),
     Case(
         "An adapter in the base's place",
