@@ -169,10 +169,10 @@ def _check_names(
     ]
     raise InputError(
         "bridge.other-tensors",
-        f"{file}: its tensors are not the {len(expected)} of {layout.system}: "
-        f"{'; '.join(filter(None, parts))}. Every tensor has to be found exactly once: fetch the "
-        f"file again; if LoRA was on other modules than {adapted}, name them with --modules; if "
-        "the recipe was another one, convert the adapter alone with --bridge none",
+        f"{file}: does not hold the {len(expected)} tensors of {layout.system}, each once: "
+        f"{'; '.join(filter(None, parts))}. Fetch the file again; if LoRA was on other modules "
+        f"than {adapted}, name them (affectlocus convert --modules); if the recipe was another "
+        "one, convert the adapter alone (affectlocus convert --bridge none)",
         file=file,
         modules=str(adapted),
         missing=[name for name in missing if name not in renamed],
