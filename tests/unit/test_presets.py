@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from refusal import refused
 
 from affectlocus.config.experiment import Parameters, validate
@@ -101,6 +102,16 @@ def mer(train: str, test: str, transcripts: str) -> Callable[[Path], None]:
     return write
 
 
+def unibench(transcripts: str, text: str, valence: bool = False) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        values = ("-0.8", "1.2") if valence else ("neutral", "neutral")
+        rows = "".join(f"s_{n},{value}\n" for n, value in enumerate(values, 1))
+        (folder / "label.csv").write_text(f"name,{'val' if valence else 'discrete'}\n{rows}")
+        (folder / transcripts).write_text(f"name,{text}\ns_1,one\ns_2,two\n")
+
+    return write
+
+
 INTERVIEW = [
     ("0.1", "1.2", "Ellie", "how_doingV (how are you)"),
     ("1.5", "2.0", "Participant", "fine"),
@@ -168,6 +179,24 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]]]] = {
         mer("label-disdim.csv", "reference-semi.csv", "transcription-merge.csv"),
         [("中文3。\nEmotion:", "angry"), ("中文4。\nEmotion:", "neutral")],
     ),
+    **{
+        f"unibench-{name}": (
+            unibench("transcription-engchi-polish.csv", "english"),
+            [("one\nEmotion:", "neutral"), ("two\nEmotion:", "neutral")],
+        )
+        for name in ("mer2023", "meld", "iemocap")
+    },
+    "unibench-mer2024": (
+        unibench("transcription_merge.csv", "chinese"),
+        [("one\nEmotion:", "neutral"), ("two\nEmotion:", "neutral")],
+    ),
+    **{
+        f"unibench-{name}": (
+            unibench("transcription-engchi-polish.csv", "english", valence=True),
+            [("one\nSentiment:", "negative"), ("two\nSentiment:", "positive")],
+        )
+        for name in ("mosi", "mosei", "sims", "simsv2")
+    },
     "daic-woz": (daic, interviews("Is this person depressed, yes or no?", "no", "yes")),
     "daic-woz-phq8": (
         daic,
@@ -205,7 +234,7 @@ def test_the_owners_layout_becomes_samples(written: Callable[[str], Path], prese
     assert list(zip(test["prompt"], test["answer"], strict=True)) == LAYOUTS[preset][1]
     assert report["preset"] == preset
     assert report["preset_version"] == PRESETS[preset].version
-    assert "train" in report["splits"]
+    assert preset.startswith("unibench-") or "train" in report["splits"]
 
 
 @pytest.mark.parametrize("preset", LAYOUTS)
@@ -289,6 +318,40 @@ def test_the_presets_of_the_stories_experiment_are_what_was_written_out_before()
         assert task.model_copy(update={"preset": None, "context": None}) == plain
         # The order of labels decides ties.
         assert list((task.labels or {}).items()) == list((plain.labels or {}).items())
+
+
+UNIBENCH = [name for name in PRESETS if name.startswith("unibench-")]
+
+
+@pytest.mark.parametrize("preset", UNIBENCH)
+def test_media_of_a_preset_are_taken_by_name(preset: str) -> None:
+    named = {"preset": preset, "root": "sets/one", "media": ["face", "audio"]}
+    task = Task.model_validate(named)
+    folder = "audio" if preset.endswith(("mer2023", "mer2024", "sims", "simsv2")) else "subaudio"
+    assert task.media == {
+        "face": "sets/one/openface_face/{name}.npy",
+        "audio": f"sets/one/{folder}/{{name}}.wav",
+    }
+    assert Task.model_validate(json.loads(json.dumps(task.model_dump(mode="json")))) == task
+    own = Task.model_validate({**named, "media": {"audio": "wav/{id}.wav"}})
+    assert own.media == {"audio": "wav/{id}.wav"}
+    assert Task.model_validate({"preset": preset, "root": "sets"}).media == {}
+
+
+def test_mer2024_s_subtitles_have_an_underscore() -> None:
+    join = PRESETS["unibench-mer2024"].task["join"]
+    assert join["file"] == "transcription_merge.csv"
+
+
+def test_a_medium_that_a_preset_lacks_is_refused() -> None:
+    for keys in (
+        {"preset": "unibench-mosi", "media": ["voice"]},
+        {"preset": "mosi", "media": ["a"]},
+    ):
+        with pytest.raises(ValidationError, match="has the media"):
+            Task.model_validate({"root": "set", **keys})
+    with pytest.raises(ValidationError, match="write medium: path"):
+        Task.model_validate({"files": {"test": "a.csv"}, "media": ["audio"]})
 
 
 def test_a_preset_that_was_never_seen_says_so() -> None:

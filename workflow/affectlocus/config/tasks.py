@@ -188,6 +188,17 @@ class Scorings(RootModel[dict[str, Scoring]]):
     model_config = ConfigDict(frozen=True)
 
 
+def _without_list(media: Any) -> Any:
+    """Refuses names of media without paths, which only a preset can complete."""
+    if isinstance(media, list):
+        raise ParameterError(
+            "task.media-without-paths",
+            "found names of media alone, which need a preset; write medium: path",
+            found=media,
+        )
+    return media
+
+
 class Task(Strict):
     """A benchmark, text to tune on, or text to read: samples, labels and prompt."""
 
@@ -252,10 +263,14 @@ class Task(Strict):
         description="text before the answer; {column} inserts a column, {text} the column of the "
         "text, {context} the previous turns",
     )
-    media: dict[Name, MediaPattern] = Field(
+    media: Annotated[
+        dict[Name, MediaPattern],
+        BeforeValidator(_without_list, json_schema_input_type=dict[Name, str] | list[Name]),
+    ] = Field(
         {},
         description="medium in the section media → the path of a sample's file, relative to "
-        "data_root. {column} inserts a column of the sample, {id} its id, {split} its split",
+        "data_root. {column} inserts a column of the sample, {id} its id, {split} its split. With "
+        "a preset that has media, their names are enough: [face, audio]",
     )
     absent: Literal["refuse", "drop"] = Field(
         "refuse",
