@@ -6,7 +6,8 @@ with the description by eye. Nothing here is imported from the project.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 
 import numpy as np
 
@@ -42,3 +43,69 @@ def soft_tokens(weights: Weights, seen: np.ndarray, heard: np.ndarray) -> dict[s
         "audio": linear(weights, "audio_llama_proj", pooled(weights, "audio_attention_mlp", heard)),
         "face": linear(weights, "affectgpt_proj", pooled(weights, "video_attention_mlp", seen)),
     }
+
+
+def frame_indices(frames: int, wanted: int = 8) -> list[int]:
+    """The frames that are taken of `frames`: evenly from the first, and the last again if few."""
+    taken = min(wanted, frames)
+    step = frames / taken
+    found = [int(number * step) for number in range(taken)]
+    return found + [found[-1]] * (wanted - taken)
+
+
+def clip_starts(duration: float, clips: int = 8, seconds: int = 2) -> list[float]:
+    """The starts of the clips in seconds, as exact fractions of the float duration."""
+    last = max(Fraction(duration) - seconds, Fraction(0))
+    return [float(last * number / (clips - 1)) for number in range(clips)]
+
+
+def centred_in_place(samples: np.ndarray, starts: list[int], length: int) -> np.ndarray:
+    """Clips (clips, length) of one recording, each without its mean.
+
+    A clip is a view: where two overlap, the first one's mean is already gone when the second one's
+    is taken, and both see the result.
+    """
+    samples = samples.copy()
+    for start in starts:
+        samples[start : start + length] -= samples[start : start + length].mean()
+    return np.stack([samples[start : start + length] for start in starts])
+
+
+def normalised_together(clips: np.ndarray) -> np.ndarray:
+    """All clips of a sample to mean 0 and variance 1 together, as one array."""
+    return (clips - clips.mean()) / np.sqrt(clips.var() + 1e-7)
+
+
+def audio_features(hidden_states: list[np.ndarray]) -> np.ndarray:
+    """(clips, width): the mean of the last four hidden states (clips, T, width), then over time."""
+    return np.mean(hidden_states[-4:], axis=0).mean(axis=1)
+
+
+MULTI = "The audio and video merged info is: <Multi><MultiHere></Multi>. "
+AUDIO = "The audio content is as follows: <Audio><AudioHere></Audio>. "
+FACE = (
+    "Meanwhile, we uniformly sample raw frames from the video and extract faces from these frames: "
+    "<Video><FaceHere></Video>. "
+)
+ASKED = (
+    "The subtitle of this video is: <Subtitle>{subtitle}</Subtitle>. Now, please answer my "
+    "question based on all the provided information. {question} ###Assistant: "
+)
+HERE = ("<MultiHere>", "<AudioHere>", "<FaceHere>")
+"""The added tokens, in the order of the prompt."""
+
+
+def prompt(subtitle: str, question: str) -> str:
+    """The prompt with all three soft tokens and the subtitle."""
+    return "###Human: " + MULTI + AUDIO + FACE + ASKED.format(subtitle=subtitle, question=question)
+
+
+def training_sample(
+    encode: Callable[[str], list[int]], text: str, answer: str, bos: int, eos: int
+) -> tuple[list[int], list[int]]:
+    """Ids and labels of a sample: bos, prompt, answer and ###, eos; the prompt is not learned.
+
+    Prompt and target are encoded apart. The label of eos is eos, although its attention is masked.
+    """
+    asked, target = encode(text), encode(answer + "###")
+    return [bos, *asked, *target, eos], [-100] * (1 + len(asked)) + target + [eos]

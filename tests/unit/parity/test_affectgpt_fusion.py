@@ -15,6 +15,7 @@ from affectlocus.lm.emotion_llama_bridge import EmotionLlamaBridge
 
 HIDDEN, FRAMES, CLIPS = 12, 8, 8
 TOKENS = {"multi": 1, "audio": 1, "face": 1}
+VECTORS = ("facemae", "videomae", "hubert")
 
 
 def bridge(tokens: dict[str, int] = TOKENS, visual: str = "face") -> AffectGptBridge:
@@ -85,25 +86,23 @@ def test_the_number_of_frames_is_free() -> None:
 
 def emotion_llama() -> EmotionLlamaBridge:
     torch.manual_seed(0)
-    widths = {"image": SEEN, "face": HEARD, "video": HEARD, "audio": HEARD}
+    widths = {"eva": SEEN, **dict.fromkeys(VECTORS, HEARD)}
     return EmotionLlamaBridge(HIDDEN, widths, {"image": 4, "features": 4})
 
 
 def test_emotion_llama_joins_four_patches_and_ends_with_the_class_token() -> None:
     module = emotion_llama()
     image = drawn(2, 1 + 16, SEEN)
-    vectors = {
-        name: drawn(2, 1, HEARD, seed=n) for n, name in enumerate(("face", "video", "audio"))
-    }
+    vectors = {name: drawn(2, 1, HEARD, seed=n) for n, name in enumerate(VECTORS)}
     with torch.no_grad():
-        found = module({"image": image, **vectors})
+        found = module({"eva": image, **vectors})
     weights = arrays(module)
     for sample in range(2):
         for place in range(4):
             patches = image[sample, 1 + 4 * place : 5 + 4 * place].numpy()
             expected = plain.linear(weights, "llama_proj", patches.reshape(-1))
             np.testing.assert_allclose(found["image"][sample, place], expected, atol=1e-6)
-        for place, name in enumerate(("face", "video", "audio")):
+        for place, name in enumerate(VECTORS):
             vector = vectors[name][sample, 0].numpy()
             expected = plain.linear(weights, f"feats_llama_proj{place + 1}", vector)
             np.testing.assert_allclose(found["features"][sample, place], expected, atol=1e-6)
@@ -113,7 +112,7 @@ def test_emotion_llama_joins_four_patches_and_ends_with_the_class_token() -> Non
 
 def test_emotion_llama_with_another_number_of_patches_is_refused() -> None:
     with refused("bridge.other-patches", found=16, expected=17):
-        emotion_llama()({"image": drawn(1, 16, SEEN)})
+        emotion_llama()({"eva": drawn(1, 16, SEEN)})
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
@@ -133,12 +132,12 @@ def test_emotion_llama_has_260_soft_tokens() -> None:
     assert sum(layout.tokens.values()) == 260
     with torch.device("meta"):
         module = EmotionLlamaBridge(
-            4096, {"image": 1408, "face": 1024, "video": 1024, "audio": 1024}, layout.tokens
+            4096, {"eva": 1408, **dict.fromkeys(VECTORS, 1024)}, layout.tokens
         )
         found = module(
             {
-                "image": torch.empty(1, 1 + 32 * 32, 1408),
-                **{name: torch.empty(1, 1, 1024) for name in ("face", "video", "audio")},
+                "eva": torch.empty(1, 1 + 32 * 32, 1408),
+                **{name: torch.empty(1, 1, 1024) for name in VECTORS},
             }
         )
     assert {name: one.shape for name, one in found.items()} == {

@@ -25,42 +25,41 @@ class EmotionLlamaBridge(nn.Module):
 
     Args:
         hidden: H.
-        widths: the width W of `image` (EVA), `face` (FaceMAE), `video` (VideoMAE) and `audio`
-            (HuBERT).
+        widths: the width W of `eva`, `facemae`, `videomae` and `hubert`.
         tokens: `image` → the number of its soft tokens, a quarter of the patches; `features` → 4.
     """
 
     def __init__(self, hidden: int, widths: Mapping[str, int], tokens: Mapping[str, int]) -> None:
         super().__init__()
         self.tokens = dict(tokens)
-        self.llama_proj = nn.Linear(JOINED * widths["image"], hidden)
-        self.feats_llama_proj1 = nn.Linear(widths["face"], hidden)
-        self.feats_llama_proj2 = nn.Linear(widths["video"], hidden)
-        self.feats_llama_proj3 = nn.Linear(widths["audio"], hidden)
-        self.cls_tk_llama_proj = nn.Linear(widths["image"], hidden)
+        self.llama_proj = nn.Linear(JOINED * widths["eva"], hidden)
+        self.feats_llama_proj1 = nn.Linear(widths["facemae"], hidden)
+        self.feats_llama_proj2 = nn.Linear(widths["videomae"], hidden)
+        self.feats_llama_proj3 = nn.Linear(widths["hubert"], hidden)
+        self.cls_tk_llama_proj = nn.Linear(widths["eva"], hidden)
 
     def forward(self, features: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The soft tokens of a batch.
 
         Args:
-            features: `image` → the output of EVA's last layer norm (B, 1 + P, W), the class token
-                first; `face`, `video`, `audio` → one vector (B, 1, W) each.
+            features: `eva` → the output of its last layer norm (B, 1 + P, W), the class token
+                first; `facemae`, `videomae`, `hubert` → one vector (B, 1, W) each.
 
         Returns:
-            Placeholder → soft tokens (B, number, H), for those whose media are given: `features`
-            needs all four.
+            Placeholder → soft tokens (B, number, H), for those whose media are given: `image`
+            needs `eva`, and `features` all four.
 
         Raises:
             InputError: the number of patches does not give the number of soft tokens.
         """
-        image = features.get("image")
+        image = features.get("eva")
         if image is None:
             return {}
         first, patches = image[:, :1], image[:, 1:]
         if patches.shape[1] != JOINED * self.tokens["image"]:
             raise InputError(
                 "bridge.other-patches",
-                f"the features of image have {image.shape[1]} vectors for a sample; expected "
+                f"the features of eva have {image.shape[1]} vectors for a sample; expected "
                 f"{1 + JOINED * self.tokens['image']}: the class token, then {JOINED} patches for "
                 f"each of the {self.tokens['image']} soft tokens",
                 found=image.shape[1],
@@ -68,9 +67,9 @@ class EmotionLlamaBridge(nn.Module):
             )
         found = {"image": self.llama_proj(patches.unflatten(1, (-1, JOINED)).flatten(2))}
         maps = {
-            "face": self.feats_llama_proj1,
-            "video": self.feats_llama_proj2,
-            "audio": self.feats_llama_proj3,
+            "facemae": self.feats_llama_proj1,
+            "videomae": self.feats_llama_proj2,
+            "hubert": self.feats_llama_proj3,
         }
         if all(name in features for name in maps):
             vectors = [project(features[name]) for name, project in maps.items()]
