@@ -34,6 +34,7 @@ update_config(config, GIVEN.config)
 
 include: "rules/common.smk"
 include: "rules/corpus.smk"
+include: "rules/senses.smk"
 include: "rules/retrieve.smk"
 include: "rules/convert.smk"
 include: "rules/pretrain.smk"

@@ -18,9 +18,11 @@ from affectlocus.cli.experiment import check, pin, plan, schema
 from affectlocus.cli.forecasts import forecast
 from affectlocus.cli.materials import (
     corpus,
+    encoders,
     prepare,
     pretrain,
     retrieve,
+    senses,
     wheels,
 )
 from affectlocus.cli.mechanism import activations, directions, ledger, neurons
@@ -37,6 +39,7 @@ from affectlocus.core.version import __version__
 # Libraries that are checked before the step reads anything; other steps check at their imports.
 _NEEDED = {
     "pretrain": ("torch", "transformers"),
+    "encoders": ("torch", "transformers"),
     "tune": ("torch", "transformers", "peft"),
     "forecast": ("torch", "transformers", "peft"),
     "evaluate": ("torch", "transformers"),
@@ -83,6 +86,8 @@ app = typer.Typer(
 # In the order of the help.
 for _command in (
     corpus,
+    senses,
+    encoders,
     retrieve,
     wheels,
     pretrain,

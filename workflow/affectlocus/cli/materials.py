@@ -47,6 +47,22 @@ def corpus(
     write_corpus(settings_of(Corpus, settings), out)
 
 
+def senses(
+    settings: Annotated[str, settings_option("seed, people, tuning_samples, benchmark_samples")],
+    out: Out,
+) -> None:
+    """Generate tasks in which each sample has a text, a drawn face and a synthetic voice.
+
+    Writes a folder with a csv for each task, which names the files in its folders faces and voices.
+
+    Example: affectlocus senses --settings '{"benchmark_samples": 50}' --out senses
+    """
+    from affectlocus.config.corpus import Senses
+    from affectlocus.data.senses import write_senses
+
+    write_senses(settings_of(Senses, settings), out)
+
+
 def retrieve(
     source: Annotated[
         str,
@@ -208,6 +224,56 @@ def pretrain(
             )
         write_manifest(Path(one.out), place, kind="model", **measured)
         states.remove()
+
+
+def encoders(
+    settings: Annotated[
+        str,
+        settings_option(
+            "architecture, hidden_size, layers, heads, examples, steps, batch_size, learning_rate, "
+            "seed"
+        ),
+    ],
+    folder: Annotated[Path, typer.Option(help="folder to write the encoder into")],
+    out: Annotated[Path, typer.Option(help="manifest to write")],
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; the result depends on their number")
+    ] = 1,
+    again: Annotated[
+        bool, typer.Option("--again", help="make it even if the package holds this encoder")
+    ] = False,
+) -> None:
+    """Make a tiny encoder of faces or voices and save it in the Hugging Face layout.
+
+    A CLIP vision tower is trained on drawn faces, without labels of affect: it predicts who the
+    person is, how the picture was taken, and the same face in a standard view. A HuBERT has the
+    initial weights of the seed. The encoders of experiments/senses are part of the package, so that
+    every machine has the same ones; they are copied.
+
+    Example: affectlocus encoders --settings '{"architecture": "clip", "steps": 800}'
+    --folder encoders/face --out face.json
+    """
+    from affectlocus.config.encoder_recipes import EncoderRecipe
+    from affectlocus.core.output_files import check_output, replacing
+
+    recipe = settings_of(EncoderRecipe, settings)
+    check_output(out)
+    with importing():
+        import torch
+
+        from affectlocus.training.encoders import fingerprint
+        from affectlocus.training.encoders import make_encoder as run
+        from affectlocus.training.shipped_encoders import shipped_encoder
+
+    torch.set_num_threads(threads)
+    shipped = None if again else shipped_encoder(recipe, fingerprint(recipe))
+    with replacing(folder, "encoders") as temporary:
+        if shipped is not None:
+            shipped.copy(temporary)
+            about: dict[str, Any] = {"shipped": shipped.name, **shipped.measured}
+        else:
+            about = run(recipe, temporary)
+    write_manifest(out, folder, kind="encoder", **about)
 
 
 def prepare(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, RootModel, model_validator
 
-from affectlocus.config.fields import Count, Fraction, Positive, Seed, Strict
+from affectlocus.config.fields import WHOLE, Count, Fraction, Positive, Seed, Strict
 from affectlocus.config.messages import ParameterError
 
 CORPUS_TASKS = (
@@ -17,6 +17,21 @@ CORPUS_TASKS = (
     *("mini-place", "mini-doer"),
 )
 """The tasks that the embedded corpus generator writes."""
+SENSES_TASKS = ("mini-senses", "mini-face", "mini-voice", "mini-quadrant", "mini-conflict")
+"""The generated tasks with a face and a voice for each sample: results/senses/TASK.csv."""
+
+
+class Senses(Strict):
+    """The generated tasks in which each sample has a text, a drawn face and a synthetic voice."""
+
+    seed: Seed = Field(0, description="seed of the generator")
+    people: Annotated[int, Field(ge=8), WHOLE] = Field(
+        80, description="faces and speakers; the last quarter occurs only in test splits"
+    )
+    tuning_samples: Count = Field(3000, description="training samples of mini-senses")
+    benchmark_samples: Count = Field(
+        200, description="samples in each split, train and test, of each benchmark"
+    )
 
 
 class Corpus(Strict):

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from affectlocus.config.bridges import BridgeConfig
 from affectlocus.config.claims import Claims
-from affectlocus.config.corpus import Corpus
+from affectlocus.config.corpus import Corpus, Senses
 from affectlocus.config.evaluation import Evaluate, Extraction
 from affectlocus.config.fields import Name, Seed, Strict, distinct
 from affectlocus.config.hardware import Hardware, PlanAssumptions
@@ -44,6 +44,9 @@ class Parameters(Strict):
         ".", description="the folder to which paths are relative; itself relative to params.yaml"
     )
     corpus: Corpus | None = None
+    senses: Senses | None = Field(
+        None, description="generates the tasks with a face and a voice, such as mini-face"
+    )
     bases: Annotated[dict[Name, Base], Field(min_length=1)]
     bridges: dict[Name, BridgeConfig] = Field(
         {}, description="what turns the features of media into soft tokens of a language model"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from affectlocus.config.claim_kinds import OnScores, statements_of
-from affectlocus.config.corpus import CORPUS_TASKS
+from affectlocus.config.corpus import CORPUS_TASKS, SENSES_TASKS
 from affectlocus.config.fields import unknown_name
 from affectlocus.config.scoring import FREE_METRICS
 from affectlocus.config.tasks import is_valence
@@ -207,14 +207,8 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
                 key=f"tasks.{name}",
                 found=name,
             )
-        if task.corpus and name not in CORPUS_TASKS:
-            yield InputError(
-                "task.not-in-corpus",
-                f"the corpus has no such task; expected one of {', '.join(CORPUS_TASKS)}",
-                key=f"tasks.{name}.corpus",
-                found=name,
-                expected=list(CORPUS_TASKS),
-            )
+        if task.corpus:
+            yield from _corpus_task(parameters, name)
     for name in parameters.evaluate.readouts:
         yield from known("evaluate.readouts", name, dict.fromkeys(parameters.benchmarks), "task")
     for name in parameters.spoken:
@@ -256,6 +250,27 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
                     "needs the corpus section, which is missing",
                     key=f"tasks.{name}.corpus",
                 )
+
+
+def _corpus_task(parameters: Parameters, name: str) -> Iterator[InputError]:
+    """A problem for a generated task that the corpus does not have, or not with these settings."""
+    known = (*CORPUS_TASKS, *SENSES_TASKS)
+    if name not in known:
+        yield InputError(
+            "task.not-in-corpus",
+            f"the corpus has no such task; expected one of {', '.join(known)}",
+            key=f"tasks.{name}.corpus",
+            found=name,
+            expected=list(known),
+        )
+    elif name in SENSES_TASKS and parameters.senses is None:
+        yield InputError(
+            "task.senses-not-generated",
+            "the task has faces and voices, and the section senses that generates them is missing; "
+            "add it (senses: {} takes the defaults)",
+            key=f"tasks.{name}.corpus",
+            found=name,
+        )
 
 
 def _protocols(parameters: Parameters) -> Iterator[InputError]:

@@ -336,10 +336,10 @@ def write_corpus(settings: Corpus, folder: Path) -> None:
         temporary.mkdir()
         (temporary / PRETRAINING).write_text("\n".join(documents) + "\n", encoding="utf-8")
         for name, rows in tasks.items():
-            _write_csv(temporary / f"{name}.csv", rows)
+            write_csv(temporary / f"{name}.csv", rows)
 
 
-def _write_csv(path: Path, rows: list[Row]) -> None:
+def write_csv(path: Path, rows: list[Row]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
         writer.writeheader()

@@ -29,6 +29,7 @@ from affectlocus.orchestration.steps.report import ReportJobs
 from affectlocus.orchestration.steps.retrieve import RetrieveJobs
 from affectlocus.orchestration.steps.revisions import RevisionsJobs
 from affectlocus.orchestration.steps.score import ScoreJobs
+from affectlocus.orchestration.steps.senses import SensesJobs
 from affectlocus.orchestration.steps.tables import TablesJobs
 from affectlocus.orchestration.steps.trajectory import TrajectoryJobs
 from affectlocus.orchestration.steps.tune import TuneJobs
@@ -41,6 +42,7 @@ class Dag(Artifacts):
     def __init__(self, parameters: Parameters) -> None:
         super().__init__(parameters)
         self.corpus = CorpusJobs(self)
+        self.senses = SensesJobs(self)
         self.retrieve = RetrieveJobs(self)
         self.convert = ConvertJobs(self)
         self.pretrain = PretrainJobs(self)

@@ -54,6 +54,8 @@ def _steps(jobs: Dag) -> Iterator[str]:
     yield from map(_stem, jobs.ledger.files)
     if jobs.pretrained or any(task.corpus for task in jobs.parameters.tasks.values()):
         yield "corpus"
+    if jobs.senses.used:
+        yield "senses"
     if jobs.wheels.folder == str(Path(RELEASED_WHEELS[0]).parent):
         yield "wheels"
     if jobs.fluency.files:

@@ -175,6 +175,8 @@ def _sources(needs: Needs) -> Iterator[PlannedJob]:
         yield PlannedJob("wheels", RELEASED_WHEELS[0], download=1e6, disk=1e6)
     if jobs.pretrained or any(task.corpus for task in jobs.parameters.tasks.values()):
         yield PlannedJob("corpus", "results/corpus/pretraining.txt")
+    if jobs.senses.used:
+        yield PlannedJob("senses", jobs.senses.tasks[0], disk=1e8)
     for task in jobs.parameters.tasks:
         yield PlannedJob("prepare", f"results/data/{task}.parquet", disk=1e6)
 

@@ -28,11 +28,13 @@ class ShippedBase:
         name: BASE/seedN, its folder.
         measured: what `pretrain` returned when it was trained.
         files: file name → SHA-256.
+        package: the folder of the package that holds it.
     """
 
     name: str
     measured: dict[str, float]
     files: dict[str, str]
+    package: Path
 
     def copy(self, folder: Path) -> None:
         """Copies the files into a folder, which must not exist.
@@ -40,7 +42,7 @@ class ShippedBase:
         Raises:
             InputError: a file is missing or damaged.
         """
-        source = FOLDER / self.name
+        source = self.package / self.name
         for name, digest in self.files.items():
             if not (source / name).is_file() or sha256(source / name) != digest:
                 raise InputError(
@@ -67,5 +69,5 @@ def shipped_base(recipe: Pretraining, text: str) -> ShippedBase | None:
     wanted = recipe.model_dump(mode="json")
     for name, base in record["bases"].items():
         if base["recipe"] == wanted:
-            return ShippedBase(name, base["measured"], base["files"])
+            return ShippedBase(name, base["measured"], base["files"], FOLDER)
     return None

@@ -6,11 +6,13 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from affectlocus.config.corpus import SENSES_TASKS
 from affectlocus.config.files import DataFile
 from affectlocus.core.files import matching
 from affectlocus.data.sources import tables
 from affectlocus.orchestration import rule_values
 from affectlocus.orchestration.rule_values import repeated
+from affectlocus.orchestration.steps import senses
 from affectlocus.orchestration.steps.step import StepJobs
 
 
@@ -38,7 +40,8 @@ class PrepareJobs(StepJobs):
     def paths(self, task: str) -> dict[str, str]:
         """Split, `all` or `join` → a path, which may contain * and ?, or a download's manifest."""
         if self.parameters.tasks[task].files is None:
-            return {"all": f"results/corpus/{task}.csv"}
+            folder = senses.FOLDER if task in SENSES_TASKS else "results/corpus"
+            return {"all": f"{folder}/{task}.csv"}
         return {
             key: f"results/data/sources/{task}.{key}.json"
             if table.hub is not None
