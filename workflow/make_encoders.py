@@ -16,9 +16,9 @@ import yaml
 from affectlocus.config.encoder_recipes import EncoderRecipe
 from affectlocus.core.files import sha256
 from affectlocus.core.provenance import hardware, versions
-from affectlocus.training.encoders import fingerprint, make_encoder
 from affectlocus.training.shipped import RECORD
 from affectlocus.training.shipped_encoders import FOLDER
+from affectlocus.training.tiny_encoders import fingerprint, make_encoder
 
 
 def main() -> None:

@@ -261,9 +261,9 @@ def encoders(
     with importing():
         import torch
 
-        from affectlocus.training.encoders import fingerprint
-        from affectlocus.training.encoders import make_encoder as run
         from affectlocus.training.shipped_encoders import shipped_encoder
+        from affectlocus.training.tiny_encoders import fingerprint
+        from affectlocus.training.tiny_encoders import make_encoder as run
 
     torch.set_num_threads(threads)
     shipped = None if again else shipped_encoder(recipe, fingerprint(recipe))

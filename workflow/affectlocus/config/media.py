@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from affectlocus.config.encoder_recipes import EncoderRecipe
 from affectlocus.config.fields import WHOLE, Count, Positive, Strict, as_folder, distinct, one_of
 from affectlocus.config.messages import ParameterError
 from affectlocus.config.sources import PACKAGE, Source
@@ -44,6 +45,9 @@ class Encoder(Source):
     A Hugging Face model with its configuration, its preprocessor's configuration and its weights.
     """
 
+    pretrain: EncoderRecipe | None = Field(
+        None, description="a tiny encoder of drawn faces or synthetic voices, which is made here"
+    )
     package: str | None = Field(
         None,
         pattern=PACKAGE,
@@ -57,7 +61,7 @@ class Encoder(Source):
     url: str | None = Field(None, description="not possible: an encoder is more than one file")
     sha256: str | None = Field(None, description="not possible, as url")
 
-    places: ClassVar[tuple[str, ...]] = ("folder", "hub", "package")
+    places: ClassVar[tuple[str, ...]] = ("folder", "hub", "package", "pretrain")
     companions: ClassVar[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "revision": (("hub",), ("hub",)),
         "sha256": (("url",), ()),

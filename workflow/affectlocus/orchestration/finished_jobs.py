@@ -34,6 +34,7 @@ def _steps(jobs: Dag) -> Iterator[str]:
         "convert": jobs.converted,
         "retrieve_data": jobs.prepare.hub_tables,
         "pretrain": jobs.pretrained,
+        "encoders": jobs.encoders.media,
         "prepare": jobs.report.tasks,
         "tune": jobs.tuned,
         "deltas": jobs.pair_of,

@@ -177,6 +177,8 @@ def _sources(needs: Needs) -> Iterator[PlannedJob]:
         yield PlannedJob("corpus", "results/corpus/pretraining.txt")
     if jobs.senses.used:
         yield PlannedJob("senses", jobs.senses.tasks[0], disk=1e8)
+    for name in jobs.encoders.media:
+        yield PlannedJob("encoders", f"results/encoders/{name}.json", disk=1e6)
     for task in jobs.parameters.tasks:
         yield PlannedJob("prepare", f"results/data/{task}.parquet", disk=1e6)
 

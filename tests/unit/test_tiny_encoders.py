@@ -21,25 +21,19 @@ from transformers import (
 )
 
 from affectlocus.config.encoder_recipes import EncoderRecipe
+from affectlocus.config.experiment import load
 from affectlocus.core.files import sha256
 from affectlocus.data.faces import SIDE, draw_expression, draw_face, draw_identity, draw_view
 from affectlocus.data.voices import RATE, draw_delivery, draw_speaker, draw_voice
-from affectlocus.training.encoders import _clip, draw_faces
 from affectlocus.training.shipped import RECORD
 from affectlocus.training.shipped_encoders import FOLDER, shipped_encoder
+from affectlocus.training.tiny_encoders import _clip, draw_faces, fingerprint
 
+ROOT = Path(__file__).parents[2]
 RECIPES = yaml.safe_load((FOLDER / "recipe.yaml").read_text())
 RECORDED = json.loads((FOLDER / RECORD).read_text())["encoders"]
-TINY = {"architecture": "clip", "hidden_size": 8, "heads": 2, "layers": 1, "examples": 20} | {
-    "steps": 2
-}
-    "architecture": "clip",
-    "hidden_size": 8,
-    "heads": 2,
-    "layers": 1,
-    "examples": 20,
-    "steps": 2,
-}
+TINY = {"architecture": "clip", "hidden_size": 8, "heads": 2, "layers": 1, "examples": 20}
+TINY["steps"] = 2
 
 
 def test_the_record_lists_every_encoder_with_its_files_and_they_are_small() -> None:
@@ -48,6 +42,19 @@ def test_the_record_lists_every_encoder_with_its_files_and_they_are_small() -> N
         files = {path.name: sha256(path) for path in (FOLDER / name).iterdir()}
         assert files == RECORDED[name]["files"]
     assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 1_000_000
+
+
+def test_the_experiment_uses_the_shipped_encoders() -> None:
+    media = load(ROOT / "experiments/senses").media
+    for name, settings in RECIPES.items():
+        encoder = media[name].encoder
+        assert encoder is not None
+        recipe = encoder.pretrain
+        assert recipe is not None
+        assert recipe == EncoderRecipe(**settings)
+        found = shipped_encoder(recipe, fingerprint(recipe))
+        assert found is not None
+        assert found.name == name
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 1499}, {"examples": 15999}])
