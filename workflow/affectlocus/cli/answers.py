@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from affectlocus.cli.shared import (
+    Features,
     HardwareText,
     Out,
     Reading,
     Then,
     device,
+    features_by_task,
     importing,
+    read_features,
     read_frame,
     settings_of,
     settings_option,
@@ -41,7 +45,8 @@ def evaluate(
         typer.Option(
             help="JSON text or a json file: a cell, or a list with a cell for each output, in the "
             "same order. Keys: kind (base, tuned, load, tune, ablate), pair, modules, mode, seed "
-            "(of the tuning), draw (number of a random draw), base (by default the name of --base)"
+            "(of the tuning), draw (number of a random draw), base (by default the name of "
+            "--base), bridge (tuned, initial, none), media (shuffled, zero-NAME)"
         ),
     ],
     base: Annotated[
@@ -62,6 +67,14 @@ def evaluate(
     reading: Reading = "{}",
     then: Then = None,
     hardware: HardwareText = "{}",
+    features: Features = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option(
+            help="manifest or folder of a checkpoint with the bridge before the tuning; by default "
+            "it is in the tuned checkpoint, or else drawn"
+        ),
+    ] = None,
     kept: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +90,9 @@ def evaluate(
     {"kind": "base"}, {"kind": "tuned", "pair": "mine"}, {"kind": "load", "pair": "mine",
     "modules": "gate"}, {"kind": "tune", "pair": "mine", "modules": "gate", "seed": 0},
     {"kind": "ablate", "pair": "mine", "modules": "gate", "mode": "shuffle", "draw": 0}.
-    Several cells share one loaded base.
+    Several cells share one loaded base. With a bridge, a cell reads the features of media
+    (--features): {"kind": "load", "pair": "mine", "modules": "gate", "bridge": "tuned"}; the module
+    set bridge is base and bridge alone. A cell without a bridge reads the text of the prompts.
 
     Writes the log-likelihood of every label after every test prompt, and of every text of a task
     with fluency, from which `score` computes scores. For tasks with fluency it also writes texts
@@ -105,8 +120,6 @@ def evaluate(
     --data a.parquet --settings '{"readout": "generation",
     "generation": {"template": "affectgpt", "sampling": "nucleus", "max_new_tokens": 1200}}'
     """
-    from dataclasses import asdict
-
     from affectlocus.config.evaluation import Evaluate
     from affectlocus.config.hardware import Hardware
     from affectlocus.config.pairs import Reading
@@ -136,13 +149,20 @@ def evaluate(
         from affectlocus.evaluation.evaluate import NO_CACHE
         from affectlocus.evaluation.prediction_cache import PredictionCache
         from affectlocus.evaluation.session import Session
-    asked_how = {} if kept is None else {task.name: content_of_task(task, chosen) for task in tasks}
+    media_files = features_by_task(features)
+    media = {task: read_features(files, "test") for task, files in media_files.items()}
+    start = initial and (initial if initial.is_dir() else checkpoint_folder(initial))
+    asked_how = {}
+    if kept is not None:
+        asked_how = {
+            task.name: content_of_task(task, chosen, media_files.get(task.name)) for task in tasks
+        }
     found = 0
     with Progress() as progress:
         bar = progress.add_task("", total=None)
         for manifest in base:
             chain = [folders[manifest], *(then or [])]
-            session = Session(chain, tasks, chosen, devices)
+            session = Session(chain, tasks, chosen, devices, media)
             progress.update(bar, total=len(cell_of) * session.prompts)
             alike = (
                 {}
@@ -156,10 +176,17 @@ def evaluate(
                 own = tuned_of[out]
                 cache = NO_CACHE
                 if kept is not None:
-                    weights = {"cell": asdict(cell), "tuned": own and weights_digest(own), **how}
+                    weights = {"cell": cell.fields, "tuned": own and weights_digest(own), **how}
+                    if initial is not None:
+                        weights["initial"] = weights_digest(initial)
                     cache = PredictionCache(kept / cell.id, alike | weights, asked_how)
                 answers, verified = session.answer(
-                    cell, own and folders[own], how, cache, lambda done: progress.advance(bar, done)
+                    cell,
+                    own and folders[own],
+                    how,
+                    cache,
+                    lambda done: progress.advance(bar, done),
+                    start,
                 )
                 found += len(cache.found)
                 write_json(out.with_name("verification.json"), {"cell": cell.id, **verified})
@@ -245,11 +272,23 @@ def content_of_base(chain: list[Path], hardware: Hardware, command: str) -> dict
     }
 
 
-def content_of_task(task: PreparedTask, settings: Evaluate) -> dict[str, Any]:
-    """Everything that the answers to one task depend on: its test samples and its settings."""
+def content_of_task(
+    task: PreparedTask, settings: Evaluate, features: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
+    """Everything that the answers to one task depend on: test samples, settings and features.
+
+    Args:
+        features: medium → the file of its features.
+    """
+    from affectlocus.core.files import sha256
     from affectlocus.evaluation.prediction_cache import frame_digest
 
     asked: dict[str, Any] = {"data": frame_digest(task.test), "labels": task.labels}
+    if features:
+        asked["features"] = {
+            medium: [sha256(file), sha256(file.with_suffix(".parquet"))]
+            for medium, file in sorted(features.items())
+        }
     if not task.labels:
         few = settings.samples
         asked["samples"] = [few.count, few.opening, few.generation.model_dump()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -46,6 +46,16 @@ SaveMinutes = Annotated[
         min=0,
         envvar="AFFECTLOCUS_SAVE_MINUTES",
         help="minutes between two saves of the unfinished state; by default 10; 0: at each step",
+    ),
+]
+
+
+Features = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--features",
+        help="features of one medium of a task, TASK/MEDIUM.safetensors as encode writes it; "
+        "repeat for each",
     ),
 ]
 
@@ -179,6 +189,30 @@ def device() -> str:
         return ", ".join(sorted({torch.cuda.get_device_name(card) for card in cards}))
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{hardware().get('Processor', 'CPU')} with {capability}"
+
+
+def features_by_task(files: list[Path] | None) -> dict[str, dict[str, Path]]:
+    """Task → medium → the file of its features, from their paths TASK/MEDIUM.safetensors."""
+    found: dict[str, dict[str, Path]] = {}
+    for file in files or []:
+        media = found.setdefault(file.absolute().parent.name, {})
+        if file.stem in media:
+            raise InputError(
+                "option.same-features",
+                f"--features: {media[file.stem]} and {file} are both {file.stem} of task "
+                f"{file.absolute().parent.name}; give each medium of a task once",
+                option="--features",
+                found=[media[file.stem], file],
+            )
+        media[file.stem] = file
+    return found
+
+
+def read_features(files: Mapping[str, Path], split: str) -> dict[str, Any]:
+    """Medium → its features of one split (`features.Features`)."""
+    from affectlocus.lm.features import Features
+
+    return {medium: Features.read(file, split) for medium, file in files.items()}
 
 
 def write_csv(frame: pd.DataFrame, path: Path, number: str = "%.6g") -> None:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from affectlocus.cli.shared import (
+    Features,
     HardwareText,
     SaveMinutes,
+    features_by_task,
     importing,
     placed_list,
+    read_features,
     read_frame,
     settings_of,
     settings_option,
@@ -21,6 +24,7 @@ from affectlocus.cli.shared import (
     write_manifest,
 )
 from affectlocus.core.errors import InputError
+from affectlocus.core.projections import BRIDGE
 
 if TYPE_CHECKING:
     from affectlocus.config.tuning import PlacedTuning, Tuning
@@ -41,7 +45,7 @@ def tune(
         settings_option(
             "method, data, modules, rank, alpha, dropout, steps, batch_size, "
             "learning_rate, warmup, weight_decay, max_length, group_by_length, shuffled, seed, "
-            "fair, trajectory"
+            "fair, trajectory, bridge"
         ),
     ] = "{}",
     folder: Annotated[
@@ -55,6 +59,7 @@ def tune(
             "the keys of --settings in which it differs"
         ),
     ] = None,
+    features: Features = None,
     threads: Annotated[
         int, typer.Option(help="CPU threads; the result depends on their number")
     ] = 1,
@@ -86,6 +91,7 @@ def tune(
     devices = settings_of(Hardware, hardware, "--hardware")
     data_of = {one.folder: _files(one, data) for one in placed}
     frames = {path: read_frame(path, "split", "prompt", "answer") for path in data}
+    media_files = features_by_task(features)
     with importing():
         import torch
         from rich.progress import Progress
@@ -98,6 +104,7 @@ def tune(
         from affectlocus.training.tune import Tuner, TuningJob
         from affectlocus.training.tuning_record import write_record
 
+    media = {task: read_features(files, "train") for task, files in media_files.items()}
     base_folders = {path: checkpoint_folder(path) for path in base}
     torch.set_num_threads(threads)
     inputs = [*base, *base_folders.values(), *data]
@@ -114,6 +121,7 @@ def tune(
             data=data_of[one.folder],
             hardware=devices.model_dump(),
             threads=threads,
+            **_features_of(one, data_of[one.folder], media_files),
         )
         for one in placed
     }
@@ -141,6 +149,7 @@ def tune(
                                     replacing(Path(one.folder), "tune", inputs=inputs)
                                 ),
                                 states[one.folder],
+                                [media.get(path.stem, {}) for path in data_of[one.folder]],
                             )
                             for one in stack
                         ]
@@ -159,6 +168,16 @@ def tune(
                     states[one.folder].remove()
     if diverged:
         raise diverged[0]
+
+
+def _features_of(
+    one: PlacedTuning, data: list[Path], media_files: dict[str, dict[str, Path]]
+) -> dict[str, list[Path]]:
+    """The files of features that a tuning with a bridge depends on, under one topic."""
+    if one.bridge is None:
+        return {}
+    files = [file for path in data for file in media_files.get(path.stem, {}).values()]
+    return {"features": [each for file in files for each in (file, file.with_suffix(".parquet"))]}
 
 
 def _base_of(one: PlacedTuning, bases: list[Path]) -> Path:
@@ -182,6 +201,8 @@ def _base_of(one: PlacedTuning, bases: list[Path]) -> Path:
 
 def _write(one: PlacedTuning, measured: dict[str, Any]) -> None:
     kind = "adapter" if one.method == "lora" else "model"
+    if one.modules == BRIDGE:
+        kind = BRIDGE
     recipe = one.recipe.model_dump()
     write_manifest(Path(one.out), Path(one.folder), kind=kind, recipe=recipe, **measured)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from affectlocus.config.fields import Count, Name, Positive, Strict, one_of
+from affectlocus.config.messages import ParameterError
 
 
 @dataclass(frozen=True)
@@ -16,18 +17,37 @@ class BridgeKind:
 
     Attributes:
         about: what it computes.
-        fused: its placeholders that are not the name of a medium, because they join several media.
+        fused: its placeholders that are not the name of a medium, but made of media.
+        media: the media that it reads, if these are not its other placeholders.
+        settings: the keys of `BridgeConfig` that only some kinds have.
     """
 
     about: str
     fused: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
 KINDS = {
     "linear": BridgeKind("one linear layer for each medium"),
-    "mlp": BridgeKind("two linear layers with a GELU between them for each medium, as in LLaVA"),
+    "mlp": BridgeKind(
+        "two linear layers with a GELU between them for each medium, as in LLaVA",
+        settings=("width",),
+    ),
+    "affectgpt": BridgeKind(
+        "the fusion of AffectGPT, with the placeholders multi, audio, and face or frame",
+        fused=("multi",),
+    ),
+    "emotion-llama": BridgeKind(
+        "the projections of Emotion-LLaMA, with the placeholders image and features",
+        fused=("image", "features"),
+        media=("eva", "facemae", "videomae", "hubert"),
+    ),
 }
 """The kinds of bridges; `lm.bridges` has the class of each."""
+
+FUSED = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.fused))
+"""The placeholders that are made of media with other names, of all kinds."""
 
 
 class BridgeConfig(Strict):
@@ -53,4 +73,24 @@ class BridgeConfig(Strict):
     @property
     def media(self) -> list[str]:
         """The media that the bridge reads."""
-        return [name for name in self.tokens if name not in KINDS[self.kind].fused]
+        kind = KINDS[self.kind]
+        return list(kind.media) or [name for name in self.tokens if name not in kind.fused]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of its kind that are given."""
+        values = {name: getattr(self, name) for name in KINDS[self.kind].settings}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _uses_its_settings(self) -> Self:
+        for kind in KINDS.values():
+            for name in kind.settings:
+                if getattr(self, name) is not None and name not in KINDS[self.kind].settings:
+                    raise ParameterError(
+                        "bridge.unused-setting",
+                        f"{name} has no meaning for kind {self.kind}; remove it",
+                        found=name,
+                        kind=self.kind,
+                    )
+        return self

@@ -6,7 +6,7 @@ and restores those of the previous cell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from affectlocus.checkpoints.weights import Weights
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
+from affectlocus.evaluation.cell_bridge import language_model_of
 from affectlocus.evaluation.interventions import (
     BUFFER,
     check_layers,
@@ -31,6 +32,7 @@ from affectlocus.evaluation.interventions import (
 from affectlocus.evaluation.prediction_cache import PredictionCache
 from affectlocus.lm.devices import autocast, load, model_from_tensors
 from affectlocus.lm.readouts import Readout
+from affectlocus.lm.soft_tokens import Soft
 
 HARDWARE = Hardware()
 NO_CACHE = PredictionCache(None, {}, {})
@@ -84,6 +86,7 @@ class CellModel:
         Raises:
             InputError: the checkpoints do not fit the cell or each other.
         """
+        cell, tuned = language_model_of(cell, tuned)
         if (cell.kind == "base") != (tuned is None):
             expected = "no tuned checkpoint" if cell.kind == "base" else "a tuned checkpoint"
             raise InputError(
@@ -247,6 +250,7 @@ def evaluate(
     progress: Callable[[int], None] = lambda _: None,
     hardware: Hardware = HARDWARE,
     answers: PredictionCache = NO_CACHE,
+    soft: Mapping[str, Soft] | None = None,
 ) -> pd.DataFrame:
     """A model's predictions for all tasks (`readouts`).
 
@@ -255,6 +259,7 @@ def evaluate(
         progress: called with the number of samples done since the last call.
         hardware: the settings for GPUs, with the precision in which a float32 model multiplies.
         answers: the cache of this cell's predictions.
+        soft: task → the soft tokens of its samples, for tasks whose prompts have them.
 
     Returns:
         A row per (task, sample, candidate): `task`, `sample`, `label` (the true one), `candidate`,
@@ -269,7 +274,7 @@ def evaluate(
         frame = answers.get(one.task)
         if frame is None:
             with autocast(model, hardware):
-                frame = one.answer(model, batch_tokens, progress)
+                frame = one.answer(model, batch_tokens, progress, (soft or {}).get(one.task))
             answers.keep(one.task, frame)
         else:
             progress(len(one.prompts))

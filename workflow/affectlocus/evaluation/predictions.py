@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -46,4 +46,4 @@ class Predictions:
 
     def write(self, path: Path) -> None:
         """Writes the predictions as a parquet file."""
-        write_step_table(path, self.rows, {"cell": asdict(self.cell), "labels": self.labels})
+        write_step_table(path, self.rows, {"cell": self.cell.fields, "labels": self.labels})

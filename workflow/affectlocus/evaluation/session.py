@@ -11,11 +11,14 @@ from affectlocus.config.hardware import Hardware
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
 from affectlocus.data.prepared_task import PreparedTask
+from affectlocus.evaluation.cell_bridge import CellBridge, cell_bridge
 from affectlocus.evaluation.evaluate import CellModel, evaluate
 from affectlocus.evaluation.prediction_cache import PredictionCache
 from affectlocus.evaluation.predictions import Predictions
 from affectlocus.lm.prompts import Prompter
 from affectlocus.lm.readouts import CandidateReadout, FreeTextReadout, Readout, TextReadout
+from affectlocus.lm.sample_media import SampleMedia, TaskMedia, placeholders_of, with_placeholders
+from affectlocus.lm.soft_tokens import Soft
 
 
 class Session:
@@ -26,6 +29,8 @@ class Session:
         tasks: the tasks that are answered; one without labels is general text.
         settings: how tasks are answered.
         hardware: the settings for GPUs.
+        media: task → the features of its media. Cells without a bridge read no media: their prompts
+            have no placeholders.
     """
 
     def __init__(
@@ -34,12 +39,14 @@ class Session:
         tasks: Sequence[PreparedTask],
         settings: Evaluate,
         hardware: Hardware,
+        media: Mapping[str, TaskMedia] | None = None,
     ) -> None:
         self._tasks, self._settings, self._hardware = tasks, settings, hardware
+        self._media = media or {}
         self._model = CellModel(chain, hardware)
         self._prompter = Prompter(chain[0])
         self._prompters: dict[Path, Prompter] = {}
-        self._readouts: dict[Prompter, list[Readout]] = {}
+        self._readouts: dict[tuple[Prompter, tuple[tuple[str, int], ...]], list[Readout]] = {}
 
     @property
     def prompts(self) -> int:
@@ -53,6 +60,7 @@ class Session:
         reading: Mapping[str, Any],
         cache: PredictionCache,
         progress: Callable[[int], None],
+        initial: Path | None = None,
     ) -> tuple[Predictions, dict[str, Any]]:
         """The predictions of a cell (`evaluate.evaluate`), and how its model was verified.
 
@@ -60,18 +68,62 @@ class Session:
             tuned: the folder of the tuned checkpoint; None for a base.
             reading: how the tuned checkpoint is read (`checkpoints.Pair`).
             progress: called with the number of prompts done since the last call.
+            initial: a checkpoint with the bridge before the tuning (`cell_bridge`).
 
         Raises:
             InputError: the checkpoints do not fit the cell, or the tokenizer does not fit its
                 model.
         """
         counts = self._model.become(tuned, cell, **reading)
-        asked = self._asked(self._prompter_of(cell, tuned))
+        bridge = None if tuned is None else cell_bridge(cell, tuned, initial)
+        tokens = {} if bridge is None else bridge.description.tokens
+        asked = self._asked(self._prompter_of(cell, tuned), tokens)
         model = self._model.model
         _check_tokens(cell, asked, model.get_input_embeddings().weight.shape[0])
-        rows = evaluate(model, asked, self._settings.batch_tokens, progress, self._hardware, cache)
+        soft = {} if bridge is None else self._soft(cell, bridge)
+        rows = evaluate(
+            model, asked, self._settings.batch_tokens, progress, self._hardware, cache, soft
+        )
         labels = {task.name: task.labels for task in self._tasks}
-        return Predictions(cell, labels, rows), {**counts, **self._model.outside}
+        verified = {**counts, **self._model.outside}
+        return Predictions(cell, labels, rows), verified | (bridge.counts if bridge else {})
+
+    def _soft(self, cell: Cell, bridge: CellBridge) -> dict[str, Soft]:
+        """Task with media → the soft tokens of its samples."""
+        table = self._model.model.get_input_embeddings().weight
+        if bridge.description.hidden != table.shape[1]:
+            raise InputError(
+                "bridge.other-width",
+                f"cell {cell.id}: its bridge makes soft tokens of width "
+                f"{bridge.description.hidden}, and the embeddings of the model have width "
+                f"{table.shape[1]}; the bridge belongs to another model",
+                cell=cell.id,
+                found=bridge.description.hidden,
+                expected=table.shape[1],
+            )
+        media = list(bridge.description.widths)
+        module = bridge.module.to(table.device)
+        found = {}
+        for task in self._tasks:
+            if not placeholders_of(task.test):
+                continue
+            features = self._media.get(task.name, {})
+            for name, width in bridge.description.widths.items():
+                if name in features and features[name].width != width:
+                    raise InputError(
+                        "bridge.other-features",
+                        f"cell {cell.id}: the features of {name} of task {task.name} have width "
+                        f"{features[name].width}, and its bridge was tuned with width {width}; "
+                        "use the encoder that it was tuned with",
+                        cell=cell.id,
+                        task=task.name,
+                        found=features[name].width,
+                        expected=width,
+                    )
+            samples = SampleMedia(features, task.test["id"].tolist())
+            given = samples.controlled(cell, task.name)
+            found[task.name] = given.soft(module, media, table.device)
+        return found
 
     def _prompter_of(self, cell: Cell, tuned: Path | None) -> Prompter:
         """The tokenizer of the tuned checkpoint if its vocabulary differs; else the base's."""
@@ -81,21 +133,29 @@ class Session:
             self._prompters[tuned] = self._prompter.for_checkpoint(tuned)
         return self._prompters[tuned]
 
-    def _asked(self, prompter: Prompter) -> list[Readout]:
-        if prompter not in self._readouts:
-            self._readouts[prompter] = [self._readout(task, prompter) for task in self._tasks]
-        return self._readouts[prompter]
+    def _asked(self, prompter: Prompter, tokens: Mapping[str, int] | None = None) -> list[Readout]:
+        key = prompter, tuple((tokens or {}).items())
+        if key not in self._readouts:
+            self._readouts[key] = [
+                self._readout(task, prompter, tokens or {}) for task in self._tasks
+            ]
+        return self._readouts[key]
 
-    def _readout(self, task: PreparedTask, prompter: Prompter) -> Readout:
+    def _readout(
+        self, task: PreparedTask, prompter: Prompter, tokens: Mapping[str, int]
+    ) -> Readout:
         settings = self._settings
-        asked = task.name, task.samples
+        samples = with_placeholders(task.samples, tokens)
+        asked = task.name, samples
+        if not placeholders_of(samples):
+            tokens = {}
         length = settings.max_length
         if not task.labels:
             return TextReadout.of(*asked, prompter, length, settings.samples)
         if settings.of(task.name) == "generation":
             model = self._model.model
-            return FreeTextReadout.of(*asked, prompter, length, settings.generation, model)
-        return CandidateReadout.of(*asked, task.labels, prompter, length)
+            return FreeTextReadout.of(*asked, prompter, length, settings.generation, model, tokens)
+        return CandidateReadout.of(*asked, task.labels, prompter, length, tokens)
 
 
 def _check_tokens(cell: Cell, asked: Sequence[Readout], rows: int) -> None:

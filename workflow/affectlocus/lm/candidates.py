@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from affectlocus.lm.batching import in_batches
+from affectlocus.lm.soft_tokens import Soft, model_inputs
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def log_likelihoods(
     batch_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
     names: Sequence[str] | None = None,
+    soft: Soft | None = None,
 ) -> torch.Tensor:
     """log p(candidate | prompt) in nats, summed over the candidate's tokens.
 
@@ -78,6 +80,7 @@ def log_likelihoods(
             `batching.in_batches`.
         progress: called with the number of prompts done since the last call.
         names: the name of each prompt, for messages.
+        soft: the soft tokens of the prompts, if they have negative ids.
 
     Returns:
         float32 of shape (prompts, candidates), on the CPU.
@@ -89,7 +92,9 @@ def log_likelihoods(
     result = torch.empty(len(prompts), len(candidates))
 
     def run(rows: list[int]) -> None:
-        result[rows] = _batch(model, [prompts[row] for row in rows], tail, len(candidates))
+        given = None if soft is None else soft(rows)
+        chosen = [prompts[row] for row in rows]
+        result[rows] = _batch(model, chosen, tail, len(candidates), given)
         progress(len(rows))
 
     widths = [len(prompt) + len(tail.ids) for prompt in prompts]
@@ -98,7 +103,11 @@ def log_likelihoods(
 
 
 def _batch(
-    model: PreTrainedModel, prompts: list[Sequence[int]], tail: _Tail, candidates: int
+    model: PreTrainedModel,
+    prompts: list[Sequence[int]],
+    tail: _Tail,
+    candidates: int,
+    soft: torch.Tensor | None,
 ) -> torch.Tensor:
     lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
     width = int(lengths.max())
@@ -123,7 +132,7 @@ def _batch(
     at = torch.cat((position, lengths[:, None] - 1 + tail.offset), dim=1)  # (B, total)
     kept = torch.cat((torch.tensor([width - 1]), torch.arange(width, total)))
     logits = model(
-        input_ids=torch.cat((ids, tail.ids.expand(len(prompts), -1)), dim=1).to(model.device),
+        **model_inputs(model, torch.cat((ids, tail.ids.expand(len(prompts), -1)), dim=1), soft),
         position_ids=at.to(model.device),
         attention_mask=_masks(model, visible, at),
         logits_to_keep=kept.to(model.device),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from transformers import PreTrainedTokenizerBase
 
 from affectlocus.config.evaluation import Generation
 from affectlocus.core.errors import InputError
+from affectlocus.lm import soft_tokens
 
 # The text-only form of AffectGPT's training prompt (zeroQiaoba/AffectGPT); its targets end in ###.
 AFFECTGPT = (
@@ -47,12 +48,20 @@ def chat(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 
 
 def template_ids(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], settings: Generation, max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    settings: Generation,
+    max_length: int,
+    tokens: Mapping[str, int] | None = None,
 ) -> list[list[int]]:
     """Token ids of each text in the template `affectgpt` or `chat`, at most `max_length`.
 
     A text that is too long is cut at its start; the template is kept whole. A start token, if the
     tokenizer has one, comes first, once.
+
+    Args:
+        tokens: placeholder → the number of its soft tokens, which have negative ids
+            (`soft_tokens`). They are never cut.
 
     Raises:
         InputError: no chat template, or a template that is longer than `max_length` without a text.
@@ -67,11 +76,15 @@ def template_ids(
         def template(text: str) -> str:
             return AFFECTGPT.format(text=text, question=settings.question)
 
-    return [truncated_ids(tokenizer, template, text, max_length) for text in texts]
+    return [truncated_ids(tokenizer, template, text, max_length, tokens) for text in texts]
 
 
 def truncated_ids(
-    tokenizer: PreTrainedTokenizerBase, template: Callable[[str], str], text: str, limit: int
+    tokenizer: PreTrainedTokenizerBase,
+    template: Callable[[str], str],
+    text: str,
+    limit: int,
+    tokens: Mapping[str, int] | None = None,
 ) -> list[int]:
     """Token ids of a text in a template; the text is cut at its start to fit `limit` tokens.
 
@@ -79,7 +92,7 @@ def truncated_ids(
         InputError: the template alone is longer, or the tokenizer returns no tokens.
     """
     while True:
-        ids = encode(tokenizer, template(text))
+        ids = encode(tokenizer, template(text), tokens)
         if not ids:
             # transformers creates such a tokenizer for a folder without a tokenizer's files.
             raise InputError(
@@ -90,7 +103,8 @@ def truncated_ids(
             )
         if len(ids) <= limit:
             return ids
-        if not text:
+        shorter = soft_tokens.cut(text, 1, tokens or {})
+        if shorter == text:
             raise InputError(
                 "prompt.template-too-long",
                 f"the template alone has {len(ids)} tokens, but a prompt may have {limit}; raise "
@@ -101,11 +115,20 @@ def truncated_ids(
             )
         # Estimated by the mean number of characters per token; takes a few rounds.
         surplus = (len(ids) - limit) * len(text) // len(ids)
-        text = text[max(1, surplus) :]
+        text = soft_tokens.cut(text, max(1, surplus), tokens or {})
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text, after the start token if the tokenizer has one."""
-    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+def encode(
+    tokenizer: PreTrainedTokenizerBase, text: str, tokens: Mapping[str, int] | None = None
+) -> list[int]:
+    """Token ids of a text, after the start token if the tokenizer has one.
+
+    Args:
+        tokens: placeholder → the number of its soft tokens.
+    """
+    if tokens:
+        ids = soft_tokens.encoded(tokenizer, text, tokens)
+    else:
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     start = tokenizer.bos_token_id
     return ids if start is None or ids[:1] == [start] else [start, *ids]

@@ -27,6 +27,7 @@ from transformers.generation import (
 from affectlocus.config.evaluation import Generation
 from affectlocus.core.errors import InputError
 from affectlocus.lm.batching import in_batches
+from affectlocus.lm.soft_tokens import Soft, model_inputs
 
 
 def stream(seed: int, key: str, count: int) -> np.ndarray:
@@ -165,6 +166,7 @@ def generate_texts(
     stops: Sequence[str] = (),
     progress: Callable[[int], None] = lambda _: None,
     names: Sequence[str] | None = None,
+    soft: Soft | None = None,
 ) -> tuple[list[str], list[int]]:
     """The text that the model generates after each prompt, stripped, and its number of tokens.
 
@@ -176,6 +178,7 @@ def generate_texts(
         stops: an answer ends before the first of these texts.
         progress: called with the number of prompts done since the last call.
         names: the name of each prompt, for messages.
+        soft: the soft tokens of the prompts, if they have negative ids.
 
     Raises:
         InputError: the model's logits are not finite; a single prompt with its answer does not fit
@@ -186,7 +189,9 @@ def generate_texts(
     last = set(end_ids(model, tokenizer))
 
     def run(rows: list[int]) -> None:
-        found = _batch(model, tokenizer, [(prompts[r], keys[r]) for r in rows], settings, stops)
+        chosen = [(prompts[row], keys[row]) for row in rows]
+        given = None if soft is None else soft(rows)
+        found = _batch(model, tokenizer, chosen, settings, stops, given)
         for row, ids in zip(rows, found, strict=True):
             kept = list(takewhile(lambda token: token not in last, ids))
             written[row], tokens[row] = _text(tokenizer, kept, stops)
@@ -230,6 +235,7 @@ def _batch(
     rows: list[tuple[Sequence[int], str]],
     settings: Generation,
     stops: Sequence[str],
+    soft: torch.Tensor | None,
 ) -> list[list[int]]:
     """The new tokens of each row, up to the longest row's end."""
     width = max(len(prompt) for prompt, _ in rows)
@@ -251,9 +257,13 @@ def _batch(
         eos_token_id=end_ids(model, tokenizer) or None,
         pad_token_id=0,
     )
+    # With soft tokens, transformers reads the ids only to know where the new tokens start.
+    embedded = model_inputs(model, ids, soft)
+    embedded.pop("input_ids", None)
     with _configured(model, plain):
         whole = model.generate(
-            ids.to(model.device),
+            ids.clamp(min=0).to(model.device),
+            **embedded,
             attention_mask=mask.to(model.device),
             logits_processor=processors,
             stopping_criteria=criteria,

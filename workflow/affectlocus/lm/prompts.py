@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from affectlocus.core.errors import InputError
+from affectlocus.lm import soft_tokens
 from affectlocus.lm.config_limits import loading_errors
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
@@ -30,14 +32,30 @@ class Prompter:
                 )
         self._answers: dict[str, list[int]] = {}
 
-    def prompts(self, texts: list[str], max_length: int) -> list[list[int]]:
+    def prompts(
+        self, texts: list[str], max_length: int, tokens: Mapping[str, int] | None = None
+    ) -> list[list[int]]:
         """Token ids of each prompt, at most `max_length`: a longer prompt is cut at its start.
 
         The start token, if the tokenizer has one, comes first, even if the tokenizer does not add
         it.
+
+        Args:
+            tokens: placeholder → the number of its soft tokens, which have negative ids
+                (`soft_tokens`). They are never cut.
+
+        Raises:
+            InputError: more soft tokens than `max_length`.
         """
         if not texts:
             return []
+        if tokens:
+            start = self.tokenizer.bos_token_id
+            first = [] if start is None else [start]
+            room = max_length - len(first)
+            found = [soft_tokens.encoded(self.tokenizer, text, tokens) for text in texts]
+            found = [ids[1:] if first and ids[:1] == first else ids for ids in found]
+            return [[*first, *soft_tokens.shortened(ids, room)] for ids in found]
         encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         start = self.tokenizer.bos_token_id
         first = [] if start is None else [start]

@@ -7,7 +7,7 @@ A readout holds the test split of a task as token ids, encoded once for any numb
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from affectlocus.lm.candidates import log_likelihoods
 from affectlocus.lm.chat_templates import column, stops, template_ids
 from affectlocus.lm.generate import generate_texts, prompt_limit
 from affectlocus.lm.prompts import Prompter
+from affectlocus.lm.soft_tokens import Soft
 from affectlocus.lm.text_loss import text_nats
 
 
@@ -37,9 +38,17 @@ class Readout(Protocol):
         """Token ids of each prompt; `progress` counts these prompts."""
 
     def answer(
-        self, model: PreTrainedModel, batch_tokens: int, progress: Callable[[int], None]
+        self,
+        model: PreTrainedModel,
+        batch_tokens: int,
+        progress: Callable[[int], None],
+        soft: Soft | None = None,
     ) -> pd.DataFrame:
-        """The answers of a model, a row each."""
+        """The answers of a model, a row each.
+
+        Args:
+            soft: the soft tokens of the prompts, if they have negative ids.
+        """
 
 
 def _test(frame: pd.DataFrame) -> pd.DataFrame:
@@ -68,6 +77,7 @@ def _generate(
     prompts: Sequence[Sequence[int]],
     settings: Generation,
     progress: Callable[[int], None],
+    soft: Soft | None = None,
 ) -> tuple[list[str], list[int]]:
     """The text after each prompt and its number of tokens. Sampling is seeded by (task, sample)."""
     keys = [f"{task}\0{sample}" for sample in samples]
@@ -81,6 +91,7 @@ def _generate(
         stops(settings),
         progress,
         _names(task, samples),
+        soft,
     )
 
 
@@ -96,25 +107,35 @@ class CandidateReadout:
 
     @staticmethod
     def of(
-        task: str, frame: pd.DataFrame, labels: list[str], prompter: Prompter, max_length: int
+        task: str,
+        frame: pd.DataFrame,
+        labels: list[str],
+        prompter: Prompter,
+        max_length: int,
+        tokens: Mapping[str, int] | None = None,
     ) -> CandidateReadout:
         """The readout of a prepared task with columns `id`, `split`, `prompt`, `answer`.
 
         Args:
             labels: the label words, in the order of params.yaml.
             max_length: tokens of a prompt at most.
+            tokens: placeholder → the number of its soft tokens.
         """
         test = _test(frame)
         return CandidateReadout(
             task,
             test,
             labels,
-            prompter.prompts(test["prompt"].tolist(), max_length),
+            prompter.prompts(test["prompt"].tolist(), max_length, tokens),
             [prompter.answer(word) for word in labels],
         )
 
     def answer(
-        self, model: PreTrainedModel, batch_tokens: int, progress: Callable[[int], None]
+        self,
+        model: PreTrainedModel,
+        batch_tokens: int,
+        progress: Callable[[int], None],
+        soft: Soft | None = None,
     ) -> pd.DataFrame:
         """The log-likelihood of every label after every prompt, a row each."""
         words, test = self.labels, self.samples
@@ -125,6 +146,7 @@ class CandidateReadout:
             batch_tokens,
             progress,
             _names(self.task, test["id"]),
+            soft,
         )
         _check_finite(self.task, bool(torch.isfinite(values).all()))
         columns: dict[str, Any] = {
@@ -175,7 +197,11 @@ class TextReadout:
         return [ids[: front + few.opening] for ids in self.prompts[: few.count]]
 
     def answer(
-        self, model: PreTrainedModel, batch_tokens: int, progress: Callable[[int], None]
+        self,
+        model: PreTrainedModel,
+        batch_tokens: int,
+        progress: Callable[[int], None],
+        soft: Soft | None = None,  # noqa: ARG002
     ) -> pd.DataFrame:
         """The log-likelihood of every document, a row each, and the openings' continuations."""
         names, openings = self.samples["id"], self.openings
@@ -227,6 +253,7 @@ class FreeTextReadout:
         max_length: int,
         settings: Generation,
         model: PreTrainedModel,
+        tokens: Mapping[str, int] | None = None,
     ) -> FreeTextReadout:
         """The readout of a prepared task with columns `id`, `split`, `prompt`, `text`, `answer`.
 
@@ -234,14 +261,15 @@ class FreeTextReadout:
             max_length: tokens of a prompt at most; fewer if the model's positions do not suffice
                 for prompt and text.
             model: the model of any cell.
+            tokens: placeholder → the number of its soft tokens.
         """
         test = _test(frame)
         limit = prompt_limit(model, max_length, settings.max_new_tokens)
         texts = test[column(settings.template)].tolist()
         if settings.template == "task":
-            prompts = prompter.prompts(texts, limit)
+            prompts = prompter.prompts(texts, limit, tokens)
         else:
-            prompts = template_ids(prompter.tokenizer, texts, settings, limit)
+            prompts = template_ids(prompter.tokenizer, texts, settings, limit, tokens)
         return FreeTextReadout(task, test, prompts, prompter, settings)
 
     def answer(
@@ -249,11 +277,12 @@ class FreeTextReadout:
         model: PreTrainedModel,
         batch_tokens: int,  # noqa: ARG002
         progress: Callable[[int], None],
+        soft: Soft | None = None,
     ) -> pd.DataFrame:
         """The text that the model generates after every prompt; `settings` has the batch size."""
         test = self.samples
         found, tokens = _generate(
-            model, self.prompter, self.task, test["id"], self.prompts, self.settings, progress
+            model, self.prompter, self.task, test["id"], self.prompts, self.settings, progress, soft
         )
         columns: dict[str, Any] = {
             "task": self.task,

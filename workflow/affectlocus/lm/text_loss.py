@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from affectlocus.lm.batching import in_batches
+from affectlocus.lm.soft_tokens import model_inputs
 
 # Logits of one forward pass at most: 512 MB in float32.
 _LOGITS = 2**27
@@ -86,7 +87,7 @@ def _batch(model: PreTrainedModel, parts: list[Sequence[int]]) -> list[float]:
         ids[row, : len(part)] = torch.tensor(part)
         mask[row, : len(part)] = 1
     logits = model(
-        input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
+        **model_inputs(model, ids), attention_mask=mask.to(model.device), use_cache=False
     ).logits[:, :-1]  # (B, width - 1, vocabulary)
     costs = torch.nn.functional.cross_entropy(
         logits.float().transpose(1, 2), ids[:, 1:].to(model.device), reduction="none"

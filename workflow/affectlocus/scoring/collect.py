@@ -66,7 +66,9 @@ def _nested(rows: pd.DataFrame) -> dict[str, Any]:
     for cell, value in zip(rows["cell"], rows["value"], strict=True):
         name, kind, *rest = cell.split("/")
         place = nested.setdefault(name, {})
-        if rest:
+        if kind == "tuned":
+            rest = [" ".join([kind, *rest])]  # the tuned model and its controls of media
+        elif rest:
             place = place.setdefault(kind, {})
         place[" ".join(rest) or kind] = round(float(value), 2)
     return nested

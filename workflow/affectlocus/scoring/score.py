@@ -8,15 +8,16 @@ samples (a confusion table, squared errors, log-likelihoods), and the bootstrap 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from affectlocus.config.scoring import MEAN, MEAN_OF_CONTROL, Score
 from affectlocus.config.tasks import Scoring
-from affectlocus.core.cells import Cell
+from affectlocus.core.cells import INITIAL, NONE, TUNED, Cell
 from affectlocus.core.errors import InputError
+from affectlocus.core.projections import BRIDGE
 from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.bootstrap import Stream, category_counts, drawn_sums, seed_weights
 from affectlocus.scoring.cell_answers import CellAnswers, read_answers
@@ -114,10 +115,19 @@ def _group_mean(
 
 
 def _reference(cell: Cell, cells: Mapping[str, Cell]) -> str:
-    """The id of the cell that a cell is compared with: its base, or the tuned model."""
+    """The id of the cell that a cell is compared with: its base, or the tuned model.
+
+    With a bridge, the base of loads and of tunings is base and bridge alone, so that the comparison
+    shows the module set and not the bridge. Controls of media are compared with the tuned model.
+    """
     reference = Cell("base", cell.base, seed=cell.seed)
-    if cell.kind == "ablate":
-        reference = Cell("tuned", cell.base, cell.pair, seed=cell.seed)
+    if cell.kind == "ablate" or (cell.kind == "tuned" and (cell.media or cell.bridge == NONE)):
+        bridge = cell.bridge and TUNED
+        reference = Cell("tuned", cell.base, cell.pair, seed=cell.seed, bridge=bridge)
+    elif cell.kind in ("load", "tune") and cell.bridge in (TUNED, INITIAL):
+        alone = replace(cell, modules=BRIDGE, mode="", media="", draw=None)
+        if alone != cell and alone.id in cells:
+            return alone.id
     if reference.id not in cells:
         # A checkpoint that was not tuned here has no seed; nor has a base that serves every seed.
         reference = replace(reference, seed=None)
@@ -143,7 +153,7 @@ def _with_cell(
     rows: pd.DataFrame, name: str, cell: Cell, reference: str, seeds: int = 1, draws: int = 1
 ) -> pd.DataFrame:
     """The rows with the columns of their cell in front and `reference` at the end."""
-    columns = {"cell": name, **asdict(cell), "seeds": seeds, "draws": draws}
+    columns = {"cell": name, **cell.fields, "seeds": seeds, "draws": draws}
     for position, (column, value) in enumerate(columns.items()):
         rows.insert(position, column, "" if value is None and column == "pair" else value)
     return rows.assign(reference=reference)

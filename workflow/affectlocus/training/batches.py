@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +11,16 @@ import torch
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids; the first `prompt_length` of them are the prompt and do not count in the loss."""
+    """Token ids; the first `prompt_length` of them are the prompt and do not count in the loss.
+
+    Attributes:
+        media: medium → the features (T, W) from which a bridge makes the sample's soft tokens. Soft
+            tokens have negative ids (`lm.soft_tokens`).
+    """
 
     ids: list[int]
     prompt_length: int = 0
+    media: Mapping[str, torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class Budget:
     seed: int
     group_by_length: bool = False
     beta2: float = 0.999
+    bridge_learning_rate: float | None = None
+    """The peak of the bridge's rate; by default `learning_rate`."""
 
 
 @dataclass(frozen=True)

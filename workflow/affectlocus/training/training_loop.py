@@ -21,6 +21,8 @@ from transformers import PreTrainedModel
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError, out_of_memory
 from affectlocus.core.stop_signals import Stopped, StopRequest, deferred_stop
+from affectlocus.lm.sample_media import batch_soft_tokens
+from affectlocus.lm.soft_tokens import model_inputs
 from affectlocus.training.batches import Budget, Example, collate, schedule
 from affectlocus.training.training_run import Run, Slot
 from affectlocus.training.training_state import TrainingStates, say
@@ -122,13 +124,18 @@ def _take_steps(loop: _Loop, request: StopRequest, progress: Callable[[], None])
         loop.check(run)
 
 
-def learning_rate(step: int, budget: Budget) -> float:
-    """The rate of a step, counted from 0: it rises to its peak, and falls to 0 along a cosine."""
+def learning_rate(step: int, budget: Budget, peak: float | None = None) -> float:
+    """The rate of a step, counted from 0: it rises to its peak, and falls to 0 along a cosine.
+
+    Args:
+        peak: by default that of the budget.
+    """
+    highest = budget.learning_rate if peak is None else peak
     rising = max(1, round(budget.warmup * budget.steps))
     if step < rising:
-        return budget.learning_rate * step / rising
+        return highest * step / rising
     share = (step - rising) / max(1, budget.steps - rising)
-    return budget.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+    return highest * 0.5 * (1 + math.cos(math.pi * share))
 
 
 class _Loop:
@@ -152,14 +159,24 @@ class _Loop:
         on_card = model.device.type == "cuda"
         self._half = hardware.precision == "bfloat16" and on_card and torch.cuda.is_bf16_supported()
         self._half_on_cpu = hardware.cpu_precision == "bfloat16" and model.device.type == "cpu"
-        # As Trainer does: no weight decay of biases and norms.
-        groups: dict[bool, dict[torch.Tensor, None]] = {True: {}, False: {}}
-        for slot in (slot for run in runs for slot in run.slots.values()):
-            groups[slot.of(slot.parameter).dim() > 1][slot.parameter] = None
+        # As Trainer does: no weight decay of biases and norms. A bridge has a rate of its own.
+        groups: dict[tuple[bool, bool], dict[torch.Tensor, None]] = {
+            (bridge, decays): {} for bridge in (False, True) for decays in (True, False)
+        }
+        for run in runs:
+            own = set(run.bridge.parameters()) if run.bridge is not None else set()
+            for slot in run.slots.values():
+                key = slot.parameter in own, slot.of(slot.parameter).dim() > 1
+                groups[key][slot.parameter] = None
+        self._peaks = [
+            budget.bridge_learning_rate if bridge else None
+            for (bridge, _), group in groups.items()
+            if group
+        ]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": list(group), "weight_decay": budget.weight_decay * decays}
-                for decays, group in groups.items()
+                for (_, decays), group in groups.items()
                 if group
             ],
             betas=(0.9, budget.beta2),
@@ -208,10 +225,12 @@ class _Loop:
     def _take_step(self, logits_at: LogitsAt) -> None:
         size, count = self.budget.batch_size, len(self.runs)
         rows = self._order[self.step * size : (self.step + 1) * size]
-        batch = collate([self.examples[row] for row in rows])
+        examples = [self.examples[row] for row in rows]
+        batch = collate(examples)
         places = torch.cat([batch.places + run * batch.ids.numel() for run in range(count)])
         with self._precision():
-            logits = logits_at(batch.ids.repeat(count, 1), places).float()
+            soft = self._soft(examples) if bool((batch.ids < 0).any()) else None
+            logits = logits_at(batch.ids.repeat(count, 1), places, soft).float()
         targets = batch.targets.to(logits.device)
         # A run's own mean, so that it has the same bits whatever the number of runs.
         losses = [torch.nn.functional.cross_entropy(part, targets) for part in logits.chunk(count)]
@@ -219,8 +238,8 @@ class _Loop:
         for run, loss in zip(self.runs, losses, strict=True):
             run.losses.append(loss.detach())
             _clip(run)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.budget)
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = learning_rate(self.step, self.budget, peak)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -236,6 +255,15 @@ class _Loop:
                 yield
         else:
             yield
+
+    def _soft(self, examples: Sequence[Example]) -> torch.Tensor:
+        """The soft tokens of the samples of a batch, from the bridge of each run: (n·B, K, H)."""
+        found = [
+            batch_soft_tokens(run.bridge, [example.media or {} for example in examples])
+            for run in self.runs
+            if run.bridge is not None
+        ]
+        return torch.cat(found)
 
     def _write_log(self, run: Run) -> None:
         losses = self._checked_losses(run)
@@ -339,8 +367,8 @@ def _clip(run: Run) -> None:
         gradient.mul_(factor.to(gradient.device))
 
 
-LogitsAt = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(ids (B, T), places (K,) in them, row after row) → logits (K, vocabulary)."""
+LogitsAt = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""(ids (B, T), places (K,) in them, row after row, soft tokens) → logits (K, vocabulary)."""
 
 
 @contextlib.contextmanager
@@ -358,10 +386,12 @@ def answers_only(model: PreTrainedModel) -> Iterator[LogitsAt]:
         applied.append(True)
         return (hidden.flatten(0, 1)[places.to(hidden.device)][None], *inputs[1:])
 
-    def logits_at(ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def logits_at(
+        ids: torch.Tensor, places: torch.Tensor, soft: torch.Tensor | None
+    ) -> torch.Tensor:
         wanted[:], applied[:] = [places], []
         # No attention mask: padding is on the right, where a causal model does not look.
-        logits = model(input_ids=ids.to(model.device), use_cache=False).logits
+        logits = model(**model_inputs(model, ids, soft), use_cache=False).logits
         return logits[0] if applied else logits.flatten(0, 1)[places.to(logits.device)]
 
     head = model.get_output_embeddings()

@@ -48,6 +48,7 @@ class Run:
         states: saves the state of the run, and finds the state to resume from; None: no state is
             saved.
         trajectory: the folder into which `save` writes; it is a part of the state.
+        bridge: what makes the soft tokens of the samples; its trained tensors are among `slots`.
         log: a dict with `step`, `loss` (mean nats per learned token since the last entry) and
             `learning_rate`; one entry after each twentieth of the steps.
         losses: the losses of the steps since the last entry of the log.
@@ -58,6 +59,7 @@ class Run:
     save: Callable[[int], None] = lambda _: None
     states: TrainingStates | None = None
     trajectory: Path | None = None
+    bridge: torch.nn.Module | None = None
     log: list[dict[str, Any]] = field(default_factory=list, init=False)
     losses: list[torch.Tensor] = field(default_factory=list, init=False)
 

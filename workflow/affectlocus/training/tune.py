@@ -14,19 +14,27 @@ from peft import LoraConfig
 from transformers import PreTrainedModel
 
 from affectlocus.checkpoints.architectures import locate
+from affectlocus.config.bridges import BridgeConfig
 from affectlocus.config.hardware import Hardware
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.checkpoint_files import TRAJECTORY, snapshot_folder
 from affectlocus.core.errors import InputError
-from affectlocus.core.projections import parse_modules
+from affectlocus.core.projections import BRIDGE, parse_modules
 from affectlocus.lm.devices import load
 from affectlocus.lm.prompts import Prompter
+from affectlocus.lm.sample_media import (
+    SampleMedia,
+    TaskMedia,
+    placeholders_of,
+    with_placeholders,
+)
 from affectlocus.training.adapter_stack import AdapterStack
 from affectlocus.training.batches import Budget, Example, snapshot_steps
 from affectlocus.training.lora_targets import fair_rank, layout
 from affectlocus.training.training_loop import DivergedError, train_runs
 from affectlocus.training.training_run import Run, Slot
 from affectlocus.training.training_state import TrainingStates
+from affectlocus.training.tuned_bridge import TunedBridge
 
 HARDWARE = Hardware()
 
@@ -37,6 +45,8 @@ def training_examples(
     max_length: int,
     seed: int,
     shuffled: bool = False,
+    bridge: BridgeConfig | None = None,
+    media: Sequence[TaskMedia] = (),
 ) -> list[Example]:
     """The train splits of prepared tasks as token ids, shuffled together.
 
@@ -46,6 +56,11 @@ def training_examples(
             is cut at its end until the prompt has half of the tokens; then the prompt is cut at its
             start.
         shuffled: whether the answers of each task are permuted among its samples, by the seed.
+        bridge: what makes soft tokens of media. Without it, prompts have no placeholders.
+        media: the features of each task; empty for tasks without media.
+
+    Raises:
+        InputError: `max_length` leaves no room for an answer or for the soft tokens.
     """
     if max_length < 2:
         raise InputError(
@@ -55,20 +70,25 @@ def training_examples(
             found=max_length,
         )
     examples = []
-    for frame in frames:
+    kept = {} if bridge is None else bridge.tokens
+    for number, whole in enumerate(frames):
+        frame = with_placeholders(whole, kept)
+        tokens = kept if placeholders_of(frame) else {}
         rows = frame[frame["split"] == "train"]
+        given = SampleMedia(media[number] if tokens else {}, rows["id"].tolist())
         answers = rows["answer"].tolist()
         if shuffled:
             random.Random(f"{seed}/answers").shuffle(answers)
         texts = rows["prompt"].tolist()
-        prompts = prompter.prompts(texts, max_length)
-        for text, prompt, word in zip(texts, prompts, answers, strict=True):
+        prompts = prompter.prompts(texts, max_length, tokens)
+        for row, (text, prompt, word) in enumerate(zip(texts, prompts, answers, strict=True)):
             answer = [*prompter.answer(word), *prompter.end()]
             answer = answer[: max_length - min(len(prompt), max_length // 2)]
             room = max_length - len(answer)
             if len(prompt) > room:
-                (prompt,) = prompter.prompts([text], room)
-            examples.append(Example([*prompt, *answer], len(prompt)))
+                (prompt,) = prompter.prompts([text], room, tokens)
+            own = given.of(row, bridge.media) if bridge is not None and tokens else None
+            examples.append(Example([*prompt, *answer], len(prompt), own))
     random.Random(seed).shuffle(examples)
     return examples
 
@@ -81,12 +101,14 @@ class TuningJob:
         frames: the prepared tasks of the recipe.
         folder: the folder that the checkpoint is written into.
         states: saves the state of the training, and restores the state of an interrupted one.
+        media: with a bridge, the features of each of the tasks.
     """
 
     recipe: Tuning
     frames: Sequence[pd.DataFrame]
     folder: Path
     states: TrainingStates | None = None
+    media: Sequence[TaskMedia] = ()
 
 
 class Tuner:
@@ -106,12 +128,14 @@ class Tuner:
 
         They are at most `adapters_at_once` adapters that read the same samples in the same order,
         and have the same budget and rank. A recipe with dropout is trained alone, because its
-        random numbers would depend on the others.
+        random numbers would depend on the others; so is one of the bridge alone, which has no
+        adapter.
         """
         size = self._hardware.adapters_at_once
         alike: dict[Any, list[int]] = {}
         for number, recipe in enumerate(recipes):
-            single = size == 1 or recipe.method != "lora" or recipe.dropout or self._drops
+            alone = recipe.modules == BRIDGE or recipe.dropout
+            single = size == 1 or recipe.method != "lora" or alone or self._drops
             rank = None if single else self._rank(recipe)
             own = recipe.model_dump_json(exclude={"modules", "fair", "trajectory"})
             alike.setdefault(number if single else (own, rank), []).append(number)
@@ -126,7 +150,8 @@ class Tuner:
     ) -> list[dict[str, Any]]:
         """Tunes the base by one recipe, or by those of a stack, and saves each checkpoint.
 
-        An adapter (LoRA) or a whole model (SFT) is saved. Embeddings, norms, biases outside the
+        An adapter (LoRA) or a whole model (SFT) is saved; with a bridge also the bridge, tuned and
+        initial; of the module set `bridge`, only these. Embeddings, norms, biases outside the
         module set and the head are frozen in both methods, as in the paper's Algorithm 1. With
         `recipe.trajectory`, snapshots of earlier steps are saved as well (`snapshot_folder`); they
         do not change the checkpoint.
@@ -139,6 +164,9 @@ class Tuner:
             losses, and `snapshots`, the steps of the snapshots.
         """
         examples = self._examples_of(jobs[0])
+        if jobs[0].recipe.modules == BRIDGE:
+            (job,) = jobs
+            return [self._tune_bridge(job, examples, progress)]
         if jobs[0].recipe.method == "sft":
             (job,) = jobs
             return [self._tune_in_full(job, examples, progress)]
@@ -157,21 +185,39 @@ class Tuner:
         total = sum(parameter.numel() for parameter in model.parameters())
         configs = [self._config(job.recipe) for job in jobs]
         stack = AdapterStack(model, configs, jobs[0].recipe.seed)
+        bridges = [TunedBridge.of(job.recipe, examples, model) for job in jobs]
 
         def saving(number: int) -> Callable[[Path], None]:
-            return lambda folder: stack.save(number, folder)
+            def save(folder: Path) -> None:
+                stack.save(number, folder)
+                bridges[number].save(folder)
+
+            return save
 
         try:
             runs = [
-                _run(job, slots, saving(number))
+                _run(job, slots, saving(number), bridges[number])
                 for number, (job, slots) in enumerate(zip(jobs, stack.slots, strict=True))
             ]
             train_runs(model, examples, budget_of(jobs[0].recipe), runs, self._hardware, progress)
             for number, job in enumerate(jobs):
-                stack.save(number, job.folder)
+                saving(number)(job.folder)
         finally:
             stack.close()
         return [_measured(run, total, examples) for run in runs]
+
+    def _tune_bridge(
+        self, job: TuningJob, examples: list[Example], progress: Callable[[], None]
+    ) -> dict[str, Any]:
+        """Tunes the bridge alone, with the base frozen."""
+        model = self._loaded().requires_grad_(False)
+        total = sum(parameter.numel() for parameter in model.parameters())
+        bridge = TunedBridge.of(job.recipe, examples, model)
+        run = _run(job, {}, bridge.save, bridge)
+        train_runs(model, examples, budget_of(job.recipe), [run], self._hardware, progress)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        bridge.save(job.folder)
+        return _measured(run, total, examples)
 
     def _tune_in_full(
         self, job: TuningJob, examples: list[Example], progress: Callable[[], None]
@@ -186,9 +232,16 @@ class Tuner:
         # Small steps are lost in bfloat16: train in float32, save in the dtype of the base.
         model.float()
         slots = {n: Slot(one) for n, one in model.named_parameters() if one.requires_grad}
-        run = _run(job, slots, lambda folder: _save_model(model, stored, folder))
+        bridge = TunedBridge.of(job.recipe, examples, model)
+
+        def save(folder: Path) -> None:
+            _save_model(model, stored, folder)
+            bridge.save(folder)
+
+        run = _run(job, slots, save, bridge)
         train_runs(model, examples, budget_of(job.recipe), [run], self._hardware, progress)
-        _save_model(model.to(stored), stored, job.folder)
+        model.to(stored)
+        save(job.folder)
         self._prompter.tokenizer.save_pretrained(job.folder)
         total = sum(parameter.numel() for parameter in model.parameters())
         return _measured(run, total, examples)
@@ -211,9 +264,9 @@ class Tuner:
     def _examples_of(self, job: TuningJob) -> list[Example]:
         """The samples of a job; kept for the next one, which often has the same."""
         recipe = job.recipe
-        key = recipe.data, recipe.max_length, recipe.seed, recipe.shuffled
+        key = recipe.data, recipe.max_length, recipe.seed, recipe.shuffled, recipe.bridge
         if self._examples[0] != key:
-            examples = training_examples(self._prompter, job.frames, *key[1:])
+            examples = training_examples(self._prompter, job.frames, *key[1:], job.media)
             self._examples = key, examples
         return self._examples[1]
 
@@ -280,23 +333,30 @@ def budget_of(recipe: Tuning) -> Budget:
         weight_decay=recipe.weight_decay,
         seed=recipe.seed,
         group_by_length=recipe.group_by_length,
+        bridge_learning_rate=None if recipe.bridge is None else recipe.bridge.learning_rate,
     )
 
 
-def _run(job: TuningJob, slots: dict[str, Slot], save: Callable[[Path], None]) -> Run:
+def _run(
+    job: TuningJob, slots: dict[str, Slot], save: Callable[[Path], None], bridge: TunedBridge
+) -> Run:
     """The run of a job; `save` writes the current checkpoint into a folder."""
     return Run(
-        slots,
+        slots | bridge.slots,
         snapshot_steps(job.recipe.steps, job.recipe.trajectory)[:-1],
         lambda step: save(snapshot_folder(job.folder, step)),
         job.states,
         job.folder / TRAJECTORY,
+        bridge.module,
     )
 
 
 def _measured(run: Run, total: int, examples: list[Example]) -> dict[str, Any]:
     trainable = sum(slot.of(slot.parameter).numel() for slot in run.slots.values())
     counts = {"trainable": trainable, "total": total, "samples": len(examples)}
+    if run.bridge is not None:
+        # Of the trainable parameters, those of the bridge; `total` is the language model's.
+        counts["bridge"] = sum(one.numel() for one in run.bridge.parameters())
     return counts | {"log": run.log, "snapshots": list(run.snapshots)}
 
 
