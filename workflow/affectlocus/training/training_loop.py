@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -367,8 +367,13 @@ def _clip(run: Run) -> None:
         gradient.mul_(factor.to(gradient.device))
 
 
-LogitsAt = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
-"""(ids (B, T), places (K,) in them, row after row, soft tokens) → logits (K, vocabulary)."""
+class LogitsAt(Protocol):
+    """Computes a model's logits at chosen places."""
+
+    def __call__(
+        self, ids: torch.Tensor, places: torch.Tensor, soft: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """ids (B, T), places (n,) in them, row after row, soft tokens (B, K, H) → logits (n, V)."""
 
 
 @contextlib.contextmanager
@@ -387,7 +392,7 @@ def answers_only(model: PreTrainedModel) -> Iterator[LogitsAt]:
         return (hidden.flatten(0, 1)[places.to(hidden.device)][None], *inputs[1:])
 
     def logits_at(
-        ids: torch.Tensor, places: torch.Tensor, soft: torch.Tensor | None
+        ids: torch.Tensor, places: torch.Tensor, soft: torch.Tensor | None = None
     ) -> torch.Tensor:
         wanted[:], applied[:] = [places], []
         # No attention mask: padding is on the right, where a causal model does not look.
