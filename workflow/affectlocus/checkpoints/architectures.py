@@ -8,7 +8,7 @@ tests/unit/test_architectures.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,11 @@ MODULES: dict[str, Module] = {
     # Phi-3
     "self_attn.qkv_proj": Module(("q", "k", "v")),
     "mlp.gate_up_proj": Module(("gate", "up")),
+    # LFM2
+    "self_attn.out_proj": Module(("o",)),
+    # RecurrentGemma
+    **{f"temporal_block.{name}_proj": Module((name,)) for name in ("q", "k", "v", "o")},
+    **{f"mlp_block.{name}_proj": Module((name,)) for name in ("gate", "up", "down")},
     # InternLM2; Meta's own LLaMA files use the same names for feed-forward and output
     "attention.wqkv": Module(("q", "k", "v"), grouped=True),
     "attention.wq": Module(("q",)),
@@ -61,6 +66,10 @@ MODULES: dict[str, Module] = {
     # Shared experts of Granite
     "shared_mlp.input_linear": Module(("gate", "up")),
     "shared_mlp.output_linear": Module(("down",)),
+    # LFM2
+    "feed_forward.experts.w1": Module(("gate",)),
+    "feed_forward.experts.w3": Module(("up",)),
+    "feed_forward.experts.w2": Module(("down",)),
     "mlp.shared_expert.gate_proj": Module(("gate",)),
     "mlp.shared_expert.up_proj": Module(("up",)),
     "mlp.shared_expert.down_proj": Module(("down",)),
@@ -87,7 +96,7 @@ _OTHER_TOWERS = frozenset(
         *("audio_tower", "audio_model", "audio_encoder", "acoustic_encoder", "audio_backbone"),
         *("speech_encoder", "speech_tower", "whisper", "whisper_model", "clip", "clip_model"),
         *("qformer", "Qformer", "vpm", "apm", "resampler", "perceiver", "perceiver_resampler"),
-        *("talker", "token2wav", "tts", "mtp"),
+        *("talker", "token2wav", "tts", "mtp", "img_processor", "embed_tokens_extend"),
     )
 )
 
@@ -184,6 +193,13 @@ def parts(
     ]
 
 
+def language_model_config(config: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The settings of the language model in a config.json; they are nested in a multimodal one."""
+    settings = config or {}
+    nested = settings.get("text_config") or settings.get("llm_config") or settings
+    return nested if isinstance(nested, dict) else {}
+
+
 def _heads(
     tensor_name: str, rows: int, config: dict[str, Any] | None, grouped: bool
 ) -> tuple[Rows, Rows, Rows]:
@@ -196,8 +212,8 @@ def _heads(
             "its base as well)",
             tensor=tensor_name,
         )
-    text = config.get("text_config") or config.get("llm_config") or config
-    heads = text.get("num_attention_heads") if isinstance(text, dict) else None
+    text = language_model_config(config)
+    heads = text.get("num_attention_heads")
     shared = (text.get("num_key_value_heads") or heads) if heads else None
     if not (isinstance(heads, int) and isinstance(shared, int) and heads > 0 and shared > 0):
         raise InputError(

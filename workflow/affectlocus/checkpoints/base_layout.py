@@ -7,7 +7,7 @@ settings, and the names of the adapted modules.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,15 +19,17 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_data_file, read_json
 from affectlocus.core.projections import PROJECTIONS
 
-Kind = Literal["seven", "no gate", "latent", "other"]
+Layout = Literal["seven", "no gate", "latent", "no attention", "two stacks", "other"]
 
-_WHY: dict[Kind, str] = {
+WHY: dict[Layout, str] = {
     "no gate": "has no gate in its feed-forward block",
     "latent": "has latent attention: k and v are in kv_b_proj, which is not measured",
+    "no attention": "has no attention, so there are no q, k, v and o",
+    "two stacks": "has two stacks of layers with the same numbers",
     "other": "has other modules than q, k, v, o, gate, up and down",
 }
 _KNOWN = read_data_file(Path(__file__).with_name("known_names.yaml"))
-_TYPES: dict[str, Kind] = {
+_TYPES: dict[str, Layout] = {
     name: kind for kind, names in _KNOWN["model_types"].items() for name in names
 }
 _BLOCK = re.compile(r"(?:^|.*\.)(?:layers|h|block|blocks)\.\d+\.(?P<module>.+)")
@@ -49,7 +51,7 @@ def unknown_projections(adapter: Adapter) -> list[str]:
     if kind is not None and kind != "seven":
         raise InputError(
             "adapter.other-layout",
-            f"{adapter.path}: its base ({source}) {_WHY[kind]}; expected an adapter of a model "
+            f"{adapter.path}: its base ({source}) {WHY[kind]}; expected an adapter of a model "
             "with q, k, v, o, gate, up and down",
             file=adapter.path,
             found=kind,
@@ -61,7 +63,7 @@ def unknown_projections(adapter: Adapter) -> list[str]:
             if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", module):
                 raise InputError(
                     "adapter.other-layout",
-                    f"{adapter.path}: it adapts {module}, so its base {_WHY[found]}; expected an "
+                    f"{adapter.path}: it adapts {module}, so its base {WHY[found]}; expected an "
                     "adapter of a model with q, k, v, o, gate, up and down",
                     file=adapter.path,
                     found=found,
@@ -108,6 +110,11 @@ def language_model_type(config: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def declared_layout(config: Mapping[str, Any] | None) -> Layout | None:
+    """The layout of the model type in a config.json; None if the type is not known."""
+    return _TYPES.get(language_model_type(config) or "")
+
+
 def _base_config(adapter: Adapter) -> dict[str, Any]:
     folders = [adapter.path] if adapter.path.is_dir() else []
     if adapter.base_name:
@@ -122,7 +129,7 @@ def _base_config(adapter: Adapter) -> dict[str, Any]:
     return {}
 
 
-def _declared_kind(adapter: Adapter) -> tuple[Kind | None, str]:
+def _declared_kind(adapter: Adapter) -> tuple[Layout | None, str]:
     """The base's kind from a config.json or from its name, and the source for messages."""
     found = model_type(adapter)
     if found is not None and found in _TYPES:

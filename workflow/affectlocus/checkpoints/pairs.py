@@ -24,6 +24,7 @@ from affectlocus.checkpoints.architectures import Rows, place
 from affectlocus.checkpoints.base_names import check_base_name
 from affectlocus.checkpoints.computed_matrices import Sum, dense
 from affectlocus.checkpoints.fused_experts import split_experts
+from affectlocus.checkpoints.layout_checks import check_projections
 from affectlocus.checkpoints.matching import (
     ModelNames,
     align_with_path,
@@ -34,7 +35,7 @@ from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.stored import as_torch, rounded
 from affectlocus.checkpoints.tensor_files import ArrayReader, TensorReader, Tensors
 from affectlocus.checkpoints.unsupported_formats import refuse_partitioned
-from affectlocus.checkpoints.weights import Weights, check_projections, is_vocabulary
+from affectlocus.checkpoints.weights import Weights, is_vocabulary
 from affectlocus.core.checkpoint_files import whole_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import Location

@@ -13,7 +13,7 @@ import numpy as np
 
 from affectlocus.checkpoints.adapter_settings import CONFIG
 from affectlocus.checkpoints.adapters import counted
-from affectlocus.checkpoints.architectures import Rows, parts
+from affectlocus.checkpoints.architectures import Rows, language_model_config, parts
 from affectlocus.checkpoints.fused_experts import split_experts
 from affectlocus.checkpoints.matching import mtp_layers
 from affectlocus.checkpoints.stored import as_torch
@@ -27,7 +27,7 @@ from affectlocus.checkpoints.unsupported_formats import (
 from affectlocus.core.checkpoint_files import shards, whole_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_object
-from affectlocus.core.projections import PROJECTIONS, Location
+from affectlocus.core.projections import ATTENTION, PROJECTIONS, Location
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +124,7 @@ class Weights:
             for name in self.stored_names
             if name.startswith(stem) and len(self.shape(name)) > 1
         }
-        return sorted(re.sub(r"\.\d+(?=\.|$)", ".N", name) for name in names)
+        return sorted({re.sub(r"\.\d+(?=\.|$)", ".N", name) for name in names})
 
     def _refuse_quantised(self) -> None:
         """Refuses quantised tensors; notes a configuration that calls plain tensors quantised."""
@@ -241,6 +241,17 @@ class Weights:
         return {name: sorted(layers - known) for name, known in found.items() if layers - known}
 
     @cached_property
+    def linear_layers(self) -> frozenset[int]:
+        """The layers that config.json says have linear attention.
+
+        Their matrices may have the names of q, k, v and o, but are another mechanism's.
+        """
+        kinds = language_model_config(self.config).get("layer_types")
+        if not isinstance(kinds, list):
+            return frozenset()
+        return frozenset(layer for layer, kind in enumerate(kinds) if kind == "linear_attention")
+
+    @cached_property
     def projections(self) -> dict[Location, tuple[str, Rows | None]]:
         """Location → tensor and its rows, for the weights and biases of the seven projections."""
         found: dict[Location, tuple[str, Rows | None]] = {}
@@ -253,6 +264,8 @@ class Weights:
             except InputError as error:
                 raise error.within(self.path, file=self.path) from None
             for location, rows in placed:
+                if location.projection in ATTENTION and location.layer in self.linear_layers:
+                    continue
                 if location in found:
                     raise InputError(
                         "model.projection-twice",
@@ -313,64 +326,6 @@ def _weight_files(path: Path) -> list[Path]:
         f"{path}: no .safetensors file, no pytorch_model.bin and no .pth; "
         "expected a model as it was saved",
         file=path,
-    )
-
-
-# The first matrix of a feed-forward block that has two.
-_UNGATED = re.compile(r"(?:.*\.)?(?:fc1|fc_in|c_fc|dense_h_to_4h|linear1|lin1|wi|up_proj)")
-_LATENT = re.compile(r"(?:.*\.)?(?:kv_b_proj|kv_a_proj_with_mqa|kv_a_proj)")
-
-
-def check_projections(base: Weights) -> list[str]:
-    """Refuses a model without a known module for a projection; notes if only some layers lack one.
-
-    A module with an unknown name must not count as "not adapted".
-    """
-    unread = base.unread
-    if not base.projections or not unread:
-        return []
-    layers = {location.layer for location in base.projections}
-    nowhere = [name for name, missing in unread.items() if set(missing) == layers]
-    if nowhere:
-        raise _without_projections(base, nowhere)
-    return [
-        f"{base.path}: {name} is not known in {len(missing)} of {len(layers)} layers, as layer "
-        f"{missing[0]} ({', '.join(base.modules(missing[0]))}): not measured there"
-        for name, missing in unread.items()
-    ]
-
-
-def _without_projections(base: Weights, lacking: list[str]) -> InputError:
-    """The refusal of a model without some projections, with a reason from its other modules."""
-    modules = base.modules(min(min(layers) for layers in base.unread.values()))
-    problem = (
-        f"{base.path}: no {', '.join(lacking)} among the modules of its layers "
-        f"({', '.join(modules)})"
-    )
-    expected = "expected a model with q, k, v, o, gate, up and down"
-    if {"k", "v"} & set(lacking) and (latent := list(filter(_LATENT.fullmatch, modules))):
-        joined = " and ".join(name.rpartition(".")[2] for name in latent)
-        return InputError(
-            "model.latent-attention",
-            f"{problem}: its attention is latent, and k and v are in {joined}, which is not "
-            f"measured; {expected}",
-            file=base.path,
-            found=lacking,
-        )
-    experts = any("experts" in name for name in modules)
-    if "gate" in lacking and not experts and any(map(_UNGATED.fullmatch, modules)):
-        return InputError(
-            "model.no-gate",
-            f"{problem}: its feed-forward block has no gate; {expected}",
-            file=base.path,
-            found=lacking,
-        )
-    return InputError(
-        "model.unknown-layout",
-        f"{problem}: its layout is not known; a few lines in "
-        "workflow/affectlocus/checkpoints/architectures.py add another layout",
-        file=base.path,
-        found=lacking,
     )
 
 

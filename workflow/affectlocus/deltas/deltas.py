@@ -15,6 +15,7 @@ from affectlocus.checkpoints.adapters import Adapter, counted, outside_notes
 from affectlocus.checkpoints.architectures import Rows, parts, place
 from affectlocus.checkpoints.base_layout import language_model_type, unknown_projections
 from affectlocus.checkpoints.computed_matrices import dense
+from affectlocus.checkpoints.layout_checks import no_projections
 from affectlocus.checkpoints.name_alignment import split_layer
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.spectra import LowRank, Spectrum, full_spectrum, low_rank_scores
@@ -59,7 +60,7 @@ def deltas(
     """
     located = pair.projections
     if not located:
-        raise _no_projections(pair)
+        raise no_projections(pair.base)
     jobs = {
         location: DeltaJob(
             key=location,
@@ -331,23 +332,3 @@ def _neuron_rows(location: Location, one: _Measurement) -> Iterator[Row]:
             "neuron": neuron,
             "l2": value,
         }
-
-
-def _no_projections(pair: Pair) -> InputError:
-    base, names = pair.base.path, pair.base.names()
-    if any("c_attn" in name for name in names):
-        return InputError(
-            "model.no-gate",
-            f"{base}: GPT-2's layers (c_attn, c_fc) have no gated feed-forward block, so there is "
-            "no gate to compare; expected a model with gate, up and down projections",
-            file=base,
-            found=["gate"],
-        )
-    return InputError(
-        "model.no-projections",
-        f"{base}: none of its tensors is a q, k, v, o, gate, up or down projection of a layer (the "
-        f"first is {names[0]}); expected the names of Qwen, LLaMA, Mistral, Gemma, Phi-3 or "
-        "InternLM2",
-        file=base,
-        found=names[0],
-    )
