@@ -40,6 +40,7 @@ include: "rules/convert.smk"
 include: "rules/pretrain.smk"
 include: "rules/encoders.smk"
 include: "rules/prepare.smk"
+include: "rules/probes.smk"
 include: "rules/forecast.smk"
 include: "rules/tune.smk"
 include: "rules/deltas.smk"
@@ -64,6 +65,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
+        JOBS.probes.files,
         JOBS.tables.files,
         JOBS.all_figures,
         JOBS.deltas.files,

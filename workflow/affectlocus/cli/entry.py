@@ -29,7 +29,7 @@ from affectlocus.cli.mechanism import activations, directions, ledger, neurons
 from affectlocus.cli.places import percentiles, places
 from affectlocus.cli.reports import claims, figures, report, revisions, show
 from affectlocus.cli.runs import decide, doctor, run
-from affectlocus.cli.scores import collect, fluency, score, tables
+from affectlocus.cli.scores import collect, fluency, probes, score, tables
 from affectlocus.cli.tunings import tune
 from affectlocus.core.errors import exit_on_error, write_traceback
 from affectlocus.core.extras import explained, needed
@@ -92,6 +92,7 @@ for _command in (
     wheels,
     pretrain,
     prepare,
+    probes,
     forecast,
     tune,
     deltas,

@@ -319,3 +319,45 @@ def collect(
     }
     write_frame(pd.DataFrame(frame), out)
     write_json(summary, summarise(frame, metric, bases))
+
+
+def probes(
+    tasks: Annotated[
+        list[Path], typer.Argument(metavar="TASKS", help="prepared tasks, TASK.parquet")
+    ],
+    features: Annotated[
+        list[Path],
+        typer.Option(help="features of a medium, TASK/MEDIUM.safetensors; repeat for each"),
+    ],
+    out: Out,
+) -> None:
+    """Write what a linear probe reads from the text and the media of tasks.
+
+    A logistic regression is fitted to the split train and scored on the split test: for the text,
+    for each medium, and for all together. Tasks without one of these splits have no rows.
+
+    Example: affectlocus probes mini-face.parquet --features mini-face/face.safetensors
+    --features mini-face/voice.safetensors --out probes.csv
+    """
+    import pandas as pd
+
+    from affectlocus.core.output_files import check_output
+    from affectlocus.data.prepared_task import PreparedTask
+    from affectlocus.scoring.probes import COLUMNS, media_of, probe
+
+    check_output(out)
+    found = [pd.DataFrame(columns=COLUMNS)]
+    for path in tasks:
+        task = PreparedTask.read(path)
+        samples = task.samples[task.samples["split"].isin(("train", "test"))]
+        files = {one.stem: one for one in features if one.parent.name == task.name}
+        if not files:
+            raise InputError(
+                "probes.no-features",
+                f"{path}: no features of task {task.name}; expected --features "
+                f"{task.name}/MEDIUM.safetensors",
+                file=path,
+                task=task.name,
+            )
+        found.append(probe(task.name, samples, media_of(samples, files)))
+    write_csv(pd.concat([one for one in found if len(one)] or found), out)

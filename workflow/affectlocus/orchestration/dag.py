@@ -26,6 +26,7 @@ from affectlocus.orchestration.steps.openset import OpensetJobs
 from affectlocus.orchestration.steps.places import PlacesJobs
 from affectlocus.orchestration.steps.prepare import PrepareJobs
 from affectlocus.orchestration.steps.pretrain import PretrainJobs
+from affectlocus.orchestration.steps.probes import ProbesJobs
 from affectlocus.orchestration.steps.report import ReportJobs
 from affectlocus.orchestration.steps.retrieve import RetrieveJobs
 from affectlocus.orchestration.steps.revisions import RevisionsJobs
@@ -50,6 +51,7 @@ class Dag(Artifacts):
         self.encoders = EncodersJobs(self)
         self.prepare = PrepareJobs(self)
         self.forecast = ForecastJobs(self)
+        self.probes = ProbesJobs(self)
         self.tune = TuneJobs(self, self.forecast)
         self.deltas = DeltasJobs(self)
         self.trajectory = TrajectoryJobs(self)
@@ -84,6 +86,7 @@ class Dag(Artifacts):
     def report(self) -> ReportJobs:
         """The jobs of rules/report.smk, which show the results of the other steps."""
         exhibits = [
+            *self.probes.files,
             *self.tables.files,
             *self.figures.files,
             *self.trajectory.figures,

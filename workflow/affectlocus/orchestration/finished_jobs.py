@@ -59,6 +59,8 @@ def _steps(jobs: Dag) -> Iterator[str]:
         yield "senses"
     if jobs.wheels.folder == str(Path(RELEASED_WHEELS[0]).parent):
         yield "wheels"
+    if jobs.probes.files:
+        yield "probes"
     if jobs.fluency.files:
         yield "fluency"
     yield from ("collect", "claims", "revisions")
