@@ -17,6 +17,7 @@ from refusal import printed_code, refused
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+import affectlocus
 from affectlocus.checkpoints.bridge_files import read_bridge
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.released_files import released_bridge, stored_bridge
@@ -68,6 +69,15 @@ def test_affectgpt_s_file_is_split_into_adapter_and_bridge(checkpoint, affectgpt
     for name, value in stored.items():
         if ".lora_" in name:
             assert torch.equal(adapter[name.removeprefix("llama_model.")], value), name
+
+
+def test_the_python_api_converts_the_same(affectgpt, tmp_path) -> None:
+    told = affectlocus.convert(affectgpt(), tmp_path / "api")
+    said = converted(tmp_path, tmp_path / "a.pth", "--out", "out")
+    assert told == {key: value for key, value in said.items() if key != "out"}
+    assert (tmp_path / "api/bridge.json").read_text() == (tmp_path / "out/bridge.json").read_text()
+    with refused("bridge.other-kind"):
+        affectlocus.convert(tmp_path / "a.pth", tmp_path / "no", bridge="emotion-llama")
 
 
 def test_every_tensor_of_the_file_is_used_once_or_reported(affectgpt, tmp_path) -> None:
@@ -303,6 +313,8 @@ def test_a_description_with_another_value_is_refused(affectgpt, tmp_path, key, v
 def test_the_option_needs_a_file_of_trained_tensors(checkpoint, lora, tmp_path) -> None:
     mlx = layouts.mlx(lora(checkpoint("llama"), ["q_proj"]), tmp_path / "mlx")
     done = run(tmp_path, "convert", mlx, "--bridge", "affectgpt", "--out", "out")
-    assert printed_code(done.stderr) == "option.no-effect"
+    assert printed_code(done.stderr) == "bridge.none-to-convert"
+    done = run(tmp_path, "convert", mlx, "--modules", "gate", "--out", "out")
+    assert printed_code(done.stderr) == "bridge.none-to-convert"
     done = run(tmp_path, "convert", mlx, "--bridge", "qformer", "--out", "out")
     assert printed_code(done.stderr) == "option.unknown-value"

@@ -183,27 +183,44 @@ def _without_effect(arguments: dict[str, Any], why: str) -> None:
 
 @_public
 def convert(
-    adapter: AnyPath, out: AnyPath, *, alpha: float | None = None, base: str | None = None
+    adapter: AnyPath,
+    out: AnyPath,
+    *,
+    alpha: float | None = None,
+    base: str | None = None,
+    bridge: str = "auto",
+    modules: str | None = None,
+    initial: AnyPath | None = None,
 ) -> dict[str, Any]:
-    """Writes an adapter in another layout as a PEFT folder.
+    """Writes an adapter in another layout as a PEFT folder, with the bridge that its file holds.
 
     Args:
         adapter: a .pth of trained tensors (needs torch), or MLX's adapter folder.
         out: the folder to write; an earlier output of this function is replaced.
         alpha: LoRA alpha, if the file has none.
         base: hub id or folder of the base, for adapter_config.json.
+        bridge: of a .pth, the system whose bridge it holds: `affectgpt` or `emotion-llama`; `auto`:
+            the one whose tensors it has; `none`: convert the adapter alone.
+        modules: of a .pth with a bridge, the module set that has LoRA factors, if it is not the
+            released one.
+        initial: the checkpoint before training, whose bridge is written as bridge_initial.
 
     Returns:
         `modules`: how many were converted; their most common `rank` and `alpha`; `other`: the
-        trained tensors that a PEFT folder has no place for.
+        trained tensors that were not converted; `bridge`, `bridge_initial`: its kind, the numbers
+        of its tensors and parameters, and the tensors that it does not need, with the reasons.
 
     Raises:
-        InputError: no LoRA factors in it, or an output that holds other files.
+        InputError: no LoRA factors in it; tensors that the system does not have, or does not have
+            exactly once; or an output that holds other files.
     """
     from affectlocus.checkpoints.adapters import Adapter
     from affectlocus.checkpoints.convert import convert as run
+    from affectlocus.checkpoints.released_files import bridges_of
 
-    return run(Adapter(Path(adapter), alpha), Path(out), base)
+    start = None if initial is None else Path(initial)
+    bridges = bridges_of(Path(adapter), bridge, modules, start)
+    return run(Adapter(Path(adapter), alpha), Path(out), base, bridges)
 
 
 @_public

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from affectlocus.checkpoints.adapter_settings import CONFIG
 from affectlocus.checkpoints.adapters import PEFT, Adapter
 from affectlocus.checkpoints.bridge_files import StoredBridge, write_bridge
+from affectlocus.checkpoints.released_files import about
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import write_json
 from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
@@ -36,7 +37,8 @@ def convert(
 
     Returns:
         The number of converted `modules`, their `rank` and `alpha`, and `other`: the trained
-        tensors that are neither LoRA factors nor of a bridge, which are not converted.
+        tensors that are neither LoRA factors nor of a bridge, which are not converted. Of each
+        bridge, by its name, what `released_files.about` says.
 
     Raises:
         InputError: the adapter has no low-rank factors; or the output would replace other files.
@@ -94,4 +96,5 @@ def convert(
             write_bridge(temporary, bridge.description, bridge.read(), stem)
     converted = {name for bridge in bridges.values() for name in bridge.names}
     other = [name for name in adapter.whole if name not in converted]
-    return {"modules": len(adapter.factors), "rank": rank, "alpha": alpha, "other": other}
+    found = {"modules": len(adapter.factors), "rank": rank, "alpha": alpha, "other": other}
+    return found | {stem: about(bridge) for stem, bridge in bridges.items()}

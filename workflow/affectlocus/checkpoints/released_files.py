@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from affectlocus.checkpoints.adapters import Adapter
-from affectlocus.checkpoints.bridge_files import BRIDGE, StoredBridge, read_bridge
+from affectlocus.checkpoints.bridge_files import BRIDGE, INITIAL, StoredBridge, read_bridge
 from affectlocus.checkpoints.bridge_layouts import HIDDEN, LAYOUTS, BridgeLayout, description, sizes
 from affectlocus.checkpoints.tensor_files import Tensors
 from affectlocus.core.errors import InputError, shortened
@@ -95,6 +97,59 @@ def stored_bridge(
             expected=kind,
         )
     return found
+
+
+def bridges_of(
+    source: Path, kind: str = "auto", modules: str | None = None, initial: Path | None = None
+) -> dict[str, StoredBridge]:
+    """The bridges to convert together with an adapter: `bridge`, and `bridge_initial` if given.
+
+    Args:
+        source: the adapter; only a file of trained tensors can hold a bridge.
+        kind: a kind of bridge; `auto`: the one whose tensors the file has; `none`: no bridge.
+        modules: as in `released_bridge`.
+        initial: the checkpoint before training.
+
+    Raises:
+        InputError: a bridge is asked for and there is none; or as `released_bridge`.
+    """
+    found = None
+    if kind != "none" and source.is_file():
+        found = bridge_kind(Tensors([source]).names()) if kind == "auto" else kind
+    if found is None:
+        asked = [kind] if kind not in ("auto", "none") else []
+        asked += [name for name, one in (("modules", modules), ("initial", initial)) if one]
+        if asked:
+            raise InputError(
+                "bridge.none-to-convert",
+                f"{source}: no bridge to convert, so {' and '.join(asked)} would have no effect; "
+                "leave it out",
+                file=source,
+                found=asked,
+            )
+        return {}
+    tuned = released_bridge(source, found, modules)
+    if initial is None:
+        return {BRIDGE: tuned}
+    start = released_bridge(initial, found, modules)
+    check_same_sizes(start, tuned)
+    check_untrained(Adapter(initial))
+    return {BRIDGE: tuned, INITIAL: start}
+
+
+def about(bridge: StoredBridge) -> dict[str, Any]:
+    """A bridge for the user: its kind, the numbers of its tensors and parameters, and `unused`.
+
+    `unused` are the file's tensors that are neither LoRA factors nor of the bridge, with the
+    reasons.
+    """
+    shapes = [bridge.tensors.shape(name) for name in bridge.names]
+    return {
+        "kind": bridge.description.kind,
+        "tensors": len(shapes),
+        "parameters": sum(prod(shape) for shape in shapes),
+        "unused": unused_tensors(bridge),
+    }
 
 
 def unused_tensors(bridge: StoredBridge) -> dict[str, str]:

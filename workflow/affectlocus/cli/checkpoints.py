@@ -6,9 +6,8 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -24,9 +23,6 @@ from affectlocus.cli.shared import (
     write_frame,
 )
 from affectlocus.core.errors import InputError, check_choice, one_line
-
-if TYPE_CHECKING:
-    from affectlocus.checkpoints.bridge_files import StoredBridge
 
 
 def deltas(
@@ -276,8 +272,9 @@ def convert(
 
     check_choice("--bridge", bridge, ("auto", "none", *LAYOUTS))
     if file is not None or is_gguf(Path(source)):
-        given = {"alpha": alpha is not None, "base": base, "bridge": bridge != "auto"}
-        without_effect({**given, "initial": initial}, "it applies to adapters, not to GGUF files")
+        given: dict[str, Any] = {"alpha": alpha is not None, "base": base}
+        given |= {"bridge": bridge != "auto", "modules": modules, "initial": initial}
+        without_effect(given, "it applies to adapters, not to GGUF files")
         _convert_gguf(source, file, sha256, out, manifest)
         return
     without_effect({"sha256": sha256, "manifest": manifest}, "it applies to GGUF files only")
@@ -287,57 +284,11 @@ def convert(
         )
     from affectlocus.checkpoints.adapters import Adapter
     from affectlocus.checkpoints.convert import convert as run
+    from affectlocus.checkpoints.released_files import bridges_of
 
-    bridges = _bridges(Path(source), bridge, modules, initial)
+    bridges = bridges_of(Path(source), bridge, modules, initial)
     found = run(Adapter(Path(source), alpha), out, base, bridges)
-    for stem, one in bridges.items():
-        found[stem] = _about(one)
     typer.echo(json.dumps({"out": str(out), **found}, indent=2))
-
-
-def _bridges(
-    source: Path, kind: str, modules: str | None, initial: Path | None
-) -> dict[str, StoredBridge]:
-    """The bridges of a file of trained tensors, by the name to write them under."""
-    from affectlocus.checkpoints.adapters import Adapter
-    from affectlocus.checkpoints.bridge_files import BRIDGE, INITIAL
-    from affectlocus.checkpoints.released_files import (
-        bridge_kind,
-        check_same_sizes,
-        check_untrained,
-        released_bridge,
-    )
-    from affectlocus.checkpoints.tensor_files import Tensors
-
-    if kind == "none" or not source.is_file():
-        without_effect(
-            {"bridge": kind not in ("auto", "none"), "modules": modules, "initial": initial},
-            "there is no bridge to convert",
-        )
-        return {}
-    if kind == "auto" and bridge_kind(Tensors([source]).names()) is None:
-        without_effect({"modules": modules, "initial": initial}, f"{source} holds no bridge")
-        return {}
-    tuned = released_bridge(source, None if kind == "auto" else kind, modules)
-    if initial is None:
-        return {BRIDGE: tuned}
-    start = released_bridge(initial, tuned.description.kind, modules)
-    check_same_sizes(start, tuned)
-    check_untrained(Adapter(initial))
-    return {BRIDGE: tuned, INITIAL: start}
-
-
-def _about(bridge: StoredBridge) -> dict[str, Any]:
-    """What is printed of a converted bridge."""
-    from affectlocus.checkpoints.released_files import unused_tensors
-
-    shapes = [bridge.tensors.shape(name) for name in bridge.names]
-    return {
-        "kind": bridge.description.kind,
-        "tensors": len(shapes),
-        "parameters": sum(prod(shape) for shape in shapes),
-        "unused": unused_tensors(bridge),
-    }
 
 
 def _convert_gguf(
