@@ -59,16 +59,13 @@ def clip_starts(duration: float, clips: int = 8, seconds: int = 2) -> list[float
     return [float(last * number / (clips - 1)) for number in range(clips)]
 
 
-def centred_in_place(samples: np.ndarray, starts: list[int], length: int) -> np.ndarray:
-    """Clips (clips, length) of one recording, each without its mean.
-
-    A clip is a view: where two overlap, the first one's mean is already gone when the second one's
-    is taken, and both see the result.
-    """
-    samples = samples.copy()
-    for start in starts:
-        samples[start : start + length] -= samples[start : start + length].mean()
-    return np.stack([samples[start : start + length] for start in starts])
+def clips(sound: np.ndarray, rate: int = 16_000, count: int = 8, seconds: int = 2) -> np.ndarray:
+    """Clips (count, samples) of a recording with one channel, each without its mean."""
+    if len(sound) < seconds * rate:
+        sound = np.concatenate([sound, np.zeros(seconds * rate - len(sound), sound.dtype)])
+    starts = [int(start * rate) for start in clip_starts(len(sound) / rate, count, seconds)]
+    found = [sound[start : start + seconds * rate] for start in starts]
+    return np.stack([clip - clip.mean() for clip in found])
 
 
 def normalised_together(clips: np.ndarray) -> np.ndarray:

@@ -56,11 +56,16 @@ def forecast(
         from affectlocus.lm.devices import load
         from affectlocus.lm.prompts import Prompter
         from affectlocus.training.forecast import forecast as run
-        from affectlocus.training.tune import training_examples
+        from affectlocus.training.tune import SampleLayout, training_examples
     check_output(out)
     folder = checkpoint_folder(base)
     examples = training_examples(
-        Prompter(folder), frames, recipe.max_length, recipe.seed, recipe.shuffled
+        Prompter(folder),
+        frames,
+        recipe.max_length,
+        recipe.seed,
+        recipe.shuffled,
+        layout=SampleLayout.of(recipe),
     )[:samples]
     with Progress() as progress:
         bar = progress.add_task("", total=len(examples))

@@ -27,6 +27,9 @@ from affectlocus.config.fields import (
 from affectlocus.config.messages import ParameterError
 from affectlocus.core.projections import ALL
 
+# Keys that recipes did not have at first.
+_LATER = ("bridge", "start", "answers", "end", "clip", "schedule")
+
 
 class Recipe(Strict):
     """How a model is tuned; compared arms have the same recipe, and so the same budget."""
@@ -59,6 +62,41 @@ class Recipe(Strict):
         description="shuffle the answers of each task among its samples; the pair is then a null "
         "in every domain",
     )
+    start: str | None = Field(
+        None,
+        min_length=1,
+        description="token before each sample in training alone. By default the tokenizer's start "
+        "token, if it has one, is there in training and in evaluation; AffectGPT trains Qwen2.5 "
+        "with <|im_start|> and asks it without",
+    )
+    answers: Literal["spaced", "separate"] = Field(
+        "spaced",
+        description="how an answer is encoded. spaced: as a word after a space, as in evaluation; "
+        "separate: as a text of its own, as AffectGPT does, whose prompts end with a space",
+    )
+    end: str = Field(
+        "", description="text after each answer, before the end token; AffectGPT's is ###"
+    )
+    clip: Annotated[float, Field(ge=0)] = Field(
+        1.0,
+        description="maximum norm of the gradient, to which a larger one is scaled; 0: no limit, "
+        "as in AffectGPT",
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="learning rate after the warm-up: falling to 0, or the same"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The keys, without later ones that have their default.
+
+        So the parameters of a tuning are those that it had before there were these keys, and
+        nothing reruns.
+        """
+        keys: dict[str, Any] = dump(self)
+        defaults = {name: one.default for name, one in type(self).model_fields.items()}
+        later = {name for name in _LATER if keys.get(name, defaults) == defaults.get(name)}
+        return {name: value for name, value in keys.items() if name not in later}
 
 
 class PairRecipe(Recipe):
@@ -92,14 +130,6 @@ class Tuning(PairRecipe):
         False, description="choose the rank so that as many parameters are trained as for all seven"
     )
     bridge: BridgeConfig | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_missing_bridge(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The keys of a tuning of text are the same as before there were bridges."""
-        found: dict[str, Any] = dump(self)
-        if found.get("bridge", self) is None:
-            del found["bridge"]
-        return found
 
 
 class PlacedTuning(Tuning):

@@ -33,7 +33,11 @@ class Prompter:
         self._answers: dict[str, list[int]] = {}
 
     def prompts(
-        self, texts: list[str], max_length: int, tokens: Mapping[str, int] | None = None
+        self,
+        texts: list[str],
+        max_length: int,
+        tokens: Mapping[str, int] | None = None,
+        start: int | None = None,
     ) -> list[list[int]]:
         """Token ids of each prompt, at most `max_length`: a longer prompt is cut at its start.
 
@@ -41,6 +45,7 @@ class Prompter:
         it.
 
         Args:
+            start: the start token, if it is not the tokenizer's.
             tokens: placeholder → the number of its soft tokens, which have negative ids
                 (`soft_tokens`). They are never cut.
 
@@ -49,17 +54,14 @@ class Prompter:
         """
         if not texts:
             return []
+        begin = self.tokenizer.bos_token_id if start is None else start
+        first = [] if begin is None else [begin]
+        room = max_length - len(first)
         if tokens:
-            start = self.tokenizer.bos_token_id
-            first = [] if start is None else [start]
-            room = max_length - len(first)
             found = [soft_tokens.encoded(self.tokenizer, text, tokens) for text in texts]
             found = [ids[1:] if first and ids[:1] == first else ids for ids in found]
             return [[*first, *soft_tokens.shortened(ids, room)] for ids in found]
         encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        start = self.tokenizer.bos_token_id
-        first = [] if start is None else [start]
-        room = max_length - len(first)
         bare = [ids[1:] if first and ids[:1] == first else ids for ids in encoded]
         return [[*first, *ids[max(0, len(ids) - room) :]] for ids in bare]
 
@@ -74,6 +76,27 @@ class Prompter:
             whole = self.tokenizer(f"a: {word}", add_special_tokens=False)["input_ids"]
             self._answers[word] = whole[len(lead) :]
         return list(self._answers[word])
+
+    def separate(self, text: str) -> list[int]:
+        """Token ids of a text of its own, without start and end tokens."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def token(self, text: str) -> int:
+        """The id of a token.
+
+        Raises:
+            InputError: the text is not one token of the tokenizer.
+        """
+        found = self.tokenizer.get_vocab().get(text)
+        if found is None:
+            raise InputError(
+                "tokenizer.no-such-token",
+                f"{self.tokenizer.name_or_path}: its vocabulary has no token {text!r}; name a "
+                "token of the base's tokenizer",
+                file=self.tokenizer.name_or_path,
+                found=text,
+            )
+        return int(found)
 
     def end(self) -> list[int]:
         """The end token as a list, which is empty if the tokenizer has none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -35,6 +36,9 @@ class Budget:
     seed: int
     group_by_length: bool = False
     beta2: float = 0.999
+    clip: float = 1.0
+    """The largest norm of a run's gradient; 0: no limit."""
+    schedule: Literal["cosine", "constant"] = "cosine"
     bridge_learning_rate: float | None = None
     """The peak of the bridge's rate; by default `learning_rate`."""
 

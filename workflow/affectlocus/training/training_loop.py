@@ -28,7 +28,6 @@ from affectlocus.training.training_run import Run, Slot
 from affectlocus.training.training_state import TrainingStates, say
 
 HARDWARE = Hardware()
-_LARGEST_NORM = 1.0  # of a run's gradient
 
 
 class DivergedError(InputError):
@@ -127,13 +126,18 @@ def _take_steps(loop: _Loop, request: StopRequest, progress: Callable[[], None])
 def learning_rate(step: int, budget: Budget, peak: float | None = None) -> float:
     """The rate of a step, counted from 0: it rises to its peak, and falls to 0 along a cosine.
 
+    With the schedule `constant` it stays at its peak; without warm-up, from the first step on.
+
     Args:
         peak: by default that of the budget.
     """
     highest = budget.learning_rate if peak is None else peak
-    rising = max(1, round(budget.warmup * budget.steps))
+    constant = budget.schedule == "constant"
+    rising = max(0 if constant else 1, round(budget.warmup * budget.steps))
     if step < rising:
         return highest * step / rising
+    if constant:
+        return highest
     share = (step - rising) / max(1, budget.steps - rising)
     return highest * 0.5 * (1 + math.cos(math.pi * share))
 
@@ -237,7 +241,8 @@ class _Loop:
         torch.stack(losses).sum().backward()
         for run, loss in zip(self.runs, losses, strict=True):
             run.losses.append(loss.detach())
-            _clip(run)
+            if self.budget.clip:
+                _clip(run, self.budget.clip)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = learning_rate(self.step, self.budget, peak)
         self.optimizer.step()
@@ -354,15 +359,15 @@ class _Loop:
             ) from None
 
 
-def _clip(run: Run) -> None:
-    """Scales a run's gradient to a norm of at most 1."""
+def _clip(run: Run, largest: float) -> None:
+    """Scales a run's gradient to a norm of at most `largest`."""
     gradients = [
         slot.of(slot.parameter.grad)
         for slot in run.slots.values()
         if slot.parameter.grad is not None
     ]
     norm = torch.nn.utils.get_total_norm(gradients)
-    factor = (_LARGEST_NORM / (norm + 1e-6)).clamp(max=1.0)
+    factor = (largest / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor.to(gradient.device))
 

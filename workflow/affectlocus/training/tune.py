@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import torch
@@ -39,6 +39,29 @@ from affectlocus.training.tuned_bridge import TunedBridge
 HARDWARE = Hardware()
 
 
+@dataclass(frozen=True)
+class SampleLayout:
+    """What is around prompt and answer of a training sample (`config.tuning.Recipe`).
+
+    Attributes:
+        start: the start token, if it is not the tokenizer's.
+        separate: whether an answer is encoded as a text of its own.
+        end: text after each answer.
+    """
+
+    start: str | None = None
+    separate: bool = False
+    end: str = ""
+
+    @classmethod
+    def of(cls, recipe: Tuning) -> Self:
+        """The layout of a recipe."""
+        return cls(recipe.start, recipe.answers == "separate", recipe.end)
+
+
+SAMPLE_LAYOUT = SampleLayout()
+
+
 def training_examples(
     prompter: Prompter,
     frames: Sequence[pd.DataFrame],
@@ -46,6 +69,7 @@ def training_examples(
     seed: int,
     shuffled: bool = False,
     bridge: BridgeConfig | None = None,
+    layout: SampleLayout = SAMPLE_LAYOUT,
     media: Sequence[TaskMedia] = (),
 ) -> list[Example]:
     """The train splits of prepared tasks as token ids, shuffled together.
@@ -57,6 +81,7 @@ def training_examples(
             start.
         shuffled: whether the answers of each task are permuted among its samples, by the seed.
         bridge: what makes soft tokens of media. Without it, prompts have no placeholders.
+        layout: what is around prompt and answer.
         media: the features of each task; empty for tasks without media.
 
     Raises:
@@ -70,24 +95,27 @@ def training_examples(
             found=max_length,
         )
     examples = []
+    start = None if layout.start is None else prompter.token(layout.start)
     kept = {} if bridge is None else bridge.tokens
     for number, whole in enumerate(frames):
         frame = with_placeholders(whole, kept)
         tokens = kept if placeholders_of(frame) else {}
         rows = frame[frame["split"] == "train"]
-        given = SampleMedia(media[number] if tokens else {}, rows["id"].tolist())
+        given = SampleMedia(media[number], rows["id"].tolist()) if tokens else None
         answers = rows["answer"].tolist()
         if shuffled:
             random.Random(f"{seed}/answers").shuffle(answers)
         texts = rows["prompt"].tolist()
-        prompts = prompter.prompts(texts, max_length, tokens)
+        prompts = prompter.prompts(texts, max_length, tokens, start)
         for row, (text, prompt, word) in enumerate(zip(texts, prompts, answers, strict=True)):
-            answer = [*prompter.answer(word), *prompter.end()]
+            said = f"{word}{layout.end}"
+            learned = prompter.separate(said) if layout.separate else prompter.answer(said)
+            answer = [*learned, *prompter.end()]
             answer = answer[: max_length - min(len(prompt), max_length // 2)]
             room = max_length - len(answer)
             if len(prompt) > room:
-                (prompt,) = prompter.prompts([text], room, tokens)
-            own = given.of(row, bridge.media) if bridge is not None and tokens else None
+                (prompt,) = prompter.prompts([text], room, tokens, start)
+            own = given.of(row, bridge.media) if bridge is not None and given is not None else None
             examples.append(Example([*prompt, *answer], len(prompt), own))
     random.Random(seed).shuffle(examples)
     return examples
@@ -264,7 +292,14 @@ class Tuner:
     def _examples_of(self, job: TuningJob) -> list[Example]:
         """The samples of a job; kept for the next one, which often has the same."""
         recipe = job.recipe
-        key = recipe.data, recipe.max_length, recipe.seed, recipe.shuffled, recipe.bridge
+        key = (
+            recipe.data,
+            recipe.max_length,
+            recipe.seed,
+            recipe.shuffled,
+            recipe.bridge,
+            SampleLayout.of(recipe),
+        )
         if self._examples[0] != key:
             examples = training_examples(self._prompter, job.frames, *key[1:], job.media)
             self._examples = key, examples
@@ -333,6 +368,8 @@ def budget_of(recipe: Tuning) -> Budget:
         weight_decay=recipe.weight_decay,
         seed=recipe.seed,
         group_by_length=recipe.group_by_length,
+        clip=recipe.clip,
+        schedule=recipe.schedule,
         bridge_learning_rate=None if recipe.bridge is None else recipe.bridge.learning_rate,
     )
 
