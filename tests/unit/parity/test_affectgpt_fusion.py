@@ -7,9 +7,11 @@ import plain_affectgpt as plain
 import pytest
 import torch
 from layouts import FUSED, HEARD, SEEN
+from pydantic import ValidationError
 from refusal import refused
 
 from affectlocus.checkpoints.bridge_layouts import LAYOUTS
+from affectlocus.config.bridges import BridgeConfig
 from affectlocus.lm.affectgpt_bridge import AffectGptBridge
 from affectlocus.lm.emotion_llama_bridge import EmotionLlamaBridge
 
@@ -148,3 +150,41 @@ def test_emotion_llama_has_260_soft_tokens() -> None:
 
 def test_the_default_width_of_the_fusion_is_the_larger_one() -> None:
     assert bridge().multi_llama_proj.in_features == FUSED == max(SEEN, HEARD)
+
+
+def test_with_faces_and_frames_the_fusion_is_of_the_faces() -> None:
+    tokens = {"multi": 1, "audio": 1, "face": 1, "frame": 1}
+    torch.manual_seed(0)
+    both = AffectGptBridge(HIDDEN, {"face": SEEN, "frame": SEEN, "audio": HEARD}, tokens)
+    faces = bridge()
+    faces.load_state_dict(both.state_dict())
+    seen, other, heard = drawn(2, 8, SEEN), drawn(2, 8, SEEN, seed=5), drawn(2, 8, HEARD, seed=2)
+    found = both({"face": seen, "frame": other, "audio": heard})
+    expected = faces({"face": seen, "audio": heard})
+    assert all(torch.equal(found[name], expected[name]) for name in TOKENS)
+    assert torch.equal(found["frame"], faces({"face": other})["face"])
+    with refused("bridge.visual-widths", found=SEEN + 1, expected=SEEN):
+        AffectGptBridge(HIDDEN, {"face": SEEN, "frame": SEEN + 1, "audio": HEARD}, tokens)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens", "code"),
+    [
+        ("affectgpt", {"multi": 1, "audio": 1}, "bridge.missing-token"),
+        ("affectgpt", {"multi": 1, "face": 1}, "bridge.missing-token"),
+        ("affectgpt", {"audio": 1, "face": 1, "voice": 1}, "bridge.unknown-token"),
+        ("emotion-llama", {"image": 256}, "bridge.missing-token"),
+        ("emotion-llama", {"image": 256, "features": 3}, "bridge.fixed-token"),
+    ],
+)
+def test_soft_tokens_that_a_system_does_not_make_are_refused(kind, tokens, code) -> None:
+    with pytest.raises(ValidationError) as caught:
+        BridgeConfig.model_validate({"kind": kind, "tokens": tokens})
+    (problem,) = caught.value.errors()
+    assert problem["ctx"]["error"].code == code
+
+
+def test_the_released_soft_tokens_are_accepted() -> None:
+    for kind, layout in LAYOUTS.items():
+        found = BridgeConfig.model_validate({"kind": kind, "tokens": layout.tokens})
+        assert sorted(found.media) == sorted(layout.media)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -19,13 +20,18 @@ class BridgeKind:
         about: what it computes.
         fused: its placeholders that are not the name of a medium, but made of media.
         media: the media that it reads, if these are not its other placeholders.
+        required: alternatives, of each of which it needs a placeholder; it has no other ones than
+            these and the fused ones. Empty: any.
+        fixed: placeholder → the only possible number of its soft tokens.
         settings: the keys of `BridgeConfig` that only some kinds have.
     """
 
     about: str
     fused: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
+    required: tuple[tuple[str, ...], ...] = ()
     settings: tuple[str, ...] = ()
+    fixed: Mapping[str, int] = field(default_factory=dict)
 
 
 KINDS = {
@@ -37,11 +43,14 @@ KINDS = {
     "affectgpt": BridgeKind(
         "the fusion of AffectGPT, with the placeholders multi, audio, and face or frame",
         fused=("multi",),
+        required=(("audio",), ("face", "frame")),
     ),
     "emotion-llama": BridgeKind(
         "the projections of Emotion-LLaMA, with the placeholders image and features",
         fused=("image", "features"),
         media=("eva", "facemae", "videomae", "hubert"),
+        required=(("image",), ("features",)),
+        fixed={"features": 4},
     ),
 }
 """The kinds of bridges; `lm.bridges` has the class of each."""
@@ -93,4 +102,33 @@ class BridgeConfig(Strict):
                         found=name,
                         kind=self.kind,
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _has_its_tokens(self) -> Self:
+        kind = KINDS[self.kind]
+        for choice in kind.required:
+            if not set(choice) & set(self.tokens):
+                raise ParameterError(
+                    "bridge.missing-token",
+                    f"tokens has no {' or '.join(choice)}, which kind {self.kind} needs; add it",
+                    found=list(self.tokens),
+                    expected=list(choice),
+                )
+        known = {*kind.fused, *(name for choice in kind.required for name in choice)}
+        for name, number in self.tokens.items():
+            if kind.required and name not in known:
+                raise ParameterError(
+                    "bridge.unknown-token",
+                    f"tokens has {name}, which kind {self.kind} does not make; remove it",
+                    found=name,
+                    expected=sorted(known),
+                )
+            if number != kind.fixed.get(name, number):
+                raise ParameterError(
+                    "bridge.fixed-token",
+                    f"tokens has {number} of {name}; kind {self.kind} makes {kind.fixed[name]}",
+                    found=number,
+                    expected=kind.fixed[name],
+                )
         return self

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from affectlocus.core.errors import InputError
+
 VISUAL = ("face", "frame")
 """The media that can be the visual one; the bridge has the same weights for both."""
 
@@ -24,10 +26,14 @@ class AffectGptBridge(nn.Module):
 
     Args:
         hidden: H.
-        widths: the width W of `audio` and of `face` or `frame`.
+        widths: the width W of `audio`, and of `face`, `frame` or both. With both, `multi` is made
+            of the face.
         tokens: placeholder (`multi`, `audio`, `face` or `frame`) → the number of its soft tokens,
             which are copies of one vector; each is 1 in the released checkpoints.
         fusion: the width in which both media are added; by default the larger one of the media.
+
+    Raises:
+        InputError: face and frame have different widths.
     """
 
     def __init__(
@@ -38,9 +44,18 @@ class AffectGptBridge(nn.Module):
         fusion: int | None = None,
     ) -> None:
         super().__init__()
-        self.visual = next(name for name in VISUAL if name in widths)
+        self.visual = [name for name in VISUAL if name in widths]
         self.tokens = dict(tokens)
-        seen, heard = widths[self.visual], widths["audio"]
+        seen, heard = widths[self.visual[0]], widths["audio"]
+        for name in self.visual:
+            if widths[name] != seen:
+                raise InputError(
+                    "bridge.visual-widths",
+                    f"the features of {self.visual[0]} have width {seen}, those of {name} "
+                    f"{widths[name]}; AffectGPT has one map for both: use one encoder",
+                    found=widths[name],
+                    expected=seen,
+                )
         width = fusion or max(seen, heard)
         self.affectgpt_proj = nn.Linear(seen, hidden)
         self.video_attention_mlp = nn.Linear(seen, 1)
@@ -62,14 +77,17 @@ class AffectGptBridge(nn.Module):
             Placeholder → soft tokens (B, number, H), for those placeholders whose media are given:
             `multi` needs both.
         """
-        seen, heard = features.get(self.visual), features.get("audio")
         found = {}
-        if seen is not None:
-            found[self.visual] = self.affectgpt_proj(_pooled(seen, self.video_attention_mlp))
-        if heard is not None:
-            found["audio"] = self.audio_llama_proj(_pooled(heard, self.audio_attention_mlp))
-        if seen is not None and heard is not None:
-            found["multi"] = self.multi_llama_proj(self._fused(seen, heard))
+        for name in self.visual:
+            if name in features:
+                pooled = _pooled(features[name], self.video_attention_mlp)
+                found[name] = self.affectgpt_proj(pooled)
+        if "audio" in features:
+            pooled = _pooled(features["audio"], self.audio_attention_mlp)
+            found["audio"] = self.audio_llama_proj(pooled)
+        if self.visual[0] in features and "audio" in features:
+            fused = self._fused(features[self.visual[0]], features["audio"])
+            found["multi"] = self.multi_llama_proj(fused)
         return {
             name: found[name][:, None].expand(-1, number, -1)  # (B, number, H)
             for name, number in self.tokens.items()
