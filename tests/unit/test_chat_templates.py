@@ -6,7 +6,7 @@ import pytest
 from refusal import refused
 
 from affectlocus.config.evaluation import Generation
-from affectlocus.lm.chat_templates import column, stops, template_ids
+from affectlocus.lm.chat_templates import affectgpt_prompt, column, stops, template_ids
 
 AFFECTGPT = Generation(template="affectgpt")
 CHAT = Generation(template="chat")
@@ -25,6 +25,38 @@ def test_affectgpts_prompt_is_the_text_only_form_of_its_training(tokenizer) -> N
     )
     assert column("affectgpt") == "text"
     assert [column(template) for template in ("task", "chat")] == ["prompt", "prompt"]
+
+
+@pytest.mark.parametrize(
+    ("placeholders", "start"),
+    [
+        ((), "###Human: The subtitle of"),
+        (
+            ("audio",),
+            "###Human: The audio content is as follows: <Audio><audio></Audio>. The subtitle",
+        ),
+        (("face",), "###Human: We uniformly sample raw frames from the video and extract faces"),
+        (("frame",), "###Human: We uniformly sample raw frames from the video: <Video><frame>"),
+        (
+            ("face", "audio", "multi"),
+            "###Human: The audio and video merged info is: <Multi><multi></Multi>. The audio "
+            "content is as follows: <Audio><audio></Audio>. Meanwhile, we uniformly sample raw "
+            "frames from the video and extract faces from these frames: <Video><face></Video>. The "
+            "subtitle",
+        ),
+    ],
+    ids=str,
+)
+def test_affectgpt_s_prompt_names_the_media_that_there_are(placeholders, start) -> None:
+    text = affectgpt_prompt(placeholders)
+    assert text.startswith(start)
+    assert text.endswith("{question} ###Assistant: ")
+    assert "Meanwhile, W" not in text
+
+
+def test_affectgpt_s_prompt_has_no_place_for_other_media() -> None:
+    with refused("prompt.no-place-for-medium", found="voice"):
+        affectgpt_prompt(["voice"])
 
 
 def test_an_affectgpt_answer_ends_before_its_mark() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from transformers import PreTrainedTokenizerBase
 
@@ -15,12 +15,44 @@ AFFECTGPT = (
     "###Human: The subtitle of this video is: <Subtitle>{text}</Subtitle>. Now, please answer my "
     "question based on all the provided information. {question} ###Assistant: "
 )
+# What comes first with media: placeholder → its sentence, in the order of the released prompts.
+_OF_MEDIA = {
+    "multi": "The audio and video merged info is: <Multi><multi></Multi>. ",
+    "audio": "The audio content is as follows: <Audio><audio></Audio>. ",
+    "face": "Meanwhile, we uniformly sample raw frames from the video and extract faces from these "
+    "frames: <Video><face></Video>. ",
+    "frame": "Meanwhile, we uniformly sample raw frames from the video: <Video><frame></Video>. ",
+}
+_HUMAN, _FIRST = "###Human: ", "Meanwhile, w"
 _AFFECTGPT_END = "###"
 
 
 def column(template: str) -> str:
     """The column of a prepared task that a template wraps: AffectGPT's template takes the text."""
     return "text" if template == "affectgpt" else "prompt"
+
+
+def affectgpt_prompt(placeholders: Collection[str] = ()) -> str:
+    """AffectGPT's prompt with these placeholders, and {text} and {question} to be filled in.
+
+    Raises:
+        InputError: a placeholder that the prompt has no place for.
+    """
+    for name in placeholders:
+        if name not in _OF_MEDIA:
+            raise InputError(
+                "prompt.no-place-for-medium",
+                f"AffectGPT's prompt has no place for <{name}>, only for "
+                f"{', '.join(f'<{one}>' for one in _OF_MEDIA)}; set generation.template to task, "
+                "and write the placeholders into the task's prompt",
+                key="generation.template",
+                found=name,
+                expected=list(_OF_MEDIA),
+            )
+    told = "".join(text for name, text in _OF_MEDIA.items() if name in placeholders)
+    if told.startswith(_FIRST):  # the first sentence of all
+        told = f"W{told.removeprefix(_FIRST)}"
+    return _HUMAN + told + AFFECTGPT.removeprefix(_HUMAN)
 
 
 def stops(settings: Generation) -> list[str]:
@@ -72,9 +104,10 @@ def template_ids(
         def template(text: str) -> str:
             return chat(tokenizer, text)
     else:
+        around = affectgpt_prompt(tokens or {})
 
         def template(text: str) -> str:
-            return AFFECTGPT.format(text=text, question=settings.question)
+            return around.format(text=text, question=settings.question)
 
     return [truncated_ids(tokenizer, template, text, max_length, tokens) for text in texts]
 
