@@ -20,7 +20,11 @@ from transformers import AutoModelForCausalLM
 import affectlocus
 from affectlocus.checkpoints.bridge_files import read_bridge
 from affectlocus.checkpoints.pairs import Pair
-from affectlocus.checkpoints.released_files import released_bridge, stored_bridge
+from affectlocus.checkpoints.released_files import (
+    check_bridges,
+    released_bridge,
+    stored_bridge,
+)
 
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 LORA_A = "llama_model.base_model.model.model.layers.1.mlp.gate_proj.lora_A.default.weight"
@@ -283,6 +287,18 @@ def test_old_names_of_factors_and_saved_buffers_are_read(affectgpt) -> None:
         model[f"{stem}rotary_emb.inv_freq"] = torch.ones(4)
 
     assert len(released_bridge(affectgpt(change)).names) == 18
+
+
+def test_a_file_of_another_number_of_layers_is_refused(affectgpt) -> None:
+    """Without the base, a file whose last layer is missing cannot be told from a smaller one."""
+    file = affectgpt()
+    check_bridges(file, "affectgpt", None, 2)
+    with refused("bridge.other-tensors") as error:
+        check_bridges(file, "affectgpt", None, 3)
+    assert len(error.value.fields["missing"]) == 14
+    with refused("bridge.other-tensors", missing=[]) as error:
+        check_bridges(file, "affectgpt", None, 1)
+    assert len(error.value.fields["unexpected"]) == 14
 
 
 def test_a_changed_bridge_is_refused(affectgpt, tmp_path) -> None:

@@ -39,13 +39,14 @@ def bridge_kind(names: Collection[str]) -> str | None:
 
 
 def released_bridge(
-    file: Path, kind: str | None = None, modules: str | None = None
+    file: Path, kind: str | None = None, modules: str | None = None, layers: int | None = None
 ) -> StoredBridge:
     """The bridge in a file of trained tensors, after a check of all its keys.
 
     Args:
         kind: the kind of bridge that is expected; by default, the one of the file's tensors.
         modules: the module set with LoRA factors; by default, the one of the released system.
+        layers: the number of the base's layers; by default, those that occur in the file.
 
     Raises:
         InputError: the file does not have the system's tensors, or two of them contradict each
@@ -66,7 +67,7 @@ def released_bridge(
         )
     layout = LAYOUTS[found]
     adapted = parse_modules(modules) if modules else ModuleSet.of(layout.adapted)
-    _check_names(file, layout, adapted, names)
+    _check_names(file, layout, adapted, names, layers)
     widths = sizes(layout, file, tensors)
     _check_hidden(file, tensors, adapted, widths[HIDDEN])
     return StoredBridge(file, description(found, widths), tensors, layout.tensors)
@@ -97,6 +98,28 @@ def stored_bridge(
             expected=kind,
         )
     return found
+
+
+def check_bridges(
+    tuned: Path, kind: str, initial: Path | None, layers: int, modules: str | None = None
+) -> None:
+    """Refuses a tuned checkpoint without its bridge, or with one that does not fit.
+
+    Args:
+        kind: the kind of bridge of the pair.
+        initial: the checkpoint before the tuning, if it is another one.
+        layers: the number of the base's layers.
+        modules: as in `released_bridge`.
+
+    Raises:
+        InputError: as `stored_bridge`; or the initial bridge has other sizes.
+    """
+    if tuned.is_file():
+        after = released_bridge(tuned, kind, modules, layers)
+    else:
+        after = stored_bridge(tuned, kind)
+    if initial is not None:
+        check_same_sizes(stored_bridge(initial, kind, INITIAL), after)
 
 
 def bridges_of(
@@ -202,10 +225,14 @@ def check_same_sizes(start: StoredBridge, tuned: StoredBridge) -> None:
 
 
 def _check_names(
-    file: Path, layout: BridgeLayout, adapted: ModuleSet, names: Sequence[str]
+    file: Path,
+    layout: BridgeLayout,
+    adapted: ModuleSet,
+    names: Sequence[str],
+    layers: int | None,
 ) -> None:
     """Refuses a file whose tensors are not those of its system, each once."""
-    expected = {*layout.tensors, *_lora_names(adapted, names)}
+    expected = {*layout.tensors, *_lora_names(adapted, names, layers)}
     missing = sorted(expected - set(names))
     extra = [
         name
@@ -236,14 +263,16 @@ def _check_names(
     )
 
 
-def _lora_names(adapted: ModuleSet, names: Sequence[str]) -> list[str]:
+def _lora_names(adapted: ModuleSet, names: Sequence[str], layers: int | None) -> list[str]:
     """The names of all LoRA factors: of each adapted projection in the layers up to the last."""
-    layers = {int(found[1]) for name in names if (found := _LAYER.match(name))}
-    layers = {layer for layer in layers if layer < len(names)}  # a number may be wrong
+    if layers is None:
+        there = {int(found[1]) for name in names if (found := _LAYER.match(name))}
+        # A number in a name may be wrong.
+        layers = 1 + max((layer for layer in there if layer < len(names)), default=0)
     leaf = "default.weight" if any(".default." in name for name in names) else "weight"
     return [
         f"{_MODEL}{layer}.{_BLOCKS[one]}.{one}_proj.lora_{factor}.{leaf}"
-        for layer in range(1 + max(layers, default=0))
+        for layer in range(layers)
         for one in PROJECTIONS
         if adapted.contains(layer, one)
         for factor in "AB"

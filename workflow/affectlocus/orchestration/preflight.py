@@ -287,8 +287,13 @@ def examined_pairs(
         chain = [root / path for path in (base.folder, *base.then)]
         paths = [*chain, root / tuned.folder]
         key, reading = f"pairs/{name}", pair.reading.model_dump()
+        bridge = parameters.bridges[pair.bridge] if pair.bridge is not None else None
+        initial = pair.initial.folder if pair.initial is not None else None
+        start = None if initial is None else root / initial
+        settings: list[object] = [reading, name in evaluated]
+        settings += [] if bridge is None else [bridge.model_dump()]
         try:
-            state = _pair_state(paths, [reading, name in evaluated])
+            state = _pair_state([*paths, *([start] if start else [])], settings)
             entry = known.get(key)
             if isinstance(entry, dict) and entry.get("state") == state:
                 found[key] = entry
@@ -296,6 +301,11 @@ def examined_pairs(
             from affectlocus.checkpoints.model_pairs import ModelPair
 
             live = ModelPair(chain, root / tuned.folder, **reading)
+            if bridge is not None:
+                from affectlocus.checkpoints.released_files import check_bridges
+
+                layers = 1 + max(location.layer for location in live.base.projections)
+                check_bridges(root / tuned.folder, bridge.kind, start, layers)
             notes: list[str] = []
             if name in evaluated:
                 live.check()
