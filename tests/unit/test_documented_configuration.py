@@ -71,9 +71,10 @@ def bring(config: dict[str, Any], folder: Path) -> None:
         for file in (*base.then, *([base.gguf] if base.gguf is not None else [])):
             touch(folder / file)
     for pair in parameters.pairs.values():
-        if pair.tuned is not None and pair.tuned.folder is not None:
-            path = folder / pair.tuned.folder
-            touch(path if path.suffix == ".pth" else path / "adapter_config.json")
+        for source in (pair.tuned, pair.initial):
+            if source is not None and source.folder is not None:
+                path = folder / source.folder
+                touch(path if path.suffix == ".pth" else path / "adapter_config.json")
     for task in parameters.tasks.values():
         files = [file for _, file in task.files.items()] if task.files is not None else []
         for file in [*files, *([task.join] if task.join is not None else [])]:
