@@ -18,7 +18,7 @@ rule senses:
         **SMALL_JOB,
     params:
         settings=unfilled(JOBS.senses.settings),
-        folder=subpath(output.tasks[0], parent=True),
+        folder=JOBS.senses.folder,
         code=digest("senses"),
     shell:
         """

@@ -13,6 +13,8 @@ FOLDER = "results/senses"
 class SensesJobs(StepJobs):
     """The jobs of rules/senses.smk."""
 
+    folder = FOLDER
+
     @property
     def tasks(self) -> list[str]:
         """The tables of all these tasks, whichever of them the experiment uses."""
