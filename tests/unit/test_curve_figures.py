@@ -130,7 +130,7 @@ def test_a_trajectory_is_the_mean_over_layers_and_seeds_in_the_range_of_the_seed
     assert band[:, 1].max() == pytest.approx(80)
     np.testing.assert_allclose(share.lines[0].get_ydata(), [1.5, 1.5])
     np.testing.assert_allclose(cosine.lines[0].get_ydata(), [0.5, 1])
-    caption = figure.get_suptitle().partition("\n")[2]
+    caption = figure.get_label()
     assert caption.startswith("means over 2 layers and 2 replicates; bands: their range")
     # What was never touched has no line, and is named.
     assert "not adapted: q, k, v, o, down" in caption
@@ -140,7 +140,7 @@ def test_a_trajectory_is_the_mean_over_layers_and_seeds_in_the_range_of_the_seed
 def test_one_seed_has_no_band_and_says_so() -> None:
     figure = trajectory_curves(states(1), "")
     assert not any(axis.collections for axis in figure.axes)
-    assert "1 replicate, so no bands" in figure.get_suptitle()
+    assert "1 replicate, so no bands" in figure.get_label()
 
 
 def test_no_states_are_refused() -> None:

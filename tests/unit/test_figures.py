@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from refusal import refused
 
 from affectlocus.reporting.ablation_drops import ablation
-from affectlocus.reporting.figure_style import interval, save
+from affectlocus.reporting.drawings import _short_path, description, picture, read_drawing
+from affectlocus.reporting.figure_style import COLOURS, SEVERAL, captioned, interval, save
 from affectlocus.reporting.heat_map import heat_map
 from affectlocus.reporting.relative_changes import relative_changes
 from affectlocus.reporting.score_bars import singles
@@ -124,22 +128,56 @@ def test_a_score_that_no_weight_has_gets_no_panel() -> None:
     assert texts(figure) == ["not adapted"]
 
 
-def test_relative_changes_are_shares_of_each_projections_weights_over_all_layers() -> None:
+def histogram(shares: dict[str, tuple[float, ...]], tuned: str = "a") -> pd.DataFrame:
+    """The counts of four bins from -1 to 1 in each projection, in two layers."""
     rows = [
-        (layer, name, low, low + 1, count)
+        {"layer": layer, "projection": name, "from": -1 + number / 2, "to": -0.5 + number / 2}
+        | {"count": count, "tuned": tuned}
         for layer in (0, 1)
-        for name, counts in (("q", (1, 3)), ("up", (10, 0)))
-        for low, count in zip((-1.0, 0.0), counts, strict=True)
+        for name, counts in shares.items()
+        for number, count in enumerate(counts)
     ]
-    columns = ["layer", "projection", "from", "to", "count"]
-    frame = pd.DataFrame([*rows, (0, "q", np.nan, np.nan, 5)], columns=columns)
-    (axis,) = relative_changes(frame, "a pair").axes
-    lines = {line.get_label(): line for line in axis.lines}
-    assert list(lines) == ["q", "up"]
-    np.testing.assert_allclose(lines["q"].get_xdata(), [-0.5, 0.5])
-    np.testing.assert_allclose(lines["q"].get_ydata(), [25, 75])
-    np.testing.assert_allclose(lines["up"].get_ydata(), [100, np.nan])
-    assert axis.get_ylabel() == "share of the weights (%)"
+    return pd.DataFrame(rows)
+
+
+def test_relative_changes_are_shares_of_each_projections_weights_over_all_layers() -> None:
+    frame = histogram({"q": (1, 4, 3, 2), "up": (0, 10, 0, 0)})
+    figure = relative_changes(frame, "a pair")
+    panels = {axis.get_title(): axis for axis in figure.axes}
+    assert list(panels) == ["q", "up"]
+    np.testing.assert_allclose(panels["q"].lines[0].get_xdata(), [-0.25, 0.25])
+    np.testing.assert_allclose(panels["q"].lines[0].get_ydata(), [40, 30])
+    np.testing.assert_allclose(panels["up"].lines[0].get_ydata(), [100, np.nan])
+    # The outer bins are numbers.
+    assert [text.get_text() for text in panels["q"].texts] == [
+        "< −0.50:\n10.0 %",
+        "> 0.50:\n20.0 %",
+    ]
+    assert panels["q"].get_ylabel() == "weights in a bin (%)"
+    assert "bins are 0.5 wide" in figure.get_label()
+
+
+def test_many_bins_are_merged_and_no_weight_is_lost() -> None:
+    frame = pd.DataFrame(
+        {"projection": "q", "from": np.arange(200) / 100, "to": np.arange(1, 201) / 100, "count": 1}
+    )
+    figure = relative_changes(frame, "")
+    (line,) = figure.axes[0].lines
+    assert len(line.get_ydata()) <= 64
+    assert line.get_ydata().sum() == pytest.approx(99)
+
+
+def test_every_projection_has_the_same_colour_in_bars_lines_and_points() -> None:
+    figure = relative_changes(histogram(dict.fromkeys(PROJECTIONS, (1, 2, 2, 1))), "")
+    lines = {axis.get_title(): axis.lines[0].get_color() for axis in figure.axes if axis.lines}
+    (axis,) = singles(intervals("load", PROJECTIONS), "").axes
+    drawn = {
+        each.get_label(): to_hex(each[0].get_facecolor()).upper()
+        for each in axis.containers
+        if isinstance(each, BarContainer) and each.get_label() in PROJECTIONS
+    }
+    assert lines == drawn == COLOURS
+    assert len({*COLOURS.values(), SEVERAL}) == 8
 
 
 def test_relative_changes_that_were_not_counted_are_refused() -> None:
@@ -251,34 +289,86 @@ def test_saving_closes_the_figure(tmp_path: Path) -> None:
 
 
 def test_a_histograms_seeds_give_a_mean_and_a_band() -> None:
-    rows = [
-        {"projection": "q", "from": low, "to": low + 1, "count": count, "tuned": seed}
-        for seed, counts in (("a", (1, 3)), ("b", (2, 2)))
-        for low, count in zip((-1, 0), counts, strict=True)
-    ]
-    (axis,) = relative_changes(pd.DataFrame(rows), "").axes
+    frame = pd.concat([histogram({"q": (0, 1, 3, 0)}, "a"), histogram({"q": (0, 2, 2, 0)}, "b")])
+    figure = relative_changes(frame, "")
+    axis = figure.axes[0]
     np.testing.assert_allclose(axis.lines[0].get_ydata(), [37.5, 62.5])
     band = axis.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (25, 75)
-    assert "2 replicates" in axis.get_xlabel()
+    assert "2 replicates" in figure.get_label()
 
 
 def test_figures_of_tables_say_how_many_answers_and_seeds_there_are() -> None:
     pooled = intervals("load", ["q", "up"]).assign(seeds=3)
-    below = singles(pooled, "").axes[0].get_xlabel()
-    assert below.endswith("n = 12 answers, 3 replicates")
-    assert "95 % interval over samples and replicates" in below
-    below = singles(pooled.assign(seeds=1), "").axes[0].get_xlabel()
-    assert "95 % interval over samples only" in below
+    caption = singles(pooled, "").get_label()
+    assert caption.endswith("n = 12 answers, 3 replicates")
+    assert "95 % interval over samples and replicates" in caption
+    assert "95 % interval over samples only" in singles(pooled.assign(seeds=1), "").get_label()
     destroyed = intervals("ablate", ["q"], ("zero",))
-    assert ablation(destroyed, "").axes[0].get_xlabel().endswith("n = 12 answers, 1 replicate")
-    drawn = ablation(destroyed.assign(draws=5), "").axes[0].get_xlabel()
+    assert ablation(destroyed, "").get_label().endswith("n = 12 answers, 1 replicate")
+    drawn = ablation(destroyed.assign(draws=5), "").get_label()
     assert drawn.endswith("n = 12 answers, 1 replicate, 5 random draws")
-    assert (
-        "over samples and draws"
-        in singles(pooled.assign(seeds=1, draws=5), "").axes[0].get_xlabel()
-    )
+    assert "over samples and draws" in singles(pooled.assign(seeds=1, draws=5), "").get_label()
     assert interval(pooled.assign(draws=5)).endswith("over samples, replicates and draws")
+
+
+def test_bars_end_at_the_highest_interval_and_constant_answers_are_in_front_of_them() -> None:
+    constant = {"baseline": "majority", "metric": "weighted_f1", "value": 20.0}
+    baselines = pd.DataFrame([constant | {"task": task} for task in ("moods", "mean")])
+    (axis,) = singles(intervals("load", ["q"]), "", baselines).axes
+    low, high = axis.get_ylim()
+    assert low == 0
+    assert 73 < high < 80, "all seven: 70, with an interval up to 73"
+    (line,) = (one for one in axis.collections if one.get_label() == "majority answer")
+    assert line.get_zorder() > max(bar.get_zorder() for bar in axis.patches)
+
+
+def test_a_caption_is_in_both_files_and_not_in_the_drawing(tmp_path: Path) -> None:
+    figure = captioned(plt.figure(figsize=(1, 1)), "n = 3 <a> & b", "", "bands: ranges")
+    save(figure, tmp_path / "one")
+    caption = "n = 3 <a> & b; bands: ranges"
+    assert caption.encode() in (tmp_path / "one.png").read_bytes()
+    root = read_drawing(tmp_path / "one.svg")
+    assert description(root) == caption
+    assert not list(root.iter("{http://www.w3.org/2000/svg}text"))
+    assert picture(tmp_path / "one.png").caption == caption
+
+
+def test_a_drawing_on_the_page_is_the_same_drawing_in_fewer_bytes(tmp_path: Path) -> None:
+    hostile = '<b>it\'s</b> "100 %" & #1'
+    frame = intervals("load", [*PROJECTIONS]).replace({"task": {"moods": hostile}})
+    save(singles(frame, hostile), tmp_path / "bars")
+    shown = picture(tmp_path / "bars.png")
+    assert not set(shown.uri) & set('<>"&#\n')
+    text = unquote(shown.uri.removeprefix("data:image/svg+xml,"))
+    assert len(shown.uri) < 0.55 * (tmp_path / "bars.svg").stat().st_size
+    root = ElementTree.fromstring(text)
+    before = read_drawing(tmp_path / "bars.svg")
+    svg = "{http://www.w3.org/2000/svg}"
+    for tag in ("text", "path", "use"):
+        assert len(list(root.iter(svg + tag))) == len(list(before.iter(svg + tag)))
+    words = ["".join(one.itertext()) for one in root.iter(f"{svg}text")]
+    assert words == ["".join(one.itertext()) for one in before.iter(f"{svg}text")]
+    assert sum(hostile in word for word in words) == 2
+    # Whatever is referred to exists.
+    names = {one.get("id") for one in root.iter() if one.get("id")}
+    used = set(re.findall(r"url\(#(\w+)\)", text)) | {
+        one.get("href", "")[1:] for one in root.iter(f"{svg}use")
+    }
+    assert used <= names
+    assert picture(tmp_path / "bars.png") == shown
+
+
+def test_a_path_keeps_its_points() -> None:
+    assert (
+        _short_path("M 1 2 L 3 -4 L 5 6 C 1 2 3 4 5 6 L 7 8 z") == "M1 2 3-4 5 6C1 2 3 4 5 6L7 8z"
+    )
+
+
+def test_a_file_that_is_no_drawing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.svg").write_text("<svg")
+    with refused("result.not-svg", file=tmp_path / "a.svg"):
+        picture(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("tasks", [1, 3, 9])

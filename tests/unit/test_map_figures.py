@@ -41,9 +41,10 @@ def deltas(
 
 
 def maps(figure: Figure) -> dict[str, Axes]:
-    """First line of the title → a panel of L2, and the same with RMS."""
-    named = [axis for axis in figure.axes if axis.get_title() and axis.collections]
-    return {axis.get_title().replace("\n", ": "): axis for axis in named}
+    """Name and score → its panel; L2 comes first, then RMS."""
+    named = [axis for axis in figure.axes if axis.get_xlabel() == "projection"]
+    scores = ["l2"] * (len(named) // 2) + ["rms"] * (len(named) // 2)
+    return {f"{axis.get_title()}: {score}": axis for axis, score in zip(named, scores, strict=True)}
 
 
 def shown(axis: Axes) -> np.ndarray:
@@ -53,15 +54,11 @@ def shown(axis: Axes) -> np.ndarray:
 def test_each_pair_has_a_map_of_l2_and_below_it_one_of_rms_averaged_over_seeds() -> None:
     figure = delta_maps({"": {"one": deltas(), "two": deltas(scale=2)}}, "title")
     found = maps(figure)
-    assert list(found) == [
-        f"{name}: {score}"
-        for score in ("L2 norm (eq. 1)", "RMS per weight")
-        for name in ("one", "two")
-    ]
+    assert list(found) == [f"{name}: {score}" for score in ("l2", "rms") for name in ("one", "two")]
     expected = np.add.outer(np.arange(2), np.arange(1, 8))
-    np.testing.assert_allclose(shown(found["one: RMS per weight"]), expected)
-    np.testing.assert_allclose(shown(found["two: RMS per weight"]), 2 * expected)
-    np.testing.assert_allclose(shown(found["one: L2 norm (eq. 1)"])[0, :4], 8 * expected[0, :4])
+    np.testing.assert_allclose(shown(found["one: rms"]), expected)
+    np.testing.assert_allclose(shown(found["two: rms"]), 2 * expected)
+    np.testing.assert_allclose(shown(found["one: l2"])[0, :4], 8 * expected[0, :4])
 
 
 def limits(figure: Figure, score: str) -> set[float]:
@@ -69,42 +66,52 @@ def limits(figure: Figure, score: str) -> set[float]:
     return {axis.collections[0].norm.vmax for name, axis in found if score in name}
 
 
-def test_l2_has_one_scale_where_the_matrices_are_of_one_size() -> None:
-    figure = delta_maps({"": {"one": deltas(), "two": deltas(scale=2)}}, "")
-    assert len(limits(figure, "L2")) == len(limits(figure, "RMS")) == 1
-    assert figure.get_supxlabel().endswith("one colour scale for each row")
+def test_all_panels_of_a_score_have_one_scale() -> None:
+    grid = {"LoRA": {"a": deltas(), "b": deltas(scale=2)}, "full": {"a": deltas(scale=3)}}
+    figure = delta_maps(grid, "")
+    assert len(limits(figure, "l2")) == len(limits(figure, "rms")) == 1
+    assert limits(figure, "rms") == {3 * 8}
+    assert figure.get_label().endswith("one colour scale for each score")
+    # One colour bar for each row of panels, with the score and its unit.
+    bars = [axis.get_ylabel() for axis in figure.axes if axis.get_label() == "<colorbar>"]
+    assert bars == ["L2 norm (eq. 1)"] * 2 + ["RMS per weight"] * 2
 
 
-def test_l2_of_other_sizes_has_a_scale_for_each_panel_and_says_so() -> None:
+def test_matrices_of_other_sizes_are_named() -> None:
     figure = delta_maps({"": {"one": deltas(), "two": deltas(size=100)}}, "")
-    assert len(limits(figure, "L2")) == 2
-    assert len(limits(figure, "RMS")) == 1
-    assert "a colour scale for each panel" in figure.get_supxlabel()
+    assert len(limits(figure, "l2")) == 1
+    assert "the matrices of the models differ in size" in figure.get_label()
+
+
+def test_numbers_in_the_cells_have_the_same_decimals() -> None:
+    figure = delta_maps({"": {"one": deltas(), "two": deltas(scale=0.01)}}, "")
+    texts = {text.get_text() for axis in maps(figure).values() for text in axis.texts}
+    # L2 up to 110 has none, RMS up to 8 has two.
+    assert {len(text.partition(".")[2]) for text in texts} == {0, 2}
+    rms = [text.get_text() for text in maps(figure)["two: rms"].texts]
+    assert rms[:2] == ["0.01", "0.02"]
 
 
 def test_the_caption_says_how_many_seeds_and_how_far_they_lie_apart() -> None:
     three = delta_maps({"": {"one": deltas(seeds=3), "two": deltas(seeds=1)}}, "")
-    assert (
-        "1–3 replicates; their range relative to a cell's mean: median 20%" in three.get_supxlabel()
-    )
+    assert "1–3 replicates, whose range relative to a cell's mean is 20%" in three.get_label()
     alone = delta_maps({"": {"one": deltas(seeds=1), "two": deltas(seeds=1)}}, "")
-    assert alone.get_supxlabel().startswith("one replicate\n")
+    assert alone.get_label().startswith("one replicate; ")
 
 
 def test_a_pair_that_is_not_there_leaves_its_place_empty() -> None:
     grid = {"LoRA": {"a": deltas(), "b": deltas()}, "full": {"b": deltas()}}
     figure = delta_maps(grid, "")
-    assert list(maps(figure))[:3] == [
-        f"{name}: L2 norm (eq. 1)" for name in ("a, LoRA", "b, LoRA", "b, full")
-    ]
-    empty = [axis for axis in figure.axes if [t.get_text() for t in axis.texts] == ["no such pair"]]
+    assert list(maps(figure))[:3] == [f"{name}: l2" for name in ("a, LoRA", "b, LoRA", "b, full")]
+    empty = [axis for axis in figure.axes if not axis.axison]
     assert len(empty) == 2
+    assert not any(axis.texts or axis.get_title() for axis in empty)
 
 
 def test_what_was_not_adapted_is_hatched() -> None:
     figure = delta_maps({"": {"one": deltas(), "two": deltas(adapted=("gate", "up"))}}, "")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["not adapted"]
-    columns = {p.get_x() for p in maps(figure)["two: RMS per weight"].patches if p.get_hatch()}
+    columns = {p.get_x() for p in maps(figure)["two: rms"].patches if p.get_hatch()}
     assert columns == {0, 1, 2, 3, 6}
 
 

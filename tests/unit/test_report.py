@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +30,18 @@ from typer.testing import CliRunner
 from affectlocus.claims.verdict import COLUMNS
 from affectlocus.cli import app
 from affectlocus.config.experiment import Parameters
+from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
+from affectlocus.core.projections import PROJECTIONS
 from affectlocus.core.provenance import packed
+from affectlocus.data.prepared_task import PreparedTask
+from affectlocus.evaluation.predictions import Predictions
+from affectlocus.reporting.figure_style import save
+from affectlocus.reporting.heat_map import heat_map
 from affectlocus.reporting.number_format import clock
-from affectlocus.reporting.report import SYMBOLS, ReportedExperiment, report
+from affectlocus.reporting.relative_changes import relative_changes
+from affectlocus.reporting.report import PAGES, SYMBOLS, ReportedExperiment, report, short_basis
+from affectlocus.reporting.sample_answers import MOST_SAMPLES, sample_answers
 
 SCRIPT = "<script>alert('a label')</script>"
 FORMULA = '=HYPERLINK("http://somewhere.example/","click")'
@@ -205,7 +218,13 @@ def test_what_data_hold_is_text_and_never_markup(results: Path) -> None:
     elements = Elements(page)
     assert elements.open == []
     tags = {tag for tag, _ in elements.found}
-    assert not tags & {"script", "b", "iframe", "object", "embed", "base", "form"}
+    # The page's own script is the only one that its policy allows.
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert scripts == [(PAGES / "report.js").read_text(encoding="utf-8")]
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert len([tag for tag, _ in elements.found if tag == "script"]) == 1
+    assert not tags & {"b", "iframe", "object", "embed", "base", "form"}
     said = words(page.replace("&lt;", "‹").replace("&gt;", "›"))
     # Name twice (title, heading), two reasons, a label, a comment, a key.
     assert said.count("‹script›alert('a label')‹/script›") >= 7
@@ -252,7 +271,7 @@ def test_the_same_files_give_the_same_bytes(results: Path) -> None:
 
 def test_a_number_s_command_prints_its_row(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = words(report(experiment(), results))
-    command = re.search(r"affectlocus (show results/scores\.parquet( --where \S+){3})", said)
+    command = re.search(r"affectlocus (show \S+/scores\.parquet( --where \S+){3})", said)
     assert command
     monkeypatch.chdir(results.parent)
     done = CliRunner().invoke(app, shlex.split(command[1]))
@@ -260,6 +279,150 @@ def test_a_number_s_command_prints_its_row(results: Path, monkeypatch: pytest.Mo
     assert len(rows) == 1
     # The mean of row 2: 2 x 10.25 + 12 / 7.
     assert "22.2143" in rows[0] and "22.21" in said
+
+
+def test_commands_name_the_folder_from_which_the_reader_sees_the_results(results: Path) -> None:
+    said = words(report(experiment(folder="experiments/my own/results"), results))
+    assert "affectlocus show 'experiments/my own/results'/scores.parquet --where" in said
+    assert "affectlocus claims --list 'experiments/my own/params.yaml'" in said
+    assert str(results) not in said
+
+
+def test_files_of_consecutive_seeds_are_one_name() -> None:
+    files = ", ".join(f"results/deltas/a.seed{seed}.parquet" for seed in (1, 2, 3, 7))
+    others = "results/deltas/b.seed8.parquet, weights of all layers"
+    assert short_basis(f"{files}, {others}") == (
+        "results/deltas/a.seed{1..3}.parquet, results/deltas/a.seed7.parquet, "
+        "results/deltas/b.seed8.parquet, weights of all layers"
+    )
+    assert short_basis("cells p/load/q, each of seed9, seed10") == (
+        "cells p/load/q, each of seed{9..10}"
+    )
+    assert short_basis("") == ""
+
+
+def answered(results: Path, count: int = 60, prompt: str = "How is it? {}") -> None:
+    """Answers of two replicates of a cell: seed 0 is right everywhere, seed 1 says joy always."""
+    labels = ["joy", "anger"]
+    rows = [
+        {"id": f"s{one}", "split": split, "text": "", "prompt": prompt.format(one)}
+        | {"answer": labels[one % 2]}
+        for split in ("train", "test")
+        for one in range(count)
+    ]
+    PreparedTask(TASKS[0], labels, pd.DataFrame(rows)).write(results / f"data/{TASKS[0]}.parquet")
+    for seed in (0, 1):
+        predictions = pd.DataFrame(
+            [
+                {"task": TASKS[0], "sample": f"s{one}", "label": labels[one % 2]}
+                | {"candidate": word, "loglik": -1.0 - (word != (labels[one % 2], "joy")[seed])}
+                for one in range(count)
+                for word in labels
+            ]
+        )
+        cell = Cell("load", "b", "p", "gate", seed=seed)
+        Predictions(cell, {TASKS[0]: labels}, predictions).write(
+            results / f"cells/p/load/gate/seed{seed}/predictions.parquet"
+        )
+
+
+def samples_of(page: str) -> dict[str, Any]:
+    """The samples that a page contains."""
+    (text,) = re.findall(r'id="samples-packed">([^<]*)<', page)
+    return dict(json.loads(zlib.decompress(base64.b64decode(text))))
+
+
+def test_the_samples_behind_the_numbers_are_in_the_page_and_their_number_is_bounded(
+    results: Path,
+) -> None:
+    assert "samples-packed" not in report(experiment(), results).partition("<script>")[0]
+    answered(results)
+    page = report(experiment(), results)
+    content = samples_of(page)
+    task = content["tasks"][TASKS[0]]
+    assert (task["of"], task["labelled"], task["answers"]) == (60, True, ["anger", "joy"])
+    assert task["samples"][:2] == [["s0", "How is it? 0", "joy"], ["s1", "How is it? 1", "anger"]]
+    assert len(task["samples"]) == MOST_SAMPLES
+    given = content["cells"]["p/load/gate"][TASKS[0]]
+    assert given == {"seed0": [1, 0] * 25, "seed1": [1] * 50}
+    assert report(experiment(), results) == page
+
+
+def test_samples_that_are_too_large_are_fewer(results: Path) -> None:
+    answered(results)
+    cells = [f"p/load/gate/seed{seed}" for seed in (0, 1)]
+    found = sample_answers(results, {"p/load/gate"}, cells, {})
+    everything = found.packed()
+    fewer = found.packed(len(everything) - 1)
+    assert len(fewer) < len(everything)
+    content = json.loads(zlib.decompress(base64.b64decode(fewer)))
+    assert len(content["tasks"][TASKS[0]]["samples"]) == MOST_SAMPLES // 2
+    assert len(content["cells"]["p/load/gate"][TASKS[0]]["seed0"]) == MOST_SAMPLES // 2
+
+
+def test_a_page_with_as_many_figures_as_the_default_is_small(results: Path) -> None:
+    """The limit for the default is 3 MB; its tables, claims and samples take 1 MB of it."""
+    frame = pd.DataFrame(
+        {"layer": layer, "projection": name, "parameter": "weight", "adapted": True}
+        | dict.fromkeys(("l2", "relative", "rms"), (layer * 7 + at) ** 1.5 + 0.01)
+        for layer in range(4)
+        for at, name in enumerate(PROJECTIONS)
+    )
+    save(heat_map(frame, "a pair"), results / "figures/deltas.p")
+    bins = pd.DataFrame(
+        {"projection": name, "from": at / 64 - 1, "to": (at + 1) / 64 - 1, "tuned": f"s{seed}"}
+        | {"count": 1 + (at * 7919 * (seed + 2)) % 101}
+        for name in PROJECTIONS
+        for seed in (0, 1)
+        for at in range(128)
+    )
+    save(relative_changes(bins, "a pair"), results / "figures/fig10_relative")
+    for number in range(26):
+        for name in ("deltas.p", "fig10_relative"):
+            for suffix in ("png", "svg"):
+                file = results / f"figures/{name}.{suffix}"
+                shutil.copy(file, file.with_name(f"{name.split('.')[0]}.q{number}.{suffix}"))
+    page = report(experiment(), results)
+    assert page.count("data:image/svg+xml,") == 2 * 27
+    assert len(page.encode()) < 2_000_000
+
+
+def test_rules_of_accessibility_that_a_program_can_check(results: Path) -> None:
+    answered(results)
+    elements = Elements(report(experiment(), results)).found
+    assert ("html", {"lang": "en"}) in elements
+    assert len([tag for tag, _ in elements if tag == "h1"]) == 1
+    levels = [int(tag[1]) for tag, _ in elements if re.fullmatch("h[1-6]", tag)]
+    assert all(after <= before + 1 for before, after in pairwise(levels)), "no level is left out"
+    assert all(a.get("scope") for tag, a in elements if tag == "th")
+    assert all(a.get("alt") for tag, a in elements if tag == "img")
+    # What scrolls can be reached by keyboard, and has a name.
+    for _, attributes in elements:
+        if "scroll" in str(attributes.get("class", "")).split():
+            assert attributes["tabindex"] == "0"
+            assert attributes["role"] == "region"
+            assert attributes["aria-label"]
+    style = (PAGES / "report.css").read_text(encoding="utf-8")
+    inks = {*re.findall(r"(?<![-\w])color: (#[0-9a-f]{3,6})\b", style), "#1a1a1a", "#5a5a5a"}
+    assert len(inks) > 5
+    for ink in inks - {"#fff"}:
+        assert contrast(ink, "#ffffff") >= 4.5, ink
+    for ground in re.findall(r"background: (#[0-9a-f]{6}); color: #fff", style):
+        assert contrast(ground, "#ffffff") >= 4.5, ground
+
+
+def contrast(one: str, two: str) -> float:
+    """The contrast ratio of two colours, as WCAG 2.2 defines it."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        weights = (0.2126, 0.7152, 0.0722)
+        return sum(weight * part for weight, part in zip(weights, linear, strict=True))
+
+    high, low = sorted((luminance(one), luminance(two)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
 
 
 def test_only_the_files_that_are_named_are_shown(results: Path) -> None:
@@ -513,6 +676,10 @@ def test_a_browser_shows_the_page_offline_at_phone_and_desk_width(
         assert page.value(f"{box}.scrollWidth > {box}.clientWidth")
         # Eight of a picture's pixels and more make a letter of nine points: it stays that large.
         assert page.value("document.querySelector('#deltas img').clientWidth") >= 11 * 60
+        # What a finger or a pointer must hit is large enough (WCAG 2.2, 2.5.8).
+        small = "[...document.querySelectorAll('main button:not(.sort)')]"
+        small += ".filter(one => one.offsetHeight > 0 && one.offsetHeight < 24).length"
+        assert page.value(small) == 0
         shot = tmp_path / f"{width}.png"
         page.screenshot(shot)
         assert struct.unpack(">II", shot.read_bytes()[16:24]) == (width, 900)
@@ -524,6 +691,93 @@ def test_a_browser_shows_the_page_offline_at_phone_and_desk_width(
     }
     images = "[...document.images].every(one => one.complete && one.naturalWidth > 0)"
     assert page.value(images)
+
+
+@pytest.mark.full
+def test_tables_are_sorted_and_filtered_and_a_number_leads_to_its_samples(
+    results: Path, page: Page, tmp_path: Path
+) -> None:
+    answered(results)
+    table(results, "table1", ["gate", "q", "k", "v", "o", "up", "down"])
+    file = tmp_path / "report.html"
+    file.write_text(report(experiment(), results))
+    page.open(file, 1280)
+
+    def rows() -> list[str]:
+        shown = "[...document.querySelectorAll('#table1 tbody:first-of-type tr:not([hidden]) th')]"
+        return list(page.value(f"{shown}.map(one => one.textContent.trim())"))
+
+    original = ["base", "gate", "q", "k", "v", "o", "up", "down"]
+    assert rows() == original
+    heading = "document.querySelector('#table1 thead th.mean')"
+    for order, expected in (
+        ("descending", original[::-1]),
+        ("ascending", original),
+        (None, original),
+    ):
+        page.value(f"{heading}.querySelector('button').click()")
+        assert page.value(f"{heading}.getAttribute('aria-sort')") == order
+        assert rows() == expected
+    field = "document.querySelector('#table1 .filter input')"
+    page.value(f"{field}.value = 'GATE'; {field}.dispatchEvent(new Event('input'))")
+    assert rows() == ["gate"]
+    found = page.value("document.querySelector('#table1 .filter output').textContent")
+    assert found == "1 of 8 rows"
+    page.value(f"{field}.value = ''; {field}.dispatchEvent(new Event('input'))")
+    # The verdicts are filtered by their kind.
+    kinds = "[...document.querySelectorAll('.tally button')]"
+    page.value(f"{kinds}.find(one => one.textContent.includes('contradicted')).click()")
+    claims = "[...document.querySelectorAll('.claims > tbody:not([hidden])')].map(one => one.id)"
+    assert page.value(claims) == ["C5"]
+    # On focus, a number says what it is; arrows lead to the next one.
+    numbers = "document.querySelectorAll('#table1 button.one')"
+    page.value(f"{numbers}[0].focus({{preventScroll: true}})")
+    tip = "document.getElementById('tip')"
+    assert "n = 200 samples, 1 replicate" in page.value(f"{tip}.textContent")
+    assert page.value(f"{numbers}[0].getAttribute('aria-describedby')") == "tip"
+
+    def press(key: str) -> None:
+        event = f"new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}})"
+        page.value(f"document.activeElement.dispatchEvent({event})")
+
+    press("ArrowDown")
+    assert page.value("document.activeElement.closest('tr').dataset.cell") == "p/load/gate"
+    press("Escape")
+    assert page.value(f"{tip}.hidden")
+    # One click leads to the samples.
+    page.value("document.activeElement.click()")
+    lines = "[...document.querySelectorAll('dialog tbody tr')].map(one => one.innerText)"
+    deadline = time.monotonic() + 20
+    while not page.value(lines) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(page.value(lines)) == MOST_SAMPLES
+    second = ["s1", "How is it? 1", "anger", "anger ×1, joy ×1", "1 of 2"]
+    assert page.value(lines)[1].split("\t") == second
+    said = page.value("document.querySelector('dialog').innerText")
+    assert f"The first {MOST_SAMPLES} of 60 samples" in said
+    choice = "document.querySelectorAll('dialog select')[1]"
+    page.value(f"{choice}.value = 'right'; {choice}.dispatchEvent(new Event('change'))")
+    assert len(page.value(lines)) == MOST_SAMPLES / 2
+    page.value("document.querySelector('dialog .close').click()")
+    assert not page.value("document.querySelector('dialog').open")
+    # So does the name of a cell below a verdict.
+    page.value("document.querySelector('#C5 .basis button').click()")
+    assert page.value("document.querySelector('dialog').open")
+    assert page.complaints == []
+    assert {one for one in page.requests if not one.startswith("data:image/")} == {file.as_uri()}
+
+
+@pytest.mark.full
+def test_the_page_is_legible_without_scripts(results: Path, page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(report(experiment(), results))
+    page.command("Emulation.setScriptExecutionDisabled", value=True)
+    page.open(file, 1280)
+    root = page.command("DOM.getDocument")["root"]["nodeId"]
+    found = page.command("DOM.querySelectorAll", nodeId=root, selector="button, dialog, .filter")
+    assert found["nodeIds"] == []
+    page.screenshot(tmp_path / "plain.png")
+    assert (tmp_path / "plain.png").stat().st_size > 15_000
 
 
 @pytest.mark.full

@@ -394,6 +394,12 @@ def report(
             "with --overrides"
         ),
     ] = "",
+    folder: Annotated[
+        str,
+        typer.Option(
+            help="the folder of results as the commands on the page name it; by default --results"
+        ),
+    ] = "",
     captions: Annotated[
         Path | None,
         typer.Option(help="write the captions of Snakemake's own report into this folder instead"),
@@ -416,7 +422,7 @@ def report(
     from affectlocus.reporting.report import report as page
 
     experiment = _experiment(parameters, _object(overrides, "--overrides"), made_with, results)
-    experiment = replace(experiment, name=name or parameters.resolve().parent.name)
+    experiment = replace(experiment, name=name or parameters.resolve().parent.name, folder=folder)
     write_text(out, page(experiment, results, files))
 
 

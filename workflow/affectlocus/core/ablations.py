@@ -45,7 +45,7 @@ class Ablation:
         label: what takes the delta's place, in words.
         apply: the function.
         random: whether it draws random numbers, so that one cell is one draw.
-        colour, hatch: how figures draw it, from Okabe and Ito's palette.
+        colour, hatch: how figures draw it: in greys, because the colours are those of projections.
     """
 
     name: str
@@ -83,10 +83,10 @@ def _noise(
 
 
 _ALL = (
-    Ablation("revert", "the base's values", _revert, False, "#0072B2", ""),
-    Ablation("zero", "zeros", _zero, False, "#D55E00", "////"),
-    Ablation("shuffle", "the delta's entries in random order", _shuffle, True, "#E69F00", "...."),
-    Ablation("noise", "noise of the delta's norm", _noise, True, "#999999", "\\\\\\\\"),
+    Ablation("revert", "the base's values", _revert, False, "#8C8C8C", ""),
+    Ablation("zero", "zeros", _zero, False, "#FFFFFF", "////"),
+    Ablation("shuffle", "the delta's entries in random order", _shuffle, True, "#D0D0D0", ""),
+    Ablation("noise", "noise of the delta's norm", _noise, True, "#E6E6E6", "\\\\\\\\"),
 )
 
 ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in _ALL}

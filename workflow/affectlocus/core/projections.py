@@ -25,25 +25,23 @@ class Style:
     """How figures draw a projection.
 
     Attributes:
-        colour: of areas, from the palette of Okabe and Ito, which colour-blind readers can
-            distinguish.
+        colour: of areas, lines and points, from the palette of Okabe and Ito, which colour-blind
+            readers can distinguish. Its yellow is left out: a line in it is hardly visible.
         marker, dashes: of lines and points, as in matplotlib.
         hatch: of bars, as in matplotlib.
-        line_colour: of lines, if `colour` is too faint for a line; empty: the same.
     """
 
     colour: str
     marker: str
     dashes: str
     hatch: str = ""
-    line_colour: str = ""
 
 
 STYLES = {
     "q": Style("#56B4E9", "v", "-"),
     "k": Style("#0072B2", "<", "--", hatch="///"),
     "v": Style("#CC79A7", "P", "-."),
-    "o": Style("#F0E442", "X", ":", line_colour="#000000"),
+    "o": Style("#000000", "X", ":"),
     "gate": Style("#D55E00", "o", "-"),
     "up": Style("#009E73", "s", "--", hatch="\\\\\\"),
     "down": Style("#E69F00", "^", "-."),

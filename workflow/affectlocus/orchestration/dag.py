@@ -99,4 +99,4 @@ class Dag(Artifacts):
             *self.places.files,
             *self.places.figures,
         ]
-        return ReportJobs(self, self.evaluate, exhibits)
+        return ReportJobs(self, self.evaluate, self.openset, exhibits)

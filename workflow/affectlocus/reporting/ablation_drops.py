@@ -12,7 +12,9 @@ from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.reporting.figure_style import (
+    EDGE,
     STYLE,
+    captioned,
     counted,
     level,
     means,
@@ -52,9 +54,9 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
                 color=ABLATIONS[mode].colour,
                 hatch=ABLATIONS[mode].hatch,
                 label=mode,
-                error_kw={"lw": 0.7, "ecolor": "#333333"},
-                edgecolor="white",
-                linewidth=0.3,
+                error_kw={"lw": 0.7, "ecolor": EDGE},
+                edgecolor=EDGE,
+                linewidth=0.5,
             )
         axis.axvline(0, color="black", lw=0.8)
         axis.set_yticks(range(len(modules)), plain(modules))
@@ -62,9 +64,8 @@ def ablation(intervals: pd.DataFrame, title: str) -> Figure:
         axis.set_ylabel("destroyed modules")
         axis.set_xlabel(
             f"change of mean {axis_label(intervals['metric'].iloc[0]).replace('(%)', '(points)')} "
-            f"against the tuned model\n"
-            f"whiskers: paired {level(intervals)} interval; {counted(intervals)}"
+            "against the tuned model"
         )
         axis.set_title(title, parse_math=False)
         figure.legend(title="replaced by", loc="outside right upper")
-    return figure
+    return captioned(figure, f"whiskers: paired {level(intervals)} interval", counted(intervals))

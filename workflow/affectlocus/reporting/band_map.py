@@ -13,7 +13,14 @@ from affectlocus.config.scoring import MEAN
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import PROJECTIONS, in_band, parse_layers
-from affectlocus.reporting.figure_style import STYLE, hatch_missing, interval, means, sampled
+from affectlocus.reporting.figure_style import (
+    STYLE,
+    captioned,
+    hatch_missing,
+    interval,
+    means,
+    sampled,
+)
 
 
 def band_map(intervals: pd.DataFrame, title: str) -> Figure:
@@ -87,7 +94,4 @@ def band_map(intervals: pd.DataFrame, title: str) -> Figure:
         axis.set_ylabel("layers")
         metric = axis_label(cells["metric"].iloc[0])
         figure.suptitle(f"{title}\nmean {metric}", parse_math=False)
-        figure.supxlabel(
-            f"brackets: {interval(cells)}; bold: without zero; {sampled(cells)}", fontsize=7
-        )
-    return figure
+    return captioned(figure, f"brackets: {interval(cells)}", "bold: without zero", sampled(cells))

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.reporting.figure_style import STYLE, hatch_missing
+from affectlocus.reporting.figure_style import STYLE, captioned, hatch_missing
 
 
 def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
@@ -66,10 +66,12 @@ def direction_maps(rows: pd.DataFrame, title: str) -> Figure:
             figure.legend([patch], ["not adapted by both"], loc="outside lower right")
         figure.suptitle(title, parse_math=False)
         seeds = {str(rows[side].iloc[0]).rpartition(".seed")[2] for side in ("first", "second")}
-        if len(seeds) == 1:
-            alike = "two LoRAs of one seed start with the same A, so their input subspaces overlap"
-            figure.supxlabel(alike, fontsize=7)
-    return figure
+    alike = "two LoRAs of one seed start with the same A, so their input subspaces overlap"
+    return captioned(
+        figure,
+        "below each projection is the value expected by chance",
+        alike if len(seeds) == 1 else "",
+    )
 
 
 def _by_chance(rows: pd.DataFrame, score: str, projection: str) -> str:

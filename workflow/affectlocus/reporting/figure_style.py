@@ -5,6 +5,7 @@ The import selects matplotlib's Agg backend, so that a figure needs no display.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ from affectlocus.core.output_files import replacing
 from affectlocus.core.projections import STYLES
 
 COLOURS = {name: style.colour for name, style in STYLES.items()}
-LINES = {name: style.line_colour or style.colour for name, style in STYLES.items()}
+"""Projection → its colour in every figure. Nothing else in a figure has one of these colours."""
+SEVERAL = "#555555"
+"""The colour of what is no single projection: several modules, baselines, whiskers."""
+EDGE = "#333333"
+"""The edge of bars and marks. It is visible on white, as light colours are not."""
 HATCHES = {name: style.hatch for name, style in STYLES.items()}
 DASHES = {name: style.dashes for name, style in STYLES.items()}
 MARKERS = {name: style.marker for name, style in STYLES.items()}
@@ -110,18 +115,56 @@ def counted(intervals: pd.DataFrame) -> str:
     )
 
 
+def captioned(figure: Figure, *parts: str) -> Figure:
+    """Gives a figure its caption: how its numbers were made, and what its marks are.
+
+    The caption is not drawn. `save` writes it into both files, and the report shows it below.
+    """
+    figure.set_label("; ".join(part for part in parts if part))
+    return figure
+
+
+def scaled(grid: pd.DataFrame, largest: float) -> tuple[pd.DataFrame, str, str]:
+    """The numbers of a heat map, a phrase for their unit, and their format.
+
+    Small numbers are divided by a power of ten, so that they fit into the cells. All numbers have
+    the same decimals: two below 10, one below 100, none above.
+    """
+    power = math.floor(math.log10(largest)) if 0 < largest < 0.1 else 0
+    shown = largest / 10.0**power
+    decimals = 2 if shown < 9.995 else 1 if shown < 99.95 else 0
+    return grid / 10.0**power, f" (×$10^{{{power}}}$)" if power else "", f".{decimals}f"
+
+
+def flatten_colour_bars(axes: Iterable[Axes]) -> None:
+    """Stores the colour bars of heat maps as images in a drawing; each has 256 shapes otherwise."""
+    for axis in axes:
+        for drawn in axis.collections:
+            bar = getattr(drawn, "colorbar", None)
+            if bar is not None:
+                bar.solids.set_rasterized(True)
+
+
 def plain(texts: Iterable[object]) -> list[str]:
     """Names with escaped dollar signs, between which matplotlib would read a formula."""
     return [str(text).replace("$", r"\$") for text in texts]
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Writes `stem`.png (200 dpi) and `stem`.svg; the same figure gives the same bytes."""
+    """Writes `stem`.png (200 dpi) and `stem`.svg; the same figure gives the same bytes.
+
+    The caption of the figure (`captioned`) is in both files, as their description.
+    """
+    flatten_colour_bars(figure.axes)
+    caption = str(figure.get_label())
+    described = {"Description": caption} if caption else {}
     for suffix in (".png", ".svg"):
         with (
             plt.rc_context(STYLE),
             replacing(stem.with_name(stem.name + suffix)) as temporary,
         ):
-            metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
+            metadata: dict[str, Any] = described | (
+                {"Date": None} if suffix == ".svg" else {"Software": None}
+            )
             figure.savefig(temporary, dpi=200, metadata=metadata, facecolor="white")
     plt.close(figure)

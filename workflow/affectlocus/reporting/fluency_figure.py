@@ -7,7 +7,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from affectlocus.core.metrics import METRICS
-from affectlocus.reporting.figure_style import STYLE, interval, plain, replicated
+from affectlocus.reporting.figure_style import (
+    COLOURS,
+    SEVERAL,
+    STYLE,
+    captioned,
+    interval,
+    plain,
+    replicated,
+)
 from affectlocus.scoring.fluency import intervals
 
 _PANELS = {
@@ -26,6 +34,7 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
     rows = rows.assign(name=parts.str.split().str.join(" "))
     ends = ["value", "low", "high"]
     points = rows.groupby(["metric", "name"], sort=False)[ends].mean()
+    modules = rows.drop_duplicates("name").set_index("name")["modules"]
     names = list(rows["name"].unique())
     panels = {key: words for key, words in _PANELS.items() if key in points.index}
     with plt.rc_context(STYLE):
@@ -44,12 +53,12 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
                 each["value"],
                 range(len(names)),
                 xerr=[part.clip(lower=0) for part in span],
-                fmt="o",
-                ms=4,
-                color="#0072B2",
-                ecolor="#555555",
+                fmt="none",
+                ecolor=SEVERAL,
                 elinewidth=0.8,
             )
+            colours = [COLOURS.get(modules[name], SEVERAL) for name in names]
+            axis.scatter(each["value"], range(len(names)), s=18, color=colours, zorder=3)
             if "base" in names:
                 axis.axvline(each.loc["base", "value"], color="#555555", ls="dotted", lw=1.2)
             # Perplexity of an ablated model can be ten thousand times that of the base.
@@ -59,10 +68,10 @@ def figure(scores: pd.DataFrame, title: str) -> Figure:
         axes[0, 0].set_yticks(range(len(names)), plain(names), fontsize=7)
         axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
         drawn.suptitle(title, parse_math=False)
-        texts = int(rows["n"].max())
-        drawn.supxlabel(
-            f"whiskers: {interval(rows, 'texts')}; dotted: the base\n"
-            f"n = {texts} texts, {replicated(rows)}",
-            fontsize=7,
-        )
-    return drawn
+    texts = int(rows["n"].max())
+    return captioned(
+        drawn,
+        f"whiskers: {interval(rows, 'texts')}",
+        "dotted: the base",
+        f"n = {texts} texts, {replicated(rows)}",
+    )

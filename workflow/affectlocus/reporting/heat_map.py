@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.reporting.figure_style import DELTA_LABELS, STYLE, hatch_missing
+from affectlocus.reporting.figure_style import DELTA_LABELS, STYLE, captioned, hatch_missing, scaled
 
 
 def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
@@ -36,18 +35,19 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
             grid = weights.pivot_table(
                 index="layer", columns="projection", values=score, dropna=False
             ).reindex(index=layers, columns=list(PROJECTIONS))
-            # Small values are divided by a power of ten, so that the numbers fit into the cells.
-            largest = float(np.nanmax(grid.to_numpy())) if grid.notna().any(axis=None) else 1.0
-            power = min(0, int(np.floor(np.log10(largest)))) if largest > 0 else 0
-            unit = f" (×$10^{{{power}}}$)" if power < -1 else ""
-            grid = grid / 10.0**power if unit else grid
+            largest = (
+                float(grid.to_numpy(float)[grid.notna()].max())
+                if grid.notna().any(axis=None)
+                else 1.0
+            )
+            grid, unit, decimals = scaled(grid, largest)
             sns.heatmap(
                 grid,
                 ax=axis,
                 cmap="viridis",
                 vmin=0,
                 annot=len(layers) <= 8,
-                fmt=".2g",
+                fmt=decimals,
                 annot_kws={"size": 7},
                 linewidths=0.5,
             )
@@ -64,7 +64,5 @@ def heat_map(deltas: pd.DataFrame, title: str) -> Figure:
             )
         figure.suptitle(title, parse_math=False)
         seeds = weights["tuned"].nunique() if "tuned" in weights else 1
-        of = f"mean of {seeds} replicates; " if seeds > 1 else ""
-        own = "each panel has its own colour scale"
-        figure.supxlabel(of + own, fontsize=7)
-    return figure
+    of = f"means over {seeds} replicates" if seeds > 1 else "one replicate"
+    return captioned(figure, of, "each panel has its own colour scale")

@@ -1,12 +1,10 @@
 """Figures of the deltas of several pairs: the paper's Figs. 4, 5 and 6.
 
-The panels of a row have a common colour scale if their numbers can be compared: RMS always, because
-it is per weight; L2 if the matrices have the same size.
+All panels of a score have one colour scale, so that equal colours are equal numbers.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
@@ -20,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.reporting.figure_style import STYLE, hatch_missing, plain
+from affectlocus.reporting.figure_style import STYLE, captioned, hatch_missing, plain, scaled
 from affectlocus.reporting.named_lines import NamedLines, spread
 
 DRAWN_SCORES = {"l2": "L2 norm (eq. 1)", "rms": "RMS per weight"}
@@ -54,18 +52,26 @@ def delta_maps(grid: Grid, title: str, *, lines: bool = False) -> Figure:
     columns = list(dict.fromkeys(column for members in grid.values() for column in members))
     shown = [(score, row) for score in DRAWN_SCORES for row in grid]
     layers = max(one["layer"].nunique() for each in weights.values() for one in each.values())
-    heights = [min(5.5, 1.3 + 0.24 * layers)] * len(shown) + [2.3] * lines
+    heights = [min(5.5, 1.1 + 0.24 * layers)] * len(shown) + [2.3] * lines
+    tops = {
+        score: max(
+            _largest(_map(one, score)) for members in weights.values() for one in members.values()
+        )
+        for score in DRAWN_SCORES
+    }
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             len(heights),
             len(columns),
-            figsize=(0.9 + 3.1 * len(columns), 0.9 + sum(heights)),
+            figsize=(1.4 + 2.9 * len(columns), 0.7 + sum(heights)),
             height_ratios=heights,
             squeeze=False,
             layout="constrained",
         )
         hatched = [
-            _row(dict(zip(columns, axes[number], strict=True)), weights[row], score, row)
+            _row(
+                dict(zip(columns, axes[number], strict=True)), weights[row], score, row, tops[score]
+            )
             for number, (score, row) in enumerate(shown)
         ]
         drawn = []
@@ -76,44 +82,41 @@ def delta_maps(grid: Grid, title: str, *, lines: bool = False) -> Figure:
             patch = Patch(facecolor="white", edgecolor="#999999", hatch="////")
             figure.legend([patch], ["not adapted"], loc="outside lower right")
         figure.suptitle(title, parse_math=False)
-        figure.supxlabel(_caption(weights, lines), fontsize=8)
         spread(figure, drawn)
-    return figure
+    return captioned(figure, *_caption(weights, lines))
 
 
 def _row(
-    axes: Mapping[str, Axes], members: Mapping[str, pd.DataFrame], score: str, row: str
+    axes: Mapping[str, Axes], members: Mapping[str, pd.DataFrame], score: str, row: str, top: float
 ) -> bool:
-    """Draws one row of panels; returns whether any cell is hatched."""
-    together = _together(score, members.values())
-    maps = {column: _map(one, score) for column, one in members.items()}
-    largest = max((_largest(one) for one in maps.values()), default=0.0)
+    """Draws one row of panels; returns whether any cell is hatched.
+
+    Args:
+        top: the end of the colour scale.
+    """
     hatched = False
     for column, axis in axes.items():
-        if column not in maps:
+        if column not in members:
             axis.set_axis_off()
-            axis.text(0.5, 0.5, "no such pair", ha="center", transform=axis.transAxes)
             continue
-        top = largest if together else _largest(maps[column])
-        # Small values are divided by a power of ten, so that the numbers fit into the cells.
-        power = math.floor(math.log10(top)) if 0 < top < 0.1 else 0
-        grid = maps[column] / 10.0**power
+        grid, unit, decimals = scaled(_map(members[column], score), top)
+        last = column == list(members)[-1]
         sns.heatmap(
             grid,
             ax=axis,
             cmap="viridis",
             vmin=0,
-            vmax=top / 10.0**power or 1,
+            vmax=float(scaled(pd.DataFrame([top]), top)[0].to_numpy().max()) or 1,
             annot=len(grid) <= _MAX_ANNOTATED,
-            fmt=".2g",
+            fmt=decimals,
             annot_kws={"size": 7},
             linewidths=0.5,
-            cbar=not together or column == list(maps)[-1],
+            cbar=last,
+            cbar_kws={"label": f"{DRAWN_SCORES[score]}{unit}"},
         )
         hatched |= hatch_missing(axis, grid)
-        unit = f" (×$10^{{{power}}}$)" if power else ""
         (named,) = plain([_named(row, column)])
-        axis.set_title(f"{named}\n{DRAWN_SCORES[score]}{unit}", fontsize=8)
+        axis.set_title(named, fontsize=8)
         axis.set_xlabel("projection", fontsize=8)
         axis.set_ylabel("layer" if column == next(iter(axes)) else "")
         axis.tick_params(axis="both", labelsize=7, rotation=0)
@@ -135,18 +138,18 @@ def _largest(grid: pd.DataFrame) -> float:
     return float(values.max()) if len(values) else 0.0
 
 
-def _together(score: str, members: Iterable[pd.DataFrame]) -> bool:
-    """Whether the panels of a row share a scale: not for L2 of matrices of different sizes."""
+def _alike(members: Iterable[pd.DataFrame]) -> bool:
+    """Whether the matrices of all pairs have the same sizes, so that their L2 norms compare."""
     sizes = {
         tuple(sorted(set(zip(one["projection"], one["numel"], strict=True)))) for one in members
     }
-    return score != "l2" or len(sizes) == 1
+    return len(sizes) == 1
 
 
 def _lines(axes: Iterable[Axes], members: Mapping[str, pd.DataFrame]) -> list[NamedLines]:
     """RMS of gate and up by layer, a panel for each pair, with one scale."""
     drawn = []
-    for axis, (column, weights) in zip(axes, members.items(), strict=True):
+    for number, (axis, (column, weights)) in enumerate(zip(axes, members.items(), strict=True)):
         lines = NamedLines(axis)
         for projection in ("gate", "up"):
             mine = weights[(weights["projection"] == projection) & weights["rms"].notna()]
@@ -156,8 +159,10 @@ def _lines(axes: Iterable[Axes], members: Mapping[str, pd.DataFrame]) -> list[Na
             band = over[["min", "max"]].to_numpy().T if mine["tuned"].nunique() > 1 else None
             lines.add(projection, over.index.to_numpy(float), over["mean"].to_numpy(), band)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_title(f"{column}\ngate and up: RMS per weight", fontsize=8, parse_math=False)
+        axis.set_title(column, fontsize=8, parse_math=False)
         axis.set_xlabel("layer", fontsize=8)
+        if number == 0:
+            axis.set_ylabel(DRAWN_SCORES["rms"])
         axis.tick_params(labelsize=7)
         drawn.append(lines)
     top = max(lines.axis.get_ylim()[1] for lines in drawn)
@@ -166,10 +171,10 @@ def _lines(axes: Iterable[Axes], members: Mapping[str, pd.DataFrame]) -> list[Na
     return drawn
 
 
-def _caption(weights: Grid, lines: bool) -> str:
+def _caption(weights: Grid, lines: bool) -> list[str]:
     frames = [one for each in weights.values() for one in each.values()]
     seeds = sorted({one["tuned"].nunique() for one in frames})
-    spread_text = "one replicate"
+    parts = ["one replicate"]
     if seeds != [1]:
         over = [
             one.groupby(["layer", "projection"])["rms"].agg(["min", "max", "mean"]).dropna()
@@ -178,15 +183,12 @@ def _caption(weights: Grid, lines: bool) -> str:
         ]
         spans = np.concatenate([(one["max"] - one["min"]) / one["mean"] for one in over])
         counted = "–".join(str(one) for one in dict.fromkeys((seeds[0], seeds[-1])))
-        spread_text = (
-            f"means over {counted} replicates; their range relative to a cell's mean: "
-            f"median {np.median(spans):.0%}, maximum {spans.max():.0%}"
-        )
-        spread_text += "; bands: range of the replicates" if lines else ""
-    alike = all(_together("l2", each.values()) for each in weights.values())
-    scales = "one colour scale for each row"
-    if not alike:
-        scales = (
-            "L2: a colour scale for each panel, as matrices differ in size; RMS: one for each row"
-        )
-    return f"{spread_text}\n{scales}"
+        parts = [
+            f"means over {counted} replicates, whose range relative to a cell's mean is "
+            f"{np.median(spans):.0%} in the median and {spans.max():.0%} at most",
+            "bands: range of the replicates" if lines else "",
+        ]
+    parts.append("one colour scale for each score")
+    if not _alike(frames):
+        parts.append("the matrices of the models differ in size, and the L2 norm grows with it")
+    return parts

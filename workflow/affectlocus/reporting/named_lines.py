@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from scipy.optimize import isotonic_regression
 
-from affectlocus.reporting.figure_style import DASHES, LINES, MARKERS
+from affectlocus.reporting.figure_style import COLOURS, DASHES, MARKERS
 
-OTHERS = ("#000000", "#666666", "#999999")
+OTHERS = ("#4D4D4D", "#767676", "#8C8C8C")
 _SIZE = 8  # points, of the names at the lines' ends
 
 
@@ -26,7 +26,7 @@ class NamedLines:
 
     def add(self, name: str, x: np.ndarray, y: np.ndarray, band: np.ndarray | None = None) -> None:
         """Adds a line, its name, and its band if it has one: (2, points), low and high."""
-        colour = LINES.get(name, OTHERS[len(self.names) % len(OTHERS)])
+        colour = COLOURS.get(name, OTHERS[len(self.names) % len(OTHERS)])
         dashes, marker = DASHES.get(name, "-"), MARKERS.get(name, "d")
         self.axis.plot(x, y, dashes, marker=marker, color=colour, lw=1.5, ms=4, label=name)
         if band is not None:

@@ -7,8 +7,10 @@ and can be sent as a single file. The same results give the same bytes.
 from __future__ import annotations
 
 import base64
-import struct
-from collections.abc import Container, Iterable, Mapping, Sequence
+import hashlib
+import re
+import shlex
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import check_whole, read_json
 from affectlocus.core.provenance import Difference, hardware, resource_usage, revision, versions
 from affectlocus.data.audit import report_lines
+from affectlocus.reporting.drawings import Picture, picture
 from affectlocus.reporting.exhibits import (
     CATEGORIES,
     EXHIBITS,
@@ -33,6 +36,7 @@ from affectlocus.reporting.exhibits import (
 )
 from affectlocus.reporting.number_format import FILTERS, known
 from affectlocus.reporting.outside_changes import outside_changes
+from affectlocus.reporting.sample_answers import sample_answers
 from affectlocus.scoring.score_tables import ScoreTable, Spans, score_table, with_intervals
 from affectlocus.scoring.tables import INTERVAL_COLUMNS
 
@@ -45,8 +49,7 @@ SYMBOLS = {
     "untestable": "–",
 }
 """A sign for each verdict, shown together with its word and its colour."""
-_DPI = 200
-_PNG = b"\x89PNG\r\n\x1a\n"
+_SEED = re.compile(r"(.*\bseed)(\d+)(.*)")
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,6 @@ class ClaimVerdict:
     stated: dict[str, Any]
     other_measures: list[dict[str, Any]]
     details: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as a data URI, with its original width in inches."""
-
-    uri: str
-    width: float
 
 
 @dataclass(frozen=True)
@@ -115,6 +110,7 @@ class ReportedExperiment:
         benchmarks: the benchmark files of the experiment's jobs; all by default.
         tasks: the tasks whose data are shown; all by default.
         cells: the ids of the experiment's cells; all by default.
+        folder: the folder of results as the reader's commands name it; by default as it is given.
     """
 
     name: str
@@ -126,7 +122,8 @@ class ReportedExperiment:
     otherwise: Sequence[Difference] = ()
     benchmarks: Container[str] | None = None
     tasks: Container[str] | None = None
-    cells: Container[str] | None = None
+    cells: Collection[str] | None = None
+    folder: str = ""
 
 
 def report(
@@ -159,14 +156,23 @@ def report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= FILTERS
+    environment.filters |= FILTERS | {"basis": short_basis}
     page = environment.get_template("report.html")
     spent = resource_usage(results / "benchmarks", experiment.benchmarks)
+    chapters = _chapters(shown, experiment.parameters, results)
+    folder = experiment.folder or results.as_posix()
+    script = (PAGES / "report.js").read_text(encoding="utf-8")
     return page.render(
         experiment=experiment,
+        folder=shlex.quote(folder),
+        parameters_file=shlex.quote((Path(folder).parent / "params.yaml").as_posix()),
+        script=script,
+        # The policy of the page allows this script and no other, whatever a result contains.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        packed=_packed_samples(chapters, experiment, results),
         claims=claims,
         symbols=SYMBOLS,
-        chapters=_chapters(shown, experiment.parameters, results),
+        chapters=chapters,
         others=_others(below, shown, results),
         lacking=missing_exhibits(shown),
         bases=_base_labels(experiment.parameters, results),
@@ -221,6 +227,41 @@ def claim_verdicts(path: Path) -> dict[str, list[ClaimVerdict]]:
             )
         )
     return claims
+
+
+def short_basis(text: str) -> str:
+    """What a verdict is based on, with the files or replicates of consecutive seeds as one."""
+    shown: list[str] = []
+    for part in text.split(", "):
+        found, last = _SEED.fullmatch(part), _SEED.fullmatch(shown[-1]) if shown else None
+        first = re.fullmatch(r"(.*\bseed)\{(\d+)\.\.(\d+)\}(.*)", shown[-1]) if shown else None
+        if found and first and _follows(first[1], first[4], int(first[3]), found):
+            shown[-1] = f"{first[1]}{{{first[2]}..{found[2]}}}{found[3]}"
+        elif found and last and _follows(last[1], last[3], int(last[2]), found):
+            shown[-1] = f"{last[1]}{{{last[2]}..{found[2]}}}{found[3]}"
+        else:
+            shown.append(part)
+    return ", ".join(shown)
+
+
+def _follows(before: str, after: str, number: int, found: re.Match[str]) -> bool:
+    """Whether a name is the previous one with the next seed."""
+    return before.endswith(found[1]) and after == found[3] and int(found[2]) == number + 1
+
+
+def _packed_samples(
+    chapters: Mapping[str, list[ExhibitGroup]], experiment: ReportedExperiment, results: Path
+) -> str:
+    """The samples behind the tables of scores; empty if there are none."""
+    panels = [panel for groups in chapters.values() for group in groups for panel in group.panels]
+    shown = {row.cell for panel in panels if panel.scores for row in panel.scores.rows}
+    cells = experiment.cells
+    if cells is None:
+        folder = results / "cells"
+        files = sorted(folder.rglob("predictions.parquet"))
+        cells = [path.parent.relative_to(folder).as_posix() for path in files]
+    found = sample_answers(results, shown, cells, experiment.parameters.scorings.root)
+    return found.packed() if found.samples else ""
 
 
 def _csv(path: Path, *columns: str) -> pd.DataFrame:
@@ -286,23 +327,6 @@ def _panel(one: ExhibitFile, results: Path) -> Panel:
         pd.read_parquet(scores) if scores.is_file() else None,
     )
     return Panel(one, scores=laid_out)
-
-
-def picture(path: Path) -> Picture:
-    """A PNG file as a data URI.
-
-    Raises:
-        InputError: the file is not a PNG, or is truncated.
-    """
-    content = path.read_bytes()
-    if content[:8] != _PNG or len(content) < 24:
-        raise InputError(
-            "result.not-png", f"{path}: not a PNG; delete it and run snakemake again", file=path
-        )
-    check_whole(path)
-    width, _ = struct.unpack(">II", content[16:24])
-    coded = base64.b64encode(content).decode("ascii")
-    return Picture(uri=f"data:image/png;base64,{coded}", width=width / _DPI)
 
 
 def _others(files: list[str], shown: list[ExhibitFile], results: Path) -> dict[str, Picture]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from affectlocus.config.scoring import MEAN
 from affectlocus.core.errors import InputError
@@ -16,8 +17,11 @@ from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.reporting.figure_style import (
     COLOURS,
+    EDGE,
     HATCHES,
+    SEVERAL,
     STYLE,
+    captioned,
     counted,
     interval,
     means,
@@ -59,7 +63,9 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
     width = 0.84 / len(present)
     places = np.arange(len(tasks))
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(max(6, 1.25 * len(tasks)), 3.6), layout="constrained")
+        figure, axis = plt.subplots(
+            figsize=(max(6, 1.5 + 1.1 * len(tasks)), 3.6), layout="constrained"
+        )
         for number, projection in enumerate(present):
             each = rows[rows["modules"] == projection].set_index("task").loc[tasks]
             offset = (number - (len(present) - 1) / 2) * width
@@ -69,15 +75,16 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
                 each,
                 width,
                 color=COLOURS[projection],
-                ecolor="#555555",
-                edgecolor="white",
+                # A whisker is visible on its bar too.
+                ecolor="#8C8C8C" if COLOURS[projection] == "#000000" else SEVERAL,
+                edgecolor="white" if HATCHES[projection] else EDGE,
                 linewidth=0.3,
                 hatch=HATCHES[projection],
                 label=projection,
             )
         for each in (base, whole):
             height = each["high"] - each["low"]
-            axis.bar(places, height, 0.9, each["low"], color="#555555", alpha=0.13, zorder=0)
+            axis.bar(places, height, 0.9, each["low"], color=SEVERAL, alpha=0.13, zorder=0)
         lines: list[tuple[pd.DataFrame, Style, str]] = [
             (base, "dotted", "base"),
             (whole, "solid", "all seven"),
@@ -93,21 +100,28 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
                 each["value"],
                 places - 0.45,
                 places + 0.45,
-                colors="#555555",
+                colors=EDGE,
                 linestyles=style,
-                lw=0.8 if style.startswith("dash") else 1.4,
+                lw=1.1,
                 label=label,
+                zorder=3,
+                # White around it, so that it is visible on bars too.
+                path_effects=[withStroke(linewidth=2.6, foreground="white")],
             )
         crowded = len(tasks) > 5 or max(map(len, tasks)) > 10
         axis.set_xticks(places, plain(tasks), rotation=20 if crowded else 0)
         axis.set_xlim(-0.6, len(tasks) - 0.4)
-        axis.set_ylim(0, 100)
+        # Bars start at 0; above the highest interval there is nothing to see.
+        tops = [each["high"].max() for each in (base, whole)]
+        tops += [rows.loc[rows["modules"].isin(present), "high"].max()]
+        tops += [each["value"].max() for each, _, _ in lines]
+        axis.set_ylim(0, min(100.0, 1.04 * max(tops)) or 1)
         axis.set_ylabel(axis_label(intervals["metric"].iloc[0]))
-        axis.set_xlabel(
-            "task\nwhiskers, and grey bands of base and all seven:\n"
-            f"{interval(intervals)}\n"
-            f"of a mean: {counted(intervals)}"
-        )
+        axis.set_xlabel("task")
         axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")
-    return figure
+    return captioned(
+        figure,
+        f"whiskers, and grey bands of base and all seven: {interval(intervals)}",
+        f"of a mean: {counted(intervals)}",
+    )

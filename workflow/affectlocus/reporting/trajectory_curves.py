@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import PROJECTIONS
-from affectlocus.reporting.figure_style import STYLE
+from affectlocus.reporting.figure_style import STYLE, captioned
 from affectlocus.reporting.named_lines import NamedLines, spread
 
 _TRAJECTORY = {
@@ -64,15 +64,18 @@ def trajectory_curves(rows: pd.DataFrame, title: str) -> Figure:
             axis.set_ylabel(label)
         axes[0].set_ylim(bottom=0)
         axes[1].axhline(1, color="#555555", ls="dotted", lw=1)
-        axes[1].set_title("dotted: an equal share", fontsize=8)
-        axes[0].set_title("grows with the size of the matrix", fontsize=8)
-        axes[2].set_title("1: the final direction", fontsize=8)
         axes[2].set_ylim(top=1.02)
         absent = [one for one in PROJECTIONS if one not in set(each["projection"])]
         layers = rows["layer"].nunique()
         caption = f"means over {layers} layer{'s' * (layers > 1)} and {seeds} replicate"
         caption += "s; bands: their range" if seeds > 1 else ", so no bands"
         caption += f"; not adapted: {', '.join(absent)}" if absent else ""
-        figure.suptitle(f"{title}\n{caption}", parse_math=False)
+        figure.suptitle(title, parse_math=False)
         spread(figure, drawn)
-    return figure
+    return captioned(
+        figure,
+        caption,
+        "the L2 norm grows with the size of the matrix",
+        "dotted: an equal share",
+        "a cosine of 1 is the final direction",
+    )
