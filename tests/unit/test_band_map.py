@@ -58,8 +58,8 @@ def test_each_load_of_a_projection_in_a_band_is_at_its_place_with_its_interval()
         (4.5, 1.5): ("+5.0\n[3.0, 8.0]", "bold"),
     }
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("projection", "layers")
-    assert "95 % interval over samples and replicates" in figure.get_supxlabel()
-    assert "n = 30 answers, 3 replicates" in figure.get_supxlabel()
+    assert "95 % interval over samples and replicates" in figure.get_label()
+    assert "n = 30 answers, 3 replicates" in figure.get_label()
 
 
 def test_what_is_not_in_the_matrix_is_hatched() -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.colors import to_hex
 from refusal import refused
 from typer.testing import CliRunner
 
 from affectlocus.cli import app
+from affectlocus.reporting.figure_style import COLOURS, SEVERAL
 from affectlocus.reporting.fluency_figure import figure
 from affectlocus.scoring.fluency import intervals, table
 
@@ -77,8 +79,12 @@ def test_the_figure_has_a_panel_for_each_metric_and_a_point_for_each_cell_of_any
         "load gate",
         "tune gate",
     ]
-    (points, *_) = first.containers[0]
-    assert points.get_xdata().tolist() == [8, 9, 11]
+    points = first.collections[-1]
+    assert points.get_offsets().tolist() == [[8, 0], [9, 1], [11, 2]]
+    # gate has its colour; the base has none of the projections'.
+    colours = [to_hex(colour).upper() for colour in points.get_facecolors()]
+    assert colours == [SEVERAL, COLOURS["gate"], COLOURS["gate"]]
+    assert "over texts" in drawn.get_label()
     plt.close("all")
 
 
