@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from affectlocus.checkpoints.pairs import Pair
 from affectlocus.cli import app
 from affectlocus.core.errors import InputError
 from affectlocus.core.output_files import MARKER
+from affectlocus.deltas import layer_values
 from affectlocus.deltas.delta_tables import DeltaTables, write_tables
 from affectlocus.deltas.deltas import deltas
 from affectlocus.deltas.diff import ranked
@@ -56,7 +58,7 @@ def test_a_pair_is_ranked_and_its_files_are_written(checkpoint, lora, tmp_path) 
     done = run(tmp_path, "diff", base, adapter, "--score", "l2")
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if "│" in line]
-    names = [row[1] for row in rows]
+    names = [row[1] for row in rows[:7]]
     means = {
         name: sum(
             row["l2"] for row in deltas(Pair(base, adapter)).rows if row["projection"] == name
@@ -107,6 +109,110 @@ def test_what_an_adapter_alone_does_not_tell_is_unknown(tmp_path) -> None:
     assert "no factors of k, v, o, gate, up, down" in done.stderr
     told = json.loads(run(tmp_path, "diff", adapter, "--json").stdout)["projections"]
     assert [told[name]["adapted"] for name in ("q", "k", "gate")] == [True, None, None]
+
+
+def test_layers_are_told_in_text_in_json_and_in_a_sentence(checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("llama")
+    adapter = lora(base, ["gate_proj", "q_proj"])
+    measured = deltas(Pair(base, adapter)).rows
+    done = run(tmp_path, "diff", base, adapter, "--json")
+    found = json.loads(done.stdout)
+    assert len(found["layers"]) == 14
+    for row, expected in zip(
+        found["layers"], (one for one in measured if one["parameter"] == "weight"), strict=True
+    ):
+        assert (row["layer"], row["projection"]) == (expected["layer"], expected["projection"])
+        assert row["rms"] == (None if math.isnan(expected["rms"]) else expected["rms"])
+    sizes = {(r["projection"], r["layer"]): r["rms"] for r in found["layers"] if r["adapted"]}
+    means = {name: (sizes[name, 0] + sizes[name, 1]) / 2 for name in ("gate", "q")}
+    first, second = sorted(means, key=lambda name: -means[name])
+    at = max((0, 1), key=lambda layer: sizes[first, layer])
+    said = found["conclusion"]
+    assert said.startswith(
+        f"{first} changed most (RMS {means[first]:.3g}, {means[first] / means[second]:.3g} times "
+        f"{second}), most of all in layer {at} ({sizes[first, at]:.3g}, "
+    )
+    assert "half of the squared change is in 1 of 2 layers" in said
+    text = run(tmp_path, "diff", base, adapter, "--out", "out").stdout
+    assert said in " ".join(text.split())
+    _, _, after = text.partition("RMS by layer")
+    heat = [line.split("│") for line in after.splitlines() if "│" in line]
+    power = re.match(r", ×10\^(-?\d+)", after)
+    assert power
+    for layer, line in enumerate(heat):
+        _, name, q, k, _, _, gate, *_ = (cell.split() for cell in line)
+        assert name == [str(layer)]
+        for cell, projection in ((q, "q"), (gate, "gate")):
+            expected = sizes[projection, layer] / 10 ** int(power[1])
+            assert float(cell[-1]) == pytest.approx(expected, abs=0.0051)
+        assert k == [], "k was not adapted"
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_the_tables_fit_into_the_terminal(checkpoint, lora, tmp_path, columns) -> None:
+    base = checkpoint("llama")
+    done = run(tmp_path, "diff", base, lora(base, ["gate_proj"]), COLUMNS=str(columns))
+    lines = done.stdout.splitlines()
+    tables = [line for line in lines if re.search("[─━│┃┼]", line)]
+    assert max(map(len, tables)) <= columns
+    assert "…" not in "".join(tables)
+    assert ("stable rank" in "".join(tables)) == (columns == 200)
+    said = " ".join(done.stdout.split())
+    left_out = re.search(r"Too wide for this terminal: (.*) \(see --json\)", said)
+    assert (left_out is not None) == (columns == 80)
+    assert left_out is None or left_out[1].endswith("spectral norm, stable rank")
+
+
+def test_many_layers_are_put_together_in_the_heat_map() -> None:
+    rows = [
+        {"layer": layer, "projection": "q", "parameter": "weight", "adapted": True}
+        | dict.fromkeys(("l2", "relative", "rms", "share_ratio"), float(layer))
+        for layer in range(80)
+    ]
+    grid = layer_values.heat_map(rows, "rms")
+    assert grid is not None and grid.row_count <= 32
+    assert list(grid.columns[0].cells)[:2] == ["0-2", "3-5"]
+    assert list(grid.columns[1].cells)[:2] == ["▁ 1.0", "▁ 4.0"]
+    assert "each row is the mean of 3 layers" in str(grid.title)
+    said = layer_values.conclusion(rows, "rms")
+    assert said == (
+        "q changed most (RMS 39.5), most of all in layer 79 (79, 2.00 times its mean over "
+        "layers); half of the squared change is in 17 of 80 layers."
+    )
+
+
+def test_a_pair_without_a_difference_has_no_heat_map(checkpoint, tmp_path) -> None:
+    base = checkpoint("llama")
+    done = run(tmp_path, "diff", base, base)
+    assert "No projection differs." in done.stdout
+    assert "by layer" not in done.stdout
+
+
+def test_a_page_is_one_file_that_loads_nothing(checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("llama")
+    hostile = tmp_path / "<b>&'a"
+    lora(base, ["gate_proj", "q_proj"]).rename(hostile)
+    for name in ("one", "two"):
+        done = run(tmp_path, "diff", base, hostile, "--json", "--html", f"{name}.html")
+        assert done.returncode == 0, done.stderr
+    page = (tmp_path / "one.html").read_text(encoding="utf-8")
+    assert page == (tmp_path / "two.html").read_text(encoding="utf-8")
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["one.html", "two.html"]
+    assert html.escape(json.loads(done.stdout)["conclusion"]) in page
+    assert "&lt;b&gt;&amp;&#x27;a" in page and "<b>" not in page
+    assert set(re.findall(r'(?:src|href)="(\w+:)', page)) == {"data:"}
+    assert "default-src 'none'" in page
+    assert page.count("<h1>") == 1 and 'lang="en"' in page
+    assert 'alt="Heat maps' in page
+    assert len(re.findall(r'<th scope="row">\d (?:gate|q)<', page)) == 4
+    assert len(page) < 200_000
+
+
+def test_a_page_does_not_replace_an_input(checkpoint, lora, tmp_path) -> None:
+    base = checkpoint("llama")
+    file = next(base.glob("*.safetensors"))
+    given = ("diff", file, lora(base, ["q_proj"]), "--html", file)
+    refusal("output.is-an-input", tmp_path, *given, file=file)
 
 
 def test_an_adapter_alone_needs_no_base(checkpoint, lora, tmp_path) -> None:

@@ -69,6 +69,8 @@ def test_diff_measures_and_draws(checkpoint, lora, tmp_path, dtype) -> None:
     written = {path.name for path in (tmp_path / "diff").iterdir()}
     assert {"deltas.parquet", "heat_map.png", "heat_map.svg"} <= written
     report = json.loads(works(tmp_path, "diff", base, adapter, "--json"))
+    works(tmp_path, "diff", base, adapter, "--json", "--html", "page.html")
+    assert "data:image/svg+xml" in (tmp_path / "page.html").read_text()
     norms = {name: row["l2"] for name, row in report["projections"].items()}
     assert norms["gate"] > 0
     assert norms["up"] is None  # not adapted

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from affectlocus.cli.shared import (
     write_frame,
 )
 from affectlocus.core.errors import InputError, check_choice, one_line
+
+if TYPE_CHECKING:
+    from affectlocus.deltas.delta_tables import DeltaTables
 
 
 def deltas(
@@ -104,6 +107,10 @@ def diff(
         typer.Option(help="folder for the parquet files and the heat map  [default: diff]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", help="page to write: one file, with the tables and the heat map"),
+    ] = None,
     then: Then = None,
     alpha: Annotated[float | None, typer.Option(help="LoRA alpha, if a .pth has none")] = None,
     prefix: Annotated[
@@ -119,13 +126,14 @@ def diff(
     """Show where a fine-tune landed: the seven projections of two checkpoints, most changed first.
 
     Also works on an adapter alone, with the sizes that need no base. Reads safetensors, .bin and
-    .pth files, and adapters of peft and MLX, in chunks and with little memory. --json prints the
-    same as one object, and writes files only with --out.
+    .pth files, and adapters of peft and MLX, in chunks and with little memory. Prints a table, a
+    heat map of the layers and a sentence. --json prints the same as one object, with the values of
+    every layer, and writes files only with --out. --html writes a page that can be sent.
 
     Example: affectlocus diff Qwen2.5-3B law-adapter --score relative
     """
     from affectlocus.core.errors import shortened
-    from affectlocus.core.output_files import check_folder_of_outputs
+    from affectlocus.core.output_files import check_folder_of_outputs, check_output
     from affectlocus.data.named_checkpoint import checkpoint_path
     from affectlocus.deltas.delta_tables import DELTA_SCORES, summary, write_tables
     from affectlocus.deltas.diff import FILES, compare, print_table, report, short_name
@@ -134,6 +142,8 @@ def diff(
     folder = None if as_json and out is None else out or Path("diff")
     if folder is not None:
         check_folder_of_outputs(folder, FILES)
+    if page is not None:
+        check_output(page, inputs=[Path(one) for one in (base, tuned) if one])
     first = checkpoint_path(base)
     second = checkpoint_path(tuned) if tuned else None
     with _tensors() as show:
@@ -170,13 +180,20 @@ def diff(
     title = shortened(base, 120)
     title += f" → {shortened(tuned, 120)}" if tuned else " (no base given: absolute sizes only)"
     if as_json:
-        about = report(found, base=base if tuned else None, tuned=tuned or base, score=score)
+        about = report(
+            measured.rows, found, score, base=base if tuned else None, tuned=tuned or base
+        )
         typer.echo(json.dumps(about, indent=2))
     else:
-        print_table(found, score, title)
+        print_table(measured.rows, found, score, title)
+    sys.stdout.flush()
+    if page is not None:
+        # Names without folders: the page is for others.
+        names = " → ".join(map(short_name, (base, tuned) if tuned else (base,)))
+        _write_page(page, names, measured, found, score)
+        typer.echo(f"written: {page}", err=True)
     if folder is None:
         return
-    sys.stdout.flush()
     if any((folder / name).exists() for name in FILES):
         typer.echo(f"note: the earlier diff in {folder} is replaced", err=True)
     written = write_tables(measured, folder / "deltas.parquet", empty=False)
@@ -186,6 +203,27 @@ def diff(
     above = " → ".join(map(short_name, (base, tuned) if tuned else (base,)))
     save(heat_map(read_frame(written[0], "l2"), above), folder / "heat_map")
     typer.echo(f"written: {', '.join(map(str, written))}, {folder / 'heat_map'}.png", err=True)
+
+
+def _write_page(
+    page: Path, title: str, measured: DeltaTables, found: dict[str, Any], score: str
+) -> None:
+    """Writes the page of `diff --html`."""
+    from tempfile import TemporaryDirectory
+
+    import pandas as pd
+
+    from affectlocus.core.files import write_text
+    from affectlocus.reporting.diff_page import diff_page
+    from affectlocus.reporting.drawings import picture
+    from affectlocus.reporting.figure_style import save
+    from affectlocus.reporting.heat_map import heat_map
+
+    with TemporaryDirectory() as folder:
+        drawing = Path(folder) / "heat_map"
+        save(heat_map(pd.DataFrame(measured.rows), ""), drawing)
+        shown = picture(drawing.with_suffix(".png"))
+    write_text(page, diff_page(title, measured.rows, found, score, shown, measured.notes))
 
 
 @contextmanager

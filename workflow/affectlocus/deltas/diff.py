@@ -18,6 +18,7 @@ from affectlocus.core.checkpoint_files import CHECKPOINT_SUFFIXES, PICKLED
 from affectlocus.core.errors import InputError, shortened
 from affectlocus.deltas.delta_tables import DELTA_SCORES, DeltaTables, Row
 from affectlocus.deltas.deltas import Progress, adapter_alone, deltas
+from affectlocus.deltas.layer_values import conclusion, heat_map, largest_layers, layer_rows
 
 FILES = (
     *("deltas.parquet", "deltas.experts.parquet", "deltas.histogram.parquet"),
@@ -27,7 +28,7 @@ FILES = (
 
 _LOCAL = (*CHECKPOINT_SUFFIXES, *PICKLED, ".gguf")
 
-_TITLES = {
+TITLES = {
     "l2": "L2",
     "relative": "relative",
     "rms": "RMS",
@@ -124,39 +125,85 @@ def short_name(source: str) -> str:
     return shortened(path.resolve().name if path.exists() else source, 60)
 
 
-def print_table(projections: dict[str, Row], score: str, title: str) -> None:
-    """Prints the projections by descending score, with all scores."""
-    # `Text` is not parsed as markup: paths may contain brackets.
-    grid = Table(title=Text(title, style="table.title"), title_justify="left")
-    grid.add_column("projection")
-    grid.add_column("layers", justify="right")
-    shown = [name for name in _TITLES if any(row[name] is not None for row in projections.values())]
-    for name in shown:
-        mark = " *" if name == score else ""
-        grid.add_column(_TITLES[name] + mark, justify="right", no_wrap=True)
-    for name in ranked(projections, score):
-        row = projections[name]
-        if row["adapted"]:
-            grid.add_row(name, str(row["layers"]), *(_digits(row[column]) for column in shown))
-        else:
-            grid.add_row(name, "", "unknown" if row["adapted"] is None else "not adapted")
+def print_table(rows: Sequence[Row], projections: dict[str, Row], score: str, title: str) -> None:
+    """Prints a sentence, the projections by descending score, and a heat map of their layers.
+
+    Columns at the end that do not fit are left out.
+    """
     console = Console()
     if not console.is_terminal:
-        console = Console(width=max(console.width, 100))
+        console = Console(width=max(console.width, 80))
+    known = [name for name in TITLES if any(row[name] is not None for row in projections.values())]
+    largest = largest_layers(rows, score)
+    grid = _grid(projections, known, score, title, largest)
+    left_out: list[str] = []
+    while _width(console, grid) > console.width and (others := [n for n in known if n != score]):
+        known.remove(others[-1])
+        left_out.insert(0, TITLES[others[-1]])
+        grid = _grid(projections, known, score, title, largest)
     console.print(grid)
+    layers = heat_map(rows, score)
+    if layers is not None:
+        console.print(layers)
+    console.print(conclusion(rows, score), highlight=False, soft_wrap=False)
+    more = f" Too wide for this terminal: {', '.join(left_out)} (see --json)." if left_out else ""
     console.print(
         "Means over layers. L2: eq. 1; relative: L2 over the base's norm, eq. 2; RMS: per weight; "
-        "share ratio: share of all squared change over share of all weights (1 is even). "
-        f"* marks the score that sorts the rows (--score {', '.join(DELTA_SCORES)}).",
+        "share ratio: share of all squared change over share of all weights (1 is even). Largest "
+        f"layer: its number, and its score over the mean. * marks the score that sorts the rows "
+        f"(--score {', '.join(DELTA_SCORES)}).{more}",
         highlight=False,
         style="dim",
     )
 
 
+def _width(console: Console, grid: Table) -> int:
+    """The width of a table's rows, without its title."""
+    return grid.__rich_measure__(console, console.options.update(max_width=1000)).maximum
+
+
+def _grid(
+    projections: dict[str, Row],
+    shown: Sequence[str],
+    score: str,
+    title: str,
+    largest: dict[str, str],
+) -> Table:
+    # `Text` is not parsed as markup: paths may contain brackets.
+    grid = Table(title=Text(title, style="table.title"), title_justify="left")
+    grid.add_column("projection", no_wrap=True)
+    grid.add_column("layers", justify="right", no_wrap=True)
+    for name in shown:
+        mark = " *" if name == score else ""
+        grid.add_column(TITLES[name] + mark, justify="right", no_wrap=True)
+    grid.add_column("largest layer", justify="right", no_wrap=True)
+    for name in ranked(projections, score):
+        row = projections[name]
+        if row["adapted"]:
+            numbers = [_digits(row[column]) for column in shown]
+            grid.add_row(name, str(row["layers"]), *numbers, largest.get(name, ""))
+        else:
+            grid.add_row(name, "", "unknown" if row["adapted"] is None else "not adapted")
+    return grid
+
+
 def _digits(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+    return "" if value is None else f"{value:#.3g}".rstrip(".")
 
 
-def report(projections: dict[str, Row], **about: Any) -> dict[str, Any]:
-    """The JSON output: `about`, and for each projection its means over layers (null if none)."""
-    return {**about, "projections": projections}
+def report(
+    rows: Sequence[Row], projections: dict[str, Row], score: str, **about: Any
+) -> dict[str, Any]:
+    """The JSON output.
+
+    Returns:
+        `about`, `score`, the sentence of `conclusion`, for each projection its means over layers
+        (null if it has none), and `layers`: a row for each layer and projection.
+    """
+    return {
+        **about,
+        "score": score,
+        "conclusion": conclusion(rows, score),
+        "projections": projections,
+        "layers": layer_rows(rows),
+    }
