@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from affectlocus.cli.answers import evaluate, extract, openset
 from affectlocus.cli.checkpoints import convert, deltas, diff, graft, trajectory, verify
+from affectlocus.cli.comparisons import compare
 from affectlocus.cli.experiment import check, pin, plan, schema
 from affectlocus.cli.forecasts import forecast
 from affectlocus.cli.materials import (
@@ -116,6 +117,7 @@ for _command in (
     claims,
     revisions,
     report,
+    compare,
     show,
     check,
     plan,
