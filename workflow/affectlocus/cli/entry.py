@@ -17,6 +17,7 @@ from affectlocus.cli.checkpoints import convert, deltas, diff, graft, trajectory
 from affectlocus.cli.comparisons import compare
 from affectlocus.cli.experiment import check, pin, plan, schema
 from affectlocus.cli.forecasts import forecast
+from affectlocus.cli.imports import import_task
 from affectlocus.cli.materials import (
     corpus,
     encoders,
@@ -92,6 +93,7 @@ for _command in (
     retrieve,
     wheels,
     pretrain,
+    import_task,
     prepare,
     probes,
     forecast,
