@@ -16,7 +16,7 @@ SCORE_NAMES = {"l2": "L2", "relative": "relative", "rms": "RMS", "share_ratio": 
 """The scores by which projections can be compared → their names in tables."""
 
 _SHADES = " ▁▂▃▄▅▆▇█"
-_MOST_ROWS = 32  # of the heat map; more layers are put together
+_MOST_ROWS = 40  # of the heat map; more layers are put together
 
 Values = Mapping[tuple[int, str], float]
 """(layer, projection) → the score of its weight."""
