@@ -70,6 +70,7 @@ rule step_times:
 use rule heat_map as trade_off with:
     input:
         intervals=collect("results/{table}_intervals.csv", table=JOBS.ledger.tables),
+        baselines=collect("results/{table}_baselines.csv", table=JOBS.ledger.tables),
         ledger="results/ledger.csv",
     output:
         report(

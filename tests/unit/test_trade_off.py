@@ -61,10 +61,28 @@ def test_a_set_that_the_ledger_does_not_count_is_refused() -> None:
 
 def test_a_trade_off_says_what_its_whiskers_are_and_of_how_many_answers_and_seeds() -> None:
     figure = trade_off(points(intervals("tune", SETS), ledger(SETS)), "weighted_f1", "a pair")
-    (legend,) = figure.legends
-    assert legend.get_title().get_text() == (
-        "whiskers and band: 95 % interval over samples and replicates; n = 12 answers, 3 replicates"
+    assert figure.get_label() == (
+        "whiskers and band: 95 % interval over samples and replicates; n = 12 answers, 3 "
+        "replicates; cells on one grey strip have the same number of parameters"
     )
+    # Sets of one, two, four, six, seven and nine letters; several have one and two.
+    strips = [patch for patch in figure.axes[0].patches if patch.get_facecolor()[0] > 0.9]
+    sizes = pd.Series(SETS).str.len().value_counts()
+    assert len(strips) == (sizes > 1).sum() > 1
+
+
+def test_constant_answers_are_lines() -> None:
+    constant = {"baseline": "majority", "metric": "weighted_f1", "task": "mean", "value": 21.5}
+    others = [constant | {"metric": "accuracy"}, constant | {"task": "moods"}]
+    figure = trade_off(
+        points(intervals("tune", SETS), ledger(SETS)),
+        "weighted_f1",
+        "a pair",
+        pd.DataFrame([*others, constant]),
+    )
+    lines = {line.get_label(): line.get_ydata()[0] for line in figure.axes[0].lines}
+    assert lines["majority answer"] == 21.5
+    assert "majority answer" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_no_name_of_a_trade_off_covers_another_or_leaves_the_figure() -> None:

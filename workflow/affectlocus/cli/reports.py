@@ -54,7 +54,9 @@ def figures(
     ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
     baselines: Annotated[
         Path | None,
-        typer.Option(help="baselines of the table, drawn as lines; for --singles, --dose"),
+        typer.Option(
+            help="baselines of a table, drawn as lines: with --singles, --dose, --trade-off"
+        ),
     ] = None,
     trade_off: Annotated[
         list[Path] | None,
@@ -163,7 +165,8 @@ def figures(
         # The ledger names one model of a base that each seed has its own of.
         counts = [name == base or name.startswith(f"{base}.seed") for name in counted["model"]]
         cells = points(frame, counted[counts])
-        figure = against(cells, str(frame["metric"].iloc[0]), title)
+        lines_of = _read_companion(baselines, "baselines", "baseline") if baselines else None
+        figure = against(cells, str(frame["metric"].iloc[0]), title, lines_of)
     elif grid is not None:
         from affectlocus.reporting.map_figures import delta_maps
 

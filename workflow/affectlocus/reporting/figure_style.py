@@ -98,7 +98,12 @@ def interval(cells: pd.DataFrame, samples: str = "samples") -> str:
 
 def sampled(cells: pd.DataFrame) -> str:
     """A phrase for the number of answers, replicates and random draws of cells."""
-    return f"n = {int(cells['n'].max())} answers, {replicated(cells)}"
+    return f"{answered(cells)}, {replicated(cells)}"
+
+
+def answered(cells: pd.DataFrame) -> str:
+    """A phrase for the number of answers of a cell."""
+    return f"n = {int(cells['n'].max())} answers"
 
 
 def replicated(cells: pd.DataFrame) -> str:

@@ -20,11 +20,14 @@ from affectlocus.core.projections import ALL, PROJECTIONS
 from affectlocus.reporting.figure_style import (
     COLOURS,
     STYLE,
+    answered,
+    captioned,
     interval,
     plain,
     replicated,
     sampled,
 )
+from affectlocus.reporting.score_bars import CONSTANTS
 
 _BUDGETS = ("equal rank", "equal parameters")
 
@@ -64,13 +67,17 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("parameters", kind="stable")[[*keys, "parameters", *rows.columns]]
 
 
-def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
+def trade_off(
+    cells: pd.DataFrame, metric: str, title: str, baselines: pd.DataFrame | None = None
+) -> Figure:
     """Mean score against the number of trained parameters, a point for each tune cell (Fig. 9).
 
     Cells at equal parameters have their own panel, because they have the same abscissa.
 
     Args:
         cells: the result of `points`.
+        baselines: the baselines of the table at equal rank; the majority answer and a uniform guess
+            become lines.
 
     Raises:
         InputError: no cell was tuned at equal rank.
@@ -99,15 +106,20 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
         )
         axis = axes[0, 0]
         axis.set_xscale("log")
-        # Cells with the same number of parameters are moved apart to show all whiskers.
+        # Cells with the same number of parameters are moved apart to show all whiskers. A strip
+        # behind them shows that they belong together.
         equal = equal.sort_values(["parameters", "value"])
         number = equal.groupby("parameters").cumcount()
         size = equal.groupby("parameters")["value"].transform("size")
         x = equal["parameters"] * 1.03 ** (number - (size - 1) / 2)
         for place, row in zip(x, equal.itertuples(), strict=True):
             _point(axis, place, row)
+        for _, group in x.groupby(equal["parameters"]):
+            if len(group) > 1:
+                ends = (group.min() / 1.02, group.max() * 1.02)
+                axis.axvspan(*ends, color="#EDEDED", lw=0, zorder=0)
         axis.set_xlim(x.min() / 1.6, x.max() * 1.9)
-        axis.set_xlabel("trained parameters (cells with the same number are moved apart)")
+        axis.set_xlabel("trained parameters")
         axis.set_ylabel(f"mean {axis_label(metric)}")
         if panels == 2:
             fair = fair.sort_values("value")
@@ -127,6 +139,11 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
             ):
                 each.axhspan(base["low"], base["high"], color="#999999", alpha=0.2, lw=0)
                 each.axhline(base["value"], color="#555555", ls="dotted", lw=1.4, label="base")
+        for name, (label, style) in CONSTANTS.items():
+            value = _constant(baselines, name, metric)
+            if value is not None:
+                for each in axes[0]:
+                    each.axhline(value, color="#555555", ls=style, lw=1, label=label)
         handles: list[Any] = [
             Line2D([], [], ls="", marker=marker, color=colour, label=text)
             for marker, text, colour in (
@@ -140,13 +157,28 @@ def trade_off(cells: pd.DataFrame, metric: str, title: str) -> Figure:
             handles=handles,
             loc="outside lower center",
             ncols=len(handles),
-            title=f"whiskers and band: {interval(cells)}; {sampled(equal)}",
         )
         figure.suptitle(title, parse_math=False)
         shown = {ALL: "all seven", "gate": "gate (GET)"}
         equal = equal.assign(x=x, name=[shown.get(name, name) for name in equal["modules"]])
         annotate(axis, equal)
-    return figure
+    shared = equal["parameters"].duplicated().any()
+    return captioned(
+        figure,
+        f"whiskers and band: {interval(cells)}",
+        # Panels of two budgets name their own replicates.
+        sampled(equal) if panels == 1 else answered(equal),
+        "cells on one grey strip have the same number of parameters" if shared else "",
+    )
+
+
+def _constant(baselines: pd.DataFrame | None, name: str, metric: str) -> float | None:
+    """The mean score of a constant answer, if it is known."""
+    if baselines is None:
+        return None
+    rows = baselines[(baselines["baseline"] == name) & (baselines["metric"] == metric)]
+    values = rows.loc[rows["task"] == MEAN, "value"]
+    return None if values.empty else float(values.iloc[0])
 
 
 def _point(axis: Axes, x: float, row: Any) -> None:

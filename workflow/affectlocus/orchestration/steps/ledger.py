@@ -63,8 +63,15 @@ class LedgerJobs(StepJobs):
         return as_images(self.trade_offs)
 
     def figure_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002, ARG002
-        """What a figure shows, as options: the tune tables and the ledger."""
-        return f"{repeated('trade-off', input.intervals)} {repeated('ledger', [input.ledger])}"
+        """What a figure shows, as options: the tune tables, the ledger and constant answers."""
+        # Constant answers are the same for every table of a pair.
+        return " ".join(
+            [
+                repeated("trade-off", input.intervals),
+                repeated("ledger", [input.ledger]),
+                repeated("baselines", input.baselines[:1]),
+            ]
+        )
 
     def tables(self, wildcards: Any) -> list[str]:
         """The tune tables of a figure's pair."""
