@@ -248,7 +248,6 @@ def test_what_is_outside_of_modules_is_no_unknown_tensor(tmp_path) -> None:
         ({"arrow_config": {"top_k": 1}}, False),
         ({"kasa_config": {"beta": 1e-4}}, True),
         ({"use_bdlora": {"nblocks": 2}}, True),
-        ({"target_parameters": ["mlp.experts.gate_up_proj"]}, True),
         ({"init_lora_weights": "pissa"}, False),
         ({"init_lora_weights": "corda"}, False),
     ],

@@ -227,7 +227,6 @@ def test_a_lost_factor_is_named(checkpoint, lora, tmp_path) -> None:
         ("peft_type", "LOHA"),
         ("alora_invocation_tokens", [5, 6]),
         ("layer_replication", [[0, 4], [2, 5]]),
-        ("target_parameters", ["mlp.experts.gate_up_proj"]),
         ("use_qalora", True),
         ("init_lora_weights", "pissa_niter_4"),
         ("init_lora_weights", "OLoRA"),

@@ -67,7 +67,10 @@ def _read(model_type: str, folder: Path) -> Read:
     layers = Counter(projection for _, projection in places)
     found = Read(dict(layers), [note.partition(": ")[2] for note in notes])
     torch.manual_seed(0)
-    tuned = get_peft_model(model, LoraConfig(r=2, target_modules=_linear(model)))
+    settings = LoraConfig(
+        r=2, target_modules=_linear(model), target_parameters=_fused_experts(model)
+    )
+    tuned = get_peft_model(model, settings)
     for name, value in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value)
@@ -87,6 +90,15 @@ def _linear(model: torch.nn.Module) -> list[str]:
         name
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and place(f"{name}.weight") is not None
+    ]
+
+
+def _fused_experts(model: torch.nn.Module) -> list[str]:
+    """The parameters that hold all experts of a layer."""
+    return [
+        name
+        for name, value in model.named_parameters()
+        if name.endswith(("experts.gate_up_proj", "experts.down_proj")) and value.ndim == 3
     ]
 
 
@@ -115,7 +127,7 @@ def test_the_table_in_the_documentation_is_what_was_found(found: dict[str, Read]
 
 def _page(found: dict[str, Read]) -> str:
     read = {name: one for name, one in found.items() if not one.refusal}
-    rows = ["| model types | measured | LoRA on the linear modules changes |", "|---|---|---|"]
+    rows = ["| model types | measured | LoRA changes |", "|---|---|---|"]
     rows += [
         f"| {', '.join(names)} | {_measured(one)} | {_adapted(one)} |"
         for names, one in _alike(read)
@@ -132,7 +144,7 @@ def _page(found: dict[str, Read]) -> str:
             "Which text models are read. A test made this page: it built a tiny model with four "
             "layers of every type for",
             f"which transformers has a class of a language model ({len(found)} types), saved it, "
-            "tuned it with peft, and read both.",
+            "tuned its linear modules and fused experts with peft, and read both.",
             "",
             f"## Read: {len(read)} types",
             "",

@@ -50,7 +50,6 @@ def unsupported_settings(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
             "layer_replication",
             "the tuned model repeats layers of its base, so the two have no layers to compare",
         ),
-        ("target_parameters", f"LoRA on parameters instead of modules is not read; {MERGE}"),
         ("use_qalora", "it pools its input, so B·A is not the delta, and peft cannot merge it"),
         ("use_bdlora", f"its factors are block-diagonal, which is not read; {MERGE}"),
         ("arrow_config", _BY_INPUT),

@@ -8,7 +8,7 @@ and replacement tensors, by the name of the tensor that they change.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from affectlocus.checkpoints.adapter_settings import (
 from affectlocus.checkpoints.adapter_tensors import LORA, AdapterTensors, Factors, Layout
 from affectlocus.checkpoints.architectures import Rows, in_other_tower, place
 from affectlocus.checkpoints.fused_experts import split_experts
+from affectlocus.checkpoints.parameter_factors import alternates, split_parameter_factors
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import EPS, Tensors
 from affectlocus.checkpoints.unsupported_formats import refuse_empty
@@ -45,6 +46,7 @@ class Adapter:
         path: a peft or MLX directory; a .pth, .pt or .bin file; or the folder or file of a whole
             model that was saved with unmerged LoRA factors.
         alpha: LoRA alpha, for a file that does not store it.
+        base_config: config.json of the base, which LoRA on fused experts needs.
 
     Attributes:
         layout: `peft`, `mlx` or `trained-only`.
@@ -57,7 +59,12 @@ class Adapter:
             contradict each other or the settings.
     """
 
-    def __init__(self, path: Path, alpha: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        alpha: float | None = None,
+        base_config: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = path
         given = None if alpha is None else positive(alpha, path, "the given alpha")
         self.layout: Layout = "trained-only"
@@ -72,10 +79,19 @@ class Adapter:
             self.settings = TrainedOnlySettings(path, self.tensors.extra, given)
         self.notes = self.settings.notes
         split_experts(self.tensors, None, path)
+        # Module of an expert's matrix → the fused parameter that the settings name.
+        self._parameters = split_parameter_factors(
+            self.tensors,
+            self.settings.values.get("target_parameters"),
+            self.settings.rank,
+            alternates(base_config or self.base_config),
+            path,
+        )
         refuse_empty(path, self.tensors)
         token_rows = self.settings.values.get("trainable_token_indices")
         found = AdapterTensors(path, self.tensors.names(), self.layout, bool(token_rows))
         self.factors, self.replaced, self.rows = found.factors, found.replaced, found.rows
+        self._refuse_missing_parameters()
         with pattern_time_limit(path / CONFIG):
             for module, factors in self.factors.items():
                 self._check_factors(module, factors)
@@ -90,6 +106,21 @@ class Adapter:
             )
         for name in self.rows:
             self._check_rows(name)
+
+    def _refuse_missing_parameters(self) -> None:
+        """Refuses an adapter without factors for a parameter that the settings target."""
+        adapted = [*self._parameters.values(), *(f"{module}.weight" for module in self.factors)]
+        targets = self.settings.values.get("target_parameters")
+        for target in targets if isinstance(targets, list) else []:
+            if not any(f".{name}".endswith(f".{target}") for name in adapted):
+                raise InputError(
+                    "adapter.target-without-factors",
+                    f"{self.path / CONFIG}: target_parameters names {target!r}, but the adapter "
+                    "holds no factors of it; it is incomplete: fetch it again",
+                    file=self.path / CONFIG,
+                    key="target_parameters",
+                    found=target,
+                )
 
     def _check_factors(self, module: str, factors: Factors) -> None:
         """Refuses factors that cannot be multiplied or that contradict the settings."""
@@ -153,7 +184,7 @@ class Adapter:
                 file=self.path,
                 module=module,
             )
-        configured = self.settings.rank(module)
+        configured = self.settings.rank(self._parameters.get(module, module))
         if configured is not None and configured != rank:
             raise InputError(
                 "adapter.other-rank",
@@ -237,7 +268,7 @@ class Adapter:
 
     def scaling(self, module: str) -> float:
         """The factor of B·A: alpha / r, alpha / √r with rsLoRA, or `scale` of MLX."""
-        return self.settings.scaling(module, self.rank(module))
+        return self.settings.scaling(self._parameters.get(module, module), self.rank(module))
 
     def low_rank(self, module: str, rows: Rows | None = None) -> LowRank:
         """The low-rank delta of a module's weight (d_out, d_in), or of some of its rows."""

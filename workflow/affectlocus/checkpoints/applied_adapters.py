@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from affectlocus.checkpoints.adapters import (
     counted,
     outside_notes,
 )
-from affectlocus.checkpoints.architectures import Rows, in_other_tower, place
+from affectlocus.checkpoints.architectures import Rows, in_other_tower, locate, place
 from affectlocus.checkpoints.computed_matrices import DoraDelta, dense
 from affectlocus.checkpoints.matching import align_with_path, not_in_base
 from affectlocus.checkpoints.name_alignment import layer_prefixes, split_layer
@@ -47,6 +47,7 @@ class Applied:
                 file=adapter.path,
             )
         matched = align_with_path(names, known, adapter.path)
+        matched |= _experts(set(names) - set(matched), base)
         prefixes = layer_prefixes(names, known)
         self.names = {matched[name]: name for name in names if name in matched}
         self.other = sorted(set(names) - set(matched))
@@ -212,3 +213,18 @@ class Applied:
             return ArrayReader(dense(stored) - dense(base))
         added = self.adapter.bias(given.removesuffix(".bias"))
         return ArrayReader(added if rows is None else np.concatenate([added[a:b] for a, b in rows]))
+
+
+def _experts(names: Iterable[str], base: Weights) -> dict[str, str]:
+    """The base's names of experts' matrices, by the adapter's names.
+
+    In memory and in peft's files, experts have other names than in the files of some models.
+    """
+    found = {}
+    for name in names:
+        at = locate(name)
+        if at is not None and at.expert is not None:
+            stored, rows = base.projections.get(at, (None, None))
+            if stored is not None and rows is None:
+                found[name] = stored
+    return found

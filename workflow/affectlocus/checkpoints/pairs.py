@@ -79,7 +79,7 @@ class Pair:
         narrowed = bool(prefix) and self.base.begins_with(prefix)
         if narrowed:
             self.base = Weights(first, prefix)
-        self.before = [Applied(Adapter(path, alpha), self.base) for path in chain]
+        self.before = [Applied(Adapter(path, alpha, self.base.config), self.base) for path in chain]
         self.notes = [*self.base.notes, *check_projections(self.base)]
         self.notes += [note for applied in self.before for note in applied.notes]
         self.only_base: list[str] = []
@@ -96,7 +96,7 @@ class Pair:
                     f"{tuned} holds an adapter and a whole model: the adapter is read, and the "
                     "model is not"
                 )
-            adapter = Adapter(tuned, alpha)
+            adapter = Adapter(tuned, alpha, self.base.config)
             names = [] if any_base else check_base_name(adapter, self.base.path, self.base.config)
             self.adapter = Applied(adapter, self.base)
             self.notes += self.adapter.notes + self.adapter.unmeasured() + names

@@ -136,6 +136,15 @@ class ExpertView:
         return begin, *sizes, *steps
 
 
+@dataclass(frozen=True)
+class StridedView:
+    """A matrix inside a contiguous tensor: its first entry, its shape, and its steps in entries."""
+
+    first: int
+    shape: tuple[int, int]
+    steps: tuple[int, int]
+
+
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     """Strides of a contiguous tensor, in entries."""
     return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
@@ -152,7 +161,26 @@ def view_of(whole: Entry, cut: ExpertView) -> Entry:
     """The place of a view of a tensor."""
     strides = whole.stride or contiguous_strides(whole.shape)
     begin, *rest = cut.within(whole.shape, strides)
-    shape, steps = tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :])
+    return _strided(whole, begin, tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :]))
+
+
+def strided_view_of(whole: Entry, cut: StridedView) -> Entry:
+    """The place of a matrix in a tensor.
+
+    Raises:
+        InputError: the tensor is not contiguous.
+    """
+    if whole.stride is not None:
+        raise InputError(
+            "adapter.not-contiguous",
+            f"{whole.file.path}: LoRA on fused experts is not stored row after row; save the "
+            "adapter with peft, as safetensors",
+            file=whole.file.path,
+        )
+    return _strided(whole, cut.first, cut.shape, cut.steps)
+
+
+def _strided(whole: Entry, begin: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> Entry:
     if whole.data is not None:
         # Strides in bytes. A tensor in memory is always contiguous.
         size = whole.data.itemsize

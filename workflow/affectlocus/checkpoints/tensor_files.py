@@ -20,7 +20,15 @@ from affectlocus.checkpoints.gguf_files import MAGIC, refusal
 from affectlocus.checkpoints.pytorch_files import pytorch_entries
 from affectlocus.checkpoints.safetensors_headers import safetensors_entries
 from affectlocus.checkpoints.stored import as_torch, numpy_dtype
-from affectlocus.checkpoints.tensor_entries import Entry, ExpertView, OpenFile, gathered, view_of
+from affectlocus.checkpoints.tensor_entries import (
+    Entry,
+    ExpertView,
+    OpenFile,
+    StridedView,
+    gathered,
+    strided_view_of,
+    view_of,
+)
 from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,6 +102,19 @@ class Tensors:
                     )
                 self._entries[part] = view_of(whole, cut)
             self.expert_views[name] = (whole.shape, dict(cuts))
+
+    def replace_by_strided_views(
+        self, wholes: Sequence[str], parts: Mapping[str, tuple[str, StridedView]]
+    ) -> None:
+        """Replaces tensors by matrices inside them.
+
+        Args:
+            wholes: the tensors that are replaced.
+            parts: the name of each matrix → its tensor, and its place there.
+        """
+        entries = {name: self._entries.pop(name) for name in wholes}
+        for part, (whole, cut) in parts.items():
+            self._entries[part] = strided_view_of(entries[whole], cut)
 
     def names(self) -> list[str]:
         """Every tensor's name, sorted."""
