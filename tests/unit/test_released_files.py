@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import affectlocus
-from affectlocus.checkpoints.bridge_files import read_bridge
+from affectlocus.checkpoints.bridge_files import compare_bridges, read_bridge, write_bridge
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.released_files import (
     check_bridges,
@@ -138,6 +141,33 @@ def test_the_untrained_checkpoint_gives_the_initial_bridge(
     )
     found = stored_bridge(tmp_path / "out", "affectgpt", "bridge_initial").read()
     assert found.keys() == initial.keys()
+
+
+@pytest.mark.parametrize(
+    ("saved", "visual", "tokens"),
+    [
+        (None, None, ["face"]),
+        ("multiface_audio_face_text", None, ["face"]),
+        ("multiframe_audio_frame_text", None, ["frame"]),
+        ("multiface_audio_face_frame_text", None, ["face", "frame"]),
+        ("multiface_audio_face_text", "frame", ["frame"]),
+        (17, None, ["face"]),
+    ],
+)
+def test_the_configuration_in_the_file_says_what_the_system_saw(
+    checkpoint, lora, tmp_path, saved, visual, tokens
+) -> None:
+    adapter = lora(checkpoint("qwen2"), SEVEN, r=3, lora_alpha=6)
+    config = {"datasets": {"mercaptionplus": {"face_or_frame": saved}}}
+    file = layouts.trained_only(adapter, tmp_path / "a.pth", config)
+    found = released_bridge(file, visual=visual).description
+    assert list(found.tokens) == ["multi", "audio", *tokens]
+    assert found.widths == {**dict.fromkeys(tokens, SEEN), "audio": HEARD}
+    check_bridges(file, "affectgpt", None, 2)
+    if visual is None:
+        check_bridges(file, "affectgpt", None, 2, found.tokens)
+        with refused("bridge.other-soft-tokens", found=dict(found.tokens)):
+            check_bridges(file, "affectgpt", None, 2, {"multi": 1, "audio": 1, "other": 1})
 
 
 def test_a_trained_checkpoint_is_not_an_initial_one(affectgpt, tmp_path) -> None:
@@ -334,3 +364,71 @@ def test_the_option_needs_a_file_of_trained_tensors(checkpoint, lora, tmp_path) 
     assert printed_code(done.stderr) == "bridge.none-to-convert"
     done = run(tmp_path, "convert", mlx, "--bridge", "qformer", "--out", "out")
     assert printed_code(done.stderr) == "option.unknown-value"
+
+
+@pytest.fixture
+def two(checkpoint, affectgpt, tmp_path) -> tuple[Path, Path, Path]:
+    """A base, and two adapters with bridges; the second has another bridge."""
+
+    def other(model: Tensors) -> None:
+        model["fc_att.bias"] = model["fc_att.bias"] + 1
+
+    converted(tmp_path, affectgpt(), "--out", "first")
+    converted(tmp_path, affectgpt(other, "b.pth"), "--out", "second")
+    return checkpoint("qwen2"), tmp_path / "first", tmp_path / "second"
+
+
+def test_bridges_are_compared_bit_for_bit(two) -> None:
+    _, first, second = two
+    assert compare_bridges(first, first, may_differ=False) == {
+        "bridge_tensors": 18,
+        "bridge_changed": 0,
+    }
+    with refused("bridge.changed", tensor="fc_att.bias"):
+        compare_bridges(first, second, may_differ=False)
+    assert compare_bridges(first, second, may_differ=True)["bridge_changed"] == 1
+
+
+def test_verify_counts_a_bridge_that_was_tuned_alone(two, tmp_path) -> None:
+    base, first, second = two
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for stem, source in (("bridge", second), ("bridge_initial", first)):
+        stored = read_bridge(source)
+        write_bridge(alone, stored.description, stored.read(), stem)
+    done = run(tmp_path, "verify", base, alone, "--modules", "bridge")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        **dict.fromkeys(("inside", "changed", "outside", "untouched"), 0),
+        "bridge_tensors": 18,
+        "bridge_changed": 1,
+    }
+    done = run(tmp_path, "verify", base, first, "--modules", "all")
+    assert json.loads(done.stdout)["changed"] == 14
+    assert "bridge_tensors" not in json.loads(done.stdout)
+
+
+def test_a_model_s_bridge_may_differ_in_the_module_set_bridge_alone(two, tmp_path) -> None:
+    base, first, second = two
+    folders = []
+    for source in (first, second):
+        folders.append(shutil.copytree(base, tmp_path / f"model-{source.name}"))
+        stored = read_bridge(source)
+        write_bridge(folders[-1], stored.description, stored.read())
+    done = run(tmp_path, "verify", *folders, "--modules", "gate")
+    assert (done.returncode, printed_code(done.stderr)) == (1, "bridge.changed")
+    done = run(tmp_path, "verify", *folders, "--modules", "bridge")
+    found = json.loads(done.stdout)
+    assert (found["bridge_changed"], found["changed"]) == (1, 0)
+    assert found["outside"] == found["untouched"] > 0
+
+
+def test_a_bridge_whose_header_claims_two_gigabytes_is_refused(two) -> None:
+    _, first, _ = two
+    file = first / "bridge.safetensors"
+    file.write_bytes(struct.pack("<Q", 2**31) + b"{")
+    described = first / "bridge.json"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"sha256": digest}))
+    with refused("checkpoint.broken-safetensors", file=file):
+        read_bridge(first)

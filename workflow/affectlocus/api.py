@@ -191,6 +191,7 @@ def convert(
     bridge: str = "auto",
     modules: str | None = None,
     initial: AnyPath | None = None,
+    visual: str | None = None,
 ) -> dict[str, Any]:
     """Writes an adapter in another layout as a PEFT folder, with the bridge that its file holds.
 
@@ -204,6 +205,8 @@ def convert(
         modules: of a .pth with a bridge, the module set that has LoRA factors, if it is not the
             released one.
         initial: the checkpoint before training, whose bridge is written as bridge_initial.
+        visual: of AffectGPT's .pth, `face` or `frame`: the pictures that it was trained on; by
+            default what the configuration in the file says, or `face`.
 
     Returns:
         `modules`: how many were converted; their most common `rank` and `alpha`; `other`: the
@@ -219,7 +222,7 @@ def convert(
     from affectlocus.checkpoints.released_files import bridges_of
 
     start = None if initial is None else Path(initial)
-    bridges = bridges_of(Path(adapter), bridge, modules, start)
+    bridges = bridges_of(Path(adapter), bridge, modules, start, visual)
     return run(Adapter(Path(adapter), alpha), Path(out), base, bridges)
 
 

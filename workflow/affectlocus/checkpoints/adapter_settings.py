@@ -287,7 +287,7 @@ class TrainedOnlySettings(Settings):
         self._saved, self._given = values, alpha
 
     def _rank(self, module: str) -> Any:  # noqa: ARG002
-        return _find_nested(self._saved, "lora_r")
+        return find_nested(self._saved, "lora_r")
 
     def scaling(self, module: str, rank: int) -> float:  # noqa: ARG002
         """alpha / r."""
@@ -299,7 +299,7 @@ class TrainedOnlySettings(Settings):
         Raises:
             InputError: neither says it, or they differ.
         """
-        saved = _find_nested(self._saved, "lora_alpha")
+        saved = find_nested(self._saved, "lora_alpha")
         if self._given is not None:
             if isinstance(saved, int | float) and saved != self._given:
                 raise InputError(
@@ -368,7 +368,7 @@ def positive(value: Any, file: Path, key: str) -> float:
     )
 
 
-def _find_nested(value: Any, key: str, seen: set[int] | None = None) -> Any:
+def find_nested(value: Any, key: str, seen: set[int] | None = None) -> Any:
     """The first value of `key` at any depth of a saved configuration."""
     # A pickled dict may occur in many places, also inside itself.
     seen = set() if seen is None else seen
@@ -377,7 +377,7 @@ def _find_nested(value: Any, key: str, seen: set[int] | None = None) -> Any:
         if value.get(key) is not None and not isinstance(value[key], dict):
             return value[key]
         for inner in value.values():
-            found = _find_nested(inner, key, seen)
+            found = find_nested(inner, key, seen)
             if found is not None:
                 return found
     return None

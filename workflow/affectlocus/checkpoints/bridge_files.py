@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from affectlocus.checkpoints.stored import same_bits
 from affectlocus.checkpoints.tensor_files import EPS, Tensors
 from affectlocus.core.checkpoint_files import BRIDGES
 from affectlocus.core.errors import InputError
@@ -110,6 +111,62 @@ def read_bridge(folder: Path, stem: str = BRIDGE) -> StoredBridge:
     for name in tensors.names():
         check_float(file, tensors, name)
     return StoredBridge(file, _description(described, content), tensors, tensors.names())
+
+
+def has_bridge(folder: Path, stem: str = BRIDGE) -> bool:
+    """Whether a folder holds a bridge."""
+    return (folder / f"{stem}.safetensors").is_file() or (folder / f"{stem}.json").is_file()
+
+
+def compare_bridges(reference: Path, changed: Path, may_differ: bool) -> dict[str, int]:
+    """Compares the bridges of two checkpoints bit for bit.
+
+    A reference without a bridge, such as a base, is replaced by the bridge before the tuning, from
+    which the changed one may differ.
+
+    Args:
+        may_differ: whether the bridges of both checkpoints may differ.
+
+    Returns:
+        The number of its tensors, `bridge_tensors`, and of these the ones that differ,
+        `bridge_changed`; empty if the changed checkpoint has no bridge, or nothing to compare it
+        with.
+
+    Raises:
+        InputError: the bridges differ and must not, or have other tensors.
+    """
+    if not has_bridge(changed):
+        return {}
+    after = read_bridge(changed)
+    if has_bridge(reference):
+        before = read_bridge(reference)
+    elif has_bridge(changed, INITIAL):
+        before, may_differ = read_bridge(changed, INITIAL), True
+    else:
+        return {}
+    if sorted(before.names) != sorted(after.names):
+        other = min(set(before.names) ^ set(after.names))
+        raise InputError(
+            "bridge.not-comparable",
+            f"{after.path} and {before.path}: only one of them has {other}; expected two bridges "
+            "of one kind and size",
+            file=after.path,
+            tensor=other,
+        )
+    different = [
+        name
+        for name in after.names
+        if not same_bits(before.tensors.stored(name), after.tensors.stored(name))
+    ]
+    if different and not may_differ:
+        raise InputError(
+            "bridge.changed",
+            f"{after.path}: {different[0]} differs from {before.path}; the two checkpoints would "
+            "not differ in the module set alone (--modules bridge allows it)",
+            file=after.path,
+            tensor=different[0],
+        )
+    return {"bridge_tensors": len(after.names), "bridge_changed": len(different)}
 
 
 def check_float(file: Path, tensors: Tensors, name: str) -> None:

@@ -135,13 +135,34 @@ def sizes(layout: BridgeLayout, file: Path, tensors: Tensors) -> dict[str, int]:
     return {width: size for width, (size, _) in found.items()}
 
 
-def description(kind: str, widths: Mapping[str, int]) -> Description:
-    """The description of a released system's bridge with these widths."""
+def description(
+    kind: str, widths: Mapping[str, int], visual: Sequence[str] = ("face",)
+) -> Description:
+    """The description of a released system's bridge with these widths.
+
+    Args:
+        visual: what AffectGPT sees: `face`, `frame` or both, which share their weights.
+    """
     layout = LAYOUTS[kind]
+    media = dict(layout.media)
+    tokens = dict(layout.tokens)
+    if VISUAL in media.values():
+        media = dict.fromkeys(visual, VISUAL) | {"audio": "audio"}
+        tokens = {"multi": 1, "audio": 1} | dict.fromkeys(visual, 1)
     return Description(
         kind,
         widths[HIDDEN],
-        {medium: widths[width] for medium, width in layout.media.items()},
-        dict(layout.tokens),
+        {medium: widths[width] for medium, width in media.items()},
+        tokens,
         {FUSION: widths[FUSION]} if FUSION in widths else {},
     )
+
+
+def visual_media(text: object) -> tuple[str, ...]:
+    """What AffectGPT sees, by the name of its modalities in a released configuration.
+
+    Such a name is `multiface_audio_face_text` or `multiframe_audio_frame_text`; without one it is
+    the face.
+    """
+    parts = text.split("_") if isinstance(text, str) else []
+    return tuple(name for name in ("face", "frame") if name in parts) or ("face",)

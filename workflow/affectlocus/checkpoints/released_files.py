@@ -7,7 +7,7 @@ Here every expected tensor has to be there exactly once, and no other.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from math import prod
 from pathlib import Path
@@ -15,9 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from affectlocus.checkpoints.adapter_settings import find_nested
 from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.bridge_files import BRIDGE, INITIAL, StoredBridge, read_bridge
-from affectlocus.checkpoints.bridge_layouts import HIDDEN, LAYOUTS, BridgeLayout, description, sizes
+from affectlocus.checkpoints.bridge_layouts import (
+    HIDDEN,
+    LAYOUTS,
+    BridgeLayout,
+    description,
+    sizes,
+    visual_media,
+)
 from affectlocus.checkpoints.tensor_files import Tensors
 from affectlocus.core.errors import InputError, shortened
 from affectlocus.core.projections import PROJECTIONS, ModuleSet, parse_modules
@@ -39,7 +47,11 @@ def bridge_kind(names: Collection[str]) -> str | None:
 
 
 def released_bridge(
-    file: Path, kind: str | None = None, modules: str | None = None, layers: int | None = None
+    file: Path,
+    kind: str | None = None,
+    modules: str | None = None,
+    layers: int | None = None,
+    visual: str | None = None,
 ) -> StoredBridge:
     """The bridge in a file of trained tensors, after a check of all its keys.
 
@@ -47,6 +59,8 @@ def released_bridge(
         kind: the kind of bridge that is expected; by default, the one of the file's tensors.
         modules: the module set with LoRA factors; by default, the one of the released system.
         layers: the number of the base's layers; by default, those that occur in the file.
+        visual: the medium that AffectGPT sees, `face` or `frame`; by default, what the training's
+            configuration in the file says, or else `face`.
 
     Raises:
         InputError: the file does not have the system's tensors, or two of them contradict each
@@ -70,7 +84,9 @@ def released_bridge(
     _check_names(file, layout, adapted, names, layers)
     widths = sizes(layout, file, tensors)
     _check_hidden(file, tensors, adapted, widths[HIDDEN])
-    return StoredBridge(file, description(found, widths), tensors, layout.tensors)
+    seen = visual_media(find_nested(tensors.extra, "face_or_frame"))
+    about_it = description(found, widths, (visual,) if visual else seen)
+    return StoredBridge(file, about_it, tensors, layout.tensors)
 
 
 def stored_bridge(
@@ -101,7 +117,11 @@ def stored_bridge(
 
 
 def check_bridges(
-    tuned: Path, kind: str, initial: Path | None, layers: int, modules: str | None = None
+    tuned: Path,
+    kind: str,
+    initial: Path | None,
+    layers: int,
+    tokens: Mapping[str, int] | None = None,
 ) -> None:
     """Refuses a tuned checkpoint without its bridge, or with one that does not fit.
 
@@ -109,28 +129,44 @@ def check_bridges(
         kind: the kind of bridge of the pair.
         initial: the checkpoint before the tuning, if it is another one.
         layers: the number of the base's layers.
-        modules: as in `released_bridge`.
+        tokens: the pair's placeholders and their numbers of soft tokens.
 
     Raises:
-        InputError: as `stored_bridge`; or the initial bridge has other sizes.
+        InputError: as `stored_bridge`; or the initial bridge has other sizes, or the tuned one
+            other soft tokens.
     """
     if tuned.is_file():
-        after = released_bridge(tuned, kind, modules, layers)
+        after = released_bridge(tuned, kind, layers=layers)
     else:
         after = stored_bridge(tuned, kind)
+    found = dict(after.description.tokens)
+    if tokens is not None and found != dict(tokens):
+        raise InputError(
+            "bridge.other-soft-tokens",
+            f"{after.path}: its bridge has the soft tokens {_counts(found)}, and the pair's "
+            f"{_counts(tokens)}; correct tokens of the bridge, or, if AffectGPT saw other pictures "
+            "than the file says, convert the file with --visual",
+            file=after.path,
+            found=found,
+            expected=dict(tokens),
+        )
     if initial is not None:
         check_same_sizes(stored_bridge(initial, kind, INITIAL), after)
 
 
 def bridges_of(
-    source: Path, kind: str = "auto", modules: str | None = None, initial: Path | None = None
+    source: Path,
+    kind: str = "auto",
+    modules: str | None = None,
+    initial: Path | None = None,
+    visual: str | None = None,
 ) -> dict[str, StoredBridge]:
     """The bridges to convert together with an adapter: `bridge`, and `bridge_initial` if given.
 
     Args:
         source: the adapter; only a file of trained tensors can hold a bridge.
         kind: a kind of bridge; `auto`: the one whose tensors the file has; `none`: no bridge.
-        modules: as in `released_bridge`.
+        modules, visual: as in `released_bridge`.
         initial: the checkpoint before training.
 
     Raises:
@@ -141,7 +177,8 @@ def bridges_of(
         found = bridge_kind(Tensors([source]).names()) if kind == "auto" else kind
     if found is None:
         asked = [kind] if kind not in ("auto", "none") else []
-        asked += [name for name, one in (("modules", modules), ("initial", initial)) if one]
+        given = {"modules": modules, "initial": initial, "visual": visual}
+        asked += [name for name, one in given.items() if one]
         if asked:
             raise InputError(
                 "bridge.none-to-convert",
@@ -151,10 +188,10 @@ def bridges_of(
                 found=asked,
             )
         return {}
-    tuned = released_bridge(source, found, modules)
+    tuned = released_bridge(source, found, modules, visual=visual)
     if initial is None:
         return {BRIDGE: tuned}
-    start = released_bridge(initial, found, modules)
+    start = released_bridge(initial, found, modules, visual=visual)
     check_same_sizes(start, tuned)
     check_untrained(Adapter(initial))
     return {BRIDGE: tuned, INITIAL: start}
@@ -289,6 +326,10 @@ def _renamed(missing: Sequence[str], extra: Sequence[str]) -> dict[str, str]:
             found[name] = close[0]
             left.remove(close[0])
     return found
+
+
+def _counts(tokens: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({number})" for name, number in tokens.items())
 
 
 def _listed(what: str, names: Sequence[str]) -> str:

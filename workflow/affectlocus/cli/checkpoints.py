@@ -278,6 +278,13 @@ def convert(
             "is written as bridge_initial"
         ),
     ] = None,
+    visual: Annotated[
+        str | None,
+        typer.Option(
+            help="of AffectGPT's .pth: face or frame, the pictures that it was trained on; by "
+            "default what the configuration in the file says, or face"
+        ),
+    ] = None,
     file: Annotated[
         str | None,
         typer.Option(help="of a package: its GGUF file; * and ? match any characters"),
@@ -309,9 +316,12 @@ def convert(
     from affectlocus.checkpoints.gguf_files import is_gguf
 
     check_choice("--bridge", bridge, ("auto", "none", *LAYOUTS))
+    if visual is not None:
+        check_choice("--visual", visual, ("face", "frame"))
     if file is not None or is_gguf(Path(source)):
         given: dict[str, Any] = {"alpha": alpha is not None, "base": base}
         given |= {"bridge": bridge != "auto", "modules": modules, "initial": initial}
+        given |= {"visual": visual}
         without_effect(given, "it applies to adapters, not to GGUF files")
         _convert_gguf(source, file, sha256, out, manifest)
         return
@@ -324,7 +334,7 @@ def convert(
     from affectlocus.checkpoints.convert import convert as run
     from affectlocus.checkpoints.released_files import bridges_of
 
-    bridges = bridges_of(Path(source), bridge, modules, initial)
+    bridges = bridges_of(Path(source), bridge, modules, initial, visual)
     found = run(Adapter(Path(source), alpha), out, base, bridges)
     typer.echo(json.dumps({"out": str(out), **found}, indent=2))
 
@@ -385,6 +395,9 @@ def verify(
     modules: Annotated[str, typer.Option(help="the module set that alone may differ")],
 ) -> None:
     """Check bit for bit that two checkpoints differ in a module set only; exit code 1 if not.
+
+    Bridges of multimodal checkpoints are compared too; --modules bridge allows them alone to
+    differ. Without one in the reference, the bridge before the tuning is counted against.
 
     Example: affectlocus verify base base-with-gate --modules gate
     """

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from affectlocus.checkpoints.adapter_settings import CONFIG
 from affectlocus.checkpoints.architectures import Rows
+from affectlocus.checkpoints.bridge_files import compare_bridges
 from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.stored import (
@@ -23,9 +25,10 @@ from affectlocus.checkpoints.stored import (
 )
 from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.cells import EVEN, PLACES, Cell, dose
+from affectlocus.core.checkpoint_files import whole_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.extras import needed
-from affectlocus.core.projections import ALL, parse_modules
+from affectlocus.core.projections import ALL, BRIDGE, parse_modules
 from affectlocus.evaluation.random_places import place_mask
 
 if TYPE_CHECKING:
@@ -258,7 +261,14 @@ def verify(tensors: Mapping[str, Any], pair: Pair, cell: Cell) -> dict[str, int]
 
 
 def verify_folders(reference: Path, changed: Path, modules: str) -> dict[str, int]:
-    """`verify` for two checkpoints on disk: a model, and a model or adapter trained from it."""
+    """`verify` for two checkpoints on disk: a model, and a model or adapter trained from it.
+
+    Their bridges are compared too (`bridge_files.compare_bridges`); they may differ in the module
+    set `bridge` alone. A bridge that was tuned alone has the language model of the reference.
+    """
+    bridges = compare_bridges(reference, changed, str(parse_modules(modules)) == BRIDGE)
+    if bridges and not (changed / CONFIG).is_file() and not whole_weights(changed):
+        return dict.fromkeys(("inside", "changed", "outside", "untouched"), 0) | bridges
     pair = ModelPair(reference, changed)
 
     def read(name: str) -> np.ndarray:
@@ -270,7 +280,7 @@ def verify_folders(reference: Path, changed: Path, modules: str) -> dict[str, in
     tensors = LazyTensors(pair.names, read)
     cell = Cell("load", reference.name, changed.name, str(parse_modules(modules)))
     check_layers(pair, cell)
-    return verify(tensors, pair, cell)
+    return verify(tensors, pair, cell) | bridges
 
 
 class LazyTensors(Mapping[str, np.ndarray]):

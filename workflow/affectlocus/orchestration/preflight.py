@@ -305,7 +305,7 @@ def examined_pairs(
                 from affectlocus.checkpoints.released_files import check_bridges
 
                 layers = 1 + max(location.layer for location in live.base.projections)
-                check_bridges(root / tuned.folder, bridge.kind, start, layers)
+                check_bridges(root / tuned.folder, bridge.kind, start, layers, bridge.tokens)
             notes: list[str] = []
             if name in evaluated:
                 live.check()
