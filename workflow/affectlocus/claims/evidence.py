@@ -292,9 +292,8 @@ def _label_answers(
     for task, frames in _aligned(tables, cells):
         labels, positive = read[0].labels[task], read[0].positive.get(task)
         columns = [frames[0]["label"], *(frame["answer"] for frame in frames)]
-        truth, *codes = [
-            np.asarray(pd.Categorical(column, categories=labels).codes) for column in columns
-        ]
+        # The code of an answer that is not a label is -1.
+        truth, *codes = [pd.Index(labels).get_indexer(pd.Index(column)) for column in columns]
         found[task] = LabelAnswers(
             frames[0]["sample"].to_numpy(),
             truth,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 
+import numpy as np
 import pandas as pd
 
 from affectlocus.config.tasks import Scoring
@@ -47,11 +48,13 @@ def read_answers(predictions: Predictions, tasks: Mapping[str, Scoring]) -> Cell
     frame, candidates = predictions.rows, predictions.labels
     scoring = {task: tasks.get(task, Scoring()) for task in candidates}
     numbered = {task: entry.number for task, entry in scoring.items() if entry.number is not None}
+    parts = {str(task): rows for task, rows in frame.groupby("task", sort=False, observed=True)}
+    of_task = {task: parts.get(task, frame.iloc[:0]) for task in candidates}
     numbers = {
-        task: predicted_numbers(task, frame[frame["task"] == task], number).assign(task=task)
+        task: predicted_numbers(task, of_task[task], number).assign(task=task)
         for task, number in numbered.items()
     }
-    texts = {task: frame[frame["task"] == task] for task in candidates if not candidates[task]}
+    texts = {task: of_task[task] for task in candidates if not candidates[task]}
     labelled = [task for task in candidates if candidates[task] and task not in numbered]
     chosen = [choose(frame[frame["task"].isin(labelled)])] if labelled else []
     labels = {task: candidates[task] for task in labelled}
@@ -71,10 +74,9 @@ def read_answers(predictions: Predictions, tasks: Mapping[str, Scoring]) -> Cell
     written = {str(task): rows for task, rows in by_task}
     logliks: dict[str, Callable[[], pd.DataFrame]] = {}
     for task in labelled:
-        rows = frame[frame["task"] == task]
-        if rows["loglik"].notna().all():
+        if of_task[task]["loglik"].notna().all():
             # Only some readers need the table, and each needs it for several comparisons.
-            logliks[task] = cache(partial(_by_label, rows, labels[task]))
+            logliks[task] = cache(partial(_by_label, of_task[task], labels[task]))
     return CellAnswers(
         pd.concat(chosen, ignore_index=True), ordered, positive, numbers, texts, written, logliks
     )
@@ -82,9 +84,11 @@ def read_answers(predictions: Predictions, tasks: Mapping[str, Scoring]) -> Cell
 
 def _by_label(rows: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     """The log-likelihoods of one task: a row for each sample, a column for each label."""
-    return rows.pivot_table(
-        index="sample", columns="candidate", values="loglik", sort=False, observed=True
-    )[labels]
+    places, samples = pd.factorize(rows["sample"])
+    values = rows["loglik"].to_numpy()
+    found = np.full((len(samples), len(labels)), np.nan, values.dtype)
+    found[places, pd.Index(labels).get_indexer(pd.Index(rows["candidate"]))] = values
+    return pd.DataFrame(found, pd.Index(samples, name="sample"), labels)
 
 
 def choose(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -47,7 +47,11 @@ def distinct(texts: Sequence[str], n: int) -> float | None:
     """
     if n < 1:
         raise ValueError(f"n is {n}; expected 1 or more")
-    ngrams = [_ngrams(text, n) for text in texts]
+    return _share([_ngrams(text, n) for text in texts])
+
+
+def _share(ngrams: Sequence[Counter[tuple[str, ...]]]) -> float | None:
+    """The number of different n-grams over the number of n-grams."""
     total = sum(counts.total() for counts in ngrams)
     return len(set().union(*ngrams)) / total if total else None
 
@@ -60,10 +64,10 @@ def influences(texts: Sequence[str], n: int) -> tuple[float, np.ndarray]:
         Distinct-n plus the mean influence of texts drawn with replacement varies as distinct-n
         does.
     """
-    share = distinct(texts, n)
+    ngrams = [_ngrams(text, n) for text in texts]
+    share = _share(ngrams)
     if share is None:
         return 0.0, np.zeros(len(texts))
-    ngrams = [_ngrams(text, n) for text in texts]
     owners: Counter[tuple[str, ...]] = Counter(ngram for counts in ngrams for ngram in counts)
     total, different = sum(counts.total() for counts in ngrams), len(owners)
     only_here = np.array([sum(owners[ngram] == 1 for ngram in counts) for counts in ngrams])

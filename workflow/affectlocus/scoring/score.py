@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,8 @@ from affectlocus.scoring.score_draws import (
     mean_over_tasks,
     score_rows,
 )
+
+T = TypeVar("T")
 
 
 def score(
@@ -160,18 +163,32 @@ def _with_cell(
 
 
 class _KnownScores:
-    """Scores of single cells, each computed once: many cells are compared with one reference."""
+    """Values of single cells, each computed once: many cells are compared with one reference."""
 
     def __init__(self) -> None:
-        self._found: dict[Hashable, dict[str, np.ndarray]] = {}
+        self._found: dict[Hashable, Any] = {}
 
-    def of(
-        self, key: Hashable, compute: Callable[[], dict[str, np.ndarray]]
-    ) -> dict[str, np.ndarray]:
-        """The scores of a key, which has everything that they depend on."""
+    def of(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """The value of a key, which has everything that it depends on."""
         if key not in self._found:
             self._found[key] = compute()
-        return self._found[key]
+        found: T = self._found[key]
+        return found
+
+    def rows(self, task: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a task in a cell's frame, indexed by sample."""
+
+        def split() -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+            parts = frame.groupby("task", sort=False, observed=True)
+            # The frame is kept too, so that no other frame gets its id.
+            return frame, {str(name): rows.set_index("sample") for name, rows in parts}
+
+        return self.of(("rows", id(frame)), split)[1].get(task, frame.iloc[:0])
+
+    def diversity(self, rows: pd.DataFrame) -> tuple[Mapping[str, float], np.ndarray]:
+        """The diversity of texts (`distinct_n.diversity`)."""
+        texts = tuple(rows["text"])
+        return self.of(("diversity", texts), lambda: diversity(texts))
 
 
 def cell_scores(
@@ -200,16 +217,15 @@ def cell_scores(
         InputError: the two cells did not answer the same samples.
     """
     found = []
+    known = known or _KnownScores()
     averaged: dict[str, list[ScoreDraws]] = {}
     for task in cell.labels:
         stream = Stream(seed, task, resamples)
-        draws = _label_scores(
-            task, cell, reference, stream, protocols or {}, known or _KnownScores()
-        )
+        draws = _label_scores(task, cell, reference, stream, protocols or {}, known)
         averaged.setdefault((mean_names or {}).get(task, MEAN), []).append(draws)
         found.append((task, draws))
     means = [(name, mean_over_tasks(tasks)) for name, tasks in averaged.items()]
-    return [*found, *means, *unaveraged_scores(cell, reference, resamples, seed)]
+    return [*found, *means, *unaveraged_scores(cell, reference, resamples, seed, known)]
 
 
 def _label_scores(
@@ -222,7 +238,7 @@ def _label_scores(
 ) -> ScoreDraws:
     """The scores of one task with labels, and those of its protocol."""
     labels = cell.labels[task]
-    own, other = _paired(task, cell.chosen, reference.chosen)
+    own, other = _paired(task, cell.chosen, reference.chosen, known)
     code = {label: number for number, label in enumerate(labels)}
     truth = own["label"].map(code).to_numpy()
     positive = code.get(cell.positive.get(task, ""))
@@ -260,11 +276,13 @@ def _label_scores(
 
 
 def _paired(
-    task: str, answers: pd.DataFrame, reference: pd.DataFrame
+    task: str, answers: pd.DataFrame, reference: pd.DataFrame, known: _KnownScores
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The task's rows of a cell and of its reference, indexed by sample, in the same order."""
-    own = answers[answers["task"] == task].set_index("sample")
-    other = reference[reference["task"] == task].set_index("sample")
+
+    own, other = (known.rows(task, frame) for frame in (answers, reference))
+    if not own.empty and own.index.equals(other.index):
+        return own, other
     if len(own) != len(other) or set(own.index) != set(other.index) or own.empty:
         raise InputError(
             "prediction.other-samples",
@@ -278,7 +296,11 @@ def _paired(
 
 
 def unaveraged_scores(
-    cell: CellAnswers, reference: CellAnswers, resamples: int, seed: int
+    cell: CellAnswers,
+    reference: CellAnswers,
+    resamples: int,
+    seed: int,
+    known: _KnownScores | None = None,
 ) -> list[tuple[str, ScoreDraws]]:
     """Scores that no mean over tasks includes, as (task, scores).
 
@@ -290,6 +312,7 @@ def unaveraged_scores(
     Lower `mae`, `rmse` and `perplexity` are better.
     """
     found = []
+    known = known or _KnownScores()
     kinds = (
         (cell.numbers, reference.numbers, error_sums, error_metrics),
         (
@@ -301,22 +324,24 @@ def unaveraged_scores(
     )
     for frames, reference_frames, sums, metrics in kinds:
         for task, frame in frames.items():
-            own, other = _paired(task, frame, reference_frames.get(task, frame.iloc[:0]))
+            own, other = _paired(task, frame, reference_frames.get(task, frame.iloc[:0]), known)
             both = np.concatenate([sums(own), sums(other)], axis=1)
             totals = drawn_sums(both, Stream(seed, task, resamples))
             half = both.shape[1] // 2
             draws = ScoreDraws(metrics(totals[:, :half]), metrics(totals[:, half:]), len(own))
             found.append((task, draws))
     for task, frame in cell.written.items():
-        own, other = _paired(task, frame, reference.written.get(task, frame.iloc[:0]))
-        found.append((task, _diversity_scores(own, other, Stream(seed, task, resamples))))
+        own, other = _paired(task, frame, reference.written.get(task, frame.iloc[:0]), known)
+        found.append((task, _diversity_scores(own, other, Stream(seed, task, resamples), known)))
     return found
 
 
-def _diversity_scores(own: pd.DataFrame, other: pd.DataFrame, stream: Stream) -> ScoreDraws:
+def _diversity_scores(
+    own: pd.DataFrame, other: pd.DataFrame, stream: Stream, known: _KnownScores
+) -> ScoreDraws:
     """Distinct-n and words per text of a cell and its reference, on the same draws of samples."""
-    own_scores, own_sums = diversity(own["text"].tolist())
-    other_scores, other_sums = diversity(other["text"].tolist())
+    own_scores, own_sums = known.diversity(own)
+    other_scores, other_sums = known.diversity(other)
     totals = drawn_sums(np.concatenate([own_sums, other_sums], axis=1), stream)
     half, n = own_sums.shape[1], len(own_sums)
     return ScoreDraws(
