@@ -4,6 +4,15 @@
 # out: results/trajectory/TUNED.parquet, a row per (step, layer, projection);
 #      results/figures/trajectory.PAIR
 
+#
+# Each checkpoint has a job of its own, or several seeds of a pair share one (deltas.checkpoints_per_job).
+
+TRAJECTORY = """
+    affectlocus trajectory \
+        {params.base} {params.tuned} {params.out} \
+        >{log:q} 2>&1
+    """
+
 
 rule trajectory:
     """Measure the delta at several steps of a tuning."""
@@ -12,27 +21,56 @@ rule trajectory:
         tuned=checkpoint("{tuned}"),
         weights=ancient(JOBS.trajectory.pair_weights),
     output:
-        "results/trajectory/{tuned}.parquet",
+        table="results/trajectory/{tuned}.parquet",
     log:
         "results/logs/trajectory/{tuned}.log",
     benchmark:
         "results/benchmarks/trajectory/{tuned}.tsv"
+    wildcard_constraints:
+        tuned=alternatives(JOBS.trajectory.single),
     conda:
         "../envs/environment.yaml"
-    threads: 2
+    threads: NEEDS.threads("deltas")
     resources:
         mem_mb=2000,
         runtime=120,
     params:
+        base=lambda wildcards, input: repeated("base", input.base),
+        tuned=lambda wildcards, input: repeated("tuned", [input.tuned]),
+        out=lambda wildcards, output: repeated("out", [output.table]),
         code=digest("trajectory"),
     shell:
-        """
-        affectlocus trajectory \
-            --base {input.base:q} \
-            --tuned {input.tuned:q} \
-            --out {output:q} \
-            >{log:q} 2>&1
-        """
+        TRAJECTORY
+
+
+for number, names in enumerate(JOBS.trajectory.groups, 1):
+
+    rule:
+        name:
+            f"trajectory_group_{number}"
+        input:
+            base=JOBS.trajectory.together(names).base,
+            tuned=JOBS.trajectory.together(names).tuned,
+            weights=ancient(JOBS.trajectory.together(names).weights),
+        output:
+            table=[f"results/trajectory/{name}.parquet" for name in names],
+        log:
+            f"results/logs/trajectory/{names[0]}.log",
+        benchmark:
+            f"results/benchmarks/trajectory/{names[0]}.tsv"
+        conda:
+            "../envs/environment.yaml"
+        threads: NEEDS.threads("deltas", names)
+        resources:
+            mem_mb=2000,
+            runtime=120,
+        params:
+            base=lambda wildcards, input: repeated("base", input.base),
+            tuned=lambda wildcards, input: repeated("tuned", input.tuned),
+            out=lambda wildcards, output: repeated("out", output.table),
+            code=digest("trajectory"),
+        shell:
+            TRAJECTORY
 
 
 # Draw the deltas of a pair along the tuning.

@@ -226,6 +226,41 @@ def test_a_base_of_each_seed_is_what_the_tunings_and_cells_of_that_seed_start_fr
     assert jobs.neurons.bases == ["own.seed0", "brought"]
 
 
+def test_a_pair_with_fewer_replicates_has_those_of_the_first_seeds() -> None:
+    config = yaml.safe_load(CONFIG)
+    bases = config["bases"] | {"own": {"pretrain": {"architecture": "llama", "seed": "each"}}}
+    pairs = config["pairs"]
+    pairs["more"] = dict(pairs["felt"])
+    pairs["felt"]["replicates"] = 2
+    jobs = dag(bases=bases, pairs=pairs, seeds=[0, 7, 9])
+    assert jobs.checkpoints["felt"] == ["felt.seed0", "felt.seed7"]
+    assert jobs.checkpoints["more"] == ["more.seed0", "more.seed7", "more.seed9"]
+    assert jobs.pretrained == ["own.seed0", "own.seed7", "own.seed9"]
+    assert {cell.seed for cell in jobs.cells.values() if cell.pair == "felt"} == {0, 7}
+    assert not [name for name in jobs.tuned if name.startswith("felt") and "seed9" in name]
+    facts = ClaimsSettings.model_validate_json(jobs.claims.settings())
+    assert [name for name in facts.pairs if name.startswith("felt.")] == jobs.checkpoints["felt"]
+    # A base has the replicates that one of its pairs needs.
+    del pairs["more"]
+    assert dag(bases=bases, pairs=pairs, seeds=[0, 7, 9]).pretrained == ["own.seed0", "own.seed7"]
+    pairs["felt"]["replicates"] = 20
+    assert len(dag(bases=bases, pairs=pairs, seeds=[0, 7, 9]).pretrained) == 3
+
+
+def test_the_deltas_of_a_pairs_checkpoints_share_a_job() -> None:
+    pairs = yaml.safe_load(CONFIG)["pairs"]
+    pairs["felt"]["tuning"]["trajectory"] = 4
+    jobs = dag(pairs=pairs, seeds=[0, 1, 2], deltas={"checkpoints_per_job": 2})
+    assert jobs.deltas.groups == jobs.trajectory.groups == [["felt.seed0", "felt.seed1"]]
+    assert jobs.deltas.single == ["felt.seed2", "given"]
+    assert jobs.trajectory.single == ["felt.seed2"]
+    together = jobs.deltas.together(["felt.seed0", "felt.seed1"])
+    own = "results/checkpoints/own.json"
+    assert together.base == [own, own]
+    assert together.tuned == [f"results/checkpoints/felt.seed{seed}.json" for seed in (0, 1)]
+    assert settings(jobs.parameters.deltas) == settings(dag().parameters.deltas)
+
+
 def tunings(size: int, **changes: Any) -> Dag:
     matrix = yaml.safe_load(CONFIG)["matrix"]
     matrix |= {"tune": ["q", "k", "v", "o", "all"], "fair": ["q", "k"], "tunings_per_job": size}

@@ -29,9 +29,22 @@ if TYPE_CHECKING:
 
 
 def deltas(
-    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
-    tuned: Annotated[Path, typer.Option(help="manifest of the tuned model or adapter")],
-    out: Out,
+    base: Annotated[
+        list[Path],
+        typer.Option(help="manifest of the base checkpoint; repeat for one of each tuned one"),
+    ],
+    tuned: Annotated[
+        list[Path],
+        typer.Option(help="manifest of the tuned model or adapter; repeat for several seeds"),
+    ],
+    out: Annotated[
+        list[Path],
+        typer.Option(
+            "--out",
+            help="file to write, one for each tuned checkpoint in the same order; replaced as a "
+            "whole or not at all",
+        ),
+    ],
     settings: Annotated[str, settings_option("spectra, companions")] = "{}",
     reading: Reading = "{}",
     then: Then = None,
@@ -54,21 +67,61 @@ def deltas(
 
     chosen = settings_of(Deltas, settings)
     how = settings_of(Reading, reading)
-    chain = [checkpoint_folder(base), *(then or [])]
-    pair = Pair(chain, checkpoint_folder(tuned), **how.model_dump())
-    with _tensors() as show:
-        measured = run(pair, spectra=chosen.spectra, companions=chosen.companions, progress=show)
-    for note in measured.notes:
-        typer.echo(f"note: {one_line(note)}", err=True)
-    write_tables(measured, out)
+    for its_base, its_tuned, its_out in _matched(base, tuned, out):
+        chain = [checkpoint_folder(its_base), *(then or [])]
+        pair = Pair(chain, checkpoint_folder(its_tuned), **how.model_dump())
+        with _tensors() as show:
+            measured = run(
+                pair, spectra=chosen.spectra, companions=chosen.companions, progress=show
+            )
+        for note in measured.notes:
+            typer.echo(f"note: {one_line(note)}", err=True)
+        write_tables(measured, its_out)
+
+
+def _matched(
+    bases: list[Path], tuned: list[Path], outputs: list[Path]
+) -> list[tuple[Path, Path, Path]]:
+    """Base, tuned checkpoint and output of each measurement; one base may serve all.
+
+    Raises:
+        InputError: there are other numbers of bases or outputs than of tuned checkpoints.
+    """
+    if len(bases) == 1:
+        bases = bases * len(tuned)
+    for option, given in (("--base", bases), ("--out", outputs)):
+        if len(given) != len(tuned):
+            raise InputError(
+                "option.other-number",
+                f"{option}: found {len(given)} for {len(tuned)} times --tuned; give one for each, "
+                "in the same order",
+                option=option,
+                found=len(given),
+                expected=len(tuned),
+            )
+    return list(zip(bases, tuned, outputs, strict=True))
 
 
 def trajectory(
-    base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
-    tuned: Annotated[
-        Path, typer.Option(help="manifest of a checkpoint that was tuned here with `trajectory`")
+    base: Annotated[
+        list[Path],
+        typer.Option(help="manifest of the base checkpoint; repeat for one of each tuned one"),
     ],
-    out: Out,
+    tuned: Annotated[
+        list[Path],
+        typer.Option(
+            help="manifest of a checkpoint that was tuned here with `trajectory`; repeat for "
+            "several seeds"
+        ),
+    ],
+    out: Annotated[
+        list[Path],
+        typer.Option(
+            "--out",
+            help="file to write, one for each tuned checkpoint in the same order; replaced as a "
+            "whole or not at all",
+        ),
+    ],
 ) -> None:
     """Measure the delta at steps along the tuning, per layer and projection.
 
@@ -82,10 +135,11 @@ def trajectory(
     from affectlocus.deltas.trajectory import snapshots
     from affectlocus.deltas.trajectory import trajectory as run
 
-    record = read_object(tuned, "the manifest of a checkpoint")
-    last = record.get("recipe", {}).get("steps", 0)
-    states = snapshots(checkpoint_folder(tuned), record.get("snapshots", []), last)
-    write_frame(run(checkpoint_folder(base), states), out)
+    for its_base, its_tuned, its_out in _matched(base, tuned, out):
+        record = read_object(its_tuned, "the manifest of a checkpoint")
+        last = record.get("recipe", {}).get("steps", 0)
+        states = snapshots(checkpoint_folder(its_tuned), record.get("snapshots", []), last)
+        write_frame(run(checkpoint_folder(its_base), states), its_out)
 
 
 def diff(

@@ -20,6 +20,13 @@ class Deltas(Strict):
     companions: bool = Field(
         True, description="write histograms of the relative change, and norms of FFN neurons"
     )
+    checkpoints_per_job: Count = Field(
+        1,
+        # It changes no result, so it is not among the parameters of jobs.
+        exclude=True,
+        description="number of a pair's checkpoints, one for each seed, that one job measures at "
+        "most. More need fewer starts, with the same results; 1 allows the most parallel jobs",
+    )
 
 
 class Neurons(Strict):

@@ -61,6 +61,7 @@ _COPIES: dict[str, float] = {
 # Without a GPU, tuning also holds gradients and moments in main memory.
 _COPIES_OF_TUNING = 10
 _LABEL_TOKENS = 3
+_SMALL = 1e8  # bytes of a model that one thread reads as fast as two
 _MASKED = 1e7  # entries a second that one core draws, masks, writes and verifies
 
 
@@ -179,13 +180,14 @@ class Needs:
             return self._extraction()
         if step == "directions":
             return self._reading(wildcards.base, len(self.jobs.siblings[wildcards.base]), step)
-        base = self.jobs.base_of(wildcards.tuned)
+        names = cast(list[str], group) or [wildcards.tuned]
+        base = self.jobs.base_of(names[0])
         if step == "forecast":
-            return self._forecast(wildcards.tuned, base)
+            return self._forecast(names[0], base)
         if step == "places":
-            return self._random_places(wildcards.tuned, base)
+            return self._random_places(names[0], base)
         if step == "deltas":
-            return self._reading(base, 2, step)
+            return self._reading(base, 2, step, len(names))
         size = self.size(base)
         tokens = 2 * sum(self.samples(task) for task in self.jobs.neurons.neutral_tasks)
         tokens *= self._plan.prompt_tokens
@@ -318,13 +320,17 @@ class Needs:
             _threads(size),
         )
 
-    def _reading(self, base: str, sides: int, step: Step) -> Work:
-        """A pass over stored weights, as fast as the disk reads or as spectra are computed."""
+    def _reading(self, base: str, sides: int, step: Step, passes: int = 1) -> Work:
+        """Passes over stored weights, as fast as the disk reads or as spectra are computed.
+
+        A small model is read by one thread, so that two jobs run on two cores.
+        """
         size = self.size(base)
         slow = step == "directions" or self._parameters.deltas.spectra
         rate = 2e7 if slow else 5e8  # bytes a second
         copies = (_COPIES[step] * sides,) * 2
-        return Work(size, None, copies, lambda _: 10 + sides * size.bytes / rate, 2)
+        seconds = 10 + passes * sides * size.bytes / rate
+        return Work(size, None, copies, lambda _: seconds, 2 if size.bytes > _SMALL else 1)
 
     def samples(self, task: str) -> int:
         """Test samples of a task: counted if it is prepared, otherwise as stated or assumed."""

@@ -201,12 +201,12 @@ def _models(needs: Needs) -> Iterator[PlannedJob]:
     for path in jobs.forecast.files:
         work = needs.work("forecast", SimpleNamespace(tuned=Path(path).stem))
         yield _job(needs, "forecast", path, work, disk=1e5)
-    for name in jobs.pair_of:
-        work = needs.work("deltas", SimpleNamespace(tuned=name))
-        yield _job(needs, "deltas", f"results/deltas/{name}.parquet", work, disk=1e6)
-    for path in jobs.trajectory.files:
-        work = needs.work("deltas", SimpleNamespace(tuned=Path(path).stem))
-        yield _job(needs, "deltas", path, work, disk=1e6)
+    for step in ("deltas", "trajectory"):
+        own = getattr(jobs, step)
+        for names in [[name] for name in own.single] + own.groups:
+            work = needs.work("deltas", group=names)
+            output = f"results/{step}/{names[-1]}.parquet"
+            yield _job(needs, "deltas", output, work, disk=len(names) * 1e6)
 
 
 def _cells(needs: Needs) -> Iterator[PlannedJob]:

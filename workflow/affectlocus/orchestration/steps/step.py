@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 from affectlocus.config.pairs import PairConfig
 from affectlocus.orchestration.artifacts import Artifacts
-from affectlocus.orchestration.rule_values import settings
+from affectlocus.orchestration.rule_values import checkpoint, settings
 
 T = TypeVar("T")
 
@@ -36,10 +38,19 @@ class StepJobs:
 class TrainingJobs(StepJobs):
     """A step that trains checkpoints, several of which may share a job."""
 
-    def seeds_together(self, names: list[str]) -> list[list[str]]:
-        """Splits a checkpoint's seeds into jobs: at least two, because tables wait for them."""
-        half = -(-len(names) // 2)
-        return equal_parts(names, min(self.parameters.matrix.tunings_per_job, half))
+    def seeds_together(self, names: list[str], pairs: Iterable[str]) -> list[list[str]]:
+        """Splits a checkpoint's seeds into jobs.
+
+        Those that a table waits for are at least two jobs.
+
+        Args:
+            pairs: the pairs that the checkpoint belongs to.
+        """
+        matrix = self.parameters.matrix
+        size = matrix.tunings_per_job
+        if not {*matrix.pairs, *matrix.beside}.isdisjoint(pairs):
+            size = min(size, -(-len(names) // 2))
+        return equal_parts(names, size)
 
     def own_json(self, wildcards: Any, output: Any) -> str:  # noqa: ARG002
         """What the checkpoints of a job have of their own, as JSON: their outputs and `_own`.
@@ -61,8 +72,42 @@ class TrainingJobs(StepJobs):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class PairReading:
+    """The inputs and parameters of a job that reads tuned checkpoints of one pair.
+
+    Attributes:
+        base: the base of each tuned checkpoint.
+    """
+
+    base: list[str]
+    tuned: list[str]
+    weights: list[str]
+    chain: list[str]
+    chain_flags: str
+    reading: str
+
+
 class PairInputs(StepJobs):
     """A step whose jobs read a pair's base and tuned checkpoint, by the wildcard `tuned`."""
+
+    def measured_together(self, pairs: Iterable[str]) -> list[list[str]]:
+        """The tuned checkpoints that share a job: those of a pair (deltas.checkpoints_per_job)."""
+        size = self.parameters.deltas.checkpoints_per_job
+        parts = [equal_parts(self.artifacts.checkpoints[pair], size) for pair in pairs]
+        return [part for own in parts for part in own if len(part) > 1]
+
+    def together(self, names: list[str]) -> PairReading:
+        """The inputs and parameters of a job that reads these checkpoints of one pair."""
+        bases = [self.artifacts.base_of(name) for name in names]
+        return PairReading(
+            base=[checkpoint(base) for base in bases],
+            tuned=[checkpoint(name) for name in names],
+            weights=self.artifacts.weights(*bases, *names),
+            chain=self.artifacts.chain(bases[0]),
+            chain_flags=self.artifacts.chain_flags(bases[0]),
+            reading=settings(self.parameters.pairs[self.artifacts.pair_of[names[0]]].reading),
+        )
 
     def _pair(self, wildcards: Any) -> PairConfig:
         return self.parameters.pairs[self.artifacts.pair_of[wildcards.tuned]]

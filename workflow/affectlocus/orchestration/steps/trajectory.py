@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from affectlocus.orchestration.rule_values import as_images
 from affectlocus.orchestration.steps.step import PairInputs
 
@@ -14,6 +16,18 @@ class TrajectoryJobs(PairInputs):
         """The pairs whose deltas are measured along the tuning."""
         recipes = {name: pair.tuning for name, pair in self.parameters.pairs.items()}
         return [name for name, recipe in recipes.items() if recipe and recipe.trajectory > 1]
+
+    @cached_property
+    def groups(self) -> list[list[str]]:
+        """The checkpoints whose deltas along the tuning share a job."""
+        return self.measured_together(self.pairs)
+
+    @cached_property
+    def single(self) -> list[str]:
+        """The checkpoints that have a job of their own."""
+        grouped = {name for group in self.groups for name in group}
+        names = [name for pair in self.pairs for name in self.artifacts.checkpoints[pair]]
+        return [name for name in names if name not in grouped]
 
     @property
     def files(self) -> list[str]:
