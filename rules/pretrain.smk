@@ -27,7 +27,7 @@ rule pretrain:
     wildcard_constraints:
         name=alternatives(JOBS.pretrain.single),
     # Higher priority, because all other jobs depend on the bases.
-    priority: 1
+    priority: 2
     conda:
         "../envs/environment.yaml"
     threads: NEEDS.threads("pretrain")
@@ -58,7 +58,7 @@ for number, names in enumerate(JOBS.pretrain.groups, 1):
             f"results/logs/pretrain/{names[0]}.log",
         benchmark:
             f"results/benchmarks/pretrain/{names[0]}.tsv"
-        priority: 1
+        priority: 2
         conda:
             "../envs/environment.yaml"
         threads: NEEDS.threads("pretrain", names)

@@ -33,6 +33,8 @@ rule tune:
         "results/benchmarks/tune/{name}.tsv"
     wildcard_constraints:
         name=JOBS.tune.pattern,
+    # Before evaluations of other cells, because those of tune cells depend on it.
+    priority: 1
     conda:
         "../envs/environment.yaml"
     threads: NEEDS.threads("tune")
@@ -71,6 +73,7 @@ for number, names in enumerate(JOBS.tune.groups, 1):
             f"results/logs/tune/{names[0]}.log",
         benchmark:
             f"results/benchmarks/tune/{names[0]}.tsv"
+        priority: 1
         conda:
             "../envs/environment.yaml"
         threads: NEEDS.threads("tune", names)

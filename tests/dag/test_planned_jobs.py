@@ -60,8 +60,9 @@ def apart(default: Path) -> Path:
     file = default / "params.yaml"
     text = file.read_text()
     for before, after in (
-        ("  cells_per_job: 51\n", ""),
-        ("  tunings_per_job: 8\n", ""),
+        ("  cells_per_job: 85\n", ""),
+        ("  tunings_per_job: 16\n", ""),
+        ("  checkpoints_per_job: 10\n", ""),
         ("seeds: [12, 13, 14, 15, 16, 17, 18, 19, 20, 21]", "seeds: [0]"),
     ):
         assert before in text
@@ -110,18 +111,20 @@ def test_any_other_module_set_is_one_line_and_one_more_cell(apart: Path) -> None
 def test_the_default_shares_starts(default: Path) -> None:
     jobs = planned(default)
     together = {name: count for name, count in jobs.items() if name.startswith("evaluate_group")}
-    # At most 51 share a job. Of ten seeds each: 17 tuned and load cells, 16 tune cells, 8 of each
-    # pair beside, 36 ablations. Of the first three: 35 doses, 7 of noise, 9 at equal parameters.
-    # Of all: the bases of 5 names, and the tuned models of the 8 other pairs.
-    assert len(together) == 4 + 4 + 2 * 2 + 10 + 3 + 1 + 1 + 5 + 8
+    # At most 85 share a job. Of ten seeds each: 17 tuned and load cells, 16 tune cells, 8 of the
+    # control beside, 36 ablations. Of five: 8 of the null. Of three: 35 doses, 7 of noise, 9 at
+    # equal parameters. The bases of 5 names, and the tuned models of the 8 other pairs.
+    assert len(together) == 2 + 2 + 1 + 5 + 1 + 2 + 1 + 1 + 5 + 8
     assert set(together.values()) == {1}
-    # A pair's tunings are two jobs, and so are the seeds of a base. Tune cells are jobs of a seed:
-    # 15 of each seed, and 9 more of the first three.
-    assert sum(name.startswith("tune_group") for name in jobs) == 2 * 11 + 3 * 3 + 7 * 2
-    assert sum(name.startswith("pretrain_group") for name in jobs) == 2 * 5
-    assert not jobs.keys() & {"evaluate", "tune", "pretrain"}
+    # The tunings of a pair of the matrix are two jobs, and so are the seeds of its base. Tune cells
+    # are jobs of a seed: 15 of each seed, and 9 more of the first three.
+    assert sum(name.startswith("tune_group") for name in jobs) == 3 * 2 + 8 + 3 * 2 + 7
+    assert sum(name.startswith("pretrain_group") for name in jobs) == 2 + 4
+    assert sum(name.startswith("deltas_group") for name in jobs) == 11
+    assert sum(name.startswith("trajectory_group") for name in jobs) == 2
+    assert not jobs.keys() & {"evaluate", "tune", "pretrain", "deltas", "trajectory"}
     table = planned(default, "results/table1.csv")
-    for kind, count in (("evaluate", 4 + 1), ("tune", 2), ("pretrain", 2)):
+    for kind, count in (("evaluate", 2 + 1), ("tune", 2), ("pretrain", 2)):
         assert sum(name.startswith(f"{kind}_group") for name in table) == count
         assert kind not in table
 
@@ -156,10 +159,10 @@ def test_an_experiment_on_real_models_is_planned_with_nothing_here(
     parameters = load(file, planning=True)
     dag = Dag(parameters)
     cells = Counter(cell.kind for cell in all_cells(parameters))
-    tuned = sum(pair.tuning is not None for pair in parameters.pairs.values())
     # In each seed the pair's own tuning is that of its tune cell `all`.
     apart = [one for one in all_cells(parameters) if one.kind == "tune" and one.modules != "all"]
-    assert len(dag.tuned) == tuned * len(parameters.seeds) + len(apart)
+    pairs = [name for name, pair in parameters.pairs.items() if pair.tuning is not None]
+    assert len(dag.tuned) == sum(len(parameters.tuning_seeds(name)) for name in pairs) + len(apart)
     shared = sum(count for rule, count in jobs.items() if rule.startswith("tune_group"))
     assert shared == len(dag.tune.groups)
     assert jobs.get("tune", 0) == len(dag.tuned) - sum(map(len, dag.tune.groups))
@@ -172,7 +175,9 @@ def test_an_experiment_on_real_models_is_planned_with_nothing_here(
         assert arms["affect-7b", "fair"] == arms["affect-7b", "even"] == 7 * 3
         assert arms["null-7b", "load"] >= 7 * 3
         assert jobs["evaluate"] == jobs["extract"] == jobs["openset"] == sum(cells.values())
-    assert jobs["deltas"] == len(dag.pair_of)
+    grouped = sum(count for rule, count in jobs.items() if rule.startswith("deltas_group"))
+    assert grouped == len(dag.deltas.groups)
+    assert jobs.get("deltas", 0) == len(dag.deltas.single)
     counted = plan(dag).total.jobs
     assert counted + 1 == jobs["total"]  # the rule all
 

@@ -14,7 +14,14 @@ from affectlocus.claims.findings import ClaimFinding, Contrast
 from affectlocus.claims.sequential import planned_looks
 from affectlocus.claims.verdict_rows import judge, verdict_table
 from affectlocus.config.claims import Claims
-from affectlocus.orchestration.decide import looked, more_seeds, numbers_of_looks, plan_of
+from affectlocus.config.experiment import load
+from affectlocus.orchestration.decide import (
+    looked,
+    more_seeds,
+    numbers_of_looks,
+    plan_of,
+    unlimited_pairs,
+)
 
 KNOWN = Claims().digests()
 
@@ -102,3 +109,17 @@ def test_seeds_are_added_and_none_is_changed() -> None:
     assert more_seeds([0, 1, 2], 5) == [0, 1, 2, 3, 4]
     assert more_seeds([7, 1], 4) == [7, 1, 8, 9]
     assert more_seeds([5, 6], 2) == [5, 6]
+
+
+def test_a_claim_on_deltas_gets_all_replicates_of_every_pair_and_a_claim_on_scores_does_not() -> (
+    None
+):
+    parameters = load(Path(__file__).parents[2])
+    limited = {name: one for name, one in parameters.pairs.items() if one.replicates is not None}
+    assert limited
+    for claim in ("C1", "C2", "C3", "C4"):
+        assert unlimited_pairs(parameters, claim) == {
+            name: {"replicates": None} for name in limited
+        }
+    for claim in ("C5", "C13", "C14"):
+        assert unlimited_pairs(parameters, claim) == {}

@@ -550,6 +550,7 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             {"found": "small"},
         ),
         ("pairs.felt.tuned", "adapter", "pairs.felt", "pair.not-one-source", {}),
+        ("pairs.brought.replicates", 3, "pairs.brought", "pair.replicates-of-brought", {}),
         (
             "bases.small",
             {},

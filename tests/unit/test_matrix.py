@@ -52,7 +52,8 @@ def test_a_base_of_several_pairs_is_one_cell() -> None:
     bases = [cell for cell in all_cells(loaded) if cell.kind == "base"]
     assert len(loaded.bases) < len(loaded.pairs)
     assert {cell.base for cell in bases} == set(loaded.bases)
-    assert len(bases) == len(loaded.bases) * len(loaded.seeds)
+    # Pairs on the other bases have five replicates.
+    assert len(bases) == len(loaded.seeds) + 4 * 5
 
 
 def test_a_base_of_each_seed_has_a_cell_for_each_and_heads_each_table() -> None:
@@ -73,12 +74,13 @@ def test_the_embedded_default_has_its_cells_each_with_a_name_of_its_own() -> Non
     cells = all_cells(loaded)
     kinds = [cell.kind for cell in cells]
     counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-    # For each of ten seeds: 16 sets, and 7 of each of two pairs beside; 9 sets in 4 modes of
-    # ablation. For the first three: 7 in 5 doses, 7 as noise; 9 sets at equal parameters.
+    # For each of ten seeds: 16 sets, and 7 of the control beside; 9 sets in 4 modes of ablation.
+    # For the first five: 7 sets of the null beside, and the pairs on other bases. For the first
+    # three: 7 in 5 doses, 7 as noise; 9 sets at equal parameters.
     assert counts == {
-        "base": 5 * 10,
-        "tuned": 11 * 10,
-        "load": (16 + 14) * 10 + (35 + 7) * 3,
+        "base": 10 + 4 * 5,
+        "tuned": 4 * 10 + 7 * 5,
+        "load": (16 + 7) * 10 + 7 * 5 + (35 + 7) * 3,
         "tune": 16 * 10 + 9 * 3,
         "ablate": 36 * 10,
     }

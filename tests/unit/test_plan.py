@@ -33,9 +33,9 @@ def test_the_sum_is_that_of_the_kinds(jobs: Dag) -> None:
     assert found.total.jobs == sum(one.jobs for one in found.kinds)
     assert found.total.gpu_hours == pytest.approx(sum(one.gpu_hours for one in found.kinds))
     # A pair has the recipe of the tune cell `all`.
-    assert len(jobs.tuned) == 10 * (11 + 15) + 3 * 9
-    # A pair in two jobs; 15 tune cells of each seed in two jobs, 24 of the first three in three.
-    assert kind(found, "tune").jobs == 2 * 11 + 7 * 2 + 3 * 3
+    assert len(jobs.tuned) == 4 * 10 + 7 * 5 + 10 * 15 + 3 * 9
+    # A pair of the matrix in two jobs; 15 tune cells of a seed in one, 24 in two.
+    assert kind(found, "tune").jobs == 3 * 2 + 8 + 7 + 3 * 2
     assert kind(found, "deltas").gpu_hours == 0
 
 

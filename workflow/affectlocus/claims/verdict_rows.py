@@ -252,7 +252,9 @@ def _with_verdict(
             name = required.contrast.name
             row = replace(row, why=f"{row.why}; {name} is not above 0, which the claim requires")
     needed = _needed(statement.tests, threshold, level)
-    return replace(row, needed=needed, why=f"{row.why}; {_price(needed, row, threshold)}")
+    fewest = min((test.replicates for test in statement.tests), default=0)
+    price = _price(needed, fewest, row, threshold)
+    return replace(row, needed=needed, why=f"{row.why}; {price}")
 
 
 def _needed(tests: Sequence[TestedContrast], threshold: float, level: float) -> float:
@@ -270,7 +272,8 @@ def _needed(tests: Sequence[TestedContrast], threshold: float, level: float) -> 
     )
 
 
-def _price(needed: float, row: Verdict, threshold: float) -> str:
+def _price(needed: float, has: int, row: Verdict, threshold: float) -> str:
+    """What an undecided claim needs, as text; `has`: the replicates of its smallest contrast."""
     if row.variance == LAYERS:
         fewest = math.floor(1 - math.log2(threshold)) + 1
         return (
@@ -282,7 +285,7 @@ def _price(needed: float, row: Verdict, threshold: float) -> str:
         return "a single checkpoint has no further replicates: more test samples may decide it"
     if math.isinf(needed):
         return "more replicates would not decide it: more test samples may"
-    more = max(1, int(needed) - row.replicates)
+    more = max(1, int(needed) - has)
     return f"{more} more replicate{'s' if more > 1 else ''} would probably decide it"
 
 

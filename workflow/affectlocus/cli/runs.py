@@ -116,16 +116,23 @@ def decide(
     Runs the experiment with its seeds, looks at the claim, and runs it with more seeds. Each look
     has a level of its own, so that the error of all looks together is 5 %. The plan and what each
     look saw are in results/decide/CLAIM.json; a plan cannot be changed later. params.yaml is not
-    changed: the seeds are given to Snakemake on its command line. The exit code is 3 if the claim
-    is still undecided.
+    changed: the seeds are given to Snakemake on its command line. For a claim on the change of the
+    weights, pairs with fewer replicates (pairs.NAME.replicates) get all of them. The exit code is 3
+    if the claim is still undecided.
 
     The levels are those of the claim alone, without a correction over the other claims.
 
-    Example: affectlocus decide C7 --most 12 --cores 2
+    Example: affectlocus decide C13 --most 12 --cores 2
     """
     from affectlocus.claims.verdict import UNDECIDED
     from affectlocus.config.experiment import load
-    from affectlocus.orchestration.decide import looked, more_seeds, numbers_of_looks, plan_of
+    from affectlocus.orchestration.decide import (
+        looked,
+        more_seeds,
+        numbers_of_looks,
+        plan_of,
+        unlimited_pairs,
+    )
 
     folder = _folder(experiment)
     parameters = load(folder)
@@ -134,9 +141,13 @@ def decide(
     record = folder / "results/decide" / f"{claim}.json"
     looks = plan_of(record, claim, numbers, parameters.claims.digests())
 
+    given = unlimited_pairs(parameters, claim)
+
     def judge(number: int) -> Path:
-        chosen = json.dumps(more_seeds(seeds, number))
-        words = ["results/claims.csv", "--cores", cores, "--config", f"seeds={chosen}"]
+        chosen = [f"seeds={json.dumps(more_seeds(seeds, number))}"]
+        if given:
+            chosen.append(f"pairs={json.dumps(given)}")
+        words = ["results/claims.csv", "--cores", cores, "--config", *chosen]
         code = "from affectlocus.cli import main; main()"
         run = [sys.executable, "-c", code, "run", str(folder), "--", *words]
         if failed := subprocess.run(run, check=False).returncode:
@@ -148,6 +159,9 @@ def decide(
     used = more_seeds(seeds, seen.look.replicates)
     if used != seeds:
         typer.echo(f"affectlocus: to keep these results, set seeds: {used} in params.yaml")
+        if given:
+            names = ", ".join(given)
+            typer.echo(f"affectlocus: and remove replicates from the pairs {names}")
     if seen.verdict == UNDECIDED:
         raise typer.Exit(3)
 

@@ -121,10 +121,10 @@ class Claims(Strict):
         found = {name: shipped(name) for name in self.sets}
         return found | ({OWN: ClaimSet(claims=self.own)} if self.own else {})
 
+    def by_name(self) -> dict[str, AnyClaim]:
+        """Every claim that is judged."""
+        return {name: claim for one in self.judged().values() for name, claim in one.claims.items()}
+
     def digests(self) -> dict[str, str]:
         """Every claim that is judged → its SHA-256."""
-        return {
-            name: claim_sha256(claim)
-            for one in self.judged().values()
-            for name, claim in one.claims.items()
-        }
+        return {name: claim_sha256(claim) for name, claim in self.by_name().items()}

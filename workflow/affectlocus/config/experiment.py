@@ -78,13 +78,26 @@ class Parameters(Strict):
         """Every base checkpoint: BASE, or BASE.seedN for each seed that has its own."""
         return {
             replicate_name(name, seed): model
-            for name, base in self.bases.items()
-            for seed, model in base.models(self.seeds).items()
+            for name in self.bases
+            for seed, model in self.models_of(name).items()
         }
+
+    def models_of(self, base: str) -> dict[int | None, Base]:
+        """Seed → the model of a base; None → the model, if one serves every seed.
+
+        A base has the seeds that its pairs need.
+        """
+        pairs = [pair for pair in self.pairs.values() if pair.base == base]
+        counts = [pair.replicates or len(self.seeds) for pair in pairs]
+        return self.bases[base].models(self.seeds[: max(counts, default=None)])
 
     def base_seeds(self, base: str) -> list[int | None]:
         """The seeds of a base's models; [None] if one model serves every seed."""
-        return list(self.bases[base].models(self.seeds))
+        return list(self.models_of(base))
+
+    def tuning_seeds(self, pair: str) -> list[int]:
+        """The seeds of the tunings of a pair, and of the tune cells on its base."""
+        return self.seeds[: self.pairs[pair].replicates]
 
     @property
     def benchmarks(self) -> list[str]:

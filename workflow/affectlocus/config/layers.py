@@ -50,7 +50,7 @@ def _used(parameters: Parameters) -> Iterator[tuple[str, str, list[str]]]:
 
 def _models(parameters: Parameters, base: str) -> Iterator[tuple[str, Base]]:
     if base in parameters.bases:
-        for model in parameters.bases[base].models(parameters.seeds).values():
+        for model in parameters.models_of(base).values():
             yield base, model
 
 

@@ -194,8 +194,9 @@ class Matrix(Strict):
     tunings_per_job: Count = Field(
         1,
         description="number of checkpoints that one job trains at most: tune cells of one pair and "
-        "seed, which share one loaded base, half of the seeds of a pair, or half of the seeds of a "
-        "base. More need fewer starts, with the same results; 1 allows the most parallel jobs",
+        "seed, which share one loaded base, the seeds of a pair, or the seeds of a base; those of "
+        "the matrix's pairs are at least two jobs. More need fewer starts, with the same results; "
+        "1 allows the most parallel jobs",
     )
 
     def sets(self, arm: Arm) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from affectlocus.config.fields import Positive, Strict
+from affectlocus.config.fields import Count, Positive, Strict
 from affectlocus.config.messages import ParameterError
 from affectlocus.config.sources import SourceOrPath
 from affectlocus.config.tuning import PairRecipe
@@ -49,6 +49,11 @@ class PairConfig(Strict):
         description="with tuned and bridge: a checkpoint with the bridge as it was before the "
         "tuning; by default a bridge is drawn",
     )
+    replicates: Count | None = Field(
+        None,
+        description="how many replicates the pair has at most: those of the first seeds. Without "
+        "it: all. For a pair that is tuned here. A base is trained for the seeds of its pairs only",
+    )
     reading: Reading = Reading()
 
     @model_validator(mode="after")
@@ -62,6 +67,13 @@ class PairConfig(Strict):
                 "pair.unused-initial",
                 "initial needs tuned and bridge, because a bridge that is tuned here starts from "
                 "the bridge that is drawn here; remove initial",
+            )
+        if self.replicates is not None and self.tuning is None:
+            raise ParameterError(
+                "pair.replicates-of-brought",
+                "replicates is for a pair that is tuned here; a brought checkpoint has one. "
+                "Remove the key",
+                unused="replicates",
             )
         return self
 

@@ -61,9 +61,7 @@ def missing_files(
                 )
             seen[path.resolve()] = part.removeprefix("files.")
     models = (
-        (name, model)
-        for name, source in parameters.bases.items()
-        for model in source.models(parameters.seeds).values()
+        (name, model) for name in parameters.bases for model in parameters.models_of(name).values()
     )
     for name, base in models:
         if planning and base.awaited:

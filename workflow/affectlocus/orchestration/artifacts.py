@@ -101,7 +101,8 @@ class Artifacts:
         found: dict[str, tuple[str, Tuning]] = {}
         for name, pair in self.parameters.pairs.items():
             if pair.tuning is not None:
-                for seed, tuned in zip(self.parameters.seeds, self.checkpoints[name], strict=True):
+                seeds = self.parameters.tuning_seeds(name)
+                for seed, tuned in zip(seeds, self.checkpoints[name], strict=True):
                     recipe = Tuning(**pair.tuning.model_dump(), seed=seed)
                     found[tuned] = self.base_checkpoint(pair.base, seed), recipe
         for cell in self.cells.values():

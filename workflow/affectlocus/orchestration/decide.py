@@ -10,8 +10,11 @@ from typing import Any
 import pandas as pd
 
 from affectlocus.claims.decisions import AGAINST, EQUAL, OPEN, SUPPORT
+from affectlocus.claims.kinds import kind
 from affectlocus.claims.sequential import Look, planned_looks
 from affectlocus.claims.verdict import CONTRADICTED, SUPPORTED, UNDECIDED, WITHIN
+from affectlocus.config.claim_kinds import statements_of
+from affectlocus.config.experiment import Parameters
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, write_json
 
@@ -126,6 +129,18 @@ def plan_of(
             expected=planned,
         )
     return planned_looks(planned)
+
+
+def unlimited_pairs(parameters: Parameters, claim: str) -> dict[str, dict[str, None]]:
+    """Changes to `pairs` with which a claim on deltas rests on all replicates of every pair.
+
+    A claim on scores rests on the matrix, so the other pairs keep their limits.
+    """
+    statements = statements_of(parameters.claims.by_name()[claim])
+    if all(kind(one).reads == "scores" for one in statements):
+        return {}
+    limited = [name for name, pair in parameters.pairs.items() if pair.replicates is not None]
+    return {name: {"replicates": None} for name in limited}
 
 
 def more_seeds(seeds: Sequence[int], number: int) -> list[int]:

@@ -44,7 +44,7 @@ def _within_limit(parameters: Parameters, cell: Cell) -> bool:
 
 def seeds_of(parameters: Parameters, pair: str) -> list[int | None]:
     """The seeds of a pair's tuned checkpoints; [None] for a brought checkpoint."""
-    return [None] if parameters.pairs[pair].tuning is None else list(parameters.seeds)
+    return [None] if parameters.pairs[pair].tuning is None else [*parameters.tuning_seeds(pair)]
 
 
 def _replicates(parameters: Parameters, cell: Cell) -> Iterator[Cell]:
@@ -84,7 +84,7 @@ def _cells(parameters: Parameters) -> Iterator[Cell]:
             yield from _replicates(parameters, _cell(parameters, "load", name, modules, EVEN))
         for mode, sets in (("", parameters.matrix.tune), (FAIR, parameters.matrix.fair)):
             for modules in [*(alone if sets and not mode else []), *sets]:
-                for seed in parameters.seeds:
+                for seed in parameters.tuning_seeds(name):
                     yield replace(_cell(parameters, "tune", name, modules, mode), seed=seed)
         for modules in [*(alone if parameters.matrix.ablate else []), *parameters.matrix.ablate]:
             for mode in parameters.matrix.modes:

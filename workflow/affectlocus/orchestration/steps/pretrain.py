@@ -22,13 +22,16 @@ class PretrainJobs(TrainingJobs):
 
     @cached_property
     def groups(self) -> list[list[str]]:
-        """The bases that share a job: half of the seeds of one base at most."""
+        """The bases that share a job: seeds of one base."""
         chunks: list[list[str]] = []
         for base in self.parameters.bases:
             seeds = self.parameters.base_seeds(base)
             names = [self.artifacts.base_checkpoint(base, seed) for seed in seeds]
             if names[0] in self.artifacts.pretrained:
-                chunks += self.seeds_together(names)
+                pairs = self.parameters.pairs.items()
+                chunks += self.seeds_together(
+                    names, [key for key, one in pairs if one.base == base]
+                )
         return [chunk for chunk in chunks if len(chunk) > 1]
 
     @cached_property

@@ -44,7 +44,7 @@ class TuneJobs(TrainingJobs):
         job: it would rerun whenever the recipe of one of them changes.
 
         The groups follow from the matrix alone. A seed that is added makes new groups of tune
-        cells. A pair with several tunings has at least two jobs, because Table 1 waits for them.
+        cells. A pair of the matrix has at least two jobs, because Table 1 waits for them.
         """
         alike: dict[tuple[str, int | None], list[str]] = {}
         for cell in self.artifacts.cells.values():
@@ -57,7 +57,7 @@ class TuneJobs(TrainingJobs):
         chunks = [chunk for names in alike.values() for chunk in equal_parts(names, size)]
         for pair, names in self.artifacts.checkpoints.items():
             if self.parameters.pairs[pair].tuning is not None:
-                chunks += self.seeds_together(names)
+                chunks += self.seeds_together(names, [pair])
         return [chunk for chunk in chunks if len(chunk) > 1]
 
     @cached_property
