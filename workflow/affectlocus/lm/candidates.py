@@ -2,7 +2,7 @@
 
 All candidates follow the prompt in one sequence. A block mask lets each candidate attend to the
 prompt and to itself, at the positions that it would have alone. The last token of a candidate is
-predicted but not read, so that labels of one token cost nothing beyond the prompt.
+predicted but not read, so that labels of one token cost nothing beyond the prompt and need no mask.
 """
 
 from __future__ import annotations
@@ -111,6 +111,9 @@ def _batch(
 ) -> torch.Tensor:
     lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
     width = int(lengths.max())
+    if not len(tail.ids):
+        logits = _next_logits(model, prompts, lengths, soft)
+        return _gathered(logits[:, None], tail, candidates)
     # Padded on the left: all prompts end at the same column, so that `logits_to_keep` can list the
     # columns whose logits are needed.
     ids = torch.zeros((len(prompts), width), dtype=torch.long)
@@ -138,11 +141,39 @@ def _batch(
         logits_to_keep=kept.to(model.device),
         use_cache=False,
     ).logits  # (B, 1 + tail, vocabulary)
+    return _gathered(logits, tail, candidates)
+
+
+def _next_logits(
+    model: PreTrainedModel,
+    prompts: list[Sequence[int]],
+    lengths: torch.Tensor,
+    soft: torch.Tensor | None,
+) -> torch.Tensor:
+    """The logits after the last token of each prompt, (B, vocabulary).
+
+    Prompts are padded on the right, where a causal model does not look, so that attention needs no
+    mask, which is slow. Sorted by length, they end in few different columns.
+    """
+    ids = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+    columns, place = torch.unique(lengths - 1, return_inverse=True)
+    logits = model(
+        **model_inputs(model, ids, soft),
+        logits_to_keep=columns.to(model.device),
+        use_cache=False,
+    ).logits  # (B, columns, vocabulary)
+    return logits[torch.arange(len(prompts)), place.to(logits.device)]
+
+
+def _gathered(logits: torch.Tensor, tail: _Tail, candidates: int) -> torch.Tensor:
+    """The log-likelihoods of the candidates from the logits at `_Tail.rows`, (B, candidates)."""
     logs = logits.float().log_softmax(-1)
     # Selected on the GPU, so that only these values are copied, not those of the whole vocabulary.
     rows, tokens = tail.rows.to(logs.device), tail.tokens.to(logs.device)
     selected = logs[:, rows, tokens].cpu()  # (B, candidate tokens)
-    return torch.zeros(len(prompts), candidates).index_add_(1, tail.owners, selected)
+    return torch.zeros(len(logits), candidates).index_add_(1, tail.owners, selected)
 
 
 def _masks(

@@ -86,10 +86,10 @@ def _batch(model: PreTrainedModel, parts: list[Sequence[int]]) -> list[float]:
     for row, part in enumerate(parts):
         ids[row, : len(part)] = torch.tensor(part)
         mask[row, : len(part)] = 1
-    logits = model(
-        **model_inputs(model, ids), attention_mask=mask.to(model.device), use_cache=False
-    ).logits[:, :-1]  # (B, width - 1, vocabulary)
+    # No attention mask: padding is on the right, where a causal model does not look.
+    logits = model(**model_inputs(model, ids), use_cache=False).logits[:, :-1]
+    # Flattened, because a softmax over the middle axis of a tensor is slow on a CPU.
     costs = torch.nn.functional.cross_entropy(
-        logits.float().transpose(1, 2), ids[:, 1:].to(model.device), reduction="none"
-    )  # (B, width - 1)
+        logits.float().flatten(0, 1), ids[:, 1:].flatten().to(model.device), reduction="none"
+    ).view(len(parts), width - 1)
     return (costs.double() * mask[:, 1:].to(model.device)).sum(dim=1).tolist()
