@@ -19,7 +19,7 @@ rule directions:
         "results/benchmarks/directions/{base}.tsv"
     conda:
         "../envs/environment.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=NEEDS.memory("directions"),
         runtime=NEEDS.minutes("directions"),
