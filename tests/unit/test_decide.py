@@ -23,7 +23,7 @@ from affectlocus.orchestration.decide import (
     unlimited_pairs,
 )
 
-KNOWN = Claims().digests()
+KNOWN = Claims().digests(3.0)
 
 
 def experiment(folder: Path, mean: float, seed: int = 0) -> Callable[[int], Path]:
@@ -77,8 +77,8 @@ def test_a_plan_is_kept(tmp_path: Path) -> None:
 def test_a_changed_claim_does_not_take_over_a_plan(tmp_path: Path) -> None:
     record = tmp_path / "mine.json"
     keys = {"kind": "above", "what": "load gate", "than": "load up"}
-    before = Claims.model_validate({"own": {"mine": keys}}).digests()
-    after = Claims.model_validate({"own": {"mine": keys | {"than": "load down"}}}).digests()
+    before = Claims.model_validate({"own": {"mine": keys}}).digests(3.0)
+    after = Claims.model_validate({"own": {"mine": keys | {"than": "load down"}}}).digests(3.0)
     looks = plan_of(record, "mine", [3, 6], before)
     assert plan_of(record, "mine", [3, 6], before) == looks
     with refused("decide.other-claim", claim="mine", expected=before["mine"]):

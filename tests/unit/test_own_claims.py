@@ -248,10 +248,12 @@ def test_a_single_own_claim_has_the_papers_contrasts_in_its_prior() -> None:
 
 
 def test_the_digest_changes_with_anything_that_a_claim_says() -> None:
-    def digest(**keys: Any) -> str:
-        return claim_sha256(claims(mine=ABOVE | keys).own["mine"])
+    def digest(margin: float = 3.0, **keys: Any) -> str:
+        return claim_sha256(claims(mine=ABOVE | keys).own["mine"], margin)
 
     assert digest() == digest(than=["load up"]) == digest(domain="affective")
+    # The margin of score counts, unless the claim has its own.
+    assert digest() != digest(margin=2.0)
     others = [
         {"text": "t"},
         {"source": "s"},
@@ -393,7 +395,7 @@ def test_the_list_names_text_source_digest_and_missing_cells(tmp_path: Path) -> 
         "kind": "above",
         "text": "load gate has a higher score than load up",
         "source": "a note",
-        "claim_sha256": claim_sha256(claims(mine=section["own"]["mine"]).own["mine"]),
+        "claim_sha256": claim_sha256(claims(mine=section["own"]["mine"]).own["mine"], 3.0),
         "missing_cells": ["load up"],
     }
     assert rows["R3"]["missing_cells"] == ["tune all", "tune q+k+v+o"]

@@ -92,14 +92,14 @@ def judge_evidence(
         else:
             own = findings_of(claims, scores, loci, settings, missing)
             judged = judge(own, settings.confidence, contrasts_of(paper))
-        rows += [described(row, name, claims) for row in judged]
+        rows += [described(row, name, claims, settings.margin) for row in judged]
     return rows
 
 
-def described(row: Verdict, name: str, claims: ClaimSet) -> Verdict:
+def described(row: Verdict, name: str, claims: ClaimSet, margin: float) -> Verdict:
     """The row with the name of its set, and the text, source and digest of its claim."""
     claim = claims.claims[row.claim]
-    row = replace(row, claim_set=name, claim_sha256=claim_sha256(claim))
+    row = replace(row, claim_set=name, claim_sha256=claim_sha256(claim, margin))
     if row.level != "claim":
         return row
     source = ", ".join(filter(None, (claims.source, claim.source)))

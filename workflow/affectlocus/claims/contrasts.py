@@ -17,7 +17,7 @@ MOST_PRIOR_DF = 4.0
 """The limit of the degrees of freedom of the prior of variances.
 
 An unlimited prior can replace the variances of all contrasts by a common one. The variances of the
-embedded default's contrasts differ by a factor of 30, and its verdicts were then often false.
+embedded default's contrasts differ by a factor of 50, and its verdicts were then often false.
 """
 _TRUSTED = 0.01  # the level of the check of the prior
 _LEAST_CONTRASTS = 5  # a prior of fewer variances would itself be a guess

@@ -379,8 +379,12 @@ class Locus:
 
     @property
     def basis(self) -> str:
-        """The source of the numbers, as text."""
-        files = ", ".join(f"results/deltas/{pair}.parquet" for pair in self.tables)
+        """The source of the numbers, as text; the files of several seeds are one pattern."""
+        names = list(self.tables)
+        if len(names) > 1 and all(re.fullmatch(r".+\.seed\d+", name) for name in names):
+            stems = dict.fromkeys(name.rpartition(".")[0] for name in names)
+            names = [f"{stem}.seed*" for stem in stems]
+        files = ", ".join(f"results/deltas/{name}.parquet" for name in names)
         return f"{files}, weights of all layers"
 
     def sizes(self, by: str) -> np.ndarray:

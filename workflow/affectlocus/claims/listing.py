@@ -39,7 +39,7 @@ def listed(params: Path) -> list[dict[str, str | list[str]]]:
                     "kind": ", ".join(dict.fromkeys(kind_of(type(one)) for one in statements)),
                     "text": sentence(says),
                     "source": ", ".join(filter(None, (members.source, says.source))),
-                    "claim_sha256": claim_sha256(says),
+                    "claim_sha256": claim_sha256(says, experiment.score.margin),
                     "missing_cells": [one for one in dict.fromkeys(wanted) if one not in known],
                 }
             )

@@ -113,7 +113,8 @@ def judge_paper() -> tuple[pd.DataFrame, list[str]]:
             found.append(ClaimFinding(name, _measure(first), missing=missing))
     # Additional tests are left out: here they are untestable whenever the claim is.
     found = [_of_tables(finding, flags) for finding in found if finding.stated]
-    rows = [described(row, PAPER, claims) for row in judge(found, 0.95)]
+    margin = ClaimsSettings().margin
+    rows = [described(row, PAPER, claims, margin) for row in judge(found, 0.95)]
     # Printed numbers have no interval and therefore no confidence level.
     return verdict_table(rows, math.nan), list(flags.values())
 

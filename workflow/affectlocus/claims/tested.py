@@ -29,6 +29,8 @@ class TestedContrast:
     Attributes:
         effect, low, high: the mean over replicates and its interval; for the layer rule, the share
             of layers.
+        equal_low, equal_high: the interval of the test of equality: two one-sided tests at 5 % are
+            an interval of 90 %.
         p: one-sided p values, each of shape (1,); NaN if nothing was drawn.
         replicates: their number.
         variance: the variance of one replicate as the test uses it.
@@ -49,6 +51,8 @@ class TestedContrast:
     df: float = math.nan
     kind: str = SAMPLES
     prior_sd: float = math.nan
+    equal_low: float = math.nan
+    equal_high: float = math.nan
 
     @property
     def unit(self) -> str:
@@ -106,7 +110,7 @@ def _drawn(contrasts: Sequence[Contrast], confidence: float) -> list[TestedContr
     samples = np.array([one.samples for one in contrasts])
     errors = Errors(np.sqrt(variance / replicates), df, samples)
     p = one_sided(effect, errors, margin)
-    half = half_width(errors, confidence)
+    half, equal_half = half_width(errors, confidence), half_width(errors, 2 * confidence - 1)
     return [
         TestedContrast(
             one,
@@ -120,6 +124,8 @@ def _drawn(contrasts: Sequence[Contrast], confidence: float) -> list[TestedContr
             float(df[at]) if replicates[at] > 1 else math.nan,
             SAMPLES if replicates[at] == 1 else MODERATED if prior_df[at] else PLAIN,
             float(prior_sd[at]),
+            float(effect[at] - equal_half[at]),
+            float(effect[at] + equal_half[at]),
         )
         for at, one in enumerate(contrasts)
     ]

@@ -35,6 +35,8 @@ class Verdict:
         p_for, p_against: one-sided p that the claim is true, and that it is not.
         p: the claim's own two-sided p; p_bh, p_holm: corrected over the claims.
         p_equal: the p of equality within `margin`.
+        equal_low, equal_high: the interval of that contrast at which it would be equal: 90 % if
+            verdicts are at 5 %.
         posterior: the probability that the contrast is above 0, with a flat prior.
         needed: the number of replicates with which an undecided claim would probably be decided.
         claim_set: the set that the claim belongs to.
@@ -78,6 +80,8 @@ class Verdict:
     claim_sha256: str = ""
     source: str = ""
     text: str = ""
+    equal_low: float = math.nan
+    equal_high: float = math.nan
 
 
 COLUMNS = tuple(

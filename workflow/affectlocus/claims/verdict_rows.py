@@ -328,6 +328,8 @@ def _described(statement: _Statement, p: ClaimP) -> Verdict:
         p_against=float(p.against),
         p=float(p.two_sided),
         p_equal=float(p.equal),
+        equal_low=math.nan if math.isnan(test.margin) else test.equal_low,
+        equal_high=math.nan if math.isnan(test.margin) else test.equal_high,
         margin=test.margin,
         posterior=1 - float(test.p.above[0]),
         cohens_h=finding.cohens_h,

@@ -139,7 +139,7 @@ def decide(
     seeds = list(parameters.seeds)
     numbers = numbers_of_looks(len(seeds), most, step)
     record = folder / "results/decide" / f"{claim}.json"
-    looks = plan_of(record, claim, numbers, parameters.claims.digests())
+    looks = plan_of(record, claim, numbers, parameters.claims.digests(parameters.score.margin))
 
     given = unlimited_pairs(parameters, claim)
 

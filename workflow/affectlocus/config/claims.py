@@ -19,6 +19,7 @@ from affectlocus.config.claim_kinds import (
     AnyClaim,
     HoldsAcross,
     LargestChange,
+    OnScores,
     Statement,
     statements_of,
 )
@@ -34,9 +35,15 @@ OWN = "own"
 """The name of the set of an experiment's own claims in results."""
 
 
-def claim_sha256(claim: Statement) -> str:
-    """The SHA-256 of everything that a claim says, as sorted JSON without defaults."""
+def claim_sha256(claim: Statement, margin: float) -> str:
+    """The SHA-256 of everything that a claim says, as sorted JSON without defaults.
+
+    Args:
+        margin: score.margin, which a statement on scores uses if it has none of its own.
+    """
     said = claim.model_dump(mode="json", exclude_defaults=True)
+    if any(isinstance(one, OnScores) and one.margin is None for one in statements_of(claim)):
+        said["default_margin"] = margin
     return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -125,6 +132,6 @@ class Claims(Strict):
         """Every claim that is judged."""
         return {name: claim for one in self.judged().values() for name, claim in one.claims.items()}
 
-    def digests(self) -> dict[str, str]:
-        """Every claim that is judged → its SHA-256."""
-        return {name: claim_sha256(claim) for name, claim in self.by_name().items()}
+    def digests(self, margin: float) -> dict[str, str]:
+        """Every claim that is judged → its SHA-256 (`claim_sha256`)."""
+        return {name: claim_sha256(claim, margin) for name, claim in self.by_name().items()}

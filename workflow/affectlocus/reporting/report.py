@@ -58,7 +58,7 @@ class ClaimVerdict:
 
     Args:
         says: the text of the claim. where: its source. digest: its SHA-256.
-        stated: the row of the measure that the paper uses.
+        stated: the row of the measure that the claim states.
         other_measures: the rows of other measures.
         details: the rows of single pairs and parts.
     """
