@@ -29,7 +29,8 @@ def row(kind: str, modules: str, mode: str, value: float) -> list[dict]:
     return [
         {"kind": kind, "modules": modules, "mode": mode, "task": task, "metric": "weighted_f1"}
         | {"value": value, "low": value - 2, "high": value + 3, "n": n, "seeds": 3, "draws": 1}
-        | {"gain": value, "gain_low": value, "gain_high": value, "confidence": 0.95}
+        | {"gain": value - 25, "gain_low": value - 27, "gain_high": value - 22}
+        | {"confidence": 0.95}
         for task, n in (("moods", 10), ("signs", 20), ("mean", 30))
     ]
 
@@ -65,9 +66,9 @@ def test_a_line_goes_from_the_base_through_every_dose_with_its_interval() -> Non
     assert [axis.get_title() for axis in (attention, ffn)] == ["attention", "feed-forward"]
     lines = {line.get_label(): line for line in ffn.lines}
     np.testing.assert_allclose(lines["up"].get_xdata(), [0, 0.5, 1, 1.5])
-    np.testing.assert_allclose(lines["up"].get_ydata(), [25, 26, 27, 28])
+    np.testing.assert_allclose(lines["up"].get_ydata(), [0, 1, 2, 3])
     bands = [each.get_paths()[0].vertices[:, 1] for each in ffn.collections]
-    assert (bands[1].min(), bands[1].max()) == pytest.approx((23, 31))
+    assert (bands[1].min(), bands[1].max()) == pytest.approx((-2, 6))
     assert "2 tasks, n = 30 answers, 3 replicates; the tuned model: 60.0" in figure.get_suptitle()
 
 
@@ -85,14 +86,17 @@ def test_the_majority_answer_is_a_line_where_it_is_known() -> None:
     assert labels == [
         "base, 25.0",
         "majority answer, 23.1",
-        "95 % interval over samples and replicates",
+        "paired 95 % interval over samples and replicates",
     ]
-    assert all(any(line.get_ydata()[0] == 23.1 for line in axis.lines) for axis in figure.axes)
+    assert all(
+        any(line.get_ydata()[0] == pytest.approx(-1.9) for line in axis.lines)
+        for axis in figure.axes
+    )
 
 
 def test_lines_that_end_together_have_names_apart() -> None:
     frame = doses(["q", "k", "v", "o", "gate", "up", "down"])
-    frame.loc[frame["kind"] == "load", ["value", "low", "high"]] = 25.0
+    frame.loc[frame["kind"] == "load", ["gain", "gain_low", "gain_high"]] = 1.0
     figure = dose_curves(frame, "")
     assert sum(len(names(axis)) for axis in figure.axes) == 7
     assert_apart(figure)

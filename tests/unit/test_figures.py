@@ -195,6 +195,16 @@ def test_singles_are_bars_of_each_projection_on_every_task_and_the_mean() -> Non
     assert texts(figure) == ["base", "all seven", *PROJECTIONS]
 
 
+def test_singles_can_be_drawn_as_paired_gains() -> None:
+    figure = singles(intervals("tune", ["q", "up"]), "", gains=True)
+    assert bars(figure, "height") == {"q": [-30, -30], "up": [-28, -28]}
+    assert figure.axes[0].get_ylabel() == "gain over the base, weighted F1 (%)"
+    assert "paired 95 % interval" in figure.axes[0].get_xlabel()
+    low, high = figure.axes[0].get_ylim()
+    assert low < -30
+    assert high < 100
+
+
 def test_the_intervals_of_base_and_all_seven_are_bands() -> None:
     given = intervals("load", ["q"])
     figure = singles(given, "")

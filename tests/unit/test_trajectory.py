@@ -11,6 +11,7 @@ from refusal import refused
 from single import tune
 
 from affectlocus.checkpoints.pairs import Pair
+from affectlocus.cli.checkpoints import _matched
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.checkpoint_files import snapshot_folder
 from affectlocus.deltas.trajectory import COLUMNS, snapshots, trajectory
@@ -81,3 +82,13 @@ def test_a_state_that_is_gone_is_named(tmp_path) -> None:
     snapshot_folder(tmp_path, 2).mkdir(parents=True)
     with refused("checkpoint.missing-snapshot", file=snapshot_folder(tmp_path, 4)):
         snapshots(tmp_path, [2, 4], 6)
+
+
+def test_each_of_several_checkpoints_has_its_output_and_its_own_or_the_only_base() -> None:
+    base, one, two = Path("base.json"), Path("one"), Path("two")
+    matched = _matched([base], [one, two], [Path("1"), Path("2")])
+    assert matched == [(base, one, Path("1")), (base, two, Path("2"))]
+    with refused("option.other-number", option="--out", found=1, expected=2):
+        _matched([base], [one, two], [Path("1")])
+    with refused("option.other-number", option="--base", found=2, expected=1):
+        _matched([base, base], [one], [Path("1")])

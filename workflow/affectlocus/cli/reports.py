@@ -51,6 +51,9 @@ def figures(
         typer.Option(help="deltas.histogram.parquet of a pair; repeat to pool seeds"),
     ] = None,
     singles: Annotated[Path | None, typer.Option(help="intervals of a load or tune table")] = None,
+    gains: Annotated[
+        bool, typer.Option("--gains", help="for --singles: paired gains over the base")
+    ] = False,
     ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
     baselines: Annotated[
         Path | None,
@@ -210,7 +213,7 @@ def figures(
             lines_of = _read_companion(baselines, "baselines", "baseline") if baselines else None
             from affectlocus.reporting.score_bars import singles as bars
 
-            figure = bars(frame, title, lines_of)
+            figure = bars(frame, title, lines_of, gains)
         else:
             from affectlocus.reporting.ablation_drops import ablation as drops
 

@@ -1,4 +1,4 @@
-"""Figure: the score against the dose, the factor of the loaded delta."""
+"""Figure: the gain against the dose, the factor of the loaded delta."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from affectlocus.core.cells import Cell, dose
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import ATTENTION, FFN, PROJECTIONS
-from affectlocus.reporting.figure_style import STYLE, counted, interval, means
+from affectlocus.reporting.figure_style import GAIN, STYLE, counted, interval, means
 from affectlocus.reporting.named_lines import NamedLines, spread
 from affectlocus.reporting.score_bars import CONSTANTS
 
@@ -22,7 +22,9 @@ from affectlocus.reporting.score_bars import CONSTANTS
 def dose_curves(
     intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None
 ) -> Figure:
-    """The mean score against the factor of the loaded delta, a line for each module set.
+    """The gain in the mean score against the factor of the loaded delta, a line for each set.
+
+    Gains over the base are paired, by sample and by replicate.
 
     Args:
         intervals: the intervals of a dose table; dose 0 is the base, 1 the load of the delta.
@@ -64,19 +66,17 @@ def dose_curves(
             for modules in members:
                 each = loads[loads["modules"] == modules].sort_values("dose")
                 each = pd.concat([base.to_frame().T.assign(dose=0.0), each])
-                x, y, *band = each[["dose", "value", "low", "high"]].to_numpy(float).T
+                x, y, *band = each[["dose", *GAIN]].to_numpy(float).T
                 lines.add(modules, x, y, np.array(band))
             drawn.append(lines)
-            axis.axhline(base["value"], color="#555555", ls="dotted", lw=1.2, zorder=0)
+            axis.axhline(0, color="#555555", ls="dotted", lw=1.2, zorder=0)
             axis.axvline(1, color="#BBBBBB", lw=0.8, zorder=0)
             axis.set_title(name, parse_math=False)
             axis.set_xticks(sorted({0.0, *loads["dose"]}))
             axis.tick_params(axis="x", labelsize=8)
             axis.set_xlabel("factor of the delta (0: base, 1: whole delta)")
         metric = intervals["metric"].iloc[0]
-        low, high = axes[0, 0].get_ylim()
-        axes[0, 0].set_ylim(max(0, low), min(100, high))
-        axes[0, 0].set_ylabel(f"mean {axis_label(metric)}")
+        axes[0, 0].set_ylabel(f"gain over the base, mean {axis_label(metric)}")
         handles: list[Line2D | Patch] = [
             Line2D([], [], color="#555555", ls="dotted", label=f"base, {base['value']:.1f}")
         ]
@@ -86,10 +86,12 @@ def dose_curves(
                 if value is None:
                     continue
                 for axis in axes[0]:
-                    axis.axhline(value, color="#555555", ls=style, lw=0.8, zorder=0)
+                    height = value - base["value"]
+                    axis.axhline(height, color="#555555", ls=style, lw=0.8, zorder=0)
                 label = f"{words}, {value:.1f}"
                 handles.append(Line2D([], [], color="#555555", ls=style, lw=0.8, label=label))
-        handles.append(Patch(facecolor="#555555", alpha=0.25, label=interval(intervals)))
+        paired = f"paired {interval(intervals)}"
+        handles.append(Patch(facecolor="#555555", alpha=0.25, label=paired))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         figure.suptitle(f"{title}\n{_caption(intervals, rows)}", parse_math=False)
         spread(figure, drawn)

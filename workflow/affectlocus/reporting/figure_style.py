@@ -46,6 +46,8 @@ STYLE: Any = {
     "svg.hashsalt": "affectlocus",
     "svg.fonttype": "none",
 }
+GAIN = ["gain", "gain_low", "gain_high"]
+"""The columns of a paired gain and its interval."""
 
 
 def hatch_missing(axis: Axes, grid: pd.DataFrame) -> bool:

@@ -18,6 +18,7 @@ from affectlocus.core.projections import PROJECTIONS
 from affectlocus.reporting.figure_style import (
     COLOURS,
     EDGE,
+    GAIN,
     HATCHES,
     SEVERAL,
     STYLE,
@@ -42,14 +43,23 @@ def _bars(axis: Axes, x: np.ndarray, rows: pd.DataFrame, width: float, **style: 
     axis.bar(x, values, width, yerr=spans, error_kw={"lw": 0.7}, **style)  # type: ignore[arg-type]
 
 
-def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None) -> Figure:
+def singles(
+    intervals: pd.DataFrame,
+    title: str,
+    baselines: pd.DataFrame | None = None,
+    gains: bool = False,
+) -> Figure:
     """Bars of the seven single-module cells on every task and in the mean, with intervals.
 
     Args:
         intervals: the companion of table 1 or 2.
         baselines: the other one, of which the majority answer and a uniform guess are lines.
+        gains: shows paired gains over the base, whose intervals are narrower than those of scores
+            where replicates are few and their bases differ.
     """
     rows = means(intervals)
+    if gains:
+        rows[["value", "low", "high"]] = rows[GAIN]
     tasks = [task for task in rows["task"].unique() if task != MEAN] + [MEAN]
     base = rows[rows["kind"] == "base"].set_index("task").loc[tasks]
     whole = rows[rows["modules"] == "all"].set_index("task").loc[tasks]
@@ -89,7 +99,7 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
             (base, "dotted", "base"),
             (whole, "solid", "all seven"),
         ]
-        if baselines is not None:
+        if baselines is not None and not gains:
             known = baselines[baselines["metric"] == intervals["metric"].iloc[0]]
             for name, (label, style) in CONSTANTS.items():
                 each = known[known["baseline"] == name].set_index("task")
@@ -111,17 +121,19 @@ def singles(intervals: pd.DataFrame, title: str, baselines: pd.DataFrame | None 
         crowded = len(tasks) > 5 or max(map(len, tasks)) > 10
         axis.set_xticks(places, plain(tasks), rotation=20 if crowded else 0)
         axis.set_xlim(-0.6, len(tasks) - 0.4)
-        # Bars start at 0; above the highest interval there is nothing to see.
         tops = [each["high"].max() for each in (base, whole)]
         tops += [rows.loc[rows["modules"].isin(present), "high"].max()]
         tops += [each["value"].max() for each, _, _ in lines]
-        axis.set_ylim(0, min(100.0, 1.04 * max(tops)) or 1)
-        axis.set_ylabel(axis_label(intervals["metric"].iloc[0]))
+        label = axis_label(intervals["metric"].iloc[0])
+        if not gains:  # Bars start at 0; above the highest interval there is nothing to see.
+            axis.set_ylim(0, min(100.0, 1.04 * max(tops)) or 1)
+        axis.set_ylabel(f"gain over the base, {label}" if gains else label)
         axis.set_xlabel("task")
         axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")
     return captioned(
         figure,
-        f"whiskers, and grey bands of base and all seven: {interval(intervals)}",
+        "whiskers, and grey bands of base and all seven: "
+        f"{'paired ' * gains}{interval(intervals)}",
         f"of a mean: {counted(intervals)}",
     )

@@ -41,8 +41,9 @@ def intervals(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row per (task, cell): `perplexity`, `distinct_1`, `distinct_2`, `words_per_text`."""
+    """A row per (task, cell): `seeds`, `draws` and the scores of `METRICS`."""
     rows = intervals(scores).fillna({"mode": "", "modules": ""})
-    wide = rows.pivot_table(index=_KEYS, columns="metric", values="value", sort=False)
+    keys = [*_KEYS, "seeds", "draws"]
+    wide = rows.pivot_table(index=keys, columns="metric", values="value", sort=False)
     shown = [metric for metric in METRICS if metric in wide]
-    return wide.reset_index().rename_axis(columns=None)[[*_KEYS, *shown]]
+    return wide.reset_index().rename_axis(columns=None)[[*keys, *shown]]

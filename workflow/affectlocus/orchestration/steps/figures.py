@@ -96,9 +96,15 @@ class FiguresJobs(StepJobs):
         return self._tables.name(*self.bars[wildcards.bars])
 
     def bar_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002
-        """What a figure of bars shows, as options: ablations, or single projections."""
-        if self.bars[wildcards.bars][1] == "ablate":
+        """What a figure of bars shows, as options: ablations, or single projections.
+
+        Arms that may have few replicates are shown by their gains.
+        """
+        arm = self.bars[wildcards.bars][1]
+        if arm == "ablate":
             return repeated("ablation", input.intervals)
+        if arm in ("even", "fair"):
+            return f"{repeated('singles', input.intervals)} --gains"
         return f"{repeated('singles', input.intervals)} {repeated('baselines', input.baselines)}"
 
     def bar_title(self, wildcards: Any) -> str:
