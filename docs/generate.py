@@ -334,17 +334,18 @@ def default_table() -> str:
             "" if row["kind"] == "base" else span(row, "gain"),
             f"{float(row['auc']):.1f}",
             f"{float(row['top_answer']):.0f} %",
+            row["one_answer"] if float(row["one_answer"]) else "",
         ]
         for row in means
     ]
     names = {"majority": "majority answer", "uniform": "uniform guess"}
     shown += [
-        ["", f"*{names[row['baseline']]}*", f"{float(row['value']):.1f}", "", "", "50.0", ""]
+        ["", f"*{names[row['baseline']]}*", f"{float(row['value']):.1f}", "", "", "50.0", "", ""]
         for row in baselines
         if row["metric"] == metric and row["baseline"] in names
     ]
     head = ["num", "modules", "mean", "95 % interval", "gain over the base", "AUC", "top answer"]
-    return table(head, shown, numbers=(0, 2, 3, 4, 5, 6))
+    return table([*head, "one answer"], shown, numbers=(0, 2, 3, 4, 5, 6, 7))
 
 
 def span(row: dict[str, str], name: str) -> str:
@@ -378,7 +379,20 @@ def default_verdicts() -> str:
         for verdict, word in words.items()
         if verdict in found
     ]
-    return f"Of the paper's {len(claims_of_default())} claims: {'; '.join(parts)}.\n\n{stamp()}"
+    said = f"Of the paper's {len(claims_of_default())} claims: {'; '.join(parts)}."
+    return f"{said}{same_contrasts()}\n\n{stamp()}"
+
+
+def same_contrasts() -> str:
+    """Sentences about claims that are decided by the same contrast, which is one finding."""
+    found: dict[str, list[str]] = {}
+    for row in claims_of_default():
+        found.setdefault(row["contrast"], []).append(row["claim"])
+    return "".join(
+        f" {' and '.join(claims)} rest on the same comparison, so they are one finding."
+        for contrast, claims in found.items()
+        if contrast and len(claims) > 1
+    )
 
 
 def paper_plan() -> str:

@@ -42,14 +42,15 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 def comparison(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) -> str:
     """The table: a row for each claim of either file."""
     lines = [
-        "| claim | verdict was | effect was | verdict | effect | replicates | why it changed |",
-        "|---|---|--:|---|--:|--:|---|",
+        "| claim | verdict was | effect was | verdict | effect | contrast | replicates "
+        "| why it changed |",
+        "|---|---|--:|---|--:|---|--:|---|",
     ]
     for claim in dict.fromkeys([*new, *old]):
         before, after = old.get(claim), new.get(claim)
         lines.append(
             f"| {claim} | {_verdict(before)} | {_effect(before)} | {_verdict(after)} | "
-            f"{_effect(after)} | {_count(after)} | {reason(before, after)} |"
+            f"{_effect(after)} | {_contrast(after)} | {_count(after)} | {reason(before, after)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -64,6 +65,13 @@ def _effect(row: dict[str, Any] | None) -> str:
     interval = "" if pd.isna(row["low"]) else f" ({row['low']:.3g} to {row['high']:.3g})"
     unit = "" if pd.isna(row["unit"]) else f" {row['unit']}"
     return f"{row['effect']:.3g}{interval}{unit}"
+
+
+def _contrast(row: dict[str, Any] | None) -> str:
+    """The comparison whose effect is shown."""
+    if row is None or pd.isna(row.get("contrast")):
+        return ""
+    return str(row["contrast"]).replace("|", "\\|")
 
 
 def _count(row: dict[str, Any] | None) -> str:
