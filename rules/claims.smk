@@ -24,10 +24,10 @@ rule claims:
         "results/logs/claims.log",
     benchmark:
         "results/benchmarks/claims.tsv"
-    conda:
-        "../envs/environment.yaml"
     # It reads the answers of all cells; the report waits for it, and scores and figures do not.
     priority: 1
+    conda:
+        "../envs/environment.yaml"
     resources:
         mem_mb=3000,
         runtime=30,
