@@ -199,7 +199,7 @@ def test_singles_can_be_drawn_as_paired_gains() -> None:
     figure = singles(intervals("tune", ["q", "up"]), "", gains=True)
     assert bars(figure, "height") == {"q": [-30, -30], "up": [-28, -28]}
     assert figure.axes[0].get_ylabel() == "gain over the base, weighted F1 (%)"
-    assert "paired 95 % interval" in figure.axes[0].get_xlabel()
+    assert "paired 95 % interval" in str(figure.get_label())
     low, high = figure.axes[0].get_ylim()
     assert low < -30
     assert high < 100

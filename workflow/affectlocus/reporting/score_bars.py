@@ -133,7 +133,6 @@ def singles(
         figure.legend(loc="outside right upper")
     return captioned(
         figure,
-        "whiskers, and grey bands of base and all seven: "
-        f"{'paired ' * gains}{interval(intervals)}",
+        f"whiskers, and grey bands of base and all seven: {'paired ' * gains}{interval(intervals)}",
         f"of a mean: {counted(intervals)}",
     )
