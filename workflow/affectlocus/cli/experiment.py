@@ -37,6 +37,7 @@ def check(
         check_wheels,
     )
     from affectlocus.orchestration.prompt_limit import check_prompts, label_lines
+    from affectlocus.reporting.brief import warnings_of
 
     loaded = load(parameters)
     if parameters.is_dir():
@@ -62,6 +63,8 @@ def check(
         typer.echo("\n".join(report_lines(report)))
     for line in notes:
         typer.echo(line)
+    for warning in warnings_of(folder / "results", loaded):
+        typer.echo(warning)
     kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     typer.echo(f"{parameters}: good. {len(loaded.benchmarks)} benchmarks; cells: {cells}.")

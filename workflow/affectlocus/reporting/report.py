@@ -25,6 +25,7 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import check_whole, read_json
 from affectlocus.core.provenance import Difference, hardware, resource_usage, revision, versions
 from affectlocus.data.audit import report_lines
+from affectlocus.reporting.brief import Brief, brief, kinds_of
 from affectlocus.reporting.drawings import Picture, picture
 from affectlocus.reporting.exhibits import (
     CATEGORIES,
@@ -171,6 +172,7 @@ def report(
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         packed=_packed_samples(chapters, experiment, results),
         claims=claims,
+        briefs=_briefs(experiment.parameters, results),
         symbols=SYMBOLS,
         chapters=chapters,
         others=_others(below, shown, results),
@@ -185,6 +187,12 @@ def report(
         # Jobs that all replicates share are counted too, so this is rather too long.
         replicate_seconds=sum(step.seconds for step in spent) / len(experiment.parameters.seeds),
     )
+
+
+def _briefs(parameters: Parameters, results: Path) -> list[Brief]:
+    """The pairs of the matrix in brief."""
+    found = [brief(results, pair, kinds_of(parameters)) for pair in parameters.matrix.pairs]
+    return [one for one in found if one.text]
 
 
 def _below(path: Path, results: Path) -> str:

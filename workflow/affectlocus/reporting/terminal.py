@@ -16,6 +16,7 @@ from rich.table import Table
 from affectlocus.claims.verdict import UNTESTABLE
 from affectlocus.core.errors import InputError, printable
 from affectlocus.core.metrics import CORRECTED_METRICS, METRICS
+from affectlocus.reporting.brief import brief_of_table, verdict_line
 from affectlocus.reporting.terminal_grid import Grid, print_grid
 from affectlocus.scoring.score_tables import NAMES
 
@@ -47,6 +48,7 @@ def print_table(path: Path, everything: bool = False) -> None:
     if {"claim_set", "level", "verdict"} <= set(frame.columns) and not everything:
         print_claims(pd.read_csv(path, keep_default_na=False, na_values=[""]))
         return
+    _print_brief(path)
     metric, baselines = _companions(path, list(frame.columns))
     shown = frame if everything else frame.map(_rounded)
     constant = [] if "top_answer" not in frame else [_is_whole(x) for x in frame["top_answer"]]
@@ -60,6 +62,18 @@ def print_table(path: Path, everything: bool = False) -> None:
     print_frame(shown, f"{path}{metric and f': {metric}'}", baselines, everything, rest=ALL)
     if any(constant):
         print("* answers one label throughout: every sample of a task gets the same")  # noqa: T201
+
+
+def _print_brief(path: Path) -> None:
+    """Prints what the results say of a table's pair, and the verdicts."""
+    found = brief_of_table(path)
+    if found is None:
+        return
+    console = Console(highlight=False)
+    print(f"{printable(found.pair)} in brief")  # noqa: T201
+    for sentence in [*found.warnings, *found.sentences, verdict_line(path.parent / "claims.csv")]:
+        _wrapped(console, sentence, "  ", "- ")
+    print()  # noqa: T201
 
 
 def _is_whole(share: str) -> bool:
@@ -378,7 +392,9 @@ def _wrapped(console: Console, text: Any, indent: str, first: str = "") -> None:
     """Prints a text in lines of the terminal's width; in a file or a pipe, in one line."""
     width = console.width if console.is_terminal else 10_000
     line = "" if text is None or pd.isna(text) else printable(str(text))
-    for part in textwrap.wrap(line, width, initial_indent=first, subsequent_indent=indent):
+    for part in textwrap.wrap(
+        line, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+    ):
         print(part)  # noqa: T201
 
 

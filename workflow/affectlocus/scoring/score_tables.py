@@ -55,6 +55,11 @@ class Row:
     fluency: list[TableValue | None] = field(default_factory=list)
     cell: str = ""
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether the cell answers one label throughout, in every task and replicate."""
+        return self.top_answer is not None and self.top_answer.value >= 99.995
+
 
 @dataclass(frozen=True)
 class ScoreTable:
