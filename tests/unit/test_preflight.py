@@ -248,3 +248,24 @@ def test_valence_needs_no_wheels(tmp_path: Path) -> None:
     config = yaml.safe_load(SPOKEN)
     config["tasks"]["moods"]["labels"] = ["positive", "negative"]
     assert check_wheels(Parameters.model_validate(config), tmp_path, {}) == []
+
+
+def test_layers_that_an_adapter_misses_are_counted_before_anything_runs(
+    checkpoint, lora, tmp_path: Path
+) -> None:
+    base = checkpoint(num_hidden_layers=3)
+    config = {
+        "bases": {"small": {"folder": str(base)}},
+        "pairs": {
+            "some": {
+                "base": "small",
+                "tuned": str(lora(base, ["q_proj"], layers_to_transform=[1])),
+            },
+            "every": {"base": "small", "tuned": str(lora(base, ["q_proj"]))},
+        },
+        "tasks": {"moods": yaml.safe_load(MOODS)},
+        "matrix": {"pairs": ["some", "every"], "tune": []},
+    }
+    (note,) = check_pairs(Parameters.model_validate(config), tmp_path)
+    assert note.startswith("pairs.some: ")
+    assert "1 of 3 layers adapted (1)" in note

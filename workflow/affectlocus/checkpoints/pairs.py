@@ -38,7 +38,7 @@ from affectlocus.checkpoints.unsupported_formats import refuse_partitioned
 from affectlocus.checkpoints.weights import Weights, is_vocabulary
 from affectlocus.core.checkpoint_files import whole_weights
 from affectlocus.core.errors import InputError
-from affectlocus.core.projections import Location
+from affectlocus.core.projections import Location, layers_text
 
 if TYPE_CHECKING:
     import torch
@@ -100,6 +100,7 @@ class Pair:
             names = [] if any_base else check_base_name(adapter, self.base.path, self.base.config)
             self.adapter = Applied(adapter, self.base)
             self.notes += self.adapter.notes + self.adapter.unmeasured() + names
+            self.notes += self.missed_layers()
             continued = [one.adapter for one in self.before if one.adapter.continues_training]
             if continued and not adapter.continues_training:
                 self.notes.append(
@@ -112,6 +113,23 @@ class Pair:
             if prefix and not (narrowed and not whole.begins_with(prefix)):
                 whole = Weights(tuned, prefix)
             self._tuned = self._matched(whole)
+
+    def missed_layers(self) -> list[str]:
+        """A sentence if the adapter changes no projection of some layers; empty without one."""
+        if self.adapter is None:
+            return []
+        adapted: dict[int, bool] = {}
+        for name, places in self.base.located.items():
+            for location, _ in places:
+                changed = location.parameter == "weight" and name in self.adapter
+                adapted[location.layer] = adapted.get(location.layer, False) or changed
+        found = sorted(layer for layer, changed in adapted.items() if changed)
+        if not found or len(found) == len(adapted):
+            return []
+        return [
+            f"{self.tuned}: {len(found)} of {len(adapted)} layers adapted ({layers_text(found)}); "
+            "the other layers are as in the base"
+        ]
 
     def _matched(self, whole: Weights) -> Weights:
         """A full tuned model with the base's names, after a check that names and shapes match."""

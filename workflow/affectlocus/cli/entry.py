@@ -10,7 +10,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from affectlocus.cli.answers import evaluate, extract, openset
 from affectlocus.cli.checkpoints import convert, deltas, diff, graft, trajectory, verify
@@ -18,6 +18,7 @@ from affectlocus.cli.comparisons import compare
 from affectlocus.cli.experiment import check, pin, plan, schema
 from affectlocus.cli.forecasts import forecast
 from affectlocus.cli.imports import import_task
+from affectlocus.cli.init import init
 from affectlocus.cli.materials import (
     corpus,
     encoders,
@@ -30,7 +31,7 @@ from affectlocus.cli.materials import (
 from affectlocus.cli.mechanism import activations, directions, ledger, neurons
 from affectlocus.cli.places import percentiles, places
 from affectlocus.cli.reports import claims, figures, report, revisions, show
-from affectlocus.cli.runs import decide, doctor, run
+from affectlocus.cli.runs import decide, doctor, run, targets
 from affectlocus.cli.scores import collect, fluency, probes, score, tables
 from affectlocus.cli.tunings import tune
 from affectlocus.core.errors import exit_on_error, write_traceback
@@ -53,7 +54,37 @@ _NEEDED = {
 }
 
 # Commands that may access the network. Jobs read the files that retrieve and wheels downloaded.
-_ONLINE = ("retrieve", "wheels", "diff", "check", "score", "pin", "run", "decide", "doctor")
+_ONLINE = ("retrieve", "wheels", "diff", "check", "score", "pin", "run", "decide", "doctor", "init")
+
+
+# The groups of the help, and their commands in order. A command that is in none is a step of the
+# workflow.
+_GROUPS = {
+    "Start": ("init", "check", "run", "show", "report", "targets", "plan"),
+    "Experiments": (
+        *("doctor", "forecast", "decide", "compare", "claims", "revisions", "import-task", "pin"),
+        "schema",
+    ),
+    "Checkpoints, without an experiment": ("diff", "convert", "graft", "verify", "ledger"),
+}
+_STEPS = "Steps of the workflow"
+
+
+class _Groups(TyperGroup):
+    """The list of commands in groups."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        grouped = [name for names in _GROUPS.values() for name in names]
+        steps = tuple(name for name in self.list_commands(ctx) if name not in grouped)
+        for title, names in (_GROUPS | {_STEPS: steps}).items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            rows = [
+                (name, one.get_short_help_str(limit=formatter.width - 20))
+                for name, one in commands.items()
+                if one is not None
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 class _Step(TyperCommand):
@@ -72,12 +103,13 @@ class _Step(TyperCommand):
 
 
 app = typer.Typer(
+    cls=_Groups,
     help=(
         "Measure where a fine-tune changed a model, and whether this place causes its effect.\n\n"
-        "The workflow runs these steps for you (snakemake --cores 2). By hand, in this order: "
-        "corpus or retrieve, pretrain, prepare, tune, deltas, evaluate, (extract, openset,) score, "
-        "tables, figures. "
-        "Each STEP --help says what it reads and writes."
+        "Begin with: affectlocus init BASE TUNED DATA.csv, and then affectlocus run. The workflow "
+        "runs the steps for you. By hand, in this order: corpus or retrieve, pretrain, prepare, "
+        "tune, deltas, evaluate, (extract, openset,) score, tables, figures. "
+        "COMMAND --help says what it reads and writes."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -87,6 +119,7 @@ app = typer.Typer(
 
 # In the order of the help.
 for _command in (
+    init,
     corpus,
     senses,
     encoders,
@@ -123,6 +156,7 @@ for _command in (
     show,
     check,
     plan,
+    targets,
     run,
     decide,
     doctor,

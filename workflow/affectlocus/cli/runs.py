@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -17,21 +18,49 @@ from affectlocus.core.errors import InputError
 _EXPERIMENT = typer.Argument(help="an experiment's folder, or its params.yaml")
 
 
+# Arguments of Snakemake whose output a bar would hide.
+_TALKING = (
+    *("-n", "--dry-run", "--dryrun", "-q", "--quiet", "--verbose", "--logger", "-p", "--list"),
+    *("--printshellcmds", "--list-rules", "--list-targets", "-l", "-S", "--summary", "-D", "--dag"),
+    *("--detailed-summary", "--rulegraph", "--filegraph", "--lint", "--unlock", "--debug-dag"),
+    *("-h", "--help", "-v", "--version", "--report", "--stats", "--preview-remote"),
+)
+
 # Number of findings that `run` prints; `doctor` prints all.
 _SHOWN = 5
 
 
 def _folder(experiment: Path) -> Path:
-    """The folder of an experiment that is named by its folder or by its params.yaml."""
+    """The folder of an experiment that is named by its folder, its params.yaml or its name.
+
+    A name is looked up in `experiments` of the current folder, and of the checkout of affectlocus.
+    """
+    from affectlocus.core.errors import nearest
+    from affectlocus.orchestration.run import snakefile
+
     folder = experiment if experiment.is_dir() else experiment.parent
-    if not (folder / "params.yaml").is_file():
-        raise InputError(
-            "params.no-file",
-            f"{folder / 'params.yaml'}: no such file; expected an experiment's folder (arguments "
-            "of Snakemake go after --)",
-            file=folder / "params.yaml",
-        )
-    return folder
+    if (folder / "params.yaml").is_file() and experiment.exists():
+        return folder
+    known: dict[str, Path] = {}
+    if len(experiment.parts) == 1:
+        places = [Path("experiments")]
+        with suppress(InputError):
+            places.append(snakefile().parent / "experiments")
+        for place in places:
+            for file in sorted(place.glob("*/params.yaml")):
+                known.setdefault(file.parent.name, file.parent)
+    if str(experiment) in known:
+        return known[str(experiment)]
+    near = nearest(str(experiment), known)
+    advice = f"{near}? expected" if near else "expected"
+    raise InputError(
+        "params.no-file",
+        f"{folder / 'params.yaml' if experiment.exists() else experiment}: no such experiment; "
+        f"{advice} a folder with a params.yaml, which affectlocus init makes (arguments of "
+        "Snakemake go after --)",
+        file=folder / "params.yaml",
+        near=near,
+    )
 
 
 def run(
@@ -44,8 +73,14 @@ def run(
             "arguments for Snakemake are given"
         ),
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="print Snakemake's whole log in place of a bar")
+    ] = False,
 ) -> None:
     """Check an experiment, and run it with Snakemake.
+
+    An experiment is named by its folder, its params.yaml, or, below experiments, by its name alone.
+    Prints a bar over jobs and what runs now; the whole log is in .snakemake/log.
 
     Arguments after -- are passed to Snakemake. Before it starts Snakemake, this command refuses a
     folder that another run uses, downloads and checks the users' own files, removes the lock of a
@@ -57,6 +92,7 @@ def run(
     Example: affectlocus run -- --cores 2 results/table1.csv
     """
     from affectlocus.config.experiment import load
+    from affectlocus.orchestration.dag import Dag
     from affectlocus.orchestration.doctor import ASIDE, at_a_glance, leftovers, move
     from affectlocus.orchestration.preflight import (
         check_wheels,
@@ -101,7 +137,33 @@ def run(
         )
     words: list[str] = context.obj or []
     given = [*(["--cores", cores or "all"] if cores or not words else []), *words]
-    raise typer.Exit(start(folder, given))
+    quiet = not verbose and not any(word.partition("=")[0] in _TALKING for word in words)
+    code = start(folder, [*given, *(["--logger", "affectlocus"] if quiet else [])])
+    if code and words:
+        from affectlocus.orchestration.targets import unknown_targets
+
+        for sentence in unknown_targets(words, Dag(parameters), folder):
+            typer.echo(f"affectlocus: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def targets(experiment: Annotated[Path, _EXPERIMENT] = Path()) -> None:
+    """List the files that Snakemake can make of an experiment, in groups.
+
+    Each is an argument of `affectlocus run EXPERIMENT -- TARGET` and of snakemake. The file of a
+    figure with another suffix (.svg), and those of a table's intervals and baselines
+    (TABLE_intervals.csv, TABLE_baselines.csv), are targets too.
+
+    Example: affectlocus targets experiments/stories
+    """
+    from affectlocus.config.experiment import load
+    from affectlocus.orchestration.dag import Dag
+    from affectlocus.orchestration.targets import targets as groups
+
+    for title, files in groups(Dag(load(_folder(experiment), planning=True))).items():
+        typer.echo(f"{title}:")
+        for file in files:
+            typer.echo(f"  {file}")
 
 
 def decide(

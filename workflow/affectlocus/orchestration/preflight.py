@@ -306,10 +306,10 @@ def examined_pairs(
 
                 layers = 1 + max(location.layer for location in live.base.projections)
                 check_bridges(root / tuned.folder, bridge.kind, start, layers, bridge.tokens)
-            notes: list[str] = []
+            notes = live.missed_layers()
             if name in evaluated:
                 live.check()
-                notes = live.notes_on_cells()
+                notes += live.notes_on_cells()
         except InputError as error:
             problems.add(error.within(f"{source}: pairs.{name}", pair=name))
             continue

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,13 @@ _LEAST = 1 << 16  # bytes of free space that a run needs at least
 
 
 def snakefile() -> Path:
-    """The Snakefile of this package's checkout, or else the one in the current folder.
+    """The Snakefile of this package's checkout, of its installation, or in the current folder.
 
     Raises:
-        InputError: neither exists.
+        InputError: there is none.
     """
-    for path in (PACKAGE.parents[1] / "Snakefile", Path("Snakefile")):
+    installed = Path(sysconfig.get_path("data"), "share/affectlocus/Snakefile")
+    for path in (PACKAGE.parents[1] / "Snakefile", installed, Path("Snakefile")):
         if path.is_file():
             return path
     raise InputError(
