@@ -79,7 +79,7 @@ class _Groups(TyperGroup):
         for title, names in (_GROUPS | {_STEPS: steps}).items():
             commands = {name: self.get_command(ctx, name) for name in names}
             rows = [
-                (name, one.get_short_help_str(limit=formatter.width - 20))
+                (name, one.get_short_help_str(limit=200))
                 for name, one in commands.items()
                 if one is not None
             ]
