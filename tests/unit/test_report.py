@@ -348,6 +348,14 @@ def test_the_samples_behind_the_numbers_are_in_the_page_and_their_number_is_boun
     assert report(experiment(), results) == page
 
 
+def test_a_task_without_its_data_has_no_samples(results: Path) -> None:
+    answered(results)
+    (results / f"data/{TASKS[0]}.parquet").unlink()
+    found = sample_answers(results, {"p/load/gate"}, ["p/load/gate/seed0"], {})
+    assert (found.samples, found.answers) == ({}, {})
+    assert 'id="samples-packed"' not in report(experiment(), results)
+
+
 def test_samples_that_are_too_large_are_fewer(results: Path) -> None:
     answered(results)
     cells = [f"p/load/gate/seed{seed}" for seed in (0, 1)]
@@ -396,7 +404,9 @@ def test_rules_of_accessibility_that_a_program_can_check(results: Path) -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels)), "no level is left out"
     assert all(a.get("scope") for tag, a in elements if tag == "th")
     assert all(a.get("alt") for tag, a in elements if tag == "img")
-    # What scrolls can be reached by keyboard, and has a name.
+    # What scrolls can be reached by keyboard, and has a name of its own.
+    regions = [a["aria-label"] for _, a in elements if a.get("role") == "region"]
+    assert all(name and not str(name).endswith((" ", ",")) for name in regions)
     for _, attributes in elements:
         if "scroll" in str(attributes.get("class", "")).split():
             assert attributes["tabindex"] == "0"
@@ -677,7 +687,7 @@ def test_a_browser_shows_the_page_offline_at_phone_and_desk_width(
         # Eight of a picture's pixels and more make a letter of nine points: it stays that large.
         assert page.value("document.querySelector('#deltas img').clientWidth") >= 11 * 60
         # What a finger or a pointer must hit is large enough (WCAG 2.2, 2.5.8).
-        small = "[...document.querySelectorAll('main button:not(.sort)')]"
+        small = "[...document.querySelectorAll('main button')]"
         small += ".filter(one => one.offsetHeight > 0 && one.offsetHeight < 24).length"
         assert page.value(small) == 0
         shot = tmp_path / f"{width}.png"

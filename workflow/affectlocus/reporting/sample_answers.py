@@ -11,7 +11,7 @@ import base64
 import json
 import zlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,10 @@ def sample_answers(
         path = _answers_file(results / "cells" / cell)
         if row is None or path is None:
             continue
-        answers = read_answers(Predictions.read(path), scorings)
+        answers = read_answers(_first(Predictions.read(path), found, results), scorings)
         found.labelled |= answers.labels.keys() - answers.numbers.keys()
         for task, given in _by_task(answers).items():
-            if task not in found.samples:
-                _add_task(found, results, task)
-            ids = [sample for sample, *_ in found.samples.get(task, [])]
+            ids = [sample for sample, *_ in found.samples[task]]
             replicate = cell[len(row) + 1 :]
             mine = found.answers.setdefault(row, {}).setdefault(task, {})
             mine[replicate] = [given.get(sample, "") for sample in ids]
@@ -131,6 +129,22 @@ def _parents(cell: str) -> list[str]:
 def _answers_file(folder: Path) -> Path | None:
     files = (folder / f"{name}.parquet" for name in ("openset", "predictions"))
     return next((path for path in files if path.is_file()), None)
+
+
+def _first(predictions: Predictions, found: SampleAnswers, results: Path) -> Predictions:
+    """The predictions on the samples that the page has; adds the samples of new tasks."""
+    rows = predictions.rows
+    kept = pd.Series(False, index=rows.index)
+    labels = {}
+    for task, candidates in predictions.labels.items():
+        if task not in found.samples:
+            _add_task(found, results, task)
+        if task in found.samples:
+            ids = [sample for sample, *_ in found.samples[task]]
+            kept |= (rows["task"] == task) & rows["sample"].isin(ids)
+            labels[task] = candidates
+    # Indices count from 0, as in the file.
+    return replace(predictions, labels=labels, rows=rows[kept].reset_index(drop=True))
 
 
 def _add_task(found: SampleAnswers, results: Path, task: str) -> None:
