@@ -156,5 +156,10 @@ def test_a_folder_that_is_none_or_has_no_results_is_refused(tmp_path: Path) -> N
     one = results(tmp_path / "a")
     with refused("result.no-folder", file=tmp_path / "nowhere"):
         compare_results(one, tmp_path / "nowhere")
-    with refused("result.no-results", file=tmp_path / "a"):
+    with refused("result.no-results", file=tmp_path / "a") as error:
         compare_results(one, tmp_path / "a")
+    assert str(error.value).endswith(f": give {one}")
+    (tmp_path / "empty").mkdir()
+    with refused("result.no-results", file=tmp_path / "empty") as error:
+        compare_results(one, tmp_path / "empty")
+    assert str(error.value).endswith(": run snakemake first")

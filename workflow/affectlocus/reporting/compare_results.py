@@ -155,10 +155,12 @@ def compare_results(first: Path, second: Path) -> Comparison:
                 file=folder,
             )
         if not any((folder / name).exists() for name in ("scores.parquet", "claims.csv", "cells")):
+            inside = folder / "results"
+            advice = f"give {inside}" if inside.is_dir() else "run snakemake first"
             raise InputError(
                 "result.no-results",
                 f"{folder}: no scores.parquet, claims.csv or cells; expected the folder of results "
-                "of an experiment, or run snakemake first",
+                f"of an experiment: {advice}",
                 file=folder,
             )
     verdicts, lone_verdicts = _verdicts(_claims(first), _claims(second))
