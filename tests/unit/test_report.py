@@ -353,7 +353,18 @@ def test_a_task_without_its_data_has_no_samples(results: Path) -> None:
     (results / f"data/{TASKS[0]}.parquet").unlink()
     found = sample_answers(results, {"p/load/gate"}, ["p/load/gate/seed0"], {})
     assert (found.samples, found.answers) == ({}, {})
-    assert 'id="samples-packed"' not in report(experiment(), results)
+    assert "samples-packed" not in report(experiment(), results).partition("<script>")[0]
+
+
+def test_a_short_table_is_printed_in_one_piece_and_a_long_one_from_the_top_of_a_page(
+    results: Path,
+) -> None:
+    def first(page: str) -> str:
+        return page.partition('<section id="table1"')[2].partition("<h3>")[0]
+
+    assert 'class="together"' in first(report(experiment(), results))
+    table(results, "table1", [*PROJECTIONS, *(f"q+{name}" for name in "kvo"), "all"])
+    assert 'class="from-top"' in first(report(experiment(), results))
 
 
 def test_samples_that_are_too_large_are_fewer(results: Path) -> None:

@@ -87,6 +87,15 @@ class Panel:
     frame: pd.DataFrame | None = None
     spans: Spans = field(default_factory=dict)
 
+    @property
+    def short(self) -> bool:
+        """Whether the panel fits on a printed page together with its title and caption."""
+        if self.scores is not None:
+            # A page is turned, and a row has two lines.
+            return len(self.scores.rows) + len(self.scores.baselines) <= 12
+        lines = 2 if self.spans else 1
+        return self.frame is None or lines * len(self.frame) <= 40
+
 
 @dataclass(frozen=True)
 class ExhibitGroup:
