@@ -129,6 +129,12 @@ class Medium(Strict):
         description="to mean 0 and variance 1: clip: each clip; sample: all clips of a recording "
         "together; encoder: as the configuration of the encoder's preprocessor says",
     )
+    window: Literal["trained", "none"] = Field(
+        "trained",
+        description="of Whisper only. trained: silence is added up to the 30 s that it was trained "
+        "on, and its positions are left out of the features; none: nothing is added, which is "
+        "faster and gives other features",
+    )
     short: Literal["fill", "keep", "absent"] = Field(
         "fill",
         description="with fewer frames than frames, or less sound than seconds. fill: the last "
@@ -218,7 +224,8 @@ _KEYS: dict[Kind, tuple[str, ...]] = {
     "frames": ("frames", "pick", "size", "array_channels", "short", *_OUTPUT),
     "video": ("frames", "pick", "size", "short", *_OUTPUT),
     "audio": (
-        *("rate", "clips", "seconds", "starts", "centre", "normalise", "short", "silence"),
+        *("rate", "clips", "seconds", "starts", "centre", "normalise", "window"),
+        *("short", "silence"),
         *_OUTPUT,
     ),
     "features": ("store",),
