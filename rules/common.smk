@@ -35,6 +35,11 @@ else:
     if missing := preflight.absent(EXPERIMENT, Path.cwd()):
         logger.warning(f"Planned without what is awaited: {', '.join(missing)}.")
 JOBS = Dag(EXPERIMENT)
+JOBS.encode.listed = (
+    preflight.remembered_media(Path.cwd())
+    if compat.is_job(workflow)
+    else preflight.listed_media(DATA)
+)
 # On one machine as many GPU jobs run at once as it has GPUs. On a cluster the host of a job has the GPUs.
 # Snakemake knows which of the two applies after it has read all rules.
 CARDS = len(cards())

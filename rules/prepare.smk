@@ -1,6 +1,6 @@
 # Tasks: converts the files of each task into one table of samples.
 #
-# in:  the files in params.yaml, or results/corpus/TASK.csv
+# in:  the files in params.yaml, or results/corpus/TASK.csv; of tasks with media the indexes of their features
 # out: results/data/TASK.parquet (id, split, text, prompt, answer), results/data/TASK.json (report);
 #      results/data/sources/TASK.SPLIT.json, the manifest of a file from a hub
 

@@ -29,6 +29,7 @@ from affectlocus.cli.materials import (
     wheels,
 )
 from affectlocus.cli.mechanism import activations, directions, ledger, neurons
+from affectlocus.cli.media import encode
 from affectlocus.cli.places import percentiles, places
 from affectlocus.cli.reports import claims, figures, report, revisions, show
 from affectlocus.cli.runs import decide, doctor, run, targets
@@ -43,6 +44,7 @@ from affectlocus.core.version import __version__
 _NEEDED = {
     "pretrain": ("torch", "transformers"),
     "encoders": ("torch", "transformers"),
+    "encode": ("torch", "transformers"),
     "tune": ("torch", "transformers", "peft"),
     "forecast": ("torch", "transformers", "peft"),
     "evaluate": ("torch", "transformers"),
@@ -107,8 +109,8 @@ app = typer.Typer(
     help=(
         "Measure where a fine-tune changed a model, and whether this place causes its effect.\n\n"
         "Begin with: affectlocus init BASE TUNED DATA.csv, and then affectlocus run. The workflow "
-        "runs the steps for you. By hand, in this order: corpus or retrieve, pretrain, prepare, "
-        "tune, deltas, evaluate, (extract, openset,) score, tables, figures. "
+        "runs the steps for you. By hand, in this order: corpus or retrieve, pretrain, (encode,) "
+        "prepare, tune, deltas, evaluate, (extract, openset,) score, tables, figures. "
         "COMMAND --help says what it reads and writes."
     ),
     no_args_is_help=True,
@@ -127,6 +129,7 @@ for _command in (
     wheels,
     pretrain,
     import_task,
+    encode,
     prepare,
     probes,
     forecast,

@@ -16,6 +16,7 @@ from affectlocus.cli.shared import (
     placed_list,
     settings_of,
     settings_option,
+    task_of,
     training_states,
     write_manifest,
 )
@@ -77,6 +78,13 @@ def retrieve(
         typer.Option(help="of a hub id: a commit's 40 hex digits; a branch is pinned in --lock"),
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="of a URL: the file's SHA-256")] = None,
+    package_file: Annotated[
+        str | None,
+        typer.Option(
+            help="config.json of a model in an installed package; * and ? match any characters; "
+            "SOURCE is then the package and its version, NAME==VERSION"
+        ),
+    ] = None,
     lock: Annotated[
         Path, typer.Option(help="json of the commits that branches are pinned to")
     ] = Path("checkpoints.lock.json"),
@@ -112,7 +120,7 @@ def retrieve(
         return
     from affectlocus.data.retrieve import retrieve as run
 
-    write_json(out, run(source, revision, sha256, lock))
+    write_json(out, run(source, revision, sha256, lock, package_file))
 
 
 def wheels(
@@ -283,7 +291,7 @@ def prepare(
         settings_option(
             "domain, columns, labels, label_separator, unlisted_labels, duplicate_ids, prompt, "
             "context, subset, overlap_limit, header, delimiter, pattern, encoding, rename, split, "
-            "join, number, positive, fluency, files, awaited, preset, root, corpus"
+            "join, number, positive, fluency, media, absent, files, awaited, preset, root, corpus"
         ),
     ],
     out: Out,
@@ -296,6 +304,13 @@ def prepare(
         typer.Option("--all", help="file of all splits, with a column that names the split"),
     ] = None,
     join: Annotated[Path | None, typer.Option(help="the file of the settings' join")] = None,
+    media: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="index of the features of a medium of the settings, MEDIUM.parquet as encode "
+            "writes it; repeat for each medium"
+        ),
+    ] = None,
 ) -> None:
     """Read a task's files (csv, tsv, jsonl, parquet) into one table of prompts and answers.
 
@@ -304,27 +319,23 @@ def prepare(
     Example: affectlocus prepare --name mine --train train.csv --test test.csv
     --settings mine.yaml --out mine.parquet --report mine.json
     """
-    from affectlocus.config.tasks import Task
-    from affectlocus.core.files import check_whole, write_json
+    from affectlocus.core.files import write_json
     from affectlocus.data.prepare import prepare as run
     from affectlocus.data.prepared_task import PreparedTask
-    from affectlocus.data.sources import resolved
+    from affectlocus.data.sample_files import read_indexes
 
     splits = {"train": train, "validation": validation, "test": test, "all": all_splits}
-    files = {key: path for key, path in splits.items() if path}
-
-    def filled(task: dict[str, Any]) -> dict[str, Any]:
-        # A preset's root names its files.
-        named = any(task.get(key) for key in ("files", "root", "corpus"))
-        if named or not files:
-            return task
-        return task | {"files": {key: str(path) for key, path in files.items()}}
-
-    task = settings_of(Task, settings, fill=filled)
-    given = files | ({"join": join} if join else {})
-    if task.corpus:  # a step wrote it; files of people may end without a line break
-        for path in given.values():
-            check_whole(path)
-    samples, found = run(name, task, resolved(task, given))
+    task, files = task_of(settings, splits, join)
+    indexes = read_indexes(media or [])
+    if without := [medium for medium in task.media if medium not in indexes]:
+        raise InputError(
+            "prepare.no-index",
+            f"task {name} has the medium {without[0]}; give --media {without[0]}.parquet, which "
+            "encode writes",
+            task=name,
+            option="--media",
+            expected=without[0],
+        )
+    samples, found = run(name, task, files, {medium: indexes[medium] for medium in task.media})
     PreparedTask(name, task.words, samples).write(out)
     write_json(report, found)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydantic import BaseModel, RootModel
 
+    from affectlocus.config.tasks import Task
     from affectlocus.training.training_state import TrainingStates
 
 
@@ -121,6 +122,36 @@ def settings_of(
         return model.model_validate(fill(given) if fill and isinstance(given, dict) else given)
     except ValidationError as error:
         raise located(first_problem(error, model), source) from None
+
+
+def task_of(
+    settings: str, splits: dict[str, Path | None], join: Path | None
+) -> tuple[Task, dict[str, Path]]:
+    """The settings of a task, and its files: those of the options, downloaded ones resolved.
+
+    Args:
+        splits: split or `all` → the file that an option names.
+        join: the file of the settings' join.
+    """
+    from affectlocus.config.tasks import Task
+    from affectlocus.core.files import check_whole
+    from affectlocus.data.sources import resolved
+
+    files = {key: path for key, path in splits.items() if path}
+
+    def filled(task: dict[str, Any]) -> dict[str, Any]:
+        # A preset's root names its files.
+        named = any(task.get(key) for key in ("files", "root", "corpus"))
+        if named or not files:
+            return task
+        return task | {"files": {key: str(path) for key, path in files.items()}}
+
+    task = settings_of(Task, settings, fill=filled)
+    given = files | ({"join": join} if join else {})
+    if task.corpus:  # a step wrote it; files of people may end without a line break
+        for path in given.values():
+            check_whole(path)
+    return task, resolved(task, given)
 
 
 def placed_list(

@@ -119,11 +119,7 @@ class Medium(Strict):
         description="clips start evenly spaced from the beginning to the last possible start. "
         "exact: computed in samples; float: in seconds, as pytorchvideo 0.1.5 does",
     )
-    centre: Literal["none", "clip", "overlapping"] = Field(
-        "none",
-        description="clip: the mean of each clip is subtracted from it. overlapping: the same, in "
-        "place, so that where clips overlap it is done once for each, as ImageBind's loader does",
-    )
+    centre: bool = Field(False, description="subtract its mean from each clip")
     normalise: Literal["encoder", "none", "clip", "sample"] = Field(
         "encoder",
         description="to mean 0 and variance 1: clip: each clip; sample: all clips of a recording "

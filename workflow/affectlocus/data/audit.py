@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from affectlocus.config.files import SPLITS
+from affectlocus.data.unusable import REASONS
 
 # Signs of a wrong encoding: the replacement character and C1 control characters.
 _ODD = re.compile("[\ufffd\u0080-\u009f]")
@@ -122,6 +123,7 @@ _LEFT_OUT = {
     "empty_target": "with an empty target",
     "duplicate_id": "with a duplicate id",
     "outside_subset": "not drawn for the subset",
+    "without_media": "without a usable file of each medium",
 }
 _KEPT = {
     "without_context": "without an earlier turn in their dialogue",
@@ -148,6 +150,9 @@ def report_lines(report: dict[str, Any]) -> list[str]:
             if counts:
                 numbers = ", ".join(f"{split} {count}" for split, count in counts.items())
                 lines.append(f"  {title}: {words}: {numbers}")
+    for split, counts in splits.items():
+        for medium, reasons in counts.get("media", {}).items():
+            lines += [f"  {medium}: {REASONS[why]}: {split} {n}" for why, n in reasons.items()]
     if "id" in report and report["id"] is None:
         lines.append("  ids: row numbers, as no column holds ids; duplicates cannot be detected")
     if "other_lines" in report:

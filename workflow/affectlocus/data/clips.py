@@ -56,7 +56,7 @@ def clips_of(sound: np.ndarray, medium: Medium) -> np.ndarray:
     """The clips of a recording (clips, samples), float32; one clip if it is heard as a whole.
 
     Args:
-        sound: (samples,), float32, at `medium.rate` samples per second; it is not changed.
+        sound: (samples,), float32, at `medium.rate` samples per second.
 
     Raises:
         UnusableError: it is shorter than a clip, and `medium.short` is absent.
@@ -74,12 +74,8 @@ def clips_of(sound: np.ndarray, medium: Medium) -> np.ndarray:
             sound = np.pad(sound, (0, length - len(sound)))
     if medium.clips is None:
         return sound[None, :length]
-    sound = sound.copy()
-    views = [sound[start : start + length] for start in clip_starts(len(sound), length, medium)]
-    if medium.centre == "overlapping":
-        for view in views:
-            view -= view.mean()
-    clips = np.stack(views)  # (clips, length)
-    if medium.centre == "clip":
+    starts = clip_starts(len(sound), length, medium)
+    clips = np.stack([sound[start : start + length] for start in starts])  # (clips, length)
+    if medium.centre:
         clips -= clips.mean(axis=1, keepdims=True)
     return clips

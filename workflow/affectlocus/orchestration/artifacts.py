@@ -22,6 +22,14 @@ from affectlocus.orchestration.rule_values import complete, repeated
 EXTRACTOR = "_extractor"
 """The name of the extraction model's manifest; no base and no pair may have it."""
 
+_ENCODER = "_encoder."
+
+
+def encoder_checkpoint(medium: str) -> str:
+    """The name of the manifest of a medium's encoder; no base and no pair may have it."""
+    return _ENCODER + medium
+
+
 # In the order of the paper's tables. Tables of further pairs are named after them: table1.PAIR.csv.
 ARMS: dict[str, Arm] = {
     "table1": "load",
@@ -146,12 +154,24 @@ class Artifacts:
         bases = [name for name, base in self.bases.items() if not (base.is_gguf or base.pretrain)]
         pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuned is not None]
         extracts = self.parameters.spoken and self.parameters.extraction.model is not None
-        return bases + pairs + ([EXTRACTOR] if extracts else [])
+        return bases + pairs + ([EXTRACTOR] if extracts else []) + self.brought_encoders
+
+    @property
+    def brought_encoders(self) -> list[str]:
+        """The encoders that the user brings."""
+        media = self.parameters.media.items()
+        return [
+            encoder_checkpoint(name)
+            for name, medium in media
+            if medium.encoder is not None and medium.encoder.pretrain is None
+        ]
 
     def source(self, name: str) -> Source:
-        """Where a base, a pair's tuned checkpoint or the extraction model comes from."""
+        """Where a base, a tuned checkpoint, the extraction model or an encoder comes from."""
         source: Source | None = self.parameters.extraction.model
-        if name != EXTRACTOR:
+        if name.startswith(_ENCODER):
+            source = self.parameters.media[name.removeprefix(_ENCODER)].encoder
+        elif name != EXTRACTOR:
             source = self.bases.get(name) or self.parameters.pairs[name].tuned
         assert source is not None
         return source

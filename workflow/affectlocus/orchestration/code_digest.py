@@ -29,9 +29,10 @@ NAME = "affectlocus"
 # Import name → package, of libraries whose version can change a number: they compute it (torch,
 # numpy, scipy, scikit-learn, numba with the compiler behind it), choose what a model computes on
 # (transformers, peft, tokenizers, accelerate, jinja2's chat templates), dequantise weights (gguf),
-# or parse, group and round samples and scores (pandas; openpyxl reads the cells of .xlsx). Left
-# out: safetensors and pyarrow store the bits they are given; pydantic and yaml hand over values
-# that are parameters of the job; libraries that draw, download or print do not compute.
+# parse, group and round samples and scores (pandas; openpyxl reads the cells of .xlsx), or decode
+# media (av, soundfile, pillow). Left out: safetensors and pyarrow store the bits they are given;
+# pydantic and yaml hand over values that are parameters of the job; libraries that draw, download
+# or print do not compute.
 NUMERICAL = {
     "torch": "torch",
     "transformers": "transformers",
@@ -47,6 +48,9 @@ NUMERICAL = {
     "llvmlite": "llvmlite",
     "openpyxl": "openpyxl",
     "gguf": "gguf",
+    "av": "av",
+    "soundfile": "soundfile",
+    "PIL": "pillow",
 }
 # Libraries that another library computes with, without an import in this package.
 _BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2"), "numba": ("llvmlite",)}
@@ -99,10 +103,20 @@ def digest(command: str) -> str:
     Raises:
         ValueError: no such command.
     """
+    return _digest(parts(command))
+
+
+@cache
+def module_digest(module: str) -> str:
+    """The same of a module and everything that it reaches, whichever command uses it."""
+    return _digest(_reached((module, _ALL)))
+
+
+def _digest(reached: frozenset[Part]) -> str:
     total = hashlib.sha256()
     libraries: set[str] = set()
     data: set[str] = set()
-    for part in sorted(parts(command)):
+    for part in sorted(reached):
         content = _content(part)
         total.update("\0".join((*part, content.code, "")).encode())
         libraries |= content.libraries
@@ -119,8 +133,12 @@ def parts(command: str) -> frozenset[Part]:
     """The parts of the package that a command reaches, except those that change no result."""
     if command not in _commands():
         raise ValueError(f"{command}: no command of {NAME}; a digest is that of a command")
+    return _reached((_commands()[command], command))
+
+
+def _reached(first: Part) -> frozenset[Part]:
     found: set[Part] = set()
-    waiting = [(_commands()[command], command)]
+    waiting = [first]
     while waiting:
         part = waiting.pop()
         if part not in found and not _inert(part):

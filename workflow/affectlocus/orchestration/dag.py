@@ -15,6 +15,7 @@ from affectlocus.orchestration.steps.convert import ConvertJobs
 from affectlocus.orchestration.steps.corpus import CorpusJobs
 from affectlocus.orchestration.steps.deltas import DeltasJobs
 from affectlocus.orchestration.steps.directions import DirectionsJobs
+from affectlocus.orchestration.steps.encode import EncodeJobs
 from affectlocus.orchestration.steps.encoders import EncodersJobs
 from affectlocus.orchestration.steps.evaluate import EvaluateJobs
 from affectlocus.orchestration.steps.figures import FiguresJobs
@@ -50,6 +51,7 @@ class Dag(Artifacts):
         self.pretrain = PretrainJobs(self)
         self.encoders = EncodersJobs(self)
         self.prepare = PrepareJobs(self)
+        self.encode = EncodeJobs(self, self.prepare)
         self.forecast = ForecastJobs(self)
         self.probes = ProbesJobs(self)
         self.tune = TuneJobs(self, self.forecast)

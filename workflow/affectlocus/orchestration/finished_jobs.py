@@ -35,6 +35,7 @@ def _steps(jobs: Dag) -> Iterator[str]:
         "retrieve_data": jobs.prepare.hub_tables,
         "pretrain": jobs.pretrained,
         "encoders": jobs.encoders.media,
+        "encode": [f"{task}/{medium}" for task, medium in jobs.encode.jobs],
         "prepare": jobs.report.tasks,
         "tune": jobs.tuned,
         "deltas": jobs.pair_of,

