@@ -12,6 +12,7 @@ from media_sets import features, task, write_features
 from refusal import refused
 from safetensors.torch import load_file
 
+from affectlocus.config.bridges import BridgeConfig
 from affectlocus.config.evaluation import Evaluate
 from affectlocus.config.hardware import Hardware
 from affectlocus.config.tuning import Tuning
@@ -20,7 +21,8 @@ from affectlocus.core.stop_signals import Stopped
 from affectlocus.evaluation.cell_bridge import cell_bridge
 from affectlocus.evaluation.evaluate import NO_CACHE
 from affectlocus.evaluation.session import Session
-from affectlocus.lm.sample_media import SampleMedia
+from affectlocus.lm.bridges import described, drawn
+from affectlocus.lm.sample_media import SampleMedia, batch_soft_tokens
 from affectlocus.training.tune import Tuner, TuningJob
 
 FILES = ("bridge.safetensors", "bridge_initial.safetensors")
@@ -277,3 +279,33 @@ def test_features_that_do_not_fit_the_bridge_are_refused(pair):
     asked._media = {"moods": {}}
     with refused("bridge.no-medium", expected="face"):
         answers(pair, asked, cell("tuned"))
+
+
+def test_tasks_with_and_without_media_are_tuned_together(checkpoint, tmp_path):
+    """A batch holds samples of both; those of text are no input of the bridge."""
+    moods, plain = task(), task("plain", seed=1)
+    plain = replace(
+        plain,
+        samples=plain.samples.drop(columns=["media.face", "media.voice"]).assign(
+            prompt="She came in. She was"
+        ),
+    )
+    media = features(write_features(tmp_path / "features", moods), "train")
+    frames = [moods.samples, plain.samples]
+    mixed = recipe("q", data=["moods", "plain"])
+    (measured,) = Tuner(checkpoint()).tune(
+        [TuningJob(mixed, frames, tmp_path / "mixed", None, [media, {}])]
+    )
+    assert measured["samples"] == 96
+    after, before = (load_file(tmp_path / "mixed" / name) for name in FILES)
+    assert all(not torch.equal(after[name], before[name]) for name in before)
+
+
+def test_the_soft_tokens_of_a_sample_do_not_depend_on_samples_of_text_in_its_batch():
+    description = described(BridgeConfig.model_validate(BRIDGE), {"face": 6, "voice": 4}, 8)
+    bridge = drawn(description, 0)
+    samples = [{"face": torch.randn(1, 6), "voice": torch.randn(3, 4)} for _ in range(2)]
+    alone = batch_soft_tokens(bridge, samples)
+    mixed = batch_soft_tokens(bridge, [{}, samples[0], {}, samples[1]])
+    assert torch.equal(mixed[[1, 3]], alone)
+    assert not mixed[[0, 2]].any()

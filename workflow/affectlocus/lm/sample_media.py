@@ -152,17 +152,24 @@ class SampleMedia:
 def batch_soft_tokens(
     bridge: nn.Module, samples: Sequence[Mapping[str, torch.Tensor]]
 ) -> torch.Tensor:
-    """The soft tokens (B, K, H) of a batch, on the bridge's device.
+    """The soft tokens (B, K, H) of a batch, on the bridge's device; 0 for samples without media.
 
     Args:
-        samples: of each sample, medium → its features (T, W). Media with one number of tokens go
-            through the bridge together.
+        samples: of each sample, medium → its features (T, W); empty for a sample of text. Media
+            with one number of tokens go through the bridge together. At least one sample has media.
     """
     device = next(bridge.parameters()).device
     called = cast(Bridge, bridge)
-    shapes = {tuple((name, one.shape) for name, one in sample.items()) for sample in samples}
+    rows = [row for row, sample in enumerate(samples) if sample]
+    given = [samples[row] for row in rows]
+    shapes = {tuple((name, one.shape) for name, one in sample.items()) for sample in given}
     if len(shapes) == 1:
-        stacked = {name: torch.stack([one[name] for one in samples]) for name in samples[0]}
-        return soft_tokens(called, stacked, device)
-    single = [{name: one[None] for name, one in sample.items()} for sample in samples]
-    return torch.cat([soft_tokens(called, one, device) for one in single])
+        stacked = {name: torch.stack([one[name] for one in given]) for name in given[0]}
+        found = soft_tokens(called, stacked, device)
+    else:
+        single = [{name: one[None] for name, one in sample.items()} for sample in given]
+        found = torch.cat([soft_tokens(called, one, device) for one in single])
+    if len(rows) == len(samples):
+        return found
+    empty = found.new_zeros(len(samples), *found.shape[1:])
+    return empty.index_copy(0, torch.tensor(rows, device=device), found)
