@@ -46,7 +46,7 @@ def _features(path: Path) -> np.ndarray:
             "wrong-array",
             f"shape {stored.shape} of {stored.dtype}, expected (width) or (tokens, width), floats",
         )
-    found = np.atleast_2d(np.asarray(stored, np.float32))
+    found = np.atleast_2d(np.array(stored, np.float32))
     if not np.isfinite(found).all():
         raise UnusableError("wrong-array", "numbers that are not finite")
     return found

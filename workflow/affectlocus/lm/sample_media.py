@@ -14,11 +14,9 @@ from torch import nn
 from affectlocus.config.bridges import FUSED
 from affectlocus.core.cells import SHUFFLED, ZEROED, Cell
 from affectlocus.core.errors import InputError
+from affectlocus.data.sample_files import COLUMN
 from affectlocus.lm.bridges import Bridge, soft_tokens
 from affectlocus.lm.soft_tokens import without_placeholders
-
-COLUMN = "media."
-"""Start of the columns of a prepared task that name the files of its media."""
 
 
 class MediumFeatures(Protocol):
