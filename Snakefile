@@ -57,6 +57,7 @@ include: "rules/ledger.smk"
 include: "rules/neurons.smk"
 include: "rules/directions.smk"
 include: "rules/places.smk"
+include: "rules/smallest.smk"
 include: "rules/collect.smk"
 include: "rules/claims.smk"
 include: "rules/revisions.smk"
@@ -76,6 +77,7 @@ rule all:
         JOBS.directions.files,
         JOBS.places.files,
         JOBS.forecast.files,
+        JOBS.smallest.files,
         JOBS.neurons.activations,
         JOBS.fluency.files,
         "results/scores.parquet",

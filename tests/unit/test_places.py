@@ -242,16 +242,21 @@ WORDS = {"happy": "joy", "sad": "grief"}
 
 @pytest.fixture(scope="module")
 def planted(checkpoint, tmp_path_factory) -> Path:
-    """A base, a pair whose skill is in `up` of layer 1 alone, and a pair of noise.
-
-    Both pairs have noise in every other projection, of the size that the skill has.
-    """
-    folder = tmp_path_factory.mktemp("planted")
+    """A base, a pair whose skill is in `up` of layer 1 alone, and a pair of noise."""
     base = checkpoint("llama", tie_word_embeddings=False)
+    return plant(base, tmp_path_factory.mktemp("planted"), 1.0)
+
+
+def plant(base: Path, folder: Path, noise: float, count: int = 12) -> Path:
+    """Both pairs have noise in every other projection: its size, in units of the skill's.
+
+    Args:
+        count: the number of samples of each split.
+    """
     rows = [
         (f"{split}{number}", split, f"Anna was {word}{' again' * (number % 3)}.", answer)
         for split in ("train", "test")
-        for number in range(12)
+        for number in range(count)
         for word, answer in list(WORDS.items())[number % 2 : number % 2 + 1]
     ]
     frame = pd.DataFrame(rows, columns=["id", "split", "prompt", "answer"])
@@ -269,7 +274,7 @@ def planted(checkpoint, tmp_path_factory) -> Path:
         tensors = {key: value.clone() for key, value in before.items()}
         for key, value in tensors.items():
             if "_proj" in key and not (holds and key == skill):
-                value += size * torch.randn(value.shape, generator=random)
+                value += noise * size * torch.randn(value.shape, generator=random)
         if holds:
             tensors[skill] = after[skill]
         (folder / name).mkdir()

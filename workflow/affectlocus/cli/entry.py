@@ -34,6 +34,7 @@ from affectlocus.cli.places import percentiles, places
 from affectlocus.cli.reports import claims, figures, report, revisions, show
 from affectlocus.cli.runs import decide, doctor, run, targets
 from affectlocus.cli.scores import collect, fluency, probes, score, tables
+from affectlocus.cli.smallest import frontier, smallest
 from affectlocus.cli.tunings import tune
 from affectlocus.core.errors import exit_on_error, write_traceback
 from affectlocus.core.extras import explained, needed
@@ -49,6 +50,7 @@ _NEEDED = {
     "forecast": ("torch", "transformers", "peft"),
     "evaluate": ("torch", "transformers"),
     "places": ("torch", "transformers"),
+    "smallest": ("torch", "transformers"),
     "extract": ("torch", "transformers"),
     "activations": ("torch", "transformers"),
     "run": ("snakemake",),
@@ -145,6 +147,8 @@ for _command in (
     evaluate,
     places,
     percentiles,
+    smallest,
+    frontier,
     extract,
     openset,
     score,

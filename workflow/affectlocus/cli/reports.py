@@ -97,6 +97,9 @@ def figures(
     draws: Annotated[
         Path | None, typer.Option(help="scores of random places, for --places")
     ] = None,
+    frontier: Annotated[
+        Path | None, typer.Option(help="output of the command frontier: size against score")
+    ] = None,
     title: Annotated[str, typer.Option(help="title of the figure")] = "",
 ) -> None:
     """Draw one figure as PNG and SVG.
@@ -104,19 +107,20 @@ def figures(
     One option selects the figure: deltas of a pair (--heat-map), of several pairs (--grid) or along
     the tuning (--trajectory), relative changes (--histogram), scores of single modules (--singles),
     drops of ablations (--ablation), gains by layer band (--bands), module sets among random places
-    (--places), scores by dose (--dose) or by trained parameters (--trade-off), neurons, directions
-    of two pairs, or activations of the gate.
+    (--places), small sets of blocks (--frontier), scores by dose (--dose) or by trained parameters
+    (--trade-off), neurons, directions of two pairs, or activations of the gate.
 
     Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
     """
     closer = (neurons, directions, activations)
     tables = [path for path in (singles, ablation) if path is not None]
-    compared = (grid, trajectory, dose, bands, places)
+    compared = (grid, trajectory, dose, bands, places, frontier)
     if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer, *compared))) != 1:
         raise InputError(
             "option.not-one-figure",
             "expected one of --heat-map, --grid, --trajectory, --histogram, --singles, --ablation, "
-            "--dose, --bands, --places, --trade-off, --neurons, --directions and --activations",
+            "--dose, --bands, --places, --frontier, --trade-off, --neurons, --directions and "
+            "--activations",
         )
     import pandas as pd
 
@@ -195,6 +199,11 @@ def figures(
 
         summary = _read_companion(places, "percentiles", "percentile")
         figure = place_dots(summary, _read_companion(draws, "scores", "draw"), title)
+    elif frontier is not None:
+        from affectlocus.reporting.frontier_curves import frontier_curves
+
+        sets = _read_companion(frontier, "smallest sets", "gain_kept")
+        figure = frontier_curves(sets.astype({"seed": str, "named": str}), title)
     elif bands is not None:
         from affectlocus.reporting.band_map import band_map
 

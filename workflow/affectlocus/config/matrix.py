@@ -107,6 +107,20 @@ class RandomPlaces(Strict):
     )
 
 
+class SmallestSets(Strict):
+    """Searches for the smallest set of blocks (a projection of a layer) that keeps the gain."""
+
+    samples: Annotated[int, Field(ge=0, le=1_000_000), WHOLE] = Field(
+        0,
+        description="test samples of each task at most; half of them choose the sets, the other "
+        "half judges them; 0: no search",
+    )
+    keep: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.95, description="share of the tuned model's gain that the set has to keep"
+    )
+    steps: Count = Field(60, description="training steps of the learned factors")
+
+
 class Matrix(Strict):
     """The cells: which module sets of which pairs are loaded, tuned and ablated."""
 
@@ -165,6 +179,7 @@ class Matrix(Strict):
         "text: no media",
     )
     random_places: RandomPlaces = RandomPlaces()
+    smallest: SmallestSets = SmallestSets()
     forecast: Annotated[int, Field(ge=0, le=1_000_000), WHOLE] = Field(
         0,
         description="training samples on which each base is measured before it is tuned for a pair "

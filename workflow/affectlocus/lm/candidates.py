@@ -102,9 +102,18 @@ def log_likelihoods(
     return result
 
 
+def batch_log_likelihoods(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    candidates: Sequence[Sequence[int]],
+) -> torch.Tensor:
+    """`log_likelihoods` of one batch, with gradients where the weights require them."""
+    return _batch(model, prompts, _Tail.of(candidates), len(candidates), None)
+
+
 def _batch(
     model: PreTrainedModel,
-    prompts: list[Sequence[int]],
+    prompts: Sequence[Sequence[int]],
     tail: _Tail,
     candidates: int,
     soft: torch.Tensor | None,
@@ -146,7 +155,7 @@ def _batch(
 
 def _next_logits(
     model: PreTrainedModel,
-    prompts: list[Sequence[int]],
+    prompts: Sequence[Sequence[int]],
     lengths: torch.Tensor,
     soft: torch.Tensor | None,
 ) -> torch.Tensor:

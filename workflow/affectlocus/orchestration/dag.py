@@ -33,6 +33,7 @@ from affectlocus.orchestration.steps.retrieve import RetrieveJobs
 from affectlocus.orchestration.steps.revisions import RevisionsJobs
 from affectlocus.orchestration.steps.score import ScoreJobs
 from affectlocus.orchestration.steps.senses import SensesJobs
+from affectlocus.orchestration.steps.smallest import SmallestJobs
 from affectlocus.orchestration.steps.tables import TablesJobs
 from affectlocus.orchestration.steps.trajectory import TrajectoryJobs
 from affectlocus.orchestration.steps.tune import TuneJobs
@@ -69,11 +70,12 @@ class Dag(Artifacts):
         self.neurons = NeuronsJobs(self)
         self.directions = DirectionsJobs(self)
         self.places = PlacesJobs(self)
+        self.smallest = SmallestJobs(self)
         self.revisions = RevisionsJobs(self, self.deltas)
 
     @property
     def all_figures(self) -> list[str]:
-        """The figures of deltas, tables, trajectories, ledgers, neurons, directions and places."""
+        """The figures of all steps."""
         return [
             *self.figures.files,
             *self.trajectory.figures,
@@ -82,6 +84,7 @@ class Dag(Artifacts):
             *self.directions.figures,
             *self.neurons.activation_figures,
             *self.places.figures,
+            *self.smallest.figures,
         ]
 
     @cached_property
@@ -100,5 +103,7 @@ class Dag(Artifacts):
             *self.neurons.activation_figures,
             *self.places.files,
             *self.places.figures,
+            *self.smallest.files,
+            *self.smallest.figures,
         ]
         return ReportJobs(self, self.evaluate, self.openset, exhibits)

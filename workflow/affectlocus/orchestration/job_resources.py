@@ -37,6 +37,7 @@ Step = Literal[
     "forecast",
     "evaluate",
     "places",
+    "smallest",
     "extract",
     "activations",
     "deltas",
@@ -55,6 +56,7 @@ _COPIES: dict[str, float] = {
     "forecast": 4,
     "evaluate": 3,
     "places": 3,
+    "smallest": 6,
     "extract": 2,
     "activations": 3,
     "deltas": 0.1,
@@ -192,6 +194,8 @@ class Needs:
             return self._forecast(names[0], base)
         if step == "places":
             return self._random_places(names[0], base)
+        if step == "smallest":
+            return self._smallest_sets(names[0], base)
         if step == "deltas":
             return self._reading(base, 2, step, len(names))
         size = self.size(base)
@@ -308,6 +312,29 @@ class Needs:
             lambda rate: (
                 costs.start_seconds(size)
                 + cells * (costs.answering_seconds(size, tokens, rate) + size.parameters / _MASKED)
+            ),
+            _threads(size),
+        )
+
+    def _smallest_sets(self, tuned: str, base: str) -> Work:
+        """The work of a job that searches for small sets, and evaluates them."""
+        size, jobs = self.size(base), self.jobs.smallest
+        chosen = self._parameters.matrix.smallest
+        tokens = sum(
+            min(chosen.samples, self.samples(task))
+            * (self._plan.prompt_tokens + _LABEL_TOKENS * len(self._parameters.tasks[task].words))
+            for task in jobs.tasks(tuned)
+        )
+        # Gradients of all weights cost three passes: at three doses of each size on half of
+        # the samples, and at each step on 32 of them.
+        trained = 3 * 20 * tokens / 2 + chosen.steps * 32 * self._plan.prompt_tokens
+        return Work(
+            size,
+            costs.evaluation_bytes(size) + 3 * size.bytes,
+            (_COPIES["smallest"],) * 2,
+            lambda rate: (
+                costs.start_seconds(size)
+                + costs.answering_seconds(size, jobs.cells() * tokens + 3 * trained, rate)
             ),
             _threads(size),
         )

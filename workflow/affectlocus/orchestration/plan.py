@@ -32,8 +32,8 @@ TUNED = "already tuned by the same recipe, data and code"
 _SMALL = 15.0  # seconds of a job without a model; most of it is the start
 _ROW = 12  # bytes of an answer's row on disk
 _MEASURED = (
-    *("pretrain", "encode", "tune", "forecast", "evaluate", "places", "extract", "activations"),
-    *("deltas", "directions"),
+    *("pretrain", "encode", "tune", "forecast", "evaluate", "places", "smallest", "extract"),
+    *("activations", "deltas", "directions"),
 )
 
 
@@ -241,6 +241,9 @@ def _cells(needs: Needs) -> Iterator[PlannedJob]:
         )
         disk = jobs.places.cells() * few * _ROW
         yield _job(needs, "places", f"results/places/{name}.parquet", work, disk=disk)
+    for name in jobs.smallest.tuned:
+        work = needs.work("smallest", SimpleNamespace(tuned=name))
+        yield _job(needs, "smallest", f"results/smallest/{name}.parquet", work, disk=1e6)
     for name in jobs.neurons.activated:
         work = needs.work("activations", SimpleNamespace(tuned=name))
         yield _job(needs, "activations", f"results/activations/{name}.parquet", work)
@@ -258,6 +261,8 @@ def _rest(jobs: Dag) -> Iterator[PlannedJob]:
         yield PlannedJob("score", path, disk=1e6)
     for pair in jobs.places.pairs:
         yield PlannedJob("percentiles", f"results/random_places.{pair}.csv", disk=1e5)
+    for path in jobs.smallest.files:
+        yield PlannedJob("frontier", path, disk=1e5)
     for name in jobs.table_rows:
         yield PlannedJob("tables", f"results/{name}.csv")
     for path in [*jobs.all_figures, *jobs.fluency.files]:
