@@ -3,6 +3,7 @@
     python docs/generate.py                    rewrite them
     python docs/generate.py --check            exit with 1 and name the pages that are out of date
     python docs/generate.py --results results  first take over a run of the embedded default
+    python docs/generate.py --results experiments/real/results --of real    or of another experiment
 
 A page, or README.md, marks a generated part with two comments, `begin generated: NAME` and `end
 generated`. The sources are the JSON schema of params.yaml, the command line, the presets, the
@@ -33,8 +34,10 @@ DOCS = ROOT / "docs"
 SCHEMA = ROOT / "workflow/schemas/params.schema.json"
 RERUNS = DOCS / "data/reruns.yaml"
 STORIES = DOCS / "data/stories_overlap.csv"
-DEFAULT = DOCS / "data/default"
-"""Tables of a run of the embedded default, and run.json: its machine, commit and date."""
+RUNS = {name: DOCS / "data" / name for name in ("default", "real", "smollm")}
+"""Experiment → the tables of a run of it, and run.json: its machine, commit and date."""
+PAPER = "opening-the-black-box"
+SINGLES = ("q", "k", "v", "o", "gate", "up", "down")
 BEGIN, END = "<!-- begin generated: {} -->\n", "<!-- end generated -->"
 
 
@@ -276,21 +279,27 @@ def template(message: ast.expr) -> str:
             return "{…}"
 
 
-# A run of the embedded default
+# Runs whose results are shown
 
-_TABLES = ("table1_intervals.csv", "table1_baselines.csv", "claims.csv")
+_TABLES = ("claims.csv", "random_places.*.csv")
+_OF_TABLES = ("_intervals.csv", "_baselines.csv")
 
 
-def take_over(results: Path) -> None:
-    """Copies the tables of a run into `docs/data/default`, with its machine, commit and date.
+def take_over(results: Path, name: str) -> None:
+    """Copies the tables of a run into `docs/data/NAME`, with its machine, commit, date and time.
 
-    These are in the first lines of the log of Table 1: the checkout may have moved on since.
+    Machine and commit are in the first lines of the log of Table 1: the checkout may have moved on
+    since.
     """
-    DEFAULT.mkdir(parents=True, exist_ok=True)
-    for name in _TABLES:
-        (DEFAULT / name).unlink(missing_ok=True)
-        if (results / name).exists():  # a run of Table 1 alone has no verdicts
-            shutil.copy(results / name, DEFAULT / name)
+    folder = RUNS[name]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    stems = [table.stem for table in results.glob("table[123]*.csv")]
+    wanted = [f"{stem}{end}" for stem in stems for end in _OF_TABLES] if name != "default" else []
+    wanted += [f"table1{end}" for end in _OF_TABLES]
+    for pattern in dict.fromkeys([*wanted, *_TABLES]):
+        for file in results.glob(pattern):  # a run of Table 1 alone has no verdicts
+            shutil.copy(file, folder / file.name)
     log = (results / "logs/tables/table1.log").read_text(encoding="utf-8").splitlines()
     facts = dict(line[2:].split(": ", 1) for line in log[:4])
     packages = dict(one.rsplit(" ", 1) for one in facts["versions"].split(", "))
@@ -301,51 +310,90 @@ def take_over(results: Path) -> None:
         "machine": f"{cores}, {memory}",
         "versions": {name: packages[name] for name in ("Python", "torch", "transformers")},
     }
-    (DEFAULT / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    if name != "default":
+        run["cpu_hours"] = round(cpu_seconds(results / "benchmarks") / 3600, 2)
+    (folder / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 
 
-def rows_of(name: str) -> list[dict[str, str]]:
-    """The rows of a table in `docs/data/default`."""
-    with (DEFAULT / name).open(encoding="utf-8", newline="") as stream:
+def cpu_seconds(folder: Path) -> float:
+    """The CPU time of the jobs whose benchmark files are in a folder."""
+    total = 0.0
+    for file in folder.rglob("*.tsv"):
+        with file.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream, delimiter="\t"):
+                # A job of less than a second has no CPU time.
+                total += float(row["cpu_time"]) if row["cpu_time"] not in ("NA", "-") else 0.0
+    return total
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
+    """The rows of a table of a run; none if the run has no such table."""
+    if not (folder / name).exists():
+        return []
+    with (folder / name).open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
-def stamp() -> str:
-    """Where and when the numbers of the embedded default were computed."""
-    run = json.loads((DEFAULT / "run.json").read_text(encoding="utf-8"))
+def stamp(folder: Path) -> str:
+    """Where and when the numbers of a run were computed."""
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     packages = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    spent = f", in {run['cpu_hours']:g} hours of CPU time" if "cpu_hours" in run else ""
     return (
-        f"Computed on {run['date']} at commit {run['commit'][:7]} on {run['machine']}, with "
+        f"Computed on {run['date']} at commit {run['commit'][:7]} on {run['machine']}{spent}, with "
         f"{packages}.\n"
     )
 
 
-def default_table() -> str:
-    """Means of Table 1 with their intervals, and how each cell answers."""
-    means = [row for row in rows_of("table1_intervals.csv") if row["task"] == "mean"]
-    baselines = [row for row in rows_of("table1_baselines.csv") if row["task"] == "mean"]
+def means_of(folder: Path, table: str) -> list[dict[str, str]]:
+    """The rows of a table's means over tasks."""
+    return [row for row in rows_of(folder, f"{table}_intervals.csv") if row["task"] == "mean"]
+
+
+def means_table(folder: Path, name: str = "table1", beside: str = "") -> str:
+    """Means of a table with their intervals, and how each cell answers.
+
+    Args:
+        beside: words for the mean → another table, whose means of the same module sets are shown.
+    """
+    means = means_of(folder, name)
+    baselines = [row for row in rows_of(folder, f"{name}_baselines.csv") if row["task"] == "mean"]
     metric = means[0]["metric"]
+    others = {(row["modules"], row["mode"]): row for row in means_of(folder, beside)}
+    modes = any(row["mode"] for row in means)
     shown = [
         [
             row["num"],
             row["modules"],
+            *([row["mode"]] if modes else []),
             f"{float(row['value']):.1f}",
             f"{float(row['low']):.1f} to {float(row['high']):.1f}",
-            "" if row["kind"] == "base" else span(row, "gain"),
+            span(row, "gain") if row["reference"] != row["cell"] else "",
             f"{float(row['auc']):.1f}",
             f"{float(row['top_answer']):.0f} %",
             row["one_answer"] if float(row["one_answer"]) else "",
+            *([of_other(others.get((row["modules"], row["mode"])))] if beside else []),
         ]
         for row in means
     ]
     names = {"majority": "majority answer", "uniform": "uniform guess"}
     shown += [
-        ["", f"*{names[row['baseline']]}*", f"{float(row['value']):.1f}", "", "", "50.0", "", ""]
+        [
+            *("", f"*{names[row['baseline']]}*", *([""] if modes else [])),
+            *(f"{float(row['value']):.1f}", "", "", "50.0", "", "", *([""] if beside else [])),
+        ]
         for row in baselines
         if row["metric"] == metric and row["baseline"] in names
     ]
-    head = ["num", "modules", "mean", "95 % interval", "gain over the base", "AUC", "top answer"]
-    return table([*head, "one answer"], shown, numbers=(0, 2, 3, 4, 5, 6, 7))
+    of = "the tuned model" if name.startswith("table3") else "the base"
+    head = ["num", "modules", *(["mode"] if modes else []), "mean", "95 % interval"]
+    head += [f"gain over {of}", "AUC", "top answer", "one answer"]
+    head += ["*mean, null*"] if beside else []
+    return table(head, shown, numbers=(0, *range(2 + modes, len(head))))
+
+
+def of_other(row: dict[str, str] | None) -> str:
+    return "" if row is None else f"{float(row['value']):.1f}"
 
 
 def span(row: dict[str, str], name: str) -> str:
@@ -354,18 +402,17 @@ def span(row: dict[str, str], name: str) -> str:
     return f"{float(row[name]):+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def claims_of_default() -> list[dict[str, str]]:
-    """The verdicts on the claims that the paper states, a row for each."""
-    rows = [row for row in rows_of("claims.csv") if row["level"] == "claim"]
+def claims_of(folder: Path, claim_set: str = PAPER) -> list[dict[str, str]]:
+    """The verdicts on the claims of a set that are stated, a row for each."""
+    rows = [row for row in rows_of(folder, "claims.csv") if row["level"] == "claim"]
+    rows = [row for row in rows if row.get("claim_set", PAPER) == claim_set]
     return [row for row in rows if row["stated"] == "True"]
 
 
-def default_verdicts() -> str:
-    """How many claims have which verdict, if the run judged them; and where it was computed."""
-    if not (DEFAULT / "claims.csv").exists():
-        return stamp()
+def counted(folder: Path, claim_set: str = PAPER) -> str:
+    """How many claims of a set have which verdict, with their names."""
     found: dict[str, list[str]] = {}
-    for row in claims_of_default():
+    for row in claims_of(folder, claim_set):
         found.setdefault(row["verdict"], []).append(row["claim"])
     words = {
         "supported": "supported",
@@ -374,25 +421,111 @@ def default_verdicts() -> str:
         "undecided": "undecided",
         "untestable": "untestable",
     }
-    parts = [
+    return "; ".join(
         f"{len(found[verdict])} {word} ({', '.join(found[verdict])})"
         for verdict, word in words.items()
         if verdict in found
-    ]
-    said = f"Of the paper's {len(claims_of_default())} claims: {'; '.join(parts)}."
-    return f"{said}{same_contrasts()}\n\n{stamp()}"
+    )
 
 
-def same_contrasts() -> str:
+def verdicts(folder: Path) -> str:
+    """How many of the paper's claims have which verdict, if they were judged; and the stamp."""
+    claims = claims_of(folder)
+    if not claims:
+        return stamp(folder)
+    said = f"Of the paper's {len(claims)} claims: {counted(folder)}."
+    return f"{said}{same_contrasts(folder)}\n\n{stamp(folder)}"
+
+
+def same_contrasts(folder: Path) -> str:
     """Sentences about claims that are decided by the same contrast, which is one finding."""
     found: dict[str, list[str]] = {}
-    for row in claims_of_default():
+    for row in claims_of(folder):
         found.setdefault(row["contrast"], []).append(row["claim"])
     return "".join(
         f" {' and '.join(claims)} rest on the same comparison, so they are one finding."
         for contrast, claims in found.items()
         if contrast and len(claims) > 1
     )
+
+
+def claims_table(folder: Path) -> str:
+    """Every claim that was judged, with its verdict, effect and reason."""
+    rows = [row for row in rows_of(folder, "claims.csv") if row["level"] == "claim"]
+    if not rows:
+        return "One tuning decides no claim about tunings; no claim was judged in this run.\n"
+    shown = []
+    for row in rows:
+        effect = ""
+        if row["effect"]:
+            low, high = (f"{float(row[end]):.3g}" if row[end] else "?" for end in ("low", "high"))
+            effect = f"{float(row['effect']):.3g} ({low} to {high})"
+        shown.append([row["claim"], row["verdict"], effect, row["unit"], row["replicates"]])
+        shown[-1] += [f"{float(row['needed']):.0f}" if row["needed"] else "", cell(row["why"])]
+    head = ["claim", "verdict", "effect", "unit", "replicates", "more would decide it", "why"]
+    return table(head, shown, numbers=(4, 5))
+
+
+def headline() -> str:
+    """What the largest real model that was run says, in a few sentences."""
+    name = next(name for name in ("smollm", "real") if (RUNS[name] / "run.json").exists())
+    folder = RUNS[name]
+    of = {(row["kind"], row["modules"]): row for row in means_of(folder, "table1")}
+    value = {key: f"{float(row['value']):.1f}" for key, row in of.items()}
+    singles = sorted(SINGLES, key=lambda one: -float(of["load", one]["value"]))
+    base = next(row for row in means_of(folder, "table1") if row["kind"] == "base")
+    tuned = next(row for row in means_of(folder, "table1") if row["kind"] == "tuned")
+    null = {row["modules"]: row for row in means_of(folder, "table1.smollm2-null")}
+    count = int(tuned["seeds"])
+    tunings = "one tuning" if count == 1 else f"{count} tunings"
+    best = singles[0]
+    low, high = float(base["value"]), float(tuned["value"])
+    kept = 100 * (float(of["load", "gate"]["value"]) - low) / (high - low)
+    text = (
+        f"**On a real language model** (SmolLM2-135M, {tunings}; mean weighted F1 in percent): "
+        f"base {low:.1f}, tuned {high:.1f}. `gate_proj` loaded alone gives "
+        f"{value['load', 'gate']}, {kept:.0f} % of the gain; the best single projection is "
+        f"`{best}` with {value['load', best]}; attention gives {value['load', 'q+k+v+o']}, and "
+        f"attention with `gate` {value['load', 'q+k+v+o+gate']}."
+    )
+    if "gate" in null:
+        text += f" With shuffled answers `gate` gives {float(null['gate']['value']):.1f}."
+    claims = claims_of(folder)
+    if claims:
+        text += f" Of the paper's {len(claims)} claims: {counted(folder)}."
+    else:
+        text += " One tuning decides no claim about tunings."
+    return text + " [Table, null and verdicts](docs/how-to/real-results.md)\n"
+
+
+def reading(folder: Path, null: str) -> str:
+    """A real model's Table 1 in words: which loads lead, and what the null has."""
+    of = {row["modules"]: row for row in means_of(folder, "table1") if row["kind"] == "load"}
+    tuned = next(row for row in means_of(folder, "table1") if row["kind"] == "tuned")
+    beside = {row["modules"]: row for row in means_of(folder, null)}
+    order = sorted(SINGLES, key=lambda one: -float(of[one]["value"]))
+    shown = ", ".join(f"`{one}` {float(of[one]['value']):.1f}" for one in order)
+    lines = [f"- Single projections, best first: {shown}.\n"]
+    if all(one in beside for one in SINGLES):
+        nulls = [float(beside[one]["value"]) for one in SINGLES]
+        lines.append(
+            f"- Of the null, single projections have {min(nulls):.1f} to {max(nulls):.1f}, and AUC "
+            f"{min(float(beside[one]['auc']) for one in SINGLES):.0f} to "
+            f"{max(float(beside[one]['auc']) for one in SINGLES):.0f}.\n"
+        )
+    attention = float(of["q+k+v+o"]["value"])
+    added = ", ".join(
+        f"with `{one}` {float(of[f'q+k+v+o+{one}']['value']):.1f}" for one in ("gate", "up", "down")
+    )
+    lines.append(f"- Attention alone {attention:.1f}; {added}.\n")
+    down = float(of["q+k+v+o+gate+down"]["value"]) - float(of["q+k+v+o+gate"]["value"])
+    lines.append(f"- Adding `down` to attention and `gate` changes the score by {down:+.1f}.\n")
+    share = float(of["o+gate"]["value"]) / float(tuned["value"])
+    lines.append(
+        f"- `o+gate` has {float(of['o+gate']['value']):.1f}, which is {100 * share:.0f} % of the "
+        f"tuned model's {float(tuned['value']):.1f}.\n"
+    )
+    return "".join(lines)
 
 
 def paper_plan() -> str:
@@ -431,8 +564,13 @@ PARTS: dict[str, Callable[[], str]] = {
     "stories": stories,
     "paper-plan": paper_plan,
     "errors": errors,
-    "default-table": default_table,
-    "default-verdicts": default_verdicts,
+    "default-table": lambda: means_table(RUNS["default"]),
+    "default-verdicts": lambda: verdicts(RUNS["default"]),
+    "headline": headline,
+    "real-table": lambda: means_table(RUNS["real"], beside="table1.smollm2-null"),
+    "real-verdicts": lambda: verdicts(RUNS["real"]),
+    "real-reading": lambda: reading(RUNS["real"], "table1.smollm2-null"),
+    "real-claims": lambda: claims_table(RUNS["real"]),
 }
 
 
@@ -465,12 +603,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1")
     parser.add_argument(
-        "--results", type=Path, help="results of the embedded default, whose tables are shown"
+        "--results", type=Path, help="results of an experiment, whose tables are shown"
     )
+    parser.add_argument("--of", choices=RUNS, default="default", help="the experiment")
     arguments = parser.parse_args()
     check = arguments.check
     if arguments.results is not None:
-        take_over(arguments.results)
+        take_over(arguments.results, arguments.of)
     pages = outdated()
     for path, text in pages.items():
         name = path.relative_to(ROOT)
