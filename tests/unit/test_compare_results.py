@@ -17,6 +17,7 @@ from affectlocus.cli import app
 from affectlocus.core.cells import Cell
 from affectlocus.evaluation.predictions import Predictions
 from affectlocus.reporting.compare_results import compare_results
+from affectlocus.reporting.comparison_text import print_comparison
 
 HEADER = """# step: score, 2026-12-01 02:03:06 UTC
 # code: affectlocus 0.1.0, git {git}
@@ -130,6 +131,22 @@ def test_one_replicate_in_each_is_compared_whatever_its_seed(tmp_path: Path) -> 
     assert found.parameters is None
 
 
+def test_long_parameters_are_shortened_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = results(tmp_path / "a")
+    two = results(tmp_path / "b", seeds=3)
+    with (tmp_path / "b/params.yaml").open("a") as file:
+        file.write(f"name: {'x' * 500}\n")
+    (two / "logs/score.log").write_text(HEADER.format(git="def", host="vm"))
+    print_comparison(compare_results(one, two))
+    said = capsys.readouterr().out
+    assert "parameters: 2 differ\n" in said
+    assert "made with: 1 differs\n" in said
+    assert max(map(len, said.splitlines())) < 200
+    assert "code  affectlocus 0.1.0, git abc  affectlocus 0.1.0, git def" in said
+
+
 @pytest.mark.parametrize("columns", ["80", "200"])
 def test_the_command_prints_what_differs_and_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str
@@ -141,6 +158,7 @@ def test_the_command_prints_what_differs_and_a_sentence(
     assert done.exit_code == 0, done.output
     said = " ".join(done.output.split())
     assert "parameters: nothing differs" in said
+    assert "made with: nothing differs" in said
     assert re.search(r"C1 l2 equal supported 4.00 4.50 yes", said)
     assert re.search(r"p/load/gate weighted_f1 40.00 45.00 \+5.00", said)
     assert "answers: 0 of 1 common cells have other answers" in said

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from affectlocus.core.errors import printable, shortened
+from affectlocus.core.errors import printable
 from affectlocus.core.provenance import Difference
 from affectlocus.reporting.compare_results import Comparison
 from affectlocus.reporting.number_format import figures
 from affectlocus.reporting.terminal_grid import Grid, print_grid
 
 _MOST = 20  # rows of a table; --json has all
+_MOST_CHARACTERS = 60  # of a parameter
 
 
 def print_comparison(found: Comparison) -> None:
@@ -57,11 +58,10 @@ def print_comparison(found: Comparison) -> None:
             for one in outside
         ],
     )
-    differing = sorted(
-        (one for one in found.answers if one.differing), key=lambda one: -one.differing
-    )
+    shared = [one for one in found.answers if one.samples]
+    differing = sorted((one for one in shared if one.differing), key=lambda one: -one.differing)
     _grid(
-        f"answers: {len(differing)} of {len(found.answers)} common cells have other answers",
+        f"answers: {len(differing)} of {len(shared)} common cells have other answers",
         ("cell", "differing", "samples"),
         [(one.cell, str(one.differing), str(one.samples)) for one in differing],
     )
@@ -72,8 +72,15 @@ def print_comparison(found: Comparison) -> None:
 
 
 def _differences(title: str, found: Sequence[Difference]) -> None:
-    rows = [(one.key, shortened(one.used, 300), shortened(one.now, 300)) for one in found]
-    _grid(f"{title}: {len(rows) or 'nothing'} differs", ("key", "first", "second"), rows)
+    rows = [(one.key, _short(one.used), _short(one.now)) for one in found]
+    said = f"{len(rows)} differ" if len(rows) > 1 else f"{len(rows) or 'nothing'} differs"
+    _grid(f"{title}: {said}", ("key", "first", "second"), rows)
+
+
+def _short(value: str) -> str:
+    """A value as JSON writes it, without the quotes of a text."""
+    text = value.strip('"')
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
 
 
 def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

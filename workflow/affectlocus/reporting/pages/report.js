@@ -180,7 +180,8 @@
       const times = replicates.length > 1 ? `; answers of ${replicates.length} replicates or draws` : "";
       const folder = [cell, replicates[0][0]].filter(Boolean).join("/");
       const command = `affectlocus show ${document.body.dataset.results}/cells/${folder}/predictions.parquet --where task=${name}`;
-      source.replaceChildren(`${first}${times}. All of them${replicates.length > 1 ? ", of one replicate" : ""}: `, make("code", {}, command));
+      const rest = `${samples.length < of ? "All of them" : "The file"}${replicates.length > 1 ? " of one replicate" : ""}`;
+      source.replaceChildren(`${first}${times}. ${rest}: `, make("code", {}, command));
     };
     which.addEventListener("change", draw);
     kind.addEventListener("change", draw);
