@@ -231,7 +231,7 @@ def test_the_figure_has_a_dot_for_each_draw_and_the_percentile() -> None:
     (axis,) = figure.axes
     assert len(axis.collections[0].get_offsets()) == 50
     assert next(text.get_text() for text in axis.texts) == "94 [83, 99]"
-    assert "no locus is claimed" in figure.legends[0].get_title().get_text()
+    assert "no locus is claimed" in figure.get_label()
     plt.close("all")
 
 

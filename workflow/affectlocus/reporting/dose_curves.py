@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from affectlocus.config.scoring import MEAN
 from affectlocus.core.cells import Cell, dose
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import ATTENTION, FFN, PROJECTIONS
-from affectlocus.reporting.figure_style import GAIN, STYLE, counted, interval, means
+from affectlocus.reporting.figure_style import GAIN, STYLE, captioned, counted, interval, means
 from affectlocus.reporting.named_lines import NamedLines, spread
 from affectlocus.reporting.score_bars import CONSTANTS
 
@@ -77,9 +76,7 @@ def dose_curves(
             axis.set_xlabel("factor of the delta (0: base, 1: whole delta)")
         metric = intervals["metric"].iloc[0]
         axes[0, 0].set_ylabel(f"gain over the base, mean {axis_label(metric)}")
-        handles: list[Line2D | Patch] = [
-            Line2D([], [], color="#555555", ls="dotted", label=f"base, {base['value']:.1f}")
-        ]
+        handles = [Line2D([], [], color="#555555", ls="dotted", label=f"base, {base['value']:.1f}")]
         if baselines is not None:
             for name, (words, style) in CONSTANTS.items():
                 value = _constant(baselines, name, metric)
@@ -90,12 +87,11 @@ def dose_curves(
                     axis.axhline(height, color="#555555", ls=style, lw=0.8, zorder=0)
                 label = f"{words}, {value:.1f}"
                 handles.append(Line2D([], [], color="#555555", ls=style, lw=0.8, label=label))
-        paired = f"paired {interval(intervals)}"
-        handles.append(Patch(facecolor="#555555", alpha=0.25, label=paired))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
-        figure.suptitle(f"{title}\n{_caption(intervals, rows)}", parse_math=False)
+        figure.suptitle(title, parse_math=False)
         spread(figure, drawn)
-    return figure
+    bands = f"bands: paired {interval(intervals)}"
+    return captioned(figure, _caption(intervals, rows), bands)
 
 
 def _doses(loads: pd.DataFrame) -> list[float]:

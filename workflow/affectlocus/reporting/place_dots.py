@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from affectlocus.core.cells import PLACES
 from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import parse_modules
-from affectlocus.reporting.figure_style import COLOURS, STYLE, plain
+from affectlocus.reporting.figure_style import COLOURS, STYLE, captioned, plain
 
 _GREY, _DARK = "#999999", "#333333"
 
@@ -72,14 +72,16 @@ def place_dots(summary: pd.DataFrame, draws: pd.DataFrame, title: str) -> Figure
             Line2D([], [], color=_DARK, ls="dotted", label="base"),
             Line2D([], [], color=_DARK, lw=0.8, label="tuned model"),
         ]
-        replicates = f"means over {seeds} seeds; " if seeds > 1 else ""
+        replicates = f"means over {seeds} replicates" if seeds > 1 else "one replicate"
         figure.legend(
             handles=handles,
             loc="outside lower center",
             ncols=5,
-            title=f"{replicates}brackets: exact 95 % interval over draws; bold: above the 95th "
-            "percentile, below which no locus is claimed",
-            title_fontsize=7,
         )
         figure.suptitle(title, parse_math=False)
-    return figure
+    return captioned(
+        figure,
+        replicates,
+        "brackets: exact 95 % interval over draws",
+        "bold: above the 95th percentile, below which no locus is claimed",
+    )
