@@ -53,10 +53,10 @@ def frame_indices(frames: int, wanted: int = 8) -> list[int]:
     return found + [found[-1]] * (wanted - taken)
 
 
-def clip_starts(duration: float, clips: int = 8, seconds: int = 2) -> list[float]:
-    """The starts of the clips in seconds, as exact fractions of the float duration."""
-    last = max(Fraction(duration) - seconds, Fraction(0))
-    return [float(last * number / (clips - 1)) for number in range(clips)]
+def clip_starts(duration: float, clips: int = 8, seconds: int = 2) -> list[Fraction]:
+    """The starts of the clips in seconds: exact fractions of a difference of floats."""
+    last = Fraction(max(duration - seconds, 0.0))
+    return [last * number / (clips - 1) for number in range(clips)]
 
 
 def clips(sound: np.ndarray, rate: int = 16_000, count: int = 8, seconds: int = 2) -> np.ndarray:
