@@ -99,9 +99,10 @@ def test_the_papers_plan_names_its_hours_bytes_and_assumptions() -> None:
     )
     found = json.loads(run.stdout)
     kinds = {one["kind"]: one for one in found["kinds"]}
-    # 12 pairs to be tuned, 16 sets of which a pair has the recipe of `all`, and 7 at equal
-    # parameters, in three seeds
-    assert kinds["tune"]["jobs"] == (12 + 15 + 7) * 3
+    # 12 pairs to be tuned, 16 sets of which a pair has the recipe of `all`, 7 at equal parameters,
+    # and the bridge alone, in three seeds
+    assert kinds["tune"]["jobs"] == (12 + 15 + 7 + 1) * 3
+    assert kinds["encode"]["jobs"] == 9 * 2
     assert 100 < found["total"]["gpu_hours"] < 10_000
     assert 150 < found["total"]["download_gb"] < 300
     text = "\n".join(found["assumptions"])

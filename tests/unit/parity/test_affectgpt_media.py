@@ -8,15 +8,15 @@ import numpy as np
 import plain_affectgpt as plain
 import pytest
 import torch
-from affectlocus.data.clips import clip_starts, clips_of, frame_indices
-from affectlocus.data.pictures import read_pictures
-from affectlocus.lm.encoders import MediaEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_encoders import save_encoder
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection, HubertModel
 
 from affectlocus.config.media import Medium
+from affectlocus.data.clips import clip_starts, clips_of, frame_indices
+from affectlocus.data.pictures import read_pictures
+from affectlocus.lm.encoders import MediaEncoder
 
 RATE = 16_000
 
