@@ -18,6 +18,7 @@ from refusal import printed_code, refused
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+import affectlocus
 from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
 from affectlocus.checkpoints.gguf_files import read_header
 from affectlocus.checkpoints.pairs import Pair
@@ -84,6 +85,21 @@ def test_the_order_of_rows_matters_to_this_model() -> None:
         rows.copy_(torch.from_numpy(gguf_writer.permuted(rows.numpy(), gguf_writer.HEADS)))
         ids = torch.tensor([WORDS(gguf_writer.TEXT[1])["input_ids"]])
         assert not torch.allclose(other(ids).logits, same(ids).logits, atol=0.1)
+
+
+def test_the_python_api_converts_as_the_command_does(written, tmp_path) -> None:
+    path = written("Q4_1")
+    folder, about = converted(path)
+    assert affectlocus.convert(path, tmp_path / "api", sha256=about["gguf_sha256"]) == about
+    assert {one.name: one.read_bytes() for one in (tmp_path / "api").iterdir()} == {
+        one.name: one.read_bytes() for one in folder.iterdir()
+    }
+    with refused("option.no-effect", option="alpha="):
+        affectlocus.convert(path, tmp_path / "other", alpha=2)
+    with refused("gguf.other-sha256"):
+        affectlocus.convert(path, tmp_path / "other", sha256="0" * 64)
+    with refused("option.no-effect", option="sha256="):
+        affectlocus.convert(folder, tmp_path / "other", sha256="0" * 64)
 
 
 @pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_0", "Q4_1"])

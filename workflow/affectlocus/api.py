@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from affectlocus.core.errors import InputError
-from affectlocus.core.extras import explained
+from affectlocus.core.extras import explained, needed
 
 if TYPE_CHECKING:
     import os
@@ -192,11 +192,14 @@ def convert(
     modules: str | None = None,
     initial: AnyPath | None = None,
     visual: str | None = None,
+    file: str | None = None,
+    sha256: str | None = None,
 ) -> dict[str, Any]:
-    """Writes an adapter in another layout as a PEFT folder, with the bridge that its file holds.
+    """Writes an adapter as a PEFT folder with its bridge, or a GGUF file as a Hugging Face model.
 
     Args:
-        adapter: a .pth of trained tensors (needs torch), or MLX's adapter folder.
+        adapter: a .pth of trained tensors (needs torch), MLX's adapter folder, or a GGUF file
+            (needs gguf and transformers); with `file`, an installed package as NAME==VERSION.
         out: the folder to write; an earlier output of this function is replaced.
         alpha: LoRA alpha, if the file has none.
         base: hub id or folder of the base, for adapter_config.json.
@@ -207,16 +210,33 @@ def convert(
         initial: the checkpoint before training, whose bridge is written as bridge_initial.
         visual: of AffectGPT's .pth, `face` or `frame`: the pictures that it was trained on; by
             default what the configuration in the file says, or `face`.
+        file: of a package, its GGUF file; `*` and `?` match any characters.
+        sha256: of a GGUF file, the SHA-256 that it must have.
 
     Returns:
+        Of a GGUF file: `quantization`, `label`, `types`, `gguf_sha256`, `model_type`, `tensors` and
+        `perplexity` on a paragraph of English. Of an adapter:
         `modules`: how many were converted; their most common `rank` and `alpha`; `other`: the
         trained tensors that were not converted; `bridge`, `bridge_initial`: its kind, the numbers
         of its tensors and parameters, and the tensors that it does not need, with the reasons.
 
     Raises:
         InputError: no LoRA factors in it; tensors that the system does not have, or does not have
-            exactly once; or an output that holds other files.
+            exactly once; a GGUF file that cannot be converted faithfully; an option without effect;
+            or an output that holds other files.
     """
+    from affectlocus.checkpoints.gguf_files import is_gguf
+
+    if file is not None or is_gguf(Path(adapter)):
+        given = {"alpha": alpha, "base": base, "modules": modules, "initial": initial}
+        given |= {"visual": visual, "bridge": None if bridge == "auto" else bridge}
+        _without_effect(given, "it applies to adapters, not to GGUF files")
+        needed("gguf", "affectlocus.convert, of a GGUF file,")
+        from affectlocus.data.gguf_sources import gguf_source
+        from affectlocus.lm.gguf_models import write_model
+
+        return write_model(gguf_source(str(adapter), file, sha256), Path(out))
+    _without_effect({"sha256": sha256}, "it applies to GGUF files only")
     from affectlocus.checkpoints.adapters import Adapter
     from affectlocus.checkpoints.convert import convert as run
     from affectlocus.checkpoints.released_files import bridges_of
