@@ -145,7 +145,7 @@ def test_planning_imports_neither_torch_nor_transformers(default: Path) -> None:
     assert not imported & {"torch", "transformers", "peft", "huggingface_hub", "httpx2"}
 
 
-@pytest.mark.parametrize("name", ["paper", "smollm", "real"])
+@pytest.mark.parametrize("name", ["paper", "smollm", "real", "senses"])
 def test_an_experiment_on_real_models_is_planned_with_nothing_here(
     name: str, tmp_path: Path
 ) -> None:
