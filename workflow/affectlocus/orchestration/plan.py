@@ -263,6 +263,8 @@ def _rest(jobs: Dag) -> Iterator[PlannedJob]:
         yield PlannedJob("percentiles", f"results/random_places.{pair}.csv", disk=1e5)
     for path in jobs.smallest.files:
         yield PlannedJob("frontier", path, disk=1e5)
+    for path in jobs.probes.files:
+        yield PlannedJob("probes", path)
     for name in jobs.table_rows:
         yield PlannedJob("tables", f"results/{name}.csv")
     for path in [*jobs.all_figures, *jobs.fluency.files]:
