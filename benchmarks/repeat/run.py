@@ -2,6 +2,7 @@
 
     python benchmarks/repeat/run.py            about 2 minutes for each setting, on 2 cores
     python benchmarks/repeat/run.py --quick    one replicate and three cells, to see that it runs
+    python benchmarks/repeat/run.py --real     two replicates of experiments/real; two hours
 
 Libraries choose their instructions by the CPU. Each run here allows other ones, as another CPU
 would, and computes Table 1 and the verdicts that rest on it from the same shipped bases.
@@ -43,6 +44,11 @@ SETTINGS: dict[str, dict[str, str]] = {
         "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
     },
 }
+# Of a real model: matrix products are in other libraries than ATen, and too slow without AVX-512.
+REAL: dict[str, dict[str, str]] = {
+    "all instructions of this CPU": {},
+    "ATen without them": {"ATEN_CPU_CAPABILITY": "default"},
+}
 PAIR = "qwen2-affective"
 
 
@@ -59,6 +65,18 @@ def parameters(quick: bool) -> dict[str, Any]:
         config["matrix"]["load"] = ["o", "gate", "all"]
         config["pairs"][PAIR]["tuning"] |= {"steps": 60, "trajectory": 0}
     return config
+
+
+def real_parameters() -> dict[str, Any]:
+    """experiments/real with two replicates of the affective pair, and the cells of Table 1 only."""
+    file = ROOT / "experiments/real/params.yaml"
+    config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    pair = config["matrix"]["pairs"][0]
+    return config | {
+        "pairs": {pair: config["pairs"][pair]},
+        "seeds": [0, 1],
+        "matrix": {"pairs": [pair], "tune": [], "ablate": [], "cells_per_job": 8},
+    }
 
 
 def run(folder: Path, setting: dict[str, str], config: dict[str, Any]) -> None:
@@ -103,7 +121,7 @@ def verdicts(folder: Path) -> pd.Series:
 
 def weights(folder: Path) -> dict[str, bytes]:
     """Tuned checkpoint → the content of its weights."""
-    paths = sorted((folder / "checkpoints").glob(f"{PAIR}.seed*/*.safetensors"))
+    paths = sorted((folder / "checkpoints").glob("*-affective.seed*/*.safetensors"))
     return {path.parent.name: path.read_bytes() for path in paths}
 
 
@@ -164,19 +182,22 @@ def side_by_side(folders: dict[str, Path]) -> Iterable[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one replicate; writes no page")
+    parser.add_argument("--real", action="store_true", help="of a real model; writes no page")
     parser.add_argument("--folder", type=Path, help="keep the runs here; existing ones are used")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         place = arguments.folder or Path(scratch)
         folders = {}
-        for number, (setting, environment) in enumerate(SETTINGS.items()):
+        settings = REAL if arguments.real else SETTINGS
+        config = real_parameters() if arguments.real else parameters(arguments.quick)
+        for number, (setting, environment) in enumerate(settings.items()):
             folders[setting] = place / f"setting{number}"
             if not (folders[setting] / "results/claims.csv").exists():
-                run(folders[setting], environment, parameters(arguments.quick))
+                run(folders[setting], environment, config)
         found = compared(folders)
         lines = list(side_by_side(folders))
-    print(found.to_string(index=False))  # noqa: T201
-    if not arguments.quick:
+    print(found.to_string(index=False), *lines, sep="\n")  # noqa: T201
+    if not (arguments.quick or arguments.real):
         found.to_csv(HERE / "results.csv", index=False, float_format="%.4f")
         head = "| " + " | ".join(name.replace("_", " ") for name in found) + " |"
         table = [head, "|---" * len(found.columns) + "|"]
