@@ -83,7 +83,8 @@ def test_old_and_new_verdicts_are_compared_with_the_reason_of_each_change(tmp_pa
     numbers |= {"replicates": 6, "margin": 3.0, "p_bh": 0.001}
     new = pd.DataFrame(
         [
-            numbers | {"claim": "C5", "verdict": "contradicted", "effect": -6},
+            numbers
+            | {"claim": "C5", "verdict": "contradicted", "effect": -6, "contrast": "gate - o"},
             numbers | {"claim": "C7", "verdict": "equal", "effect": -0.1},
         ]
     )
@@ -98,7 +99,7 @@ def test_old_and_new_verdicts_are_compared_with_the_reason_of_each_change(tmp_pa
     assert text.endswith("<!-- end -->\nafter\n")
     assert "old table" not in text
     assert (
-        "| C5 | inconclusive | -5 (-9 to -2) points | contradicted | -6 (-9 to -2) points | 6 | "
-        "3 → 6 replicates; corrected p 0.2 → 0.001 |"
+        "| C5 | inconclusive | -5 (-9 to -2) points | contradicted | -6 (-9 to -2) points "
+        "| gate - o | 6 | 3 → 6 replicates; corrected p 0.2 → 0.001 |"
     ) in text
     assert "the effect has the other sign; equality within 3 is tested |" in text
