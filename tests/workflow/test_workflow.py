@@ -217,9 +217,9 @@ def test_snakemake_s_own_report_shows_the_results_with_their_captions(project: P
     project.snakemake("--report", "own.html")
     page = (project.folder / "own.html").read_text()
     # One pair has no directions to compare and no panels beside its own; no set names layers, and
-    # neither random places nor smallest sets are asked for.
+    # neither random places, smallest sets nor media are asked for.
     lacking = {"draw_bands", "draw_directions", "draw_panels", "draw_places", "percentiles"}
-    lacking |= {"frontier", "draw_frontier"}
+    lacking |= {"frontier", "draw_frontier", "probes"}
     texts_of = {rule: text for rule, text in captions().items() if rule not in lacking}
     for caption in texts_of.values():
         # Of a rule that makes several exhibits one, as its wildcards choose; without quotes, which
