@@ -32,6 +32,7 @@ PAGES = {
     TUTORIALS / "first-run.md": [],
     TUTORIALS / "your-own-pair.md": [TUTORIALS / "first-run.md"],
     TUTORIALS / "scoring-outputs.md": [],
+    ROOT / "docs/how-to/media.md": [],
     ROOT / "README.md": [TUTORIALS / "first-run.md", TUTORIALS / "your-own-pair.md"],
 }
 SKIPPED = 1
