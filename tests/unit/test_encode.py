@@ -279,7 +279,7 @@ def test_the_path_of_a_file_has_columns_the_id_and_the_split(tmp_path: Path) -> 
             },
             "files": {"test": "meld.csv"},
             "media": {
-                "face": "{split}/dia{Dialogue_ID}_utt{Utterance_ID}.avi",
+                "face": "{split}/dia{Dialogue_ID}_utt{Utterance_ID}.mp4",
                 "voice": "{id}.wav",
             },
         }
