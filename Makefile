@@ -63,11 +63,14 @@ $(READY): pyproject.toml envs/requirements.lock
 	@$(PYTHON) -c 'import ensurepip' || \
 		{ echo "affectlocus: this Python cannot make environments; install its venv package" \
 		"(Debian: apt install python3-venv)." >&2; exit 1; }
+	@echo "affectlocus: installing $$(grep -vc '^#' envs/requirements.lock) packages into $(VENV): 2.6 GB on" \
+		"disk with the CPU build of PyTorch, several GB more with CUDA. Once, a few minutes; then nothing is fetched."
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --compile --requirement envs/requirements.lock
 	$(VENV)/bin/pip install --quiet --no-deps --editable .
 	$(VENV)/bin/python -m compileall -q workflow
+	@echo "affectlocus: installed into $(VENV), $$(du -sh $(VENV) | cut -f1) on disk"
 	touch $@
 
 lock:

@@ -5,6 +5,7 @@
 #   snakemake --cores 2 --directory experiments/stories     another experiment
 #
 # An experiment is a folder with a params.yaml; its results are written into the same folder.
+import os
 from pathlib import Path
 
 from snakemake.utils import min_version, update_config
@@ -13,6 +14,13 @@ from affectlocus.core.errors import exit_on_error
 from affectlocus.config.experiment import read
 
 min_version("9.27")
+
+# With --sdm apptainer: the image of envs/Containerfile, which no registry holds.
+if IMAGE := os.environ.get("AFFECTLOCUS_IMAGE"):
+
+    container: IMAGE
+
+
 # Invalid or missing YAML ends in one sentence that names the line.
 WRITTEN = exit_on_error(read, Path("params.yaml"))
 

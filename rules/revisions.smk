@@ -1,7 +1,7 @@
 # Files with which DVC compares two revisions.
 #
-# in:  results/claims.csv, results/deltas/*.parquet
-# out: results/revisions/verdicts.json (dvc metrics), results/revisions/l2/*.csv (dvc plots)
+# in:  results/claims.csv, results/metrics.json, results/deltas/*.parquet
+# out: results/revisions/verdicts.json and summary.json (dvc metrics), results/revisions/l2/*.csv (dvc plots)
 
 
 rule revisions:
@@ -9,8 +9,10 @@ rule revisions:
     input:
         claims="results/claims.csv",
         deltas=JOBS.deltas.files,
+        means="results/metrics.json",
     output:
         verdicts="results/revisions/verdicts.json",
+        summary="results/revisions/summary.json",
         l2=JOBS.revisions.layers,
     log:
         "results/logs/revisions.log",
@@ -22,11 +24,14 @@ rule revisions:
         **SMALL_JOB,
     params:
         folder=subpath(output.verdicts, parent=True),
+        metric=EXPERIMENT.score.metric,
         code=digest("revisions"),
     shell:
         """
         affectlocus revisions {input.deltas:q} \
             --claims {input.claims:q} \
+            --means {input.means:q} \
+            --metric {params.metric:q} \
             --out {params.folder:q} \
             >{log:q} 2>&1
         """

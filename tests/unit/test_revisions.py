@@ -14,7 +14,7 @@ from affectlocus.cli import app
 from affectlocus.config.experiment import load
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.orchestration.dag import Dag
-from affectlocus.reporting.revisions import by_layer, verdicts
+from affectlocus.reporting.revisions import by_layer, summary, verdicts
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = (
@@ -106,8 +106,21 @@ def test_dvc_plots_and_metrics_lie_in_outs_and_are_results_of_the_default() -> N
         name, about = next(iter(plot.items())) if isinstance(plot, dict) else (plot, {})
         named += about["y"] if isinstance(about.get("y"), dict) else [name]
     jobs = Dag(load(ROOT / "params.yaml"))
-    made = {"results/metrics.json", "results/revisions/verdicts.json", "results/revisions/l2"}
+    made = {"results/revisions/summary.json", "results/revisions/l2"}
     made |= {*jobs.all_figures, *jobs.tables.files}
     for name in named:
         assert name in made
         assert any(name == out or name.startswith(f"{out}/") for out in outs), name
+
+
+def test_the_summary_has_few_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "claims.csv"
+    path.write_text(CLAIMS)
+    means = {
+        "small": {"base": 37.9},
+        "felt": {"tuned": 67.7, "load": {"q": 40.5, "o": 42.4, "q+k+v+o": 59.9}},
+    }
+    assert summary(means, pd.read_csv(path)) == {
+        "score": {"small": 37.9, "felt": {"tuned": 67.7, "best_single (o)": 42.4}},
+        "claims": {"supported": 1, "untestable": 1},
+    }

@@ -371,14 +371,19 @@ def revisions(
     deltas: Annotated[list[Path], typer.Argument(help="deltas of each pair, PAIR.parquet")],
     claims: Annotated[Path, typer.Option(help="claims.csv")],
     out: Annotated[Path, typer.Option(help="folder for verdicts.json and l2/PAIR.csv")],
+    means: Annotated[
+        Path | None,
+        typer.Option(help="metrics.json of collect; also writes summary.json, which has few keys"),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="metric of the tables, for --means")] = "weighted_f1",
 ) -> None:
     """Write the files by which `dvc metrics diff` and `dvc plots diff` compare two revisions.
 
     Example: affectlocus revisions results/deltas/mine.parquet --claims results/claims.csv
     --out results/revisions
     """
-    from affectlocus.core.files import write_json
-    from affectlocus.reporting.revisions import by_layer, verdicts
+    from affectlocus.core.files import read_json, write_json
+    from affectlocus.reporting.revisions import by_layer, summary, verdicts
 
     judged = _read_companion(claims, "verdicts", "verdict")
     judged["effect"] = judged["effect"].replace("", None).astype(float)
@@ -386,6 +391,8 @@ def revisions(
         frame = by_layer(read_frame(path, "projection", "l2"))
         write_csv(frame, out / "l2" / f"{path.stem}.csv")
     write_json(out / "verdicts.json", verdicts(judged))
+    if means is not None:
+        write_json(out / "summary.json", summary(read_json(means).get(metric, {}), judged))
 
 
 def report(
