@@ -59,6 +59,7 @@ include: "rules/wheels.smk"
 include: "rules/score.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/learning.smk"
 include: "rules/trajectory.smk"
 include: "rules/fluency.smk"
 include: "rules/ledger.smk"
@@ -80,6 +81,7 @@ rule all:
         JOBS.all_figures,
         JOBS.deltas.files,
         JOBS.trajectory.files,
+        JOBS.learning.files,
         JOBS.ledger.files,
         JOBS.neurons.files,
         JOBS.directions.files,

@@ -19,6 +19,7 @@ from affectlocus.cli.experiment import check, pin, plan, schema
 from affectlocus.cli.forecasts import forecast
 from affectlocus.cli.imports import import_task
 from affectlocus.cli.init import init
+from affectlocus.cli.learning import learning
 from affectlocus.cli.materials import (
     corpus,
     encoders,
@@ -138,6 +139,7 @@ for _command in (
     tune,
     deltas,
     trajectory,
+    learning,
     diff,
     convert,
     ledger,

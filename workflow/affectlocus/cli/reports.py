@@ -73,7 +73,9 @@ def figures(
     directions: Annotated[
         Path | None, typer.Option(help="directions.parquet of a base; needs two --pair")
     ] = None,
-    pair: Annotated[list[str] | None, typer.Option(help="name of a pair, for --directions")] = None,
+    pair: Annotated[
+        list[str] | None, typer.Option(help="name of a pair, for --directions, --training")
+    ] = None,
     activations: Annotated[
         Path | None, typer.Option(help="activations.parquet of a pair, with .summary in the folder")
     ] = None,
@@ -100,6 +102,9 @@ def figures(
     frontier: Annotated[
         Path | None, typer.Option(help="output of the command frontier: size against score")
     ] = None,
+    training: Annotated[
+        Path | None, typer.Option(help="training.csv: losses; needs --pair")
+    ] = None,
     title: Annotated[str, typer.Option(help="title of the figure")] = "",
 ) -> None:
     """Draw one figure as PNG and SVG.
@@ -107,20 +112,21 @@ def figures(
     One option selects the figure: deltas of a pair (--heat-map), of several pairs (--grid) or along
     the tuning (--trajectory), relative changes (--histogram), scores of single modules (--singles),
     drops of ablations (--ablation), gains by layer band (--bands), module sets among random places
-    (--places), small sets of blocks (--frontier), scores by dose (--dose) or by trained parameters
-    (--trade-off), neurons, directions of two pairs, or activations of the gate.
+    (--places), small sets of blocks (--frontier), losses (--training), scores by dose (--dose) or
+    by trained parameters (--trade-off), neurons, directions of two pairs, or activations of the
+    gate.
 
     Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
     """
     closer = (neurons, directions, activations)
     tables = [path for path in (singles, ablation) if path is not None]
-    compared = (grid, trajectory, dose, bands, places, frontier)
+    compared = (grid, trajectory, dose, bands, places, frontier, training)
     if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer, *compared))) != 1:
         raise InputError(
             "option.not-one-figure",
             "expected one of --heat-map, --grid, --trajectory, --histogram, --singles, --ablation, "
-            "--dose, --bands, --places, --frontier, --trade-off, --neurons, --directions and "
-            "--activations",
+            "--dose, --bands, --places, --frontier, --training, --trade-off, --neurons, "
+            "--directions and --activations",
         )
     import pandas as pd
 
@@ -199,6 +205,17 @@ def figures(
 
         summary = _read_companion(places, "percentiles", "percentile")
         figure = place_dots(summary, _read_companion(draws, "scores", "draw"), title)
+    elif training is not None:
+        if not pair or len(pair) != 1:
+            raise InputError(
+                "option.missing",
+                "--pair is missing; --training draws the losses of one pair",
+                option="--pair",
+                needed_by="--training",
+            )
+        from affectlocus.reporting.training_curves import training_curves
+
+        figure = training_curves(_read_companion(training, "losses", "loss"), pair[0], title)
     elif frontier is not None:
         from affectlocus.reporting.frontier_curves import frontier_curves
 

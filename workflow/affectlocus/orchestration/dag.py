@@ -21,6 +21,7 @@ from affectlocus.orchestration.steps.evaluate import EvaluateJobs
 from affectlocus.orchestration.steps.figures import FiguresJobs
 from affectlocus.orchestration.steps.fluency import FluencyJobs
 from affectlocus.orchestration.steps.forecast import ForecastJobs
+from affectlocus.orchestration.steps.learning import LearningJobs
 from affectlocus.orchestration.steps.ledger import LedgerJobs
 from affectlocus.orchestration.steps.neurons import NeuronsJobs
 from affectlocus.orchestration.steps.openset import OpensetJobs
@@ -56,6 +57,7 @@ class Dag(Artifacts):
         self.forecast = ForecastJobs(self)
         self.probes = ProbesJobs(self)
         self.tune = TuneJobs(self, self.forecast)
+        self.learning = LearningJobs(self)
         self.deltas = DeltasJobs(self)
         self.trajectory = TrajectoryJobs(self)
         self.evaluate = EvaluateJobs(self)
@@ -79,6 +81,7 @@ class Dag(Artifacts):
         return [
             *self.figures.files,
             *self.trajectory.figures,
+            *self.learning.figures,
             *self.ledger.figures,
             *self.neurons.figures,
             *self.directions.figures,
@@ -95,6 +98,8 @@ class Dag(Artifacts):
             *self.tables.files,
             *self.figures.files,
             *self.trajectory.figures,
+            *self.learning.files,
+            *self.learning.figures,
             *self.fluency.files,
             *self.ledger.files,
             *self.ledger.figures,

@@ -255,6 +255,8 @@ def _rest(jobs: Dag) -> Iterator[PlannedJob]:
         yield PlannedJob("neurons", f"results/neurons/{base}.parquet")
     for path in jobs.directions.files:
         yield PlannedJob("directions", path)
+    for path in jobs.learning.files:
+        yield PlannedJob("collect", path)
     for path in jobs.ledger.files:
         yield PlannedJob("ledger", path)
     for path in jobs.score.files():

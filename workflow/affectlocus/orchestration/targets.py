@@ -27,9 +27,10 @@ def targets(jobs: Dag) -> dict[str, list[str]]:
             *jobs.directions.files,
             *jobs.neurons.files,
         ],
-        "Fluency and costs": [
+        "Fluency, costs and losses": [
             *(name for name in jobs.fluency.files if name.endswith(".csv")),
             *jobs.ledger.files,
+            *jobs.learning.files,
         ],
         "Data": [f"results/data/{task}.parquet" for task in jobs.parameters.tasks],
         "Checkpoints": manifests,
