@@ -35,7 +35,8 @@ def test_a_run_says_how_many_jobs_are_done_in_short_lines(tmp_path: Path) -> Non
     (log,) = (tmp_path / ".snakemake/log").iterdir()
     assert "output: a.txt" in log.read_text()
     again = quiet(tmp_path, "touch {output}")
-    assert again.stderr.splitlines() == ["all results are up to date"]
+    (line,) = again.stderr.splitlines()
+    assert line.startswith("Nothing to be done")
 
 
 def test_a_failed_job_is_named(tmp_path: Path) -> None:

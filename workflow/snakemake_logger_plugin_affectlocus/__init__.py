@@ -102,7 +102,7 @@ class LogHandler(LogHandlerBase):
             case _ if record.levelno >= logging.WARNING:
                 self._print(record.getMessage())
             case _ if record.getMessage().startswith("Nothing to be done"):
-                self._print("all results are up to date")
+                self._print(record.getMessage())
 
     def _show(self) -> None:
         if sys.stderr.isatty():
