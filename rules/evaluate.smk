@@ -1,7 +1,8 @@
 # The matrix: evaluate every cell on the benchmarks of its domain. Each cell is a separate job, or several cells of
 # one arm share a job (matrix.cells_per_job). Tasks with fluency also read the texts.
 #
-# in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json, results/data/TASK.parquet
+# in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json, results/data/TASK.parquet; for pairs with a
+#      bridge results/features/TASK/MEDIUM.safetensors and .parquet
 # out: results/cells/CELL/predictions.parquet, results/cells/CELL/verification.json; the cache of predictions in
 #      results/answers/CELL/TASK.parquet, with which an interrupted job resumes
 
@@ -9,7 +10,7 @@ EVALUATE = """
     affectlocus --cards {resources.gpu} evaluate {output.predictions:q} \
         --cells {params.cells:q} \
         {params.base} {params.tuned} {params.chain} \
-        {params.data} \
+        {params.data} {params.features} {params.initial} \
         --settings {params.settings:q} \
         --hardware {params.hardware:q} \
         --reading {params.reading:q} \
@@ -26,6 +27,9 @@ rule evaluate:
         tuned=JOBS.evaluate.of_cell("tuned"),
         data=JOBS.evaluate.of_cell("data"),
         chain=JOBS.evaluate.of_cell("chain"),
+        features=JOBS.evaluate.of_cell("features"),
+        indices=JOBS.evaluate.of_cell("indices"),
+        initial=JOBS.evaluate.of_cell("initial"),
     output:
         predictions="results/cells/{cell}/predictions.parquet",
         verification="results/cells/{cell}/verification.json",
@@ -52,6 +56,8 @@ rule evaluate:
         hardware=settings(EXPERIMENT.hardware),
         reading=JOBS.evaluate.of_cell("reading"),
         chain=JOBS.evaluate.of_cell("chain_flags"),
+        features=lambda wildcards, input: repeated("features", input.features),
+        initial=lambda wildcards, input: repeated("initial", input.initial),
         code=digest("evaluate"),
     shell:
         EVALUATE
@@ -71,6 +77,9 @@ for number, group in enumerate(JOBS.evaluate.groups, 1):
             tuned=JOBS.evaluate.together(group).tuned,
             data=JOBS.evaluate.together(group).data,
             chain=JOBS.evaluate.together(group).chain,
+            features=JOBS.evaluate.together(group).features,
+            indices=JOBS.evaluate.together(group).indices,
+            initial=JOBS.evaluate.together(group).initial,
         output:
             predictions=[f"results/cells/{cell.id}/predictions.parquet" for cell in group],
             verification=[f"results/cells/{cell.id}/verification.json" for cell in group],
@@ -95,6 +104,8 @@ for number, group in enumerate(JOBS.evaluate.groups, 1):
             hardware=settings(EXPERIMENT.hardware),
             reading=JOBS.evaluate.together(group).reading,
             chain=JOBS.evaluate.together(group).chain_flags,
+            features=lambda wildcards, input: repeated("features", input.features),
+            initial=lambda wildcards, input: repeated("initial", input.initial),
             code=digest("evaluate"),
         shell:
             EVALUATE

@@ -1,15 +1,15 @@
 # Tuned checkpoints: affective pairs, controls, and the tune cells of the matrix. Each is a separate job, or several
 # share a job (matrix.tunings_per_job): tune cells of one pair and seed, or several seeds of a pair.
 #
-# in:  results/checkpoints/BASE.json and its weights, results/data/TASK.parquet; results/forecasts/TUNED.parquet is
-#      awaited, not read
+# in:  results/checkpoints/BASE.json and its weights, results/data/TASK.parquet; for pairs with a bridge
+#      results/features/TASK/MEDIUM.safetensors and .parquet; results/forecasts/TUNED.parquet is awaited, not read
 # out: checkpoints/NAME/ (adapter or model), results/checkpoints/NAME.json (manifest with losses). The file .complete
 #      represents the folder: it is deleted with the folder. Rules that read the weights declare it as ancient. They
 #      depend on the manifest, which holds the SHA-256 of all weights.
 
 TUNE = """
     affectlocus --cards {resources.gpu} tune \
-        {params.base} {params.data} \
+        {params.base} {params.data} {params.features} \
         --settings {params.settings:q} \
         --tunings {params.tunings:q} \
         --hardware {params.hardware:q} \
@@ -23,6 +23,8 @@ rule tune:
         base=JOBS.tune.of("base"),
         weights=ancient(JOBS.tune.of("weights")),
         data=JOBS.tune.of("data"),
+        features=JOBS.tune.of("features"),
+        indices=JOBS.tune.of("indices"),
         forecast=ancient(JOBS.tune.of("forecast")),
     output:
         manifest=checkpoint("{name}"),
@@ -47,6 +49,7 @@ rule tune:
         settings=JOBS.tune.of("settings"),
         base=lambda wildcards, input: repeated("base", input.base),
         data=lambda wildcards, input: repeated("data", input.data),
+        features=lambda wildcards, input: repeated("features", input.features),
         tunings=JOBS.tune.own_json,
         code=digest("tune"),
     shell:
@@ -65,6 +68,8 @@ for number, names in enumerate(JOBS.tune.groups, 1):
             base=JOBS.tune.together(names).base,
             weights=ancient(JOBS.tune.together(names).weights),
             data=JOBS.tune.together(names).data,
+            features=JOBS.tune.together(names).features,
+            indices=JOBS.tune.together(names).indices,
             forecast=ancient(JOBS.tune.together(names).forecast),
         output:
             manifest=[checkpoint(name) for name in names],
@@ -86,6 +91,7 @@ for number, names in enumerate(JOBS.tune.groups, 1):
             settings=unfilled(JOBS.tune.together(names).settings),
             base=lambda wildcards, input: repeated("base", input.base),
             data=lambda wildcards, input: repeated("data", input.data),
+            features=lambda wildcards, input: repeated("features", input.features),
             tunings=JOBS.tune.own_json,
             code=digest("tune"),
         shell:

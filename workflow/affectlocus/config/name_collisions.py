@@ -10,7 +10,7 @@ from affectlocus.core.errors import InputError
 
 # Suffixes that `dag` adds to the name of a base or a pair in the names of its results.
 _COMPANIONS = re.compile(
-    r"(?:seed\d+|tune|experts|histogram|neurons|concentration|overlaps|chance|summary)(?:\..*)?"
+    r"(?:seed\d+|tune|initial|experts|histogram|neurons|concentration|overlaps|chance|summary)(?:\..*)?"
 )
 _OF_TABLES = ("_intervals", "_baselines")
 _AND = "-and-"

@@ -141,6 +141,7 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
             "needs tune with method lora, because it scales the rank",
             key="matrix.fair",
         )
+    yield from _media_of_pairs(parameters)
     for key, sets in parameters.matrix.listed.items():
         if BRIDGE in sets:
             yield InputError(
@@ -271,6 +272,59 @@ def _corpus_task(parameters: Parameters, name: str) -> Iterator[InputError]:
             key=f"tasks.{name}.corpus",
             found=name,
         )
+
+
+def _media_of_pairs(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for a pair with a bridge whose tasks do not have the media that it reads."""
+    for name, pair in parameters.pairs.items():
+        bridge = parameters.bridges.get(pair.bridge or "")
+        if bridge is None:
+            continue
+        if pair.tuning is not None and pair.tuning.modules == BRIDGE:
+            yield InputError(
+                "pair.bridge-alone",
+                f"found {BRIDGE}; a pair changes the language model, and the bridge alone is "
+                "tuned for the tune cells of every pair with a bridge: name projections",
+                key=f"pairs.{name}.tuning.modules",
+                found=BRIDGE,
+            )
+        learned = [] if pair.tuning is None else pair.tuning.data
+        recipe = parameters.tune
+        if recipe is not None and parameters.matrix.tune and name in parameters.matrix.pairs:
+            learned = [*learned, *recipe.data]
+        read = dict.fromkeys([*learned, *parameters.columns_of(name)])
+        tasks = {one: parameters.tasks[one] for one in read if one in parameters.tasks}
+        seen = {one: task for one, task in tasks.items() if task.media}
+        for group, names in (("tuned on", learned), ("a benchmark", parameters.columns_of(name))):
+            if names and not set(names) & set(seen):
+                yield InputError(
+                    "pair.no-media",
+                    f"the pair has a bridge, and none of the tasks that it is {group} "
+                    f"({', '.join(names)}) has media; give one of them media, or remove bridge",
+                    key=f"pairs.{name}.bridge",
+                    found=names,
+                )
+        for one, task in seen.items():
+            missing = [medium for medium in bridge.media if medium not in task.media]
+            if missing:
+                yield InputError(
+                    "task.no-medium",
+                    f"has no {missing[0]}, which bridge {pair.bridge} of pair {name} reads; add "
+                    f"it, or remove media so that the task is text alone",
+                    key=f"tasks.{one}.media",
+                    found=list(task.media),
+                    expected=missing[0],
+                )
+            elif not any(f"<{token}>" in task.prompt for token in bridge.tokens):
+                places = ", ".join(f"<{token}>" for token in bridge.tokens)
+                yield InputError(
+                    "prompt.no-placeholder",
+                    f"has none of {places}, at which bridge {pair.bridge} of pair {name} puts what "
+                    "it makes of the media; add them",
+                    key=f"tasks.{one}.prompt",
+                    found=task.prompt,
+                    expected=list(bridge.tokens),
+                )
 
 
 def _protocols(parameters: Parameters) -> Iterator[InputError]:

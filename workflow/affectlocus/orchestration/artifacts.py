@@ -6,9 +6,11 @@ Nothing here imports torch, because Snakemake reads this at every start.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
+from affectlocus.config.bridges import BridgeConfig
 from affectlocus.config.experiment import Parameters
 from affectlocus.config.matrix import MEDIA_ARMS, Arm
 from affectlocus.config.sources import Base, Source
@@ -17,7 +19,10 @@ from affectlocus.core.cells import FAIR, Cell, replicate_name, tune_checkpoint
 from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.core.projections import ALL
 from affectlocus.orchestration.matrix import all_cells, seeds_of
-from affectlocus.orchestration.rule_values import complete, repeated
+from affectlocus.orchestration.rule_values import checkpoint, complete, repeated
+
+INITIAL = ".initial"
+"""End of the name of the checkpoint with a pair's initial bridge."""
 
 EXTRACTOR = "_extractor"
 """The name of the extraction model's manifest; no base and no pair may have it."""
@@ -111,7 +116,8 @@ class Artifacts:
             if pair.tuning is not None:
                 seeds = self.parameters.tuning_seeds(name)
                 for seed, tuned in zip(seeds, self.checkpoints[name], strict=True):
-                    recipe = Tuning(**pair.tuning.model_dump(), seed=seed)
+                    bridge = self.bridge_of(name)
+                    recipe = Tuning(**pair.tuning.model_dump(), seed=seed, bridge=bridge)
                     found[tuned] = self.base_checkpoint(pair.base, seed), recipe
         for cell in self.cells.values():
             if cell.kind == "tune" and (name := self._tuned_as(cell)) not in found:
@@ -123,7 +129,34 @@ class Artifacts:
         assert self.parameters.tune is not None
         assert cell.seed is not None
         own = self.parameters.tune.model_dump()
-        return Tuning(**own, modules=cell.modules, seed=cell.seed, fair=cell.mode == FAIR)
+        fair = cell.mode == FAIR
+        bridge = self.bridge_of(cell.pair)
+        return Tuning(**own, modules=cell.modules, seed=cell.seed, fair=fair, bridge=bridge)
+
+    def bridge_of(self, pair: str | None) -> BridgeConfig | None:
+        """The bridge of a pair."""
+        source = self.parameters.pairs.get(pair or "")
+        if source is None or source.bridge is None:
+            return None
+        return self.parameters.bridges[source.bridge]
+
+    def features(self, pair: str | None, tasks: Iterable[str]) -> list[str]:
+        """The features of some tasks that a pair's bridge reads; none for a pair of text."""
+        bridge = self.bridge_of(pair)
+        if bridge is None:
+            return []
+        return [
+            f"results/features/{task}/{medium}.safetensors"
+            for task in tasks
+            for medium in bridge.media
+            if medium in self.parameters.tasks[task].media
+        ]
+
+    def initial(self, pair: str | None) -> list[str]:
+        """The manifest of the checkpoint with a pair's initial bridge, if the user brings one."""
+        source = self.parameters.pairs.get(pair or "")
+        brings = source is not None and source.initial is not None
+        return [checkpoint(f"{pair}{INITIAL}")] if brings else []
 
     def _tuned_as(self, cell: Cell) -> str:
         """The checkpoint of a tune cell.
@@ -153,6 +186,11 @@ class Artifacts:
         """The checkpoints that the user brings, except those that are converted."""
         bases = [name for name, base in self.bases.items() if not (base.is_gguf or base.pretrain)]
         pairs = [name for name, pair in self.parameters.pairs.items() if pair.tuned is not None]
+        pairs += [
+            f"{name}{INITIAL}"
+            for name, pair in self.parameters.pairs.items()
+            if pair.initial is not None
+        ]
         extracts = self.parameters.spoken and self.parameters.extraction.model is not None
         return bases + pairs + ([EXTRACTOR] if extracts else []) + self.brought_encoders
 
@@ -169,10 +207,13 @@ class Artifacts:
     def source(self, name: str) -> Source:
         """Where a base, a tuned checkpoint, the extraction model or an encoder comes from."""
         source: Source | None = self.parameters.extraction.model
+        pairs = self.parameters.pairs
         if name.startswith(_ENCODER):
             source = self.parameters.media[name.removeprefix(_ENCODER)].encoder
+        elif name != EXTRACTOR and name not in self.bases and name not in pairs:
+            source = pairs[name.removesuffix(INITIAL)].initial
         elif name != EXTRACTOR:
-            source = self.bases.get(name) or self.parameters.pairs[name].tuned
+            source = self.bases.get(name) or pairs[name].tuned
         assert source is not None
         return source
 

@@ -47,6 +47,11 @@ def complete(name: str) -> str:
     return f"checkpoints/{name}/{COMPLETE}"
 
 
+def index_of(features: str) -> str:
+    """The index of a file of features."""
+    return f"{features.removesuffix('.safetensors')}.parquet"
+
+
 def as_images(names: Iterable[str]) -> list[str]:
     """The files of figures: each as PNG and as SVG."""
     return [f"results/figures/{name}.{suffix}" for name in names for suffix in ("png", "svg")]

@@ -9,10 +9,10 @@ from typing import Any
 
 from affectlocus.config.cells import CellList
 from affectlocus.config.pairs import Reading
-from affectlocus.core.cells import Cell
+from affectlocus.core.cells import NONE, Cell
 from affectlocus.orchestration.artifacts import Artifacts
 from affectlocus.orchestration.matrix import arm_of
-from affectlocus.orchestration.rule_values import checkpoint, settings
+from affectlocus.orchestration.rule_values import checkpoint, index_of, settings
 from affectlocus.orchestration.steps.step import StepJobs, equal_parts
 from affectlocus.orchestration.wildcard_patterns import combinations_of
 
@@ -28,6 +28,9 @@ class Evaluation:
     chain: list[str]
     chain_flags: str
     reading: str
+    features: list[str]
+    indices: list[str]
+    initial: list[str]
 
 
 class EvaluateJobs(StepJobs):
@@ -97,6 +100,12 @@ class EvaluateJobs(StepJobs):
         asked = parameters.benchmarks if cell.pair is None else parameters.columns_of(cell.pair)
         return [f"results/data/{task}.parquet" for task in (*asked, *parameters.texts)]
 
+    def features(self, cell: Cell) -> list[str]:
+        """The features that a cell reads; none for cells of text."""
+        if cell.bridge in ("", NONE):
+            return []
+        return self.artifacts.features(cell.pair, self.parameters.columns_of(str(cell.pair)))
+
     def together(self, cells: list[Cell]) -> Evaluation:
         """The inputs and parameters of a job that evaluates cells of one pair and arm."""
         bases = list(
@@ -106,6 +115,7 @@ class EvaluateJobs(StepJobs):
         # A checkpoint that the workflow tuned for a cell needs no settings of the pair.
         reading = pair.reading if pair and cells[0].kind != "tune" else Reading()
         tuned = [name for name in dict.fromkeys(map(self.artifacts.tuned_of, cells)) if name]
+        features = list(dict.fromkeys(file for cell in cells for file in self.features(cell)))
         return Evaluation(
             base=[checkpoint(name) for name in bases],
             weights=self.artifacts.weights(*bases, *tuned),
@@ -114,6 +124,9 @@ class EvaluateJobs(StepJobs):
             chain=self.artifacts.chain(bases[0]),
             chain_flags=self.artifacts.chain_flags(bases[0]),
             reading=settings(reading),
+            features=features,
+            indices=[index_of(file) for file in features],
+            initial=self.artifacts.initial(cells[0].pair),
         )
 
     def cells_json(self, wildcards: Any, output: Any) -> str:  # noqa: ARG002

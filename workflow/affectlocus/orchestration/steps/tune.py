@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from affectlocus.config.tuning import Recipe
-from affectlocus.core.cells import tune_checkpoint
+from affectlocus.config.tuning import Recipe, Tuning
+from affectlocus.core.cells import Cell, tune_checkpoint
 from affectlocus.orchestration.artifacts import Artifacts
-from affectlocus.orchestration.rule_values import checkpoint, settings
+from affectlocus.orchestration.rule_values import checkpoint, index_of
 from affectlocus.orchestration.steps.forecast import ForecastJobs
 from affectlocus.orchestration.steps.step import TrainingJobs, equal_parts
 from affectlocus.orchestration.wildcard_patterns import combinations_of
@@ -25,6 +26,8 @@ class TuningInputs:
     data: list[str]
     forecast: list[str]
     settings: str
+    features: list[str]
+    indices: list[str]
 
 
 class TuneJobs(TrainingJobs):
@@ -84,13 +87,27 @@ class TuneJobs(TrainingJobs):
         """The inputs and parameters of a job that tunes these checkpoints."""
         bases = list(dict.fromkeys(self.artifacts.tunings[name][0] for name in names))
         recipe = self.artifacts.tunings[names[0]][1]
+        features = self._features(names[0], recipe)
         return TuningInputs(
             base=[checkpoint(base) for base in bases],
             weights=self.artifacts.weights(*bases),
             data=[f"results/data/{task}.parquet" for task in recipe.data],
             forecast=self._forecast.before(names),
-            settings=settings(self._shared(names[0])),
+            settings=json.dumps(self._shared_keys(names[0])),
+            features=features,
+            indices=[index_of(file) for file in features],
         )
+
+    def _features(self, name: str, recipe: Tuning) -> list[str]:
+        """The features that a tuning reads: those of its bridge, of all tasks with media."""
+        pair = self.artifacts.pair_of.get(name) or self._tune_cells[name].pair
+        return self.artifacts.features(pair, recipe.data)
+
+    @cached_property
+    def _tune_cells(self) -> dict[str, Cell]:
+        """Checkpoint of a tune cell → the cell."""
+        cells = self.artifacts.cells.values()
+        return {tune_checkpoint(cell): cell for cell in cells if cell.kind == "tune"}
 
     def of(self, field: str) -> Callable[[Any], Any]:
         """An input or parameter function that returns a field of `TuningInputs`."""
@@ -103,8 +120,17 @@ class TuneJobs(TrainingJobs):
         assert found is not None
         return found
 
+    def _shared_keys(self, name: str) -> dict[str, Any]:
+        """The keys of a recipe that all checkpoints of a job share, with the bridge of their pair.
+
+        They are a parameter that Snakemake compares, so that another bridge reruns the job.
+        """
+        bridge = self.artifacts.tunings[name][1].bridge
+        keys = self._shared(name).model_dump(mode="json")
+        return keys if bridge is None else keys | {"bridge": bridge.model_dump(mode="json")}
+
     def _own(self, name: str) -> dict[str, Any]:
         """The keys of the recipe that follow from the checkpoint's name."""
         recipe = self.artifacts.tunings[name][1].model_dump(mode="json")
-        shared = self._shared(name).model_dump(mode="json")
+        shared = self._shared_keys(name)
         return {key: value for key, value in recipe.items() if key not in shared}
