@@ -1,6 +1,6 @@
 # The cost of tuning: parameters, optimizer, adapter and step time of every module set.
 #
-# in:  results/checkpoints/BASE.json, results/table2_intervals.csv
+# in:  results/checkpoints/BASE.json, results/table2_intervals.csv; with a bridge the features of one task
 # out: results/ledger.csv (counted), results/step_times.csv (measured), results/figures/fig9_get
 
 
@@ -9,6 +9,8 @@ rule ledger:
     input:
         models=collect(checkpoint("{base}"), base=JOBS.ledger.bases),
         weights=ancient(JOBS.ledger.weights),
+        features=JOBS.ledger.features,
+        indices=JOBS.ledger.indices,
     output:
         report(
             "results/ledger.csv",
@@ -25,10 +27,11 @@ rule ledger:
         runtime=10,
     params:
         flags=JOBS.ledger.flags,
+        bridge=JOBS.ledger.bridge_flags,
         code=digest("ledger"),
     shell:
         """
-        affectlocus ledger {input.models:q} {params.flags} \
+        affectlocus ledger {input.models:q} {params.flags} {params.bridge} \
             --out {output:q} \
             >{log:q} 2>&1
         """

@@ -263,3 +263,21 @@ def test_tasks_without_what_the_bridge_reads_are_refused(task, code):
     problems = list(broken_references(Parameters.model_validate(parameters)))
     assert {problem.code for problem in problems} == {code}
     assert list(broken_references(media_experiment())) == []
+
+
+# Names in results
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        (Cell("load", "b", "p", "gate", "x0.5", bridge="tuned"), "x0.5"),
+        (Cell("load", "b", "p", "gate", bridge="initial"), "initial bridge"),
+        (Cell("tuned", "b", "p", bridge="none"), "no media"),
+        (Cell("tuned", "b", "p", bridge="tuned", media="shuffled"), "shuffled media"),
+        (Cell("tuned", "b", "p", bridge="tuned", media="zero-face"), "zero face"),
+        (Cell("ablate", "b", "p", "gate", "revert"), "revert"),
+    ],
+)
+def test_a_variant_names_the_bridge_and_the_media(cell, words):
+    assert cell.variant == words

@@ -57,6 +57,7 @@ class ScoreEvidence:
         samples: task → its number of samples.
         source: the files that the scores come from.
         noun: what `cells` are called in sentences.
+        bridged: the groups of pairs with a bridge.
     """
 
     draws: GroupDraws
@@ -73,6 +74,7 @@ class ScoreEvidence:
     samples: Mapping[str, int] = field(default_factory=dict)
     source: str = ""
     noun: str = "cell"
+    bridged: frozenset[str] = frozenset()
 
     def has(self, key: GroupKey) -> bool:
         return key in self.replicates
@@ -252,6 +254,9 @@ def bootstrap_scores(
         cell_scores={cell.id: scores for cell, scores in zip(cells, observed, strict=True)},
         samples={name: len(task.samples) for name, task in tasks.items()},
         source="results/cells/*/predictions.parquet",
+        bridged=frozenset(
+            settings.group(cell.pair) for cell in cells if cell.pair is not None and cell.bridge
+        ),
     )
 
 
@@ -345,7 +350,7 @@ def _cell_groups(
         replicate: Replicate = cell.replicate
         if len(seeds[group]) > 1:
             replicate = settings.facts(cell.pair).seed
-        key: GroupKey = (group, cell.kind, cell.modules, cell.mode)
+        key: GroupKey = (group, cell.kind, cell.modules, cell.variant)
         found.setdefault(key, {}).setdefault(replicate, []).append(place)
     return {key: {one: own[one] for one in sorted(own, key=_order)} for key, own in found.items()}
 

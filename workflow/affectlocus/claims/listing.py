@@ -14,6 +14,7 @@ from affectlocus.config.claims import claim_sha256
 from affectlocus.config.experiment import load
 from affectlocus.config.matrix import Matrix
 from affectlocus.core.cells import EVEN, FAIR
+from affectlocus.core.projections import BRIDGE
 
 
 def listed(params: Path) -> list[dict[str, str | list[str]]]:
@@ -27,6 +28,8 @@ def listed(params: Path) -> list[dict[str, str | list[str]]]:
     """
     experiment = load(params, planning=True)
     known = set(_cells(experiment.matrix))
+    if any(experiment.pairs[name].bridge for name in experiment.matrix.pairs):
+        known |= set(_bridge_cells(experiment.matrix))
     rows: list[dict[str, str | list[str]]] = []
     for name, members in experiment.claims.judged().items():
         for claim, says in members.claims.items():
@@ -58,3 +61,12 @@ def _cells(matrix: Matrix) -> Iterator[str]:
         ("ablate", matrix.ablate, matrix.modes),
     ):
         yield from (" ".join(filter(None, (kind, one, mode))) for one in sets for mode in modes)
+
+
+def _bridge_cells(matrix: Matrix) -> Iterator[str]:
+    """The cells of the bridge alone, which every pair with a bridge has."""
+    yield f"load {BRIDGE}"
+    if matrix.tune:
+        yield f"tune {BRIDGE}"
+    if matrix.ablate:
+        yield from (f"ablate {BRIDGE} {mode}" for mode in matrix.modes)

@@ -20,6 +20,7 @@ from affectlocus.config.claim_kinds import (
     parse_cell,
 )
 from affectlocus.core.cells import EVEN, FAIR
+from affectlocus.core.projections import BRIDGE
 
 
 def name_of(key: GroupKey) -> str:
@@ -57,9 +58,20 @@ class ScoreComparisons:
     loci: Sequence[Locus] = ()
     says: str = "the claim"
 
-    def key(self, cell: str) -> GroupKey:
-        """The group of a cell that is written as in `load gate`."""
-        return (self.pair, *parse_cell(cell))
+    def key(self, cell: str, beside: str = "") -> GroupKey:
+        """The group of a cell that is written as in `load gate`.
+
+        The base of a pair with a bridge is the base with the bridge alone: what the bridge adds is
+        no work of the language model's modules. For a tuned cell that is the bridge tuned alone.
+
+        Args:
+            beside: the cell that a base is compared with.
+        """
+        kind, modules, mode = parse_cell(cell)
+        if kind == "base" and self.pair in self.scores.bridged:
+            arm = "tune" if beside and parse_cell(beside)[0] == "tune" else "load"
+            return self.pair, arm, BRIDGE, ""
+        return self.pair, kind, modules, mode
 
     def finding(self, statement: OnScores, part: str = "") -> ClaimFinding:
         """A finding without numbers yet.
@@ -72,6 +84,8 @@ class ScoreComparisons:
 
     def missing(self, keys: Sequence[GroupKey]) -> str:
         """A sentence that names the groups without cells, or without a common seed; or empty."""
+        if without := self._no_bridge_alone(keys):
+            return without
         missing = [name_of(key) for key in keys if not self.scores.has(key)]
         if missing:
             return f"no {self.scores.noun} {', '.join(missing)}{self._wanted(keys)}"
@@ -79,6 +93,17 @@ class ScoreComparisons:
             self.scores.common(keys)
         except MissingEvidenceError as error:
             return str(error)
+        return ""
+
+    def _no_bridge_alone(self, keys: Sequence[GroupKey]) -> str:
+        """A sentence if a pair has a bridge, and no cell of the bridge alone; or empty."""
+        for pair, kind, *_ in keys:
+            arm = "tune" if kind == "tune" else "load"
+            if pair in self.scores.bridged and not self.scores.has((pair, arm, BRIDGE, "")):
+                return (
+                    f"no cell {arm} {BRIDGE} of {pair}: a pair with a bridge may owe its score to "
+                    "the bridge alone, which this cell would show; evaluate it too"
+                )
         return ""
 
     def _wanted(self, keys: Sequence[GroupKey]) -> str:

@@ -63,7 +63,7 @@ def above(test: ScoreComparisons, statement: Above) -> list[ClaimFinding]:
     first = test.key(statement.what)
     found = []
     for cell in statement.than:
-        second = test.key(cell)
+        second = test.key(cell, statement.what)
         same_arm = (first[1], first[3]) == (second[1], second[3])
         name = f"above {second[2] if same_arm else cell}" if len(statement.than) > 1 else ""
         found.append(test.compare(test.finding(statement, name), first, second))
@@ -76,7 +76,8 @@ def keeps(test: ScoreComparisons, statement: Keeps) -> list[ClaimFinding]:
     The contrast is what - share · of, in points. With `gain`, the third score is subtracted from
     both.
     """
-    own, whole, base = (test.key(one) for one in (statement.what, statement.of, statement.above))
+    own, whole = test.key(statement.what), test.key(statement.of)
+    base = test.key(statement.above, statement.what)
     start = test.finding(statement)
     if statement.gain:
         start = replace(start, by=GAIN_KEPT)
@@ -167,7 +168,8 @@ def equal(test: ScoreComparisons, statement: Equal) -> list[ClaimFinding]:
     for cells in groups:
         name = f"to {', '.join(cells)}" if len(groups) > 1 else ""
         start = test.finding(statement, name)
-        own, others = test.key(statement.what), [test.key(cell) for cell in cells]
+        own = test.key(statement.what)
+        others = [test.key(cell, statement.what) for cell in cells]
         if statement.measure == "perplexity":
             found.append(_equal_perplexity(test, statement, start, own, others))
         else:
@@ -300,7 +302,8 @@ def interaction(test: ScoreComparisons, statement: Interaction) -> list[ClaimFin
     if test.domains.get(test.pair) != statement.domain:
         return []
     start = test.finding(statement)
-    first, second = test.key(statement.what), test.key(statement.than)
+    first = test.key(statement.what)
+    second = test.key(statement.than, statement.what)
     if missing := test.missing([first, second]):
         return [replace(start, missing=missing)]
     found = []

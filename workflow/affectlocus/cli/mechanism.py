@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from affectlocus.cli.shared import (
+    Features,
     HardwareText,
     Out,
     Reading,
@@ -42,6 +43,14 @@ def ledger(
             "several"
         ),
     ] = None,
+    bridge: Annotated[
+        str | None,
+        typer.Option(
+            help="JSON of a bridge (kind, tokens, …), which is trained in addition; needs "
+            "--features of each medium that it reads"
+        ),
+    ] = None,
+    features: Features = None,
     measure: Annotated[
         bool, typer.Option(help="measure the time of a step of each set instead, on a small model")
     ] = False,
@@ -56,7 +65,8 @@ def ledger(
     at which it has about as many parameters as all seven projections (equal parameters). Shares are
     in percent: share (of LoRA on all seven), share_of_saved (--others in the denominator too),
     share_of_trained (the same without parts that are saved and not trained), share_plus_others
-    (--others in the numerator too), share_plus_GROUP (one group of them).
+    (--others in the numerator too), share_plus_GROUP (one group of them). The column bridge has the
+    parameters that are trained in addition to the language model, with --others or --bridge.
 
     Example: affectlocus ledger Qwen2.5-7B --modules all --modules gate --others affectgpt
     """
@@ -68,7 +78,7 @@ def ledger(
     check_choice("--method", method, ("lora", "sft"))
     sets = [str(parse_modules(one)) for one in modules or ()]
     if measure:
-        without_effect({"others": others}, "--measure computes no shares")
+        without_effect({"others": others, "bridge": bridge}, "--measure computes no shares")
         if method == "sft":
             raise InputError(
                 "option.no-effect",
@@ -88,9 +98,8 @@ def ledger(
             frame = step_times(config_of(path), asked, rank)
             frame.insert(0, "model", found.name)
         else:
-            frame = count(
-                found, asked, rank, "lora" if method == "lora" else "sft", _others(others, found)
-            )
+            beside = _others(others, found) | _bridge(bridge, features, found)
+            frame = count(found, asked, rank, "lora" if method == "lora" else "sft", beside)
         frames.append(frame)
     frame = pd.concat(frames, ignore_index=True)
     if out is None:
@@ -99,11 +108,28 @@ def ledger(
         # Columns with one value are shown in the title.
         same = [n for n in ("model", "method") if n in frame and frame[n].nunique() == 1]
         title = ", ".join([str(frame[n].iloc[0]) for n in same] + ["measured"] * measure)
+        if "bridge" in frame:
+            title += f", {frame['bridge'].iloc[0]:,} trained in addition"
+            same.append("bridge")
         if not frame.get("beyond_full_rank", pd.Series(dtype=bool)).any():
             same.append("beyond_full_rank")
         print_frame(frame.drop(columns=same, errors="ignore"), title)
         return
     write_csv(frame, out, "%.4f")
+
+
+def _bridge(text: str | None, features: list[Path] | None, model: Any) -> Any:
+    """The parameters of a bridge by group and part; empty without one."""
+    if text is None:
+        without_effect({"features": features}, "it is for --bridge")
+        return {}
+    from affectlocus.config.bridges import BridgeConfig
+    from affectlocus.lm.features import Features
+    from affectlocus.training.ledger import bridge_parameters
+
+    config = settings_of(BridgeConfig, text, "--bridge")
+    widths = {file.stem: Features.read(file).width for file in features or []}
+    return bridge_parameters(config, widths, model.hidden_size)
 
 
 def _others(given: list[str] | None, model: Any) -> dict[str, dict[str, int]]:

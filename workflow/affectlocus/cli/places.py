@@ -60,8 +60,6 @@ def places(
     Example: affectlocus places --base qwen2.json --tuned mine.json --data a.parquet
     --settings '{"modules": ["gate"], "draws": 50}' --out places.parquet
     """
-    from dataclasses import asdict
-
     from affectlocus.config.evaluation import Evaluate
     from affectlocus.config.hardware import Hardware
     from affectlocus.config.matrix import RandomPlaces
@@ -125,7 +123,7 @@ def places(
             of = None if cell.kind == "base" else tuned
             cache = NO_CACHE
             if kept is not None:
-                weights = {"cell": asdict(cell), "tuned": of and weights_digest(of), **how}
+                weights = {"cell": cell.fields, "tuned": of and weights_digest(of), **how}
                 cache = PredictionCache(kept / cell.id, alike | weights, asked_how)
             found, _ = session.answer(
                 cell, of and folder, how, cache, lambda done: progress.advance(bar, done)

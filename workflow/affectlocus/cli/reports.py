@@ -55,10 +55,14 @@ def figures(
         bool, typer.Option("--gains", help="for --singles: paired gains over the base")
     ] = False,
     ablation: Annotated[Path | None, typer.Option(help="intervals of an ablation table")] = None,
+    media: Annotated[
+        Path | None, typer.Option(help="intervals of a table of controls of media")
+    ] = None,
     baselines: Annotated[
         Path | None,
         typer.Option(
-            help="baselines of a table, drawn as lines: with --singles, --dose, --trade-off"
+            help="baselines of a table, drawn as lines: with --singles, --media, --dose, "
+            "--trade-off"
         ),
     ] = None,
     trade_off: Annotated[
@@ -111,21 +115,21 @@ def figures(
 
     One option selects the figure: deltas of a pair (--heat-map), of several pairs (--grid) or along
     the tuning (--trajectory), relative changes (--histogram), scores of single modules (--singles),
-    drops of ablations (--ablation), gains by layer band (--bands), module sets among random places
-    (--places), small sets of blocks (--frontier), losses (--training), scores by dose (--dose) or
-    by trained parameters (--trade-off), neurons, directions of two pairs, or activations of the
-    gate.
+    drops of ablations (--ablation), scores with other media (--media), gains by layer band
+    (--bands), module sets among random places (--places), small sets of blocks (--frontier), losses
+    (--training), scores by dose (--dose) or by trained parameters (--trade-off), neurons,
+    directions of two pairs, or activations of the gate.
 
     Example: affectlocus figures --heat-map results/deltas/mine.parquet --out mine
     """
     closer = (neurons, directions, activations)
-    tables = [path for path in (singles, ablation) if path is not None]
+    tables = [path for path in (singles, ablation, media) if path is not None]
     compared = (grid, trajectory, dose, bands, places, frontier, training)
     if sum(map(bool, (heat_map, histogram, trade_off, *tables, *closer, *compared))) != 1:
         raise InputError(
             "option.not-one-figure",
             "expected one of --heat-map, --grid, --trajectory, --histogram, --singles, --ablation, "
-            "--dose, --bands, --places, --frontier, --training, --trade-off, --neurons, "
+            "--media, --dose, --bands, --places, --frontier, --training, --trade-off, --neurons, "
             "--directions and --activations",
         )
     import pandas as pd
@@ -235,7 +239,12 @@ def figures(
         figure = relative_changes(_of_seeds(histogram, "projection", "count"), title)
     else:
         frame = _read_companion(tables[0], "intervals", "gain")
-        if singles is not None:
+        if media is not None:
+            lines_of = _read_companion(baselines, "baselines", "baseline") if baselines else None
+            from affectlocus.reporting.media_bars import media_bars
+
+            figure = media_bars(frame, title, lines_of)
+        elif singles is not None:
             lines_of = _read_companion(baselines, "baselines", "baseline") if baselines else None
             from affectlocus.reporting.score_bars import singles as bars
 

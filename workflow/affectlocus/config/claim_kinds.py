@@ -35,7 +35,7 @@ from affectlocus.config.messages import ParameterError
 from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.cells import Cell, validated
 from affectlocus.core.errors import InputError
-from affectlocus.core.projections import PROJECTIONS
+from affectlocus.core.projections import BRIDGE, PROJECTIONS
 
 Domain = Literal["affective", "control", "null"]
 SIZES = (
@@ -66,7 +66,14 @@ def parse_cell(text: str) -> tuple[str, str, str]:
             "gate, tune q+k+v+o fair or base",
             found=text,
         )
-    cell = Cell(kind, "base", None if kind == "base" else "pair", modules, mode)  # type: ignore[arg-type]
+    cell = Cell(
+        kind,  # type: ignore[arg-type]
+        "base",
+        None if kind == "base" else "pair",
+        modules,
+        mode,
+        bridge="tuned" if modules == BRIDGE else "",
+    )
     validated(cell)
     return kind, module_set(modules) if modules else "", mode
 

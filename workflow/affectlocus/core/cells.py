@@ -60,6 +60,18 @@ class Cell:
         return values
 
     @property
+    def variant(self) -> str:
+        """The mode, and in words how the bridge and the media differ from the tuned model's.
+
+        It is the column `mode` of scores and tables: `x0.5`, `initial bridge`, `shuffled media`.
+        """
+        words: dict[str, str] = {INITIAL: "initial bridge", NONE: "no media"}
+        medium = self.media.removeprefix(ZEROED)
+        media = f"zero {medium}" if medium != self.media else f"{self.media} media"
+        parts = [self.mode, words.get(self.bridge, ""), media if self.media else ""]
+        return ", ".join(part for part in parts if part)
+
+    @property
     def random_seed(self) -> int:
         """The seed of the random numbers of an intervention: the draw, or else the seed, or 0."""
         return self.seed or 0 if self.draw is None else self.draw

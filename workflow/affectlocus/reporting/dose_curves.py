@@ -12,7 +12,7 @@ from affectlocus.config.scoring import MEAN
 from affectlocus.core.cells import Cell, dose
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
-from affectlocus.core.projections import ATTENTION, FFN, PROJECTIONS
+from affectlocus.core.projections import ATTENTION, BRIDGE, FFN, PROJECTIONS
 from affectlocus.reporting.figure_style import GAIN, STYLE, captioned, counted, interval, means
 from affectlocus.reporting.named_lines import NamedLines, spread
 from affectlocus.reporting.score_bars import CONSTANTS
@@ -33,8 +33,14 @@ def dose_curves(
         InputError: no cell has a dose.
     """
     rows = means(intervals[intervals["task"] == MEAN])
-    base = rows[rows["kind"] == "base"].iloc[0]
-    loads = rows[rows["kind"] == "load"].assign(dose=_doses(rows[rows["kind"] == "load"]))
+    # With a bridge, a dose of 0 is the base with the tuned bridge alone.
+    alone = rows[(rows["modules"] == BRIDGE) & (rows["mode"] == "")]
+    name = "base" if alone.empty else "base with the tuned bridge"
+    # Loads are compared with this row, so its own gain is 0.
+    base = rows[rows["kind"] == "base"] if alone.empty else alone.assign(**dict.fromkeys(GAIN, 0))
+    base = base.iloc[0]
+    loads = rows[(rows["kind"] == "load") & (rows["modules"] != BRIDGE)]
+    loads = loads.assign(dose=_doses(loads))
     sets = list(dict.fromkeys(loads["modules"]))
     if not sets or (loads["dose"] == 1).all():
         raise InputError(
@@ -60,7 +66,7 @@ def dose_curves(
             layout="constrained",
         )
         drawn = []
-        for axis, (name, members) in zip(axes[0], panels.items(), strict=True):
+        for axis, (panel, members) in zip(axes[0], panels.items(), strict=True):
             lines = NamedLines(axis)
             for modules in members:
                 each = loads[loads["modules"] == modules].sort_values("dose")
@@ -70,13 +76,14 @@ def dose_curves(
             drawn.append(lines)
             axis.axhline(0, color="#555555", ls="dotted", lw=1.2, zorder=0)
             axis.axvline(1, color="#BBBBBB", lw=0.8, zorder=0)
-            axis.set_title(name, parse_math=False)
+            axis.set_title(panel, parse_math=False)
             axis.set_xticks(sorted({0.0, *loads["dose"]}))
             axis.tick_params(axis="x", labelsize=8)
             axis.set_xlabel("factor of the delta (0: base, 1: whole delta)")
         metric = intervals["metric"].iloc[0]
-        axes[0, 0].set_ylabel(f"gain over the base, mean {axis_label(metric)}")
-        handles = [Line2D([], [], color="#555555", ls="dotted", label=f"base, {base['value']:.1f}")]
+        axes[0, 0].set_ylabel(f"gain over the {name}, mean {axis_label(metric)}")
+        words = f"{name}, {base['value']:.1f}"
+        handles = [Line2D([], [], color="#555555", ls="dotted", label=words)]
         if baselines is not None:
             for name, (words, style) in CONSTANTS.items():
                 value = _constant(baselines, name, metric)

@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from affectlocus.config.scoring import MEAN
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
-from affectlocus.core.projections import PROJECTIONS
+from affectlocus.core.projections import ALL, BRIDGE, PROJECTIONS
 from affectlocus.reporting.figure_style import (
     COLOURS,
     EDGE,
@@ -62,7 +62,7 @@ def singles(
         rows[["value", "low", "high"]] = rows[GAIN]
     tasks = [task for task in rows["task"].unique() if task != MEAN] + [MEAN]
     base = rows[rows["kind"] == "base"].set_index("task").loc[tasks]
-    whole = rows[rows["modules"] == "all"].set_index("task").loc[tasks]
+    whole = rows[(rows["modules"] == ALL) & (rows["mode"] == "")].set_index("task").loc[tasks]
     present = [p for p in PROJECTIONS if (rows["modules"] == p).any()]
     if not present:
         raise InputError(
@@ -99,6 +99,10 @@ def singles(
             (base, "dotted", "base"),
             (whole, "solid", "all seven"),
         ]
+        alone = rows[rows["modules"] == BRIDGE]
+        for (_, mode), each in () if gains else alone.groupby(["kind", "mode"], sort=False):
+            label = f"base, {mode or 'tuned bridge'}"
+            lines.append((each.set_index("task").loc[tasks], "solid" if mode else "dashdot", label))
         if baselines is not None and not gains:
             known = baselines[baselines["metric"] == intervals["metric"].iloc[0]]
             for name, (label, style) in CONSTANTS.items():

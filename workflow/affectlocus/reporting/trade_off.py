@@ -16,7 +16,7 @@ from affectlocus.config.scoring import MEAN
 from affectlocus.core.cells import FAIR
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
-from affectlocus.core.projections import ALL, PROJECTIONS
+from affectlocus.core.projections import ALL, BRIDGE, PROJECTIONS
 from affectlocus.reporting.figure_style import (
     COLOURS,
     STYLE,
@@ -41,13 +41,17 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `modules`, `budget`, `parameters`, `value`, `low`, `high`, `confidence`, `n` (answers),
-        `seeds`, `draws`; first the base, with 0 parameters. If the cells at equal parameters have
-        fewer replicates, the base has a second row with these, under their budget.
+        `seeds`, `draws`; first the base, with 0 parameters. Of a pair with a bridge it is the base
+        with a bridge tuned alone: 0 parameters of the language model. If the cells at equal
+        parameters have fewer replicates, the base has a second row with these, under their budget.
     """
     intervals = intervals[intervals["task"] == MEAN]
     tunings = intervals[intervals["kind"] == "tune"].sort_values("seeds", kind="stable")
     cells = tunings.drop_duplicates(["modules", "mode"], keep="last").sort_index()
     bases = intervals[intervals["kind"] == "base"].drop_duplicates("seeds")
+    alone = cells["modules"] == BRIDGE
+    if alone.any():
+        bases, cells = cells[alone], cells[~alone]
     intervals = pd.concat([bases, cells], ignore_index=True)
     intervals["budget"] = np.where(intervals["mode"] == FAIR, *_BUDGETS[::-1])
     intervals.loc[1 : len(bases) - 1, "budget"] = _BUDGETS[1]
@@ -56,7 +60,7 @@ def points(intervals: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
     rows = intervals.groupby(["kind", *keys], sort=False)[shown].mean()
     counted = ledger.assign(budget=ledger["budget"].fillna(_BUDGETS[0]).replace("", _BUDGETS[0]))
     found = rows.reset_index().merge(counted[[*keys, "parameters"]], on=keys, how="left")
-    found.loc[found["kind"] == "base", "parameters"] = 0
+    found.loc[(found["kind"] == "base") | (found["modules"] == BRIDGE), "parameters"] = 0
     if found["parameters"].isna().any():
         modules = found.loc[found["parameters"].isna(), "modules"].iloc[0]
         raise InputError(
@@ -138,7 +142,9 @@ def trade_off(
                 axes[0], bases.iloc[[0, -1][:panels]].iterrows(), strict=True
             ):
                 each.axhspan(base["low"], base["high"], color="#999999", alpha=0.2, lw=0)
-                each.axhline(base["value"], color="#555555", ls="dotted", lw=1.4, label="base")
+                each.axhline(
+                    base["value"], color="#555555", ls="dotted", lw=1.4, label=base["modules"]
+                )
         for name, (label, style) in CONSTANTS.items():
             value = _constant(baselines, name, metric)
             if value is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +11,17 @@ import pandas as pd
 from affectlocus.config.scoring import MEAN, MEAN_OF_CONTROL
 from affectlocus.scoring.tables import each_once, metric_rows, without_replicates
 
+_REPLICATE = re.compile(r"(seed|draw)\d+")
+
 
 def join_scores(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all tables. A cell of several tables (the base) occurs once."""
-    return each_once(pd.concat(scores, ignore_index=True))
+    """The rows of all tables. A cell of several tables (the base) occurs once.
+
+    The columns `bridge` and `media` are there if a pair has a bridge; they are empty for text.
+    """
+    joined = pd.concat(scores, ignore_index=True)
+    media = [name for name in ("bridge", "media") if name in joined]
+    return each_once(joined.fillna(dict.fromkeys(media, "")) if media else joined)
 
 
 def summarise(
@@ -66,9 +74,10 @@ def _nested(rows: pd.DataFrame) -> dict[str, Any]:
     for cell, value in zip(rows["cell"], rows["value"], strict=True):
         name, kind, *rest = cell.split("/")
         place = nested.setdefault(name, {})
-        if kind == "tuned":
-            rest = [" ".join([kind, *rest])]  # the tuned model and its controls of media
-        elif rest:
+        if kind == "tuned" and rest and not _REPLICATE.fullmatch(rest[0]):
+            # A control of media is no part of the tuned model's own value.
+            kind, *rest = " ".join([kind, rest[0]]), *rest[1:]
+        if rest:
             place = place.setdefault(kind, {})
         place[" ".join(rest) or kind] = round(float(value), 2)
     return nested

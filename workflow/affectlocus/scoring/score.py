@@ -156,7 +156,8 @@ def _with_cell(
     rows: pd.DataFrame, name: str, cell: Cell, reference: str, seeds: int = 1, draws: int = 1
 ) -> pd.DataFrame:
     """The rows with the columns of their cell in front and `reference` at the end."""
-    columns = {"cell": name, **cell.fields, "seeds": seeds, "draws": draws}
+    own = cell.fields | {"mode": cell.variant}
+    columns = {"cell": name, **own, "seeds": seeds, "draws": draws}
     for position, (column, value) in enumerate(columns.items()):
         rows.insert(position, column, "" if value is None and column == "pair" else value)
     return rows.assign(reference=reference)

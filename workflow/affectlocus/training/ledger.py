@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from affectlocus.config.bridges import BridgeConfig
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import ALL, PROJECTIONS
 from affectlocus.training.lora_targets import Layout, Target, fair_rank, lora_parameters
@@ -89,6 +90,35 @@ def others_of(content: Any, source: str) -> Others:
     return content
 
 
+def bridge_parameters(config: BridgeConfig, widths: Mapping[str, int], hidden: int) -> Others:
+    """The parameters of a bridge, by the part of its module; nothing is allocated.
+
+    Args:
+        widths: medium → the width of its features.
+        hidden: the width of the language model.
+
+    Raises:
+        InputError: as `lm.bridges.described`.
+    """
+    import torch
+
+    from affectlocus.lm.bridges import built, described
+
+    with torch.device("meta"):
+        module = built(described(config, widths, hidden))
+    counts: dict[str, int] = {}
+    for name, parameter in module.named_parameters():
+        part = name.rpartition(".")[0]
+        counts[part] = counts.get(part, 0) + parameter.numel()
+    return {"bridge": counts}
+
+
+def trained_count(others: Others | None) -> int:
+    """The number of parameters that are trained in addition to the language model."""
+    parts = [part for group in (others or {}).values() for part in group.items()]
+    return sum(count for name, count in parts if name not in UNTRAINED)
+
+
 def optimizer_bytes(parameters: int, tensors: int) -> int:
     """Bytes of AdamW's state: two float32 moments per parameter, one float32 step per tensor."""
     return _MOMENTS * _FLOAT * parameters + _FLOAT * tensors
@@ -155,10 +185,10 @@ def ledger(
     Returns:
         `model`, `modules`, `strategy` (GET, or empty), `method`, `budget` (equal rank: every set at
         `rank`; equal parameters: every set at its `fair_rank`; empty for sft), `rank`, `parameters`
-        (trained), the `shares` relative to all seven projections at `rank`, `share_of_model`
-        (percent of the base's parameters), `beyond_full_rank` (whether the rank exceeds the full
-        rank of a matrix), `optimizer_bytes`, and `adapter_bytes` (empty for sft, which saves a
-        model).
+        (trained), `bridge` (trained in addition; only with `others`), the `shares` relative to all
+        seven projections at `rank`, `share_of_model` (percent of the base's parameters),
+        `beyond_full_rank` (whether the rank exceeds the full rank of a matrix), `optimizer_bytes`,
+        and `adapter_bytes` (empty for sft, which saves a model).
 
     Raises:
         InputError: a module set that LoRA cannot be applied to.
@@ -189,6 +219,9 @@ def ledger(
             )
     frame = pd.DataFrame(rows)
     first = ["model", "modules", "strategy", "method", "budget", "rank", "parameters"]
+    if others:
+        frame["bridge"] = trained_count(others)
+        first.append("bridge")
     last = ["share_of_model", "beyond_full_rank", "optimizer_bytes", "adapter_bytes"]
     middle = [name for name in frame.columns if name.startswith("share") and name not in last]
     return frame.reindex(columns=[*first, *middle, *last]).astype(

@@ -87,22 +87,24 @@ class FiguresJobs(StepJobs):
         }
 
     def _has_bars(self, arm: Arm) -> bool:
-        """Whether an arm has cells that are drawn: ablations, or a single projection."""
+        """Whether an arm has cells that are drawn: ablations, media, or a single projection."""
         sets = self.parameters.matrix.sets(arm)
-        return arm == "ablate" or any(modules in PROJECTIONS for modules in sets)
+        return arm in ("ablate", "media") or any(modules in PROJECTIONS for modules in sets)
 
     def bar_table(self, wildcards: Any) -> str:
         """The table that a figure of bars shows."""
         return self._tables.name(*self.bars[wildcards.bars])
 
     def bar_flags(self, wildcards: Any, input: Any) -> str:  # noqa: A002
-        """What a figure of bars shows, as options: ablations, or single projections.
+        """What a figure of bars shows, as options: ablations, media, or single projections.
 
         Arms that may have few replicates are shown by their gains.
         """
         arm = self.bars[wildcards.bars][1]
         if arm == "ablate":
             return repeated("ablation", input.intervals)
+        if arm == "media":
+            return f"{repeated('media', input.intervals)} {repeated('baselines', input.baselines)}"
         if arm in ("even", "fair"):
             return f"{repeated('singles', input.intervals)} --gains"
         return f"{repeated('singles', input.intervals)} {repeated('baselines', input.baselines)}"

@@ -7,7 +7,13 @@ from typing import Any
 
 from affectlocus.config.matrix import Arm
 from affectlocus.orchestration.artifacts import Artifacts
-from affectlocus.orchestration.rule_values import as_images, repeated
+from affectlocus.orchestration.rule_values import (
+    as_images,
+    index_of,
+    options,
+    repeated,
+    settings,
+)
 from affectlocus.orchestration.steps.step import StepJobs
 from affectlocus.orchestration.steps.tables import TablesJobs
 
@@ -49,6 +55,31 @@ class LedgerJobs(StepJobs):
             return ""
         sets = repeated("modules", self.parameters.matrix.tune)
         return f"{sets} --rank {recipe.rank} --method {recipe.method}"
+
+    @property
+    def bridged(self) -> str | None:
+        """The first pair of the matrix with a bridge, whose parameters the ledger counts."""
+        pairs = self.parameters.pairs
+        return next((name for name in self.parameters.matrix.pairs if pairs[name].bridge), None)
+
+    @property
+    def features(self) -> list[str]:
+        """The features of one task, whose widths are those of the bridge."""
+        recipe, tasks = self.parameters.tune, self.parameters.tasks
+        seen = [name for name in (recipe.data if recipe else ()) if tasks[name].media]
+        return self.artifacts.features(self.bridged, seen[:1])
+
+    @property
+    def indices(self) -> list[str]:
+        """The indices of these features."""
+        return [index_of(file) for file in self.features]
+
+    def bridge_flags(self, _: Any = None) -> str:
+        """The bridge and the features as options."""
+        bridge = self.artifacts.bridge_of(self.bridged)
+        if bridge is None:
+            return ""
+        return f"{options(bridge=settings(bridge))} {repeated('features', self.features)}"
 
     @cached_property
     def trade_offs(self) -> dict[str, str]:
