@@ -37,8 +37,8 @@ def dose_curves(
     alone = rows[(rows["modules"] == BRIDGE) & (rows["mode"] == "")]
     name = "base" if alone.empty else "base with the tuned bridge"
     # Loads are compared with this row, so its own gain is 0.
-    base = rows[rows["kind"] == "base"] if alone.empty else alone.assign(**dict.fromkeys(GAIN, 0))
-    base = base.iloc[0]
+    zero = alone.assign(**dict.fromkeys(GAIN, 0.0))
+    base = (rows[rows["kind"] == "base"] if alone.empty else zero).iloc[0]
     loads = rows[(rows["kind"] == "load") & (rows["modules"] != BRIDGE)]
     loads = loads.assign(dose=_doses(loads))
     sets = list(dict.fromkeys(loads["modules"]))

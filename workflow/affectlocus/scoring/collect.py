@@ -76,7 +76,7 @@ def _nested(rows: pd.DataFrame) -> dict[str, Any]:
         place = nested.setdefault(name, {})
         if kind == "tuned" and rest and not _REPLICATE.fullmatch(rest[0]):
             # A control of media is no part of the tuned model's own value.
-            kind, *rest = " ".join([kind, rest[0]]), *rest[1:]
+            kind, rest = f"{kind} {rest[0]}", rest[1:]
         if rest:
             place = place.setdefault(kind, {})
         place[" ".join(rest) or kind] = round(float(value), 2)
