@@ -249,6 +249,12 @@ def test_the_initial_bridge_of_a_brought_pair_is_an_input():
     assert dag.evaluate.together([cell]).initial == ["results/checkpoints/p.initial.json"]
 
 
+def test_random_places_of_a_pair_with_a_bridge_are_refused():
+    parameters = media_experiment(random_places={"modules": ["gate"]})
+    problems = [problem.code for problem in broken_references(parameters)]
+    assert problems == ["matrix.random-places-with-bridge"]
+
+
 @pytest.mark.parametrize(
     ("task", "code"),
     [

@@ -32,6 +32,7 @@ from affectlocus.evaluation.evaluate import HARDWARE, CellModel
 from affectlocus.lm.batching import in_batches
 from affectlocus.lm.devices import autocast
 from affectlocus.lm.prompts import Prompter
+from affectlocus.lm.sample_media import with_placeholders
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,8 @@ def gate_shifts(
     prompter = Prompter(chain[0])
     texts = {}
     for name, frame in tasks.items():
-        test = frame[frame["split"] == "test"]
+        # Both models read the text alone: a neuron is compared between texts.
+        test = with_placeholders(frame[frame["split"] == "test"], ())
         neutral = (test["answer"] == which.neutral).tolist()
         if min(sum(neutral), len(neutral) - sum(neutral)) < 2:
             raise InputError(
