@@ -10,6 +10,7 @@ from affectlocus.config.evaluation import Evaluate
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.cells import Cell
 from affectlocus.core.errors import InputError
+from affectlocus.core.projections import BRIDGE
 from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.evaluation.cell_bridge import CellBridge, cell_bridge
 from affectlocus.evaluation.evaluate import CellModel, evaluate
@@ -86,6 +87,8 @@ class Session:
         )
         labels = {task.name: task.labels for task in self._tasks}
         verified = {**counts, **self._model.outside}
+        if cell.modules == BRIDGE and cell.kind != "ablate":
+            verified |= {"outside_is": "base", "outside_tuned": []}
         return Predictions(cell, labels, rows), verified | (bridge.counts if bridge else {})
 
     def _soft(self, cell: Cell, bridge: CellBridge) -> dict[str, Soft]:
