@@ -21,6 +21,8 @@ from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+# Information that changes what the user expects of the run.
+_SAID = ("Nothing to be done", "Will exit", "Terminating", "Shutting down", "Trying to restart")
 _EVERY = 10.0  # seconds between two lines where no terminal shows a bar
 
 
@@ -101,7 +103,7 @@ class LogHandler(LogHandlerBase):
                 self._print(f"failed: {about.get('rule_name', 'a job')} (log: {log or 'none'})")
             case _ if record.levelno >= logging.WARNING:
                 self._print(record.getMessage())
-            case _ if record.getMessage().startswith("Nothing to be done"):
+            case _ if record.getMessage().startswith(_SAID):
                 self._print(record.getMessage())
 
     def _show(self) -> None:
