@@ -311,8 +311,63 @@ def take_over(results: Path, name: str) -> None:
         "versions": {name: packages[name] for name in ("Python", "torch", "transformers")},
     }
     if name != "default":
+        write_deltas(results / "deltas", folder / "deltas.csv")
         run["cpu_hours"] = round(cpu_seconds(results / "benchmarks") / 3600, 2)
     (folder / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def write_deltas(deltas: Path, file: Path) -> None:
+    """The mean change of each projection over layers, and in how many layers it is the largest."""
+    import pandas as pd
+
+    rows = []
+    for path in sorted(deltas.glob("*.parquet")):
+        frame = pd.read_parquet(path)
+        if "l2" not in frame or "expert" in frame or "neuron" in frame:
+            continue
+        frame = frame[(frame["parameter"] == "weight") & frame["adapted"]]
+        for by in ("l2", "relative", "rms"):
+            wide = frame.pivot(index="layer", columns="projection", values=by)
+            largest = wide.idxmax(axis=1).value_counts()
+            for one in SINGLES:
+                mean, count = float(wide[one].mean()), int(largest.get(one, 0))
+                rows.append([path.stem, by, one, f"{mean:.6g}", count, len(wide)])
+    if rows:
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["tuned", "by", "projection", "mean", "largest_in", "layers"])
+            writer.writerows(rows)
+
+
+def largest(folder: Path) -> list[str]:
+    """Which projection has the largest L2 change in most layers, of each tuned checkpoint."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in rows_of(folder, "deltas.csv"):
+        if row["by"] == "l2":
+            found.setdefault(row["tuned"], []).append(row)
+    said = []
+    for tuned, own in found.items():
+        best = max(own, key=lambda row: int(row["largest_in"]))
+        said.append(
+            f"By L2, `{best['projection']}` changes most in {best['largest_in']} of "
+            f"{best['layers']} layers of {tuned}"
+        )
+    return said
+
+
+def deltas_table(folder: Path) -> str:
+    """The change of each projection: means over layers, and in how many it is the largest."""
+    found: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for row in rows_of(folder, "deltas.csv"):
+        found.setdefault((row["tuned"], row["by"]), {})[row["projection"]] = row
+    shown = [
+        [tuned, by]
+        + [f"{float(own[one]['mean']):.3g} ({own[one]['largest_in']})" for one in SINGLES]
+        for (tuned, by), own in found.items()
+    ]
+    if not shown:
+        return "The changes were not measured in this run.\n"
+    return table(["tuned checkpoint", "by", *SINGLES], shown, numbers=range(2, 9))
 
 
 def cpu_seconds(folder: Path) -> float:
@@ -490,6 +545,8 @@ def headline() -> str:
     )
     if "gate" in null:
         text += f" With shuffled answers `gate` gives {float(null['gate']['value']):.1f}."
+    if changed := largest(folder):
+        text += f" {changed[0].rpartition(' of ')[0]}."
     claims = claims_of(folder)
     if claims:
         text += f" Of the paper's {len(claims)} claims: {counted(folder)}."
@@ -505,7 +562,8 @@ def reading(folder: Path, null: str) -> str:
     beside = {row["modules"]: row for row in means_of(folder, null)}
     order = sorted(SINGLES, key=lambda one: -float(of[one]["value"]))
     shown = ", ".join(f"`{one}` {float(of[one]['value']):.1f}" for one in order)
-    lines = [f"- Single projections, best first: {shown}.\n"]
+    lines = [f"- {one}.\n" for one in largest(folder)]
+    lines += [f"- Single projections, best first: {shown}.\n"]
     if all(one in beside for one in SINGLES):
         nulls = [float(beside[one]["value"]) for one in SINGLES]
         lines.append(
@@ -570,6 +628,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "real-table": lambda: means_table(RUNS["real"], beside="table1.smollm2-null"),
     "real-verdicts": lambda: verdicts(RUNS["real"]),
     "real-reading": lambda: reading(RUNS["real"], "table1.smollm2-null"),
+    "real-deltas": lambda: deltas_table(RUNS["real"]),
     "real-claims": lambda: claims_table(RUNS["real"]),
 }
 
