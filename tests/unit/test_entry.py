@@ -26,7 +26,9 @@ from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.evaluation.predictions import Predictions
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = sorted(str(command.callback.__name__) for command in app.registered_commands)
+COMMANDS = sorted(
+    str(command.callback.__name__).replace("_", "-") for command in app.registered_commands
+)
 LABELLED = {"files": {"test": "x"}, "columns": {"label": "mood"}, "labels": ["joy", "fear"]}
 TASK = json.dumps(LABELLED)
 

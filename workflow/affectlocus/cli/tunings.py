@@ -45,7 +45,7 @@ def tune(
         settings_option(
             "method, data, modules, rank, alpha, dropout, steps, batch_size, "
             "learning_rate, warmup, weight_decay, max_length, group_by_length, shuffled, seed, "
-            "fair, trajectory, bridge"
+            "fair, trajectory, bridge, start, answers, end, clip, schedule"
         ),
     ] = "{}",
     folder: Annotated[
