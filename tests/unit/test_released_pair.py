@@ -19,7 +19,7 @@ from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.convert import convert
 from affectlocus.checkpoints.released_files import bridges_of
 from affectlocus.config.evaluation import Evaluate
-from affectlocus.config.experiment import Parameters
+from affectlocus.config.experiment import Parameters, validate
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.cells import Cell
 from affectlocus.data.prepared_task import PreparedTask
@@ -240,6 +240,15 @@ def test_a_run_checks_the_released_file_before_its_first_job(affectgpt, lora, tm
         "matrix": {"pairs": ["felt"], "tune": []},
     }
     check_pairs(Parameters.model_validate(config), tmp_path)
+    # The start of the training may be a folder of its own too.
+    convert(Adapter(start), tmp_path / "start", None, bridges_of(start))
+    config["pairs"]["felt"]["initial"] = str(tmp_path / "start")
+    check_pairs(Parameters.model_validate(config), tmp_path)
+    (tmp_path / "t.csv").write_text("text,label\na,joy\nb,fear\n")
+    config["pairs"]["felt"]["initial"] = "gone.pth"
+    with refused("pair.no-checkpoint", key="pairs.felt.initial"):
+        validate(config, tmp_path)
+    del config["pairs"]["felt"]["initial"]
     adapter = lora(base, SEVEN, r=3, lora_alpha=6)
     for change in (
         lambda model: model.pop("fc_att.bias"),

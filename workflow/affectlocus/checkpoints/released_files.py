@@ -17,7 +17,13 @@ import numpy as np
 
 from affectlocus.checkpoints.adapter_settings import find_nested
 from affectlocus.checkpoints.adapters import Adapter
-from affectlocus.checkpoints.bridge_files import BRIDGE, INITIAL, StoredBridge, read_bridge
+from affectlocus.checkpoints.bridge_files import (
+    BRIDGE,
+    INITIAL,
+    StoredBridge,
+    has_bridge,
+    read_bridge,
+)
 from affectlocus.checkpoints.bridge_layouts import (
     HIDDEN,
     LAYOUTS,
@@ -151,7 +157,9 @@ def check_bridges(
             expected=dict(tokens),
         )
     if initial is not None:
-        check_same_sizes(stored_bridge(initial, kind, INITIAL), after)
+        # A folder may hold the bridge before a tuning, or be the state before it.
+        stem = INITIAL if has_bridge(initial, INITIAL) else BRIDGE
+        check_same_sizes(stored_bridge(initial, kind, stem), after)
 
 
 def bridges_of(

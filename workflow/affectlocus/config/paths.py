@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affectlocus.config.files import DataFile
 from affectlocus.config.presets import PRESETS
-from affectlocus.config.sources import SEED
+from affectlocus.config.sources import SEED, Source
 from affectlocus.core.checkpoint_files import BRIDGES, checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import matching
@@ -144,20 +144,33 @@ def missing_files(
             path=root / str(wheels),
         )
     for name, pair in parameters.pairs.items():
-        if pair.tuned is not None and pair.tuned.folder is not None:
-            path = root / pair.tuned.folder
-            if planning and pair.tuned.awaited:
-                continue
-            if path.is_file() and is_weights(path.name):
-                continue
-            if not any(map(_marks_checkpoint, checkpoint_paths(path) if path.is_dir() else [])):
-                yield InputError(
-                    "pair.no-checkpoint",
-                    f"found neither weights nor adapter_config.json in {path}; "
-                    "expected a Hugging Face model, a PEFT adapter, or a .pth or .bin file",
-                    key=f"pairs.{name}.tuned",
-                    path=path,
-                )
+        yield from _no_checkpoint(f"pairs.{name}.tuned", pair.tuned, root, planning)
+        yield from _no_checkpoint(f"pairs.{name}.initial", pair.initial, root, planning, BRIDGES)
+
+
+def _no_checkpoint(
+    key: str, source: Source | None, root: Path, planning: bool, bridges: Sequence[str] = ()
+) -> Iterator[InputError]:
+    """A problem for a checkpoint on disk that is not there.
+
+    Args:
+        bridges: bridges of which one is enough.
+    """
+    if source is None or source.folder is None or (planning and source.awaited):
+        return
+    path = root / source.folder
+    if path.is_file() and is_weights(path.name):
+        return
+    files = checkpoint_paths(path) if path.is_dir() else []
+    if any(map(_marks_checkpoint, files)) or any(file.stem in bridges for file in files):
+        return
+    yield InputError(
+        "pair.no-checkpoint",
+        f"found neither weights nor adapter_config.json in {path}; "
+        "expected a Hugging Face model, a PEFT adapter, or a .pth or .bin file",
+        key=key,
+        path=path,
+    )
 
 
 def _named_paths(parameters: Parameters) -> Iterator[tuple[str, str]]:
@@ -170,6 +183,7 @@ def _named_paths(parameters: Parameters) -> Iterator[tuple[str, str]]:
     sources |= {f"bases.{name}.gguf": base.gguf for name, base in parameters.bases.items()}
     for name, pair in parameters.pairs.items():
         sources[f"pairs.{name}.tuned"] = pair.tuned.folder if pair.tuned is not None else None
+        sources[f"pairs.{name}.initial"] = pair.initial.folder if pair.initial is not None else None
     asked = parameters.extraction.model
     sources["extraction.model"] = asked.folder if asked is not None else None
     for name, medium in parameters.media.items():

@@ -69,6 +69,7 @@ def absent(parameters: Parameters, folder: Path) -> list[str]:
         f"bases.{name}": base for name, base in parameters.base_models.items()
     }
     sources |= {f"pairs.{name}": pair.tuned for name, pair in parameters.pairs.items()}
+    sources |= {f"pairs.{name}.initial": pair.initial for name, pair in parameters.pairs.items()}
     sources |= {f"media.{name}.encoder": one.encoder for name, one in parameters.media.items()}
     for key, source in sources.items():
         path = getattr(source, "gguf", None) or getattr(source, "folder", None)
