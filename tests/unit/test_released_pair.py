@@ -235,6 +235,7 @@ def test_a_run_checks_the_released_file_before_its_first_job(affectgpt, lora, tm
                 "columns": {"label": "label"},
                 "labels": ["joy", "fear"],
                 "media": {"face": "{text}.npy", "audio": "{text}.wav.npy"},
+                "prompt": "<multi><audio><face> {text}",
             }
         },
         "matrix": {"pairs": ["felt"], "tune": []},
@@ -258,3 +259,32 @@ def test_a_run_checks_the_released_file_before_its_first_job(affectgpt, lora, tm
         config["pairs"]["felt"]["tuned"] = str(file)
         with refused("bridge.other-tensors", pair="felt"):
             check_pairs(Parameters.model_validate(config), tmp_path)
+
+
+def test_affectgpt_s_template_needs_no_placeholder_in_the_task(tmp_path) -> None:
+    """Its own placeholders are in it; a task that a recipe reads needs them in its prompt."""
+    for name in ("base/config.json", "end.pth", "t.csv", "train.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text,label\na,joy\nb,fear\n")
+    config: dict[str, Any] = {
+        "bases": {"small": {"folder": "base"}},
+        "bridges": {"fused": {"kind": "affectgpt", "tokens": {"multi": 1, "audio": 1, "face": 1}}},
+        "pairs": {"felt": {"base": "small", "tuned": "end.pth", "bridge": "fused"}},
+        "media": {"face": {"kind": "features"}, "audio": {"kind": "features"}},
+        "tasks": {
+            "moods": {
+                "files": {"train": "train.csv", "test": "t.csv"},
+                "columns": {"label": "label"},
+                "labels": ["joy", "fear"],
+                "media": {"face": "{text}.npy", "audio": "{text}.wav.npy"},
+            }
+        },
+        "matrix": {"pairs": ["felt"], "tune": []},
+        "evaluate": {"readout": "generation", "generation": {"template": "affectgpt"}},
+    }
+    validate(config, tmp_path)
+    with refused("prompt.no-placeholder"):
+        validate(config | {"evaluate": {"readout": "generation"}}, tmp_path)
+    config["matrix"]["tune"] = ["gate"]
+    with refused("prompt.no-placeholder"):
+        validate(config | {"tune": {"data": ["moods"]}}, tmp_path)

@@ -276,6 +276,8 @@ def _corpus_task(parameters: Parameters, name: str) -> Iterator[InputError]:
 
 def _media_of_pairs(parameters: Parameters) -> Iterator[InputError]:
     """A problem for a pair with a bridge whose tasks do not have the media that it reads."""
+    # AffectGPT's template has placeholders of its own, and takes the text alone.
+    own = parameters.spoken if parameters.evaluate.generation.template == "affectgpt" else []
     for name, pair in parameters.pairs.items():
         bridge = parameters.bridges.get(pair.bridge or "")
         if bridge is None:
@@ -323,7 +325,9 @@ def _media_of_pairs(parameters: Parameters) -> Iterator[InputError]:
                     found=list(task.media),
                     expected=missing[0],
                 )
-            elif not any(f"<{token}>" in task.prompt for token in bridge.tokens):
+            elif (one not in own or one in learned) and not any(
+                f"<{token}>" in task.prompt for token in bridge.tokens
+            ):
                 places = ", ".join(f"<{token}>" for token in bridge.tokens)
                 yield InputError(
                     "prompt.no-placeholder",
