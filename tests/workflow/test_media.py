@@ -45,10 +45,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def table(project: Project, name: str) -> dict[tuple[str, str], float]:
-    """(module set, mode) → the score of a table's row."""
+    """(module set, mode) → the AUC in percent of a table's row; 50 is chance.
+
+    So small a model gives most samples one answer, but ranks them rightly.
+    """
     rows = pd.read_csv(project.folder / f"results/{name}.csv", keep_default_na=False)
     modes = rows["mode"] if "mode" in rows else [""] * len(rows)
-    return dict(zip(zip(rows["modules"], modes, strict=True), rows["moods"], strict=True))
+    return dict(zip(zip(rows["modules"], modes, strict=True), rows["auc"], strict=True))
 
 
 def test_only_the_media_tell_the_label_and_shuffled_media_are_at_chance(seen: Project) -> None:
@@ -63,10 +66,9 @@ def test_only_the_media_tell_the_label_and_shuffled_media_are_at_chance(seen: Pr
         ("all", "no media"),
         ("all", ""),
     ]
-    assert rows["all", ""] > 90
-    for mode in ("shuffled media", "no media"):
-        assert rows["all", mode] < 70
-    assert rows["base", ""] < 60
+    assert rows["all", ""] > 95
+    assert 25 < rows["all", "shuffled media"] < 75
+    assert rows["all", "no media"] == rows["base", ""] == 50
 
 
 def test_tables_begin_with_the_rows_of_the_bridge(seen: Project) -> None:
