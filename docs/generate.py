@@ -496,7 +496,8 @@ def same_contrasts(folder: Path) -> str:
     """Sentences about claims that are decided by the same contrast, which is one finding."""
     found: dict[str, list[str]] = {}
     for row in claims_of(folder):
-        found.setdefault(row["contrast"], []).append(row["claim"])
+        if row["verdict"] != "untestable":
+            found.setdefault(row["contrast"], []).append(row["claim"])
     return "".join(
         f" {' and '.join(claims)} rest on the same comparison, so they are one finding."
         for contrast, claims in found.items()
@@ -505,8 +506,8 @@ def same_contrasts(folder: Path) -> str:
 
 
 def claims_table(folder: Path) -> str:
-    """Every claim that was judged, with its verdict, effect and reason."""
-    rows = [row for row in rows_of(folder, "claims.csv") if row["level"] == "claim"]
+    """Every stated claim that was judged, with its verdict, effect and reason."""
+    rows = claims_of(folder)
     if not rows:
         return "One tuning decides no claim about tunings; no claim was judged in this run.\n"
     shown = []
