@@ -2,7 +2,7 @@
 
 `affectlocus run` uses it (`snakemake --logger affectlocus`). Snakemake finds a logger plugin by the
 name of its package, and loads it at every start, so nothing heavy is imported here. Snakemake's own
-log file in .snakemake/log has everything.
+log file has everything.
 """
 
 from __future__ import annotations

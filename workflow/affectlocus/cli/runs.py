@@ -80,7 +80,7 @@ def run(
     """Check an experiment, and run it with Snakemake.
 
     An experiment is named by its folder, its params.yaml, or, below experiments, by its name alone.
-    Prints a bar over jobs and what runs now; the whole log is in .snakemake/log.
+    Prints a bar over jobs and what runs now; Snakemake's own log file has everything.
 
     Arguments after -- are passed to Snakemake. Before it starts Snakemake, this command refuses a
     folder that another run uses, downloads and checks the users' own files, removes the lock of a
