@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from affectlocus.config.experiment import Parameters, load, validate
+from affectlocus.config.media import Medium
 from affectlocus.config.tasks import Task
 from affectlocus.config.yaml_text import parsed
 
@@ -52,9 +53,19 @@ def blocks(page: Path) -> list[str]:
 
 
 def with_fragment(fragment: dict[str, Any]) -> dict[str, Any]:
-    """The minimal experiment with a fragment's entries; keys of a task become a task."""
-    if not set(fragment) & set(Parameters.model_fields) and set(fragment) <= set(Task.model_fields):
-        fragment = {"tasks": {"fragment": fragment}}
+    """The minimal experiment with a fragment's entries.
+
+    Keys of a task become a task, which reads a file if none is named, and keys of a medium a
+    medium.
+    """
+    keys = set(fragment)
+    if keys <= set(Medium.model_fields):
+        fragment = {"media": {"fragment": fragment}}
+    elif keys <= set(Task.model_fields) and not keys <= set(Parameters.model_fields):
+        if not keys & {"files", "root", "corpus"}:
+            fragment = {"files": {"test": "fragment.csv"}, **fragment}
+        media = {name: {"kind": "features"} for name in fragment.get("media", {})}
+        fragment = {"tasks": {"fragment": fragment}, "media": media}
     result = copy.deepcopy(MINIMAL)
     for key, value in fragment.items():
         whole = isinstance(value, dict) and isinstance(result.get(key), dict)
@@ -75,6 +86,10 @@ def bring(config: dict[str, Any], folder: Path) -> None:
             if source is not None and source.folder is not None:
                 path = folder / source.folder
                 touch(path if path.suffix == ".pth" else path / "adapter_config.json")
+    for medium in parameters.media.values():
+        if medium.encoder is not None and medium.encoder.folder is not None:
+            for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+                touch(folder / medium.encoder.folder / name)
     for task in parameters.tasks.values():
         files = [file for _, file in task.files.items()] if task.files is not None else []
         for file in [*files, *([task.join] if task.join is not None else [])]:
