@@ -8,10 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from refusal import refused
+from safetensors.numpy import save
 
 from affectlocus.core.installed_packages import is_installed, package_file
+from affectlocus.data.retrieve import retrieve
 
 CONTENT = b"GGUF and the rest"
 
@@ -85,3 +88,20 @@ def test_a_missing_and_a_changed_file_are_refused(install: Callable[..., Path]) 
     (place / "demo/a.gguf").unlink()
     with refused("package.file-missing", file=place / "demo/a.gguf"):
         package_file("demo-weights==1.2", "*.gguf")
+
+
+def test_a_model_in_a_package_is_retrieved_by_its_configuration(
+    install: Callable[..., Path],
+) -> None:
+    place = install(
+        {
+            "demo/ears/config.json": b'{"model_type": "hubert"}',
+            "demo/ears/preprocessor_config.json": b"{}",
+            "demo/ears/model.safetensors": save({"weight": np.ones(2, np.float32)}),
+        }
+    )
+    found = retrieve("demo-weights==1.2", package_file="config.json")
+    assert found["source"] == {"package": "demo-weights==1.2", "file": "demo/ears/config.json"}
+    assert (found["kind"], found["licence"]) == ("model", "Apache-2.0")
+    assert Path(found["folder"]) == place / "demo/ears"
+    assert len(found["files"]) == 3

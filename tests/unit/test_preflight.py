@@ -23,7 +23,9 @@ from affectlocus.orchestration.preflight import (
     check_wheels,
     examined,
     examined_pairs,
+    listed_media,
     remember,
+    remembered_media,
 )
 
 PARAMETERS = """
@@ -269,3 +271,24 @@ def test_layers_that_an_adapter_misses_are_counted_before_anything_runs(
     (note,) = check_pairs(Parameters.model_validate(config), tmp_path)
     assert note.startswith("pairs.some: ")
     assert "1 of 3 layers adapted (1)" in note
+
+
+def test_media_files_are_listed_and_a_missing_one_is_found_before_any_job(folder: Path) -> None:
+    config = yaml.safe_load(PARAMETERS)
+    config["media"] = {"voice": {"kind": "features"}}
+    config["tasks"]["moods"]["media"] = {"voice": "{mood}.npy"}
+    (folder / "joy.npy").touch()
+    loaded = Parameters.model_validate(config)
+    with refused("task.no-media-file", file=folder / "fear.npy", found=1):
+        examined(loaded, folder)
+    (folder / "fear.npy").touch()
+    found = examined(loaded, folder)
+    assert listed_media(found) == {"moods": {"voice": ["joy.npy", "fear.npy"]}}
+    remember(folder, found)
+    assert remembered_media(folder) == listed_media(found)
+    # The table is not read again; the files are still looked for.
+    (folder / "joy.npy").unlink()
+    with refused("task.no-media-file", file=folder / "joy.npy"):
+        examined(loaded, folder)
+    config["tasks"]["moods"]["absent"] = "drop"
+    assert "moods" in examined(Parameters.model_validate(config), folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 REASONS: dict[str, str] = {
-    "missing": "no such file",
+    "missing": "does not exist",
     "undecodable": "cannot be decoded",
     "no-stream": "has no stream of this kind",
     "silent": "is silent",

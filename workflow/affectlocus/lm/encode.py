@@ -20,7 +20,7 @@ from affectlocus.core.files import sha256
 from affectlocus.core.output_files import replacing
 from affectlocus.core.step_tables import write_step_table
 from affectlocus.data.media_files import read_media
-from affectlocus.data.unusable import REASONS, UnusableError
+from affectlocus.data.unusable import UnusableError
 from affectlocus.lm.feature_store import FeatureStore
 from affectlocus.lm.features import INDEX, TENSOR
 
@@ -211,7 +211,7 @@ def refusal(task: str, medium: str, encoded: Encoded, absent: str) -> InputError
     if absent == "drop" or lost.empty:
         return None
     counts = lost["reason"].value_counts()
-    listed = ", ".join(f"{count} {REASONS[str(reason)]}" for reason, count in counts.items())
+    listed = ", ".join(f"{count} {reason}" for reason, count in counts.items())
     row = lost.iloc[0]
     return InputError(
         "encode.unusable-files",

@@ -51,7 +51,7 @@ class Features:
         except (OSError, SafetensorError) as error:
             raise InputError(
                 "features.unreadable",
-                f"{path}: cannot be read as features ({error}); delete it, and encode makes it again",
+                f"{path}: cannot be read as features ({error}); delete it: encode makes it again",
                 file=path,
             ) from None
         ends = index["start"] + index["tokens"]
