@@ -32,5 +32,5 @@ def test_the_files_are_those_of_the_jobs_that_snakemake_plans(
     planned = set(re.findall(r"^    benchmark: results/benchmarks/(\S+)$", run.stdout, re.M))
     known = benchmarks(Dag(load(folder, planning=True)))
     assert planned - known == {"report.tsv"}
-    shared = ("evaluate/", "tune/", "pretrain/")
+    shared = ("evaluate/", "tune/", "pretrain/", "deltas/", "trajectory/")
     assert {one for one in known - planned if not one.startswith(shared)} == set()

@@ -140,9 +140,10 @@ def with_intervals(frame: pd.DataFrame, intervals: pd.DataFrame) -> tuple[pd.Dat
         for name in metrics
         if (key := (task, cell, name)) in known
     }
-    keys = [name for name in frame.columns if name not in metrics]
+    # Tables of earlier versions lack the numbers of replicates and draws; the companion has them.
+    keys = [name for name in frame.columns if name not in {"seeds", "draws", *metrics}]
     counts = intervals.groupby(["task", "cell"], as_index=False)[["n", "seeds", "draws"]].max()
-    counted = frame.merge(counts, on=["task", "cell"], how="left")
+    counted = frame[[*keys, *metrics]].merge(counts, on=["task", "cell"], how="left")
     return counted[[*keys, "n", "seeds", "draws", *metrics]], spans
 
 
