@@ -18,7 +18,7 @@ rule senses:
         **SMALL_JOB,
     params:
         settings=unfilled(JOBS.senses.settings),
-        folder=JOBS.senses.folder,
+        folder=lambda wildcards, output: str(Path(output.tasks[0]).parent),
         code=digest("senses"),
     shell:
         """

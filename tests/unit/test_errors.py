@@ -85,7 +85,11 @@ def test_a_command_prints_the_code_after_the_sentence(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == ("affectlocus: t.csv: no column 'text' [table.no-column]\n")
 
 
-_BUILT_IN = ("AttributeError", "KeyError", "MissingEvidenceError", "ValueError")
+# No errors that a command prints: Python's own, and two that other code catches.
+_WITHOUT_CODE = (
+    *("AttributeError", "KeyError", "ValueError"),
+    *("MissingEvidenceError", "UnusableError"),
+)
 
 
 def _codes() -> dict[str, list[str]]:
@@ -95,7 +99,7 @@ def _codes() -> dict[str, list[str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(func=ast.Name(id=name), args=[code, message, *_]) if (
-                    name.endswith("Error") and name not in _BUILT_IN
+                    name.endswith("Error") and name not in _WITHOUT_CODE
                 ):
                     # An error that is raised again keeps the code that it has.
                     if isinstance(code, ast.Attribute) and code.attr == "code":

@@ -261,7 +261,8 @@ def test_the_command_prints_a_table_and_takes_parts_by_name_and_file(config: Pat
     parts = ("--others", "extra=250", "--others", config.with_name("parts.yaml"))
     done = run(config, "--modules", "gate", *parts)
     assert done.exit_code == 0, done.output
-    for word in ("10,092,544", "share_plus_eyes", "share_plus_ears", "share_plus_others", "GET"):
+    # A heading is broken at its underscores where the table would be too wide.
+    for word in ("10,092,544", "eyes", "ears", "others", "GET"):
         assert word in done.output
 
 

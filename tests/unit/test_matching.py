@@ -410,7 +410,7 @@ LAYOUTS = {
             "fc1": (32, 8),
             "fc2": (8, 32),
         },
-        ["o", "gate", "up", "down"],
+        ["gate", "up", "down"],
         "model.no-gate",
     ),
     "Nemotron": (

@@ -18,7 +18,6 @@ from affectlocus.core.errors import InputError
 # The first matrix of a feed-forward block that has two.
 _UNGATED = re.compile(r"(?:.*\.)?(?:fc1|fc_in|c_fc|dense_h_to_4h|linear1|lin1|wi|up_proj)")
 _LATENT = re.compile(r"(?:.*\.)?(?:kv_b_proj|kv_a_proj_with_mqa|kv_a_proj)")
-_CODES = {"no gate": "model.no-gate", "latent": "model.latent-attention"}
 _EXPECTED = "expected a model with q, k, v, o, gate, up and down"
 
 # What a layer has in place of attention, by the name of a module in it.
@@ -79,12 +78,12 @@ def no_projections(base: Weights) -> InputError:
 
 def _of_type(base: Weights, kind: Any) -> InputError:
     model_type = language_model_type(base.config)
-    return InputError(
-        _CODES.get(kind, "model.other-layout"),
-        f"{base.path}: model_type {model_type!r} {WHY[kind]}; {_EXPECTED}",
-        file=base.path,
-        found=model_type,
-    )
+    message = f"{base.path}: model_type {model_type!r} {WHY[kind]}; {_EXPECTED}"
+    if kind == "no gate":
+        return InputError("model.no-gate", message, file=base.path, found=model_type)
+    if kind == "latent":
+        return InputError("model.latent-attention", message, file=base.path, found=model_type)
+    return InputError("model.other-layout", message, file=base.path, found=model_type)
 
 
 def _partly_unread(base: Weights, count: int) -> Iterable[str]:

@@ -60,6 +60,8 @@ def _steps(jobs: Dag) -> Iterator[str]:
         yield "senses"
     if jobs.wheels.folder == str(Path(RELEASED_WHEELS[0]).parent):
         yield "wheels"
+    if jobs.learning.files:
+        yield "learning"
     if jobs.probes.files:
         yield "probes"
     if jobs.fluency.files:

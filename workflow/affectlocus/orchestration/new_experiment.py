@@ -22,6 +22,7 @@ from affectlocus.config.experiment import Parameters, validate
 from affectlocus.config.fields import file_name
 from affectlocus.config.sources import HUB_ID
 from affectlocus.config.yaml_text import parsed
+from affectlocus.core import durable
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import ALL, ATTENTION, FFN, PROJECTIONS
 from affectlocus.data.table_reader import read_table
@@ -366,7 +367,7 @@ def write_experiment(folder: Path, text: str) -> Parameters:
         check_prompts(parameters, temporary)
         check_pairs(parameters, temporary)
         refuse_existing(folder)
-        temporary.rename(folder)
+        durable.move(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return parameters
