@@ -57,6 +57,7 @@ DELTAS = [
     *ACTIVATIONS,
 ]
 TRAJECTORY = ["results/trajectory/*", "results/figures/trajectory.*"]
+LEARNING = ["results/training.csv", "results/figures/training.*"]
 FIGURES = ["results/figures/*", "results/report.html"]
 
 
@@ -97,6 +98,7 @@ ROWS = {
             # It had the recipe of this cell, and was tuned for both.
             f"results/checkpoints/{PAIR}.tune.all.seed0.json",
             f"results/cells/{PAIR}/tune/all/*",
+            *LEARNING,
             *DELTAS,
             *TRAJECTORY,
             *SCORED,
@@ -137,6 +139,7 @@ ROWS = {
         [("evaluate:\n", "seeds: [0, 1]\nevaluate:\n")],
         [
             "results/*seed1*",
+            *LEARNING,
             # Two cells share a job, of both seeds: these take their answers from the cache.
             *(f"results/cells/{PAIR}/load/gate/{mode}/*" for mode in ("even", "x0.5")),
             *SCORED,
@@ -177,6 +180,7 @@ ROWS = {
             "results/data/mini-caption.parquet",
             f"results/checkpoints/{PAIR}.*",
             f"results/cells/{PAIR}/*",
+            *LEARNING,
             *DELTAS,
             *TRAJECTORY,
             *SCORED,
@@ -186,7 +190,7 @@ ROWS = {
         f"{OPENED}/scoring/score.py",
         [("def ", "MORE = 1\n\n\ndef ")],
         SCORED,
-        spares="results/{claims.csv,revisions/verdicts.json}",
+        spares="results/claims.csv",
     ),
     "the rules by which free text is read (`openset`)": Row(
         f"{OPENED}/scoring/openset.py",
@@ -200,10 +204,11 @@ ROWS = {
     ),
     "code of `tune`": Row(
         f"{OPENED}/training/tune.py",
-        [("def ", "MORE = 1\n\n\ndef ")],
+        [("\ndef ", "\nMORE = 1\n\n\ndef ")],
         [
             f"results/checkpoints/{PAIR}.*",
             f"results/cells/{PAIR}/*",
+            *LEARNING,
             *DELTAS,
             *TRAJECTORY,
             *SCORED,

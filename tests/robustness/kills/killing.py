@@ -101,7 +101,7 @@ class Start:
     ) -> None:
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [str(BIN / "affectlocus"), "run", "--cores", str(cores), "--", *targets],
+            [str(BIN / "affectlocus"), "run", "--verbose", "--cores", str(cores), "--", *targets],
             cwd=folder,
             env=environment(folder, *places),
             stdout=subprocess.PIPE,
