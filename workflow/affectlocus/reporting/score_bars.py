@@ -29,7 +29,9 @@ from affectlocus.reporting.figure_style import (
     plain,
 )
 
-Style = Literal["dotted", "solid", "dashed", "dashdot"]
+Style = Literal["dotted", "solid", "dashed", "dashdot"] | tuple[int, tuple[float, ...]]
+_TUNED_BRIDGE: Style = (0, (7, 1.5, 1, 1.5, 1, 1.5))
+_INITIAL_BRIDGE: Style = (0, (1, 4))
 CONSTANTS: dict[str, tuple[str, Style]] = {
     "majority": ("majority answer", "dashed"),
     "uniform": ("uniform guess", "dashdot"),
@@ -102,7 +104,8 @@ def singles(
         alone = rows[rows["modules"] == BRIDGE]
         for (_, mode), each in () if gains else alone.groupby(["kind", "mode"], sort=False):
             label = f"base, {mode or 'tuned bridge'}"
-            lines.append((each.set_index("task").loc[tasks], "solid" if mode else "dashdot", label))
+            dashes = _INITIAL_BRIDGE if mode else _TUNED_BRIDGE
+            lines.append((each.set_index("task").loc[tasks], dashes, label))
         if baselines is not None and not gains:
             known = baselines[baselines["metric"] == intervals["metric"].iloc[0]]
             for name, (label, style) in CONSTANTS.items():

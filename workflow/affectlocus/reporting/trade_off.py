@@ -162,7 +162,8 @@ def trade_off(
         figure.legend(
             handles=handles,
             loc="outside lower center",
-            ncols=len(handles),
+            # More than five are wider than the figure.
+            ncols=len(handles) if len(handles) <= 5 else -(-len(handles) // 2),
         )
         figure.suptitle(title, parse_math=False)
         shown = {ALL: "all seven", "gate": "gate (GET)"}
