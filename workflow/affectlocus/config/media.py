@@ -111,8 +111,8 @@ class Medium(Strict):
     )
     seconds: Positive | None = Field(
         None,
-        description="length of a clip. Without clips: at most so much of the beginning is heard, "
-        "and longer recordings are counted in the data report",
+        description="length of a clip. Without clips: at most so much of the beginning is heard; "
+        "what follows is left out, and is not counted",
     )
     starts: Literal["exact", "float"] = Field(
         "exact",
