@@ -297,8 +297,10 @@ def _laid_out(parameters: Any) -> None:
         assert not given[0].startswith("-"), given
     for task in parameters.tasks:
         given = shlex.split(dag.prepare.flags(SimpleNamespace(task=task)))
-        assert given[::2] == [f"--{key}" for key in dag.prepare.paths(task)]
-        assert given[1::2] == list(dag.prepare.paths(task).values())
+        media = [f"results/features/{task}/{one}.parquet" for one in parameters.tasks[task].media]
+        paths = [*dag.prepare.paths(task).items(), *(("media", index) for index in media)]
+        assert given[::2] == [f"--{key}" for key, _ in paths]
+        assert given[1::2] == [path for _, path in paths]
         text = dag.prepare.settings(SimpleNamespace(task=task))
         assert shlex.split(shlex.quote(text)) == [text]
         text.encode()
