@@ -124,3 +124,15 @@ def put_tables(readme: Path, text: str) -> None:
     before, _, rest = readme.read_text(encoding="utf-8").partition("<!-- measured -->\n")
     _, _, after = rest.partition("<!-- end -->")
     write_text(readme, f"{before}<!-- measured -->\n{text}<!-- end -->{after}")
+
+
+def put_results(folder: Path, columns: list[str], rows: list[list[str]], aligned: str) -> None:
+    """Writes rows into a benchmark's results.csv and, with the machine, into its README.
+
+    Args:
+        aligned: the line below the table's heading, such as `|---|--:|`.
+    """
+    write_results(folder / "results.csv", columns, rows)
+    lines = ["| " + " | ".join(columns) + " |", aligned]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    put_tables(folder / "README.md", "\n".join([machine() + ".", "", *lines, ""]))

@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from timing import machine, put_tables, write_results  # noqa: E402
+from timing import put_results  # noqa: E402
 
 BIN = Path(sys.executable).parent
 CELLS = 16
@@ -156,10 +156,7 @@ def main() -> int:
         print(*row, sep="\t")  # noqa: T201
     if not given.quick:
         head = ["encoder", "files", "arm", "seconds", "cpu_seconds", "ratio"]
-        write_results(HERE / "results.csv", head, rows)
-        lines = ["| " + " | ".join(head) + " |", "|---|--:|---|--:|--:|--:|"]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
-        put_tables(HERE / "README.md", "\n".join([machine() + ".", "", *lines, ""]))
+        put_results(HERE, head, rows, "|---|--:|---|--:|--:|--:|")
     return 0
 
 

@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent))
 
-from timing import machine, put_tables, write_results  # noqa: E402
+from timing import put_results  # noqa: E402
 
 BIN = Path(sys.executable).parent
 PAIR = "qwen2-affective"
@@ -101,10 +101,7 @@ def main() -> int:
             print(*rows[-1], sep="\t", flush=True)  # noqa: T201
     if not quick:
         head = ["arm", "cells", "seconds", "cpu_seconds", "ratio"]
-        write_results(HERE / "results.csv", head, rows)
-        lines = ["| " + " | ".join(head) + " |", "|---|--:|--:|--:|--:|"]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
-        put_tables(HERE / "README.md", "\n".join([machine() + ".", "", *lines, ""]))
+        put_results(HERE, head, rows, "|---|--:|--:|--:|--:|")
     return 0
 
 

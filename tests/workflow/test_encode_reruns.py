@@ -83,7 +83,7 @@ def test_only_what_changed_is_encoded_again(folder: Path) -> None:
     assert code == 0, said[-3000:]
     assert rules == {"retrieve", "encode", "prepare"}
     assert snakemake(folder)[2] == set()
-    # A prompt is none of the encoder's business.
+    # The encoder does not use the prompt.
     change(folder, '"{text} <voice>"', '"{text}: <voice>"')
     assert snakemake(folder)[2] == {"prepare"}
     features = folder / "results/features/mine/voice.safetensors"

@@ -26,8 +26,8 @@ from affectlocus.checkpoints.adapter_settings import (
 )
 from affectlocus.checkpoints.adapter_tensors import LORA, AdapterTensors, Factors, Layout
 from affectlocus.checkpoints.architectures import Rows, in_other_tower, place
-from affectlocus.checkpoints.fused_experts import split_experts
-from affectlocus.checkpoints.parameter_factors import alternates, split_parameter_factors
+from affectlocus.checkpoints.fused_experts import alternates, split_experts
+from affectlocus.checkpoints.parameter_factors import split_parameter_factors
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import EPS, Tensors
 from affectlocus.checkpoints.unsupported_formats import refuse_empty

@@ -126,15 +126,20 @@ def _transposed(
     )
 
 
-def _alternating(tensors: Sequence[_Tensor], config: Mapping[str, Any] | None) -> bool:
-    """Whether the rows of gate and up alternate, as in gpt-oss."""
-    types = [(config or {}).get("model_type")]
+def alternates(config: Mapping[str, Any] | None) -> bool | None:
+    """Whether rows of gate and up alternate, as in gpt-oss; None if config.json has no type."""
     text = (config or {}).get("text_config")
+    types = [(config or {}).get("model_type")]
     types += [text.get("model_type")] if isinstance(text, dict) else []
-    if any(isinstance(one, str) for one in types):
-        return any(str(one).startswith(_ALTERNATING) for one in types)
-    # Without a configuration: of the models that are read, only gpt-oss has experts with biases.
-    return any(one.bias for one in tensors)
+    named = [one for one in types if isinstance(one, str)]
+    return any(one.startswith(_ALTERNATING) for one in named) if named else None
+
+
+def _alternating(tensors: Sequence[_Tensor], config: Mapping[str, Any] | None) -> bool:
+    """Whether the rows of gate and up alternate in a layer's tensors."""
+    known = alternates(config)
+    # Without a type: of the models that are read, only gpt-oss has experts with biases.
+    return any(one.bias for one in tensors) if known is None else known
 
 
 def _views(

@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from affectlocus.checkpoints.tensor_entries import StridedView
 from affectlocus.checkpoints.tensor_files import Tensors
@@ -182,13 +181,3 @@ def _views(
             stem = f"{module}.{expert}.{half}"
             found[f"{stem}.lora_A.weight"], found[f"{stem}.lora_B.weight"] = places
     return found
-
-
-def alternates(config: Mapping[str, Any] | None) -> bool | None:
-    """Whether the rows of gate and up alternate in a model with this config.json, as in gpt-oss."""
-    if not config:
-        return None
-    text = config.get("text_config")
-    types = [config.get("model_type"), text.get("model_type") if isinstance(text, dict) else None]
-    named = [one for one in types if isinstance(one, str)]
-    return any(one.startswith("gpt_oss") for one in named) if named else None

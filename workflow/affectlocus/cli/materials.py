@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from affectlocus.cli.shared import (
+    AllSplits,
     Out,
     SaveMinutes,
     device,
@@ -299,10 +300,7 @@ def prepare(
     train: Annotated[Path | None, typer.Option(help="file of the train split")] = None,
     validation: Annotated[Path | None, typer.Option(help="file of the validation split")] = None,
     test: Annotated[Path | None, typer.Option(help="file of the test split")] = None,
-    all_splits: Annotated[
-        Path | None,
-        typer.Option("--all", help="file of all splits, with a column that names the split"),
-    ] = None,
+    all_splits: AllSplits = None,
     join: Annotated[Path | None, typer.Option(help="the file of the settings' join")] = None,
     media: Annotated[
         list[Path] | None,

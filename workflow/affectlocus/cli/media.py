@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from affectlocus.cli.shared import device, importing, settings_of, settings_option, task_of
+from affectlocus.cli.shared import (
+    AllSplits,
+    device,
+    importing,
+    settings_of,
+    settings_option,
+    task_of,
+)
 from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,10 +56,7 @@ def encode(
     train: Annotated[Path | None, typer.Option(help="file of the train split")] = None,
     validation: Annotated[Path | None, typer.Option(help="file of the validation split")] = None,
     test: Annotated[Path | None, typer.Option(help="file of the test split")] = None,
-    all_splits: Annotated[
-        Path | None,
-        typer.Option("--all", help="file of all splits, with a column that names the split"),
-    ] = None,
+    all_splits: AllSplits = None,
     join: Annotated[Path | None, typer.Option(help="the file of the settings' join")] = None,
     kept: Annotated[
         Path | None,

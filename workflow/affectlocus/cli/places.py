@@ -10,8 +10,10 @@ import typer
 from affectlocus.cli.answers import content_of_base, content_of_task, weights_digest
 from affectlocus.cli.scores import Tasks
 from affectlocus.cli.shared import (
+    EvaluateText,
     HardwareText,
     Out,
+    PairName,
     Reading,
     Then,
     importing,
@@ -29,15 +31,11 @@ def places(
     data: Annotated[list[Path], typer.Option(help="prepared task with labels; repeat for several")],
     settings: Annotated[str, settings_option("modules, draws, kinds, samples")],
     out: Out,
-    pair: Annotated[
-        str | None, typer.Option(help="name of the pair; by default that of --tuned")
-    ] = None,
+    pair: PairName = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="seed of the tuning, for other random places")
     ] = None,
-    evaluate: Annotated[
-        str, typer.Option(help="JSON, any of: readout, readouts, batch_tokens, max_length")
-    ] = "{}",
+    evaluate: EvaluateText = "{}",
     reading: Reading = "{}",
     then: Then = None,
     hardware: HardwareText = "{}",

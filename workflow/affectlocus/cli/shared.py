@@ -51,6 +51,20 @@ SaveMinutes = Annotated[
 ]
 
 
+AllSplits = Annotated[
+    Path | None,
+    typer.Option("--all", help="file of all splits, with a column that names the split"),
+]
+
+
+PairName = Annotated[str | None, typer.Option(help="name of the pair; by default that of --tuned")]
+
+
+EvaluateText = Annotated[
+    str, typer.Option(help="JSON, any of: readout, readouts, batch_tokens, max_length")
+]
+
+
 Features = Annotated[
     list[Path] | None,
     typer.Option(

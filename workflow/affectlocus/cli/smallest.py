@@ -9,8 +9,10 @@ import typer
 
 from affectlocus.cli.scores import Tasks
 from affectlocus.cli.shared import (
+    EvaluateText,
     HardwareText,
     Out,
+    PairName,
     Reading,
     Then,
     importing,
@@ -31,13 +33,9 @@ def smallest(
         list[str] | None,
         typer.Option(help="module set that is evaluated as well; repeat for several"),
     ] = None,
-    pair: Annotated[
-        str | None, typer.Option(help="name of the pair; by default that of --tuned")
-    ] = None,
+    pair: PairName = None,
     seed: Annotated[int | None, typer.Option(min=0, help="seed of the tuning")] = None,
-    evaluate: Annotated[
-        str, typer.Option(help="JSON, any of: readout, readouts, batch_tokens, max_length")
-    ] = "{}",
+    evaluate: EvaluateText = "{}",
     reading: Reading = "{}",
     then: Then = None,
     hardware: HardwareText = "{}",

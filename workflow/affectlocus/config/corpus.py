@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, RootModel, model_validator
 
-from affectlocus.config.fields import WHOLE, Count, Fraction, Positive, Seed, Strict
+from affectlocus.config.fields import WHOLE, Count, Fraction, Positive, Seed, Strict, check_heads
 from affectlocus.config.messages import ParameterError
 
 CORPUS_TASKS = (
@@ -88,13 +88,7 @@ class Pretraining(Strict):
 
     @model_validator(mode="after")
     def _divides(self) -> Pretraining:
-        if self.hidden_size % self.heads:
-            raise ParameterError(
-                "model.uneven-heads",
-                f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}",
-                found=self.hidden_size,
-                expected=self.heads,
-            )
+        check_heads(self.hidden_size, self.heads)
         if self.heads % self.kv_heads:
             raise ParameterError(
                 "model.uneven-kv-heads",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from affectlocus.config.fields import WHOLE, Count, Positive, Seed, Strict
+from affectlocus.config.fields import WHOLE, Count, Positive, Seed, Strict, check_heads
 from affectlocus.config.messages import ParameterError
 
 
@@ -38,13 +38,7 @@ class EncoderRecipe(Strict):
 
     @model_validator(mode="after")
     def _is_sound(self) -> EncoderRecipe:
-        if self.hidden_size % self.heads:
-            raise ParameterError(
-                "model.uneven-heads",
-                f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}",
-                found=self.hidden_size,
-                expected=self.heads,
-            )
+        check_heads(self.hidden_size, self.heads)
         if self.architecture == "hubert" and self.steps:
             raise ParameterError(
                 "encoder.hubert-not-trained",

@@ -293,3 +293,14 @@ class Strict(BaseModel):
     """A group of keys; unknown keys are refused, and values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def check_heads(hidden_size: int, heads: int) -> None:
+    """Refuses a width that the heads of attention cannot share evenly."""
+    if hidden_size % heads:
+        raise ParameterError(
+            "model.uneven-heads",
+            f"hidden_size {hidden_size} is not a multiple of heads {heads}",
+            found=hidden_size,
+            expected=heads,
+        )

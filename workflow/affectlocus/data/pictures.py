@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from affectlocus.config.media import Medium
-from affectlocus.core.extras import missing_extra
 from affectlocus.data.array_files import read_array
 from affectlocus.data.clips import frame_indices
+from affectlocus.data.ffmpeg import first_stream
 from affectlocus.data.unusable import UnusableError, brief
 
 _MOST_PIXELS = 100_000_000  # of one picture
@@ -80,28 +80,17 @@ def _video(path: Path, medium: Medium) -> np.ndarray:
 
 def _decoded(path: Path) -> Iterator:
     """The frames of a video, one after another."""
-    try:
-        import av
-    except ModuleNotFoundError:
-        raise missing_extra("a medium of kind video", "av") from None
-
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise UnusableError("no-stream", "no pictures in it")
-            stream = container.streams.video[0]
-            _check_pixels(stream.width, stream.height)
-            stream.thread_type = "AUTO"
-            count = 0
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    raise UnusableError("undecodable", f"frame {count + 1} is damaged")
-                count += 1
-                yield frame
-            if count < stream.frames:
-                raise UnusableError("undecodable", f"truncated: {count} of {stream.frames} frames")
-    except (av.FFmpegError, ValueError) as error:
-        raise UnusableError("undecodable", brief(error, path)) from None
+    with first_stream(path, "video") as (container, stream):
+        _check_pixels(stream.width, stream.height)
+        stream.thread_type = "AUTO"
+        count = 0
+        for frame in container.decode(stream):
+            if frame.is_corrupt:
+                raise UnusableError("undecodable", f"frame {count + 1} is damaged")
+            count += 1
+            yield frame
+        if count < stream.frames:
+            raise UnusableError("undecodable", f"truncated: {count} of {stream.frames} frames")
 
 
 def _check_pixels(width: int, height: int) -> None:

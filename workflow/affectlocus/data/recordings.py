@@ -10,6 +10,7 @@ import numpy as np
 from affectlocus.config.media import Medium
 from affectlocus.core.extras import missing_extra
 from affectlocus.data.clips import clips_of
+from affectlocus.data.ffmpeg import first_stream
 from affectlocus.data.unusable import UnusableError, brief
 
 _BY_SNDFILE = (".wav", ".flac")
@@ -85,26 +86,17 @@ def _check_whole_wav(path: Path) -> None:
 
 def _by_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
     """(channels, samples) in float32, and the samples per second."""
-    try:
+    with first_stream(path, "audio") as (container, stream):
         import av
-    except ModuleNotFoundError:
-        raise missing_extra("a medium of kind audio", "av") from None
 
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise UnusableError("no-stream", "no sound in it")
-            stream = container.streams.audio[0]
-            rate = stream.rate
-            _check_length(float((stream.duration or 0) * (stream.time_base or 0)))
-            to_float = av.AudioResampler(format="fltp")
-            parts = [
-                part.to_ndarray()
-                for frame in [*container.decode(stream), None]
-                for part in to_float.resample(frame)
-            ]
-    except (av.FFmpegError, ValueError) as error:
-        raise UnusableError("undecodable", brief(error, path)) from None
+        rate = stream.rate
+        _check_length(float((stream.duration or 0) * (stream.time_base or 0)))
+        to_float = av.AudioResampler(format="fltp")
+        parts = [
+            part.to_ndarray()
+            for frame in [*container.decode(stream), None]
+            for part in to_float.resample(frame)
+        ]
     return (np.concatenate(parts, axis=1) if parts else np.empty((1, 0), np.float32)), rate
 
 

@@ -21,7 +21,7 @@ from scipy.stats import mannwhitneyu
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-from affectlocus.checkpoints.architectures import Rows, parts
+from affectlocus.checkpoints.architectures import Rows
 from affectlocus.config.evaluation import Evaluate
 from affectlocus.config.hardware import Hardware
 from affectlocus.config.measures import Neurons
@@ -31,6 +31,7 @@ from affectlocus.deltas.neurons import count_of
 from affectlocus.evaluation.evaluate import HARDWARE, CellModel
 from affectlocus.lm.batching import in_batches
 from affectlocus.lm.devices import autocast
+from affectlocus.lm.linear_projections import linear_projections
 from affectlocus.lm.prompts import Prompter
 from affectlocus.lm.sample_media import with_placeholders
 
@@ -45,15 +46,11 @@ class _Gate:
 
 
 def _gates(model: PreTrainedModel) -> list[_Gate]:
-    config = model.config.to_dict()
-    found = []
-    for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if not isinstance(weight, torch.Tensor) or weight.dim() != 2:
-            continue
-        for location, rows in parts(f"{name}.weight", len(weight), config):
-            if location.projection == "gate" and location.expert is None:
-                found.append(_Gate(location.layer, module, rows))
+    found = [
+        _Gate(location.layer, module, rows)
+        for location, module, rows in linear_projections(model)
+        if location.projection == "gate"
+    ]
     if not found:
         raise InputError(
             "model.no-gate",

@@ -113,12 +113,13 @@ def samples(
     """What a table holds; asks for what it does not say.
 
     Args:
-        ask: asks a question; None if nobody can answer.
+        ask: asks a question; None without a terminal.
         text, label: columns; empty to find them.
         words: LABEL=WORD for labels that the model answers with another word.
 
     Raises:
-        InputError: the table cannot be read, has no such columns, or nobody can be asked.
+        InputError: the table cannot be read or has no such columns, or a question needs a
+            terminal and there is none.
     """
     table = read_table(path)
     rows = table.rows.drop(columns=list(table.nested))

@@ -24,9 +24,10 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from affectlocus.checkpoints.architectures import Rows, parts
+from affectlocus.checkpoints.architectures import Rows
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import Location
+from affectlocus.lm.linear_projections import linear_projections
 from affectlocus.training.batches import Batch, Example, collate
 from affectlocus.training.training_loop import answers_only
 
@@ -107,15 +108,7 @@ def forecast(
 
 
 def _parts(model: PreTrainedModel) -> list[_Part]:
-    config = model.config.to_dict()
-    found = []
-    for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if not isinstance(weight, torch.Tensor) or weight.dim() != 2:
-            continue
-        for location, rows in parts(f"{name}.weight", len(weight), config):
-            if location.expert is None:
-                found.append(_Part(location, module, rows))
+    found = [_Part(*placed) for placed in linear_projections(model)]
     if not found:
         raise InputError(
             "forecast.no-dense-projection",
