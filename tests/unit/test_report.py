@@ -367,6 +367,17 @@ def test_a_short_table_is_printed_in_one_piece_and_a_long_one_from_the_top_of_a_
     assert 'class="from-top"' in first(report(experiment(), results))
 
 
+@pytest.mark.parametrize(("rows", "folded"), [(60, False), (61, True)])
+def test_a_long_table_is_folded_and_says_how_long_it_is(
+    results: Path, rows: int, folded: bool
+) -> None:
+    losses = {"pair": "p", "null": "", "seed": 0, "step": range(rows), "loss": 0.5, "passes": 1.0}
+    pd.DataFrame(losses).to_csv(results / "training.csv", index=False)
+    section = report(experiment(), results).partition('<section id="training_losses"')[2]
+    summary = f"<details><summary>All {rows} rows</summary>"
+    assert (summary in section.partition("</section>")[0]) == folded
+
+
 def test_samples_that_are_too_large_are_fewer(results: Path) -> None:
     answered(results)
     cells = [f"p/load/gate/seed{seed}" for seed in (0, 1)]

@@ -96,6 +96,11 @@ class Panel:
         lines = 2 if self.spans else 1
         return self.frame is None or lines * len(self.frame) <= 40
 
+    @property
+    def long(self) -> bool:
+        """Whether the table is folded: it is longer than a reader looks through."""
+        return self.frame is not None and len(self.frame) > 60
+
 
 @dataclass(frozen=True)
 class ExhibitGroup:
