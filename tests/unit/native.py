@@ -1,0 +1,105 @@
+"""Tiny multimodal models of transformers, one of every type in native_models.yaml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+VOCABULARY = 320
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+    "bos_token_id": None,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+}
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 16,
+    "patch_size": 4,
+}
+SIGLIP = {**VISION, "model_type": "siglip_vision_model"}
+# The ids that the tiny tokenizer gives the tokens that stand for media.
+MEDIUM, VIDEO, BEGIN, STOP = 310, 311, 312, 313
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "qwen2_audio": {
+        "audio_config": {
+            "model_type": "qwen2_audio_encoder",
+            "d_model": 16,
+            "encoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 32,
+            "num_mel_bins": 16,
+            "max_source_positions": 50,
+        },
+        "text_config": {**TEXT, "model_type": "qwen2"},
+        "audio_token_index": MEDIUM,
+    },
+    "qwen2_5_vl": {
+        "vision_config": {
+            "depth": 2,
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": TEXT["hidden_size"],
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "window_size": 16,
+            "fullatt_block_indexes": [1],
+        },
+        "text_config": {
+            **TEXT,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]},
+        },
+        "image_token_id": MEDIUM,
+        "video_token_id": VIDEO,
+        "vision_start_token_id": BEGIN,
+        "vision_end_token_id": STOP,
+    },
+    "llava_onevision": {
+        "vision_config": SIGLIP,
+        "text_config": {**TEXT, "model_type": "qwen2"},
+        "image_token_index": MEDIUM,
+        "video_token_index": VIDEO,
+        "image_grid_pinpoints": [[16, 16], [16, 32]],
+    },
+    "gemma3": {
+        "vision_config": {**SIGLIP, "vision_use_head": False},
+        "text_config": {**TEXT, "model_type": "gemma3_text", "head_dim": 8, "sliding_window": 16},
+        "mm_tokens_per_image": 4,
+        "image_token_index": MEDIUM,
+        "boi_token_index": BEGIN,
+        "eoi_token_index": STOP,
+    },
+    "smolvlm": {
+        "vision_config": VISION,
+        "text_config": {**TEXT, "model_type": "llama"},
+        "image_token_id": MEDIUM,
+        "scale_factor": 2,
+    },
+}
+
+
+def native_model(model_type: str, seed: int = 0, **config: Any) -> Any:
+    """A model with random weights; every parameter is drawn, larger than by its initialisation."""
+    import torch
+    from transformers import AutoModelForMultimodalLM
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    settings = CONFIG_MAPPING[model_type](**(CONFIGS[model_type] | config))
+    model = AutoModelForMultimodalLM.from_config(settings)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, one in sorted(model.named_parameters()):
+            noise = torch.randn(one.shape, generator=generator)
+            one.copy_(1 + 0.1 * noise if "norm" in name and one.dim() == 1 else 0.2 * noise)
+    return model.eval()
