@@ -15,6 +15,7 @@ from affectlocus.lm.bridges import (
     built,
     described,
     drawn,
+    fit_standardise,
     loaded,
     save,
     soft_tokens,
@@ -57,6 +58,44 @@ def test_an_mlp_has_two_layers_and_a_gelu(width, between):
     want = torch.nn.functional.gelu(face @ first.weight.T + first.bias) @ last.weight.T + last.bias
     found = bridge({"face": face, "voice": torch.randn(1, 2, 4)})["face"]
     assert torch.allclose(found, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_features_are_standardised_over_the_training_samples_in_each_dimension(kind):
+    bridge = built(described(config(kind), WIDTHS, 8))
+    plain = built(described(config(kind, standardise=False), WIDTHS, 8))
+    plain.load_state_dict(dict(bridge.named_parameters()))
+    face = [50 + torch.randn(3, 6) * torch.tensor([0.1, 1, 10, 1, 1, 0]) for _ in range(40)]
+    voice = [torch.randn(2, 4) for _ in face]
+    media = [{"face": one, "voice": two} for one, two in zip(face, voice, strict=True)]
+    fit_standardise(bridge, [*media, {}])
+    every = torch.cat(face).double()
+    mean, deviation = every.mean(0), every.std(0, correction=0)
+    given = {name: one[None] for name, one in media[0].items()}
+    wanted = (face[0].double() - mean) / deviation
+    wanted[:, 5] = 0  # one value throughout
+    voices = torch.cat(voice)
+    other = (voice[0] - voices.mean(0)) / voices.std(0, correction=0)
+    expected = plain({"face": wanted.float()[None], "voice": other[None]})
+    for name, found in bridge(given).items():
+        assert torch.allclose(found, expected[name], atol=1e-4), name
+
+
+def test_what_standardises_is_saved_with_the_bridge_and_is_no_parameter(tmp_path):
+    description = described(config("mlp"), WIDTHS, 8)
+    bridge = drawn(description, 0)
+    fit_standardise(bridge, [{"face": torch.randn(4, 6), "voice": torch.randn(4, 4)}])
+    save(bridge, description, tmp_path)
+    again = loaded(read_bridge(tmp_path))
+    assert torch.equal(again.standardise["face"].mean, bridge.standardise["face"].mean)
+    assert again.standardise["face"].mean.abs().sum() > 0
+    assert not [name for name, _ in bridge.named_parameters() if "standardise" in name]
+
+
+def test_a_kind_with_released_weights_does_not_standardise():
+    given = {"kind": "affectgpt", "tokens": {"multi": 1, "audio": 1, "face": 1}}
+    with pytest.raises(ValidationError, match="standardise has no meaning for kind affectgpt"):
+        BridgeConfig.model_validate(given | {"standardise": True})
 
 
 def test_a_bridge_is_drawn_from_its_seed_and_leaves_other_random_numbers_alone():

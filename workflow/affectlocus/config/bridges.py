@@ -35,10 +35,10 @@ class BridgeKind:
 
 
 KINDS = {
-    "linear": BridgeKind("one linear layer for each medium"),
+    "linear": BridgeKind("one linear layer for each medium", settings=("standardise",)),
     "mlp": BridgeKind(
         "two linear layers with a GELU between them for each medium, as in LLaVA",
-        settings=("width",),
+        settings=("width", "standardise"),
     ),
     "affectgpt": BridgeKind(
         "the fusion of AffectGPT, with the placeholders multi, audio, and face or frame",
@@ -73,6 +73,12 @@ class BridgeConfig(Strict):
         None,
         description="mlp: width between the two layers; by default the width of the language model",
     )
+    standardise: bool | None = Field(
+        None,
+        description="linear, mlp: whether the features get mean 0 and deviation 1 in each "
+        "dimension over the training samples; by default true. Otherwise a bridge learns little "
+        "from an encoder that gives nearly the same vector for every file",
+    )
     learning_rate: Positive | None = Field(
         None,
         description="maximum learning rate of the bridge; by default that of the language model's "
@@ -87,8 +93,10 @@ class BridgeConfig(Strict):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of its kind that are given."""
+        """The settings of its kind that are given, and `standardise` if it is true."""
         values = {name: getattr(self, name) for name in KINDS[self.kind].settings}
+        if "standardise" in values:
+            values["standardise"] = self.standardise is not False or None
         return {name: value for name, value in values.items() if value is not None}
 
     @model_validator(mode="after")

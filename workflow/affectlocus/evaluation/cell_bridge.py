@@ -70,7 +70,11 @@ def cell_bridge(
     after = stored.read()
     before = _initial(cell, tuned, initial, stored)
     if cell.modules == BRIDGE and cell.kind == "ablate":
-        wanted = {name: _ablated(cell, name, before[name], after[name]) for name in after}
+        fixed = {name for name, _ in built(stored.description).named_buffers()}  # not trained
+        wanted = {
+            name: one if name in fixed else _ablated(cell, name, before[name], one)
+            for name, one in after.items()
+        }
     else:
         wanted = before if cell.bridge == INITIAL else after
     module = loaded(stored) if wanted is after else built(stored.description)
@@ -127,8 +131,12 @@ def _initial(
         check_same_sizes(start, stored)
         return start.read()
     module = drawn(stored.description, cell.random_seed)
-    dtypes = {name: value.dtype for name, value in stored.read().items()}
-    return {name: rounded(as_array(one), dtypes[name]) for name, one in module.state_dict().items()}
+    kept = stored.read()
+    # Buffers are not trained: they come from the training samples, before the tuning as after it.
+    first = {
+        name: rounded(as_array(one), kept[name].dtype) for name, one in module.named_parameters()
+    }
+    return {name: first.get(name, value) for name, value in kept.items()}
 
 
 def _ablated(cell: Cell, name: str, before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -8,9 +8,9 @@ Notation: B samples, T tokens of a medium, W its width, H the width of the langu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -33,17 +33,66 @@ class Bridge(Protocol):
         """Placeholder → soft tokens (B, number, H), from medium → features (B, T, W)."""
 
 
+class Standardise(nn.Module):
+    """Gives features mean 0 and deviation 1 in each dimension; not trained.
+
+    A dimension that has one value in all training samples becomes 0.
+    """
+
+    mean: torch.Tensor
+    inverse: torch.Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("inverse", torch.ones(width))
+
+    def fit(self, features: Iterable[torch.Tensor]) -> None:
+        """Takes mean and deviation from all tokens of these features, each (T, W)."""
+        count = 0
+        total = squares = torch.zeros_like(self.mean, dtype=torch.float64)
+        for one in features:
+            values = one.double()
+            count += len(values)
+            total = total + values.sum(0)
+            squares = squares + values.square().sum(0)
+        mean = total / count
+        variance = squares / count - mean.square()
+        # Less is rounding of a dimension with one value.
+        varies = variance > 1e-12 * mean.square()
+        self.mean.copy_(mean)
+        self.inverse.copy_(torch.where(varies, variance.clamp(min=1e-300).rsqrt(), 0))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (B, T, W), standardised."""
+        return (features - self.mean) * self.inverse
+
+
 class LinearBridge(nn.Module):
     """A linear layer for each medium.
 
     The tokens of a medium are divided into as many equal parts as it has soft tokens, and each part
     is averaged (adaptive pooling), so that any number of tokens is possible.
+
+    Args:
+        standardise: whether the features are standardised first (`fit_standardise`).
     """
 
-    def __init__(self, hidden: int, widths: Mapping[str, int], tokens: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        hidden: int,
+        widths: Mapping[str, int],
+        tokens: Mapping[str, int],
+        standardise: bool = False,
+    ) -> None:
         super().__init__()
         self.tokens = dict(tokens)
         self.media = nn.ModuleDict({name: self._layers(widths[name], hidden) for name in tokens})
+        self.standardise = (
+            nn.ModuleDict({name: Standardise(widths[name]) for name in tokens})
+            if standardise
+            else None
+        )
 
     def _layers(self, width: int, hidden: int) -> nn.Module:
         return nn.Linear(width, hidden)
@@ -52,7 +101,10 @@ class LinearBridge(nn.Module):
         """Placeholder → soft tokens (B, number, H), from medium → features (B, T, W)."""
         found = {}
         for name, number in self.tokens.items():
-            pooled = nn.functional.adaptive_avg_pool1d(features[name].transpose(1, 2), number)
+            values = features[name]
+            if self.standardise is not None:
+                values = self.standardise[name](values)
+            pooled = nn.functional.adaptive_avg_pool1d(values.transpose(1, 2), number)
             found[name] = self.media[name](pooled.transpose(1, 2))
         return found
 
@@ -62,6 +114,7 @@ class MlpBridge(LinearBridge):
 
     Args:
         width: between the two layers; by default H.
+        standardise: as in `LinearBridge`.
     """
 
     def __init__(
@@ -70,9 +123,10 @@ class MlpBridge(LinearBridge):
         widths: Mapping[str, int],
         tokens: Mapping[str, int],
         width: int | None = None,
+        standardise: bool = False,
     ) -> None:
         self._width = width or hidden
-        super().__init__(hidden, widths, tokens)
+        super().__init__(hidden, widths, tokens, standardise)
 
     def _layers(self, width: int, hidden: int) -> nn.Module:
         return nn.Sequential(
@@ -139,6 +193,17 @@ def drawn(description: Description, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return built(description)
+
+
+def fit_standardise(module: nn.Module, media: Sequence[Mapping[str, torch.Tensor]]) -> None:
+    """Fits what standardises the features, if the bridge has it, to training samples.
+
+    Args:
+        media: of each sample, medium → features (T, W); may be empty for samples without media.
+    """
+    if isinstance(module, LinearBridge) and module.standardise is not None:
+        for name, one in module.standardise.items():
+            cast(Standardise, one).fit(sample[name] for sample in media if sample)
 
 
 def loaded(stored: StoredBridge) -> nn.Module:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from affectlocus.checkpoints.bridge_files import BRIDGE, INITIAL, Description
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.errors import InputError
-from affectlocus.lm.bridges import described, drawn, save
+from affectlocus.lm.bridges import described, drawn, fit_standardise, save
 from affectlocus.training.batches import Example
 from affectlocus.training.training_run import Slot
 
@@ -67,6 +67,7 @@ class TunedBridge:
         embeddings = model.get_input_embeddings().weight
         description = described(recipe.bridge, widths, embeddings.shape[1])
         initial = drawn(description, recipe.seed)
+        fit_standardise(initial, [one.media or {} for one in examples])
         module = copy.deepcopy(initial).to(embeddings.device)
         return cls(module.train(), initial, description)
 
