@@ -67,7 +67,10 @@ def check(
         typer.echo(warning)
     kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    typer.echo(f"{parameters}: good. {len(loaded.benchmarks)} benchmarks; cells: {cells}.")
+    number = len(loaded.benchmarks)
+    typer.echo(
+        f"{parameters}: good. {number} benchmark{'s' if number != 1 else ''}; cells: {cells}."
+    )
 
 
 def plan(
