@@ -1,5 +1,7 @@
 """What a change reruns, and what it spares: a test for each row of docs/data/reruns.yaml.
 
+The rows of media are tested in test_media.py.
+
 The tests share the run of the very small experiment and put back what they change. What a row
 promises is compared with all first outputs of the jobs that Snakemake plans: nothing more, and
 nothing less.
@@ -12,14 +14,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from project import ASIDE, BIN, ROOT, environment
+from rerun_rows import MEDIA_ROWS, Row, check, outputs
 from small import Project, jobs
 
 from affectlocus.orchestration.plan import FOUND
@@ -59,16 +60,6 @@ DELTAS = [
 TRAJECTORY = ["results/trajectory/*", "results/figures/trajectory.*"]
 LEARNING = ["results/training.csv", "results/figures/training.*"]
 FIGURES = ["results/figures/*", "results/report.html"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A change of a file of the project, and the first outputs of the jobs that it reruns."""
-
-    file: str
-    changes: list[tuple[str, str]]
-    runs: list[str]
-    spares: str = ""  # what of these does not run, or is gone
 
 
 RECIPE = "{data: [mini-caption], rank: 3, steps: 5, batch_size: 8, learning_rate: 5.0e-3}"
@@ -254,34 +245,6 @@ def row(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 def every(project: Project) -> set[str]:
     """The first outputs of all jobs of the experiment."""
     return outputs(project.plan("--forceall"))
-
-
-def outputs(plan: dict[str, set[str]]) -> set[str]:
-    return {file for files in plan.values() for file in files}
-
-
-def alternatives(pattern: str) -> list[str]:
-    """A pattern with {a,b} in it, written out."""
-    found = re.fullmatch(r"(.*)\{(.*)\}(.*)", pattern)
-    if found is None:
-        return [pattern] if pattern else []
-    return [f"{found[1]}{one}{found[3]}" for one in found[2].split(",")]
-
-
-def check(every: set[str], planned: set[str], runs: list[str], spares: str = "") -> None:
-    """All that a row names would run, and nothing else would."""
-    apart = alternatives(spares)
-    expected = {
-        file
-        for file in every | planned
-        if any(fnmatchcase(file, pattern) for pattern in runs)
-        and not any(fnmatchcase(file, pattern) for pattern in apart)
-    }
-    assert sorted(planned - expected) == []
-    assert sorted(expected - planned) == []
-    # No pattern is there for nothing; what it names may all be spared.
-    seen = every | planned if spares else planned
-    assert [one for one in runs if not any(fnmatchcase(file, one) for file in seen)] == []
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -652,4 +615,4 @@ def test_another_experiment_takes_the_base_that_this_one_trained(
 
 def test_every_documented_change_has_a_test_and_every_test_is_documented() -> None:
     rows = yaml.safe_load((ROOT / "docs/data/reruns.yaml").read_text(encoding="utf-8"))
-    assert sorted(row["test"] for row in rows) == sorted([*ROWS, *DONE])
+    assert sorted(row["test"] for row in rows) == sorted([*ROWS, *DONE, *MEDIA_ROWS])
