@@ -313,7 +313,28 @@ def take_over(results: Path, name: str) -> None:
     if name != "default":
         write_deltas(results / "deltas", folder / "deltas.csv")
         run["cpu_hours"] = round(cpu_seconds(results / "benchmarks") / 3600, 2)
+    (folder / "brief.json").write_text(
+        json.dumps(briefs_of(results), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     (folder / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def briefs_of(results: Path) -> dict[str, list[str]]:
+    """Pair of the matrix → the sentences that `affectlocus show` and the report begin with."""
+    from affectlocus.config.experiment import load
+    from affectlocus.reporting.brief import brief, kinds_of
+
+    parameters = load(results.parent / "params.yaml")
+    found = {pair: brief(results, pair, kinds_of(parameters)) for pair in parameters.matrix.pairs}
+    return {pair: [*one.warnings, *one.sentences] for pair, one in found.items()}
+
+
+def in_brief(folder: Path) -> str:
+    """The pairs of a run in brief."""
+    file = folder / "brief.json"
+    briefs = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    lines = [f"- {sentence}\n" for sentences in briefs.values() for sentence in sentences]
+    return "".join(lines)
 
 
 def write_deltas(deltas: Path, file: Path) -> None:
@@ -623,9 +644,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "stories": stories,
     "paper-plan": paper_plan,
     "errors": errors,
+    "default-brief": lambda: in_brief(RUNS["default"]),
     "default-table": lambda: means_table(RUNS["default"]),
     "default-verdicts": lambda: verdicts(RUNS["default"]),
     "headline": headline,
+    "real-brief": lambda: in_brief(RUNS["real"]),
     "real-table": lambda: means_table(RUNS["real"], beside="table1.smollm2-null"),
     "real-verdicts": lambda: verdicts(RUNS["real"]),
     "real-reading": lambda: reading(RUNS["real"], "table1.smollm2-null"),

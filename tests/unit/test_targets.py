@@ -30,6 +30,14 @@ def test_the_targets_are_in_groups_and_none_is_listed_twice(jobs: Dag) -> None:
     assert groups["Report and verdicts"][0] == "results/report.html"
 
 
+def test_features_of_media_are_targets_where_an_experiment_has_media(jobs: Dag) -> None:
+    assert "Media" not in targets(jobs)
+    senses = Dag(load(ROOT / "experiments/senses/params.yaml", planning=True))
+    assert {"results/features/mini-face/face.safetensors", "results/probes.csv"} <= set(
+        targets(senses)["Media"]
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "near"),
     [

@@ -33,6 +33,10 @@ def targets(jobs: Dag) -> dict[str, list[str]]:
             *jobs.learning.files,
         ],
         "Data": [f"results/data/{task}.parquet" for task in jobs.parameters.tasks],
+        "Media": [
+            *(file for task in jobs.parameters.tasks for file in jobs.encode.features(task)),
+            *jobs.probes.files,
+        ],
         "Checkpoints": manifests,
     }
     return {name: list(dict.fromkeys(files)) for name, files in groups.items() if files}
