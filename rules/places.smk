@@ -1,7 +1,8 @@
 # Module sets among random places of the same size (matrix.random_places). A job evaluates all random places of a
 # checkpoint on one loaded base.
 #
-# in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json, results/data/TASK.parquet
+# in:  results/checkpoints/BASE.json, results/checkpoints/TUNED.json, results/data/TASK.parquet, of pairs with a bridge
+#      results/features/TASK/MEDIUM.safetensors and .parquet
 # out: results/places/TUNED.parquet (answers of all cells), results/random_places.PAIR.csv (percentiles),
 #      results/places/PAIR.csv (scores of all cells), results/figures/places.PAIR; the cache of answers in
 #      results/answers/_places, with which an interrupted job resumes
@@ -15,6 +16,9 @@ rule places:
         weights=ancient(JOBS.places.pair_weights),
         data=JOBS.places.data,
         chain=JOBS.places.pair_chain,
+        features=JOBS.places.features,
+        indices=JOBS.places.indices,
+        initial=JOBS.places.initial,
     output:
         "results/places/{tuned}.parquet",
     log:
@@ -36,6 +40,8 @@ rule places:
         hardware=settings(EXPERIMENT.hardware),
         reading=JOBS.places.pair_reading,
         chain=JOBS.places.pair_chain_flags,
+        features=lambda wildcards, input: repeated("features", input.features),
+        initial=lambda wildcards, input: repeated("initial", input.initial),
         kept="results/answers/_places",
         code=digest("places"),
     shell:
@@ -44,7 +50,7 @@ rule places:
             --base {input.base:q} \
             --tuned {input.tuned:q} \
             {params.chain} \
-            {params.data} \
+            {params.data} {params.features} {params.initial} \
             --settings {params.settings:q} \
             --evaluate {params.evaluate:q} \
             --hardware {params.hardware:q} \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from affectlocus.config.tuning import Tuning
 from affectlocus.core.cells import Cell, validated
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import parse_modules
+from affectlocus.evaluation.place_draws import place_cells
 from affectlocus.orchestration.dag import Dag
 from affectlocus.orchestration.matrix import table_cells
 
@@ -249,10 +251,16 @@ def test_the_initial_bridge_of_a_brought_pair_is_an_input():
     assert dag.evaluate.together([cell]).initial == ["results/checkpoints/p.initial.json"]
 
 
-def test_random_places_of_a_pair_with_a_bridge_are_refused():
-    parameters = media_experiment(random_places={"modules": ["gate"]})
-    problems = [problem.code for problem in broken_references(parameters)]
-    assert problems == ["matrix.random-places-with-bridge"]
+def test_random_places_of_a_pair_with_a_bridge_have_the_tuned_bridge():
+    parameters = media_experiment(random_places={"modules": ["gate"], "draws": 19})
+    assert list(broken_references(parameters)) == []
+    jobs = Dag(parameters).places
+    assert jobs.features(SimpleNamespace(tuned="p.seed0")) == FEATURES
+    tuned = Cell("tuned", "b", "p", seed=0, bridge="tuned")
+    cells = list(place_cells(tuned, parameters.matrix.random_places))
+    assert len(cells) == jobs.cells()
+    assert [one.modules for one in cells[:3]] == ["bridge", "", "gate"]
+    assert {one.bridge for one in cells} == {"tuned"}
 
 
 @pytest.mark.parametrize(

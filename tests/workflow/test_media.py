@@ -98,6 +98,20 @@ def test_base_and_delta_and_tuned_bridge_are_the_tuned_model(seen: Project) -> N
     assert (checked["bridge_tensors"], checked["bridge_changed"]) == (12, 8)
 
 
+def test_random_places_have_the_tuned_bridge_and_are_compared_with_base_and_bridge(
+    seen: Project,
+) -> None:
+    (row,) = pd.read_csv(seen.folder / "results/random_places.seen.csv").to_dict("records")
+    assert row["draws"] == 19
+    found = pd.read_parquet(seen.folder / "results/places/seen.seed0.parquet")
+    for modules in ("bridge", "gate"):
+        own = found[(found["modules"] == modules) & (found["mode"] == "")]
+        cell = seen.folder / f"results/cells/seen/load/{modules}/seed0/predictions.parquet"
+        wanted = pd.read_parquet(cell).dropna(subset="candidate").query("task == 'moods'")
+        assert own["loglik"].tolist() == wanted["loglik"].tolist()
+    assert found.query("kind == 'base'").empty
+
+
 def test_a_checkpoint_has_its_bridges_and_the_ledger_counts_them(seen: Project) -> None:
     names = ("seen.seed0", "seen.tune.bridge.seed0", "seen.tune.gate.seed0")
     first = set()

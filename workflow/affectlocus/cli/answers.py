@@ -11,6 +11,7 @@ import typer
 from affectlocus.cli.shared import (
     Features,
     HardwareText,
+    Initial,
     Out,
     Reading,
     Then,
@@ -68,13 +69,7 @@ def evaluate(
     then: Then = None,
     hardware: HardwareText = "{}",
     features: Features = None,
-    initial: Annotated[
-        Path | None,
-        typer.Option(
-            help="manifest or folder of a checkpoint with the bridge before the tuning; by default "
-            "it is in the tuned checkpoint, or else drawn"
-        ),
-    ] = None,
+    initial: Initial = None,
     kept: Annotated[
         Path | None,
         typer.Option(

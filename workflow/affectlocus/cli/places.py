@@ -11,12 +11,16 @@ from affectlocus.cli.answers import content_of_base, content_of_task, weights_di
 from affectlocus.cli.scores import Tasks
 from affectlocus.cli.shared import (
     EvaluateText,
+    Features,
     HardwareText,
+    Initial,
     Out,
     PairName,
     Reading,
     Then,
+    features_by_task,
     importing,
+    read_features,
     read_frame,
     settings_of,
     settings_option,
@@ -39,6 +43,8 @@ def places(
     reading: Reading = "{}",
     then: Then = None,
     hardware: HardwareText = "{}",
+    features: Features = None,
+    initial: Initial = None,
     kept: Annotated[
         Path | None,
         typer.Option(
@@ -51,7 +57,8 @@ def places(
 
     A random place is the base with the delta's entries in a random mask over all seven projections:
     as many entries as the module set has (kind entries), or as much squared change (kind change).
-    Answers are stored as in evaluate, with the columns kind, modules, mode and draw in front. The
+    With --features, every cell has the tuned bridge, and the base is base and bridge. Answers are
+    stored as in evaluate, with the columns kind, modules, mode and draw in front. The
     base, the tuned model and each module set answer the same samples. `percentiles` reads the
     output.
 
@@ -68,7 +75,7 @@ def places(
     devices = settings_of(Hardware, hardware, "--hardware")
     how = settings_of(Reading, reading, "--reading").model_dump()
     from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
-    from affectlocus.core.cells import Cell
+    from affectlocus.core.cells import TUNED, Cell
     from affectlocus.core.output_files import check_output
     from affectlocus.core.step_tables import write_step_table
     from affectlocus.data.prepared_task import PreparedTask
@@ -100,7 +107,8 @@ def places(
             option="--data",
             task=other,
         )
-    whole = Cell("tuned", base.stem, pair or tuned.stem, seed=seed)
+    bridge = TUNED if features else ""
+    whole = Cell("tuned", base.stem, pair or tuned.stem, seed=seed, bridge=bridge)
     sizes, live = {}, ModelPair(chain, folder, **how)
     for modules in chosen.modules:
         size = place_size(live, modules)
@@ -109,10 +117,17 @@ def places(
             "share_of_change": size.share_of_change,
         }
     tasks = [place_draws.thinned(task, chosen.samples) for task in tasks]
-    session = Session(chain, tasks, asked, devices)
+    media_files = features_by_task(features)
+    media = {task: read_features(files, "test") for task, files in media_files.items()}
+    start = initial and (initial if initial.is_dir() else checkpoint_folder(initial))
+    session = Session(chain, tasks, asked, devices, media)
     cells = list(place_draws.place_cells(whole, chosen))
     alike = content_of_base([base, *(then or [])], devices, "places") if kept else {}
-    asked_how = {task.name: content_of_task(task, asked) for task in tasks} if kept else {}
+    asked_how = {}
+    if kept is not None:
+        asked_how = {
+            task.name: content_of_task(task, asked, media_files.get(task.name)) for task in tasks
+        }
     answers = []
     with Progress() as progress:
         bar = progress.add_task("", total=len(cells) * session.prompts)
@@ -122,9 +137,11 @@ def places(
             cache = NO_CACHE
             if kept is not None:
                 weights = {"cell": cell.fields, "tuned": of and weights_digest(of), **how}
+                if initial is not None:
+                    weights["initial"] = weights_digest(initial)
                 cache = PredictionCache(kept / cell.id, alike | weights, asked_how)
             found, _ = session.answer(
-                cell, of and folder, how, cache, lambda done: progress.advance(bar, done)
+                cell, of and folder, how, cache, lambda done: progress.advance(bar, done), start
             )
             answers.append(found)
     labels = {task.name: task.labels for task in tasks}

@@ -75,6 +75,15 @@ Features = Annotated[
 ]
 
 
+Initial = Annotated[
+    Path | None,
+    typer.Option(
+        "--initial",
+        help="manifest or folder of a checkpoint with the bridge before the tuning; by default it "
+        "is in the tuned checkpoint, or else drawn",
+    ),
+]
+
 Out = Annotated[
     Path, typer.Option("--out", help="file to write; replaced as a whole or not at all")
 ]

@@ -290,14 +290,6 @@ def _media_of_pairs(parameters: Parameters) -> Iterator[InputError]:
                 key=f"pairs.{name}.tuning.modules",
                 found=BRIDGE,
             )
-        if name in parameters.matrix.pairs and parameters.matrix.random_places.modules:
-            yield InputError(
-                "matrix.random-places-with-bridge",
-                f"pair {name!r} has a bridge, and random places read no media; remove the module "
-                "sets here",
-                key="matrix.random_places.modules",
-                pair=name,
-            )
         learned = [] if pair.tuning is None else pair.tuning.data
         recipe = parameters.tune
         if recipe is not None and parameters.matrix.tune and name in parameters.matrix.pairs:

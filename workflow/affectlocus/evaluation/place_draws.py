@@ -10,6 +10,7 @@ import pandas as pd
 from affectlocus.config.evaluation import Evaluate
 from affectlocus.config.matrix import RandomPlaces
 from affectlocus.core.cells import Cell
+from affectlocus.core.projections import BRIDGE
 from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.evaluation.predictions import Predictions
 
@@ -20,10 +21,16 @@ CELL_COLUMNS = ("kind", "modules", "mode", "draw")
 def place_cells(tuned: Cell, settings: RandomPlaces) -> Iterator[Cell]:
     """The cells of a checkpoint: base, tuned model, each set's load, and its random places.
 
+    With a bridge, all have the tuned one, and the base is base and bridge: what the language model
+    adds is compared.
+
     Args:
         tuned: the cell of the tuned checkpoint.
     """
-    yield Cell("base", tuned.base, seed=tuned.seed)
+    if tuned.bridge:
+        yield replace(tuned, kind="load", modules=BRIDGE)
+    else:
+        yield Cell("base", tuned.base, seed=tuned.seed)
     yield tuned
     for modules in settings.modules:
         load = replace(tuned, kind="load", modules=modules)

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from affectlocus.config.scoring import MEAN
 from affectlocus.config.tasks import Scoring
 from affectlocus.core.cells import PLACES
+from affectlocus.core.projections import BRIDGE
 from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.cell_answers import read_answers
 from affectlocus.scoring.score import cell_scores
@@ -70,13 +71,15 @@ def percentiles(
     Returns:
         A row per module set, kind and replicate (`seed`; `all` for their mean): `metric`;
         `share_of_entries` and `share_of_change` of the set in the whole delta, 0 to 1; `draws`;
-        `score` of the set, `random_median` and `random_95th`, `base` and `whole` (the tuned model),
-        in percent; `below`, the number of random places with a lower score; `percentile`, and its
-        exact interval (Clopper and Pearson) over draws, `low` and `high`; `p`; and `locus`: whether
-        the set is above the 95th percentile (p at most 0.05).
+        `score` of the set, `random_median` and `random_95th`, `base` (with the tuned bridge, if the
+        pair has one) and `whole` (the tuned model), in percent; `below`, the number of random
+        places with a lower score; `percentile`, and its exact interval (Clopper and Pearson) over
+        draws, `low` and `high`; `p`; and `locus`: whether the set is above the 95th percentile (p
+        at most 0.05).
     """
     rows = []
-    sets = list(dict.fromkeys(scores[0].rows.query("kind == 'load'")["modules"]))
+    loaded = scores[0].rows.query("kind == 'load'")["modules"]
+    sets = [modules for modules in dict.fromkeys(loaded) if modules != BRIDGE]
     for modules in sets:
         for kind in PLACES:
             parts = [_values(one.rows, modules, kind) for one in scores]
@@ -129,7 +132,11 @@ def _values(rows: pd.DataFrame, modules: str, kind: str) -> tuple[np.ndarray, np
     random = rows[load & (rows["mode"] == kind)].sort_values("draw")["value"].to_numpy()
     ends = [
         rows[chosen]["value"].iloc[0]
-        for chosen in (load & (rows["mode"] == ""), rows["kind"] == "base", rows["kind"] == "tuned")
+        for chosen in (
+            load & (rows["mode"] == ""),
+            (rows["kind"] == "base") | (rows["modules"] == BRIDGE),
+            rows["kind"] == "tuned",
+        )
     ]
     return random, np.array(ends)
 

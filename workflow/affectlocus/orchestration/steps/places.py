@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from affectlocus.orchestration.matrix import seeds_of
-from affectlocus.orchestration.rule_values import as_images, options
+from affectlocus.orchestration.rule_values import as_images, index_of, options
 from affectlocus.orchestration.steps.step import PairInputs
 
 
@@ -49,6 +49,19 @@ class PlacesJobs(PairInputs):
     def data(self, wildcards: Any) -> list[str]:
         """The prepared benchmarks that a job's cells answer."""
         return [f"results/data/{task}.parquet" for task in self.tasks(wildcards.tuned)]
+
+    def features(self, wildcards: Any) -> list[str]:
+        """The features that the pair's bridge reads."""
+        pair = self.artifacts.pair_of[wildcards.tuned]
+        return self.artifacts.features(pair, self.tasks(wildcards.tuned))
+
+    def indices(self, wildcards: Any) -> list[str]:
+        """The indexes of these features."""
+        return [index_of(file) for file in self.features(wildcards)]
+
+    def initial(self, wildcards: Any) -> list[str]:
+        """The manifest of the initial bridge that a user brings."""
+        return self.artifacts.initial(self.artifacts.pair_of[wildcards.tuned])
 
     def flags(self, wildcards: Any) -> str:
         """The pair and the seed of a checkpoint, as options."""
