@@ -1048,6 +1048,21 @@ def test_all_that_is_wrong_is_named_at_once(folder: Path) -> None:
     ]
 
 
+def test_what_is_wrong_besides_an_unknown_key_is_named_too(folder: Path) -> None:
+    config = changed("pairs.felt.base", "smal")
+    config["matrix"]["loads"] = ["gate"]
+    config["xyz"] = 1
+    with pytest.raises(CombinedError) as caught:
+        validate(config, folder)
+    found = {one.fields["key"]: one.code for one in caught.value.problems}
+    assert found == {
+        "matrix.loads": "params.unknown-key",
+        "xyz": "params.unknown-key",
+        "pairs.felt.base": "params.unknown-name",
+    }
+    assert "loads" in config["matrix"]
+
+
 @pytest.mark.parametrize(
     ("path", "near"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,19 @@ def test_the_written_experiment_passes_the_check(material: Path) -> None:
     checked = in_process(material, "check", folder.name)
     assert checked.returncode == 0, checked.stderr
     assert "good" in checked.stdout
+
+
+def test_check_names_a_misspelt_key_and_a_wrong_column_at_once(material: Path) -> None:
+    in_process(material, *INIT, "--text", "remark", "--label", "mood")
+    file = material / "my-adapter-experiment/params.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("  load:", "  loads:").replace("label: mood", "label: moods"))
+    done = in_process(material, "check", "my-adapter-experiment")
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert "[params.unknown-key]" in said
+    assert "moods" in said
+    assert len(re.findall(r"\[[a-z]+\.[a-z-]+\]", said)) == 2
 
 
 def test_nothing_is_overwritten(material: Path) -> None:

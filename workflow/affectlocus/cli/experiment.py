@@ -26,8 +26,7 @@ def check(
     """
     from collections import Counter
 
-    from affectlocus.config.experiment import load
-    from affectlocus.core.errors import Problems
+    from affectlocus.config.experiment import examine, read
     from affectlocus.data.audit import report_lines
     from affectlocus.orchestration.matrix import all_cells
     from affectlocus.orchestration.preflight import (
@@ -39,10 +38,12 @@ def check(
     from affectlocus.orchestration.prompt_limit import check_prompts, label_lines
     from affectlocus.reporting.brief import warnings_of
 
-    loaded = load(parameters)
     if parameters.is_dir():
         parameters /= "params.yaml"
-    folder, source, problems = parameters.parent, str(parameters), Problems()
+    folder, source = parameters.parent, str(parameters)
+    loaded, problems = examine(read(parameters), folder, source)
+    if any(one.code != "params.unknown-key" for one in problems.found):
+        problems.raise_any()  # data cannot be read by references that lead nowhere
     root = folder / loaded.data_root
     reports, notes = {}, []
     with problems.collected():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -139,12 +140,26 @@ def run(
     given = [*(["--cores", cores or "all"] if cores or not words else []), *words]
     quiet = not verbose and not any(word.partition("=")[0] in _TALKING for word in words)
     code = start(folder, [*given, *(["--logger", "affectlocus"] if quiet else [])])
+    if not code and quiet and not words:
+        for line in _results(folder):
+            typer.echo(line)
     if code and words:
         from affectlocus.orchestration.targets import unknown_targets
 
         for sentence in unknown_targets(words, Dag(parameters), folder):
             typer.echo(f"affectlocus: {sentence}", err=True)
     raise typer.Exit(code)
+
+
+def _results(folder: Path) -> list[str]:
+    """Where a reader finds what a whole run has made."""
+    results = folder / "results"
+    lines = []
+    if (results / "report.html").is_file():
+        lines.append(f"report: {results / 'report.html'}")
+    if tables := sorted(results.glob("table[123].csv")):
+        lines.append(f"tables: affectlocus show {shlex.quote(str(tables[0]))}")
+    return lines
 
 
 def targets(experiment: Annotated[Path, _EXPERIMENT] = Path()) -> None:

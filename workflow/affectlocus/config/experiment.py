@@ -23,7 +23,7 @@ from affectlocus.config.layers import missing_layers
 from affectlocus.config.matrix import Matrix
 from affectlocus.config.measures import Deltas, Directions, Neurons
 from affectlocus.config.media import Medium
-from affectlocus.config.messages import located, problems
+from affectlocus.config.messages import located, problems, without_unknown_keys
 from affectlocus.config.name_collisions import clashes
 from affectlocus.config.pairs import PairConfig
 from affectlocus.config.paths import missing_files
@@ -137,14 +137,32 @@ def validate(
     """The parameters in `config`, checked against each other and against the files they name.
 
     Args:
+        config, folder, source, planning: as in `examine`.
+
+    Raises:
+        InputError: one sentence with the file and the key; `CombinedError` with a sentence for each
+            of several problems.
+    """
+    parameters, found = examine(config, folder, source, planning)
+    found.raise_any()
+    return parameters
+
+
+def examine(
+    config: dict[str, Any], folder: Path, source: str = "params.yaml", planning: bool = False
+) -> tuple[Parameters, Problems]:
+    """The parameters in `config`, as far as they can be read, and everything that is wrong.
+
+    Unknown keys are problems, and the rest is checked without them.
+
+    Args:
         config: the parsed params.yaml.
         folder: the experiment's folder, where `data_root` starts from.
         source: how error messages name the file.
         planning: nothing will run, so that files marked `awaited` may be missing.
 
     Raises:
-        InputError: one sentence with the file and the key; `CombinedError` with a sentence for each
-            of several problems.
+        InputError: values that cannot be read, as in `validate`.
     """
     for problem in unwritable_texts(config):
         raise located(problem, source)
@@ -153,8 +171,12 @@ def validate(
         parameters = Parameters.model_validate(config)
     except ValidationError as error:
         found.add(*(located(problem, source) for problem in problems(error, Parameters)))
-        found.raise_any()
-        raise
+        meant = without_unknown_keys(config, error, Parameters)
+        try:
+            parameters = Parameters.model_validate(meant)
+        except ValidationError:
+            found.raise_any()
+            raise
     for problem in chain(
         broken_references(parameters),
         clashes(parameters.bases, parameters.pairs, parameters.tasks),
@@ -162,8 +184,7 @@ def validate(
         missing_layers(parameters, folder),
     ):
         found.add(located(problem, source))
-    found.raise_any()
-    return parameters
+    return parameters, found
 
 
 def read(path: Path) -> dict[str, Any]:

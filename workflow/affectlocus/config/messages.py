@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import reprlib
+from contextlib import suppress
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -45,6 +47,34 @@ def problems(error: ValidationError, model: type[BaseModel] | None = None) -> li
 def first_problem(error: ValidationError, model: type[BaseModel] | None = None) -> InputError:
     """The first error that pydantic reports, with its key in the field `key`."""
     return problems(error, model)[0]
+
+
+def without_unknown_keys(
+    config: dict[str, Any], error: ValidationError, model: type[BaseModel]
+) -> dict[str, Any] | None:
+    """A config without its unknown keys; one that looks like a misspelling is corrected instead.
+
+    Args:
+        error: what pydantic reports of the config.
+
+    Returns:
+        A copy; None if something else than keys is wrong.
+    """
+    meant = copy.deepcopy(config)
+    unknown = [one["loc"] for one in error.errors() if one["type"] == "extra_forbidden"]
+    if len(problems(error, model)) > len(unknown):
+        return None
+    for place in unknown:
+        holder: Any = meant
+        for part in place[:-1]:
+            # A part that leads nowhere is the tag of one form of a value.
+            with suppress(KeyError, IndexError, TypeError):
+                holder = holder[part]
+        value = holder.pop(place[-1])
+        near = near_key(model, place)
+        if near is not None:
+            holder.setdefault(near, value)
+    return meant
 
 
 def near_key(model: type[BaseModel] | None, place: tuple[int | str, ...]) -> str | None:
