@@ -11,7 +11,7 @@ from affectlocus.config.scoring import MEAN
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import BRIDGE
-from affectlocus.reporting.figure_style import STYLE, counted, interval, means, plain
+from affectlocus.reporting.figure_style import STYLE, captioned, counted, interval, means, plain
 from affectlocus.reporting.score_bars import CONSTANTS
 
 _COLOURS = ("#999999", "#F0E442", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
@@ -31,7 +31,7 @@ def media_bars(
         InputError: no cell has other media than its own.
     """
     rows = means(intervals)
-    tasks = [MEAN, *(task for task in rows["task"].unique() if task != MEAN)]
+    tasks = [*(task for task in rows["task"].unique() if task != MEAN), MEAN]
     cells = list(dict.fromkeys(zip(rows["kind"], rows["modules"], rows["mode"], strict=True)))
     if not any(kind == "tuned" and mode for kind, _, mode in cells):
         raise InputError(
@@ -82,12 +82,13 @@ def media_bars(
                 )
         axis.set_xticks(places, plain(tasks), rotation=20 if len(tasks) > 5 else 0)
         axis.set_xlim(-0.6, len(tasks) - 0.4)
-        axis.set_ylim(0, 100)
+        # Bars start at 0; above the highest interval there is nothing to see.
+        axis.set_ylim(0, min(100.0, 1.04 * rows["high"].max()) or 1)
         axis.set_ylabel(axis_label(intervals["metric"].iloc[0]))
-        axis.set_xlabel(f"task\nwhiskers: {interval(intervals)}; of a mean: {counted(intervals)}")
+        axis.set_xlabel("task")
         axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")
-    return figure
+    return captioned(figure, f"whiskers: {interval(intervals)}", f"of a mean: {counted(intervals)}")
 
 
 def _name(kind: str, modules: str, mode: str) -> str:
