@@ -16,6 +16,7 @@ from affectlocus.checkpoints.architectures import Rows, in_other_tower, locate, 
 from affectlocus.checkpoints.computed_matrices import DoraDelta, dense
 from affectlocus.checkpoints.matching import align_with_path, not_in_base
 from affectlocus.checkpoints.name_alignment import layer_prefixes, split_layer
+from affectlocus.checkpoints.native_models import other_spellings
 from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import ArrayReader, TensorReader
 from affectlocus.checkpoints.weights import Weights, is_vocabulary
@@ -48,6 +49,9 @@ class Applied:
             )
         matched = align_with_path(names, known, adapter.path)
         matched |= _experts(set(names) - set(matched), base)
+        matched |= other_spellings(
+            set(names) - set(matched), known - {*matched.values()}, base.config
+        )
         prefixes = layer_prefixes(names, known)
         self.names = {matched[name]: name for name in names if name in matched}
         self.other = sorted(set(names) - set(matched))

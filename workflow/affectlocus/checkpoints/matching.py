@@ -16,6 +16,7 @@ from typing import Any
 from affectlocus.checkpoints.adapters import counted
 from affectlocus.checkpoints.architectures import in_other_tower, is_mtp_module, place
 from affectlocus.checkpoints.name_alignment import align_names, layer_prefixes, split_layer
+from affectlocus.checkpoints.native_models import other_spellings
 from affectlocus.checkpoints.tied_heads import is_tied
 from affectlocus.core.errors import InputError
 
@@ -72,6 +73,8 @@ def matching(base: ModelNames, tuned: ModelNames) -> Matching:
     """
     known = set(base.names)
     where = align_with_path(tuned.names, known, tuned.path)
+    rest = set(tuned.names) - set(where)
+    where |= other_spellings(rest, known - {*where.values()}, base.config)
     both = layer_prefixes(tuned.names, known)
     extra = set(tuned.names) - set(where)
     missing = known - set(where.values())

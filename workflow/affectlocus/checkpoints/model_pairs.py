@@ -16,6 +16,7 @@ from affectlocus.checkpoints.adapters import Adapter, counted
 from affectlocus.checkpoints.applied_adapters import Applied
 from affectlocus.checkpoints.computed_matrices import dense
 from affectlocus.checkpoints.name_alignment import split_layer
+from affectlocus.checkpoints.native_models import native_model
 from affectlocus.checkpoints.pairs import Pair, latest
 from affectlocus.checkpoints.stored import conversion, rounded, same_bits
 from affectlocus.checkpoints.tied_heads import (
@@ -222,15 +223,22 @@ class ModelPair(Pair):
     def outside(self) -> list[str]:
         """The modules outside the seven projections in which the tuned model differs, sorted.
 
-        Without layer numbers: `embed_tokens`, `input_layernorm`, `lm_head`.
+        Without layer numbers: `embed_tokens`, `input_layernorm`, `lm_head`. What a multimodal model
+        has besides its language model is called `bridge` or `encoder`.
         """
         short = set()
         for name in self.names:
             if name in self.base.located or not self.adapted(name):
                 continue
             if not same_bits(*self.stored_sides(name)):
-                short.add(_short(name))
+                short.add(self._outside_name(name))
         return sorted(short)
+
+    def _outside_name(self, name: str) -> str:
+        """A tensor outside the seven projections in short."""
+        native = native_model(self.base.config)
+        region = None if native is None else native.region(name)
+        return _short(name) if region in (None, "language") else str(region)
 
     def notes_on_cells(self) -> list[str]:
         """Sentences about the tensors outside the seven projections in cells. Reads no weights."""
@@ -238,7 +246,8 @@ class ModelPair(Pair):
         have = "Tuned and ablate cells have these as tuned; load cells have the base's"
         if self._tuned is None:
             changed = [name for name in self.names if self.adapted(name) and self._trained(name)]
-            if short := sorted({_short(name) for name in changed if name not in self.base.located}):
+            outside = [name for name in changed if name not in self.base.located]
+            if short := sorted({self._outside_name(name) for name in outside}):
                 notes.append(
                     f"{self.tuned}: outside the seven projections it also changes "
                     f"{', '.join(short)}. {have}"

@@ -7,13 +7,13 @@ one that checkpoints store (`visual.merger.mlp.0.weight`). Reads no tensors and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from affectlocus.core.files import read_data_file
+from affectlocus.core.files import read_data_file, read_object
 
 Region = Literal["language", "bridge", "encoder"]
 """The language model, the bridge or the encoder."""
@@ -96,3 +96,26 @@ NATIVE_MODELS = _read()
 def native_model(config: Mapping[str, Any] | None) -> NativeModel | None:
     """The multimodal model that a config.json describes; None for any other model."""
     return NATIVE_MODELS.get(str((config or {}).get("model_type")))
+
+
+def other_spellings(
+    names: Iterable[str], base: Iterable[str], config: Mapping[str, Any] | None
+) -> dict[str, str]:
+    """A tuned checkpoint's names of tensors → those of a multimodal base with another spelling.
+
+    Args:
+        names, base: names without a match.
+        config: the base's config.json.
+    """
+    native = native_model(config)
+    if native is None:
+        return {}
+    stored = {native.module_name(name): name for name in base}
+    modules = {name: native.module_name(name) for name in names}
+    return {name: stored[module] for name, module in modules.items() if module in stored}
+
+
+def stored_native_model(folder: Path) -> NativeModel | None:
+    """The multimodal model in a folder; None if it is another model, or has no config.json."""
+    file = folder / "config.json"
+    return native_model(read_object(file, "a model's settings")) if file.is_file() else None

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from affectlocus.checkpoints.fused_experts import fuse_experts
 from affectlocus.checkpoints.model_pairs import ModelPair
+from affectlocus.checkpoints.native_models import stored_native_model
 from affectlocus.checkpoints.stored import as_torch
 from affectlocus.checkpoints.weights import Weights
 from affectlocus.config.hardware import Hardware
@@ -55,6 +56,11 @@ class CellModel:
     def __init__(self, base: Path | Sequence[Path], hardware: Hardware = HARDWARE) -> None:
         self._chain = [base] if isinstance(base, Path) else list(base)
         self._hardware = hardware
+        # Module → its tensor on disk, where a multimodal model names the two differently.
+        self._on_disk: dict[str, str] = {}
+        if (native := stored_native_model(self._chain[0])) is not None:
+            names = Weights(self._chain[0]).names()
+            self._on_disk = {native.module_name(name): name for name in names}
         self._adopt(load(self._chain[0], hardware))
         self._changed: set[str] | None = (
             None  # tensors that the previous cell changed; None before the first cell
@@ -66,13 +72,23 @@ class CellModel:
     def _adopt(self, model: PreTrainedModel) -> None:
         self.model = model.eval()
         # Shares the model's memory: writing here edits the model.
-        self._tensors: dict[str, torch.Tensor] = self.model.state_dict()
+        self._tensors: dict[str, torch.Tensor] = self._held()
         self._input: Any = self.model.get_input_embeddings()
         self._output: Any = self.model.get_output_embeddings()
         modules = {id(module): name for name, module in self.model.named_modules()}
-        self._embedding = f"{modules[id(self._input)]}.weight"
-        self._head = None if self._output is None else f"{modules[id(self._output)]}.weight"
+        self._embedding = self._named(f"{modules[id(self._input)]}.weight")
+        self._head = (
+            None if self._output is None else self._named(f"{modules[id(self._output)]}.weight")
+        )
         self._loaded_tied = self._is_tied()
+
+    def _named(self, module: str) -> str:
+        """The name on disk of a module's tensor."""
+        return self._on_disk.get(module, module)
+
+    def _held(self) -> dict[str, torch.Tensor]:
+        """The model's tensors by their names on disk."""
+        return {self._named(name): one for name, one in self.model.state_dict().items()}
 
     def become(self, tuned: Path | None, cell: Cell, **reading: Any) -> dict[str, int]:
         """Changes the model into that of a cell, with the same bits as from a newly loaded base.
@@ -193,7 +209,7 @@ class CellModel:
                 self._input.weight.detach().clone(), requires_grad=False
             )
         self._settings(tie_word_embeddings=tie)
-        self._tensors = self.model.state_dict()
+        self._tensors = self._held()
 
     def _settings(self, **values: Any) -> None:
         """Sets values in the model's configuration, which is saved with the model."""
@@ -239,7 +255,7 @@ class CellModel:
             self._settings(vocab_size=rows)
         if self._output is not None and (tied or name == self._head):
             self._output.weight, self._output.out_features = new, rows
-        self._tensors = self.model.state_dict()
+        self._tensors = self._held()
         return self._tensors[name]
 
 

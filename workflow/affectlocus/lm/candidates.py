@@ -149,8 +149,8 @@ def _batch(
         attention_mask=_masks(model, visible, at),
         logits_to_keep=kept.to(model.device),
         use_cache=False,
-    ).logits  # (B, 1 + tail, vocabulary)
-    return _gathered(logits, tail, candidates)
+    ).logits
+    return _gathered(_kept(logits, kept), tail, candidates)  # (B, 1 + tail, vocabulary)
 
 
 def _next_logits(
@@ -172,8 +172,15 @@ def _next_logits(
         **model_inputs(model, ids, soft),
         logits_to_keep=columns.to(model.device),
         use_cache=False,
-    ).logits  # (B, columns, vocabulary)
+    ).logits
+    logits = _kept(logits, columns)  # (B, columns, vocabulary)
     return logits[torch.arange(len(prompts)), place.to(logits.device)]
+
+
+def _kept(logits: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """The logits of some columns; some models compute all, whatever `logits_to_keep` says."""
+    asked = logits.shape[1] == len(columns)
+    return logits if asked else logits[:, columns.to(logits.device)]
 
 
 def _gathered(logits: torch.Tensor, tail: _Tail, candidates: int) -> torch.Tensor:

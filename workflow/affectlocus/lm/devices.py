@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
+from affectlocus.checkpoints.native_models import stored_native_model
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError
 from affectlocus.lm.config_limits import check_size, has_stale_quantisation, loading_errors
@@ -46,7 +53,12 @@ def load(folder: Path, hardware: Hardware) -> PreTrainedModel:
             )
             del config.quantization_config
             options["config"] = config
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        kind = (
+            AutoModelForCausalLM
+            if stored_native_model(folder) is None
+            else AutoModelForMultimodalLM
+        )
+        model, loading = kind.from_pretrained(
             folder, local_files_only=True, dtype="auto", output_loading_info=True, **options
         )
     return _placed(folder, model, loading)
