@@ -124,7 +124,7 @@ def findings() -> list[tuple[str, str, str, bool]]:
             places[0]["locus"] == "True" and places[1]["locus"] == "False",
         )
     )
-    for method in ("greedy", "learned"):
+    for method in ("greedy", "learned", "pruned"):
         chosen = [
             [
                 r

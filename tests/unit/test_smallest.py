@@ -27,6 +27,7 @@ from affectlocus.evaluation.smallest_sets import (
     choosing,
     frontier,
     greedy_order,
+    pruned,
     sizes_of,
 )
 from affectlocus.orchestration.dag import Dag
@@ -108,6 +109,23 @@ def test_a_frontier_has_sets_of_falling_size_that_contain_each_other(blocks) -> 
     assert shares[0] <= sizes_of(model)[1] + 1e-9
 
 
+def test_pruning_drops_what_a_set_does_not_need(blocks) -> None:
+    model, _, _ = blocks
+    whole = np.ones(14, bool)
+    most = model.loss(QUESTIONS, whole) + 0.02
+    assert most - 0.02 == pytest.approx(model.gradient(QUESTIONS)[0], rel=1e-5)
+    least = pruned(model, QUESTIONS, [whole], most)
+    assert least is not None
+    assert 0 < least.sum() < 14
+    assert model.loss(QUESTIONS, least) <= most
+    asked: list[int] = []
+    smaller = pruned(model, QUESTIONS, [whole, least], most, lambda: asked.append(1))
+    assert len(asked) == 2
+    assert smaller is not None
+    assert (smaller <= least).all()
+    assert pruned(model, QUESTIONS, [whole], -1.0) is None
+
+
 # The whole way: a planted locus, and a null
 
 
@@ -135,8 +153,8 @@ def searched(folder: Path, name: str, **settings: Any) -> pd.DataFrame:
 def test_both_searches_find_a_planted_locus(planted) -> None:
     found = searched(planted, "locus")
     smallest = found[found["smallest"] & (found["method"] != "named")]
-    assert smallest["modules"].tolist() == ["up@1", "up@1"]
-    assert smallest["method"].tolist() == ["greedy", "learned"]
+    assert smallest["modules"].tolist() == ["up@1", "up@1", "up@1"]
+    assert smallest["method"].tolist() == ["greedy", "learned", "pruned"]
     assert (smallest["gain_kept"] >= 0.95).all()
     assert (found["p_gain"] < 0.05).all()
     named = found[found["method"] == "named"].set_index("named")

@@ -43,7 +43,8 @@ def smallest(
     """Search for small sets of blocks of a delta that keep most of what the tuning gained.
 
     A block is a projection of a layer. Two searches, greedy and learned, order the blocks on every
-    other test sample; sets of falling size are evaluated on all. `frontier` reads the output.
+    other test sample; sets of falling size are evaluated on all. pruned is the smallest of these
+    sets that keeps enough, without the blocks that it does not need. `frontier` reads the output.
 
     Example: affectlocus smallest --base qwen2.json --tuned mine.json --data a.parquet
     --settings '{"samples": 100}' --named gate --out smallest.parquet

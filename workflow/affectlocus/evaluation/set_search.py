@@ -101,7 +101,8 @@ def search(
             continue  # the adapter left the rest as it was
         names[text] = modules
         wanted.append((replace(cell, kind="load", modules=text), chosen))
-    expected = len(sets.sizes_of(model)) + settings.steps
+    sizes = len(sets.sizes_of(model))
+    expected = sizes + settings.steps + len(sets.SEARCHES) * sizes
     done = 0
 
     def step() -> None:
@@ -116,8 +117,15 @@ def search(
                 model, questions, losses[0] - losses[1], settings.steps, cell.seed or 0, step
             ),
         }
-        for method, order in orders.items():
-            for draw, chosen in enumerate(sets.frontier(model, order)):
+        found = {method: list(sets.frontier(model, order)) for method, order in orders.items()}
+        every = [chosen for frontier in found.values() for chosen in frontier]
+        most = losses[1] + (1 - settings.keep) * (losses[0] - losses[1])
+        least = sets.pruned(model, questions, every, most, step)
+        done = expected
+        if least is not None:
+            found["pruned"] = [least]
+        for method, frontier in found.items():
+            for draw, chosen in enumerate(frontier):
                 load = replace(cell, kind="load", modules=model.text(chosen), mode=method)
                 wanted.append((replace(load, draw=draw), chosen))
     else:

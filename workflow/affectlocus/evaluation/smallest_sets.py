@@ -12,6 +12,10 @@ blocks; both use the gradient of the loss with respect to a factor m of each blo
   entries that they load; the price rises. Blocks are ordered by the mean of their factor over the
   training.
 
+A third method, `pruned`, starts from the smallest set of both searches that keeps most of what the
+tuning saves, and drops each of its blocks, the smallest share of the saving first, as long as the
+set still keeps as much. The searches rank blocks by estimates; this one asks the model itself.
+
 The loss is the cross-entropy of the right label among the candidates, on half of the test samples.
 The other half is for the report, so that a set is not judged on the samples that chose it.
 """
@@ -43,7 +47,7 @@ HARDWARE = Hardware()
 Block = tuple[int, str]
 """A layer, and one of its projections."""
 
-METHODS = ("greedy", "learned")
+SEARCHES = ("greedy", "learned")
 SHRINK = 0.7
 """The size of a set of the frontier, as a share of the next larger one."""
 _DOSES = (1 / 6, 1 / 2, 5 / 6)
@@ -154,6 +158,13 @@ class BlockModel:
                 parameter.requires_grad_(False)
         return sum(losses), np.array([found[block] for block in self.blocks])
 
+    @torch.inference_mode()
+    def loss(self, questions: Sequence[Question], chosen: np.ndarray) -> float:
+        """The mean loss over questions of the base with a set of blocks."""
+        self.load(chosen.astype(float))
+        with autocast(self.model, self._hardware):
+            return sum(one.loss(self.model, len(questions)).item() for one in batched(questions))
+
     def share(self, chosen: np.ndarray) -> float:
         """The share of the delta's entries that some blocks have."""
         return float(self.entries[chosen].sum() / self.entries.sum())
@@ -178,12 +189,15 @@ class Question:
 
     def backward(self, model: PreTrainedModel, total: int) -> float:
         """Adds the gradient of the summed loss / total to the weights; returns that loss."""
+        loss = self.loss(model, total)
+        loss.backward()
+        return float(loss.detach())
+
+    def loss(self, model: PreTrainedModel, total: int) -> torch.Tensor:
+        """The summed loss / total, with gradients where the weights require them."""
         logs = batch_log_likelihoods(model, self.prompts, self.candidates)
-        loss = torch.nn.functional.cross_entropy(
-            logs, torch.tensor(self.right, device=logs.device), reduction="sum"
-        )
-        (loss / total).backward()
-        return float(loss.detach()) / total
+        right = torch.tensor(self.right, device=logs.device)
+        return torch.nn.functional.cross_entropy(logs, right, reduction="sum") / total
 
 
 def questions_of(readouts: Sequence[CandidateReadout]) -> list[Question]:
@@ -314,6 +328,46 @@ def frontier(model: BlockModel, order: Sequence[int]) -> Iterator[np.ndarray]:
         if chosen.tobytes() not in seen:
             seen.add(chosen.tobytes())
             yield chosen
+
+
+def pruned(
+    model: BlockModel,
+    questions: Sequence[Question],
+    found: Sequence[np.ndarray],
+    most: float,
+    progress: Callable[[], None] = lambda: None,
+) -> np.ndarray | None:
+    """The smallest of the found sets that keeps enough, without the blocks that it does not need.
+
+    Blocks are tried in the order of what the loss rises by without them, each once, the least
+    needed first.
+
+    Args:
+        found: sets of blocks.
+        most: the loss that a set which keeps enough may have.
+
+    Returns:
+        None if no set keeps enough.
+    """
+    enough = []
+    for one in found:
+        if model.loss(questions, one) <= most:
+            enough.append(one)
+        progress()
+    if not enough:
+        return None
+    held = min(enough, key=model.share).copy()
+    without = {}
+    for number in np.flatnonzero(held):
+        less = held.copy()
+        less[number] = False
+        without[number] = model.loss(questions, less)
+    for number in sorted(without, key=without.__getitem__):
+        less = held.copy()
+        less[number] = False
+        if less.any() and model.loss(questions, less) <= most:
+            held = less
+    return held
 
 
 def facts_of(model: BlockModel, chosen: np.ndarray) -> dict[str, Any]:

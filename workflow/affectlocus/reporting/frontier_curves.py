@@ -9,7 +9,11 @@ from matplotlib.figure import Figure
 from affectlocus.core.projections import PROJECTIONS
 from affectlocus.reporting.figure_style import COLOURS, STYLE
 
-_LINES = {"greedy": ("#333333", "-", "o"), "learned": ("#0072B2", "--", "s")}
+_LINES = {
+    "greedy": ("#333333", "-", "o"),
+    "learned": ("#0072B2", "--", "s"),
+    "pruned": ("#D55E00", "", "^"),
+}
 
 
 def frontier_curves(rows: pd.DataFrame, title: str) -> Figure:
@@ -33,7 +37,7 @@ def frontier_curves(rows: pd.DataFrame, title: str) -> Figure:
             for method, (colour, dashes, marker) in _LINES.items():
                 line = own[own["method"] == method].sort_values("share_of_entries")
                 x, y = 100 * line["share_of_entries"], 100 * line["gain_kept"]
-                axis.plot(x, y, dashes, color=colour, marker=marker, ms=3.5, label=method)
+                axis.plot(x, y, dashes or "None", color=colour, marker=marker, ms=3.5, label=method)
                 for _, row in line[line["smallest"]].iterrows():
                     at = 100 * row["share_of_entries"], 100 * row["gain_kept"]
                     axis.plot(*at, marker, ms=10, mfc="none", mec=colour, mew=1.5)
@@ -58,7 +62,7 @@ def frontier_curves(rows: pd.DataFrame, title: str) -> Figure:
             handles,
             labels,
             loc="outside lower center",
-            ncols=2,
+            ncols=3,
             title="circled: the smallest set that keeps enough; diamonds: sets of the matrix; "
             "scores are of samples that did not choose the sets",
             title_fontsize=7,

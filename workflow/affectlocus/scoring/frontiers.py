@@ -40,11 +40,11 @@ def frontier_table(
         keep: the share of the gain that the smallest set keeps.
 
     Returns:
-        Columns `COLUMNS`: `method` (greedy, learned, or named: a set of the matrix); mean scores in
-        percent over the samples that chose (`selection`) and the others (`score`); `gain_kept` of
-        the latter, 1 for the tuned model; `p_gain`, whether the tuned model gains at all (exact
-        sign test on the answers in which it differs from the base); `smallest`, true for the
-        method's smallest set that keeps the share, if the tuned model gains.
+        Columns `COLUMNS`: `method` (greedy, learned, pruned, or named: a set of the matrix); mean
+        scores in percent over the samples that chose (`selection`) and the others (`score`);
+        `gain_kept` of the latter, 1 for the tuned model; `p_gain`, whether the tuned model gains at
+        all (exact sign test on the answers in which it differs from the base); `smallest`, true for
+        the method's smallest set that keeps the share, if the tuned model gains.
     """
     choosing = [
         sample in set(chosen_by.get(task, ()))
@@ -77,7 +77,7 @@ def frontier_table(
         enough = frame[frame["gain_kept"] >= keep]
         for _, own in enough.groupby("method", sort=False):
             frame.loc[own["share_of_entries"].idxmin(), "smallest"] = True
-    order = frame["method"].map({"named": 2, "greedy": 0, "learned": 1})
+    order = frame["method"].map({"named": 3, "greedy": 0, "learned": 1, "pruned": 2})
     frame = frame.assign(order=order).sort_values(["order", "share_of_entries"], kind="stable")
     return frame[list(COLUMNS)].reset_index(drop=True)
 
@@ -107,7 +107,7 @@ def sentences(frame: pd.DataFrame, keep: float) -> list[str]:
             f"(p = {first['p_gain']:.2g}): there is no gain to keep, and no set is claimed"
         ]
     found = []
-    for method in ("greedy", "learned"):
+    for method in ("greedy", "learned", "pruned"):
         own = frame[(frame["method"] == method) & frame["smallest"]]
         for _, row in own.iterrows():
             found.append(
