@@ -103,3 +103,29 @@ def native_model(model_type: str, seed: int = 0, **config: Any) -> Any:
             noise = torch.randn(one.shape, generator=generator)
             one.copy_(1 + 0.1 * noise if "norm" in name and one.dim() == 1 else 0.2 * noise)
     return model.eval()
+
+
+def audio_processor() -> Any:
+    """A processor of Qwen2-Audio with a tokenizer of bytes, whose special tokens fit `CONFIGS`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2AudioProcessor, WhisperFeatureExtractor
+
+    vocabulary = {"<|endoftext|>": 0}
+    vocabulary |= {
+        one: at + 1 for at, one in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
+    }
+    vocabulary |= {f"<unused{at}>": at for at in range(len(vocabulary), MEDIUM)}
+    vocabulary |= {"<|AUDIO|>": MEDIUM, "<|audio_bos|>": BEGIN, "<|audio_eos|>": STOP}
+    text = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    text.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    text.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=text,
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"],
+    )
+    extractor = WhisperFeatureExtractor(
+        feature_size=16, chunk_length=1, n_fft=400, hop_length=160, sampling_rate=16_000
+    )
+    return Qwen2AudioProcessor(extractor, tokenizer)

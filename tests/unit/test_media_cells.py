@@ -263,6 +263,34 @@ def test_random_places_of_a_pair_with_a_bridge_have_the_tuned_bridge():
     assert {one.bridge for one in cells} == {"tuned"}
 
 
+def native_experiment(kind="sound", **changed):
+    """A brought pair of a multimodal model that hears the voice."""
+    parameters = media_experiment(tune=[]).model_dump(exclude_defaults=True)
+    parameters["bridges"]["small"] = {"kind": "native", "tokens": {"voice": 1}}
+    parameters["media"] = {"voice": {"kind": kind}}
+    parameters["tasks"]["moods"] |= {"media": {"voice": "v/{id}.wav"}, "prompt": "<voice> {text}"}
+    pair = parameters["pairs"]["p"]
+    if not changed:
+        del pair["tuning"]
+        pair["tuned"] = "tuned"
+    return Parameters.model_validate(parameters)
+
+
+def test_a_multimodal_model_reads_decoded_media_and_is_brought_tuned():
+    assert list(broken_references(native_experiment())) == []
+    found = [one.code for one in broken_references(native_experiment("features"))]
+    assert found == ["bridge.other-media"]
+    found = [one.code for one in broken_references(native_experiment(tuning=True))]
+    assert found == ["pair.native-tuning"]
+
+
+def test_other_bridges_read_no_decoded_media():
+    parameters = media_experiment().model_dump(exclude_defaults=True)
+    parameters["media"]["voice"] = {"kind": "sound"}
+    found = [one.code for one in broken_references(Parameters.model_validate(parameters))]
+    assert found == ["bridge.other-media"]
+
+
 @pytest.mark.parametrize(
     ("task", "code"),
     [

@@ -8,9 +8,15 @@ from pathlib import Path
 import native
 import pytest
 import torch
+from refusal import refused
 from safetensors import safe_open
 
-from affectlocus.checkpoints.native_models import NATIVE_MODELS, REGIONS, native_model
+from affectlocus.checkpoints.native_models import (
+    NATIVE_MODELS,
+    REGIONS,
+    check_native,
+    native_model,
+)
 
 
 def test_every_listed_type_is_tested() -> None:
@@ -59,3 +65,9 @@ def test_other_models_have_no_regions() -> None:
     assert native_model({"model_type": "qwen2"}) is None
     assert native_model(None) is None
     assert native_model({"model_type": "gemma3"}) is NATIVE_MODELS["gemma3"]
+
+
+def test_a_bridge_of_its_own_needs_a_multimodal_model(tmp_path: Path) -> None:
+    check_native(tmp_path, {"model_type": "gemma3"})
+    with refused("native.other-model", found="qwen2"):
+        check_native(tmp_path, {"model_type": "qwen2"})

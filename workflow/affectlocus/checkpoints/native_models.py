@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_data_file, read_object
 
 Region = Literal["language", "bridge", "encoder"]
@@ -96,6 +97,27 @@ NATIVE_MODELS = _read()
 def native_model(config: Mapping[str, Any] | None) -> NativeModel | None:
     """The multimodal model that a config.json describes; None for any other model."""
     return NATIVE_MODELS.get(str((config or {}).get("model_type")))
+
+
+def check_native(path: Path, config: Mapping[str, Any] | None) -> None:
+    """Refuses a model that is no multimodal model of a known type.
+
+    Args:
+        path: its folder. config: its config.json.
+
+    Raises:
+        InputError: bridges of kind native need one.
+    """
+    if native_model(config) is None:
+        found = str((config or {}).get("model_type"))
+        raise InputError(
+            "native.other-model",
+            f"{path}: a model of type {found}; a bridge of kind native needs one of "
+            f"{', '.join(NATIVE_MODELS)}",
+            file=path,
+            found=found,
+            expected=list(NATIVE_MODELS),
+        )
 
 
 def other_spellings(

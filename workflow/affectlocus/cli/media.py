@@ -147,8 +147,9 @@ def _encoder_files(encoder: Path | None, medium: Medium) -> tuple[Path | None, s
     """The folder of an encoder, and a digest of its weights and configuration."""
     from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
     from affectlocus.cli.answers import weights_digest
+    from affectlocus.config.media import BARE
 
-    if medium.kind == "features":
+    if medium.kind in BARE:
         return None, ""
     if encoder is None:
         raise InputError(

@@ -24,6 +24,7 @@ class BridgeKind:
             these and the fused ones. Empty: any.
         fixed: placeholder → the only possible number of its soft tokens.
         settings: the keys of `BridgeConfig` that only some kinds have.
+        own: whether it is a part of the multimodal model, which reads the media itself.
     """
 
     about: str
@@ -32,8 +33,10 @@ class BridgeKind:
     required: tuple[tuple[str, ...], ...] = ()
     settings: tuple[str, ...] = ()
     fixed: Mapping[str, int] = field(default_factory=dict)
+    own: bool = False
 
 
+NATIVE = "native"
 KINDS = {
     "linear": BridgeKind("one linear layer for each medium", settings=("standardise",)),
     "mlp": BridgeKind(
@@ -51,6 +54,11 @@ KINDS = {
         media=("eva", "facemae", "videomae", "hubert"),
         required=(("image",), ("features",)),
         fixed={"features": 4},
+    ),
+    NATIVE: BridgeKind(
+        "the projector of a multimodal model of transformers, whose processor reads media of kind "
+        "pixels or sound; tokens names the media, each with 1",
+        own=True,
     ),
 }
 """The kinds of bridges; `lm.bridges` has the class of each."""
@@ -132,11 +140,12 @@ class BridgeConfig(Strict):
                     found=name,
                     expected=sorted(known),
                 )
-            if number != kind.fixed.get(name, number):
+            if number != (1 if kind.own else kind.fixed.get(name, number)):
                 raise ParameterError(
                     "bridge.fixed-token",
-                    f"tokens has {number} of {name}; kind {self.kind} makes {kind.fixed[name]}",
+                    f"tokens has {number} of {name}; kind {self.kind} makes "
+                    f"{kind.fixed.get(name, 1)}",
                     found=number,
-                    expected=kind.fixed[name],
+                    expected=kind.fixed.get(name, 1),
                 )
         return self

@@ -14,11 +14,17 @@ from affectlocus.config.messages import ParameterError
 from affectlocus.config.sources import PACKAGE, Source
 from affectlocus.config.yaml_text import parsed
 
-Kind = Literal["image", "frames", "video", "audio", "features"]
+Kind = Literal["image", "frames", "video", "audio", "features", "pixels", "sound"]
 """What a medium's files hold."""
 
 PICTURES: tuple[Kind, ...] = ("image", "frames", "video")
 """Kinds that are read as pictures."""
+
+DECODED: tuple[Kind, ...] = ("pixels", "sound")
+"""Kinds that a multimodal model reads through its own processor (bridges of kind native)."""
+
+BARE: tuple[Kind, ...] = ("features", *DECODED)
+"""Kinds without an encoder."""
 
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "image": (".png", ".jpg", ".jpeg"),
@@ -26,6 +32,8 @@ SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "video": (".mp4", ".avi"),
     "audio": (".wav", ".flac", ".mp3", ".mp4", ".avi"),
     "features": (".npy",),
+    "pixels": (".png", ".jpg", ".jpeg"),
+    "sound": (".wav", ".flac", ".mp3", ".mp4", ".avi"),
 }
 """Kind → the suffixes of its files, in lower case."""
 
@@ -83,7 +91,8 @@ class Medium(Strict):
         description="what the files hold. image: a picture (png, jpg); frames: pictures as an "
         "array (.npy); video: the pictures of a video (mp4, avi); audio: a recording (wav, flac, "
         "mp3), or the sound of a video; features: arrays that are used as they are (.npy), without "
-        "an encoder"
+        "an encoder; pixels, sound: a picture or a recording for a multimodal model that reads it "
+        "itself (bridge of kind native), without an encoder"
     )
     encoder: Annotated[
         Encoder | None, BeforeValidator(as_folder, json_schema_input_type=str | Encoder)
@@ -173,7 +182,7 @@ class Medium(Strict):
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
-        if (self.encoder is None) != (self.kind == "features"):
+        if (self.encoder is None) != (self.kind in BARE):
             if self.encoder is None:
                 raise ParameterError(
                     "media.no-encoder",
@@ -182,7 +191,11 @@ class Medium(Strict):
                 )
             raise ParameterError(
                 "media.unused-encoder",
-                "kind features uses the arrays as they are; remove encoder, or name another kind",
+                f"kind {self.kind} has no encoder; remove encoder, or name another kind",
+            )
+        if self.kind == "pixels" and self.size is None:
+            raise ParameterError(
+                "media.no-size", "size is missing; pictures of kind pixels are scaled to it"
             )
         # Settings that a rule passes to its command name every key, so only values count.
         given = {
@@ -225,6 +238,8 @@ _KEYS: dict[Kind, tuple[str, ...]] = {
         *_OUTPUT,
     ),
     "features": ("store",),
+    "pixels": ("size", "store"),
+    "sound": ("rate", "seconds", "short", "silence", "store"),
 }
 
 

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from affectlocus.config.bridges import KINDS
 from affectlocus.config.claim_kinds import OnScores, statements_of
 from affectlocus.config.corpus import CORPUS_TASKS, SENSES_TASKS
 from affectlocus.config.fields import unknown_name
+from affectlocus.config.media import DECODED, SUFFIXES
 from affectlocus.config.scoring import FREE_METRICS
 from affectlocus.config.tasks import is_valence
 from affectlocus.config.tuning import Recipe
@@ -16,7 +18,9 @@ from affectlocus.core.errors import InputError
 from affectlocus.core.projections import BRIDGE
 
 if TYPE_CHECKING:
+    from affectlocus.config.bridges import BridgeConfig
     from affectlocus.config.experiment import Parameters
+    from affectlocus.config.pairs import PairConfig
 
 
 _COLUMNS_OF_TABLES = ("num", "modules", "mode", "mean")
@@ -290,6 +294,7 @@ def _media_of_pairs(parameters: Parameters) -> Iterator[InputError]:
                 key=f"pairs.{name}.tuning.modules",
                 found=BRIDGE,
             )
+        yield from _native(parameters, name, pair, bridge)
         learned = [] if pair.tuning is None else pair.tuning.data
         recipe = parameters.tune
         if recipe is not None and parameters.matrix.tune and name in parameters.matrix.pairs:
@@ -329,6 +334,35 @@ def _media_of_pairs(parameters: Parameters) -> Iterator[InputError]:
                     found=task.prompt,
                     expected=list(bridge.tokens),
                 )
+
+
+def _native(
+    parameters: Parameters, name: str, pair: PairConfig, bridge: BridgeConfig
+) -> Iterator[InputError]:
+    """A problem for media and arms that do not fit a bridge of a multimodal model, or need one."""
+    own = KINDS[bridge.kind].own
+    for medium in bridge.media:
+        kind = parameters.media[medium].kind if medium in parameters.media else None
+        if kind is not None and (kind in DECODED) != own:
+            expected = DECODED if own else tuple(one for one in SUFFIXES if one not in DECODED)
+            yield InputError(
+                "bridge.other-media",
+                f"bridge {pair.bridge} of kind {bridge.kind} reads {medium}, which is of kind "
+                f"{kind}; expected {', '.join(expected)}",
+                key=f"media.{medium}.kind",
+                found=kind,
+                expected=expected,
+            )
+    tuned = name in parameters.matrix.pairs and parameters.matrix.tune
+    if own and (pair.tuning is not None or tuned):
+        where = "matrix.tune" if pair.tuning is None else f"pairs.{name}.tuning"
+        yield InputError(
+            "pair.native-tuning",
+            f"pair {name!r} has a bridge of kind native, and a multimodal model of transformers "
+            "cannot be tuned here; bring the tuned checkpoint (tuned), and leave matrix.tune empty",
+            key=where,
+            pair=name,
+        )
 
 
 def _protocols(parameters: Parameters) -> Iterator[InputError]:

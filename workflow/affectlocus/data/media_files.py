@@ -19,8 +19,9 @@ def read_media(path: Path, medium: Medium) -> np.ndarray:
     """What an encoder is given of a file.
 
     Returns:
-        Pictures (N, H, W, 3), uint8, rgb; clips of a recording (clips, samples), float32; or, of
-        kind features, (tokens, width), float32.
+        Pictures (N, H, W, 3), uint8, rgb; clips of a recording (clips, samples), float32; of kind
+        features, (tokens, width), float32; of kind pixels (H * W, 3) from 0 to 255, of kind sound
+        (samples, 1), float32.
 
     Raises:
         UnusableError: the file is missing or has no usable content.
@@ -34,7 +35,13 @@ def read_media(path: Path, medium: Medium) -> np.ndarray:
     try:
         if medium.kind in PICTURES:
             return read_pictures(path, medium)
-        return read_recording(path, medium) if medium.kind == "audio" else _features(path)
+        if medium.kind == "pixels":
+            picture = read_pictures(path, medium.model_copy(update={"kind": "image"}))
+            return picture.reshape(-1, 3).astype(np.float32)
+        if medium.kind in ("audio", "sound"):
+            sound = read_recording(path, medium)
+            return sound.reshape(-1, 1) if medium.kind == "sound" else sound
+        return _features(path)
     except OSError as error:
         raise UnusableError("undecodable", error.strerror or str(error)) from None
 
@@ -64,6 +71,8 @@ def decoders(medium: Medium) -> dict[str, str]:
         "video": ["av", "pillow"],
         "audio": ["av", "soundfile", "scipy"],
         "features": ["numpy"],
+        "pixels": ["pillow"],
+        "sound": ["av", "soundfile", "scipy"],
     }[medium.kind]
     for name in names:
         if name in ("av", "soundfile"):

@@ -17,14 +17,16 @@ from transformers import PreTrainedModel
 from affectlocus.checkpoints.fused_experts import fuse_experts
 from affectlocus.checkpoints.model_pairs import ModelPair
 from affectlocus.checkpoints.native_models import stored_native_model
-from affectlocus.checkpoints.stored import as_torch
+from affectlocus.checkpoints.stored import as_array, as_torch, same_bits
 from affectlocus.checkpoints.weights import Weights
 from affectlocus.config.hardware import Hardware
-from affectlocus.core.cells import Cell
+from affectlocus.core.cells import INITIAL, Cell
 from affectlocus.core.errors import InputError
+from affectlocus.core.projections import BRIDGE
 from affectlocus.evaluation.cell_bridge import language_model_of
 from affectlocus.evaluation.interventions import (
     BUFFER,
+    ablated_tensor,
     check_layers,
     intervened,
     may_differ,
@@ -32,6 +34,7 @@ from affectlocus.evaluation.interventions import (
 )
 from affectlocus.evaluation.prediction_cache import PredictionCache
 from affectlocus.lm.devices import autocast, load, model_from_tensors
+from affectlocus.lm.native_samples import NativeSamples
 from affectlocus.lm.readouts import Readout
 from affectlocus.lm.soft_tokens import Soft
 
@@ -150,6 +153,42 @@ class CellModel:
         self._changed = wanted
         return verify(self._tensors, pair, cell)
 
+    def take_bridge(self, tuned: Path, cell: Cell, **reading: Any) -> dict[str, int]:
+        """Gives a multimodal model the bridge of a cell: that of the tuned model, or of the base.
+
+        Call it after `become`.
+
+        Returns:
+            The number of the bridge's tensors, `bridge_tensors`, and of these the ones that differ
+            from the base's, `bridge_changed`.
+
+        Raises:
+            InputError: a tensor differs from the one that the cell should have.
+        """
+        pair = self._opened(self._chain, tuned, reading)
+        native = stored_native_model(self._chain[0])
+        assert native is not None
+        names = [name for name in pair.names if native.region(name) == "bridge"]
+        changed = 0
+        for name in names:
+            base, after = pair.stored_sides(name)
+            value = base if cell.bridge == INITIAL else after
+            if cell.modules == BRIDGE and cell.kind == "ablate":
+                value = ablated_tensor(pair, name, cell.mode, cell.random_seed)
+            self._write(name, as_torch(value), tuned, cell)
+            held = as_array(self._tensors[name].cpu())
+            if not same_bits(held, value):
+                raise InputError(
+                    "cell.changed-bridge",
+                    f"{cell.id}: {name} of the bridge differs from the {cell.bridge} bridge",
+                    cell=cell.id,
+                    tensor=name,
+                )
+            changed += not same_bits(value, base)
+        # The next cell writes them again.
+        self._changed = (self._changed or set()) | set(names)
+        return {"bridge_tensors": len(names), "bridge_changed": changed}
+
     def _rebuild(self, pair: ModelPair, cell: Cell, apart: bool) -> dict[str, int]:
         """Loads the cell's tensors as a new model, for tensors that transformers renames.
 
@@ -266,7 +305,7 @@ def evaluate(
     progress: Callable[[int], None] = lambda _: None,
     hardware: Hardware = HARDWARE,
     answers: PredictionCache = NO_CACHE,
-    soft: Mapping[str, Soft] | None = None,
+    soft: Mapping[str, Soft | NativeSamples] | None = None,
 ) -> pd.DataFrame:
     """A model's predictions for all tasks (`readouts`).
 
@@ -275,7 +314,8 @@ def evaluate(
         progress: called with the number of samples done since the last call.
         hardware: the settings for GPUs, with the precision in which a float32 model multiplies.
         answers: the cache of this cell's predictions.
-        soft: task → the soft tokens of its samples, for tasks whose prompts have them.
+        soft: task → the soft tokens of its samples, for tasks whose prompts have them; or its
+            samples as a multimodal model reads them itself.
 
     Returns:
         A row per (task, sample, candidate): `task`, `sample`, `label` (the true one), `candidate`,

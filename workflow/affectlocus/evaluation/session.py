@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from affectlocus.checkpoints.bridge_files import has_bridge
+from affectlocus.checkpoints.native_models import stored_native_model
 from affectlocus.config.evaluation import Evaluate
 from affectlocus.config.hardware import Hardware
-from affectlocus.core.cells import Cell
+from affectlocus.core.cells import NONE, Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import BRIDGE
 from affectlocus.data.prepared_task import PreparedTask
@@ -16,9 +19,16 @@ from affectlocus.evaluation.cell_bridge import CellBridge, cell_bridge
 from affectlocus.evaluation.evaluate import CellModel, evaluate
 from affectlocus.evaluation.prediction_cache import PredictionCache
 from affectlocus.evaluation.predictions import Predictions
+from affectlocus.lm.native_samples import NativeSamples, load_processor
 from affectlocus.lm.prompts import Prompter
 from affectlocus.lm.readouts import CandidateReadout, FreeTextReadout, Readout, TextReadout
-from affectlocus.lm.sample_media import SampleMedia, TaskMedia, placeholders_of, with_placeholders
+from affectlocus.lm.sample_media import (
+    SampleMedia,
+    TaskMedia,
+    media_of,
+    placeholders_of,
+    with_placeholders,
+)
 from affectlocus.lm.soft_tokens import Soft
 
 
@@ -45,6 +55,8 @@ class Session:
         self._tasks, self._settings, self._hardware = tasks, settings, hardware
         self._media = media or {}
         self._model = CellModel(chain, hardware)
+        self._native = stored_native_model(chain[0])
+        self._folder = chain[0]
         self._prompter = Prompter(chain[0])
         self._prompters: dict[Path, Prompter] = {}
         self._readouts: dict[tuple[Prompter, tuple[tuple[str, int], ...]], list[Readout]] = {}
@@ -76,6 +88,8 @@ class Session:
                 model.
         """
         counts = self._model.become(tuned, cell, **reading)
+        if self._native is not None and tuned is not None and _has_own_bridge(cell, tuned):
+            return self._answer_natively(cell, tuned, reading, counts, cache, progress)
         bridge = None if tuned is None else cell_bridge(cell, tuned, initial)
         tokens = {} if bridge is None else bridge.description.tokens
         asked = self._asked(self._prompter_of(cell, tuned), tokens)
@@ -90,6 +104,56 @@ class Session:
         if cell.modules == BRIDGE and cell.kind != "ablate":
             verified |= {"outside_is": "base", "outside_tuned": []}
         return Predictions(cell, labels, rows), verified | (bridge.counts if bridge else {})
+
+    def _answer_natively(
+        self,
+        cell: Cell,
+        tuned: Path,
+        reading: Mapping[str, Any],
+        counts: dict[str, int],
+        cache: PredictionCache,
+        progress: Callable[[int], None],
+    ) -> tuple[Predictions, dict[str, Any]]:
+        """`answer`, by a multimodal model that reads media itself.
+
+        Raises:
+            InputError: a task is answered with free text.
+        """
+        bridge = self._model.take_bridge(tuned, cell, **reading)
+        asked = self._asked(self._prompter_of(cell, tuned))
+        samples = {
+            task.name: self._native_samples(cell, task)
+            for task in self._tasks
+            if task.labels and placeholders_of(task.test)
+        }
+        rows = evaluate(
+            *(self._model.model, asked, self._settings.batch_tokens, progress),
+            *(self._hardware, cache, samples),
+        )
+        labels = {task.name: task.labels for task in self._tasks}
+        verified = {**counts, **self._model.outside, **bridge}
+        if cell.modules == BRIDGE and cell.kind != "ablate":
+            verified |= {"outside_is": "base", "outside_tuned": []}
+        return Predictions(cell, labels, rows), verified
+
+    @cached_property
+    def _processor(self) -> Any:
+        return load_processor(self._folder)
+
+    def _native_samples(self, cell: Cell, task: PreparedTask) -> NativeSamples:
+        """The samples of a task with media."""
+        if self._settings.of(task.name) == "generation":
+            raise InputError(
+                "native.no-free-text",
+                f"cell {cell.id}: task {task.name} is answered with free text, and a multimodal "
+                "model of transformers is asked by candidates alone; set evaluate.readouts",
+                cell=cell.id,
+                task=task.name,
+            )
+        assert self._native is not None
+        samples = SampleMedia(self._media.get(task.name, {}), task.test["id"].tolist())
+        media, texts = samples.controlled(cell, task.name), task.test["prompt"].tolist()
+        return NativeSamples(self._processor, self._native, texts, media_of(task.test), media)
 
     def _soft(self, cell: Cell, bridge: CellBridge) -> dict[str, Soft]:
         """Task with media → the soft tokens of its samples."""
@@ -159,6 +223,11 @@ class Session:
             model = self._model.model
             return FreeTextReadout.of(*asked, prompter, length, settings.generation, model, tokens)
         return CandidateReadout.of(*asked, task.labels, prompter, length, tokens)
+
+
+def _has_own_bridge(cell: Cell, tuned: Path) -> bool:
+    """Whether a cell's bridge is a part of the multimodal model, and not a file beside it."""
+    return cell.bridge not in ("", NONE) and tuned.is_dir() and not has_bridge(tuned)
 
 
 def _check_tokens(cell: Cell, asked: Sequence[Readout], rows: int) -> None:

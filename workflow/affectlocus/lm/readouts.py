@@ -21,6 +21,7 @@ from affectlocus.core.errors import InputError
 from affectlocus.lm.candidates import log_likelihoods
 from affectlocus.lm.chat_templates import column, stops, template_ids
 from affectlocus.lm.generate import generate_texts, prompt_limit
+from affectlocus.lm.native_samples import NativeSamples
 from affectlocus.lm.prompts import Prompter
 from affectlocus.lm.soft_tokens import Soft
 from affectlocus.lm.text_loss import text_nats
@@ -42,12 +43,13 @@ class Readout(Protocol):
         model: PreTrainedModel,
         batch_tokens: int,
         progress: Callable[[int], None],
-        soft: Soft | None = None,
+        soft: Soft | NativeSamples | None = None,
     ) -> pd.DataFrame:
         """The answers of a model, a row each.
 
         Args:
-            soft: the soft tokens of the prompts, if they have negative ids.
+            soft: the soft tokens of the prompts, if they have negative ids; or the samples as a
+                multimodal model reads them itself.
         """
 
 
@@ -135,19 +137,22 @@ class CandidateReadout:
         model: PreTrainedModel,
         batch_tokens: int,
         progress: Callable[[int], None],
-        soft: Soft | None = None,
+        soft: Soft | NativeSamples | None = None,
     ) -> pd.DataFrame:
         """The log-likelihood of every label after every prompt, a row each."""
         words, test = self.labels, self.samples
-        values = log_likelihoods(
-            model,
-            self.prompts,
-            self.candidates,
-            batch_tokens,
-            progress,
-            _names(self.task, test["id"]),
-            soft,
-        )
+        if isinstance(soft, NativeSamples):
+            values = soft.log_likelihoods(model, self.candidates, progress)
+        else:
+            values = log_likelihoods(
+                model,
+                self.prompts,
+                self.candidates,
+                batch_tokens,
+                progress,
+                _names(self.task, test["id"]),
+                soft,
+            )
         _check_finite(self.task, bool(torch.isfinite(values).all()))
         columns: dict[str, Any] = {
             "task": self.task,
@@ -201,7 +206,7 @@ class TextReadout:
         model: PreTrainedModel,
         batch_tokens: int,
         progress: Callable[[int], None],
-        soft: Soft | None = None,  # noqa: ARG002
+        soft: Soft | NativeSamples | None = None,  # noqa: ARG002
     ) -> pd.DataFrame:
         """The log-likelihood of every document, a row each, and the openings' continuations."""
         names, openings = self.samples["id"], self.openings
@@ -277,9 +282,10 @@ class FreeTextReadout:
         model: PreTrainedModel,
         batch_tokens: int,  # noqa: ARG002
         progress: Callable[[int], None],
-        soft: Soft | None = None,
+        soft: Soft | NativeSamples | None = None,
     ) -> pd.DataFrame:
         """The text that the model generates after every prompt; `settings` has the batch size."""
+        assert not isinstance(soft, NativeSamples)  # refused by the session
         test = self.samples
         found, tokens = _generate(
             model, self.prompter, self.task, test["id"], self.prompts, self.settings, progress, soft

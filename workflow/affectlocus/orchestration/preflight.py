@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectlocus.checkpoints.gguf_files import read_header
+from affectlocus.checkpoints.native_models import check_native
+from affectlocus.config.bridges import KINDS
 from affectlocus.config.experiment import Parameters
 from affectlocus.config.sources import Source
 from affectlocus.config.tasks import Task, is_valence
@@ -338,7 +340,9 @@ def examined_pairs(
             from affectlocus.checkpoints.model_pairs import ModelPair
 
             live = ModelPair(chain, root / tuned.folder, **reading)
-            if bridge is not None:
+            if bridge is not None and KINDS[bridge.kind].own:
+                check_native(live.base.path, live.base.config)
+            elif bridge is not None:
                 from affectlocus.checkpoints.released_files import check_bridges
 
                 layers = 1 + max(location.layer for location in live.base.projections)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from affectlocus.config.bridges import KINDS
 from affectlocus.config.matrix import Arm
 from affectlocus.orchestration.artifacts import Artifacts
 from affectlocus.orchestration.rule_values import (
@@ -59,8 +60,9 @@ class LedgerJobs(StepJobs):
     @property
     def bridged(self) -> str | None:
         """The first pair of the matrix with a bridge, whose parameters the ledger counts."""
-        pairs = self.parameters.pairs
-        return next((name for name in self.parameters.matrix.pairs if pairs[name].bridge), None)
+        bridges = {name: self.artifacts.bridge_of(name) for name in self.parameters.matrix.pairs}
+        counted = (name for name, one in bridges.items() if one and not KINDS[one.kind].own)
+        return next(counted, None)
 
     @property
     def features(self) -> list[str]:

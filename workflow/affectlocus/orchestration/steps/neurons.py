@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from affectlocus.config.bridges import KINDS
 from affectlocus.orchestration.rule_values import as_images, options, repeated
 from affectlocus.orchestration.steps.step import PairInputs
 
@@ -74,8 +75,11 @@ class NeuronsJobs(PairInputs):
         if not self.neutral_tasks or not self.parameters.deltas.companions:
             return []
         pairs = self.parameters.pairs
+        bridges = {name: self.artifacts.bridge_of(name) for name in self.parameters.matrix.pairs}
         chosen = [
-            name for name in self.parameters.matrix.pairs if pairs[name].evidence == "affective"
+            name
+            for name, bridge in bridges.items()
+            if pairs[name].evidence == "affective" and not (bridge and KINDS[bridge.kind].own)
         ]
         checkpoints = [tuned for name in chosen for tuned in self.artifacts.checkpoints[name]]
         return [tuned for tuned in checkpoints if self.artifacts.base_of(tuned) in self.bases]

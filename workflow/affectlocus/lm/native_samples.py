@@ -1,0 +1,141 @@
+"""Samples with media as a multimodal model of transformers reads them, through its own processor.
+
+One forward pass for each sample and candidate: the model puts media and text together itself, with
+its own positions and masks, and no sample depends on another one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoProcessor, PreTrainedModel
+
+from affectlocus.checkpoints.native_models import NativeModel
+from affectlocus.core.errors import InputError
+from affectlocus.lm.config_limits import loading_errors
+from affectlocus.lm.sample_media import SampleMedia
+from affectlocus.lm.soft_tokens import placeholder
+
+_KINDS = {3: ("image", "images"), 1: ("audio", "audio")}
+"""Width of decoded media → their kind, and the processor's argument."""
+
+
+def load_processor(folder: Path) -> Any:
+    """The processor in the folder of a multimodal model.
+
+    Raises:
+        InputError: transformers cannot load it.
+    """
+    with loading_errors(folder):
+        return AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+@dataclass(frozen=True)
+class NativeSamples:
+    """The samples of a task.
+
+    Attributes:
+        texts: the prompts, with placeholders of media.
+        names: the media of the task.
+        media: what the samples have at the placeholders.
+    """
+
+    processor: Any
+    native: NativeModel
+    texts: Sequence[str]
+    names: Sequence[str]
+    media: SampleMedia
+
+    def inputs(self, row: int) -> dict[str, torch.Tensor]:
+        """The model's inputs for one sample.
+
+        Raises:
+            InputError: the model reads no media of a kind.
+        """
+        text = self.texts[row]
+        given: dict[str, list[Any]] = {}
+        pattern = "|".join(re.escape(placeholder(name)) for name in self.names)
+        order = [found[1:-1] for found in re.findall(pattern, text)]
+        arrays = self.media.of(row, list(dict.fromkeys(order)))
+        for name in order:
+            kind, argument = self._kind(name, arrays[name].shape[1])
+            given.setdefault(argument, []).append(_decoded(arrays[name], kind))
+            text = text.replace(placeholder(name), self.native.placeholders[kind], 1)
+        more: dict[str, Any] = {}
+        if "images" in given:
+            more["images"] = [given["images"]]  # those of the only text
+        if "audio" in given:
+            more["audio"] = given["audio"]
+            more["sampling_rate"] = self.processor.feature_extractor.sampling_rate
+        return dict(self.processor(text=[text], return_tensors="pt", **more))
+
+    def _kind(self, name: str, width: int) -> tuple[str, str]:
+        kind, argument = _KINDS[width]
+        if kind not in self.native.placeholders:
+            raise InputError(
+                "native.no-such-medium",
+                f"{name} is of kind {kind}, and models of type {self.native.model_type} read "
+                f"{', '.join(self.native.placeholders)}; leave it out of the prompt",
+                medium=name,
+                found=kind,
+                expected=list(self.native.placeholders),
+            )
+        return kind, argument
+
+    @torch.inference_mode()
+    def log_likelihoods(
+        self,
+        model: PreTrainedModel,
+        candidates: Sequence[Sequence[int]],
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> torch.Tensor:
+        """log p(candidate | sample) in nats: float32 (samples, candidates), on the CPU."""
+        found = torch.empty(len(self.texts), len(candidates))
+        few = "logits_to_keep" in inspect.signature(model.forward).parameters
+        for row in range(len(self.texts)):
+            prompt = {name: _on(model, one) for name, one in self.inputs(row).items()}
+            for column, candidate in enumerate(candidates):
+                more = {"logits_to_keep": len(candidate) + 1} if few else {}
+                given = _followed(prompt, candidate)
+                logits = model(**given, use_cache=False, **more).logits[0]
+                logs = logits[-len(candidate) - 1 : -1].float().log_softmax(-1).cpu()
+                found[row, column] = logs[range(len(candidate)), list(candidate)].sum()
+            progress(1)
+        return found
+
+
+def _decoded(values: torch.Tensor, kind: str) -> np.ndarray:
+    """A picture (H, W, 3), uint8, or sound (samples), float32, from how features store it."""
+    array = values.numpy()
+    if kind == "audio":
+        return array[:, 0]
+    side = math.isqrt(len(array))
+    return array.reshape(side, side, 3).round().clip(0, 255).astype(np.uint8)
+
+
+def _on(model: PreTrainedModel, value: torch.Tensor) -> torch.Tensor:
+    """A tensor on the model's device; of floats in its dtype."""
+    return value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
+
+
+def _followed(prompt: dict[str, torch.Tensor], candidate: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Inputs of a prompt, (1, T), with a candidate after it: its tokens are text, and seen."""
+    ids = prompt["input_ids"]
+    more = torch.tensor([list(candidate)], device=ids.device)
+    found = {}
+    for name, value in prompt.items():
+        if name == "input_ids":
+            value = torch.cat([ids, more], dim=1)
+        elif value.shape == ids.shape:  # attention_mask, and types of tokens: 0 is text
+            own = torch.ones_like(more) if name == "attention_mask" else torch.zeros_like(more)
+            value = torch.cat([value, own.to(value.dtype)], dim=1)
+        found[name] = value
+    return found
