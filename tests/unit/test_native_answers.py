@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from affectlocus.core.cells import Cell
 from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.evaluation.evaluate import NO_CACHE
 from affectlocus.evaluation.session import Session
-from affectlocus.lm.native_samples import NativeSamples
+from affectlocus.lm.native_samples import NativeSamples, load_processor
 from affectlocus.lm.sample_media import SampleMedia
 
 LABELS = ["sad", "happy"]
@@ -192,3 +193,12 @@ def test_settings_of_native_media() -> None:
         Medium(kind="pixels")
     with pytest.raises(ValueError, match="has no encoder"):
         Medium.model_validate({"kind": "sound", "encoder": "hubert"})
+
+
+def test_a_model_without_a_processor_is_refused(pair, tmp_path) -> None:
+    shutil.copytree(pair[0], tmp_path / "model")
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        (tmp_path / "model" / name).unlink(missing_ok=True)
+    native.audio_processor().tokenizer.save_pretrained(tmp_path / "model")
+    with refused("model.cannot-be-loaded"):
+        load_processor(tmp_path / "model")
