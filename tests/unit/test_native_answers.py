@@ -164,6 +164,22 @@ def test_a_sample_does_not_depend_on_the_others(pair) -> None:
     assert torch.equal(values([3, 1]), whole[[3, 1]])
 
 
+def test_only_what_has_a_number_for_each_token_goes_on_with_a_candidate(pair) -> None:
+    """A mask of frames may be as long as the prompt."""
+    model = AutoModelForMultimodalLM.from_pretrained(pair[0]).eval()
+    processor = AutoProcessor.from_pretrained(pair[0])
+    sound = {"voice": Sounds()}
+
+    def samples(text: str) -> NativeSamples:
+        return NativeSamples(processor, NATIVE, [text], ["voice"], SampleMedia(sound, ["s3"]))
+
+    first = samples("<voice>").inputs(0)
+    frames, tokens = (first[one].shape[1] for one in ("feature_attention_mask", "input_ids"))
+    text = "<voice>" + "a" * (frames - tokens)
+    assert samples(text).inputs(0)["input_ids"].shape[1] == frames
+    assert torch.isfinite(samples(text).log_likelihoods(model, [[5, 6]])).all()
+
+
 def test_a_picture_for_a_model_that_hears_is_refused(pair) -> None:
     class Pictures(Sounds):
         width = 3

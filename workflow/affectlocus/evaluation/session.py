@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,7 @@ class Session:
         self._model = CellModel(chain, hardware)
         self._native = stored_native_model(chain[0])
         self._folder = chain[0]
+        self._processors: dict[Path, Any] = {}
         self._prompter = Prompter(chain[0])
         self._prompters: dict[Path, Prompter] = {}
         self._readouts: dict[tuple[Prompter, tuple[tuple[str, int], ...]], list[Readout]] = {}
@@ -122,7 +122,7 @@ class Session:
         bridge = self._model.take_bridge(tuned, cell, **reading)
         asked = self._asked(self._prompter_of(cell, tuned))
         samples = {
-            task.name: self._native_samples(cell, task)
+            task.name: self._native_samples(cell, task, tuned)
             for task in self._tasks
             if task.labels and placeholders_of(task.test)
         }
@@ -136,11 +136,15 @@ class Session:
             verified |= {"outside_is": "base", "outside_tuned": []}
         return Predictions(cell, labels, rows), verified
 
-    @cached_property
-    def _processor(self) -> Any:
-        return load_processor(self._folder)
+    def _processor_of(self, cell: Cell, tuned: Path) -> Any:
+        """The processor of the tuned checkpoint if its vocabulary differs; else the base's."""
+        own = self._prompter_of(cell, tuned) is not self._prompter
+        folder = tuned if own else self._folder
+        if folder not in self._processors:
+            self._processors[folder] = load_processor(folder)
+        return self._processors[folder]
 
-    def _native_samples(self, cell: Cell, task: PreparedTask) -> NativeSamples:
+    def _native_samples(self, cell: Cell, task: PreparedTask, tuned: Path) -> NativeSamples:
         """The samples of a task with media."""
         if self._settings.of(task.name) == "generation":
             raise InputError(
@@ -153,7 +157,8 @@ class Session:
         assert self._native is not None
         samples = SampleMedia(self._media.get(task.name, {}), task.test["id"].tolist())
         media, texts = samples.controlled(cell, task.name), task.test["prompt"].tolist()
-        return NativeSamples(self._processor, self._native, texts, media_of(task.test), media)
+        processor = self._processor_of(cell, tuned)
+        return NativeSamples(processor, self._native, texts, media_of(task.test), media)
 
     def _soft(self, cell: Cell, bridge: CellBridge) -> dict[str, Soft]:
         """Task with media → the soft tokens of its samples."""

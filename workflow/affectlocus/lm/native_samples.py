@@ -26,6 +26,8 @@ from affectlocus.lm.soft_tokens import placeholder
 
 _KINDS = {3: ("image", "images"), 1: ("audio", "audio")}
 """Width of decoded media → their kind, and the processor's argument."""
+_BY_TOKEN = {"attention_mask": 1, "token_type_ids": 0, "mm_token_type_ids": 0}
+"""The processor's outputs with a number for each token → that of a token of text."""
 
 
 def load_processor(folder: Path) -> Any:
@@ -134,8 +136,8 @@ def _followed(prompt: dict[str, torch.Tensor], candidate: Sequence[int]) -> dict
     for name, value in prompt.items():
         if name == "input_ids":
             value = torch.cat([ids, more], dim=1)
-        elif value.shape == ids.shape:  # attention_mask, and types of tokens: 0 is text
-            own = torch.ones_like(more) if name == "attention_mask" else torch.zeros_like(more)
+        elif name in _BY_TOKEN:
+            own = torch.full_like(more, _BY_TOKEN[name])
             value = torch.cat([value, own.to(value.dtype)], dim=1)
         found[name] = value
     return found
