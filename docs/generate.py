@@ -538,7 +538,9 @@ def claims_table(folder: Path) -> str:
             low, high = (f"{float(row[end]):.3g}" if row[end] else "?" for end in ("low", "high"))
             effect = f"{float(row['effect']):.3g} ({low} to {high})"
         shown.append([row["claim"], row["verdict"], effect, row["unit"], row["replicates"]])
-        shown[-1] += [f"{float(row['needed']):.0f}" if row["needed"] else "", cell(row["why"])]
+        needed = float(row["needed"]) if row["needed"] else 0.0
+        more = "no number" if needed == float("inf") else f"{needed:.0f}" if needed else ""
+        shown[-1] += [more, cell(row["why"])]
     head = ["claim", "verdict", "effect", "unit", "replicates", "more would decide it", "why"]
     return table(head, shown, numbers=(4, 5))
 
