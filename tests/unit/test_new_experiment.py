@@ -102,6 +102,20 @@ def test_what_cannot_be_used_is_one_sentence_and_writes_nothing(
     assert sorted(material.iterdir()) == before
 
 
+def test_one_checkpoint_given_twice_is_refused(material: Path) -> None:
+    before = sorted(material.iterdir())
+    words = ("init", "my-model", "./my-model", "comments.csv", "--out", "mine")
+    done = in_process(material, *words, "--text", "remark", "--label", "mood")
+    assert done.returncode == 1
+    assert printed_code(done.stderr) == "init.same-checkpoint"
+    assert sorted(material.iterdir()) == before
+
+
+def test_a_misspelt_column_is_answered_with_the_near_one(material: Path) -> None:
+    done = in_process(material, *INIT, "--text", "remark", "--label", "moods")
+    assert "did you mean 'mood'?" in " ".join(done.stderr.split())
+
+
 def test_an_adapter_of_another_base_is_refused(material: Path, checkpoint, lora) -> None:
     other = lora(checkpoint("llama", num_hidden_layers=4), ["q_proj"])
     words = ("init", "my-model", str(other), "comments.csv", "--out", "mine")

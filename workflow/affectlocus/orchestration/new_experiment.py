@@ -23,7 +23,7 @@ from affectlocus.config.fields import file_name
 from affectlocus.config.sources import HUB_ID
 from affectlocus.config.yaml_text import parsed
 from affectlocus.core import durable
-from affectlocus.core.errors import InputError
+from affectlocus.core.errors import InputError, nearest
 from affectlocus.core.projections import ALL, ATTENTION, FFN, PROJECTIONS
 from affectlocus.data.table_reader import read_table
 from affectlocus.orchestration.preflight import check_data, check_pairs
@@ -138,8 +138,8 @@ def samples(
     if not 2 <= len(values) <= _MOST_LABELS:
         raise InputError(
             "init.no-labels",
-            f"{path}: column {found_label!r} has {len(values)} different values; expected 2 to "
-            f"{_MOST_LABELS} labels; name another column with --label",
+            f"{path}: the number of labels in column {found_label!r} is {len(values)}; expected 2 "
+            f"to {_MOST_LABELS}; name another column with --label",
             file=path,
             found=len(values),
         )
@@ -172,9 +172,12 @@ def _column(
             option=f"--{what}",
         )
     if answer not in names:
+        near = nearest(answer, names)
+        hint = f" (did you mean {near!r}?)" if near else ""
         raise InputError(
             "init.no-such-column",
-            f"{path}: no column {answer!r} for the {what}s; expected one of {', '.join(names)}",
+            f"{path}: no column {answer!r} for the {what}s{hint}; expected one of "
+            f"{', '.join(names)}",
             file=path,
             found=answer,
             expected=names,
@@ -257,12 +260,32 @@ def adapted_projections(base: Path, tuned: Path) -> list[str]:
     return [name for name in PROJECTIONS if name in found]
 
 
+def _check_two(base: Checkpoint, tuned: Checkpoint) -> None:
+    """Refuses one checkpoint given twice: a whole run would compare it with itself."""
+    if base.local is not None and tuned.local is not None:
+        same = base.local.samefile(tuned.local)
+    else:
+        same = base.source == tuned.source
+    if same:
+        given = tuned.local or tuned.source["hub"]
+        raise InputError(
+            "init.same-checkpoint",
+            f"BASE and TUNED are the same checkpoint, {given}; name the base first, then the "
+            "checkpoint that was tuned from it",
+            found=given,
+        )
+
+
 def text_of(base: Checkpoint, tuned: Checkpoint, data: Samples, prompt: str, folder: Path) -> str:
     """The text of a params.yaml, with comments.
 
     Args:
         folder: the experiment's folder.
+
+    Raises:
+        InputError: both are the same checkpoint, or they are no pair.
     """
+    _check_two(base, tuned)
     pair = tuned.name if tuned.name != base.name else f"{tuned.name}-tuned"
     task = _name(data.path.name.partition(".")[0])
     names = list(PROJECTIONS)
