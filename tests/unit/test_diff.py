@@ -130,7 +130,7 @@ def test_layers_are_told_in_text_in_json_and_in_a_sentence(checkpoint, lora, tmp
     said = found["conclusion"]
     assert said.startswith(
         f"{first} changed most (RMS {means[first]:.3g}, {means[first] / means[second]:.3g} times "
-        f"{second}), most of all in layer {at} ({sizes[first, at]:.3g}, "
+        f"that of {second}), most of all in layer {at} ({sizes[first, at]:.3g}, "
     )
     assert "half of the squared change is in 1 of 2 layers" in said
     text = run(tmp_path, "diff", base, adapter, "--out", "out").stdout

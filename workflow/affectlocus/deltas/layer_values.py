@@ -59,7 +59,7 @@ def conclusion(rows: Sequence[Row], score: str) -> str:
     if others:
         nearest = others[0]
         times = means[first] / means[nearest] if means[nearest] else math.inf
-        change += f", {times:.3g} times {nearest}"
+        change += f", {times:.3g} times that of {nearest}"
     said = f"{first} changed most ({change})"
     if len(own) > 1:
         said += f", most of all in layer {at} ({own[at]:.3g}, {own[at] / means[first]:.2f} times "
