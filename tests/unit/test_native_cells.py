@@ -158,6 +158,8 @@ def test_an_adapter_gives_the_model_that_peft_merges(pair, tmp_path, where: str)
         if not torch.equal(before[name], after[name])
     }
     assert outside == changed - {"language"}
+    notes = " ".join(ModelPair(base, adapter).notes_on_cells())
+    assert ("except for the bridge" in notes) == bool(outside)
     model.become(adapter, Cell("load", "b", "p", "gate"))
     for name, value in model.model.state_dict().items():
         wanted = after if is_gate(model_type, name) else before

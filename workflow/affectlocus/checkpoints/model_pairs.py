@@ -244,6 +244,8 @@ class ModelPair(Pair):
         """Sentences about the tensors outside the seven projections in cells. Reads no weights."""
         notes = []
         have = "Tuned and ablate cells have these as tuned; load cells have the base's"
+        if native_model(self.base.config) is not None:
+            have += ", except for the bridge, which each cell's row names"
         if self._tuned is None:
             changed = [name for name in self.names if self.adapted(name) and self._trained(name)]
             outside = [name for name in changed if name not in self.base.located]
