@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ STORIES = DOCS / "data/stories_overlap.csv"
 RUNS = {name: DOCS / "data" / name for name in ("default", "real", "smollm")}
 """Experiment → the tables of a run of it, and run.json: its machine, commit and date."""
 PAPER = "opening-the-black-box"
+NULL, SAME_TEXT = "table1.smollm2-null", "table1.smollm2-same-text"
+"""Tables of experiments on a real model, beside Table 1."""
 SINGLES = ("q", "k", "v", "o", "gate", "up", "down")
 BEGIN, END = "<!-- begin generated: {} -->\n", "<!-- end generated -->"
 
@@ -468,6 +471,38 @@ def means_table(folder: Path, name: str = "table1", beside: str = "") -> str:
     return table(head, shown, numbers=(0, *range(2 + modes, len(head))))
 
 
+def tasks_table(folder: Path, name: str = "table1") -> str:
+    """A table's values by task, in percent, and those of constant answers."""
+    rows, baselines = (
+        rows_of(folder, f"{name}_intervals.csv"),
+        rows_of(folder, f"{name}_baselines.csv"),
+    )
+    tasks = list(dict.fromkeys(row["task"] for row in rows if row["task"] != "mean"))
+    values: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in rows:
+        key = (row["num"], row["modules"], row["mode"])
+        values.setdefault(key, {})[row["task"]] = f"{float(row['value']):.1f}"
+    modes = any(mode for _, _, mode in values)
+    shown = [
+        [
+            num,
+            modules,
+            *([mode] if modes else []),
+            *(own.get(task, "") for task in (*tasks, "mean")),
+        ]
+        for (num, modules, mode), own in values.items()
+    ]
+    majority = {
+        row["task"]: f"{float(row['value']):.1f}"
+        for row in baselines
+        if row["baseline"] == "majority" and row["metric"] == rows[0]["metric"]
+    }
+    last = [majority.get(task, "") for task in (*tasks, "mean")]
+    shown.append(["", "*majority answer*", *([""] if modes else []), *last])
+    head = ["num", "modules", *(["mode"] if modes else []), *tasks, "mean"]
+    return table(head, shown, numbers=(0, *range(2 + modes, len(head))))
+
+
 def of_other(row: dict[str, str] | None) -> str:
     return "" if row is None else f"{float(row['value']):.1f}"
 
@@ -526,9 +561,9 @@ def same_contrasts(folder: Path) -> str:
     )
 
 
-def claims_table(folder: Path) -> str:
-    """Every stated claim that was judged, with its verdict, effect and reason."""
-    rows = claims_of(folder)
+def claims_table(folder: Path, claim_set: str = PAPER) -> str:
+    """Every stated claim of a set that was judged, with its verdict, effect and reason."""
+    rows = claims_of(folder, claim_set)
     if not rows:
         return "One tuning decides no claim about tunings; no claim was judged in this run.\n"
     shown = []
@@ -554,7 +589,7 @@ def headline() -> str:
     singles = sorted(SINGLES, key=lambda one: -float(of["load", one]["value"]))
     base = next(row for row in means_of(folder, "table1") if row["kind"] == "base")
     tuned = next(row for row in means_of(folder, "table1") if row["kind"] == "tuned")
-    null = {row["modules"]: row for row in means_of(folder, "table1.smollm2-null")}
+    null = {row["modules"]: row for row in means_of(folder, NULL)}
     count = int(tuned["seeds"])
     tunings = "one tuning" if count == 1 else f"{count} tunings"
     best = singles[0]
@@ -576,7 +611,7 @@ def headline() -> str:
         text += f" Of the paper's {len(claims)} claims: {counted(folder)}."
     else:
         text += " One tuning decides no claim about tunings."
-    return text + " [Table, null and verdicts](docs/how-to/real-results.md)\n"
+    return text + f" [Table, null and verdicts](docs/how-to/{name}-results.md)\n"
 
 
 def reading(folder: Path, null: str) -> str:
@@ -638,6 +673,21 @@ def paper_plan() -> str:
     )
 
 
+OF_REAL: dict[str, Callable[[Path], str]] = {
+    "brief": in_brief,
+    "table": lambda folder: means_table(folder, beside=NULL),
+    "tasks": tasks_table,
+    "same-text": lambda folder: means_table(folder, SAME_TEXT),
+    "tuned": lambda folder: means_table(folder, "table2"),
+    "ablated": lambda folder: means_table(folder, "table3"),
+    "verdicts": verdicts,
+    "reading": lambda folder: reading(folder, NULL),
+    "deltas": deltas_table,
+    "claims": claims_table,
+    "rivals": lambda folder: claims_table(folder, "rivals"),
+}
+"""Part of a page of results on a real model → its text from the tables of the run."""
+
 PARTS: dict[str, Callable[[], str]] = {
     "configuration": configuration,
     "command-line": command_line,
@@ -650,12 +700,12 @@ PARTS: dict[str, Callable[[], str]] = {
     "default-table": lambda: means_table(RUNS["default"]),
     "default-verdicts": lambda: verdicts(RUNS["default"]),
     "headline": headline,
-    "real-brief": lambda: in_brief(RUNS["real"]),
-    "real-table": lambda: means_table(RUNS["real"], beside="table1.smollm2-null"),
-    "real-verdicts": lambda: verdicts(RUNS["real"]),
-    "real-reading": lambda: reading(RUNS["real"], "table1.smollm2-null"),
-    "real-deltas": lambda: deltas_table(RUNS["real"]),
-    "real-claims": lambda: claims_table(RUNS["real"]),
+    **{
+        f"{name}-{part}": partial(shown, folder)
+        for name, folder in RUNS.items()
+        if name != "default"
+        for part, shown in OF_REAL.items()
+    },
 }
 
 
