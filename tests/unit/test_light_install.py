@@ -164,7 +164,7 @@ def test_a_configuration_alone_tells_what_transformers_builds(
 # What needs the extra
 
 
-PIP = "pip install 'affectlocus[workflow]'"
+PIP = "run pip install '.[workflow]' in the checkout of affectlocus"
 MINIMAL = {
     "pretrain": ("--text", "t.txt", "--settings", "{}", "--folder", "f", "--out", "o.json"),
     "tune": (

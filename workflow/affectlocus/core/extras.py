@@ -40,7 +40,7 @@ def missing_extra(who: str, module: str) -> MissingExtraError:
     extra = "media" if module in MEDIA else EXTRA
     return MissingExtraError(
         "install.no-extra",
-        f"{who} needs {module}: pip install 'affectlocus[{extra}]'",
+        f"{who} needs {module}: run pip install '.[{extra}]' in the checkout of affectlocus",
         module=module,
     )
 
