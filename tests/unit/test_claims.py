@@ -615,6 +615,19 @@ def test_missing_cells_are_named() -> None:
     assert rows["C14"].why == "no fluency was measured: no task of general text"
 
 
+def test_cells_that_answer_one_label_throughout_have_nothing_to_compare() -> None:
+    answers = gate_answers(cells())
+    mute = {cell.modules for cell in cells() if cell.kind == "load" and cell.modules in SINGLES}
+    for one in answers.values():
+        for row, cell in zip(one.answers, cells(), strict=True):
+            if cell.kind == "load" and cell.modules in mute:
+                row[:] = 0
+    found = verdicts(answers)
+    assert found["C5"].verdict == "untestable"
+    assert found["C5"].why.startswith("nothing to locate: load gate, load q")
+    assert found["C6"].verdict != "untestable"  # attention with gate has several answers
+
+
 def test_without_a_matrix_only_locus_claims_are_tested() -> None:
     found = verdicts()
     assert found["C1"].verdict == "supported"

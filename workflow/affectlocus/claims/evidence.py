@@ -58,6 +58,7 @@ class ScoreEvidence:
         source: the files that the scores come from.
         noun: what `cells` are called in sentences.
         bridged: the groups of pairs with a bridge.
+        constant: the groups of cells that answer each task with one label throughout.
     """
 
     draws: GroupDraws
@@ -75,6 +76,7 @@ class ScoreEvidence:
     source: str = ""
     noun: str = "cell"
     bridged: frozenset[str] = frozenset()
+    constant: frozenset[GroupKey] = frozenset()
 
     def has(self, key: GroupKey) -> bool:
         return key in self.replicates
@@ -234,6 +236,9 @@ def bootstrap_scores(
         first = first_with_same_samples(tasks, task)
         counts[first] = counts.get(first, 0) + own.astype(int)
     share = np.array([own.mean(axis=1) for own in correct])  # (tasks, cells)
+    one_label = np.array(
+        [(task.answers == task.answers[:, :1]).all(axis=1) for task in tasks.values()]
+    )
     single_cells = [CellGroup(cell.id, (place,)) for place, cell in enumerate(cells)]
     observed = bootstrap(tasks, single_cells, draws=0).values[0]  # (cells, tasks)
     return ScoreEvidence(
@@ -257,6 +262,7 @@ def bootstrap_scores(
         bridged=frozenset(
             settings.group(cell.pair) for cell in cells if cell.pair is not None and cell.bridge
         ),
+        constant=frozenset(key for key, members in places.items() if one_label[:, members].all()),
     )
 
 

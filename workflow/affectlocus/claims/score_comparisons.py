@@ -83,7 +83,7 @@ class ScoreComparisons:
         return ClaimFinding(self.claim, self.scores.by, self.pair, parts, statement.stated)
 
     def missing(self, keys: Sequence[GroupKey]) -> str:
-        """A sentence that names the groups without cells, or without a common seed; or empty."""
+        """Why groups cannot be compared: one has no cell, they have no seed in common; or empty."""
         if without := self._no_bridge_alone(keys):
             return without
         missing = [name_of(key) for key in keys if not self.scores.has(key)]
@@ -93,6 +93,20 @@ class ScoreComparisons:
             self.scores.common(keys)
         except MissingEvidenceError as error:
             return str(error)
+        return ""
+
+    def no_answers(self, keys: Sequence[GroupKey]) -> str:
+        """Why the answers of groups cannot be compared; or empty.
+
+        In addition to `missing`: all of them answer one label throughout.
+        """
+        if missing := self.missing(keys):
+            return missing
+        if self.scores.constant.issuperset(keys):
+            return (
+                f"nothing to locate: {', '.join(map(name_of, keys))} answer one label throughout, "
+                "in every task and replicate"
+            )
         return ""
 
     def _no_bridge_alone(self, keys: Sequence[GroupKey]) -> str:
@@ -165,7 +179,7 @@ class ScoreComparisons:
 
     def compare(self, start: ClaimFinding, first: GroupKey, second: GroupKey) -> ClaimFinding:
         """Tests whether the first group's mean score is above the second's."""
-        if missing := self.missing([first, second]):
+        if missing := self.no_answers([first, second]):
             return replace(start, missing=missing)
         scores = self.scores.by_task([first, second])[:, 0].mean(axis=1)  # (2, tasks)
         higher = scores[0] > scores[1]
@@ -182,7 +196,7 @@ class ScoreComparisons:
         self, start: ClaimFinding, key: GroupKey, rivals: Sequence[GroupKey]
     ) -> ClaimFinding:
         """Tests whether one group's mean score is above those of all rivals."""
-        if missing := self.missing([key, *rivals]):
+        if missing := self.no_answers([key, *rivals]):
             return replace(start, missing=missing)
         values = self.scores.by_task([key, *rivals]).mean(axis=-1)
         return self.against_rivals(start, key, rivals, values)

@@ -49,7 +49,7 @@ def leads(test: ScoreComparisons, statement: Leads) -> list[ClaimFinding]:
     start = test.finding(statement)
     if statement.by == "score":
         return [test.compare_with_rivals(start, key, rivals)]
-    if missing := test.missing([key, *rivals]):
+    if missing := test.no_answers([key, *rivals]):
         return [replace(start, missing=missing)]
     # (sets, 1 + draws, replicates); 1 is best
     ranks = rankdata(-test.scores.by_task([key, *rivals]), axis=0).mean(axis=-1)
@@ -81,7 +81,7 @@ def keeps(test: ScoreComparisons, statement: Keeps) -> list[ClaimFinding]:
     start = test.finding(statement)
     if statement.gain:
         start = replace(start, by=GAIN_KEPT)
-    if missing := test.missing([own, whole, base]):
+    if missing := test.no_answers([own, whole, base]):
         return [replace(start, missing=missing)]
     names = [_short(key) for key in (own, whole, base)]
     means = [test.scores.mean(key) for key in (own, whole, base)]
@@ -147,7 +147,7 @@ def costs_most(test: ScoreComparisons, statement: CostsMost) -> list[ClaimFindin
         start = test.finding(statement, mode)
         start = replace(start, stated=start.stated and mode not in additional)
         tuned: GroupKey = (test.pair, "tuned", "", "")
-        if missing := test.missing([tuned, key, *rivals]):
+        if missing := test.no_answers([tuned, key, *rivals]):
             found.append(replace(start, missing=missing))
             continue
         scores = test.scores.by_task([tuned, key, *rivals]).mean(axis=-1)
@@ -180,7 +180,7 @@ def equal(test: ScoreComparisons, statement: Equal) -> list[ClaimFinding]:
 def _equal_score(
     test: ScoreComparisons, start: ClaimFinding, own: GroupKey, others: Sequence[GroupKey]
 ) -> ClaimFinding:
-    if missing := test.missing([own, *others]):
+    if missing := test.no_answers([own, *others]):
         return replace(start, missing=missing)
     margin = test.scores.margin
     values = test.scores.by_task([own, *others]).mean(axis=-1)
@@ -241,7 +241,7 @@ def ranks(test: ScoreComparisons, statement: Ranks) -> list[ClaimFinding]:
     """Spearman's correlation of the module sets' scores and a measure, in each replicate."""
     start = test.finding(statement)
     keys = [test.key(cell) for cell in statement.cells]
-    if missing := test.missing(keys):
+    if missing := test.no_answers(keys):
         return [replace(start, missing=missing)]
     try:
         measured, replicates = _measured(test, statement, keys)
@@ -304,7 +304,7 @@ def interaction(test: ScoreComparisons, statement: Interaction) -> list[ClaimFin
     start = test.finding(statement)
     first = test.key(statement.what)
     second = test.key(statement.than, statement.what)
-    if missing := test.missing([first, second]):
+    if missing := test.no_answers([first, second]):
         return [replace(start, missing=missing)]
     found = []
     for scores in test.everything:
@@ -329,7 +329,7 @@ def _difference(
 ) -> ClaimFinding:
     sides = []
     for side, keys in ((test, own_keys), (other, other_keys)):
-        if missing := side.missing(keys):
+        if missing := side.no_answers(keys):
             return replace(start, missing=f"{side.pair}: {missing}")
         values = side.scores.by_task(keys).mean(axis=-1)
         sides.append((values[0] - values[1], side.scores.common(keys)))
