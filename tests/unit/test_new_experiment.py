@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,3 +200,23 @@ def test_a_table_without_labels_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"day {n},{n}\n" for n in range(99)))
     with refused("init.no-labels", found=99):
         samples(tmp_path / "t.csv", None, "text", "label")
+
+
+@pytest.mark.parametrize("other", ["", "speaker"])
+def test_a_column_called_label_with_one_value_is_refused_for_that(
+    tmp_path: Path, other: str
+) -> None:
+    rows = [f"it was a day like day {n},good" + f",{n % 2}" * bool(other) for n in range(9)]
+    head = "text,label" + f",{other}" * bool(other)
+    (tmp_path / "t.csv").write_text("\n".join([head, *rows]) + "\n")
+    with refused("init.no-labels", found=1):
+        samples(tmp_path / "t.csv", None)
+
+
+def test_the_commands_that_init_prints_quote_a_folder_with_a_space(material: Path) -> None:
+    done = in_process(material, *INIT, "--text", "remark", "--label", "mood", "--out", "my work/study")
+    assert done.returncode == 0, done.stderr
+    commands = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert commands == [["affectlocus", verb, "my work/study"] for verb in ("check", "run")]
+    checked = in_process(material, *commands[0][1:])
+    assert checked.returncode == 0, checked.stderr

@@ -30,6 +30,7 @@ def test_a_run_says_how_many_jobs_are_done_in_short_lines(tmp_path: Path) -> Non
     lines = done.stderr.splitlines()
     assert lines[-1].startswith("3 of 3 jobs")
     assert max(map(len, lines)) < 200
+    assert len(set(lines)) == len(lines)
     assert "output:" not in done.stderr
     # Snakemake's own log has everything.
     (log,) = (tmp_path / ".snakemake/log").iterdir()
@@ -43,6 +44,7 @@ def test_a_failed_job_is_named(tmp_path: Path) -> None:
     done = quiet(tmp_path, "exit 1", "a.txt")
     assert done.returncode == 1
     assert "failed: copy" in done.stderr
+    assert "exit 1" not in done.stderr  # its shell command
 
 
 def test_an_unknown_target_is_an_error_that_is_seen(tmp_path: Path) -> None:

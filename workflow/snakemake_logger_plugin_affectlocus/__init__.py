@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Information that changes what the user expects of the run.
 _SAID = ("Nothing to be done", "Will exit", "Terminating", "Shutting down", "Trying to restart")
+# A failed job's shell command and the end of its run: a sentence of its own says why it failed.
+_SAID_BETTER = ("CalledProcessError", "At least one job did not complete")
 _EVERY = 10.0  # seconds between two lines where no terminal shows a bar
 
 
@@ -44,6 +46,9 @@ class LogHandler(LogHandlerBase):
         self._done = 0
         self._total = 0
         self._said = 0.0
+        self._counted = 0
+        self._stopping = False
+        self._last = ""
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -99,19 +104,32 @@ class LogHandler(LogHandlerBase):
                 self._show()
             case LogEvent.JOB_ERROR:
                 self._running.pop(about.get("jobid", -1), None)
+                if self._stopping:
+                    return
                 log = ", ".join(map(str, about.get("log") or ()))
                 self._print(f"failed: {about.get('rule_name', 'a job')} (log: {log or 'none'})")
-            case _ if record.levelno >= logging.WARNING:
-                self._print(record.getMessage())
-            case _ if record.getMessage().startswith(_SAID):
-                self._print(record.getMessage())
+            case _:
+                self._say(record.getMessage(), record.levelno)
+
+    def _say(self, text: str, level: int) -> None:
+        """Prints a message that the user has to see."""
+        self._stopping = self._stopping or text.startswith("Terminating")
+        if text == self._last or any(one in text for one in _SAID_BETTER):
+            return
+        self._last = text
+        if level >= logging.WARNING or text.startswith(_SAID):
+            self._print(text)
 
     def _show(self) -> None:
         if sys.stderr.isatty():
             self._draw()
-        elif self._done and (time.monotonic() - self._said > _EVERY or self._done == self._total):
-            self._said = time.monotonic()
-            print(f"{self._done} of {self._total} jobs; {self._now()}", file=sys.stderr)  # noqa: T201
+        elif self._done > self._counted and (
+            time.monotonic() - self._said > _EVERY or self._done == self._total
+        ):
+            self._said, self._counted = time.monotonic(), self._done
+            now = self._now()
+            text = f"{self._done} of {self._total} jobs" + f"; {now}" * bool(now)
+            print(text, file=sys.stderr)  # noqa: T201
 
     def _draw(self) -> None:
         if self._bar is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -73,7 +74,8 @@ def init(
     for name, pair in parameters.pairs.items():
         typer.echo(f"pair {name}: {pair.base} and {tuned}")
     typer.echo("edit the prompt and the labels there if you like; next:")
-    typer.echo(f"  affectlocus check {place}\n  affectlocus run {place}")
+    folder = shlex.quote(str(place))
+    typer.echo(f"  affectlocus check {folder}\n  affectlocus run {folder}")
 
 
 def _ask(question: str, proposed: str) -> str:

@@ -31,7 +31,7 @@ _TALKING = (
 _SHOWN = 5
 
 
-def _folder(experiment: Path) -> Path:
+def _folder(experiment: Path, hint: str = "") -> Path:
     """The folder of an experiment that is named by its folder, its params.yaml or its name.
 
     A name is looked up in `experiments` of the current folder, and of the checkout of affectlocus.
@@ -57,8 +57,7 @@ def _folder(experiment: Path) -> Path:
     raise InputError(
         "params.no-file",
         f"{folder / 'params.yaml' if experiment.exists() else experiment}: no such experiment; "
-        f"{advice} a folder with a params.yaml, which affectlocus init makes (arguments of "
-        "Snakemake go after --)",
+        f"{advice} a folder with a params.yaml, which affectlocus init makes{hint}",
         file=folder / "params.yaml",
         near=near,
     )
@@ -103,11 +102,11 @@ def run(
         reports,
     )
     from affectlocus.orchestration.prompt_limit import check_prompts
+    from affectlocus.orchestration.run import STOPPED, snakefile, unlock, writable
     from affectlocus.orchestration.run import run as start
-    from affectlocus.orchestration.run import snakefile, unlock, writable
     from affectlocus.orchestration.run_lock import acquire
 
-    folder = _folder(experiment)
+    folder = _folder(experiment, " (arguments of Snakemake go after --)")
     snakefile()
     parameters, source = load(folder), str(folder / "params.yaml")
     killed = acquire(folder)
@@ -143,7 +142,12 @@ def run(
     if not code and quiet and not words:
         for line in _results(folder):
             typer.echo(line)
-    if code and words:
+    if code in STOPPED:
+        typer.echo(
+            "affectlocus: interrupted; finished jobs are kept. Run the same command again to go on",
+            err=True,
+        )
+    elif code and words:
         from affectlocus.orchestration.targets import unknown_targets
 
         for sentence in unknown_targets(words, Dag(parameters), folder):

@@ -27,15 +27,15 @@ def file_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
         raise ParameterError(
             "params.not-a-file-name",
-            f"the name {text!r} becomes a folder; "
+            f"{text!r} cannot be the name of a folder of results; "
             "expected letters, digits, '.', '_' and '-', a letter or digit first",
             found=text,
         )
     if len(text) > _LONGEST_NAME:
         raise ParameterError(
             "params.name-too-long",
-            f"the name {text!r} becomes a folder; expected {_LONGEST_NAME} characters at most, "
-            f"found {len(text)}",
+            f"{text!r} cannot be the name of a folder of results; expected {_LONGEST_NAME} "
+            f"characters at most, found {len(text)}",
             found=text,
             expected=_LONGEST_NAME,
         )

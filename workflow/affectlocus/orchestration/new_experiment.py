@@ -186,15 +186,19 @@ def _column(
 
 
 def _label_columns(rows: pd.DataFrame) -> list[str]:
-    """The columns that may hold labels; only those with a usual name if there are any."""
+    """The columns that may hold labels; only those with a usual name if there are any.
+
+    A column with a usual name and too few or too many values is one too, so that it is refused for
+    that, and no other column is taken for the labels.
+    """
+    usual = [name for name in rows.columns if name.lower().rstrip("s") in _LABELS]
     few = [
         name
         for name in rows.columns
         if 2 <= rows[name].nunique() <= min(_MOST_LABELS, max(2, len(rows) // 2))
         and name.lower() not in ("split", *_TEXTS)
     ]
-    usual = [name for name in few if name.lower().rstrip("s") in _LABELS]
-    return usual or few
+    return [name for name in usual if name in few] or usual or few
 
 
 def _text_columns(rows: pd.DataFrame) -> list[str]:

@@ -20,6 +20,8 @@ from affectlocus.orchestration.code_digest import PACKAGE
 from affectlocus.orchestration.run_lock import HELD, acquire, ended, held
 
 _PLANNED = STATE / "planned"
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""The exit codes of a run that a user or a batch system ended."""
 _LEAST = 1 << 16  # bytes of free space that a run needs at least
 
 
@@ -125,13 +127,13 @@ def check_planned(folder: Path, planned: str) -> None:
 def run(folder: Path, arguments: Sequence[str]) -> int:
     """Runs Snakemake on an experiment that this process holds (`run_lock.acquire`).
 
-    SIGTERM is forwarded. Ctrl-C reaches both processes, and Snakemake ends by itself.
+    SIGTERM is forwarded. Ctrl-C reaches both processes, and Snakemake ends its jobs and itself.
 
     Args:
         arguments: further arguments of Snakemake.
 
     Returns:
-        Snakemake's exit code; 128 and the signal's number if it died of a signal.
+        Snakemake's exit code; 128 and the signal's number if a signal ended the run.
     """
     process = subprocess.Popen(
         [*snakemake(folder), "--rerun-incomplete", *arguments],
@@ -139,9 +141,11 @@ def run(folder: Path, arguments: Sequence[str]) -> int:
         # If this process is killed, Snakemake still holds the lock of the folder.
         pass_fds=held(),
     )
-    with _forwarding_signals(process):
+    with _forwarding_signals(process) as received:
         code = process.wait()
     ended(folder)
+    if received and code:
+        return 128 + received[0]
     return code if code >= 0 else 128 - code
 
 
@@ -171,14 +175,18 @@ def snakemake(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _forwarding_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _forwarding_signals(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Forwards signals to a process; yields the list of those that arrive."""
+    received: list[int] = []
+
     def stop(number: int, _: Any) -> None:
+        received.append(number)
         if number == signal.SIGTERM:
             process.terminate()
 
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
