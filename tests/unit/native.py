@@ -89,6 +89,31 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
+class Sounds:
+    """Recordings of different lengths, as features of kind sound."""
+
+    width = 1
+
+    def of(self, sample: str) -> Any:
+        import torch
+
+        random = torch.Generator().manual_seed(int(sample[1:]))
+        return 0.1 * torch.randn(2000 + 900 * int(sample[1:]), 1, generator=random)
+
+
+class Pictures:
+    """Pictures, as features of kind pixels: a row of red, green and blue for each pixel."""
+
+    width = 3
+
+    def of(self, sample: str) -> Any:
+        import torch
+
+        random = torch.Generator().manual_seed(int(sample[1:]))
+        side = VISION["image_size"]
+        return 255 * torch.rand(side * side, 3, generator=random)
+
+
 def native_model(model_type: str, seed: int = 0, **config: Any) -> Any:
     """A model with random weights; every parameter is drawn, larger than by its initialisation."""
     import torch
@@ -107,25 +132,50 @@ def native_model(model_type: str, seed: int = 0, **config: Any) -> Any:
 
 def audio_processor() -> Any:
     """A processor of Qwen2-Audio with a tokenizer of bytes, whose special tokens fit `CONFIGS`."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen2AudioProcessor, WhisperFeatureExtractor
+    from transformers import Qwen2AudioProcessor, WhisperFeatureExtractor
 
-    vocabulary = {"<|endoftext|>": 0}
-    vocabulary |= {
-        one: at + 1 for at, one in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
-    }
-    vocabulary |= {f"<unused{at}>": at for at in range(len(vocabulary), MEDIUM)}
-    vocabulary |= {"<|AUDIO|>": MEDIUM, "<|audio_bos|>": BEGIN, "<|audio_eos|>": STOP}
-    text = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    text.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    text.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=text,
-        eos_token="<|endoftext|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"],
+    names = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+    tokenizer = byte_tokenizer(
+        dict(zip(names, (MEDIUM, BEGIN, STOP), strict=True)),
+        additional_special_tokens=list(names),
     )
     extractor = WhisperFeatureExtractor(
         feature_size=16, chunk_length=1, n_fft=400, hop_length=160, sampling_rate=16_000
     )
     return Qwen2AudioProcessor(extractor, tokenizer)
+
+
+def picture_processor() -> Any:
+    """A processor of Gemma 3 that needs no torchvision, with the same tokenizer."""
+    from transformers import Gemma3Processor
+    from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+
+    names = {
+        "image_token": "<image_soft_token>",
+        "boi_token": "<start_of_image>",
+        "eoi_token": "<end_of_image>",
+    }
+    tokenizer = byte_tokenizer(
+        dict(zip(names.values(), (MEDIUM, BEGIN, STOP), strict=True)), extra_special_tokens=names
+    )
+    side = VISION["image_size"]
+    images = Gemma3ImageProcessorPil(size={"height": side, "width": side})
+    return Gemma3Processor(images, tokenizer, image_seq_length=4)
+
+
+def byte_tokenizer(special: dict[str, int], **more: Any) -> Any:
+    """A tokenizer of bytes with tokens that stand for media."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {"<|endoftext|>": 0}
+    vocabulary |= {
+        one: at + 1 for at, one in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
+    }
+    vocabulary |= {f"<unused{at}>": at for at in range(len(vocabulary), MEDIUM)} | special
+    text = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    text.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    text.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=text, eos_token="<|endoftext|>", pad_token="<|endoftext|>", **more
+    )

@@ -264,7 +264,7 @@ def test_random_places_of_a_pair_with_a_bridge_have_the_tuned_bridge():
 
 
 def native_experiment(kind="sound", **changed):
-    """A brought pair of a multimodal model that hears the voice."""
+    """A pair of a multimodal model that hears the voice; brought, unless a key is changed."""
     parameters = media_experiment(tune=[]).model_dump(exclude_defaults=True)
     parameters["bridges"]["small"] = {"kind": "native", "tokens": {"voice": 1}}
     parameters["media"] = {"voice": {"kind": kind}}
@@ -273,15 +273,26 @@ def native_experiment(kind="sound", **changed):
     if not changed:
         del pair["tuning"]
         pair["tuned"] = "tuned"
+    if "start" in changed:
+        pair["tuning"]["start"] = changed["start"]
+    if "forecast" in changed:
+        parameters["matrix"]["forecast"] = changed["forecast"]
+    if "spoken" in changed:
+        parameters["evaluate"] = {"readouts": {"moods": "generation"}}
     return Parameters.model_validate(parameters)
 
 
-def test_a_multimodal_model_reads_decoded_media_and_is_brought_tuned():
+def test_a_multimodal_model_reads_decoded_media():
     assert list(broken_references(native_experiment())) == []
     found = [one.code for one in broken_references(native_experiment("features"))]
     assert found == ["bridge.other-media"]
-    found = [one.code for one in broken_references(native_experiment(tuning=True))]
-    assert found == ["pair.native-tuning"]
+    assert list(broken_references(native_experiment(tuning=True))) == []
+    found = [one.code for one in broken_references(native_experiment(start="<s>"))]
+    assert found == ["tuning.native-start"]
+    found = [one.code for one in broken_references(native_experiment(forecast=8))]
+    assert found == ["matrix.native-forecast"]
+    found = [one.code for one in broken_references(native_experiment(spoken=True))]
+    assert found == ["native.no-free-text"]
 
 
 def test_other_bridges_read_no_decoded_media():

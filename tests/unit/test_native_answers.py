@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from native import Pictures, Sounds
 from refusal import refused
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
@@ -28,16 +29,6 @@ from affectlocus.lm.sample_media import SampleMedia
 
 LABELS = ["sad", "happy"]
 NATIVE = NATIVE_MODELS["qwen2_audio"]
-
-
-class Sounds:
-    """Recordings of different lengths, as features of kind sound."""
-
-    width = 1
-
-    def of(self, sample: str) -> torch.Tensor:
-        random = torch.Generator().manual_seed(int(sample[1:]))
-        return 0.1 * torch.randn(2000 + 900 * int(sample[1:]), 1, generator=random)
 
 
 def task() -> PreparedTask:
@@ -181,12 +172,6 @@ def test_only_what_has_a_number_for_each_token_goes_on_with_a_candidate(pair) ->
 
 
 def test_a_picture_for_a_model_that_hears_is_refused(pair) -> None:
-    class Pictures(Sounds):
-        width = 3
-
-        def of(self, sample: str) -> torch.Tensor:
-            return torch.zeros(16, 3 * len(sample[:1]))
-
     processor = AutoProcessor.from_pretrained(pair[0])
     media = SampleMedia({"voice": Pictures()}, ["s0"])
     samples = NativeSamples(processor, NATIVE, ["<voice> a"], ["voice"], media)

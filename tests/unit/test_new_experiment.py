@@ -214,7 +214,9 @@ def test_a_column_called_label_with_one_value_is_refused_for_that(
 
 
 def test_the_commands_that_init_prints_quote_a_folder_with_a_space(material: Path) -> None:
-    done = in_process(material, *INIT, "--text", "remark", "--label", "mood", "--out", "my work/study")
+    done = in_process(
+        material, *INIT, "--text", "remark", "--label", "mood", "--out", "my work/study"
+    )
     assert done.returncode == 0, done.stderr
     commands = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("  ")]
     assert commands == [["affectlocus", verb, "my work/study"] for verb in ("check", "run")]

@@ -1,4 +1,4 @@
-"""A whole run on a user's own multimodal pair, which reads recordings itself, without any code."""
+"""Whole runs on multimodal models that read recordings themselves, without any code of a user."""
 
 from __future__ import annotations
 
@@ -22,21 +22,28 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs")]
 PARAMETERS = """
 bases: {mine: {folder: base}}
 bridges: {own: {kind: native, tokens: {voice: 1}}}
-pairs: {felt: {base: mine, tuned: tuned, bridge: own}}
+pairs:
+  felt: {base: mine, tuned: tuned, bridge: own}
+  taught:
+    base: mine
+    bridge: own
+    tuning: &recipe
+      {data: [moods], rank: 2, steps: 4, batch_size: 3, learning_rate: 1.0e-2, max_length: 128}
+tune: *recipe
 media:
   voice: {kind: sound}
 tasks:
   moods:
-    files: {test: clips.csv}
+    files: {train: train.csv, test: clips.csv}
     columns: {label: emotion, id: id}
     labels: [joy, fear]
     media: {voice: "voices/{id}.wav"}
     prompt: "Voice: <voice> {text} She feels"
     overlap_limit: 1
 matrix:
-  pairs: [felt]
+  pairs: [felt, taught]
   load: [gate, all]
-  tune: []
+  tune: [gate]
   ablate: [gate]
   modes: [revert]
   media_controls: [shuffled, text]
@@ -51,11 +58,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("base", "tuned")):
         native.native_model("qwen2_audio", seed).save_pretrained(folder / name)
         native.audio_processor().save_pretrained(folder / name)
-    rows = ["id,text,emotion"]
-    for index in range(6):
-        write_sound(folder / f"voices/s{index}.wav", tone(0.4, 150 + 40 * index))
-        rows.append(f"s{index},It rains.,{('joy', 'fear')[index % 2]}")
-    (folder / "clips.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    for file, start, text in (("train", 6, "The sun shines."), ("clips", 0, "It rains.")):
+        rows = ["id,text,emotion"]
+        for index in range(start, start + 6):
+            write_sound(folder / f"voices/s{index}.wav", tone(0.4, 150 + 40 * index))
+            rows.append(f"s{index},{text},{('joy', 'fear')[index % 2]}")
+        (folder / f"{file}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (folder / "params.yaml").write_text(PARAMETERS, encoding="utf-8")
     done = subprocess.run(
         [heavy() / "snakemake", "--cores", "2", "--directory", folder],
@@ -93,3 +101,15 @@ def test_the_deltas_are_those_of_the_language_model(results: Path) -> None:
     rows = pd.read_parquet(results / "deltas/felt.parquet")
     assert set(rows["layer"]) == {0, 1}
     assert len(rows[rows["parameter"] == "weight"]) == 14
+
+
+def test_a_tuning_changes_its_set_and_the_bridge_and_its_arms_are_answered(results: Path) -> None:
+    manifest = json.loads((results / "checkpoints/taught.seed0.json").read_text())
+    assert manifest["kind"] == "adapter"
+    assert 0 < manifest["bridge"] < manifest["trainable"]
+    table = pd.read_csv(results / "table2.taught.csv", keep_default_na=False)
+    assert table["modules"].tolist() == ["base", "bridge", "gate", "all"]
+    record = results / "cells/taught/tune/gate/seed0/verification.json"
+    verified = json.loads(record.read_text())
+    assert verified["bridge_changed"] == 2
+    assert verified["outside"] == verified["untouched"]

@@ -353,16 +353,41 @@ def _native(
                 found=kind,
                 expected=expected,
             )
-    tuned = name in parameters.matrix.pairs and parameters.matrix.tune
-    if own and (pair.tuning is not None or tuned):
-        where = "matrix.tune" if pair.tuning is None else f"pairs.{name}.tuning"
+    if not own:
+        return
+    recipes: dict[str, Recipe | None] = {f"pairs.{name}.tuning": pair.tuning}
+    if name in parameters.matrix.pairs and parameters.matrix.tune:
+        recipes["tune"] = parameters.tune
+    for where, recipe in recipes.items():
+        if recipe is not None and recipe.start is not None:
+            yield InputError(
+                "tuning.native-start",
+                f"found {recipe.start!r}; pair {name!r} has a bridge of kind native, whose model's "
+                "processor begins each prompt; remove it",
+                key=f"{where}.start",
+                found=recipe.start,
+                pair=name,
+            )
+    if parameters.matrix.forecast and any(recipes.values()):
         yield InputError(
-            "pair.native-tuning",
-            f"pair {name!r} has a bridge of kind native, and a multimodal model of transformers "
-            "cannot be tuned here; bring the tuned checkpoint (tuned), and leave matrix.tune empty",
-            key=where,
+            "matrix.native-forecast",
+            f"pair {name!r} has a bridge of kind native, and measures before tuning read text and "
+            "soft tokens only; remove it",
+            key="matrix.forecast",
             pair=name,
         )
+    spoken = [task for task in parameters.columns_of(name) if task in parameters.spoken]
+    for task in spoken:
+        if parameters.tasks[task].media:
+            yield InputError(
+                "native.no-free-text",
+                f"{task} has media and is answered with free text, and pair {name!r} has a bridge "
+                "of kind native, whose model is asked by candidates alone; set the task's readout "
+                "to candidates",
+                key=f"evaluate.readouts.{task}",
+                task=task,
+                pair=name,
+            )
 
 
 def _protocols(parameters: Parameters) -> Iterator[InputError]:

@@ -61,9 +61,10 @@ class CellModel:
         self._hardware = hardware
         # Module → its tensor on disk, where a multimodal model names the two differently.
         self._on_disk: dict[str, str] = {}
-        if (native := stored_native_model(self._chain[0])) is not None:
+        self._native = stored_native_model(self._chain[0])
+        if self._native is not None:
             names = Weights(self._chain[0]).names()
-            self._on_disk = {native.module_name(name): name for name in names}
+            self._on_disk = {self._native.module_name(name): name for name in names}
         self._adopt(load(self._chain[0], hardware))
         self._changed: set[str] | None = (
             None  # tensors that the previous cell changed; None before the first cell
@@ -144,6 +145,9 @@ class CellModel:
         self._tie(not pair.is_untied(whole))
         names = set(pair.names) - missing - ({self._head} if self._is_tied() else set())
         wanted = {name for name in names if may_differ(pair, name, cell)}
+        if cell.kind == "tune":
+            # A tuning changes its set and the bridge, which `take_bridge` gives the model.
+            wanted -= self._bridge_of(pair)
         # The first cell writes and checks all tensors, because the loaded model may be the first of
         # a chain, not the base.
         before = names if self._changed is None else self._changed
@@ -166,9 +170,7 @@ class CellModel:
             InputError: a tensor differs from the one that the cell should have.
         """
         pair = self._opened(self._chain, tuned, reading)
-        native = stored_native_model(self._chain[0])
-        assert native is not None
-        names = [name for name in pair.names if native.region(name) == "bridge"]
+        names = sorted(self._bridge_of(pair))
         changed = 0
         for name in names:
             base, after = pair.stored_sides(name)
@@ -188,6 +190,11 @@ class CellModel:
         # The next cell writes them again.
         self._changed = (self._changed or set()) | set(names)
         return {"bridge_tensors": len(names), "bridge_changed": changed}
+
+    def _bridge_of(self, pair: ModelPair) -> set[str]:
+        """The tensors of a multimodal model's own bridge."""
+        native = self._native
+        return {n for n in pair.names if native is not None and native.region(n) == "bridge"}
 
     def _rebuild(self, pair: ModelPair, cell: Cell, apart: bool) -> dict[str, int]:
         """Loads the cell's tensors as a new model, for tensors that transformers renames.

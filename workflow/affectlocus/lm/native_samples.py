@@ -1,7 +1,8 @@
 """Samples with media as a multimodal model of transformers reads them, through its own processor.
 
-One forward pass for each sample and candidate: the model puts media and text together itself, with
-its own positions and masks, and no sample depends on another one.
+One forward pass for each sample, and for each start of its candidates without their last token: the
+model puts media and text together itself, with its own positions and masks, and no sample depends
+on another one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,20 @@ class NativeSamples:
         """log p(candidate | sample) in nats: float32 (samples, candidates), on the CPU."""
         found = torch.empty(len(self.texts), len(candidates))
         few = "logits_to_keep" in inspect.signature(model.forward).parameters
+        # A pass that reads all of a candidate but its last token predicts every token of it.
+        starts: dict[tuple[int, ...], list[int]] = {}
+        for column, candidate in enumerate(candidates):
+            starts.setdefault(tuple(candidate[:-1]), []).append(column)
         for row in range(len(self.texts)):
-            prompt = {name: _on(model, one) for name, one in self.inputs(row).items()}
-            for column, candidate in enumerate(candidates):
-                more = {"logits_to_keep": len(candidate) + 1} if few else {}
-                given = _followed(prompt, candidate)
-                logits = model(**given, use_cache=False, **more).logits[0]
-                logs = logits[-len(candidate) - 1 : -1].float().log_softmax(-1).cpu()
-                found[row, column] = logs[range(len(candidate)), list(candidate)].sum()
+            prompt = on_device(model, self.inputs(row))
+            for start, columns in starts.items():
+                length = len(start)
+                more = {"logits_to_keep": length + 1} if few else {}
+                logits = model(**followed(prompt, start), use_cache=False, **more).logits[0]
+                logs = logits[-length - 1 :].float().log_softmax(-1).cpu()
+                begun = logs[range(length), list(start)].sum()
+                last = [candidates[column][-1] for column in columns]
+                found[row, columns] = begun + logs[-1, last]
             progress(1)
         return found
 
@@ -123,15 +130,20 @@ def _decoded(values: torch.Tensor, kind: str) -> np.ndarray:
     return array.reshape(side, side, 3).round().clip(0, 255).astype(np.uint8)
 
 
-def _on(model: PreTrainedModel, value: torch.Tensor) -> torch.Tensor:
-    """A tensor on the model's device; of floats in its dtype."""
-    return value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
+def on_device(
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """A model's inputs on its device; floats in its dtype."""
+    return {
+        name: one.to(model.device, model.dtype if one.is_floating_point() else one.dtype)
+        for name, one in inputs.items()
+    }
 
 
-def _followed(prompt: dict[str, torch.Tensor], candidate: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Inputs of a prompt, (1, T), with a candidate after it: its tokens are text, and seen."""
+def followed(prompt: Mapping[str, torch.Tensor], answer: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Inputs of a prompt, (1, T), with an answer after it: its tokens are text, and seen."""
     ids = prompt["input_ids"]
-    more = torch.tensor([list(candidate)], device=ids.device)
+    more = torch.tensor([list(answer)], dtype=ids.dtype, device=ids.device)
     found = {}
     for name, value in prompt.items():
         if name == "input_ids":

@@ -28,6 +28,7 @@ from affectlocus.checkpoints.architectures import Rows
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import Location
 from affectlocus.lm.linear_projections import linear_projections
+from affectlocus.lm.soft_tokens import model_inputs
 from affectlocus.training.batches import Batch, Example, collate
 from affectlocus.training.training_loop import answers_only
 
@@ -89,7 +90,7 @@ def forecast(
                 batch = collate(chosen)
                 if len(batch.targets):
                     with _recording(found, chosen, batch):
-                        logits = logits_at(batch.ids, batch.places).float()
+                        logits = logits_at(model_inputs(model, batch.ids), batch.places).float()
                     targets = batch.targets.to(logits.device)
                     loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
                     loss.backward()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,9 +21,11 @@ from transformers import PreTrainedModel
 from affectlocus.config.hardware import Hardware
 from affectlocus.core.errors import InputError, out_of_memory
 from affectlocus.core.stop_signals import Stopped, StopRequest, deferred_stop
+from affectlocus.lm.native_samples import on_device
 from affectlocus.lm.sample_media import batch_soft_tokens
 from affectlocus.lm.soft_tokens import model_inputs
 from affectlocus.training.batches import Budget, Example, collate, schedule
+from affectlocus.training.native_examples import NativeExample
 from affectlocus.training.training_run import Run, Slot
 from affectlocus.training.training_state import TrainingStates, say
 
@@ -158,6 +160,8 @@ class _Loop:
         self._order = schedule([len(example.ids) for example in examples], budget)
         self._every = max(1, budget.steps // 20)
         model.train()
+        for module in {module for run in runs for module in run.frozen}:
+            module.eval()
         if hardware.checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
         on_card = model.device.type == "cuda"
@@ -227,18 +231,14 @@ class _Loop:
             say(f"step {self.step} of {self.budget.steps}: loss {losses}")
 
     def _take_step(self, logits_at: LogitsAt) -> None:
-        size, count = self.budget.batch_size, len(self.runs)
+        size = self.budget.batch_size
         rows = self._order[self.step * size : (self.step + 1) * size]
         examples = [self.examples[row] for row in rows]
-        batch = collate(examples)
-        places = torch.cat([batch.places + run * batch.ids.numel() for run in range(count)])
-        with self._precision():
-            soft = self._soft(examples) if bool((batch.ids < 0).any()) else None
-            logits = logits_at(batch.ids.repeat(count, 1), places, soft).float()
-        targets = batch.targets.to(logits.device)
-        # A run's own mean, so that it has the same bits whatever the number of runs.
-        losses = [torch.nn.functional.cross_entropy(part, targets) for part in logits.chunk(count)]
-        torch.stack(losses).sum().backward()
+        native = [one for one in examples if isinstance(one, NativeExample)]
+        if native:
+            losses = [self._pass_one_by_one(native, logits_at)]
+        else:
+            losses = self._pass_together(examples, logits_at)
         for run, loss in zip(self.runs, losses, strict=True):
             run.losses.append(loss.detach())
             if self.budget.clip:
@@ -247,6 +247,40 @@ class _Loop:
             group["lr"] = learning_rate(self.step, self.budget, peak)
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def _pass_together(
+        self, examples: Sequence[Example], logits_at: LogitsAt
+    ) -> list[torch.Tensor]:
+        """A pass of a padded batch, forward and backward; the loss of each run."""
+        count, batch = len(self.runs), collate(examples)
+        places = torch.cat([batch.places + run * batch.ids.numel() for run in range(count)])
+        with self._precision():
+            soft = self._soft(examples) if bool((batch.ids < 0).any()) else None
+            ids = batch.ids.repeat(count, 1)
+            logits = logits_at(model_inputs(self.model, ids, soft), places).float()
+        targets = batch.targets.to(logits.device)
+        # A run's own mean, so that it has the same bits whatever the number of runs.
+        losses = [torch.nn.functional.cross_entropy(part, targets) for part in logits.chunk(count)]
+        torch.stack(losses).sum().backward()
+        return losses
+
+    def _pass_one_by_one(
+        self, examples: Sequence[NativeExample], logits_at: LogitsAt
+    ) -> torch.Tensor:
+        """A pass for each sample, because processors pad media in their own ways; their loss."""
+        learned = sum(len(example.answer) for example in examples)
+        total = torch.zeros((), device=self.model.device)
+        for example in examples:
+            # From the end, wherever the model puts the media.
+            places = torch.arange(-len(example.answer) - 1, -1)
+            with self._precision():
+                inputs = on_device(self.model, example.inputs())
+                logits = logits_at(inputs, places).float()
+            targets = torch.tensor(example.answer, device=logits.device)
+            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / learned
+            loss.backward()
+            total += loss.detach()
+        return total
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:
@@ -375,10 +409,8 @@ def _clip(run: Run, largest: float) -> None:
 class LogitsAt(Protocol):
     """Computes a model's logits at chosen places."""
 
-    def __call__(
-        self, ids: torch.Tensor, places: torch.Tensor, soft: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """ids (B, T), places (n,) in them, row after row, soft tokens (B, K, H) → logits (n, V)."""
+    def __call__(self, inputs: Mapping[str, Any], places: torch.Tensor) -> torch.Tensor:
+        """A model's inputs of shape (B, T), places (n,) in them, row after row → logits (n, V)."""
 
 
 @contextlib.contextmanager
@@ -396,12 +428,11 @@ def answers_only(model: PreTrainedModel) -> Iterator[LogitsAt]:
         applied.append(True)
         return (hidden.flatten(0, 1)[places.to(hidden.device)][None], *inputs[1:])
 
-    def logits_at(
-        ids: torch.Tensor, places: torch.Tensor, soft: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def logits_at(inputs: Mapping[str, Any], places: torch.Tensor) -> torch.Tensor:
         wanted[:], applied[:] = [places], []
-        # No attention mask: padding is on the right, where a causal model does not look.
-        logits = model(**model_inputs(model, ids, soft), use_cache=False).logits
+        # A batch of text needs no attention mask: padding is on the right, where a causal model
+        # does not look.
+        logits = model(**inputs, use_cache=False).logits
         return logits[0] if applied else logits.flatten(0, 1)[places.to(logits.device)]
 
     head = model.get_output_embeddings()

@@ -49,6 +49,7 @@ class Run:
             saved.
         trajectory: the folder into which `save` writes; it is a part of the state.
         bridge: what makes the soft tokens of the samples; its trained tensors are among `slots`.
+        frozen: modules without dropout, as in evaluation: the frozen encoders of the model.
         log: a dict with `step`, `loss` (mean nats per learned token since the last entry) and
             `learning_rate`; one entry after each twentieth of the steps.
         losses: the losses of the steps since the last entry of the log.
@@ -60,6 +61,7 @@ class Run:
     states: TrainingStates | None = None
     trajectory: Path | None = None
     bridge: torch.nn.Module | None = None
+    frozen: Sequence[torch.nn.Module] = ()
     log: list[dict[str, Any]] = field(default_factory=list, init=False)
     losses: list[torch.Tensor] = field(default_factory=list, init=False)
 

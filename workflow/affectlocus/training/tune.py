@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,13 +14,15 @@ from peft import LoraConfig
 from transformers import PreTrainedModel
 
 from affectlocus.checkpoints.architectures import locate
-from affectlocus.config.bridges import BridgeConfig
+from affectlocus.checkpoints.native_models import check_native, stored_native_model
+from affectlocus.config.bridges import KINDS, BridgeConfig
 from affectlocus.config.hardware import Hardware
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.checkpoint_files import TRAJECTORY, snapshot_folder
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import BRIDGE, parse_modules
 from affectlocus.lm.devices import load
+from affectlocus.lm.native_samples import load_processor
 from affectlocus.lm.prompts import Prompter
 from affectlocus.lm.sample_media import (
     SampleMedia,
@@ -31,35 +33,20 @@ from affectlocus.lm.sample_media import (
 from affectlocus.training.adapter_stack import AdapterStack
 from affectlocus.training.batches import Budget, Example, snapshot_steps
 from affectlocus.training.lora_targets import fair_rank, layout
+from affectlocus.training.native_bridge import NativeBridge
+from affectlocus.training.native_examples import NativeExample, native_examples
+from affectlocus.training.sample_layout import (
+    SAMPLE_LAYOUT,
+    SampleLayout,
+    learned_tokens,
+    train_rows,
+)
 from affectlocus.training.training_loop import DivergedError, train_runs
 from affectlocus.training.training_run import Run, Slot
 from affectlocus.training.training_state import TrainingStates
 from affectlocus.training.tuned_bridge import TunedBridge
 
 HARDWARE = Hardware()
-
-
-@dataclass(frozen=True)
-class SampleLayout:
-    """What is around prompt and answer of a training sample (`config.tuning.Recipe`).
-
-    Attributes:
-        start: the start token, if it is not the tokenizer's.
-        separate: whether an answer is encoded as a text of its own.
-        end: text after each answer.
-    """
-
-    start: str | None = None
-    separate: bool = False
-    end: str = ""
-
-    @classmethod
-    def of(cls, recipe: Tuning) -> Self:
-        """The layout of a recipe."""
-        return cls(recipe.start, recipe.answers == "separate", recipe.end)
-
-
-SAMPLE_LAYOUT = SampleLayout()
 
 
 def training_examples(
@@ -100,18 +87,14 @@ def training_examples(
     for number, whole in enumerate(frames):
         frame = with_placeholders(whole, kept)
         tokens = kept if placeholders_of(frame) else {}
-        rows = frame[frame["split"] == "train"]
+        rows, answers = train_rows(frame, seed, shuffled)
         given = SampleMedia(media[number], rows["id"].tolist()) if tokens else None
-        answers = rows["answer"].tolist()
-        if shuffled:
-            random.Random(f"{seed}/answers").shuffle(answers)
         texts = rows["prompt"].tolist()
         prompts = prompter.prompts(texts, max_length, tokens, start)
         for row, (text, prompt, word) in enumerate(zip(texts, prompts, answers, strict=True)):
-            said = f"{word}{layout.end}"
-            learned = prompter.separate(said) if layout.separate else prompter.answer(said)
-            answer = [*learned, *prompter.end()]
-            answer = answer[: max_length - min(len(prompt), max_length // 2)]
+            answer = learned_tokens(prompter, word, layout)[
+                : max_length - min(len(prompt), max_length // 2)
+            ]
             room = max_length - len(answer)
             if len(prompt) > room:
                 (prompt,) = prompter.prompts([text], room, tokens, start)
@@ -148,6 +131,7 @@ class Tuner:
     def __init__(self, base: Path, hardware: Hardware = HARDWARE) -> None:
         self._base, self._hardware = base, hardware
         self._prompter = Prompter(base)
+        self._native = stored_native_model(base)
         self._model: PreTrainedModel | None = None
         self._examples: tuple[Any, list[Example]] = (None, [])
 
@@ -157,12 +141,12 @@ class Tuner:
         They are at most `adapters_at_once` adapters that read the same samples in the same order,
         and have the same budget and rank. A recipe with dropout is trained alone, because its
         random numbers would depend on the others; so is one of the bridge alone, which has no
-        adapter.
+        adapter, and one of a multimodal model of transformers, whose bridge is a part of it.
         """
         size = self._hardware.adapters_at_once
         alike: dict[Any, list[int]] = {}
         for number, recipe in enumerate(recipes):
-            alone = recipe.modules == BRIDGE or recipe.dropout
+            alone = recipe.modules == BRIDGE or recipe.dropout or _is_native(recipe)
             single = size == 1 or recipe.method != "lora" or alone or self._drops
             rank = None if single else self._rank(recipe)
             own = recipe.model_dump_json(exclude={"modules", "fair", "trajectory"})
@@ -213,7 +197,7 @@ class Tuner:
         total = sum(parameter.numel() for parameter in model.parameters())
         configs = [self._config(job.recipe) for job in jobs]
         stack = AdapterStack(model, configs, jobs[0].recipe.seed)
-        bridges = [TunedBridge.of(job.recipe, examples, model) for job in jobs]
+        bridges = [self._bridge(job.recipe, examples, model) for job in jobs]
 
         def saving(number: int) -> Callable[[Path], None]:
             def save(folder: Path) -> None:
@@ -232,6 +216,8 @@ class Tuner:
                 saving(number)(job.folder)
         finally:
             stack.close()
+            for bridge in bridges:
+                bridge.close()
         return [_measured(run, total, examples) for run in runs]
 
     def _tune_bridge(
@@ -240,11 +226,14 @@ class Tuner:
         """Tunes the bridge alone, with the base frozen."""
         model = self._loaded().requires_grad_(False)
         total = sum(parameter.numel() for parameter in model.parameters())
-        bridge = TunedBridge.of(job.recipe, examples, model)
-        run = _run(job, {}, bridge.save, bridge)
-        train_runs(model, examples, budget_of(job.recipe), [run], self._hardware, progress)
-        job.folder.mkdir(parents=True, exist_ok=True)
-        bridge.save(job.folder)
+        bridge = self._bridge(job.recipe, examples, model)
+        try:
+            run = _run(job, {}, bridge.save, bridge)
+            train_runs(model, examples, budget_of(job.recipe), [run], self._hardware, progress)
+            job.folder.mkdir(parents=True, exist_ok=True)
+            bridge.save(job.folder)
+        finally:
+            bridge.close()
         return _measured(run, total, examples)
 
     def _tune_in_full(
@@ -260,7 +249,7 @@ class Tuner:
         # Small steps are lost in bfloat16: train in float32, save in the dtype of the base.
         model.float()
         slots = {n: Slot(one) for n, one in model.named_parameters() if one.requires_grad}
-        bridge = TunedBridge.of(job.recipe, examples, model)
+        bridge = self._bridge(job.recipe, examples, model)
 
         def save(folder: Path) -> None:
             _save_model(model, stored, folder)
@@ -270,9 +259,20 @@ class Tuner:
         train_runs(model, examples, budget_of(job.recipe), [run], self._hardware, progress)
         model.to(stored)
         save(job.folder)
-        self._prompter.tokenizer.save_pretrained(job.folder)
+        reads = self._prompter.tokenizer if self._native is None else load_processor(self._base)
+        reads.save_pretrained(job.folder)
         total = sum(parameter.numel() for parameter in model.parameters())
         return _measured(run, total, examples)
+
+    def _bridge(
+        self, recipe: Tuning, examples: Sequence[Example], model: PreTrainedModel
+    ) -> TunedBridge | NativeBridge:
+        """The bridge of a recipe: beside the language model, or a part of the multimodal one."""
+        if not _is_native(recipe):
+            return TunedBridge.of(recipe, examples, model)
+        check_native(self._base, model.config.to_dict())
+        assert self._native is not None
+        return NativeBridge(model, self._native)
 
     def _loaded(self) -> PreTrainedModel:
         if self._model is None:
@@ -301,9 +301,28 @@ class Tuner:
             SampleLayout.of(recipe),
         )
         if self._examples[0] != key:
-            examples = training_examples(self._prompter, job.frames, *key[1:], job.media)
-            self._examples = key, examples
+            if _is_native(recipe):
+                check_native(self._base, self._loaded().config.to_dict())
+                found: list[Example] = [*self._native_examples(job)]
+            else:
+                found = training_examples(self._prompter, job.frames, *key[1:], job.media)
+            self._examples = key, found
         return self._examples[1]
+
+    def _native_examples(self, job: TuningJob) -> list[NativeExample]:
+        assert self._native is not None
+        recipe = job.recipe
+        return native_examples(
+            self._prompter,
+            load_processor(self._base),
+            self._native,
+            job.frames,
+            job.media,
+            max_length=recipe.max_length,
+            seed=recipe.seed,
+            shuffled=recipe.shuffled,
+            layout=SampleLayout.of(recipe),
+        )
 
     def _chosen(self, model: PreTrainedModel, recipe: Tuning) -> list[str]:
         """The names of a recipe's parameters.
@@ -358,6 +377,11 @@ class Tuner:
         )
 
 
+def _is_native(recipe: Tuning) -> bool:
+    """Whether a recipe tunes a multimodal model of transformers with its own bridge."""
+    return recipe.bridge is not None and KINDS[recipe.bridge.kind].own
+
+
 def budget_of(recipe: Tuning) -> Budget:
     """The training budget of a recipe."""
     return Budget(
@@ -375,7 +399,10 @@ def budget_of(recipe: Tuning) -> Budget:
 
 
 def _run(
-    job: TuningJob, slots: dict[str, Slot], save: Callable[[Path], None], bridge: TunedBridge
+    job: TuningJob,
+    slots: dict[str, Slot],
+    save: Callable[[Path], None],
+    bridge: TunedBridge | NativeBridge,
 ) -> Run:
     """The run of a job; `save` writes the current checkpoint into a folder."""
     return Run(
@@ -385,6 +412,7 @@ def _run(
         job.states,
         job.folder / TRAJECTORY,
         bridge.module,
+        bridge.frozen,
     )
 
 

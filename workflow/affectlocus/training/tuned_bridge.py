@@ -28,11 +28,16 @@ class TunedBridge:
 
     Attributes:
         module, initial, description: None for a tuning of text.
+        frozen: modules that stay as in evaluation; its encoder is no part of the model.
     """
 
     module: nn.Module | None = None
     initial: nn.Module | None = None
     description: Description | None = None
+    frozen: tuple[nn.Module, ...] = ()
+
+    def close(self) -> None:
+        """Nothing to undo: the bridge is not a part of the model."""
 
     @classmethod
     def of(cls, recipe: Tuning, examples: Sequence[Example], model: PreTrainedModel) -> Self:
