@@ -281,6 +281,20 @@ def test_changes_outside_the_seven_are_noted_with_and_without_a_base(
     assert "also" not in " ".join(Pair([base, adapter], later).notes)
 
 
+def test_a_whole_model_that_changes_more_than_the_seven_says_so(checkpoint, tmp_path) -> None:
+    base = checkpoint("llama")
+
+    def change(tensors) -> None:
+        tensors["model.layers.1.input_layernorm.weight"] += 1
+        tensors["model.embed_tokens.weight"][3] += 1
+
+    tuned = edited(base, tmp_path / "tuned", change)
+    ran = run(tmp_path, "diff", base, tuned, "--json")
+    assert json.loads(ran.stdout)["outside"] == ["embed_tokens", "input_layernorm"]
+    assert "it also changes embed_tokens, input_layernorm. Tuned and ablate cells" in ran.stderr
+    assert "note: no projection differs\n" in ran.stderr
+
+
 def edited(folder: Path, out: Path, change) -> Path:
     shutil.copytree(folder, out)
     file = next(out.glob("*.safetensors"))

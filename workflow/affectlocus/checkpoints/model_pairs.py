@@ -7,7 +7,7 @@ twice) while the tuned model has a separate head, or more tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -240,20 +240,30 @@ class ModelPair(Pair):
         region = None if native is None else native.region(name)
         return _short(name) if region in (None, "language") else str(region)
 
+    @property
+    def _have(self) -> str:
+        """What cells have outside the seven projections."""
+        text = "Tuned and ablate cells have these as tuned; load cells have the base's"
+        if native_model(self.base.config) is not None:
+            text += ", except for the bridge, which each cell's row names"
+        return text
+
+    def outside_note(self, names: Iterable[str]) -> str:
+        """A sentence about changed modules outside the seven projections."""
+        return (
+            f"{self.tuned}: outside the seven projections it also changes {', '.join(names)}. "
+            f"{self._have}"
+        )
+
     def notes_on_cells(self) -> list[str]:
         """Sentences about the tensors outside the seven projections in cells. Reads no weights."""
         notes = []
-        have = "Tuned and ablate cells have these as tuned; load cells have the base's"
-        if native_model(self.base.config) is not None:
-            have += ", except for the bridge, which each cell's row names"
+        have = self._have
         if self._tuned is None:
             changed = [name for name in self.names if self.adapted(name) and self._trained(name)]
             outside = [name for name in changed if name not in self.base.located]
             if short := sorted({self._outside_name(name) for name in outside}):
-                notes.append(
-                    f"{self.tuned}: outside the seven projections it also changes "
-                    f"{', '.join(short)}. {have}"
-                )
+                notes.append(self.outside_note(short))
         elif self.tied and self.head is not None and self.head in self._tuned:
             notes.append(
                 f"{self.tuned}: it stores {self.head}, which the base ties to {self.embedding}. "

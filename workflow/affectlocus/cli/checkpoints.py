@@ -230,12 +230,18 @@ def diff(
         )
     found = summary(measured.rows, measured.unknown)
     if not any(row["l2"] for row in found.values()):
-        typer.echo("note: no projection differs; both are the same model", err=True)
+        alike = "" if measured.outside else "; both are the same model"
+        typer.echo(f"note: no projection differs{alike}", err=True)
     title = shortened(base, 120)
     title += f" → {shortened(tuned, 120)}" if tuned else " (no base given: absolute sizes only)"
     if as_json:
         about = report(
-            measured.rows, found, score, base=base if tuned else None, tuned=tuned or base
+            measured.rows,
+            found,
+            score,
+            base=base if tuned else None,
+            tuned=tuned or base,
+            outside=measured.outside,
         )
         typer.echo(json.dumps(about, indent=2))
     else:

@@ -78,6 +78,7 @@ class DeltaTables:
             feed-forward neuron: its row of gate and up, its column of down.
         tuning: what the files of the pair say about the tuning.
         notes: remarks about the checkpoints that do not prevent the measurement.
+        outside: the changed modules outside the seven projections; None if they were not compared.
         unknown: projections that the base may have, if only the adapter is known.
     """
 
@@ -87,6 +88,7 @@ class DeltaTables:
     neurons: list[Row] = field(default_factory=list)
     tuning: TuningFacts = TuningFacts()
     notes: list[str] = field(default_factory=list)
+    outside: list[str] | None = None
     unknown: list[str] = field(default_factory=list)
 
 

@@ -91,7 +91,11 @@ def compare(
     else:
         unused({"prefix": prefix}, f"{second} is an adapter, not a model")
     measured = deltas(pair, spectra=spectra, companions=companions, progress=progress)
-    measured.notes = [*measured.notes, *pair.notes_on_cells()]
+    notes = pair.notes_on_cells()
+    measured.outside = pair.outside
+    if measured.outside and not any("outside the seven" in note for note in notes):
+        notes.insert(0, pair.outside_note(measured.outside))
+    measured.notes = [*measured.notes, *notes]
     return measured
 
 
@@ -198,7 +202,8 @@ def report(
 
     Returns:
         `about`, `score`, the sentence of `conclusion`, for each projection its means over layers
-        (null if it has none), and `layers`: a row for each layer and projection.
+        (null if it has none), and `layers`: a row for each layer and projection. `about` has
+        `outside`, the modules outside the seven that differ; null if no base is given.
     """
     return {
         **about,
