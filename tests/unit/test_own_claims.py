@@ -216,8 +216,8 @@ def test_a_missing_cell_is_untestable_and_why_says_what_to_add() -> None:
     }
     found = judged([GATED], claims(**own))
     assert {row.verdict for row in found.values()} == {"untestable"}
-    assert found["dose"].why == "no cell load gate x2; add gate to matrix.dose.modules"
-    assert found["fair"].why.endswith("; add gate+up+down, q to matrix.fair")
+    assert found["dose"].why == "not run: add gate to matrix.dose.modules"
+    assert found["fair"].why.endswith("add gate+up+down, q to matrix.fair")
     assert found["modes"].why.endswith("; add gate+up+down to matrix.ablate")
     assert found["task"].why == "no answers to task t9; there are t0, t1, t2, t3"
 

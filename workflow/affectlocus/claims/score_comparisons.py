@@ -86,9 +86,8 @@ class ScoreComparisons:
         """Why groups cannot be compared: one has no cell, they have no seed in common; or empty."""
         if without := self._no_bridge_alone(keys):
             return without
-        missing = [name_of(key) for key in keys if not self.scores.has(key)]
-        if missing:
-            return f"no {self.scores.noun} {', '.join(missing)}{self._wanted(keys)}"
+        if missing := [key for key in keys if not self.scores.has(key)]:
+            return self._lacks(missing)
         try:
             self.scores.common(keys)
         except MissingEvidenceError as error:
@@ -120,15 +119,18 @@ class ScoreComparisons:
                 )
         return ""
 
-    def _wanted(self, keys: Sequence[GroupKey]) -> str:
-        """Which keys of params.yaml would add the missing cells; empty for printed tables."""
+    def _lacks(self, keys: Sequence[GroupKey]) -> str:
+        """Which cells an experiment lacks, and the keys of params.yaml that would add them."""
         if self.scores.noun != "cell":
-            return ""
+            return f"no {self.scores.noun} {', '.join(map(name_of, keys))}"
         arms: dict[str, list[str]] = {}
         for key in keys:
-            if key[1] in ("load", "tune", "ablate") and not self.scores.has(key):
+            if key[1] in ("load", "tune", "ablate"):
                 arms.setdefault(_section(key), []).append(key[2])
-        return "".join(f"; add {', '.join(sets)} to {arm}" for arm, sets in arms.items())
+        if not arms:
+            return f"no cell {', '.join(map(name_of, keys))}"
+        wanted = [f"{', '.join(sets)} to {arm}" for arm, sets in arms.items()]
+        return f"not run: add {', and '.join(wanted)}"
 
     def contrast(
         self, name: str, weights: Mapping[GroupKey, float], draws: GroupDraws | None = None

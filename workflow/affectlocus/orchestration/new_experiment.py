@@ -58,6 +58,7 @@ class Samples:
     """What a table holds.
 
     Attributes:
+        ids: the column that names each sample; None without one.
         split: the column that names the split of a row, and its values; None without one.
     """
 
@@ -66,6 +67,7 @@ class Samples:
     text: str
     label: str
     words: dict[str, str]
+    ids: str | None = None
     split: tuple[str, list[str]] | None = None
 
 
@@ -144,7 +146,13 @@ def samples(
             found=len(values),
         )
     return Samples(
-        path, rows, found_text, found_label, _words(values, words, ask, path), _split(rows)
+        path,
+        rows,
+        found_text,
+        found_label,
+        _words(values, words, ask, path),
+        _ids(rows),
+        _split(rows),
     )
 
 
@@ -238,6 +246,14 @@ def _words(values: list[str], given: Sequence[str], ask: Ask | None, path: Path)
     return words
 
 
+def _ids(rows: pd.DataFrame) -> str | None:
+    """The column of the samples' names: called id, and with a value of its own in each row."""
+    for name in rows.columns:
+        if name.lower() in ("id", "sample_id", "uid") and rows[name].is_unique:
+            return str(name) if rows[name].str.strip().all() else None
+    return None
+
+
 def _split(rows: pd.DataFrame) -> tuple[str, list[str]] | None:
     """The column that names the split of a row, if a value of it means test."""
     for name in rows.columns:
@@ -302,6 +318,7 @@ def text_of(base: Checkpoint, tuned: Checkpoint, data: Samples, prompt: str, fol
     ablate = list(dict.fromkeys([*names, *joined]))
     file = _relative(data.path, folder)
     files = f"{{all: {_quoted(file)}}}" if data.split else f"{{test: {_quoted(file)}}}"
+    columns = {"text": data.text, "label": data.label} | ({"id": data.ids} if data.ids else {})
     lines = [
         "# An experiment: where did the tuning change the model, and does that place carry it?",
         f"#   affectlocus check {folder.name}     what is wrong, or what would run",
@@ -328,7 +345,7 @@ def text_of(base: Checkpoint, tuned: Checkpoint, data: Samples, prompt: str, fol
         f"    files: {files}",
         *_split_lines(data),
         "    # The names of the columns.",
-        f"    columns: {{text: {_quoted(data.text)}, label: {_quoted(data.label)}}}",
+        f"    columns: {_mapping(columns)}",
         "    # Label in the file: word that the model has to answer. Choose words of about the",
         "    # same number of tokens; affectlocus check prints the numbers.",
         "    labels:",
