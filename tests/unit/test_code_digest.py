@@ -373,9 +373,9 @@ def copy(
         # The digits of a table, and which part of the package asks a question.
         ("cli/mechanism.py", '"%.4f"', '"%.2f"', "ledger", "neurons activations"),
         (
-            "cli/answers.py",
-            "def content_of_task(",
-            "def content_of_task(_=0, *",
+            "evaluation/cell_caches.py",
+            "def task_keys(",
+            "def task_keys(_=0, *",
             "evaluate places",
             "extract",
         ),

@@ -8,7 +8,7 @@ and replacement tensors, by the name of the tensor that they change.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from affectlocus.checkpoints.unsupported_formats import refuse_empty
 from affectlocus.core.checkpoint_files import TRAINED_WITH_LORA, whole_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
+from affectlocus.core.phrases import counted
 
 PEFT = "adapter_model"
 MLX = "adapters.safetensors"
@@ -349,11 +350,6 @@ def outside_notes(path: Path, modules: Iterable[str], whole: Iterable[str] = ())
             f"{towers[0]!r}: not measured"
         )
     return notes
-
-
-def counted(things: Collection[Any], name: str) -> str:
-    """A count with its noun: `1 module`, `2 modules`."""
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _is_mlx(folder: Path, config: dict[str, Any]) -> bool:

@@ -9,7 +9,6 @@ import numpy as np
 from affectlocus.checkpoints.adapter_settings import CONFIG
 from affectlocus.checkpoints.adapters import (
     Adapter,
-    counted,
     outside_notes,
 )
 from affectlocus.checkpoints.architectures import Rows, in_other_tower, locate, place
@@ -21,6 +20,7 @@ from affectlocus.checkpoints.spectra import LowRank
 from affectlocus.checkpoints.tensor_files import ArrayReader, TensorReader
 from affectlocus.checkpoints.weights import Weights, is_vocabulary
 from affectlocus.core.errors import InputError
+from affectlocus.core.phrases import counted
 
 
 class Applied:

@@ -8,11 +8,12 @@ tests/unit/test_architectures.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from affectlocus.core.errors import InputError
+from affectlocus.core.model_config import language_model_config
 from affectlocus.core.projections import Location
 
 Rows = tuple[tuple[int, int], ...]
@@ -191,13 +192,6 @@ def parts(
         (Location(found.layer, name, found.parameter, found.expert), ranges)
         for name, ranges in zip(names, split, strict=True)
     ]
-
-
-def language_model_config(config: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The settings of the language model in a config.json; they are nested in a multimodal one."""
-    settings = config or {}
-    nested = settings.get("text_config") or settings.get("llm_config") or settings
-    return nested if isinstance(nested, dict) else {}
 
 
 def _heads(

@@ -17,6 +17,7 @@ from affectlocus.checkpoints.architectures import in_other_tower, place
 from affectlocus.checkpoints.name_alignment import split_layer
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_data_file, read_json
+from affectlocus.core.model_config import text_config
 from affectlocus.core.projections import PROJECTIONS
 
 Layout = Literal["seven", "no gate", "latent", "no attention", "two stacks", "other"]
@@ -104,8 +105,7 @@ def language_model_type(config: Any) -> str | None:
     """The model_type in a config.json; for a multimodal model, that of its language model."""
     if not isinstance(config, dict):
         return None
-    text = config.get("text_config")
-    inner = text.get("model_type") if isinstance(text, dict) else None
+    inner = text_config(config).get("model_type")
     found = inner if isinstance(inner, str) else config.get("model_type")
     return found if isinstance(found, str) else None
 

@@ -10,6 +10,7 @@ from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import STATE, read_json
 from affectlocus.core.manifests import (
+    content_digest,
     first_missing_file,
     is_manifest,
     manifest_entry,
@@ -20,6 +21,14 @@ from affectlocus.core.manifests import (
 def manifest(folder: Path) -> list[dict[str, Any]]:
     """Name, size in bytes and SHA-256 of every file of a checkpoint. Jobs depend on these."""
     return [manifest_entry(path) for path in checkpoint_paths(folder)]
+
+
+def weights_digest(checkpoint: Path) -> str:
+    """A digest of a checkpoint's weights; of a manifest, the digest of the files that it lists."""
+    if checkpoint.is_dir():
+        return content_digest(manifest(checkpoint))
+    record = read_json(checkpoint) if checkpoint.suffix == ".json" else {}
+    return content_digest(record["files"] if is_manifest(record) else [manifest_entry(checkpoint)])
 
 
 def checkpoint_folder(manifest_file: Path) -> Path:

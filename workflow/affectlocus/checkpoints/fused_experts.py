@@ -23,6 +23,7 @@ from affectlocus.checkpoints.architectures import in_other_tower
 from affectlocus.checkpoints.tensor_entries import ExpertView
 from affectlocus.checkpoints.tensor_files import Tensors
 from affectlocus.core.errors import InputError
+from affectlocus.core.model_config import text_config
 
 _FUSED = re.compile(
     r"(?P<stem>(?:.*\.)?layers\.\d+\.(?:.+\.)?experts)\.(?P<kind>gate_up_proj|down_proj)"
@@ -128,9 +129,7 @@ def _transposed(
 
 def alternates(config: Mapping[str, Any] | None) -> bool | None:
     """Whether rows of gate and up alternate, as in gpt-oss; None if config.json has no type."""
-    text = (config or {}).get("text_config")
-    types = [(config or {}).get("model_type")]
-    types += [text.get("model_type")] if isinstance(text, dict) else []
+    types = [each.get("model_type") for each in (config or {}, text_config(config))]
     named = [one for one in types if isinstance(one, str)]
     return any(one.startswith(_ALTERNATING) for one in named) if named else None
 

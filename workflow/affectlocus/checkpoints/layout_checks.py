@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from affectlocus.checkpoints.architectures import language_model_config
 from affectlocus.checkpoints.base_layout import WHY, declared_layout, language_model_type
 from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.errors import InputError
+from affectlocus.core.model_config import language_model_config
+from affectlocus.core.phrases import in_words
 
 # The first matrix of a feed-forward block that has two.
 _UNGATED = re.compile(r"(?:.*\.)?(?:fc1|fc_in|c_fc|dense_h_to_4h|linear1|lin1|wi|up_proj)")
@@ -104,7 +105,7 @@ def _partly_unread(base: Weights, count: int) -> Iterable[str]:
         reason = found[0] if found else f"other modules ({', '.join(modules)})"
         verb = "is" if len(names) == 1 else "are"
         yield (
-            f"{base.path}: {_listed(names)} {verb} not measured in {len(layers)} of {count} "
+            f"{base.path}: {in_words(names)} {verb} not measured in {len(layers)} of {count} "
             f"layers, as in layer {layers[0]}: there the model has {reason}"
         )
 
@@ -130,10 +131,6 @@ def _gated_queries(base: Weights) -> list[str]:
                 ]
             return []
     return []
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _without_projections(base: Weights, lacking: list[str]) -> InputError:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from affectlocus.checkpoints.adapters import counted
 from affectlocus.checkpoints.architectures import in_other_tower, is_mtp_module, place
 from affectlocus.checkpoints.name_alignment import align_names, layer_prefixes, split_layer
 from affectlocus.checkpoints.native_models import other_spellings
 from affectlocus.checkpoints.tied_heads import is_tied
 from affectlocus.core.errors import InputError
+from affectlocus.core.model_config import text_config
+from affectlocus.core.phrases import counted
 
 BUFFER = ".rotary_emb.inv_freq"
 """Suffix of the rotary frequencies, which old checkpoints store and training never changes."""
@@ -170,9 +171,7 @@ def mtp_layers(names: Iterable[str], config: dict[str, Any] | None) -> set[str]:
 
 def _own_layers(config: dict[str, Any] | None) -> int | None:
     """The number of the language model's own layers, if the configuration says that more follow."""
-    for settings in (config or {}, (config or {}).get("text_config")):
-        if not isinstance(settings, dict):
-            continue
+    for settings in (config or {}, text_config(config)):
         count = settings.get("num_hidden_layers")
         more = (
             value

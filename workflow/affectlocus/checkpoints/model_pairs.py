@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from affectlocus.checkpoints.adapters import Adapter, counted
+from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.applied_adapters import Applied
 from affectlocus.checkpoints.computed_matrices import dense
 from affectlocus.checkpoints.name_alignment import split_layer
@@ -29,6 +29,7 @@ from affectlocus.checkpoints.tied_heads import (
 )
 from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.errors import InputError
+from affectlocus.core.phrases import counted
 
 
 class ModelPair(Pair):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from affectlocus.core.model_config import text_config
 from affectlocus.core.projections import parse_modules
 
 BYTES = {
@@ -87,8 +88,7 @@ def size_from_config(config: Mapping[str, Any], origin: str = "config.json") -> 
     Exact for Qwen2, Qwen2.5, LLaMA and Mistral. For other models, norms of heads and routers are
     omitted, which are some thousandths of all parameters.
     """
-    text = config.get("text_config")
-    whole = {**config, **text} if isinstance(text, Mapping) else dict(config)
+    whole = {**config, **text_config(config)}
     try:
         hidden, layers = int(whole["hidden_size"]), int(whole["num_hidden_layers"])
         vocabulary, heads = int(whole["vocab_size"]), int(whole["num_attention_heads"])

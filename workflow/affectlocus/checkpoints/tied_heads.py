@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from affectlocus.checkpoints.adapters import Adapter
 from affectlocus.checkpoints.name_alignment import align_names
+from affectlocus.core.model_config import text_config
 
 if TYPE_CHECKING:
     from affectlocus.checkpoints.weights import Weights
@@ -41,9 +42,8 @@ def vocabulary_tensors(base: Weights) -> tuple[str | None, str | None]:
 
 def is_tied(config: Mapping[str, Any] | None) -> bool | None:
     """tie_word_embeddings of a config.json; None if it does not say."""
-    config = config or {}
-    for settings in (config, config.get("text_config")):
-        if isinstance(settings, Mapping) and "tie_word_embeddings" in settings:
+    for settings in (config or {}, text_config(config)):
+        if "tie_word_embeddings" in settings:
             return bool(settings["tie_word_embeddings"])
     return None
 
@@ -54,9 +54,7 @@ def is_tied_by_default(config: Mapping[str, Any] | None) -> tuple[bool | None, s
     (None, "") if the configuration has the setting itself, or if the default is unknown.
     """
     config = config or {}
-    text = config.get("text_config")
-    text = text if isinstance(text, Mapping) else {}
-    kind = str(text.get("model_type") or config.get("model_type"))
+    kind = str(text_config(config).get("model_type") or config.get("model_type"))
     if is_tied(config) is None:
         if kind.startswith(_TIED_BY_DEFAULT):
             return True, kind

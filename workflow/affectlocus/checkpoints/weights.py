@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from affectlocus.checkpoints.adapter_settings import CONFIG
-from affectlocus.checkpoints.adapters import counted
-from affectlocus.checkpoints.architectures import Rows, language_model_config, parts
+from affectlocus.checkpoints.architectures import Rows, parts
 from affectlocus.checkpoints.fused_experts import split_experts
 from affectlocus.checkpoints.matching import mtp_layers
 from affectlocus.checkpoints.stored import as_torch
@@ -27,6 +26,8 @@ from affectlocus.checkpoints.unsupported_formats import (
 from affectlocus.core.checkpoint_files import shards, whole_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_object
+from affectlocus.core.model_config import language_model_config
+from affectlocus.core.phrases import counted
 from affectlocus.core.projections import ATTENTION, PROJECTIONS, Location
 
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,10 +26,7 @@ from affectlocus.cli.shared import (
 from affectlocus.core.errors import InputError
 
 if TYPE_CHECKING:
-    from affectlocus.config.evaluation import Evaluate
-    from affectlocus.config.hardware import Hardware
     from affectlocus.core.cells import Cell
-    from affectlocus.data.prepared_task import PreparedTask
 
 
 def evaluate(
@@ -141,17 +137,14 @@ def evaluate(
         from rich.progress import Progress
 
         from affectlocus.core.files import write_json
+        from affectlocus.evaluation.cell_caches import CellCaches, base_key, task_keys
         from affectlocus.evaluation.evaluate import NO_CACHE
-        from affectlocus.evaluation.prediction_cache import PredictionCache
         from affectlocus.evaluation.session import Session
+        from affectlocus.orchestration.code_digest import digest
     media_files = features_by_task(features)
     media = {task: read_features(files, "test") for task, files in media_files.items()}
     start = initial and (initial if initial.is_dir() else checkpoint_folder(initial))
-    asked_how = {}
-    if kept is not None:
-        asked_how = {
-            task.name: content_of_task(task, chosen, media_files.get(task.name)) for task in tasks
-        }
+    asked_how = {} if kept is None else task_keys(tasks, chosen, media_files)
     found = 0
     with Progress() as progress:
         bar = progress.add_task("", total=None)
@@ -159,22 +152,16 @@ def evaluate(
             chain = [folders[manifest], *(then or [])]
             session = Session(chain, tasks, chosen, devices, media)
             progress.update(bar, total=len(cell_of) * session.prompts)
-            alike = (
-                {}
-                if kept is None
-                else content_of_base([manifest, *(then or [])], devices, "evaluate")
-            )
+            caches = None
+            if kept is not None:
+                alike = base_key([manifest, *(then or [])], devices, digest("evaluate"), device())
+                caches = CellCaches(kept, asked_how, alike, how, initial)
             for out, cell in cell_of.items():
                 if _base_of(cell, base) != manifest:
                     continue
                 progress.update(bar, description=cell.id)
                 own = tuned_of[out]
-                cache = NO_CACHE
-                if kept is not None:
-                    weights = {"cell": cell.fields, "tuned": own and weights_digest(own), **how}
-                    if initial is not None:
-                        weights["initial"] = weights_digest(initial)
-                    cache = PredictionCache(kept / cell.id, alike | weights, asked_how)
+                cache = caches.of(cell, own) if caches else NO_CACHE
                 answers, verified = session.answer(
                     cell,
                     own and folders[own],
@@ -236,60 +223,6 @@ def _base_of(cell: Cell, bases: list[Path]) -> Path | None:
 
     by_name = {path.stem: path for path in bases}
     return by_name.get(replicate_name(cell.base, cell.seed)) or by_name.get(cell.base)
-
-
-def weights_digest(checkpoint: Path) -> str:
-    """A digest of a checkpoint's weights; of a manifest, the digest of the files that it lists."""
-    from affectlocus.checkpoints.checkpoint_manifests import manifest
-    from affectlocus.core.files import read_json
-    from affectlocus.core.manifests import content_digest, is_manifest, manifest_entry
-
-    if checkpoint.is_dir():
-        return content_digest(manifest(checkpoint))
-    record = read_json(checkpoint) if checkpoint.suffix == ".json" else {}
-    return content_digest(record["files"] if is_manifest(record) else [manifest_entry(checkpoint)])
-
-
-def content_of_base(chain: list[Path], hardware: Hardware, command: str) -> dict[str, Any]:
-    """What the answers of all cells depend on: the base, the code and the device."""
-    import torch
-
-    from affectlocus.orchestration.code_digest import digest
-
-    return {
-        "base": [weights_digest(one) for one in chain],
-        "code": digest(command),
-        "device": [
-            device(),
-            torch.get_num_threads(),
-            hardware.model_dump(exclude={"save_minutes"}),
-        ],
-    }
-
-
-def content_of_task(
-    task: PreparedTask, settings: Evaluate, features: Mapping[str, Path] | None = None
-) -> dict[str, Any]:
-    """Everything that the answers to one task depend on: test samples, settings and features.
-
-    Args:
-        features: medium → the file of its features.
-    """
-    from affectlocus.core.files import sha256
-    from affectlocus.evaluation.prediction_cache import frame_digest
-
-    asked: dict[str, Any] = {"data": frame_digest(task.test), "labels": task.labels}
-    if features:
-        asked["features"] = {
-            medium: [sha256(file), sha256(file.with_suffix(".parquet"))]
-            for medium, file in sorted(features.items())
-        }
-    if not task.labels:
-        few = settings.samples
-        asked["samples"] = [few.count, few.opening, few.generation.model_dump()]
-    elif settings.of(task.name) == "generation":
-        asked["generation"] = settings.generation.model_dump()
-    return asked | {"batch_tokens": settings.batch_tokens, "max_length": settings.max_length}
 
 
 def _manifests(cells: list[Cell], tuned: list[Path]) -> list[Path | None]:
@@ -371,7 +304,10 @@ def extract(
     with importing():
         from rich.progress import Progress
 
-        from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
+        from affectlocus.checkpoints.checkpoint_manifests import (
+            checkpoint_folder,
+            weights_digest,
+        )
         from affectlocus.evaluation.extract import Extractor, ReplyCache
         from affectlocus.evaluation.extract import extract as run
     folder = model if model.is_dir() else checkpoint_folder(model)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from affectlocus.cli.shared import Out
+from affectlocus.core.phrases import counted
 
 
 def check(
@@ -69,9 +70,7 @@ def check(
     kinds = Counter(cell.kind for cell in all_cells(loaded))
     cells = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     number = len(loaded.benchmarks)
-    typer.echo(
-        f"{parameters}: good. {number} benchmark{'s' if number != 1 else ''}; cells: {cells}."
-    )
+    typer.echo(f"{parameters}: good. {counted(number, 'benchmark')}; cells: {cells}.")
 
 
 def plan(

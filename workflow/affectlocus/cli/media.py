@@ -145,8 +145,7 @@ def encode(
 
 def _encoder_files(encoder: Path | None, medium: Medium) -> tuple[Path | None, str]:
     """The folder of an encoder, and a digest of its weights and configuration."""
-    from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder
-    from affectlocus.cli.answers import weights_digest
+    from affectlocus.checkpoints.checkpoint_manifests import checkpoint_folder, weights_digest
     from affectlocus.config.media import BARE
 
     if medium.kind in BARE:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from affectlocus.cli.answers import content_of_base, content_of_task, weights_digest
 from affectlocus.cli.scores import Tasks
 from affectlocus.cli.shared import (
     EvaluateText,
@@ -18,6 +17,7 @@ from affectlocus.cli.shared import (
     PairName,
     Reading,
     Then,
+    device,
     features_by_task,
     importing,
     read_features,
@@ -96,10 +96,11 @@ def places(
 
         from affectlocus.checkpoints.model_pairs import ModelPair
         from affectlocus.evaluation import place_draws
+        from affectlocus.evaluation.cell_caches import CellCaches, base_key, task_keys
         from affectlocus.evaluation.evaluate import NO_CACHE
-        from affectlocus.evaluation.prediction_cache import PredictionCache
         from affectlocus.evaluation.random_places import place_size
         from affectlocus.evaluation.session import Session
+        from affectlocus.orchestration.code_digest import digest
     if other := next((one.name for one in tasks if not place_draws.answered(one, asked)), None):
         raise InputError(
             "place.no-candidates",
@@ -122,24 +123,17 @@ def places(
     start = initial and (initial if initial.is_dir() else checkpoint_folder(initial))
     session = Session(chain, tasks, asked, devices, media)
     cells = list(place_draws.place_cells(whole, chosen))
-    alike = content_of_base([base, *(then or [])], devices, "places") if kept else {}
-    asked_how = {}
+    caches = None
     if kept is not None:
-        asked_how = {
-            task.name: content_of_task(task, asked, media_files.get(task.name)) for task in tasks
-        }
+        alike = base_key([base, *(then or [])], devices, digest("places"), device())
+        caches = CellCaches(kept, task_keys(tasks, asked, media_files), alike, how, initial)
     answers = []
     with Progress() as progress:
         bar = progress.add_task("", total=len(cells) * session.prompts)
         for cell in cells:
             progress.update(bar, description=cell.id)
             of = None if cell.kind == "base" else tuned
-            cache = NO_CACHE
-            if kept is not None:
-                weights = {"cell": cell.fields, "tuned": of and weights_digest(of), **how}
-                if initial is not None:
-                    weights["initial"] = weights_digest(initial)
-                cache = PredictionCache(kept / cell.id, alike | weights, asked_how)
+            cache = caches.of(cell, of) if caches else NO_CACHE
             found, _ = session.answer(
                 cell, of and folder, how, cache, lambda done: progress.advance(bar, done), start
             )

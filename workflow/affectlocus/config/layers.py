@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from affectlocus.config.sources import Base
 from affectlocus.core.errors import InputError
+from affectlocus.core.model_config import language_model_config
 from affectlocus.core.projections import parse_modules
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ def _layers(base: Base, root: Path) -> int | None:
         return None
     try:
         config = json.loads((root / base.folder / "config.json").read_text(encoding="utf-8"))
-        text = config.get("text_config") or config.get("llm_config") or config
-        layers = text["num_hidden_layers"]
+        layers = language_model_config(config)["num_hidden_layers"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # reported by the step that reads the base
     return layers if isinstance(layers, int) and layers > 0 else None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from affectlocus.core.phrases import counted
 from affectlocus.core.version import installed_version
 
 PACKAGE = Path(__file__).parents[1]
@@ -68,8 +69,8 @@ def revision(folder: Path = PACKAGE) -> str:
         return ""
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/")
     count = len((changed or "").splitlines())
-    files = "1 file" if count == 1 else f"{count} files"
-    return f"{commit.strip()}, with {files} changed since" if count else commit.strip()
+    since = f", with {counted(count, 'file')} changed since" if count else ""
+    return f"{commit.strip()}{since}"
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from affectlocus.checkpoints.adapters import Adapter, counted, outside_notes
+from affectlocus.checkpoints.adapters import Adapter, outside_notes
 from affectlocus.checkpoints.architectures import Rows, parts, place
 from affectlocus.checkpoints.base_layout import language_model_type, unknown_projections
 from affectlocus.checkpoints.computed_matrices import dense
@@ -20,6 +20,7 @@ from affectlocus.checkpoints.name_alignment import split_layer
 from affectlocus.checkpoints.pairs import Pair
 from affectlocus.checkpoints.spectra import LowRank, Spectrum, full_spectrum, low_rank_scores
 from affectlocus.core.errors import InputError
+from affectlocus.core.phrases import counted
 from affectlocus.core.projections import FFN, Location
 from affectlocus.deltas.delta_tables import COLUMNS, DeltaTables, Row, TuningFacts
 from affectlocus.deltas.measure import BINS, DeltaJob, Sums, measure_all

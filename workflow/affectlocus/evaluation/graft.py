@@ -22,6 +22,7 @@ from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.cells import RANDOM, Cell, validated
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_object, write_json
+from affectlocus.core.model_config import text_config
 from affectlocus.core.output_files import check_output, check_outside_inputs, replacing
 from affectlocus.evaluation.interventions import LazyTensors, check_layers, intervened, verify
 
@@ -174,8 +175,7 @@ def _tensors(pair: ModelPair, cell: Cell, names: list[str]) -> Iterator[tuple[st
 def _config(pair: ModelPair, rows: int | None, tied: bool) -> dict[str, Any]:
     """The base's config.json, adapted to the written model."""
     config = json.loads(json.dumps(pair.base.config))
-    text = config.get("text_config")
-    each = [config, text] if isinstance(text, dict) else [config]
+    each = [config, *filter(None, [text_config(config)])]
     if pair.base.has_stale_quantisation:
         config.pop("quantization_config", None)
     embedded = None if pair.embedding is None else pair.base.shape(pair.embedding)[0]

@@ -16,6 +16,7 @@ from affectlocus.checkpoints.weights import Weights
 from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, read_object
+from affectlocus.core.model_config import text_config
 
 _MOST_LAYERS = 100_000  # layers times experts; the largest models have 100 layers of 256 experts
 _LARGEST = 2**40  # the largest integer that a configuration may contain
@@ -31,8 +32,7 @@ def check_depth(config: Mapping[str, Any], origin: str) -> None:
     Raises:
         InputError: the product of layers and experts, or an integer, is larger than in any model.
     """
-    text = config.get("text_config")
-    for section in (config, text if isinstance(text, Mapping) else {}):
+    for section in (config, text_config(config)):
         for key, value in section.items():
             if isinstance(value, int) and abs(value) > _LARGEST:
                 raise InputError(

@@ -26,6 +26,7 @@ from affectlocus.claims.verdict import (
 from affectlocus.config.experiment import Parameters, read
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import METRICS
+from affectlocus.core.phrases import in_words
 from affectlocus.core.projections import ALL, PROJECTIONS, in_band, parse_modules
 from affectlocus.scoring.tables import MEAN
 from affectlocus.training.learning import NO_MORE, judged
@@ -196,8 +197,8 @@ def _place_sentence(pair: str, deltas: Sequence[pd.DataFrame]) -> list[str]:
             places.setdefault(name, []).append(f"{words}{often}")
     if not places:
         return []
-    parts = [f"in {name} {_joined(words)}" for name, words in places.items()]
-    return [f"{pair} changed most {_joined(parts)}{_largest_layer(deltas)}."]
+    parts = [f"in {name} {in_words(words)}" for name, words in places.items()]
+    return [f"{pair} changed most {in_words(parts)}{_largest_layer(deltas)}."]
 
 
 def _largest_layer(deltas: Sequence[pd.DataFrame]) -> str:
@@ -394,9 +395,4 @@ def _other(results: Path, name: str, evidence: str) -> tuple[str, str]:
     largest = _largest(deltas, "l2")[0] if deltas else ""
     if largest:
         said.append(f"changed most in {largest} by L2 norm")
-    return (f"the {evidence} {name} {_joined(said)}" if said else ""), largest
-
-
-def _joined(parts: Sequence[str]) -> str:
-    """A list in words: `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]])) if parts else ""
+    return (f"the {evidence} {name} {in_words(said)}" if said else ""), largest

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from affectlocus.config.scoring import MEAN
 from affectlocus.core.output_files import replacing
+from affectlocus.core.phrases import in_words
 from affectlocus.core.projections import STYLES
 
 COLOURS = {name: style.colour for name, style in STYLES.items()}
@@ -94,7 +95,7 @@ def interval(cells: pd.DataFrame, samples: str = "samples") -> str:
     """A phrase for a figure's intervals: their level, and the units that they are over."""
     names = {"seeds": "replicates", "draws": "draws"}
     over = [samples, *(name for column, name in names.items() if cells[column].max() > 1)]
-    units = f"{samples} only" if len(over) == 1 else f"{', '.join(over[:-1])} and {over[-1]}"
+    units = f"{samples} only" if len(over) == 1 else in_words(over)
     return f"{level(cells)} interval over {units}"
 
 
