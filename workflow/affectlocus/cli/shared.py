@@ -294,6 +294,26 @@ def read_frame(path: Path, *columns: str) -> pd.DataFrame:
     return read_step_table(path, *columns)
 
 
+def read_companion(path: Path, what: str, column: str) -> pd.DataFrame:
+    """Reads a csv that belongs to a table, which must have a certain column."""
+    import pandas as pd
+
+    from affectlocus.core.files import check_whole
+
+    check_whole(path)
+    try:
+        frame = pd.read_csv(path, keep_default_na=False)
+        frame[column]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            "table.not-a-companion",
+            f"{path}: not a csv of {what} with the column {column!r} ({error})",
+            file=path,
+            column=column,
+        ) from None
+    return frame
+
+
 def without_effect(options: dict[str, Any], why: str) -> None:
     """Refuses options that would have no effect."""
     for option, value in options.items():
