@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from wheel_files import REAL, write_wheels
 
 from affectlocus.config.scoring import PERCENT, Score
-from affectlocus.config.tasks import NumberAnswer, Scoring
+from affectlocus.config.task_answers import NumberAnswer, Scoring
 from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.data.table_reader import read_table
 from affectlocus.scoring import corrected_protocol, mer_unibench

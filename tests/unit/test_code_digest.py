@@ -363,7 +363,7 @@ def copy(
     [
         # How labels are read decides samples and answers.
         (
-            "config/tasks.py",
+            "config/task_answers.py",
             'ANSWERS = ("yes", "no")',
             'ANSWERS = ("no", "yes")',
             "prepare",

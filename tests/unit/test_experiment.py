@@ -13,7 +13,8 @@ from refusal import refused
 from affectlocus.config.evaluation import Evaluate
 from affectlocus.config.experiment import Parameters, load, schema_text, validate
 from affectlocus.config.hardware import Hardware
-from affectlocus.config.tasks import NumberAnswer, Task
+from affectlocus.config.task_answers import NumberAnswer
+from affectlocus.config.tasks import Task
 from affectlocus.core.errors import CombinedError
 from affectlocus.data.corpus import BENCHMARKS, CONTROL, PLOTS, SAME_TEXT, TEXT, TRAINING
 

@@ -10,7 +10,7 @@ import pytest
 from refusal import refused
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
-from affectlocus.config.tasks import NumberAnswer
+from affectlocus.config.task_answers import NumberAnswer
 from affectlocus.scoring.number_answers import (
     class_answers,
     class_names,

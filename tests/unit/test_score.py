@@ -14,7 +14,7 @@ from scipy.stats import t
 from sklearn.metrics import f1_score
 
 from affectlocus.config.scoring import PERCENT, Score
-from affectlocus.config.tasks import NumberAnswer, Scoring
+from affectlocus.config.task_answers import NumberAnswer, Scoring
 from affectlocus.core.cells import Cell
 from affectlocus.core.metrics import metric_names
 from affectlocus.evaluation.predictions import Predictions

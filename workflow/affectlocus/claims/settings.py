@@ -12,7 +12,7 @@ from pydantic import Field
 from affectlocus.claims.pair_facts import PairFacts
 from affectlocus.config.claims import Claims
 from affectlocus.config.fields import WHOLE, Strict
-from affectlocus.config.tasks import Scoring
+from affectlocus.config.task_answers import Scoring
 
 
 class ClaimsSettings(Strict):

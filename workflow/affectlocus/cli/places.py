@@ -161,7 +161,7 @@ def percentiles(
     --draws draws.csv
     """
     from affectlocus.config.scoring import Score
-    from affectlocus.config.tasks import Scorings
+    from affectlocus.config.task_answers import Scorings
     from affectlocus.core.step_tables import read_facts
     from affectlocus.evaluation.place_draws import separated
     from affectlocus.scoring.percentiles import (

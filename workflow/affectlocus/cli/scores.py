@@ -149,7 +149,7 @@ def score(
     if out is None:
         context.fail("Missing option '--out'.")
     from affectlocus.config.scoring import Score
-    from affectlocus.config.tasks import Scorings
+    from affectlocus.config.task_answers import Scorings
     from affectlocus.evaluation.predictions import Predictions
     from affectlocus.scoring.score import score as run
 
@@ -222,7 +222,7 @@ def tables(
     --out table1.csv --intervals table1_intervals.csv
     """
     from affectlocus.config.scoring import Score
-    from affectlocus.config.tasks import Scorings
+    from affectlocus.config.task_answers import Scorings
     from affectlocus.scoring.tables import intervals as companion
     from affectlocus.scoring.tables import table, table_tasks
 

@@ -116,7 +116,7 @@ def frontier(
     import pandas as pd
 
     from affectlocus.config.scoring import Score
-    from affectlocus.config.tasks import Scorings
+    from affectlocus.config.task_answers import Scorings
     from affectlocus.core.step_tables import read_facts
     from affectlocus.scoring.frontiers import frontier_table, sentences
 

@@ -30,7 +30,8 @@ from affectlocus.config.paths import missing_files
 from affectlocus.config.references import broken_references, unwritable_texts
 from affectlocus.config.scoring import Score
 from affectlocus.config.sources import Base
-from affectlocus.config.tasks import Scoring, Scorings, Task
+from affectlocus.config.task_answers import Scoring, Scorings
+from affectlocus.config.tasks import Task
 from affectlocus.config.tuning import Recipe
 from affectlocus.config.yaml_text import LONGEST, parsed
 from affectlocus.core.cells import replicate_name

@@ -12,7 +12,7 @@ from affectlocus.config.corpus import CORPUS_TASKS, SENSES_TASKS
 from affectlocus.config.fields import unknown_name
 from affectlocus.config.media import DECODED, SUFFIXES
 from affectlocus.config.scoring import FREE_METRICS
-from affectlocus.config.tasks import is_valence
+from affectlocus.config.task_answers import is_valence
 from affectlocus.config.tuning import Recipe
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import BRIDGE

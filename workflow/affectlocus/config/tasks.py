@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
-    RootModel,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -42,21 +39,8 @@ from affectlocus.config.files import (
 from affectlocus.config.media import MediaPattern
 from affectlocus.config.messages import ParameterError
 from affectlocus.config.presets import PRESETS, PresetName, expanded
+from affectlocus.config.task_answers import Domain, NumberAnswer, Scoring, check_answers
 from affectlocus.core.metrics import metric_names
-
-ANSWERS = ("yes", "no")
-"""The labels of a task with columns.matches."""
-SIGNS = ("negative", "neutral", "positive")
-"""The labels of a task with columns.score and labels."""
-
-
-def is_valence(labels: Iterable[str]) -> bool:
-    """Whether all labels are labels of valence: positive, negative, neutral."""
-    return set(labels) <= set(SIGNS)
-
-
-Domain = Literal["affective", "control"]
-"""Subject of a task: emotions, or something else."""
 
 
 class Columns(Strict):
@@ -91,79 +75,6 @@ class Columns(Strict):
         return self.id is not None and not self.id_per_split
 
 
-_MOST_NUMBERS = 10_000
-
-
-class NumberAnswer(Strict):
-    """The answer is a whole number; every number in the range is a candidate."""
-
-    lowest: Annotated[int, Field(ge=-(2**31), lt=2**31), WHOLE] = Field(
-        0, description="lowest number"
-    )
-    highest: Annotated[int, Field(ge=-(2**31), lt=2**31), WHOLE] = Field(
-        description="highest number"
-    )
-    ending: str = Field(
-        "\n",
-        min_length=1,
-        description="text that ends an answer; without it, the likelihood of 1 would include that "
-        "of 10",
-    )
-    readout: Literal["mean", "likeliest"] = Field(
-        "mean",
-        description="mean: of the candidates, weighted by likelihood; likeliest: the most likely "
-        "one",
-    )
-    cutoff: Annotated[int, WHOLE] | None = Field(
-        None,
-        description="samples with this number or a higher one are positive; adds scores of two "
-        "classes",
-    )
-
-    @model_validator(mode="after")
-    def _is_sound(self) -> Self:
-        if self.lowest >= self.highest:
-            raise ParameterError(
-                "task.empty-range",
-                f"lowest {self.lowest} is not below highest {self.highest}",
-                found=[self.lowest, self.highest],
-            )
-        if self.highest - self.lowest >= _MOST_NUMBERS:
-            raise ParameterError(
-                "task.too-many-numbers",
-                f"found {self.highest - self.lowest + 1} numbers from lowest to highest; expected "
-                f"at most {_MOST_NUMBERS}, because each is a candidate of every sample",
-                found=self.highest - self.lowest + 1,
-                expected=_MOST_NUMBERS,
-            )
-        if self.cutoff is not None and not self.lowest < self.cutoff <= self.highest:
-            raise ParameterError(
-                "task.cutoff-outside-range",
-                f"cutoff {self.cutoff} leaves one class empty; expected a number from "
-                f"{self.lowest + 1} to {self.highest}",
-                found=self.cutoff,
-                expected=[self.lowest + 1, self.highest],
-            )
-        if self.ending[0].isdigit():
-            raise ParameterError(
-                "task.ending-starts-with-digit",
-                f"ending {self.ending!r} starts with a digit, which would be read as part of the "
-                "number",
-                found=self.ending,
-            )
-        return self
-
-    @property
-    def values(self) -> range:
-        """The numbers that are possible answers."""
-        return range(self.lowest, self.highest + 1)
-
-    @property
-    def words(self) -> list[str]:
-        """The candidates, as texts that the model scores."""
-        return [f"{value}{self.ending}" for value in self.values]
-
-
 class Subset(Strict):
     """A fixed part of the test split, in which labels have the shares that they have in the whole.
 
@@ -172,20 +83,6 @@ class Subset(Strict):
 
     samples: Annotated[int, Field(ge=1), WHOLE] = Field(description="number of test samples")
     seed: Annotated[int, WHOLE] = Field(0, description="another seed draws other samples")
-
-
-class Scoring(Strict):
-    """The settings of a task that scoring needs in addition to its labels."""
-
-    domain: Domain = "affective"
-    positive: str | None = None
-    number: NumberAnswer | None = None
-
-
-class Scorings(RootModel[dict[str, Scoring]]):
-    """`Scoring` of several tasks, by name."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 def _without_list(media: Any) -> Any:
@@ -329,7 +226,7 @@ class Task(Strict):
             raise ParameterError(
                 "prompt.no-context", "the prompt has no {context}; add it, or remove context"
             )
-        self._answers_are_sound()
+        check_answers(self)
         return self
 
     def _files_are_sound(self, files: Files) -> None:
@@ -348,74 +245,6 @@ class Task(Strict):
             raise ParameterError(
                 "task.split-without-all", "split needs files.all; name the file as files.all"
             )
-
-    def _answers_are_sound(self) -> None:
-        columns = self.columns
-        answers = {
-            "labels": self.labels,
-            "number": self.number,
-            "fluency": self.fluency or None,
-            "columns.target": columns.target,
-        }
-        given = [key for key, value in answers.items() if value is not None]
-        keys = ("label", "score", "matches", "target")
-        used = [f"columns.{key}" for key in keys if getattr(columns, key) is not None]
-        if not given:
-            for key, (allowed, _) in _FIXED_LABELS.items():
-                if f"columns.{key}" in used:
-                    raise ParameterError(
-                        "task.no-labels",
-                        f"labels is missing; columns.{key} needs {', '.join(allowed)}",
-                        column=key,
-                    )
-            raise ParameterError("task.not-one-answer", "expected either labels or columns.target")
-        _exclude_each_other(given)
-        if self.fluency:
-            unused = [*used, *(["prompt"] if self.prompt != "{text}" else [])]
-            unused += ["media"] if self.media else []
-            if self.context is not None:
-                unused.append("context")
-            if unused:
-                raise ParameterError(
-                    "task.unused-with-fluency",
-                    f"fluency uses only the text; remove {', '.join(unused)}",
-                    unused=unused,
-                )
-        elif self.number is not None and used != ["columns.score"]:
-            raise ParameterError(
-                "task.number-without-score",
-                "number needs columns.score and no other answer; name the column of numbers",
-            )
-        elif self.label_separator is not None and columns.label is None:
-            raise ParameterError(
-                "task.separator-without-label", "label_separator needs columns.label; remove it"
-            )
-        elif not used:
-            raise ParameterError(
-                "task.no-label-column",
-                "columns.label is missing; name the column that holds the label",
-            )
-        else:
-            _exclude_each_other(used)
-        words = self.words if self.labels is not None else []
-        if self.positive is not None and (self.positive not in words or len(words) != 2):
-            raise ParameterError(
-                "task.unknown-positive",
-                f"positive: found {self.positive!r}; expected one of exactly two label words, "
-                f"found {', '.join(words) or 'none'}",
-                found=self.positive,
-                expected=words,
-            )
-        for key, (allowed, what) in _FIXED_LABELS.items():
-            for label in (self.labels or {}) if f"columns.{key}" in used else ():
-                if label not in allowed:
-                    raise ParameterError(
-                        "task.unknown-label",
-                        f"labels: found {label!r}; with columns.{key} {what} is the label; "
-                        f"expected {', '.join(allowed)}",
-                        found=label,
-                        column=key,
-                    )
 
     @model_serializer(mode="wrap")
     def _without_unused_media(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -475,17 +304,6 @@ class Task(Strict):
 
 
 _OF_MEDIA = ("media", "absent")
-# Column that gives fixed labels → the labels, and what decides between them.
-_FIXED_LABELS = {"score": (SIGNS, "the sign"), "matches": (ANSWERS, "yes or no")}
-
-
-def _exclude_each_other(keys: list[str]) -> None:
-    if len(keys) > 1:
-        raise ParameterError(
-            "task.two-answers",
-            f"{keys[0]} and {keys[1]} exclude each other; remove one of them",
-            found=keys[:2],
-        )
 
 
 def prompt_fields(prompt: str) -> list[tuple[str, str | None, str | None, str | None]]:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.tasks import ANSWERS, SIGNS, Columns, NumberAnswer, Task
+from affectlocus.config.task_answers import ANSWERS, SIGNS, NumberAnswer
+from affectlocus.config.tasks import Columns, Task
 from affectlocus.core.errors import InputError, LayoutError
 from affectlocus.core.regex_timeout import time_limit
 from affectlocus.core.valences import MASKS

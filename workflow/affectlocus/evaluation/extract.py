@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from affectlocus.config.evaluation import Extraction, Generation
 from affectlocus.config.hardware import Hardware
-from affectlocus.config.tasks import is_valence
+from affectlocus.config.task_answers import is_valence
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import write_text
 from affectlocus.evaluation.predictions import Predictions

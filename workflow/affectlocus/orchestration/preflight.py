@@ -19,7 +19,8 @@ from affectlocus.checkpoints.native_models import check_native
 from affectlocus.config.bridges import KINDS
 from affectlocus.config.experiment import Parameters
 from affectlocus.config.sources import Source
-from affectlocus.config.tasks import Task, is_valence
+from affectlocus.config.task_answers import is_valence
+from affectlocus.config.tasks import Task
 from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.core.errors import InputError, Problems
 from affectlocus.core.files import STATE, matching, write_json

@@ -8,7 +8,7 @@ from shlex import quote
 from typing import Any
 
 from affectlocus.config.fields import Strict
-from affectlocus.config.tasks import Scorings
+from affectlocus.config.task_answers import Scorings
 from affectlocus.core.output_files import COMPLETE
 
 

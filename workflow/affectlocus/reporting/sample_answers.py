@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from affectlocus.config.tasks import Scoring
+from affectlocus.config.task_answers import Scoring
 from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.cell_answers import CellAnswers, read_answers

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from affectlocus.config.scoring import Score
-from affectlocus.config.tasks import NumberAnswer, Scoring, is_valence
+from affectlocus.config.task_answers import NumberAnswer, Scoring, is_valence
 from affectlocus.core.metrics import value_range
 from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.scoring.bootstrap import Stream, centred, drawn_sums

@@ -9,7 +9,7 @@ from functools import cache, partial
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.tasks import Scoring
+from affectlocus.config.task_answers import Scoring
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.number_answers import class_answers, class_names, predicted_numbers

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import binomtest
 
-from affectlocus.config.tasks import Scoring
+from affectlocus.config.task_answers import Scoring
 from affectlocus.evaluation.place_draws import separated
 from affectlocus.scoring.cell_answers import read_answers
 from affectlocus.scoring.percentiles import mean_scores

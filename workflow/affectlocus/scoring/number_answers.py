@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.tasks import NumberAnswer
+from affectlocus.config.task_answers import NumberAnswer
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import metric_names
 

@@ -33,7 +33,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from affectlocus.config.tasks import is_valence
+from affectlocus.config.task_answers import is_valence
 from affectlocus.core.errors import InputError
 from affectlocus.evaluation.predictions import Predictions
 from affectlocus.scoring.valence_lexicon import valence as polarity

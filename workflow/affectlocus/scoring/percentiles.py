@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from affectlocus.config.scoring import MEAN
-from affectlocus.config.tasks import Scoring
+from affectlocus.config.task_answers import Scoring
 from affectlocus.core.cells import PLACES
 from affectlocus.core.projections import BRIDGE
 from affectlocus.evaluation.predictions import Predictions

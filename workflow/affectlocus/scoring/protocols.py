@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from affectlocus.config.tasks import is_valence
+from affectlocus.config.task_answers import is_valence
 from affectlocus.core.errors import InputError
 from affectlocus.scoring.bootstrap import Stream, drawn_sums
 from affectlocus.scoring.corrected_protocol import open_set_scores

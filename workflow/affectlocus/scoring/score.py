@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from affectlocus.config.scoring import MEAN, MEAN_OF_CONTROL, Score
-from affectlocus.config.tasks import Scoring
+from affectlocus.config.task_answers import Scoring
 from affectlocus.core.cells import INITIAL, NONE, TUNED, Cell
 from affectlocus.core.errors import InputError
 from affectlocus.core.projections import BRIDGE
