@@ -23,8 +23,9 @@ from affectlocus.claims import paper
 from affectlocus.claims.claims import findings_of, judge_evidence, judge_experiment
 from affectlocus.claims.decisions import holm
 from affectlocus.claims.delta_kinds import largest
-from affectlocus.claims.evidence import bootstrap_scores, gather_loci, gather_scores
+from affectlocus.claims.evidence import bootstrap_scores, gather_scores
 from affectlocus.claims.findings import ClaimFinding, Contrast
+from affectlocus.claims.loci import gather_loci
 from affectlocus.claims.pair_facts import PairFacts
 from affectlocus.claims.paper import judge_paper
 from affectlocus.claims.settings import ClaimsSettings

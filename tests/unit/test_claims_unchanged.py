@@ -13,7 +13,8 @@ import pandas as pd
 from test_claims import answered, deltas, histogram, skilled
 
 from affectlocus.claims.claims import judge_evidence
-from affectlocus.claims.evidence import bootstrap_scores, gather_loci
+from affectlocus.claims.evidence import bootstrap_scores
+from affectlocus.claims.loci import gather_loci
 from affectlocus.claims.pair_facts import PairFacts
 from affectlocus.claims.settings import ClaimsSettings
 from affectlocus.claims.statistics import TextLikelihoods

@@ -13,7 +13,7 @@ from refusal import refused
 from typer.testing import CliRunner
 
 from affectlocus.checkpoints.checkpoint_manifests import manifest
-from affectlocus.claims.evidence import gather_loci
+from affectlocus.claims.loci import gather_loci
 from affectlocus.claims.settings import ClaimsSettings
 from affectlocus.cli import app
 from affectlocus.config.claims import shipped

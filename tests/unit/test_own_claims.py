@@ -16,14 +16,16 @@ from typer.testing import CliRunner
 
 from affectlocus.claims import kinds
 from affectlocus.claims.claims import judge_evidence
-from affectlocus.claims.evidence import ScoreEvidence, bootstrap_scores, gather_loci
+from affectlocus.claims.evidence import ScoreEvidence, bootstrap_scores
 from affectlocus.claims.kinds import sentence
+from affectlocus.claims.loci import gather_loci
 from affectlocus.claims.pair_facts import PairFacts
 from affectlocus.claims.settings import ClaimsSettings
 from affectlocus.claims.verdict import Verdict
 from affectlocus.cli import app
 from affectlocus.config import claim_kinds
-from affectlocus.config.claim_kinds import Above, parse_cell, statements_of
+from affectlocus.config.claim_kinds import Above, statements_of
+from affectlocus.config.claim_terms import parse_cell
 from affectlocus.config.claims import SHIPPED, Claims, claim_sha256, shipped
 from affectlocus.config.experiment import validate
 from affectlocus.config.matrix import SINGLES

@@ -8,15 +8,10 @@ from dataclasses import replace
 import pandas as pd
 
 from affectlocus.claims.delta_kinds import LocusComparisons
-from affectlocus.claims.evidence import (
-    Locus,
-    MissingEvidenceError,
-    ScoreEvidence,
-    gather_loci,
-    gather_scores,
-)
+from affectlocus.claims.evidence import MissingEvidenceError, ScoreEvidence, gather_scores
 from affectlocus.claims.findings import ClaimFinding
 from affectlocus.claims.kinds import kind, sentence
+from affectlocus.claims.loci import Locus, gather_loci
 from affectlocus.claims.rank_agreement import rank_agreement
 from affectlocus.claims.score_comparisons import ScoreComparisons
 from affectlocus.claims.settings import ClaimsSettings

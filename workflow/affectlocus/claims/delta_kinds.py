@@ -24,8 +24,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_1samp
 
-from affectlocus.claims.evidence import COLUMNS, Locus, MissingEvidenceError
+from affectlocus.claims.evidence import COLUMNS, MissingEvidenceError
 from affectlocus.claims.findings import ClaimFinding, Contrast, LayerTest, layer_test
+from affectlocus.claims.loci import Locus
 from affectlocus.config.claim_kinds import (
     ChangeInteraction,
     HoldsAcross,

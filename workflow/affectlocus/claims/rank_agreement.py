@@ -10,7 +10,8 @@ import pandas as pd
 from affectlocus.claims.best_sets import by_ranks, by_scores
 from affectlocus.claims.delta_kinds import SIZE_FREE
 from affectlocus.claims.evidence import COLUMNS as SEVEN
-from affectlocus.claims.evidence import Locus, MissingEvidenceError, ScoreEvidence
+from affectlocus.claims.evidence import MissingEvidenceError, ScoreEvidence
+from affectlocus.claims.loci import Locus
 from affectlocus.claims.statistics import kendalls_w
 
 COLUMNS = ["by", "of", "over", "raters", "items", "w", "p", "ranking"]

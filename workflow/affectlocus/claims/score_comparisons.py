@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from affectlocus.claims.best_sets import by_scores
-from affectlocus.claims.evidence import GroupKey, Locus, MissingEvidenceError, ScoreEvidence
+from affectlocus.claims.evidence import GroupKey, MissingEvidenceError, ScoreEvidence
 from affectlocus.claims.findings import ClaimFinding, Contrast
+from affectlocus.claims.loci import Locus
 from affectlocus.claims.statistics import GroupDraws, cohens_h, mcnemar
-from affectlocus.config.claim_kinds import (
-    OnScores,
-    parse_cell,
-)
+from affectlocus.config.claim_kinds import OnScores
+from affectlocus.config.claim_terms import parse_cell
 from affectlocus.core.cells import EVEN, FAIR
 from affectlocus.core.projections import BRIDGE
 

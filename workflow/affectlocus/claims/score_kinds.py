@@ -17,17 +17,8 @@ from scipy.stats import rankdata
 from affectlocus.claims.evidence import COLUMNS, GroupKey, MissingEvidenceError
 from affectlocus.claims.findings import ClaimFinding
 from affectlocus.claims.score_comparisons import ScoreComparisons, name_of
-from affectlocus.config.claim_kinds import (
-    FORECASTS,
-    Above,
-    CostsMost,
-    Equal,
-    Interaction,
-    Keeps,
-    Leads,
-    Ranks,
-    parse_cell,
-)
+from affectlocus.config.claim_kinds import Above, CostsMost, Equal, Interaction, Keeps, Leads, Ranks
+from affectlocus.config.claim_terms import FORECASTS, parse_cell
 from affectlocus.core.ablations import ABLATIONS
 from affectlocus.core.projections import parse_modules
 

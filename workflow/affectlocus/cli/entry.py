@@ -13,9 +13,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from affectlocus.cli.answers import evaluate, extract, openset
-from affectlocus.cli.checkpoints import convert, deltas, diff, graft, trajectory, verify
+from affectlocus.cli.checkpoints import convert, graft, verify
 from affectlocus.cli.claims import claims
 from affectlocus.cli.comparisons import compare
+from affectlocus.cli.deltas import deltas, diff, trajectory
 from affectlocus.cli.experiment import check, pin, plan, schema
 from affectlocus.cli.figures import figures
 from affectlocus.cli.forecasts import forecast

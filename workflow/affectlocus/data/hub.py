@@ -23,7 +23,8 @@ from affectlocus.core.checkpoint_files import checkpoint_files, is_weights
 from affectlocus.core.durable import sync, sync_names
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, write_json
-from affectlocus.data.download import cache_folder, check_disk, download_lock, say
+from affectlocus.data.download import cache_folder, check_disk, download_lock
+from affectlocus.data.http_client import say
 from affectlocus.data.hub_commits import (
     one_line_errors,
     pinned,

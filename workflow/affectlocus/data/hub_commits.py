@@ -22,7 +22,8 @@ from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json, read_object, write_json
-from affectlocus.data.download import cache_folder, download_lock, say, unwritable, without_retries
+from affectlocus.data.download import cache_folder, download_lock, unwritable
+from affectlocus.data.http_client import say, without_retries
 
 COMMIT = re.compile(r"[0-9a-fA-F]{40}")
 _TIMEOUT = 30.0  # seconds, for information about a repository

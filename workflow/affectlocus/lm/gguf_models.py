@@ -30,8 +30,9 @@ from affectlocus.core.files import read_json, sha256, write_json
 from affectlocus.core.manifests import portable_path
 from affectlocus.core.output_files import replacing
 from affectlocus.core.version import installed_version
-from affectlocus.data.download import cache_folder, check_disk, download_lock, say
+from affectlocus.data.download import cache_folder, check_disk, download_lock
 from affectlocus.data.gguf_sources import GgufSource
+from affectlocus.data.http_client import say
 from affectlocus.lm.devices import load
 from affectlocus.lm.prompts import Prompter
 from affectlocus.lm.text_loss import text_nats
