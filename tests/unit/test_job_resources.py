@@ -113,7 +113,7 @@ def test_full_tuning_needs_more_cards_than_lora() -> None:
 
 
 def test_the_size_is_read_off_the_configuration_once_the_model_is_here(tmp_path: Path) -> None:
-    assert needs().size("large").origin == "the name Model-7B"
+    assert needs().sizes.of("large").origin == "the name Model-7B"
     folder = tmp_path / "hub"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(QWEN_7B))
@@ -121,7 +121,7 @@ def test_the_size_is_read_off_the_configuration_once_the_model_is_here(tmp_path:
     manifest = tmp_path / "results/checkpoints/large.json"
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"folder": str(folder), "files": files}))
-    size = needs().size("large")
+    size = needs().sizes.of("large")
     assert (size.parameters, size.bytes) == (7_615_616_512, 15_231_233_024)
     # In float32 the same model takes twice the room.
     files[0]["bytes"] *= 2
@@ -132,9 +132,9 @@ def test_the_size_is_read_off_the_configuration_once_the_model_is_here(tmp_path:
 def test_a_size_may_be_stated_and_a_model_that_nobody_knows_counts_as_large() -> None:
     bases = {"large": {"hub": "owner/model", "revision": "main"}, "own": {"folder": "nowhere"}}
     stated = needs(bases=bases, plan={"sizes": {"large": {"parameters": 32.8e9}}})
-    assert stated.size("large").bytes == pytest.approx(65.6e9)
-    assert stated.size("own").parameters == 8_000_000_000
-    assert "plan.sizes" in stated.size("own").origin
+    assert stated.sizes.of("large").bytes == pytest.approx(65.6e9)
+    assert stated.sizes.of("own").parameters == 8_000_000_000
+    assert "plan.sizes" in stated.sizes.of("own").origin
 
 
 def test_a_damaged_manifest_or_configuration_is_as_good_as_none(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_damaged_manifest_or_configuration_is_as_good_as_none(tmp_path: Path) 
     manifest.parent.mkdir(parents=True)
     for text in ("", "[]", '{"folder": "x"}', '{"folder": "x", "files": [1]}'):
         manifest.write_text(text)
-        assert needs().size("large").origin == "the name Model-7B"
+        assert needs().sizes.of("large").origin == "the name Model-7B"
 
 
 def test_samples_are_counted_stated_or_assumed(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_model_that_reads_free_text_is_sized_too() -> None:
         evaluate={"readout": "generation"},
         extraction={"model": {"hub": "owner/Reader-14B", "revision": "main"}},
     )
-    assert asked.size(EXTRACTOR).parameters == 14e9
+    assert asked.sizes.of(EXTRACTOR).parameters == 14e9
     assert asked.memory("extract")(FELT, 1) > asked.memory("activations")(FELT, 1)
 
 

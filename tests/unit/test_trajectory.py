@@ -11,7 +11,7 @@ from refusal import refused
 from single import tune
 
 from affectlocus.checkpoints.pairs import Pair
-from affectlocus.cli.checkpoints import _matched
+from affectlocus.cli.deltas import _matched
 from affectlocus.config.tuning import Tuning
 from affectlocus.core.checkpoint_files import snapshot_folder
 from affectlocus.deltas.trajectory import COLUMNS, snapshots, trajectory

@@ -6,28 +6,19 @@ job was killed for memory or time, its next attempt asks for more.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from affectlocus.checkpoints.gguf_files import read_header
-from affectlocus.checkpoints.model_size import Size, size_from_config
+from affectlocus.checkpoints.model_size import Size
 from affectlocus.core.cells import Cell
-from affectlocus.core.checkpoint_files import checkpoint_paths, is_weights
 from affectlocus.core.errors import InputError
 from affectlocus.core.files import read_json
-from affectlocus.core.manifests import manifest_folder
 from affectlocus.orchestration import cost_model as costs
 from affectlocus.orchestration.artifacts import EXTRACTOR, encoder_checkpoint
 from affectlocus.orchestration.dag import Dag
-from affectlocus.orchestration.planned_sizes import (
-    estimated_size,
-    pretraining_size,
-    size_from_name,
-)
-from affectlocus.orchestration.rule_values import checkpoint
+from affectlocus.orchestration.model_sizes import ModelSizes
 
 Step = Literal[
     "convert",
@@ -47,7 +38,6 @@ Ask = Callable[..., int]
 Group = list[Cell] | list[str]
 """What shares a job: cells that are evaluated, or the names of checkpoints that are tuned."""
 
-_UNKNOWN = 8e9  # parameters of a model of unknown size
 # Copies of the weights that a step holds in main memory, those of readers and checks included.
 _COPIES: dict[str, float] = {
     "convert": 3,
@@ -66,7 +56,6 @@ _COPIES: dict[str, float] = {
 _COPIES_OF_TUNING = 10
 _LABEL_TOKENS = 3
 _SMALL = 1e8  # bytes of a model that one thread reads as fast as two
-_ENCODER_BYTES = 1.3e9  # of an encoder that is not on disk: 300 million parameters in float32
 _POSITIONS = 300  # of a picture or a clip
 _MASKED = 1e7  # entries a second that one core draws, masks, writes and verifies
 
@@ -104,7 +93,7 @@ class Needs:
         self._cards = cards
         self._parameters = jobs.parameters
         self._plan = jobs.parameters.plan
-        self._sizes: dict[str, Size] = {}
+        self.sizes = ModelSizes(jobs)
         self._counts: dict[tuple[str, ...], tuple[float, float]] = {}
 
     # called by the rules
@@ -173,7 +162,7 @@ class Needs:
     def work(self, step: Step, wildcards: Any = None, group: Group | None = None) -> Work:
         """The work of a job, by its step and wildcards, or by its group."""
         if step == "convert":
-            size = self.size(wildcards.name)
+            size = self.sizes.of(wildcards.name)
             copies = (_COPIES[step],) * 2
             return Work(size, None, copies, lambda _: costs.conversion_seconds(size))
         if step == "pretrain":
@@ -198,24 +187,20 @@ class Needs:
             return self._smallest_sets(names[0], base)
         if step == "deltas":
             return self._reading(base, 2, step, len(names))
-        size = self.size(base)
+        size = self.sizes.of(base)
         tokens = 2 * sum(self.samples(task) for task in self.jobs.neurons.neutral_tasks)
         tokens *= self._plan.prompt_tokens
-        return Work(
+        return _on_model(
+            step,
             size,
-            costs.evaluation_bytes(size),
-            (_COPIES[step],) * 2,
-            lambda rate: (
-                2 * costs.start_seconds(size) + costs.answering_seconds(size, tokens, rate)
-            ),
-            _threads(size),
+            lambda rate: costs.start_seconds(size) + costs.answering_seconds(size, tokens, rate),
         )
 
     def _pretraining(self, names: list[str]) -> Work:
         """The work of a job that trains these bases, which have one recipe."""
         recipe = self.jobs.bases[names[0]].pretrain
         assert recipe is not None
-        size = self.size(names[0])
+        size = self.sizes.of(names[0])
         # As full tuning of all weights: 6P operations for each token; about 64 tokens a document.
         tokens = len(names) * recipe.steps * recipe.batch_size * 64
         return Work(
@@ -228,61 +213,32 @@ class Needs:
     def _encoding(self, task: str, medium: str) -> Work:
         """The work of a job that encodes one medium of a task."""
         settings = self._parameters.media[medium]
-        size = self.size(encoder_checkpoint(medium))
+        size = self.sizes.of(encoder_checkpoint(medium))
         each = settings.clips or 1 if settings.kind == "audio" else settings.frames
         tokens = self.samples(task) * each * _POSITIONS
-        return Work(
-            size,
-            costs.evaluation_bytes(size) if settings.encoder is not None else None,
-            (_COPIES["encode"],) * 2,
-            lambda rate: costs.start_seconds(size) + costs.answering_seconds(size, tokens, rate),
-            _threads(size),
-        )
-
-    def _encoder_size(self, name: str) -> Size:
-        """The size of an encoder by the bytes of its weights, or an assumption."""
-        medium = name.removeprefix(encoder_checkpoint(""))
-        encoder = self._parameters.media[medium].encoder
-        if encoder is None or encoder.pretrain is not None:
-            return estimated_size(1e5, "float32", "its recipe")
-        stored = 0
-        try:
-            if encoder.folder is not None:
-                paths = checkpoint_paths(Path(self.jobs.external(encoder.folder)))
-                stored = sum(path.stat().st_size for path in paths if is_weights(path.name))
-            else:
-                record = json.loads(Path(checkpoint(name)).read_text(encoding="utf-8"))
-                listed = [one for one in record["files"] if is_weights(one["file"])]
-                stored = sum(int(one["bytes"]) for one in listed)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # not on disk yet
-        origin = "the weights in its folder" if stored else "an assumption"
-        return estimated_size((stored or _ENCODER_BYTES) / 4, "float32", origin)
+        work = _on_model("encode", size, lambda rate: costs.answering_seconds(size, tokens, rate))
+        return work if settings.encoder is not None else replace(work, card_bytes=None)
 
     def _tuning(self, names: list[str]) -> Work:
         """The work of a job that tunes these checkpoints, which start from one base."""
-        size = self.size(self.jobs.tunings[names[0]][0])
+        size = self.sizes.of(self.jobs.tunings[names[0]][0])
         recipes = [self.jobs.tunings[name][1] for name in names]
         hardware = self._parameters.hardware
         again = hardware.checkpointing
         full = any(recipe.method == "sft" for recipe in recipes)
 
         def seconds(rate: costs.Rates) -> float:
-            return costs.start_seconds(size) + sum(
+            return sum(
                 costs.tuning_seconds(size, recipe, recipe.modules, rate, again)
                 for recipe in recipes
             )
 
-        return Work(
-            size,
-            max(costs.tuning_bytes(size, one, one.modules, hardware) for one in recipes),
-            (6 if full else _COPIES["tune"], _COPIES_OF_TUNING),
-            seconds,
-            _threads(size),
-        )
+        held = max(costs.tuning_bytes(size, one, one.modules, hardware) for one in recipes)
+        copies = 6 if full else _COPIES["tune"], _COPIES_OF_TUNING
+        return replace(_on_model("tune", size, seconds, held), copies=copies)
 
     def _evaluation(self, cells: list[Cell]) -> Work:
-        size = self.size(self.jobs.base_checkpoint(cells[0].base, cells[0].seed))
+        size = self.sizes.of(self.jobs.base_checkpoint(cells[0].base, cells[0].seed))
         asked = tuple(Path(file).stem for file in self.jobs.evaluate.data(cells[0]))
         written = self._parameters.evaluate.generation
 
@@ -291,68 +247,54 @@ class Needs:
             total = costs.answering_seconds(size, read, rate)
             batch = written.batch_tokens // (self._plan.prompt_tokens + written.max_new_tokens)
             total += costs.writing_seconds(size, spoken, batch, written.max_new_tokens, rate)
-            return costs.start_seconds(size) + len(cells) * total
+            return len(cells) * total
 
-        copies = (_COPIES["evaluate"],) * 2
-        return Work(size, costs.evaluation_bytes(size), copies, seconds, _threads(size))
+        return _on_model("evaluate", size, seconds)
 
     def _random_places(self, tuned: str, base: str) -> Work:
         """The work of a job that evaluates the random places of a tuned checkpoint."""
-        size, cells = self.size(base), self.jobs.places.cells()
+        size, cells = self.sizes.of(base), self.jobs.places.cells()
         most = self._parameters.matrix.random_places.samples
-        tokens = sum(
-            min(most, self.samples(task))
-            * (self._plan.prompt_tokens + _LABEL_TOKENS * len(self._parameters.tasks[task].words))
-            for task in self.jobs.places.tasks(tuned)
-        )
-        return Work(
+        tokens = self._candidate_tokens(self.jobs.places.tasks(tuned), most)
+        masking = size.parameters / _MASKED
+        return _on_model(
+            "places",
             size,
-            costs.evaluation_bytes(size),
-            (_COPIES["places"],) * 2,
-            lambda rate: (
-                costs.start_seconds(size)
-                + cells * (costs.answering_seconds(size, tokens, rate) + size.parameters / _MASKED)
-            ),
-            _threads(size),
+            lambda rate: cells * (costs.answering_seconds(size, tokens, rate) + masking),
         )
 
     def _smallest_sets(self, tuned: str, base: str) -> Work:
         """The work of a job that searches for small sets, and evaluates them."""
-        size, jobs = self.size(base), self.jobs.smallest
+        size, jobs = self.sizes.of(base), self.jobs.smallest
         chosen = self._parameters.matrix.smallest
-        tokens = sum(
-            min(chosen.samples, self.samples(task))
-            * (self._plan.prompt_tokens + _LABEL_TOKENS * len(self._parameters.tasks[task].words))
-            for task in jobs.tasks(tuned)
-        )
+        tokens = self._candidate_tokens(jobs.tasks(tuned), chosen.samples)
         # Gradients of all weights cost three passes: at three doses of each size on half of
         # the samples, and at each step on 32 of them.
         trained = 3 * 20 * tokens / 2 + chosen.steps * 32 * self._plan.prompt_tokens
-        return Work(
+        passes = jobs.cells() * tokens + 3 * trained
+        return _on_model(
+            "smallest",
             size,
+            lambda rate: costs.answering_seconds(size, passes, rate),
             costs.evaluation_bytes(size) + 3 * size.bytes,
-            (_COPIES["smallest"],) * 2,
-            lambda rate: (
-                costs.start_seconds(size)
-                + costs.answering_seconds(size, jobs.cells() * tokens + 3 * trained, rate)
-            ),
-            _threads(size),
+        )
+
+    def _candidate_tokens(self, tasks: Iterable[str], most: int) -> int:
+        """Tokens that a cell reads which answers some samples of each task by candidates."""
+        return sum(
+            min(most, self.samples(task))
+            * (self._plan.prompt_tokens + _LABEL_TOKENS * len(self._parameters.tasks[task].words))
+            for task in tasks
         )
 
     def _forecast(self, tuned: str, base: str) -> Work:
         """The work of a job that measures a base: passes with the gradients of all weights."""
-        size, recipe = self.size(base), self.jobs.tunings[tuned][1]
+        size, recipe = self.sizes.of(base), self.jobs.tunings[tuned][1]
         samples = self._parameters.matrix.forecast
         # Forward, and backward for activations and weights; a spectrum of every matrix.
         work = samples * recipe.max_length * 6 * size.parameters + 4e3 * size.parameters
-        return Work(
-            size,
-            size.bytes
-            + costs.tuning_bytes(size, recipe, recipe.modules, self._parameters.hardware),
-            (_COPIES["forecast"],) * 2,
-            lambda rate: costs.start_seconds(size) + work / rate.operations,
-            _threads(size),
-        )
+        held = costs.tuning_bytes(size, recipe, recipe.modules, self._parameters.hardware)
+        return _on_model("forecast", size, lambda rate: work / rate.operations, size.bytes + held)
 
     def _asked(self, tasks: tuple[str, ...]) -> tuple[float, float]:
         """Tokens that a cell reads, and samples for which it generates text."""
@@ -372,19 +314,13 @@ class Needs:
         return self._counts[tasks]
 
     def _extraction(self) -> Work:
-        size = self.size(EXTRACTOR)
+        size = self.sizes.of(EXTRACTOR)
         settings = self._parameters.extraction
         batch = settings.batch_tokens // (4 * self._plan.prompt_tokens + settings.max_new_tokens)
         samples = sum(self.samples(task) for task in self._parameters.spoken)
-        return Work(
-            size,
-            costs.evaluation_bytes(size),
-            (_COPIES["extract"],) * 2,
-            lambda rate: (
-                costs.start_seconds(size)
-                + costs.writing_seconds(size, samples, batch, settings.max_new_tokens, rate)
-            ),
-            _threads(size),
+        most = settings.max_new_tokens
+        return _on_model(
+            "extract", size, lambda rate: costs.writing_seconds(size, samples, batch, most, rate)
         )
 
     def _reading(self, base: str, sides: int, step: Step, passes: int = 1) -> Work:
@@ -392,7 +328,7 @@ class Needs:
 
         A small model is read by one thread, so that two jobs run on two cores.
         """
-        size = self.size(base)
+        size = self.sizes.of(base)
         slow = step == "directions" or self._parameters.deltas.spectra
         rate = 2e7 if slow else 5e8  # bytes a second
         copies = (_COPIES[step] * sides,) * 2
@@ -412,60 +348,27 @@ class Needs:
             return corpus.benchmark_samples
         return self._plan.samples.get(task, self._plan.unknown_samples)
 
-    def size(self, name: str) -> Size:
-        """The size of a model: of a base, a pair or the extractor."""
-        if name not in self._sizes and name.startswith(encoder_checkpoint("")):
-            self._sizes[name] = self._encoder_size(name)
-        if name not in self._sizes:
-            self._sizes[name] = self._found(name) or self._stated(name)
-        return self._sizes[name]
-
-    def _found(self, name: str) -> Size | None:
-        """The size according to the files on disk: a manifest, or the user's own folder."""
-        if name in self.jobs.pretrained:
-            recipe = self.jobs.bases[name].pretrain
-            return pretraining_size(recipe) if recipe else None
-        if name in self.jobs.converted and (found := self._of_gguf(name)):
-            return found
-        source = self.jobs.source(name)
-        manifest = Path(checkpoint(name))
-        try:
-            if source.folder is not None:
-                folder = Path(self.jobs.external(source.folder))
-                if folder.is_file():
-                    return None
-                files = {file.name: file.stat().st_size for file in checkpoint_paths(folder)}
-            else:
-                record = json.loads(manifest.read_text(encoding="utf-8"))
-                folder = manifest_folder(record)
-                files = {entry["file"]: int(entry["bytes"]) for entry in record["files"]}
-            stored = sum(size for file, size in files.items() if is_weights(file))
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        origin = f"{folder / 'config.json'} and the weights in its folder"
-        found = size_from_config(config, origin) if isinstance(config, dict) else None
-        return found.stored_in(stored, origin) if found and stored else found
-
-    def _of_gguf(self, name: str) -> Size | None:
-        """The size of a base in float32, according to the header of its GGUF file."""
-        try:
-            return read_header(self.jobs.convert.path(name)).size
-        except InputError:
-            return None  # not installed, or damaged; its job says so
-
-    def _stated(self, name: str) -> Size:
-        stated = self._plan.sizes.get(name)
-        if stated is not None:
-            return estimated_size(stated.parameters, stated.dtype, f"plan.sizes.{name}")
-        for text in (*self.jobs.source(name).named, name):
-            if text and (found := size_from_name(text.rpartition("/")[2])):
-                return found
-        pair = self._parameters.pairs.get(name)
-        if pair is not None:
-            return self.size(pair.base)
-        return estimated_size(_UNKNOWN, "bfloat16", "an assumption; plan.sizes can state it")
-
 
 def _threads(size: Size) -> int:
     return 4 if size.bytes > 2e9 else 1
+
+
+def _on_model(
+    step: Step,
+    size: Size,
+    seconds: Callable[[costs.Rates], float],
+    card_bytes: float | None = None,
+) -> Work:
+    """The work of a job that computes with a model.
+
+    Args:
+        seconds: without the start.
+        card_bytes: by default those of an evaluation.
+    """
+    return Work(
+        size,
+        card_bytes or costs.evaluation_bytes(size),
+        (_COPIES[step],) * 2,
+        lambda rate: costs.start_seconds(size) + seconds(rate),
+        _threads(size),
+    )

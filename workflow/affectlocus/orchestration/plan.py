@@ -156,7 +156,7 @@ def _jobs(needs: Needs) -> Iterator[PlannedJob]:
 def _sources(needs: Needs) -> Iterator[PlannedJob]:
     jobs = needs.jobs
     for name in jobs.brought:
-        weight = float(needs.size(name).bytes)
+        weight = float(needs.sizes.of(name).bytes)
         source = jobs.source(name)
         far = source.hub is not None or source.url is not None
         yield PlannedJob(
@@ -297,7 +297,7 @@ def _assumptions(needs: Needs, times: dict[str, float | None]) -> Iterator[str]:
     assumed = parameters.plan
     alike: dict[str, list[str]] = {}
     for name in [*needs.jobs.bases, *([EXTRACTOR] if EXTRACTOR in needs.jobs.brought else [])]:
-        size = needs.size(name)
+        size = needs.sizes.of(name)
         what = (
             f"{_amount(size.parameters)} parameters, {size.bytes / 1e9:.3g} GB (from {size.origin})"
         )
