@@ -183,7 +183,7 @@ def _score_outputs(options: dict[str, Any], out: Path | None, as_json: bool) -> 
     if as_json:
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
         return
-    from affectlocus.reporting.terminal import print_outputs
+    from affectlocus.reporting.terminal_outputs import print_outputs
 
     print_outputs(answer)
 

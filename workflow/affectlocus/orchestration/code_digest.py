@@ -74,6 +74,7 @@ _INERT = frozenset(
         "core.regex_timeout",  # refuses a pattern that takes too long
         "checkpoints.checksums",  # refuses a file that is not what its manifest lists
         "reporting.terminal",  # prints on a terminal
+        "reporting.terminal_outputs",  # likewise
         "core.stop_signals",  # ends a job on a signal; the next one repeats or continues it
     }
 )

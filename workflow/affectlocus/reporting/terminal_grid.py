@@ -9,10 +9,14 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import pandas as pd
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
+
+from affectlocus.core.errors import printable
 
 _GAP = 2  # spaces between columns
 
@@ -186,3 +190,13 @@ def _stacked(grid: Grid, columns: Sequence[_Column], width: int) -> Iterator[str
                 break_on_hyphens=False,
             ):
                 yield line.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def print_wrapped(console: Console, text: Any, indent: str, first: str = "") -> None:
+    """Prints a text in lines of the terminal's width; in a file or a pipe, in one line."""
+    width = console.width if console.is_terminal else 10_000
+    line = "" if text is None or pd.isna(text) else printable(str(text))
+    for part in textwrap.wrap(
+        line, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+    ):
+        print(part)  # noqa: T201
