@@ -25,24 +25,29 @@ from affectlocus.core.errors import InputError, check_choice, one_line
 if TYPE_CHECKING:
     from affectlocus.deltas.delta_tables import DeltaTables
 
+Bases = Annotated[
+    list[Path],
+    typer.Option(
+        "--base", help="manifest of the base checkpoint; repeat for one of each tuned one"
+    ),
+]
+Outputs = Annotated[
+    list[Path],
+    typer.Option(
+        "--out",
+        help="file to write, one for each tuned checkpoint in the same order; replaced as a whole "
+        "or not at all",
+    ),
+]
+
 
 def deltas(
-    base: Annotated[
-        list[Path],
-        typer.Option(help="manifest of the base checkpoint; repeat for one of each tuned one"),
-    ],
+    base: Bases,
     tuned: Annotated[
         list[Path],
         typer.Option(help="manifest of the tuned model or adapter; repeat for several seeds"),
     ],
-    out: Annotated[
-        list[Path],
-        typer.Option(
-            "--out",
-            help="file to write, one for each tuned checkpoint in the same order; replaced as a "
-            "whole or not at all",
-        ),
-    ],
+    out: Outputs,
     settings: Annotated[str, settings_option("spectra, companions")] = "{}",
     reading: Reading = "{}",
     then: Then = None,
@@ -101,10 +106,7 @@ def _matched(
 
 
 def trajectory(
-    base: Annotated[
-        list[Path],
-        typer.Option(help="manifest of the base checkpoint; repeat for one of each tuned one"),
-    ],
+    base: Bases,
     tuned: Annotated[
         list[Path],
         typer.Option(
@@ -112,14 +114,7 @@ def trajectory(
             "several seeds"
         ),
     ],
-    out: Annotated[
-        list[Path],
-        typer.Option(
-            "--out",
-            help="file to write, one for each tuned checkpoint in the same order; replaced as a "
-            "whole or not at all",
-        ),
-    ],
+    out: Outputs,
 ) -> None:
     """Measure the delta at steps along the tuning, per layer and projection.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from affectlocus.cli.shared import (
+    Base,
     HardwareText,
     Out,
     importing,
@@ -18,7 +19,7 @@ from affectlocus.cli.shared import (
 
 
 def forecast(
-    base: Annotated[Path, typer.Option(help="manifest of the base")],
+    base: Base,
     data: Annotated[list[Path], typer.Option(help="prepared task; repeat to mix several")],
     out: Out,
     settings: Annotated[

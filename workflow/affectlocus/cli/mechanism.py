@@ -13,6 +13,7 @@ from affectlocus.cli.shared import (
     Out,
     Reading,
     Then,
+    Tuned,
     importing,
     read_frame,
     settings_of,
@@ -336,7 +337,7 @@ def directions(
 
 def activations(
     base: Annotated[Path, typer.Option(help="manifest of the base checkpoint")],
-    tuned: Annotated[Path, typer.Option(help="manifest of the tuned model or adapter")],
+    tuned: Tuned,
     neurons: Annotated[Path, typer.Option(help="PAIR.neurons.parquet of the pair's deltas")],
     data: Annotated[
         list[Path], typer.Option(help="prepared task with neutral samples; repeat for several")

@@ -9,14 +9,17 @@ import typer
 
 from affectlocus.cli.scores import Tasks
 from affectlocus.cli.shared import (
+    Base,
     EvaluateText,
     Features,
     HardwareText,
     Initial,
+    LabelledTasks,
     Out,
     PairName,
     Reading,
     Then,
+    Tuned,
     device,
     features_by_task,
     importing,
@@ -30,9 +33,9 @@ from affectlocus.core.errors import InputError
 
 
 def places(
-    base: Annotated[Path, typer.Option(help="manifest of the base")],
-    tuned: Annotated[Path, typer.Option(help="manifest of the tuned model or adapter")],
-    data: Annotated[list[Path], typer.Option(help="prepared task with labels; repeat for several")],
+    base: Base,
+    tuned: Tuned,
+    data: LabelledTasks,
     settings: Annotated[str, settings_option("modules, draws, kinds, samples")],
     out: Out,
     pair: PairName = None,

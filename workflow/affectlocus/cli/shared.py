@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from affectlocus.training.training_state import TrainingStates
 
 
+Base = Annotated[Path, typer.Option("--base", help="manifest of the base")]
+
+
+Tuned = Annotated[Path, typer.Option("--tuned", help="manifest of the tuned model or adapter")]
+
+
+LabelledTasks = Annotated[
+    list[Path], typer.Option("--data", help="prepared task with labels; repeat for several")
+]
+
+
 Reading = Annotated[
     str, typer.Option(help="JSON of how the pair is read, with any of: alpha, prefix, any_base")
 ]

@@ -9,12 +9,15 @@ import typer
 
 from affectlocus.cli.scores import Tasks
 from affectlocus.cli.shared import (
+    Base,
     EvaluateText,
     HardwareText,
+    LabelledTasks,
     Out,
     PairName,
     Reading,
     Then,
+    Tuned,
     importing,
     read_frame,
     settings_of,
@@ -24,9 +27,9 @@ from affectlocus.cli.shared import (
 
 
 def smallest(
-    base: Annotated[Path, typer.Option(help="manifest of the base")],
-    tuned: Annotated[Path, typer.Option(help="manifest of the tuned model or adapter")],
-    data: Annotated[list[Path], typer.Option(help="prepared task with labels; repeat for several")],
+    base: Base,
+    tuned: Tuned,
+    data: LabelledTasks,
     out: Out,
     settings: Annotated[str, settings_option("samples, keep, steps")] = "{}",
     named: Annotated[

@@ -74,6 +74,14 @@ def check_whole(path: Path) -> None:
         )
 
 
+def text_or_empty(path: Path) -> str:
+    """The text of a file; empty if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file; `InputError` if the file is missing or is not JSON."""
     try:

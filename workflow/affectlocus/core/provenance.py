@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from affectlocus.core.files import text_or_empty
 from affectlocus.core.phrases import counted
 from affectlocus.core.version import installed_version
 
@@ -36,10 +37,10 @@ def versions() -> dict[str, str]:
 def hardware() -> dict[str, str]:
     """This machine's processor, cores, memory and GPUs, as far as the system reports them."""
     proc = Path(os.sep, "proc")
-    model = re.search(r"^model name\s*:\s*(.+)$", _read(proc / "cpuinfo"), re.M)
-    memory = re.search(r"^MemTotal:\s*(\d+) kB", _read(proc / "meminfo"), re.M)
+    model = re.search(r"^model name\s*:\s*(.+)$", text_or_empty(proc / "cpuinfo"), re.M)
+    memory = re.search(r"^MemTotal:\s*(\d+) kB", text_or_empty(proc / "meminfo"), re.M)
     cards = sorted(proc.glob("driver/nvidia/gpus/*/information"))
-    names = [re.search(r"^Model:\s*(.+)$", _read(card), re.M) for card in cards]
+    names = [re.search(r"^Model:\s*(.+)$", text_or_empty(card), re.M) for card in cards]
     found = {
         "System": f"{platform.system()} {platform.machine()}",
         "Processor": model[1] if model else platform.processor(),
@@ -48,13 +49,6 @@ def hardware() -> dict[str, str]:
         "GPU": ", ".join(name[1] for name in names if name) or "none",
     }
     return {name: value for name, value in found.items() if value}
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def revision(folder: Path = PACKAGE) -> str:

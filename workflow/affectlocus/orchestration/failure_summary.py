@@ -9,6 +9,7 @@ from pathlib import Path
 
 from affectlocus.core.compat import FAILED
 from affectlocus.core.errors import shortened
+from affectlocus.core.files import text_or_empty
 
 _FULL = 1 << 20  # bytes of free space; with less, jobs cannot write their results
 _ERROR = re.compile(r"affectlocus: .+|\w+(\.\w+)*(Error|Exception|Interrupt)\b.*")
@@ -23,7 +24,7 @@ def reasons(logs: Sequence[str], folder: Path) -> list[str]:
     """
     failed: dict[str, str] = {}
     for log in logs:
-        for found in FAILED.finditer(_read(Path(log))):
+        for found in FAILED.finditer(text_or_empty(Path(log))):
             if not all((folder / name).exists() for name in found["output"].split(", ")):
                 failed[found["log"]] = found["rule"]
     sentences = [f"{rule}: {_last(folder / log)} ({log})" for log, rule in failed.items()]
@@ -34,17 +35,10 @@ def reasons(logs: Sequence[str], folder: Path) -> list[str]:
 
 
 def _last(log: Path) -> str:
-    lines = [line.strip() for line in _read(log).splitlines() if line.strip()]
+    lines = [line.strip() for line in text_or_empty(log).splitlines() if line.strip()]
     if lines and _ERROR.fullmatch(lines[-1]):
         return shortened(lines[-1].removeprefix("affectlocus: "), 600)
     return (
         "no error in its log; the process was probably killed (out of memory?). Run fewer jobs at "
         "once (--cores)"
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
