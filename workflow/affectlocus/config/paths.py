@@ -17,6 +17,8 @@ from affectlocus.core.installed_packages import package_file
 
 if TYPE_CHECKING:
     from affectlocus.config.experiment import Parameters
+    from affectlocus.config.media import Encoder
+    from affectlocus.config.sources import Base
 
 
 def missing_files(
@@ -32,6 +34,18 @@ def missing_files(
     if unusable:
         return
     root = folder / parameters.data_root
+    yield from _no_tables(parameters, root, planning)
+    yield from _no_bases(parameters, root, planning)
+    yield from _no_extractor(parameters, root)
+    yield from _no_encoders(parameters, root, planning)
+    yield from _no_wheels(parameters, root)
+    for name, pair in parameters.pairs.items():
+        yield from _no_checkpoint(f"pairs.{name}.tuned", pair.tuned, root, planning)
+        yield from _no_checkpoint(f"pairs.{name}.initial", pair.initial, root, planning, BRIDGES)
+
+
+def _no_tables(parameters: Parameters, root: Path, planning: bool) -> Iterator[InputError]:
+    """A problem for the files of tasks."""
     for name, task in parameters.tasks.items():
         if task.files is None or (planning and task.awaited):
             continue
@@ -60,6 +74,10 @@ def missing_files(
                     split=other,
                 )
             seen[path.resolve()] = part.removeprefix("files.")
+
+
+def _no_bases(parameters: Parameters, root: Path, planning: bool) -> Iterator[InputError]:
+    """A problem for the files of bases."""
     models = (
         (name, model) for name in parameters.bases for model in parameters.models_of(name).values()
     )
@@ -83,13 +101,8 @@ def missing_files(
                 key=f"bases.{name}.gguf",
                 path=root / base.gguf,
             )
-        if base.package is not None and base.file is not None and not planning:
-            try:
-                package_file(base.package, base.file)
-            except InputError as error:
-                yield InputError(
-                    error.code, str(error), **error.fields | {"key": f"bases.{name}.package"}
-                )
+        if not planning:
+            yield from _no_package(f"bases.{name}.package", base)
         for file in base.then:
             if not (root / file).exists():
                 yield InputError(
@@ -98,6 +111,10 @@ def missing_files(
                     key=f"bases.{name}.then",
                     path=root / file,
                 )
+
+
+def _no_extractor(parameters: Parameters, root: Path) -> Iterator[InputError]:
+    """A problem for the folder of the model that reads free text."""
     asked = parameters.extraction.model
     if asked is not None and asked.folder is not None:
         path = root / asked.folder
@@ -108,6 +125,10 @@ def missing_files(
                 key="extraction.model",
                 path=path,
             )
+
+
+def _no_encoders(parameters: Parameters, root: Path, planning: bool) -> Iterator[InputError]:
+    """A problem for the files of encoders."""
     for name, medium in parameters.media.items():
         encoder = medium.encoder
         if encoder is None or (planning and encoder.awaited):
@@ -121,13 +142,21 @@ def missing_files(
                 key=f"media.{name}.encoder",
                 path=path,
             )
-        if encoder.package is not None and encoder.file is not None and not planning:
-            try:
-                package_file(encoder.package, encoder.file)
-            except InputError as error:
-                yield InputError(
-                    error.code, str(error), **error.fields | {"key": f"media.{name}.encoder"}
-                )
+        if not planning:
+            yield from _no_package(f"media.{name}.encoder", encoder)
+
+
+def _no_package(key: str, source: Base | Encoder) -> Iterator[InputError]:
+    """A problem for a file of an installed package that is not there."""
+    if source.package is not None and source.file is not None:
+        try:
+            package_file(source.package, source.file)
+        except InputError as error:
+            yield InputError(error.code, str(error), **error.fields | {"key": key})
+
+
+def _no_wheels(parameters: Parameters, root: Path) -> Iterator[InputError]:
+    """A problem for the folder of wheels."""
     wheels = parameters.score.wheels
     if parameters.score.own_wheels and wheels in (None, "released"):
         yield InputError(
@@ -143,9 +172,6 @@ def missing_files(
             key="score.wheels",
             path=root / str(wheels),
         )
-    for name, pair in parameters.pairs.items():
-        yield from _no_checkpoint(f"pairs.{name}.tuned", pair.tuned, root, planning)
-        yield from _no_checkpoint(f"pairs.{name}.initial", pair.initial, root, planning, BRIDGES)
 
 
 def _no_checkpoint(

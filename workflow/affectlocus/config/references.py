@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from affectlocus.config.bridges import KINDS
@@ -51,15 +51,25 @@ _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 def broken_references(parameters: Parameters) -> Iterator[InputError]:
     """A problem for every name that is not defined and every impossible combination."""
+    checks = (
+        *(_pairs, _recipes, _bases, _claims, _matrix, _media_of_pairs, _module_sets),
+        *(_benchmarks, _tasks, _protocols, _plan, _without_corpus),
+    )
+    for check in checks:
+        yield from check(parameters)
 
-    def known(key: str, name: str, group: dict[str, Any], what: str) -> Iterator[InputError]:
-        if name not in group:
-            yield unknown_name(what, name, group, key=key)
 
+def _known(key: str, name: str, group: Mapping[str, Any], what: str) -> Iterator[InputError]:
+    if name not in group:
+        yield unknown_name(what, name, group, key=key)
+
+
+def _pairs(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for the names of pairs, and those that pairs use."""
     for name, pair in parameters.pairs.items():
-        yield from known(f"pairs.{name}.base", pair.base, parameters.bases, "base")
+        yield from _known(f"pairs.{name}.base", pair.base, parameters.bases, "base")
         if pair.bridge is not None:
-            yield from known(f"pairs.{name}.bridge", pair.bridge, parameters.bridges, "bridge")
+            yield from _known(f"pairs.{name}.bridge", pair.bridge, parameters.bridges, "bridge")
         if name in parameters.bases:
             yield InputError(
                 "pair.named-like-a-base",
@@ -67,6 +77,10 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
                 key=f"pairs.{name}",
                 found=name,
             )
+
+
+def _recipes(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for the tasks of tunings."""
     recipes: list[tuple[str, Recipe]] = [
         (f"pairs.{name}.tuning", pair.tuning)
         for name, pair in parameters.pairs.items()
@@ -83,7 +97,7 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
             )
     for key, recipe in recipes:
         for name in recipe.data:
-            yield from known(f"{key}.data", name, parameters.tasks, "task")
+            yield from _known(f"{key}.data", name, parameters.tasks, "task")
             task = parameters.tasks.get(name)
             if task is not None and task.fluency:
                 yield InputError(
@@ -99,6 +113,10 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
                     key=f"{key}.data",
                     task=name,
                 )
+
+
+def _bases(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for pairs whose base cannot be tuned, or is another model for each seed."""
     chained = {name for name, base in parameters.bases.items() if base.then}
     for name, pair in parameters.pairs.items():
         if pair.base in chained and (
@@ -121,17 +139,25 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
                 key=f"pairs.{name}.base",
                 found=pair.base,
             )
+
+
+def _claims(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for the names in claims."""
     for name, claim in parameters.claims.own.items():
         for one in statements_of(claim):
             for pair_name in one.pairs:
-                yield from known(f"claims.own.{name}.pairs", pair_name, parameters.pairs, "pair")
+                yield from _known(f"claims.own.{name}.pairs", pair_name, parameters.pairs, "pair")
             for task_name in one.tasks if isinstance(one, OnScores) else ():
                 tasks = dict.fromkeys(parameters.benchmarks)
-                yield from known(f"claims.own.{name}.tasks", task_name, tasks, "benchmark")
+                yield from _known(f"claims.own.{name}.tasks", task_name, tasks, "benchmark")
+
+
+def _matrix(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for the pairs of the matrix, and its cells of equal parameters."""
     for name in parameters.matrix.pairs:
-        yield from known("matrix.pairs", name, parameters.pairs, "pair")
+        yield from _known("matrix.pairs", name, parameters.pairs, "pair")
     for name in parameters.matrix.beside:
-        yield from known("matrix.beside", name, parameters.pairs, "pair")
+        yield from _known("matrix.beside", name, parameters.pairs, "pair")
         if name in parameters.matrix.pairs:
             yield InputError(
                 "matrix.pair-listed-twice",
@@ -145,7 +171,10 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
             "needs tune with method lora, because it scales the rank",
             key="matrix.fair",
         )
-    yield from _media_of_pairs(parameters)
+
+
+def _module_sets(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for module sets of the matrix whose cells are impossible."""
     for key, sets in parameters.matrix.listed.items():
         if BRIDGE in sets:
             yield InputError(
@@ -173,6 +202,10 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
             "missing; matrix.tune lists module sets, which need a recipe",
             key="tune",
         )
+
+
+def _benchmarks(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for benchmarks without the scores of the tables, and texts."""
     if not parameters.benchmarks:
         yield InputError(
             "params.no-benchmark",
@@ -204,6 +237,10 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
                 "fluency reads the test split; name a file for it",
                 key=f"tasks.{name}.files",
             )
+
+
+def _tasks(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for the names, readouts and media of tasks."""
     for name, task in parameters.tasks.items():
         if name in _COLUMNS_OF_TABLES:
             yield InputError(
@@ -215,7 +252,7 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
         if task.corpus:
             yield from _corpus_task(parameters, name)
     for name in parameters.evaluate.readouts:
-        yield from known("evaluate.readouts", name, dict.fromkeys(parameters.benchmarks), "task")
+        yield from _known("evaluate.readouts", name, dict.fromkeys(parameters.benchmarks), "task")
     for name in parameters.spoken:
         if parameters.tasks[name].labels is None:
             yield InputError(
@@ -226,7 +263,7 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
             )
     for name, task in parameters.tasks.items():
         for medium in task.media:
-            yield from known(f"tasks.{name}.media.{medium}", medium, parameters.media, "medium")
+            yield from _known(f"tasks.{name}.media.{medium}", medium, parameters.media, "medium")
         if task.media and any(file.hub for _, file in (task.files.items() if task.files else ())):
             yield InputError(
                 "task.media-of-a-hub-table",
@@ -234,12 +271,19 @@ def broken_references(parameters: Parameters) -> Iterator[InputError]:
                 "name it as a file",
                 key=f"tasks.{name}.media",
             )
-    yield from _protocols(parameters)
+
+
+def _plan(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for the names in plan."""
     for name in parameters.plan.sizes:
         models = {**parameters.bases, **parameters.pairs}
-        yield from known(f"plan.sizes.{name}", name, models, "base or pair")
+        yield from _known(f"plan.sizes.{name}", name, models, "base or pair")
     for name in parameters.plan.samples:
-        yield from known(f"plan.samples.{name}", name, parameters.tasks, "task")
+        yield from _known(f"plan.samples.{name}", name, parameters.tasks, "task")
+
+
+def _without_corpus(parameters: Parameters) -> Iterator[InputError]:
+    """A problem for what needs the corpus section, if that is missing."""
     if parameters.corpus is None:
         for name, base in parameters.bases.items():
             if base.pretrain is not None:
