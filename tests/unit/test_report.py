@@ -759,8 +759,14 @@ def test_tables_are_sorted_and_filtered_and_a_number_leads_to_its_samples(
     # The verdicts are filtered by their kind.
     kinds = "[...document.querySelectorAll('.tally button')]"
     page.value(f"{kinds}.find(one => one.textContent.includes('contradicted')).click()")
-    claims = "[...document.querySelectorAll('.claims > tbody:not([hidden])')].map(one => one.id)"
-    assert page.value(claims) == ["C5"]
+    tested = ".tally ~ .claims > tbody:not([hidden])"
+    assert page.value(f"[...document.querySelectorAll('{tested}')].map(one => one.id)") == ["C5"]
+    # Those that could not be tested are folded.
+    folded = "document.querySelector('details.untested')"
+    assert page.value(f"{folded}.open") is False
+    assert "C14" in page.value(f"{folded}.querySelector('summary').textContent")
+    page.value(f"{kinds}.find(one => one.textContent.includes('untestable')).click()")
+    assert page.value(f"{folded}.open") is True
     # On focus, a number says what it is; arrows lead to the next one.
     numbers = "document.querySelectorAll('#table1 button.one')"
     page.value(f"{numbers}[0].focus({{preventScroll: true}})")

@@ -81,12 +81,18 @@
     input.addEventListener("input", apply);
     const tally = table.classList.contains("claims") ? table.previousElementSibling : null;
     if (tally && tally.classList.contains("tally")) {
+      const untested = table.nextElementSibling;
       all("li", tally).forEach((entry) => {
         const word = words(entry.querySelector(".verdict")).replace(/^\W+/, "");
         const button = make("button", { type: "button", "aria-pressed": "false" }, ...entry.childNodes);
         button.title = `Show only these`;
         entry.append(button);
         button.addEventListener("click", () => {
+          if (word === "untestable" && untested) {
+            untested.open = !untested.open;
+            button.setAttribute("aria-pressed", String(untested.open));
+            return;
+          }
           if (!chosen.delete(word)) chosen.add(word);
           button.setAttribute("aria-pressed", String(chosen.has(word)));
           apply();
