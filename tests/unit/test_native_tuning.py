@@ -28,6 +28,7 @@ from affectlocus.data.prepared_task import PreparedTask
 from affectlocus.deltas.deltas import deltas
 from affectlocus.evaluation.evaluate import NO_CACHE
 from affectlocus.evaluation.session import Session
+from affectlocus.training.lora_targets import layout_of
 from affectlocus.training.tune import Tuner, TuningJob
 
 LABELS = ["sad", "happy"]
@@ -106,7 +107,7 @@ def test_an_adapter_tunes_its_set_and_the_bridge_and_no_encoder(base, tmp_path) 
     assert parts["language"] == {"gate_proj"}
     in_bridge = [n for n in state(base[1]) if NATIVE_MODELS[base[0]].region(n) == "bridge"]
     sizes = sum(state(base[1])[name].numel() for name in in_bridge)
-    assert measured["bridge"] == sizes
+    assert measured["bridge"] == sizes == sum(layout_of(base[1]).bridge.values())
     assert measured["trainable"] == sizes + 2 * 2 * (32 + 48)  # layers x rank x (in + out)
     rows = pd.DataFrame(deltas(ModelPair(base[1], tmp_path / "a")).rows)
     assert set(rows[rows["adapted"]]["projection"]) == {"gate"}

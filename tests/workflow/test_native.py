@@ -113,3 +113,5 @@ def test_a_tuning_changes_its_set_and_the_bridge_and_its_arms_are_answered(resul
     verified = json.loads(record.read_text())
     assert verified["bridge_changed"] == 2
     assert verified["outside"] == verified["untouched"]
+    ledger = pd.read_csv(results / "ledger.csv")
+    assert set(ledger["bridge"]) == {manifest["bridge"]}

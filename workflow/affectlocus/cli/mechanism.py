@@ -48,7 +48,7 @@ def ledger(
         str | None,
         typer.Option(
             help="JSON of a bridge (kind, tokens, …), which is trained in addition; needs "
-            "--features of each medium that it reads"
+            "--features of each medium that it reads, except for kind native"
         ),
     ] = None,
     features: Features = None,
@@ -124,11 +124,20 @@ def _bridge(text: str | None, features: list[Path] | None, model: Any) -> Any:
     if text is None:
         without_effect({"features": features}, "it is for --bridge")
         return {}
-    from affectlocus.config.bridges import BridgeConfig
+    from affectlocus.config.bridges import KINDS, BridgeConfig
     from affectlocus.lm.features import Features
     from affectlocus.training.ledger import bridge_parameters
 
     config = settings_of(BridgeConfig, text, "--bridge")
+    if KINDS[config.kind].own:
+        without_effect({"features": features}, "a bridge of kind native is a part of the model")
+        if not model.bridge:
+            raise InputError(
+                "native.no-bridge",
+                f"{model.name}: a bridge of kind native, and the model has none",
+                found=model.name,
+            )
+        return {"bridge": dict(model.bridge)}
     widths = {file.stem: Features.read(file).width for file in features or []}
     return bridge_parameters(config, widths, model.hidden_size)
 

@@ -51,9 +51,14 @@ NUMERICAL = {
     "av": "av",
     "soundfile": "soundfile",
     "PIL": "pillow",
+    "torchvision": "torchvision",
 }
 # Libraries that another library computes with, without an import in this package.
-_BEHIND = {"transformers": ("tokenizers", "accelerate", "jinja2"), "numba": ("llvmlite",)}
+_BEHIND = {
+    # With torchvision, transformers has other image processors.
+    "transformers": ("tokenizers", "accelerate", "jinja2", "torchvision"),
+    "numba": ("llvmlite",),
+}
 
 _BY_DEFINITION = (
     *("core.files", "core.checkpoint_files", "core.manifests", "core.output_files"),

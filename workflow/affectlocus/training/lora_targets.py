@@ -7,13 +7,14 @@ any size takes a second; or from the headers of a checkpoint.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affectlocus.checkpoints.architectures import place
+from affectlocus.checkpoints.native_models import native_model
 from affectlocus.checkpoints.parameter_shapes import parameter_shapes
 from affectlocus.core.errors import InputError
 from affectlocus.core.extras import installed, missing_extra
@@ -60,12 +61,14 @@ class Layout:
 
     Attributes:
         hidden_size: width of the residual stream, if the configuration has it.
+        bridge: module of a multimodal model's own bridge → its number of parameters.
     """
 
     name: str
     targets: tuple[Target, ...]
     parameters: int
     hidden_size: int | None = None
+    bridge: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, modules: str) -> list[Target]:
         """The targets of a module set.
@@ -185,8 +188,10 @@ def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
             # A warning of transformers about its own code.
             warnings.simplefilter("ignore", FutureWarning)
             model = kind.from_config(config, trust_remote_code=False)
-        shapes = ((tensor, tuple(p.shape)) for tensor, p in model.named_parameters())
-        return layout(name, shapes, getattr(config.get_text_config(), "hidden_size", None))
+        shapes = {tensor: tuple(p.shape) for tensor, p in model.named_parameters()}
+        width = getattr(config.get_text_config(), "hidden_size", None)
+        found = layout(name, shapes.items(), width)
+        return replace(found, bridge=_bridge(config.model_type, shapes))
     raise InputError(
         "model.unsupported-type",
         f"{name}: transformers has no model for {config.model_type!r}",
@@ -194,6 +199,18 @@ def layout_of_config(name: str, config: PretrainedConfig) -> Layout:
         key="model_type",
         found=config.model_type,
     )
+
+
+def _bridge(model_type: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Module of the bridge of a multimodal model → its number of parameters; empty for others."""
+    native = native_model({"model_type": model_type})
+    counts: dict[str, int] = {}
+    if native is not None:
+        for start in native.starts["bridge"]:
+            inside = [prod(shape) for name, shape in shapes.items() if name.startswith(start)]
+            if start.endswith(".") and inside:  # a tensor of its own is not tuned
+                counts[start[:-1]] = sum(inside)
+    return counts
 
 
 def layout_of(path: Path) -> Layout:

@@ -60,13 +60,15 @@ class LedgerJobs(StepJobs):
     @property
     def bridged(self) -> str | None:
         """The first pair of the matrix with a bridge, whose parameters the ledger counts."""
-        bridges = {name: self.artifacts.bridge_of(name) for name in self.parameters.matrix.pairs}
-        counted = (name for name, one in bridges.items() if one and not KINDS[one.kind].own)
-        return next(counted, None)
+        pairs = self.parameters.matrix.pairs
+        return next((name for name in pairs if self.artifacts.bridge_of(name)), None)
 
     @property
     def features(self) -> list[str]:
-        """The features of one task, whose widths are those of the bridge."""
+        """The features of one task, whose widths are those of a bridge beside the model."""
+        bridge = self.artifacts.bridge_of(self.bridged)
+        if bridge is None or KINDS[bridge.kind].own:
+            return []
         recipe, tasks = self.parameters.tune, self.parameters.tasks
         seen = [name for name in (recipe.data if recipe else ()) if tasks[name].media]
         return self.artifacts.features(self.bridged, seen[:1])
