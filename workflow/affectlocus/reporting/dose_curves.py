@@ -13,9 +13,9 @@ from affectlocus.core.cells import Cell, dose
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import ATTENTION, BRIDGE, FFN, PROJECTIONS
+from affectlocus.reporting.baseline_lines import baseline_lines
 from affectlocus.reporting.figure_style import GAIN, STYLE, captioned, counted, interval, means
 from affectlocus.reporting.named_lines import NamedLines, spread
-from affectlocus.reporting.score_bars import CONSTANTS
 
 
 def dose_curves(
@@ -84,16 +84,11 @@ def dose_curves(
         axes[0, 0].set_ylabel(f"gain over the {name}, mean {axis_label(metric)}")
         words = f"{name}, {base['value']:.1f}"
         handles = [Line2D([], [], color="#555555", ls="dotted", label=words)]
-        if baselines is not None:
-            for name, (words, style) in CONSTANTS.items():
-                value = _constant(baselines, name, metric)
-                if value is None:
-                    continue
-                for axis in axes[0]:
-                    height = value - base["value"]
-                    axis.axhline(height, color="#555555", ls=style, lw=0.8, zorder=0)
-                label = f"{words}, {value:.1f}"
-                handles.append(Line2D([], [], color="#555555", ls=style, lw=0.8, label=label))
+        for words, style, (value,) in baseline_lines(baselines, metric, [MEAN]):
+            for axis in axes[0]:
+                axis.axhline(value - base["value"], color="#555555", ls=style, lw=0.8, zorder=0)
+            label = f"{words}, {value:.1f}"
+            handles.append(Line2D([], [], color="#555555", ls=style, lw=0.8, label=label))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         figure.suptitle(title, parse_math=False)
         spread(figure, drawn)
@@ -104,12 +99,6 @@ def dose_curves(
 def _doses(loads: pd.DataFrame) -> list[float]:
     cells = [Cell("load", "", "", modules="gate", mode=mode) for mode in loads["mode"]]
     return [1.0 if (times := dose(cell)) is None else times for cell in cells]
-
-
-def _constant(baselines: pd.DataFrame, name: str, metric: str) -> float | None:
-    chosen = (baselines["baseline"] == name) & (baselines["metric"] == metric)
-    values = baselines.loc[chosen & (baselines["task"] == MEAN), "value"]
-    return None if values.empty else float(values.iloc[0])
 
 
 def _caption(intervals: pd.DataFrame, rows: pd.DataFrame) -> str:

@@ -11,8 +11,9 @@ from affectlocus.config.scoring import MEAN
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import BRIDGE
+from affectlocus.reporting.baseline_lines import baseline_lines
 from affectlocus.reporting.figure_style import STYLE, captioned, counted, interval, means, plain
-from affectlocus.reporting.score_bars import CONSTANTS
+from affectlocus.reporting.score_bars import bars
 
 _COLOURS = ("#999999", "#F0E442", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
 _HATCHES = ("", "", "....", "", "////", "\\\\\\", "xxx", "++")
@@ -51,40 +52,34 @@ def media_bars(
             kind, modules, mode = cell
             chosen = (rows["kind"] == kind) & (rows["modules"] == modules) & (rows["mode"] == mode)
             each = rows[chosen].set_index("task").loc[tasks]
-            values = each["value"].to_numpy()
-            spans = np.vstack([values - each["low"], each["high"] - values]).clip(min=0)
-            axis.bar(
+            bars(
+                axis,
                 places + (number - (len(order) - 1) / 2) * width,
-                values,
+                each,
                 width,
-                yerr=spans,
-                error_kw={"lw": 0.7, "ecolor": "#333333"},
+                ecolor="#333333",
                 color=_COLOURS[number % len(_COLOURS)],
                 hatch=_HATCHES[number % len(_HATCHES)],
                 edgecolor="white",
                 linewidth=0.3,
                 label=_name(kind, modules, mode),
             )
-        known = None
-        if baselines is not None:
-            known = baselines[baselines["metric"] == intervals["metric"].iloc[0]]
-        for name, (words, style) in CONSTANTS.items() if known is not None else ():
-            line = known[known["baseline"] == name].set_index("task")  # type: ignore[index]
-            if not line.empty:
-                axis.hlines(
-                    line.loc[tasks, "value"],
-                    places - 0.45,
-                    places + 0.45,
-                    colors="#555555",
-                    linestyles=style,
-                    lw=1.0,
-                    label=words,
-                )
+        metric = intervals["metric"].iloc[0]
+        for words, style, values in baseline_lines(baselines, metric, tasks):
+            axis.hlines(
+                values,
+                places - 0.45,
+                places + 0.45,
+                colors="#555555",
+                linestyles=style,
+                lw=1.0,
+                label=words,
+            )
         axis.set_xticks(places, plain(tasks), rotation=20 if len(tasks) > 5 else 0)
         axis.set_xlim(-0.6, len(tasks) - 0.4)
         # Bars start at 0; above the highest interval there is nothing to see.
         axis.set_ylim(0, min(100.0, 1.04 * rows["high"].max()) or 1)
-        axis.set_ylabel(axis_label(intervals["metric"].iloc[0]))
+        axis.set_ylabel(axis_label(metric))
         axis.set_xlabel("task")
         axis.set_title(title, parse_math=False)
         figure.legend(loc="outside right upper")

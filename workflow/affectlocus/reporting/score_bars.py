@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,6 +13,7 @@ from affectlocus.config.scoring import MEAN
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import ALL, BRIDGE, PROJECTIONS
+from affectlocus.reporting.baseline_lines import Style, baseline_lines
 from affectlocus.reporting.figure_style import (
     COLOURS,
     EDGE,
@@ -29,17 +28,12 @@ from affectlocus.reporting.figure_style import (
     plain,
 )
 
-Style = Literal["dotted", "solid", "dashed", "dashdot"] | tuple[int, tuple[float, ...]]
 _TUNED_BRIDGE: Style = (0, (7, 1.5, 1, 1.5, 1, 1.5))
 _INITIAL_BRIDGE: Style = (0, (1, 4))
-CONSTANTS: dict[str, tuple[str, Style]] = {
-    "majority": ("majority answer", "dashed"),
-    "uniform": ("uniform guess", "dashdot"),
-}
-"""Baselines that ignore the text → their label and line style."""
 
 
-def _bars(axis: Axes, x: np.ndarray, rows: pd.DataFrame, width: float, **style: object) -> None:
+def bars(axis: Axes, x: np.ndarray, rows: pd.DataFrame, width: float, **style: object) -> None:
+    """Draws bars of `value` with whiskers from `low` to `high`."""
     values = rows["value"].to_numpy()
     spans = np.vstack([values - rows["low"], rows["high"] - values]).clip(min=0)
     axis.bar(x, values, width, yerr=spans, error_kw={"lw": 0.7}, **style)  # type: ignore[arg-type]
@@ -81,7 +75,7 @@ def singles(
         for number, projection in enumerate(present):
             each = rows[rows["modules"] == projection].set_index("task").loc[tasks]
             offset = (number - (len(present) - 1) / 2) * width
-            _bars(
+            bars(
                 axis,
                 places + offset,
                 each,
@@ -97,24 +91,21 @@ def singles(
         for each in (base, whole):
             height = each["high"] - each["low"]
             axis.bar(places, height, 0.9, each["low"], color=SEVERAL, alpha=0.13, zorder=0)
-        lines: list[tuple[pd.DataFrame, Style, str]] = [
-            (base, "dotted", "base"),
-            (whole, "solid", "all seven"),
+        lines: list[tuple[str, Style, pd.Series]] = [
+            ("base", "dotted", base["value"]),
+            ("all seven", "solid", whole["value"]),
         ]
         alone = rows[rows["modules"] == BRIDGE]
         for (_, mode), each in () if gains else alone.groupby(["kind", "mode"], sort=False):
             label = f"base, {mode or 'tuned bridge'}"
             dashes = _INITIAL_BRIDGE if mode else _TUNED_BRIDGE
-            lines.append((each.set_index("task").loc[tasks], dashes, label))
-        if baselines is not None and not gains:
-            known = baselines[baselines["metric"] == intervals["metric"].iloc[0]]
-            for name, (label, style) in CONSTANTS.items():
-                each = known[known["baseline"] == name].set_index("task")
-                if not each.empty:
-                    lines.append((each.loc[tasks], style, label))
-        for each, style, label in lines:
+            lines.append((label, dashes, each.set_index("task").loc[tasks, "value"]))
+        metric = intervals["metric"].iloc[0]
+        if not gains:
+            lines += baseline_lines(baselines, metric, tasks)
+        for label, style, values in lines:
             axis.hlines(
-                each["value"],
+                values,
                 places - 0.45,
                 places + 0.45,
                 colors=EDGE,
@@ -130,8 +121,8 @@ def singles(
         axis.set_xlim(-0.6, len(tasks) - 0.4)
         tops = [each["high"].max() for each in (base, whole)]
         tops += [rows.loc[rows["modules"].isin(present), "high"].max()]
-        tops += [each["value"].max() for each, _, _ in lines]
-        label = axis_label(intervals["metric"].iloc[0])
+        tops += [values.max() for _, _, values in lines]
+        label = axis_label(metric)
         if not gains:  # Bars start at 0; above the highest interval there is nothing to see.
             axis.set_ylim(0, min(100.0, 1.04 * max(tops)) or 1)
         axis.set_ylabel(f"gain over the base, {label}" if gains else label)

@@ -17,6 +17,7 @@ from affectlocus.core.cells import FAIR
 from affectlocus.core.errors import InputError
 from affectlocus.core.metrics import axis_label
 from affectlocus.core.projections import ALL, BRIDGE, PROJECTIONS
+from affectlocus.reporting.baseline_lines import baseline_lines
 from affectlocus.reporting.figure_style import (
     COLOURS,
     STYLE,
@@ -27,7 +28,6 @@ from affectlocus.reporting.figure_style import (
     replicated,
     sampled,
 )
-from affectlocus.reporting.score_bars import CONSTANTS
 
 _BUDGETS = ("equal rank", "equal parameters")
 
@@ -145,11 +145,9 @@ def trade_off(
                 each.axhline(
                     base["value"], color="#555555", ls="dotted", lw=1.4, label=base["modules"]
                 )
-        for name, (label, style) in CONSTANTS.items():
-            value = _constant(baselines, name, metric)
-            if value is not None:
-                for each in axes[0]:
-                    each.axhline(value, color="#555555", ls=style, lw=1, label=label)
+        for label, style, (value,) in baseline_lines(baselines, metric, [MEAN]):
+            for each in axes[0]:
+                each.axhline(value, color="#555555", ls=style, lw=1, label=label)
         handles: list[Any] = [
             Line2D([], [], ls="", marker=marker, color=colour, label=text)
             for marker, text, colour in (
@@ -177,15 +175,6 @@ def trade_off(
         sampled(equal) if panels == 1 else answered(equal),
         "cells on one grey strip have the same number of parameters" if shared else "",
     )
-
-
-def _constant(baselines: pd.DataFrame | None, name: str, metric: str) -> float | None:
-    """The mean score of a constant answer, if it is known."""
-    if baselines is None:
-        return None
-    rows = baselines[(baselines["baseline"] == name) & (baselines["metric"] == metric)]
-    values = rows.loc[rows["task"] == MEAN, "value"]
-    return None if values.empty else float(values.iloc[0])
 
 
 def _point(axis: Axes, x: float, row: Any) -> None:
