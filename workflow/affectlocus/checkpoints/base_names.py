@@ -57,7 +57,7 @@ def check_base_name(adapter: Adapter, path: Path, config: dict[str, Any] | None)
     sought = named or adapter.base_name
     if _letters(sought) in {_letters(name) for name in given} - {""}:
         return []
-    copied = _quantised(sought)
+    copied = _NAMES_QUANTISER.search(_last(sought)) is not None
     if _origin(sought) in {_origin(name) for name in given if name}:
         if not copied:
             return []
@@ -99,11 +99,6 @@ def _last(name: str) -> str:
 def _letters(name: str) -> str:
     """The last part of a path or hub id, without case and separators."""
     return re.sub(r"[\W_]", "", _last(name))
-
-
-def _quantised(name: str) -> bool:
-    """Whether a word of a name says that it is a quantised copy."""
-    return _NAMES_QUANTISER.search(_last(name)) is not None
 
 
 def _origin(name: str) -> str:

@@ -88,6 +88,7 @@ def _of_type(base: Weights, kind: Any) -> InputError:
 
 
 def _partly_unread(base: Weights, count: int) -> Iterable[str]:
+    shared = language_model_config(base.config).get("num_kv_shared_layers")
     alike: dict[tuple[int, ...], list[str]] = {}
     for name, missing in base.unread.items():
         alike.setdefault(tuple(missing), []).append(name)
@@ -100,7 +101,7 @@ def _partly_unread(base: Weights, count: int) -> Iterable[str]:
         ]
         if not found and set(layers) <= base.linear_layers:
             found = ["linear attention"]
-        if not found and names == ["k", "v"] and _shares_keys(base):
+        if not found and names == ["k", "v"] and shared:
             found = ["the keys and values of an earlier layer"]
         reason = found[0] if found else f"other modules ({', '.join(modules)})"
         verb = "is" if len(names) == 1 else "are"
@@ -108,10 +109,6 @@ def _partly_unread(base: Weights, count: int) -> Iterable[str]:
             f"{base.path}: {in_words(names)} {verb} not measured in {len(layers)} of {count} "
             f"layers, as in layer {layers[0]}: there the model has {reason}"
         )
-
-
-def _shares_keys(base: Weights) -> bool:
-    return bool(language_model_config(base.config).get("num_kv_shared_layers"))
 
 
 def _gated_queries(base: Weights) -> list[str]:

@@ -190,7 +190,7 @@ def bootstrap(
     """
     values = np.empty((1 + draws, len(groups), len(tasks)))
     for place, task in enumerate(tasks.values()):
-        rng = _rng(seed, first_with_same_samples(tasks, task))
+        rng = np.random.default_rng([seed, *first_with_same_samples(tasks, task).encode()])
         for start, drawn in _chunks(len(task.samples), draws, chunk, rng):
             scores = task.scores(drawn)  # (chunk, cells)
             rows = slice(start, start + len(drawn))
@@ -204,10 +204,6 @@ def first_with_same_samples(tasks: Mapping[str, ScoredTask], task: ScoredTask) -
     return next(
         name for name, other in tasks.items() if np.array_equal(other.samples, task.samples)
     )
-
-
-def _rng(seed: int, name: str) -> np.random.Generator:
-    return np.random.default_rng([seed, *name.encode()])
 
 
 def _chunks(
@@ -262,7 +258,8 @@ def kendalls_w(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     if raters < 2 or items < 2:
         return np.nan, np.nan
     ranks = rankdata(values, axis=1)
-    ties = sum(float((n**3 - n).sum()) for n in map(_tie_sizes, ranks))
+    sizes = (np.unique(own, return_counts=True)[1] for own in ranks)
+    ties = sum(float((n**3 - n).sum()) for n in sizes)
     scale = raters**2 * (items**3 - items) - raters * ties
     if scale <= 0:
         return np.nan, np.nan
@@ -278,7 +275,3 @@ def kendalls_w(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     mixed = np.random.default_rng(seed).permuted(np.broadcast_to(ranks, shape), axis=2)
     beyond = (spread(mixed) >= spread(ranks) - 1e-9).sum()
     return w, float((1 + beyond) / (1 + _PERMUTATIONS))
-
-
-def _tie_sizes(ranks: np.ndarray) -> np.ndarray:
-    return np.unique(ranks, return_counts=True)[1]

@@ -305,10 +305,6 @@ def _known_kind(value: Any, more: tuple[str, ...] = ()) -> Any:
     raise unknown_name("kind of claim", str(value["kind"]), (*KINDS, *more))
 
 
-def _known_kind_of_claim(value: Any) -> Any:
-    return _known_kind(value, ("all",))
-
-
 def _tag(value: Any) -> str:
     # Brackets keep the tag out of the keys in messages, as those of pydantic's "[key]".
     found = value.get("kind") if isinstance(value, dict) else value.kind
@@ -353,7 +349,7 @@ class All(Statement):
 AnyClaim = Annotated[
     _Singles | Annotated[All, Tag("[all]")],
     Discriminator(_tag),
-    BeforeValidator(_known_kind_of_claim),
+    BeforeValidator(lambda value: _known_kind(value, ("all",))),
 ]
 
 

@@ -56,37 +56,25 @@ class Ablation:
     hatch: str
 
 
-def _revert(base: np.ndarray, _tuned: np.ndarray, _delta: object, _random: object) -> np.ndarray:
-    return base
-
-
-def _zero(_base: np.ndarray, tuned: np.ndarray, _delta: object, _random: object) -> np.ndarray:
-    return np.zeros_like(tuned)
-
-
-def _shuffle(
-    base: np.ndarray,
-    _tuned: np.ndarray,
-    delta: Callable[[], np.ndarray],
-    random: Callable[[], RandomChanges],
-) -> np.ndarray:
-    return base.astype(np.float64) + random().shuffled(delta())
-
-
-def _noise(
-    base: np.ndarray,
-    _tuned: np.ndarray,
-    delta: Callable[[], np.ndarray],
-    random: Callable[[], RandomChanges],
-) -> np.ndarray:
-    return base.astype(np.float64) + random().noise_like(delta())
-
-
 _ALL = (
-    Ablation("revert", "the base's values", _revert, False, "#8C8C8C", ""),
-    Ablation("zero", "zeros", _zero, False, "#FFFFFF", "////"),
-    Ablation("shuffle", "the delta's entries in random order", _shuffle, True, "#D0D0D0", ""),
-    Ablation("noise", "noise of the delta's norm", _noise, True, "#E6E6E6", "\\\\\\\\"),
+    Ablation("revert", "the base's values", lambda base, *_: base, False, "#8C8C8C", ""),
+    Ablation("zero", "zeros", lambda _, tuned, *__: np.zeros_like(tuned), False, "#FFFFFF", "////"),
+    Ablation(
+        "shuffle",
+        "the delta's entries in random order",
+        lambda base, _, delta, random: base.astype(np.float64) + random().shuffled(delta()),
+        True,
+        "#D0D0D0",
+        "",
+    ),
+    Ablation(
+        "noise",
+        "noise of the delta's norm",
+        lambda base, _, delta, random: base.astype(np.float64) + random().noise_like(delta()),
+        True,
+        "#E6E6E6",
+        "\\\\\\\\",
+    ),
 )
 
 ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in _ALL}

@@ -61,7 +61,7 @@ def answers(
 def _labels(rows: pd.DataFrame, columns: Columns, answer: str) -> pd.Series:
     """The label of each row: from its column, the sign of its score, or a pattern on its text."""
     if columns.score is not None:
-        return _signs(rows[SCORE])
+        return (np.sign(rows[SCORE]).astype(int) + 1).map(dict(enumerate(SIGNS)))
     if columns.matches is not None:
         search = re.compile(columns.matches).search
         yes, no = ANSWERS
@@ -181,7 +181,3 @@ def _numbers(rows: pd.DataFrame, number: NumberAnswer) -> pd.Series:
             rows=len(wrong),
         )
     return scores.map(lambda score: f"{int(score)}{number.ending}")
-
-
-def _signs(scores: pd.Series) -> pd.Series:
-    return (np.sign(scores).astype(int) + 1).map(dict(enumerate(SIGNS)))

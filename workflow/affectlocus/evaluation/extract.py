@@ -176,15 +176,14 @@ def replies(
     """
     prompts = {text: prompt_for(kind, text) for text in dict.fromkeys(given) if text.strip()}
     # Sorted by length, so that a batch holds texts of similar length.
-    new = sorted((one for one in set(prompts.values()) if kept.get(one) is None), key=_by_length)
+    new = sorted(
+        (one for one in set(prompts.values()) if kept.get(one) is None),
+        key=lambda one: (len(one), one),
+    )
     for start in range(0, len(new), _FLUSH):
         part = new[start : start + _FLUSH]
         kept.keep(dict(zip(part, extractor.reply(part, progress), strict=True)))
     return [kept.get(prompts[text]) or "" if text in prompts else "" for text in given]
-
-
-def _by_length(prompt: str) -> tuple[int, str]:
-    return len(prompt), prompt
 
 
 def extract(

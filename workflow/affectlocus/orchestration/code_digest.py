@@ -147,7 +147,7 @@ def _reached(first: Part) -> frozenset[Part]:
     waiting = [first]
     while waiting:
         part = waiting.pop()
-        if part not in found and not _inert(part):
+        if part not in found and _INERT.isdisjoint((part[0], ".".join(part))):
             found.add(part)
             waiting += _content(part).uses
     return frozenset(found)
@@ -162,10 +162,6 @@ def _commands() -> dict[str, str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{NAME}.cli.")
         for alias in node.names
     }
-
-
-def _inert(part: Part) -> bool:
-    return part[0] in _INERT or ".".join(part) in _INERT
 
 
 def _file(module: str) -> Path:

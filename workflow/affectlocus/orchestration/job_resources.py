@@ -349,10 +349,6 @@ class Needs:
         return self._plan.samples.get(task, self._plan.unknown_samples)
 
 
-def _threads(size: Size) -> int:
-    return 4 if size.bytes > 2e9 else 1
-
-
 def _on_model(
     step: Step,
     size: Size,
@@ -370,5 +366,5 @@ def _on_model(
         card_bytes or costs.evaluation_bytes(size),
         (_COPIES[step],) * 2,
         lambda rate: costs.start_seconds(size) + seconds(rate),
-        _threads(size),
+        4 if size.bytes > 2e9 else 1,
     )

@@ -78,13 +78,10 @@ def planned_by(parameters: Parameters, rules: Path) -> str:
         rules: the folder of the Snakefile.
     """
     total = hashlib.sha256(parameters.model_dump_json().encode())
-    for path in (rules / "Snakefile", *sorted(rules.glob("rules/*.smk")), *_code()):
+    own = sorted(PACKAGE.rglob("*.py"))
+    for path in (rules / "Snakefile", *sorted(rules.glob("rules/*.smk")), *own):
         total.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
     return total.hexdigest()
-
-
-def _code() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
 
 
 def begin(folder: Path, planned: str) -> None:

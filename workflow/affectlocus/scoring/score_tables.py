@@ -167,7 +167,7 @@ def _row(part: pd.DataFrame, tasks: list[str], texts: pd.DataFrame | None, refer
     return Row(
         num=int(first["num"]),
         modules=str(first["modules"]),
-        mode=_string(first["mode"]),
+        mode="" if pd.isna(first["mode"]) else str(first["mode"]),
         seeds=int(first["seeds"]),
         draws=int(first["draws"]),
         numbers=[_value(part[part["task"] == task], int(compared)) for task in tasks],
@@ -192,10 +192,6 @@ def _plain(value: Any) -> TableValue | None:
 
 def _number(value: Any) -> float:
     return 0.0 if pd.isna(value) else float(value)
-
-
-def _string(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)
 
 
 def _value(rows: pd.DataFrame, direction: int = 0, column: str = "value") -> TableValue | None:

@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from affectlocus.config.pairs import PairConfig
 from affectlocus.orchestration.artifacts import Artifacts
 from affectlocus.orchestration.rule_values import checkpoint, settings
 
@@ -109,9 +108,6 @@ class PairInputs(StepJobs):
             reading=settings(self.parameters.pairs[self.artifacts.pair_of[names[0]]].reading),
         )
 
-    def _pair(self, wildcards: Any) -> PairConfig:
-        return self.parameters.pairs[self.artifacts.pair_of[wildcards.tuned]]
-
     def pair_base(self, wildcards: Any) -> str:
         """The pair's base."""
         return self.artifacts.base_of(wildcards.tuned)
@@ -123,7 +119,8 @@ class PairInputs(StepJobs):
 
     def pair_reading(self, wildcards: Any) -> str:
         """How the tuned checkpoint is read, as JSON."""
-        return settings(self._pair(wildcards).reading)
+        pair = self.artifacts.pair_of[wildcards.tuned]
+        return settings(self.parameters.pairs[pair].reading)
 
     def pair_chain(self, wildcards: Any) -> list[str]:
         """The adapters that are merged into the base, as inputs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from affectlocus.config.corpus import Pretraining
-from affectlocus.orchestration.planned_sizes import (
+from affectlocus.orchestration.model_sizes import (
     estimated_size,
     pretraining_size,
     size_from_name,
