@@ -151,6 +151,14 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "params.unknown-name",
             {"found": "melt"},
         ),
+        (
+            "tasks.moods.preset",
+            ["gsm8k"],
+            "tasks.moods.preset",
+            "params.invalid-value",
+            {"found": ["gsm8k"]},
+        ),
+        ("media.face", {"preset": {}}, "media.face.preset", "params.invalid-value", {"found": {}}),
         ("tasks.moods", {"preset": "gsm8k"}, "tasks.moods", "task.no-root", {"preset": "gsm8k"}),
         (
             "tasks.moods",

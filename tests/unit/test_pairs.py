@@ -344,6 +344,15 @@ def test_a_missing_file_of_a_manifest_is_refused(listed, name) -> None:
     assert f"bring it back with the command that wrote {file}" in str(error.value)
 
 
+def test_a_file_of_a_manifest_with_a_name_that_no_disk_can_hold_is_refused(listed) -> None:
+    file, folder = listed
+    record = json.loads(file.read_text("utf-8"))
+    record["files"][0]["file"] = name = "a" * 300
+    file.write_text(json.dumps(record), "utf-8")
+    with refused("manifest.file-missing", file=folder / name, found="missing"):
+        checkpoint_folder(file)
+
+
 def test_a_weight_file_of_another_size_is_refused(listed) -> None:
     file, folder = listed
     (folder / MODEL).write_bytes((folder / MODEL).read_bytes() + b" ")

@@ -8,7 +8,7 @@ from typing import Any
 from affectlocus.checkpoints.checksums import first_changed
 from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.core.errors import InputError
-from affectlocus.core.files import STATE, read_json
+from affectlocus.core.files import STATE, is_there, read_json
 from affectlocus.core.manifests import (
     content_digest,
     first_missing_file,
@@ -95,7 +95,7 @@ def _checked(manifest_file: Path) -> dict[str, Any]:
         )
     if lost := first_missing_file(record):
         path, size = lost
-        state = "changed" if path.is_file() else "missing"
+        state = "changed" if is_there(path) else "missing"
         raise InputError(
             "manifest.file-missing",
             f"{path}: {state}, though {manifest_file} lists it with {size} bytes",

@@ -177,8 +177,10 @@ class Medium(Strict):
     @model_validator(mode="before")
     @classmethod
     def _with_preset(cls, keys: Any) -> Any:
-        known = isinstance(keys, dict) and keys.get("preset") in PRESETS
-        return {**PRESETS[keys["preset"]], **keys} if known else keys
+        preset = keys.get("preset") if isinstance(keys, dict) else None
+        if isinstance(preset, str) and preset in PRESETS:
+            return {**PRESETS[preset], **keys}
+        return keys
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:

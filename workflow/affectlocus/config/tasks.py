@@ -184,8 +184,8 @@ class Task(Strict):
     @model_validator(mode="before")
     @classmethod
     def _with_preset(cls, keys: Any) -> Any:
-        known = isinstance(keys, dict) and keys.get("preset") in PRESETS
-        return expanded(keys) if known else keys
+        preset = keys.get("preset") if isinstance(keys, dict) else None
+        return expanded(keys) if isinstance(preset, str) and preset in PRESETS else keys
 
     @model_validator(mode="after")
     def _whole(self) -> Task:

@@ -74,6 +74,14 @@ def check_whole(path: Path) -> None:
         )
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path is a file; false for a path that no file system can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def text_or_empty(path: Path) -> str:
     """The text of a file; empty if it cannot be read."""
     try:

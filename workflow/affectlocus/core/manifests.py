@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from affectlocus.core.files import sha256
+from affectlocus.core.files import is_there, sha256
 
 # Variables of huggingface_hub for the folders of its downloads, which differ between machines. A
 # manifest holds the variable in place of the folder.
@@ -68,7 +68,7 @@ def first_missing_file(record: Mapping[str, Any]) -> tuple[Path, int] | None:
     folder = manifest_folder(record)
     for entry in record["files"]:
         path = folder / entry["file"]
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+        if not is_there(path) or path.stat().st_size != entry["bytes"]:
             return path, int(entry["bytes"])
     return None
 

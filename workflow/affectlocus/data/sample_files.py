@@ -21,14 +21,6 @@ def media_files(samples: pd.DataFrame, medium: str) -> pd.DataFrame:
     return samples[["split", "id"]].assign(file=samples[COLUMN + medium])
 
 
-def is_there(path: Path) -> bool:
-    """Whether a path is a file; false for a path that no file system can have."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
 def read_indexes(paths: list[Path]) -> dict[str, pd.DataFrame]:
     """Medium → the index of its features (MEDIUM.parquet), as the step `encode` writes it."""
     columns = ("split", "id", "file", "reason")

@@ -23,9 +23,9 @@ from affectlocus.config.task_answers import is_valence
 from affectlocus.config.tasks import Task
 from affectlocus.core.checkpoint_files import checkpoint_paths
 from affectlocus.core.errors import InputError, Problems
-from affectlocus.core.files import STATE, matching, write_json
+from affectlocus.core.files import STATE, is_there, matching, write_json
 from affectlocus.core.installed_packages import is_installed, package_file
-from affectlocus.data.sample_files import COLUMN, is_there
+from affectlocus.data.sample_files import COLUMN
 from affectlocus.data.sources import located, tables
 from affectlocus.orchestration.code_digest import digest
 from affectlocus.scoring.corrected_protocol import NEUTRAL
