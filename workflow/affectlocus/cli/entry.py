@@ -15,7 +15,6 @@ from typer.core import TyperCommand, TyperGroup
 from affectlocus.cli.answers import evaluate, extract, openset
 from affectlocus.cli.checkpoints import convert, graft, verify
 from affectlocus.cli.claims import claims
-from affectlocus.cli.comparisons import compare
 from affectlocus.cli.deltas import deltas, diff, trajectory
 from affectlocus.cli.experiment import check, pin, plan, schema
 from affectlocus.cli.figures import figures
@@ -35,7 +34,7 @@ from affectlocus.cli.materials import (
 from affectlocus.cli.mechanism import activations, directions, ledger, neurons
 from affectlocus.cli.media import encode
 from affectlocus.cli.places import percentiles, places
-from affectlocus.cli.reports import report, revisions, show
+from affectlocus.cli.reports import compare, report, revisions, show
 from affectlocus.cli.runs import decide, doctor, run, targets
 from affectlocus.cli.scores import collect, fluency, probes, score, tables
 from affectlocus.cli.smallest import frontier, smallest
