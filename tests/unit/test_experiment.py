@@ -158,6 +158,13 @@ def test_the_committed_schema_is_the_one_that_the_models_give() -> None:
             "params.invalid-value",
             {"found": ["gsm8k"]},
         ),
+        (
+            "tasks.moods",
+            {"preset": "gsm8k", "root": "x", "media": [["face"]]},
+            "tasks.moods",
+            "task.no-such-medium",
+            {"found": ["face"]},
+        ),
         ("media.face", {"preset": {}}, "media.face.preset", "params.invalid-value", {"found": {}}),
         ("tasks.moods", {"preset": "gsm8k"}, "tasks.moods", "task.no-root", {"preset": "gsm8k"}),
         (

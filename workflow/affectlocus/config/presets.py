@@ -99,7 +99,7 @@ def expanded(keys: dict[str, Any]) -> dict[str, Any]:
 
 def _media(preset: Preset, name: str, media: list[Any], root: Any) -> dict[str, str]:
     """Medium → the path of a sample's file."""
-    unknown = [medium for medium in media if medium not in preset.media]
+    unknown = [one for one in media if not isinstance(one, str) or one not in preset.media]
     if unknown:
         raise ParameterError(
             "task.no-such-medium",
