@@ -24,7 +24,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from killing import TARGETS, Chain, Start, chain, drawn  # noqa: E402
 from project import ASIDE, contents, copied  # noqa: E402
 
-PAGE = """\
+_TEXT = """\
 # Killed at random moments
 
 Made by `python tests/robustness/kills/run.py --kills {asked} --chain {length} --seed {seed}`, which
@@ -153,7 +153,7 @@ def _page(
 ) -> str:
     good = all(one.good for one in chains)
     hit = {rule for one in chains for kill in one.kills for rule in kill.running}
-    return PAGE.format(
+    return _TEXT.format(
         **about,
         kills=len(rows),
         chains=len(chains),
