@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 VOCABULARY = 320
@@ -179,3 +182,65 @@ def byte_tokenizer(special: dict[str, int], **more: Any) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=text, eos_token="<|endoftext|>", pad_token="<|endoftext|>", **more
     )
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the processor of a model type reads a medium.
+
+    Attributes:
+        placeholder: the text at whose place the processor puts the tokens of a medium.
+        features: the decoded media of the samples.
+        given: the processor's arguments for decoded values.
+    """
+
+    medium: str
+    model_type: str
+    placeholder: str
+    features: Any
+    processor: Callable[[], Any]
+    given: Callable[[Any], dict[str, Any]]
+
+
+def _sound(values: Any) -> dict[str, Any]:
+    return {"audio": [values[:, 0]], "sampling_rate": 16_000}
+
+
+def _picture(values: Any) -> dict[str, Any]:
+    side = VISION["image_size"]
+    return {"images": [[values.reshape(side, side, 3).round().astype("uint8")]]}
+
+
+_HEARD, _SEEN = "<|audio_bos|><|AUDIO|><|audio_eos|>", "<start_of_image>"
+READERS = {
+    one.model_type: one
+    for one in (
+        Reader("voice", "qwen2_audio", _HEARD, Sounds(), audio_processor, _sound),
+        Reader("face", "gemma3", _SEEN, Pictures(), picture_processor, _picture),
+    )
+}
+"""The model types whose processors need no torchvision."""
+
+
+def save(folder: Path, model_type: str, seed: int = 0) -> None:
+    """A model with its processor, in a folder."""
+    native_model(model_type, seed).save_pretrained(folder)
+    READERS[model_type].processor().save_pretrained(folder)
+
+
+def answer_log(
+    reader: Reader, model: Any, processor: Any, prompt: str, sample: str, answer: str
+) -> tuple[float, int]:
+    """With transformers alone: log p(answer) in nats, and its number of tokens."""
+    import torch
+
+    start = prompt.replace(f"<{reader.medium}>", reader.placeholder)
+    given = reader.given(reader.features.of(sample).numpy())
+    both = [
+        processor(text=[text], return_tensors="pt", **given) for text in (start, start + answer)
+    ]
+    first = both[0]["input_ids"].shape[1]
+    with torch.inference_mode():
+        logs = model(**both[1]).logits[0, first - 1 : -1].log_softmax(-1)
+    learned = both[1]["input_ids"][0, first:]
+    return float(logs.gather(1, learned[:, None]).sum()), len(learned)

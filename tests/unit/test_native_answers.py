@@ -1,8 +1,7 @@
-"""Answers of a multimodal model of transformers that reads recordings itself."""
+"""Answers of multimodal models of transformers that read recordings or pictures themselves."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from native import Pictures, Sounds
 from refusal import refused
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
@@ -28,37 +26,41 @@ from affectlocus.lm.native_samples import NativeSamples, load_processor
 from affectlocus.lm.sample_media import SampleMedia
 
 LABELS = ["sad", "happy"]
-NATIVE = NATIVE_MODELS["qwen2_audio"]
+HEARS = native.READERS["qwen2_audio"]
 
 
-def task() -> PreparedTask:
+def task(reader: native.Reader) -> PreparedTask:
     rows = [
         {
             "id": f"s{number}",
             "split": "test",
             "text": "It rains.",
-            "prompt": "Voice: <voice> It rains. She is",
+            "prompt": f"Look: <{reader.medium}> It rains. She is",
             "answer": LABELS[number % 2],
-            "media.voice": f"s{number}.wav",
+            f"media.{reader.medium}": f"s{number}",
         }
         for number in range(5)
     ]
     return PreparedTask("moods", LABELS, pd.DataFrame(rows))
 
 
+@pytest.fixture(scope="module", params=native.READERS)
+def reader(request) -> native.Reader:
+    return native.READERS[request.param]
+
+
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory) -> tuple[Path, Path]:
+def pair(reader, tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("native")
     for seed, name in enumerate(("base", "tuned")):
-        native.native_model("qwen2_audio", seed).save_pretrained(folder / name)
-        native.audio_processor().save_pretrained(folder / name)
+        native.save(folder / name, reader.model_type, seed)
     return folder / "base", folder / "tuned"
 
 
 @pytest.fixture(scope="module")
-def asked(pair) -> Session:
-    media = {"moods": {"voice": Sounds()}}
-    return Session([pair[0]], [task()], Evaluate(max_length=64), Hardware(), media)
+def asked(reader, pair) -> Session:
+    media = {"moods": {reader.medium: reader.features}}
+    return Session([pair[0]], [task(reader)], Evaluate(max_length=64), Hardware(), media)
 
 
 def answers(session: Session, pair: tuple[Path, Path], cell: Cell) -> tuple[np.ndarray, dict]:
@@ -71,33 +73,26 @@ def cell(kind: str, modules: str = "", bridge: str = "tuned", **other: str) -> C
     return replace(Cell(kind, "b", "p", modules), bridge=bridge, **other)  # type: ignore[arg-type]
 
 
-def plain(folder: Path, number: int, words: str, changed=lambda _: None) -> float:
+def plain(reader, folder: Path, number: int, word: str, changed=lambda _: None) -> float:
     """The log-likelihood of a word after a sample, with transformers alone."""
     model = AutoModelForMultimodalLM.from_pretrained(folder).eval()
     changed(model)
     processor = AutoProcessor.from_pretrained(folder)
-    prompt = "Voice: <|audio_bos|><|AUDIO|><|audio_eos|> It rains. She is"
-    sound = Sounds().of(f"s{number}")[:, 0].numpy()
-    both = [
-        processor(text=[text], audio=[sound], sampling_rate=16_000, return_tensors="pt")
-        for text in (prompt, f"{prompt} {words}")
-    ]
-    first = both[0]["input_ids"].shape[1]
-    with torch.inference_mode():
-        logs = model(**both[1]).logits[0, first - 1 : -1].log_softmax(-1)
-    return float(logs.gather(1, both[1]["input_ids"][0, first:, None]).sum())
+    row = task(reader).test.iloc[number]
+    log, _ = native.answer_log(reader, model, processor, row["prompt"], row["id"], f" {word}")
+    return log
 
 
-def test_the_tuned_model_answers_as_transformers_does(asked, pair) -> None:
+def test_the_tuned_model_answers_as_transformers_does(reader, asked, pair) -> None:
     found, verified = answers(asked, pair, cell("tuned"))
     for number in range(5):
         for column, word in enumerate(LABELS):
-            wanted = plain(pair[1], number, word)
+            wanted = plain(reader, pair[1], number, word)
             assert found[2 * number + column] == pytest.approx(wanted, abs=1e-4)
     assert verified["bridge_tensors"] == verified["bridge_changed"] == 2
 
 
-def test_base_and_bridge_is_the_base_with_the_tuned_projector(asked, pair) -> None:
+def test_base_and_bridge_is_the_base_with_the_tuned_projector(reader, asked, pair) -> None:
     found, verified = answers(asked, pair, cell("load", "bridge"))
 
     def projected(model) -> None:
@@ -105,10 +100,10 @@ def test_base_and_bridge_is_the_base_with_the_tuned_projector(asked, pair) -> No
         state = other.model.multi_modal_projector.state_dict()
         model.model.multi_modal_projector.load_state_dict(state)
 
-    assert found[1] == pytest.approx(plain(pair[0], 0, LABELS[1], projected), abs=1e-4)
+    assert found[1] == pytest.approx(plain(reader, pair[0], 0, LABELS[1], projected), abs=1e-4)
     assert verified["outside_is"] == "base"
     initial, counts = answers(asked, pair, cell("load", "bridge", "initial"))
-    assert initial[1] == pytest.approx(plain(pair[0], 0, LABELS[1]), abs=1e-4)
+    assert initial[1] == pytest.approx(plain(reader, pair[0], 0, LABELS[1]), abs=1e-4)
     assert counts["bridge_changed"] == 0
 
 
@@ -125,44 +120,64 @@ def test_cells_leave_no_trace_in_the_next_one(asked, pair) -> None:
 
 def test_a_cell_without_a_bridge_reads_the_text_alone(asked, pair) -> None:
     text, _ = answers(asked, pair, cell("tuned", bridge="none"))
-    heard, _ = answers(asked, pair, cell("tuned"))
+    read, _ = answers(asked, pair, cell("tuned"))
     assert len(set(text[::2])) == 1  # the texts are the same
-    assert len(set(heard[::2])) == 5
+    assert len(set(read[::2])) == 5
 
 
-def test_controls_of_media_change_what_is_heard(asked, pair) -> None:
+def test_controls_of_media_change_what_is_read(reader, asked, pair) -> None:
     own, _ = answers(asked, pair, cell("tuned"))
     shuffled, _ = answers(asked, pair, cell("tuned", media="shuffled"))
-    zero, _ = answers(asked, pair, cell("tuned", media="zero-voice"))
+    zero, _ = answers(asked, pair, cell("tuned", media=f"zero-{reader.medium}"))
     assert sorted(own[::2]) == pytest.approx(sorted(shuffled[::2]), abs=1e-6)
     assert not np.array_equal(own, shuffled)
     assert not np.array_equal(own, zero)
 
 
-def test_a_sample_does_not_depend_on_the_others(pair) -> None:
+def values(reader, model, folder: Path, rows: list[int], candidates) -> torch.Tensor:
+    """The log-likelihoods of candidates after some samples of the task."""
+    samples = task(reader).test.iloc[rows]
+    media = SampleMedia({reader.medium: reader.features}, samples["id"].tolist())
+    own = NativeSamples(
+        load_processor(folder),
+        NATIVE_MODELS[reader.model_type],
+        samples["prompt"].tolist(),
+        [reader.medium],
+        media,
+    )
+    return own.log_likelihoods(model, candidates)
+
+
+def test_a_sample_does_not_depend_on_the_others(reader, pair) -> None:
     model = AutoModelForMultimodalLM.from_pretrained(pair[0]).eval()
-    processor = AutoProcessor.from_pretrained(pair[0])
-    samples = task().test
-    ids = samples["id"].tolist()
-
-    def values(rows: list[int]) -> torch.Tensor:
-        media = SampleMedia({"voice": Sounds()}, [ids[row] for row in rows])
-        texts = [samples["prompt"].iloc[row] for row in rows]
-        own = NativeSamples(processor, NATIVE, texts, ["voice"], media)
-        return own.log_likelihoods(model, [[5], [6, 7]])
-
-    whole = values([0, 1, 2, 3, 4])
-    assert torch.equal(values([3, 1]), whole[[3, 1]])
+    whole = values(reader, model, pair[0], [0, 1, 2, 3, 4], [[5], [6, 7]])
+    some = values(reader, model, pair[0], [3, 1], [[5], [6, 7]])
+    assert torch.equal(some, whole[[3, 1]])
 
 
-def test_only_what_has_a_number_for_each_token_goes_on_with_a_candidate(pair) -> None:
+def test_candidates_that_differ_in_their_last_token_alone_share_a_pass(reader, pair) -> None:
+    model = AutoModelForMultimodalLM.from_pretrained(pair[0]).eval()
+    passes: list[int] = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    candidates = [[5], [6, 7, 8], [9], [6, 7, 10], [6, 11]]
+    together = values(reader, model, pair[0], [0, 1], candidates)
+    shared = len({tuple(one[:-1]) for one in candidates})
+    assert len(passes) == 2 * shared < 2 * len(candidates)
+    for column, one in enumerate(candidates):
+        alone = values(reader, model, pair[0], [0, 1], [one])
+        assert together[:, column].tolist() == pytest.approx(alone[:, 0].tolist(), abs=1e-6)
+
+
+def test_only_what_has_a_number_for_each_token_goes_on_with_a_candidate(tmp_path) -> None:
     """A mask of frames may be as long as the prompt."""
-    model = AutoModelForMultimodalLM.from_pretrained(pair[0]).eval()
-    processor = AutoProcessor.from_pretrained(pair[0])
-    sound = {"voice": Sounds()}
+    native.save(tmp_path, HEARS.model_type)
+    model = AutoModelForMultimodalLM.from_pretrained(tmp_path).eval()
+    processor = AutoProcessor.from_pretrained(tmp_path)
+    sound = SampleMedia({"voice": HEARS.features}, ["s3"])
 
     def samples(text: str) -> NativeSamples:
-        return NativeSamples(processor, NATIVE, [text], ["voice"], SampleMedia(sound, ["s3"]))
+        own = NATIVE_MODELS[HEARS.model_type]
+        return NativeSamples(processor, own, [text], ["voice"], sound)
 
     first = samples("<voice>").inputs(0)
     frames, tokens = (first[one].shape[1] for one in ("feature_attention_mask", "input_ids"))
@@ -171,16 +186,17 @@ def test_only_what_has_a_number_for_each_token_goes_on_with_a_candidate(pair) ->
     assert torch.isfinite(samples(text).log_likelihoods(model, [[5, 6]])).all()
 
 
-def test_a_picture_for_a_model_that_hears_is_refused(pair) -> None:
-    processor = AutoProcessor.from_pretrained(pair[0])
-    media = SampleMedia({"voice": Pictures()}, ["s0"])
-    samples = NativeSamples(processor, NATIVE, ["<voice> a"], ["voice"], media)
+def test_a_medium_that_a_model_does_not_read_is_refused(reader) -> None:
+    (other,) = (one for one in native.READERS.values() if one is not reader)
+    media = SampleMedia({reader.medium: other.features}, ["s0"])
+    own, text = NATIVE_MODELS[reader.model_type], f"<{reader.medium}> a"
+    samples = NativeSamples(reader.processor(), own, [text], [reader.medium], media)
     with refused("native.no-such-medium"):
         samples.inputs(0)
 
 
-def test_free_text_is_refused(pair) -> None:
-    told = Session([pair[0]], [task()], Evaluate(readout="generation"), Hardware())
+def test_free_text_is_refused(reader, pair) -> None:
+    told = Session([pair[0]], [task(reader)], Evaluate(readout="generation"), Hardware())
     with refused("native.no-free-text"):
         answers(told, pair, cell("tuned"))
 
@@ -196,10 +212,10 @@ def test_settings_of_native_media() -> None:
         Medium.model_validate({"kind": "sound", "encoder": "hubert"})
 
 
-def test_a_model_without_a_processor_is_refused(pair, tmp_path) -> None:
-    shutil.copytree(pair[0], tmp_path / "model")
+def test_a_model_without_a_processor_is_refused(tmp_path) -> None:
+    native.save(tmp_path, HEARS.model_type)
     for name in ("processor_config.json", "preprocessor_config.json"):
-        (tmp_path / "model" / name).unlink(missing_ok=True)
-    native.audio_processor().tokenizer.save_pretrained(tmp_path / "model")
+        (tmp_path / name).unlink(missing_ok=True)
+    HEARS.processor().tokenizer.save_pretrained(tmp_path)
     with refused("model.cannot-be-loaded"):
-        load_processor(tmp_path / "model")
+        load_processor(tmp_path)

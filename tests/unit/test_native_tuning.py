@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import native
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -32,19 +30,13 @@ from affectlocus.training.lora_targets import layout_of
 from affectlocus.training.tune import Tuner, TuningJob
 
 LABELS = ["sad", "happy"]
-MEDIA: dict[str, tuple[str, Any, Callable[[], Any]]] = {
-    "qwen2_audio": ("voice", native.Sounds(), native.audio_processor),
-    "gemma3": ("face", native.Pictures(), native.picture_processor),
-}
-"""Model type → a medium, its features, and a processor of the model."""
 
 
-@pytest.fixture(scope="module", params=MEDIA)
+@pytest.fixture(scope="module", params=native.READERS)
 def base(request, tmp_path_factory) -> tuple[str, Path]:
     """A model type, and the folder of a base of it."""
     folder = tmp_path_factory.mktemp(request.param)
-    native.native_model(request.param).save_pretrained(folder)
-    MEDIA[request.param][2]().save_pretrained(folder)
+    native.save(folder, request.param)
     return request.param, folder
 
 
@@ -64,7 +56,7 @@ def frame(medium: str, split: str = "train") -> pd.DataFrame:
 
 def tuned(base: tuple[str, Path], folder: Path, tuner: Tuner | None = None, **recipe: Any) -> dict:
     """Tunes the base into a folder; what was measured."""
-    medium, features, _ = MEDIA[base[0]]
+    reader = native.READERS[base[0]]
     own = Tuning(
         **{
             "data": ["moods"],
@@ -73,11 +65,11 @@ def tuned(base: tuple[str, Path], folder: Path, tuner: Tuner | None = None, **re
             "learning_rate": 1e-2,
             "rank": 2,
             "max_length": 96,
-            "bridge": BridgeConfig(kind="native", tokens={medium: 1}),
+            "bridge": BridgeConfig(kind="native", tokens={reader.medium: 1}),
             **recipe,
         }
     )
-    job = TuningJob(own, [frame(medium)], folder, media=[{medium: features}])
+    job = TuningJob(own, [frame(reader.medium)], folder, media=[{reader.medium: reader.features}])
     (measured,) = (tuner or Tuner(base[1])).tune([job])
     return measured
 
@@ -115,27 +107,12 @@ def test_an_adapter_tunes_its_set_and_the_bridge_and_no_encoder(base, tmp_path) 
 
 def plain(base: tuple[str, Path], model: Any, end: str = "") -> list[tuple[float, int]]:
     """With transformers alone, of each sample: log p(answer) in nats, and its number of tokens."""
-    medium, features, _ = MEDIA[base[0]]
+    reader = native.READERS[base[0]]
     processor = AutoProcessor.from_pretrained(base[1])
-    kind = "audio" if medium == "voice" else "image"
-    found = []
-    for row in frame(medium).itertuples():
-        prompt = row.prompt.replace(f"<{medium}>", NATIVE_MODELS[base[0]].placeholders[kind])
-        values = features.of(row.id).numpy()
-        if kind == "audio":
-            given: dict[str, Any] = {"audio": [values[:, 0]], "sampling_rate": 16_000}
-        else:
-            given = {"images": [[values.reshape(16, 16, 3).round().astype(np.uint8)]]}
-        both = [
-            processor(text=[text], return_tensors="pt", **given)
-            for text in (prompt, f"{prompt} {row.answer}{end}")
-        ]
-        first = both[0]["input_ids"].shape[1]
-        with torch.inference_mode():
-            logs = model(**both[1]).logits[0, first - 1 : -1].log_softmax(-1)
-        learned = both[1]["input_ids"][0, first:]
-        found.append((float(logs.gather(1, learned[:, None]).sum()), len(learned)))
-    return found
+    return [
+        native.answer_log(reader, model, processor, row.prompt, row.id, f" {row.answer}{end}")
+        for row in frame(reader.medium).itertuples()
+    ]
 
 
 def test_the_first_loss_is_that_of_transformers(base, tmp_path) -> None:
@@ -163,10 +140,11 @@ def test_tunings_leave_no_trace_in_the_next_one(base, tmp_path) -> None:
 
 @pytest.mark.parametrize("modules", ["all", "bridge"])
 def test_the_cells_of_a_tuning_have_its_bridge(base, tmp_path, modules: str) -> None:
-    medium, features, _ = MEDIA[base[0]]
+    reader = native.READERS[base[0]]
     tuned(base, tmp_path / "a", modules=modules)
-    task = PreparedTask("moods", LABELS, frame(medium, "test"))
-    session = Session([base[1]], [task], Evaluate(), Hardware(), {"moods": {medium: features}})
+    task = PreparedTask("moods", LABELS, frame(reader.medium, "test"))
+    media = {"moods": {reader.medium: reader.features}}
+    session = Session([base[1]], [task], Evaluate(), Hardware(), media)
     cell = replace(Cell("tune", "b", "p", modules), bridge="tuned")
     found, verified = session.answer(cell, tmp_path / "a", {}, NO_CACHE, lambda _: None)
     assert verified["bridge_changed"] == verified["bridge_tensors"] > 0
@@ -196,7 +174,7 @@ def test_full_tuning_saves_a_whole_model_with_its_processor(base, tmp_path) -> N
 def test_a_base_in_bfloat16_is_tuned_and_keeps_its_dtype(base, tmp_path) -> None:
     half = tmp_path / "half"
     native.native_model(base[0]).to(torch.bfloat16).save_pretrained(half)
-    MEDIA[base[0]][2]().save_pretrained(half)
+    native.READERS[base[0]].processor().save_pretrained(half)
     measured = tuned((base[0], half), tmp_path / "a", modules="gate")
     assert measured["log"][-1]["loss"] < measured["log"][0]["loss"]
     stored = load_file(tmp_path / "a" / "adapter_model.safetensors")
@@ -205,7 +183,6 @@ def test_a_base_in_bfloat16_is_tuned_and_keeps_its_dtype(base, tmp_path) -> None
 
 
 def test_a_long_prompt_loses_text_and_no_medium(base, tmp_path) -> None:
-    medium = MEDIA[base[0]][0]
     tuner = Tuner(base[1])
     tuned(base, tmp_path / "a", tuner, modules="gate", steps=1, max_length=96)
     whole = max(example.prompt_length for example in tuner._examples[1])
@@ -216,4 +193,4 @@ def test_a_long_prompt_loses_text_and_no_medium(base, tmp_path) -> None:
     assert max(len(example.ids) for example in tuner._examples[1]) <= most
     for example in tuner._examples[1]:
         kinds = [one for one in example.inputs() if one not in ("input_ids", "attention_mask")]
-        assert kinds, medium
+        assert kinds
