@@ -96,6 +96,7 @@ class Sounds:
     """Recordings of different lengths, as features of kind sound."""
 
     width = 1
+    rate = 16_000
 
     def of(self, sample: str) -> Any:
         import torch
@@ -108,6 +109,7 @@ class Pictures:
     """Pictures, as features of kind pixels: a row of red, green and blue for each pixel."""
 
     width = 3
+    rate = None
 
     def of(self, sample: str) -> Any:
         import torch

@@ -289,6 +289,10 @@ def test_a_multimodal_model_reads_decoded_media():
     assert list(broken_references(native_experiment(tuning=True))) == []
     found = [one.code for one in broken_references(native_experiment(start="<s>"))]
     assert found == ["tuning.native-start"]
+    brought = native_experiment().model_dump(exclude_defaults=True)
+    brought["pairs"]["p"]["initial"] = "before"
+    found = [one.code for one in broken_references(Parameters.model_validate(brought))]
+    assert found == ["pair.native-initial"]
     found = [one.code for one in broken_references(native_experiment(forecast=8))]
     assert found == ["matrix.native-forecast"]
     found = [one.code for one in broken_references(native_experiment(spoken=True))]

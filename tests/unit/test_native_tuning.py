@@ -194,3 +194,45 @@ def test_a_long_prompt_loses_text_and_no_medium(base, tmp_path) -> None:
     for example in tuner._examples[1]:
         kinds = [one for one in example.inputs() if one not in ("input_ids", "attention_mask")]
         assert kinds
+
+
+def test_a_task_of_text_and_another_medium_are_read_as_text(base, tmp_path) -> None:
+    medium, features = native.READERS[base[0]].medium, native.READERS[base[0]].features
+    seen = frame(medium).assign(prompt=f"<{medium}> <other> She is", **{"media.other": "x"})
+    words = frame(medium).drop(columns=f"media.{medium}").assign(prompt="It rains. She is")
+    recipe = Tuning(
+        data=["moods", "words"],
+        modules="gate",
+        steps=2,
+        batch_size=4,
+        rank=2,
+        max_length=96,
+        bridge=BridgeConfig(kind="native", tokens={medium: 1}),
+    )
+    tuner = Tuner(base[1])
+    job = TuningJob(recipe, [seen, words], tmp_path / "a", media=[{medium: features}, {}])
+    (measured,) = tuner.tune([job])
+    assert measured["samples"] == 8
+    lengths = [example.prompt_length for example in tuner._examples[1]]
+    assert lengths.count(len("It rains. She is")) >= 4  # a token for each byte
+    tuned(base, tmp_path / "b", tuner, modules="gate", steps=1)
+    alone = [example.prompt_length for example in tuner._examples[1]]
+    assert set(lengths) == {*alone, len("It rains. She is")}  # <other> is no part of the prompt
+
+
+@pytest.mark.parametrize("code", ["native.other-rate", "native.long-recording"])
+def test_a_recording_that_the_model_would_misread_is_refused(
+    tmp_path, monkeypatch, code: str
+) -> None:
+    class Misread(native.Sounds):
+        rate = 8_000 if code == "native.other-rate" else 16_000
+
+        def of(self, sample: str) -> torch.Tensor:
+            # The tiny model reads one second.
+            return torch.zeros(20_000, 1) if self.rate == 16_000 else super().of(sample)
+
+    native.save(tmp_path / "base", "qwen2_audio")
+    other = replace(native.READERS["qwen2_audio"], features=Misread())
+    monkeypatch.setitem(native.READERS, "qwen2_audio", other)
+    with refused(code):
+        tuned(("qwen2_audio", tmp_path / "base"), tmp_path / "a", modules="gate", steps=1)

@@ -94,6 +94,14 @@ def _native(
             )
     if not own:
         return
+    if pair.initial is not None:
+        yield InputError(
+            "pair.native-initial",
+            f"pair {name!r} has a bridge of kind native, whose initial bridge is the base's own; "
+            "remove it",
+            key=f"pairs.{name}.initial",
+            pair=name,
+        )
     recipes: dict[str, Recipe | None] = {f"pairs.{name}.tuning": pair.tuning}
     if name in parameters.matrix.pairs and parameters.matrix.tune:
         recipes["tune"] = parameters.tune

@@ -155,10 +155,12 @@ class Session:
                 task=task.name,
             )
         assert self._native is not None
-        samples = SampleMedia(self._media.get(task.name, {}), task.test["id"].tolist())
-        media, texts = samples.controlled(cell, task.name), task.test["prompt"].tolist()
+        given = self._media.get(task.name, {})
+        test = with_placeholders(task.test, given)
+        media = SampleMedia(given, test["id"].tolist()).controlled(cell, task.name)
+        names = [name for name in media_of(test) if name in given]
         processor = self._processor_of(cell, tuned)
-        return NativeSamples(processor, self._native, texts, media_of(task.test), media)
+        return NativeSamples(processor, self._native, test["prompt"].tolist(), names, media)
 
     def _soft(self, cell: Cell, bridge: CellBridge) -> dict[str, Soft]:
         """Task with media → the soft tokens of its samples."""

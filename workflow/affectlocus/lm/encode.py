@@ -22,7 +22,7 @@ from affectlocus.core.step_tables import write_step_table
 from affectlocus.data.media_files import read_media
 from affectlocus.data.unusable import UnusableError
 from affectlocus.lm.feature_store import FeatureStore
-from affectlocus.lm.features import INDEX, TENSOR
+from affectlocus.lm.features import INDEX, RATE, TENSOR
 
 _SHARD = 256  # files
 _SHARD_SECONDS = 60.0  # after which a shard is written though it is not full
@@ -41,12 +41,14 @@ class Encoded:
         index: a row per sample, with `features.INDEX`.
         details: file → why it cannot be used, in words.
         found: number of files whose features were kept by an earlier job.
+        rate: of recordings that are kept as sound, samples per second.
     """
 
     values: torch.Tensor
     index: pd.DataFrame
     details: dict[str, str]
     found: int
+    rate: int | None = None
 
     def summary(self, medium: str) -> list[str]:
         """What a job says at its end: kept features, and files that cannot be used."""
@@ -64,7 +66,8 @@ class Encoded:
     def write(self, path: Path) -> None:
         """Writes the tensor into MEDIUM.safetensors, and the index into MEDIUM.parquet."""
         with replacing(path) as temporary:
-            save_file({TENSOR: self.values}, temporary)
+            about = None if self.rate is None else {RATE: str(self.rate)}
+            save_file({TENSOR: self.values}, temporary, about)
         write_step_table(path.with_suffix(".parquet"), self.index)
 
 
@@ -126,7 +129,8 @@ def encode(
         at, count = (0, 0) if reason else starts[names[file]]
         rows.append((split, sample, file, digests[file], reason, at, count))
     index = pd.DataFrame(rows, columns=list(INDEX))
-    return Encoded(values, index, {file: str(why) for file, why in reasons.items()}, found)
+    details = {file: str(why) for file, why in reasons.items()}
+    return Encoded(values, index, details, found, medium.rate if medium.kind == "sound" else None)
 
 
 def _content(path: Path) -> str:

@@ -21,6 +21,8 @@ INDEX = ("split", "id", "file", "sha256", "reason", "start", "tokens")
 (empty if it has); the first row of its tokens in the tensor, and their number."""
 
 TENSOR = "features"
+RATE = "rate"
+"""Key of the metadata of a file of sound: samples per second."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,13 @@ class Features:
         values: (all tokens, width), in the stored dtype.
         places: sample id → the first row of its tokens, and their number.
         source: the file, for messages.
+        rate: of sound, samples per second.
     """
 
     values: torch.Tensor
     places: dict[str, tuple[int, int]]
     source: Path
+    rate: int | None = None
 
     @classmethod
     def read(cls, path: Path, split: str = "test") -> Self:
@@ -48,6 +52,7 @@ class Features:
         try:
             with safe_open(path, framework="pt") as stored:
                 values = stored.get_tensor(TENSOR)
+                rate = (stored.metadata() or {}).get(RATE)
         except (OSError, SafetensorError) as error:
             raise InputError(
                 "features.unreadable",
@@ -65,7 +70,8 @@ class Features:
             )
         own = index[(index["split"] == split) & (index["reason"] == "")]
         rows = zip(own["id"], own["start"], own["tokens"], strict=True)
-        return cls(values, {str(name): (int(at), int(count)) for name, at, count in rows}, path)
+        places = {str(name): (int(at), int(count)) for name, at, count in rows}
+        return cls(values, places, path, None if rate is None else int(rate))
 
     @property
     def width(self) -> int:

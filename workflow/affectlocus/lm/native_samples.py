@@ -47,7 +47,7 @@ class NativeSamples:
 
     Attributes:
         texts: the prompts, with placeholders of media.
-        names: the media of the task.
+        names: the media that the model reads; without one, `texts` are plain text.
         media: what the samples have at the placeholders.
     """
 
@@ -61,15 +61,18 @@ class NativeSamples:
         """The model's inputs for one sample.
 
         Raises:
-            InputError: the model reads no media of a kind.
+            InputError: the model reads no media of a kind, or a recording has another rate than it
+                reads, or more seconds.
         """
         text = self.texts[row]
         given: dict[str, list[Any]] = {}
         pattern = "|".join(re.escape(placeholder(name)) for name in self.names)
-        order = [found[1:-1] for found in re.findall(pattern, text)]
+        order = [found[1:-1] for found in re.findall(pattern, text)] if pattern else []
         arrays = self.media.of(row, list(dict.fromkeys(order)))
         for name in order:
             kind, argument = self._kind(name, arrays[name].shape[1])
+            if kind == "audio":
+                self._check_recording(row, name, len(arrays[name]))
             given.setdefault(argument, []).append(_decoded(arrays[name], kind))
             text = text.replace(placeholder(name), self.native.placeholders[kind], 1)
         more: dict[str, Any] = {}
@@ -79,6 +82,31 @@ class NativeSamples:
             more["audio"] = given["audio"]
             more["sampling_rate"] = self.processor.feature_extractor.sampling_rate
         return dict(self.processor(text=[text], return_tensors="pt", **more))
+
+    def _check_recording(self, row: int, name: str, length: int) -> None:
+        """Refuses a recording that the model's feature extractor would misread or cut."""
+        extractor = self.processor.feature_extractor
+        rate, most = self.media.features[name].rate, getattr(extractor, "n_samples", length)
+        if rate is None or rate != extractor.sampling_rate:
+            raise InputError(
+                "native.other-rate",
+                f"{name} was read at {rate} samples per second, and the model reads "
+                f"{extractor.sampling_rate}; set media.{name}.rate to that",
+                medium=name,
+                found=rate,
+                expected=extractor.sampling_rate,
+            )
+        if length > most:
+            raise InputError(
+                "native.long-recording",
+                f"sample {self.media.samples[row]}: {name} has {length / rate:.1f} s, and the "
+                f"model reads {most / rate:g} s at most; set media.{name}.seconds, which cuts "
+                "recordings, or leave the sample out",
+                medium=name,
+                sample=self.media.samples[row],
+                found=length / rate,
+                expected=most / rate,
+            )
 
     def _kind(self, name: str, width: int) -> tuple[str, str]:
         kind, argument = _KINDS[width]

@@ -26,6 +26,10 @@ class MediumFeatures(Protocol):
     def width(self) -> int:
         """The width of the features."""
 
+    @property
+    def rate(self) -> int | None:
+        """Of sound, samples per second."""
+
     def of(self, sample: str) -> torch.Tensor:
         """The features of a sample (T, W)."""
 

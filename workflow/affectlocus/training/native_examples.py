@@ -14,7 +14,7 @@ from affectlocus.checkpoints.native_models import NativeModel
 from affectlocus.core.errors import InputError
 from affectlocus.lm.native_samples import NativeSamples, followed
 from affectlocus.lm.prompts import Prompter
-from affectlocus.lm.sample_media import SampleMedia, TaskMedia, media_of
+from affectlocus.lm.sample_media import SampleMedia, TaskMedia, media_of, with_placeholders
 from affectlocus.lm.soft_tokens import cut
 from affectlocus.training.batches import Example
 from affectlocus.training.sample_layout import (
@@ -63,7 +63,8 @@ def native_examples(
 
     Args:
         processor: of the base.
-        media: the decoded media of each task; empty for tasks without media.
+        media: the decoded media of each task that the model reads; empty for a task of text. Other
+            media are no part of the prompts.
         max_length: tokens of prompt, media and answer at most. In a longer sample, the text of the
             prompt is cut at its start; media are never cut.
         shuffled: whether the answers of each task are permuted among its samples, by the seed.
@@ -73,9 +74,11 @@ def native_examples(
     """
     examples = []
     for number, frame in enumerate(frames):
-        rows, answers = train_rows(frame, seed, shuffled)
-        own = SampleMedia(media[number] if media else {}, rows["id"].tolist())
-        samples = NativeSamples(processor, native, rows["prompt"].tolist(), media_of(frame), own)
+        given = media[number] if media else {}
+        rows, answers = train_rows(with_placeholders(frame, given), seed, shuffled)
+        names = [name for name in media_of(rows) if name in given]
+        own = SampleMedia(given, rows["id"].tolist())
+        samples = NativeSamples(processor, native, rows["prompt"].tolist(), names, own)
         for row, word in enumerate(answers):
             answer = learned_tokens(prompter, word, layout)
             kept, prompt = _fitting(samples, row, max_length - len(answer))
