@@ -28,7 +28,7 @@ def print_comparison(found: Comparison) -> None:
     changed = [one for one in found.verdicts if one.first != one.second]
     _grid(
         f"verdicts: {len(changed)} of {len(found.verdicts)} differ",
-        ("claim", "by", "first", "second", "effect", "effect, second", "inside"),
+        ("claim", "by", "in first", "in second", "effect, first", "effect, second", "inside"),
         [
             (
                 one.claim,
@@ -46,7 +46,7 @@ def print_comparison(found: Comparison) -> None:
     outside.sort(key=lambda one: -abs(one.first - one.second))
     _grid(
         f"mean scores: {len(outside)} of {len(found.means)} are outside the interval of the other",
-        ("cell", "metric", "first", "second", "difference"),
+        ("cell", "metric", "in first", "in second", "difference"),
         [
             (
                 one.cell,
@@ -74,7 +74,7 @@ def print_comparison(found: Comparison) -> None:
 def _differences(title: str, found: Sequence[Difference]) -> None:
     rows = [(one.key, _short(one.used), _short(one.now)) for one in found]
     said = f"{len(rows)} differ" if len(rows) > 1 else f"{len(rows) or 'nothing'} differs"
-    _grid(f"{title}: {said}", ("key", "first", "second"), rows)
+    _grid(f"{title}: {said}", ("key", "in first", "in second"), rows)
 
 
 def _short(value: str) -> str:

@@ -21,12 +21,27 @@ from affectlocus.core.errors import printable
 _GAP = 2  # spaces between columns
 
 KEYS = (
-    *("num", "claim", "model", "pair", "modules", "mode", "kind", "cell", "baseline", "base"),
+    *(
+        "key",
+        "num",
+        "claim",
+        "model",
+        "pair",
+        "modules",
+        "mode",
+        "kind",
+        "cell",
+        "baseline",
+        "base",
+    ),
     *("projection", "task", "strategy", "budget", "method", "layer", "place", "first", "second"),
 )
 """Columns that say what a row is about, which are always shown."""
 
-_FIRST = ("mean", "value", "effect", "verdict", "gain", "parameters", "rank", "low", "high")
+_FIRST = (
+    *("l2", "relative", "rms", "mean", "value", "effect", "verdict", "gain", "parameters"),
+    *("rank", "low", "high"),
+)
 """The other columns that are shown first; then come the rest, in their order."""
 
 _NUMBER = re.compile(r"[-+\u2212]?[\d.,]+(?:e[-+]?\d+)?%?|nan|-?inf|", re.IGNORECASE)
