@@ -350,7 +350,7 @@ def test_a_missing_decoder_is_named_with_its_extra(
     path = write_video(tmp_path / "a.mp4", pictures(10))
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     for call in (lambda: read_media(path, medium("video")), lambda: decoders(medium("video"))):
-        with pytest.raises(MissingExtraError, match=r"pip install 'affectlocus\[media\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install '\.\[media\]'"):
             call()
 
 
